@@ -1,0 +1,103 @@
+"""A project is a directory; `gradebook.json` in it says which classes there are."""
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+SETTINGS = "gradebook.json"
+VERSION = 1
+
+
+class ProjectError(ValueError):
+    """A project, or what a user wants of it, is not as it must be; the message says what to do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Project:
+    """The settings of one project directory."""
+
+    root: Path  # absolute
+    classes: tuple[str, ...]  # in the order the user gave; models use this order
+
+    @property
+    def runs(self) -> Path:
+        """The directory with one directory a run."""
+        return self.root / "runs"
+
+    def check_label(self, label: str) -> str:
+        """Returns `label`.
+
+        Raises:
+            ProjectError: `label` is not one of the project's classes.
+        """
+        if label not in self.classes:
+            raise ProjectError(
+                f"label {label!r} is not a class of this project ({', '.join(self.classes) or 'it has none'}): "
+                f"correct it, or add it with: gradebook classes {self.root} --add {label}"
+            )
+        return label
+
+
+def create_project(root: Path, classes: Sequence[str]) -> Project:
+    """Makes a project directory with these classes (possibly none yet).
+
+    Raises:
+        ProjectError: there is a project already, or a class name is empty or given twice.
+    """
+    root = root.expanduser().resolve()
+    if (root / SETTINGS).exists():
+        raise ProjectError(f"{root} is a project already: use it, or choose another directory")
+    project = Project(root=root, classes=_checked(classes))
+    root.mkdir(parents=True, exist_ok=True)
+    _write(project)
+    return project
+
+
+def read_project(root: Path) -> Project:
+    """Reads a project's settings.
+
+    Raises:
+        ProjectError: `root` is not a project of this version.
+    """
+    root = root.expanduser().resolve()
+    try:
+        settings = json.loads((root / SETTINGS).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ProjectError(f"{root} is not a project: make one with: gradebook init {root} --classes a,b,c") from None
+    except (OSError, ValueError) as error:
+        raise ProjectError(f"{root / SETTINGS} cannot be read ({error}): restore it from a backup") from error
+    if settings.get("version") != VERSION:
+        raise ProjectError(f"{root} has version {settings.get('version')}, this program reads version {VERSION}")
+    return Project(root=root, classes=tuple(settings["classes"]))
+
+
+def add_classes(project: Project, names: Sequence[str]) -> Project:
+    """Adds classes at the end of the list, so that the order of the others stays; known ones are left as they are.
+
+    Raises:
+        ProjectError: a class name is empty.
+    """
+    new = [name for name in dict.fromkeys(names) if name not in project.classes]
+    grown = replace(project, classes=_checked([*project.classes, *new]))
+    _write(grown)
+    return grown
+
+
+def _checked(classes: Sequence[str]) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in classes)
+    if not all(names):
+        raise ProjectError("a class name is empty: give the classes as a,b,c")
+    if len(set(names)) < len(names):
+        raise ProjectError(f"a class is given twice in {', '.join(names)}: give each once")
+    return names
+
+
+def _write(project: Project) -> None:
+    """Writes the settings whole or not at all."""
+    settings = {"version": VERSION, **asdict(project)}
+    del settings["root"]
+    draft = project.root / f".{SETTINGS}.{os.getpid()}"
+    draft.write_text(json.dumps(settings, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    draft.replace(project.root / SETTINGS)
