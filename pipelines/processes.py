@@ -1,0 +1,18 @@
+"""Whether a process that some file speaks of still lives: a process id alone is not enough, ids are used again."""
+
+from datetime import datetime
+
+import psutil  # type: ignore[import-untyped]
+
+CLOCKS = 60.0  # seconds by which the system's tale of a process's start may differ from ours
+
+
+def alive(pid: int, *, seen: datetime) -> bool:
+    """Returns whether the process that had the id `pid` at the time `seen` still runs (a zombie does not)."""
+    try:
+        process = psutil.Process(pid)
+        return bool(process.create_time() <= seen.timestamp() + CLOCKS and process.status() != psutil.STATUS_ZOMBIE)
+    except (psutil.NoSuchProcess, ValueError):  # ValueError: not an id any process can have
+        return False
+    except psutil.AccessDenied:
+        return True

@@ -1,0 +1,215 @@
+"""A run is a directory, `runs/NAME` of its project: one training, and all that it tells others while it goes on.
+
+    config.json          every setting, defaults included
+    labels.json          sample_id -> class name: the labels that it has read so far
+    metrics.jsonl        one JSON object a line: step, seconds, and whatever scalars the method reports
+    record/              what teacher and student said of every sample, in segments
+    checkpoints/         to resume from
+    predictions.parquet  at the end: what both think of every unlabelled sample
+    status.json          the newest `Status`
+    log.txt              what the process printed
+
+Readers need no torch and never wait: every file is written whole or a line at a time.
+"""
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from pipelines.processes import alive
+from storage.project import Project, ProjectError
+
+STATUS = "status.json"
+CONFIG = "config.json"
+LABELS = "labels.json"
+METRICS = "metrics.jsonl"
+LOG = "log.txt"
+
+
+class State(StrEnum):
+    """Where a run is."""
+
+    STARTING = "starting"  # the process is there, the first step is not
+    RUNNING = "running"
+    STOPPED = "stopped"  # somebody asked it to; it can be resumed
+    FINISHED = "finished"
+    FAILED = "failed"
+
+
+GOING = frozenset({State.STARTING, State.RUNNING})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """How far a run is. Make new ones with `status_now`, which fills in the time."""
+
+    state: State
+    pid: int = 0  # the process that trains; 0 where there is none
+    step: int = 0  # steps done
+    steps: int = 0  # steps planned
+    images_per_second: float = 0.0
+    message: str = ""  # one sentence, empty if there is nothing to say
+    updated: str = ""  # ISO 8601, UTC
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run's directory."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """The run's name, such as mpl-001."""
+        return self.path.name
+
+    def status(self) -> Status:
+        """Returns the newest status; a run that says it goes on while its process is gone has failed."""
+        try:
+            status = _parsed(json.loads((self.path / STATUS).read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            return Status(state=State.FAILED, message="The run wrote no status: see its log.txt.")
+        except (ValueError, TypeError, KeyError) as error:
+            return Status(state=State.FAILED, message=f"{STATUS} cannot be read ({error}): start the run again.")
+        if status.state in GOING and not alive(status.pid, seen=datetime.fromisoformat(status.updated)):
+            return replace(
+                status,
+                state=State.FAILED,
+                message=f"The process ended at step {status.step} without a word: see log.txt, then resume.",
+            )
+        return status
+
+    def config(self) -> dict[str, Any]:
+        """Returns every setting of the run; empty before the run has written them."""
+        return _read_object(self.path / CONFIG)
+
+    def labels(self) -> dict[str, str]:
+        """Returns the labels that the run has read so far: sample_id -> class name."""
+        return _read_object(self.path / LABELS)
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """Returns the scalars of each reported step, in order of steps.
+
+        Lines torn by a kill are left out. A resumed run reports some steps again: from the step at which it
+        starts over, only the newer rows count. Two rows in a row about one step are one.
+        """
+        try:
+            lines = (self.path / METRICS).read_text(encoding="utf-8", errors="replace").splitlines()
+        except FileNotFoundError:
+            return []
+        rows: list[dict[str, Any]] = []
+        for row in filter(None, map(_parsed_line, lines)):
+            while rows and rows[-1]["step"] > row["step"]:
+                rows.pop()
+            if rows and rows[-1]["step"] == row["step"]:
+                row = rows.pop() | row
+            rows.append(row)
+        return rows
+
+
+def list_runs(project: Project) -> list[Run]:
+    """Returns the project's runs, oldest first."""
+    if not project.runs.is_dir():
+        return []
+    began = {path: _began(path) for path in project.runs.iterdir()}
+    return [Run(path) for path in sorted((p for p in began if began[p]), key=lambda p: (began[p], p.name))]
+
+
+def find_run(project: Project, name: str | None) -> Run:
+    """Returns the run of that name; without a name the newest that finished, else the newest.
+
+    Raises:
+        ProjectError: there is no such run.
+    """
+    runs = list_runs(project)
+    if not runs:
+        raise ProjectError(f"{project.root} has no run yet: start one with: gradebook train {project.root}")
+    if name is None:
+        finished = [run for run in runs if run.status().state is State.FINISHED]
+        return (finished or runs)[-1]
+    for run in runs:
+        if run.name == name:
+            return run
+    raise ProjectError(f"there is no run {name!r} in {project.root}: choose one of {', '.join(r.name for r in runs)}")
+
+
+def new_run_name(project: Project, method: str) -> str:
+    """Returns a name that no run has yet: the method and the next number, such as mpl-001."""
+    names = [path.name for path in project.runs.iterdir()] if project.runs.is_dir() else []
+    numbers = [int(m[1]) for m in (re.fullmatch(rf"{re.escape(method)}-(\d+)", name) for name in names) if m]
+    return f"{method}-{max(numbers, default=0) + 1:03d}"
+
+
+def status_now(
+    state: State, *, pid: int, step: int, steps: int, images_per_second: float = 0.0, message: str = ""
+) -> Status:
+    """Returns a status of this moment."""
+    return Status(
+        state=state,
+        pid=pid,
+        step=step,
+        steps=steps,
+        images_per_second=images_per_second,
+        message=message,
+        updated=datetime.now(UTC).isoformat(timespec="milliseconds"),
+    )
+
+
+def write_status(path: Path, status: Status) -> None:
+    """Writes the status of the run in the directory `path`, whole or not at all."""
+    draft = path / f".{STATUS}.{os.getpid()}"
+    draft.write_text(json.dumps(asdict(status)) + "\n", encoding="utf-8")
+    draft.replace(path / STATUS)
+
+
+def append_metrics(path: Path, row: Mapping[str, float]) -> None:
+    """Adds one row, which must have a `step`, to the metrics of the run in the directory `path`."""
+    line = (json.dumps({"step": int(row["step"]), **row}) + "\n").encode()
+    with (path / METRICS).open("ab+") as file:
+        if file.seek(0, os.SEEK_END):
+            file.seek(-1, os.SEEK_END)
+            line = line if file.read(1) == b"\n" else b"\n" + line  # a kill tore the last line
+        file.write(line)
+
+
+def _parsed(value: dict[str, Any]) -> Status:
+    known = {name: value[name] for name in Status.__dataclass_fields__ if name in value}
+    known["state"] = State(value["state"])
+    datetime.fromisoformat(value["updated"])
+    return Status(**known)
+
+
+def _parsed_line(line: str) -> dict[str, Any] | None:
+    try:
+        row = json.loads(line)
+    except ValueError:
+        return None
+    return row if isinstance(row, dict) and isinstance(row.get("step"), int) else None
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise ProjectError(f"{path} cannot be read ({error}): start the run again under another name") from error
+    if not isinstance(value, dict):
+        raise ProjectError(f"{path} is not a JSON object: start the run again under another name")
+    return value
+
+
+def _began(path: Path) -> int:
+    """Returns when a run began, nanoseconds since 1970: its settings are written once; 0 if `path` is no run."""
+    for name in (CONFIG, STATUS):
+        try:
+            return (path / name).stat().st_mtime_ns
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+    return 0
