@@ -1,5 +1,6 @@
 """Whether a process that some file speaks of still lives: a process id alone is not enough, ids are used again."""
 
+import os
 from datetime import datetime
 
 import psutil  # type: ignore[import-untyped]
@@ -15,4 +16,23 @@ def alive(pid: int, *, seen: datetime) -> bool:
     except (psutil.NoSuchProcess, ValueError):  # ValueError: not an id any process can have
         return False
     except psutil.AccessDenied:
+        return True
+
+
+def group(leader: int) -> list[int]:
+    """Returns the ids of the processes in the group that `leader` leads or led, zombies left out."""
+    return [pid for pid in psutil.pids() if _group_of(pid) == leader and not _is_zombie(pid)]
+
+
+def _group_of(pid: int) -> int | None:
+    try:
+        return os.getpgid(pid)
+    except OSError:
+        return None
+
+
+def _is_zombie(pid: int) -> bool:
+    try:
+        return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+    except psutil.Error:
         return True

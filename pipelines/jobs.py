@@ -1,0 +1,244 @@
+"""A job is a process that outlives whoever started it; all that is known of it stands in its directory.
+
+    job.json   the command, the id of the process and when it began
+    log.txt    what it printed, errors included
+    exit       how it ended, once it has
+
+A training's directory is its run's; any other job gets `jobs/NUMBER` of the project.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+
+from pipelines import supervise
+from pipelines.processes import alive, group
+from pipelines.runs import LOG, Run, State, list_runs, new_run_name, status_now, write_status
+from storage.project import Project, ProjectError
+
+JOB = "job.json"
+EXIT = "exit"
+TRAIN = Path(supervise.__file__).with_name("train.py")
+
+
+class Ending(StrEnum):
+    """How a job is, or how it ended."""
+
+    GOING = "going"
+    DONE = "done"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One process group: the supervisor, which leads it, the command, and what that starts."""
+
+    path: Path  # its directory
+    command: tuple[str, ...]
+    pid: int  # of the supervisor, and so of the group
+    began: datetime  # UTC
+
+    @property
+    def log(self) -> Path:
+        """The file with what the job printed."""
+        return self.path / LOG
+
+
+def start(project: Project, command: Sequence[str], *, path: Path | None = None) -> Job:
+    """Starts a command in a session of its own, so that neither Ctrl-C here nor our end stops it.
+
+    Args:
+        project: where to keep the job.
+        command: the program and its arguments, no shell.
+        path: an existing directory for the job's files instead of the next `jobs/NUMBER`.
+    """
+    path = path or _new_directory(project.root / "jobs")
+    (path / EXIT).unlink(missing_ok=True)
+    began = datetime.now(UTC)
+    with (path / LOG).open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-I", supervise.__file__, str(path), *command],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            env=os.environ | {"PYTHONUNBUFFERED": "1"},
+        )
+    job = Job(path, tuple(command), process.pid, began)
+    row = {"command": job.command, "pid": job.pid, "began": began.isoformat()}
+    draft = path / f".{JOB}.{os.getpid()}"
+    draft.write_text(json.dumps(row) + "\n", encoding="utf-8")
+    draft.replace(path / JOB)
+    return job
+
+
+def start_training(
+    project: Project,
+    *,
+    preset: str,
+    method: str,
+    steps: int | None = None,
+    seed: int = 0,
+    more: Mapping[str, str | int | float] | None = None,
+) -> Run:
+    """Starts one run on this machine as a job and returns it; its status tells the rest.
+
+    Args:
+        project: whose samples and labels to train on.
+        preset: a name of `pipelines.presets`.
+        method: a name of `mpl.methods`.
+        steps: steps to train instead of the preset's.
+        seed: of everything random in the run.
+        more: further settings, named as on the command line of `pipelines/train.py`, without the dashes.
+    """
+    path = _reserve(project, method)
+    settings = {"run": path.name, "preset": preset, "method": method, "steps": steps, "seed": seed, **(more or {})}
+    options = [text for key, value in settings.items() if value is not None for text in (f"--{key}", str(value))]
+    write_status(path, status_now(State.STARTING, pid=os.getpid(), step=0, steps=steps or 0))
+    job = start(project, [*_launch(), str(project.root), *options], path=path)
+    _hand_over(path, job)
+    return Run(path)
+
+
+def jobs(project: Project) -> list[Job]:
+    """Returns every job of the project, trainings included, oldest first."""
+    return sorted(_read_all(project), key=lambda job: job.began)
+
+
+def find_job(run: Run) -> Job | None:
+    """Returns the job that trains a run; None where the run was started by hand."""
+    return _read(run.path)
+
+
+def ending(job: Job) -> Ending:
+    """Returns whether a job goes on, and if not, how it ended."""
+    if _members(job):
+        return Ending.GOING
+    code = exit_status(job)
+    return Ending.DONE if code == 0 else Ending.FAILED
+
+
+def exit_status(job: Job) -> int | None:
+    """Returns the command's exit status; None while it runs, or where the job was killed outright."""
+    try:
+        return int((job.path / EXIT).read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def interrupt(job: Job) -> None:
+    """Asks a job to stop, as Ctrl-C would: a training finishes its step and writes a checkpoint first."""
+    trainer = Run(job.path).status()
+    if trainer.state is State.RUNNING and trainer.pid in _members(job):
+        _send([trainer.pid], signal.SIGINT)  # its launcher would only fill the log with a traceback
+        return
+    _send(_members(job), signal.SIGINT)
+    if trainer.state is State.STARTING:
+        early = status_now(State.STOPPED, pid=0, step=0, steps=trainer.steps, message="Stopped before the first step.")
+        write_status(job.path, early)
+
+
+def kill(job: Job) -> None:
+    """Ends a job at once; a training keeps its last checkpoint."""
+    _send(_members(job), signal.SIGKILL)
+
+
+def stop(job: Job, *, patience: float = 30.0) -> None:
+    """Interrupts a job, waits `patience` seconds at most, then kills what is left of it."""
+    interrupt(job)
+    deadline = time.monotonic() + patience
+    while _members(job) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    kill(job)
+    while _members(job):
+        time.sleep(0.01)
+
+
+def _launch() -> list[str]:
+    """Returns the beginning of the command: every value that Accelerate would otherwise remark on is given."""
+    return [
+        *(sys.executable, "-m", "accelerate.commands.launch", "--quiet"),
+        *("--num_processes", "1", "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"),
+        *("--num_cpu_threads_per_process", str(os.cpu_count() or 1)),  # Accelerate's own choice is one thread
+        str(TRAIN),
+    ]
+
+
+def _reserve(project: Project, method: str) -> Path:
+    """Makes the new run's directory; two that start at once get two."""
+    project.runs.mkdir(exist_ok=True)
+    while True:
+        path = project.runs / new_run_name(project, method)
+        try:
+            path.mkdir()
+        except FileExistsError:
+            continue
+        return path
+
+
+def _hand_over(path: Path, job: Job) -> None:
+    """Lets the status name the job's process instead of ours, unless the trainer has written its own by now."""
+    status = Run(path).status()
+    if status.pid == os.getpid():
+        write_status(path, status_now(State.STARTING, pid=job.pid, step=0, steps=status.steps))
+
+
+def _new_directory(parent: Path) -> Path:
+    parent.mkdir(parents=True, exist_ok=True)
+    number = max((int(path.name) for path in parent.iterdir() if path.name.isdecimal()), default=0) + 1
+    while True:
+        path = parent / f"{number:04d}"
+        try:
+            path.mkdir()
+        except FileExistsError:
+            number += 1
+            continue
+        return path
+
+
+def _read_all(project: Project) -> Iterator[Job]:
+    places = [run.path for run in list_runs(project)]
+    if (project.root / "jobs").is_dir():
+        places += (project.root / "jobs").iterdir()
+    return (job for job in map(_read, places) if job)
+
+
+def _read(path: Path) -> Job | None:
+    try:
+        row = json.loads((path / JOB).read_text(encoding="utf-8"))
+        return Job(path, tuple(row["command"]), row["pid"], datetime.fromisoformat(row["began"]))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (ValueError, KeyError) as error:
+        raise ProjectError(f"{path / JOB} cannot be read ({error}): remove {path}") from error
+
+
+def _members(job: Job) -> list[int]:
+    """Returns the ids of the job's processes that still run; a stranger that got the leader's id is none."""
+    _reap(job.pid)
+    members = group(job.pid)
+    return [] if job.pid in members and not alive(job.pid, seen=job.began) else members
+
+
+def _reap(pid: int) -> None:
+    """Buries the job if it is a dead child of this very process."""
+    try:
+        os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:
+        return
+
+
+def _send(pids: Sequence[int], number: signal.Signals) -> None:
+    for pid in pids:
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            continue

@@ -1,0 +1,178 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from pipelines import jobs
+from pipelines.jobs import Ending, Job, ending, exit_status, find_job, interrupt, start, start_training, stop
+from pipelines.runs import State
+from storage.project import Project, create_project
+
+TRAINER = """
+import os, signal, subprocess, sys, time
+from pathlib import Path
+from pipelines.runs import State, status_now, write_status
+run = Path(sys.argv[1]) / "runs" / sys.argv[sys.argv.index("--run") + 1]
+print("settings", *sys.argv[2:], flush=True)
+def leave(number, frame):
+    write_status(run, status_now(State.STOPPED, pid=os.getpid(), step=4, steps=9))
+    sys.exit(0)
+signal.signal(signal.SIGINT, leave)
+write_status(run, status_now(State.RUNNING, pid=os.getpid(), step=4, steps=9))
+time.sleep(60)
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Iterator[Project]:
+    project = create_project(tmp_path / "birds", ["crow", "heron"])
+    yield project
+    for job in jobs.jobs(project):
+        jobs.kill(job)
+
+
+def python(text: str) -> list[str]:
+    return [sys.executable, "-c", text]
+
+
+def until(true: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 30
+    while not true():
+        assert time.monotonic() < deadline, "waited 30 s in vain"
+        time.sleep(0.02)
+
+
+def over(job: Job) -> bool:
+    return ending(job) is not Ending.GOING
+
+
+def test_a_job_says_what_it_printed_and_how_it_ended(project):
+    job = start(project, python("import sys; print('out'); print('err', file=sys.stderr); sys.exit(3)"))
+    until(lambda: over(job))
+    assert (ending(job), exit_status(job)) == (Ending.FAILED, 3)
+    assert sorted(job.log.read_text().split()) == ["err", "out"]
+    fine = start(project, python("print('ü')"))
+    until(lambda: over(fine))
+    assert (ending(fine), exit_status(fine)) == (Ending.DONE, 0)
+    assert [j.path.name for j in jobs.jobs(project)] == ["0001", "0002"]
+
+
+def test_a_command_that_does_not_exist_is_said_in_the_log(project):
+    job = start(project, ["/no/such/program"])
+    until(lambda: over(job))
+    assert (ending(job), exit_status(job)) == (Ending.FAILED, 127)
+    assert "cannot run /no/such/program" in job.log.read_text()
+
+
+def test_a_job_outlives_its_starter_and_is_found_again(project):
+    starter = f"""
+from pathlib import Path
+from pipelines.jobs import start
+from storage.project import read_project
+start(read_project(Path({str(project.root)!r})), ["sleep", "60"])
+"""
+    subprocess.run(python(starter), check=True)
+    (job,) = jobs.jobs(project)
+    assert job.command == ("sleep", "60") and ending(job) is Ending.GOING
+    stop(job, patience=10)
+    assert ending(job) is Ending.FAILED
+
+
+def test_stop_kills_what_does_not_listen(project):
+    deaf = (
+        "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); print('deaf', flush=True); time.sleep(60)"
+    )
+    job = start(project, python(deaf))
+    until(lambda: "deaf" in job.log.read_text())
+    interrupt(job)
+    assert ending(job) is Ending.GOING
+    stop(job, patience=0.2)
+    assert ending(job) is Ending.FAILED and exit_status(job) is None
+
+
+def test_a_grandchild_that_lives_on_keeps_the_job_going(project):
+    text = "import subprocess; print(subprocess.Popen(['sleep', '60']).pid, flush=True)"
+    job = start(project, python(text))
+    until(lambda: exit_status(job) == 0)
+    assert ending(job) is Ending.GOING, "an orphan in the group still works for this job"
+    stop(job, patience=5)
+    assert ending(job) is Ending.DONE
+
+
+def test_a_stranger_with_the_leaders_id_is_left_alone(project):
+    stranger = subprocess.Popen(["sleep", "60"], start_new_session=True)
+    job = start(project, ["true"])
+    until(lambda: over(job))
+    text = (job.path / "job.json").read_text().replace(str(job.pid), str(stranger.pid))
+    (job.path / "job.json").write_text(text.replace(str(job.began.year), "1999"))
+    (mistaken,) = jobs.jobs(project)
+    assert ending(mistaken) is Ending.DONE
+    stop(mistaken, patience=0)
+    assert stranger.poll() is None
+    stranger.kill()
+    stranger.wait()
+
+
+def test_an_ignored_interrupt_is_not_handed_down(project):
+    """Whoever starts the app from a script with `&` has Ctrl-C ignored; jobs must hear it all the same."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        job = start(project, python("import time; print('up', flush=True); time.sleep(60)"))
+    finally:
+        signal.signal(signal.SIGINT, before)
+    until(lambda: "up" in job.log.read_text())
+    interrupt(job)
+    until(lambda: over(job))
+    assert "KeyboardInterrupt" in job.log.read_text()
+
+
+def test_a_training_is_a_run_from_the_first_moment_until_it_is_stopped(project, tmp_path, monkeypatch):
+    (tmp_path / "train.py").write_text(TRAINER)
+    monkeypatch.setattr(jobs, "TRAIN", tmp_path / "train.py")
+    monkeypatch.setenv("PYTHONPATH", str(Path(jobs.__file__).parents[1]))
+    run = start_training(project, preset="head", method="mpl", steps=9, seed=5, more={"lr": 0.1})
+    assert (run.name, run.status().state, run.status().steps) == ("mpl-001", State.STARTING, 9)
+    until(lambda: run.status().state is State.RUNNING)
+    job = find_job(run)
+    assert job is not None and ending(job) is Ending.GOING
+    assert job.log.read_text() == "settings --run mpl-001 --preset head --method mpl --steps 9 --seed 5 --lr 0.1\n", (
+        "Accelerate adds no remark"
+    )
+    interrupt(job)
+    until(lambda: over(job))
+    assert (run.status().state, run.status().step) == (State.STOPPED, 4)
+    assert "Traceback" not in job.log.read_text()
+    assert exit_status(job) == 0
+
+
+def test_a_training_stopped_before_its_first_step_says_so(project, monkeypatch, tmp_path):
+    monkeypatch.setattr(jobs, "_launch", lambda: python("import time; time.sleep(60)"))
+    run = start_training(project, preset="head", method="uda")
+    job = find_job(run)
+    stop(job, patience=10)
+    assert run.status().state is State.STOPPED
+    assert run.status().message == "Stopped before the first step."
+    assert start_training(project, preset="head", method="uda").name == "uda-002"
+
+
+def test_a_training_that_cannot_start_has_failed(project, monkeypatch):
+    monkeypatch.setattr(jobs, "_launch", lambda: python("raise SystemExit('no such preset')"))
+    run = start_training(project, preset="hat", method="mpl")
+    until(lambda: over(find_job(run)))
+    assert run.status().state is State.FAILED
+    assert "no such preset" in find_job(run).log.read_text()
+
+
+def test_an_unreadable_job_says_what_to_do(project):
+    job = start(project, ["true"])
+    until(lambda: over(job))
+    (job.path / "job.json").write_text("{")
+    with pytest.raises(ValueError, match=r"job\.json cannot be read"):
+        jobs.jobs(project)
+    os.unlink(job.path / "job.json")
+    assert jobs.jobs(project) == []
