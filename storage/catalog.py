@@ -1,0 +1,170 @@
+"""The catalogue: which samples there are, and which files hold them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from storage.lance import Tables, one_of
+from storage.project import ProjectError
+from storage.samples import File, Sample, Split
+
+FEW = 2_000  # up to so many ids are looked up by a condition, more by reading all: that is where the times cross
+
+
+class Catalog(Protocol):
+    """What every catalogue does. A sample, once added, never changes."""
+
+    def add(self, samples: Sequence[Sample], files: Sequence[File]) -> None:
+        """Adds samples, then files.
+
+        A sample whose id is known stays as it is; a file whose path is known is replaced. Of repeats in one
+        call the first sample and the last file count.
+        """
+
+    def samples(self, split: Split | None = None) -> list[Sample]:
+        """Returns all samples, or those of one split, in order of import."""
+
+    def get(self, sample_ids: Sequence[str]) -> list[Sample]:
+        """Returns these samples in the order asked.
+
+        Raises:
+            ProjectError: one of them is not in the catalogue.
+        """
+
+    def files(self) -> list[File]:
+        """Returns all files in order of path."""
+
+
+class MemoryCatalog:
+    """A catalogue that lasts as long as its object."""
+
+    def __init__(self) -> None:
+        self._samples: dict[str, Sample] = {}
+        self._files: dict[str, File] = {}
+
+    def add(self, samples: Sequence[Sample], files: Sequence[File]) -> None:
+        """See `Catalog.add`."""
+        for sample in samples:
+            self._samples.setdefault(sample.sample_id, sample)
+        self._files.update({file.filepath: file for file in files})
+
+    def samples(self, split: Split | None = None) -> list[Sample]:
+        """See `Catalog.samples`."""
+        return [sample for sample in self._samples.values() if split is None or sample.split is split]
+
+    def get(self, sample_ids: Sequence[str]) -> list[Sample]:
+        """See `Catalog.get`."""
+        return _in_order(self._samples, sample_ids)
+
+    def files(self) -> list[File]:
+        """See `Catalog.files`."""
+        return sorted(self._files.values(), key=lambda file: file.filepath)
+
+
+class LanceCatalog:
+    """A catalogue in two LanceDB tables, `samples` and `files`."""
+
+    def __init__(self, directory: Path):
+        self._tables = Tables(directory)
+
+    def add(self, samples: Sequence[Sample], files: Sequence[File]) -> None:
+        """See `Catalog.add`."""
+        with self._tables.writing():
+            self._add_samples(samples)
+            self._add_files({file.filepath: file for file in files})
+
+    def samples(self, split: Split | None = None) -> list[Sample]:
+        """See `Catalog.samples`."""
+        return self._samples(None if split is None else f"split = '{split.value}'")
+
+    def get(self, sample_ids: Sequence[str]) -> list[Sample]:
+        """See `Catalog.get`."""
+        wanted = set(sample_ids)
+        found = self._samples(one_of("sample_id", wanted) if 0 < len(wanted) <= FEW else None)
+        return _in_order({sample.sample_id: sample for sample in found}, sample_ids)
+
+    def files(self) -> list[File]:
+        """See `Catalog.files`."""
+        rows = self._tables.read("files", ["filepath", "sample_id", "size", "mtime_ns"])
+        if rows is None:
+            return []
+        columns = [rows.column(name).to_pylist() for name in ("filepath", "sample_id", "size", "mtime_ns")]
+        found = [File(filepath=p, sample_id=s, size=n, mtime_ns=t) for p, s, n, t in zip(*columns, strict=True)]
+        return sorted(found, key=lambda file: file.filepath)
+
+    def _samples(self, where: str | None) -> list[Sample]:
+        names = [name for name in _samples_schema().names if name != "position"]
+        rows = self._tables.read("samples", ["position", *names], where)
+        if rows is None:
+            return []
+        columns = [rows.sort_by("position").column(name).to_pylist() for name in names]
+        return [
+            Sample(sample_id=i, filepath=p, split=Split(s), width=w, height=h, fingerprint=f)
+            for i, p, s, w, h, f in zip(*columns, strict=True)
+        ]
+
+    def _add_samples(self, samples: Sequence[Sample]) -> None:
+        known = self._known("samples", "sample_id")
+        new: dict[str, Sample] = {}
+        for sample in samples:
+            if sample.sample_id not in known:
+                new.setdefault(sample.sample_id, sample)
+        if not new:
+            return
+        import pyarrow as pa
+
+        rows = [{"position": len(known) + n, **_row(sample)} for n, sample in enumerate(new.values())]
+        with self._tables.changing("samples", _samples_schema()) as table:
+            table.add(pa.Table.from_pylist(rows, _samples_schema()))
+
+    def _add_files(self, files: dict[str, File]) -> None:
+        if not files:
+            return
+        import pyarrow as pa
+
+        rows = pa.Table.from_pylist([_row(file) for file in files.values()], _files_schema())
+        known = self._known("files", "filepath")
+        with self._tables.changing("files", _files_schema()) as table:
+            if known.isdisjoint(files):
+                table.add(rows)
+            else:
+                table.merge_insert("filepath").when_matched_update_all().when_not_matched_insert_all().execute(rows)
+
+    def _known(self, name: str, key: str) -> set[str]:
+        rows = self._tables.read(name, [key])
+        return set() if rows is None else set(rows.column(key).to_pylist())
+
+
+def _in_order(samples: dict[str, Sample], sample_ids: Sequence[str]) -> list[Sample]:
+    try:
+        return [samples[sample_id] for sample_id in sample_ids]
+    except KeyError as error:
+        raise ProjectError(
+            f"sample {error.args[0]} is not in the catalogue: import its image, or correct the id"
+        ) from None
+
+
+def _row(record: Sample | File) -> dict[str, Any]:
+    return {name: getattr(record, name) for name in record.__slots__}
+
+
+def _samples_schema() -> Any:
+    import pyarrow as pa
+
+    return pa.schema(
+        {
+            "position": pa.int64(),  # the order of import
+            "sample_id": pa.string(),
+            "filepath": pa.string(),
+            "split": pa.string(),
+            "width": pa.int32(),
+            "height": pa.int32(),
+            "fingerprint": pa.binary(),
+        }
+    )
+
+
+def _files_schema() -> Any:
+    import pyarrow as pa
+
+    return pa.schema({"filepath": pa.string(), "sample_id": pa.string(), "size": pa.int64(), "mtime_ns": pa.int64()})

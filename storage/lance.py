@@ -1,0 +1,93 @@
+"""LanceDB tables in one directory: readers never wait, writers take turns, small files are merged now and then."""
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from storage.project import ProjectError
+
+LOCK = ".write.lock"
+PATIENCE = 120.0  # seconds a writer waits for its turn
+TIDY_EVERY = (
+    64  # versions between two merges of small files: 300 appends of a row leave 900 files, and reads 8 times slower
+)
+KEEP = timedelta(hours=1)  # for how long readers in other processes may go on with an old version
+
+
+class Tables:
+    """The tables of one directory, which is made when the first is written.
+
+    LanceDB lets two writers of a table starve each other, so ours hold one lock file while they write.
+    """
+
+    def __init__(self, directory: Path):
+        self.directory = directory
+        self._connection: Any = None
+        self._lock = FileLock(directory / LOCK, timeout=PATIENCE, poll_interval=0.01)
+
+    def open(self, name: str) -> Any | None:
+        """Returns the newest version of a table, None where nothing was ever written to it."""
+        try:
+            return self._connect().open_table(name)
+        except ValueError as error:
+            if "was not found" in str(error):
+                return None
+            raise
+
+    def read(self, name: str, columns: Sequence[str], where: str | None = None) -> Any | None:
+        """Returns the rows as a `pyarrow.Table` in the order they were added, None where there is no table."""
+        table = self.open(name)
+        if table is None:
+            return None
+        query = table.search().select(list(columns))
+        return (query if where is None else query.where(where)).to_arrow()
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Holds the write lock. What was read inside stays true until the end of the block; blocks may nest.
+
+        Raises:
+            ProjectError: another process holds the lock for more than two minutes.
+        """
+        self.directory.mkdir(parents=True, exist_ok=True)
+        try:
+            with self._lock:
+                yield
+        except Timeout as error:
+            raise ProjectError(
+                f"another process has been writing to {self.directory} for {PATIENCE:.0f} s: wait for it, or stop it"
+            ) from error
+
+    @contextmanager
+    def changing(self, name: str, schema: Any) -> Iterator[Any]:
+        """Yields a table to write to, made if need be, under the lock; then merges its small files if it is time."""
+        with self.writing():
+            table = self._connect().create_table(name, schema=schema, exist_ok=True)
+            before = table.version
+            yield table
+            if table.version // TIDY_EVERY > before // TIDY_EVERY:
+                table.optimize(cleanup_older_than=KEEP)
+
+    def _connect(self) -> Any:
+        if self._connection is None:
+            os.environ.setdefault("LANCEDB_LOG", "error")  # it warns of every table that it makes
+            import lancedb
+
+            # Zero: look for what other processes wrote at every read; the default is never to look again.
+            self._connection = lancedb.connect(self.directory, read_consistency_interval=timedelta(0))
+        return self._connection
+
+
+def one_of(column: str, values: Iterable[str]) -> str:
+    """Returns the SQL condition that `column` is one of `values`, which must not be none at all."""
+    return f"{column} IN ({', '.join(quoted(value) for value in values)})"
+
+
+def quoted(value: str) -> str:
+    """Returns `value` as an SQL string."""
+    return "'" + value.replace("'", "''") + "'"

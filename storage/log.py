@@ -1,0 +1,137 @@
+"""The event log: rows are added and read, never changed."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Protocol
+
+from storage.events import Event, Kind
+from storage.lance import Tables
+
+
+class EventLog(Protocol):
+    """What every log does. An event appended twice is harmless: the folds ignore repeats."""
+
+    def append(self, events: Sequence[Event]) -> None:
+        """Adds all of the events, or none when it fails or is killed.
+
+        Raises:
+            ValueError: an event's time has no time zone.
+        """
+
+    def read(self) -> list[Event]:
+        """Returns every event in the order they were appended, times in UTC."""
+
+    def version(self) -> int:
+        """Returns a number that grows whenever any process appends; it is cheap to ask for."""
+
+
+class MemoryLog:
+    """A log that lasts as long as its object."""
+
+    def __init__(self) -> None:
+        self._events: list[Event] = []
+
+    def append(self, events: Sequence[Event]) -> None:
+        """See `EventLog.append`."""
+        _check(events)
+        self._events = [*self._events, *events]
+
+    def read(self) -> list[Event]:
+        """See `EventLog.read`."""
+        return list(self._events)
+
+    def version(self) -> int:
+        """See `EventLog.version`."""
+        return len(self._events)
+
+
+class LanceLog:
+    """A log in the LanceDB table `events`."""
+
+    def __init__(self, directory: Path):
+        self._tables = Tables(directory)
+
+    def append(self, events: Sequence[Event]) -> None:
+        """See `EventLog.append`."""
+        _check(events)
+        if not events:
+            return
+        import pyarrow as pa
+
+        rows = pa.Table.from_pylist([_row(event) for event in events], _schema())
+        with self._tables.changing("events", _schema()) as table:
+            table.add(rows)
+
+    def read(self) -> list[Event]:
+        """See `EventLog.read`."""
+        names = _schema().names
+        rows = self._tables.read("events", names)
+        if rows is None:
+            return []
+        rows = rows.set_column(names.index("at"), "at", rows.column("at").cast("int64"))  # exact, and quicker
+        return [_event(*row) for row in zip(*(rows.column(name).to_pylist() for name in names), strict=True)]
+
+    def version(self) -> int:
+        """See `EventLog.version`."""
+        table = self._tables.open("events")
+        return 0 if table is None else int(table.version)
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def _check(events: Sequence[Event]) -> None:
+    for event in events:
+        if event.at.tzinfo is None:
+            raise ValueError(f"event {event.event_id} has the time {event.at} without a time zone: give it in UTC")
+
+
+def _row(event: Event) -> dict[str, Any]:
+    return {
+        **{name: getattr(event, name) for name in Event.__slots__},
+        "kind": event.kind.value,
+        "reasons": [{"reason": reason, "score": score} for reason, score in event.reasons.items()],
+    }
+
+
+def _event(
+    event_id: str,
+    at: int,
+    actor: str,
+    kind: str,
+    sample_id: str,
+    label: str | None,
+    confidence: float | None,
+    reasons: list[dict[str, Any]],
+    ref: str | None,
+) -> Event:
+    return Event(
+        event_id=event_id,
+        at=_EPOCH + timedelta(microseconds=at),
+        actor=actor,
+        kind=Kind(kind),
+        sample_id=sample_id,
+        label=label,
+        confidence=confidence,
+        reasons={row["reason"]: row["score"] for row in reasons},
+        ref=ref,
+    )
+
+
+def _schema() -> Any:
+    import pyarrow as pa
+
+    return pa.schema(
+        {
+            "event_id": pa.string(),
+            "at": pa.timestamp("us", tz="UTC"),
+            "actor": pa.string(),
+            "kind": pa.string(),
+            "sample_id": pa.string(),
+            "label": pa.string(),
+            "confidence": pa.float64(),
+            "reasons": pa.list_(pa.struct({"reason": pa.string(), "score": pa.float64()})),
+            "ref": pa.string(),
+        }
+    )

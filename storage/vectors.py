@@ -1,0 +1,280 @@
+"""Vectors: what a frozen backbone says of each sample's views, kept so that it runs over an image once.
+
+Shape legend    N samples    V views of a sample, weak ones first    D numbers a view
+"""
+
+import json
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from storage.lance import Tables, one_of, quoted
+from storage.project import ProjectError
+
+Views = NDArray[np.float16]
+
+FEW = 2_000  # up to so many ids are looked up by a condition, more by reading all
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Space:
+    """How the vectors of one backbone were made. Vectors of different spaces do not compare."""
+
+    backbone: str  # timm's name
+    weights: str  # where they came from
+    size: int  # pixels, height and width of the network's input
+    dim: int  # D
+    weak: int  # weak views a sample: view 0 is the plain image, view 1 the flipped one
+    strong: int  # strong views a sample
+    seed: int  # of the strong views
+
+
+class Vectors(Protocol):
+    """What every keeper of vectors does. A sample's vectors, once added, never change."""
+
+    def spaces(self) -> list[Space]:
+        """Returns the spaces in the order they were made."""
+
+    def create(self, space: Space) -> None:
+        """Makes room for a backbone's vectors; does nothing when the same space is there.
+
+        Raises:
+            ProjectError: the backbone has a space with other settings.
+        """
+
+    def add(self, backbone: str, sample_ids: Sequence[str], views: Views) -> None:
+        """Adds the (N, V, D) views of N samples; a sample that has its vectors keeps them.
+
+        Raises:
+            ValueError: the shape or type is not the space's, or a number is not finite.
+            ProjectError: the backbone has no space.
+        """
+
+    def missing(self, backbone: str, sample_ids: Sequence[str]) -> list[str]:
+        """Returns those of the ids that have no vectors, in the order given."""
+
+    def read(self, backbone: str, sample_ids: Sequence[str]) -> Views:
+        """Returns the (N, V, D) views in the order asked.
+
+        Raises:
+            ProjectError: a sample has no vectors, or the backbone no space.
+        """
+
+    def nearest(
+        self, backbone: str, sample_id: str, k: int, among: Collection[str] | None = None
+    ) -> list[tuple[str, float]]:
+        """Returns the `k` samples most like this one and their cosine similarity in [-1, 1], most similar first.
+
+        Views 0 are compared. The sample itself is left out, and so are vectors that are all zero.
+        """
+
+
+class MemoryVectors:
+    """Vectors that last as long as their object."""
+
+    def __init__(self) -> None:
+        self._spaces: dict[str, Space] = {}
+        self._views: dict[str, dict[str, Views]] = {}
+
+    def spaces(self) -> list[Space]:
+        """See `Vectors.spaces`."""
+        return list(self._spaces.values())
+
+    def create(self, space: Space) -> None:
+        """See `Vectors.create`."""
+        if _is_new(self.spaces(), space):
+            self._spaces[space.backbone] = space
+            self._views[space.backbone] = {}
+
+    def add(self, backbone: str, sample_ids: Sequence[str], views: Views) -> None:
+        """See `Vectors.add`."""
+        _check(_space(self.spaces(), backbone), sample_ids, views)
+        for sample_id, view in zip(sample_ids, views, strict=True):
+            self._views[backbone].setdefault(sample_id, view.copy())
+
+    def missing(self, backbone: str, sample_ids: Sequence[str]) -> list[str]:
+        """See `Vectors.missing`."""
+        _space(self.spaces(), backbone)
+        return [sample_id for sample_id in sample_ids if sample_id not in self._views[backbone]]
+
+    def read(self, backbone: str, sample_ids: Sequence[str]) -> Views:
+        """See `Vectors.read`."""
+        space = _space(self.spaces(), backbone)
+        out = np.empty((len(sample_ids), space.weak + space.strong, space.dim), np.float16)
+        for row, sample_id in enumerate(sample_ids):
+            if sample_id not in self._views[backbone]:
+                raise _no_vectors(backbone, sample_id)
+            out[row] = self._views[backbone][sample_id]
+        return out
+
+    def nearest(
+        self, backbone: str, sample_id: str, k: int, among: Collection[str] | None = None
+    ) -> list[tuple[str, float]]:
+        """See `Vectors.nearest`."""
+        query = self.read(backbone, [sample_id])[0, 0].astype(np.float32)
+        kept = self._views[backbone] if among is None else set(among) & self._views[backbone].keys()
+        scores = {other: _cosine(query, self._views[backbone][other][0]) for other in kept if other != sample_id}
+        ranked = sorted((-score, other) for other, score in scores.items() if score is not None)
+        return [(other, -score) for score, other in ranked[:k]]
+
+
+class LanceVectors:
+    """Vectors in LanceDB: a table a backbone with a column a view, and the table `spaces`."""
+
+    def __init__(self, directory: Path):
+        self._tables = Tables(directory)
+
+    def spaces(self) -> list[Space]:
+        """See `Vectors.spaces`."""
+        rows = self._tables.read("spaces", ["space"])
+        return [] if rows is None else [Space(**json.loads(text)) for text in rows.column("space").to_pylist()]
+
+    def create(self, space: Space) -> None:
+        """See `Vectors.create`."""
+        import pyarrow as pa
+
+        with self._tables.writing():
+            if _is_new(self.spaces(), space):
+                row = pa.table({"space": [json.dumps(asdict(space))]})
+                with self._tables.changing("spaces", row.schema) as table:
+                    table.add(row)
+
+    def add(self, backbone: str, sample_ids: Sequence[str], views: Views) -> None:
+        """See `Vectors.add`."""
+        space = _space(self.spaces(), backbone)
+        _check(space, sample_ids, views)
+        with self._tables.writing():
+            known = self._known(backbone)
+            first = {sample_id: row for row, sample_id in reversed(list(enumerate(sample_ids)))}
+            new = sorted(row for sample_id, row in first.items() if sample_id not in known)
+            if new:
+                with self._tables.changing(_table(backbone), _schema(space)) as table:
+                    table.add(_rows(space, [sample_ids[row] for row in new], views[new]))
+
+    def missing(self, backbone: str, sample_ids: Sequence[str]) -> list[str]:
+        """See `Vectors.missing`."""
+        _space(self.spaces(), backbone)
+        known = self._known(backbone)
+        return [sample_id for sample_id in sample_ids if sample_id not in known]
+
+    def read(self, backbone: str, sample_ids: Sequence[str]) -> Views:
+        """See `Vectors.read`."""
+        space = _space(self.spaces(), backbone)
+        places = {sample_id: row for row, sample_id in enumerate(dict.fromkeys(sample_ids))}
+        out = np.empty((len(places), space.weak + space.strong, space.dim), np.float16)
+        found = np.zeros(len(places), bool)
+        if places:
+            self._fill(backbone, list(places), out, found)
+        if not found.all():
+            raise _no_vectors(backbone, list(places)[int(np.argmin(found))])
+        if len(places) == len(sample_ids):
+            return out
+        return np.asarray(out[[places[sample_id] for sample_id in sample_ids]])
+
+    def nearest(
+        self, backbone: str, sample_id: str, k: int, among: Collection[str] | None = None
+    ) -> list[tuple[str, float]]:
+        """See `Vectors.nearest`."""
+        query = self.read(backbone, [sample_id])[0, 0]
+        kept = None if among is None else set(among) - {sample_id}
+        if k < 1 or not np.any(query) or (kept is not None and not kept):
+            return []
+        table = self._tables.open(_table(backbone))
+        assert table is not None, "read() found the sample in it"
+        condition = f"sample_id != {quoted(sample_id)}" if kept is None else one_of("sample_id", kept)
+        search = table.search(query, vector_column_name="view_0").distance_type("cosine")
+        rows = search.where(condition, prefilter=True).limit(k).select(["sample_id", "_distance"]).to_arrow()
+        return list(zip(rows["sample_id"].to_pylist(), (1 - rows["_distance"].to_numpy()).tolist(), strict=True))
+
+    def _known(self, backbone: str) -> set[str]:
+        rows = self._tables.read(_table(backbone), ["sample_id"])
+        return set() if rows is None else set(rows["sample_id"].to_pylist())
+
+    def _fill(self, backbone: str, sample_ids: list[str], out: Views, found: NDArray[np.bool_]) -> None:
+        """Writes the views of `sample_ids` to the same rows of `out` batch by batch, so memory holds them once."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        table = self._tables.open(_table(backbone))
+        if table is None:
+            return
+        names = [f"view_{view}" for view in range(out.shape[1])]
+        query = table.search().select(["sample_id", *names])
+        if len(sample_ids) <= FEW:
+            query = query.where(one_of("sample_id", sample_ids))
+        wanted = pa.array(sample_ids)
+        for batch in query.to_batches():
+            places = pc.index_in(batch["sample_id"], value_set=wanted).fill_null(-1).to_numpy(zero_copy_only=False)
+            asked = places >= 0
+            found[places[asked]] = True
+            for view, name in enumerate(names):
+                out[places[asked], view] = batch[name].flatten().to_numpy().reshape(len(places), -1)[asked]
+
+
+def _space(spaces: Sequence[Space], backbone: str) -> Space:
+    for space in spaces:
+        if space.backbone == backbone:
+            return space
+    raise ProjectError(f"there are no vectors of {backbone} yet: make them with: gradebook embed --backbone {backbone}")
+
+
+def _is_new(spaces: Sequence[Space], space: Space) -> bool:
+    old = next((other for other in spaces if other.backbone == space.backbone), space)
+    if old != space:
+        differing = [
+            f"{name} {before!r} (now {after!r})"
+            for (name, before), after in zip(asdict(old).items(), asdict(space).values(), strict=True)
+            if before != after
+        ]
+        raise ProjectError(
+            f"the vectors of {space.backbone} were made with {', '.join(differing)}: "
+            "embed with the same settings, or take another backbone"
+        )
+    return space not in spaces
+
+
+def _check(space: Space, sample_ids: Sequence[str], views: Views) -> None:
+    expected = (len(sample_ids), space.weak + space.strong, space.dim)
+    if views.dtype != np.float16 or views.shape != expected:
+        raise ValueError(f"views are {views.dtype} {views.shape}, {space.backbone} takes float16 {expected}")
+    if not np.isfinite(views).all():
+        raise ValueError(f"{space.backbone} gave vectors that are not finite: they may overflow float16, scale them")
+
+
+def _no_vectors(backbone: str, sample_id: str) -> ProjectError:
+    return ProjectError(
+        f"sample {sample_id} has no vectors of {backbone}: make them with: gradebook embed --backbone {backbone}"
+    )
+
+
+def _cosine(query: NDArray[np.float32], other: Views) -> float | None:
+    norms = float(np.linalg.norm(query) * np.linalg.norm(other.astype(np.float32)))
+    return float(query @ other.astype(np.float32)) / norms if norms > 0 else None
+
+
+def _table(backbone: str) -> str:
+    """Returns the name of a backbone's table. Only letters, digits and `_-.` may stand in one."""
+    plain = "".join(c if c.isascii() and (c.isalnum() or c in "_.") else f"-{ord(c):x}-" for c in backbone)
+    return f"vectors-{plain}"
+
+
+def _schema(space: Space) -> Any:
+    import pyarrow as pa
+
+    view = pa.list_(pa.float16(), space.dim)
+    names = [f"view_{n}" for n in range(space.weak + space.strong)]
+    return pa.schema([("sample_id", pa.string()), *((name, view) for name in names)])
+
+
+def _rows(space: Space, sample_ids: Sequence[str], views: Views) -> Any:
+    import pyarrow as pa
+
+    columns = [
+        pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(views[:, n]).ravel()), space.dim)
+        for n in range(views.shape[1])
+    ]
+    return pa.table([pa.array(sample_ids), *columns], schema=_schema(space))

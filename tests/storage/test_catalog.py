@@ -1,0 +1,95 @@
+"""One contract for every catalogue."""
+
+import multiprocessing
+
+import pytest
+
+from storage.catalog import Catalog, LanceCatalog, MemoryCatalog
+from storage.project import ProjectError
+from storage.samples import File, Sample, Split
+
+
+@pytest.fixture(params=["memory", "lance"])
+def catalog(request, tmp_path) -> Catalog:
+    return {"memory": MemoryCatalog, "lance": lambda: LanceCatalog(tmp_path)}[request.param]()
+
+
+def sample(name: str, split: Split = Split.TRAIN, filepath: str | None = None) -> Sample:
+    path = filepath or f"/images/{name}.png"
+    return Sample(sample_id=name, filepath=path, split=split, width=3, height=4, fingerprint=bytes(range(200)))
+
+
+def file(name: str, sample_id: str, mtime_ns: int = 1_700_000_000_123_456_789) -> File:
+    return File(filepath=f"/images/{name}.png", sample_id=sample_id, size=5, mtime_ns=mtime_ns)
+
+
+def test_an_empty_catalogue_is_empty(catalog):
+    assert catalog.samples() == catalog.files() == catalog.get([]) == []
+    with pytest.raises(ProjectError, match="s0 is not in the catalogue"):
+        catalog.get(["s0"])
+
+
+def test_what_was_added_comes_back_in_order_of_import(catalog):
+    names = [f"s{n}" for n in (5, 3, 9, 1)]
+    catalog.add([sample(name) for name in names[:2]], [])
+    catalog.add([sample(name, Split.TEST) for name in names[2:]], [file("b", "s3"), file("a", "s5")])
+    assert [s.sample_id for s in catalog.samples()] == names
+    assert [s.sample_id for s in catalog.samples(Split.TRAIN)] == names[:2]
+    assert [s.sample_id for s in catalog.samples(Split.TEST)] == names[2:]
+    assert catalog.samples()[0] == sample("s5")
+    assert catalog.files() == [file("a", "s5"), file("b", "s3")]
+
+
+def test_get_keeps_the_order_asked_and_repeats(catalog):
+    catalog.add([sample(f"s{n}") for n in range(5)], [])
+    assert [s.sample_id for s in catalog.get(["s3", "s0", "s3"])] == ["s3", "s0", "s3"]
+    with pytest.raises(ProjectError, match="nope"):
+        catalog.get(["s1", "nope"])
+
+
+def test_a_known_sample_stays_and_a_known_file_is_replaced(catalog):
+    catalog.add([sample("s0")], [file("a", "s0")])
+    catalog.add([sample("s0", Split.TEST), sample("s1")], [file("a", "s1", mtime_ns=7), file("b", "s1")])
+    assert catalog.samples() == [sample("s0"), sample("s1")]
+    assert catalog.files() == [file("a", "s1", mtime_ns=7), file("b", "s1")]
+
+
+def test_of_repeats_in_one_call_the_first_sample_and_the_last_file_count(catalog):
+    catalog.add([sample("s0"), sample("s1"), sample("s0", Split.TEST)], [file("a", "s0"), file("a", "s1")])
+    assert catalog.samples() == [sample("s0"), sample("s1")]
+    assert catalog.files() == [file("a", "s1")]
+
+
+def test_many_ids_are_found_like_few(catalog):
+    catalog.add([sample(f"s{n}") for n in range(2500)], [])
+    names = [f"s{n}" for n in reversed(range(2400))]
+    assert [s.sample_id for s in catalog.get(names)] == names
+
+
+@pytest.mark.parametrize("path", ["/it's.png", '/say "hi".png', "/two\nlines.png", "/ünïcode 图.png", "/%2F; DROP.png"])
+def test_any_file_name_goes_in_and_out(catalog, path):
+    odd = sample("it's", filepath=path)
+    named = File(filepath=path, sample_id="it's", size=1, mtime_ns=2)
+    catalog.add([odd], [named])
+    catalog.add([odd], [named])
+    assert catalog.get(["it's"]) == catalog.samples() == [odd]
+    assert catalog.files() == [named]
+
+
+def test_two_processes_that_import_the_same_images_add_each_once(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    workers = [context.Process(target=_import_ten, args=(tmp_path, first)) for first in (0, 5)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert [worker.exitcode for worker in workers] == [0, 0]
+    catalog = LanceCatalog(tmp_path)
+    assert sorted(s.sample_id for s in catalog.samples()) == sorted(f"s{n}" for n in range(15))
+    assert len(catalog.files()) == 15
+
+
+def _import_ten(directory, first):
+    catalog = LanceCatalog(directory)
+    for n in range(first, first + 10):
+        catalog.add([sample(f"s{n}")], [file(str(n), f"s{n}")])

@@ -1,0 +1,133 @@
+"""One contract for every log, and the folds over what comes back."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from storage.events import Event, Kind, event, queue, replay
+from storage.log import EventLog, LanceLog, MemoryLog
+
+
+@pytest.fixture(params=["memory", "lance"])
+def log(request, tmp_path) -> EventLog:
+    return {"memory": MemoryLog, "lance": lambda: LanceLog(tmp_path)}[request.param]()
+
+
+def proposal(sample_id: str) -> Event:
+    reasons = {"thin_margin": 0.1 + 0.2, 'it\'s "odd"': 1.0}
+    return event(Kind.PROPOSED, sample_id, "cat", actor="run:mpl-001", confidence=1 / 3, reasons=reasons)
+
+
+def test_an_empty_log_is_empty(log):
+    log.append([])
+    assert log.read() == []
+    assert log.version() == log.version()
+
+
+def test_events_come_back_exactly_and_in_order(log):
+    first = proposal("s0")
+    second = event(Kind.RELABELLED, "s0", "naïve 'dog'", actor="Zoë", ref=first.event_id)
+    third = event(Kind.REJECTED, "s1", actor="Zoë")
+    log.append([first])
+    log.append([second, third])
+    assert log.read() == [first, second, third]
+    assert log.read()[0].reasons == first.reasons
+    assert log.read()[0].at.tzinfo is UTC
+
+
+def test_the_version_grows_with_every_append(log):
+    versions = [log.version()]
+    for _ in range(3):
+        log.append([proposal("s0")])
+        versions.append(log.version())
+    assert versions == sorted(set(versions))
+    log.append([])
+    assert log.version() == versions[-1]
+
+
+def test_a_time_without_a_zone_is_refused_and_nothing_is_written(log):
+    naive = Event(event_id="e", at=datetime(2026, 1, 1), actor="a", kind=Kind.REJECTED, sample_id="s")
+    with pytest.raises(ValueError, match="without a time zone"):
+        log.append([proposal("s0"), naive])
+    assert log.read() == []
+
+
+def test_a_time_in_another_zone_is_the_same_time(log):
+    at = datetime(2026, 1, 1, 12, 0, 0, 123456, tzinfo=timezone(timedelta(hours=2)))
+    log.append([Event(event_id="e", at=at, actor="a", kind=Kind.REJECTED, sample_id="s")])
+    assert log.read()[0].at == at
+
+
+kinds = st.sampled_from([Kind.PROPOSED, Kind.ACCEPTED, Kind.RELABELLED, Kind.REJECTED, Kind.IMPORTED])
+rows = st.lists(st.tuples(kinds, st.sampled_from(["s0", "s1"]), st.sampled_from(["cat", "dog"])), max_size=6)
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(rows=rows, random=st.randoms(use_true_random=False))
+def test_appending_in_another_order_and_twice_folds_to_the_same(request, tmp_path_factory, rows, random):
+    events = [event(kind, sample_id, label, actor="a") for kind, sample_id, label in rows]
+    shuffled = events + random.sample(events, len(events) // 2)
+    random.shuffle(shuffled)
+    for log in (MemoryLog(), LanceLog(tmp_path_factory.mktemp("log"))):
+        for e in shuffled:
+            log.append([e])
+        assert replay(log.read()) == replay(events)
+        assert queue(log.read()) == queue(events)
+
+
+def test_another_process_sees_what_was_appended_and_its_own_rows_are_seen(tmp_path):
+    log = LanceLog(tmp_path)
+    log.append([proposal("s0")])
+    before = log.version()
+    code = (
+        "import sys; from pathlib import Path; from storage.log import LanceLog; from storage.events import *\n"
+        "log = LanceLog(Path(sys.argv[1])); seen = len(log.read())\n"
+        "log.append([event(Kind.REJECTED, f's{seen}', actor='other')])"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, cwd=Path(__file__).parents[2])
+    assert [e.sample_id for e in log.read()] == ["s0", "s1"]
+    assert log.version() > before
+
+
+def test_killing_a_writer_tears_no_batch_and_loses_nothing_acknowledged(tmp_path):
+    code = (
+        "import sys; from pathlib import Path; from storage.log import LanceLog; from storage.events import *\n"
+        "log = LanceLog(Path(sys.argv[1]))\n"
+        "for batch in range(100000):\n"
+        "    log.append([event(Kind.IMPORTED, f'{batch}', 'cat', actor='import') for _ in range(10)])\n"
+        "    print(batch, flush=True)"
+    )
+    root = Path(__file__).parents[2]
+    acknowledged = -1
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True, cwd=root
+    ) as writer:
+        assert writer.stdout is not None
+        acknowledged = int(writer.stdout.readline())
+        time.sleep(0.3)
+        os.kill(writer.pid, signal.SIGKILL)
+        acknowledged = max([acknowledged, *(int(line) for line in writer.stdout if line.endswith("\n"))])
+    log = LanceLog(tmp_path)
+    batches = [e.sample_id for e in log.read()]
+    assert all(batches.count(str(n)) == 10 for n in range(acknowledged + 1))
+    assert len(batches) % 10 == 0
+    log.append([proposal("after")])  # the dead writer's lock is free
+    assert len(log.read()) == len(batches) + 1
+
+
+def test_many_small_appends_leave_few_files(tmp_path):
+    log = LanceLog(tmp_path)
+    for _ in range(140):
+        log.append([proposal("s0")])
+    assert len(log.read()) == 140
+    table = log._tables.open("events")
+    assert table is not None
+    assert table.stats()["fragment_stats"]["num_fragments"] < 40

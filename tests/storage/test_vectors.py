@@ -1,0 +1,144 @@
+"""One contract for every keeper of vectors."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from storage.project import ProjectError
+from storage.vectors import LanceVectors, MemoryVectors, Space, Vectors
+
+SPACE = Space(backbone="tiny", weights="random", size=32, dim=4, weak=2, strong=1, seed=0)
+
+
+@pytest.fixture(params=["memory", "lance"])
+def vectors(request, tmp_path) -> Vectors:
+    return {"memory": MemoryVectors, "lance": lambda: LanceVectors(tmp_path)}[request.param]()
+
+
+def views(n: int, space: Space = SPACE, seed: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    return rng.normal(size=(n, space.weak + space.strong, space.dim)).astype(np.float16)
+
+
+def names(n: int) -> list[str]:
+    return [f"s{i}" for i in range(n)]
+
+
+def test_spaces_are_kept_and_the_same_again_is_fine(vectors):
+    odd = replace(SPACE, backbone="hf-hub:timm/ViT b/14.x", dim=7)
+    assert vectors.spaces() == []
+    for space in (SPACE, odd, SPACE, odd):
+        vectors.create(space)
+    assert vectors.spaces() == [SPACE, odd]
+    vectors.add(odd.backbone, ["s0"], views(1, odd))
+    np.testing.assert_array_equal(vectors.read(odd.backbone, ["s0"]), views(1, odd))
+    assert vectors.missing("tiny", ["s0"]) == ["s0"]
+
+
+def test_many_spaces_are_all_listed(vectors):
+    spaces = [replace(SPACE, backbone=f"b{n}") for n in range(15)]
+    for space in spaces:
+        vectors.create(space)
+    assert vectors.spaces() == spaces
+
+
+def test_another_space_under_the_same_backbone_is_an_error_that_says_what_differs(vectors):
+    vectors.create(SPACE)
+    with pytest.raises(ProjectError, match=r"size 32 \(now 64\)"):
+        vectors.create(replace(SPACE, size=64))
+    assert vectors.spaces() == [SPACE]
+
+
+def test_a_backbone_without_a_space_is_an_error_that_says_what_to_do(vectors):
+    for ask in (lambda: vectors.read("nope", []), lambda: vectors.missing("nope", ["s0"])):
+        with pytest.raises(ProjectError, match="gradebook embed --backbone nope"):
+            ask()
+    with pytest.raises(ProjectError, match="no vectors of nope"):
+        vectors.add("nope", ["s0"], views(1))
+
+
+def test_reading_keeps_the_order_asked_and_repeats(vectors):
+    vectors.create(SPACE)
+    x = views(5)
+    vectors.add("tiny", names(3), x[:3])
+    vectors.add("tiny", names(5)[3:], x[3:])
+    order = [4, 0, 2, 0, 3]
+    back = vectors.read("tiny", [f"s{i}" for i in order])
+    assert back.dtype == np.float16
+    np.testing.assert_array_equal(back, x[order])
+    assert vectors.read("tiny", []).shape == (0, 3, 4)
+    with pytest.raises(ProjectError, match="s9 has no vectors"):
+        vectors.read("tiny", ["s0", "s9"])
+
+
+def test_many_are_read_like_few(vectors):
+    vectors.create(SPACE)
+    x = views(3000)
+    vectors.add("tiny", names(3000), x)
+    order = np.random.default_rng(1).permutation(3000)[:2500]
+    np.testing.assert_array_equal(vectors.read("tiny", [f"s{i}" for i in order]), x[order])
+
+
+def test_missing_says_where_to_go_on(vectors):
+    vectors.create(SPACE)
+    assert vectors.missing("tiny", ["s1", "s0"]) == ["s1", "s0"]
+    vectors.add("tiny", ["s0"], views(1))
+    assert vectors.missing("tiny", ["s2", "s0", "s1"]) == ["s2", "s1"]
+
+
+def test_the_first_vectors_of_a_sample_stay(vectors):
+    vectors.create(SPACE)
+    x = views(4)
+    vectors.add("tiny", ["s0", "s0"], x[:2])
+    vectors.add("tiny", ["s0", "s1"], x[2:])
+    np.testing.assert_array_equal(vectors.read("tiny", ["s0", "s1"]), x[[0, 3]])
+    assert len(vectors.nearest("tiny", "s0", 10)) == 1
+
+
+@pytest.mark.parametrize("fault", ["shape", "dtype", "infinite", "nan"])
+def test_vectors_that_do_not_fit_are_refused(vectors, fault):
+    vectors.create(SPACE)
+    x = views(2)
+    bad = {
+        "shape": x[:, :2],
+        "dtype": x.astype(np.float32),
+        "infinite": np.where(x == x[0, 0, 0], np.float16("inf"), x),
+        "nan": np.where(x == x[0, 0, 0], np.float16("nan"), x),
+    }[fault]
+    with pytest.raises(ValueError, match="float16"):
+        vectors.add("tiny", names(2), bad)
+    assert vectors.missing("tiny", names(2)) == names(2)
+
+
+def test_nearest_ranks_by_the_cosine_of_view_0(vectors):
+    vectors.create(SPACE)
+    x = views(30)
+    vectors.add("tiny", names(30), x)
+    plain = x[:, 0].astype(np.float64)
+    unit = plain / np.linalg.norm(plain, axis=1, keepdims=True)
+    cosine = unit @ unit[7]
+    expected = [i for i in np.argsort(-cosine) if i != 7][:5]
+    found = vectors.nearest("tiny", "s7", 5)
+    assert [name for name, _ in found] == [f"s{i}" for i in expected]
+    np.testing.assert_allclose([score for _, score in found], cosine[expected], atol=1e-3)
+
+
+def test_nearest_looks_only_among_those_named(vectors):
+    vectors.create(SPACE)
+    vectors.add("tiny", names(30), views(30))
+    among = {"s1", "s2", "s7", "it's not here"}
+    assert {name for name, _ in vectors.nearest("tiny", "s7", 5, among)} == {"s1", "s2"}
+    assert vectors.nearest("tiny", "s7", 5, []) == vectors.nearest("tiny", "s7", 5, ["s7"]) == []
+    assert vectors.nearest("tiny", "s7", 0) == []
+    with pytest.raises(ProjectError, match="s99 has no vectors"):
+        vectors.nearest("tiny", "s99", 5)
+
+
+def test_a_vector_without_a_direction_is_near_nothing(vectors):
+    vectors.create(SPACE)
+    x = views(3)
+    x[1] = 0
+    vectors.add("tiny", names(3), x)
+    assert [name for name, _ in vectors.nearest("tiny", "s0", 5)] == ["s2"]
+    assert vectors.nearest("tiny", "s1", 5) == []
