@@ -1,0 +1,220 @@
+"""Projects a store into a FiftyOne dataset, to look at samples in its App.
+
+The store is the truth. The dataset can be thrown away and made again at any time, and refreshing it writes only
+what differs. Its fields are therefore marked read-only: a label changed there would be overwritten here.
+
+    gradebook_id      sample_id
+    split             train or test
+    label             what a person or an import decided
+    teacher, student  what each said last in the run's record, and how surely
+    feedback          mean feedback of the teacher's pseudo-labels, nats
+    flips             how often the teacher changed its mind
+    mean_probability  of the teacher's last label, over the record
+    disagreement      label, teacher and student, where known, are not all the same class
+"""
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import isfinite
+from typing import Any
+
+from filelock import FileLock
+
+from storage.database import point_fiftyone
+from storage.events import replay
+from storage.project import Project
+from storage.samples import Sample
+from storage.store import Store
+
+Facts = dict[str, Any]  # path of a field -> value of one sample
+
+FIELDS = {
+    "filepath": ("filepath",),
+    "split": ("split",),
+    "label": ("label.label",),
+    "teacher": ("teacher.label", "teacher.confidence"),
+    "student": ("student.label", "student.confidence"),
+    "feedback": ("feedback",),
+    "flips": ("flips",),
+    "mean_probability": ("mean_probability",),
+    "disagreement": ("disagreement",),
+}
+CLASSIFICATIONS = ("label", "teacher", "student")
+SIGNALS = {  # path -> column of the record's signals
+    "teacher.label": "teacher_label",
+    "teacher.confidence": "teacher_probability",
+    "student.label": "student_label",
+    "student.confidence": "student_probability",
+    "feedback": "mean_feedback",
+    "flips": "flips",
+    "mean_probability": "mean_probability",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What a refresh did."""
+
+    dataset: str  # its name in FiftyOne
+    added: int  # samples
+    changed: Mapping[str, int]  # field -> samples whose value was written
+
+
+def dataset_name(project: Project) -> str:
+    """Returns the name of a project's dataset: two projects in folders of one name differ in the hash."""
+    return f"{project.root.name}-{hashlib.blake2b(str(project.root).encode(), digest_size=4).hexdigest()}"
+
+
+def refresh(store: Store, run: str | None) -> Changes:
+    """Makes a project's dataset agree with its store.
+
+    Args:
+        store: the project.
+        run: the run whose record to show; without one the fields about teacher and student are empty.
+
+    Raises:
+        NoDatabase: FiftyOne has no MongoDB on this machine.
+    """
+    point_fiftyone(store.project.root)
+    with FileLock(store.project.root / ".fiftyone.lock"):
+        dataset = _open(store.project)
+        samples = store.catalog.samples()
+        wanted = _facts(samples, replay(store.log.read()), _signals(store, run))
+        ids, known = _known(dataset)
+        changed = _push(dataset, ids, known, wanted)
+        added = {sample_id: facts for sample_id, facts in wanted.items() if sample_id not in known}
+        _add(dataset, added)
+        _save_views(dataset)
+        return Changes(dataset.name, len(added), changed)
+
+
+def _facts(samples: Sequence[Sample], labels: Mapping[str, str], signals: Mapping[str, Facts]) -> dict[str, Facts]:
+    """Returns what the dataset should say: sample_id -> facts."""
+    nothing: Facts = dict.fromkeys(SIGNALS)
+    wanted = {}
+    for sample in samples:
+        facts = {"filepath": sample.filepath, "split": sample.split.value, "label.label": labels.get(sample.sample_id)}
+        facts |= signals.get(sample.sample_id, nothing)
+        said = {facts[f"{who}.label"] for who in CLASSIFICATIONS} - {None}
+        wanted[sample.sample_id] = facts | {"disagreement": len(said) > 1}
+    return wanted
+
+
+def _signals(store: Store, run: str | None) -> dict[str, Facts]:
+    if run is None:
+        return {}
+    table = store.record.signals(run)
+    columns = {path: map(_finite, table.column(name).to_pylist()) for path, name in SIGNALS.items()}
+    rows = zip(*columns.values(), strict=True)
+    sample_ids = table.column("sample_id").to_pylist()
+    return {sample_id: dict(zip(columns, row, strict=True)) for sample_id, row in zip(sample_ids, rows, strict=True)}
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not isfinite(value) else value
+
+
+def _open(project: Project) -> Any:
+    """Returns the project's dataset, made if need be."""
+    import fiftyone as fo
+
+    name = dataset_name(project)
+    dataset = fo.load_dataset(name) if fo.dataset_exists(name) else fo.Dataset(name, persistent=True)
+    if not dataset.has_sample_field("gradebook_id"):
+        _declare(dataset)
+    dataset.default_classes = list(project.classes)
+    dataset.info = {"gradebook": str(project.root)}
+    dataset.save()
+    return dataset
+
+
+def _declare(dataset: Any) -> None:
+    import fiftyone as fo
+
+    for name, kind in (
+        ("gradebook_id", fo.StringField),
+        ("split", fo.StringField),
+        ("feedback", fo.FloatField),
+        ("flips", fo.IntField),
+        ("mean_probability", fo.FloatField),
+        ("disagreement", fo.BooleanField),
+    ):
+        dataset.add_sample_field(name, kind, read_only=True)
+    for name in CLASSIFICATIONS:
+        dataset.add_sample_field(name, fo.EmbeddedDocumentField, embedded_doc_type=fo.Classification, read_only=True)
+    dataset.create_index("gradebook_id")
+
+
+def _known(dataset: Any) -> tuple[dict[str, str], dict[str, Facts]]:
+    """Returns what the dataset says: sample_id -> its id in FiftyOne, and sample_id -> facts."""
+    paths = [path for parts in FIELDS.values() for path in parts]
+    ids, sample_ids, *columns = dataset.values(["id", "gradebook_id", *paths])
+    known = {s: dict(zip(paths, row, strict=True)) for s, *row in zip(sample_ids, *columns, strict=True)}
+    return dict(zip(sample_ids, ids, strict=True)), known
+
+
+def _push(
+    dataset: Any, ids: Mapping[str, str], known: Mapping[str, Facts], wanted: Mapping[str, Facts]
+) -> dict[str, int]:
+    """Writes what differs, field by field; returns how many samples each field changed in."""
+    changed = {}
+    for field, parts in FIELDS.items():
+        values = {
+            ids[sample_id]: _value(field, facts)
+            for sample_id, facts in wanted.items()
+            if sample_id in known and any(known[sample_id][part] != facts[part] for part in parts)
+        }
+        if values:
+            with _writable(dataset, field):
+                dataset.set_values(field, values, key_field="id")
+            changed[field] = len(values)
+    return changed
+
+
+@contextmanager
+def _writable(dataset: Any, name: str) -> Iterator[None]:
+    """Lets us write what users may only read."""
+    field = dataset.get_field(name)
+    theirs = not field.read_only  # FiftyOne's own, such as `filepath`
+    if not theirs:
+        field.read_only = False
+        field.save()
+    yield
+    if not theirs:
+        field.read_only = True
+        field.save()
+
+
+def _add(dataset: Any, wanted: Mapping[str, Facts]) -> None:
+    import fiftyone as fo
+
+    samples = (
+        fo.Sample(media_type="image", gradebook_id=sample_id, **{field: _value(field, facts) for field in FIELDS})
+        for sample_id, facts in wanted.items()
+    )
+    dataset.add_samples(samples, num_samples=len(wanted), progress=False)
+
+
+def _value(field: str, facts: Facts) -> Any:
+    """Returns the value of one field as FiftyOne wants it."""
+    if field not in CLASSIFICATIONS:
+        return facts[field]
+    if facts[f"{field}.label"] is None:
+        return None
+    import fiftyone as fo
+
+    return fo.Classification(label=facts[f"{field}.label"], confidence=facts.get(f"{field}.confidence"))
+
+
+def _save_views(dataset: Any) -> None:
+    from fiftyone import ViewField as F
+
+    views = {
+        "disagreements": (dataset.match(F("disagreement")), "Label, teacher and student do not all say the same"),
+        "flipped": (dataset.match(F("flips") > 0).sort_by("flips", reverse=True), "The teacher changed its mind"),
+        "unlabeled": (dataset.exists("label", False), "No label yet"),
+    }
+    for name, (view, description) in views.items():
+        dataset.save_view(name, view, description=description, overwrite=True)

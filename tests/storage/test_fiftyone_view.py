@@ -1,0 +1,175 @@
+import atexit
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from storage import database
+from storage.database import NoDatabase, point_fiftyone, stop
+from storage.events import Kind, event
+from storage.project import create_project
+from storage.samples import Sample, Split
+from storage.store import Store, memory_store
+
+
+@dataclass
+class Signals:
+    """Stands in for a record: only its last word counts here."""
+
+    table: object
+
+    def signals(self, run: str) -> object:
+        assert run == "mpl-001"
+        return self.table
+
+
+@pytest.fixture(scope="module")
+def server():
+    """One MongoDB for the tests of this file; it must outlive FiftyOne, whose exit hook waits 30 s for it."""
+    root = Path(tempfile.mkdtemp(prefix="gradebook-test-"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(database.URI, "")
+        try:
+            uri = database.find_or_start(root)
+        except NoDatabase as error:
+            pytest.skip(str(error))
+        atexit.register(stop, root)
+        patch.setenv(database.URI, uri)
+        point_fiftyone(root)
+        yield
+
+
+@pytest.fixture
+def store(tmp_path: Path, server: None) -> Store:
+    store = memory_store(create_project(tmp_path / "birds", ["crow", "heron"]))
+    for n in range(4):
+        Image.new("RGB", (8, 8), (n, n, n)).save(tmp_path / f"{n}", format="PNG")  # no extension: still an image
+    samples = [
+        Sample(
+            sample_id=f"s{n}",
+            filepath=str(tmp_path / f"{n}"),
+            split=Split.TEST if n == 3 else Split.TRAIN,
+            width=8,
+            height=8,
+            fingerprint=b"",
+        )
+        for n in range(4)
+    ]
+    store.catalog.add(samples, [])
+    store.log.append([event(Kind.IMPORTED, "s0", "crow", actor="import")])
+    return replace(store, record=Signals(signals(["crow", "heron", None], ["crow", "heron", "crow"], [0, 2, 1])))
+
+
+def signals(teacher: list[str | None], student: list[str], flips: list[int]) -> object:
+    import pyarrow as pa
+
+    return pa.table(
+        {
+            "sample_id": [f"s{n}" for n in range(3)],
+            "teacher_label": pa.array(teacher, pa.string()),
+            "teacher_probability": pa.array([0.5 if t else None for t in teacher], pa.float32()),
+            "student_label": student,
+            "student_probability": pa.array([0.25] * 3, pa.float32()),
+            "mean_feedback": pa.array([0.1, -0.1, float("nan")], pa.float32()),
+            "flips": flips,
+            "mean_probability": pa.array([0.5, 0.25, None], pa.float32()),
+        }
+    )
+
+
+def dataset(store: Store):
+    import fiftyone as fo
+
+    from storage.fiftyone_view import dataset_name
+
+    return fo.load_dataset(dataset_name(store.project))
+
+
+def test_a_dataset_says_what_the_store_says(store):
+    from storage.fiftyone_view import refresh
+
+    assert refresh(store, "mpl-001").added == 4
+    view = dataset(store)
+    assert view.persistent
+    assert view.values("gradebook_id") == ["s0", "s1", "s2", "s3"]
+    assert view.values("split") == ["train", "train", "train", "test"]
+    assert view.values("label.label") == ["crow", None, None, None]
+    assert view.values("teacher.label") == ["crow", "heron", None, None]
+    assert view.values("teacher.confidence") == [0.5, 0.5, None, None]
+    assert view.values("student.label") == ["crow", "heron", "crow", None]
+    assert view.values("student.confidence") == [0.25, 0.25, 0.25, None]
+    assert view.values("feedback") == pytest.approx([0.1, -0.1, None, None])
+    assert view.values("flips") == [0, 2, 1, None]
+    assert view.values("mean_probability") == [0.5, 0.25, None, None]
+    assert view.values("disagreement") == [False] * 4
+    assert view.default_classes == ["crow", "heron"]
+
+
+def test_a_refresh_writes_only_what_changed(store):
+    from storage.fiftyone_view import refresh
+
+    refresh(store, "mpl-001")
+    ids = dataset(store).values("id")
+    again = refresh(store, "mpl-001")
+    assert (again.added, again.changed) == (0, {})
+    store.log.append([event(Kind.RELABELLED, "s1", "crow", actor="ada")])
+    labelled = refresh(store, "mpl-001")
+    assert labelled.changed == {"label": 1, "disagreement": 1}
+    dataset(store).reload()
+    assert dataset(store).values("disagreement") == [False, True, False, False], "ada says crow, the teacher heron"
+    store.log.append([event(Kind.REJECTED, "s1", actor="ada")])
+    assert refresh(store, "mpl-001").changed == {"label": 1, "disagreement": 1}
+    assert dataset(store).values("label.label") == ["crow", None, None, None]
+    assert refresh(store, None).changed["teacher"] == 2, "without a run, nobody said anything"
+    assert dataset(store).values("teacher.label") == [None] * 4
+    assert dataset(store).values("id") == ids, "open pages keep their samples"
+
+
+def test_new_samples_are_added_and_a_lost_dataset_is_made_again(store):
+    import fiftyone as fo
+
+    from storage.fiftyone_view import dataset_name, refresh
+
+    refresh(store, "mpl-001")
+    (first,) = store.catalog.get(["s0"])
+    store.catalog.add([replace(first, sample_id="s4")], [])
+    assert (refresh(store, "mpl-001").added, len(dataset(store))) == (1, 5)
+    dataset(store).delete_samples(dataset(store).limit(2))
+    assert (refresh(store, "mpl-001").added, len(dataset(store))) == (2, 5)
+    fo.delete_dataset(dataset_name(store.project))
+    assert refresh(store, "mpl-001").added == 5
+
+
+def test_the_saved_views_are_there(store):
+    from storage.fiftyone_view import refresh
+
+    refresh(store, "mpl-001")
+    view = dataset(store)
+    assert sorted(view.list_saved_views()) == ["disagreements", "flipped", "unlabeled"]
+    assert view.load_saved_view("flipped").values("gradebook_id") == ["s1", "s2"], "most flips first"
+    assert view.load_saved_view("unlabeled").values("gradebook_id") == ["s1", "s2", "s3"]
+    store.log.append([event(Kind.RELABELLED, "s2", "heron", actor="ada")])
+    refresh(store, "mpl-001")
+    assert view.load_saved_view("disagreements").values("gradebook_id") == ["s2"]
+
+
+def test_fields_are_read_only_so_that_no_label_is_typed_where_it_would_be_lost(store):
+    from storage.fiftyone_view import refresh
+
+    refresh(store, "mpl-001")
+    store.log.append([event(Kind.RELABELLED, "s1", "crow", actor="ada")])
+    refresh(store, "mpl-001")
+    view = dataset(store)
+    view.reload()
+    with pytest.raises(ValueError, match="read-only"):
+        view.set_values("label.label", ["heron"] * 4)
+
+
+def test_two_projects_in_folders_of_one_name_have_two_datasets(tmp_path):
+    from storage.fiftyone_view import dataset_name
+
+    names = [dataset_name(create_project(tmp_path / place / "birds", ["crow"])) for place in ("a", "b")]
+    assert names[0] != names[1]
+    assert all(name.startswith("birds-") for name in names)
