@@ -32,6 +32,8 @@ class Tables:
 
     def open(self, name: str) -> Any | None:
         """Returns the newest version of a table, None where nothing was ever written to it."""
+        if not self.directory.is_dir():  # connecting would make it
+            return None
         try:
             return self._connect().open_table(name)
         except ValueError as error:

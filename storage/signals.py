@@ -1,0 +1,132 @@
+"""Signals: what a run's record of a sample comes to, one row a sample. A pure fold over `history`.
+
+Shape legend    R rows of the record    G samples in it
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+
+def schema() -> Any:
+    """Returns the columns. What the record does not have (say, a teacher) is null, never zero."""
+    import pyarrow as pa
+
+    return pa.schema(
+        {
+            "run": pa.string(),
+            "sample_id": pa.string(),
+            "steps": pa.int32(),  # times recorded
+            "first_step": pa.int32(),
+            "last_step": pa.int32(),
+            "teacher_label": pa.string(),  # the last it gave
+            "teacher_probability": pa.float32(),  # of that label, then
+            "mean_probability": pa.float32(),  # of that label over the record; 0 where the teacher said another class
+            "flips": pa.int32(),  # how often the teacher's label changed from one record to the next
+            "student_label": pa.string(),  # the last it gave
+            "student_probability": pa.float32(),  # of that label, then
+            "agreement": pa.float32(),  # share of records in which student and teacher say the same
+            "student_flips": pa.int32(),
+            "mean_feedback": pa.float32(),
+            "best_label": pa.string(),  # the last class with the highest feedback
+            "mean_best_gain": pa.float32(),
+        }
+    )
+
+
+def summarise(run: str, history: Any) -> Any:
+    """Returns a `pyarrow.Table` of `schema()` in order of sample_id from the (R,) rows of one run in any order.
+
+    Rows of one sample at one step keep the order in which they stand.
+    """
+    import pyarrow as pa
+
+    ids = history["sample_id"].combine_chunks().dictionary_encode()
+    names = ids.dictionary.to_pylist()
+    rank = np.empty(len(names), np.int64)
+    rank[sorted(range(len(names)), key=names.__getitem__)] = np.arange(len(names))
+    sample, step = rank[ids.indices.to_numpy(zero_copy_only=False)], history["step"].to_numpy()
+    order = np.lexsort((step, sample))
+    sample, step = sample[order], step[order]
+    rows = np.bincount(sample, minlength=len(names))
+
+    teacher_labels, teacher = _labels(history["teacher_label"], order)
+    student_labels, student = _labels(history["student_label"], order)
+    best_labels, best = _labels(history["best_label"], order)
+    of_teacher = _opinion(sample, teacher, _numbers(history["teacher_probability"], order), len(names))
+    of_student = _opinion(sample, student, _numbers(history["student_probability"], order), len(names))
+    agreed = np.where((teacher >= 0) & (student >= 0), teacher_labels[teacher] == student_labels[student], np.nan)
+    columns = {
+        "run": np.full(len(names), run, object),
+        "sample_id": np.array(sorted(names), object),
+        "steps": rows,
+        "first_step": step[np.cumsum(rows) - rows],
+        "last_step": step[np.cumsum(rows) - 1],
+        "teacher_label": teacher_labels[of_teacher.label],
+        "teacher_probability": of_teacher.probability,
+        "mean_probability": of_teacher.mean_probability,
+        "flips": of_teacher.flips,
+        "student_label": student_labels[of_student.label],
+        "student_probability": of_student.probability,
+        "agreement": _mean(sample, agreed, len(names)),
+        "student_flips": of_student.flips,
+        "mean_feedback": _mean(sample, _numbers(history["feedback"], order), len(names)),
+        "best_label": best_labels[_opinion(sample, best, np.zeros(len(best)), len(names)).label],
+        "mean_best_gain": _mean(sample, _numbers(history["best_gain"], order), len(names)),
+    }
+    # `from_pandas` reads NaN as null.
+    return pa.table([pa.array(columns[f.name], f.type, from_pandas=True) for f in schema()], schema=schema())
+
+
+@dataclass(frozen=True, slots=True)
+class _Opinion:
+    """What a network said of each sample: (G,) arrays; label -1 and NaN where it never spoke."""
+
+    label: Ints  # last
+    probability: Floats  # last
+    mean_probability: Floats
+    flips: Floats
+
+
+def _opinion(sample: Ints, label: Ints, probability: Floats, samples: int) -> _Opinion:
+    """Takes (R,) rows sorted by sample and step; rows with label -1 say nothing."""
+    said = label >= 0
+    sample, label, probability = sample[said], label[said], probability[said]
+    if not len(sample):
+        never = np.full(samples, np.nan)
+        return _Opinion(np.full(samples, -1), never, never, never)
+    times = np.bincount(sample, minlength=samples)
+    spoke, last = times > 0, np.cumsum(times) - 1
+    last_label = np.where(spoke, label[last], -1)
+    changed = (sample[1:] == sample[:-1]) & (label[1:] != label[:-1])
+    flips = np.bincount(sample[1:], weights=changed, minlength=samples)
+    return _Opinion(
+        label=last_label,
+        probability=np.where(spoke, probability[last], np.nan),
+        mean_probability=_mean(sample, np.where(label == last_label[sample], probability, 0.0), samples),
+        flips=np.where(spoke, flips, np.nan),
+    )
+
+
+def _mean(sample: Ints, value: Floats, samples: int) -> Floats:
+    """Returns the (G,) means of the (R,) values that are not NaN, NaN where a sample has none."""
+    there = ~np.isnan(value)
+    total = np.bincount(sample[there], weights=value[there], minlength=samples)
+    times = np.bincount(sample[there], minlength=samples)
+    return np.asarray(np.divide(total, times, out=np.full(samples, np.nan), where=times > 0))
+
+
+def _labels(column: Any, order: Ints) -> tuple[NDArray[np.object_], Ints]:
+    """Returns the distinct labels, with None at the end for index -1, and each row's index into them."""
+    coded = column.combine_chunks().dictionary_encode()
+    names = np.array([*coded.dictionary.to_pylist(), None], object)
+    return names, np.asarray(coded.indices.fill_null(-1).to_numpy(zero_copy_only=False))[order]
+
+
+def _numbers(column: Any, order: Ints) -> Floats:
+    return np.asarray(column.to_numpy(), np.float64)[order]
