@@ -186,6 +186,20 @@ def test_without_a_teacher_its_columns_stay_null(record, tmp_path):
     assert (said["student_label"], said["student_flips"]) == ("cat", 1)
 
 
+def test_a_long_history_gets_an_index_and_answers_the_same(tmp_path, monkeypatch):
+    monkeypatch.setattr("storage.record.INDEX_FROM", 3)
+    record = LanceRecord(tmp_path / "lance")
+    for n in range(4):
+        write(tmp_path / "r", f"rank0-{n}", [row(n, "s0"), row(n, "s1")])
+        record.fold("a", tmp_path / "r")
+    (tmp_path / "r" / "rank0-1.parquet").unlink()
+    record.fold("a", tmp_path / "r")
+    table = record._tables.open("history")
+    assert table is not None
+    assert [index.columns for index in table.list_indices()] == [["sample_id"]]
+    assert steps(record) == [("a", 0), ("a", 2), ("a", 3)]
+
+
 label = st.none() | st.integers(0, 2)
 number = st.none() | st.floats(-1, 1, width=32)
 spoken = st.fixed_dictionaries({name: label if name.endswith(("label", "up")) else number for name in SAID})
