@@ -1,0 +1,188 @@
+"""The student's feedback to its teacher (Meta Pseudo Labels, Pham et al., 2021, https://arxiv.org/abs/2003.10580).
+
+Shape legend    B labelled images    U unlabelled images    K classes
+Paper to code   T teacher    S student    q = softmax(T(x_u)) (U, K)    η student's learning rate
+
+One student step on the teacher's soft labels, as plain gradient descent (momentum and weight decay are left out of
+the approximation, as in the paper), moves
+
+    θ_S' = θ_S + (η/U) Σ_i Σ_c q_ic ∇ log S_c(x_i; θ_S)
+
+so with g = ∇L_l(θ_S'), the gradient of the labelled loss after the step,
+
+    F_ic = -U ∂L_l(θ_S')/∂q_ic = -η ⟨g, ∇ log S_c(x_i; θ_S)⟩      nats of labelled loss saved
+
+for all i and c at once by one forward-mode product: F > 0 means that calling image i class c helped. The paper's
+hard-label form, `reinforce`, estimates the same from one number for the whole batch. Nothing here moves a parameter.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+import torch.nn.functional as nnf
+from torch import Tensor, nn
+from torch.autograd import forward_ad
+from torch.func import functional_call
+
+from mpl.step import Runtime, average_over_processes, full
+
+Weights = Mapping[str, Tensor]
+
+
+def labelled_gradient(net: nn.Module, x_l: Tensor, y_l: Tensor, runtime: Runtime) -> tuple[Tensor, dict[str, Tensor]]:
+    """Returns L_l () and g = ∇L_l at the network's weights, both averaged over the processes.
+
+    BatchNorm normalises with this batch, as in training, but its running statistics stay as they are: the student's
+    statistics come from unlabelled images alone. Dropout and its like are off, since their noise would drown F.
+    """
+    weights = {name: p.detach().requires_grad_() for name, p in net.named_parameters() if p.requires_grad}
+    with torch.enable_grad(), without_noise(net):
+        loss = nnf.cross_entropy(call(net, weights, x_l), y_l)
+        gradient = torch.autograd.grad(loss, list(weights.values()))
+    loss = loss.detach()
+    average_over_processes([loss.view(1), *gradient], runtime)
+    return loss, dict(zip(weights, gradient, strict=True))
+
+
+def exact(net: nn.Module, before: Weights, gradient: Weights, x_u: Tensor, rate: float) -> tuple[Tensor, Tensor]:
+    """Computes F by one forward-mode product, at about the cost of one more forward pass.
+
+    Args:
+        net: the student, in the mode in which it trains.
+        before: θ_S, its weights before the step.
+        gradient: g, from `labelled_gradient` after the step.
+        x_u: (U, ...) what the step learned from.
+        rate: η.
+
+    Returns:
+        F (U, K), in nats, and the student's logits at θ_S (U, K); detached.
+    """
+    with torch.no_grad(), forward_ad.dual_level():
+        dual = {n: forward_ad.make_dual(w, gradient[n]) if n in gradient else w for n, w in before.items()}
+        logits = call(net, dual, x_u)
+        log_probability = nnf.log_softmax(logits, -1)
+        slope = forward_ad.unpack_dual(log_probability).tangent
+        assert slope is not None, "no weight that the gradient moves reaches the logits"
+        return -rate * slope, forward_ad.unpack_dual(logits).primal
+
+
+def difference(
+    net: nn.Module, before: Weights, gradient: Weights, x_u: Tensor, rate: float, *, relative_step: float = 1e-3
+) -> tuple[Tensor, Tensor]:
+    """Computes F by a central difference along g: two forward passes and no forward-mode operation.
+
+    For networks or devices without forward-mode automatic differentiation (sharded weights, XLA). Takes and returns
+    what `exact` does, logits excepted: they are the mean of the two sides'. Both sides draw the same noise.
+
+    Args:
+        net: see `exact`.
+        before: see `exact`.
+        gradient: see `exact`.
+        x_u: see `exact`.
+        rate: see `exact`.
+        relative_step: how far to go along g, as a share of the norm of θ_S; the error is quadratic in it.
+    """
+    length = _norm(gradient.values())
+    step = relative_step * _norm(before[name] for name in gradient) / length.clamp_min(torch.finfo(length.dtype).tiny)
+    noise = noise_state(x_u)
+
+    def shifted(sign: float) -> Tensor:
+        return call(net, {n: w + sign * step * gradient[n] if n in gradient else w for n, w in before.items()}, x_u)
+
+    with torch.no_grad():
+        ahead = shifted(+1.0)
+        with same_noise(x_u, noise):
+            behind = shifted(-1.0)
+        slope = (nnf.log_softmax(ahead, -1) - nnf.log_softmax(behind, -1)) / (2 * step)
+        return -rate * slope, (ahead + behind) / 2
+
+
+def feedback_loss(teacher_logits: Tensor, feedback: Tensor) -> Tensor:
+    """Returns L_fb = -(1/U) Σ_i Σ_c q_ic F_ic, whose gradient in θ_T is that of L_l(θ_S').
+
+    Args:
+        teacher_logits: (U, K) with their graph, for the view and the noise that made the student's labels.
+        feedback: (U, K) F, detached.
+
+    Returns:
+        (), in nats. Its gradient in the logits is -(1/U) q_c (F_c - Σ q F): the softmax supplies the baseline.
+    """
+    assert not feedback.requires_grad, "F is a constant of the teacher's step"
+    return -(teacher_logits.softmax(-1) * feedback).sum(-1).mean()
+
+
+def normalised(feedback: Tensor, runtime: Runtime) -> Tensor:
+    """Returns F (U, K) divided by its root mean square over the batch of all processes: unit scale, no unit."""
+    square = runtime.reduce(feedback.square().mean(), "mean")
+    return feedback / square.sqrt().clamp_min(torch.finfo(feedback.dtype).tiny)
+
+
+def reinforce_feedback(before: Tensor, after: Tensor) -> Tensor:
+    """Returns h = L_l(θ_S) - L_l(θ_S') () in nats: positive where the batch's labels helped (Algorithm 1)."""
+    return (before - after).detach()
+
+
+def reinforce_loss(teacher_logits: Tensor, labels: Tensor, h: Tensor) -> Tensor:
+    """Returns h · CE(ŷ, T(x_u)) (), so that descending makes helpful labels likelier (Pham et al., equation 12).
+
+    Args:
+        teacher_logits: (U, K) with their graph.
+        labels: (U,) ŷ, drawn from q by `sampled_labels`. Soft labels sg(q) here would give a zero gradient, which is
+            how the released program ignores its student.
+        h: () from `reinforce_feedback`, less a baseline if one is kept.
+    """
+    return h.detach() * nnf.cross_entropy(teacher_logits, labels)
+
+
+def sampled_labels(teacher_logits: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """Returns ŷ ~ q, (U,) int64."""
+    return torch.multinomial(teacher_logits.detach().float().softmax(-1), 1, generator=generator)[:, 0]
+
+
+def call(net: nn.Module, weights: Weights, x: Tensor) -> Tensor:
+    """Returns net(x) at other weights, leaving its buffers (BatchNorm's statistics) as it found them."""
+    buffers = {name: buffer.clone() for name, buffer in net.named_buffers()}
+    return full(functional_call(net, {**weights, **buffers}, (x,)))
+
+
+@contextmanager
+def without_noise(net: nn.Module) -> Iterator[None]:
+    """Turns off what draws random numbers (dropout, stochastic depth) and leaves BatchNorm in training mode."""
+    modes = {m: m.training for m in net.modules()}
+    for module in modes:
+        if not isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.training = False
+    try:
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+
+
+@contextmanager
+def same_noise(x: Tensor, state: Tensor) -> Iterator[None]:
+    """Replays the random numbers that followed `state` (from `noise_state`), then goes on where it was."""
+    now = noise_state(x)
+    _set_noise_state(x, state)
+    try:
+        yield
+    finally:
+        _set_noise_state(x, now)
+
+
+def noise_state(x: Tensor) -> Tensor:
+    """Returns the state of the default random generator of the device that `x` is on."""
+    return torch.cuda.get_rng_state(x.device) if x.is_cuda else torch.get_rng_state()
+
+
+def _set_noise_state(x: Tensor, state: Tensor) -> None:
+    if x.is_cuda:
+        torch.cuda.set_rng_state(state, x.device)
+    else:
+        torch.set_rng_state(state)
+
+
+def _norm(tensors: Iterable[Tensor]) -> Tensor:
+    squares = torch.stack([t.square().sum() for t in tensors])
+    return squares.sum().sqrt()

@@ -1,0 +1,56 @@
+"""Pseudo Labels with a fixed teacher (Lee, 2013; the baseline of Pham et al., 2021, Figure 1 left).
+
+A teacher learns from the labels alone and then stays as it is; a student learns from it:
+
+    first  `teacher_share` of the run    θ_T' = θ_T - η_T ∇ CE(y_l, T(x_l))
+    then                                 θ_S' = θ_S - η ∇ [ CE(y_l, S(x_l)) + w CE(ŷ, S(x_us)) · 1(max q >= threshold) ]
+
+with q = softmax(T(x_uw)) and ŷ its likeliest class. The student sees labels too, as in Lee (2013).
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as nnf
+
+from mpl import objectives
+from mpl.step import Batch, Clock, Learners, Runtime, StepReport, evaluating, full, opinions, together
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What Pseudo Labels can be told."""
+
+    teacher_share: float = 0.4
+    """Share of the run that trains the teacher; the student has the rest."""
+    pseudo_weight: float = 1.0
+    """w, the weight of the pseudo-labels' loss."""
+    threshold: float = 0.8
+    """Teacher's probability from which a pseudo-label counts."""
+    smoothing: float = 0.0
+    """Label smoothing of the supervised losses."""
+
+
+def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings, clock: Clock) -> StepReport:
+    """Does one step; scalars teacher_loss at first, then student_loss, supervised_loss, pseudo_loss, confident."""
+    student, teacher = learners.student, learners.teacher
+    assert teacher is not None, "Pseudo Labels need a teacher"
+    if clock.at < settings.teacher_share * clock.steps:
+        loss = objectives.supervised(full(teacher.net(batch.x_l)), batch.y_l, smoothing=settings.smoothing)
+        teacher.descend(loss, runtime)
+        return StepReport(scalars={"teacher_loss": loss.detach()})
+    with torch.no_grad(), evaluating(teacher.best_net()) as fixed:
+        said = full(fixed(batch.x_uw))
+    mask = objectives.confident(said, settings.threshold)
+    labelled, logits = together(student.net, batch.x_l, batch.x_us)
+    pseudo = (nnf.cross_entropy(logits, said.argmax(-1), reduction="none") * mask).mean()
+    supervised = objectives.supervised(labelled, batch.y_l, smoothing=settings.smoothing)
+    loss = supervised + settings.pseudo_weight * pseudo
+    student.descend(loss, runtime)
+    scalars = {
+        "student_loss": loss.detach(),
+        "supervised_loss": supervised.detach(),
+        "pseudo_loss": pseudo.detach(),
+        "confident": mask.mean(),
+    }
+    return StepReport(scalars=scalars, opinions=opinions(teacher=said, student=logits))

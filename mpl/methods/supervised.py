@@ -1,0 +1,27 @@
+"""Supervised training on the labelled images alone, with the same augmentation as every other method's.
+
+    θ_S' = θ_S - η ∇ CE(y_l, S(x_l))
+
+The line that every other method has to beat, and the fine-tune of a student on the labels (Pham et al., 2021,
+section 3.1) when it starts from trained weights.
+"""
+
+from dataclasses import dataclass
+
+from mpl import objectives
+from mpl.step import Batch, Clock, Learners, Runtime, StepReport, full
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What supervised training can be told."""
+
+    smoothing: float = 0.0
+    """Label smoothing."""
+
+
+def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings, clock: Clock) -> StepReport:
+    """Does one step; scalar student_loss. Unlabelled images are not looked at."""
+    loss = objectives.supervised(full(learners.student.net(batch.x_l)), batch.y_l, smoothing=settings.smoothing)
+    learners.student.descend(loss, runtime)
+    return StepReport(scalars={"student_loss": loss.detach()})

@@ -1,0 +1,53 @@
+"""UDA: unsupervised data augmentation (Xie et al., 2020, https://arxiv.org/abs/1904.12848).
+
+    θ_S' = θ_S - η ∇ [ CE(y_l, S(x_l)) + w_uda UDA(S) ]
+
+where UDA(S) teaches each strong view the sharpened distribution of its weak view, as far as that is confident.
+The paper's training signal annealing is left out, as in the teacher of Meta Pseudo Labels.
+"""
+
+from dataclasses import dataclass
+
+import torch
+
+from mpl import objectives
+from mpl.schedules import ramp
+from mpl.step import Batch, Clock, Learners, Runtime, StepReport, full, opinions, together
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What UDA can be told."""
+
+    uda_weight: float = 1.0
+    """w_uda, the weight of the consistency loss."""
+    uda_ramp: float = 0.0
+    """Share of the run over which that weight rises from 0."""
+    temperature: float = 0.5
+    """Of the sharpened weak view."""
+    threshold: float = 0.8
+    """Probability from which a weak view is confident enough to teach the strong one."""
+    smoothing: float = 0.0
+    """Label smoothing of the supervised loss."""
+
+
+def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings, clock: Clock) -> StepReport:
+    """Does one step; scalars student_loss, supervised_loss, uda_loss, confident.
+
+    The record shows the weak view's distribution, which teaches, as the teacher, and the strong view's as the student.
+    """
+    net = learners.student.net
+    with torch.no_grad():
+        weak = full(net(batch.x_uw))
+    labelled, strong = together(net, batch.x_l, batch.x_us)
+    supervised = objectives.supervised(labelled, batch.y_l, smoothing=settings.smoothing)
+    uda, confident = objectives.uda(strong, weak, temperature=settings.temperature, threshold=settings.threshold)
+    loss = supervised + settings.uda_weight * ramp(clock, settings.uda_ramp) * uda
+    learners.student.descend(loss, runtime)
+    scalars = {
+        "student_loss": loss.detach(),
+        "supervised_loss": supervised.detach(),
+        "uda_loss": uda.detach(),
+        "confident": confident,
+    }
+    return StepReport(scalars=scalars, opinions=opinions(teacher=weak, student=strong))

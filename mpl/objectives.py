@@ -1,0 +1,61 @@
+"""Losses of semi-supervised learning, as pure functions of logits.
+
+Shape legend    B labelled images    U unlabelled images    K classes    q a distribution over K
+
+Targets never carry a gradient here: a caller who wants one (the feedback) says so in its own function.
+"""
+
+import torch
+import torch.nn.functional as nnf
+from torch import Tensor
+
+
+def supervised(logits: Tensor, labels: Tensor, *, smoothing: float = 0.0) -> Tensor:
+    """Returns the cross-entropy of labels (B,) under logits (B, K), as a mean () in nats."""
+    return nnf.cross_entropy(logits, labels, label_smoothing=smoothing)
+
+
+def soft_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
+    """Returns -Σ_c q_c log softmax(logits)_c for each row, (U,) in nats; `target` (U, K) is taken as a constant."""
+    return -(target.detach() * nnf.log_softmax(logits, -1)).sum(-1)
+
+
+def sharpened(logits: Tensor, temperature: float) -> Tensor:
+    """Returns softmax(logits / temperature) (U, K), detached: below 1 it sharpens, 1 leaves it."""
+    return (logits.detach() / temperature).softmax(-1)
+
+
+def confident(logits: Tensor, threshold: float) -> Tensor:
+    """Returns 1 where the likeliest class has at least probability `threshold`, else 0: (U,), detached."""
+    likeliest = logits.detach().softmax(-1).amax(-1)
+    return (likeliest >= threshold).to(logits.dtype)
+
+
+def uda(strong: Tensor, weak: Tensor, *, temperature: float, threshold: float) -> tuple[Tensor, Tensor]:
+    """Computes the consistency loss of UDA (Xie et al., 2020, https://arxiv.org/abs/1904.12848, section 2.2).
+
+    The strong view is taught the weak view's sharpened distribution, where the weak view is confident; images that
+    are not count as zero in the mean over all U, as in the released code.
+
+    Args:
+        strong: (U, K) logits of the strong views, with their graph.
+        weak: (U, K) logits of the weak views; taken as constants.
+        temperature: of the sharpening; below 1.
+        threshold: on the likeliest class's probability before sharpening.
+
+    Returns:
+        () in nats, and the share of confident images ().
+    """
+    mask = confident(weak, threshold)
+    return (soft_cross_entropy(strong, sharpened(weak, temperature)) * mask).mean(), mask.mean()
+
+
+def entropy(logits: Tensor) -> Tensor:
+    """Returns the entropy of each row's distribution, (U,) in nats."""
+    log_probability = nnf.log_softmax(logits, -1)
+    return -(log_probability.exp() * log_probability).sum(-1)
+
+
+def accuracy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Returns the share of rows whose likeliest class is the label: (), detached."""
+    return (logits.detach().argmax(-1) == labels).to(torch.float32).mean()

@@ -1,0 +1,26 @@
+"""Rates as pure functions of the step, so that a resumed run needs no scheduler state."""
+
+import math
+
+from mpl.step import Clock
+
+
+def warmup_cosine(clock: Clock, *, wait: int = 0, warmup: int = 0) -> float:
+    """Returns the share of the full learning rate at a step: zero while waiting, a linear rise, then half a cosine.
+
+    Args:
+        clock: see `mpl.step.Clock`.
+        wait: steps at zero rate; lets a teacher settle before its student moves.
+        warmup: steps of the rise after that; its last step has the full rate.
+    """
+    if clock.at < wait:
+        return 0.0
+    if clock.at < wait + warmup:
+        return (clock.at - wait + 1) / warmup
+    return 0.5 * (1 + math.cos(math.pi * (clock.at - wait - warmup) / max(1, clock.steps - wait - warmup)))
+
+
+def ramp(clock: Clock, share: float) -> float:
+    """Returns the share of a weight that rises linearly over the first `share` of the run and is whole from then on."""
+    rise = share * clock.steps
+    return min(1.0, (clock.at + 1) / rise) if rise > 0 else 1.0

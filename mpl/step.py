@@ -1,0 +1,189 @@
+"""What every method shares: the batch, the learners it moves, and the report of one step.
+
+Shape legend    B labelled images    U unlabelled images    K classes    ... an image (C, H, W) or features (D,)
+
+A method is a file in `mpl/methods/` with frozen `Settings` and a function
+
+    step(learners, batch, runtime, settings, clock) -> StepReport
+
+that reads as its paper's algorithm. It moves parameters only through `Learner.descend`, and asks its host for the
+two verbs of `Runtime`, which `accelerate.Accelerator` has.
+"""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import torch
+from timm.utils.model_ema import ModelEmaV3
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+
+class Runtime(Protocol):
+    """The host's part of a step. Every process calls the same verbs in the same order."""
+
+    def backward(self, loss: Tensor) -> None:
+        """Adds the gradient of `loss` () to the parameters' `.grad`."""
+
+    def reduce(self, tensor: Tensor, reduction: str) -> Tensor:
+        """Returns the "sum" or "mean" of `tensor` over the processes, on each of them."""
+
+
+class Solo:
+    """The runtime of one process without mixed precision."""
+
+    def backward(self, loss: Tensor) -> None:
+        """See `Runtime`."""
+        torch.autograd.backward(loss)
+
+    def reduce(self, tensor: Tensor, reduction: str) -> Tensor:
+        """See `Runtime`."""
+        assert reduction in {"sum", "mean"}
+        return tensor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """One step's data. A trainer on pixels and one on cached features differ in the trailing shape alone."""
+
+    x_l: Tensor  # (B, ...) labelled images, augmented
+    y_l: Tensor  # (B,) int64 class of each
+    x_uw: Tensor  # (U, ...) unlabelled images, weak view
+    x_us: Tensor  # (U, ...) the same images, strong view
+    id_u: Tensor  # (U,) int64 position of each in the run's list of samples
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """Where in its run a step stands."""
+
+    at: int  # steps done before, from 0
+    steps: int  # of the whole run
+
+
+@dataclass(slots=True)
+class Learner:
+    """A network, what moves it, and the running average of its weights (Polyak), if one is kept."""
+
+    net: nn.Module
+    optimizer: Optimizer
+    average: ModelEmaV3 | None = None
+    clip: float | None = None  # largest norm of the gradient
+
+    @property
+    def rate(self) -> float:
+        """The learning rate η of this step."""
+        rate = self.optimizer.param_groups[0]["lr"]
+        assert isinstance(rate, float)
+        return rate
+
+    def weights(self) -> dict[str, Tensor]:
+        """Returns θ now, by name: detached, but not copied."""
+        return {name: parameter.detach() for name, parameter in self.net.named_parameters()}
+
+    def descend(self, loss: Tensor, runtime: Runtime) -> None:
+        """Moves θ by one optimiser step down the gradient of `loss` (), averaged over the processes."""
+        self.optimizer.zero_grad(set_to_none=True)
+        runtime.backward(loss)
+        gradients = [p.grad for p in self.net.parameters() if p.grad is not None]
+        average_over_processes(gradients, runtime)
+        if self.clip is not None:
+            nn.utils.clip_grad_norm_(self.net.parameters(), self.clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.average is not None:
+            self.average.update(self.net)
+
+    def best_net(self) -> nn.Module:
+        """Returns the network to predict with: the averaged one where an average is kept."""
+        return self.net if self.average is None else self.average.module
+
+
+@dataclass(slots=True, kw_only=True)
+class Learners:
+    """All that a method moves or remembers, and so all that a checkpoint holds."""
+
+    student: Learner
+    teacher: Learner | None = None
+    memory: dict[str, Tensor] = field(default_factory=dict)  # what a method keeps from step to step
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opinions:
+    """What was said of each unlabelled image of a step; the rows of the record. All detached."""
+
+    teacher_label: Tensor | None = None  # (U,) int64 the class that the teacher finds likeliest
+    teacher_probability: Tensor | None = None  # (U,) its probability of that class
+    runner_up: Tensor | None = None  # (U,) int64 its second class
+    student_label: Tensor | None = None  # (U,) int64 the class that the student finds likeliest
+    student_probability: Tensor | None = None  # (U,) its probability of that class
+    feedback: Tensor | None = None  # (U,) F of the teacher's label, nats of labelled loss saved
+    best_label: Tensor | None = None  # (U,) int64 the class with the highest F
+    best_gain: Tensor | None = None  # (U,) its F above that of the teacher's label, nats
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepReport:
+    """What one step did. Nothing in it waits for the device."""
+
+    scalars: dict[str, Tensor]  # name -> (), detached; losses in nats
+    opinions: Opinions | None = None
+
+
+@contextmanager
+def evaluating(net: nn.Module) -> Iterator[nn.Module]:
+    """Lends the network in evaluation mode, and puts each part's mode back."""
+    modes = {m: m.training for m in net.modules()}
+    net.eval()
+    try:
+        yield net
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+
+
+def full(tensor: Tensor) -> Tensor:
+    """Returns the tensor in float32 at least: losses and probabilities are not computed in half precision."""
+    return tensor if tensor.dtype.itemsize >= 4 else tensor.float()
+
+
+def together(net: nn.Module, *inputs: Tensor) -> tuple[Tensor, ...]:
+    """Returns the logits of each input (N, ...), in one pass: BatchNorm sees them as one batch."""
+    return tuple(torch.split(full(net(torch.cat(inputs))), [len(x) for x in inputs]))
+
+
+def average_over_processes(tensors: Iterable[Tensor], runtime: Runtime) -> None:
+    """Replaces each tensor by its mean over the processes, in one message a dtype."""
+    by_dtype: dict[torch.dtype, list[Tensor]] = {}
+    for tensor in tensors:
+        by_dtype.setdefault(tensor.dtype, []).append(tensor)
+    for group in by_dtype.values():
+        mean = runtime.reduce(torch.cat([t.flatten() for t in group]), "mean")
+        for tensor, part in zip(group, mean.split([t.numel() for t in group]), strict=True):
+            tensor.copy_(part.view_as(tensor))
+
+
+def opinions(
+    *, teacher: Tensor | None = None, student: Tensor | None = None, feedback: Tensor | None = None
+) -> Opinions:
+    """Returns the record's columns.
+
+    Args:
+        teacher: (U, K) the teacher's logits.
+        student: (U, K) the student's logits.
+        feedback: (U, K) F, nats; needs `teacher`.
+    """
+    columns: dict[str, Tensor] = {}
+    if teacher is not None:
+        (probability, _), (label, second) = (t.unbind(-1) for t in teacher.detach().softmax(-1).topk(2))
+        columns |= {"teacher_label": label, "teacher_probability": probability, "runner_up": second}
+    if student is not None:
+        probability, label = student.detach().softmax(-1).max(-1)
+        columns |= {"student_label": label, "student_probability": probability}
+    if feedback is not None:
+        gain, best = feedback.detach().max(-1)
+        said = feedback.detach().gather(-1, columns["teacher_label"][:, None])[:, 0]
+        columns |= {"feedback": said, "best_label": best, "best_gain": gain - said}
+    return Opinions(**columns)

@@ -1,0 +1,170 @@
+"""Each method's step: what moves, what must not, and that it repeats."""
+
+import copy
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as nnf
+
+from mpl import feedback as fb
+from mpl.methods import METHODS, mpl
+from mpl.step import Clock, Learner, Learners, Solo
+from tests.mpl.problems import flat, noisy_net, norm_net, plain_net, problem
+
+CLOCK = Clock(at=5, steps=10)
+
+
+def step(name, learners, batch, clock=CLOCK, **settings):
+    method = METHODS[name]
+    torch.manual_seed(1)
+    return method.step(learners, batch, Solo(), method.settings(**settings), clock)
+
+
+def test_mpl_moves_the_teacher_down_the_meta_gradient():
+    """The whole step against autograd through the unrolled student step, all else equal."""
+    p = problem()
+    updates = {}
+    for feedback in ("exact", "none"):
+        learners = p.learners()
+        step("mpl", learners, p.batch, feedback=feedback, normalise=False, threshold=2.0)
+        updates[feedback] = flat(learners.teacher.net) - flat(p.teacher)
+    by_feedback = (updates["exact"] - updates["none"]) / -p.rate
+
+    q = p.teacher(p.batch.x_uw).softmax(-1)
+    weights = dict(p.student.named_parameters())
+    loss = -(q * nnf.log_softmax(p.student(p.batch.x_us), -1)).sum(-1).mean()
+    gradient = torch.autograd.grad(loss, list(weights.values()), create_graph=True)
+    after = {n: w - p.rate * g for (n, w), g in zip(weights.items(), gradient, strict=True)}
+    labelled = nnf.cross_entropy(torch.func.functional_call(p.student, after, (p.batch.x_l,)), p.batch.y_l)
+    oracle = torch.cat([g.flatten() for g in torch.autograd.grad(labelled, list(p.teacher.parameters()))])
+
+    torch.testing.assert_close(by_feedback, oracle, rtol=0, atol=1e-9)
+    assert oracle.abs().max() > 1e-4
+
+
+@pytest.mark.parametrize("make", [plain_net, norm_net, noisy_net])
+def test_mpl_student_never_sees_a_label(make):
+    """Permuting y_l changes the teacher and leaves the student's first update bit for bit."""
+    p = problem(make)
+    other = replace(p.batch, y_l=p.batch.y_l.flip(0) + 1 - p.batch.y_l.flip(0).clamp(0, 1))
+    one, two = p.learners(), p.learners()
+    step("mpl", one, p.batch)
+    step("mpl", two, other)
+    assert torch.equal(flat(one.student.net), flat(two.student.net))
+    assert not torch.equal(flat(one.teacher.net), flat(two.teacher.net))
+    for a, b in zip(one.student.net.buffers(), two.student.net.buffers(), strict=True):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("make", [plain_net, norm_net, noisy_net])
+def test_mpl_difference_and_exact_take_the_same_step(make):
+    p = problem(make)
+    one, two = p.learners(momentum=0.9), p.learners(momentum=0.9)
+    first = step("mpl", one, p.batch, feedback="exact")
+    second = step("mpl", two, p.batch, feedback="difference")
+    torch.testing.assert_close(first.opinions.feedback, second.opinions.feedback, rtol=1e-3, atol=1e-7)
+    torch.testing.assert_close(flat(one.teacher.net), flat(two.teacher.net), rtol=0, atol=1e-3)
+    assert torch.equal(flat(one.student.net), flat(two.student.net))
+
+
+def test_mpl_same_teacher_pass_makes_the_labels_and_carries_the_gradient():
+    """With dropout in the teacher, the graph pass must replay the mask of the pass that labelled."""
+    p = problem(noisy_net)
+    x = p.batch.x_uw
+    noise = fb.noise_state(x)
+    with torch.no_grad():
+        said = p.teacher(x)
+    with fb.same_noise(x, noise):
+        again = fb.call(p.teacher, dict(p.teacher.named_parameters()), x)
+    assert torch.equal(said, again.detach())
+    assert not torch.equal(said, p.teacher(x).detach())
+
+
+def test_mpl_reinforce_prefers_labels_that_helped():
+    """A helpful batch of labels becomes likelier: descending h·CE raises their probability, and lowers it for h < 0."""
+    p = problem()
+    logits = p.teacher(p.batch.x_uw)
+    labels = fb.sampled_labels(logits, torch.Generator().manual_seed(0))
+    for sign in (1.0, -1.0):
+        teacher = copy.deepcopy(p.teacher)
+        optimizer = torch.optim.SGD(teacher.parameters(), 0.1)
+        before = nnf.cross_entropy(teacher(p.batch.x_uw), labels)
+        fb.reinforce_loss(teacher(p.batch.x_uw), labels, torch.tensor(sign)).backward()
+        optimizer.step()
+        assert (before - nnf.cross_entropy(teacher(p.batch.x_uw), labels)).sign() == sign
+
+
+def test_mpl_reinforce_keeps_its_baseline_in_memory():
+    p = problem()
+    learners = p.learners()
+    report = step("mpl", learners, p.batch, feedback="reinforce", baseline=0.5)
+    torch.testing.assert_close(learners.memory["baseline"], 0.5 * report.scalars["improvement"])
+    assert report.scalars["improvement"].abs() > 1e-6
+    assert report.opinions.feedback is None
+
+
+def test_mpl_reports_every_unlabelled_image():
+    p = problem()
+    report = step("mpl", p.learners(), p.batch, feedback="exact")
+    with torch.no_grad():
+        said, thought = p.teacher(p.batch.x_uw).softmax(-1), p.student(p.batch.x_us).softmax(-1)
+    assert torch.equal(report.opinions.teacher_label, said.argmax(-1))
+    assert torch.equal(report.opinions.runner_up, said.argsort(-1, descending=True)[:, 1])
+    torch.testing.assert_close(report.opinions.teacher_probability, said.amax(-1))
+    assert torch.equal(report.opinions.student_label, thought.argmax(-1))
+    assert (report.opinions.best_gain >= 0).all()
+    same = report.opinions.best_label == report.opinions.teacher_label
+    assert torch.equal(report.opinions.best_gain == 0, same)
+
+
+@pytest.mark.parametrize("name", list(METHODS))
+@pytest.mark.parametrize("make", [plain_net, noisy_net])
+def test_a_step_repeats_bit_for_bit_and_moves(name, make):
+    p = problem(make)
+    one, two = p.learners(momentum=0.9), p.learners(momentum=0.9)
+    for learners in (one, two):
+        for at in range(10):
+            step(name, learners, p.batch, Clock(at=at, steps=10))
+    assert torch.equal(flat(one.student.net), flat(two.student.net))
+    assert not torch.equal(flat(one.student.net), flat(p.student))
+
+
+def test_supervised_step_is_plain_gradient_descent():
+    p = problem()
+    learners = p.learners()
+    step("supervised", learners, p.batch)
+    gradient = torch.autograd.grad(nnf.cross_entropy(p.student(p.batch.x_l), p.batch.y_l), list(p.student.parameters()))
+    expected = flat(p.student) - p.rate * torch.cat([g.flatten() for g in gradient])
+    torch.testing.assert_close(flat(learners.student.net), expected, rtol=0, atol=1e-12)
+
+
+def test_pseudo_label_teacher_stays_as_it_is_once_trained():
+    p = problem()
+    learners = p.learners()
+    step("pseudo_label", learners, p.batch, Clock(at=3, steps=10), teacher_share=0.4)
+    assert not torch.equal(flat(learners.teacher.net), flat(p.teacher))
+    assert torch.equal(flat(learners.student.net), flat(p.student))
+    trained = flat(learners.teacher.net)
+    step("pseudo_label", learners, p.batch, Clock(at=4, steps=10), teacher_share=0.4)
+    assert torch.equal(flat(learners.teacher.net), trained)
+    assert not torch.equal(flat(learners.student.net), flat(p.student))
+
+
+def test_methods_of_one_network_need_no_teacher():
+    p = problem()
+    for name, method in METHODS.items():
+        if not method.teacher:
+            student = Learner(net=p.student, optimizer=torch.optim.SGD(p.student.parameters(), 0.1))
+            step(name, Learners(student=student), p.batch)
+
+
+def test_without_feedback_mpl_trains_its_teacher_as_uda_does():
+    """Feedback off leaves UDA on the teacher: the ablation changes the feedback and nothing else."""
+    p = problem()
+    off = p.learners()
+    step("mpl", off, p.batch, feedback="none", threshold=0.0)
+    alone = Learners(student=p.learners().teacher)
+    step("uda", alone, p.batch, threshold=0.0)
+    torch.testing.assert_close(flat(off.teacher.net), flat(alone.student.net), rtol=0, atol=1e-12)
+    assert mpl.Settings().feedback == "exact"
