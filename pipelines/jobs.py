@@ -21,7 +21,7 @@ from pathlib import Path
 
 from pipelines import supervise
 from pipelines.processes import alive, group
-from pipelines.runs import LOG, Run, State, list_runs, new_run_name, status_now, write_status
+from pipelines.runs import GOING, LOG, Run, State, list_runs, new_run_name, status_now, write_status
 from storage.project import Project, ProjectError
 
 JOB = "job.json"
@@ -102,10 +102,28 @@ def start_training(
     path = _reserve(project, method)
     settings = {"run": path.name, "preset": preset, "method": method, "steps": steps, "seed": seed, **(more or {})}
     options = [text for key, value in settings.items() if value is not None for text in (f"--{key}", str(value))]
-    write_status(path, status_now(State.STARTING, pid=os.getpid(), step=0, steps=steps or 0))
-    job = start(project, [*_launch(), str(project.root), *options], path=path)
-    _hand_over(path, job)
-    return Run(path)
+    return _train(project, path, options, step=0, steps=steps or 0)
+
+
+def resume_training(project: Project, run: Run) -> Run:
+    """Lets a stopped or failed run go on from its last checkpoint, as a job.
+
+    Raises:
+        ProjectError: the run goes on, or has no checkpoint.
+    """
+    status = run.status()
+    if status.state in GOING:
+        raise ProjectError(f"{run.name} is training: stop it first")
+    if not can_resume(run):
+        raise ProjectError(f"{run.name} has no checkpoint to go on from: start a new run")
+    return _train(project, run.path, ["--run", run.name, "--resume"], step=status.step, steps=status.steps)
+
+
+def can_resume(run: Run) -> bool:
+    """Returns whether a run has ended early and left a checkpoint."""
+    checkpoints = run.path / "checkpoints"
+    early = run.status().state in (State.STOPPED, State.FAILED)
+    return early and checkpoints.is_dir() and any(checkpoints.iterdir())
 
 
 def jobs(project: Project) -> list[Job]:
@@ -172,6 +190,15 @@ def _launch() -> list[str]:
     ]
 
 
+def _train(project: Project, path: Path, options: Sequence[str], *, step: int, steps: int) -> Run:
+    """Launches the trainer for the run in the directory `path`, which has a status from this moment on."""
+    write_status(path, status_now(State.STARTING, pid=os.getpid(), step=step, steps=steps))
+    job = start(project, [*_launch(), str(project.root), *options], path=path)
+    if Run(path).status().pid == os.getpid():  # not the trainer's own status yet
+        write_status(path, status_now(State.STARTING, pid=job.pid, step=step, steps=steps))
+    return Run(path)
+
+
 def _reserve(project: Project, method: str) -> Path:
     """Makes the new run's directory; two that start at once get two."""
     project.runs.mkdir(exist_ok=True)
@@ -182,13 +209,6 @@ def _reserve(project: Project, method: str) -> Path:
         except FileExistsError:
             continue
         return path
-
-
-def _hand_over(path: Path, job: Job) -> None:
-    """Lets the status name the job's process instead of ours, unless the trainer has written its own by now."""
-    status = Run(path).status()
-    if status.pid == os.getpid():
-        write_status(path, status_now(State.STARTING, pid=job.pid, step=0, steps=status.steps))
 
 
 def _new_directory(parent: Path) -> Path:

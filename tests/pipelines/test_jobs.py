@@ -9,8 +9,20 @@ from pathlib import Path
 import pytest
 
 from pipelines import jobs
-from pipelines.jobs import Ending, Job, ending, exit_status, find_job, interrupt, start, start_training, stop
-from pipelines.runs import State
+from pipelines.jobs import (
+    Ending,
+    Job,
+    can_resume,
+    ending,
+    exit_status,
+    find_job,
+    interrupt,
+    resume_training,
+    start,
+    start_training,
+    stop,
+)
+from pipelines.runs import State, status_now, write_status
 from storage.project import Project, create_project
 
 TRAINER = """
@@ -148,6 +160,24 @@ def test_a_training_is_a_run_from_the_first_moment_until_it_is_stopped(project, 
     assert (run.status().state, run.status().step) == (State.STOPPED, 4)
     assert "Traceback" not in job.log.read_text()
     assert exit_status(job) == 0
+
+
+def test_a_stopped_training_goes_on_from_its_checkpoint(project, monkeypatch):
+    monkeypatch.setattr(jobs, "_launch", lambda: ["echo"])
+    run = start_training(project, preset="quick", method="mpl", steps=9)
+    until(lambda: over(find_job(run)))
+    with pytest.raises(ValueError, match="no checkpoint"):
+        resume_training(project, run)
+    (run.path / "checkpoints" / "step-4").mkdir(parents=True)
+    write_status(run.path, status_now(State.RUNNING, pid=os.getpid(), step=4, steps=9))
+    with pytest.raises(ValueError, match="stop it first"):
+        resume_training(project, run)
+    write_status(run.path, status_now(State.STOPPED, pid=0, step=4, steps=9))
+    assert can_resume(run)
+    resume_training(project, run)
+    until(lambda: over(find_job(run)))
+    assert find_job(run).log.read_text().splitlines()[-1] == f"{project.root} --run mpl-001 --resume"
+    assert run.status().step == 4
 
 
 def test_a_training_stopped_before_its_first_step_says_so(project, monkeypatch, tmp_path):
