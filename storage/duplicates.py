@@ -1,0 +1,152 @@
+"""Near-duplicates: the same picture saved, scaled or recoloured slightly differently.
+
+A fingerprint is 200 bytes: 8 of a difference hash (64 bits: is each cell of a 9 x 8 grey thumbnail darker than its
+right neighbour?) and 192 of an 8 x 8 RGB thumbnail. The hash finds candidates quickly, the thumbnail confirms them.
+
+Shape legend    N new images    M known images    P pairs
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+BYTES = 200
+MARGIN = 1  # levels of 255 that a neighbour must be brighter by, so that noise in flat regions sets no bits
+HAMMING = 3  # bits that the hashes of near-duplicates may differ in
+BANDS = 4  # one more than HAMMING: of 4 bands of 16 bits, at least one is then the same
+WINDOW = 32  # neighbours each image is compared with in a band: bounds the work where thousands look alike
+CHUNK = 50_000  # pairs of thumbnails compared at once, at most 200 MB
+DISTANCE = 16.0  # root mean square of thumbnail differences, in levels of 255
+CORRELATION = 0.95  # of the thumbnails' edges: other lighting keeps it, another object on the same background does not
+FLAT = 1.5  # levels, root mean square of the edges: below it a thumbnail has none to correlate
+FLAT_DISTANCE = 3.0  # levels, in place of both for two flat images
+
+Fingerprints = NDArray[np.uint8]
+
+
+def fingerprint(image: Image.Image) -> bytes:
+    """Returns the fingerprint of an RGB image of any size."""
+    cells = np.asarray(_scaled(image.convert("L"), (9, 8)), np.int16)
+    rising = cells[:, 1:] > cells[:, :-1] + MARGIN
+    return np.packbits(rising).tobytes() + np.asarray(_scaled(image, (8, 8)), np.uint8).tobytes()
+
+
+def near_duplicates(new: Fingerprints, known: Fingerprints) -> NDArray[np.int64]:
+    """Finds for every new image the most similar earlier one, if there is a near-duplicate.
+
+    Args:
+        new: (N, 200) fingerprints.
+        known: (M, 200) fingerprints of images that came before.
+
+    Returns:
+        (P, 2) pairs in order of the first: an index into `new`, and an index into `known` followed by `new`. Each
+        new image stands first in at most one pair, so a thousand copies are 999 pairs, and the second came earlier.
+    """
+    every = np.concatenate([known, new])
+    assert every.shape[1:] == (BYTES,), "fingerprints have 200 bytes"
+    if not len(new):
+        return np.empty((0, 2), np.int64)
+    _, first, group = np.unique(every.view(f"V{BYTES}").ravel(), return_index=True, return_inverse=True)
+    order = np.sort(first)  # one image of each fingerprint, in order of import
+    similar = _similar(every[order])
+    earlier = np.full(len(every), -1)
+    earlier[order[similar[:, 1]]] = order[similar[:, 0]]
+    copies = first[group] != np.arange(len(every))
+    earlier[copies] = first[group][copies]
+    found = np.flatnonzero(earlier[len(known) :] >= 0)
+    return np.stack([found, earlier[len(known) :][found]], axis=1)
+
+
+def _scaled(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    # The triangle filter: with boxes a copy of half the size had 4 other bits in the median, with triangles 1.
+    return image.resize(size, Image.Resampling.BILINEAR, reducing_gap=3.0)
+
+
+def as_array(fingerprints: list[bytes]) -> Fingerprints:
+    """Returns (N, 200) for N fingerprints."""
+    return np.frombuffer(b"".join(fingerprints), np.uint8).reshape(-1, BYTES)
+
+
+def _similar(every: Fingerprints) -> NDArray[np.int64]:
+    """Returns (P, 2) pairs (earlier, later) of distinct fingerprints; each later one with its most similar."""
+    pairs, distances = _confirmed(every, _candidates(_hashes(every), every[:, 8:]))
+    best = np.lexsort((pairs[:, 0], distances, pairs[:, 1]))
+    _, kept = np.unique(pairs[best, 1], return_index=True)
+    return np.asarray(pairs[best][kept])
+
+
+def _candidates(hashes: NDArray[np.uint64], thumbnails: Fingerprints) -> NDArray[np.int64]:
+    """Returns (P, 2) pairs (earlier, later), each once, whose hashes differ in at most `HAMMING` bits.
+
+    For each band the images are sorted by it, then by the other bands and by brightness, and each is compared
+    with the next `WINDOW` of the same band. All pairs are found unless more images than that share a band.
+    """
+    brightness = thumbnails.sum(axis=1, dtype=np.int64)
+    found = []
+    for band in range(BANDS):
+        shift = np.uint64(16 * band)
+        turned = (hashes << shift) | (hashes >> np.uint64((64 - 16 * band) % 64)) if band else hashes
+        order = np.lexsort((brightness, turned))
+        key = turned[order] >> np.uint64(48)
+        start = np.arange(len(order) - 1)
+        for step in range(1, WINDOW + 1):
+            start = start[start < len(order) - step]
+            start = start[key[start] == key[start + step]]
+            if not len(start):
+                break
+            a, b = order[start], order[start + step]
+            near = _bits(hashes[a] ^ hashes[b]) <= HAMMING
+            found.append(np.minimum(a, b)[near] * len(order) + np.maximum(a, b)[near])
+    codes = np.unique(np.concatenate([np.empty(0, np.int64), *found]))
+    return np.stack([codes // len(hashes), codes % len(hashes)], axis=1)
+
+
+def _confirmed(every: Fingerprints, pairs: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Returns the pairs whose thumbnails are alike, and their distances."""
+    distances = np.empty(len(pairs), np.float32)
+    alike = np.empty(len(pairs), bool)
+    flat = _flat(every)
+    for start in range(0, len(pairs), CHUNK):
+        left, right = pairs[start : start + CHUNK].T
+        a, b = every[left, 8:].astype(np.float32), every[right, 8:].astype(np.float32)
+        distance = np.sqrt(np.mean((a - b) ** 2, axis=1))
+        near = flat[left] & flat[right] & (distance <= FLAT_DISTANCE)
+        edged = ~flat[left] & ~flat[right] & (distance <= DISTANCE)
+        near[edged] = _same_edges(a[edged], b[edged])
+        distances[start : start + CHUNK], alike[start : start + CHUNK] = distance, near
+    return pairs[alike], distances[alike]
+
+
+def _flat(every: Fingerprints) -> NDArray[np.bool_]:
+    """Tells which thumbnails have no edges to correlate."""
+    flat = np.empty(len(every), bool)
+    for start in range(0, len(every), CHUNK):
+        edges = _edges(every[start : start + CHUNK, 8:].astype(np.float32))
+        flat[start : start + CHUNK] = np.sqrt(np.mean(edges**2, axis=1)) < FLAT
+    return flat
+
+
+def _same_edges(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Tells whose edges correlate, of (P, 192) thumbnails that are not flat."""
+    a_edges, b_edges = _edges(a), _edges(b)
+    norms = np.linalg.norm(a_edges, axis=1) * np.linalg.norm(b_edges, axis=1)
+    return np.asarray(np.sum(a_edges * b_edges, axis=1) >= CORRELATION * norms)
+
+
+def _edges(thumbnails: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Returns (P, 336): the differences of vertical and of horizontal neighbours, channel by channel."""
+    cells = thumbnails.reshape(-1, 8, 8, 3)
+    down, right = np.diff(cells, axis=1), np.diff(cells, axis=2)
+    return np.concatenate([down.reshape(-1, 168), right.reshape(-1, 168)], axis=1)
+
+
+def _hashes(every: Fingerprints) -> NDArray[np.uint64]:
+    return np.ascontiguousarray(every[:, :8]).view(">u8").ravel().astype(np.uint64)
+
+
+_ONES = np.array([value.bit_count() for value in range(1 << 16)], np.uint8)
+
+
+def _bits(values: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """Returns how many bits are set in each value; numpy 1 has no function for it."""
+    return np.asarray(_ONES[values.view(np.uint16).reshape(-1, 4)].sum(axis=1, dtype=np.int64))
