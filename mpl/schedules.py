@@ -24,3 +24,8 @@ def ramp(clock: Clock, share: float) -> float:
     """Returns the share of a weight that rises linearly over the first `share` of the run and is whole from then on."""
     rise = share * clock.steps
     return min(1.0, (clock.at + 1) / rise) if rise > 0 else 1.0
+
+
+def average_decay(clock: Clock, decay: float) -> float:
+    """Returns the decay of the averaged weights at a step: small at first, so that the average forgets the start."""
+    return min(decay, (clock.at + 1) / (clock.at + 10))

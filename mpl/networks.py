@@ -1,0 +1,66 @@
+"""Networks: heads on cached features, and whole timm models on images.
+
+Shape legend    N images    D features    K classes    (3, H, W) an image, uint8
+"""
+
+import torch
+from torch import Tensor, nn
+
+
+class LinearHead(nn.Module):
+    """The student on cached features (N, D) -> (N, K): one linear layer, so that it is a timm model's own classifier.
+
+    Features are multiplied by a constant first, which brings them to a scale that one learning rate fits, whatever
+    the backbone; `folded` moves that constant into the weights.
+    """
+
+    scale: Tensor  # ()
+
+    def __init__(self, features: int, classes: int, scale: float):
+        super().__init__()
+        self.register_buffer("scale", torch.tensor(scale))
+        self.classifier = nn.Linear(features, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns the logits (N, K)."""
+        logits: Tensor = self.classifier(x * self.scale)
+        return logits
+
+    def folded(self) -> tuple[Tensor, Tensor]:
+        """Returns weight (K, D) and bias (K,) of the linear layer that takes the features as they are."""
+        return self.classifier.weight.detach() * self.scale, self.classifier.bias.detach()
+
+
+class MlpHead(nn.Module):
+    """The teacher on cached features (N, D) -> (N, K): one hidden layer of rectified units."""
+
+    scale: Tensor  # ()
+
+    def __init__(self, features: int, hidden: int, classes: int, scale: float):
+        super().__init__()
+        self.register_buffer("scale", torch.tensor(scale))
+        self.layers = nn.Sequential(nn.Linear(features, hidden), nn.ReLU(), nn.Linear(hidden, classes))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns the logits (N, K)."""
+        logits: Tensor = self.layers(x * self.scale)
+        return logits
+
+
+class ImageClassifier(nn.Module):
+    """A timm model that takes images as they are stored: uint8 (N, 3, H, W), 0 to 255; normalises, then classifies."""
+
+    mean: Tensor  # (1, 3, 1, 1), of inputs from 0 to 1
+    std: Tensor  # (1, 3, 1, 1)
+
+    def __init__(self, model: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]):
+        super().__init__()
+        self.model = model
+        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns the logits (N, K)."""
+        normal = (x.to(self.mean.dtype) / 255 - self.mean) / self.std
+        logits: Tensor = self.model(normal.contiguous(memory_format=torch.channels_last))
+        return logits

@@ -1,0 +1,227 @@
+"""From a project to batches: what a run trains on, as cached views of a frozen backbone or as images.
+
+Shape legend    N samples    V views    D features    B labelled    U unlabelled    (3, H, W) an image, uint8
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.config import ConfigError, TrainConfig
+from pipelines.draws import Draw, Positions, Sampler
+from pipelines.runs import LABELS
+from storage.samples import Sample, Split
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from mpl.step import Batch
+    from storage.store import Store
+
+SAMPLES = "samples.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Population:
+    """The samples of a run's training split, by position, and what is known of them."""
+
+    classes: tuple[str, ...]
+    sample_ids: Sequence[str]
+    filepaths: Sequence[str]
+    labels: NDArray[np.int64]  # (N,) class, or -1 where there is none
+    labelled: Positions  # positions that are trained on with their label
+    validation: Positions  # positions whose label is held out
+    unlabelled: Positions  # positions without a label
+
+    def sampler(self, config: TrainConfig[Any]) -> Sampler:
+        """Returns who deals this run's batches."""
+        return Sampler(
+            labelled=self.labelled,
+            unlabelled=self.unlabelled,
+            batch_labelled=config.labelled,
+            batch_unlabelled=config.unlabelled,
+            seed=config.seed,
+        )
+
+
+class Source(Protocol):
+    """Where a run's inputs come from."""
+
+    def batches(self, draws: Iterable[Draw], labels: "Tensor") -> "Iterator[Batch]":
+        """Yields the batch of each draw; `labels` (N,) int64 on the device."""
+
+    def plain(self, positions: Positions, *, chunk: int) -> "Iterator[Tensor]":
+        """Yields the inputs of these samples without augmentation, `chunk` at a time."""
+
+
+def population(store: "Store", config: TrainConfig[Any]) -> Population:
+    """Reads the training split and its labels, and holds out the validation labels.
+
+    Raises:
+        ConfigError: there is too little to train on; the sentence says what is missing.
+    """
+    from storage.events import replay
+
+    samples = store.catalog.samples(Split.TRAIN)
+    ids = [s.sample_id for s in samples]
+    labels = _indices(ids, replay(store.log.read()), store.project.classes)
+    _check(store, labels, config)
+    return _population(store, samples, labels, _held_out(labels, config.validation_share, config.seed))
+
+
+def saved_population(store: "Store", path: Path) -> Population:
+    """Reads what the run in the directory `path` began with, whatever was imported or labelled since."""
+    saved = json.loads((path / SAMPLES).read_text(encoding="utf-8"))
+    given = json.loads((path / LABELS).read_text(encoding="utf-8"))
+    samples = store.catalog.get(saved["sample_ids"])
+    labels = _indices(saved["sample_ids"], given, store.project.classes)
+    return _population(store, samples, labels, np.array(saved["validation"], np.int64))
+
+
+def save_population(people: Population, path: Path) -> None:
+    """Writes what a run begins with into its directory `path`: samples.json and labels.json."""
+    saved = {"sample_ids": list(people.sample_ids), "validation": people.validation.tolist()}
+    known = np.flatnonzero(people.labels >= 0).tolist()
+    given = {people.sample_ids[k]: people.classes[people.labels[k]] for k in known}
+    (path / SAMPLES).write_text(json.dumps(saved), encoding="utf-8")
+    (path / LABELS).write_text(json.dumps(given, ensure_ascii=False, indent=1), encoding="utf-8")
+
+
+def missing_classes(people: Population) -> list[str]:
+    """Returns the classes that no training label names: a model cannot learn them."""
+    known = set(people.labels[people.labelled].tolist())
+    return [name for k, name in enumerate(people.classes) if k not in known]
+
+
+class CachedViews:
+    """Views (N, V, D) that a frozen backbone has made, in float16 on the device."""
+
+    def __init__(self, views: "Tensor", weak: int):
+        self._views = views
+        self._weak = weak
+
+    @property
+    def features(self) -> int:
+        """D."""
+        return int(self._views.shape[-1])
+
+    def scale(self) -> float:
+        """Returns the constant that brings the features' root mean square to one half."""
+        plain = self._views[:, 0].float()
+        return 0.5 / max(float(plain.square().mean().sqrt()), 1e-12)
+
+    def batches(self, draws: Iterable[Draw], labels: "Tensor") -> "Iterator[Batch]":
+        """See `Source`. Labelled images come in any view, weak or strong."""
+        import torch
+
+        from mpl.step import Batch
+
+        every = self._views.shape[1]
+        for draw in draws:
+            b, u = len(draw.labelled), len(draw.unlabelled)
+            any_view, weak, strong = np.split(draw.seeds, [b, b + u])
+            positions = [torch.from_numpy(p).to(self._views.device) for p in (draw.labelled, draw.unlabelled)]
+            yield Batch(
+                x_l=self._take(positions[0], any_view % every),
+                y_l=labels[positions[0]],
+                x_uw=self._take(positions[1], weak % self._weak),
+                x_us=self._take(positions[1], self._weak + strong % (every - self._weak)),
+                id_u=positions[1],
+            )
+
+    def plain(self, positions: Positions, *, chunk: int) -> "Iterator[Tensor]":
+        """See `Source`."""
+        import torch
+
+        for part in torch.from_numpy(positions).split(chunk):
+            yield self._views[part.to(self._views.device), 0].float()
+
+    def _take(self, positions: "Tensor", views: NDArray[Any]) -> "Tensor":
+        import torch
+
+        return self._views[positions, torch.from_numpy(views.astype(np.int64)).to(positions.device)].float()
+
+
+def open_source(store: "Store", config: TrainConfig[Any], people: Population, device: "torch.device") -> Source:
+    """Opens what the run's networks are fed; raises what `cached_views` raises."""
+    if config.inputs == "views":
+        return cached_views(store, config, people, device)
+    from pipelines.pixels import Pixels
+
+    return Pixels(people.filepaths, size=config.size, workers=config.workers, device=device)
+
+
+def cached_views(store: "Store", config: TrainConfig[Any], people: Population, device: "torch.device") -> CachedViews:
+    """Reads the cached views of the run's samples.
+
+    Raises:
+        ConfigError: the samples have not been embedded with this backbone.
+    """
+    import torch
+
+    remedy = f"run: gradebook embed {store.project.root} --backbone {config.backbone}"
+    space = next((s for s in store.vectors.spaces() if s.backbone == config.backbone), None)
+    if space is None:
+        raise ConfigError(f"there are no cached views of {config.backbone} in this project: {remedy}")
+    missing = store.vectors.missing(config.backbone, people.sample_ids)
+    if missing:
+        raise ConfigError(f"{len(missing)} samples have no cached views of {config.backbone} yet: {remedy}")
+    if space.strong == 0:
+        raise ConfigError(f"the cached views of {config.backbone} hold no strong view: {remedy} with --views 5")
+    views = store.vectors.read(config.backbone, people.sample_ids)
+    return CachedViews(torch.from_numpy(views).to(device), space.weak)
+
+
+def _indices(ids: Sequence[str], given: Mapping[str, str], classes: Sequence[str]) -> Positions:
+    index = {name: k for k, name in enumerate(classes)}
+    return np.array([index[given[i]] if i in given else -1 for i in ids], np.int64)
+
+
+def _population(store: "Store", samples: Sequence[Sample], labels: Positions, validation: Positions) -> Population:
+    return Population(
+        classes=store.project.classes,
+        sample_ids=[s.sample_id for s in samples],
+        filepaths=[s.filepath for s in samples],
+        labels=labels,
+        labelled=np.setdiff1d(np.flatnonzero(labels >= 0), validation),
+        validation=validation,
+        unlabelled=np.flatnonzero(labels < 0),
+    )
+
+
+def _held_out(labels: Positions, share: float, seed: int) -> Positions:
+    """Returns the positions of the validation labels: a share of them all, drawn where a class can spare one."""
+    known = np.flatnonzero(labels >= 0)
+    wanted = int(np.ceil(share * len(known)))
+    spare = {int(k): int((labels == k).sum()) - 1 for k in np.unique(labels[known])}
+    chosen: list[int] = []
+    for position in np.random.default_rng([seed, len(known)]).permutation(known):
+        label = int(labels[position])
+        if len(chosen) < wanted and spare[label] > 0:
+            spare[label] -= 1
+            chosen.append(int(position))
+    return np.array(sorted(chosen), np.int64)
+
+
+def _check(store: "Store", labels: Positions, config: TrainConfig[Any]) -> None:
+    root = store.project.root
+    if len(store.project.classes) < 2:
+        raise ConfigError(f"{root} has fewer than two classes: add them with: gradebook classes {root} --add a,b")
+    if len(labels) == 0:
+        raise ConfigError(f"{root} has no training images: import some with: gradebook import {root} IMAGES")
+    if len(np.unique(labels[labels >= 0])) < 2:
+        raise ConfigError(
+            f"fewer than two classes have a label: label at least one image of each class, "
+            f"with: gradebook label {root} FILE.csv, or in the app: gradebook app {root}"
+        )
+    if config.method != "supervised" and not (labels < 0).any():
+        raise ConfigError(
+            f"every training image has a label, so {config.method} has nothing to learn from: "
+            "use --method supervised, or import more images"
+        )

@@ -1,0 +1,66 @@
+"""Which images a step gets: a pure function of the seed and the step, so that a resumed run needs no state for it.
+
+Every process computes the whole step's draw and takes its own slice: any number of processes sees the same data.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+Positions = NDArray[np.int64]
+
+_LABELLED, _UNLABELLED, _VIEWS = range(3)  # each kind of draw has its own random numbers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draw:
+    """One process's share of a step."""
+
+    labelled: Positions  # (B,) positions in the run's list of samples
+    unlabelled: Positions  # (U,)
+    seeds: NDArray[np.uint64]  # (B + 2U,) one for each image's augmentation: labelled, weak, strong
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampler:
+    """Deals labelled and unlabelled samples in shuffled passes: nobody comes twice before everybody came once."""
+
+    labelled: Positions  # positions of the samples to learn from with a label
+    unlabelled: Positions  # positions of those without
+    batch_labelled: int  # B over all processes
+    batch_unlabelled: int  # U over all processes
+    seed: int
+
+    def draw(self, step: int, *, process: int = 0, processes: int = 1) -> Draw:
+        """Returns what one process gets at a step, counted from 0.
+
+        Both batches must divide evenly by the number of processes; the trainer has checked that.
+        """
+        b, u = self.batch_labelled, self.batch_unlabelled
+        assert b % processes == 0 and u % processes == 0
+        labelled = self.labelled[_dealt(len(self.labelled), b, step, self.seed, _LABELLED)]
+        unlabelled = self.unlabelled[_dealt(len(self.unlabelled), u, step, self.seed, _UNLABELLED)]
+        random = np.random.default_rng([self.seed, _VIEWS, step])
+        seeds = random.integers(2**63, size=b + 2 * u, dtype=np.uint64)
+        mine = [part.reshape(processes, -1)[process] for part in (labelled, unlabelled, *np.split(seeds, [b, b + u]))]
+        return Draw(labelled=mine[0], unlabelled=mine[1], seeds=np.concatenate(mine[2:]))
+
+
+def _dealt(population: int, batch: int, step: int, seed: int, kind: int) -> Positions:
+    """Returns the cards `batch * step` and following of an endless deck made of shuffled passes."""
+    if population == 0:
+        return np.zeros(0, np.int64)
+    cards = np.arange(batch * step, batch * (step + 1))
+    passes, places = cards // population, cards % population
+    dealt = np.empty(batch, np.int64)
+    for number in np.unique(passes):
+        of_pass = passes == number
+        dealt[of_pass] = _shuffled(population, int(number), seed, kind)[places[of_pass]]
+    return dealt
+
+
+@lru_cache(maxsize=8)
+def _shuffled(population: int, number: int, seed: int, kind: int) -> Positions:
+    return np.random.default_rng([seed, kind, number]).permutation(population)

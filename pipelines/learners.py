@@ -1,0 +1,139 @@
+"""From a config to what a method moves, and from a finished run back to the network that predicts."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipelines.config import ConfigError, OptimConfig, TrainConfig
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from mpl.step import Clock, Learner, Learners
+    from pipelines.data import Population, Source
+
+WEIGHTS = "student.safetensors"
+
+
+def build(config: TrainConfig[Any], people: "Population", source: "Source", device: "torch.device") -> "Learners":
+    """Makes the networks from the config's seed, the same ones on every process, with their optimisers."""
+    import torch
+
+    from mpl.methods import METHODS
+    from mpl.step import Learners
+
+    torch.manual_seed(config.seed)
+    shape = _shape(source)
+    student = _learner(_network(config, people, shape, hidden=0), config.student, config.average, device)
+    teacher = None
+    if METHODS[config.method].teacher:
+        teacher = _learner(_network(config, people, shape, hidden=config.hidden), config.teacher, 0.0, device)
+    return Learners(student=student, teacher=teacher)
+
+
+def set_rates(learners: "Learners", config: TrainConfig[Any], clock: "Clock") -> None:
+    """Sets the learning rates and the decay of the average for one step: pure functions of the step."""
+    from mpl.schedules import average_decay, warmup_cosine
+
+    moved = [(learners.student, config.student), (learners.teacher, config.teacher)]
+    for learner, optim in moved:
+        if learner is not None:
+            share = warmup_cosine(clock, wait=optim.wait_steps, warmup=optim.warmup_steps)
+            for group in learner.optimizer.param_groups:
+                group["lr"] = optim.lr * share
+    if learners.student.average is not None:
+        learners.student.average.decay = average_decay(clock, config.average)
+
+
+def finetuning(learners: "Learners", config: TrainConfig[Any]) -> "Learners":
+    """Returns the averaged student as a learner of its own, to be trained on the labels alone."""
+    import torch
+
+    from mpl.step import Learner, Learners
+
+    net = learners.student.best_net().requires_grad_(True).train()
+    optimizer = torch.optim.SGD(net.parameters(), config.finetune_lr, momentum=0.9, nesterov=True)
+    return Learners(student=Learner(net=net, optimizer=optimizer))
+
+
+def save_student(net: "nn.Module", path: Path) -> None:
+    """Writes the finished student's weights into the run's directory `path`, whole or not at all."""
+    from safetensors.torch import save_file
+
+    draft = path / f".{WEIGHTS}"
+    save_file({name: value.contiguous() for name, value in net.state_dict().items()}, draft)
+    draft.replace(path / WEIGHTS)
+
+
+def load_student(path: Path, config: TrainConfig[Any]) -> "nn.Module":
+    """Returns the finished student of the run in the directory `path`, ready to predict.
+
+    Raises:
+        ConfigError: the run has not finished.
+    """
+    from safetensors.torch import load_file
+
+    from mpl.networks import LinearHead
+
+    if not (path / WEIGHTS).exists():
+        raise ConfigError(f"run {path.name} has not finished: go on with: gradebook train --resume --run {path.name}")
+    state = load_file(path / WEIGHTS)
+    if config.inputs == "views":
+        classes, features = state["classifier.weight"].shape
+        net: nn.Module = LinearHead(features, classes, float(state["scale"]))
+    else:
+        classes = len(json.loads((path / "config.json").read_text(encoding="utf-8"))["classes"])
+        net = image_classifier(config.backbone, classes, pretrained=False)
+    net.load_state_dict(state)
+    return net.eval()
+
+
+def image_classifier(backbone: str, classes: int, *, pretrained: bool) -> "nn.Module":
+    """Returns a timm model on uint8 images with a new classifier for these classes."""
+    from mpl.backbones import create
+
+    from mpl.networks import ImageClassifier
+
+    model, _ = create(backbone, weights="pretrained" if pretrained else "random", classes=classes)
+    normal = model.pretrained_cfg
+    return ImageClassifier(model, tuple(normal["mean"]), tuple(normal["std"]))
+
+
+def _shape(source: "Source") -> tuple[int, float]:
+    """Returns D and the scale of cached features; zeros for images."""
+    from pipelines.data import CachedViews
+
+    return (source.features, source.scale()) if isinstance(source, CachedViews) else (0, 0.0)
+
+
+def _network(config: TrainConfig[Any], people: "Population", shape: tuple[int, float], *, hidden: int) -> "nn.Module":
+    from mpl.networks import LinearHead, MlpHead
+
+    features, scale = shape
+    classes = len(people.classes)
+    if config.inputs == "pixels":
+        return image_classifier(config.backbone, classes, pretrained=config.weights == "pretrained")
+    return MlpHead(features, hidden, classes, scale) if hidden else LinearHead(features, classes, scale)
+
+
+def _learner(net: "nn.Module", optim: OptimConfig, average: float, device: "torch.device") -> "Learner":
+    import torch
+    from timm.utils.model_ema import ModelEmaV3
+
+    from mpl.step import Learner
+
+    net.to(device).train()
+    optimizer = torch.optim.SGD(
+        net.parameters(),
+        optim.lr,
+        momentum=optim.momentum,
+        nesterov=optim.momentum > 0,
+        weight_decay=optim.weight_decay,
+    )
+    return Learner(
+        net=net,
+        optimizer=optimizer,
+        average=ModelEmaV3(net, decay=average) if average else None,
+        clip=optim.clip,
+    )

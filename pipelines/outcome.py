@@ -1,0 +1,94 @@
+"""What a run comes to: its finished student, and what student and teacher think of every sample.
+
+Shape legend    N samples    K classes
+"""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipelines.config import TrainConfig
+from pipelines.data import Population, Source
+from pipelines.draws import Positions
+from pipelines.learners import finetuning
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+    from torch import Tensor, nn
+
+    from mpl.step import Learner, Learners, Opinions
+
+PREDICTIONS = "predictions.parquet"
+
+
+def finetuned(
+    learners: "Learners", config: TrainConfig[Any], people: Population, source: Source, accelerator: "Accelerator"
+) -> "nn.Module":
+    """Returns the averaged student after a short training on the labels alone (Pham et al., 2021, section 3.1)."""
+    import torch
+
+    from mpl.methods import supervised
+    from mpl.step import Clock
+
+    tuned = finetuning(learners, config)
+    labels = torch.from_numpy(people.labels).to(accelerator.device)
+    sampler = people.sampler(config)
+    rank, processes = accelerator.process_index, accelerator.num_processes
+    after = range(config.steps, config.steps + config.finetune_steps)
+    draws = (sampler.draw(at, process=rank, processes=processes) for at in after)
+    for at, batch in enumerate(source.batches(draws, labels)):
+        with accelerator.autocast():
+            supervised.step(tuned, batch, accelerator, supervised.Settings(), Clock(at, config.finetune_steps))
+    return tuned.student.net.eval()
+
+
+def probabilities(net: "nn.Module", source: Source, positions: Positions, *, chunk: int = 256) -> "Tensor":
+    """Returns what a network thinks of these samples without augmentation: (N, K) on the CPU."""
+    import torch
+
+    from mpl.step import evaluating, full
+
+    with torch.inference_mode(), evaluating(net):
+        parts = [full(net(x)).softmax(-1).cpu() for x in source.plain(positions, chunk=chunk)]
+    return torch.cat(parts) if parts else torch.zeros(0, 0)
+
+
+def validation_accuracy(net: "nn.Module", source: Source, people: Population) -> float | None:
+    """Returns the share of held-out labels that the network finds; None where none is held out."""
+    if len(people.validation) == 0:
+        return None
+    found = probabilities(net, source, people.validation).argmax(-1).numpy()
+    return float((found == people.labels[people.validation]).mean())
+
+
+def student_alone(learners: "Learners", weak: "Tensor") -> "Opinions":
+    """Returns the record's rows for a step that asked nobody's opinion: the student's, of the weak views (U, ...)."""
+    import torch
+
+    from mpl.step import evaluating, full, opinions
+
+    with torch.no_grad(), evaluating(learners.student.net) as net:
+        return opinions(student=full(net(weak)))
+
+
+def write_predictions(
+    student: "nn.Module", teacher: "Learner | None", source: Source, people: Population, path: Path
+) -> None:
+    """Writes what both think at the end of every sample without a label, into the run's directory `path`."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    kind = pa.list_(pa.float32())
+    positions = people.unlabelled
+    table = pa.table(
+        {
+            "sample_id": pa.array([people.sample_ids[p] for p in positions], pa.string()),
+            "teacher": pa.nulls(len(positions), kind)
+            if teacher is None
+            else pa.array(probabilities(teacher.best_net(), source, positions).tolist(), kind),
+            "student": pa.array(probabilities(student, source, positions).tolist(), kind),
+        }
+    ).replace_schema_metadata({b"classes": json.dumps(list(people.classes)).encode()})
+    draft = path / f".{PREDICTIONS}"
+    pq.write_table(table, draft, compression="zstd")
+    draft.replace(path / PREDICTIONS)

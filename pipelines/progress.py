@@ -1,0 +1,36 @@
+"""Progress bars on standard error: there for a person who waits, silent for a program."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+Show = Callable[..., None]
+
+
+@contextmanager
+def progress(title: str, total: int | None = None) -> Iterator[Show]:
+    """Lends a function `show(done, total)`; it draws nothing where standard error is not a terminal."""
+    if not sys.stderr.isatty():
+        yield lambda done, total=None: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bars:
+        task = bars.add_task(title, total=total)
+        yield lambda done, total=None: bars.update(task, completed=done, **({} if total is None else {"total": total}))
+
+
+def say(sentence: str) -> None:
+    """Prints a sentence for the person, on standard error so that a program's standard output stays clean."""
+    print(sentence, file=sys.stderr, flush=True)
+
+
+def hush() -> None:
+    """Silences what libraries say to developers of libraries, so that a person reads what concerns them."""
+    import logging
+    import warnings
+
+    warnings.filterwarnings("ignore", message=r".*torch\.jit.*", category=FutureWarning)
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
