@@ -52,6 +52,15 @@ def open_rgb(path: Path, size: int | None = None) -> Image.Image:
         raise BrokenImage(f"{path} cannot be used: {error}") from error
 
 
+def open_square(path: Path, size: int) -> Image.Image:
+    """Returns a file's image as `open_rgb` does, stretched to `size` x `size` pixels.
+
+    Stretched and not cropped: what an image is labelled for may stand at its edge.
+    """
+    image = open_rgb(path, size)
+    return image if image.size == (size, size) else image.resize((size, size), Image.Resampling.BICUBIC, reducing_gap=3)
+
+
 def decode(content: bytes, size: int | None = None) -> tuple[Image.Image, tuple[int, int]]:
     """Returns what `open_rgb` does from the bytes of a file, and the full width and height in pixels, turned."""
     if not content:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from storage.images import BOMB, BrokenImage, decode, is_image, open_rgb
+from storage.images import BOMB, BrokenImage, decode, is_image, open_rgb, open_square
 
 
 def picture(width: int = 40, height: int = 24) -> Image.Image:
@@ -144,6 +144,13 @@ def test_a_jpeg_is_read_smaller_but_never_below_the_size_asked(tmp_path):
     assert open_rgb(path).size == (1000, 500)
     assert open_rgb(path, 100).size == (250, 125)
     assert open_rgb(path, 600).size == (1000, 500)
+
+
+@pytest.mark.parametrize("shape", [(1000, 500), (20, 40), (32, 32)])
+def test_a_square_shows_the_whole_image(tmp_path, shape):
+    path = saved(picture(*shape), tmp_path / "a.jpg", quality=95, subsampling=0)
+    square = open_square(path, 32)
+    assert_like(square, picture(*shape).resize((32, 32), Image.Resampling.BOX), 8)
 
 
 @pytest.mark.parametrize("suffix", [".gif", ".webp", ".png", ".tiff"])
