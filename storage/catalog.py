@@ -1,6 +1,7 @@
 """The catalogue: which samples there are, and which files hold them."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -8,11 +9,17 @@ from storage.lance import Tables, one_of
 from storage.project import ProjectError
 from storage.samples import File, Sample, Split
 
+GONE = ""  # the sample_id of a file that is no longer there because its content has moved to another path
 FEW = 2_000  # up to so many ids are looked up by a condition, more by reading all: that is where the times cross
 
 
 class Catalog(Protocol):
-    """What every catalogue does. A sample, once added, never changes."""
+    """What every catalogue does.
+
+    A sample never changes, but its files may: when the file of a sample's `filepath` gets other content or is `GONE`,
+    the sample is given the path of another file that holds it. If there is none, `samples` leaves it out, so that
+    nobody takes the new content for the old sample.
+    """
 
     def add(self, samples: Sequence[Sample], files: Sequence[File]) -> None:
         """Adds samples, then files.
@@ -25,14 +32,14 @@ class Catalog(Protocol):
         """Returns all samples, or those of one split, in order of import."""
 
     def get(self, sample_ids: Sequence[str]) -> list[Sample]:
-        """Returns these samples in the order asked.
+        """Returns these samples in the order asked, also those that no file holds any more.
 
         Raises:
             ProjectError: one of them is not in the catalogue.
         """
 
     def files(self) -> list[File]:
-        """Returns all files in order of path."""
+        """Returns all files in order of path, except those that are gone."""
 
 
 class MemoryCatalog:
@@ -50,15 +57,16 @@ class MemoryCatalog:
 
     def samples(self, split: Split | None = None) -> list[Sample]:
         """See `Catalog.samples`."""
-        return [sample for sample in self._samples.values() if split is None or sample.split is split]
+        held = _held(self._samples.values(), list(self._files.values()))
+        return [sample for sample in held if sample is not None and split in (None, sample.split)]
 
     def get(self, sample_ids: Sequence[str]) -> list[Sample]:
         """See `Catalog.get`."""
-        return _in_order(self._samples, sample_ids)
+        return _in_order(self._samples.values(), list(self._files.values()), sample_ids)
 
     def files(self) -> list[File]:
         """See `Catalog.files`."""
-        return sorted(self._files.values(), key=lambda file: file.filepath)
+        return _in_place(self._files.values())
 
 
 class LanceCatalog:
@@ -75,24 +83,33 @@ class LanceCatalog:
 
     def samples(self, split: Split | None = None) -> list[Sample]:
         """See `Catalog.samples`."""
-        return self._samples(None if split is None else f"split = '{split.value}'")
+        found = self._samples(None if split is None else f"split = '{split.value}'")
+        return [sample for sample in _held(found, self._files()) if sample is not None]
 
     def get(self, sample_ids: Sequence[str]) -> list[Sample]:
         """See `Catalog.get`."""
         wanted = set(sample_ids)
-        found = self._samples(one_of("sample_id", wanted) if 0 < len(wanted) <= FEW else None)
-        return _in_order({sample.sample_id: sample for sample in found}, sample_ids)
+        if not 0 < len(wanted) <= FEW:
+            return _in_order(self._samples(), self._files(), sample_ids)
+        condition = one_of("sample_id", wanted)
+        found = self._samples(condition)
+        paths = [sample.filepath for sample in found]
+        files = self._files(f"{condition} OR {one_of('filepath', paths)}") if paths else []
+        return _in_order(found, files, sample_ids)
 
     def files(self) -> list[File]:
         """See `Catalog.files`."""
-        rows = self._tables.read("files", ["filepath", "sample_id", "size", "mtime_ns"])
+        return _in_place(self._files())
+
+    def _files(self, where: str | None = None) -> list[File]:
+        names = _files_schema().names
+        rows = self._tables.read("files", names, where)
         if rows is None:
             return []
-        columns = [rows.column(name).to_pylist() for name in ("filepath", "sample_id", "size", "mtime_ns")]
-        found = [File(filepath=p, sample_id=s, size=n, mtime_ns=t) for p, s, n, t in zip(*columns, strict=True)]
-        return sorted(found, key=lambda file: file.filepath)
+        columns = [rows.column(name).to_pylist() for name in names]
+        return [File(filepath=p, sample_id=s, size=n, mtime_ns=t) for p, s, n, t in zip(*columns, strict=True)]
 
-    def _samples(self, where: str | None) -> list[Sample]:
+    def _samples(self, where: str | None = None) -> list[Sample]:
         names = [name for name in _samples_schema().names if name != "position"]
         rows = self._tables.read("samples", ["position", *names], where)
         if rows is None:
@@ -135,13 +152,35 @@ class LanceCatalog:
         return set() if rows is None else set(rows.column(key).to_pylist())
 
 
-def _in_order(samples: dict[str, Sample], sample_ids: Sequence[str]) -> list[Sample]:
+def _held(samples: Collection[Sample], files: Sequence[File]) -> list[Sample | None]:
+    """Returns each sample with the path of a file that holds it, None for one that no file holds any more."""
+    content = {file.filepath: file.sample_id for file in files}
+    lost = {s.sample_id for s in samples if content.get(s.filepath, s.sample_id) != s.sample_id}
+    others = {file.sample_id: file.filepath for file in reversed(_in_place(files)) if file.sample_id in lost}
+    held: list[Sample | None] = []
+    for sample in samples:
+        if sample.sample_id not in lost:
+            held.append(sample)
+        else:
+            other = others.get(sample.sample_id)
+            held.append(None if other is None else replace(sample, filepath=other))
+    return held
+
+
+def _in_order(samples: Iterable[Sample], files: Sequence[File], sample_ids: Sequence[str]) -> list[Sample]:
+    wanted = set(sample_ids)
+    known = {sample.sample_id: sample for sample in samples if sample.sample_id in wanted}
+    held = dict(zip(known, _held(known.values(), files), strict=True))
     try:
-        return [samples[sample_id] for sample_id in sample_ids]
+        return [held[sample_id] or known[sample_id] for sample_id in sample_ids]
     except KeyError as error:
         raise ProjectError(
             f"sample {error.args[0]} is not in the catalogue: import its image, or correct the id"
         ) from None
+
+
+def _in_place(files: Iterable[File]) -> list[File]:
+    return sorted((file for file in files if file.sample_id != GONE), key=lambda file: file.filepath)
 
 
 def _row(record: Sample | File) -> dict[str, Any]:

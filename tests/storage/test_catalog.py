@@ -4,7 +4,7 @@ import multiprocessing
 
 import pytest
 
-from storage.catalog import Catalog, LanceCatalog, MemoryCatalog
+from storage.catalog import GONE, Catalog, LanceCatalog, MemoryCatalog
 from storage.project import ProjectError
 from storage.samples import File, Sample, Split
 
@@ -52,6 +52,16 @@ def test_a_known_sample_stays_and_a_known_file_is_replaced(catalog):
     catalog.add([sample("s0", Split.TEST), sample("s1")], [file("a", "s1", mtime_ns=7), file("b", "s1")])
     assert catalog.samples() == [sample("s0"), sample("s1")]
     assert catalog.files() == [file("a", "s1", mtime_ns=7), file("b", "s1")]
+
+
+def test_a_sample_whose_file_got_other_content_is_found_at_its_other_file_or_left_out(catalog):
+    catalog.add([sample("s0"), sample("s1")], [file("s0", "s0"), file("s1", "s1"), file("z", "s0"), file("y", "s0")])
+    catalog.add([sample("s2", filepath="/images/s0.png")], [file("s0", "s2"), file("s1", GONE)])
+    assert [(s.sample_id, s.filepath) for s in catalog.samples()] == [("s0", "/images/y.png"), ("s2", "/images/s0.png")]
+    assert [s.filepath for s in catalog.get(["s1", "s0"])] == ["/images/s1.png", "/images/y.png"]
+    assert [f.filepath for f in catalog.files()] == ["/images/s0.png", "/images/y.png", "/images/z.png"]
+    catalog.add([], [file("s1", "s1")])
+    assert [s.sample_id for s in catalog.samples(Split.TRAIN)] == ["s0", "s1", "s2"]
 
 
 def test_of_repeats_in_one_call_the_first_sample_and_the_last_file_count(catalog):
