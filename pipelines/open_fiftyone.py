@@ -52,6 +52,7 @@ def open_app(store: Store, run: Run | None, *, port: int | None = None, say: Cal
 
 def _in_words(changes: Changes) -> str:
     parts = [f"{changes.added} new samples"] if changes.added else []
+    parts += [f"{changes.removed} samples gone"] if changes.removed else []
     parts += [f"{field} of {count}" for field, count in changes.changed.items()]
     return f"Dataset {changes.dataset}: {', '.join(parts) or 'nothing new'}."
 

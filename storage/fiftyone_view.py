@@ -59,6 +59,7 @@ class Changes:
 
     dataset: str  # its name in FiftyOne
     added: int  # samples
+    removed: int  # samples whose files are gone
     changed: Mapping[str, int]  # field -> samples whose value was written
 
 
@@ -86,8 +87,10 @@ def refresh(store: Store, run: str | None) -> Changes:
         changed = _push(dataset, ids, known, wanted)
         added = {sample_id: facts for sample_id, facts in wanted.items() if sample_id not in known}
         _add(dataset, added)
+        gone = [ids[sample_id] for sample_id in known if sample_id not in wanted]
+        dataset.delete_samples(gone)
         _save_views(dataset)
-        return Changes(dataset.name, len(added), changed)
+        return Changes(dataset.name, len(added), len(gone), changed)
 
 
 def _facts(samples: Sequence[Sample], labels: Mapping[str, str], signals: Mapping[str, Facts]) -> dict[str, Facts]:
@@ -150,7 +153,8 @@ def _declare(dataset: Any) -> None:
 def _known(dataset: Any) -> tuple[dict[str, str], dict[str, Facts]]:
     """Returns what the dataset says: sample_id -> its id in FiftyOne, and sample_id -> facts."""
     paths = [path for parts in FIELDS.values() for path in parts]
-    ids, sample_ids, *columns = dataset.values(["id", "gradebook_id", *paths])
+    ours = dataset.exists("gradebook_id")  # somebody may have added samples of their own
+    ids, sample_ids, *columns = ours.values(["id", "gradebook_id", *paths])
     known = {s: dict(zip(paths, row, strict=True)) for s, *row in zip(sample_ids, *columns, strict=True)}
     return dict(zip(sample_ids, ids, strict=True)), known
 

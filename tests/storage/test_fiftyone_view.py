@@ -7,10 +7,11 @@ import pytest
 from PIL import Image
 
 from storage import database
+from storage.catalog import GONE
 from storage.database import NoDatabase, point_fiftyone, stop
 from storage.events import Kind, event
 from storage.project import create_project
-from storage.samples import Sample, Split
+from storage.samples import File, Sample, Split
 from storage.store import Store, memory_store
 
 
@@ -138,8 +139,12 @@ def test_new_samples_are_added_and_a_lost_dataset_is_made_again(store):
     assert (refresh(store, "mpl-001").added, len(dataset(store))) == (1, 5)
     dataset(store).delete_samples(dataset(store).limit(2))
     assert (refresh(store, "mpl-001").added, len(dataset(store))) == (2, 5)
+    store.catalog.add([], [File(filepath=first.filepath, sample_id=GONE, size=0, mtime_ns=0)])
+    assert (refresh(store, "mpl-001").removed, len(dataset(store))) == (2, 3), "both had that one file"
+    dataset(store).add_sample(fo.Sample(first.filepath, media_type="image"))
+    assert (refresh(store, "mpl-001").removed, len(dataset(store))) == (0, 4), "a guest stays"
     fo.delete_dataset(dataset_name(store.project))
-    assert refresh(store, "mpl-001").added == 5
+    assert refresh(store, "mpl-001").added == 3
 
 
 def test_the_saved_views_are_there(store):
