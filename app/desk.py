@@ -1,0 +1,147 @@
+"""What every page gets, and the project's data as pages read it: each thing once until it changes."""
+
+import io
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+from pipelines.queue_up import Row
+
+from app.review import Shown, undo, verdict
+from pipelines.runs import Run
+from storage.events import Event, decisions
+from storage.images import BrokenImage, open_rgb
+from storage.project import SETTINGS
+from storage.samples import Sample
+from storage.store import Store
+
+KEPT_SECONDS = 20  # how late the app may see an import that another process makes
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """The open project, who sits at it, and where the pages are."""
+
+    store: Store
+    run: Run | None  # whose guesses and record to show
+    actor: str  # a person's name
+    pages: Mapping[str, Any] = field(default_factory=dict)  # name -> st.Page, empty in tests of one page
+    query: Mapping[str, str] = field(default_factory=dict)  # what every address must keep
+
+    @property
+    def root(self) -> str:
+        """The project's directory, which keys everything kept in memory."""
+        return str(self.store.project.root)
+
+
+_deciding = threading.Lock()  # two presses in quick succession run in two threads
+
+
+@dataclass(frozen=True, slots=True)
+class Book:
+    """The log, read once, and the fold over it."""
+
+    events: Sequence[Event]
+    decided: Mapping[str, Event]  # sample_id -> the event that decides it
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """Returns the label of every labelled sample, as `replay` does."""
+        return {sample_id: e.label for sample_id, e in self.decided.items() if e.label is not None}
+
+
+def open_project(root: Path) -> Store:
+    """Opens a project once a session of the server; again when its settings change.
+
+    Raises:
+        ProjectError: `root` is not a project.
+    """
+    root = root.expanduser().resolve()
+    settings = root / SETTINGS
+    return _opened(str(root), settings.stat().st_mtime_ns if settings.is_file() else 0)
+
+
+def read_book(store: Store) -> Book:
+    """Returns the log as it is now."""
+    return _book(str(store.project.root), store.log.version(), store)
+
+
+def decide(desk: Desk, shown: Shown, label: str | None, *, over: Event | None) -> Event | None:
+    """Writes a reviewer's choice, unless the sample has been decided since it was drawn.
+
+    Args:
+        desk: the open project.
+        shown: what was on the screen.
+        label: the class chosen; None says that no class applies.
+        over: the event that decided the sample when it was drawn, None if nothing did.
+
+    Returns:
+        The event that came in between, so that nothing was written; None if all is well.
+    """
+    with _deciding:
+        now = read_book(desk.store).decided.get(shown.sample_id)
+        if now is not None and now != over:
+            return now
+        desk.store.log.append(verdict(shown, label, actor=desk.actor))
+        return None
+
+
+def take_back(desk: Desk, decision: Event) -> None:
+    """Writes that a verdict does not stand any more."""
+    desk.store.log.append([undo(decision, actor=desk.actor)])
+
+
+def read_samples(store: Store) -> dict[str, Sample]:
+    """Returns the catalogue, at most `KEPT_SECONDS` old: sample_id -> sample, in order of import."""
+    return _samples(str(store.project.root), store)
+
+
+def read_history(desk: Desk, sample_id: str) -> list[dict[str, Any]]:
+    """Returns the record of one sample in the desk's run, the newest segments included."""
+    if desk.run is None:
+        return []
+    _fold(desk.root, desk.run.name, desk.store)
+    return desk.store.record.history(sample_id, desk.run.name)
+
+
+def picture(sample: Sample | Row, size: int) -> bytes | None:
+    """Returns a sample's image as a JPEG file of at most `size` pixels either way, None if it cannot be read."""
+    try:
+        return _jpeg(sample.sample_id, sample.filepath, size)
+    except BrokenImage:
+        return None
+
+
+@st.cache_data(max_entries=4000, show_spinner=False)
+def _jpeg(sample_id: str, filepath: str, size: int) -> bytes:
+    image = open_rgb(Path(filepath), size)
+    image.thumbnail((size, size))
+    content = io.BytesIO()
+    image.save(content, "JPEG", quality=90)
+    return content.getvalue()
+
+
+@st.cache_resource(max_entries=4, show_spinner="Opening the project")
+def _opened(root: str, changed: int) -> Store:
+    from storage.store import open_store
+
+    return open_store(Path(root))
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _book(root: str, version: int, _store: Store) -> Book:
+    events = _store.log.read()
+    return Book(events, decisions(events))
+
+
+@st.cache_resource(max_entries=4, ttl=KEPT_SECONDS, show_spinner=False)
+def _samples(root: str, _store: Store) -> dict[str, Sample]:
+    return {sample.sample_id: sample for sample in _store.catalog.samples()}
+
+
+@st.cache_data(max_entries=16, ttl=5, show_spinner=False)
+def _fold(root: str, run: str, _store: Store) -> int:
+    return _store.record.fold(run, _store.project.runs / run / "record")

@@ -1,0 +1,112 @@
+"""The app: `streamlit run app/main.py -- PROJECT`, or without a project to be asked for one.
+
+Here stands what all pages share: which project, whose name, which run. A page is one file of `app/views`.
+"""
+
+import getpass
+import sys
+from functools import partial
+from pathlib import Path
+
+import streamlit as st
+
+from app.desk import Desk, open_project
+from app.views import overview, record, review, train, welcome
+from app.words import plain
+from pipelines.runs import Run, find_run, list_runs
+from storage.project import Project, ProjectError
+from storage.store import Store
+
+HERE = Path(__file__).parent
+STYLE = "<style>.stMainBlockContainer { padding-left: 2.5rem; padding-right: 2.5rem; }</style>"
+
+
+def main() -> None:
+    """Draws the page that the address names."""
+    st.set_page_config("Gradebook", page_icon=str(HERE / "mark.svg"), layout="wide", initial_sidebar_state=250)
+    st.html(STYLE)
+    st.logo(str(HERE / "logo.svg"), size="large", icon_image=str(HERE / "mark.svg"))
+    root, asked = _project_root()
+    if root is None:
+        _welcome(None)
+        return
+    try:
+        store = open_project(root)
+    except ProjectError as error:
+        _welcome(str(error))
+        return
+    query = {"project": asked} if asked else {}
+    st.query_params.update(query)
+    _run_page(store, query)
+
+
+def _welcome(problem: str | None) -> None:
+    page = st.Page(partial(welcome.render, problem), title="Open a project", url_path="open", default=True)
+    st.navigation([page], position="hidden").run()
+
+
+def _project_root() -> tuple[Path | None, str | None]:
+    """Returns the project's directory, and what the address must keep to name it: nothing if it was an argument."""
+    if len(sys.argv) > 1:
+        return Path(sys.argv[1]), None
+    asked = st.query_params.get("project") or st.session_state.get("project")
+    if not asked:
+        return None, None
+    st.session_state["project"] = asked  # going to another page empties the address
+    return Path(asked), asked
+
+
+def _run_page(store: Store, query: dict[str, str]) -> None:
+    desk: Desk | None = None
+    views = {
+        "overview": (overview.render, "Overview", ":material/menu_book:"),
+        "review": (review.render, "Review", ":material/done_all:"),
+        "record": (record.render, "Record", ":material/timeline:"),
+        "train": (train.render, "Train", ":material/model_training:"),
+    }
+    pages = {
+        name: st.Page(lambda draw=draw: draw(desk), title=title, icon=icon, url_path=name, default=name == "overview")
+        for name, (draw, title, icon) in views.items()
+    }
+    page = st.navigation(list(pages.values()))
+    with st.sidebar:
+        run = _choose_run(store.project)
+        actor = _ask_name()
+        st.caption(f"{plain(store.project.root.name)}  \n{plain(str(store.project.root))}")
+    desk = Desk(store, run, actor, pages, query)
+    page.run()
+
+
+def _choose_run(project: Project) -> Run | None:
+    """Returns the run whose guesses and record the pages show."""
+    names = [run.name for run in reversed(list_runs(project))]
+    if not names:
+        return None
+    usual = find_run(project, None).name
+    chosen = st.selectbox(
+        "Run",
+        names,
+        index=names.index(usual),
+        key="run",
+        help="Whose guesses, reasons and record the pages show. At first: the newest run that finished.",
+    )
+    return find_run(project, chosen if chosen in names else usual)
+
+
+def _ask_name() -> str:
+    """Returns the name under which verdicts go into the log."""
+    kept = st.session_state.get("actor") or _login()
+    name = st.text_input("Your name", value=kept, max_chars=60, help="Verdicts go into the log under this name.")
+    st.session_state["actor"] = name.strip() or _login()
+    return str(st.session_state["actor"])
+
+
+def _login() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a container without accounts
+        return "somebody"
+
+
+if __name__ == "__main__":
+    main()

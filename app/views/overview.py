@@ -1,0 +1,137 @@
+"""The overview: where the project stands, and what to do next."""
+
+from collections import Counter
+from typing import Any
+
+import streamlit as st
+
+from app import figures
+from app.desk import Book, Desk, read_book, read_samples
+from app.words import ago, listed, percent, plain
+from pipelines.runs import Run, State, list_runs
+from storage.events import Kind
+from storage.samples import Split
+
+ENOUGH = 5  # labels a class with which a first run is worth its time
+
+
+def render(desk: Desk) -> None:
+    """Draws the page."""
+    st.title(plain(desk.store.project.root.name))
+    book = read_book(desk.store)
+    samples = read_samples(desk.store)
+    if not samples:
+        st.info("There are no images yet. Bring some in with:", icon=":material/add_photo_alternate:")
+        st.code(f"gradebook import {desk.root} FOLDER", language="bash")
+        return
+    runs = list_runs(desk.store.project)
+    train = {sample_id for sample_id, sample in samples.items() if sample.split is Split.TRAIN}
+    labels = {sample_id: label for sample_id, label in book.labels.items() if sample_id in train}
+    _numbers(len(train), len(labels), len(samples) - len(train), _rejected(book))
+    times = Counter(labels.values())
+    counts = {name: times[name] for name in desk.store.project.classes}
+    _advice(desk, counts, runs)
+    left, right = st.columns([2, 3], gap="large")
+    with left:
+        st.subheader("Labels of each class")
+        if counts:
+            st.plotly_chart(figures.class_counts(counts), key="classes", config={"displayModeBar": False})
+        else:
+            st.caption("The project has no classes yet.")
+    with right:
+        st.subheader("Runs")
+        chosen = _table(runs)
+    if chosen is not None:
+        _curves(chosen)
+
+
+def _numbers(train: int, labelled: int, test: int, rejected: int) -> None:
+    share = percent(labelled / train) if train else "–"
+    numbers = [
+        ("Samples", train + test, "distinct images"),
+        ("Labelled", labelled, f"{share} of those to train on"),
+        ("Unlabelled", train - labelled - rejected, "waiting for a label"),
+        ("Test", test, "never trained on"),
+    ]
+    if rejected:
+        numbers.append(("Rejected", rejected, "no class applies"))
+    for column, (name, number, note) in zip(st.columns(len(numbers)), numbers, strict=True):
+        with column.container(border=True, height="stretch", gap="xxsmall"):
+            st.metric(name, f"{number:,}")
+            st.caption(note)
+
+
+def _rejected(book: Book) -> int:
+    return sum(e.kind is Kind.REJECTED for e in book.decided.values())
+
+
+def _advice(desk: Desk, counts: dict[str, int], runs: list[Run]) -> None:
+    """Says the one thing to do next."""
+    scarce = [name for name, number in counts.items() if number < ENOUGH]
+    going = [run for run in runs if run.status().state in (State.STARTING, State.RUNNING)]
+    page, text = "review", "Review what the newest run is least sure of."
+    if not counts:
+        page, text = "", "Name the classes first: gradebook classes PROJECT --add a,b,c"
+    elif going:
+        page, text = "train", f"{going[-1].name} is training. It reads the labels that you add meanwhile."
+    elif scarce:
+        text = f"Label at least {ENOUGH} images of each class: {listed(scarce[:6])} still need some."
+    elif not runs:
+        page, text = "train", "There are labels enough for a first run."
+    with st.container(horizontal=True, vertical_alignment="center", border=True, key="advice"):
+        st.markdown(f"**Next:** {plain(text)}", width="stretch")
+        if page in desk.pages:
+            label = {"review": "Review", "train": "Train"}[page]
+            st.page_link(desk.pages[page], label=f"{label} →", query_params=dict(desk.query))
+
+
+def _table(runs: list[Run]) -> Run | None:
+    """Draws the table of runs, newest first, and returns the one whose curves to show."""
+    if not runs:
+        st.caption("No run yet.")
+        return None
+    newest = runs[::-1]
+    chosen = st.dataframe(
+        [_row(run) for run in newest],
+        key="runs",
+        hide_index=True,
+        selection_mode="single-row",
+        on_select="rerun",
+        column_config={
+            "progress": st.column_config.ProgressColumn(min_value=0, max_value=100, format="%d %%", width="small"),
+            "accuracy": st.column_config.NumberColumn(format="%.1f %%", help="on the validation images, the last seen"),
+            "labels": st.column_config.NumberColumn(help="that the run has read so far"),
+        },
+    )
+    rows = chosen["selection"]["rows"] if chosen else []
+    return newest[rows[0]] if rows and rows[0] < len(newest) else newest[0]
+
+
+def _row(run: Run) -> dict[str, Any]:
+    status = run.status()
+    accuracies = [row["validation_accuracy"] for row in run.metrics() if row.get("validation_accuracy") is not None]
+    return {
+        "run": run.name,
+        "state": status.state.value,
+        "progress": 100 * status.step / status.steps if status.steps else None,
+        "accuracy": 100 * accuracies[-1] if accuracies else None,
+        "labels": len(run.labels()),
+        "updated": ago(status.updated) if status.updated else "",
+    }
+
+
+def _curves(run: Run) -> None:
+    st.subheader(f"Curves of {plain(run.name)}")
+    if message := run.status().message:
+        st.caption(plain(message))
+    draw_curves(run)
+
+
+def draw_curves(run: Run) -> None:
+    """Draws what the run has reported, two figures beside each other."""
+    drawn = list(figures.curves(run.metrics()).items())
+    if not drawn:
+        st.caption("It has reported nothing yet.")
+    for start in range(0, len(drawn), 2):
+        for column, (title, figure) in zip(st.columns(2, gap="medium"), drawn[start : start + 2], strict=False):
+            column.plotly_chart(figure, key=f"curve-{run.name}-{title}", config={"displayModeBar": False})

@@ -1,0 +1,151 @@
+"""The train page: start a run, watch it, stop it. The training is a process of its own; this page reads its files."""
+
+from pathlib import Path
+
+import streamlit as st
+
+from app.desk import Desk, read_book, read_samples
+from app.views.overview import draw_curves
+from app.words import count, plain
+from pipelines import jobs
+from pipelines.jobs import Job
+from pipelines.presets import PRESETS
+from pipelines.runs import LOG, Run, State, find_run, list_runs
+from storage.project import Project, ProjectError
+from storage.samples import Split
+
+GOING = (State.STARTING, State.RUNNING)
+METHODS = {  # name in `mpl.methods`, which needs torch -> what it does
+    "mpl": "Meta Pseudo Labels: the teacher learns from how its labels change the student.",
+    "uda": "Consistency alone: an image and its strong view should get the same answer.",
+    "pseudo_label": "A fixed teacher: the student learns what a teacher trained on the labels says.",
+    "supervised": "Labels alone, to compare with.",
+}
+EVERY = 1.0  # seconds between two looks at a run that goes on
+TAIL = 6000  # bytes of a log that are shown
+FACES = {
+    State.STARTING: (":material/hourglass_top:", "blue"),
+    State.RUNNING: (":material/play_circle:", "blue"),
+    State.STOPPED: (":material/pause_circle:", "gray"),
+    State.FINISHED: (":material/check_circle:", "green"),
+    State.FAILED: (":material/error:", "orange"),
+}
+
+
+def render(desk: Desk) -> None:
+    """Draws the page."""
+    st.title("Train")
+    left, right = st.columns([3, 7], gap="large")
+    with left:
+        _form(desk)
+    with right:
+        run = _watched(desk)
+        if run is None:
+            st.caption("No run yet. Choose on the left how to train, and start one.")
+            return
+        going = run.status().state in GOING
+        st.fragment(_live, run_every=EVERY if going else None)(desk.store.project, run, going)
+
+
+def _form(desk: Desk) -> None:
+    samples = read_samples(desk.store)
+    labels = sum(samples[s].split is Split.TRAIN for s in read_book(desk.store).labels if s in samples)
+    with st.container(border=True, key="start"):
+        st.subheader("Start a run")
+        preset = st.selectbox("Preset", list(PRESETS), key="preset")
+        st.caption(plain(_promise(preset)))
+        method = st.selectbox("Method", list(METHODS), key="method")
+        st.caption(plain(METHODS[method]))
+        with st.container(horizontal=True):
+            steps = st.number_input("Steps", min_value=1, value=None, step=100, placeholder="preset's", key="steps")
+            seed = st.number_input("Seed", min_value=0, value=0, key="seed", help="The same seed repeats a run.")
+        if st.button("Start", key="start-run", type="primary", icon=":material/play_arrow:", disabled=not labels):
+            _start(desk, preset, method, steps, seed)
+        if labels:
+            st.caption(f"It begins with {count(labels, 'label')} and reads those that you add while it runs.")
+        else:
+            st.caption("There are no labels to train on: label some images first.")
+
+
+def _promise(preset: str) -> str:
+    """Returns the sentence with which a preset describes itself."""
+    return (PRESETS[preset].__doc__ or "").split("\n")[0]
+
+
+def _start(desk: Desk, preset: str, method: str, steps: int | None, seed: int) -> None:
+    try:
+        run = jobs.start_training(desk.store.project, preset=preset, method=method, steps=steps, seed=seed)
+    except (OSError, ProjectError) as error:
+        st.error(plain(str(error)))
+        return
+    st.session_state["watched"] = run.name
+    st.rerun()
+
+
+def _watched(desk: Desk) -> Run | None:
+    """Returns the run to show: the one chosen here, at first the newest."""
+    names = [run.name for run in reversed(list_runs(desk.store.project))]
+    if not names:
+        return None
+    kept = st.session_state.get("watched")
+    chosen = st.selectbox("Run to watch", names, index=names.index(kept) if kept in names else 0, width=300)
+    st.session_state["watched"] = chosen
+    return find_run(desk.store.project, chosen)
+
+
+def _live(project: Project, run: Run, was_going: bool) -> None:
+    """Draws the run as its files are now; this much of the page is drawn anew every second while it goes on."""
+    status = run.status()
+    icon, colour = FACES[status.state]
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.badge(status.state.value, icon=icon, color=colour)
+        if status.state in GOING and (job := jobs.find_job(run)) is not None:
+            _stop(job)
+        if jobs.can_resume(run):
+            st.button("Resume", key="resume", on_click=_resume, args=(project, run), icon=":material/play_arrow:")
+    _progress(run)
+    if status.message:
+        st.markdown(plain(status.message))
+    draw_curves(run)
+    with st.expander("What it printed", expanded=status.state is State.FAILED):
+        st.code(_tail(run.path / LOG) or "Nothing yet.", language=None)
+    if was_going and status.state not in GOING:
+        st.rerun()
+
+
+def _stop(job: Job) -> None:
+    asked = f"asked-{job.path.name}"
+    if st.session_state.get(asked):
+        st.button("Kill it", key="kill", on_click=jobs.kill, args=(job,), icon=":material/dangerous:")
+        st.caption("It finishes its step and writes a checkpoint first.")
+    else:
+        st.button("Stop", key="stop", on_click=_interrupt, args=(job, asked), icon=":material/stop:")
+
+
+def _resume(project: Project, run: Run) -> None:
+    st.session_state.pop(f"asked-{run.name}", None)
+    jobs.resume_training(project, run)
+
+
+def _interrupt(job: Job, asked: str) -> None:
+    st.session_state[asked] = True
+    jobs.interrupt(job)
+
+
+def _progress(run: Run) -> None:
+    status = run.status()
+    if not status.steps:
+        return
+    pace = f", {status.images_per_second:,.0f} images a second" if status.state is State.RUNNING else ""
+    done = min(status.step / status.steps, 1.0)
+    st.progress(done, text=f"step {status.step:,} of {status.steps:,}{pace}")
+
+
+def _tail(log: Path) -> str:
+    """Returns the end of a log; a progress bar's carriage returns are line ends."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - TAIL))
+            return file.read().decode("utf-8", "replace").replace("\r", "\n").strip()
+    except FileNotFoundError:
+        return ""

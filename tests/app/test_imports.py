@@ -1,0 +1,14 @@
+"""The app starts in a second because it loads nothing heavy."""
+
+import subprocess
+import sys
+
+PAGES = "app.main, app.views.overview, app.views.review, app.views.record, app.views.train, app.views.welcome"
+HEAVY = {"torch", "torchvision", "timm", "accelerate", "fiftyone", "lancedb", "pyarrow.parquet"}
+
+
+def test_no_page_loads_what_only_an_open_project_needs():
+    program = f"import sys, {PAGES}; print(*sys.modules)"
+    loaded = set(subprocess.check_output([sys.executable, "-c", program], text=True).split())
+    assert "app.views.review" in loaded
+    assert loaded & HEAVY == set()

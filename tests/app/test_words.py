@@ -1,0 +1,53 @@
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from app.words import ago, count, deed, listed, percent, plain, who
+from storage.events import Kind, event
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "**bold**",
+        "[a](http://b)",
+        "![a](b)",
+        "<b>",
+        "`code`",
+        "$x$",
+        ":red[x]",
+        ":smile:",
+        "# title",
+        "a_b_c",
+        "~~a~~",
+    ],
+)
+def test_plain_escapes_every_sign_that_markdown_knows(text):
+    shown = plain(text)
+    assert shown.replace("\\", "") == text
+    assert all(shown[n - 1] == "\\" for n, c in enumerate(shown) if not c.isalnum() and c not in " \\")
+
+
+def test_plain_keeps_letters_of_every_language_and_makes_one_line():
+    assert plain("Möwe 鷺\n\tx\u202ey\x00") == "Möwe 鷺 x y"
+
+
+def test_deeds_are_sentences():
+    assert deed(event(Kind.ACCEPTED, "s0", "heron", actor="ada")) == "heron, accepted by ada"
+    assert deed(event(Kind.REJECTED, "s0", actor="ada")) == "rejected by ada"
+    assert deed(event(Kind.PROPOSED, "s0", "heron", actor="run:mpl-001")) == "heron, guessed by run mpl-001"
+    assert who("run") == "run"
+
+
+def test_numbers_in_words():
+    assert [percent(0.755), percent(None)] == ["76%", "–"]
+    assert [count(1, "image"), count(2000, "image"), count(0, "class", "classes")] == [
+        "1 image",
+        "2,000 images",
+        "0 classes",
+    ]
+    assert [listed(["a"]), listed(["a", "b"]), listed(["a", "b", "c"])] == ["a", "a and b", "a, b and c"]
+    now = datetime.now(UTC)
+    assert ago(now) == "just now"
+    assert ago(now - timedelta(hours=1, minutes=1)) == "1 hour ago"
+    assert ago((now - timedelta(days=3)).isoformat()) == "3 days ago"
