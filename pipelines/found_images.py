@@ -1,0 +1,95 @@
+"""Finding the image files below a directory, whatever else is in it."""
+
+import os
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from storage.images import is_image
+from storage.project import ProjectError
+
+Refusals = list[tuple[str, str]]  # a path, printable, and one sentence
+
+
+@dataclass(frozen=True, slots=True)
+class FoundFile:
+    """An image file by its name; nothing in it has been read."""
+
+    filepath: str  # absolute
+    size: int  # bytes
+    mtime_ns: int  # nanoseconds since 1970
+
+
+def find_images(root: Path, leave_out: Collection[Path] = ()) -> tuple[list[FoundFile], Refusals]:
+    """Returns the image files at or below `root` in order of path, and what should be one but cannot be looked at.
+
+    Links are followed, each directory is entered once; hidden directories and those in `leave_out` are not.
+
+    Raises:
+        ProjectError: `root` does not exist, or there is no image file.
+    """
+    files: list[FoundFile] = []
+    refused: Refusals = []
+    entered: set[tuple[int, int]] = set()
+    if root.is_file():
+        _take(str(root), files, refused)
+    elif not root.is_dir():
+        raise ProjectError(f"there is nothing at {printable(str(root))}: give a directory of images, or one image file")
+    directories = [] if root.is_file() else [str(root)]
+    while directories:
+        directories += _enter(directories.pop(), {str(path) for path in leave_out}, entered, files, refused)
+    if not files and not refused:
+        raise ProjectError(
+            f"there are no images in {printable(str(root))}: files count as images by how their names end"
+        )
+    return sorted(files, key=lambda file: file.filepath), sorted(refused)
+
+
+def printable(path: str) -> str:
+    """Returns a path that can be printed and saved: bytes that are not UTF-8 become escapes."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def _enter(
+    directory: str, leave_out: set[str], entered: set[tuple[int, int]], files: list[FoundFile], refused: Refusals
+) -> list[str]:
+    """Takes the images of one directory; returns its directories, the first in order of name last."""
+    try:
+        status = os.stat(directory)  # noqa: PTH116  # names that are not UTF-8 are easier as strings
+        if (status.st_dev, status.st_ino) in entered:
+            return []
+        entered.add((status.st_dev, status.st_ino))
+        with os.scandir(directory) as found:
+            entries = sorted(found, key=lambda entry: entry.name, reverse=True)
+    except OSError as error:
+        refused.append((printable(directory), f"the directory cannot be read ({error.strerror or error})"))
+        return []
+    below = []
+    for entry in entries:
+        if not entry.name.startswith(".") and _is_directory(entry):
+            below += [] if entry.path in leave_out else [entry.path]
+        elif is_image(Path(entry.name)):
+            _take(entry.path, files, refused)
+    return below
+
+
+def _take(path: str, files: list[FoundFile], refused: Refusals) -> None:
+    try:
+        path.encode()
+        status = os.stat(path)  # noqa: PTH116
+    except UnicodeEncodeError:
+        refused.append((printable(path), "its name is not UTF-8: rename it"))
+    except OSError as error:
+        refused.append((printable(path), f"it cannot be read ({error.strerror or error})"))
+    else:
+        if not os.path.isfile(path):  # noqa: PTH113
+            refused.append((printable(path), "it is not a file that holds anything"))
+        else:
+            files.append(FoundFile(path, status.st_size, status.st_mtime_ns))
+
+
+def _is_directory(entry: "os.DirEntry[str]") -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
