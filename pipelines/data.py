@@ -161,21 +161,33 @@ def cached_views(store: "Store", config: TrainConfig[Any], people: Population, d
     """Reads the cached views of the run's samples.
 
     Raises:
-        ConfigError: the samples have not been embedded with this backbone.
+        ConfigError: the samples have not been embedded with this backbone, or without strong views.
     """
     import torch
 
-    remedy = f"run: gradebook embed {store.project.root} --backbone {config.backbone}"
-    space = next((s for s in store.vectors.spaces() if s.backbone == config.backbone), None)
+    views, weak = views_of(store, config.backbone, people.sample_ids)
+    if views.shape[1] == weak:
+        raise ConfigError(
+            f"the cached views of {config.backbone} hold no strong view: "
+            f"run: gradebook embed {store.project.root} --backbone {config.backbone} --views 5"
+        )
+    return CachedViews(torch.from_numpy(views).to(device), weak)
+
+
+def views_of(store: "Store", backbone: str, sample_ids: Sequence[str]) -> tuple[NDArray[np.float16], int]:
+    """Returns the cached views (N, V, D) of these samples, and how many of the V are weak.
+
+    Raises:
+        ConfigError: some samples have not been embedded with this backbone.
+    """
+    remedy = f"run: gradebook embed {store.project.root} --backbone {backbone}"
+    space = next((s for s in store.vectors.spaces() if s.backbone == backbone), None)
     if space is None:
-        raise ConfigError(f"there are no cached views of {config.backbone} in this project: {remedy}")
-    missing = store.vectors.missing(config.backbone, people.sample_ids)
+        raise ConfigError(f"there are no cached views of {backbone} in this project: {remedy}")
+    missing = store.vectors.missing(backbone, sample_ids)
     if missing:
-        raise ConfigError(f"{len(missing)} samples have no cached views of {config.backbone} yet: {remedy}")
-    if space.strong == 0:
-        raise ConfigError(f"the cached views of {config.backbone} hold no strong view: {remedy} with --views 5")
-    views = store.vectors.read(config.backbone, people.sample_ids)
-    return CachedViews(torch.from_numpy(views).to(device), space.weak)
+        raise ConfigError(f"{len(missing)} images have no cached views of {backbone} yet: {remedy}")
+    return store.vectors.read(backbone, sample_ids), space.weak
 
 
 def _indices(ids: Sequence[str], given: Mapping[str, str], classes: Sequence[str]) -> Positions:

@@ -96,7 +96,7 @@ def image_classifier(backbone: str, classes: int, *, pretrained: bool) -> "nn.Mo
     from mpl.networks import ImageClassifier
 
     model, _ = create(backbone, weights="pretrained" if pretrained else "random", classes=classes)
-    normal = model.pretrained_cfg
+    normal: Any = model.pretrained_cfg
     return ImageClassifier(model, tuple(normal["mean"]), tuple(normal["std"]))
 
 

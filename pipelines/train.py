@@ -81,11 +81,14 @@ def train(call: Call[Any]) -> Result | None:
     Raises:
         ConfigError: the project or the settings do not allow it; the sentence says why.
     """
+    import torch
     from accelerate import Accelerator
 
     from storage.store import open_store
 
     accelerator = Accelerator(mixed_precision=call.config.precision)
+    if call.config.inputs == "views" and accelerator.device.type == "cpu":
+        torch.set_num_threads(1)  # layers this small lose more to waiting for each other than they gain
     store = open_store(call.project)
     name = _name(call, store, accelerator)
     with _failures_told(store.project.runs / name, call.config):

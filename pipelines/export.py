@@ -1,0 +1,185 @@
+"""Exports a run's student as a directory that stands alone: weights for timm, ONNX, class names and a model card."""
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipelines.config import ConfigError, TrainConfig
+from pipelines.evaluate import evaluate, predict_samples, student_of
+from pipelines.model_card import model_card
+from pipelines.predict import CLASSES, MODEL
+from pipelines.presets import restored
+from pipelines.runs import Run
+from storage.samples import Split
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from storage.store import Store
+
+CARD = "README.md"
+CHECKED = 64  # images on which the exported model is compared with the student
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Export:
+    """What `gradebook export` answers."""
+
+    dir: str
+    files: list[str]
+    run: str
+    checked: int  # images on which exported model and student were compared
+    largest_difference: float  # of a probability, on those
+
+
+def export(store: "Store", run: Run, directory: Path) -> Export:
+    """Writes the finished student of a run into a directory, which must be new, empty, or an earlier export.
+
+    `model.safetensors` and `config.json` are what timm loads as `local-dir:DIRECTORY`; `model.onnx` takes uint8 images
+    (N, 3, S, S) named `images` and returns probabilities (N, K); `classes.json` names the classes; `README.md` tells
+    where it all came from.
+
+    Raises:
+        ConfigError: the run has not finished, the directory holds other files, or the exported model does not do
+            what the student does.
+    """
+    config, classes = restored(run.config()), list(run.config()["classes"])
+    student = student_of(run)
+    model, size = _whole_model(student, config, store, classes)
+    draft = _draft(directory)
+    try:
+        _write_timm(model, draft, classes, size)
+        _write_onnx(model, draft / MODEL, size)
+        about = {"classes": classes, "size": size, "run": run.name, "backbone": config.backbone}
+        (draft / CLASSES).write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        checked, difference = _compare(student, config, store, draft)
+        (draft / CARD).write_text(
+            model_card(run, config, classes, size, _scores(store, run), store.project.root.name), encoding="utf-8"
+        )
+        _replace(draft, directory)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    files = sorted(path.name for path in directory.iterdir())
+    return Export(dir=str(directory), files=files, run=run.name, checked=checked, largest_difference=difference)
+
+
+def _whole_model(
+    student: "nn.Module", config: TrainConfig[Any], store: "Store", classes: list[str]
+) -> tuple["nn.Module", int]:
+    """Returns the timm model that is the student, pixels to logits, and the side of its images in pixels."""
+    import torch
+
+    from mpl.backbones import create
+    from mpl.networks import ImageClassifier, LinearHead
+
+    if isinstance(student, ImageClassifier):
+        return student.model, config.size
+    assert isinstance(student, LinearHead)
+    space = next(s for s in store.vectors.spaces() if s.backbone == config.backbone)
+    weights: Any = "random" if "random" in space.weights else "pretrained"
+    torch.manual_seed(space.seed)
+    model, said = create(config.backbone, weights=weights, classes=len(classes))
+    classifier: Any = model.get_classifier()  # type: ignore[operator]
+    if not isinstance(classifier, torch.nn.Linear) or classifier.in_features != space.dim:
+        raise ConfigError(
+            f"the classifier of {config.backbone} is not one linear layer on its {space.dim} features, so timm cannot "
+            f"load this student: train with another backbone, such as tf_efficientnet_lite0 ({said})"
+        )
+    with torch.no_grad():
+        weight, bias = student.folded()
+        classifier.weight.copy_(weight)
+        classifier.bias.copy_(bias)
+    return model.eval(), space.size
+
+
+def _write_timm(model: Any, directory: Path, classes: list[str], size: int) -> None:
+    """Writes model.safetensors and config.json as timm reads them."""
+    from timm.models import save_for_hf
+
+    fed = {"input_size": (3, size, size), "crop_pct": 1.0, "crop_mode": "squash", "interpolation": "bicubic"}
+    model.pretrained_cfg = dict(model.pretrained_cfg) | fed | {"fixed_input_size": False}
+    save_for_hf(model, str(directory), model_config={"label_names": classes}, safe_serialization=True)
+
+
+def _write_onnx(model: "nn.Module", path: Path, size: int) -> None:
+    """Writes the network with its preprocessing: uint8 images in, probabilities out, any number at a time."""
+    import torch
+
+    from mpl.networks import ImageClassifier
+
+    normal: Any = model.pretrained_cfg
+    whole = torch.nn.Sequential(
+        ImageClassifier(model, tuple(normal["mean"]), tuple(normal["std"])), torch.nn.Softmax(-1)
+    ).eval()
+    example = torch.zeros(2, 3, size, size, dtype=torch.uint8)
+    program = torch.onnx.export(
+        whole,
+        (example,),
+        input_names=["images"],
+        output_names=["probabilities"],
+        dynamic_shapes=({0: torch.export.Dim("batch")},),
+        opset_version=20,
+        dynamo=True,
+        verbose=False,
+    )
+    assert program is not None
+    program.save(path, external_data=False)
+
+
+def _compare(student: "nn.Module", config: TrainConfig[Any], store: "Store", directory: Path) -> tuple[int, float]:
+    """Returns on how many of the project's images the exported model was compared, and the largest difference.
+
+    Raises:
+        ConfigError: the two differ by more than rounding.
+    """
+    import numpy as np
+
+    from pipelines.predict import Classifier
+    from storage.images import BrokenImage, open_square
+
+    classifier = Classifier(directory)
+    opened = {}
+    for sample in store.catalog.samples()[:CHECKED]:
+        try:
+            opened[sample] = np.asarray(open_square(Path(sample.filepath), classifier.size)).transpose(2, 0, 1)
+        except BrokenImage:
+            continue
+    if not opened:
+        return 0, 0.0
+    exported = classifier.probabilities(np.stack(list(opened.values())))
+    expected = predict_samples(student, config, store, list(opened))
+    difference = float(np.abs(exported - expected).max())
+    if difference > 0.05:
+        raise ConfigError(
+            f"the exported model differs from the student by {difference:.3f} in a probability: the backbone's weights "
+            f"are not those that made the cached views; embed again, train again, then export"
+        )
+    return len(opened), difference
+
+
+def _scores(store: "Store", run: Run) -> dict[str, Any] | None:
+    try:
+        return evaluate(store, run, split=Split.TEST).as_json()
+    except ConfigError:
+        return None
+
+
+def _draft(directory: Path) -> Path:
+    """Returns an empty directory beside the wanted one, to be moved there when all is written."""
+    if directory.exists() and (
+        not directory.is_dir() or (any(directory.iterdir()) and not (directory / CLASSES).exists())
+    ):
+        raise ConfigError(f"{directory} holds other files: choose a new directory for the export")
+    draft = directory.parent / f".{directory.name}.draft"
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(parents=True)
+    return draft
+
+
+def _replace(draft: Path, directory: Path) -> None:
+    """Puts the written files into the wanted directory; those of an earlier export are replaced one by one."""
+    directory.mkdir(parents=True, exist_ok=True)
+    for file in draft.iterdir():
+        file.replace(directory / file.name)

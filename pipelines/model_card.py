@@ -1,0 +1,82 @@
+"""The model card of an exported student: data, labels, settings, scores, and how to use it."""
+
+import json
+from collections import Counter
+from typing import Any
+
+from pipelines.config import TrainConfig
+from pipelines.runs import Run
+
+
+def model_card(
+    run: Run, config: TrainConfig[Any], classes: list[str], size: int, scores: dict[str, Any] | None, project: str
+) -> str:
+    """Returns the card as Markdown.
+
+    Args:
+        run: the run that trained the student.
+        config: its settings.
+        classes: their names, in the order of the model's outputs.
+        size: pixels a side that the model takes.
+        scores: `Evaluation.as_json()` on the test split; None where it has no labels.
+        project: the project's name.
+    """
+    labels = Counter(run.labels().values())
+    given = "\n".join(f"| {_cell(name)} | {labels[name]} |" for name in classes)
+    return f"""# Classifier `{run.name}` of the project {_cell(project)}
+
+An image classifier for {len(classes)} classes, trained by Gradebook with the method `{config.method}`
+({config.steps} steps, seed {config.seed}) from {sum(labels.values())} labels.
+
+## Use
+
+    gradebook predict THIS_DIRECTORY image.jpg
+
+or without Gradebook, with onnxruntime and Pillow (images come as RGB, scaled to {size} x {size} pixels, bicubic):
+
+    import json, numpy as np, onnxruntime
+    from PIL import Image
+    about = json.load(open("classes.json"))
+    image = Image.open("image.jpg").convert("RGB").resize((about["size"],) * 2, Image.Resampling.BICUBIC)
+    images = np.asarray(image).transpose(2, 0, 1)[None]
+    (probabilities,) = onnxruntime.InferenceSession("model.onnx").run(None, {{"images": images}})
+    print(about["classes"][probabilities[0].argmax()])
+
+or in timm: `timm.create_model("local-dir:THIS_DIRECTORY", pretrained=True)`.
+
+## Labels
+
+| class | labels that it learned from or was validated on |
+| --- | --- |
+{given}
+
+## Scores
+
+{_score_table(scores)}
+
+## Settings
+
+    {json.dumps(run.config(), ensure_ascii=False)}
+
+Backbone `{config.backbone}`, fed with {"cached views of the frozen network" if config.inputs == "views" else "images"}.
+The student's averaged weights are exported, the ones that predict; its settings were not chosen on the test split.
+"""
+
+
+def _score_table(scores: dict[str, Any] | None) -> str:
+    if scores is None:
+        return "The project has no labelled test images, so nothing is known of the classifier's accuracy."
+    rows = "\n".join(
+        f"| {_cell(name)} | {row['n']} | {'' if row['accuracy'] is None else format(row['accuracy'], '.1%')} |"
+        for name, row in scores["per_class"].items()
+    )
+    return (
+        f"Accuracy {scores['accuracy']:.1%} on the {scores['n']} labelled images of the test split, "
+        f"expected calibration error {scores['ece']:.3f} (15 bins).\n\n"
+        f"| class | test images | found |\n| --- | --- | --- |\n{rows}"
+    )
+
+
+def _cell(text: str) -> str:
+    """Returns other people's text so that a table shows it and nothing else comes of it."""
+    return text.replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")
