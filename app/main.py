@@ -5,6 +5,7 @@ Here stands what all pages share: which project, whose name, which run. A page i
 
 import getpass
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -57,7 +58,7 @@ def _project_root() -> tuple[Path | None, str | None]:
 
 
 def _run_page(store: Store, query: dict[str, str]) -> None:
-    desk: Desk | None = None
+    desks: list[Desk] = []  # the pages are named before the sidebar tells who sits there
     views = {
         "overview": (overview.render, "Overview", ":material/menu_book:"),
         "review": (review.render, "Review", ":material/done_all:"),
@@ -65,7 +66,7 @@ def _run_page(store: Store, query: dict[str, str]) -> None:
         "train": (train.render, "Train", ":material/model_training:"),
     }
     pages = {
-        name: st.Page(lambda draw=draw: draw(desk), title=title, icon=icon, url_path=name, default=name == "overview")
+        name: st.Page(partial(_draw, draw, desks), title=title, icon=icon, url_path=name, default=name == "overview")
         for name, (draw, title, icon) in views.items()
     }
     page = st.navigation(list(pages.values()))
@@ -73,8 +74,12 @@ def _run_page(store: Store, query: dict[str, str]) -> None:
         run = _choose_run(store.project)
         actor = _ask_name()
         st.caption(f"{plain(store.project.root.name)}  \n{plain(str(store.project.root))}")
-    desk = Desk(store, run, actor, pages, query)
+    desks.append(Desk(store, run, actor, pages, query))
     page.run()
+
+
+def _draw(view: Callable[[Desk], None], desks: list[Desk]) -> None:
+    view(desks[0])
 
 
 def _choose_run(project: Project) -> Run | None:

@@ -30,7 +30,10 @@ STYLE = """<style>
 .st-key-grid img { aspect-ratio: 1; object-fit: contain; width: 100%; background: #7f7f7f1c; border-radius: 0.35rem; }
 .st-key-grid > div { height: 100%; }
 [class*="st-key-tile-"] { padding: 0.6rem; gap: 0.45rem; height: 100%; }
-[class*="st-key-why-"] { min-height: 4.7rem; }
+[class*="st-key-why-"] { min-height: 5.4rem; }
+div:has(> .st-key-bar) { position: sticky; top: 0; z-index: 9; }
+.st-key-bar { background: Canvas; padding: 0.6rem; }
+.st-key-framed img { aspect-ratio: 1; object-fit: contain; width: 100%; background: #7f7f7f1c; border-radius: 0.35rem; }
 </style>"""
 
 
@@ -93,21 +96,30 @@ def _nothing(reason: str) -> None:
 
 
 def _bar(desk: Desk, book: Book, rows: Sequence[Row], waiting: Sequence[Row]) -> None:
-    """Draws the keys that act on the framed image, how far the page is, and the ways back and on."""
+    """Draws the framed image with its keys, how far the page is, and the ways back and on; it stays in sight."""
     done = len(rows) - len(waiting)
-    with st.container(border=True, key="bar", gap="small"):
-        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-            if waiting:
-                st.markdown("**Framed image**", width="content")
-                _keys(desk, waiting[0])
-            else:
-                st.markdown("**All of these have their answer.**", width="content")
-        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-            st.progress(done / len(rows), text=f"{done} of {count(len(rows), 'image')} answered")
-            last = last_verdict(book.events, desk.actor)
-            st.button("Undo", key="undo", shortcut="U", disabled=last is None, on_click=at.take_back, args=(desk, last))
-            kind = "secondary" if waiting else "primary"
-            st.button("More images", key="more", shortcut="M", type=kind, on_click=_more)
+    with st.container(border=True, horizontal=True, wrap=False, key="bar"):
+        if waiting and (content := at.picture(waiting[0], PIXELS)) is not None:
+            with st.container(width=106, key="framed"):
+                st.image(content, width="stretch", alt="the framed image")
+        with st.container(gap="small"):
+            with st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
+                if waiting:
+                    _keys(desk, waiting[0])
+                else:
+                    st.markdown("**All of these have their answer.**", width="content")
+            with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+                st.progress(done / len(rows), text=f"{done} of {count(len(rows), 'image')} answered")
+                last = last_verdict(book.events, desk.actor)
+                gone = last is None
+                st.button("Undo", key="undo", shortcut="U", disabled=gone, on_click=at.take_back, args=(desk, last))
+                st.button(
+                    "More images",
+                    key="more",
+                    shortcut="M",
+                    type="secondary" if waiting else "primary",
+                    on_click=_more,
+                )
 
 
 def _keys(desk: Desk, row: Row) -> None:
@@ -149,8 +161,8 @@ def _tile(desk: Desk, row: Row, decision: Event | None, *, framed: bool) -> None
 
 def _guess(desk: Desk, row: Row) -> None:
     with _line():
-        known = row.label is not None
-        st.markdown(f"**{plain(row.label)}** &nbsp;{percent(row.probability)}" if known else "*No guess yet*")
+        guess = "*No guess yet*" if row.label is None else f"**{plain(row.label)}** &nbsp;{percent(row.probability)}"
+        st.markdown(guess)
         st.space("stretch")
         _to_record(desk, row.sample_id)
     sentences = queue_up.sentences()

@@ -1,6 +1,7 @@
 """The train page: start a run, watch it, stop it. The training is a process of its own; this page reads its files."""
 
 from pathlib import Path
+from typing import Any
 
 import streamlit as st
 
@@ -23,7 +24,7 @@ METHODS = {  # name in `mpl.methods`, which needs torch -> what it does
 }
 EVERY = 1.0  # seconds between two looks at a run that goes on
 TAIL = 6000  # bytes of a log that are shown
-FACES = {
+FACES: dict[State, tuple[str, Any]] = {  # icon and colour
     State.STARTING: (":material/hourglass_top:", "blue"),
     State.RUNNING: (":material/play_circle:", "blue"),
     State.STOPPED: (":material/pause_circle:", "gray"),
