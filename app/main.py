@@ -74,12 +74,19 @@ def _run_page(store: Store, query: dict[str, str]) -> None:
         run = _choose_run(store.project)
         actor = _ask_name()
         st.caption(f"{plain(store.project.root.name)}  \n{plain(str(store.project.root))}")
+        if query:
+            st.button("Another project", type="tertiary", icon=":material/folder_open:", on_click=_close)
     desks.append(Desk(store, run, actor, pages, query))
     page.run()
 
 
 def _draw(view: Callable[[Desk], None], desks: list[Desk]) -> None:
     view(desks[0])
+
+
+def _close() -> None:
+    st.session_state.clear()
+    st.query_params.clear()
 
 
 def _choose_run(project: Project) -> Run | None:

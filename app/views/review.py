@@ -45,6 +45,10 @@ def render(desk: Desk, *, rank: Callable[..., list[Row]] = queue_up.rank) -> Non
         rank: gives the queue, as `pipelines.queue_up.rank` does.
     """
     st.title("Review")
+    if not desk.store.project.classes:
+        st.info("The project has no classes to choose from. Name them with:", icon=":material/label:")
+        st.code(f"gradebook classes {desk.root} --add a,b,c", language="bash")
+        return
     reason, size = _choices()
     rows = _batch(desk, rank, None if reason == ANY else reason, size)
     book = at.read_book(desk.store)

@@ -76,6 +76,8 @@ def test_a_key_labels_the_framed_image_and_undo_takes_it_back(page, address, rea
     page.on("dialog", lambda dialog: (said.append(dialog.message), dialog.dismiss()))
     page.goto(address)
     page.get_by_role("heading", name="birds").wait_for()
+    paper = "getComputedStyle(document.querySelector('.stApp')).backgroundColor"
+    assert page.evaluate(paper) == "rgb(252, 250, 245)", "our settings are read wherever the server is started"
     page.get_by_role("link", name="Review").first.click()
     page.wait_for_selector(".st-key-grid img")
     assert page.locator(".st-key-grid [class*=st-key-tile-]").count() == 5

@@ -226,6 +226,11 @@ def test_the_overview_of_an_empty_project_says_what_to_do(tmp_path):
     assert "gradebook import" in page.code[0].value
 
 
+def test_a_project_without_classes_cannot_be_reviewed_and_says_what_to_do(tmp_path, rank):
+    page = drawn(draw_review, Desk(memory_store(create_project(tmp_path / "new", [])), None, "ada"), rank)
+    assert "gradebook classes" in page.code[0].value
+
+
 def test_a_run_is_started_with_what_was_chosen(desk, rank, ids, monkeypatch):
     asked = {}
 
@@ -305,6 +310,9 @@ def test_without_a_project_one_can_be_typed_and_stays_in_the_address(monkeypatch
     assert not page.exception
     assert page.title[0].value == "birds"
     assert page.query_params["project"] == str(root)
+    next(button for button in page.button if button.label == "Another project").click().run()
+    assert "project" not in page.query_params
+    assert page.text_input(key="path")
     assert read_project(root).root == root
 
 
