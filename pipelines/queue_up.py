@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.runs import Run
+from pipelines.runs import Run, State, list_runs
 from storage.events import decisions
-from storage.project import ProjectError
+from storage.project import Project, ProjectError
 from storage.samples import Sample, Split
 
 if TYPE_CHECKING:
@@ -51,6 +51,12 @@ def rank(store: "Store", run: Run | None, *, reason: str | None = None, limit: i
         return [_unseen(sample) for sample in list(waiting.values())[:limit]]
     ids, classes, evidence = _evidence(store, run, waiting)
     return _rows([waiting[i] for i in ids], classes, evidence, reason, limit) if ids else []
+
+
+def newest_finished(project: Project) -> Run | None:
+    """Returns the newest run that has finished, if any: the one whose opinions count."""
+    finished = [run for run in list_runs(project) if run.status().state is State.FINISHED]
+    return finished[-1] if finished else None
 
 
 def sentences() -> dict[str, str]:

@@ -1,0 +1,41 @@
+"""The history of one sample: what every run's teacher and student said of it, and the feedback, step by step."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipelines.runs import find_run, list_runs
+from storage.project import ProjectError
+
+if TYPE_CHECKING:
+    from storage.store import Store
+
+
+def history(store: "Store", sample: str, run: str | None = None) -> list[dict[str, Any]]:
+    """Returns the record of a sample by run and step, those of running trainings included.
+
+    Args:
+        store: the project.
+        sample: a sample's id, or the path of one of its files.
+        run: one run's name; None for all of them.
+
+    Raises:
+        ProjectError: there is no such sample or run.
+    """
+    sample_id = find_sample(store, sample)
+    for one in [find_run(store.project, run)] if run else list_runs(store.project):
+        store.record.fold(one.name, one.path / "record")
+    return store.record.history(sample_id, run)
+
+
+def find_sample(store: "Store", sample: str) -> str:
+    """Returns the id of a sample given by its id or by the path of one of its files."""
+    path = str(Path(sample).expanduser().absolute())
+    ids = {file.sample_id for file in store.catalog.files() if file.filepath == path}
+    if ids:
+        return ids.pop()
+    try:
+        return store.catalog.get([sample])[0].sample_id
+    except ProjectError:
+        raise ProjectError(
+            f"{sample!r} is neither a sample's id nor an imported file: gradebook queue {store.project.root} lists ids"
+        ) from None

@@ -1,0 +1,78 @@
+"""Labels that a person gives outside the app: one sample's, or a CSV file's."""
+
+import getpass
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipelines.import_labels import read_labels
+from storage.events import VERDICTS, Event, Kind, decisions, event
+from storage.project import ProjectError
+
+if TYPE_CHECKING:
+    from storage.store import Store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelReport:
+    """What labelling did."""
+
+    labelled: int  # verdicts written
+    unchanged: int  # samples that a person had given this label before
+    problems: list[tuple[str, str]]  # where in the file, and why it was left out
+
+    def as_json(self) -> dict[str, Any]:
+        """Returns it as plain data."""
+        return asdict(self)
+
+
+def label_sample(store: "Store", sample_id: str, label: str) -> LabelReport:
+    """Gives one sample a label.
+
+    Raises:
+        ProjectError: there is no such sample or class.
+    """
+    store.catalog.get([sample_id])
+    return _write(store, {sample_id: store.project.check_label(label)}, [])
+
+
+def label_file(store: "Store", path: Path) -> LabelReport:
+    """Gives the samples named in a CSV file (filepath,label) their labels; all of them or, on an error, none.
+
+    Paths are absolute, or relative to the file's directory.
+
+    Raises:
+        ProjectError: the file cannot be read, or names an unknown class.
+    """
+    files = {file.filepath: file.sample_id for file in store.catalog.files()}
+    said = read_labels(str(path), path.expanduser().absolute().parent, list(files))
+    for name in said.classes():
+        store.project.check_label(name)
+    problems = [
+        *said.problems,
+        *((filepath, f"it is given {' and '.join(names)}") for filepath, names in said.of.items() if len(names) > 1),
+    ]
+    wanted = {files[filepath]: names[0] for filepath, names in said.of.items() if len(names) == 1}
+    if not wanted and problems:
+        raise ProjectError(f"no row of {path} can be used; the first one: {problems[0][0]}: {problems[0][1]}")
+    return _write(store, wanted, problems)
+
+
+def actor() -> str:
+    """Returns who is at the keyboard, for the log."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "somebody"
+
+
+def _write(store: "Store", wanted: dict[str, str], problems: list[tuple[str, str]]) -> LabelReport:
+    decided = decisions(store.log.read())
+    new = {i: name for i, name in wanted.items() if not _says(decided.get(i), name)}
+    who = actor()
+    store.log.append([event(Kind.RELABELLED, i, name, actor=who) for i, name in new.items()])
+    return LabelReport(labelled=len(new), unchanged=len(wanted) - len(new), problems=problems)
+
+
+def _says(decision: Event | None, label: str) -> bool:
+    return decision is not None and decision.kind in VERDICTS and decision.label == label
