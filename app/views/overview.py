@@ -73,7 +73,7 @@ def _advice(desk: Desk, counts: dict[str, int], runs: list[Run]) -> None:
     if not counts:
         page, text = "", "Name the classes first: gradebook classes PROJECT --add a,b,c"
     elif going:
-        page, text = "train", f"{going[-1].name} is training. It reads the labels that you add meanwhile."
+        page, text = "train", f"{going[-1].name} is training. Watch it, or label on meanwhile for the run after it."
     elif scarce:
         text = f"Label at least {ENOUGH} images of each class: {listed(scarce[:6])} still need some."
     elif not runs:

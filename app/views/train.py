@@ -63,7 +63,9 @@ def _form(desk: Desk) -> None:
         if st.button("Start", key="start-run", type="primary", icon=":material/play_arrow:", disabled=not labels):
             _start(desk, preset, method, steps, seed)
         if labels:
-            st.caption(f"It begins with {count(labels, 'label')} and reads those that you add while it runs.")
+            st.caption(
+                f"It learns from the {count(labels, 'label')} there are now; those you add later are for the next run."
+            )
         else:
             st.caption("There are no labels to train on: label some images first.")
 
