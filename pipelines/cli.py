@@ -87,13 +87,14 @@ def embed(
 ) -> None:
     """Run a frozen backbone over every image and keep its vectors, for training and for finding neighbours."""
     from pipelines.embed import embed as run_embed
+    from pipelines.tables import embed_words
     from storage.store import open_store
 
     with progress("embed") as show:
         report = run_embed(
-            open_store(project), backbone=backbone, views=views, size=size, weights=weights, progress=show, say=say
+            open_store(project), backbone=backbone, views=views, size=size, weights=weights, progress=show
         )
-    _answer(report.as_json(), json, report.in_words)
+    _answer(report.as_json(), json, lambda: embed_words(report.as_json()))
 
 
 @app.command

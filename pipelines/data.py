@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from pipelines.config import ConfigError, TrainConfig
 from pipelines.draws import Draw, Positions, Sampler
+from pipelines.progress import say
 from pipelines.runs import LABELS
 from storage.samples import Sample, Split
 
@@ -68,7 +69,7 @@ def population(store: "Store", config: TrainConfig[Any]) -> Population:
     """
     from storage.events import replay
 
-    samples = store.catalog.samples(Split.TRAIN)
+    samples = _usable(store, config)
     ids = [s.sample_id for s in samples]
     labels = _indices(ids, replay(store.log.read()), store.project.classes)
     _check(store, labels, config)
@@ -188,6 +189,21 @@ def views_of(store: "Store", backbone: str, sample_ids: Sequence[str]) -> tuple[
     if missing:
         raise ConfigError(f"{len(missing)} images have no cached views of {backbone} yet: {remedy}")
     return store.vectors.read(backbone, sample_ids), space.weak
+
+
+def _usable(store: "Store", config: TrainConfig[Any]) -> list[Sample]:
+    """Returns the training samples; with cached views those that have them, and says how many do not."""
+    samples = store.catalog.samples(Split.TRAIN)
+    if config.inputs == "pixels" or not any(s.backbone == config.backbone for s in store.vectors.spaces()):
+        return samples
+    missing = set(store.vectors.missing(config.backbone, [s.sample_id for s in samples]))
+    if missing and len(missing) < len(samples):
+        say(
+            f"{len(missing)} training images have no cached views of {config.backbone} and are left out: "
+            f"gradebook embed {store.project.root} makes them"
+        )
+        return [s for s in samples if s.sample_id not in missing]
+    return samples
 
 
 def _indices(ids: Sequence[str], given: Mapping[str, str], classes: Sequence[str]) -> Positions:

@@ -25,6 +25,6 @@ def open_app(project: Path | None, port: int) -> int:
         *("--", *([str(project)] if project else [])),
     ]
     try:
-        return subprocess.call(command, cwd=Path(main.origin).parent)
+        return subprocess.call(command)
     except KeyboardInterrupt:
         return 0

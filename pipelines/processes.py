@@ -3,7 +3,7 @@
 import os
 from datetime import datetime
 
-import psutil  # type: ignore[import-untyped]
+import psutil
 
 CLOCKS = 60.0  # seconds by which the system's tale of a process's start may differ from ours
 

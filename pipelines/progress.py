@@ -33,4 +33,6 @@ def hush() -> None:
     import warnings
 
     warnings.filterwarnings("ignore", message=r".*torch\.jit.*", category=FutureWarning)
+    # Processes that decode images are forked from ours and never touch the tables.
+    warnings.filterwarnings("ignore", message="lancedb fork support", category=RuntimeWarning)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)

@@ -88,6 +88,17 @@ def import_words(report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def embed_words(report: dict[str, Any]) -> str:
+    """Returns what an embedding did."""
+    lines = [
+        f"{report['embedded']} images embedded at {report['size']} px in {report['seconds']} s, "
+        f"{report['already_there']} were so already; {report['weights']}"
+    ]
+    broken = [": ".join(pair) for pair in report["broken_files"]]
+    lines += _some(f"{len(broken)} files cannot be read any more and have no vectors:", broken)
+    return "\n".join(lines)
+
+
 def _some(title: str, entries: Sequence[str]) -> list[str]:
     if not entries:
         return []

@@ -103,6 +103,6 @@ def test_features_are_those_of_the_model_on_normalised_images():
     normal = (images / 255 - torch.tensor([0.5, 0.4, 0.3]).view(3, 1, 1)) / torch.tensor([0.2, 0.2, 0.3]).view(3, 1, 1)
     with torch.no_grad():
         expected = model(normal)
-    found = features(net, images)
+    found = features(net, images, precise=False)
     assert found.dtype == torch.float32
     assert torch.cosine_similarity(found, expected).min() > 0.995

@@ -1,0 +1,278 @@
+"""Embedding: a frozen backbone looks at every sample once, and its vectors are kept for training and searching.
+
+A training sample has V views: the plain image, the same mirrored, and V - 2 strong ones (`mpl.augment.strong`), whose
+seeds come from the sample's id: neither the order of work nor an interruption changes them. A test sample is never
+trained on, so it is only looked at plainly; it is stored with its plain vector in the place of every view.
+
+Shape legend    N samples    V views a sample    M views a batch    S pixels    D features
+"""
+
+import os
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from storage.project import ProjectError
+from storage.samples import Sample, Split
+from storage.store import Store
+from storage.vectors import Space, Views
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+WEAK = 2  # the plain image and the mirrored one
+SMALL = 64  # pixels: images whose median longer side is at most this are looked at in this size
+LARGE = 224  # pixels, for others
+PASS = {"cpu": 400_000, "cuda": 13_000_000}  # pixels in one pass: more make a CPU wait for fresh memory, not faster
+SAMPLES = 32  # a batch, read by one worker
+FEW = 200  # samples that are read here rather than by workers, which take a while to start
+WRITE = 512  # samples between two writes: what a kill loses at most
+
+Progress = Callable[[int, int], None]  # samples done, samples to do
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbedReport:
+    """What an embedding did."""
+
+    backbone: str
+    weights: str  # a sentence that says where they came from
+    size: int  # pixels
+    views: int
+    embedded: int  # samples
+    already_there: int  # samples
+    broken: int  # samples whose file cannot be read any more; they have no vectors
+    seconds: float
+    broken_files: tuple[tuple[str, str], ...]  # the file, and why
+
+    def as_json(self) -> dict[str, Any]:
+        """Returns the report as plain dicts and lists."""
+        plain = {name: getattr(self, name) for name in EmbedReport.__slots__}
+        return {**plain, "broken_files": [list(pair) for pair in self.broken_files]}
+
+
+def embed(
+    store: Store,
+    *,
+    backbone: str = "tf_efficientnet_lite0",
+    views: int = 5,
+    size: int | None = None,
+    batch_size: int | None = None,
+    seed: int = 0,
+    weights: Literal["pretrained", "random"] = "pretrained",
+    progress: Progress | None = None,
+) -> EmbedReport:
+    """Looks at every sample that has no vectors of this backbone yet.
+
+    Args:
+        store: the project.
+        backbone: timm's name of a model.
+        views: V, at least 2; with 2 there are no strong views to train on.
+        size: S; when None, that of the project's earlier vectors, or one that fits the images and the backbone.
+        batch_size: images in one pass of the network; when None, as many as suit the machine.
+        seed: of the strong views, and of random weights.
+        weights: "random" only for tests: such vectors say little.
+        progress: called now and then with the samples done and the samples to do.
+
+    Raises:
+        ProjectError: there are no samples or no trained weights, or earlier vectors were made otherwise.
+    """
+    start = time.monotonic()
+    samples = store.catalog.samples()
+    if not samples:
+        raise ProjectError(f"there are no images in the project: gradebook import {store.project.root} IMAGES")
+    if views < WEAK:
+        raise ProjectError(
+            f"views is {views}: give at least {WEAK}, the plain image and the mirrored one, or 5 to train"
+        )
+    net, space, sentence = _prepare(store, samples, backbone, views, size, seed, weights)
+    store.vectors.create(space)
+    missing = set(store.vectors.missing(backbone, [sample.sample_id for sample in samples]))
+    todo = [sample for sample in samples if sample.sample_id in missing]
+    broken = _embed(store, space, todo, net, batch_size, progress or (lambda done, total: None))
+    return EmbedReport(
+        backbone=backbone,
+        weights=sentence,
+        size=space.size,
+        views=views,
+        embedded=len(todo) - len(broken),
+        already_there=len(samples) - len(todo),
+        broken=len(broken),
+        seconds=round(time.monotonic() - start, 1),
+        broken_files=tuple(broken),
+    )
+
+
+def _prepare(
+    store: Store, samples: Sequence[Sample], backbone: str, views: int, size: int | None, seed: int, weights: Any
+) -> tuple["nn.Module", Space, str]:
+    """Makes the network, on the device it will run on, and describes the vectors that it will make."""
+    import torch
+
+    from mpl.backbones import BackboneError, create, digest, features
+    from mpl.networks import ImageClassifier
+
+    try:
+        size = _size(store, samples, backbone, size)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            model, sentence = create(backbone, weights=weights)
+    except BackboneError as error:
+        raise ProjectError(str(error)) from error
+    normal: Any = model.pretrained_cfg
+    made_of = f"{weights}, {digest(model)}"
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    net = ImageClassifier(model, tuple(normal["mean"]), tuple(normal["std"]))
+    net = net.eval().to(device).to(memory_format=torch.channels_last)
+    dim = features(net, torch.zeros(1, 3, size, size, dtype=torch.uint8, device=device), precise=True).shape[1]
+    space = Space(backbone=backbone, weights=made_of, size=size, dim=dim, weak=WEAK, strong=views - WEAK, seed=seed)
+    return net, space, sentence
+
+
+def _size(store: Store, samples: Sequence[Sample], backbone: str, asked: int | None) -> int:
+    from mpl.backbones import input_size
+
+    trained_at, fixed = input_size(backbone)
+    if fixed and asked not in (None, trained_at):
+        raise ProjectError(f"{backbone} only takes images of {trained_at} px: leave the size out")
+    if asked is not None:
+        return asked
+    earlier = next((space.size for space in store.vectors.spaces() if space.backbone == backbone), None)
+    if earlier is not None:
+        return earlier
+    small = median(max(sample.width, sample.height) for sample in samples) <= SMALL
+    return trained_at if fixed else SMALL if small else LARGE
+
+
+def _embed(
+    store: Store, space: Space, todo: Sequence[Sample], net: "nn.Module", batch_size: int | None, progress: Progress
+) -> list[tuple[str, str]]:
+    """Embeds `todo` and returns the files that cannot be read. What is done when it is stopped is kept."""
+    broken: list[tuple[str, str]] = []
+    done: list[tuple[str, Views]] = []
+    count = 0
+    try:
+        for batch in _batches(todo, space):
+            broken += batch.broken
+            done += _vectors(batch, space, net, batch_size)
+            count += len(batch.sample_ids) + len(batch.broken)
+            if len(done) >= WRITE:
+                done = _write(store, space, done)
+            progress(count, len(todo))
+    finally:
+        _write(store, space, done)
+    return broken
+
+
+def _write(store: Store, space: Space, done: list[tuple[str, Views]]) -> list[tuple[str, Views]]:
+    """Adds the vectors to the store; returns what is left to write: nothing."""
+    if done:
+        store.vectors.add(space.backbone, [sample_id for sample_id, _ in done], np.stack([views for _, views in done]))
+    return []
+
+
+def _vectors(batch: "_Batch", space: Space, net: "nn.Module", batch_size: int | None) -> list[tuple[str, Views]]:
+    """Returns the (V, D) vectors of each sample of a batch.
+
+    The plain view, which a student predicts from, is computed in float32, so that an exported classifier says what the
+    student says. The others are noisy by design and take half precision where that is faster.
+    """
+    import torch
+
+    from mpl.backbones import features
+
+    device = next(net.buffers()).device
+    if not batch.sample_ids:
+        return []
+    at_once = batch_size or max(1, PASS[device.type] // space.size**2)
+    plain = torch.zeros(len(batch.images), dtype=torch.bool)
+    plain[np.cumsum([0, *batch.views[:-1]])] = True
+    vectors = torch.empty(len(batch.images), space.dim, dtype=torch.float16)
+    for precise, chosen in ((True, plain), (False, ~plain)):
+        for places in chosen.nonzero()[:, 0].split(at_once):
+            vectors[places] = features(net, batch.images[places].to(device), precise=precise).half().cpu()
+    views = vectors.split(batch.views)
+    every = space.weak + space.strong
+    return [
+        (sample_id, np.broadcast_to(of_sample.numpy(), (every, space.dim)))
+        for sample_id, of_sample in zip(batch.sample_ids, views, strict=True)
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """Some samples, ready for the network."""
+
+    sample_ids: list[str]
+    views: list[int]  # how many of the images are each sample's: V, or 1 of a test sample
+    images: "Tensor"  # uint8 (M, 3, S, S)
+    broken: list[tuple[str, str]]
+
+
+def _batches(todo: Sequence[Sample], space: Space) -> Iterator[_Batch]:
+    import torch
+    from torch.utils.data import DataLoader
+
+    dataset: Any = _ViewsOf(todo, space)  # a DataLoader asks for no more than __getitem__ and __len__
+    workers = 0 if len(todo) < FEW else min(8, os.cpu_count() or 1)
+    loader = DataLoader(
+        dataset,
+        batch_size=SAMPLES,
+        num_workers=workers,
+        collate_fn=_collate,
+        generator=torch.Generator(),  # one of its own leaves the caller's untouched
+    )
+    with warnings.catch_warnings():
+        # LanceDB warns of forks in the middle of its work; here it rests, and the workers never touch it.
+        warnings.filterwarnings("ignore", message="lancedb fork support", category=RuntimeWarning)
+        batches = iter(loader)
+    yield from batches
+
+
+class _ViewsOf:
+    """What a worker makes: the views of one sample, or the sentence why it cannot."""
+
+    def __init__(self, samples: Sequence[Sample], space: Space):
+        self._samples = samples
+        self._space = space
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    def __getitem__(self, position: int) -> tuple[Sample, "Tensor | str"]:
+        import torch
+
+        from mpl import augment
+        from storage.images import BrokenImage, open_square
+
+        sample, space = self._samples[position], self._space
+        try:
+            pixels = np.array(open_square(Path(sample.filepath), space.size))
+        except BrokenImage as error:
+            return sample, str(error)
+        plain = torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
+        if sample.split is Split.TEST:
+            return sample, plain[None]
+        seeds = [_seed(space.seed, sample.sample_id, view) for view in range(space.strong)]
+        return sample, torch.stack([plain, plain.flip(-1), *(augment.strong(plain, seed) for seed in seeds)])
+
+
+def _collate(made: list[tuple[Sample, "Tensor | str"]]) -> _Batch:
+    import torch
+
+    good = [(sample, views) for sample, views in made if not isinstance(views, str)]
+    images = torch.cat([views for _, views in good]) if good else torch.empty(0, dtype=torch.uint8)
+    broken = [(sample.filepath, views) for sample, views in made if isinstance(views, str)]
+    return _Batch([sample.sample_id for sample, _ in good], [len(views) for _, views in good], images, broken)
+
+
+def _seed(seed: int, sample_id: str, view: int) -> int:
+    """Returns 63 bits that depend on nothing but the sample and the view."""
+    return int.from_bytes(blake2b(f"{seed}/{sample_id}/{view}".encode(), digest_size=8).digest()) >> 1
