@@ -38,7 +38,7 @@ class Sampler:
 
         Both batches must divide evenly by the number of processes; the trainer has checked that.
         """
-        b, u = self.batch_labelled, self.batch_unlabelled
+        b, u = self.batch_labelled, self.batch_unlabelled if len(self.unlabelled) else 0
         assert b % processes == 0 and u % processes == 0
         labelled = self.labelled[_dealt(len(self.labelled), b, step, self.seed, _LABELLED)]
         unlabelled = self.unlabelled[_dealt(len(self.unlabelled), u, step, self.seed, _UNLABELLED)]
@@ -50,8 +50,6 @@ class Sampler:
 
 def _dealt(population: int, batch: int, step: int, seed: int, kind: int) -> Positions:
     """Returns the cards `batch * step` and following of an endless deck made of shuffled passes."""
-    if population == 0:
-        return np.zeros(0, np.int64)
     cards = np.arange(batch * step, batch * (step + 1))
     passes, places = cards // population, cards % population
     dealt = np.empty(batch, np.int64)

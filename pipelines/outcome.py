@@ -4,6 +4,7 @@ Shape legend    N samples    K classes
 """
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +33,7 @@ def finetuned(
 
     tuned = finetuning(learners, config)
     labels = torch.from_numpy(people.labels).to(accelerator.device)
-    sampler = people.sampler(config)
+    sampler = replace(people.sampler(config), batch_unlabelled=0)
     rank, processes = accelerator.process_index, accelerator.num_processes
     after = range(config.steps, config.steps + config.finetune_steps)
     draws = (sampler.draw(at, process=rank, processes=processes) for at in after)
