@@ -7,8 +7,8 @@ away those after its checkpoint and writes the same rows again.
 
 import queue
 import threading
-from collections.abc import Sequence
-from dataclasses import fields
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,14 @@ ROWS = 200_000  # rows of a segment at most
 _HELD = 64  # steps that may wait for the disk before training waits too
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Said:
+    """What was said at a step."""
+
+    rows: "tuple[int, Tensor, Opinions]"
+    arrived: Callable[[], None]  # waits until the tensors are here
+
+
 class Recorder:
     """Writes one process's segments, `rank0-000001.parquet` and following, into a directory."""
 
@@ -32,7 +40,7 @@ class Recorder:
         self._directory, self._process, self._ids = directory, process, sample_ids
         self._schema = segment_schema(classes)
         self._rows: list[tuple[int, Tensor, Opinions]] = []
-        self._inbox: queue.Queue[tuple[int, Tensor, Opinions] | threading.Event | None] = queue.Queue(_HELD)
+        self._inbox: queue.Queue[_Said | threading.Event | None] = queue.Queue(_HELD)
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._work, name="recorder", daemon=True)
         self._thread.start()
@@ -48,7 +56,8 @@ class Recorder:
             f.name: value.to("cpu", non_blocking=True) if (value := getattr(opinions, f.name)) is not None else None
             for f in fields(opinions)
         }
-        self._inbox.put((step, samples.to("cpu", non_blocking=True), Opinions(**columns)))
+        rows = (step, samples.to("cpu", non_blocking=True), Opinions(**columns))
+        self._inbox.put(_Said(rows=rows, arrived=_arrival(samples)))
 
     def flush(self) -> None:
         """Ends the open segment and returns when it is on disk.
@@ -71,9 +80,10 @@ class Recorder:
         while True:
             message = self._inbox.get()
             try:
-                if isinstance(message, tuple) and self._failure is None:
-                    self._rows.append(message)
-                if not isinstance(message, tuple) or sum(len(ids) for _, ids, _ in self._rows) >= ROWS:
+                if isinstance(message, _Said) and self._failure is None:
+                    message.arrived()
+                    self._rows.append(message.rows)
+                if not isinstance(message, _Said) or sum(len(ids) for _, ids, _ in self._rows) >= ROWS:
                     self._write()
             except BaseException as failure:
                 self._failure = failure
@@ -125,6 +135,16 @@ class Recorder:
             raise OSError(
                 f"the record cannot be written to {self._directory} ({self._failure}): free some space, then resume"
             ) from self._failure
+
+
+def _arrival(samples: "Tensor") -> Callable[[], None]:
+    """Returns what waits for the copies made so far: those from a GPU go on after the call that made them."""
+    if not samples.is_cuda:
+        return lambda: None
+    import torch
+
+    wait: Callable[[], None] = torch.cuda.current_stream(samples.device).record_event().synchronize
+    return wait
 
 
 def cut_after(directory: Path, step: int) -> None:
