@@ -58,7 +58,7 @@ def newest(directory: Path) -> int:
     return max((int(path.name.removeprefix("step-")) for path in _all(directory)), default=0)
 
 
-def load(directory: Path, step: int, learners: "Learners", *, process: int) -> None:
+def load(directory: Path, step: int, learners: "Learners", *, process: int, processes: int) -> None:
     """Puts the checkpoint of `step` into the learners and this process's generators.
 
     Raises:
@@ -67,15 +67,14 @@ def load(directory: Path, step: int, learners: "Learners", *, process: int) -> N
     import torch
 
     path = directory / f"step-{step:06d}"
+    made_by = len(list(path.glob("random-*.pt")))
+    if made_by != processes:
+        raise ConfigError(f"{path} was made by {made_by} processes, not {processes}: resume with as many as before")
     try:
         state = torch.load(path / "state.pt", map_location="cpu", weights_only=True)
         random = torch.load(path / f"random-{process}.pt", weights_only=True)
-    except FileNotFoundError as error:
-        raise ConfigError(f"{error.filename} is missing: resume with as many processes as before") from error
-    except Exception as error:
-        raise ConfigError(
-            f"{path} cannot be read ({error}): delete that directory and resume from the one before"
-        ) from error
+    except Exception as error:  # whatever torch makes of a damaged file; its words are for programmers
+        raise ConfigError(f"{path} is damaged: delete that directory and resume from the one before") from error
     _restore(learners.student, state["student"])
     if learners.teacher is not None:
         _restore(learners.teacher, state["teacher"])
