@@ -21,7 +21,7 @@ def one_sentence() -> Iterator[None]:
         where = f" ({error.filename})" if error.filename else ""
         _end(f"{error.strerror or error}{where}", FAILED)
     except KeyboardInterrupt:
-        _end("stopped; what was done so far is kept, and the same command goes on from there", INTERRUPTED)
+        _end("stopped; what was done is kept: the same command goes on from it, a training with --resume", INTERRUPTED)
 
 
 def _end(sentence: str, status: int) -> None:

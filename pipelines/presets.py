@@ -71,7 +71,9 @@ def parse(arguments: Sequence[str], *, program: str, saved: Callable[[Path, str]
     import tyro
 
     stored = None
-    if "--resume" in arguments and not arguments[0].startswith("-"):
+    if "--resume" in arguments and not {"--help", "-h"} & set(arguments):
+        if arguments[0].startswith("-"):
+            raise ConfigError(f"give the project first: {program} PROJECT --resume")
         stored = restored(saved(Path(arguments[0]), _value(arguments, "--run") or ""))
     method = _value(arguments, "--method") or (stored.method if stored else "mpl")
     preset = _value(arguments, "--preset") or (stored.preset if stored else "quick")
@@ -103,7 +105,13 @@ def preset_of(preset: str, method: str) -> TrainConfig[Any]:
 
 
 def restored(saved: dict[str, Any]) -> TrainConfig[Any]:
-    """Returns the config that `as_json` wrote; what else stands beside it is left out."""
+    """Returns the config that `as_json` wrote; what else stands beside it is left out.
+
+    Raises:
+        ConfigError: nothing was saved.
+    """
+    if not saved:
+        raise ConfigError("the run ended before it had written its settings: start another one")
     config = preset_of(saved["preset"], saved["method"])
     parts = {
         "settings": type(config.settings)(**saved["settings"]),

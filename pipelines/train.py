@@ -7,28 +7,26 @@ What a step does stands in `mpl/methods/`; what others may want to know stands i
 import json
 import math
 import os
-import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines import checkpoints, data, learners, outcome, runs
-from pipelines.config import ConfigError, TrainConfig, as_json
+from pipelines import checkpoints, data, founding, learners, outcome, runs
+from pipelines.config import ConfigError, TrainConfig
+from pipelines.endings import failures_told, stoppable
 from pipelines.errors import one_sentence
 from pipelines.presets import Call, parse
-from pipelines.progress import hush, progress, say
+from pipelines.progress import hush, progress
 from pipelines.recorder import Recorder, cut_after
 from pipelines.runs import State
-from storage.project import ProjectError, read_project
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from mpl.step import Learners, StepReport
     from storage.store import Store
@@ -68,7 +66,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
     hush()
     with one_sentence():
-        call = parse(sys.argv[1:] if arguments is None else arguments, program="gradebook train", saved=_saved)
+        given = sys.argv[1:] if arguments is None else arguments
+        call = parse(given, program="gradebook train", saved=founding.saved_settings)
         result = train(call)
         if result is not None:
             _say(result, call)
@@ -90,11 +89,11 @@ def train(call: Call[Any]) -> Result | None:
     if call.config.inputs == "views" and accelerator.device.type == "cpu":
         torch.set_num_threads(1)  # layers this small lose more to waiting for each other than they gain
     store = open_store(call.project)
-    name = _name(call, store, accelerator)
-    with _failures_told(store.project.runs / name, call.config):
-        _check_processes(call.config, accelerator.num_processes)
+    name = founding.name_of(call, store, accelerator)
+    with failures_told(store.project.runs / name, call.config.steps):
+        founding.check_processes(call.config, accelerator.num_processes)
         training = _begin(replace(call, config=replace(call.config, run=name)), store, accelerator)
-        with _stoppable(training):
+        with stoppable(training.stop):
             _steps(training)
         return _end(training)
 
@@ -108,13 +107,13 @@ def _begin(call: Call[Any], store: "Store", accelerator: "Accelerator") -> Train
     done = checkpoints.newest(path / "checkpoints") if call.resume else 0
     if accelerator.is_main_process:
         if not call.resume:
-            _found(path, config, people, accelerator)
+            founding.found(path, config, people, accelerator)
             store.record.forget(config.run)
         cut_after(path / "record", done)
-        _greet(config, people, accelerator, done)
+        founding.greet(config, people, accelerator, done)
     accelerator.wait_for_everyone()
     if done:
-        checkpoints.load(path / "checkpoints", done, made, process=rank)
+        checkpoints.load(path / "checkpoints", done, made, process=rank, processes=accelerator.num_processes)
     recorder = Recorder(path / "record", people.classes, people.sample_ids, process=rank)
     return Training(
         config=config,
@@ -160,13 +159,15 @@ def _after_step(t: Training, report: "StepReport", samples: "Tensor", weak: "Ten
     """Records, logs, validates and checkpoints, each when it is time to."""
     if t.done % t.config.record_every == 0 and len(samples):
         t.recorder.put(t.done, samples, report.opinions or outcome.student_alone(t.learners, weak))
-    if t.done % t.config.log_every == 0 or over:
+    checkpoint = t.done % t.config.checkpoint_every == 0 or over
+    if t.done % t.config.log_every == 0 or checkpoint:
         _log(t, report)
     if t.accelerator.is_main_process and (t.done % t.config.validate_every == 0 or over):
         t.accuracy = outcome.validation_accuracy(t.learners.student.best_net(), t.source, t.people)
         if t.accuracy is not None:
             runs.append_metrics(t.path, {"step": t.done, "validation_accuracy": t.accuracy})
-    if t.done % t.config.checkpoint_every == 0 or over:
+    if checkpoint:
+        _refuse(t, [f"a weight of the {who}" for who, net in _nets(t.learners) if not _is_finite(net)])
         t.recorder.flush()
         checkpoints.save(
             t.path / "checkpoints",
@@ -205,20 +206,37 @@ def _end(t: Training) -> Result | None:
 
 
 def _log(t: Training, report: "StepReport") -> None:
-    """Adds a row to the metrics: the loop's only wait for the device."""
-    scalars = {name: value.item() for name, value in report.scalars.items()}
-    bad = [name for name, value in scalars.items() if not math.isfinite(value)]
-    if bad:
-        raise ConfigError(
-            f"{', '.join(bad)} is not a number any more at step {t.done}: lower the learning rate "
-            "(--student.lr, --teacher.lr); the last checkpoint is kept"
-        )
+    """Adds a row to the metrics, means over the processes: the loop's only wait for the device."""
+    import torch
+
+    mean = t.accelerator.reduce(torch.stack([value.float() for value in report.scalars.values()]), "mean")
+    scalars = dict(zip(report.scalars, mean.tolist(), strict=True))
+    _refuse(t, [name for name, value in scalars.items() if not math.isfinite(value)])
     if t.accelerator.is_main_process:
         seconds = time.perf_counter() - t.began
         runs.append_metrics(
             t.path, {"step": t.done, "seconds": seconds, **scalars, "images_per_second": _images_per_second(t)}
         )
         _tell(t, State.RUNNING)
+
+
+def _refuse(t: Training, bad: list[str]) -> None:
+    """Ends the run where something is not a number any more, so that no checkpoint keeps it."""
+    if bad:
+        kept = checkpoints.newest(t.path / "checkpoints")
+        raise ConfigError(
+            f"{', '.join(bad)} is not a number any more at step {t.done}: lower the learning rate "
+            f"(--student.lr, --teacher.lr) in a new run" + (f"; the checkpoint of step {kept} is kept" if kept else "")
+        )
+
+
+def _nets(made: "Learners") -> list[tuple[str, "nn.Module"]]:
+    teacher = [] if made.teacher is None else [("teacher", made.teacher.net)]
+    return [("student", made.student.net), *teacher]
+
+
+def _is_finite(net: "nn.Module") -> bool:
+    return all(bool(weight.isfinite().all()) for weight in net.parameters())
 
 
 def _tell(t: Training, state: State) -> None:
@@ -242,92 +260,6 @@ def _asked_to_stop(t: Training) -> bool:
 
     asked = torch.tensor(float(t.stop.is_set()), device=t.accelerator.device)
     return float(t.accelerator.reduce(asked, "sum")) > 0
-
-
-@contextmanager
-def _stoppable(t: Training) -> Iterator[None]:
-    """Turns the first Ctrl-C into a stop after the step at hand; a second one ends the process as usual."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(number: int, frame: object) -> None:
-        t.stop.set()
-        signal.signal(number, before[signal.Signals(number)])
-
-    before = {s: signal.signal(s, stop) for s in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextmanager
-def _failures_told(path: Path, config: TrainConfig[Any]) -> Iterator[None]:
-    """Leaves a failure's sentence in the status of a run that has a directory, for whoever follows it from there."""
-    try:
-        yield
-    except BaseException as error:
-        if (path / runs.STATUS).exists():
-            said = str(error) if isinstance(error, (ProjectError, OSError)) else f"{type(error).__name__}: {error}"
-            done = checkpoints.newest(path / "checkpoints")
-            runs.write_status(path, runs.status_now(State.FAILED, pid=0, step=done, steps=config.steps, message=said))
-        raise
-
-
-def _name(call: Call[Any], store: "Store", accelerator: "Accelerator") -> str:
-    """Returns the run's name, the same on every process."""
-    from accelerate.utils import broadcast_object_list
-
-    config, project = call.config, store.project
-    name = config.run or runs.new_run_name(project, config.method)
-    if not call.resume and (project.runs / name / runs.CONFIG).exists():
-        raise ConfigError(f"there is a run {name!r} already: go on with it by --resume, or choose another --run")
-    if accelerator.num_processes > 1:
-        name = broadcast_object_list([name])[0]
-    return name
-
-
-def _found(path: Path, config: TrainConfig[Any], people: data.Population, accelerator: "Accelerator") -> None:
-    """Makes the run's directory with what it begins with."""
-    path.mkdir(parents=True, exist_ok=True)
-    runs.write_status(path, runs.status_now(State.STARTING, pid=os.getpid(), step=0, steps=config.steps))
-    data.save_population(people, path)
-    about = {
-        "classes": people.classes,
-        "device": str(accelerator.device),
-        "processes": accelerator.num_processes,
-    }
-    (path / runs.CONFIG).write_text(json.dumps(as_json(config) | about, indent=2), encoding="utf-8")
-
-
-def _greet(config: TrainConfig[Any], people: data.Population, accelerator: "Accelerator", done: int) -> None:
-    fed = f"cached views of {config.backbone}" if config.inputs == "views" else f"images at {config.size} px"
-    say(
-        f"{config.run}: {config.method} on {fed}; {len(people.labelled)} labels to learn from, "
-        f"{len(people.validation)} held out, {len(people.unlabelled)} images without; "
-        f"{accelerator.num_processes} process on {accelerator.device}, precision {config.precision}"
-        + (f"; goes on from step {done}" if done else "")
-    )
-    missing = data.missing_classes(people)
-    if missing:
-        say(f"no training label says {', '.join(missing)}: the student cannot learn what nobody showed it")
-
-
-def _check_processes(config: TrainConfig[Any], processes: int) -> None:
-    for name, batch in (("labelled", config.labelled), ("unlabelled", config.unlabelled)):
-        if batch % processes:
-            raise ConfigError(f"{name}={batch} does not divide by {processes} processes: choose a multiple")
-
-
-def _saved(project: Path, name: str) -> dict[str, Any]:
-    """Returns the config of the run to resume: the one of that name, else the newest that has not finished."""
-    opened = read_project(project)
-    open_runs = [run for run in runs.list_runs(opened) if run.status().state is not State.FINISHED]
-    if not name and not open_runs:
-        raise ConfigError(f"{opened.root} has no run that stopped before its end: start a new one without --resume")
-    return (runs.find_run(opened, name) if name else open_runs[-1]).config()
 
 
 def _say(result: Result, call: Call[Any]) -> None:
