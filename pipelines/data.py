@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pipelines.config import ConfigError, TrainConfig
 from pipelines.draws import Draw, Positions, Sampler
 from pipelines.progress import say
-from pipelines.runs import LABELS
+from pipelines.runs import LABELS, Run
 from storage.samples import Sample, Split
 
 if TYPE_CHECKING:
@@ -73,16 +73,17 @@ def population(store: "Store", config: TrainConfig[Any]) -> Population:
     ids = [s.sample_id for s in samples]
     labels = _indices(ids, replay(store.log.read()), store.project.classes)
     _check(store, labels, config)
-    return _population(store, samples, labels, _held_out(labels, config.validation_share, config.seed))
+    return _population(store.project.classes, samples, labels, _held_out(labels, config.validation_share, config.seed))
 
 
 def saved_population(store: "Store", path: Path) -> Population:
     """Reads what the run in the directory `path` began with, whatever was imported or labelled since."""
     saved = json.loads((path / SAMPLES).read_text(encoding="utf-8"))
     given = json.loads((path / LABELS).read_text(encoding="utf-8"))
+    classes = Run(path).config()["classes"]
     samples = store.catalog.get(saved["sample_ids"])
-    labels = _indices(saved["sample_ids"], given, store.project.classes)
-    return _population(store, samples, labels, np.array(saved["validation"], np.int64))
+    labels = _indices(saved["sample_ids"], given, classes)
+    return _population(classes, samples, labels, np.array(saved["validation"], np.int64))
 
 
 def save_population(people: Population, path: Path) -> None:
@@ -211,9 +212,11 @@ def _indices(ids: Sequence[str], given: Mapping[str, str], classes: Sequence[str
     return np.array([index[given[i]] if i in given else -1 for i in ids], np.int64)
 
 
-def _population(store: "Store", samples: Sequence[Sample], labels: Positions, validation: Positions) -> Population:
+def _population(
+    classes: Sequence[str], samples: Sequence[Sample], labels: Positions, validation: Positions
+) -> Population:
     return Population(
-        classes=store.project.classes,
+        classes=tuple(classes),
         sample_ids=[s.sample_id for s in samples],
         filepaths=[s.filepath for s in samples],
         labels=labels,
