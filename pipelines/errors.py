@@ -1,5 +1,6 @@
 """Errors at the boundary: what a user can mend becomes one sentence, what only we can mend keeps its traceback."""
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,9 @@ def one_sentence() -> Iterator[None]:
         yield
     except ProjectError as error:
         _end(str(error), FAILED)
+    except BrokenPipeError:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123  # whoever read our output, say `head`, has enough
+        raise SystemExit(0) from None
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
         _end(f"{error.strerror or error}{where}", FAILED)
