@@ -12,26 +12,26 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
-from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from pipelines.views_of import Batch, Made, ViewsOf, collate
 from storage.project import ProjectError
-from storage.samples import Sample, Split
+from storage.samples import Sample
 from storage.store import Store
 from storage.vectors import Space, Views
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
 WEAK = 2  # the plain image and the mirrored one
 SMALL = 64  # pixels: images whose median longer side is at most this are looked at in this size
 LARGE = 224  # pixels, for others
-PASS = {"cpu": 400_000, "cuda": 13_000_000}  # pixels in one pass: more make a CPU wait for fresh memory, not faster
+PASS = {"cpu": 200_000, "cuda": 13_000_000}  # pixels in one pass: more make a CPU wait for fresh memory, not faster
 SAMPLES = 32  # a batch, read by one worker
+WORKERS = 16  # at most
 FEW = 200  # samples that are read here rather than by workers, which take a while to start
 WRITE = 512  # samples between two writes: what a kill loses at most
 
@@ -156,123 +156,94 @@ def _embed(
 ) -> list[tuple[str, str]]:
     """Embeds `todo` and returns the files that cannot be read. What is done when it is stopped is kept."""
     broken: list[tuple[str, str]] = []
-    done: list[tuple[str, Views]] = []
-    count = 0
+    waiting: list[_Seen] = []
+    done = 0
     try:
-        for batch in _batches(todo, space):
-            broken += batch.broken
-            done += _vectors(batch, space, net, batch_size)
-            count += len(batch.sample_ids) + len(batch.broken)
-            if len(done) >= WRITE:
-                done = _write(store, space, done)
-            progress(count, len(todo))
+        for seen in _seen(todo, space, _Look(net, space, batch_size)):
+            waiting.append(seen)
+            broken += seen.broken
+            done += len(seen.sample_ids) + len(seen.broken)
+            if len(waiting) * SAMPLES >= WRITE:
+                _write(store, space, waiting)
+            progress(done, len(todo))
     finally:
-        _write(store, space, done)
+        _write(store, space, waiting)
     return broken
 
 
-def _write(store: Store, space: Space, done: list[tuple[str, Views]]) -> list[tuple[str, Views]]:
-    """Adds the vectors to the store; returns what is left to write: nothing."""
-    if done:
-        store.vectors.add(space.backbone, [sample_id for sample_id, _ in done], np.stack([views for _, views in done]))
-    return []
-
-
-def _vectors(batch: "_Batch", space: Space, net: "nn.Module", batch_size: int | None) -> list[tuple[str, Views]]:
-    """Returns the (V, D) vectors of each sample of a batch.
-
-    The plain view, which a student predicts from, is computed in float32, so that an exported classifier says what the
-    student says. The others are noisy by design and take half precision where that is faster.
-    """
-    import torch
-
-    from mpl.backbones import features
-
-    device = next(net.buffers()).device
-    if not batch.sample_ids:
-        return []
-    at_once = batch_size or max(1, PASS[device.type] // space.size**2)
-    plain = torch.zeros(len(batch.images), dtype=torch.bool)
-    plain[np.cumsum([0, *batch.views[:-1]])] = True
-    vectors = torch.empty(len(batch.images), space.dim, dtype=torch.float16)
-    for precise, chosen in ((True, plain), (False, ~plain)):
-        for places in chosen.nonzero()[:, 0].split(at_once):
-            vectors[places] = features(net, batch.images[places].to(device), precise=precise).half().cpu()
-    views = vectors.split(batch.views)
-    every = space.weak + space.strong
-    return [
-        (sample_id, np.broadcast_to(of_sample.numpy(), (every, space.dim)))
-        for sample_id, of_sample in zip(batch.sample_ids, views, strict=True)
-    ]
+def _write(store: Store, space: Space, waiting: "list[_Seen]") -> None:
+    """Moves the vectors to the store."""
+    ids = [sample_id for seen in waiting for sample_id in seen.sample_ids]
+    if ids:
+        store.vectors.add(space.backbone, ids, np.concatenate([seen.vectors for seen in waiting]))
+    waiting.clear()
 
 
 @dataclass(frozen=True, slots=True)
-class _Batch:
-    """Some samples, ready for the network."""
+class _Seen:
+    """Some samples that the network has looked at."""
 
     sample_ids: list[str]
-    views: list[int]  # how many of the images are each sample's: V, or 1 of a test sample
-    images: "Tensor"  # uint8 (M, 3, S, S)
+    vectors: Views  # (N, V, D)
     broken: list[tuple[str, str]]
 
 
-def _batches(todo: Sequence[Sample], space: Space) -> Iterator[_Batch]:
+def _seen(todo: Sequence[Sample], space: Space, look: "_Look") -> Iterator[_Seen]:
+    """Yields `todo` in batches.
+
+    On a CPU each worker runs the network too, on one core: one network on all cores would share them with the
+    workers, and its threads then mostly wait for each other (measured: up to 8 times slower).
+    """
     import torch
     from torch.utils.data import DataLoader
 
-    dataset: Any = _ViewsOf(todo, space)  # a DataLoader asks for no more than __getitem__ and __len__
-    workers = 0 if len(todo) < FEW else min(8, os.cpu_count() or 1)
+    dataset: Any = ViewsOf(todo, space)  # a DataLoader asks for no more than __getitem__ and __len__
     loader = DataLoader(
         dataset,
         batch_size=SAMPLES,
-        num_workers=workers,
-        collate_fn=_collate,
+        num_workers=0 if len(todo) < FEW else min(WORKERS, os.cpu_count() or 1),
+        collate_fn=look.at if look.device == "cpu" else collate,
         generator=torch.Generator(),  # one of its own leaves the caller's untouched
     )
     with warnings.catch_warnings():
         # LanceDB warns of forks in the middle of its work; here it rests, and the workers never touch it.
         warnings.filterwarnings("ignore", message="lancedb fork support", category=RuntimeWarning)
         batches = iter(loader)
-    yield from batches
+    for batch in batches:
+        yield look.through(batch) if isinstance(batch, Batch) else batch
 
 
-class _ViewsOf:
-    """What a worker makes: the views of one sample, or the sentence why it cannot."""
+class _Look:
+    """The network, and how it is used."""
 
-    def __init__(self, samples: Sequence[Sample], space: Space):
-        self._samples = samples
+    def __init__(self, net: "nn.Module", space: Space, batch_size: int | None):
+        self.device = next(net.buffers()).device.type
+        self._net = net
         self._space = space
+        self._at_once = batch_size or max(1, PASS[self.device] // space.size**2)
 
-    def __len__(self) -> int:
-        return len(self._samples)
+    def at(self, made: list[Made]) -> _Seen:
+        """Looks at what `ViewsOf` made."""
+        return self.through(collate(made))
 
-    def __getitem__(self, position: int) -> tuple[Sample, "Tensor | str"]:
+    def through(self, batch: Batch) -> _Seen:
+        """Passes a batch through the network.
+
+        The plain view, which a student predicts from, is computed in float32, so that an exported classifier says what
+        the student says. The others are noisy by design and take half precision where that is faster.
+        """
         import torch
 
-        from mpl import augment
-        from storage.images import BrokenImage, open_square
+        from mpl.backbones import features
 
-        sample, space = self._samples[position], self._space
-        try:
-            pixels = np.array(open_square(Path(sample.filepath), space.size))
-        except BrokenImage as error:
-            return sample, str(error)
-        plain = torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
-        if sample.split is Split.TEST:
-            return sample, plain[None]
-        seeds = [_seed(space.seed, sample.sample_id, view) for view in range(space.strong)]
-        return sample, torch.stack([plain, plain.flip(-1), *(augment.strong(plain, seed) for seed in seeds)])
-
-
-def _collate(made: list[tuple[Sample, "Tensor | str"]]) -> _Batch:
-    import torch
-
-    good = [(sample, views) for sample, views in made if not isinstance(views, str)]
-    images = torch.cat([views for _, views in good]) if good else torch.empty(0, dtype=torch.uint8)
-    broken = [(sample.filepath, views) for sample, views in made if isinstance(views, str)]
-    return _Batch([sample.sample_id for sample, _ in good], [len(views) for _, views in good], images, broken)
-
-
-def _seed(seed: int, sample_id: str, view: int) -> int:
-    """Returns 63 bits that depend on nothing but the sample and the view."""
-    return int.from_bytes(blake2b(f"{seed}/{sample_id}/{view}".encode(), digest_size=8).digest()) >> 1
+        plain = torch.zeros(len(batch.images), dtype=torch.bool)
+        plain[np.cumsum([0, *batch.views])[:-1]] = True
+        rows = torch.empty(len(batch.images), self._space.dim, dtype=torch.float16)
+        for precise, chosen in ((True, plain), (False, ~plain)):
+            for places in chosen.nonzero()[:, 0].split(self._at_once):
+                rows[places] = features(self._net, batch.images[places].to(self.device), precise=precise).half().cpu()
+        every = self._space.weak + self._space.strong
+        vectors = np.empty((len(batch.sample_ids), every, self._space.dim), np.float16)
+        for place, views in enumerate(rows.split(batch.views)):
+            vectors[place] = views.numpy()  # of a test sample one for all
+        return _Seen(batch.sample_ids, vectors, batch.broken)

@@ -53,11 +53,15 @@ def open_rgb(path: Path, size: int | None = None) -> Image.Image:
 
 
 def open_square(path: Path, size: int) -> Image.Image:
-    """Returns a file's image as `open_rgb` does, stretched to `size` x `size` pixels.
+    """Returns a file's image as `open_rgb` does, stretched to `size` x `size` pixels."""
+    return square(open_rgb(path, size), size)
+
+
+def square(image: Image.Image, size: int) -> Image.Image:
+    """Returns an image stretched to `size` x `size` pixels.
 
     Stretched and not cropped: what an image is labelled for may stand at its edge.
     """
-    image = open_rgb(path, size)
     return image if image.size == (size, size) else image.resize((size, size), Image.Resampling.BICUBIC, reducing_gap=3)
 
 

@@ -1,0 +1,86 @@
+"""The views of a sample that a backbone looks at: plain, mirrored and strong, the same ones whenever they are made.
+
+Shape legend    M views in a batch    V views a sample    S pixels
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import TYPE_CHECKING, Union
+
+import numpy as np
+from numpy.typing import NDArray
+
+from storage.images import BrokenImage, decode, square
+from storage.samples import Sample, Split, sample_id
+from storage.vectors import Space
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Made = tuple[Sample, Union["Tensor", str]]  # a sample's views, uint8 (V, 3, S, S), or one sentence why there are none
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Some samples, ready for the network."""
+
+    sample_ids: list[str]
+    views: list[int]  # how many of the images are each sample's: V, or 1 of a test sample
+    images: "Tensor"  # uint8 (M, 3, S, S)
+    broken: list[tuple[str, str]]
+
+
+class ViewsOf:
+    """What a worker makes: the views of one sample, or the sentence why it cannot."""
+
+    def __init__(self, samples: Sequence[Sample], space: Space):
+        self._samples = samples
+        self._space = space
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    def __getitem__(self, position: int) -> Made:
+        import torch
+
+        from mpl import augment
+
+        sample, space = self._samples[position], self._space
+        pixels = _pixels(sample, space.size)
+        if isinstance(pixels, str):
+            return sample, pixels
+        plain = torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
+        if sample.split is Split.TEST:
+            return sample, plain[None]
+        seeds = [_seed(space.seed, sample.sample_id, view) for view in range(space.strong)]
+        return sample, torch.stack([plain, plain.flip(-1), *(augment.strong(plain, seed) for seed in seeds)])
+
+
+def collate(made: list[Made]) -> Batch:
+    """Puts the views of some samples together."""
+    import torch
+
+    good = [(sample, views) for sample, views in made if not isinstance(views, str)]
+    images = torch.cat([views for _, views in good]) if good else torch.empty(0, dtype=torch.uint8)
+    broken = [(sample.filepath, views) for sample, views in made if isinstance(views, str)]
+    return Batch([sample.sample_id for sample, _ in good], [len(views) for _, views in good], images, broken)
+
+
+def _pixels(sample: Sample, size: int) -> NDArray[np.uint8] | str:
+    """Returns a sample's picture, uint8 (S, S, 3), or one sentence why not, also where its file holds another now."""
+    try:
+        content = Path(sample.filepath).read_bytes()
+        if sample_id(content) != sample.sample_id:
+            return "the file has changed since it was imported: import it again"
+        return np.array(square(decode(content, size)[0], size))
+    except BrokenImage as error:
+        return str(error)
+    except OSError as error:
+        return f"it cannot be read ({error.strerror or error})"
+
+
+def _seed(seed: int, sample_id: str, view: int) -> int:
+    """Returns 63 bits that depend on nothing but the sample and the view."""
+    return int.from_bytes(blake2b(f"{seed}/{sample_id}/{view}".encode(), digest_size=8).digest()) >> 1

