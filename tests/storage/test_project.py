@@ -1,0 +1,58 @@
+import json
+
+import pytest
+
+from storage.project import ProjectError, add_classes, create_project, read_project
+
+
+def test_a_project_comes_back_as_it_was_made(tmp_path):
+    made = create_project(tmp_path / "new" / "birds", ["heron", " crow ", "Größe"])
+    assert made.classes == ("heron", "crow", "Größe")
+    assert made.root.is_absolute()
+    assert read_project(tmp_path / "new" / "birds") == made
+    assert made.runs == made.root / "runs"
+
+
+def test_making_a_project_twice_is_an_error_and_changes_nothing(tmp_path):
+    made = create_project(tmp_path, ["a"])
+    with pytest.raises(ProjectError, match="is a project already"):
+        create_project(tmp_path, ["b"])
+    assert read_project(tmp_path) == made
+
+
+@pytest.mark.parametrize(("classes", "sentence"), [(["a", " "], "is empty"), (["a", "b", "a "], "given twice")])
+def test_classes_must_be_names_each_once(tmp_path, classes, sentence):
+    with pytest.raises(ProjectError, match=sentence):
+        create_project(tmp_path / "p", classes)
+    assert not (tmp_path / "p").exists()
+
+
+def test_classes_are_added_at_the_end_and_known_ones_stay_where_they_are(tmp_path):
+    project = create_project(tmp_path, ["b", "a"])
+    grown = add_classes(project, ["c", "a", "c"])
+    assert grown.classes == ("b", "a", "c")
+    assert read_project(tmp_path) == grown
+    with pytest.raises(ProjectError, match="is empty"):
+        add_classes(grown, [""])
+    assert read_project(tmp_path) == grown
+
+
+def test_what_is_not_a_project_of_this_version_is_one_sentence(tmp_path):
+    with pytest.raises(ProjectError, match="gradebook init"):
+        read_project(tmp_path)
+    for content, sentence in [("{", "cannot be read"), (json.dumps({"version": 99, "classes": []}), "version 99")]:
+        (tmp_path / "gradebook.json").write_text(content)
+        with pytest.raises(ProjectError, match=sentence):
+            read_project(tmp_path)
+
+
+def test_writing_leaves_no_drafts(tmp_path):
+    add_classes(create_project(tmp_path, ["a"]), ["b"])
+    assert [path.name for path in tmp_path.iterdir()] == ["gradebook.json"]
+
+
+def test_a_label_must_be_a_class(tmp_path):
+    project = create_project(tmp_path, ["cat", "dog"])
+    assert project.check_label("dog") == "dog"
+    with pytest.raises(ProjectError, match=r"'dgo' is not a class of this project \(cat, dog\).*--add dgo"):
+        project.check_label("dgo")
