@@ -29,7 +29,9 @@ def build(config: TrainConfig[Any], people: "Population", source: "Source", devi
     teacher = None
     if METHODS[config.method].teacher:
         teacher = _learner(_network(config, people, shape, hidden=config.hidden), config.teacher, 0.0, device)
-    return Learners(student=student, teacher=teacher)
+    return Learners(
+        student=student, teacher=teacher, samples=len(people.sample_ids), unlabelled=len(people.unlabelled)
+    )
 
 
 def set_rates(learners: "Learners", config: TrainConfig[Any], clock: "Clock") -> None:
@@ -90,14 +92,35 @@ def load_student(path: Path, config: TrainConfig[Any]) -> "nn.Module":
 
 
 def image_classifier(backbone: str, classes: int, *, pretrained: bool) -> "nn.Module":
-    """Returns a timm model on uint8 images with a new classifier for these classes."""
-    from mpl.backbones import create
+    """Returns a timm model on uint8 images with a new classifier for these classes.
 
+    Raises:
+        ConfigError: there is no such model, or none with trained weights here.
+    """
     from mpl.networks import ImageClassifier
 
-    model, _ = create(backbone, weights="pretrained" if pretrained else "random", classes=classes)
+    model = timm_model(backbone, classes, pretrained=pretrained)
     normal: Any = model.pretrained_cfg
     return ImageClassifier(model, tuple(normal["mean"]), tuple(normal["std"]))
+
+
+def timm_model(backbone: str, classes: int, *, pretrained: bool) -> "nn.Module":
+    """Returns a timm model with a new classifier, its other weights those that an embedding with it has.
+
+    Random ones come from torch's global generator, in the order in which an embedding draws them.
+
+    Raises:
+        ConfigError: there is no such model, or none with trained weights here.
+    """
+    from mpl.backbones import BackboneError, create
+
+    try:
+        model, _ = create(backbone, weights="pretrained" if pretrained else "random")
+    except BackboneError as error:
+        raise ConfigError(str(error)) from error
+    new: Any = model
+    new.reset_classifier(classes)
+    return model
 
 
 def _shape(source: "Source") -> tuple[int, float]:

@@ -1,11 +1,13 @@
 """Batches of images, decoded and augmented by worker processes; what an image gets depends on its seed alone."""
 
+import signal
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pipelines.config import ConfigError
 from pipelines.draws import Draw, Positions
 
 if TYPE_CHECKING:
@@ -49,17 +51,22 @@ class Pixels:
         yield from self._load([(int(p), "plain", 0) for p in part] for part in parts)
 
     def _load(self, requests: Iterable[list[Request]]) -> "Iterator[Tensor]":
-        from torch import Tensor
+        import torch
         from torch.utils.data import DataLoader
 
         dataset: Any = self._images  # a DataLoader asks for no more than __getitem__
-        loader: DataLoader[Tensor] = DataLoader(
+        loader: DataLoader[Tensor | str] = DataLoader(
             dataset,
             batch_sampler=_Once(requests),
+            collate_fn=_together,
             num_workers=self._workers,
+            worker_init_fn=_let_the_trainer_stop,
+            generator=torch.Generator(),  # its own: a loader takes a number of the one that the run resumes with
             pin_memory=self._device.type == "cuda",
         )
         for images in loader:
+            if isinstance(images, str):
+                raise ConfigError(f"{images}; put the file back, or start a new run without it")
             yield images.to(self._device, non_blocking=True)
 
     def _on_device(self, positions: Positions) -> "Tensor":
@@ -69,21 +76,24 @@ class Pixels:
 
 
 class _Images:
-    """What a worker reads: a request in, a view out."""
+    """What a worker reads: a request in, a view out, or the sentence why there is none."""
 
     def __init__(self, filepaths: Sequence[str], size: int):
         self._filepaths = filepaths
         self._size = size
 
-    def __getitem__(self, request: Request) -> "Tensor":
+    def __getitem__(self, request: Request) -> "Tensor | str":
         import torch
 
         from mpl import augment
-        from storage.images import open_square
+        from storage.images import BrokenImage, open_square
 
         position, view, seed = request
-        pixels = np.asarray(open_square(Path(self._filepaths[position]), self._size))
-        image = torch.from_numpy(pixels.copy()).permute(2, 0, 1).contiguous()
+        try:
+            pixels = np.array(open_square(Path(self._filepaths[position]), self._size))
+        except BrokenImage as error:
+            return str(error)
+        image = torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
         if view == "plain":
             return image
         return augment.weak(image, seed) if view == "weak" else augment.strong(image, seed)
@@ -97,6 +107,19 @@ class _Once:
 
     def __iter__(self) -> Iterator[list[Request]]:
         return iter(self._requests)
+
+
+def _together(images: "list[Tensor | str]") -> "Tensor | str":
+    """Returns the images as one tensor, or the first sentence that stands in their place."""
+    import torch
+
+    views = [image for image in images if not isinstance(image, str)]
+    return torch.stack(views) if len(views) == len(images) else next(i for i in images if isinstance(i, str))
+
+
+def _let_the_trainer_stop(worker: int) -> None:
+    """Leaves Ctrl-C, which a terminal sends to every process, to the trainer: it needs its workers to the end."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _requests(draw: Draw) -> list[Request]:

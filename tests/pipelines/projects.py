@@ -1,0 +1,123 @@
+"""Projects small enough to train on in a second: random vectors around a centre for each class, and tiny images."""
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from pipelines.presets import parse
+from pipelines.train import Result, train
+from storage.events import Kind, event
+from storage.project import create_project
+from storage.samples import Sample, Split, sample_id
+from storage.store import Store, open_store
+from storage.vectors import Space
+
+CLASSES = ("crow", "heron", "owl")
+BACKBONE = "test_efficientnet"  # timm's smallest
+TRAIN, TEST, LABELLED = 60, 12, 12  # samples; of those to train on, the first so many have a label
+WEAK, STRONG, DIM = 2, 2, 16
+SIDE = 32  # pixels
+
+
+def make_project(root: Path, *, train: int = TRAIN, labelled: int = LABELLED) -> Store:
+    """Makes a project whose every sample has a picture and vectors; sample n is of class n % 3."""
+    store = open_store(create_project(root / "project", CLASSES).root)
+    samples = [_sample(root / "pictures", n, Split.TRAIN if n < train else Split.TEST) for n in range(train + TEST)]
+    store.catalog.add(samples, [])
+    known = [*samples[:labelled], *samples[train:]]
+    store.log.append([event(Kind.IMPORTED, s.sample_id, class_of(s), actor="import") for s in known])
+    add_vectors(store, samples)
+    return store
+
+
+def add_vectors(store: Store, samples: Sequence[Sample], backbone: str = BACKBONE) -> None:
+    store.vectors.create(Space(backbone=backbone, weights="none", size=SIDE, dim=DIM, weak=WEAK, strong=STRONG, seed=0))
+    random = np.random.default_rng(0)
+    centres = random.normal(size=(len(CLASSES), DIM))
+    near = np.stack([centres[CLASSES.index(class_of(s))] for s in samples])[:, None]
+    views = near + random.normal(scale=0.7, size=(len(samples), WEAK + STRONG, DIM))
+    store.vectors.add(backbone, [s.sample_id for s in samples], views.astype(np.float16))
+
+
+def class_of(sample: Sample) -> str:
+    return CLASSES[number_of(sample) % len(CLASSES)]
+
+
+def number_of(sample: Sample) -> int:
+    return int(Path(sample.filepath).stem)
+
+
+def copy_of(store: Store, root: Path) -> Store:
+    """Returns a project of its own with the same content, pictures shared."""
+    shutil.copytree(store.project.root, root)
+    return open_store(root)
+
+
+def flags(store: Store, *extra: str, run: str = "r", steps: int = 6) -> list[str]:
+    """Returns a command line for a training of a second."""
+    return [
+        *(str(store.project.root), "--run", run, "--steps", str(steps), "--backbone", BACKBONE),
+        *("--labelled", "8", "--unlabelled", "16", "--hidden", "8", "--finetune-steps", "2", "--workers", "0"),
+        *("--log-every", "2", "--validate-every", "3", "--checkpoint-every", "3", "--size", str(SIDE)),
+        *("--weights", "random", *extra),
+    ]
+
+
+def trained(store: Store, *extra: str, run: str = "r", steps: int = 6) -> Result:
+    result = train(parse(flags(store, *extra, run=run, steps=steps), program="train", saved=_nothing))
+    assert result is not None
+    return result
+
+
+def weights(store: Store, run: str = "r") -> dict[str, Any]:
+    from safetensors.torch import load_file
+
+    return load_file(store.project.runs / run / "student.safetensors")
+
+
+def rows(store: Store, run: str = "r") -> list[dict[str, Any]]:
+    """Returns a run's record in an order of its own: by step and sample."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    parts = [pq.read_table(path) for path in sorted((store.project.runs / run / "record").glob("*.parquet"))]
+    found = pa.concat_tables(parts).to_pylist()
+    return sorted(found, key=lambda row: (row["step"], row["sample_id"], row["student_probability"] or 0))
+
+
+def timeless(store: Store, run: str = "r") -> list[dict[str, Any]]:
+    """Returns a run's metrics without what a clock says."""
+    from pipelines.runs import Run
+
+    clocks = {"seconds", "images_per_second"}
+    return [{k: v for k, v in row.items() if k not in clocks} for row in Run(store.project.runs / run).metrics()]
+
+
+def saved(store: Store, name: str, run: str = "r") -> Any:
+    return json.loads((store.project.runs / run / name).read_text())
+
+
+def _nothing(project: Path, name: str) -> dict[str, Any]:
+    raise AssertionError("nothing is resumed here")
+
+
+def _sample(pictures: Path, number: int, split: Split) -> Sample:
+    pictures.mkdir(exist_ok=True)
+    path = pictures / f"{number:03}.png"
+    random = np.random.default_rng(number)
+    pixels = random.integers(0, 120, (SIDE, SIDE, 3))
+    pixels[..., number % 3] += 120
+    Image.fromarray(pixels.astype(np.uint8)).save(path)
+    return Sample(
+        sample_id=sample_id(path.read_bytes()),
+        filepath=str(path),
+        split=split,
+        width=SIDE,
+        height=SIDE,
+        fingerprint=bytes(200),
+    )
