@@ -185,9 +185,11 @@ class LanceVectors:
             return []
         table = self._tables.open(_table(backbone))
         assert table is not None, "read() found the sample in it"
+        if kept is not None and len(kept) > FEW:
+            return _scan(table, query, k, kept)
         condition = f"sample_id != {quoted(sample_id)}" if kept is None else one_of("sample_id", kept)
         search = table.search(query, vector_column_name="view_0").distance_type("cosine")
-        rows = search.where(condition, prefilter=True).limit(k).select(["sample_id", "_distance"]).to_arrow()
+        rows = search.where(condition).limit(k).select(["sample_id", "_distance"]).to_arrow()
         return list(zip(rows["sample_id"].to_pylist(), (1 - rows["_distance"].to_numpy()).tolist(), strict=True))
 
     def _known(self, backbone: str) -> set[str]:
@@ -213,6 +215,26 @@ class LanceVectors:
             found[places[asked]] = True
             for view, name in enumerate(names):
                 out[places[asked], view] = batch[name].flatten().to_numpy().reshape(len(places), -1)[asked]
+
+
+def _scan(table: Any, query: NDArray[np.float16], k: int, kept: Collection[str]) -> list[tuple[str, float]]:
+    """Compares the query with every vector: quicker than a condition with thousands of ids."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    wanted = pa.array(list(kept))
+    unit = query.astype(np.float32) / np.linalg.norm(query.astype(np.float32))
+    ids, scores = [], []
+    for batch in table.search().select(["sample_id", "view_0"]).to_batches():
+        vectors = batch["view_0"].flatten().to_numpy().reshape(batch.num_rows, -1).astype(np.float32)
+        norms = np.linalg.norm(vectors, axis=1)
+        chosen = pc.is_in(batch["sample_id"], value_set=wanted).to_numpy(zero_copy_only=False) & (norms > 0)
+        ids.append(batch["sample_id"].filter(pa.array(chosen)))
+        scores.append(vectors[chosen] @ unit / norms[chosen])
+    every = np.concatenate([np.empty(0, np.float32), *scores])
+    best = np.argsort(-every, kind="stable")[:k]
+    names = pa.chunked_array(ids, pa.string()).take(pa.array(best)).to_pylist()
+    return list(zip(names, every[best].tolist(), strict=True))
 
 
 def _space(spaces: Sequence[Space], backbone: str) -> Space:
@@ -246,9 +268,7 @@ def _check(space: Space, sample_ids: Sequence[str], views: Views) -> None:
 
 
 def _no_vectors(backbone: str, sample_id: str) -> ProjectError:
-    return ProjectError(
-        f"sample {sample_id} has no vectors of {backbone}: make them with: gradebook embed --backbone {backbone}"
-    )
+    return ProjectError(f"sample {sample_id} has no vectors of {backbone}: gradebook embed --backbone {backbone}")
 
 
 def _cosine(query: NDArray[np.float32], other: Views) -> float | None:

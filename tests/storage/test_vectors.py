@@ -135,6 +135,18 @@ def test_nearest_looks_only_among_those_named(vectors):
         vectors.nearest("tiny", "s99", 5)
 
 
+def test_nearest_among_many_is_as_among_few(vectors):
+    vectors.create(SPACE)
+    x = views(2500)
+    x[3] = 0
+    vectors.add("tiny", names(2500), x)
+    plain = np.delete(x[:, 0].astype(np.float64), 3, axis=0)
+    cosine = plain @ x[7, 0].astype(np.float64) / np.linalg.norm(plain, axis=1) / np.linalg.norm(x[7, 0].astype(float))
+    found = vectors.nearest("tiny", "s7", 5, names(2400))
+    assert [score for _, score in found] == pytest.approx(np.sort(np.delete(cosine[:2399], 6))[::-1][:5], abs=2e-3)
+    assert {"s7", "s3"}.isdisjoint(name for name, _ in found)
+
+
 def test_a_vector_without_a_direction_is_near_nothing(vectors):
     vectors.create(SPACE)
     x = views(3)
