@@ -40,11 +40,7 @@ class Vectors(Protocol):
         """Returns the spaces in the order they were made."""
 
     def create(self, space: Space) -> None:
-        """Makes room for a backbone's vectors; does nothing when the same space is there.
-
-        Raises:
-            ProjectError: the backbone has a space with other settings.
-        """
+        """Makes room for a backbone's vectors; the same space again is fine, another one a `ProjectError`."""
 
     def add(self, backbone: str, sample_ids: Sequence[str], views: Views) -> None:
         """Adds the (N, V, D) views of N samples; a sample that has its vectors keeps them.
@@ -189,7 +185,7 @@ class LanceVectors:
             return _scan(table, query, k, kept)
         condition = f"sample_id != {quoted(sample_id)}" if kept is None else one_of("sample_id", kept)
         search = table.search(query, vector_column_name="view_0").distance_type("cosine")
-        rows = search.where(condition).limit(k).select(["sample_id", "_distance"]).to_arrow()
+        rows = search.where(condition, prefilter=True).limit(k).select(["sample_id", "_distance"]).to_arrow()
         return list(zip(rows["sample_id"].to_pylist(), (1 - rows["_distance"].to_numpy()).tolist(), strict=True))
 
     def _known(self, backbone: str) -> set[str]:
