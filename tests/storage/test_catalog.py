@@ -3,6 +3,8 @@
 import multiprocessing
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from storage.catalog import GONE, Catalog, LanceCatalog, MemoryCatalog
 from storage.project import ProjectError
@@ -84,6 +86,31 @@ def test_any_file_name_goes_in_and_out(catalog, path):
     catalog.add([odd], [named])
     assert catalog.get(["it's"]) == catalog.samples() == [odd]
     assert catalog.files() == [named]
+
+
+adds = st.lists(
+    st.tuples(st.sampled_from(["s0", "s1", "s2"]), st.sampled_from(["a", "b", "c", "d"]), st.sampled_from(Split)),
+    max_size=4,
+)
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(calls=st.lists(adds, min_size=1, max_size=5))
+def test_however_files_come_and_change_both_catalogues_say_the_same(tmp_path_factory, calls):
+    memory, lance = MemoryCatalog(), LanceCatalog(tmp_path_factory.mktemp("catalogue"))
+    for rows in calls:
+        for catalog in (memory, lance):
+            catalog.add(
+                [sample(name, split, filepath=f"/images/{path}.png") for name, path, split in rows],
+                [file(path, name) for name, path, _ in rows],
+            )
+    assert memory.samples() == lance.samples()
+    assert memory.samples(Split.TEST) == lance.samples(Split.TEST)
+    assert memory.files() == lance.files()
+    known = [s.sample_id for s in memory.samples()]
+    assert memory.get(known) == lance.get(known) == memory.samples()
+    holders = {(f.sample_id, f.filepath) for f in memory.files()}
+    assert all((s.sample_id, s.filepath) in holders for s in memory.samples()), "a sample is where its content is"
 
 
 def test_two_processes_that_import_the_same_images_add_each_once(tmp_path):
