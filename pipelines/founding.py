@@ -66,7 +66,17 @@ def greet(config: TrainConfig[Any], people: data.Population, accelerator: "Accel
 
 
 def check_processes(config: TrainConfig[Any], processes: int) -> None:
-    """Raises ConfigError where the batches cannot be shared out evenly."""
+    """Checks that the processes work together and can share the batches out evenly.
+
+    Raises:
+        ConfigError: they cannot.
+    """
+    launched = int(os.environ.get("WORLD_SIZE", "1"))
+    if launched != processes:
+        raise ConfigError(
+            f"{launched} processes were launched, but each would train alone: "
+            "where there is no GPU, set ACCELERATE_USE_CPU=true and launch again"
+        )
     for name, batch in (("labelled", config.labelled), ("unlabelled", config.unlabelled)):
         if batch % processes:
             raise ConfigError(f"{name}={batch} does not divide by {processes} processes: choose a multiple")

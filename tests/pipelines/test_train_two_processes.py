@@ -1,0 +1,110 @@
+"""Two processes with half a batch each are one process with all of it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import pipelines
+from pipelines.config import ConfigError
+from pipelines.founding import check_processes
+from pipelines.presets import quick
+from pipelines.runs import Run, State
+from storage.store import Store
+from tests.pipelines.projects import copy_of, flags, make_project, rows, timeless, trained, weights
+
+PIPELINES = str(Path(pipelines.__file__).parent)
+
+# Does what `accelerate launch pipelines/train.py` does, once for each line of its input: one start of Python for all.
+LAUNCHED = f"""
+import sys
+
+sys.path.insert(0, {PIPELINES!r})
+from pipelines import train
+
+for line in open(sys.argv[1]):
+    assert train.main(line.split()) == 0
+"""
+KINDS = {
+    "exact": (),
+    "difference": ("--feedback", "difference", "--precision", "no"),
+    "supervised": ("--method", "supervised"),
+}
+
+
+@pytest.fixture(scope="module")
+def stores(tmp_path_factory) -> tuple[Store, Store]:
+    """One project where one process trained, and one where two did."""
+    root = tmp_path_factory.mktemp("two")
+    one = make_project(root)
+    two = copy_of(one, root / "other")
+    for run, extra in KINDS.items():
+        trained(one, *extra, run=run, steps=8)
+    (root / "launched.py").write_text(LAUNCHED)
+    (root / "lines").write_text(
+        "\n".join(" ".join(flags(two, *extra, run=run, steps=8)) for run, extra in KINDS.items())
+    )
+    command = [
+        *(sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"),
+        *("--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"),
+        *(str(root / "launched.py"), str(root / "lines")),
+    ]
+    environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    return one, two
+
+
+@pytest.mark.parametrize("run", KINDS)
+def test_the_weights_are_the_same(stores, run):
+    one, two = (weights(store, run) for store in stores)
+    assert one.keys() == two.keys()
+    for name in one:
+        torch.testing.assert_close(one[name], two[name], rtol=0, atol=1e-5)
+    assert one["classifier.weight"].std() > 1e-2, "nothing was learned: the test would be vacuous"
+
+
+@pytest.mark.parametrize("run", KINDS)
+def test_the_records_have_the_same_rows(stores, run):
+    one, two = (rows(store, run) for store in stores)
+    assert len(one) == len(two) == 8 * 16
+    for a, b in zip(one, two, strict=True):
+        for name, value in a.items():
+            close = pytest.approx(value, abs=1e-4) if isinstance(value, float) else value
+            assert b[name] == close, (name, a, b)
+
+
+@pytest.mark.parametrize("run", KINDS)
+def test_each_process_wrote_its_half_of_the_record(stores, run):
+    names = {p.name.split("-")[0] for p in (stores[1].project.runs / run / "record").iterdir()}
+    assert names == {"rank0", "rank1"}
+    assert Run(stores[1].project.runs / run).config()["processes"] == 2
+
+
+@pytest.mark.parametrize("run", KINDS)
+def test_the_metrics_are_means_over_the_processes(stores, run):
+    one, two = (timeless(store, run) for store in stores)
+    assert [row.keys() for row in one] == [row.keys() for row in two]
+    for a, b in zip(one, two, strict=True):
+        # the root of a mean of squares is not the mean of roots, and a share over half a batch comes in larger steps
+        assert b == pytest.approx(a, rel=0.05, abs=1e-4)
+    assert all(Run(store.project.runs / run).status().state is State.FINISHED for store in stores)
+
+
+def test_processes_that_do_not_know_of_each_other_are_a_sentence(monkeypatch):
+    """What two processes find that were launched as if they had GPUs."""
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(
+        ConfigError, match=r"2 processes were launched, but each would train alone: .* ACCELERATE_USE_CPU"
+    ):
+        check_processes(quick("mpl"), 1)
+    check_processes(quick("mpl"), 2)
+
+
+def test_a_batch_that_cannot_be_halved_is_a_sentence(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    with pytest.raises(ConfigError, match="labelled=32 does not divide by 3 processes: choose a multiple"):
+        check_processes(quick("mpl"), 3)
