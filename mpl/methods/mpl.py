@@ -12,22 +12,21 @@ strong view for both; on cached features the weak one was 3.6 points better (doc
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
-from torch import Tensor
 
+from mpl import answer as answers
 from mpl import feedback as fb
 from mpl import objectives
 from mpl.schedules import ramp
-from mpl.step import Batch, Clock, Learner, Learners, Runtime, StepReport, full, opinions, together
+from mpl.step import Batch, Clock, Learners, Runtime, StepReport, full, opinions, together
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """What Meta Pseudo Labels can be told."""
 
-    feedback: Literal["exact", "difference", "reinforce", "none"] = "exact"
+    feedback: answers.Feedback = "exact"
     """How the student answers: exact per image and class, the same by differences, the paper's one number, or not."""
     feedback_weight: float = 1.0
     """λ, the weight of the feedback loss in the teacher's loss."""
@@ -68,9 +67,8 @@ def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings,
     noise = fb.noise_state(batch.x_uw)
     with torch.no_grad():
         said = full(teacher.net(batch.x_uw))
-    hard = fb.sampled_labels(said) if settings.feedback == "reinforce" else None
 
-    answer = _student_step(student, said, hard, batch, runtime, settings)
+    answer = answers.learn_and_answer(student, said, batch, runtime, settings.feedback)
 
     # θ_T' = θ_T - η_T ∇ [ CE(y_l, T(x_l)) + w_uda UDA(T) + λ L_fb(T; F) ]
     labelled, strong = together(teacher.net, batch.x_l, batch.x_us)
@@ -81,13 +79,15 @@ def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings,
     if answer.alive:
         with fb.same_noise(batch.x_uw, noise):
             weak = fb.call(teacher.net, dict(teacher.net.named_parameters()), batch.x_uw)
-        feedback_loss = _feedback_loss(weak, hard, answer, learners.memory, runtime, settings)
+        feedback_loss = answers.feedback_loss(
+            weak, answer, learners.memory, runtime, normalise=settings.normalise, baseline=settings.baseline
+        )
         loss = loss + settings.feedback_weight * feedback_loss
     teacher.descend(loss, runtime)
 
     said_of = opinions(teacher=said, student=answer.logits, feedback=answer.matrix)
     scalars = {
-        "student_loss": answer.loss,
+        **answer.scalars(),
         "teacher_loss": loss.detach(),
         "supervised_loss": supervised.detach(),
         "uda_loss": uda.detach(),
@@ -95,70 +95,4 @@ def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings,
         "feedback_loss": feedback_loss.detach(),
         "agreement": torch.eq(said.argmax(-1), answer.logits.argmax(-1)).float().mean(),
     }
-    if answer.matrix is not None:
-        scalars["feedback_rms"] = answer.matrix.square().mean().sqrt()
-    if answer.improvement is not None:
-        scalars["improvement"] = answer.improvement
     return StepReport(scalars=scalars, opinions=said_of)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Answer:
-    """What the student's step says back."""
-
-    loss: Tensor  # () the student's own loss, nats
-    logits: Tensor  # (U, K) of the student at θ_S
-    matrix: Tensor | None = None  # (U, K) F, nats
-    improvement: Tensor | None = None  # () h of `reinforce`, nats
-
-    @property
-    def alive(self) -> bool:
-        return self.matrix is not None or self.improvement is not None
-
-
-def _student_step(
-    student: Learner, said: Tensor, hard: Tensor | None, batch: Batch, runtime: Runtime, settings: Settings
-) -> _Answer:
-    """Does θ_S' = θ_S - η ∇ CE(q, S(x_us; θ_S)) and measures what that did to the labelled loss."""
-    alive = settings.feedback != "none"
-    before = {name: weight.clone() for name, weight in student.weights().items()} if alive else {}
-    noise = fb.noise_state(batch.x_us)
-    logits = full(student.net(batch.x_us))
-    loss = (
-        objectives.soft_cross_entropy(logits, said.softmax(-1)).mean()
-        if hard is None
-        else objectives.supervised(logits, hard)
-    )
-    if settings.feedback == "reinforce":
-        loss_before = _labelled_loss(student, batch, runtime)
-    student.descend(loss, runtime)
-    loss, logits = loss.detach(), logits.detach()
-    if settings.feedback == "none":
-        return _Answer(loss=loss, logits=logits)
-    if settings.feedback == "reinforce":
-        improvement = fb.reinforce_feedback(loss_before, _labelled_loss(student, batch, runtime))
-        return _Answer(loss=loss, logits=logits, improvement=improvement)
-    _, gradient = fb.labelled_gradient(student.net, batch.x_l, batch.y_l, runtime)
-    measure = fb.exact if settings.feedback == "exact" else fb.difference
-    with fb.same_noise(batch.x_us, noise):
-        matrix, _ = measure(student.net, before, gradient, batch.x_us, student.rate)
-    return _Answer(loss=loss, logits=logits, matrix=matrix)
-
-
-def _feedback_loss(
-    weak: Tensor, hard: Tensor | None, answer: _Answer, memory: dict[str, Tensor], runtime: Runtime, settings: Settings
-) -> Tensor:
-    if answer.matrix is not None:
-        return fb.feedback_loss(weak, fb.normalised(answer.matrix, runtime) if settings.normalise else answer.matrix)
-    assert answer.improvement is not None and hard is not None
-    h = answer.improvement
-    mean = memory.get("baseline", torch.zeros_like(h))
-    memory["baseline"] = settings.baseline * mean + (1 - settings.baseline) * h
-    return fb.reinforce_loss(weak, hard, h - mean if settings.baseline else h)
-
-
-def _labelled_loss(student: Learner, batch: Batch, runtime: Runtime) -> Tensor:
-    """Returns L_l (): same images, same BatchNorm batch and no noise each time, or h would drown in them."""
-    with torch.no_grad(), fb.without_noise(student.net):
-        logits = fb.call(student.net, student.weights(), batch.x_l)
-        return runtime.reduce(objectives.supervised(logits, batch.y_l), "mean")

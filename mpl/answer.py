@@ -1,0 +1,107 @@
+"""A student's step on its teacher's labels, and its answer: what the labelled loss says of them afterwards.
+
+Shape legend    U unlabelled images    K classes
+
+What Meta Pseudo Labels and its reduced form share: both differ only in who the teacher is.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from mpl import feedback as fb
+from mpl import objectives
+from mpl.step import Batch, Learner, Runtime, full
+
+Feedback = Literal["exact", "difference", "reinforce", "none"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What the student's step says back."""
+
+    loss: Tensor  # () the student's own loss, nats
+    logits: Tensor  # (U, K) of the student at θ_S
+    hard: Tensor | None = None  # (U,) int64 ŷ, the labels drawn for `reinforce`
+    matrix: Tensor | None = None  # (U, K) F, nats
+    improvement: Tensor | None = None  # () h of `reinforce`, nats
+
+    @property
+    def alive(self) -> bool:
+        """Whether there is something to learn from."""
+        return self.matrix is not None or self.improvement is not None
+
+    def scalars(self) -> dict[str, Tensor]:
+        """Returns student_loss, and feedback_rms or improvement, in nats."""
+        scalars = {"student_loss": self.loss}
+        if self.matrix is not None:
+            scalars["feedback_rms"] = self.matrix.square().mean().sqrt()
+        if self.improvement is not None:
+            scalars["improvement"] = self.improvement
+        return scalars
+
+
+def learn_and_answer(student: Learner, said: Tensor, batch: Batch, runtime: Runtime, feedback: Feedback) -> Answer:
+    """Does θ_S' = θ_S - η ∇ CE(q, S(x_us; θ_S)) and measures what that did to the labelled loss.
+
+    Args:
+        student: moved by one step.
+        said: (U, K) the teacher's logits; q is their softmax, and `reinforce` draws hard labels from it.
+        batch: see `Batch`.
+        runtime: see `Runtime`.
+        feedback: how to measure.
+    """
+    hard = fb.sampled_labels(said) if feedback == "reinforce" else None
+    before = {name: weight.clone() for name, weight in student.weights().items()} if feedback != "none" else {}
+    noise = fb.noise_state(batch.x_us)
+    logits = full(student.net(batch.x_us))
+    loss = (
+        objectives.soft_cross_entropy(logits, said.softmax(-1)).mean()
+        if hard is None
+        else objectives.supervised(logits, hard)
+    )
+    if feedback == "reinforce":
+        loss_before = _labelled_loss(student, batch, runtime)
+    student.descend(loss, runtime)
+    loss, logits = loss.detach(), logits.detach()
+    if feedback == "none":
+        return Answer(loss=loss, logits=logits)
+    if feedback == "reinforce":
+        improvement = fb.reinforce_feedback(loss_before, _labelled_loss(student, batch, runtime))
+        return Answer(loss=loss, logits=logits, hard=hard, improvement=improvement)
+    _, gradient = fb.labelled_gradient(student.net, batch.x_l, batch.y_l, runtime)
+    measure = fb.exact if feedback == "exact" else fb.difference
+    with fb.same_noise(batch.x_us, noise):
+        matrix, _ = measure(student.net, before, gradient, batch.x_us, student.rate)
+    return Answer(loss=loss, logits=logits, matrix=matrix)
+
+
+def feedback_loss(
+    weak: Tensor, answer: Answer, memory: dict[str, Tensor], runtime: Runtime, *, normalise: bool, baseline: float
+) -> Tensor:
+    """Returns the teacher's feedback loss () for its logits (U, K) with their graph.
+
+    Args:
+        weak: made by the view and the noise that made the student's labels.
+        answer: see `Answer`.
+        memory: keeps the moving mean of h under "baseline" (reinforce).
+        runtime: see `Runtime`.
+        normalise: divide F by its root mean square over the batch of all processes.
+        baseline: decay of the moving mean that is taken off h; 0 takes nothing off.
+    """
+    if answer.matrix is not None:
+        return fb.feedback_loss(weak, fb.normalised(answer.matrix, runtime) if normalise else answer.matrix)
+    assert answer.improvement is not None and answer.hard is not None
+    h = answer.improvement
+    mean = memory.get("baseline", torch.zeros_like(h))
+    memory["baseline"] = baseline * mean + (1 - baseline) * h
+    return fb.reinforce_loss(weak, answer.hard, h - mean if baseline else h)
+
+
+def _labelled_loss(student: Learner, batch: Batch, runtime: Runtime) -> Tensor:
+    """Returns L_l (): same images, same BatchNorm batch and no noise each time, or h would drown in them."""
+    with torch.no_grad(), fb.without_noise(student.net):
+        logits = fb.call(student.net, student.weights(), batch.x_l)
+        return runtime.reduce(objectives.supervised(logits, batch.y_l), "mean")
