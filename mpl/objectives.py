@@ -31,6 +31,37 @@ def confident(logits: Tensor, threshold: float) -> Tensor:
     return (likeliest >= threshold).to(logits.dtype)
 
 
+def taught(logits: Tensor, labels: Tensor, weight: Tensor) -> Tensor:
+    """Returns the cross-entropy of pseudo-labels (U,), weighted by `weight` (U,), as a mean () over all U, in nats."""
+    return (nnf.cross_entropy(logits, labels, reduction="none") * weight.detach()).mean()
+
+
+def squared(logits: Tensor, target: Tensor) -> Tensor:
+    """Returns the mean over K of (softmax(logits) - q)² for each row, (U,); `target` (U, K) is taken as a constant."""
+    return (logits.softmax(-1) - target.detach()).square().mean(-1)
+
+
+def divergence(logits: Tensor, target: Tensor) -> Tensor:
+    """Returns KL(softmax(target) ‖ softmax(logits)) for each row, (U,) in nats; `target` (U, K) is a constant."""
+    log_target = nnf.log_softmax(target.detach(), -1)
+    return (log_target.exp() * (log_target - nnf.log_softmax(logits, -1))).sum(-1)
+
+
+def rescaled(weights: Tensor) -> Tensor:
+    """Returns non-negative weights (..., K) as distributions."""
+    return weights / weights.sum(-1, keepdim=True).clamp_min(torch.finfo(weights.dtype).tiny)
+
+
+def powered(q: Tensor, temperature: float) -> Tensor:
+    """Returns q^(1/temperature), rescaled and detached, (U, K): `sharpened` for distributions."""
+    return rescaled(q.detach().pow(1 / temperature))
+
+
+def as_logits(q: Tensor) -> Tensor:
+    """Returns log q (U, K), whose softmax is q."""
+    return q.clamp_min(torch.finfo(q.dtype).tiny).log()
+
+
 def uda(strong: Tensor, weak: Tensor, *, temperature: float, threshold: float) -> tuple[Tensor, Tensor]:
     """Computes the consistency loss of UDA (Xie et al., 2020, https://arxiv.org/abs/1904.12848, section 2.2).
 

@@ -26,6 +26,14 @@ def ramp(clock: Clock, share: float) -> float:
     return min(1.0, (clock.at + 1) / rise) if rise > 0 else 1.0
 
 
+def slow_ramp(clock: Clock, share: float) -> float:
+    """Returns the share exp(-5 (1 - t)²) of a weight that is whole from t = 1 on, `share` of the run.
+
+    The rise of Laine and Aila (2017, https://arxiv.org/abs/1610.02242, section 3.1) and those who followed them.
+    """
+    return math.exp(-5 * (1 - ramp(clock, share)) ** 2)
+
+
 def average_decay(clock: Clock, decay: float) -> float:
     """Returns the decay of the averaged weights at a step: small at first, so that the average forgets the start."""
     return min(decay, (clock.at + 1) / (clock.at + 10))

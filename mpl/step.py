@@ -108,6 +108,8 @@ class Learners:
     student: Learner
     teacher: Learner | None = None
     memory: dict[str, Tensor] = field(default_factory=dict)  # what a method keeps from step to step
+    samples: int = 0  # N, in the run's list of samples: what `Batch.id_u` points into
+    unlabelled: int = 0  # of those, how many come as unlabelled images
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,6 +146,18 @@ def evaluating(net: nn.Module) -> Iterator[nn.Module]:
             module.training = mode
 
 
+def averaged(learner: Learner) -> nn.Module:
+    """Returns the network of averaged weights, the teacher of the methods whose teacher is their student's average.
+
+    Raises:
+        ValueError: no average is kept.
+    """
+    if learner.average is None:
+        raise ValueError("this method's teacher is its student's average: give --average a decay above 0, such as 0.99")
+    module: nn.Module = learner.average.module
+    return module
+
+
 def full(tensor: Tensor) -> Tensor:
     """Returns the tensor in float32 at least: losses and probabilities are not computed in half precision."""
     return tensor if tensor.dtype.itemsize >= 4 else tensor.float()
@@ -163,6 +177,15 @@ def average_over_processes(tensors: Iterable[Tensor], runtime: Runtime) -> None:
         mean = runtime.reduce(torch.cat([t.flatten() for t in group]), "mean")
         for tensor, part in zip(group, mean.split([t.numel() for t in group]), strict=True):
             tensor.copy_(part.view_as(tensor))
+
+
+def mean_over_processes(tensor: Tensor, runtime: Runtime) -> Tensor:
+    """Returns the mean over the processes, with a gradient that is right once `descend` has averaged it.
+
+    For losses of a mean over the whole batch that are not themselves means: d/dθ of the mean of the processes' parts
+    is the mean of their derivatives, so each process differentiates its own part alone.
+    """
+    return runtime.reduce(tensor.detach(), "mean") + (tensor - tensor.detach())
 
 
 def opinions(
