@@ -1,0 +1,49 @@
+import numpy as np
+import pytest
+
+from mpl import metrics
+
+# Four samples, three classes; said: 0, 1, 1, 2
+SAID = np.array([[0.8, 0.1, 0.1], [0.3, 0.6, 0.1], [0.2, 0.8, 0.0], [0.0, 0.1, 0.9]])
+LABELS = np.array([0, 1, 2, 2])
+
+
+def test_accuracy_is_the_share_of_hits():
+    assert metrics.accuracy(SAID, LABELS) == 0.75
+    assert metrics.accuracy(SAID, np.array([1, 1, 1, 0])) == 0.5
+
+
+def test_confusion_has_a_row_for_each_label_and_a_column_for_each_answer():
+    assert metrics.confusion(SAID, LABELS).tolist() == [[1, 0, 0], [0, 1, 0], [0, 1, 1]]
+    assert metrics.confusion(SAID[:1], LABELS[:1]).tolist() == [[1, 0, 0], [0, 0, 0], [0, 0, 0]]
+
+
+def test_calibration_error_is_the_mean_gap_of_the_bins():
+    """Ten bins of 0.1: 0.6 right (gap +0.4), 0.8 and 0.8 half right (two gaps of -0.3), 0.9 right (gap +0.1).
+
+    (0.4 + |0.2 - 0.8| + 0.1) / 4 = 1.1 / 4
+    """
+    assert metrics.calibration_error(SAID, LABELS, bins=10) == pytest.approx(1.1 / 4)
+
+
+def test_one_bin_compares_accuracy_with_mean_probability():
+    assert metrics.calibration_error(SAID, LABELS, bins=1) == pytest.approx(abs(0.75 - (0.8 + 0.6 + 0.8 + 0.9) / 4))
+
+
+def test_calibration_error_of_the_extremes():
+    sure = np.eye(3)
+    assert metrics.calibration_error(sure, np.array([0, 1, 2])) == 0.0
+    assert metrics.calibration_error(sure, np.array([1, 2, 0])) == 1.0, "probability 1 falls into the last bin"
+
+
+def test_calibration_error_agrees_with_plain_loops():
+    random = np.random.default_rng(0)
+    said, labels = random.dirichlet(np.ones(4), 200), random.integers(4, size=200)
+    total = 0.0
+    for k in range(15):
+        low, high = k / 15, (k + 1) / 15
+        rows = [i for i in range(200) if low <= said[i].max() < high]
+        if rows:
+            right = np.mean([said[i].argmax() == labels[i] for i in rows])
+            total += len(rows) / 200 * abs(right - np.mean([said[i].max() for i in rows]))
+    assert metrics.calibration_error(said, labels) == pytest.approx(total)
