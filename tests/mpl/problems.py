@@ -1,15 +1,21 @@
-"""Tiny float64 problems on which the identities of Meta Pseudo Labels can be checked exactly."""
+"""Tiny float64 problems on which the identities of the methods can be checked exactly."""
 
 import copy
-from dataclasses import dataclass
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import torch
+from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor, nn
 
-from mpl.step import Batch, Learner, Learners
+from mpl.methods import METHODS
+from mpl.step import Batch, Clock, Learner, Learners, Solo, StepReport
 
 K = 3
 D = 4
+CLOCK = Clock(5, 10)
+SPARE = 3  # samples of a run that are not unlabelled; they come first
 
 
 @dataclass
@@ -25,7 +31,9 @@ class Problem:
         student, teacher = (
             Learner(net=n, optimizer=torch.optim.SGD(n.parameters(), self.rate, momentum=momentum)) for n in nets
         )
-        return Learners(student=student, teacher=teacher)
+        student.average = ModelEmaV3(student.net, decay=0.5)
+        unlabelled = len(self.batch.id_u)
+        return Learners(student=student, teacher=teacher, samples=unlabelled + SPARE, unlabelled=unlabelled)
 
 
 def plain_net() -> nn.Module:
@@ -53,9 +61,102 @@ def problem(make=plain_net, *, labelled: int = 5, unlabelled: int = 6, seed: int
         y_l=torch.arange(labelled) % K,
         x_uw=weak,
         x_us=weak + 0.3 * noise(unlabelled),
-        id_u=torch.arange(unlabelled),
+        id_u=SPARE + torch.arange(unlabelled),
     )
     return Problem(teacher=teacher, student=student, batch=batch)
+
+
+class ImageNet(nn.Module):
+    """Takes images as they are stored, as `mpl.networks.ImageClassifier` does."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Tanh(), nn.AdaptiveAvgPool2d(2), nn.Flatten())
+        self.classifier = nn.Linear(16, K)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.classifier(self.layers(x.to(self.classifier.weight.dtype) / 255))
+
+
+def image_problem(*, labelled: int = 5, unlabelled: int = 6, seed: int = 0) -> Problem:
+    """The same on images, uint8 (N, 3, 6, 6)."""
+    p = problem(ImageNet, labelled=labelled, unlabelled=unlabelled, seed=seed)
+    x_l, x_uw, x_us = (torch.randint(256, (n, 3, 6, 6), dtype=torch.uint8) for n in (labelled, unlabelled, unlabelled))
+    return replace(p, batch=replace(p.batch, x_l=x_l, x_uw=x_uw, x_us=x_us))
+
+
+class Pair:
+    """The runtime of two processes, played by two threads that take turns, each with random numbers of its own."""
+
+    def __init__(self):
+        self._meet = threading.Barrier(2, timeout=60)
+        self._turn = threading.Lock()  # forward-mode differentiation and the random generator are global
+        self._sent: list[Tensor | None] = [None, None]
+        self._rank = threading.local()
+
+    def backward(self, loss: Tensor) -> None:
+        torch.autograd.backward(loss)
+
+    def reduce(self, tensor: Tensor, reduction: str) -> Tensor:
+        assert not tensor.requires_grad
+        self._sent[self._rank.value] = tensor
+        noise = torch.get_rng_state()
+        self._turn.release()
+        self._meet.wait()
+        total = self._sent[0] + self._sent[1]
+        self._meet.wait()
+        self._turn.acquire()
+        torch.set_rng_state(noise)
+        return total / 2 if reduction == "mean" else total
+
+    def run(self, work: Callable[[int], None]) -> None:
+        """Does work(0) and work(1) side by side, both from the same random numbers on."""
+        noise, errors = torch.get_rng_state(), []
+
+        def process(rank: int) -> None:
+            self._rank.value = rank
+            with self._turn:
+                torch.set_rng_state(noise)
+                try:
+                    work(rank)
+                except threading.BrokenBarrierError:
+                    self._turn.acquire(blocking=False)
+                except BaseException as error:
+                    errors.append(error)
+                    self._meet.abort()
+
+        threads = [threading.Thread(target=process, args=(rank,)) for rank in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        if errors:
+            raise errors[0]
+
+
+def half(batch: Batch, rank: int) -> Batch:
+    """One process's slice of a batch of even sizes."""
+    parts = {f: getattr(batch, f).chunk(2)[rank] for f in ("x_l", "y_l", "x_uw", "x_us", "id_u")}
+    return Batch(**parts)
+
+
+def step(name: str, learners: Learners, batch: Batch, clock: Clock = CLOCK, **settings) -> StepReport:
+    method = METHODS[name]
+    return method.step(learners, batch, Solo(), method.settings(**settings), clock)
+
+
+def slope(learners: Learners, work: Callable[[], object]) -> Tensor:
+    """Returns the gradient that the student went down in `work`: its update over minus its rate (no momentum)."""
+    before = flat(learners.student.net)
+    work()
+    return (flat(learners.student.net) - before) / -learners.student.rate
+
+
+def gradient(loss: Tensor, net: nn.Module) -> Tensor:
+    """Returns the gradient of a loss by autograd, as one vector; zero where a weight has no part in it."""
+    weights = list(net.parameters())
+    parts = torch.autograd.grad(loss, weights, allow_unused=True, retain_graph=True)
+    return torch.cat([(torch.zeros_like(w) if g is None else g).flatten() for w, g in zip(weights, parts, strict=True)])
 
 
 def flat(net: nn.Module) -> Tensor:

@@ -9,7 +9,7 @@ import torch.nn.functional as nnf
 
 from mpl import feedback as fb
 from mpl.methods import METHODS, mpl
-from mpl.step import Clock, Learner, Learners, Solo
+from mpl.step import Clock, Learners, Solo
 from tests.mpl.problems import flat, noisy_net, norm_net, plain_net, problem
 
 CLOCK = Clock(at=5, steps=10)
@@ -118,18 +118,6 @@ def test_mpl_reports_every_unlabelled_image():
     assert torch.equal(report.opinions.best_gain == 0, same)
 
 
-@pytest.mark.parametrize("name", list(METHODS))
-@pytest.mark.parametrize("make", [plain_net, noisy_net])
-def test_a_step_repeats_bit_for_bit_and_moves(name, make):
-    p = problem(make)
-    one, two = p.learners(momentum=0.9), p.learners(momentum=0.9)
-    for learners in (one, two):
-        for at in range(10):
-            step(name, learners, p.batch, Clock(at=at, steps=10))
-    assert torch.equal(flat(one.student.net), flat(two.student.net))
-    assert not torch.equal(flat(one.student.net), flat(p.student))
-
-
 def test_supervised_step_is_plain_gradient_descent():
     p = problem()
     learners = p.learners()
@@ -149,14 +137,6 @@ def test_pseudo_label_teacher_stays_as_it_is_once_trained():
     step("pseudo_label", learners, p.batch, Clock(at=4, steps=10), teacher_share=0.4)
     assert torch.equal(flat(learners.teacher.net), trained)
     assert not torch.equal(flat(learners.student.net), flat(p.student))
-
-
-def test_methods_of_one_network_need_no_teacher():
-    p = problem()
-    for name, method in METHODS.items():
-        if not method.teacher:
-            student = Learner(net=p.student, optimizer=torch.optim.SGD(p.student.parameters(), 0.1))
-            step(name, Learners(student=student), p.batch)
 
 
 def test_without_feedback_mpl_trains_its_teacher_as_uda_does():
