@@ -1,0 +1,48 @@
+"""FixMatch (Sohn et al., 2020, https://arxiv.org/abs/2001.07685, Algorithm 1).
+
+Paper to code   q = softmax(S(x_uw)) (U, K), weak view    q̂ its likeliest class    τ threshold    λ_u pseudo_weight
+
+    θ_S' = θ_S - η ∇ [ CE(y_l, S(x_l)) + λ_u (1/U) Σ 1(max q >= τ) CE(q̂, S(x_us)) ]
+"""
+
+from dataclasses import dataclass
+
+import torch
+
+from mpl import objectives
+from mpl.step import Batch, Clock, Learners, Runtime, StepReport, full, opinions, together
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What FixMatch can be told."""
+
+    threshold: float = 0.95
+    """τ, probability from which a weak view's class is taught to the strong view."""
+    pseudo_weight: float = 1.0
+    """λ_u, the weight of the pseudo-labels' loss."""
+    smoothing: float = 0.0
+    """Label smoothing of the supervised loss."""
+
+
+def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings, clock: Clock) -> StepReport:
+    """Does one step; scalars student_loss, supervised_loss, pseudo_loss, confident.
+
+    The record shows the weak view's distribution, which teaches, as the teacher, and the strong view's as the student.
+    """
+    net = learners.student.net
+    with torch.no_grad():
+        weak = full(net(batch.x_uw))
+    mask = objectives.confident(weak, settings.threshold)
+    labelled, strong = together(net, batch.x_l, batch.x_us)
+    supervised = objectives.supervised(labelled, batch.y_l, smoothing=settings.smoothing)
+    pseudo = objectives.taught(strong, weak.argmax(-1), mask)
+    loss = supervised + settings.pseudo_weight * pseudo
+    learners.student.descend(loss, runtime)
+    scalars = {
+        "student_loss": loss.detach(),
+        "supervised_loss": supervised.detach(),
+        "pseudo_loss": pseudo.detach(),
+        "confident": mask.mean(),
+    }
+    return StepReport(scalars=scalars, opinions=opinions(teacher=weak, student=strong))
