@@ -1,0 +1,67 @@
+"""Interpolation Consistency Training (Verma et al., 2019, https://arxiv.org/abs/1903.03825, Algorithm 1).
+
+Paper to code   u_j, u_k unlabelled images and the same in another order    Mix(a, b) = λ a + (1-λ) b, λ ~ Beta(α, α)
+                θ' the average of θ_S    w(t) rises as exp(-5 (1-t)²)
+
+    θ_S' = θ_S - η ∇ [ CE(y_l, S(x_l)) + w(t) mean (softmax S(Mix(u_j, u_k); θ_S) - Mix(q_j, q_k))² ]
+    q    = softmax S(u; θ')
+    θ'   = α' θ' + (1-α') θ_S'
+
+The teacher is the learner's running average (`Learner.average`), in evaluation mode, as in `mean_teacher`. Mixing is
+what disturbs an image here, so both teacher and student look at the weak view. One λ is drawn a step, as in the paper;
+each process mixes within its own slice of the batch. The record has as the student its opinion of the weak views,
+unmixed, at θ_S before the step.
+"""
+
+from dataclasses import dataclass
+
+import torch
+
+from mpl import mixing, objectives
+from mpl.schedules import slow_ramp
+from mpl.step import Batch, Clock, Learners, Runtime, StepReport, averaged, evaluating, full, opinions, together
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What Interpolation Consistency Training can be told."""
+
+    alpha: float = 1.0
+    """α of the Beta distribution of λ: 1 draws it evenly between 0 and 1."""
+    consistency_weight: float = 100.0
+    """The weight w of the squares, once it has risen: that of the paper."""
+    consistency_ramp: float = 0.25
+    """Share of the run over which it rises."""
+    smoothing: float = 0.0
+    """Label smoothing of the supervised loss."""
+
+
+def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings, clock: Clock) -> StepReport:
+    """Does one step; scalars student_loss, supervised_loss, consistency_loss, agreement.
+
+    Raises:
+        ValueError: the student keeps no average.
+    """
+    student = learners.student
+    u_j = mixing.floating(batch.x_uw)
+    with torch.no_grad(), evaluating(averaged(student)) as teacher:
+        said = full(teacher(u_j))
+    with torch.no_grad(), evaluating(student.net) as net:
+        thought = full(net(u_j))
+
+    order = mixing.shuffled(len(u_j), u_j)
+    share = mixing.shares(1, settings.alpha, u_j)
+    q = said.softmax(-1)
+    labelled, logits = together(student.net, batch.x_l, mixing.mixed(u_j, u_j[order], share))
+    supervised = objectives.supervised(labelled, batch.y_l, smoothing=settings.smoothing)
+    consistency = objectives.squared(logits, mixing.mixed(q, q[order], share)).mean()
+    weight = settings.consistency_weight * slow_ramp(clock, settings.consistency_ramp)
+    loss = supervised + weight * consistency
+    student.descend(loss, runtime)
+    scalars = {
+        "student_loss": loss.detach(),
+        "supervised_loss": supervised.detach(),
+        "consistency_loss": consistency.detach(),
+        "agreement": torch.eq(said.argmax(-1), thought.argmax(-1)).float().mean(),
+    }
+    return StepReport(scalars=scalars, opinions=opinions(teacher=said, student=thought))

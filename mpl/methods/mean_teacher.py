@@ -1,0 +1,57 @@
+"""Mean Teacher (Tarvainen and Valpola, 2017, https://arxiv.org/abs/1703.01780, section 2).
+
+Paper to code   θ' the average of θ_S    w(t) rises as exp(-5 (1-t)²)
+
+    θ_S' = θ_S - η ∇ [ CE(y_l, S(x_l)) + w(t) mean (softmax S(x_us; θ_S) - softmax S(x_uw; θ'))² ]
+    θ'   = α θ' + (1-α) θ_S'
+
+The teacher is the learner's own running average (`Learner.average`, decay --average): moved with each step, kept in
+each checkpoint, and what predicts in the end, as in the paper. Its two noises η, η' are the two views here: the
+student learns on the strong one and the teacher looks at the weak one, in evaluation mode, without dropout and with
+averaged BatchNorm statistics; the released code keeps noise on in both. The squares are a mean over images and
+classes; the distance covers unlabelled images, where the paper adds the labelled ones.
+"""
+
+from dataclasses import dataclass
+
+import torch
+
+from mpl import objectives
+from mpl.schedules import slow_ramp
+from mpl.step import Batch, Clock, Learners, Runtime, StepReport, averaged, evaluating, full, opinions, together
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What Mean Teacher can be told."""
+
+    consistency_weight: float = 8.0
+    """The weight w of the squares, once it has risen: that of Oliver et al. (2018, arXiv 1804.09170)."""
+    consistency_ramp: float = 0.4
+    """Share of the run over which it rises."""
+    smoothing: float = 0.0
+    """Label smoothing of the supervised loss."""
+
+
+def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings, clock: Clock) -> StepReport:
+    """Does one step; scalars student_loss, supervised_loss, consistency_loss, agreement.
+
+    Raises:
+        ValueError: the student keeps no average.
+    """
+    student = learners.student
+    with torch.no_grad(), evaluating(averaged(student)) as teacher:
+        said = full(teacher(batch.x_uw))
+    labelled, strong = together(student.net, batch.x_l, batch.x_us)
+    supervised = objectives.supervised(labelled, batch.y_l, smoothing=settings.smoothing)
+    consistency = objectives.squared(strong, said.softmax(-1)).mean()
+    weight = settings.consistency_weight * slow_ramp(clock, settings.consistency_ramp)
+    loss = supervised + weight * consistency
+    student.descend(loss, runtime)
+    scalars = {
+        "student_loss": loss.detach(),
+        "supervised_loss": supervised.detach(),
+        "consistency_loss": consistency.detach(),
+        "agreement": torch.eq(said.argmax(-1), strong.argmax(-1)).float().mean(),
+    }
+    return StepReport(scalars=scalars, opinions=opinions(teacher=said, student=strong))

@@ -1,0 +1,84 @@
+"""Temporal Ensembling (Laine and Aila, 2017, https://arxiv.org/abs/1610.02242, Algorithm 2).
+
+Paper to code   z = softmax(S(x_us)) (U, K)    Z (N, K) what accumulates, from zeros    t_i how often i was seen
+                w(t) rises as exp(-5 (1-t)²)
+
+    z̃_i  = Z_i / (1 - α^t_i)                                     the ensemble, free of its start at zero
+    θ_S' = θ_S - η ∇ [ CE(y_l, S(x_l)) + w(t) (1/UK) Σ_i ‖z_i - z̃_i‖² ]
+    Z_i' = α Z_i + (1-α) z_i,   t_i' = t_i + 1
+
+The paper moves Z at the end of each epoch and its first target is zero under a weight of zero; here an image's row
+moves when the image was seen, and an image seen for the first time counts as zero in the mean over all U. An image
+that comes more than once in a step moves its row once, by the mean. Augmentation is what disturbs an image, so z is of
+the strong view; labelled images are left out of the squares, since they carry no position. Z costs N rows of K
+numbers, and as many of traffic a step between processes.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mpl import memories, objectives
+from mpl.schedules import slow_ramp
+from mpl.step import Batch, Clock, Learners, Runtime, StepReport, opinions, together
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What Temporal Ensembling can be told."""
+
+    decay: float = 0.6
+    """α, of the accumulated outputs."""
+    consistency_weight: float = 30.0
+    """The weight w of the squares, once it has risen: that of the paper."""
+    consistency_ramp: float = 0.27
+    """Share of the run over which it rises: the paper's 80 of 300 epochs."""
+    smoothing: float = 0.0
+    """Label smoothing of the supervised loss."""
+
+
+def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings, clock: Clock) -> StepReport:
+    """Does one step; scalars student_loss, supervised_loss, consistency_loss, known (share of images seen before).
+
+    `memory` keeps Z (N, K) and t (N,). The record's teacher is z̃; of an image seen for the first time, z.
+    """
+    assert learners.samples > 0, "Temporal Ensembling remembers every sample, so it has to know how many there are"
+    labelled, strong = together(learners.student.net, batch.x_l, batch.x_us)
+    z = strong.detach().softmax(-1)
+    target, known = _ensemble(learners, batch.id_u, z, settings.decay)
+    supervised = objectives.supervised(labelled, batch.y_l, smoothing=settings.smoothing)
+    consistency = (objectives.squared(strong, target) * known).mean()
+    weight = settings.consistency_weight * slow_ramp(clock, settings.consistency_ramp)
+    loss = supervised + weight * consistency
+    learners.student.descend(loss, runtime)
+    _accumulate(learners, batch.id_u, z, settings.decay, runtime)
+    scalars = {
+        "student_loss": loss.detach(),
+        "supervised_loss": supervised.detach(),
+        "consistency_loss": consistency.detach(),
+        "known": known.float().mean(),
+    }
+    return StepReport(scalars=scalars, opinions=opinions(teacher=objectives.as_logits(target), student=strong))
+
+
+def _ensemble(learners: Learners, positions: Tensor, z: Tensor, decay: float) -> tuple[Tensor, Tensor]:
+    """Returns z̃ (U, K), z where there is none yet, and whether there is one (U,) bool."""
+    total, times = _memory(learners, z)
+    total, times = total[positions], times[positions, None]
+    known = times > 0
+    ensemble = total / (1 - decay ** times.to(z.dtype)).clamp_min(torch.finfo(z.dtype).tiny)
+    return torch.where(known, ensemble, z), known[:, 0]
+
+
+def _accumulate(learners: Learners, positions: Tensor, z: Tensor, decay: float, runtime: Runtime) -> None:
+    total, times = _memory(learners, z)
+    now, seen = memories.mean_by_sample(z, positions, learners.samples, runtime)
+    learners.memory["outputs"] = torch.where(seen[:, None], decay * total + (1 - decay) * now, total)
+    learners.memory["times"] = times + seen
+
+
+def _memory(learners: Learners, z: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns Z (N, K) and t (N,) int64."""
+    total = learners.memory.get("outputs", z.new_zeros(learners.samples, z.shape[-1]))
+    return total, learners.memory.get("times", torch.zeros(learners.samples, dtype=torch.int64, device=z.device))
