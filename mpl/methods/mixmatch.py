@@ -1,0 +1,67 @@
+"""MixMatch (Berthelot et al., 2019, https://arxiv.org/abs/1905.02249, Algorithm 1).
+
+Paper to code   û_1, û_2 two augmentations of an image: its weak and its strong view    T temperature    λ ~ Beta(α, α)
+
+    q     = sharpen((p(û_1) + p(û_2)) / 2, T)                                guess, one for all views of an image
+    X̂, Û  = (x_l, y_l), (û_1 and û_2, q and q);   W = shuffle(X̂ ∪ Û)
+    X'_i  = mix(X̂_i, W_i),  U'_i = mix(Û_i, W_{B+i}),  mix(a, b) = λ' a + (1-λ') b,  λ' = max(λ, 1-λ)
+    θ_S'  = θ_S - η ∇ [ (1/B) Σ_X' CE(y', S(x')) + λ_u (1/2UK) Σ_U' ‖q' - softmax S(u')‖² ]
+
+The paper's K = 2 augmentations are alike; a batch here has one weak and one strong view, which take their place. A λ is
+drawn for each row, as in the released code; each process mixes within its own slice of the batch. λ_u rises linearly.
+The paper predicts with averaged weights, which the trainer keeps.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as nnf
+
+from mpl import mixing, objectives
+from mpl.schedules import ramp
+from mpl.step import Batch, Clock, Learners, Runtime, StepReport, opinions, together
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What MixMatch can be told."""
+
+    temperature: float = 0.5
+    """T, of the sharpened guess."""
+    alpha: float = 0.75
+    """α of the Beta distribution of λ."""
+    guess_weight: float = 75.0
+    """λ_u, the weight of the squares: the paper's for CIFAR-10."""
+    guess_ramp: float = 1 / 64
+    """Share of the run over which it rises: the paper's 16,000 of a million steps."""
+
+
+def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings, clock: Clock) -> StepReport:
+    """Does one step; scalars student_loss, supervised_loss, guess_loss.
+
+    The record has as the teacher the sharpened guess, and as the student the network's opinion of the strong view.
+    """
+    net = learners.student.net
+    x_l, x_uw, x_us = (mixing.floating(x) for x in (batch.x_l, batch.x_uw, batch.x_us))
+    with torch.no_grad():
+        weak, strong = together(net, x_uw, x_us)
+    q = objectives.powered((weak.softmax(-1) + strong.softmax(-1)) / 2, settings.temperature)
+
+    inputs = torch.cat([x_l, x_uw, x_us])
+    targets = torch.cat([nnf.one_hot(batch.y_l, q.shape[-1]).to(q.dtype), q, q])
+    order = mixing.shuffled(len(inputs), inputs)
+    share = mixing.shares(len(inputs), settings.alpha, inputs)
+    share = torch.maximum(share, 1 - share)  # a mix stays nearer to its first part
+    inputs, targets = (mixing.mixed(part, part[order], share) for part in (inputs, targets))
+
+    labelled, guessed = together(net, *inputs.split([len(x_l), 2 * len(x_uw)]))
+    supervised = objectives.soft_cross_entropy(labelled, targets[: len(x_l)]).mean()
+    guess = objectives.squared(guessed, targets[len(x_l) :]).mean()
+    loss = supervised + settings.guess_weight * ramp(clock, settings.guess_ramp) * guess
+    learners.student.descend(loss, runtime)
+    scalars = {
+        "student_loss": loss.detach(),
+        "supervised_loss": supervised.detach(),
+        "guess_loss": guess.detach(),
+    }
+    return StepReport(scalars=scalars, opinions=opinions(teacher=objectives.as_logits(q), student=strong))
