@@ -1,0 +1,97 @@
+"""Virtual Adversarial Training with entropy minimisation (Miyato et al., 2018, https://arxiv.org/abs/1704.03976).
+
+Paper to code   p = softmax(S(x)) (U, K)    d a direction a step of unit length an image    ε radius    ξ probe
+
+    r    = ε d,  d ← norm(∇_r KL(p(x) ‖ p(x + r)) at r = ξ d),  from a random d    K power iterations
+    θ_S' = θ_S - η ∇ [ CE(y_l, S(x_l)) + w_vat (1/U) Σ KL(sg(p(x)) ‖ p(x + r)) + w_ent (1/U) Σ H(p(x)) ]
+
+The worst direction is what disturbs an image here, so both passes see the weak view. The paper's ε is a length in its
+inputs' unit; here ε and ξ are shares of the root mean square length of the batch's inputs over all processes, so that
+they mean the same on images from 0 to 255 and on features of any scale. p(x) and r are found without dropout, since its
+noise would drown the derivative; BatchNorm normalises with the batch and its statistics stay as they are. The paper's ξ
+of 10⁻⁶ is lost in float32: KL is quadratic near zero, so 10⁻² of the length finds the same direction.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mpl import feedback as fb
+from mpl import mixing, objectives
+from mpl.step import Batch, Clock, Learner, Learners, Runtime, StepReport, opinions, together
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What Virtual Adversarial Training can be told."""
+
+    radius: float = 0.1
+    """ε, length of the disturbance as a share of the inputs' own."""
+    probe: float = 0.01
+    """ξ, length at which the derivative is taken, as a share of the inputs' own."""
+    iterations: int = 1
+    """K, power iterations that find the worst direction."""
+    vat_weight: float = 1.0
+    """w_vat, the weight of the smoothness loss."""
+    entropy_weight: float = 1.0
+    """w_ent, the weight of the entropy; 0 leaves plain VAT."""
+    smoothing: float = 0.0
+    """Label smoothing of the supervised loss."""
+
+
+def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings, clock: Clock) -> StepReport:
+    """Does one step; scalars student_loss, supervised_loss, vat_loss, entropy.
+
+    The record has as the teacher the network's opinion of the plain weak view, and as the student of the disturbed one.
+    """
+    student = learners.student
+    x = mixing.floating(batch.x_uw)
+    with torch.no_grad(), fb.without_noise(student.net):
+        said = fb.call(student.net, student.weights(), x)
+    length = runtime.reduce(x.flatten(1).square().sum(-1).mean(), "mean").sqrt()
+    r = worst_direction(student, x, said, probe=settings.probe * length, iterations=settings.iterations)
+
+    labelled, plain, disturbed = together(student.net, batch.x_l, x, x + settings.radius * length * r)
+    supervised = objectives.supervised(labelled, batch.y_l, smoothing=settings.smoothing)
+    vat = objectives.divergence(disturbed, said).mean()
+    entropy = objectives.entropy(plain).mean()
+    loss = supervised + settings.vat_weight * vat + settings.entropy_weight * entropy
+    student.descend(loss, runtime)
+    scalars = {
+        "student_loss": loss.detach(),
+        "supervised_loss": supervised.detach(),
+        "vat_loss": vat.detach(),
+        "entropy": entropy.detach(),
+    }
+    return StepReport(scalars=scalars, opinions=opinions(teacher=said, student=disturbed))
+
+
+def worst_direction(student: Learner, x: Tensor, said: Tensor, *, probe: Tensor, iterations: int) -> Tensor:
+    """Finds the direction in which a small step changes each image's distribution most, by power iterations.
+
+    Args:
+        student: the network, at its weights.
+        x: (U, ...) where.
+        said: (U, K) logits there.
+        probe: () length at which the derivative is taken, in the unit of `x`.
+        iterations: each costs a forward and a backward pass.
+
+    Returns:
+        (U, ...) of unit length an image.
+    """
+    d = _unit(torch.randn_like(x))
+    for _ in range(iterations):
+        with torch.enable_grad(), fb.without_noise(student.net):
+            r = (probe * d).requires_grad_()
+            near = fb.call(student.net, student.weights(), x + r)
+            (gradient,) = torch.autograd.grad(objectives.divergence(near, said).sum(), r)
+        d = _unit(gradient)
+    return d
+
+
+def _unit(d: Tensor) -> Tensor:
+    """Returns each image's d (U, ...) with length 1; zeros stay zeros."""
+    lengths: Tensor = torch.linalg.vector_norm(d.flatten(1), dim=-1).view(-1, *[1] * (d.dim() - 1))
+    unit: Tensor = d / lengths.clamp_min(torch.finfo(d.dtype).tiny)
+    return unit
