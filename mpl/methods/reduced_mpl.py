@@ -1,0 +1,142 @@
+"""Reduced Meta Pseudo Labels (Pham et al., 2021, https://arxiv.org/abs/2003.10580, appendix E).
+
+A large teacher T is trained and then asked once; a small teacher T' maps its distributions, and is what the feedback
+trains:
+
+    first `teacher_share` of the run    θ_T' = θ_T - η_T ∇ CE(y_l, T(x_l))
+    then, once an image                 p    = softmax T(x_uw), kept
+    then     labels                     q    = softmax T'(log p),   T'(z) = z + MLP(z)
+             student                    θ_S' = θ_S - η ∇ CE(q, S(x_us; θ_S))
+             feedback                   φ'   = φ - η_φ ∇ λ L_fb(T'; F)          φ the weights of T'
+
+What the paper leaves open, and what was chosen:
+- "Takes as input the distribution": T' takes log p, less its mean, so that the identity is a linear map.
+- "Close to an identity map": T' begins as the identity, since its last layer begins at zero.
+- What else trains T': nothing. T's distributions of the labelled images, which it has learned by heart, say nothing of
+  its calibration. So with feedback "none" this is a fixed teacher's distillation.
+- "Pre-computes all distributions": a step sees a batch, so each is computed when its image first comes up, in the
+  weak view and evaluation mode. Unlabelled images are dealt in shuffled passes, so after two passes all are known and T
+  is not asked again. A host that has them from elsewhere puts them into `memory["distributions"]`, (N, K), and gives no
+  teacher: then one network is in memory, as in the paper.
+
+φ is in `memory` ("calibrator.") and moves by plain gradient descent. Distributions cost N rows of K numbers.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mpl import answer as answers
+from mpl import memories, objectives
+from mpl.step import (
+    Batch,
+    Clock,
+    Learner,
+    Learners,
+    Runtime,
+    StepReport,
+    average_over_processes,
+    evaluating,
+    full,
+    opinions,
+)
+
+HIDDEN = 32  # units of T'
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What Reduced Meta Pseudo Labels can be told."""
+
+    feedback: answers.Feedback = "exact"
+    """How the student answers: exact per image and class, the same by differences, the paper's one number, or not."""
+    feedback_weight: float = 1.0
+    """λ, the weight of the feedback loss."""
+    normalise: bool = True
+    """Divide the feedback by its root mean square over the batch (exact and difference)."""
+    baseline: float = 0.9
+    """Decay of the moving mean that is taken off the feedback before use (reinforce); 0 takes nothing off."""
+    teacher_share: float = 0.4
+    """Share of the run that trains the large teacher; the student has the rest."""
+    calibrator_rate: float = 1.0
+    """η_φ as a multiple of the student's learning rate."""
+    smoothing: float = 0.0
+    """Label smoothing of the large teacher's loss."""
+
+
+def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings, clock: Clock) -> StepReport:
+    """Does one step of either part.
+
+    Returns:
+        Scalar teacher_loss at first, then student_loss, feedback_loss, feedback_rms or improvement (nats, before
+        normalising), agreement; the record's teacher is q, with F of its labels in nats.
+    """
+    begin = 0 if learners.teacher is None else settings.teacher_share * clock.steps
+    if learners.teacher is not None and clock.at < begin:
+        labelled = full(learners.teacher.net(batch.x_l))
+        loss = objectives.supervised(labelled, batch.y_l, smoothing=settings.smoothing)
+        learners.teacher.descend(loss, runtime)
+        return StepReport(scalars={"teacher_loss": loss.detach()})
+
+    if learners.teacher is not None and (clock.at - begin) * len(batch.id_u) < 2 * learners.unlabelled:
+        _ask(learners.teacher, learners, batch, runtime)
+    p = learners.memory["distributions"][batch.id_u]
+    phi = _calibrator(learners.memory, p, runtime)
+    mapped = calibrated(p, phi)
+    said = mapped.detach()
+
+    answer = answers.learn_and_answer(learners.student, said, batch, runtime, settings.feedback)
+    feedback_loss = torch.zeros_like(answer.loss)
+    if answer.alive:
+        feedback_loss = answers.feedback_loss(
+            mapped, answer, learners.memory, runtime, normalise=settings.normalise, baseline=settings.baseline
+        )
+        rate = settings.calibrator_rate * learners.student.rate
+        _descend(phi, settings.feedback_weight * feedback_loss, rate, learners.memory, runtime)
+    scalars = {
+        **answer.scalars(),
+        "feedback_loss": feedback_loss.detach(),
+        "agreement": torch.eq(said.argmax(-1), answer.logits.argmax(-1)).float().mean(),
+    }
+    return StepReport(scalars=scalars, opinions=opinions(teacher=said, student=answer.logits, feedback=answer.matrix))
+
+
+def calibrated(p: Tensor, phi: dict[str, Tensor]) -> Tensor:
+    """Returns T'(log p): the logits (U, K) that distributions p (U, K) become."""
+    z = objectives.as_logits(p.clamp_min(1e-6))
+    z = z - z.mean(-1, keepdim=True)
+    hidden = torch.tanh(z @ phi["weight_1"].t() + phi["bias_1"])
+    return z + hidden @ phi["weight_2"].t() + phi["bias_2"]
+
+
+def _ask(teacher: Learner, learners: Learners, batch: Batch, runtime: Runtime) -> None:
+    """Keeps T's distributions of the images that come up for the first time; none is ever replaced."""
+    assert learners.samples > 0, "distributions are kept of every sample, so their number has to be known"
+    with torch.no_grad(), evaluating(teacher.best_net()) as fixed:
+        p = full(fixed(batch.x_uw)).softmax(-1)
+    kept = learners.memory.get("distributions", p.new_zeros(learners.samples, p.shape[-1]))
+    now, seen = memories.mean_by_sample(p, batch.id_u, learners.samples, runtime)
+    new = seen & (kept.sum(-1) == 0)
+    learners.memory["distributions"] = torch.where(new[:, None], now, kept)
+
+
+def _calibrator(memory: dict[str, Tensor], p: Tensor, runtime: Runtime) -> dict[str, Tensor]:
+    """Returns φ as leaves that take a gradient; it is drawn at first use, the same on every process."""
+    k = p.shape[-1]
+    if "calibrator.weight_1" not in memory:
+        drawn = torch.randn(HIDDEN, k, dtype=p.dtype, device=p.device) / k**0.5
+        memory["calibrator.weight_1"] = runtime.reduce(drawn, "mean")
+        memory["calibrator.bias_1"] = p.new_zeros(HIDDEN)
+        memory["calibrator.weight_2"] = p.new_zeros(k, HIDDEN)
+        memory["calibrator.bias_2"] = p.new_zeros(k)
+    names = ("weight_1", "bias_1", "weight_2", "bias_2")
+    return {name: memory[f"calibrator.{name}"].detach().clone().requires_grad_() for name in names}
+
+
+def _descend(phi: dict[str, Tensor], loss: Tensor, rate: float, memory: dict[str, Tensor], runtime: Runtime) -> None:
+    """φ' = φ - η_φ ∇ loss, with the gradient averaged over the processes."""
+    gradients = list(torch.autograd.grad(loss, list(phi.values())))
+    average_over_processes(gradients, runtime)
+    for (name, weight), gradient in zip(phi.items(), gradients, strict=True):
+        memory[f"calibrator.{name}"] = weight.detach() - rate * gradient
