@@ -45,7 +45,8 @@ class TrainConfig(Generic[Settings]):
     preset: str = "quick"
     """Where the other settings' defaults come from: quick (heads on cached views) or finetune (networks on pixels)."""
     method: str = "mpl"
-    """How to learn: mpl, uda, pseudo_label or supervised."""
+    """How to learn: supervised, pseudo_label, noisy_student, uda, mpl, reduced_mpl, fixmatch, mean_teacher, mixmatch,
+    remixmatch, vat, temporal_ensembling, ict, flexmatch, freematch or softmatch."""
     run: str = ""
     """The run's name; without one, the method and a number."""
     steps: int = 600

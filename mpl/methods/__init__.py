@@ -4,7 +4,24 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from mpl.methods import mpl, pseudo_label, supervised, uda
+from mpl.methods import (
+    fixmatch,
+    flexmatch,
+    freematch,
+    ict,
+    mean_teacher,
+    mixmatch,
+    mpl,
+    noisy_student,
+    pseudo_label,
+    reduced_mpl,
+    remixmatch,
+    softmatch,
+    supervised,
+    temporal_ensembling,
+    uda,
+    vat,
+)
 from mpl.step import StepReport
 
 
@@ -14,12 +31,24 @@ class Method:
 
     settings: type[Any]
     step: Callable[..., StepReport]
-    teacher: bool
+    teacher: bool = False
 
 
 METHODS: dict[str, Method] = {
-    "supervised": Method(settings=supervised.Settings, step=supervised.step, teacher=False),
+    "supervised": Method(settings=supervised.Settings, step=supervised.step),
     "pseudo_label": Method(settings=pseudo_label.Settings, step=pseudo_label.step, teacher=True),
-    "uda": Method(settings=uda.Settings, step=uda.step, teacher=False),
+    "noisy_student": Method(settings=noisy_student.Settings, step=noisy_student.step),
+    "uda": Method(settings=uda.Settings, step=uda.step),
     "mpl": Method(settings=mpl.Settings, step=mpl.step, teacher=True),
+    "reduced_mpl": Method(settings=reduced_mpl.Settings, step=reduced_mpl.step, teacher=True),
+    "fixmatch": Method(settings=fixmatch.Settings, step=fixmatch.step),
+    "mean_teacher": Method(settings=mean_teacher.Settings, step=mean_teacher.step),
+    "mixmatch": Method(settings=mixmatch.Settings, step=mixmatch.step),
+    "remixmatch": Method(settings=remixmatch.Settings, step=remixmatch.step),
+    "vat": Method(settings=vat.Settings, step=vat.step),
+    "temporal_ensembling": Method(settings=temporal_ensembling.Settings, step=temporal_ensembling.step),
+    "ict": Method(settings=ict.Settings, step=ict.step),
+    "flexmatch": Method(settings=flexmatch.Settings, step=flexmatch.step),
+    "freematch": Method(settings=freematch.Settings, step=freematch.step),
+    "softmatch": Method(settings=softmatch.Settings, step=softmatch.step),
 }
