@@ -16,6 +16,7 @@ from PIL import Image
 
 from pipelines import import_images as job
 from pipelines.import_images import import_images
+from storage import lance
 from storage.events import Kind, event, replay
 from storage.project import ProjectError, create_project, read_project
 from storage.samples import Split, sample_id
@@ -457,7 +458,38 @@ def test_ctrl_c_keeps_what_was_done_and_the_next_call_goes_on(store, images, mon
     assert len(labels(store)) == 10
 
 
-def test_kill_9_at_random_moments_loses_and_doubles_nothing(images, tmp_path):
+def test_an_import_that_dies_before_any_of_its_writes_ends_like_one_that_did_not(images, tmp_path, monkeypatch):
+    for seed in range(10):
+        put(images / "cd"[seed % 2] / f"{seed}.png", seed, size=(8, 8))
+    copy(images / "c" / "0.png", images / "d" / "copy.png")
+    copy(images / "c" / "2.png", images / "c" / "copy.png")
+    monkeypatch.setattr(job, "CHUNK", 4)
+    monkeypatch.setattr(job, "EVENTS", 4)
+    whole, dying = (open_store(create_project(tmp_path / name, ["c", "d"]).root) for name in ("whole", "dying"))
+    import_images(whole, images, labels="folders")
+    changing, writes = lance.Tables.changing, 0
+
+    def mortal(tables, name, schema):
+        nonlocal writes
+        writes -= 1
+        if writes < 0:
+            raise KeyboardInterrupt
+        return changing(tables, name, schema)
+
+    with monkeypatch.context() as dead:
+        dead.setattr(lance.Tables, "changing", mortal)
+        for survived in (0, 1, 1, 1, 2, 1, 1):  # so that it dies before samples, before files and before events
+            writes = survived
+            with pytest.raises(KeyboardInterrupt):
+                import_images(dying, images, labels="folders")
+    import_images(dying, images, labels="folders")
+    assert dying.catalog.samples() == whole.catalog.samples()
+    assert dying.catalog.files() == whole.catalog.files()
+    assert replay(dying.log.read()) == replay(whole.log.read())
+    assert len(dying.log.read()) == len(whole.log.read()) == 9
+
+
+def test_kill_9_at_a_random_moment_loses_and_doubles_nothing(images, tmp_path):
     for seed in range(60):
         put(images / "cd"[seed % 2] / f"{seed:02d}.png", seed, size=(8, 8))
     copy(images / "c" / "00.png", images / "d" / "zz.png")
@@ -467,15 +499,13 @@ def test_kill_9_at_random_moments_loses_and_doubles_nothing(images, tmp_path):
         "from pipelines import import_images as job; job.CHUNK, job.EVENTS = 3, 7; print('ready', flush=True)\n"
         "job.import_images(open_store(Path(sys.argv[1])), Path(sys.argv[2]), labels='folders')"
     )
-    rng = random.Random(1)
-    for _ in range(2):
-        with subprocess.Popen(
-            [sys.executable, "-c", code, str(root), str(images)], stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]
-        ) as importing:
-            assert importing.stdout is not None
-            importing.stdout.readline()
-            time.sleep(rng.uniform(0.02, 0.5))
-            os.kill(importing.pid, signal.SIGKILL)
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(root), str(images)], stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]
+    ) as importing:
+        assert importing.stdout is not None
+        importing.stdout.readline()
+        time.sleep(random.uniform(0.02, 0.5))
+        os.kill(importing.pid, signal.SIGKILL)
     store = open_store(root)
     report = import_images(store, images, labels="folders")
     assert report.imported + report.already_known + report.duplicates == 61

@@ -206,6 +206,7 @@ def test_a_bomb_is_refused_before_its_pixels_are_made(side):
         decode(content)
 
 
+@pytest.mark.filterwarnings("ignore")
 @settings(max_examples=150, deadline=None)
 @given(
     kind=st.sampled_from(["JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF"]),
@@ -224,6 +225,7 @@ def test_a_damaged_file_is_an_image_or_broken_and_nothing_else(kind, where, junk
         assert "\n" not in str(error)
 
 
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF")
 def test_damaged_exif_does_not_break_a_good_image(tmp_path):
     path = saved(
         picture(), tmp_path / "a.jpg", exif=b"Exif\x00\x00MM\x00*\x00\x00\x00\x08\xff\xff\x01\x12junk", quality=95
