@@ -5,6 +5,7 @@ is what pseudo-labels do then, without feedback and with it.
 """
 
 import json
+import os
 import shutil
 import time
 from dataclasses import dataclass
@@ -160,6 +161,7 @@ def _in_words(report: DemoReport) -> str:
     names = {"supervised": "supervised", "uda": "UDA (no feedback)", "mpl": "Meta Pseudo Labels"}
     table = "\n".join(f"    {names[m]:<20} {a:.1%}" for m, a in report.accuracy.items())
     queue = "\n".join(f"    {r['label']}  {r['probability']:.0%}  {r['filepath']}" for r in report.queue)
+    call = "uv run --extra mongodb gradebook" if "UV_RUN_RECURSION_DEPTH" in os.environ else "gradebook"
     return f"""
 accuracy on {report.test_images} held-out images, from {report.labels} labels:
 {table}
@@ -168,6 +170,6 @@ look at these first (the guess, its probability, the image):
 {queue}
 
 the trained classifier:  {report.exported}
-try it:                  gradebook predict {report.exported} {Path(report.exported).parent / "images" / "test"}
-open the app:            gradebook app {report.project}
+try it:                  {call} predict {report.exported} {Path(report.exported).parent / "images" / "test"}
+open the app:            {call} app {report.project}
 ({report.seconds:.0f} s)"""
