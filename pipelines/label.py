@@ -48,11 +48,12 @@ def label_file(store: "Store", path: Path) -> LabelReport:
     said = read_labels(str(path), path.expanduser().absolute().parent, list(files))
     for name in said.classes():
         store.project.check_label(name)
-    problems = [
-        *said.problems,
-        *((filepath, f"it is given {' and '.join(names)}") for filepath, names in said.of.items() if len(names) > 1),
-    ]
-    wanted = {files[filepath]: names[0] for filepath, names in said.of.items() if len(names) == 1}
+    given: dict[str, dict[str, str]] = {}  # sample -> label -> a file that is given it: copies are one sample
+    for filepath, names in said.of.items():
+        given.setdefault(files[filepath], {}).update(dict.fromkeys(names, filepath))
+    wanted = {sample_id: next(iter(labels)) for sample_id, labels in given.items() if len(labels) == 1}
+    torn = [labels for labels in given.values() if len(labels) > 1]
+    problems = [*said.problems, *((next(iter(s.values())), f"it is given {' and '.join(s)}") for s in torn)]
     if not wanted and problems:
         raise ProjectError(f"no row of {path} can be used; the first one: {problems[0][0]}: {problems[0][1]}")
     return _write(store, wanted, problems)

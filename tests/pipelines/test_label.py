@@ -1,0 +1,104 @@
+import pytest
+
+from pipelines.label import LabelReport, actor, label_file, label_sample
+from storage.events import Kind, event, replay
+from storage.project import ProjectError, create_project
+from storage.samples import File, Sample, Split
+from storage.store import Store, memory_store
+
+
+@pytest.fixture
+def store(tmp_path) -> Store:
+    store = memory_store(create_project(tmp_path / "project", ["crow", "heron"]))
+    samples = [
+        Sample(
+            sample_id=f"s{n}",
+            filepath=str(tmp_path / "images" / f"{n}.png"),
+            split=Split.TRAIN,
+            width=1,
+            height=1,
+            fingerprint=bytes(200),
+        )
+        for n in range(4)
+    ]
+    files = [File(filepath=s.filepath, sample_id=s.sample_id, size=1, mtime_ns=1) for s in samples]
+    copy = File(filepath=str(tmp_path / "images" / "copy of 0.png"), sample_id="s0", size=1, mtime_ns=1)
+    store.catalog.add(samples, [*files, copy])
+    return store
+
+
+def csv(tmp_path, *rows: str):
+    path = tmp_path / "labels.csv"
+    path.write_text("filepath,label\n" + "\n".join(rows) + "\n")
+    return path
+
+
+def test_one_sample_gets_a_verdict_with_a_name(store):
+    assert label_sample(store, "s1", "heron") == LabelReport(labelled=1, unchanged=0, problems=[])
+    (said,) = store.log.read()
+    assert (said.kind, said.sample_id, said.label, said.actor) == (Kind.RELABELLED, "s1", "heron", actor())
+    assert said.actor
+
+
+def test_saying_the_same_again_writes_nothing(store):
+    label_sample(store, "s1", "heron")
+    assert label_sample(store, "s1", "heron") == LabelReport(labelled=0, unchanged=1, problems=[])
+    assert len(store.log.read()) == 1
+    assert label_sample(store, "s1", "crow").labelled == 1
+    assert replay(store.log.read()) == {"s1": "crow"}
+
+
+def test_a_person_who_agrees_with_an_import_is_noted(store):
+    store.log.append([event(Kind.IMPORTED, "s1", "heron", actor="import")])
+    assert label_sample(store, "s1", "heron").labelled == 1
+
+
+def test_a_file_names_images_absolutely_or_beside_itself(store, tmp_path):
+    path = csv(tmp_path, "images/0.png,crow", f"{tmp_path}/images/1.png,heron", "./images/../images/2.png,heron")
+    assert label_file(store, path) == LabelReport(labelled=3, unchanged=0, problems=[])
+    assert replay(store.log.read()) == {"s0": "crow", "s1": "heron", "s2": "heron"}
+    assert label_file(store, path) == LabelReport(labelled=0, unchanged=3, problems=[])
+
+
+def test_rows_that_cannot_be_used_are_told_and_the_others_are(store, tmp_path):
+    path = csv(tmp_path, "images/0.png,crow", "images/9.png,crow", "images/1.png,", ",crow", "images/2.png,heron")
+    report = label_file(store, path)
+    assert report.labelled == 2
+    assert [place for place, _ in report.problems] == ["labels.csv line 3", "labels.csv line 4", "labels.csv line 5"]
+    assert replay(store.log.read()) == {"s0": "crow", "s2": "heron"}
+
+
+def test_a_file_that_contradicts_itself_gives_no_label_there(store, tmp_path):
+    report = label_file(store, csv(tmp_path, "images/0.png,crow", "images/0.png,heron", "images/1.png,crow"))
+    assert report.labelled == 1
+    assert report.problems == [(str(tmp_path / "images" / "0.png"), "it is given crow and heron")]
+    assert replay(store.log.read()) == {"s1": "crow"}
+
+
+def test_copies_of_an_image_that_are_labelled_differently_give_no_label(store, tmp_path):
+    report = label_file(store, csv(tmp_path, "images/0.png,crow", "images/copy of 0.png,heron", "images/1.png,crow"))
+    assert replay(store.log.read()) == {"s1": "crow"}
+    assert len(report.problems) == 1 and "crow and heron" in report.problems[0][1]
+
+
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [
+        (["images/0.png,crow", "images/1.png,dodo"], "label 'dodo' is not a class of this project .*--add dodo"),
+        (["images/7.png,crow"], r"no row of .*labels\.csv can be used; the first one: .*7\.png is not among"),
+    ],
+)
+def test_a_file_of_no_use_gives_no_label_at_all(store, tmp_path, rows, says):
+    with pytest.raises(ProjectError, match=says):
+        label_file(store, csv(tmp_path, *rows))
+    assert store.log.read() == []
+
+
+def test_an_unknown_sample_or_class_is_a_sentence(store, tmp_path):
+    with pytest.raises(ProjectError, match="s9"):
+        label_sample(store, "s9", "crow")
+    with pytest.raises(ProjectError, match="'dodo' is not a class"):
+        label_sample(store, "s1", "dodo")
+    with pytest.raises(ProjectError, match="there is no file"):
+        label_file(store, tmp_path / "none.csv")
+    assert store.log.read() == []
