@@ -1,0 +1,113 @@
+import numpy as np
+import pytest
+
+from pipelines.config import ConfigError
+from pipelines.evaluate import evaluate, predict_samples, student_of
+from pipelines.presets import restored
+from pipelines.runs import Run, State, status_now, write_status
+from storage.events import Kind, event
+from storage.project import add_classes
+from storage.samples import Split
+from storage.store import Store, open_store
+from tests.pipelines.projects import CLASSES, LABELLED, TEST, TRAIN, class_of, copy_of, make_project, trained
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory) -> Store:
+    store = make_project(tmp_path_factory.mktemp("template"))
+    trained(store, "--method", "supervised", "--student.lr", "0.3", steps=40)
+    return store
+
+
+@pytest.fixture
+def store(template, tmp_path) -> Store:
+    return copy_of(template, tmp_path / "project")
+
+
+def run_of(store: Store, name: str = "r") -> Run:
+    return Run(store.project.runs / name)
+
+
+def said_of(store: Store, samples) -> np.ndarray:
+    run = run_of(store)
+    return predict_samples(student_of(run), restored(run.config()), store, samples)
+
+
+def test_accuracy_confusion_and_classes_come_from_the_test_split(store):
+    samples = store.catalog.samples(Split.TEST)
+    said = said_of(store, samples)
+    assert said.shape == (TEST, 3)
+    assert said.sum(1) == pytest.approx(1, abs=1e-6)
+    truth = [CLASSES.index(class_of(s)) for s in samples]
+    wanted = [[0] * 3 for _ in CLASSES]
+    for label, row in zip(truth, said, strict=True):
+        wanted[label][int(row.argmax())] += 1
+    found = evaluate(store, run_of(store))
+    assert found.confusion == wanted
+    assert (found.n, found.run, found.on) == (TEST, "r", "test split")
+    assert found.accuracy == pytest.approx(sum(wanted[k][k] for k in range(3)) / TEST)
+    assert found.accuracy > 0.8, "clusters this clear are found"
+    assert found.per_class["owl"] == {"n": 4, "accuracy": wanted[2][2] / 4}
+    assert 0 <= found.ece <= 1
+    assert {"run", "accuracy", "n", "ece", "per_class", "confusion"} <= found.as_json().keys()
+
+
+def test_labels_that_the_run_read_are_never_counted(store):
+    """On the training split only labels given later count, however often the log repeats the others."""
+    samples = store.catalog.samples(Split.TRAIN)
+    with pytest.raises(ConfigError, match="no image of the train split has a label to compare with"):
+        evaluate(store, run_of(store), split=Split.TRAIN)
+    read, new = samples[:LABELLED], samples[LABELLED : LABELLED + 7]
+    store.log.append([event(Kind.RELABELLED, s.sample_id, CLASSES[0], actor="ada") for s in read])
+    store.log.append([event(Kind.RELABELLED, s.sample_id, class_of(s), actor="ada") for s in new])
+    found = evaluate(store, run_of(store), split=Split.TRAIN)
+    assert found.n == 7
+    assert found.on == "training images whose labels the run never saw"
+    said = [CLASSES[k] for k in said_of(store, new).argmax(1)]
+    assert found.accuracy == np.mean([name == class_of(s) for name, s in zip(said, new, strict=True)])
+    assert evaluate(store, run_of(store)).n == TEST, "and the test split is not mixed in"
+
+
+def test_a_class_without_test_images_has_no_accuracy(store):
+    owls = [s for s in store.catalog.samples(Split.TEST) if class_of(s) == "owl"]
+    store.log.append([event(Kind.REJECTED, s.sample_id, actor="ada") for s in owls])
+    found = evaluate(store, run_of(store))
+    assert found.n == TEST - 4
+    assert found.per_class["owl"] == {"n": 0, "accuracy": None}
+    assert found.confusion[2] == [0, 0, 0]
+
+
+def test_classes_added_since_do_not_shift_the_others(store):
+    add_classes(store.project, ["raven"])
+    again = open_store(store.project.root)
+    before = evaluate(again, run_of(again))
+    sample = store.catalog.samples(Split.TEST)[0]
+    again.log.append([event(Kind.RELABELLED, sample.sample_id, "raven", actor="ada")])
+    after = evaluate(again, run_of(again))
+    assert before.classes == list(CLASSES)
+    assert after.n == TEST - 1, "an image of a class that the run did not know cannot be compared"
+
+
+def test_a_student_on_pixels_is_evaluated_from_files(store):
+    trained(store, "--inputs", "pixels", "--method", "supervised", run="pixels", steps=2)
+    found = evaluate(store, run_of(store, "pixels"))
+    assert found.n == TEST
+
+
+def test_what_cannot_be_evaluated_is_a_sentence(store, tmp_path):
+    path = store.project.runs / "stopped"
+    path.mkdir()
+    write_status(path, status_now(State.STOPPED, pid=0, step=1, steps=2))
+    with pytest.raises(ConfigError, match="before it had written its settings"):
+        evaluate(store, Run(path))
+    (run_of(store).path / "student.safetensors").unlink()
+    with pytest.raises(ConfigError, match=r"run r has not finished: go on with: gradebook train .*--resume --run r"):
+        evaluate(store, run_of(store))
+    bare = make_project(tmp_path / "bare")
+    trained(bare, steps=2)
+    assert len(bare.catalog.samples()) == TRAIN + TEST
+    bare.log.append([event(Kind.REJECTED, s.sample_id, actor="ada") for s in bare.catalog.samples(Split.TEST)])
+    with pytest.raises(
+        ConfigError, match=r"no image of the test split has a label .* gradebook import .* --split test"
+    ):
+        evaluate(bare, run_of(bare))

@@ -1,0 +1,123 @@
+from dataclasses import replace
+
+import pyarrow.parquet as pq
+import pytest
+
+from mpl.reasons import REASONS
+from pipelines.queue_up import as_json, newest_finished, rank, sentences
+from pipelines.runs import Run, State, status_now, write_status
+from storage.events import Kind, event
+from storage.project import ProjectError
+from storage.samples import Split
+from storage.store import Store
+from tests.pipelines.projects import CLASSES, LABELLED, TRAIN, copy_of, make_project, trained
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory) -> Store:
+    store = make_project(tmp_path_factory.mktemp("template"))
+    trained(store, "--unlabelled", "24")
+    trained(store, "--method", "supervised", run="alone")
+    return store
+
+
+@pytest.fixture
+def store(template, tmp_path) -> Store:
+    return copy_of(template, tmp_path / "project")
+
+
+def run_of(store: Store, name: str = "r") -> Run:
+    return Run(store.project.runs / name)
+
+
+def test_the_queue_holds_every_sample_that_nobody_decided_once(store):
+    rows = rank(store, run_of(store), limit=1000)
+    unlabelled = store.catalog.samples(Split.TRAIN)[LABELLED:]
+    assert {row.sample_id for row in rows} == {s.sample_id for s in unlabelled}
+    assert len(rows) == TRAIN - LABELLED
+    assert {row.filepath for row in rows} == {s.filepath for s in unlabelled}
+    scores = [row.score for row in rows]
+    assert scores == sorted(scores, reverse=True) and scores[0] > scores[-1]
+
+
+def test_a_row_has_the_students_guess_and_every_reason(store):
+    student = pq.read_table(run_of(store).path / "predictions.parquet")
+    said = dict(zip(student["sample_id"].to_pylist(), student["student"].to_pylist(), strict=True))
+    for row in rank(store, run_of(store), limit=1000):
+        p = said[row.sample_id]
+        assert row.label == CLASSES[p.index(max(p))]
+        assert row.probability == pytest.approx(max(p), abs=1e-4)
+        assert set(row.reasons) == set(REASONS)
+        assert all(0 <= score <= 1 for score in row.reasons.values())
+        assert row.score == pytest.approx((row.reasons["unsure"] + row.reasons["entropy"]) / 2, abs=2e-4)
+        assert {"sample_id", "filepath", "label", "probability", "reasons"} <= as_json(row).keys()
+
+
+@pytest.mark.parametrize("reason", REASONS)
+def test_one_reason_can_order_the_queue(store, reason):
+    rows = rank(store, run_of(store), reason=reason, limit=10)
+    assert len(rows) == 10
+    assert [row.score for row in rows] == sorted((row.reasons[reason] for row in rows), reverse=True)
+    every = rank(store, run_of(store), limit=1000)
+    assert rows[0].score == max(row.reasons[reason] for row in every)
+
+
+def test_a_run_without_a_teacher_gives_the_reasons_that_need_none(store):
+    rows = rank(store, run_of(store, "alone"), limit=1000)
+    assert len(rows) == TRAIN - LABELLED
+    assert all(set(row.reasons) == {"thin_margin", "entropy"} for row in rows)
+    assert rank(store, run_of(store, "alone"), reason="flips", limit=3)[0].score == -1.0
+
+
+def test_what_was_never_recorded_is_still_ranked(store):
+    for path in (run_of(store).path / "record").iterdir():
+        path.unlink()
+    rows = rank(store, run_of(store), limit=1000)
+    assert len(rows) == TRAIN - LABELLED
+    assert all(set(row.reasons) == {"thin_margin", "entropy", "at_odds"} for row in rows)
+
+
+def test_a_decided_sample_leaves_the_queue_and_comes_back_on_undo(store):
+    first, second, third = (row.sample_id for row in rank(store, run_of(store), limit=3))
+    given = [
+        event(Kind.RELABELLED, first, CLASSES[0], actor="ada"),
+        event(Kind.REJECTED, second, actor="ada"),
+    ]
+    store.log.append(given)
+    assert rank(store, run_of(store), limit=1)[0].sample_id == third
+    store.log.append([event(Kind.RETRACTED, first, actor="ada", ref=given[0].event_id)])
+    assert rank(store, run_of(store), limit=1)[0].sample_id == first
+    store.log.append([event(Kind.RELABELLED, s.sample_id, CLASSES[0], actor="ada") for s in store.catalog.samples()])
+    assert rank(store, run_of(store)) == []
+    assert rank(store, None) == []
+
+
+def test_before_any_run_the_queue_is_in_order_of_import(store):
+    rows = rank(store, None, limit=4)
+    assert [row.sample_id for row in rows] == [s.sample_id for s in store.catalog.samples()[LABELLED : LABELLED + 4]]
+    assert all((row.label, row.probability, row.reasons) == (None, None, {}) for row in rows)
+
+
+def test_the_newest_run_that_finished_counts(store):
+    assert newest_finished(store.project) == run_of(store, "alone")
+    status = run_of(store, "alone").status()
+    write_status(run_of(store, "alone").path, replace(status, state=State.STOPPED))
+    assert newest_finished(store.project) == run_of(store)
+
+
+def test_what_cannot_be_is_a_sentence(store):
+    with pytest.raises(ProjectError, match="there is no reason 'luck': choose one of unsure, "):
+        rank(store, run_of(store), reason="luck")
+    with pytest.raises(ProjectError, match="there is no reason 'luck'"):
+        rank(store, None, reason="luck")
+    with pytest.raises(ProjectError, match="limit=0 must be at least 1"):
+        rank(store, run_of(store), limit=0)
+    path = store.project.runs / "going"
+    path.mkdir()
+    write_status(path, status_now(State.STOPPED, pid=0, step=1, steps=2))
+    with pytest.raises(ProjectError, match="run going has not finished, so it has no opinion yet: go on with it"):
+        rank(store, Run(path))
+
+
+def test_every_reason_has_a_sentence_for_the_reviewer():
+    assert sentences() == {name: reason.sentence for name, reason in REASONS.items()}
