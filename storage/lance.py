@@ -28,7 +28,7 @@ class Tables:
     def __init__(self, directory: Path):
         self.directory = directory
         self._connection: Any = None
-        self._lock = FileLock(directory / LOCK, timeout=PATIENCE, poll_interval=0.01)
+        self._lock = FileLock(directory / LOCK, poll_interval=0.01)
 
     def open(self, name: str) -> Any | None:
         """Returns the newest version of a table, None where nothing was ever written to it."""
@@ -58,7 +58,7 @@ class Tables:
         """
         self.directory.mkdir(parents=True, exist_ok=True)
         try:
-            with self._lock:
+            with self._lock.acquire(PATIENCE):
                 yield
         except Timeout as error:
             raise ProjectError(

@@ -138,6 +138,13 @@ def test_views_depend_on_the_sample_and_the_seed_and_not_on_the_order(store):
     assert not torch.equal(reseeded[0][1][2:], first[0][2:])
 
 
+def test_no_two_strong_views_share_a_seed(store, monkeypatch):
+    seeds: list[int] = []
+    monkeypatch.setattr(augment, "strong", lambda image, seed: seeds.append(seed) or image)
+    run(store)
+    assert len(set(seeds)) == len(seeds) == 6 * 3
+
+
 def test_workers_make_the_same_vectors(store, monkeypatch):
     here, there = emptied(store), emptied(store)
     run(here)

@@ -254,6 +254,17 @@ def test_a_label_that_contradicts_an_earlier_import_is_not_written(quick, images
     assert labels(quick)["1.png"] == "cat"
 
 
+def test_a_label_of_a_file_that_is_gone_contradicts_nothing(quick, images):
+    first = put(images / "one" / "cat" / "1.png")
+    copy(first, images / "two" / "dog" / "1.png")
+    put(images / "one" / "dog" / "2.png", 2)
+    import_images(quick, images / "one", labels="folders")
+    first.unlink()
+    report = import_images(quick, images / "two", labels="folders")
+    assert counts(report) == {"moved": 1, "labelled": 1}
+    assert labels(quick)["1.png"] == "dog"
+
+
 def test_a_corrected_label_of_the_same_file_is_written(tmp_path, images):
     store = memory_store(create_project(tmp_path / "project", ["cat", "dog"]))
     put(images / "a.png")

@@ -83,6 +83,20 @@ def test_other_small_objects_on_the_same_background_are_no_duplicates():
     assert len(near_duplicates(prints(images), NONE)) == 0
 
 
+def test_two_faint_objects_in_the_same_light_are_no_duplicates():
+    """Their hashes and colours agree, for the light makes both; their edges do not."""
+    light = np.linspace(100, 160, 8)[None, :, None].repeat(8, axis=0).repeat(3, axis=2)
+    one, other = light.copy(), light.copy()
+    one[1:4, 2:4] += 14
+    other[4:7, 4:7] -= 14
+    made = np.zeros((2, BYTES), np.uint8)
+    made[:, 8:] = np.stack([one, other]).astype(np.uint8).reshape(2, -1)
+    assert np.sqrt(np.mean((made[0, 8:].astype(float) - made[1, 8:]) ** 2)) < duplicates.DISTANCE
+    assert len(near_duplicates(made, NONE)) == 0
+    made[1, 8:] = made[0, 8:] + 2
+    assert len(near_duplicates(made, NONE)) == 1
+
+
 def test_pairs_point_to_the_earlier_one_known_before_new():
     known = prints([SCENES[0], SCENES[1]])
     new = prints([SCENES[2], SCENES[1], as_jpeg(SCENES[2], 70), SCENES[3]])

@@ -1,0 +1,77 @@
+"""One writer at a time, and names that SQL could misread."""
+
+import threading
+
+import pyarrow as pa
+import pytest
+
+from storage import lance
+from storage.lance import Tables, one_of, quoted
+from storage.project import ProjectError
+
+SCHEMA = pa.schema({"name": pa.string()})
+
+
+def add(tables: Tables, name: str) -> None:
+    with tables.changing("t", SCHEMA) as table:
+        table.add(pa.table({"name": [name]}))
+
+
+def names(tables: Tables) -> list[str]:
+    rows = tables.read("t", ["name"])
+    return [] if rows is None else rows["name"].to_pylist()
+
+
+def test_a_writer_waits_until_the_other_is_done(tmp_path):
+    one, other = Tables(tmp_path), Tables(tmp_path)
+    add(one, "first")
+    waiting = threading.Thread(target=add, args=(other, "third"))
+    with one.writing():
+        waiting.start()
+        waiting.join(0.5)
+        assert waiting.is_alive()
+        assert names(other) == ["first"], "readers do not wait"
+        add(one, "second")
+    waiting.join()
+    assert names(one) == names(other) == ["first", "second", "third"]
+
+
+def test_threads_that_share_one_object_take_turns_too(tmp_path):
+    tables = Tables(tmp_path)
+    threads = [threading.Thread(target=add, args=(tables, str(n))) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(names(tables)) == sorted(str(n) for n in range(8))
+
+
+def test_a_writer_that_never_ends_is_one_sentence(tmp_path, monkeypatch):
+    monkeypatch.setattr(lance, "PATIENCE", 0.05)
+    with Tables(tmp_path).writing(), pytest.raises(ProjectError, match="another process has been writing"):
+        add(Tables(tmp_path), "x")
+
+
+def test_an_error_while_writing_frees_the_lock(tmp_path):
+    tables = Tables(tmp_path)
+    with pytest.raises(RuntimeError), tables.writing():
+        raise RuntimeError
+    add(Tables(tmp_path), "x")
+    assert names(tables) == ["x"]
+
+
+@pytest.mark.parametrize("name", ["it's", "''", '"', "a\nb", "\\", "%_", "x' OR '1'='1", "图"])
+def test_any_text_can_be_asked_for(tmp_path, name):
+    tables = Tables(tmp_path)
+    add(tables, name)
+    add(tables, "other")
+    for where in (f"name = {quoted(name)}", one_of("name", [name, "third"])):
+        rows = tables.read("t", ["name"], where)
+        assert rows is not None
+        assert rows["name"].to_pylist() == [name]
+
+
+def test_reading_makes_nothing(tmp_path):
+    tables = Tables(tmp_path / "none")
+    assert tables.read("t", ["name"]) is tables.open("t") is None
+    assert list(tmp_path.iterdir()) == []
