@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.config import ConfigError, TrainConfig
 from pipelines.evaluate import evaluate, predict_samples, student_of
+from pipelines.learners import timm_model
 from pipelines.model_card import model_card
 from pipelines.predict import CLASSES, MODEL
 from pipelines.presets import restored
@@ -71,21 +72,19 @@ def _whole_model(
     """Returns the timm model that is the student, pixels to logits, and the side of its images in pixels."""
     import torch
 
-    from mpl.backbones import create
     from mpl.networks import ImageClassifier, LinearHead
 
     if isinstance(student, ImageClassifier):
         return student.model, config.size
     assert isinstance(student, LinearHead)
     space = next(s for s in store.vectors.spaces() if s.backbone == config.backbone)
-    weights: Any = "random" if "random" in space.weights else "pretrained"
     torch.manual_seed(space.seed)
-    model, said = create(config.backbone, weights=weights, classes=len(classes))
+    model = timm_model(config.backbone, len(classes), pretrained="random" not in space.weights)
     classifier: Any = model.get_classifier()  # type: ignore[operator]
     if not isinstance(classifier, torch.nn.Linear) or classifier.in_features != space.dim:
         raise ConfigError(
             f"the classifier of {config.backbone} is not one linear layer on its {space.dim} features, so timm cannot "
-            f"load this student: train with another backbone, such as tf_efficientnet_lite0 ({said})"
+            f"load this student: train with another backbone, such as tf_efficientnet_lite0"
         )
     with torch.no_grad():
         weight, bias = student.folded()

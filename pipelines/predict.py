@@ -85,15 +85,16 @@ def predict(
 def _batch(classifier: Classifier, files: Sequence[Path], broken: Callable[[str], None]) -> Iterator[Prediction]:
     import numpy as np
 
-    opened = {}
+    opened = []
     for file in files:
         try:
-            opened[file] = np.asarray(open_square(file, classifier.size)).transpose(2, 0, 1)
+            opened.append((file, np.asarray(open_square(file, classifier.size)).transpose(2, 0, 1)))
         except BrokenImage as error:
             broken(str(error))
     if not opened:
         return
-    for file, row in zip(opened, classifier.probabilities(np.stack(list(opened.values()))), strict=True):
+    said = classifier.probabilities(np.stack([image for _, image in opened]))
+    for (file, _), row in zip(opened, said, strict=True):
         best = int(row.argmax())
         yield Prediction(
             filepath=str(file),

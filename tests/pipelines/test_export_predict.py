@@ -1,0 +1,219 @@
+"""The exported classifier is the student: in timm, in ONNX, and in `predict`, which needs nothing that trained it."""
+
+import json
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import timm
+import torch
+from PIL import Image
+
+from pipelines import export as module
+from pipelines.config import ConfigError
+from pipelines.embed import embed
+from pipelines.evaluate import evaluate, predict_samples, student_of
+from pipelines.export import Export, export
+from pipelines.predict import Classifier, predict
+from pipelines.presets import restored
+from pipelines.runs import Run
+from storage.images import open_square
+from storage.project import ProjectError
+from storage.store import Store
+from tests.pipelines.blocked import run_without
+from tests.pipelines.projects import CLASSES, SIDE, TEST, make_project, trained
+
+NETWORK = "test_resnet"  # small, and its classifier is one linear layer
+FILES = ["README.md", "classes.json", "config.json", "model.onnx", "model.safetensors"]
+
+# Cached views are kept in float16: a student on them saw features that are rounded to a thousandth.
+TOLERANCE = {"views": 1e-3, "pixels": 1e-5}
+
+
+@dataclass(frozen=True)
+class Exported:
+    store: Store
+    run: Run
+    directory: Path
+    answer: Export
+    inputs: str
+
+    def student(self) -> np.ndarray:
+        """Returns what the student says of every sample, (N, K)."""
+        config = restored(self.run.config())
+        return predict_samples(student_of(self.run), config, self.store, self.store.catalog.samples())
+
+    def files(self) -> list[Path]:
+        return [Path(s.filepath) for s in self.store.catalog.samples()]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory) -> Store:
+    store = make_project(tmp_path_factory.mktemp("project"))
+    embed(store, backbone=NETWORK, weights="random", size=SIDE, views=4, seed=7)
+    trained(store, "--backbone", NETWORK, "--student.lr", "1", run="views")
+    trained(store, "--backbone", NETWORK, "--inputs", "pixels", "--student.lr", "0.1", run="pixels")
+    return store
+
+
+@pytest.fixture(scope="module", params=["views", "pixels"])
+def exported(request, store, tmp_path_factory) -> Exported:
+    run = Run(store.project.runs / request.param)
+    directory = tmp_path_factory.mktemp("exported") / "classifier"
+    return Exported(store, run, directory, export(store, run, directory), request.param)
+
+
+def told_off(_sentence: str) -> None:
+    raise AssertionError("no file is broken here")
+
+
+def test_an_export_holds_all_that_it_says_and_nothing_else(exported):
+    assert exported.answer.files == FILES == sorted(p.name for p in exported.directory.iterdir())
+    assert exported.answer.dir == str(exported.directory)
+    assert exported.answer.checked == 64
+    assert exported.answer.largest_difference < TOLERANCE[exported.inputs]
+    assert [p.name for p in exported.directory.parent.iterdir()] == ["classifier"], "no draft stays behind"
+
+
+def test_the_onnx_model_says_what_the_student_says(exported):
+    images = np.stack([np.asarray(open_square(f, SIDE)).transpose(2, 0, 1) for f in exported.files()])
+    said = Classifier(exported.directory).probabilities(images)
+    wanted = exported.student()
+    np.testing.assert_allclose(said, wanted, rtol=0, atol=TOLERANCE[exported.inputs])
+    assert np.ptp(wanted, axis=0).max() > 0.05, "the student tells images apart: the test is not vacuous"
+
+
+def test_timm_loads_it_with_its_classes_and_its_preprocessing(exported):
+    model = timm.create_model(f"local-dir:{exported.directory}", pretrained=True).eval()
+    normal = model.pretrained_cfg
+    assert (model.num_classes, normal["input_size"], normal["label_names"]) == (3, (3, SIDE, SIDE), list(CLASSES))
+    transform = timm.data.create_transform(**timm.data.resolve_data_config(model=model), is_training=False)
+    images = torch.stack([transform(Image.open(f).convert("RGB")) for f in exported.files()[:20]])
+    with torch.no_grad():
+        said = model(images).softmax(-1).numpy()
+    np.testing.assert_allclose(said, exported.student()[:20], rtol=0, atol=TOLERANCE[exported.inputs])
+
+
+def test_predicting_files_says_what_the_student_says(exported):
+    files = exported.files()
+    said = list(predict(exported.directory, files, batch=7, broken=told_off))
+    assert [p.filepath for p in said] == [str(f) for f in files]
+    for p, wanted in zip(said, exported.student(), strict=True):
+        assert list(p.probabilities) == list(CLASSES)
+        assert list(p.probabilities.values()) == pytest.approx(wanted.tolist(), abs=TOLERANCE[exported.inputs])
+        assert p.probability == max(p.probabilities.values()) == p.probabilities[p.label]
+        assert sum(p.probabilities.values()) == pytest.approx(1, abs=1e-5)
+
+
+def test_the_card_tells_labels_settings_and_scores(exported):
+    card = (exported.directory / "README.md").read_text()
+    score = evaluate(exported.store, exported.run)
+    assert f"Accuracy {score.accuracy:.1%} on the {TEST} labelled images of the test split" in card
+    assert "from 12 labels" in card
+    assert all(f"| {name} | 4 |" in card for name in CLASSES)
+    assert json.dumps(exported.run.config(), ensure_ascii=False) in card
+
+
+def test_the_cards_own_program_runs(exported, tmp_path):
+    card = (exported.directory / "README.md").read_text()
+    program = [line[4:] for line in card.splitlines() if line.startswith("    ")]
+    start = next(n for n, line in enumerate(program) if line.startswith("import json"))
+    lines = program[start : next(n for n, line in enumerate(program) if line.startswith("print(")) + 1]
+    file = exported.files()[5]
+    code = "\n".join(lines).replace('"image.jpg"', repr(str(file)))
+    done = subprocess.run([sys.executable, "-c", code], cwd=exported.directory, capture_output=True, text=True)
+    assert done.stdout.strip() == CLASSES[int(exported.student()[5].argmax())], done.stderr
+
+
+# Where an export goes
+
+
+def test_a_directory_with_other_files_is_left_alone(store, tmp_path):
+    (tmp_path / "thesis.txt").write_text("mine")
+    for directory in (tmp_path, tmp_path / "thesis.txt"):
+        with pytest.raises(ConfigError, match="holds other files: choose a new directory"):
+            export(store, Run(store.project.runs / "views"), directory)
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_exporting_again_replaces_the_earlier_export(store, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "_write_onnx", lambda model, path, size: path.write_bytes(size.to_bytes(2)))
+    monkeypatch.setattr(module, "_compare", lambda *_: (0, 0.0))
+    for run in ("views", "pixels"):
+        answer = export(store, Run(store.project.runs / run), tmp_path / "out")
+        assert answer.files == FILES
+        assert json.loads((tmp_path / "out" / "classes.json").read_text())["run"] == run
+        assert f"# Classifier `{run}`" in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_a_model_that_is_not_the_student_is_not_exported(store, tmp_path, monkeypatch):
+    """What happens when the backbone's weights have changed since the embedding."""
+    made = module.timm_model
+
+    def other(*args, **kwargs):
+        torch.manual_seed(99)
+        return made(*args, **kwargs)
+
+    monkeypatch.setattr(module, "timm_model", other)
+    with pytest.raises(ConfigError, match="the exported model differs from the student by"):
+        export(store, Run(store.project.runs / "views"), tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_that_has_not_finished_is_not_exported(store, tmp_path):
+    shutil.copytree(store.project.runs / "views", store.project.runs / "copy")
+    (store.project.runs / "copy" / "student.safetensors").unlink()
+    with pytest.raises(ConfigError, match="run copy has not finished"):
+        export(store, Run(store.project.runs / "copy"), tmp_path / "out")
+    shutil.rmtree(store.project.runs / "copy")
+
+
+# Predicting
+
+
+def test_folders_are_searched_and_repeated_files_answered_twice(exported, tmp_path):
+    one = exported.files()[0]
+    (tmp_path / "deep" / "er").mkdir(parents=True)
+    copy = tmp_path / "deep" / "er" / "copy.png"
+    copy.write_bytes(one.read_bytes())
+    (tmp_path / "deep" / "notes.txt").write_text("no image")
+    said = list(predict(exported.directory, [one, tmp_path / "deep", one], broken=told_off))
+    assert [p.filepath for p in said] == [str(one), str(copy), str(one)]
+    assert said[0].probabilities == said[1].probabilities == said[2].probabilities
+
+
+def test_broken_images_are_told_and_the_others_predicted(exported, tmp_path):
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    sentences: list[str] = []
+    said = list(predict(exported.directory, [tmp_path / "broken.png", exported.files()[0]], broken=sentences.append))
+    assert len(said) == 1
+    assert len(sentences) == 1 and "broken.png cannot be used" in sentences[0]
+    assert list(predict(exported.directory, [tmp_path / "broken.png"], broken=sentences.append)) == []
+
+
+def test_what_cannot_be_predicted_is_a_sentence(exported, tmp_path):
+    with pytest.raises(ProjectError, match=r"none\.png does not exist: give image files or folders"):
+        list(predict(exported.directory, [tmp_path / "none.png"], broken=told_off))
+    with pytest.raises(ProjectError, match=r"holds no exported classifier .*make one with: gradebook export"):
+        list(predict(tmp_path, exported.files(), broken=told_off))
+    (tmp_path / "classes.json").write_bytes((exported.directory / "classes.json").read_bytes())
+    (tmp_path / "model.onnx").write_bytes(b"no model")
+    with pytest.raises(ProjectError, match=r"model\.onnx cannot be opened .*export it again"):
+        list(predict(tmp_path, exported.files(), broken=told_off))
+
+
+TRAINERS = ("torch", "torchvision", "timm", "accelerate", "pyarrow", "pandas", "lancedb", "fiftyone", "streamlit")
+
+
+def test_predicting_needs_nothing_that_trained_the_student(exported):
+    file = exported.files()[3]
+    code = "from pipelines.cli import main; sys.exit(main(['predict', *sys.argv[1:], '--json']))"
+    done = run_without(TRAINERS, code, str(exported.directory), str(file))
+    assert (done.returncode, done.stderr) == (0, "")
+    (row,) = json.loads(done.stdout)
+    (here,) = predict(exported.directory, [file], broken=told_off)
+    assert row == here.as_json()
