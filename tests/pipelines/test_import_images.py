@@ -256,10 +256,12 @@ def test_a_label_that_contradicts_an_earlier_import_is_not_written(quick, images
 
 def test_a_label_of_a_file_that_is_gone_contradicts_nothing(quick, images):
     first = put(images / "one" / "cat" / "1.png")
+    second = copy(first, images / "one" / "cat" / "3.png")
     copy(first, images / "two" / "dog" / "1.png")
     put(images / "one" / "dog" / "2.png", 2)
     import_images(quick, images / "one", labels="folders")
     first.unlink()
+    second.unlink()
     report = import_images(quick, images / "two", labels="folders")
     assert counts(report) == {"moved": 1, "labelled": 1}
     assert labels(quick)["1.png"] == "dog"
