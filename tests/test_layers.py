@@ -1,0 +1,59 @@
+"""Who may import whom, and what must not be needed."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.pipelines.blocked import run_without
+
+ROOT = Path(__file__).parent.parent
+LIGHT = "app.main, pipelines.cli, pipelines.jobs, pipelines.runs, pipelines.queue_up, pipelines.predict"
+HEAVY = {"torch", "torchvision", "timm", "accelerate", "lancedb", "fiftyone", "pandas", "pyarrow.parquet"}
+
+
+def test_the_layers_hold():
+    done = subprocess.run([Path(sys.executable).parent / "lint-imports"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+    assert "0 broken" in done.stdout
+
+
+def test_what_must_start_quickly_loads_nothing_heavy():
+    done = run_without((), f"import {LIGHT}; print(*sys.modules)")
+    loaded = set(done.stdout.split())
+    assert "pipelines.queue_up" in loaded, done.stderr
+    assert loaded & HEAVY == set()
+
+
+def test_the_queue_is_ranked_without_torch(tmp_path):
+    """The app does it at every press."""
+    code = """
+from pathlib import Path
+from pipelines.queue_up import rank, sentences
+from storage.project import create_project
+from storage.store import memory_store
+
+assert rank(memory_store(create_project(Path(sys.argv[1]), ["a", "b"])), None) == []
+assert sentences()
+"""
+    done = run_without(("torch", "timm", "accelerate", "torchvision"), code, str(tmp_path / "project"))
+    assert done.returncode == 0, done.stderr
+
+
+def test_mpl_speaks_arrays_alone():
+    code = """
+import mpl.methods, mpl.networks, mpl.augment, mpl.metrics, mpl.reasons, mpl.backbones
+
+assert not {name.split(".")[0] for name in sys.modules} & {"storage", "pipelines", "app"}
+"""
+    done = run_without(("accelerate", "lancedb", "fiftyone", "streamlit", "pyarrow"), code)
+    assert done.returncode == 0, done.stderr
+
+
+def test_training_needs_no_database_and_no_app():
+    code = """
+import pipelines.train, pipelines.pixels, pipelines.evaluate
+
+assert "pipelines.recorder" in sys.modules and "torch" in sys.modules
+"""
+    done = run_without(("lancedb", "fiftyone", "streamlit", "plotly", "pymongo"), code)
+    assert done.returncode == 0, done.stderr
