@@ -5,7 +5,7 @@ are decided once all files are known, so that they do not depend on where it sto
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +104,7 @@ class _Reading:
     before: list[Sample]  # the catalogue's samples when it began
     samples: dict[str, Sample]  # those and the new ones, by id
     files: dict[str, File]  # the catalogue's files when it began, by path
+    holders: dict[str, list[str]]  # the files of each sample, those of the catalogue and the new ones
     contents: dict[str, str] = field(default_factory=dict)  # of every file that can be used: path -> sample_id
     done: int = 0
     known: int = 0
@@ -121,14 +122,19 @@ class _Reading:
 
 
 def _start(store: Store, split: Split, *, total: int, progress: Progress | None) -> _Reading:
-    before = store.catalog.samples()
+    before, files = store.catalog.samples(), store.catalog.files()
+    holders = {sample.sample_id: [sample.filepath] for sample in before}
+    for file in files:
+        if file.filepath not in holders.setdefault(file.sample_id, []):
+            holders[file.sample_id].append(file.filepath)
     return _Reading(
         split=split,
         total=total,
         progress=progress or (lambda done, total: None),
         before=before,
         samples={sample.sample_id: sample for sample in before},
-        files={file.filepath: file for file in store.catalog.files()},
+        files={file.filepath: file for file in files},
+        holders=holders,
     )
 
 
@@ -177,20 +183,18 @@ def _take(file: FoundFile, image: ReadImage, reading: _Reading) -> list[File]:
         reading.samples[new.sample_id] = new
     elif row is not None and row.sample_id == image.sample_id:
         reading.known += 1
-    elif _still_holds(sample, reading.contents):
-        reading.duplicates.append((path, sample.filepath))
     else:
-        reading.moved.append((path, sample.filepath))
-        reading.samples[sample.sample_id] = replace(sample, filepath=path)
-        if sample.filepath not in reading.contents:
-            rows.append(File(filepath=sample.filepath, sample_id=GONE, size=0, mtime_ns=0))
+        others = [other for other in reading.holders[sample.sample_id] if _still_holds(other, sample, reading.contents)]
+        gone = [other for other in reading.holders[sample.sample_id] if other not in others]
+        (reading.duplicates if others else reading.moved).append((path, others[0] if others else gone[0]))
+        rows += [File(filepath=p, sample_id=GONE, size=0, mtime_ns=0) for p in gone if p not in reading.contents]
+        reading.holders[sample.sample_id] = others
+    reading.holders.setdefault(image.sample_id, []).append(path)
     return rows
 
 
-def _still_holds(sample: Sample, contents: Mapping[str, str]) -> bool:
-    if sample.filepath in contents:
-        return contents[sample.filepath] == sample.sample_id
-    return Path(sample.filepath).exists()
+def _still_holds(path: str, sample: Sample, contents: Mapping[str, str]) -> bool:
+    return contents[path] == sample.sample_id if path in contents else Path(path).exists()
 
 
 def _decide(store: Store, said: Labels, contents: Mapping[str, str]) -> tuple[list[Conflict], list[Event]]:
