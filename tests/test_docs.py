@@ -1,0 +1,60 @@
+"""The documents name commands and files that exist."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def commands() -> set[str]:
+    from pipelines.cli import app
+
+    return set(app._subcommands)
+
+
+def test_every_command_is_documented():
+    text = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
+    assert {name for name in commands() if f"| `{name} " not in text} == set()
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_documents_name_commands_that_exist(document):
+    named = set(
+        re.findall(r"(?m)(?:^    |`)(?:uv run --extra mongodb )?gradebook ([a-z]+)", document.read_text("utf-8"))
+    )
+    assert named <= commands()
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_documents_link_to_files_that_exist(document):
+    links = re.findall(r"\]\((?!http)([^)#]+)", document.read_text("utf-8"))
+    assert [link for link in links if not (document.parent / link).exists()] == []
+
+
+def test_the_json_keys_of_a_training_are_those_that_it_answers():
+    from pipelines.train import Result
+
+    text = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
+    assert f"`{', '.join(Result.__dataclass_fields__)}`" in text
+
+
+def test_the_readme_names_the_test_command_that_ci_runs():
+    command = "uv run --extra mongodb python -m tests"
+    assert f"    {command}\n" in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert command.replace("uv run", "uv run --locked") in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+
+
+def test_methods_are_documented_where_people_look():
+    from mpl.methods import METHODS
+
+    told = subprocess.run(
+        [sys.executable, "-m", "pipelines.cli", "train", "--help"], capture_output=True, text=True, check=True
+    ).stdout
+    text = " ".join(re.sub(r"[│╭╮╰╯─]", " ", told).split())
+    assert [name for name in METHODS if name not in text] == [], json.dumps(text)[:2000]

@@ -1,0 +1,63 @@
+"""One round on real images, as a new user runs it: the README's demo, then what it says to do next."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def gradebook(*arguments) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "pipelines.cli", *map(str, arguments)], capture_output=True, text=True, timeout=600
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("round") / "demo"
+    return json.loads(gradebook("demo", directory, "--json").splitlines()[-1])
+
+
+def test_every_method_learns_something(demo):
+    assert set(demo["accuracy"]) == {"supervised", "uda", "mpl"}
+    assert all(accuracy > 0.5 for accuracy in demo["accuracy"].values()), "ten classes: chance is 0.1"
+
+
+def test_the_queue_leaves_out_what_has_a_label(demo):
+    queue = json.loads(gradebook("queue", demo["project"], "--json", "--limit", 2000))
+    assert len(queue) == 1197 - demo["labels"]
+    assert [row["sample_id"] for row in queue[:5]] == [row["sample_id"] for row in demo["queue"]]
+    assert all(0 <= score <= 1 for row in queue for score in row["reasons"].values())
+
+
+def test_a_verdict_leaves_the_queue_and_reaches_the_next_training(demo):
+    first = demo["queue"][0]
+    gradebook("label", demo["project"], "--sample", first["sample_id"], "--label", "3")
+    queue = json.loads(gradebook("queue", demo["project"], "--json", "--limit", 2000))
+    assert first["sample_id"] not in [row["sample_id"] for row in queue]
+    gradebook("train", demo["project"], "--steps", 5, "--run", "again", "--method", "supervised")
+    labels = json.loads(Path(demo["project"], "runs", "again", "labels.json").read_text("utf-8"))
+    assert labels[first["sample_id"]] == "3"
+    assert len(labels) == demo["labels"] + 1
+
+
+def test_the_record_has_the_feedback_of_every_step_that_saw_the_image(demo):
+    rows = json.loads(gradebook("record", demo["project"], demo["queue"][0]["sample_id"], "--run", "mpl", "--json"))
+    assert len(rows) > 20
+    assert [row["step"] for row in rows] == sorted({row["step"] for row in rows})
+    assert all(row["feedback"] is not None and row["best_gain"] >= 0 for row in rows)
+    assert any(row["feedback"] != 0 for row in rows)
+
+
+def test_the_exported_classifier_says_what_the_student_says(demo):
+    tested = f"{demo['project']}/../images/test"
+    predictions = json.loads(gradebook("predict", demo["exported"], tested, "--json"))
+    right = sum(row["label"] == row["filepath"].split("/")[-2] for row in predictions)
+    evaluation = json.loads(gradebook("evaluate", demo["project"], "--run", "mpl", "--json"))
+    assert len(predictions) == evaluation["n"] == demo["test_images"]
+    assert right / len(predictions) == pytest.approx(evaluation["accuracy"], abs=0.002)
+    assert evaluation["accuracy"] == demo["accuracy"]["mpl"]
