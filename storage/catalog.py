@@ -130,16 +130,16 @@ class LanceCatalog:
             return
         import pyarrow as pa
 
-        rows = [{"position": len(known) + n, **_row(sample)} for n, sample in enumerate(new.values())]
+        columns = {"position": list(range(len(known), len(known) + len(new))), **_columns(Sample, new.values())}
         with self._tables.changing("samples", _samples_schema()) as table:
-            table.add(pa.Table.from_pylist(rows, _samples_schema()))
+            table.add(pa.Table.from_pydict(columns, _samples_schema()))
 
     def _add_files(self, files: dict[str, File]) -> None:
         if not files:
             return
         import pyarrow as pa
 
-        rows = pa.Table.from_pylist([_row(file) for file in files.values()], _files_schema())
+        rows = pa.Table.from_pydict(_columns(File, files.values()), _files_schema())
         known = self._known("files", "filepath")
         with self._tables.changing("files", _files_schema()) as table:
             if known.isdisjoint(files):
@@ -183,8 +183,8 @@ def _in_place(files: Iterable[File]) -> list[File]:
     return sorted((file for file in files if file.sample_id != GONE), key=lambda file: file.filepath)
 
 
-def _row(record: Sample | File) -> dict[str, Any]:
-    return {name: getattr(record, name) for name in record.__slots__}
+def _columns(kind: type[Sample] | type[File], records: Collection[Sample | File]) -> dict[str, list[Any]]:
+    return {name: [getattr(record, name) for record in records] for name in kind.__slots__}
 
 
 def _samples_schema() -> Any:

@@ -59,7 +59,12 @@ class LanceLog:
             return
         import pyarrow as pa
 
-        rows = pa.Table.from_pylist([_row(event) for event in events], _schema())
+        columns: dict[str, list[Any]] = {name: [getattr(event, name) for event in events] for name in _schema().names}
+        columns["kind"] = [event.kind.value for event in events]
+        columns["reasons"] = [
+            [{"reason": reason, "score": score} for reason, score in event.reasons.items()] for event in events
+        ]
+        rows = pa.Table.from_pydict(columns, _schema())
         with self._tables.changing("events", _schema()) as table:
             table.add(rows)
 
@@ -85,14 +90,6 @@ def _check(events: Sequence[Event]) -> None:
     for event in events:
         if event.at.tzinfo is None:
             raise ValueError(f"event {event.event_id} has the time {event.at} without a time zone: give it in UTC")
-
-
-def _row(event: Event) -> dict[str, Any]:
-    return {
-        **{name: getattr(event, name) for name in Event.__slots__},
-        "kind": event.kind.value,
-        "reasons": [{"reason": reason, "score": score} for reason, score in event.reasons.items()],
-    }
 
 
 def _event(
