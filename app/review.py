@@ -1,9 +1,12 @@
 """What a reviewer's press means, as events: no Streamlit here."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from storage.events import VERDICTS, Event, Kind, event, standing
+
+
+DIGITS = "0123456789"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +42,16 @@ def verdict(shown: Shown, label: str | None, *, actor: str) -> list[Event]:
         reasons=shown.reasons,
     )
     return [proposal, event(_kind(shown, label), shown.sample_id, label, actor=actor, ref=proposal.event_id)]
+
+
+def class_keys(classes: Sequence[str]) -> dict[str, str]:
+    """Returns the keyboard's key of each class: key -> class.
+
+    Where every class is named by a digit, that digit is its key; otherwise the keys 1 to 9 go to the first nine classes.
+    """
+    if all(len(name) == 1 and name in DIGITS for name in classes):
+        return {name: name for name in classes}
+    return dict(zip(DIGITS[1:], classes, strict=False))
 
 
 def undo(decision: Event, *, actor: str) -> Event:

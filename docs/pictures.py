@@ -50,7 +50,9 @@ def _pictures(page: Page, address: str) -> None:
 def _settled(page: Page) -> None:
     page.get_by_role("heading").first.wait_for(timeout=60_000)
     page.wait_for_function("!document.querySelector('[data-testid=\"stStatusWidget\"]')", timeout=60_000)
-    page.wait_for_timeout(5_000)  # plots draw themselves in a moment of their own
+    page.wait_for_timeout(5_000)  # plots load and draw themselves in a moment of their own
+    page.wait_for_function("!document.querySelector('[data-testid=\"stSkeleton\"]')", timeout=60_000)
+    page.wait_for_timeout(1_000)
 
 
 def _wait(address: str) -> None:

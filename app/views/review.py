@@ -11,7 +11,7 @@ import streamlit as st
 
 from app import desk as at
 from app.desk import Book, Desk
-from app.review import Shown, last_verdict
+from app.review import Shown, class_keys, last_verdict
 from app.words import DEEDS, ago, count, percent, plain, who
 from pipelines import queue_up
 from pipelines.queue_up import Row
@@ -23,7 +23,6 @@ SIZES = (8, 12, 24, 48)
 PIXELS = 480  # of a tile's image, for screens with two pixels a point
 NO_CLASS = "No class of the project applies to the image."
 HIGH = 36  # pixels: a box to choose from
-KEYS = "123456789"  # one a class, as far as they go
 
 STYLE = """<style>
 .st-key-grid { display: grid; grid-template-columns: repeat(auto-fill, minmax(13rem, 1fr)); gap: 0.9rem; }
@@ -130,7 +129,7 @@ def _keys(desk: Desk, row: Row) -> None:
     classes = desk.store.project.classes
     if row.label is not None:
         _button(desk, row, f"Accept {plain(row.label)}", row.label, name="key-accept", shortcut="A", type="primary")
-    for key, label in zip(KEYS, classes, strict=False):
+    for key, label in class_keys(classes).items():
         _button(desk, row, plain(label), label, name=f"key-{key}", shortcut=key)
     _button(desk, row, "Reject", None, name="key-reject", shortcut="X", help=NO_CLASS)
 

@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.review import Shown, last_verdict, undo, verdict
+from app.review import class_keys, Shown, last_verdict, undo, verdict
 from storage.events import Kind, event, queue, replay
 
 SHOWN = Shown(sample_id="s0", label="heron", probability=0.75, reasons={"thin_margin": 0.9}, run="mpl-001")
@@ -44,3 +44,9 @@ def test_undo_is_for_ones_own_verdicts():
     events = [*verdict(SHOWN, "crow", actor="ada"), *verdict(SHOWN, "heron", actor="bob")]
     assert last_verdict(events, "ada").label == "crow"
     assert last_verdict(events, "eve") is None
+
+
+def test_digits_as_class_names_are_their_own_keys():
+    assert class_keys(["0", "1", "7"]) == {"0": "0", "1": "1", "7": "7"}
+    assert class_keys(["cat", "7"]) == {"1": "cat", "2": "7"}
+    assert list(class_keys([f"class {k}" for k in range(12)])) == list("123456789")
