@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 
 from storage.events import VERDICTS, Event, Kind, event, standing
 
-
 DIGITS = "0123456789"
 
 
@@ -47,7 +46,7 @@ def verdict(shown: Shown, label: str | None, *, actor: str) -> list[Event]:
 def class_keys(classes: Sequence[str]) -> dict[str, str]:
     """Returns the keyboard's key of each class: key -> class.
 
-    Where every class is named by a digit, that digit is its key; otherwise the keys 1 to 9 go to the first nine classes.
+    Where every class is named by a digit, that digit is its key; otherwise 1 to 9 are those of the first nine classes.
     """
     if all(len(name) == 1 and name in DIGITS for name in classes):
         return {name: name for name in classes}

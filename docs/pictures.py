@@ -18,7 +18,7 @@ SIZE = {"width": 1440, "height": 900}  # pixels
 
 
 def main(project: str) -> None:
-    """Writes review.png, record.png, overview.png and train.png beside this file."""
+    """Writes review.png, record.png and train.png beside this file."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -38,8 +38,8 @@ def main(project: str) -> None:
 
 
 def _pictures(page: Page, address: str) -> None:
-    for name in ("train", "overview", "review"):  # the first page waits for the plots' code
-        page.goto(f"{address}/{'' if name == 'overview' else name}")
+    for name in ("train", "review"):
+        page.goto(f"{address}/{name}")
         _settled(page)
         page.screenshot(path=HERE / f"{name}.png")
     page.get_by_role("link", name="Record").nth(1).click()  # the first is the navigation's

@@ -18,9 +18,21 @@ from storage.samples import Split
 GOING = (State.STARTING, State.RUNNING)
 METHODS = {  # name in `mpl.methods`, which needs torch -> what it does
     "mpl": "Meta Pseudo Labels: the teacher learns from how its labels change the student.",
-    "uda": "Consistency alone: an image and its strong view should get the same answer.",
-    "pseudo_label": "A fixed teacher: the student learns what a teacher trained on the labels says.",
+    "reduced_mpl": "Meta Pseudo Labels with a small teacher that corrects one set of stored labels.",
     "supervised": "Labels alone, to compare with.",
+    "pseudo_label": "A fixed teacher: the student learns what a teacher trained on the labels says.",
+    "noisy_student": "Rounds in which each student becomes the next one's teacher.",
+    "uda": "Consistency alone: an image and its strong view should get the same answer.",
+    "fixmatch": "Sure answers on the weak view teach the strong one.",
+    "flexmatch": "FixMatch with a threshold a class, lower where learning is behind.",
+    "freematch": "FixMatch with thresholds that follow how sure the network has become.",
+    "softmatch": "FixMatch with weights instead of a threshold.",
+    "mean_teacher": "The average of the student's past weights teaches it.",
+    "temporal_ensembling": "The average of past answers for an image teaches it.",
+    "vat": "Answers must stand against the worst small change of the image.",
+    "ict": "Answers must change evenly from one image to another.",
+    "mixmatch": "Mixtures of labelled and guessed images.",
+    "remixmatch": "MixMatch that keeps the classes in balance and anchors strong views to weak ones.",
 }
 EVERY = 1.0  # seconds between two looks at a run that goes on
 TAIL = 6000  # bytes of a log that are shown
