@@ -107,9 +107,11 @@ def standing(events: Iterable[Event]) -> list[Event]:
     """
     rows = sorted({e.event_id: e for e in events}.values(), key=lambda e: (e.at, e.event_id))
     gone: set[str] = set()
+    later: set[str] = set()
     for e in reversed(rows):
-        if e.kind is Kind.RETRACTED and e.event_id not in gone and e.ref is not None:
+        if e.kind is Kind.RETRACTED and e.event_id not in gone and e.ref is not None and e.ref not in later:
             gone.add(e.ref)
+        later.add(e.event_id)
     return [e for e in rows if e.event_id not in gone and e.kind is not Kind.RETRACTED]
 
 

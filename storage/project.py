@@ -79,7 +79,8 @@ def add_classes(project: Project, names: Sequence[str]) -> Project:
     Raises:
         ProjectError: a class name is empty.
     """
-    new = [name for name in dict.fromkeys(names) if name not in project.classes]
+    stripped = dict.fromkeys(name.strip() for name in names)
+    new = [name for name in stripped if name not in project.classes]
     grown = replace(project, classes=_checked([*project.classes, *new]))
     _write(grown)
     return grown

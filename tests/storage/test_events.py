@@ -1,5 +1,6 @@
 """The folds: what a log says now, whatever order its rows come in and however often."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from hypothesis import given
@@ -156,3 +157,11 @@ def test_one_more_retraction_of_the_last_event_takes_it_back(rows):
     undo = at(11, Kind.RETRACTED, ref=new, name="undo")
     assert replay([*rows, new, undo]) == replay(rows)
     assert queue([*rows, new, undo]) == queue(rows)
+
+
+def test_a_retraction_takes_back_nothing_that_came_after_it():
+    early = event(Kind.RETRACTED, "s0", actor="ada", ref="later")
+    later = replace(
+        event(Kind.RELABELLED, "s0", "cat", actor="ada"), event_id="later", at=early.at + timedelta(seconds=1)
+    )
+    assert replay([early, later]) == {"s0": "cat"}

@@ -56,3 +56,8 @@ def test_a_label_must_be_a_class(tmp_path):
     assert project.check_label("dog") == "dog"
     with pytest.raises(ProjectError, match=r"'dgo' is not a class of this project \(cat, dog\).*--add dgo"):
         project.check_label("dgo")
+
+
+def test_blanks_around_a_known_class_do_not_make_it_another(tmp_path):
+    project = create_project(tmp_path / "p", ["a"])
+    assert add_classes(project, [" a", "b ", "b"]).classes == ("a", "b")
