@@ -29,9 +29,7 @@ def build(config: TrainConfig[Any], people: "Population", source: "Source", devi
     teacher = None
     if METHODS[config.method].teacher:
         teacher = _learner(_network(config, people, shape, hidden=config.hidden), config.teacher, 0.0, device)
-    return Learners(
-        student=student, teacher=teacher, samples=len(people.sample_ids), unlabelled=len(people.unlabelled)
-    )
+    return Learners(student=student, teacher=teacher, samples=len(people.sample_ids), unlabelled=len(people.unlabelled))
 
 
 def set_rates(learners: "Learners", config: TrainConfig[Any], clock: "Clock") -> None:

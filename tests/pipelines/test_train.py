@@ -220,7 +220,10 @@ def stopped_after(step: int, store: Store, *extra: str) -> module.Result:
         return trained(store, *extra)
 
 
-@pytest.mark.parametrize("extra", [(), ("--feedback", "reinforce"), PIXELS, (*PIXELS, "--feedback", "reinforce")])
+KINDS = [*(("--method", method) for method in METHODS), ("--feedback", "reinforce"), PIXELS]
+
+
+@pytest.mark.parametrize("extra", [*KINDS, (*PIXELS, "--feedback", "reinforce")], ids=" ".join)
 def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(store, template, tmp_path, extra):
     """Stopped where no checkpoint would have been; what is drawn at random (reinforce) goes on where it was."""
     trained(store, *extra)
