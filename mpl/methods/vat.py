@@ -49,7 +49,7 @@ def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings,
     x = mixing.floating(batch.x_uw)
     with torch.no_grad(), fb.without_noise(student.net):
         said = fb.call(student.net, student.weights(), x)
-    length = runtime.reduce(x.flatten(1).square().sum(-1).mean(), "mean").sqrt()
+    length = usual_length(x, runtime)
     r = worst_direction(student, x, said, probe=settings.probe * length, iterations=settings.iterations)
 
     labelled, plain, disturbed = together(student.net, batch.x_l, x, x + settings.radius * length * r)
@@ -88,6 +88,11 @@ def worst_direction(student: Learner, x: Tensor, said: Tensor, *, probe: Tensor,
             (gradient,) = torch.autograd.grad(objectives.divergence(near, said).sum(), r)
         d = _unit(gradient)
     return d
+
+
+def usual_length(x: Tensor, runtime: Runtime) -> Tensor:
+    """Returns the root mean square length () of inputs (U, ...) over the batch of all processes, in their unit."""
+    return runtime.reduce(x.flatten(1).square().sum(-1).mean(), "mean").sqrt()
 
 
 def _unit(d: Tensor) -> Tensor:

@@ -40,18 +40,16 @@ def test_mean_teacher_learns_from_the_average_of_its_weights():
 @pytest.mark.parametrize("name", ["mean_teacher", "ict", "noisy_student"])
 def test_teachers_look_without_dropout_and_leave_modes_as_they_were(name):
     p = problem(noisy_net)
+    learners = p.learners()
+    step(name, learners, p.batch, Clock(4, 10))
     records = []
     for seed in range(2):
-        learners = p.learners()
-        step(name, learners, p.batch, Clock(3, 10))
+        one = copy.deepcopy(learners)
         torch.manual_seed(seed)
-        records.append(step(name, learners, p.batch, Clock(4, 10)).opinions.teacher_probability)
-        assert learners.student.net.training
-        assert not learners.student.average.module.training
-    if name != "noisy_student":
-        learners = [p.learners() for _ in range(2)]
-        first = [step(name, one, p.batch).opinions.teacher_probability for one in learners]
-        assert torch.equal(*first)
+        records.append(step(name, one, p.batch, Clock(5, 10)).opinions.teacher_probability)
+        assert all(module.training for module in one.student.net.modules())
+        assert not one.student.average.module.training
+    assert torch.equal(*records)
 
 
 def test_temporal_ensembling_follows_its_algorithm():

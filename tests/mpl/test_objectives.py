@@ -63,3 +63,18 @@ def test_schedule_waits_rises_and_falls():
 def test_ramp_is_whole_from_its_end_on():
     assert [ramp(Clock(at, 10), 0.4) for at in (0, 1, 3, 9)] == [0.25, 0.5, 1.0, 1.0]
     assert ramp(Clock(0, 10), 0.0) == 1.0
+
+
+def test_targets_are_constants():
+    """A target that took a gradient would teach the teacher to say what is easily learned."""
+    logits = torch.randn(4, 3, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    weights = torch.randn(4, 3, generator=torch.Generator().manual_seed(1)).requires_grad_()
+    target = weights.softmax(-1)
+    for loss in (objectives.soft_cross_entropy, objectives.squared, objectives.divergence):
+        (logits_only,) = torch.autograd.grad(loss(logits, target).sum(), logits)
+        assert logits_only.abs().max() > 1e-3
+        total = loss(logits, target).sum() + 0 * weights.sum()
+        assert torch.equal(torch.autograd.grad(total, weights)[0], torch.zeros(4, 3)), loss.__name__
+    likely = weights[:, 0].sigmoid()
+    total = objectives.taught(logits, torch.zeros(4, dtype=torch.int64), likely) + 0 * weights.sum()
+    assert torch.equal(torch.autograd.grad(total, weights)[0], torch.zeros(4, 3))

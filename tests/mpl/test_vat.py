@@ -6,8 +6,8 @@ import torch.nn.functional as nnf
 from torch import nn
 
 from mpl.methods import vat
-from mpl.step import Learner
-from tests.mpl.problems import D, K, gradient, image_problem, noisy_net, problem, slope, step
+from mpl.step import Learner, Solo
+from tests.mpl.problems import D, K, Pair, gradient, image_problem, noisy_net, problem, slope, step
 
 
 def fisher(net, x):
@@ -72,6 +72,20 @@ def test_the_disturbance_has_the_same_share_of_an_images_length_whatever_the_uni
         losses.append(step("vat", one.learners(), one.batch).scalars["vat_loss"])
     torch.testing.assert_close(*losses, rtol=1e-6, atol=0)
     assert losses[0] > 1e-6
+
+
+def test_the_usual_length_is_that_of_all_processes():
+    """Lengths 5, 5, 1, 1 have the root mean square √13, on each of two processes too; an image is one vector."""
+    x = torch.tensor([[3.0, 4.0], [0.0, 5.0], [1.0, 0.0], [0.0, 1.0]], dtype=torch.float64)
+    assert vat.usual_length(x, Solo()).item() == pytest.approx(13**0.5)
+    assert vat.usual_length(x.view(4, 1, 2, 1), Solo()).item() == pytest.approx(13**0.5)
+    pair, lengths = Pair(), [None, None]
+
+    def work(rank):
+        lengths[rank] = vat.usual_length(x.chunk(2)[rank], pair).item()
+
+    pair.run(work)
+    assert lengths == [pytest.approx(13**0.5)] * 2
 
 
 def test_the_direction_is_found_without_dropout_and_on_bytes():
