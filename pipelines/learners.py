@@ -134,8 +134,20 @@ def _network(config: TrainConfig[Any], people: "Population", shape: tuple[int, f
     features, scale = shape
     classes = len(people.classes)
     if config.inputs == "pixels":
+        _check_size(config.backbone, config.size)
         return image_classifier(config.backbone, classes, pretrained=config.weights == "pretrained")
     return MlpHead(features, hidden, classes, scale) if hidden else LinearHead(features, classes, scale)
+
+
+def _check_size(backbone: str, size: int) -> None:
+    from mpl.backbones import BackboneError, input_size
+
+    try:
+        trained_at, fixed = input_size(backbone)
+    except BackboneError as error:
+        raise ConfigError(str(error)) from error
+    if fixed and size != trained_at:
+        raise ConfigError(f"{backbone} only takes images of {trained_at} px: give --size {trained_at}")
 
 
 def _learner(net: "nn.Module", optim: OptimConfig, average: float, device: "torch.device") -> "Learner":

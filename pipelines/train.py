@@ -10,7 +10,8 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -145,7 +146,7 @@ def _steps(t: Training) -> None:
         for batch in t.source.batches(draws, labels):
             clock = Clock(t.done, steps)
             learners.set_rates(t.learners, t.config, clock)
-            with t.accelerator.autocast():
+            with t.accelerator.autocast(), _settings_refused(first=t.done == t.began_at):
                 report = step(t.learners, batch, t.accelerator, t.config.settings, clock)
             t.done += 1
             show(t.done)
@@ -153,6 +154,17 @@ def _steps(t: Training) -> None:
             _after_step(t, report, batch.id_u, batch.x_uw, over=over)
             if over:
                 break
+
+
+@contextmanager
+def _settings_refused(*, first: bool) -> Iterator[None]:
+    """Takes a ValueError of a method's first step for what it is: a sentence on settings that do not go together."""
+    try:
+        yield
+    except ValueError as error:
+        if first:
+            raise ConfigError(str(error)) from error
+        raise
 
 
 def _after_step(t: Training, report: "StepReport", samples: "Tensor", weak: "Tensor", *, over: bool) -> None:
