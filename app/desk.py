@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import streamlit as st
-from pipelines.queue_up import Row
 
 from app.review import Shown, undo, verdict
+from pipelines.queue_up import Row
 from pipelines.runs import Run
 from storage.events import Event, decisions
 from storage.images import BrokenImage, open_rgb

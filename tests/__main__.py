@@ -4,8 +4,8 @@ import subprocess
 import sys
 
 CHECKS = (
-    ("ruff", "format", "--check", "."),
-    ("ruff", "check", "."),
+    ("ruff", "format", "--no-cache", "--check", "."),
+    ("ruff", "check", "--no-cache", "."),
     ("mypy",),
     ("lint-imports", "--no-cache"),
     (sys.executable, "-m", "pytest", *sys.argv[1:]),
