@@ -74,6 +74,19 @@ def test_the_disturbance_has_the_same_share_of_an_images_length_whatever_the_uni
     assert losses[0] > 1e-6
 
 
+def test_the_direction_is_the_same_under_half_precision():
+    """Found in full precision, since a short probe is lost in bfloat16 (float32, cosine above 0.999)."""
+    torch.manual_seed(0)
+    net, x = nn.Linear(D, K), torch.randn(5, D)
+    learner = Learner(net=net, optimizer=torch.optim.SGD(net.parameters(), 0.1))
+    said, found = net(x).detach(), []
+    for half in (False, True):
+        torch.manual_seed(1)
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            found.append(vat.worst_direction(learner, x, said, probe=torch.tensor(0.01), iterations=1))
+    assert nnf.cosine_similarity(*found).min() > 0.999
+
+
 def test_the_usual_length_is_that_of_all_processes():
     """Lengths 5, 5, 1, 1 have the root mean square √13, on each of two processes too; an image is one vector."""
     x = torch.tensor([[3.0, 4.0], [0.0, 5.0], [1.0, 0.0], [0.0, 1.0]], dtype=torch.float64)
