@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Page, expect, sync_playwright
 
 import app.main
 from storage.events import Kind
@@ -50,8 +51,7 @@ def address(real_store: Store, tmp_path: Path) -> Iterator[str]:
 def page() -> Iterator:
     if CHROMIUM is None:
         pytest.skip("no Chromium: apt-get install chromium")
-    from playwright.sync_api import sync_playwright
-
+    expect.set_options(timeout=60_000)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         page = browser.new_page(viewport={"width": 1440, "height": 1000})
@@ -71,6 +71,11 @@ def wait_for(server: subprocess.Popen, address: str) -> None:
     pytest.fail("streamlit does not answer")
 
 
+def settled(page: Page) -> None:
+    """Waits until the page's script is not running any more: a key pressed before that may find no button."""
+    expect(page.get_by_test_id("stStatusWidget")).to_have_count(0)
+
+
 def test_a_key_labels_the_framed_image_and_undo_takes_it_back(page, address, real_store):
     said = []
     page.on("dialog", lambda dialog: (said.append(dialog.message), dialog.dismiss()))
@@ -79,19 +84,20 @@ def test_a_key_labels_the_framed_image_and_undo_takes_it_back(page, address, rea
     paper = "getComputedStyle(document.querySelector('.stApp')).backgroundColor"
     assert page.evaluate(paper) == "rgb(252, 250, 245)", "our settings are read wherever the server is started"
     page.get_by_role("link", name="Review").first.click()
-    page.wait_for_selector(".st-key-grid img")
-    assert page.locator(".st-key-grid [class*=st-key-tile-]").count() == 5
+    expect(page.locator(".st-key-grid [class*=st-key-tile-] img")).to_have_count(5)  # the page is drawn tile by tile
+    settled(page)
     page.keyboard.press("3")
     page.wait_for_selector("[class*=st-key-undo-]")
     answer = real_store.log.read()[-1]
     assert (answer.kind, answer.label) == (Kind.RELABELLED, HOSTILE)
     tile = page.locator(f".st-key-tile-{answer.sample_id}")
-    assert HOSTILE in tile.inner_text(), "a label is shown as it is"
+    expect(tile).to_contain_text(HOSTILE)  # a label is shown as it is
     tile.get_by_text("Record").click()
     page.get_by_role("heading", name=HOSTILE).wait_for()
     assert f"sample={answer.sample_id}" in page.url
     page.get_by_text("Back to review").click()
-    page.wait_for_selector(".st-key-grid img")
+    expect(page.locator(".st-key-grid [class*=st-key-tile-] img").first).to_be_visible()
+    settled(page)
     page.keyboard.press("u")
     page.wait_for_selector("[class*=st-key-undo-]", state="detached")
     assert real_store.log.read()[-1].kind is Kind.RETRACTED
