@@ -13,7 +13,7 @@ DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def commands() -> set[str]:
-    from pipelines.cli import app
+    from pipelines.commands import app
 
     return set(app._subcommands)
 
