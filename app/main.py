@@ -3,7 +3,6 @@
 Here stands what all pages share: which project, whose name, which run. A page is one file of `app/views`.
 """
 
-import getpass
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -14,6 +13,7 @@ import streamlit as st
 from app.desk import Desk, open_project
 from app.views import overview, record, review, train, welcome
 from app.words import plain
+from pipelines import label
 from pipelines.runs import Run, find_run, list_runs
 from storage.project import Project, ProjectError
 from storage.store import Store
@@ -107,17 +107,10 @@ def _choose_run(project: Project) -> Run | None:
 
 def _ask_name() -> str:
     """Returns the name under which verdicts go into the log."""
-    kept = st.session_state.get("actor") or _login()
+    kept = st.session_state.get("actor") or label.actor()
     name = st.text_input("Your name", value=kept, max_chars=60, help="Verdicts go into the log under this name.")
-    st.session_state["actor"] = name.strip() or _login()
+    st.session_state["actor"] = name.strip() or label.actor()
     return str(st.session_state["actor"])
-
-
-def _login() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):  # a container without accounts
-        return "somebody"
 
 
 if __name__ == "__main__":

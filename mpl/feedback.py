@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 from torch.func import functional_call
 
-from mpl.step import Runtime, average_over_processes, full
+from mpl.step import Runtime, average_over_processes, full, modes_put_back
 
 Weights = Mapping[str, Tensor]
 
@@ -149,15 +149,11 @@ def call(net: nn.Module, weights: Weights, x: Tensor) -> Tensor:
 @contextmanager
 def without_noise(net: nn.Module) -> Iterator[None]:
     """Turns off what draws random numbers (dropout, stochastic depth) and leaves BatchNorm in training mode."""
-    modes = {m: m.training for m in net.modules()}
-    for module in modes:
-        if not isinstance(module, nn.modules.batchnorm._BatchNorm):
-            module.training = False
-    try:
+    with modes_put_back(net):
+        for module in net.modules():
+            if not isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.training = False
         yield
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
 
 
 @contextmanager

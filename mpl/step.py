@@ -137,10 +137,16 @@ class StepReport:
 @contextmanager
 def evaluating(net: nn.Module) -> Iterator[nn.Module]:
     """Lends the network in evaluation mode, and puts each part's mode back."""
+    with modes_put_back(net):
+        yield net.eval()
+
+
+@contextmanager
+def modes_put_back(net: nn.Module) -> Iterator[None]:
+    """Puts each part of the network back into the mode, training or evaluation, that it is in now."""
     modes = {m: m.training for m in net.modules()}
-    net.eval()
     try:
-        yield net
+        yield
     finally:
         for module, mode in modes.items():
             module.training = mode

@@ -63,7 +63,7 @@ def actor() -> str:
     """Returns who is at the keyboard, for the log."""
     try:
         return getpass.getuser()
-    except (KeyError, OSError):
+    except (KeyError, OSError):  # a container without accounts
         return "somebody"
 
 

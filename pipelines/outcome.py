@@ -12,14 +12,13 @@ from pipelines.config import TrainConfig
 from pipelines.data import Population, Source
 from pipelines.draws import Positions
 from pipelines.learners import finetuning
+from pipelines.runs import PREDICTIONS
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
     from torch import Tensor, nn
 
     from mpl.step import Learner, Learners, Opinions
-
-PREDICTIONS = "predictions.parquet"
 
 
 def finetuned(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.runs import Run, State, list_runs
+from pipelines.runs import PREDICTIONS, Run, State, list_runs
 from storage.events import decisions
 from storage.project import Project, ProjectError
 from storage.samples import Sample, Split
@@ -16,8 +16,6 @@ from storage.samples import Sample, Split
 if TYPE_CHECKING:
     from mpl.reasons import Evidence
     from storage.store import Store
-
-PREDICTIONS = "predictions.parquet"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,6 +30,7 @@ CONFIG = "config.json"
 LABELS = "labels.json"
 METRICS = "metrics.jsonl"
 LOG = "log.txt"
+PREDICTIONS = "predictions.parquet"
 
 
 class State(StrEnum):
