@@ -1,0 +1,104 @@
+"""From nothing to labels: make a project, fill it, embed it, label some of it."""
+
+import json as jsonlib
+from pathlib import Path
+from typing import Annotated, Literal
+
+from tyro.conf import Positional, arg
+
+from pipelines.commands.shared import Json, Project, answer, app
+from pipelines.progress import progress, say
+
+
+@app.command
+def init(project: Project, *, classes: Annotated[str, arg(help="the classes' names, as a,b,c")] = "") -> None:
+    """Make a project directory. Classes can be added later, or come with an import."""
+    from storage.project import create_project
+
+    made = create_project(project, [name for name in classes.split(",") if name.strip() or classes.strip(",")])
+    print(f"made {made.root} with {len(made.classes)} classes; next: gradebook import {project} IMAGES")
+
+
+@app.command
+def classes(
+    project: Project, *, add: Annotated[str, arg(help="names to add at the end, as a,b,c")] = "", json: Json = False
+) -> None:
+    """List a project's classes, or add some."""
+    from storage.project import add_classes, read_project
+
+    opened = read_project(project)
+    opened = add_classes(opened, add.split(",")) if add else opened
+    print(jsonlib.dumps(list(opened.classes)) if json else "\n".join(opened.classes))
+
+
+@app.command(name="import")
+def import_(
+    project: Project,
+    images: Annotated[Positional[Path], arg(metavar="IMAGES", help="a folder, searched through, or one image")],
+    *,
+    labels: Annotated[str, arg(help="none, folders (the folder's name is the label), or a CSV of filepath,label")] = (
+        "none"
+    ),
+    split: Annotated[Literal["train", "test"], arg(help="test images are never trained on")] = "train",
+    json: Json = False,
+) -> None:
+    """Take images into the catalogue, where they are: nothing is copied, moved or changed. Again means: what is new."""
+    from pipelines.import_images import import_images
+    from pipelines.tables import import_words
+    from storage.samples import Split
+    from storage.store import open_store
+
+    with progress("import") as show:
+        report = import_images(open_store(project), images, labels=labels, split=Split(split), progress=show)
+    found = report.as_json()
+    answer(found, json, lambda: import_words(found))
+
+
+@app.command
+def embed(
+    project: Project,
+    *,
+    backbone: Annotated[str, arg(help="timm's name of the frozen network")] = "tf_efficientnet_lite0",
+    views: Annotated[int, arg(help="cached views an image: 2 weak, the others strong")] = 5,
+    size: Annotated[int | None, arg(help="pixels a side; without it 64 for small images, else 224")] = None,
+    weights: Annotated[Literal["pretrained", "random"], arg(help="random only to try things out")] = "pretrained",
+    json: Json = False,
+) -> None:
+    """Run a frozen backbone over every image and keep its vectors, for training and for finding neighbours."""
+    from pipelines.embed import embed as run_embed
+    from pipelines.tables import embed_words
+    from storage.store import open_store
+
+    with progress("embed") as show:
+        report = run_embed(
+            open_store(project), backbone=backbone, views=views, size=size, weights=weights, progress=show
+        )
+    answer(report.as_json(), json, lambda: embed_words(report.as_json()))
+
+
+@app.command
+def label(
+    project: Project,
+    file: Annotated[Positional[Path | None], arg(metavar="FILE.csv", help="columns filepath,label")] = None,
+    *,
+    sample: Annotated[str | None, arg(help="a sample's id, instead of a file")] = None,
+    label: Annotated[str | None, arg(help="its label")] = None,
+    json: Json = False,
+) -> None:
+    """Give labels, from a CSV file or to one sample. Each is a verdict in the log, with your name."""
+    from pipelines.label import label_file, label_sample
+    from storage.project import ProjectError
+    from storage.store import open_store
+
+    store = open_store(project)
+    if file is not None and sample is None and label is None:
+        report = label_file(store, file)
+    elif file is None and sample is not None and label is not None:
+        report = label_sample(store, sample, label)
+    else:
+        raise ProjectError(
+            f"give a file, or a sample and its label: gradebook label {project} --sample ID --label NAME"
+        )
+    for place, why in report.problems:
+        say(f"{place}: {why}")
+    answer(report.as_json(), json, lambda: f"{report.labelled} labels given, {report.unchanged} were so already")

@@ -1,0 +1,81 @@
+"""From labels to a classifier: train, compare, export, predict."""
+
+import json as jsonlib
+from pathlib import Path
+from typing import Annotated, Literal
+
+from tyro.conf import Positional, arg
+
+from pipelines.commands.shared import Json, Project, RunName, answer, app
+from pipelines.errors import FAILED
+from pipelines.progress import say
+
+
+@app.command
+def train() -> None:
+    """Train a classifier: gradebook train PROJECT --help shows every setting."""
+
+
+@app.command
+def evaluate(
+    project: Project,
+    *,
+    run: RunName = None,
+    split: Annotated[
+        Literal["test", "train"], arg(help="train: only labels given since the run read its own")
+    ] = "test",
+    json: Json = False,
+) -> None:
+    """Compare a run's student with the labels of the test split."""
+    from pipelines.evaluate import evaluate as compare
+    from pipelines.runs import find_run
+    from pipelines.tables import evaluation_table
+    from storage.samples import Split
+    from storage.store import open_store
+
+    store = open_store(project)
+    result = compare(store, find_run(store.project, run), split=Split(split)).as_json()
+    answer(result, json, lambda: evaluation_table(result))
+
+
+@app.command
+def export(
+    project: Project,
+    directory: Annotated[Positional[Path], arg(metavar="DIR", help="a new directory")],
+    *,
+    run: RunName = None,
+    json: Json = False,
+) -> None:
+    """Write a run's student as a directory of its own: for timm, ONNX with preprocessing, classes, model card."""
+    from dataclasses import asdict
+
+    from pipelines.export import export as write
+    from pipelines.runs import find_run
+    from storage.store import open_store
+
+    store = open_store(project)
+    done = write(store, find_run(store.project, run), directory)
+    checked = f"on {done.checked} images it differs from the student by at most {done.largest_difference:.4f}"
+    answer(asdict(done), json, lambda: f"{done.run} is in {done.dir}: {', '.join(done.files)}; {checked}")
+
+
+@app.command
+def predict(
+    directory: Annotated[Positional[Path], arg(metavar="DIR", help="an exported classifier")],
+    images: Annotated[Positional[list[Path]], arg(metavar="IMAGES", help="image files and folders")],
+    *,
+    json: Json = False,
+) -> int:
+    """Predict with an exported classifier; needs neither the project nor torch."""
+    from pipelines.predict import predict as run_predict
+
+    broken: list[str] = []
+    found = [p.as_json() for p in run_predict(directory, images, broken=broken.append)]
+    if json:
+        print(jsonlib.dumps(found, ensure_ascii=False))
+    else:
+        for row in found:
+            print(f"{row['label']}  {row['probability']:.1%}  {row['filepath']}")
+    for sentence in broken:
+        say(f"gradebook: {sentence}")
+    return FAILED if broken and not found else 0
