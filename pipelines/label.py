@@ -1,6 +1,7 @@
 """Labels that a person gives outside the app: one sample's, or a CSV file's."""
 
 import getpass
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,8 +33,17 @@ def label_sample(store: "Store", sample_id: str, label: str) -> LabelReport:
     Raises:
         ProjectError: there is no such sample or class.
     """
-    store.catalog.get([sample_id])
-    return _write(store, {sample_id: store.project.check_label(label)}, [])
+    return label_samples(store, {sample_id: label}, who=actor())
+
+
+def label_samples(store: "Store", labels: Mapping[str, str], *, who: str) -> LabelReport:
+    """Gives samples their labels, as the verdicts of `who`; all of them or, on an error, none.
+
+    Raises:
+        ProjectError: there is no such sample or class.
+    """
+    store.catalog.get(list(labels))
+    return _write(store, {i: store.project.check_label(label) for i, label in labels.items()}, [], who)
 
 
 def label_file(store: "Store", path: Path) -> LabelReport:
@@ -56,7 +66,7 @@ def label_file(store: "Store", path: Path) -> LabelReport:
     problems = [*said.problems, *((next(iter(s.values())), f"it is given {' and '.join(s)}") for s in torn)]
     if not wanted and problems:
         raise ProjectError(f"no row of {path} can be used; the first one: {problems[0][0]}: {problems[0][1]}")
-    return _write(store, wanted, problems)
+    return _write(store, wanted, problems, actor())
 
 
 def actor() -> str:
@@ -67,10 +77,9 @@ def actor() -> str:
         return "somebody"
 
 
-def _write(store: "Store", wanted: dict[str, str], problems: list[tuple[str, str]]) -> LabelReport:
+def _write(store: "Store", wanted: dict[str, str], problems: list[tuple[str, str]], who: str) -> LabelReport:
     decided = decisions(store.log.read())
     new = {i: name for i, name in wanted.items() if not _says(decided.get(i), name)}
-    who = actor()
     store.log.append([event(Kind.RELABELLED, i, name, actor=who) for i, name in new.items()])
     return LabelReport(labelled=len(new), unchanged=len(wanted) - len(new), problems=problems)
 

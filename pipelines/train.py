@@ -75,8 +75,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def train(call: Call[Any]) -> Result | None:
+def train(call: Call[Any], store: "Store | None" = None) -> Result | None:
     """Trains as told, in this process or as one of several; the main process returns the result.
+
+    Args:
+        call: what to train, and how.
+        store: the project, where it is open already.
 
     Raises:
         ConfigError: the project or the settings do not allow it; the sentence says why.
@@ -89,7 +93,7 @@ def train(call: Call[Any]) -> Result | None:
     accelerator = Accelerator(mixed_precision=call.config.precision)
     if call.config.inputs == "views" and accelerator.device.type == "cpu":
         torch.set_num_threads(1)  # layers this small lose more to waiting for each other than they gain
-    store = open_store(call.project)
+    store = store or open_store(call.project)
     name = founding.name_of(call, store, accelerator)
     with failures_told(store.project.runs / name, call.config.steps):
         founding.check_processes(call.config, accelerator.num_processes)
