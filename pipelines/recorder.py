@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mpl.step import Opinions
-from storage.record import segment_schema
+from storage.segments import segment_schema
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -1,31 +1,19 @@
 """The record: what teacher and student said of every sample, step by step, and what it comes to.
 
-A trainer writes segments (Parquet files of `segment_schema`) into its run's directory `record/`. `fold` copies
+A trainer writes segments (see `storage.segments`) into its run's directory `record/`. `fold` copies
 them into `history`, and `signals` sums that up. Folding again changes nothing, whenever the last fold was killed.
 """
 
-import json
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Protocol
 
 from storage import signals
 from storage.lance import Tables, one_of, quoted
-from storage.project import ProjectError
+from storage.segments import history_schema, read_segment, segments_in
 
-SAID = (
-    "teacher_label",
-    "teacher_probability",
-    "runner_up",
-    "student_label",
-    "student_probability",
-    "feedback",
-    "best_label",
-    "best_gain",
-)
-LABELS = frozenset({"teacher_label", "runner_up", "student_label", "best_label"})
+BEGUN = -1  # stands for a segment's rows in `folded` while a fold takes it in
 AT_ONCE = 100  # segments appended to `history` in one go: bounds the memory
 INDEX_FROM = 500_000  # rows of `history`
 
@@ -40,7 +28,7 @@ class Record(Protocol):
         checkpoint. A directory that does not exist says nothing and removes nothing.
 
         Raises:
-            ProjectError: a segment cannot be read or is not of `segment_schema`.
+            ProjectError: a segment cannot be read or is not of `storage.segments.segment_schema`.
         """
 
     def history(self, sample_id: str, run: str | None = None) -> list[dict[str, Any]]:
@@ -52,17 +40,14 @@ class Record(Protocol):
     def forget(self, run: str) -> None:
         """Removes everything of a run, before another of its name starts."""
 
+    def folded(self, run: str) -> dict[str, int]:
+        """Returns the segments that were taken in whole, by their keys in `segments_in`, and the rows of each."""
 
-def segment_schema(classes: Sequence[str]) -> Any:
-    """Returns the columns of a segment. Labels are indices into `classes`; only step and sample_id are never null."""
-    import pyarrow as pa
+    def rows(self, run: str) -> int:
+        """Returns how many rows the history has of a run: the sum of `folded`, or something is wrong."""
 
-    columns = [
-        pa.field("step", pa.int32(), nullable=False),
-        pa.field("sample_id", pa.dictionary(pa.int32(), pa.string()), nullable=False),
-        *(pa.field(name, pa.int16() if name in LABELS else pa.float32()) for name in SAID),
-    ]
-    return pa.schema(columns, metadata={b"classes": json.dumps(list(classes)).encode()})
+    def fresh_signals(self, run: str) -> Any:
+        """Returns what `signals` does, summed up anew from the history; keeps nothing."""
 
 
 class MemoryRecord:
@@ -73,11 +58,13 @@ class MemoryRecord:
 
     def fold(self, run: str, segments: Path) -> int:
         """See `Record.fold`."""
-        found = _segments(segments)
+        found = segments_in(segments)
         if found is None:
             return 0
         known = self._runs.get(run, {})
-        new = {key: rows for key in found.keys() - known.keys() if (rows := _read(run, key, found[key])) is not None}
+        new = {
+            key: rows for key in found.keys() - known.keys() if (rows := read_segment(run, key, found[key])) is not None
+        }
         kept = {key: rows for key, rows in known.items() if key in found}
         self._runs[run] = dict(sorted({**kept, **new}.items()))
         return sum(rows.num_rows for rows in new.values())
@@ -93,39 +80,59 @@ class MemoryRecord:
         """See `Record.signals`."""
         import pyarrow as pa
 
-        return signals.summarise(run, pa.concat_tables([_schema().empty_table(), *self._runs.get(run, {}).values()]))
+        return signals.summarise(
+            run, pa.concat_tables([history_schema().empty_table(), *self._runs.get(run, {}).values()])
+        )
 
     def forget(self, run: str) -> None:
         """See `Record.forget`."""
         self._runs.pop(run, None)
 
+    def folded(self, run: str) -> dict[str, int]:
+        """See `Record.folded`."""
+        return {key: rows.num_rows for key, rows in self._runs.get(run, {}).items()}
+
+    def rows(self, run: str) -> int:
+        """See `Record.rows`."""
+        return sum(self.folded(run).values())
+
+    def fresh_signals(self, run: str) -> Any:
+        """See `Record.fresh_signals`."""
+        return self.signals(run)
+
 
 class LanceRecord:
-    """A record in three LanceDB tables: `history`, `signals` (a cache) and `folded`, the segments that history has."""
+    """A record in three LanceDB tables: `history`, `signals` (a cache) and `folded`, the segments that history has.
+
+    A segment stands in `folded` as `BEGUN` before its rows are added, so that a fold after a killed one knows which to
+    take out, even where a resumed run has taken the segment itself away by then.
+    """
 
     def __init__(self, directory: Path):
         self._tables = Tables(directory)
 
     def fold(self, run: str, segments: Path) -> int:
         """See `Record.fold`."""
-        found = _segments(segments)
+        found = segments_in(segments)
         if found is None:
             return 0
         with self._tables.writing():
-            folded = self._folded(run)
-            gone, new = folded - found.keys(), found.keys() - folded
-            if not gone and not new:
+            marks = self._marks(run)
+            whole = {key for key, rows in marks.items() if rows != BEGUN}
+            old, new = marks.keys() - (whole & found.keys()), found.keys() - whole
+            if not old and not new:
                 return 0
-            self._delete("history", run, gone | new)  # of the new ones, what a killed fold left
+            self._delete("history", run, old)
+            self._delete("folded", run, old)
+            self._mark(run, dict.fromkeys(sorted(new), BEGUN))
             rows = self._append(run, {key: found[key] for key in sorted(new)})
-            self._delete("folded", run, gone)
             self._mark(run, rows)
             return sum(rows.values())
 
     def history(self, sample_id: str, run: str | None = None) -> list[dict[str, Any]]:
         """See `Record.history`."""
         where = f"sample_id = {quoted(sample_id)}" + ("" if run is None else f" AND run = {quoted(run)}")
-        rows = self._tables.read("history", _schema().names, where)
+        rows = self._tables.read("history", history_schema().names, where)
         return [] if rows is None else _ordered([rows])
 
     def signals(self, run: str) -> Any:
@@ -134,9 +141,7 @@ class LanceRecord:
         if kept is not None:
             return kept
         with self._tables.writing():
-            columns = [name for name in _schema().names if name not in ("run", "segment", "runner_up")]
-            rows = self._tables.read("history", columns, f"run = {quoted(run)}")
-            fresh = signals.summarise(run, _schema().empty_table() if rows is None else rows)
+            fresh = self.fresh_signals(run)
             if fresh.num_rows:
                 self._keep_signals(run, fresh)
             return fresh
@@ -147,9 +152,24 @@ class LanceRecord:
             for name in ("history", "signals", "folded"):
                 self._delete(name, run, None)
 
-    def _folded(self, run: str) -> set[str]:
-        rows = self._tables.read("folded", ["segment"], f"run = {quoted(run)}")
-        return set() if rows is None else set(rows["segment"].to_pylist())
+    def folded(self, run: str) -> dict[str, int]:
+        """See `Record.folded`."""
+        return {key: rows for key, rows in self._marks(run).items() if rows != BEGUN}
+
+    def rows(self, run: str) -> int:
+        """See `Record.rows`."""
+        table = self._tables.open("history")
+        return 0 if table is None else int(table.count_rows(f"run = {quoted(run)}"))
+
+    def fresh_signals(self, run: str) -> Any:
+        """See `Record.fresh_signals`."""
+        columns = [name for name in history_schema().names if name not in ("run", "segment", "runner_up")]
+        rows = self._tables.read("history", columns, f"run = {quoted(run)}")
+        return signals.summarise(run, history_schema().empty_table() if rows is None else rows)
+
+    def _marks(self, run: str) -> dict[str, int]:
+        rows = self._tables.read("folded", ["segment", "rows"], f"run = {quoted(run)}")
+        return {} if rows is None else dict(zip(*(rows[name].to_pylist() for name in rows.column_names), strict=True))
 
     def _append(self, run: str, found: dict[str, Path]) -> dict[str, int]:
         """Adds segments to `history`; returns the rows of each, without those that went away meanwhile."""
@@ -158,21 +178,23 @@ class LanceRecord:
         rows: dict[str, int] = {}
         for start in range(0, len(found), AT_ONCE):
             keys = list(found)[start : start + AT_ONCE]
-            tables = {key: table for key in keys if (table := _read(run, key, found[key])) is not None}
+            tables = {key: table for key in keys if (table := read_segment(run, key, found[key])) is not None}
             rows |= {key: table.num_rows for key, table in tables.items()}
             if any(rows[key] for key in tables):
-                with self._tables.changing("history", _schema()) as table:
+                with self._tables.changing("history", history_schema()) as table:
                     table.add(pa.concat_tables(tables.values()))
                     _index(table)
         return rows
 
     def _mark(self, run: str, rows: dict[str, int]) -> None:
+        """Writes how many rows history has of each segment, over what stood there."""
         if rows:
             import pyarrow as pa
 
             marks = pa.table({"run": [run] * len(rows), "segment": list(rows), "rows": list(rows.values())})
             with self._tables.changing("folded", marks.schema) as table:
-                table.add(marks)
+                merge = table.merge_insert(["run", "segment"])
+                merge.when_matched_update_all().when_not_matched_insert_all().execute(marks)
 
     def _delete(self, name: str, run: str, segments: set[str] | None) -> None:
         """Deletes the rows of some segments of a run, or of all when `segments` is None."""
@@ -185,7 +207,7 @@ class LanceRecord:
 
     def _kept_signals(self, run: str) -> Any | None:
         rows = self._tables.read("signals", [*signals.schema().names, "made_of"], f"run = {quoted(run)}")
-        if rows is None or not rows.num_rows or rows["made_of"][0].as_py() != _digest(self._folded(run)):
+        if rows is None or not rows.num_rows or rows["made_of"][0].as_py() != _digest(self.folded(run)):
             return None
         return rows.drop_columns("made_of").cast(signals.schema())
 
@@ -193,26 +215,11 @@ class LanceRecord:
         """Replaces the run's signals. A kill between the two steps leaves none, and they are made again."""
         import pyarrow as pa
 
-        made_of = pa.array([_digest(self._folded(run))] * fresh.num_rows)
+        made_of = pa.array([_digest(self.folded(run))] * fresh.num_rows)
         rows = fresh.append_column("made_of", made_of)
         self._delete("signals", run, None)
         with self._tables.changing("signals", rows.schema) as table:
             table.add(rows)
-
-
-def _schema() -> Any:
-    """Returns the columns of `history`: a segment's with names for labels, its run and where they came from."""
-    import pyarrow as pa
-
-    return pa.schema(
-        {
-            "run": pa.string(),
-            "segment": pa.string(),
-            "step": pa.int32(),
-            "sample_id": pa.string(),
-            **{name: pa.string() if name in LABELS else pa.float32() for name in SAID},
-        }
-    )
 
 
 def _index(table: Any) -> None:
@@ -223,43 +230,12 @@ def _index(table: Any) -> None:
         table.create_index("sample_id", config=BTree())
 
 
-def _segments(directory: Path) -> dict[str, Path] | None:
-    """Returns the segments by a key that changes when the file does: a resumed run writes old names anew."""
-    if not directory.is_dir():
-        return None
-    found = {}
-    for path in sorted(directory.glob("[!.]*.parquet")):
-        with suppress(FileNotFoundError):  # a resumed run has just removed it
-            stat = path.stat()
-            found[f"{path.name}/{stat.st_size}/{stat.st_mtime_ns}"] = path
-    return found
-
-
-def _read(run: str, key: str, path: Path) -> Any | None:
-    """Returns a segment's rows in the columns of `history`, None when a resumed run has just removed it."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        rows = pq.read_table(path)
-        classes = pa.array(json.loads(rows.schema.metadata[b"classes"]), pa.string())
-        columns = {name: rows[name].combine_chunks() for name in ("step", "sample_id", *SAID)}
-        for name in LABELS:
-            columns[name] = pa.DictionaryArray.from_arrays(columns[name], classes)
-        columns |= {"run": pa.repeat(run, rows.num_rows), "segment": pa.repeat(key, rows.num_rows)}
-        return pa.table([columns[field.name].cast(field.type) for field in _schema()], schema=_schema())
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
-        raise ProjectError(f"{path} cannot be read as a segment of a record ({error}): move it away") from error
-
-
 def _ordered(tables: Sequence[Any]) -> list[dict[str, Any]]:
     import pyarrow as pa
 
-    rows = pa.concat_tables([_schema().empty_table(), *tables]).drop_columns("segment")
+    rows = pa.concat_tables([history_schema().empty_table(), *tables]).drop_columns("segment")
     return sorted(rows.drop_columns("sample_id").to_pylist(), key=lambda row: (row["run"], row["step"]))
 
 
-def _digest(segments: set[str]) -> str:
+def _digest(segments: Iterable[str]) -> str:
     return blake2b("\n".join(sorted(segments)).encode(), digest_size=16).hexdigest()

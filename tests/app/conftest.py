@@ -12,7 +12,7 @@ from pipelines.queue_up import Row
 from pipelines.runs import Run, State, append_metrics, status_now, write_status
 from storage.events import Kind, decisions, event
 from storage.project import ProjectError, create_project
-from storage.record import segment_schema
+from storage.segments import segment_schema
 from storage.samples import Sample, Split, sample_id
 from storage.store import Store, memory_store
 

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 from storage import lance, signals
 from storage.project import ProjectError
-from storage.record import SAID, LanceRecord, MemoryRecord, Record, segment_schema
+from storage.record import LanceRecord, MemoryRecord, Record
+from storage.segments import SAID, segment_schema, segments_in
 
 CLASSES = ["cat", "dog", "ünï"]
 
@@ -111,6 +112,22 @@ def test_a_missing_directory_removes_nothing(record, tmp_path):
     (tmp_path / "r").rename(tmp_path / "elsewhere")
     assert record.fold("a", tmp_path / "r") == 0
     assert steps(record) == [("a", 1)]
+
+
+def test_what_was_folded_is_told_by_segment_and_adds_up(record, tmp_path):
+    assert (record.folded("a"), record.rows("a")) == ({}, 0)
+    write(tmp_path / "r", "rank0-000001", [row(1, "s0")])
+    late = write(tmp_path / "r", "rank0-000002", [row(2, "s0"), row(2, "s1")])
+    for _ in range(2):
+        record.fold("a", tmp_path / "r")
+        found = segments_in(tmp_path / "r")
+        assert record.folded("a") == {key: pq.read_metadata(path).num_rows for key, path in found.items()}
+        assert record.rows("a") == sum(record.folded("a").values())
+        assert record.fresh_signals("a") == record.signals("a")
+        late.unlink(missing_ok=True)
+    assert record.rows("a") == 1
+    record.forget("a")
+    assert (record.folded("a"), record.rows("a")) == ({}, 0)
 
 
 def test_forgetting_a_run_leaves_the_others(record, tmp_path):
@@ -283,6 +300,37 @@ def test_a_fold_killed_before_any_of_its_writes_is_made_good(tmp_path, monkeypat
     assert steps(record) == [("a", 1)]
     assert record.signals("a")["steps"].to_pylist() == [1]
     assert record.fold("a", tmp_path / "r") == 0
+
+
+@pytest.mark.parametrize("survived", range(3))
+def test_a_fold_killed_before_its_run_was_resumed_leaves_nothing_of_what_the_run_took_back(
+    tmp_path, monkeypatch, survived
+):
+    """The segment that a fold was killed over is gone, and so is every name for it: only `folded` knows of its rows."""
+    write(tmp_path / "r", "rank0-000001", [row(1, "s0")])
+    record = LanceRecord(tmp_path / "lance")
+    record.fold("a", tmp_path / "r")
+    late = write(tmp_path / "r", "rank0-000002", [row(2, "s0", teacher_label=0)])
+    changing, writes = lance.Tables.changing, survived
+
+    def mortal(tables, name, schema):
+        nonlocal writes
+        writes -= 1
+        if writes < 0:
+            raise KeyboardInterrupt
+        return changing(tables, name, schema)
+
+    with monkeypatch.context() as dead:
+        dead.setattr(lance.Tables, "changing", mortal)
+        with pytest.raises(KeyboardInterrupt):
+            record.fold("a", tmp_path / "r")
+    late.unlink()
+    record.fold("a", tmp_path / "r")
+    assert steps(record) == [("a", 1)]
+    assert record.rows("a") == 1
+    write(tmp_path / "r", "rank0-000002", [row(2, "s0", teacher_label=1)])
+    record.fold("a", tmp_path / "r")
+    assert [said["teacher_label"] for said in record.history("s0")] == [None, "dog"]
 
 
 def test_kill_9_at_a_random_moment_loses_and_doubles_nothing(tmp_path):

@@ -1,0 +1,86 @@
+"""Segments of the record: the Parquet files that a trainer writes into its run's directory `record/`."""
+
+import json
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from storage.project import ProjectError
+
+SAID = (
+    "teacher_label",
+    "teacher_probability",
+    "runner_up",
+    "student_label",
+    "student_probability",
+    "feedback",
+    "best_label",
+    "best_gain",
+)
+LABELS = frozenset({"teacher_label", "runner_up", "student_label", "best_label"})
+
+
+def segment_schema(classes: Sequence[str]) -> Any:
+    """Returns the columns of a segment. Labels are indices into `classes`; only step and sample_id are never null."""
+    import pyarrow as pa
+
+    columns = [
+        pa.field("step", pa.int32(), nullable=False),
+        pa.field("sample_id", pa.dictionary(pa.int32(), pa.string()), nullable=False),
+        *(pa.field(name, pa.int16() if name in LABELS else pa.float32()) for name in SAID),
+    ]
+    return pa.schema(columns, metadata={b"classes": json.dumps(list(classes)).encode()})
+
+
+def segments_in(directory: Path) -> dict[str, Path] | None:
+    """Returns a directory's segments by a key that changes when the file does; None where there is no directory.
+
+    A resumed run writes old names anew, so the key has the file's size and time in it.
+    """
+    if not directory.is_dir():
+        return None
+    found = {}
+    for path in sorted(directory.glob("[!.]*.parquet")):
+        with suppress(FileNotFoundError):  # a resumed run has just removed it
+            stat = path.stat()
+            found[f"{path.name}/{stat.st_size}/{stat.st_mtime_ns}"] = path
+    return found
+
+
+def history_schema() -> Any:
+    """Returns the columns of `history`: a segment's with names for labels, its run and where they came from."""
+    import pyarrow as pa
+
+    return pa.schema(
+        {
+            "run": pa.string(),
+            "segment": pa.string(),
+            "step": pa.int32(),
+            "sample_id": pa.string(),
+            **{name: pa.string() if name in LABELS else pa.float32() for name in SAID},
+        }
+    )
+
+
+def read_segment(run: str, key: str, path: Path) -> Any | None:
+    """Returns a segment's rows in the columns of `history`, None when a resumed run has just removed it.
+
+    Raises:
+        ProjectError: the file cannot be read, or is not of `segment_schema`.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        rows = pq.read_table(path)
+        classes = pa.array(json.loads(rows.schema.metadata[b"classes"]), pa.string())
+        columns = {name: rows[name].combine_chunks() for name in ("step", "sample_id", *SAID)}
+        for name in LABELS:
+            columns[name] = pa.DictionaryArray.from_arrays(columns[name], classes)
+        columns |= {"run": pa.repeat(run, rows.num_rows), "segment": pa.repeat(key, rows.num_rows)}
+        return pa.table([columns[field.name].cast(field.type) for field in history_schema()], schema=history_schema())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+        raise ProjectError(f"{path} cannot be read as a segment of a record ({error}): move it away") from error
