@@ -181,7 +181,7 @@ def _take(file: FoundFile, image: ReadImage, reading: _Reading) -> list[File]:
         )
         reading.new.append(new)
         reading.samples[new.sample_id] = new
-    elif row is not None and row.sample_id == image.sample_id:
+    elif path in reading.holders[sample.sample_id]:  # touched, or a killed import wrote the sample but not the file
         reading.known += 1
     else:
         others = [other for other in reading.holders[sample.sample_id] if _still_holds(other, sample, reading.contents)]

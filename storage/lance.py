@@ -1,6 +1,8 @@
 """LanceDB tables in one directory: readers never wait, writers take turns, small files are merged now and then."""
 
+import errno
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -16,6 +18,7 @@ PATIENCE = 120.0  # seconds a writer waits for its turn
 TIDY_EVERY = (
     64  # versions between two merges of small files: 300 appends of a row leave 900 files, and reads 8 times slower
 )
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})  # no space on the disk, in the quota, for a file
 KEEP = timedelta(hours=1)  # for how long readers in other processes may go on with an old version
 
 
@@ -54,15 +57,22 @@ class Tables:
         """Holds the write lock. What was read inside stays true until the end of the block; blocks may nest.
 
         Raises:
-            ProjectError: another process holds the lock for more than two minutes.
+            ProjectError: another process holds the lock for more than two minutes, or the disk is full.
         """
-        self.directory.mkdir(parents=True, exist_ok=True)
         try:
+            self.directory.mkdir(parents=True, exist_ok=True)
             with self._lock.acquire(PATIENCE):
                 yield
         except Timeout as error:
             raise ProjectError(
                 f"another process has been writing to {self.directory} for {PATIENCE:.0f} s: wait for it, or stop it"
+            ) from error
+        except (OSError, RuntimeError) as error:
+            if not _is_full(error):
+                raise
+            raise ProjectError(
+                f"there is no space left to write to {self.directory}: free some, then do it again; "
+                "what was written before is kept"
             ) from error
 
     @contextmanager
@@ -73,7 +83,7 @@ class Tables:
             before = table.version
             yield table
             if table.version // TIDY_EVERY > before // TIDY_EVERY:
-                table.optimize(cleanup_older_than=KEEP)
+                _tidy(table)
 
     def _connect(self) -> Any:
         if self._connection is None:
@@ -93,3 +103,19 @@ def one_of(column: str, values: Iterable[str]) -> str:
 def quoted(value: str) -> str:
     """Returns `value` as an SQL string."""
     return "'" + value.replace("'", "''") + "'"
+
+
+def _tidy(table: Any) -> None:
+    """Merges small files and drops old versions; where the disk is full that waits for the next time."""
+    try:
+        table.optimize(cleanup_older_than=KEEP)
+    except RuntimeError as error:
+        if not _is_full(error):
+            raise
+
+
+def _is_full(error: Exception) -> bool:
+    """Returns whether an error, LanceDB's included, says that nothing more can be written."""
+    told = re.search(r"os error (\d+)", str(error))
+    number = int(told[1]) if told else getattr(error, "errno", None)
+    return number in FULL

@@ -6,7 +6,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from filelock import FileLock
+
 SETTINGS = "gradebook.json"
+LOCK = ".gradebook.lock"
 VERSION = 1
 
 
@@ -76,13 +79,17 @@ def read_project(root: Path) -> Project:
 def add_classes(project: Project, names: Sequence[str]) -> Project:
     """Adds classes at the end of the list, so that the order of the others stays; known ones are left as they are.
 
+    The list is read anew, so that of two who add at once neither takes the other's classes away.
+
     Raises:
         ProjectError: a class name is empty.
     """
     stripped = dict.fromkeys(name.strip() for name in names)
-    new = [name for name in stripped if name not in project.classes]
-    grown = replace(project, classes=_checked([*project.classes, *new]))
-    _write(grown)
+    with FileLock(project.root / LOCK):
+        classes = read_project(project.root).classes
+        new = [name for name in stripped if name not in classes]
+        grown = replace(project, classes=_checked([*classes, *new]))
+        _write(grown)
     return grown
 
 

@@ -502,6 +502,17 @@ def test_an_import_that_dies_before_any_of_its_writes_ends_like_one_that_did_not
     assert len(dying.log.read()) == len(whole.log.read()) == 9
 
 
+def test_a_file_whose_sample_a_killed_import_wrote_is_known_and_no_copy_of_itself(images, tmp_path, monkeypatch):
+    put(images / "a.png")
+    dying = open_store(create_project(tmp_path / "dying", []).root)
+    with monkeypatch.context() as dead:
+        dead.setattr(type(dying.catalog), "_add_files", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            import_images(dying, images)
+    assert counts(import_images(dying, images)) == {"already_known": 1}
+    assert [file.filepath for file in dying.catalog.files()] == [str(images / "a.png")]
+
+
 def test_kill_9_at_a_random_moment_loses_and_doubles_nothing(images, tmp_path):
     for seed in range(60):
         put(images / "cd"[seed % 2] / f"{seed:02d}.png", seed, size=(8, 8))

@@ -1,4 +1,5 @@
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -48,7 +49,15 @@ def test_what_is_not_a_project_of_this_version_is_one_sentence(tmp_path):
 
 def test_writing_leaves_no_drafts(tmp_path):
     add_classes(create_project(tmp_path, ["a"]), ["b"])
-    assert [path.name for path in tmp_path.iterdir()] == ["gradebook.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".gradebook.lock", "gradebook.json"]
+
+
+def test_of_two_who_add_classes_at_once_neither_takes_away_the_others(tmp_path):
+    project = create_project(tmp_path, ["a"])
+    with ThreadPoolExecutor(8) as pool:
+        for _ in pool.map(lambda n: add_classes(project, [f"b{n}"]), range(24)):
+            pass
+    assert sorted(read_project(tmp_path).classes) == sorted(["a", *(f"b{n}" for n in range(24))])
 
 
 def test_a_label_must_be_a_class(tmp_path):
