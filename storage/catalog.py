@@ -41,6 +41,9 @@ class Catalog(Protocol):
     def files(self) -> list[File]:
         """Returns all files in order of path, except those that are gone."""
 
+    def ids(self) -> list[str]:
+        """Returns the ids of all samples in order of import, those that no file holds any more among them."""
+
 
 class MemoryCatalog:
     """A catalogue that lasts as long as its object."""
@@ -67,6 +70,10 @@ class MemoryCatalog:
     def files(self) -> list[File]:
         """See `Catalog.files`."""
         return _in_place(self._files.values())
+
+    def ids(self) -> list[str]:
+        """See `Catalog.ids`."""
+        return list(self._samples)
 
 
 class LanceCatalog:
@@ -100,6 +107,11 @@ class LanceCatalog:
     def files(self) -> list[File]:
         """See `Catalog.files`."""
         return _in_place(self._files())
+
+    def ids(self) -> list[str]:
+        """See `Catalog.ids`."""
+        rows = self._tables.read("samples", ["position", "sample_id"])
+        return [] if rows is None else rows.sort_by("position").column("sample_id").to_pylist()
 
     def _files(self, where: str | None = None) -> list[File]:
         names = _files_schema().names

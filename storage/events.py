@@ -105,14 +105,25 @@ def standing(events: Iterable[Event]) -> list[Event]:
 
     A retraction can itself be retracted: undo, and undo of undo. An event only retracts an earlier one.
     """
-    rows = sorted({e.event_id: e for e in events}.values(), key=lambda e: (e.at, e.event_id))
-    gone: set[str] = set()
-    later: set[str] = set()
-    for e in reversed(rows):
-        if e.kind is Kind.RETRACTED and e.event_id not in gone and e.ref is not None and e.ref not in later:
-            gone.add(e.ref)
-        later.add(e.event_id)
+    rows = in_order(events)
+    gone = retracted(rows)
     return [e for e in rows if e.event_id not in gone and e.kind is not Kind.RETRACTED]
+
+
+def retracted(events: Iterable[Event]) -> dict[str, Event]:
+    """Returns the events that are taken back, by id, each with the newest event that does so."""
+    gone: dict[str, Event] = {}
+    later: set[str] = set()
+    for e in reversed(in_order(events)):
+        if e.kind is Kind.RETRACTED and e.event_id not in gone and e.ref is not None and e.ref not in later:
+            gone.setdefault(e.ref, e)
+        later.add(e.event_id)
+    return gone
+
+
+def in_order(events: Iterable[Event]) -> list[Event]:
+    """Returns the events in order of time, each once."""
+    return sorted({e.event_id: e for e in events}.values(), key=lambda e: (e.at, e.event_id))
 
 
 _BEGINNING = (datetime.min.replace(tzinfo=UTC), "")

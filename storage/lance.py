@@ -52,6 +52,31 @@ class Tables:
         query = table.search().select(list(columns))
         return (query if where is None else query.where(where)).to_arrow()
 
+    def damaged(self, *, whole: bool) -> dict[str, str]:
+        """Returns the tables that cannot be read, and why: one column of every file is read, with `whole` all of them.
+
+        A table that a kill left without a first version is none of them: it has no rows, and the next write makes it.
+        """
+        found = {}
+        for path in sorted(self.directory.glob("*.lance")):
+            try:
+                table = self.open(path.stem)
+                if table is None and any(path.glob("data/*")):
+                    found[path.stem] = "it has rows, but no version that names them"
+                elif table is not None:
+                    names = table.schema.names
+                    for _ in table.search().select(names if whole else names[:1]).to_batches():
+                        pass
+            except (OSError, RuntimeError, ValueError) as error:
+                found[path.stem] = str(error).split(", /", 1)[0]
+        return found
+
+    def drop(self, name: str) -> None:
+        """Throws a table away, readable or not."""
+        with self.writing():
+            if (self.directory / f"{name}.lance").exists():
+                self._connect().drop_table(name)
+
     @contextmanager
     def writing(self) -> Iterator[None]:
         """Holds the write lock. What was read inside stays true until the end of the block; blocks may nest.

@@ -40,6 +40,9 @@ class Record(Protocol):
     def forget(self, run: str) -> None:
         """Removes everything of a run, before another of its name starts."""
 
+    def clear(self) -> None:
+        """Removes everything of every run, even what cannot be read any more; `fold` makes it anew."""
+
     def folded(self, run: str) -> dict[str, int]:
         """Returns the segments that were taken in whole, by their keys in `segments_in`, and the rows of each."""
 
@@ -87,6 +90,10 @@ class MemoryRecord:
     def forget(self, run: str) -> None:
         """See `Record.forget`."""
         self._runs.pop(run, None)
+
+    def clear(self) -> None:
+        """See `Record.clear`."""
+        self._runs.clear()
 
     def folded(self, run: str) -> dict[str, int]:
         """See `Record.folded`."""
@@ -151,6 +158,11 @@ class LanceRecord:
         with self._tables.writing():
             for name in ("history", "signals", "folded"):
                 self._delete(name, run, None)
+
+    def clear(self) -> None:
+        """See `Record.clear`."""
+        for name in ("folded", "signals", "history"):
+            self._tables.drop(name)
 
     def folded(self, run: str) -> dict[str, int]:
         """See `Record.folded`."""

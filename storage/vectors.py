@@ -16,7 +16,6 @@ from storage.lance import Tables, one_of, quoted
 from storage.project import ProjectError
 
 Views = NDArray[np.float16]
-
 FEW = 2_000  # up to so many ids are looked up by a condition, more by reading all
 
 
@@ -52,6 +51,9 @@ class Vectors(Protocol):
 
     def missing(self, backbone: str, sample_ids: Sequence[str]) -> list[str]:
         """Returns those of the ids that have no vectors, in the order given."""
+
+    def ids(self, backbone: str) -> list[str]:
+        """Returns the ids of the samples that have vectors, in the order they were added."""
 
     def read(self, backbone: str, sample_ids: Sequence[str]) -> Views:
         """Returns the (N, V, D) views in the order asked.
@@ -97,6 +99,10 @@ class MemoryVectors:
         _space(self.spaces(), backbone)
         return [sample_id for sample_id in sample_ids if sample_id not in self._views[backbone]]
 
+    def ids(self, backbone: str) -> list[str]:
+        """See `Vectors.ids`."""
+        return list(self._views.get(backbone, {}))
+
     def read(self, backbone: str, sample_ids: Sequence[str]) -> Views:
         """See `Vectors.read`."""
         space = _space(self.spaces(), backbone)
@@ -141,10 +147,9 @@ class LanceVectors:
 
     def add(self, backbone: str, sample_ids: Sequence[str], views: Views) -> None:
         """See `Vectors.add`."""
-        space = _space(self.spaces(), backbone)
-        _check(space, sample_ids, views)
+        _check(space := _space(self.spaces(), backbone), sample_ids, views)
         with self._tables.writing():
-            known = self._known(backbone)
+            known = set(self.ids(backbone))
             first = {sample_id: row for row, sample_id in reversed(list(enumerate(sample_ids)))}
             new = sorted(row for sample_id, row in first.items() if sample_id not in known)
             if new:
@@ -154,8 +159,13 @@ class LanceVectors:
     def missing(self, backbone: str, sample_ids: Sequence[str]) -> list[str]:
         """See `Vectors.missing`."""
         _space(self.spaces(), backbone)
-        known = self._known(backbone)
+        known = set(self.ids(backbone))
         return [sample_id for sample_id in sample_ids if sample_id not in known]
+
+    def ids(self, backbone: str) -> list[str]:
+        """See `Vectors.ids`."""
+        rows = self._tables.read(_table(backbone), ["sample_id"])
+        return [] if rows is None else rows["sample_id"].to_pylist()
 
     def read(self, backbone: str, sample_ids: Sequence[str]) -> Views:
         """See `Vectors.read`."""
@@ -167,9 +177,8 @@ class LanceVectors:
             self._fill(backbone, list(places), out, found)
         if not found.all():
             raise _no_vectors(backbone, list(places)[int(np.argmin(found))])
-        if len(places) == len(sample_ids):
-            return out
-        return np.asarray(out[[places[sample_id] for sample_id in sample_ids]])
+        whole = len(places) == len(sample_ids)
+        return out if whole else np.asarray(out[[places[sample_id] for sample_id in sample_ids]])
 
     def nearest(
         self, backbone: str, sample_id: str, k: int, among: Collection[str] | None = None
@@ -179,18 +188,13 @@ class LanceVectors:
         kept = None if among is None else set(among) - {sample_id}
         if k < 1 or not np.any(query) or (kept is not None and not kept):
             return []
-        table = self._tables.open(_table(backbone))
-        assert table is not None, "read() found the sample in it"
+        table: Any = self._tables.open(_table(backbone))  # there: read() found the sample in it
         if kept is not None and len(kept) > FEW:
             return _scan(table, query, k, kept)
         condition = f"sample_id != {quoted(sample_id)}" if kept is None else one_of("sample_id", kept)
         search = table.search(query, vector_column_name="view_0").distance_type("cosine")
         rows = search.where(condition, prefilter=True).limit(k).select(["sample_id", "_distance"]).to_arrow()
         return list(zip(rows["sample_id"].to_pylist(), (1 - rows["_distance"].to_numpy()).tolist(), strict=True))
-
-    def _known(self, backbone: str) -> set[str]:
-        rows = self._tables.read(_table(backbone), ["sample_id"])
-        return set() if rows is None else set(rows["sample_id"].to_pylist())
 
     def _fill(self, backbone: str, sample_ids: list[str], out: Views, found: NDArray[np.bool_]) -> None:
         """Writes the views of `sample_ids` to the same rows of `out` batch by batch, so memory holds them once."""
@@ -282,8 +286,7 @@ def _schema(space: Space) -> Any:
     import pyarrow as pa
 
     view = pa.list_(pa.float16(), space.dim)
-    names = [f"view_{n}" for n in range(space.weak + space.strong)]
-    return pa.schema([("sample_id", pa.string()), *((name, view) for name in names)])
+    return pa.schema([("sample_id", pa.string()), *((f"view_{n}", view) for n in range(space.weak + space.strong))])
 
 
 def _rows(space: Space, sample_ids: Sequence[str], views: Views) -> Any:

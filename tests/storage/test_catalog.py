@@ -43,6 +43,14 @@ def test_what_was_added_comes_back_in_order_of_import(catalog):
     assert catalog.files() == [file("a", "s5"), file("b", "s3")]
 
 
+def test_ids_are_of_all_samples_those_without_a_file_too(catalog):
+    assert catalog.ids() == []
+    catalog.add([sample("s5"), sample("s3")], [])
+    catalog.add([sample("s4")], [File(filepath="/images/s5.png", sample_id=GONE, size=0, mtime_ns=0)])
+    assert [s.sample_id for s in catalog.samples()] == ["s3", "s4"]
+    assert catalog.ids() == ["s5", "s3", "s4"]
+
+
 def test_get_keeps_the_order_asked_and_repeats(catalog):
     catalog.add([sample(f"s{n}") for n in range(5)], [])
     assert [s.sample_id for s in catalog.get(["s3", "s0", "s3"])] == ["s3", "s0", "s3"]

@@ -138,6 +138,9 @@ def test_forgetting_a_run_leaves_the_others(record, tmp_path):
     record.forget("a")
     assert steps(record) == [("b", 1)]
     assert (record.signals("a").num_rows, record.signals("b").num_rows) == (0, 1)
+    record.clear()
+    record.clear()
+    assert (record.signals("b").num_rows, record.folded("b")) == (0, {})
     assert record.fold("a", tmp_path / "a") == 1, "the new run of that name is recorded"
 
 

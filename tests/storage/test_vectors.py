@@ -87,6 +87,14 @@ def test_missing_says_where_to_go_on(vectors):
     assert vectors.missing("tiny", ["s2", "s0", "s1"]) == ["s2", "s1"]
 
 
+def test_ids_are_those_that_have_vectors(vectors):
+    assert vectors.ids("tiny") == []
+    vectors.create(SPACE)
+    vectors.add("tiny", ["s2", "s0"], views(2))
+    vectors.add("tiny", ["s0", "s1"], views(2))
+    assert vectors.ids("tiny") == ["s2", "s0", "s1"]
+
+
 def test_the_first_vectors_of_a_sample_stay(vectors):
     vectors.create(SPACE)
     x = views(4)
