@@ -66,7 +66,11 @@ class TrainConfig(Generic[Settings]):
     weights: Literal["pretrained", "random"] = "pretrained"
     """What networks on pixels start from."""
     hidden: int = 256
-    """Hidden units of the teacher's head on cached views; the student's is linear, so that it exports as timm's own."""
+    """Hidden units of the teacher's head on cached views; 0 makes it linear."""
+    student_hidden: int = 0
+    """The same of the student's, which is linear so that it exports as timm's own: one with hidden units does not."""
+    teacher_backbone: str = ""
+    """The teacher's timm model where it is another one than the student's (pixels only)."""
     student: OptimConfig = field(default_factory=OptimConfig)
     """How the student moves."""
     teacher: OptimConfig = field(default_factory=OptimConfig)
@@ -98,7 +102,6 @@ class TrainConfig(Generic[Settings]):
             steps=self.steps,
             labelled=self.labelled,
             unlabelled=self.unlabelled,
-            hidden=self.hidden,
             size=self.size,
             finetune_lr=self.finetune_lr,
             record_every=self.record_every,
@@ -106,7 +109,15 @@ class TrainConfig(Generic[Settings]):
             validate_every=self.validate_every,
             checkpoint_every=self.checkpoint_every,
         )
-        _not_negative(seed=self.seed, finetune_steps=self.finetune_steps, workers=self.workers)
+        if self.teacher_backbone and self.inputs == "views":
+            raise ConfigError("cached views are of one backbone: give --inputs pixels with --teacher-backbone")
+        _not_negative(
+            hidden=self.hidden,
+            student_hidden=self.student_hidden,
+            seed=self.seed,
+            finetune_steps=self.finetune_steps,
+            workers=self.workers,
+        )
         if not 0 <= self.average < 1 or not 0 <= self.validation_share < 1:
             raise ConfigError(
                 f"average={self.average} and validation_share={self.validation_share} must be from 0 to below 1"

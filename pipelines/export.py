@@ -76,7 +76,11 @@ def _whole_model(
 
     if isinstance(student, ImageClassifier):
         return student.model, config.size
-    assert isinstance(student, LinearHead)
+    if not isinstance(student, LinearHead):
+        raise ConfigError(
+            f"the student of this run has {config.student_hidden} hidden units, and timm's {config.backbone} has none "
+            f"before its classes: train without --student-hidden to export"
+        )
     space = next(s for s in store.vectors.spaces() if s.backbone == config.backbone)
     torch.manual_seed(space.seed)
     model = timm_model(config.backbone, len(classes), pretrained="random" not in space.weights)

@@ -1,6 +1,7 @@
 """From a config to what a method moves, and from a finished run back to the network that predicts."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,16 +21,26 @@ def build(config: TrainConfig[Any], people: "Population", source: "Source", devi
     """Makes the networks from the config's seed, the same ones on every process, with their optimisers."""
     import torch
 
-    from mpl.methods import METHODS
     from mpl.step import Learners
 
     torch.manual_seed(config.seed)
     shape = _shape(source)
-    student = _learner(_network(config, people, shape, hidden=0), config.student, config.average, device)
+    student = _learner(
+        _network(config, people, shape, hidden=config.student_hidden), config.student, config.average, device
+    )
     teacher = None
-    if METHODS[config.method].teacher:
-        teacher = _learner(_network(config, people, shape, hidden=config.hidden), config.teacher, 0.0, device)
+    if has_teacher(config):
+        other = replace(config, backbone=config.teacher_backbone or config.backbone)
+        teacher = _learner(_network(other, people, shape, hidden=config.hidden), config.teacher, 0.0, device)
     return Learners(student=student, teacher=teacher, samples=len(people.sample_ids), unlabelled=len(people.unlabelled))
+
+
+def has_teacher(config: TrainConfig[Any]) -> bool:
+    """Tells whether a run trains a network beside the student: some methods do only where it has a size of its own."""
+    from mpl.methods import METHODS
+
+    method = METHODS[config.method]
+    return method.teacher or (method.first_teacher and bool(config.student_hidden or config.teacher_backbone))
 
 
 def set_rates(learners: "Learners", config: TrainConfig[Any], clock: "Clock") -> None:
@@ -74,14 +85,17 @@ def load_student(path: Path, config: TrainConfig[Any]) -> "nn.Module":
     """
     from safetensors.torch import load_file
 
-    from mpl.networks import LinearHead
+    from mpl.networks import LinearHead, MlpHead
 
     if not (path / WEIGHTS).exists():
         raise ConfigError(f"run {path.name} has not finished: go on with: gradebook train --resume --run {path.name}")
     state = load_file(path / WEIGHTS)
-    if config.inputs == "views":
+    if config.inputs == "views" and config.student_hidden:
+        (hidden, features), (classes, _) = state["layers.0.weight"].shape, state["layers.2.weight"].shape
+        net: nn.Module = MlpHead(features, hidden, classes, float(state["scale"]))
+    elif config.inputs == "views":
         classes, features = state["classifier.weight"].shape
-        net: nn.Module = LinearHead(features, classes, float(state["scale"]))
+        net = LinearHead(features, classes, float(state["scale"]))
     else:
         classes = len(json.loads((path / "config.json").read_text(encoding="utf-8"))["classes"])
         net = image_classifier(config.backbone, classes, pretrained=False)

@@ -27,17 +27,21 @@ from mpl.step import StepReport
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Method:
-    """One method: what it can be told, its step, and whether it trains a teacher beside the student."""
+    """One method: what it can be told, its step, and whether it trains a teacher beside the student.
+
+    A method with a first teacher gets one only where it is to have another size than the student.
+    """
 
     settings: type[Any]
     step: Callable[..., StepReport]
     teacher: bool = False
+    first_teacher: bool = False
 
 
 METHODS: dict[str, Method] = {
     "supervised": Method(settings=supervised.Settings, step=supervised.step),
     "pseudo_label": Method(settings=pseudo_label.Settings, step=pseudo_label.step, teacher=True),
-    "noisy_student": Method(settings=noisy_student.Settings, step=noisy_student.step),
+    "noisy_student": Method(settings=noisy_student.Settings, step=noisy_student.step, first_teacher=True),
     "uda": Method(settings=uda.Settings, step=uda.step),
     "mpl": Method(settings=mpl.Settings, step=mpl.step, teacher=True),
     "reduced_mpl": Method(settings=reduced_mpl.Settings, step=reduced_mpl.step, teacher=True),

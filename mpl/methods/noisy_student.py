@@ -1,21 +1,29 @@
-"""Noisy Student (Xie et al., 2020, https://arxiv.org/abs/1911.04252, Algorithm 1), with an equal student.
+"""Noisy Student (Xie et al., 2020, https://arxiv.org/abs/1911.04252, Algorithm 1).
 
-The run is cut into `rounds` + 1 equal parts. The first trains on labels alone; each later one takes the network of the
-part before as its teacher, and starts a student afresh:
+The run is cut into `rounds` + 1 equal parts. The first trains a teacher on labels alone; each later one takes the
+network of the part before as its teacher, and starts a student afresh:
 
     teacher   T ← the averaged student where an average is kept, else the student;   θ_S ← the run's first weights
     labels    q = softmax T(x_uw)
-    student   θ_S' = θ_S - η ∇ [ CE(y_l, S(x_l)) + w (1/U) Σ 1(max q >= threshold) CE(q, S(x_us)) ]
+    student   θ_S' = θ_S - η ∇ [ CE(y_l, S(x_l)) + w (1/U) Σ c CE(q, S(x_us)) ]
 
 The teacher labels without noise: weak view, evaluation mode. The student has noise: strong view, and whatever dropout
 and stochastic depth its network has. Labels are soft, the paper's first choice. "Afresh" is from pretrained weights
 where the run has them; the optimiser and the average start afresh too, while the learning rate goes on falling over
-the whole run. Left out: a student larger than its teacher, since a run has one student; and the paper's balancing,
-which repeats images of rare classes, since a step sees a batch and not the pool. Images are labelled when they come up
-and not all at once, which gives the same label up to the weak view.
+the whole run. Images are labelled when they come up and not all at once: the same label, up to the weak view.
 
-Both networks that are no longer trained, or not yet, are in `memory` by name ("first.", "teacher."), so that
-checkpoints hold them.
+A larger student. A host that gives a teacher has the first part train that one instead, and the student learns from it
+in round 1; from round 2 on teacher and student are of one size. So sizes go up once, as in the paper, where one
+EfficientNet-L2 learns from a B7 and then another from the first. More than two sizes are left out.
+
+Balance. The paper keeps the images whose label has a probability of at least 0.3, takes the M surest of each class, and
+repeats images at random in classes that have fewer. A step gets a batch that was dealt from the whole pool, so here an
+image counts c times instead: 0 where the paper drops it, else so often that every class counts the same. On average
+over batches that is the paper's loss. `balance` 0 leaves classes as they come: c = 1(max q >= threshold). What has to
+be known of the pool, a label and a probability of each image, is gathered in each round while images come up.
+
+Networks that are no longer trained, or not yet, are in `memory` by name ("first.", "teacher."), so that checkpoints
+hold them.
 """
 
 from dataclasses import dataclass
@@ -24,7 +32,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from mpl import objectives
+from mpl import memories, objectives
 from mpl.step import Batch, Clock, Learner, Learners, Runtime, StepReport, evaluating, full, opinions, together
 
 
@@ -38,51 +46,157 @@ class Settings:
     """w, the weight of the pseudo-labels' loss."""
     threshold: float = 0.3
     """Teacher's probability from which a pseudo-label counts: the paper's."""
+    balance: float = 0.5
+    """M, the images of a class, as a multiple of its equal share of the pool (the paper's is about 0.43); 0 leaves
+    classes as they come."""
     smoothing: float = 0.0
     """Label smoothing of the supervised losses."""
 
 
 def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings, clock: Clock) -> StepReport:
-    """Does one step; scalars student_loss, supervised_loss, and in later parts pseudo_loss, confident, round (from 1).
+    """Does one step.
+
+    Returns:
+        Scalars student_loss, supervised_loss, and in later parts pseudo_loss, confident (the share of images that
+        count), round (from 1); teacher_loss alone while a teacher of its own size learns.
 
     Raises:
-        ValueError: the run is too short for its rounds.
+        ValueError: the run is too short for its rounds, or the student has fewer weights than its teacher.
     """
-    if clock.steps <= settings.rounds:
-        raise ValueError(f"{clock.steps} steps are too few for {settings.rounds} rounds: give more, or --rounds 1")
+    _check(learners, settings, clock)
     student, memory = learners.student, learners.memory
     number = _round(clock.at, clock, settings)
     if not _named("first.", memory):
         memory |= _copied("first.", student.net)
-    if number > _round(clock.at - 1, clock, settings):
-        memory |= _copied("teacher.", student.best_net())
-        _start_afresh(student, memory)
     if number == 0:
-        loss = objectives.supervised(full(student.net(batch.x_l)), batch.y_l, smoothing=settings.smoothing)
-        student.descend(loss, runtime)
-        return StepReport(scalars={"student_loss": loss.detach(), "supervised_loss": loss.detach()})
+        learner, name = (student, "student") if learners.teacher is None else (learners.teacher, "teacher")
+        loss = objectives.supervised(full(learner.net(batch.x_l)), batch.y_l, smoothing=settings.smoothing)
+        learner.descend(loss, runtime)
+        alone = {"supervised_loss": loss.detach()} if learners.teacher is None else {}
+        return StepReport(scalars={f"{name}_loss": loss.detach(), **alone})
+    if number > _round(clock.at - 1, clock, settings):
+        _begin_round(number, learners)
 
-    with torch.no_grad(), evaluating(student.net) as net:
-        said = full(functional_call(net, _named("teacher.", memory), (batch.x_uw,)))
-    mask = objectives.confident(said, settings.threshold)
+    said = _asked(number, learners, batch)
+    count = _counts(said, learners, batch, runtime, settings, _since(number, clock, settings))
     labelled, strong = together(student.net, batch.x_l, batch.x_us)
     supervised = objectives.supervised(labelled, batch.y_l, smoothing=settings.smoothing)
-    pseudo = (objectives.soft_cross_entropy(strong, said.softmax(-1)) * mask).mean()
+    pseudo = (objectives.soft_cross_entropy(strong, said.softmax(-1)) * count).mean()
     loss = supervised + settings.pseudo_weight * pseudo
     student.descend(loss, runtime)
     scalars = {
         "student_loss": loss.detach(),
         "supervised_loss": supervised.detach(),
         "pseudo_loss": pseudo.detach(),
-        "confident": mask.mean(),
-        "round": torch.full_like(mask[0], number),
+        "confident": (count > 0).to(count.dtype).mean(),
+        "round": torch.full_like(count[0], number),
     }
     return StepReport(scalars=scalars, opinions=opinions(teacher=said, student=strong))
+
+
+def copies(labels: Tensor, confidence: Tensor, *, classes: int, threshold: float, balance: float) -> Tensor:
+    """Computes how often each image counts so that all classes count the same: c of the paper's balanced set.
+
+    Args:
+        labels: (N,) int64, the teacher's class of each image; -1 where it has not been asked.
+        confidence: (N,) its probability.
+        classes: K.
+        threshold: images below do not count.
+        balance: M = `balance` · n / K, where n images have a label; the M surest of a class count.
+
+    Returns:
+        (N,) with mean 1 over the n images, unless none is confident; the same for all that count in a class.
+    """
+    asked = (labels >= 0).sum()
+    label = torch.where((labels >= 0) & (confidence >= threshold), labels, classes)  # the last, K, does not count
+    rank = _ranks(label, confidence, classes)
+    counts = (label < classes) & (rank < (balance * asked / classes).clamp_min(1))
+    of_class = confidence.new_zeros(classes + 1).index_add(0, label, counts.to(confidence.dtype))
+    present = (of_class > 0).sum().clamp_min(1)
+    return torch.where(counts, asked / (present * of_class[label].clamp_min(1)), 0).to(confidence.dtype)
+
+
+def _check(learners: Learners, settings: Settings, clock: Clock) -> None:
+    if clock.steps <= settings.rounds:
+        raise ValueError(f"{clock.steps} steps are too few for {settings.rounds} rounds: give more, or --rounds 1")
+    if learners.teacher is not None:
+        small, large = (sum(p.numel() for p in one.net.parameters()) for one in (learners.teacher, learners.student))
+        if small > large:
+            raise ValueError(
+                f"Noisy Student's student is as large as its teacher or larger, but it has {large:,} weights and its "
+                f"teacher {small:,}: give a larger --student-hidden or a smaller --hidden on cached views, a larger "
+                f"--backbone or a smaller --teacher-backbone on pixels"
+            )
 
 
 def _round(at: int, clock: Clock, settings: Settings) -> int:
     """Returns which part of the run a step is in: 0 trains on labels alone."""
     return at * (settings.rounds + 1) // clock.steps
+
+
+def _since(number: int, clock: Clock, settings: Settings) -> int:
+    """Returns how many steps of its round were done before this one."""
+    return clock.at - -(-number * clock.steps // (settings.rounds + 1))
+
+
+def _begin_round(number: int, learners: Learners) -> None:
+    """Makes the student the teacher, unless the first teacher has a size of its own; starts a student and a list."""
+    memory = learners.memory
+    if number > 1 or learners.teacher is None:
+        memory |= _copied("teacher.", learners.student.best_net())
+    _start_afresh(learners.student, memory)
+    for name in ("label", "confidence", "copies"):
+        memory.pop(name, None)
+
+
+def _asked(number: int, learners: Learners, batch: Batch) -> Tensor:
+    """Returns the teacher's logits (U, K) of the weak views, without noise."""
+    small = learners.teacher if number == 1 else None
+    with torch.no_grad():
+        if small is not None:
+            with evaluating(small.best_net()) as net:
+                return full(net(batch.x_uw))
+        with evaluating(learners.student.net) as net:
+            return full(functional_call(net, _named("teacher.", learners.memory), (batch.x_uw,)))
+
+
+def _counts(said: Tensor, learners: Learners, batch: Batch, runtime: Runtime, settings: Settings, since: int) -> Tensor:
+    """Returns how often each image of the batch counts, (U,)."""
+    if not settings.balance:
+        return objectives.confident(said, settings.threshold)
+    memory = learners.memory
+    if since * len(batch.id_u) < 2 * learners.unlabelled:  # within two shuffled passes every image comes up
+        _note(said, learners, batch, runtime)
+        memory["copies"] = copies(
+            memory["label"],
+            memory["confidence"],
+            classes=said.shape[-1],
+            threshold=settings.threshold,
+            balance=settings.balance,
+        )
+    return memory["copies"][batch.id_u]
+
+
+def _note(said: Tensor, learners: Learners, batch: Batch, runtime: Runtime) -> None:
+    """Keeps label and probability of the images that come up for the first time in this round."""
+    probability, label = said.softmax(-1).max(-1)
+    every = torch.ones_like(label, dtype=torch.bool)
+    now = memories.agreed_by_sample(label, every, batch.id_u, learners.samples, runtime)
+    sure, _ = memories.mean_by_sample(probability[:, None], batch.id_u, learners.samples, runtime)
+    kept = learners.memory.get("label", torch.full_like(now, -1))
+    confidence = learners.memory.get("confidence", torch.zeros_like(sure[:, 0]))
+    new = kept < 0
+    learners.memory["label"] = torch.where(new, now, kept)
+    learners.memory["confidence"] = torch.where(new, sure[:, 0], confidence)
+
+
+def _ranks(label: Tensor, confidence: Tensor, classes: int) -> Tensor:
+    """Returns each image's place (N,) among those of its label 0..K, the surest first, from 0; ties by position."""
+    order = confidence.argsort(descending=True, stable=True)
+    order = order[label[order].argsort(stable=True)]
+    sizes = label.new_zeros(classes + 1).index_add(0, label, torch.ones_like(label))
+    place = torch.arange(len(label), device=label.device) - (sizes.cumsum(0) - sizes)[label[order]]
+    return torch.empty_like(place).scatter(0, order, place)
 
 
 def _copied(prefix: str, net: nn.Module) -> dict[str, Tensor]:

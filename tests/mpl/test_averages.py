@@ -1,15 +1,19 @@
 """Mean Teacher, Temporal Ensembling, ICT and Noisy Student: teachers made from earlier students (float64, 1e-10)."""
 
 import copy
+import math
+from dataclasses import replace
 
 import pytest
 import torch
 import torch.nn.functional as nnf
+from torch import nn
 from torch.func import functional_call
 
+from mpl.methods import noisy_student
 from mpl.schedules import slow_ramp
 from mpl.step import Clock
-from tests.mpl.problems import SPARE, K, flat, gradient, noisy_net, problem, slope, step
+from tests.mpl.problems import SPARE, D, K, flat, gradient, half, noisy_net, problem, slope, step
 
 
 def supervised(p, net):
@@ -97,19 +101,25 @@ def test_ict_teaches_the_mix_of_opinions_on_the_mix_of_images():
     torch.testing.assert_close(ours, gradient(loss, now), rtol=0, atol=1e-9)
 
 
+def alone(learners):
+    """Returns the learners without a teacher: Noisy Student of one size."""
+    learners.teacher = None
+    return learners
+
+
 def test_noisy_student_starts_each_round_afresh_from_the_last_rounds_average():
     """Eight steps in four parts: labels alone, then three rounds of two steps each."""
     p = problem()
-    learners = p.learners(momentum=0.9)
+    learners = alone(p.learners(momentum=0.9))
     for at in range(2):
-        assert "pseudo_loss" not in step("noisy_student", learners, p.batch, Clock(at, 8)).scalars
+        assert "pseudo_loss" not in step("noisy_student", learners, p.batch, Clock(at, 8), balance=0).scalars
     for number, at in ((1, 2), (2, 4), (3, 6)):
         teacher = copy.deepcopy(learners.student.average.module)
         with torch.no_grad():
             said = teacher(p.batch.x_uw).softmax(-1)
         assert not torch.equal(flat(teacher), flat(p.student))
         sure = said.amax(-1).median().item()
-        report = step("noisy_student", learners, p.batch, Clock(at, 8), threshold=sure)
+        report = step("noisy_student", learners, p.batch, Clock(at, 8), threshold=sure, balance=0)
         assert report.scalars["round"].item() == number
         mask = (said.amax(-1) >= sure).double()
         assert 0 < mask.sum() < 6
@@ -118,8 +128,123 @@ def test_noisy_student_starts_each_round_afresh_from_the_last_rounds_average():
         moved = (flat(learners.student.net) - flat(p.student)) / -p.rate  # the first step of momentum is a plain one
         torch.testing.assert_close(moved, gradient(loss, p.student), rtol=0, atol=1e-10)
         torch.testing.assert_close(report.opinions.teacher_probability, said.amax(-1), rtol=0, atol=1e-12)
-        again = step("noisy_student", learners, p.batch, Clock(at + 1, 8), threshold=sure)
+        again = step("noisy_student", learners, p.batch, Clock(at + 1, 8), threshold=sure, balance=0)
         torch.testing.assert_close(again.opinions.teacher_probability, said.amax(-1), rtol=0, atol=1e-12)
+
+
+def wide_net():
+    return nn.Sequential(nn.Linear(D, 9), nn.Tanh(), nn.Linear(9, K))
+
+
+def test_noisy_student_may_be_larger_than_its_first_teacher():
+    """The small network learns first and teaches round 1; then the large one teaches its like."""
+    p = problem()
+    p.student = wide_net().double()
+    learners = p.learners()
+    for at in range(3):
+        report = step("noisy_student", learners, p.batch, Clock(at, 9), rounds=2, balance=0)
+        assert list(report.scalars) == ["teacher_loss"]
+    assert torch.equal(flat(learners.student.net), flat(p.student))
+    small = copy.deepcopy(learners.teacher.net)
+    assert not torch.equal(flat(small), flat(p.teacher))
+    teachers = [small]
+    for number, at in ((1, 3), (2, 6)):
+        with torch.no_grad():
+            said = teachers[-1](p.batch.x_uw).softmax(-1)
+        report = step("noisy_student", learners, p.batch, Clock(at, 9), rounds=2, balance=0)
+        assert report.scalars["round"].item() == number
+        torch.testing.assert_close(report.opinions.teacher_probability, said.amax(-1), rtol=0, atol=1e-12)
+        assert torch.equal(flat(learners.teacher.net), flat(small))
+        for later in (at + 1, at + 2):
+            step("noisy_student", learners, p.batch, Clock(later, 9), rounds=2, balance=0)
+        teachers.append(copy.deepcopy(learners.student.average.module))
+
+
+def test_noisy_student_refuses_a_student_smaller_than_its_teacher():
+    p = problem()
+    p.teacher = wide_net().double()
+    with pytest.raises(ValueError, match=r"43 weights.*teacher 75: give a larger --student-hidden"):
+        step("noisy_student", p.learners(), p.batch, Clock(0, 10))
+
+
+def balanced_set(labels, confidence, *, classes, threshold, balance):
+    """The paper's procedure in loops, with as many copies on average as its random draw makes: image -> copies."""
+    asked = [i for i, label in enumerate(labels) if label >= 0]
+    size = balance * len(asked) / classes
+    found = {}
+    for name in range(classes):
+        mine = [i for i in asked if labels[i] == name and confidence[i] >= threshold]
+        mine.sort(key=lambda i: (-confidence[i], i))
+        kept = mine[: max(1, math.ceil(size))]
+        found |= {i: size / len(kept) for i in kept}
+    return found
+
+
+@pytest.mark.parametrize("balance", [0.3, 1.0, 5.0])
+def test_noisy_students_balanced_set_is_the_papers(balance):
+    """The mean over a pool in which an image counts c times is the mean over the paper's set, copies and all."""
+    random = torch.Generator().manual_seed(0)
+    labels = torch.tensor([-1] * 7 + [0] * 40 + [1] * 12 + [2] * 3 + [4] * 5)[torch.randperm(67, generator=random)]
+    confidence = (torch.rand(67, generator=random, dtype=torch.float64) * 20).round() / 20  # with ties
+    loss = torch.rand(67, generator=random, dtype=torch.float64)
+    told = {"classes": 5, "threshold": 0.3, "balance": balance}
+    found = noisy_student.copies(labels, confidence, **told)
+    paper = balanced_set(labels.tolist(), confidence.tolist(), **told)
+    assert found.nonzero()[:, 0].tolist() == sorted(paper)
+    assert 0 < len(paper) < 60
+    ours = (found * loss).sum() / (labels >= 0).sum()
+    theirs = sum(n * loss[i] for i, n in paper.items()) / sum(paper.values())
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
+    for name in (0, 1, 2, 4):
+        torch.testing.assert_close(found[labels == name].sum(), torch.tensor(15.0).double(), rtol=0, atol=1e-12)
+
+
+def test_noisy_student_counts_nobody_where_nobody_is_sure():
+    found = noisy_student.copies(
+        torch.tensor([0, 1, -1]), torch.tensor([0.2, 0.1, 0.0]), classes=3, threshold=0.3, balance=1.0
+    )
+    assert found.tolist() == [0, 0, 0]
+
+
+def test_noisy_student_weighs_images_by_what_it_has_seen_of_the_pool_in_this_round():
+    """Two batches of three, one after another: the first is weighed by itself, the second by both."""
+    p = problem()
+    parts = [half(p.batch, rank) for rank in range(2)]
+    for second_round in (False, True):
+        learners = alone(p.learners())
+        for at in range(6 if second_round else 3):
+            step("noisy_student", learners, parts[at % 2], Clock(at, 9), rounds=2, balance=0.7, threshold=0.0)
+        said = None
+        for number, part in enumerate(parts):
+            teacher = learners.student.average.module if said is None else None
+            if teacher is not None:
+                with torch.no_grad():
+                    said = teacher(p.batch.x_uw).softmax(-1)
+            known = 3 * (number + 1)
+            count = noisy_student.copies(
+                said.argmax(-1)[:known], said.amax(-1)[:known], classes=K, threshold=0.0, balance=0.7
+            )[3 * number :]
+            now = copy.deepcopy(p.student if number == 0 else learners.student.net)
+            q = said[3 * number : known]
+            ce = -(q * nnf.log_softmax(now(part.x_us), -1)).sum(-1)
+            loss = nnf.cross_entropy(now(part.x_l), part.y_l) + (ce * count).mean()
+            clock = Clock((6 if second_round else 3) + number, 9)
+            step("noisy_student", learners, part, clock, rounds=2, balance=0.7, threshold=0.0)
+            moved = (flat(learners.student.net) - flat(now)) / -p.rate
+            torch.testing.assert_close(moved, gradient(loss, now), rtol=0, atol=1e-10)
+        assert count.unique().numel() > 1
+
+
+def test_noisy_student_notes_each_image_once_a_round():
+    p = problem()
+    learners = alone(p.learners())
+    for at in range(3, 6):
+        batch = replace(p.batch, x_uw=p.batch.x_uw + at)
+        step("noisy_student", learners, batch, Clock(at, 9), rounds=2)
+        if at == 3:
+            noted = {name: learners.memory[name].clone() for name in ("label", "confidence", "copies")}
+    assert all(torch.equal(learners.memory[name], value) for name, value in noted.items())
+    assert (noted["label"][SPARE:] >= 0).all() and (noted["label"][:SPARE] == -1).all()
 
 
 def test_noisy_student_needs_a_step_a_round():

@@ -13,7 +13,8 @@ from tests.mpl.problems import Pair, flat, half, image_problem, noisy_net, norm_
 DRAWS = {"mixmatch", "remixmatch", "ict", "vat"}  # take random numbers, which no two processes share
 NO_RECORD = {"supervised"}
 VARIANTS = [(name, {}) for name in METHODS] + [
-    (name, {"feedback": feedback}) for name in ("mpl", "reduced_mpl") for feedback in ("difference", "none")
+    *((name, {"feedback": feedback}) for name in ("mpl", "reduced_mpl") for feedback in ("difference", "none")),
+    ("noisy_student", {"balance": 0.0}),
 ]
 LOW = {"fixmatch": 0.42, "flexmatch": 0.42, "uda": 0.42, "pseudo_label": 0.42}  # thresholds that some images pass
 HARD = [(name, {"feedback": "reinforce"}) for name in ("mpl", "reduced_mpl")]

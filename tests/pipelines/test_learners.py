@@ -1,0 +1,52 @@
+"""Networks of a size of their own: a student larger than its teacher, and a teacher of another backbone."""
+
+import pytest
+
+from pipelines.config import ConfigError
+from pipelines.evaluate import evaluate
+from pipelines.export import export
+from pipelines.presets import parse
+from pipelines.runs import Run, State
+from storage.store import Store
+from tests.pipelines.projects import BACKBONE, CLASSES, DIM, TEST, flags, make_project, trained, weights
+
+LARGER = ("--method", "noisy_student", "--hidden", "0", "--student-hidden", "8", "--rounds", "2")
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory) -> Store:
+    return make_project(tmp_path_factory.mktemp("learners"))
+
+
+def test_noisy_student_trains_a_small_head_and_then_larger_ones(store):
+    assert trained(store, *LARGER, run="larger").state is State.FINISHED
+    assert weights(store, "larger")["layers.0.weight"].shape == (8, DIM)
+    run = Run(store.project.runs / "larger")
+    assert [set(row) & {"teacher_loss", "round"} for row in run.metrics()][0::2] == [{"teacher_loss"}, {"round"}]
+    assert evaluate(store, run).n == TEST
+
+
+def test_a_larger_student_is_not_exported_as_timms_own(store, tmp_path):
+    trained(store, *LARGER, run="refused", steps=3)
+    with pytest.raises(ConfigError, match=r"has 8 hidden units.*train without --student-hidden to export"):
+        export(store, Run(store.project.runs / "refused"), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_noisy_student_refuses_a_student_smaller_than_its_teacher(store):
+    with pytest.raises(ConfigError, match="give a larger --student-hidden or a smaller --hidden"):
+        trained(store, *LARGER, "--hidden", "9", run="smaller")
+
+
+def test_on_pixels_the_student_may_have_a_larger_backbone_than_its_teacher(store):
+    sizes = ("--backbone", "test_resnet", "--teacher-backbone", BACKBONE)
+    trained(store, "--inputs", "pixels", "--method", "noisy_student", "--rounds", "1", *sizes, run="pixels", steps=4)
+    run = Run(store.project.runs / "pixels")
+    assert ["teacher_loss" in run.metrics()[n] for n in (0, -1)] == [True, False]
+    assert weights(store, "pixels")["model.fc.weight"].shape[0] == len(CLASSES)
+    assert evaluate(store, run).n == TEST
+
+
+def test_cached_views_are_of_one_backbone(store):
+    with pytest.raises(ConfigError, match="give --inputs pixels with --teacher-backbone"):
+        parse(flags(store, "--teacher-backbone", "test_vit"), program="train", saved=lambda project, name: {})
