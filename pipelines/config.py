@@ -39,14 +39,40 @@ class OptimConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DataConfig:
+    """Where images and labels come from."""
+
+    kind: Literal["project", "folder", "cifar10", "svhn"] = "project"
+    """A project; or, without a catalogue, a folder with train/CLASS and test/CLASS, or a torchvision data set."""
+    images: str = ""
+    """Directory of the data; without one, `data` beside the runs (not with project)."""
+    labels: int = 4000
+    """Training images whose label the run is shown, drawn evenly over the classes; 0 for all (not with project)."""
+    label_list: str = ""
+    """File that names those images instead, one a line (not with project)."""
+    validation: int = 0
+    """Training images that take no part but in validation_accuracy (not with project)."""
+    pool: str = ""
+    """More images without labels: a folder, or a table with a column filepath (folder only)."""
+
+    def __post_init__(self) -> None:
+        _not_negative(labels=self.labels, validation=self.validation)
+        if self.pool and self.kind != "folder":
+            raise ConfigError("a pool goes with --data.kind folder: import further images into a project instead")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TrainConfig(Generic[Settings]):
     """Every setting of a run."""
 
     preset: str = "quick"
-    """Where the other settings' defaults come from: quick (heads on cached views) or finetune (networks on pixels)."""
+    """Where the other settings' defaults come from: quick (heads on cached views), finetune (networks on pixels), or an
+    experiment's of the paper."""
     method: str = "mpl"
     """How to learn: supervised, pseudo_label, noisy_student, uda, mpl, reduced_mpl, fixmatch, mean_teacher, mixmatch,
     remixmatch, vat, temporal_ensembling, ict, flexmatch, freematch or softmatch."""
+    data: DataConfig = field(default_factory=DataConfig)
+    """Where images and labels come from."""
     run: str = ""
     """The run's name; without one, the method and a number."""
     steps: int = 600
@@ -65,6 +91,10 @@ class TrainConfig(Generic[Settings]):
     """Pixels a side of an image (pixels only)."""
     weights: Literal["pretrained", "random"] = "pretrained"
     """What networks on pixels start from."""
+    dropout: float = 0.0
+    """Before the last layer of networks on pixels."""
+    magnitude: int = 9
+    """Of RandAugment in strong views, from 0 to 30 (pixels only)."""
     hidden: int = 256
     """Hidden units of the teacher's head on cached views; 0 makes it linear."""
     student_hidden: int = 0
@@ -81,8 +111,10 @@ class TrainConfig(Generic[Settings]):
     """Steps on the labels alone that the averaged student gets at the end."""
     finetune_lr: float = 0.003
     """Learning rate of those steps."""
+    finetune_labelled: int = 0
+    """Labelled images in each of those steps; 0 for as many as before."""
     validation_share: float = 0.1
-    """Share of the labels that is held out, for validation_accuracy alone; every class keeps at least one label."""
+    """Share of a project's labels held out, for validation_accuracy alone; every class keeps at least one label."""
     precision: Literal["no", "bf16"] = "no"
     """Half precision for the networks' passes."""
     record_every: int = 1
@@ -116,14 +148,34 @@ class TrainConfig(Generic[Settings]):
             student_hidden=self.student_hidden,
             seed=self.seed,
             finetune_steps=self.finetune_steps,
+            finetune_labelled=self.finetune_labelled,
             workers=self.workers,
         )
+        if self.data.kind != "project" and self.inputs == "views":
+            raise ConfigError("cached views belong to a project: import the images into one, or give --inputs pixels")
+        if not 0 <= self.dropout < 1 or not 0 <= self.magnitude <= 30:
+            raise ConfigError(
+                f"dropout={self.dropout} must be from 0 to below 1, and magnitude={self.magnitude} from 0 to 30"
+            )
         if not 0 <= self.average < 1 or not 0 <= self.validation_share < 1:
             raise ConfigError(
                 f"average={self.average} and validation_share={self.validation_share} must be from 0 to below 1"
             )
         if self.run != self.run.strip() or any(c in self.run for c in "/\\\0") or self.run.startswith("."):
             raise ConfigError(f"run={self.run!r} cannot name a directory: use letters, digits, - and _")
+
+
+def method_settings(method: str, **told: Any) -> Any:
+    """Returns a method's own settings, its defaults but for what is told.
+
+    Raises:
+        ConfigError: there is no such method.
+    """
+    from mpl.methods import METHODS
+
+    if method not in METHODS:
+        raise ConfigError(f"there is no method {method!r}: choose one of {', '.join(METHODS)}")
+    return METHODS[method].settings(**told)
 
 
 def as_json(config: TrainConfig[Any]) -> dict[str, Any]:

@@ -34,11 +34,12 @@ class Population:
 
     classes: tuple[str, ...]
     sample_ids: Sequence[str]
-    filepaths: Sequence[str]
     labels: NDArray[np.int64]  # (N,) class, or -1 where there is none
     labelled: Positions  # positions that are trained on with their label
     validation: Positions  # positions whose label is held out
     unlabelled: Positions  # positions without a label
+    filepaths: Sequence[str] = ()  # of a project's samples
+    truth: NDArray[np.int64] | None = None  # (N,) class, or -1, where all is known; nothing learns from it
 
     def sampler(self, config: TrainConfig[Any]) -> Sampler:
         """Returns who deals this run's batches."""
@@ -154,9 +155,10 @@ def open_source(store: "Store", config: TrainConfig[Any], people: Population, de
     """Opens what the run's networks are fed; raises what `cached_views` raises."""
     if config.inputs == "views":
         return cached_views(store, config, people, device)
-    from pipelines.pixels import Pixels
+    from pipelines.pixels import Files, Pixels
 
-    return Pixels(people.filepaths, size=config.size, workers=config.workers, device=device)
+    images = Files(people.filepaths, config.size)
+    return Pixels(images, workers=config.workers, device=device, magnitude=config.magnitude)
 
 
 def cached_views(store: "Store", config: TrainConfig[Any], people: Population, device: "torch.device") -> CachedViews:

@@ -4,17 +4,21 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipelines.config import ConfigError, TrainConfig
 from pipelines.presets import restored
 from pipelines.runs import Run
 from storage.events import replay
+from storage.project import Project
 from storage.samples import Sample, Split
 
 if TYPE_CHECKING:
     from torch import nn
 
     from storage.store import Store
+
+Probabilities = NDArray[np.float64]  # (N, K)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,17 +48,50 @@ def evaluate(store: "Store", run: Run, *, split: Split = Split.TEST) -> Evaluati
     Raises:
         ConfigError: the run has not finished, or no image of the split has a label.
     """
-    from mpl import metrics
-
     config = restored(run.config())
     classes = list(run.config()["classes"])
     samples, labels = _labelled(store, run, split, classes)
-    net = student_of(run)
-    probabilities = predict_samples(net, config, store, samples)
+    probabilities = predict_samples(student_of(run), config, store, samples)
+    on = "test split" if split is Split.TEST else "training images whose labels the run never saw"
+    return _evaluation(run, on, probabilities, labels)
+
+
+def evaluate_beside_data(project: Project, run: Run) -> Evaluation:
+    """Compares the finished student of a run on a plain data set with that data's test split.
+
+    Raises:
+        ConfigError: the run has not finished, or the test images are not there.
+    """
+    import torch
+
+    from pipelines.datasets import open_dataset
+    from pipelines.outcome import probabilities
+    from pipelines.pixels import Pixels
+    from pipelines.places import DATA
+
+    config = restored(run.config())
+    data = open_dataset(config.data, project.root / DATA, Split.TEST, size=config.size)
+    if list(data.classes) != run.config()["classes"]:
+        raise ConfigError(f"the test images have other classes than {run.name}: correct their folders")
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    source = Pixels(data.images, workers=config.workers, device=device)
+    found = probabilities(student_of(run).to(device), source, np.arange(len(data.truth)))
+    return _evaluation(run, "test split", found.double().numpy(), data.truth)
+
+
+def is_beside_data(run: Run) -> bool:
+    """Tells whether a run trained on a plain data set, without a catalogue."""
+    return bool(run.config().get("data", {}).get("kind", "project") != "project")
+
+
+def _evaluation(run: Run, on: str, probabilities: Probabilities, labels: NDArray[np.int64]) -> Evaluation:
+    from mpl import metrics
+
+    classes = list(run.config()["classes"])
     table = metrics.confusion(probabilities, labels)
     return Evaluation(
         run=run.name,
-        on="test split" if split is Split.TEST else "training images whose labels the run never saw",
+        on=on,
         accuracy=metrics.accuracy(probabilities, labels),
         n=len(labels),
         ece=metrics.calibration_error(probabilities, labels),
@@ -74,9 +111,7 @@ def student_of(run: Run) -> "nn.Module":
     return load_student(run.path, restored(run.config()))
 
 
-def predict_samples(
-    net: "nn.Module", config: TrainConfig[Any], store: "Store", samples: list[Sample]
-) -> np.ndarray[Any, np.dtype[np.float64]]:
+def predict_samples(net: "nn.Module", config: TrainConfig[Any], store: "Store", samples: list[Sample]) -> Probabilities:
     """Returns what a student thinks of samples, (N, K), from cached views or from their files, as it was trained.
 
     Raises:
@@ -86,21 +121,19 @@ def predict_samples(
 
     from pipelines.data import CachedViews, Source, views_of
     from pipelines.outcome import probabilities
-    from pipelines.pixels import Pixels
+    from pipelines.pixels import Files, Pixels
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if config.inputs == "views":
         views, weak = views_of(store, config.backbone, [s.sample_id for s in samples])
         source: Source = CachedViews(torch.from_numpy(views).to(device), weak)
     else:
-        paths = [s.filepath for s in samples]
-        source = Pixels(paths, size=config.size, workers=config.workers, device=device)
+        images = Files([s.filepath for s in samples], config.size)
+        source = Pixels(images, workers=config.workers, device=device)
     return probabilities(net.to(device), source, np.arange(len(samples))).double().numpy()
 
 
-def _labelled(
-    store: "Store", run: Run, split: Split, classes: list[str]
-) -> tuple[list[Sample], np.ndarray[Any, np.dtype[np.int64]]]:
+def _labelled(store: "Store", run: Run, split: Split, classes: list[str]) -> tuple[list[Sample], NDArray[np.int64]]:
     """Returns the split's samples that have a label, and the labels; without those that the run has read."""
     given, read = replay(store.log.read()), run.labels()
     samples = [s for s in store.catalog.samples(split) if s.sample_id in given and s.sample_id not in read]

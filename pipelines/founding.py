@@ -10,15 +10,13 @@ from pipelines.config import ConfigError, TrainConfig, as_json
 from pipelines.presets import Call
 from pipelines.progress import say
 from pipelines.runs import State
-from storage.project import read_project
+from storage.project import Project, read_project
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-    from storage.store import Store
 
-
-def name_of(call: Call[Any], store: "Store", accelerator: "Accelerator") -> str:
+def name_of(call: Call[Any], project: Project, accelerator: "Accelerator") -> str:
     """Returns the run's name, the same on every process.
 
     Raises:
@@ -26,7 +24,7 @@ def name_of(call: Call[Any], store: "Store", accelerator: "Accelerator") -> str:
     """
     from accelerate.utils import broadcast_object_list
 
-    config, project = call.config, store.project
+    config = call.config
     name = config.run or runs.new_run_name(project, config.method)
     if not call.resume and (project.runs / name / runs.CONFIG).exists():
         raise ConfigError(f"there is a run {name!r} already: go on with it by --resume, or choose another --run")
@@ -77,7 +75,8 @@ def check_processes(config: TrainConfig[Any], processes: int) -> None:
             f"{launched} processes were launched, but each would train alone: "
             "where there is no GPU, set ACCELERATE_USE_CPU=true and launch again"
         )
-    for name, batch in (("labelled", config.labelled), ("unlabelled", config.unlabelled)):
+    batches = {name: getattr(config, name) for name in ("labelled", "unlabelled", "finetune_labelled")}
+    for name, batch in batches.items():
         if batch % processes:
             raise ConfigError(f"{name}={batch} does not divide by {processes} processes: choose a multiple")
 

@@ -32,7 +32,9 @@ def finetuned(
 
     tuned = finetuning(learners, config)
     labels = torch.from_numpy(people.labels).to(accelerator.device)
-    sampler = replace(people.sampler(config), batch_unlabelled=0)
+    sampler = replace(
+        people.sampler(config), batch_labelled=config.finetune_labelled or config.labelled, batch_unlabelled=0
+    )
     rank, processes = accelerator.process_index, accelerator.num_processes
     after = range(config.steps, config.steps + config.finetune_steps)
     draws = (sampler.draw(at, process=rank, processes=processes) for at in after)

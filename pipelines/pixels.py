@@ -2,10 +2,12 @@
 
 import signal
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipelines.config import ConfigError
 from pipelines.draws import Draw, Positions
@@ -19,11 +21,55 @@ if TYPE_CHECKING:
 Request = tuple[int, str, int]  # position, view (plain, weak, strong), seed
 
 
-class Pixels:
-    """Images at a fixed size, uint8 (3, S, S), straight from their files."""
+class Images(Protocol):
+    """Where pictures come from, by position."""
 
-    def __init__(self, filepaths: Sequence[str], *, size: int, workers: int, device: "torch.device"):
-        self._images = _Images(filepaths, size)
+    def read(self, position: int) -> NDArray[np.uint8]:
+        """Returns the image (S, S, 3).
+
+        Raises:
+            BrokenImage: its file cannot be read.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """Images straight from their files."""
+
+    filepaths: Sequence[str]
+    size: int  # S, pixels
+
+    def read(self, position: int) -> NDArray[np.uint8]:
+        """See `Images`."""
+        from storage.images import open_square
+
+        return np.array(open_square(Path(self.filepaths[position]), self.size))
+
+
+@dataclass(frozen=True, slots=True)
+class InMemory:
+    """Images that are all in memory."""
+
+    pixels: NDArray[np.uint8]  # (N, H, W, 3)
+    size: int  # S, pixels
+
+    def read(self, position: int) -> NDArray[np.uint8]:
+        """See `Images`."""
+        if self.pixels.shape[1:3] == (self.size, self.size):
+            image: NDArray[np.uint8] = self.pixels[position]
+            return image
+        from PIL import Image
+
+        from storage.images import square
+
+        return np.array(square(Image.fromarray(self.pixels[position]), self.size))
+
+
+class Pixels:
+    """Images at a fixed size, uint8 (3, S, S), decoded and augmented as they are needed."""
+
+    def __init__(self, images: Images, *, workers: int, device: "torch.device", magnitude: int = 9):
+        self._images = _Views(images, magnitude)
         self._workers = workers
         self._device = device
 
@@ -75,28 +121,28 @@ class Pixels:
         return torch.from_numpy(positions).to(self._device)
 
 
-class _Images:
+class _Views:
     """What a worker reads: a request in, a view out, or the sentence why there is none."""
 
-    def __init__(self, filepaths: Sequence[str], size: int):
-        self._filepaths = filepaths
-        self._size = size
+    def __init__(self, images: Images, magnitude: int):
+        self._images = images
+        self._magnitude = magnitude
 
     def __getitem__(self, request: Request) -> "Tensor | str":
         import torch
 
         from mpl import augment
-        from storage.images import BrokenImage, open_square
+        from storage.images import BrokenImage
 
         position, view, seed = request
         try:
-            pixels = np.array(open_square(Path(self._filepaths[position]), self._size))
+            pixels = self._images.read(position)
         except BrokenImage as error:
             return str(error)
         image = torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
         if view == "plain":
             return image
-        return augment.weak(image, seed) if view == "weak" else augment.strong(image, seed)
+        return augment.weak(image, seed) if view == "weak" else augment.strong(image, seed, magnitude=self._magnitude)
 
 
 class _Once:

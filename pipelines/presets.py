@@ -10,7 +10,8 @@ from typing import Annotated, Any, Generic
 
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
-from pipelines.config import ConfigError, OptimConfig, Settings, TrainConfig, differences
+from pipelines.config import ConfigError, DataConfig, OptimConfig, Settings, TrainConfig, differences, method_settings
+from pipelines.experiments import cifar10_4k, cifar10_cpu, imagenet_10, imagenet_pool, svhn_1k
 
 
 def quick(method: str) -> TrainConfig[Any]:
@@ -18,7 +19,7 @@ def quick(method: str) -> TrainConfig[Any]:
 
     With 5 labels a class of CIFAR-10 it takes supervised training's 45 % to 54 % or more (docs/results.md).
     """
-    return TrainConfig(preset="quick", method=method, settings=_settings(method))
+    return TrainConfig(preset="quick", method=method, settings=method_settings(method))
 
 
 def finetune(method: str) -> TrainConfig[Any]:
@@ -34,11 +35,14 @@ def finetune(method: str) -> TrainConfig[Any]:
         student=optim,
         teacher=optim,
         average=0.995,
-        settings=_settings(method),
+        settings=method_settings(method),
     )
 
 
-PRESETS: dict[str, Callable[[str], TrainConfig[Any]]] = {"quick": quick, "finetune": finetune}
+PRESETS: dict[str, Callable[[str], TrainConfig[Any]]] = {
+    preset.__name__: preset
+    for preset in (quick, finetune, cifar10_4k, svhn_1k, imagenet_10, imagenet_pool, cifar10_cpu)
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,17 +121,10 @@ def restored(saved: dict[str, Any]) -> TrainConfig[Any]:
         "settings": type(config.settings)(**saved["settings"]),
         "student": OptimConfig(**saved["student"]),
         "teacher": OptimConfig(**saved["teacher"]),
+        "data": DataConfig(**saved.get("data", {})),
     }
     known = {name: saved[name] for name in TrainConfig.__dataclass_fields__ if name in saved}
     return replace(config, **{**known, **parts})
-
-
-def _settings(method: str) -> Any:
-    from mpl.methods import METHODS
-
-    if method not in METHODS:
-        raise ConfigError(f"there is no method {method!r}: choose one of {', '.join(METHODS)}")
-    return METHODS[method].settings()
 
 
 def _value(arguments: Sequence[str], flag: str) -> str | None:

@@ -20,6 +20,7 @@ from pipelines import checkpoints, data, founding, learners, outcome, runs
 from pipelines.config import ConfigError, TrainConfig
 from pipelines.endings import failures_told, stoppable
 from pipelines.errors import one_sentence
+from pipelines.places import Place, open_place
 from pipelines.presets import Call, parse
 from pipelines.progress import hush, progress
 from pipelines.recorder import Recorder, cut_after
@@ -88,32 +89,31 @@ def train(call: Call[Any], store: "Store | None" = None) -> Result | None:
     import torch
     from accelerate import Accelerator
 
-    from storage.store import open_store
-
     accelerator = Accelerator(mixed_precision=call.config.precision)
     if call.config.inputs == "views" and accelerator.device.type == "cpu":
         torch.set_num_threads(1)  # layers this small lose more to waiting for each other than they gain
-    store = store or open_store(call.project)
-    name = founding.name_of(call, store, accelerator)
-    with failures_told(store.project.runs / name, call.config.steps):
+    with accelerator.main_process_first():  # one process makes or downloads what is not there yet
+        place = open_place(call.project, call.config, store)
+    name = founding.name_of(call, place.project, accelerator)
+    with failures_told(place.project.runs / name, call.config.steps):
         founding.check_processes(call.config, accelerator.num_processes)
-        training = _begin(replace(call, config=replace(call.config, run=name)), store, accelerator)
+        training = _begin(replace(call, config=replace(call.config, run=name)), place, accelerator)
         with stoppable(training.stop):
             _steps(training)
         return _end(training)
 
 
-def _begin(call: Call[Any], store: "Store", accelerator: "Accelerator") -> Training:
+def _begin(call: Call[Any], place: Place, accelerator: "Accelerator") -> Training:
     """Reads the data, makes the networks, opens the run's directory, and goes back to the checkpoint if told to."""
-    config, path, rank = call.config, store.project.runs / call.config.run, accelerator.process_index
-    people = data.saved_population(store, path) if call.resume else data.population(store, config)
-    source = data.open_source(store, config, people, accelerator.device)
+    config, path, rank = call.config, place.project.runs / call.config.run, accelerator.process_index
+    people = place.saved_population(path) if call.resume else place.population()
+    source = place.source(people, accelerator.device)
     made = learners.build(config, people, source, accelerator.device)
     done = checkpoints.newest(path / "checkpoints") if call.resume else 0
     if accelerator.is_main_process:
         if not call.resume:
             founding.found(path, config, people, accelerator)
-            store.record.forget(config.run)
+            place.forget(config.run)
         cut_after(path / "record", done)
         founding.greet(config, people, accelerator, done)
     accelerator.wait_for_everyone()

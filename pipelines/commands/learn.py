@@ -28,13 +28,21 @@ def evaluate(
 ) -> None:
     """Compare a run's student with the labels of the test split."""
     from pipelines.evaluate import evaluate as compare
+    from pipelines.evaluate import evaluate_beside_data, is_beside_data
     from pipelines.runs import find_run
     from pipelines.tables import evaluation_table
+    from storage.project import read_project
     from storage.samples import Split
-    from storage.store import open_store
 
-    store = open_store(project)
-    result = compare(store, find_run(store.project, run), split=Split(split)).as_json()
+    opened = read_project(project)
+    chosen = find_run(opened, run)
+    if is_beside_data(chosen):
+        found = evaluate_beside_data(opened, chosen)
+    else:
+        from storage.store import open_store
+
+        found = compare(open_store(project), chosen, split=Split(split))
+    result = found.as_json()
     answer(result, json, lambda: evaluation_table(result))
 
 

@@ -8,7 +8,7 @@ from PIL import Image
 from mpl import augment
 from pipelines.config import ConfigError
 from pipelines.draws import Sampler
-from pipelines.pixels import Pixels
+from pipelines.pixels import Files, Pixels
 
 N, SIZE = 9, 24
 
@@ -23,7 +23,7 @@ def files(tmp_path) -> list[str]:
 
 
 def pixels(files, *, workers: int = 0) -> Pixels:
-    return Pixels(files, size=SIZE, workers=workers, device=torch.device("cpu"))
+    return Pixels(Files(files, SIZE), workers=workers, device=torch.device("cpu"))
 
 
 def stored(path: str) -> torch.Tensor:
