@@ -52,6 +52,9 @@ class Record(Protocol):
     def fresh_signals(self, run: str) -> Any:
         """Returns what `signals` does, summed up anew from the history; keeps nothing."""
 
+    def kept_signals(self, run: str) -> Any | None:
+        """Returns what `signals` has kept from before, None where it would sum up anew."""
+
 
 class MemoryRecord:
     """A record that lasts as long as its object."""
@@ -107,6 +110,10 @@ class MemoryRecord:
         """See `Record.fresh_signals`."""
         return self.signals(run)
 
+    def kept_signals(self, run: str) -> Any | None:
+        """See `Record.kept_signals`."""
+        return None
+
 
 class LanceRecord:
     """A record in three LanceDB tables: `history`, `signals` (a cache) and `folded`, the segments that history has.
@@ -144,7 +151,7 @@ class LanceRecord:
 
     def signals(self, run: str) -> Any:
         """See `Record.signals`. They are summed up when first asked for after a fold, and kept."""
-        kept = self._kept_signals(run)
+        kept = self.kept_signals(run)
         if kept is not None:
             return kept
         with self._tables.writing():
@@ -217,7 +224,8 @@ class LanceRecord:
         if table is not None and table.count_rows(condition):
             table.delete(condition)
 
-    def _kept_signals(self, run: str) -> Any | None:
+    def kept_signals(self, run: str) -> Any | None:
+        """See `Record.kept_signals`."""
         rows = self._tables.read("signals", [*signals.schema().names, "made_of"], f"run = {quoted(run)}")
         if rows is None or not rows.num_rows or rows["made_of"][0].as_py() != _digest(self.folded(run)):
             return None

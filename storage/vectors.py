@@ -153,7 +153,7 @@ class LanceVectors:
             first = {sample_id: row for row, sample_id in reversed(list(enumerate(sample_ids)))}
             new = sorted(row for sample_id, row in first.items() if sample_id not in known)
             if new:
-                with self._tables.changing(_table(backbone), _schema(space)) as table:
+                with self._tables.changing(table_name(backbone), _schema(space)) as table:
                     table.add(_rows(space, [sample_ids[row] for row in new], views[new]))
 
     def missing(self, backbone: str, sample_ids: Sequence[str]) -> list[str]:
@@ -164,7 +164,7 @@ class LanceVectors:
 
     def ids(self, backbone: str) -> list[str]:
         """See `Vectors.ids`."""
-        rows = self._tables.read(_table(backbone), ["sample_id"])
+        rows = self._tables.read(table_name(backbone), ["sample_id"])
         return [] if rows is None else rows["sample_id"].to_pylist()
 
     def read(self, backbone: str, sample_ids: Sequence[str]) -> Views:
@@ -188,7 +188,7 @@ class LanceVectors:
         kept = None if among is None else set(among) - {sample_id}
         if k < 1 or not np.any(query) or (kept is not None and not kept):
             return []
-        table: Any = self._tables.open(_table(backbone))  # there: read() found the sample in it
+        table: Any = self._tables.open(table_name(backbone))  # there: read() found the sample in it
         if kept is not None and len(kept) > FEW:
             return _scan(table, query, k, kept)
         condition = f"sample_id != {quoted(sample_id)}" if kept is None else one_of("sample_id", kept)
@@ -201,7 +201,7 @@ class LanceVectors:
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        table = self._tables.open(_table(backbone))
+        table = self._tables.open(table_name(backbone))
         if table is None:
             return
         names = [f"view_{view}" for view in range(out.shape[1])]
@@ -276,7 +276,7 @@ def _cosine(query: NDArray[np.float32], other: Views) -> float | None:
     return float(query @ other.astype(np.float32)) / norms if norms > 0 else None
 
 
-def _table(backbone: str) -> str:
+def table_name(backbone: str) -> str:
     """Returns the name of a backbone's table. Only letters, digits and `_-.` may stand in one."""
     plain = "".join(c if c.isascii() and (c.isalnum() or c in "_.") else f"-{ord(c):x}-" for c in backbone)
     return f"vectors-{plain}"

@@ -1,0 +1,62 @@
+"""The log: who said what is whole, names what exists, and means the same in any order."""
+
+import random
+from collections.abc import Iterator
+
+from pipelines.checks.finding import Finding, Subject
+from storage.events import Event, Kind, queue, replay
+
+BACKUP = "restore lance/events.lance from a backup"
+
+
+def event_ids(subject: Subject) -> Iterator[Finding]:
+    """An id stands for one event. The same event twice says nothing new and is none of this."""
+    known: dict[str, Event] = {}
+    torn = {e.event_id for e in subject.events if known.setdefault(e.event_id, e) != e}
+    if torn:
+        yield Finding(what=f"{len(torn)} ids stand for different events", where=tuple(sorted(torn)), mend=BACKUP)
+
+
+def events_of_samples(subject: Subject) -> Iterator[Finding]:
+    """Every event is about a sample of the catalogue."""
+    strangers = {e.sample_id for e in subject.events} - subject.known
+    if strangers:
+        yield Finding(
+            what=f"the log speaks of {len(strangers)} samples that the catalogue does not have",
+            where=tuple(sorted(strangers)),
+            mend="import their images again: an id is a hash of the image's content, so the labels find them",
+        )
+
+
+def labels_are_classes(subject: Subject) -> Iterator[Finding]:
+    """Every label is a class of the project."""
+    project = subject.store.project
+    unknown = sorted({e.label for e in subject.events if e.label is not None} - set(project.classes))
+    if unknown:
+        yield Finding(
+            what=f"{len(unknown)} labels are no classes of the project",
+            where=tuple(unknown),
+            mend=f"add them with: gradebook classes {project.root} --add {','.join(unknown)}",
+        )
+
+
+def references(subject: Subject) -> Iterator[Finding]:
+    """An answer or a retraction refers to an event of the same sample that is in the log."""
+    events = {e.event_id: e for e in subject.events}
+    loose = [
+        e.event_id
+        for e in subject.events
+        if (e.ref is not None or e.kind is Kind.RETRACTED)
+        and (e.ref not in events or events[e.ref].sample_id != e.sample_id)
+    ]
+    if loose:
+        yield Finding(what=f"{len(loose)} events refer to no event of their sample", where=tuple(loose), mend=BACKUP)
+
+
+def order(subject: Subject) -> Iterator[Finding]:
+    """Labels and open proposals are the same whatever the order of the rows, and if some stand twice."""
+    events = subject.events
+    shuffled = events + events[: len(events) // 2]
+    random.Random(0).shuffle(shuffled)
+    if replay(shuffled) != replay(events) or queue(shuffled) != queue(events):
+        yield Finding(what="the labels depend on the order of the log's rows", mend=BACKUP)

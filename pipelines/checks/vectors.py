@@ -1,0 +1,59 @@
+"""Cached views: of samples that exist, whole, of the size that their space says."""
+
+from collections import Counter
+from collections.abc import Iterator
+
+import numpy as np
+
+from pipelines.checks.finding import Finding, Subject
+from storage.vectors import Views, table_name
+
+CHUNK = 2_000  # samples whose views are read at once
+
+
+def vectors_of_samples(subject: Subject) -> Iterator[Finding]:
+    """Vectors are of samples of the catalogue, each sample's once."""
+    for space in subject.store.vectors.spaces():
+        ids = subject.store.vectors.ids(space.backbone)
+        strangers = sorted(set(ids) - subject.known)
+        if strangers:
+            yield Finding(
+                what=f"{len(strangers)} vectors of {space.backbone} are of samples that the catalogue does not have",
+                where=tuple(strangers),
+                mend="import their images again; until then nothing uses these vectors",
+            )
+        twice = [i for i, n in Counter(ids).items() if n > 1]
+        if twice:
+            yield Finding(
+                what=f"{len(twice)} samples have two rows of vectors of {space.backbone}",
+                where=tuple(twice),
+                mend=_again(subject, space.backbone),
+            )
+
+
+def views_are_whole(subject: Subject) -> Iterator[Finding]:
+    """Views have the dimension of their space; of the first and last sample, or with content of all, and finite."""
+    vectors = subject.store.vectors
+    for space in vectors.spaces():
+        ids = list(dict.fromkeys(vectors.ids(space.backbone)))
+        chunks = [ids[n : n + CHUNK] for n in range(0, len(ids), CHUNK)] if subject.content else [ids[:1], ids[-1:]]
+        try:
+            bad = [i for part in chunks if part for i in _not_finite(part, vectors.read(space.backbone, part))]
+        except (ValueError, TypeError) as error:
+            what = f"the vectors of {space.backbone} are not of {space.dim} numbers a view ({error})"
+            yield Finding(what=what, mend=_again(subject, space.backbone))
+            continue
+        if bad:
+            what = f"{len(bad)} samples have vectors of {space.backbone} that are not finite"
+            yield Finding(what=what, where=tuple(bad), mend=_again(subject, space.backbone))
+
+
+def _not_finite(ids: list[str], views: Views) -> list[str]:
+    return [i for i, view in zip(ids, views, strict=True) if not np.isfinite(view).all()]
+
+
+def _again(subject: Subject, backbone: str) -> str:
+    return (
+        f"delete {subject.store.project.root / 'lance' / table_name(backbone)}.lance and make them again: "
+        f"gradebook embed {subject.store.project.root} --backbone {backbone}"
+    )

@@ -1,0 +1,96 @@
+"""Keeping the book: is all well, who said what, take it back, the folder has moved, the runs side by side."""
+
+import json as jsonlib
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import FlagCreatePairsOff, Positional, arg
+
+from pipelines.commands.shared import Json, Project, answer, app
+from pipelines.progress import progress
+
+REMAIN = 1  # exit status: findings remain
+Flag = FlagCreatePairsOff[bool]
+
+
+@app.command
+def verify(
+    project: Project,
+    *,
+    content: Annotated[Flag, arg(help="read every file, vector, segment and checkpoint too")] = False,
+    mend: Annotated[Flag, arg(help="mend what can be derived; never an event, never a file of yours")] = False,
+    json: Json = False,
+) -> int:
+    """Check that nothing is lost, torn or out of place, and how to mend it. Exit status 1 if findings remain."""
+    from pipelines.verify import report_words
+    from pipelines.verify import verify as run_verify
+
+    report = run_verify(project, content=content, mend=mend)
+    answer(report.as_json(), json, lambda: report_words(report))
+    return REMAIN if report.findings else 0
+
+
+@app.command
+def history(
+    project: Project,
+    sample: Annotated[Positional[str | None], arg(metavar="SAMPLE", help="a sample's id, or an image's path")] = None,
+    *,
+    limit: Annotated[int, arg(help="events at most")] = 50,
+    actor: Annotated[str | None, arg(help="only what this person, import or run:NAME said")] = None,
+    json: Json = False,
+) -> None:
+    """Show who said what when, newest first: of one image, or of all."""
+    from pipelines.who_said import history_table, who_said
+    from storage.store import open_store
+
+    rows = who_said(open_store(project), sample, actor=actor, limit=limit)
+    print(jsonlib.dumps([row.as_json() for row in rows], ensure_ascii=False) if json else history_table(rows))
+
+
+@app.command
+def undo(
+    project: Project,
+    event: Annotated[Positional[str], arg(metavar="EVENT", help="an event's id, from gradebook history")],
+    *,
+    json: Json = False,
+) -> None:
+    """Take a verdict back, or an undo: one more row in the log, so that what stood before stands again."""
+    from pipelines.label import actor
+    from pipelines.who_said import undo as take_back
+    from storage.events import replay
+    from storage.store import open_store
+
+    store = open_store(project)
+    row = take_back(store, event, actor=actor())
+    label = replay(store.log.read()).get(row.sample_id)
+    told = {"event_id": row.event_id, "undone": event, "sample_id": row.sample_id, "label": label}
+    answer(told, json, lambda: f"undone; the label of {row.sample_id} is now {label or 'none'}")
+
+
+@app.command
+def relocate(
+    project: Project,
+    old: Annotated[Positional[Path], arg(metavar="OLD", help="the folder as it was called at import")],
+    new: Annotated[Positional[Path], arg(metavar="NEW", help="where it is now")],
+    *,
+    dry_run: Annotated[Flag, arg(help="only say what would be done")] = False,
+    json: Json = False,
+) -> None:
+    """Tell the project that a folder of images has moved. Labels stay: they belong to the images' content."""
+    from pipelines.relocate import relocate as run_relocate
+    from pipelines.relocate import relocation_words
+    from storage.store import open_store
+
+    with progress("relocate") as show:
+        done = run_relocate(open_store(project), old, new, dry_run=dry_run, progress=show).as_json()
+    answer(done, json, lambda: relocation_words(done))
+
+
+@app.command
+def runs(project: Project, *, json: Json = False) -> None:
+    """Show a project's runs side by side: labels that each has read, how far it is, validation and test accuracy."""
+    from pipelines.compare import compare, runs_table
+    from storage.project import read_project
+
+    rows = compare(read_project(project))
+    print(jsonlib.dumps([row.as_json() for row in rows], ensure_ascii=False) if json else runs_table(rows))
