@@ -105,6 +105,8 @@ class TrainConfig(Generic[Settings]):
     """How the student moves."""
     teacher: OptimConfig = field(default_factory=OptimConfig)
     """How the teacher moves."""
+    distributions: str = ""
+    """Run whose finished student is the fixed teacher, by what it said of each image (reduced_mpl only)."""
     average: float = 0.99
     """Largest decay of the student's averaged weights, which are the ones that predict; 0 keeps no average."""
     finetune_steps: int = 60
@@ -141,6 +143,8 @@ class TrainConfig(Generic[Settings]):
             validate_every=self.validate_every,
             checkpoint_every=self.checkpoint_every,
         )
+        if self.distributions and self.method != "reduced_mpl":
+            raise ConfigError(f"distributions of another run go with --method reduced_mpl, not {self.method}")
         if self.teacher_backbone and self.inputs == "views":
             raise ConfigError("cached views are of one backbone: give --inputs pixels with --teacher-backbone")
         _not_negative(

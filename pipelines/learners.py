@@ -40,7 +40,8 @@ def has_teacher(config: TrainConfig[Any]) -> bool:
     from mpl.methods import METHODS
 
     method = METHODS[config.method]
-    return method.teacher or (method.first_teacher and bool(config.student_hidden or config.teacher_backbone))
+    own_size = bool(config.student_hidden or config.teacher_backbone)
+    return (method.teacher and not config.distributions) or (method.first_teacher and own_size)
 
 
 def set_rates(learners: "Learners", config: TrainConfig[Any], clock: "Clock") -> None:

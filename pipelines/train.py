@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines import checkpoints, data, founding, learners, outcome, runs
+from pipelines import checkpoints, data, distributions, founding, learners, outcome, runs
 from pipelines.config import ConfigError, TrainConfig
 from pipelines.endings import failures_told, stoppable
 from pipelines.errors import one_sentence
@@ -110,6 +110,8 @@ def _begin(call: Call[Any], place: Place, accelerator: "Accelerator") -> Trainin
     source = place.source(people, accelerator.device)
     made = learners.build(config, people, source, accelerator.device)
     done = checkpoints.newest(path / "checkpoints") if call.resume else 0
+    if not done:
+        made.memory |= distributions.given(config, people, path.parent, accelerator.device)
     if accelerator.is_main_process:
         if not call.resume:
             founding.found(path, config, people, accelerator)
