@@ -226,7 +226,10 @@ class LanceRecord:
 
     def kept_signals(self, run: str) -> Any | None:
         """See `Record.kept_signals`."""
-        rows = self._tables.read("signals", [*signals.schema().names, "made_of"], f"run = {quoted(run)}")
+        columns = [*signals.schema().names, "made_of"]
+        if self._signal_columns() != columns:  # none were ever kept, or an earlier version kept fewer
+            return None
+        rows = self._tables.read("signals", columns, f"run = {quoted(run)}")
         if rows is None or not rows.num_rows or rows["made_of"][0].as_py() != _digest(self.folded(run)):
             return None
         return rows.drop_columns("made_of").cast(signals.schema())
@@ -237,9 +240,15 @@ class LanceRecord:
 
         made_of = pa.array([_digest(self.folded(run))] * fresh.num_rows)
         rows = fresh.append_column("made_of", made_of)
+        if self._signal_columns() not in (None, rows.column_names):
+            self._tables.drop("signals")
         self._delete("signals", run, None)
         with self._tables.changing("signals", rows.schema) as table:
             table.add(rows)
+
+    def _signal_columns(self) -> list[str] | None:
+        table = self._tables.open("signals")
+        return None if table is None else list(table.schema.names)
 
 
 def _index(table: Any) -> None:

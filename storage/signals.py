@@ -28,6 +28,7 @@ def schema() -> Any:
             "teacher_probability": pa.float32(),  # of that label, then
             "mean_probability": pa.float32(),  # of that label over the record; 0 where the teacher said another class
             "flips": pa.int32(),  # how often the teacher's label changed from one record to the next
+            "settled_step": pa.int32(),  # from which on the teacher kept to its last label
             "student_label": pa.string(),  # the last it gave
             "student_probability": pa.float32(),  # of that label, then
             "agreement": pa.float32(),  # share of records in which student and teacher say the same
@@ -58,8 +59,8 @@ def summarise(run: str, history: Any) -> Any:
     teacher_labels, teacher = _labels(history["teacher_label"], order)
     student_labels, student = _labels(history["student_label"], order)
     best_labels, best = _labels(history["best_label"], order)
-    of_teacher = _opinion(sample, teacher, _numbers(history["teacher_probability"], order), len(names))
-    of_student = _opinion(sample, student, _numbers(history["student_probability"], order), len(names))
+    of_teacher = _opinion(sample, step, teacher, _numbers(history["teacher_probability"], order), len(names))
+    of_student = _opinion(sample, step, student, _numbers(history["student_probability"], order), len(names))
     agreed = np.where((teacher >= 0) & (student >= 0), teacher_labels[teacher] == student_labels[student], np.nan)
     columns = {
         "run": np.full(len(names), run, object),
@@ -71,12 +72,13 @@ def summarise(run: str, history: Any) -> Any:
         "teacher_probability": of_teacher.probability,
         "mean_probability": of_teacher.mean_probability,
         "flips": of_teacher.flips,
+        "settled_step": of_teacher.settled_step,
         "student_label": student_labels[of_student.label],
         "student_probability": of_student.probability,
         "agreement": _mean(sample, agreed, len(names)),
         "student_flips": of_student.flips,
         "mean_feedback": _mean(sample, _numbers(history["feedback"], order), len(names)),
-        "best_label": best_labels[_opinion(sample, best, np.zeros(len(best)), len(names)).label],
+        "best_label": best_labels[_opinion(sample, step, best, np.zeros(len(best)), len(names)).label],
         "mean_best_gain": _mean(sample, _numbers(history["best_gain"], order), len(names)),
     }
     # `from_pandas` reads NaN as null.
@@ -91,25 +93,29 @@ class _Opinion:
     probability: Floats  # last
     mean_probability: Floats
     flips: Floats
+    settled_step: Floats
 
 
-def _opinion(sample: Ints, label: Ints, probability: Floats, samples: int) -> _Opinion:
+def _opinion(sample: Ints, step: Ints, label: Ints, probability: Floats, samples: int) -> _Opinion:
     """Takes (R,) rows sorted by sample and step; rows with label -1 say nothing."""
     said = label >= 0
-    sample, label, probability = sample[said], label[said], probability[said]
+    sample, step, label, probability = sample[said], step[said], label[said], probability[said]
     if not len(sample):
         never = np.full(samples, np.nan)
-        return _Opinion(np.full(samples, -1), never, never, never)
+        return _Opinion(np.full(samples, -1), never, never, never, never)
     times = np.bincount(sample, minlength=samples)
     spoke, last = times > 0, np.cumsum(times) - 1
     last_label = np.where(spoke, label[last], -1)
     changed = (sample[1:] == sample[:-1]) & (label[1:] != label[:-1])
     flips = np.bincount(sample[1:], weights=changed, minlength=samples)
+    settled = np.where(spoke, step[np.cumsum(times) - times - (times == 0)], 0)  # the first row, then each change
+    np.maximum.at(settled, sample[1:][changed], step[1:][changed])
     return _Opinion(
         label=last_label,
         probability=np.where(spoke, probability[last], np.nan),
         mean_probability=_mean(sample, np.where(label == last_label[sample], probability, 0.0), samples),
         flips=np.where(spoke, flips, np.nan),
+        settled_step=np.where(spoke, settled, np.nan),
     )
 
 

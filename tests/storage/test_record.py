@@ -184,6 +184,7 @@ def test_signals_of_a_record_worked_out_by_hand(record, tmp_path):
         "teacher_probability": pytest.approx(0.7),
         "mean_probability": pytest.approx(0.4),
         "flips": 2,
+        "settled_step": 9,
         "student_label": "cat",
         "student_probability": pytest.approx(0.8),
         "agreement": pytest.approx(0.5),
@@ -193,6 +194,7 @@ def test_signals_of_a_record_worked_out_by_hand(record, tmp_path):
         "mean_best_gain": pytest.approx(0.5),
     }
     assert (second["steps"], second["flips"], second["mean_probability"]) == (1, 0, 1.0)
+    assert second["settled_step"] == 4
     for name in ("student_label", "student_probability", "agreement", "student_flips", "mean_feedback", "best_label"):
         assert second[name] is None
 
@@ -204,6 +206,19 @@ def test_without_a_teacher_its_columns_stay_null(record, tmp_path):
     for name in ("teacher_label", "teacher_probability", "mean_probability", "flips", "agreement", "best_label"):
         assert said[name] is None
     assert (said["student_label"], said["student_flips"]) == ("cat", 1)
+
+
+def test_signals_that_an_earlier_version_kept_are_made_again(tmp_path):
+    write(tmp_path / "r", "rank0-000001", [row(1, "s0", teacher_label=0)])
+    record = LanceRecord(tmp_path / "lance")
+    record.fold("a", tmp_path / "r")
+    whole = record.signals("a")
+    old = record._tables.read("signals", ["run", "sample_id", "flips", "made_of"])
+    record._tables.drop("signals")
+    with record._tables.changing("signals", old.schema) as table:
+        table.add(old)
+    assert record.kept_signals("a") is None
+    assert record.signals("a") == whole == record.kept_signals("a")
 
 
 def test_a_long_history_gets_an_index_and_answers_the_same(tmp_path, monkeypatch):
@@ -249,6 +264,9 @@ def _check_against_loop(line, rows):
         last = teacher[-1][0]
         assert line["teacher_label"] == CLASSES[last]
         assert line["flips"] == sum(a[0] != b[0] for a, b in pairwise(teacher))
+        said = [(r["step"], r["teacher_label"]) for r in rows if r["teacher_label"] is not None]
+        others = [step for step, which in said if which != last]
+        assert line["settled_step"] == min(step for step, _ in said if step > max(others, default=-1))
         counted = [0.0 if which != last else p for which, p in teacher if which != last or p is not None]
         assert line["mean_probability"] == (pytest.approx(sum(counted) / len(counted), abs=1e-6) if counted else None)
     both = [
