@@ -18,6 +18,8 @@ from pipelines.config import ConfigError, DataConfig
 from pipelines.pixels import Files, Images, InMemory
 from storage.samples import Split
 
+IN_MEMORY = 2**29  # bytes of decoded images up to which they stay in memory
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataSet:
@@ -106,8 +108,27 @@ def _folder(place: Path, split: Split, size: int, *, pool: str) -> DataSet:
         classes=tuple(folder.classes),
         names=[str(Path(p).relative_to(place)) for p in paths] + more,
         truth=np.array(truth + [-1] * len(more), np.int64),
-        images=Files(paths + more, size),
+        images=_in_memory(Files(paths + more, size)),
     )
+
+
+def _in_memory(files: Files) -> Images:
+    """Decodes images that fit into memory once and for all; others stay files, decoded each time they come up."""
+    from multiprocessing.pool import ThreadPool
+
+    from storage.images import BrokenImage
+
+    shape = (len(files.filepaths), files.size, files.size, 3)
+    if np.prod(shape) > IN_MEMORY:
+        return files
+    pixels = np.empty(shape, np.uint8)
+    try:
+        with ThreadPool() as pool:
+            for position, image in enumerate(pool.imap(files.read, range(len(pixels)), chunksize=256)):
+                pixels[position] = image
+    except BrokenImage as error:
+        raise ConfigError(f"{error}; put the file back, or take it out of the folder") from error
+    return InMemory(pixels, files.size)
 
 
 def _pool(path: Path) -> list[str]:

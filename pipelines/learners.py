@@ -69,6 +69,16 @@ def finetuning(learners: "Learners", config: TrainConfig[Any]) -> "Learners":
     return Learners(student=Learner(net=net, optimizer=optimizer))
 
 
+def not_finite(learners: "Learners") -> list[str]:
+    """Returns whose weights are no numbers any more, as sentences' parts: "a weight of the student"."""
+    moved = {"student": learners.student, "teacher": learners.teacher}
+    return [
+        f"a weight of the {who}"
+        for who, learner in moved.items()
+        if learner is not None and not all(bool(weight.isfinite().all()) for weight in learner.net.parameters())
+    ]
+
+
 def save_student(net: "nn.Module", path: Path) -> None:
     """Writes the finished student's weights into the run's directory `path`, whole or not at all."""
     from safetensors.torch import save_file
@@ -104,7 +114,7 @@ def load_student(path: Path, config: TrainConfig[Any]) -> "nn.Module":
     return net.eval()
 
 
-def image_classifier(backbone: str, classes: int, *, pretrained: bool) -> "nn.Module":
+def image_classifier(backbone: str, classes: int, *, pretrained: bool, dropout: float = 0.0) -> "nn.Module":
     """Returns a timm model on uint8 images with a new classifier for these classes.
 
     Raises:
@@ -112,12 +122,12 @@ def image_classifier(backbone: str, classes: int, *, pretrained: bool) -> "nn.Mo
     """
     from mpl.networks import ImageClassifier
 
-    model = timm_model(backbone, classes, pretrained=pretrained)
+    model = timm_model(backbone, classes, pretrained=pretrained, dropout=dropout)
     normal: Any = model.pretrained_cfg
     return ImageClassifier(model, tuple(normal["mean"]), tuple(normal["std"]))
 
 
-def timm_model(backbone: str, classes: int, *, pretrained: bool) -> "nn.Module":
+def timm_model(backbone: str, classes: int, *, pretrained: bool, dropout: float = 0.0) -> "nn.Module":
     """Returns a timm model with a new classifier, its other weights those that an embedding with it has.
 
     Random ones come from torch's global generator, in the order in which an embedding draws them.
@@ -128,7 +138,7 @@ def timm_model(backbone: str, classes: int, *, pretrained: bool) -> "nn.Module":
     from mpl.backbones import BackboneError, create
 
     try:
-        model, _ = create(backbone, weights="pretrained" if pretrained else "random")
+        model, _ = create(backbone, weights="pretrained" if pretrained else "random", dropout=dropout)
     except BackboneError as error:
         raise ConfigError(str(error)) from error
     new: Any = model
@@ -150,7 +160,8 @@ def _network(config: TrainConfig[Any], people: "Population", shape: tuple[int, f
     classes = len(people.classes)
     if config.inputs == "pixels":
         _check_size(config.backbone, config.size)
-        return image_classifier(config.backbone, classes, pretrained=config.weights == "pretrained")
+        pretrained = config.weights == "pretrained"
+        return image_classifier(config.backbone, classes, pretrained=pretrained, dropout=config.dropout)
     return MlpHead(features, hidden, classes, scale) if hidden else LinearHead(features, classes, scale)
 
 

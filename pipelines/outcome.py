@@ -46,13 +46,8 @@ def finetuned(
 
 def probabilities(net: "nn.Module", source: Source, positions: Positions, *, chunk: int = 256) -> "Tensor":
     """Returns what a network thinks of these samples without augmentation: (N, K) on the CPU."""
-    import torch
-
-    from mpl.step import evaluating, full
-
-    with torch.inference_mode(), evaluating(net):
-        parts = [full(net(x)).softmax(-1).cpu() for x in source.plain(positions, chunk=chunk)]
-    return torch.cat(parts) if parts else torch.zeros(0, 0)
+    (found,) = _probabilities([net], source, positions, chunk=chunk)
+    return found
 
 
 def validation_accuracy(net: "nn.Module", source: Source, people: Population) -> float | None:
@@ -61,6 +56,23 @@ def validation_accuracy(net: "nn.Module", source: Source, people: Population) ->
         return None
     found = probabilities(net, source, people.validation).argmax(-1).numpy()
     return float((found == people.labels[people.validation]).mean())
+
+
+def pseudo_label_accuracy(people: Population, opinions: "Opinions | None", samples: "Tensor") -> "dict[str, Tensor]":
+    """Returns the share of a step's pseudo-labels that are right, where the truth is known: for watching alone.
+
+    Args:
+        people: see `Population`.
+        opinions: of the step.
+        samples: (U,) whom they are of.
+    """
+    import torch
+
+    if people.truth is None or opinions is None or opinions.teacher_label is None:
+        return {}
+    truth = torch.from_numpy(people.truth).to(samples.device)[samples]
+    right = (opinions.teacher_label == truth).float()
+    return {"pseudo_label_accuracy": right[truth >= 0].mean().nan_to_num()}
 
 
 def student_alone(learners: "Learners", weak: "Tensor") -> "Opinions":
@@ -82,15 +94,30 @@ def write_predictions(
 
     kind = pa.list_(pa.float32())
     positions = people.unlabelled
+    nets = [student] if teacher is None else [student, teacher.best_net()]
+    said = [found.tolist() for found in _probabilities(nets, source, positions, chunk=256)]
     table = pa.table(
         {
             "sample_id": pa.array([people.sample_ids[p] for p in positions], pa.string()),
-            "teacher": pa.nulls(len(positions), kind)
-            if teacher is None
-            else pa.array(probabilities(teacher.best_net(), source, positions).tolist(), kind),
-            "student": pa.array(probabilities(student, source, positions).tolist(), kind),
+            "teacher": pa.nulls(len(positions), kind) if teacher is None else pa.array(said[1], kind),
+            "student": pa.array(said[0], kind),
         }
     ).replace_schema_metadata({b"classes": json.dumps(list(people.classes)).encode()})
     draft = path / f".{PREDICTIONS}"
     pq.write_table(table, draft, compression="zstd")
     draft.replace(path / PREDICTIONS)
+
+
+def _probabilities(nets: "list[nn.Module]", source: Source, positions: Positions, *, chunk: int) -> "list[Tensor]":
+    """Returns what each network thinks, (N, K) each; every image is read once for all of them."""
+    import torch
+
+    from mpl.step import evaluating, full
+
+    parts: list[list[Tensor]] = [[] for _ in nets]
+    with torch.inference_mode():
+        for x in source.plain(positions, chunk=chunk):
+            for net, part in zip(nets, parts, strict=True):
+                with evaluating(net):
+                    part.append(full(net(x)).softmax(-1).cpu())
+    return [torch.cat(part) if part else torch.zeros(0, 0) for part in parts]

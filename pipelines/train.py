@@ -28,7 +28,7 @@ from pipelines.runs import State
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from mpl.step import Learners, StepReport
     from storage.store import Store
@@ -179,13 +179,13 @@ def _after_step(t: Training, report: "StepReport", samples: "Tensor", weak: "Ten
         t.recorder.put(t.done, samples, report.opinions or outcome.student_alone(t.learners, weak))
     checkpoint = t.done % t.config.checkpoint_every == 0 or over
     if t.done % t.config.log_every == 0 or checkpoint:
-        _log(t, report)
+        _log(t, report, samples)
     if t.accelerator.is_main_process and (t.done % t.config.validate_every == 0 or over):
         t.accuracy = outcome.validation_accuracy(t.learners.student.best_net(), t.source, t.people)
         if t.accuracy is not None:
             runs.append_metrics(t.path, {"step": t.done, "validation_accuracy": t.accuracy})
     if checkpoint:
-        _refuse(t, [f"a weight of the {who}" for who, net in _nets(t.learners) if not _is_finite(net)])
+        _refuse(t, learners.not_finite(t.learners))
         t.recorder.flush()
         checkpoints.save(
             t.path / "checkpoints",
@@ -223,12 +223,13 @@ def _end(t: Training) -> Result | None:
     )
 
 
-def _log(t: Training, report: "StepReport") -> None:
+def _log(t: Training, report: "StepReport", samples: "Tensor") -> None:
     """Adds a row to the metrics, means over the processes: the loop's only wait for the device."""
     import torch
 
-    mean = t.accelerator.reduce(torch.stack([value.float() for value in report.scalars.values()]), "mean")
-    scalars = dict(zip(report.scalars, mean.tolist(), strict=True))
+    found = report.scalars | outcome.pseudo_label_accuracy(t.people, report.opinions, samples)
+    mean = t.accelerator.reduce(torch.stack([value.float() for value in found.values()]), "mean")
+    scalars = dict(zip(found, mean.tolist(), strict=True))
     _refuse(t, [name for name, value in scalars.items() if not math.isfinite(value)])
     if t.accelerator.is_main_process:
         seconds = time.perf_counter() - t.began
@@ -246,15 +247,6 @@ def _refuse(t: Training, bad: list[str]) -> None:
             f"{', '.join(bad)} is not a number any more at step {t.done}: lower the learning rate "
             f"(--student.lr, --teacher.lr) in a new run" + (f"; the checkpoint of step {kept} is kept" if kept else "")
         )
-
-
-def _nets(made: "Learners") -> list[tuple[str, "nn.Module"]]:
-    teacher = [] if made.teacher is None else [("teacher", made.teacher.net)]
-    return [("student", made.student.net), *teacher]
-
-
-def _is_finite(net: "nn.Module") -> bool:
-    return all(bool(weight.isfinite().all()) for weight in net.parameters())
 
 
 def _tell(t: Training, state: State) -> None:
