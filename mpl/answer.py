@@ -103,5 +103,5 @@ def feedback_loss(
 def _labelled_loss(student: Learner, batch: Batch, runtime: Runtime) -> Tensor:
     """Returns L_l (): same images, same BatchNorm batch and no noise each time, or h would drown in them."""
     with torch.no_grad(), fb.without_noise(student.net):
-        logits = fb.call(student.net, student.weights(), batch.x_l)
+        logits = fb.undisturbed(student.net, batch.x_l)
         return runtime.reduce(objectives.supervised(logits, batch.y_l), "mean")

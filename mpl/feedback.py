@@ -13,7 +13,8 @@ so with g = ∇L_l(θ_S'), the gradient of the labelled loss after the step,
     F_ic = -U ∂L_l(θ_S')/∂q_ic = -η ⟨g, ∇ log S_c(x_i; θ_S)⟩      nats of labelled loss saved
 
 for all i and c at once by one forward-mode product: F > 0 means that calling image i class c helped. The paper's
-hard-label form, `reinforce`, estimates the same from one number for the whole batch. Nothing here moves a parameter.
+hard-label form, `reinforce`, estimates the same from one number for the whole batch. Nothing here moves a parameter for
+good: `difference` shifts the weights where they are, sharded or not, and puts them back bit for bit.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -25,6 +26,7 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 from torch.func import functional_call
 
+from mpl import sharding
 from mpl.step import Runtime, average_over_processes, full, modes_put_back
 
 Weights = Mapping[str, Tensor]
@@ -34,8 +36,14 @@ def labelled_gradient(net: nn.Module, x_l: Tensor, y_l: Tensor, runtime: Runtime
     """Returns L_l () and g = ∇L_l at the network's weights, both averaged over the processes.
 
     BatchNorm normalises with this batch, as in training, but its running statistics stay as they are: the student's
-    statistics come from unlabelled images alone. Dropout and its like are off, since their noise would drown F.
+    statistics come from unlabelled images alone. Dropout and its like are off, since their noise would drown F. The
+    gradient of sharded weights is sharded like them.
     """
+    if sharding.is_sharded(net):
+        with torch.enable_grad(), without_noise(net):
+            loss = nnf.cross_entropy(undisturbed(net, x_l), y_l)
+            shards = sharding.gradient_of(loss, net)
+        return runtime.reduce(loss.detach(), "mean"), shards
     weights = {name: p.detach().requires_grad_() for name, p in net.named_parameters() if p.requires_grad}
     with torch.enable_grad(), without_noise(net):
         loss = nnf.cross_entropy(call(net, weights, x_l), y_l)
@@ -73,7 +81,8 @@ def difference(
     """Computes F by a central difference along g: two forward passes and no forward-mode operation.
 
     For networks or devices without forward-mode automatic differentiation (sharded weights, XLA). Takes and returns
-    what `exact` does, logits excepted: they are the mean of the two sides'. Both sides draw the same noise.
+    what `exact` does, logits excepted: they are the mean of the two sides'. Both sides draw the same noise. The weights
+    are shifted where they are and put back. Half precision is off: it would round the shift away.
 
     Args:
         net: see `exact`.
@@ -83,17 +92,22 @@ def difference(
         rate: see `exact`.
         relative_step: how far to go along g, as a share of the norm of θ_S; the error is quadratic in it.
     """
-    length = _norm(gradient.values())
-    step = relative_step * _norm(before[name] for name in gradient) / length.clamp_min(torch.finfo(length.dtype).tiny)
+    length = sharding.norm(gradient.values())
+    step = relative_step * sharding.norm(before[n] for n in gradient) / length.clamp_min(torch.finfo(length.dtype).tiny)
     noise = noise_state(x_u)
 
-    def shifted(sign: float) -> Tensor:
-        return call(net, {n: w + sign * step * gradient[n] if n in gradient else w for n, w in before.items()}, x_u)
+    def shifted(steps: float) -> Tensor:
+        for name, slope in gradient.items():
+            weights[name].add_(steps * step * sharding.local(slope))
+        return undisturbed(net, x_u)
 
-    with torch.no_grad():
-        ahead = shifted(+1.0)
+    weights = {name: sharding.local(weight) for name, weight in net.named_parameters()}
+    with torch.no_grad(), torch.autocast(x_u.device.type, enabled=False), _put_back(weights.values()):
+        for name, weight in weights.items():
+            weight.copy_(sharding.local(before[name]))
+        ahead = shifted(+1)
         with same_noise(x_u, noise):
-            behind = shifted(-1.0)
+            behind = shifted(-2)
         slope = (nnf.log_softmax(ahead, -1) - nnf.log_softmax(behind, -1)) / (2 * step)
         return -rate * slope, (ahead + behind) / 2
 
@@ -142,8 +156,12 @@ def sampled_labels(teacher_logits: Tensor, generator: torch.Generator | None = N
 
 def call(net: nn.Module, weights: Weights, x: Tensor) -> Tensor:
     """Returns net(x) at other weights, leaving its buffers (BatchNorm's statistics) as it found them."""
-    buffers = {name: buffer.clone() for name, buffer in net.named_buffers()}
-    return full(functional_call(net, {**weights, **buffers}, (x,)))
+    return full(functional_call(net, {**weights, **_copied_buffers(net)}, (x,)))
+
+
+def undisturbed(net: nn.Module, x: Tensor) -> Tensor:
+    """Returns net(x) at its own weights, sharded or not, leaving its buffers as it found them."""
+    return full(functional_call(net, _copied_buffers(net), (x,)))
 
 
 @contextmanager
@@ -179,6 +197,16 @@ def _set_noise_state(x: Tensor, state: Tensor) -> None:
         torch.set_rng_state(state)
 
 
-def _norm(tensors: Iterable[Tensor]) -> Tensor:
-    squares = torch.stack([t.square().sum() for t in tensors])
-    return squares.sum().sqrt()
+def _copied_buffers(net: nn.Module) -> dict[str, Tensor]:
+    return {name: buffer.clone() for name, buffer in net.named_buffers()}
+
+
+@contextmanager
+def _put_back(weights: Iterable[Tensor]) -> Iterator[None]:
+    """Gives the weights the values back, bit for bit, that they have now."""
+    kept = [(weight, weight.clone()) for weight in weights]
+    try:
+        yield
+    finally:
+        for weight, value in kept:
+            weight.copy_(value)

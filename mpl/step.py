@@ -18,6 +18,7 @@ from typing import Protocol
 import torch
 from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
 
@@ -84,15 +85,19 @@ class Learner:
         return {name: parameter.detach() for name, parameter in self.net.named_parameters()}
 
     def descend(self, loss: Tensor, runtime: Runtime) -> None:
-        """Moves θ by one optimiser step down the gradient of `loss` (), averaged over the processes."""
+        """Moves θ by one optimiser step down the gradient of `loss` (), averaged over the processes.
+
+        Sharded weights get theirs averaged by the backward pass itself.
+        """
         self.optimizer.zero_grad(set_to_none=True)
         runtime.backward(loss)
-        gradients = [p.grad for p in self.net.parameters() if p.grad is not None]
+        gradients = [p.grad for p in self.net.parameters() if p.grad is not None and not isinstance(p, DTensor)]
         average_over_processes(gradients, runtime)
         if self.clip is not None:
             nn.utils.clip_grad_norm_(self.net.parameters(), self.clip)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
+        torch.clear_autocast_cache()  # it may hold the weights that were, in half precision
         if self.average is not None:
             self.average.update(self.net)
 

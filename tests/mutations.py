@@ -86,8 +86,8 @@ MUTATIONS = [
     M(
         "feedback through the strong view",
         "methods/mpl.py",
-        "named_parameters()), batch.x_uw)",
-        "named_parameters()), batch.x_us)",
+        "undisturbed(teacher.net, batch.x_uw)",
+        "undisturbed(teacher.net, batch.x_us)",
     ),
     M("feedback weight ignored", "methods/mpl.py", "settings.feedback_weight * feedback_loss", "feedback_loss"),
     M("another mask for the gradient", "methods/mpl.py", "with fb.same_noise(batch.x_uw, noise):", "if True:"),

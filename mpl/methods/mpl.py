@@ -78,7 +78,7 @@ def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings,
     feedback_loss = torch.zeros_like(loss)
     if answer.alive:
         with fb.same_noise(batch.x_uw, noise):
-            weak = fb.call(teacher.net, dict(teacher.net.named_parameters()), batch.x_uw)
+            weak = fb.undisturbed(teacher.net, batch.x_uw)
         feedback_loss = answers.feedback_loss(
             weak, answer, learners.memory, runtime, normalise=settings.normalise, baseline=settings.baseline
         )

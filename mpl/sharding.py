@@ -1,0 +1,162 @@
+"""Weights that several devices share out between them, for networks of which one device cannot hold all it takes.
+
+Fully sharded data parallelism (Rajbhandari et al., 2020, https://arxiv.org/abs/1910.02054; torch's `fully_shard`): each
+device keeps a shard of every weight, of its gradient and of what the optimiser remembers of it; a block's weights are
+gathered just before it computes and dropped right after. In the hybrid form the devices of a node share the weights
+out, and each node has all of them: gathering never leaves a node, gradients are averaged across nodes.
+
+Everything else of a step stays as it is: a sharded weight is a `DTensor` under its old name, of which `local` is the
+shard. Gradients come from `backward` averaged over all devices.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor
+from torch.utils.checkpoint import checkpoint
+
+
+def blocks(net: nn.Module) -> list[nn.Module]:
+    """Returns the parts that a network calls one after the other: what has parts itself and stands in a sequence."""
+    found: list[nn.Module] = []
+    _collect(net, within=False, found=found)
+    return found
+
+
+def shard(net: nn.Module, mesh: DeviceMesh) -> None:
+    """Shares the network's weights out over the mesh, block by block, in place. Every process must hold the same ones.
+
+    An optimiser must be made afterwards: the parameters are new ones, of the same names.
+
+    Args:
+        net: on the mesh's device.
+        mesh: of two dimensions, (nodes, devices a node): copies along the first, shards along the second.
+    """
+    for block in blocks(net):
+        fully_shard(block, mesh=mesh, reshard_after_forward=True)
+    fully_shard(net, mesh=mesh, reshard_after_forward=True)
+
+
+def recompute(net: nn.Module) -> None:
+    """Makes every block keep its input alone for the backward pass, and compute the rest a second time; in place.
+
+    The second computation draws the same noise and leaves BatchNorm's running statistics alone. Call it before `shard`.
+    """
+    for block in blocks(net):
+        block.forward = partial(_recomputed, block, block.forward)
+
+
+def is_sharded(net: nn.Module) -> bool:
+    """Returns whether the network's weights are shared out."""
+    return any(isinstance(parameter, DTensor) for parameter in net.parameters())
+
+
+def local(tensor: Tensor) -> Tensor:
+    """Returns this process's shard of a sharded tensor, the same memory; any other tensor as it is."""
+    return tensor._local_tensor if isinstance(tensor, DTensor) else tensor
+
+
+def total(value: Tensor, like: Iterable[Tensor]) -> Tensor:
+    """Returns the sum of `value` () over the shards, where the tensors that it was computed of are sharded."""
+    sharded = next((tensor for tensor in like if isinstance(tensor, DTensor)), None)
+    if sharded is None:
+        return value
+    value = value.clone()
+    for dimension, placement in enumerate(sharded.placements):
+        if placement.is_shard():
+            dist.all_reduce(value, group=sharded.device_mesh.get_group(dimension))
+    return value
+
+
+def norm(tensors: Iterable[Tensor]) -> Tensor:
+    """Returns the Euclidean norm () of all the tensors together, sharded or not."""
+    parts = list(tensors)
+    return total(torch.stack([local(t).square().sum() for t in parts]).sum(), parts).sqrt()
+
+
+def is_finite(net: nn.Module) -> bool:
+    """Returns whether every weight is a number, the same answer on every process of a sharded network."""
+    weights = list(net.parameters())
+    bad = torch.stack([(~local(w).isfinite()).sum() for w in weights]).sum()
+    return int(total(bad, weights)) == 0
+
+
+def whole(net: nn.Module) -> dict[str, Tensor]:
+    """Returns the network's state with every weight in full; all processes of a sharded network call this together."""
+    return {name: value.full_tensor() if isinstance(value, DTensor) else value for name, value in _state(net)}
+
+
+def gradient_of(loss: Tensor, net: nn.Module) -> dict[str, Tensor]:
+    """Returns the gradient of `loss` () in a sharded network's weights, averaged over the processes.
+
+    The one way to differentiate sharded weights goes through their `.grad`, which must be empty.
+    """
+    assert all(parameter.grad is None for parameter in net.parameters()), "a gradient is waiting for its optimiser"
+    torch.autograd.backward(loss)
+    found = {name: p.grad for name, p in net.named_parameters() if p.grad is not None}
+    net.zero_grad(set_to_none=True)
+    return found
+
+
+def like_shard(value: Tensor, parameter: Tensor) -> Tensor:
+    """Returns this process's shard `value` as a tensor sharded like the parameter, which may be a plain one."""
+    if not isinstance(parameter, DTensor):
+        return value
+    return DTensor.from_local(
+        value,
+        parameter.device_mesh,
+        parameter.placements,
+        run_check=False,
+        shape=parameter.shape,
+        stride=parameter.stride(),
+    )
+
+
+def _state(net: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    yield from net.state_dict().items()
+
+
+def _collect(module: nn.Module, *, within: bool, found: list[nn.Module]) -> None:
+    for child in module.children():
+        sequence = isinstance(child, (nn.Sequential, nn.ModuleList))
+        has_parts = next(child.children(), None) is not None
+        if within and has_parts and not _holds_sequence_of_parts(child):
+            found.append(child)
+        else:
+            _collect(child, within=sequence, found=found)
+
+
+def _holds_sequence_of_parts(module: nn.Module) -> bool:
+    """Whether a module is a stage, made of blocks, rather than a block."""
+    sequences = [m for m in module.modules() if isinstance(m, (nn.Sequential, nn.ModuleList))]
+    return any(next(part.children(), None) is not None for sequence in sequences for part in sequence)
+
+
+def _recomputed(block: nn.Module, forward: Callable[..., Any], *inputs: Any) -> Any:
+    if not torch.is_grad_enabled():
+        return forward(*inputs)
+    return checkpoint(forward, *inputs, use_reentrant=False, context_fn=partial(_contexts, block))
+
+
+def _contexts(block: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+    return nullcontext(), _buffers_spared(block)
+
+
+@contextmanager
+def _buffers_spared(block: nn.Module) -> Iterator[None]:
+    """Lends the block copies of its buffers, so that what it does to them is forgotten."""
+    kept = [(module, dict(module._buffers)) for module in block.modules()]
+    for module, buffers in kept:
+        module._buffers.update({name: b.clone() for name, b in buffers.items() if b is not None})
+    try:
+        yield
+    finally:
+        for module, buffers in kept:
+            module._buffers.update(buffers)
