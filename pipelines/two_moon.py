@@ -1,16 +1,16 @@
-"""TwoMoon (Pham et al., 2021, section 4.1): does feedback separate the moons where other methods do not?
+"""TwoMoon (Pham et al., 2021, section 3.1): does feedback separate the moons where other methods do not?
 
-    python pipelines/two_moon.py --seeds 50 --figure docs/two_moon.png
+    python pipelines/two_moon.py --figure docs/two_moon.png
 
 2,000 points of two clusters, 3 labels each; teacher and student have two hidden layers of 8 sigmoid units, weights
-from U(-0.1, 0.1), gradient descent at rate 0.1. A run succeeds when it gets more than 95 % of the points right. The
-strong view of a point is the point with Gaussian jitter; the weak view is the point. What the paper leaves open (batch,
-steps, jitter) is an argument, the same for all methods. Prints the table; half a minute a seed on one CPU core.
+from U(-0.1, 0.1), gradient descent at rate 0.1. A run succeeds when it gets more than 95 % of the points right. What
+the paper leaves open is an argument, the same for all methods, and a seed draws the same points, labels, first weights
+and batches for all of them. The weak view of a point is the point, the strong view the point with Gaussian jitter. All
+seeds of a method are trained side by side.
 """
 
-import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -21,38 +21,60 @@ import numpy as np
 from pipelines.progress import hush, progress
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from mpl.step import Batch, Learners
+    from pipelines.side_by_side import SideBySide
 
 SUCCESS = 0.95
-METHODS: dict[str, dict[str, Any]] = {  # name -> the method's settings
-    "supervised": {},
-    "pseudo_label": {"threshold": 0.6},
-    "uda": {"threshold": 0.0, "temperature": 0.5},
-    "mpl:none": {"threshold": 0.0, "temperature": 0.5, "feedback": "none"},
-    "mpl": {"threshold": 0.0, "temperature": 0.5},
-}
+POINTS = 2000
+SIZES = (2, 8, 8, 2)  # of the layers
+BOUND = 0.1  # of the first weights
+RATE = 0.1
+BLOCK = 100  # steps whose batches are drawn at once
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TwoMoon:
     """What the paper leaves open."""
 
+    methods: tuple[str, ...] = ("supervised", "pseudo_label", "uda", "mpl:none", "mpl:reinforce", "mpl")
+    """Methods; mpl:none is Meta Pseudo Labels with the feedback off, mpl:reinforce the paper's one number."""
     seeds: int = 50
-    """Runs of each method; a seed draws points, labels and weights."""
-    steps: int = 2000
+    """Runs of each method."""
+    first_seed: int = 0
+    """Seeds count up from here."""
+    steps: int = 10_000
     """Of each run."""
     batch: int = 128
     """Unlabelled points a step; the labels are all in every step."""
-    jitter: float = 0.2
-    """Standard deviation of the strong view's noise."""
     noise: float = 0.1
-    """Standard deviation of the moons themselves."""
+    """Standard deviation of the moons themselves, whose radius is 1."""
+    jitter: float = 0.3
+    """Standard deviation of the strong view's noise; 0 makes it the weak view."""
     momentum: float = 0.9
     """Of gradient descent."""
+    uda_weight: float = 1.0
+    """Weight of UDA's loss, for the student in uda and for the teacher in mpl."""
+    temperature: float = 0.5
+    """Of UDA's sharpening."""
+    threshold: float = 0.0
+    """Probability from which UDA's labels and pseudo-labels count."""
+    feedback_weight: float = 1.0
+    """Weight of the feedback's loss."""
+    normalise: bool = True
+    """Divide exact feedback by its root mean square over the batch."""
     figure: Path | None = None
-    """Where to draw the decision boundaries of the first seed."""
+    """Where to draw the decision boundaries."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moons:
+    """The data of R runs."""
+
+    points: "Tensor"  # (R, N, 2)
+    truth: "Tensor"  # (R, N) int64, 0 or 1
+    labels: "Tensor"  # (R, 6) int64 positions of the labelled points
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -64,125 +86,157 @@ def main(arguments: Sequence[str] | None = None) -> int:
     torch.set_num_threads(1)
     given = list(sys.argv[1:] if arguments is None else arguments)
     asked = tyro.cli(TwoMoon, args=given, prog="two_moon.py", description=__doc__)
-    found: dict[str, list[float]] = {name: [] for name in METHODS}
-    drawn: dict[str, tuple[nn.Module, Tensor, Tensor]] = {}
-    with progress("TwoMoon", asked.seeds * len(METHODS)) as show:
-        for seed in range(asked.seeds):
-            for name in METHODS:
-                accuracy, net, points, labels = run(asked, name, seed)
-                found[name].append(accuracy)
-                drawn.setdefault(name, (net, points, labels))
-                show(sum(map(len, found.values())))
+    data = moons(asked)
+    students = {name: train(asked, name, data) for name in asked.methods}
+    found = {name: accuracy(net, data) for name, net in students.items()}
     print(as_markdown(found, given))
     if asked.figure is not None:
-        draw(drawn, asked.figure)
+        from pipelines.two_moon_figure import draw
+
+        draw(asked.figure, data, students, found)
     return 0
 
 
-def run(asked: TwoMoon, name: str, seed: int) -> tuple[float, "nn.Module", "Tensor", "Tensor"]:
-    """Returns the student's accuracy over all points, the student, the points (N, 2) and the labels' positions (6,)."""
-    import torch
-
-    from mpl.methods import METHODS as KNOWN
-    from mpl.step import Clock, Solo
-
-    points, truth, labels = moons(asked, seed)
-    torch.manual_seed(seed)
-    method = KNOWN[name.partition(":")[0]]
-    settings = method.settings(**METHODS[name])
-    learners = _learners(asked, teacher=method.teacher)
-    unlabelled = np.setdiff1d(np.arange(len(points)), labels.numpy())
-    random = np.random.default_rng(seed)
-    for at in range(asked.steps):
-        chosen = torch.from_numpy(random.choice(unlabelled, asked.batch, replace=False))
-        batch = _batch(asked, points, truth, labels, chosen)
-        method.step(learners, batch, Solo(), settings, Clock(at, asked.steps))
-    with torch.no_grad():
-        right = (learners.student.net(points).argmax(-1) == truth).float().mean()
-    return float(right), learners.student.net, points, labels
-
-
-def moons(asked: TwoMoon, seed: int) -> tuple["Tensor", "Tensor", "Tensor"]:
-    """Returns 2,000 points (N, 2) scaled to unit variance, their clusters (N,), and the positions of 6 labels (6,)."""
+def moons(asked: TwoMoon) -> Moons:
+    """Returns 1,000 points of each cluster for every seed, and the positions of 3 labels of each."""
     import torch
     from sklearn.datasets import make_moons
 
-    points, truth = make_moons(2000, noise=asked.noise, random_state=seed)
-    points = (points - points.mean(0)) / points.std(0)
-    random = np.random.default_rng(seed)
-    labels = np.concatenate([random.choice(np.flatnonzero(truth == c), 3, replace=False) for c in (0, 1)])
-    return torch.from_numpy(points).float(), torch.from_numpy(truth).long(), torch.from_numpy(labels)
+    drawn = []
+    for seed in _seeds(asked):
+        points, truth = make_moons(POINTS, noise=asked.noise, random_state=seed)
+        random = np.random.default_rng(seed)
+        labels = np.concatenate([random.choice(np.flatnonzero(truth == c), 3, replace=False) for c in (0, 1)])
+        drawn.append((points.astype(np.float32), truth.astype(np.int64), labels))
+    stacked = [torch.from_numpy(np.stack(part)) for part in zip(*drawn, strict=True)]
+    return Moons(points=stacked[0], truth=stacked[1], labels=stacked[2])
 
 
-def as_markdown(found: dict[str, list[float]], given: Sequence[str]) -> str:
-    """Returns the table: successes, and the mean accuracy with the standard error of the mean."""
+def train(asked: TwoMoon, name: str, data: Moons) -> "SideBySide":
+    """Returns the students of all seeds; `name` is a method or mpl:FEEDBACK."""
+    import torch
+
+    from mpl.methods import METHODS
+    from mpl.step import Clock, Solo
+    from pipelines import side_by_side
+
+    torch.manual_seed(asked.first_seed)  # what reinforce draws
+    method = METHODS[name.partition(":")[0]]
+    settings = method.settings(**settings_of(asked, name))
+    own = name.startswith("mpl") and settings.feedback != "none"
+    learners = learners_of(asked, teacher=method.teacher)
+    with progress(name, asked.steps) as show:
+        for at, batch in enumerate(batches(asked, data)):
+            if own:
+                side_by_side.step(learners, batch, Solo(), settings)
+            else:
+                method.step(learners, batch, Solo(), settings, Clock(at, asked.steps))
+            show(at + 1)
+    net = learners.student.net
+    assert isinstance(net, side_by_side.SideBySide)
+    return net
+
+
+def settings_of(asked: TwoMoon, name: str) -> dict[str, Any]:
+    """Returns what the method `name` is told."""
+    method, _, feedback = name.partition(":")
+    uda = {"uda_weight": asked.uda_weight, "temperature": asked.temperature, "threshold": asked.threshold}
+    answer = {"feedback_weight": asked.feedback_weight, "normalise": asked.normalise}
+    told: dict[str, dict[str, Any]] = {
+        "supervised": {},
+        "pseudo_label": {"threshold": asked.threshold},
+        "uda": uda,
+        "mpl": {**uda, **answer, "feedback": feedback or "exact"},
+    }
+    return told[method]
+
+
+def learners_of(asked: TwoMoon, *, teacher: bool) -> "Learners":
+    """Returns students, and teachers if asked for, as each seed draws them: students first."""
+    import torch
+
+    from mpl.step import Learners
+    from pipelines.side_by_side import SideBySide, learner
+
+    random = [torch.Generator().manual_seed(seed) for seed in _seeds(asked)]
+    both = [learner(SideBySide(SIZES, random, bound=BOUND), RATE, asked.momentum) for _ in range(1 + teacher)]
+    return Learners(student=both[0], teacher=both[1] if teacher else None)
+
+
+def batches(asked: TwoMoon, data: Moons) -> Iterator["Batch"]:
+    """Yields a batch for each step: rows of all seeds, each seed's drawn by its own generator."""
+    import torch
+
+    from mpl.step import Batch
+    from pipelines.side_by_side import as_rows
+
+    random = [torch.Generator().manual_seed(10**6 + seed) for seed in _seeds(asked)]  # not those of the weights
+    run = torch.arange(asked.seeds)[:, None]
+    x_l, y_l = as_rows(data.points[run, data.labels]), as_rows(data.truth[run, data.labels])
+    unlabelled = torch.stack([torch.tensor(np.setdiff1d(np.arange(POINTS), taken)) for taken in data.labels.numpy()])
+    for start in range(0, asked.steps, BLOCK):
+        chosen = torch.stack([torch.randint(unlabelled.shape[1], (BLOCK, asked.batch), generator=g) for g in random], 1)
+        jitter = torch.stack([torch.randn(BLOCK, asked.batch, 2, generator=g) for g in random], 1)
+        for at in range(min(BLOCK, asked.steps - start)):
+            taken = unlabelled[run, chosen[at]]
+            x_u = as_rows(data.points[run, taken])
+            x_us = x_u + asked.jitter * as_rows(jitter[at])
+            yield Batch(x_l=x_l, y_l=y_l, x_uw=x_u, x_us=x_us, id_u=as_rows(taken))
+
+
+def accuracy(net: "SideBySide", data: Moons) -> "np.ndarray":
+    """Returns each run's share (R,) of all its points that its network gets right."""
+    import torch
+
+    from pipelines.side_by_side import as_rows, by_run
+
+    with torch.no_grad():
+        said = by_run(net(as_rows(data.points)).argmax(-1), net.runs)
+    return (said == data.truth).double().mean(1).numpy()
+
+
+def share(successes: int, runs: int) -> str:
+    """Returns a share in % with its 95 % interval (Wilson's)."""
+    from scipy.stats import binomtest
+
+    interval = binomtest(successes, runs).proportion_ci(method="wilson")
+    return f"{100 * successes / runs:.0f} ({100 * interval.low:.0f} to {100 * interval.high:.0f})"
+
+
+def changed(off: "np.ndarray", on: "np.ndarray") -> str:
+    """Returns on how many seeds accuracies (R,) with feedback on succeed where those with it off fail, and back."""
+    from scipy.stats import binomtest
+
+    won, lost = int(((on > SUCCESS) & (off <= SUCCESS)).sum()), int(((off > SUCCESS) & (on <= SUCCESS)).sum())
+    p = binomtest(won, won + lost).pvalue if won + lost else 1.0
+    return f"{won} seeds succeed only with it, {lost} only without (exact sign test, p = {p:.2g})"
+
+
+def as_markdown(found: "dict[str, np.ndarray]", given: Sequence[str]) -> str:
+    """Returns the table, and below it what each kind of feedback changed seed by seed."""
+    wins = {name: int((a > SUCCESS).sum()) for name, a in found.items()}
     rows = "\n".join(
-        f"| {name} | {sum(a > SUCCESS for a in values)} of {len(values)} "
-        f"| {100 * np.mean(values):.1f} ± {100 * np.std(values) / math.sqrt(len(values)):.1f} |"
-        for name, values in found.items()
+        f"| {name} | {wins[name]} of {len(a)} | {share(wins[name], len(a))} | {100 * a.mean():.1f} |"
+        for name, a in found.items()
+    )
+    pairs = "\n".join(
+        f"- {name} against mpl:none: {changed(found['mpl:none'], a)}"
+        for name, a in found.items()
+        if name.startswith("mpl") and name != "mpl:none" and "mpl:none" in found
     )
     return f"""
-| method | runs above 95 % | mean accuracy, % |
-| --- | --- | --- |
+| method | runs above 95 % | share, % (95 % interval) | mean accuracy, % |
+| --- | --- | --- | --- |
 {rows}
+
+{pairs}
 
 `python pipelines/two_moon.py {" ".join(given)}`, {date.today()}
 """
 
 
-def draw(drawn: dict[str, tuple["nn.Module", "Tensor", "Tensor"]], path: Path) -> None:
-    """Draws the decision boundary of each student over the points, the labels marked, side by side."""
-    import matplotlib
-    import torch
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(1, len(drawn), figsize=(3.2 * len(drawn), 3), sharey=True)
-    x, y = np.meshgrid(np.linspace(-2.5, 2.5, 200), np.linspace(-2.5, 2.5, 200))
-    grid = torch.from_numpy(np.stack([x.ravel(), y.ravel()], 1)).float()
-    for axis, (name, (net, points, labels)) in zip(axes, drawn.items(), strict=True):
-        with torch.no_grad():
-            share = net(grid).softmax(-1)[:, 1].reshape(x.shape).numpy()
-        axis.contourf(x, y, share, levels=20, cmap="PuOr", alpha=0.6)
-        axis.scatter(*points.T.numpy(), s=1, color="0.4")
-        axis.scatter(*points[labels].T.numpy(), s=50, color="black", marker="*")
-        axis.set_title(name)
-        axis.set_xticks([])
-        axis.set_yticks([])
-    figure.tight_layout()
-    figure.savefig(path, dpi=120)
-
-
-def _learners(asked: TwoMoon, *, teacher: bool) -> "Learners":
-    import torch
-    from torch import nn
-
-    from mpl.step import Learner, Learners
-
-    def learner() -> Learner:
-        net = nn.Sequential(nn.Linear(2, 8), nn.Sigmoid(), nn.Linear(8, 8), nn.Sigmoid(), nn.Linear(8, 2))
-        for weight in net.parameters():
-            nn.init.uniform_(weight, -0.1, 0.1)
-        optimizer = torch.optim.SGD(net.parameters(), 0.1, momentum=asked.momentum)
-        return Learner(net=net, optimizer=optimizer)
-
-    student = learner()
-    return Learners(student=student, teacher=learner() if teacher else None)
-
-
-def _batch(asked: TwoMoon, points: "Tensor", truth: "Tensor", labels: "Tensor", chosen: "Tensor") -> "Batch":
-    import torch
-
-    from mpl.step import Batch
-
-    return Batch(
-        x_l=points[labels],
-        y_l=truth[labels],
-        x_uw=points[chosen],
-        x_us=points[chosen] + asked.jitter * torch.randn(len(chosen), 2),
-        id_u=chosen,
-    )
+def _seeds(asked: TwoMoon) -> range:
+    return range(asked.first_seed, asked.first_seed + asked.seeds)
 
 
 if __name__ == "__main__":

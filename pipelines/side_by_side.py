@@ -1,0 +1,109 @@
+"""Small networks side by side, as one network: fifty runs of a method in the time of a few.
+
+Shape legend    R runs    N samples    K classes    U unlabelled samples
+rows            (N·R, ...): row n·R + r is the n-th sample of run r
+
+The methods of `mpl` take means over rows. Over N·R rows such a mean is the mean over the runs of each run's own loss,
+so its gradient in a run's weights is 1/R of that run's own: at R times the rate η every run moves as it would by
+itself, and F = -Rη ⟨g/R, ∇ log S⟩ stays what it is. Two things look at a batch rather than at a row: the root mean
+square that divides F, and the one number h of `reinforce`. `step` below is `mpl.methods.mpl.step` with these two taken
+a run at a time; every other method is used as it stands.
+"""
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as nnf
+from torch import Tensor, nn
+
+from mpl import answer as answers
+from mpl import feedback as fb
+from mpl import objectives
+from mpl.methods.mpl import Settings
+from mpl.step import Batch, Learner, Learners, Runtime, together
+
+Loss = Callable[[Tensor], Tensor]
+
+
+class SideBySide(nn.Module):
+    """R networks of the same shape with sigmoid units, weights from U(-bound, bound); maps rows to rows."""
+
+    def __init__(self, sizes: Sequence[int], random: Sequence[torch.Generator], *, bound: float):
+        super().__init__()
+        self.runs = len(random)
+
+        def drawn(*shape: int) -> nn.Parameter:
+            return nn.Parameter(torch.stack([bound * (2 * torch.rand(shape, generator=g) - 1) for g in random]))
+
+        self.weights = nn.ParameterList(drawn(fan_in, fan_out) for fan_in, fan_out in pairwise(sizes))
+        self.biases = nn.ParameterList(drawn(1, fan_out) for fan_out in sizes[1:])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns logits (N·R, K) of rows (N·R, D)."""
+        hidden = x.view(-1, self.runs, x.shape[-1]).transpose(0, 1)  # (R, N, D)
+        for k, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+            hidden = torch.baddbmm(bias, hidden.sigmoid() if k else hidden, weight)
+        return as_rows(hidden)
+
+
+def as_rows(values: Tensor) -> Tensor:
+    """Returns (R, N, ...) as rows (N·R, ...): sample by sample, so that batches can be joined end to end."""
+    return values.transpose(0, 1).flatten(0, 1)
+
+
+def by_run(rows: Tensor, runs: int) -> Tensor:
+    """Returns rows (N·R, ...) as (R, N, ...)."""
+    return rows.view(-1, runs, *rows.shape[1:]).transpose(0, 1)
+
+
+def learner(net: SideBySide, rate: float, momentum: float) -> Learner:
+    """Returns what moves each network at `rate` down its own loss, given the mean of these losses."""
+    return Learner(net=net, optimizer=torch.optim.SGD(net.parameters(), rate * net.runs, momentum=momentum))
+
+
+def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings) -> None:
+    """Does one step of `mpl.methods.mpl` in every run, with the feedback `exact` or `reinforce`."""
+    student, teacher = learners.student, learners.teacher
+    assert teacher is not None and isinstance(student.net, SideBySide)
+    with torch.no_grad():
+        said = teacher.net(batch.x_uw)
+    respond = {"exact": _exact, "reinforce": _reinforced}[settings.feedback]
+    feedback_loss = respond(learners, student.net.runs, said, batch, runtime, settings)
+    labelled, strong = together(teacher.net, batch.x_l, batch.x_us)
+    supervised = objectives.supervised(labelled, batch.y_l)
+    uda, _ = objectives.uda(strong, said, temperature=settings.temperature, threshold=settings.threshold)
+    loss = supervised + settings.uda_weight * uda + settings.feedback_weight * feedback_loss(teacher.net(batch.x_uw))
+    teacher.descend(loss, runtime)
+
+
+def _exact(learners: Learners, runs: int, said: Tensor, batch: Batch, runtime: Runtime, settings: Settings) -> Loss:
+    """Moves the student; returns L_fb as a function of the teacher's logits (U·R, K)."""
+    matrix = answers.learn_and_answer(learners.student, said, batch, runtime, "exact").matrix
+    assert matrix is not None
+    if settings.normalise:
+        own = by_run(matrix, runs)
+        scale = own.square().mean((1, 2), keepdim=True).sqrt().clamp_min(torch.finfo(own.dtype).tiny)
+        matrix = as_rows(own / scale)
+    return lambda weak: fb.feedback_loss(weak, matrix)
+
+
+def _reinforced(
+    learners: Learners, runs: int, said: Tensor, batch: Batch, runtime: Runtime, settings: Settings
+) -> Loss:
+    """Moves the student; returns h · CE(ŷ, ·) as a function of the teacher's logits (U·R, K)."""
+    student = learners.student
+
+    def labelled_loss() -> Tensor:
+        """L_l (R,)."""
+        with torch.no_grad():
+            losses = nnf.cross_entropy(student.net(batch.x_l), batch.y_l, reduction="none")
+            return by_run(losses, runs).mean(1)
+
+    hard, before = fb.sampled_labels(said), labelled_loss()
+    student.descend(objectives.supervised(student.net(batch.x_us), hard), runtime)
+    h = fb.reinforce_feedback(before, labelled_loss())  # (R,)
+    mean = learners.memory.get("baseline", torch.zeros_like(h))
+    learners.memory["baseline"] = settings.baseline * mean + (1 - settings.baseline) * h
+    h = h - mean if settings.baseline else h
+    return lambda weak: (by_run(nnf.cross_entropy(weak, hard, reduction="none"), runs) * h[:, None]).mean()
