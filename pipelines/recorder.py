@@ -8,15 +8,16 @@ away those after its checkpoint and writes the same rows again.
 import queue
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mpl.step import Opinions
-from storage.segments import segment_schema
+from storage.segments import SAID, segment_schema
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from mpl.step import Opinions
 
 ROWS = 200_000  # rows of a segment at most
 _HELD = 64  # steps that may wait for the disk before training waits too
@@ -45,7 +46,7 @@ class Recorder:
         self._thread = threading.Thread(target=self._work, name="recorder", daemon=True)
         self._thread.start()
 
-    def put(self, step: int, samples: "Tensor", opinions: Opinions) -> None:
+    def put(self, step: int, samples: "Tensor", opinions: "Opinions") -> None:
         """Hands over what was said at a step of the samples at these positions (U,).
 
         Raises:
@@ -56,7 +57,7 @@ class Recorder:
             f.name: value.to("cpu", non_blocking=True) if (value := getattr(opinions, f.name)) is not None else None
             for f in fields(opinions)
         }
-        rows = (step, samples.to("cpu", non_blocking=True), Opinions(**columns))
+        rows = (step, samples.to("cpu", non_blocking=True), replace(opinions, **columns))
         self._inbox.put(_Said(rows=rows, arrived=_arrival(samples)))
 
     def flush(self) -> None:
@@ -116,9 +117,9 @@ class Recorder:
             "step": pa.array(steps),
             "sample_id": pa.DictionaryArray.from_arrays(pa.array(codes.astype(np.int32)), names),
         }
-        for field in fields(Opinions):
-            kind = self._schema.field(field.name).type
-            columns[field.name] = pa.chunked_array([self._column(field.name, k, kind) for k in range(len(self._rows))])
+        for name in SAID:
+            kind = self._schema.field(name).type
+            columns[name] = pa.chunked_array([self._column(name, k, kind) for k in range(len(self._rows))])
         return pa.table([columns[name] for name in self._schema.names], schema=self._schema)
 
     def _column(self, name: str, k: int, kind: Any) -> Any:

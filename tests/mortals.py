@@ -1,0 +1,112 @@
+"""Processes that work on a project until they are killed, each telling through a pipe what is safely done.
+
+They are forked from a server that has imported what they need (`multiprocessing`'s forkserver), so that killing fifty
+costs seconds.
+"""
+
+import json
+import os
+import random
+import time
+from dataclasses import make_dataclass
+from itertools import count
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import lancedb  # noqa: F401
+import pyarrow.parquet  # noqa: F401
+import torch
+
+from app.review import Shown, verdict
+from pipelines import import_images as job
+from pipelines import recorder, runs
+from storage import lance
+from storage import record as records
+from storage.segments import SAID
+from storage.store import open_store
+
+CLASSES = ("cat", "dog")
+SAMPLES = [f"sample {n}" for n in range(6)]  # of the run that never ends
+EVERY = 2  # steps of a segment
+PACE = 0.01  # seconds a step
+Opinions = make_dataclass("Opinions", [(name, Any, None) for name in SAID])
+
+
+def ready(done: Connection) -> None:
+    """Says so; and lets merging, more than one append a fold and more than one chunk an import come round soon."""
+    lance.TIDY_EVERY, records.AT_ONCE, job.CHUNK, job.EVENTS = 4, 4, 3, 5
+    tell(done, "ready")
+
+
+def tell(done: Connection, what: str) -> None:
+    """Says in one write, so that a kill cannot tear it, that something is safe."""
+    os.write(done.fileno(), f"{what}\n".encode())
+
+
+def review(root: Path, seed: int, done: Connection) -> None:
+    """Gives one verdict after the other; tells the id of each."""
+    store, draw = open_store(root), random.Random(seed)
+    ids = store.catalog.ids()
+    ready(done)
+    while True:
+        shown = Shown(sample_id=draw.choice(ids), label="cat", probability=0.5, run="endless")
+        events = verdict(shown, draw.choice(CLASSES), actor="zoe")
+        store.log.append(events)
+        tell(done, events[-1].event_id)
+
+
+def import_again(root: Path, images: Path, done: Connection) -> None:
+    """Imports a folder over and over."""
+    store = open_store(root)
+    ready(done)
+    while True:
+        job.import_images(store, images, labels="folders")
+
+
+def train(root: Path, begin: int, done: Connection) -> None:
+    """Writes the record of a run that goes on after step `begin`; tells the steps whose segment is on disk."""
+    path = root / "runs" / "endless"
+    runs.write_status(path, runs.status_now(runs.State.RUNNING, pid=os.getpid(), step=begin, steps=10**6))
+    recorder.cut_after(path / "record", begin)
+    keeper = recorder.Recorder(path / "record", CLASSES, SAMPLES)
+    ready(done)
+    for step in count(begin + 1):
+        time.sleep(PACE)
+        label = torch.full((len(SAMPLES),), step % 2)
+        keeper.put(step, torch.arange(len(SAMPLES)), Opinions(teacher_label=label, feedback=label.float()))
+        if step % EVERY == 0:
+            keeper.flush()
+            runs.write_status(path, runs.status_now(runs.State.RUNNING, pid=os.getpid(), step=step, steps=10**6))
+            tell(done, str(step))
+
+
+def fold(root: Path, seed: int, done: Connection) -> None:
+    """Folds the run's segments and sums them up, now and then from nothing."""
+    store, draw = open_store(root), random.Random(seed)
+    ready(done)
+    while True:
+        if draw.random() < 0.1:
+            store.record.forget("endless")
+        store.record.fold("endless", root / "runs" / "endless" / "record")
+        store.record.signals("endless")
+
+
+def compact(root: Path, seed: int, done: Connection) -> None:
+    """Merges the small files of every table, as a writer does now and then."""
+    tables, draw = lance.Tables(root / "lance"), random.Random(seed)
+    ready(done)
+    while True:
+        table = tables.open(draw.choice(["events", "samples", "files", "history", "folded"]))
+        if table is not None:
+            with tables.writing():
+                table.optimize(cleanup_older_than=lance.KEEP)
+
+
+def begin(root: Path) -> None:
+    """Gives the endless run what a training writes before its first step."""
+    path = root / "runs" / "endless"
+    (path / "record").mkdir(parents=True)
+    (path / runs.CONFIG).write_text(json.dumps({"classes": CLASSES, "processes": 1, "record_every": 1}))
+    (path / "samples.json").write_text(json.dumps({"sample_ids": [], "validation": []}))
+    (path / runs.LABELS).write_text("{}")
