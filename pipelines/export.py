@@ -48,7 +48,7 @@ def export(store: "Store", run: Run, directory: Path) -> Export:
     """
     config, classes = restored(run.config()), list(run.config()["classes"])
     student = student_of(run)
-    model, size = _whole_model(student, config, store, classes)
+    model, size = whole_model(student, config, store, classes)
     draft = _draft(directory)
     try:
         _write_timm(model, draft, classes, size)
@@ -66,7 +66,7 @@ def export(store: "Store", run: Run, directory: Path) -> Export:
     return Export(dir=str(directory), files=files, run=run.name, checked=checked, largest_difference=difference)
 
 
-def _whole_model(
+def whole_model(
     student: "nn.Module", config: TrainConfig[Any], store: "Store", classes: list[str]
 ) -> tuple["nn.Module", int]:
     """Returns the timm model that is the student, pixels to logits, and the side of its images in pixels."""
@@ -97,6 +97,17 @@ def _whole_model(
     return model.eval(), space.size
 
 
+def from_bytes(model: "nn.Module") -> "nn.Module":
+    """Returns a timm model with its preprocessing: images uint8 (N, 3, S, S) in, probabilities (N, K) out."""
+    import torch
+
+    from mpl.networks import ImageClassifier
+
+    normal: Any = model.pretrained_cfg
+    classifier = ImageClassifier(model, tuple(normal["mean"]), tuple(normal["std"]))
+    return torch.nn.Sequential(classifier, torch.nn.Softmax(-1)).eval()
+
+
 def _write_timm(model: Any, directory: Path, classes: list[str], size: int) -> None:
     """Writes model.safetensors and config.json as timm reads them."""
     from timm.models import save_for_hf
@@ -110,15 +121,9 @@ def _write_onnx(model: "nn.Module", path: Path, size: int) -> None:
     """Writes the network with its preprocessing: uint8 images in, probabilities out, any number at a time."""
     import torch
 
-    from mpl.networks import ImageClassifier
-
-    normal: Any = model.pretrained_cfg
-    whole = torch.nn.Sequential(
-        ImageClassifier(model, tuple(normal["mean"]), tuple(normal["std"])), torch.nn.Softmax(-1)
-    ).eval()
     example = torch.zeros(2, 3, size, size, dtype=torch.uint8)
     program = torch.onnx.export(
-        whole,
+        from_bytes(model),
         (example,),
         input_names=["images"],
         output_names=["probabilities"],

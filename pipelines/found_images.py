@@ -1,5 +1,6 @@
 """Finding the image files below a directory, whatever else is in it."""
 
+import csv
 import os
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from pathlib import Path
 from storage.images import is_image
 from storage.project import ProjectError
 
+LISTS = (".csv", ".parquet")  # tables whose column filepath names images
 Refusals = list[tuple[str, str]]  # a path, printable, and one sentence
 
 
@@ -23,15 +25,19 @@ class FoundFile:
 def find_images(root: Path, leave_out: Collection[Path] = ()) -> tuple[list[FoundFile], Refusals]:
     """Returns the image files at or below `root` in order of path, and what should be one but cannot be looked at.
 
-    Links are followed, each directory is entered once; hidden directories and those in `leave_out` are not.
+    Where `root` is a table, .csv or .parquet, those that its column filepath names, relative to where it lies. In a
+    directory links are followed, each directory is entered once; hidden ones and those in `leave_out` are not.
 
     Raises:
-        ProjectError: `root` does not exist, or there is no image file.
+        ProjectError: `root` does not exist, names no images, or there is no image file.
     """
     files: list[FoundFile] = []
     refused: Refusals = []
     entered: set[tuple[int, int]] = set()
-    if root.is_file():
+    if root.is_file() and root.suffix.lower() in LISTS:
+        for path in _listed(root):
+            _take(path, files, refused)
+    elif root.is_file():
         _take(str(root), files, refused)
     elif not root.is_dir():
         raise ProjectError(f"there is nothing at {printable(str(root))}: give a directory of images, or one image file")
@@ -48,6 +54,22 @@ def find_images(root: Path, leave_out: Collection[Path] = ()) -> tuple[list[Foun
 def printable(path: str) -> str:
     """Returns a path that can be printed and saved: bytes that are not UTF-8 become escapes."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def _listed(table: Path) -> list[str]:
+    """Returns the paths that a table names, each once."""
+    names: list[str]
+    try:
+        if table.suffix.lower() == ".parquet":
+            import pyarrow.parquet as pq
+
+            names = pq.read_table(table, columns=["filepath"])["filepath"].to_pylist()
+        else:
+            with table.open(encoding="utf-8-sig", newline="") as file:
+                names = [row["filepath"] for row in csv.DictReader(file, restval="")]
+    except (KeyError, ValueError, csv.Error) as error:
+        raise ProjectError(f"{table} is not a table with a column filepath ({error}): it cannot name images") from error
+    return list(dict.fromkeys(os.path.normpath(table.parent / name) for name in names if name))
 
 
 def _enter(

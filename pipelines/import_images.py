@@ -71,7 +71,7 @@ def import_images(
 
     Args:
         store: the project. Its classes are read anew; open it again to see those that were made here.
-        folder: a directory, or one image file.
+        folder: a directory, one image file, or a table (.csv or .parquet) whose column filepath names image files.
         labels: "none"; "folders" for the name of the directory that an image is in; or the path of a CSV file with
             the columns filepath and label. Where the project has no classes, those that occur are made, sorted.
         split: what the new samples are for. A sample that is known stays in its split.

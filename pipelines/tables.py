@@ -109,3 +109,17 @@ def _some(title: str, entries: Sequence[str]) -> list[str]:
 def _said(row: dict[str, Any], who: str) -> str:
     label, probability = row[f"{who}_label"], row[f"{who}_probability"]
     return "" if label is None else f"{label} {probability:.0%}"
+def pool_words(report: dict[str, Any]) -> str:
+    """Returns what a pool was made of, and which classes have too few images."""
+    lines = [
+        f"{report['kept']} of {report['files']} images are in {report['out']}; {report['broken']} files cannot be "
+        f"used, {report['same_as_test']} are test images and {report['like_test']} look almost like one, "
+        f"{report['below_threshold']} are below the threshold; {report['images_per_second']:.0f} images a second"
+    ]
+    if report["broken_list"]:
+        lines.append(f"the files that cannot be used are named in {report['broken_list']}")
+    few = [f"{name} {report['kept_per_class'][name]}" for name in report["too_few"]]
+    lines += _some(f"{len(few)} classes have fewer images than were asked for:", few)
+    return "\n".join(lines)
+
+

@@ -6,6 +6,8 @@ right neighbour?) and 192 of an 8 x 8 RGB thumbnail. The hash finds candidates q
 Shape legend    N new images    M known images    P pairs
 """
 
+from typing import Literal
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -57,6 +59,31 @@ def near_duplicates(new: Fingerprints, known: Fingerprints) -> NDArray[np.int64]
     earlier[copies] = first[group][copies]
     found = np.flatnonzero(earlier[len(known) :] >= 0)
     return np.stack([found, earlier[len(known) :][found]], axis=1)
+
+
+class Known:
+    """Known images, of which a stream of new ones is asked one at a time; threads may ask at once."""
+
+    def __init__(self, fingerprints: Fingerprints):
+        """Takes (M, 200) fingerprints."""
+        self._every, self._hashes = fingerprints, _hashes(fingerprints)
+        bands = [_band(self._hashes, band) for band in range(BANDS)]
+        self._orders = [np.argsort(band, kind="stable") for band in bands]
+        self._sorted = [band[order] for band, order in zip(bands, self._orders, strict=True)]
+
+    def like(self, fingerprint: bytes) -> int | None:
+        """Returns which known image this is a near-duplicate of, the most similar one; None where there is none."""
+        new = as_array([fingerprint])
+        code = _hashes(new)
+        places = []
+        for band, (order, keys) in enumerate(zip(self._orders, self._sorted, strict=True)):
+            first, last = (np.searchsorted(keys, _band(code, band)[0], side=side) for side in _SIDES)
+            places.append(order[first:last])
+        near = np.unique(np.concatenate(places))
+        near = near[_bits(self._hashes[near] ^ code) <= HAMMING]
+        pairs = np.stack([np.arange(len(near)), np.full(len(near), len(near))], axis=1)
+        pairs, distances = _confirmed(np.concatenate([self._every[near], new]), pairs)
+        return int(near[pairs[distances.argmin(), 0]]) if len(pairs) else None
 
 
 def _scaled(image: Image.Image, size: tuple[int, int]) -> Image.Image:
@@ -146,6 +173,11 @@ def _hashes(every: Fingerprints) -> NDArray[np.uint64]:
     return np.ascontiguousarray(every[:, :8]).view(">u8").ravel().astype(np.uint64)
 
 
+def _band(hashes: NDArray[np.uint64], band: int) -> NDArray[np.uint64]:
+    return (hashes >> np.uint64(16 * (BANDS - 1 - band))) & np.uint64(0xFFFF)
+
+
+_SIDES: tuple[Literal["left"], Literal["right"]] = ("left", "right")
 _ONES = np.array([value.bit_count() for value in range(1 << 16)], np.uint8)
 
 

@@ -1,6 +1,6 @@
 """The subcommands of `gradebook`: each is one job, and what it needs is imported when it is called."""
 
-from pipelines.commands import begin, learn, look, upkeep
+from pipelines.commands import begin, learn, look, pool, upkeep
 from pipelines.commands.shared import app
 
-__all__ = ["app", "begin", "learn", "look", "upkeep"]
+__all__ = ["app", "begin", "learn", "look", "pool", "upkeep"]

@@ -34,7 +34,9 @@ def classes(
 @app.command(name="import")
 def import_(
     project: Project,
-    images: Annotated[Positional[Path], arg(metavar="IMAGES", help="a folder, searched through, or one image")],
+    images: Annotated[
+        Positional[Path], arg(metavar="IMAGES", help="a folder, searched through; one image; or a table of filepath")
+    ],
     *,
     labels: Annotated[str, arg(help="none, folders (the folder's name is the label), or a CSV of filepath,label")] = (
         "none"

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageEnhance
 
 from storage import duplicates
-from storage.duplicates import BYTES, as_array, fingerprint, near_duplicates
+from storage.duplicates import BYTES, Known, as_array, fingerprint, near_duplicates
 
 NONE = np.empty((0, BYTES), np.uint8)
 
@@ -53,6 +53,18 @@ def test_changed_copies_are_found_and_each_with_its_own_picture(changed):
     pairs = near_duplicates(prints([changed(image) for image in SCENES]), prints(SCENES))
     assert np.array_equal(pairs[:, 0], pairs[:, 1])
     assert len(pairs) >= 0.95 * len(SCENES)
+
+
+def test_one_image_at_a_time_finds_what_all_at_once_do():
+    """The stream's look-up against the sorted comparison, for copies and for pictures that are none."""
+    new = [as_jpeg(image, 60) for image in SCENES[:40]] + [scene(seed) for seed in range(100, 140)]
+    known = prints(SCENES)
+    every = {int(a): int(b) for a, b in near_duplicates(prints(new), known)}
+    look_up = Known(known)
+    found = {n: like for n, image in enumerate(new) if (like := look_up.like(fingerprint(image))) is not None}
+    assert found == every
+    assert 38 <= len(found) <= 42
+    assert Known(NONE).like(fingerprint(SCENES[0])) is None
 
 
 def test_different_pictures_are_no_duplicates():

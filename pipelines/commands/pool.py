@@ -1,0 +1,34 @@
+"""A pool of images without labels, chosen by a classifier out of any number."""
+
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import Positional, arg
+
+from pipelines.commands.shared import Json, RunName, answer, app
+from pipelines.progress import progress
+
+
+@app.command
+def pool(
+    classifier: Annotated[Positional[Path], arg(metavar="CLASSIFIER", help="an exported classifier, or a project")],
+    folder: Annotated[Positional[Path], arg(metavar="FOLDER", help="images at any depth; millions will do")],
+    out: Annotated[Positional[Path], arg(metavar="OUT", help="the table, .csv or .parquet")],
+    *,
+    per_class: Annotated[int, arg(help="images to keep of each class at most")],
+    threshold: Annotated[float, arg(help="probability from which an image may be kept")] = 0.0,
+    without: Annotated[
+        tuple[Path, ...], arg(help="test images to leave out: folders, or projects with a test split")
+    ] = (),
+    run: RunName = None,
+    json: Json = False,
+) -> None:
+    """Let a classifier choose the images of a large folder that it is surest of, for import. Again means: go on."""
+    from pipelines.pool import pool as choose
+    from pipelines.tables import pool_words
+
+    with progress("pool") as show:
+        report = choose(
+            classifier, folder, out, per_class=per_class, threshold=threshold, without=without, run=run, show=show
+        )
+    answer(report.as_json(), json, lambda: pool_words(report.as_json()))
