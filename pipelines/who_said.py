@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.histories import find_sample
-from storage.events import VERDICTS, Event, Kind, event, in_order, retracted
+from storage.events import VERDICTS, Event, Kind, in_order, retracted, retraction
 from storage.project import ProjectError
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def undo(store: "Store", event_id: str, *, actor: str) -> Event:
             f"{event_id} is no verdict ({_why_not(said)}), so there is nothing to undo: "
             f"to say otherwise, gradebook label {root} --sample {said.sample_id} --label NAME"
         )
-    taken_back = event(Kind.RETRACTED, said.sample_id, actor=actor, ref=event_id)
+    taken_back = retraction(said, actor=actor)
     store.log.append([taken_back])
     return taken_back
 

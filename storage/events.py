@@ -6,8 +6,8 @@ log that was copied, merged or read twice means the same.
 
 import uuid
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
 
@@ -62,6 +62,12 @@ def event(
         reasons=dict(reasons or {}),
         ref=ref,
     )
+
+
+def retraction(said: Event, *, actor: str) -> Event:
+    """Returns the event that takes another back: it happens after that one, even where a clock was put back since."""
+    taken_back = event(Kind.RETRACTED, said.sample_id, actor=actor, ref=said.event_id)
+    return replace(taken_back, at=max(taken_back.at, said.at + timedelta(microseconds=1)))
 
 
 def replay(events: Iterable[Event]) -> dict[str, str]:

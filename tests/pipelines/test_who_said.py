@@ -1,0 +1,104 @@
+"""The log for people, and undoing by a row's id."""
+
+import json
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from pipelines.who_said import history_table, undo, who_said
+from storage.events import Event, Kind, event, replay
+from storage.project import ProjectError, create_project
+from storage.samples import File, Sample, Split
+from storage.store import Store, memory_store, open_store
+
+
+@pytest.fixture(params=["memory", "lance"])
+def store(request, tmp_path) -> Store:
+    project = create_project(tmp_path / "project", ["cat", "dog"])
+    store = memory_store(project) if request.param == "memory" else open_store(project.root)
+    for name in ("s0", "s1"):
+        path = str(tmp_path / f"{name}.png")
+        sample = Sample(sample_id=name, filepath=path, split=Split.TRAIN, width=1, height=1, fingerprint=bytes(200))
+        store.catalog.add([sample], [File(filepath=path, sample_id=name, size=1, mtime_ns=1)])
+    return store
+
+
+def say(store: Store, *events: Event) -> None:
+    for e in events:
+        store.log.append([e])
+
+
+def test_what_was_said_comes_newest_first_with_who_and_of_what(store, tmp_path):
+    imported = event(Kind.IMPORTED, "s1", "cat", actor="import")
+    proposal = event(Kind.PROPOSED, "s0", "dog", actor="run:mpl-001", confidence=0.75, reasons={"flips": 0.5})
+    verdict = event(Kind.ACCEPTED, "s0", "dog", actor="zoe", ref=proposal.event_id)
+    say(store, verdict, imported, proposal)
+    rows = who_said(store)
+    assert [(row.event.kind, row.event.actor) for row in rows] == [
+        (Kind.ACCEPTED, "zoe"),
+        (Kind.PROPOSED, "run:mpl-001"),
+        (Kind.IMPORTED, "import"),
+    ]
+    assert rows[0].filepath == str(tmp_path / "s0.png")
+    assert [row.event for row in who_said(store, "s1")] == [row.event for row in rows[2:]]
+    assert who_said(store, str(tmp_path / "s0.png"))[0] == rows[0]
+    assert who_said(store, actor="zoe", limit=5) == rows[:1]
+    assert who_said(store, limit=2) == rows[:2]
+    told = json.loads(json.dumps(rows[1].as_json()))
+    assert (told["kind"], told["reasons"], told["undone_by"]) == ("proposed", {"flips": 0.5}, None)
+
+
+def test_undo_is_one_more_row_and_what_stood_before_stands_again(store):
+    first, second = (event(Kind.RELABELLED, "s0", name, actor="zoe") for name in ("cat", "dog"))
+    say(store, first, second)
+    row = undo(store, second.event_id, actor="abe")
+    assert replay(store.log.read()) == {"s0": "cat"}
+    assert [e.event_id for e in store.log.read()] == [first.event_id, second.event_id, row.event_id]
+    top, undone, _ = who_said(store)
+    assert (top.event.kind, top.event.actor, top.event.ref) == (Kind.RETRACTED, "abe", second.event_id)
+    assert undone.undone_by == row.event_id
+    assert "[undone]" in history_table([undone]) and "[undone]" not in history_table([top])
+    undo(store, row.event_id, actor="zoe")
+    assert replay(store.log.read()) == {"s0": "dog"}, "an undo can be undone"
+
+
+def test_undo_holds_even_where_the_clock_was_put_back_since(store):
+    later = event(Kind.RELABELLED, "s0", "cat", actor="zoe")
+    later = replace(later, at=later.at + timedelta(hours=1))
+    say(store, later)
+    undo(store, later.event_id, actor="zoe")
+    assert replay(store.log.read()) == {}
+
+
+def test_what_cannot_be_undone_is_said_in_a_sentence(store):
+    verdict = event(Kind.REJECTED, "s0", actor="zoe")
+    imported = event(Kind.IMPORTED, "s1", "cat", actor="import")
+    proposal = event(Kind.PROPOSED, "s1", "dog", actor="run:mpl-001")
+    say(store, verdict, imported, proposal)
+    row = undo(store, verdict.event_id, actor="zoe")
+    for event_id, sentence in (
+        ("nothing", "there is no event 'nothing' in the log: gradebook history"),
+        (verdict.event_id, f"zoe has undone {verdict.event_id} already.*gradebook undo .* {row.event_id}"),
+        (imported.event_id, "at an import.*--sample s1 --label"),
+        (proposal.event_id, "a proposal of run:mpl-001"),
+    ):
+        with pytest.raises(ProjectError, match=sentence):
+            undo(store, event_id, actor="zoe")
+    assert len(store.log.read()) == 4
+
+
+def test_an_actor_or_a_sample_that_is_not_there_is_one_sentence(store):
+    say(store, event(Kind.RELABELLED, "s0", "cat", actor="zoe"))
+    with pytest.raises(ProjectError, match=r"'abe' has said nothing in .*: those who have are zoe"):
+        who_said(store, actor="abe")
+    with pytest.raises(ProjectError, match="neither a sample's id nor"):
+        who_said(store, "nothing")
+    assert who_said(store, "s1") == []
+    assert history_table([]) == "Nobody has said anything yet."
+
+
+def test_an_event_of_a_sample_that_the_catalogue_lost_is_still_shown(store):
+    say(store, event(Kind.RELABELLED, "lost", "cat", actor="zoe"))
+    (row,) = who_said(store)
+    assert row.filepath == "" and "lost" in history_table([row])
