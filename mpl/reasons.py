@@ -31,6 +31,13 @@ class Evidence:
     teacher_label: NDArray[np.int64]  # last
     best_label: NDArray[np.int64]  # last class with the highest F
     mean_best_gain: Scores  # F of the best class above that of the teacher's label, nats
+    settled: Scores  # share of the record after which the teacher kept to its last label: 0 at once, 1 at the very end
+    label: NDArray[np.int64]  # what is in question: the label that was given, else the student's guess
+    given: NDArray[np.bool_]  # whether it was given
+    reading: NDArray[np.float64]  # (N, K) what the second reader says (`mpl.reading`)
+    around: NDArray[np.float64]  # (N, K) the mean of what it says of the nearest neighbours
+    similarity: Scores  # mean cosine similarity to them
+    twin_label: NDArray[np.int64]  # of a near-duplicate, one with another label if there is one; -1 without any
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +91,41 @@ def prefers_another(e: Evidence) -> Scores:
     return _scaled(np.where(e.best_label < 0, np.nan, gain))
 
 
+def second_reader(e: Evidence) -> Scores:
+    """1 minus the second reader's probability of the guess; nothing where a label was given (see `mislabelled`)."""
+    return np.where(e.given, np.nan, _against(e.reading, e.label))
+
+
+def neighbours_disagree(e: Evidence) -> Scores:
+    """1 minus the mean probability of the label among the images nearest to this one."""
+    return _against(e.around, e.label)
+
+
+def late(e: Evidence) -> Scores:
+    """How late in the record the teacher came to stay with its label: 1 only at the end, which is as good as never."""
+    return e.settled
+
+
+def outlier(e: Evidence) -> Scores:
+    """How far it is from its neighbours: 0 up to the median sample's distance, 1 from the farthest twentieth on."""
+    known = ~np.isnan(e.similarity)
+    middle = float(np.median(e.similarity[known])) if known.any() else 0.0
+    return _scaled(np.maximum(middle - e.similarity, 0))
+
+
+def twin_differs(e: Evidence) -> Scores:
+    """1 where a near-duplicate has another label, given or guessed; nothing where there is no near-duplicate."""
+    return np.where((e.twin_label < 0) | (e.label < 0), np.nan, (e.twin_label != e.label).astype(np.float64))
+
+
+def mislabelled(e: Evidence) -> Scores:
+    """1 minus the second reader's probability of a label that was given; nothing for samples without one."""
+    return np.where(e.given, _against(e.reading, e.label), np.nan)
+
+
 REASONS: dict[str, Reason] = {
+    "second_reader": Reason(second_reader, "a second reader of the images alone says another class"),
+    "neighbours_disagree": Reason(neighbours_disagree, "the images most like it are taken for another class"),
     "unsure": Reason(unsure, "the teacher was seldom sure of it over training"),
     "disagreement": Reason(disagreement, "teacher and student often named different classes"),
     "flips": Reason(flips, "the teacher kept changing its mind"),
@@ -93,9 +134,16 @@ REASONS: dict[str, Reason] = {
     "at_odds": Reason(at_odds, "teacher and student end far apart"),
     "harmful_feedback": Reason(harmful_feedback, "its pseudo-label made the student worse on your labels"),
     "prefers_another": Reason(prefers_another, "another class would have helped the student more"),
+    "late": Reason(late, "the teacher came to its label late or never settled"),
+    "outlier": Reason(outlier, "no other image is much like it"),
+    "twin_differs": Reason(twin_differs, "a near-duplicate has another label"),
+    "mislabelled": Reason(mislabelled, "the label that it was given is probably wrong"),
 }
 
-_DOUBT = ("unsure", "entropy")  # the default blend
+# The default blend, and what it falls back on for a run without vectors: chosen on images of CIFAR-10's training set
+# (docs/log.md). The blend of what student and teacher say of themselves finds no more than their confidence does.
+_DOUBT = ("second_reader", "neighbours_disagree")
+_INWARD = ("unsure", "entropy")
 
 
 def score(evidence: Evidence) -> dict[str, Scores]:
@@ -113,11 +161,20 @@ def score(evidence: Evidence) -> dict[str, Scores]:
 
 
 def doubt(columns: dict[str, Scores]) -> Scores:
-    """Returns the default order: the mean of its reasons, of those known; -1 where none is."""
-    parts = np.stack([columns[name] for name in _DOUBT])
-    known = ~np.isnan(parts)
-    total = np.where(known, parts, 0).sum(0)
-    return np.asarray(np.where(known.any(0), total / np.maximum(known.sum(0), 1), -1.0))
+    """Returns the default order: the mean of its reasons where all are known.
+
+    Where a sample has no vectors, the mean of what is known of the doubts of student and teacher; -1 where nothing is.
+    """
+    outward = np.stack([columns[name] for name in _DOUBT]).mean(0)
+    inward = np.stack([columns[name] for name in _INWARD])
+    known = ~np.isnan(inward)
+    mean = np.where(known, inward, 0).sum(0) / np.maximum(known.sum(0), 1)
+    return np.where(np.isnan(outward), np.where(known.any(0), mean, -1.0), outward)
+
+
+def _against(said: NDArray[np.float64], label: NDArray[np.int64]) -> Scores:
+    """Returns 1 minus the probability of each label, NaN where there is no label."""
+    return np.where(label < 0, np.nan, 1 - said[np.arange(len(label)), np.maximum(label, 0)])
 
 
 def _scaled(values: Scores) -> Scores:

@@ -99,16 +99,6 @@ def embed_words(report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _some(title: str, entries: Sequence[str]) -> list[str]:
-    if not entries:
-        return []
-    more = [f"  and {len(entries) - SHOWN} more (see --json)"] if len(entries) > SHOWN else []
-    return [title, *(f"  {entry}" for entry in entries[:SHOWN]), *more]
-
-
-def _said(row: dict[str, Any], who: str) -> str:
-    label, probability = row[f"{who}_label"], row[f"{who}_probability"]
-    return "" if label is None else f"{label} {probability:.0%}"
 def pool_words(report: dict[str, Any]) -> str:
     """Returns what a pool was made of, and which classes have too few images."""
     lines = [
@@ -123,3 +113,13 @@ def pool_words(report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _some(title: str, entries: Sequence[str]) -> list[str]:
+    if not entries:
+        return []
+    more = [f"  and {len(entries) - SHOWN} more (see --json)"] if len(entries) > SHOWN else []
+    return [title, *(f"  {entry}" for entry in entries[:SHOWN]), *more]
+
+
+def _said(row: dict[str, Any], who: str) -> str:
+    label, probability = row[f"{who}_label"], row[f"{who}_probability"]
+    return "" if label is None else f"{label} {probability:.0%}"

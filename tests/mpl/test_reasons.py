@@ -24,6 +24,13 @@ def evidence(**other) -> Evidence:
         teacher_label=np.array([0, 2]),
         best_label=np.array([0, 1]),
         mean_best_gain=np.array([0.5, 0.003]),
+        settled=np.array([0.0, 1.0]),
+        label=np.array([0, 0]),
+        given=np.array([False, False]),
+        reading=np.array([[1.0, 0.0, 0.0], [0.1, 0.9, 0.0]]),
+        around=np.array([[1.0, 0.0, 0.0], [0.3, 0.0, 0.7]]),
+        similarity=np.array([0.9, -0.5]),
+        twin_label=np.array([0, 1]),
     )
     return replace(calm_and_odd, **other)
 
@@ -39,6 +46,11 @@ def evidence(**other) -> Evidence:
         ("at_odds", 0.0, (0.4 + 0.3 + 0.7) / 2),
         ("harmful_feedback", 0.0, 1.0),
         ("prefers_another", 0.0, 1.0),  # the first one's best class is the teacher's own: no gain counts
+        ("second_reader", 0.0, 0.9),
+        ("neighbours_disagree", 0.0, 0.7),
+        ("late", 0.0, 1.0),
+        ("outlier", 0.0, 1.0),
+        ("twin_differs", 0.0, 1.0),
     ],
 )
 def test_each_reason_sees_the_odd_one(name, calm, odd):
@@ -46,7 +58,7 @@ def test_each_reason_sees_the_odd_one(name, calm, odd):
 
 
 def test_every_reason_is_tried_above_and_has_a_sentence():
-    assert len(REASONS) == 8
+    assert len(REASONS) == 14  # the thirteen above and `mislabelled`
     assert all(reason.sentence and reason.sentence[0].islower() for reason in REASONS.values())
 
 
@@ -65,8 +77,16 @@ def test_scores_stay_in_their_range_on_whatever_comes():
             teacher_label=random.integers(5, size=n),
             best_label=random.integers(5, size=n),
             mean_best_gain=np.abs(random.standard_cauchy(n)),
+            settled=random.random(n),
+            label=random.integers(5, size=n),
+            given=np.full(n, False),
+            reading=random.dirichlet(np.full(5, 0.1), n),
+            around=random.dirichlet(np.full(5, 0.1), n),
+            similarity=random.random(n),
+            twin_label=random.integers(5, size=n),
         )
     )
+    assert np.isnan(found.pop("mislabelled")).all()
     for name, column in found.items():
         assert column.shape == (n,)
         assert column.min() >= 0 and column.max() <= 1 and column.max() > column.min(), name
@@ -85,6 +105,11 @@ def test_a_reason_without_evidence_says_nothing():
             teacher_label=np.array([-1, -1]),
             best_label=np.array([-1, -1]),
             mean_best_gain=unknown,
+            settled=unknown,
+            reading=np.full((2, 3), NAN),
+            around=np.full((2, 3), NAN),
+            similarity=unknown,
+            twin_label=np.array([-1, -1]),
         )
     )
     silent = {name for name, column in found.items() if np.isnan(column).all()}
@@ -127,6 +152,34 @@ def test_a_score_out_of_range_is_our_mistake_and_raises():
         reasons.score(evidence(mean_probability=np.array([1.5, 0.2])))
 
 
-def test_doubt_is_the_mean_of_what_is_known():
-    columns = {"unsure": np.array([0.4, NAN, NAN]), "entropy": np.array([0.2, 0.6, NAN])}
-    assert reasons.doubt(columns).tolist() == pytest.approx([0.3, 0.6, -1.0])
+def test_a_given_label_is_doubted_as_one_and_a_guess_as_a_guess():
+    found = reasons.score(evidence(given=np.array([False, True])))
+    assert np.isnan(found["mislabelled"][0]) and np.isnan(found["second_reader"][1])
+    assert (found["second_reader"][0], found["mislabelled"][1]) == pytest.approx((0.0, 0.9))
+    assert found["neighbours_disagree"][1] == pytest.approx(0.7)
+
+
+def test_a_label_that_the_run_does_not_know_has_no_score():
+    found = reasons.score(evidence(label=np.array([-1, 0]), given=np.array([True, True])))
+    for name in ("mislabelled", "neighbours_disagree", "twin_differs"):
+        assert np.isnan(found[name][0]) and found[name][1] > 0, name
+
+
+def test_half_of_all_samples_are_no_outliers():
+    similarity = np.linspace(0, 1, 101)
+    found = reasons.outlier(evidence(similarity=similarity))
+    assert (found[50:] == 0).all() and (found[:3] == 1).all()
+    assert (np.diff(found[2:51]) < 0).all()
+
+
+def test_doubt_is_the_mean_of_its_reasons():
+    columns = {"second_reader": np.array([0.4, 0.0]), "neighbours_disagree": np.array([0.2, 1.0])}
+    inward = {"unsure": np.array([1.0, NAN]), "entropy": np.array([1.0, NAN])}
+    assert reasons.doubt(columns | inward).tolist() == pytest.approx([0.3, 0.5])
+
+
+def test_without_vectors_doubt_is_the_mean_of_what_student_and_teacher_say():
+    nothing = np.full(3, NAN)
+    inward = {"unsure": np.array([0.4, NAN, NAN]), "entropy": np.array([0.2, 0.6, NAN])}
+    found = reasons.doubt({"second_reader": nothing, "neighbours_disagree": nothing} | inward)
+    assert found.tolist() == pytest.approx([0.3, 0.6, -1.0])

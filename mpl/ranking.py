@@ -1,0 +1,86 @@
+"""From scores to a batch worth a reviewer's time: doubtful samples that are not all the same one.
+
+Shape legend    N samples    d of the space
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mpl.reasons import Scores
+
+POOL = 10  # the batch is chosen among so many times its size
+
+
+def rank(scores: Scores) -> NDArray[np.int64]:
+    """Returns the samples' places in order of their scores, highest first, unknown (NaN) last, ties as they stand."""
+    return np.argsort(-np.nan_to_num(scores, nan=-np.inf), kind="stable")
+
+
+def spread(
+    scores: Scores,
+    budget: int,
+    *,
+    space: NDArray[np.float32] | None = None,
+    classes: NDArray[np.int64] | None = None,
+    groups: NDArray[np.int64] | None = None,
+) -> NDArray[np.int64]:
+    """Chooses a batch of high scores that covers classes and clusters and holds no near-duplicates.
+
+    Among the `POOL` times `budget` highest scores it takes, one after another, the sample with the largest product of
+    its score's place (1 the highest of the pool, near 0 the lowest) and its distance to the nearest one chosen so far,
+    as greedy k-centre does (Sener and Savarese, 2018, https://arxiv.org/abs/1708.00489). A class that has had its
+    share, the budget over the classes in the pool, waits until no other class has anyone left. Nothing is drawn.
+
+    Args:
+        scores: (N,), NaN where unknown.
+        budget: samples to choose; fewer where there are not so many.
+        space: (N, d) where samples lie; without it only classes and near-duplicates count.
+        classes: (N,) what each is taken for.
+        groups: (N,) near-duplicates have the same number; without it there are none.
+
+    Returns:
+        Places of the chosen, in the order in which they were chosen.
+    """
+    pool = _one_of_each(rank(scores), groups)[: POOL * budget]
+    worth = 1 - np.arange(len(pool)) / max(len(pool), 1)
+    named = np.zeros(len(pool), np.int64) if classes is None else classes[pool]
+    share = -(-budget // max(len(np.unique(named)), 1))
+    unit = None if space is None else _unit(space[pool])
+    far = np.ones(len(pool))
+    left = np.ones(len(pool), bool)
+    taken: dict[int, int] = {}
+    chosen: list[int] = []
+    while left.any() and len(chosen) < budget:
+        full = [name for name, number in taken.items() if number >= share]
+        open_ = left & ~np.isin(named, full)
+        gain = np.where(open_ if open_.any() else left, worth * far, -1.0)
+        best = int(gain.argmax())
+        chosen.append(best)
+        left[best] = False
+        taken[int(named[best])] = taken.get(int(named[best]), 0) + 1
+        if unit is not None:
+            far = np.minimum(far, (1 - unit @ unit[best]) / 2)
+    return np.asarray(pool[chosen], np.int64)
+
+
+def groups_of(twins: NDArray[np.signedinteger[Any]]) -> NDArray[np.int64]:
+    """Returns (N,) the same number for all near-duplicates of each other, from each one's earlier twin, -1 for none."""
+    groups = np.arange(len(twins))
+    for place, twin in enumerate(twins):  # a twin comes earlier, so its group is final
+        if twin >= 0:
+            groups[place] = groups[twin]
+    return groups
+
+
+def _one_of_each(order: NDArray[np.int64], groups: NDArray[np.int64] | None) -> NDArray[np.int64]:
+    """Returns the order without those whose near-duplicate comes first."""
+    if groups is None:
+        return order
+    _, first = np.unique(groups[order], return_index=True)
+    return order[np.sort(first)]
+
+
+def _unit(space: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.asarray(space / np.maximum(np.linalg.norm(space, axis=1, keepdims=True), 1e-12))

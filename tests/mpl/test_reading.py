@@ -1,0 +1,99 @@
+"""The second reader against a reference and against planted mistakes; neighbours against brute force."""
+
+import numpy as np
+import pytest
+
+from mpl import reading
+from mpl.reading import nearest, reading_space, second_reading
+
+K, D = 3, 6
+
+
+def blobs(n: int = 300, spread: float = 1.0, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Returns samples around three centres, (n, D) float32, and which centre each belongs to."""
+    random = np.random.default_rng(seed)
+    truth = np.arange(n) % K
+    centres = 3 * np.eye(K, D)
+    return (centres[truth] + spread * random.normal(size=(n, D))).astype(np.float32), truth
+
+
+def test_the_reader_is_linear_discriminant_analysis(monkeypatch):
+    """scikit-learn's, with the same shrinkage, on labels without doubt and odds that are not softened."""
+    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+
+    monkeypatch.setattr(reading, "SOFTEN", 1.0)
+    x, truth = blobs()
+    labels = np.where(np.random.default_rng(1).random(len(truth)) < 0.2, (truth + 1) % K, truth)
+    reference = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=reading.SHRINKAGE)
+    # It shrinks the mean of the classes' covariances, weighted by size, and so do we.
+    expected = reference.fit(x.astype(np.float64), labels).predict_proba(x)
+    np.testing.assert_allclose(second_reading(x, np.eye(K)[labels]), expected, atol=1e-3)
+
+
+def test_softened_odds_keep_their_order(monkeypatch):
+    x, truth = blobs()
+    soft = second_reading(x, np.eye(K)[truth])
+    monkeypatch.setattr(reading, "SOFTEN", 1.0)
+    hard = second_reading(x, np.eye(K)[truth])
+    assert (soft.argmax(1) == hard.argmax(1)).all()
+    assert soft.max(1).mean() < hard.max(1).mean() - 0.02
+    np.testing.assert_allclose(soft.sum(1), 1)
+
+
+def test_it_sees_through_mistakes_that_it_was_fitted_to():
+    x, truth = blobs()
+    random = np.random.default_rng(2)
+    wrong = random.random(len(truth)) < 0.25
+    opinions = np.eye(K)[np.where(wrong, random.integers(K, size=len(truth)), truth)]
+    guess = opinions.argmax(1)
+    doubt = 1 - second_reading(x, opinions)[np.arange(len(truth)), guess]
+    assert doubt[guess != truth].min() > np.quantile(doubt[guess == truth], 0.7)
+
+
+def test_rows_without_an_opinion_change_nothing_and_are_read():
+    x, truth = blobs()
+    opinions = np.eye(K)[truth].astype(float)
+    opinions[::4] = np.nan
+    alone = second_reading(x[np.arange(len(x)) % 4 > 0], opinions[np.arange(len(x)) % 4 > 0])
+    found = second_reading(x, opinions)
+    np.testing.assert_allclose(found[np.arange(len(x)) % 4 > 0], alone, atol=1e-9)
+    assert (found[::4].argmax(1) == truth[::4]).mean() > 0.9
+
+
+def test_a_class_that_nobody_is_taken_for_gets_nothing():
+    x, truth = blobs()
+    found = second_reading(x, np.eye(K + 1)[truth])
+    assert found.shape == (300, 4) and (found[:, 3] == 0).all()
+    assert np.isnan(second_reading(x, np.full((300, K), np.nan))).all()
+
+
+def test_the_space_keeps_distances_where_it_keeps_all_directions():
+    views = np.random.default_rng(0).normal(size=(100, 3, 5)).astype(np.float16)
+    space = reading_space(views)
+    means = views.astype(np.float32).mean(1)
+    assert space.shape == (100, 5)
+    np.testing.assert_allclose(space @ space.T, (c := means - means.mean(0)) @ c.T, atol=1e-3)
+
+
+def test_the_space_keeps_the_largest_directions(monkeypatch):
+    monkeypatch.setattr(reading, "DIMENSIONS", 1)
+    views = np.random.default_rng(0).normal(size=(100, 1, 3)) * [0.1, 5.0, 0.1]
+    space = reading_space(views.astype(np.float16))
+    assert abs(np.corrcoef(space[:, 0], views[:, 0, 1])[0, 1]) > 0.999
+
+
+@pytest.mark.parametrize("block", [7, 1024])
+def test_neighbours_are_those_of_brute_force(monkeypatch, block):
+    monkeypatch.setattr(reading, "BLOCK", block)
+    space = np.random.default_rng(0).normal(size=(40, 4)).astype(np.float32)
+    places, similar = nearest(space, 3)
+    unit = space / np.linalg.norm(space, axis=1, keepdims=True)
+    for k in range(40):
+        others = sorted((-float(unit[k] @ unit[j]), j) for j in range(40) if j != k)[:3]
+        assert places[k].tolist() == [j for _, j in others]
+        np.testing.assert_allclose(similar[k], [-s for s, _ in others], atol=1e-6)
+
+
+def test_few_samples_have_few_neighbours():
+    assert nearest(np.ones((3, 2), np.float32), 20)[0].tolist() == [[1, 2], [0, 2], [0, 1]]
+    assert nearest(np.ones((1, 2), np.float32), 20)[0].shape == (1, 0)
