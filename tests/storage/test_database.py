@@ -1,9 +1,11 @@
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -11,6 +13,10 @@ import pytest
 
 from storage import database
 from storage.database import NoDatabase, find_or_start, point_fiftyone, stop
+from storage.events import Kind, event
+from storage.project import create_project
+from storage.samples import Sample, Split
+from storage.store import open_store
 
 
 def has_mongod() -> bool:
@@ -135,3 +141,36 @@ def test_the_address_that_we_set_is_not_taken_for_the_users(root, monkeypatch):
     assert point_fiftyone(root) == os.environ[database.URI]
     other = root.parent / "other"
     assert ":2/" in find_or_start(other)
+
+
+SAY = """
+import json, sys
+from pathlib import Path
+from storage.database import point_fiftyone
+from storage.store import open_store
+root = Path(sys.argv[1])
+point_fiftyone(root)
+from storage.fiftyone_view import dataset_name, refresh
+store = open_store(root)
+added = refresh(store, None).added
+import fiftyone as fo
+dataset = fo.load_dataset(dataset_name(store.project))
+print(json.dumps([added, dict(zip(*dataset.values(["gradebook_id", "label.label"])))]))
+"""
+
+
+@needs_mongod
+def test_a_lost_database_is_rebuilt_with_the_same_labels(root):
+    store = open_store(create_project(root, ["cat", "dog"]).root)
+    for n in range(4):
+        (root.parent / f"{n}.png").write_bytes(b"")
+        path = str(root.parent / f"{n}.png")
+        sample = Sample(sample_id=f"s{n}", filepath=path, split=Split.TRAIN, width=1, height=1, fingerprint=bytes(200))
+        store.catalog.add([sample], [])
+    store.log.append([event(Kind.RELABELLED, f"s{n}", ("cat", "dog")[n % 2], actor="zoe") for n in range(3)])
+    find_or_start(root)
+    os.kill(json.loads((root / "mongo" / "server.json").read_text())["pid"], signal.SIGKILL)
+    time.sleep(0.2)
+    shutil.rmtree(root / "mongo")
+    said = subprocess.run([sys.executable, "-c", SAY, str(root)], capture_output=True, text=True, check=True)
+    assert json.loads(said.stdout.splitlines()[-1]) == [4, {"s0": "cat", "s1": "dog", "s2": "cat", "s3": None}]
