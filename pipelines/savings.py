@@ -1,0 +1,183 @@
+"""What simulated rounds come to: accuracy against labels typed, and labels saved; as a table and as a plot."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.simulate import Curves
+
+BASELINE = "random"
+DRAWS = 2_000  # resamplings of the seeds
+LINES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#666666")  # Okabe and Ito, 2008
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Curve:
+    """One strategy's accuracy against labels, over seeds."""
+
+    labels: list[int]  # typed, one number a training
+    accuracy: list[list[float]]  # a row a seed
+
+    def mean(self, rows: Sequence[int] | None = None) -> NDArray[np.float64]:
+        """Returns the mean over the seeds, or over these rows of them."""
+        table = np.array(self.accuracy)
+        return np.asarray((table if rows is None else table[list(rows)]).mean(0))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Saving:
+    """How many labels a strategy needs for what the baseline has at its end."""
+
+    labels: float  # interpolated on the mean over seeds; inf where it never gets there
+    share: float  # of the baseline's labels
+    low: float  # of the share, 95 % interval over resampled seeds
+    high: float  # inf where more than one in forty resamplings never gets there
+
+
+def curves_of(found: Curves) -> dict[str, Curve]:
+    """Returns the trainings as curves; a look before the first label is no training."""
+    curves = {}
+    for strategy, seeds in found.items():
+        rows = [
+            [(look.labels, look.accuracy) for look in looks if look.accuracy is not None] for looks in seeds.values()
+        ]
+        curves[strategy] = Curve(
+            labels=[n for n, _ in rows[0]], accuracy=[[float(accuracy) for _, accuracy in row] for row in rows]
+        )
+    return curves
+
+
+def saving(curve: Curve, baseline: Curve) -> Saving:
+    """Compares a strategy with the baseline on the same seeds.
+
+    The interval is a bootstrap's: seeds are drawn with replacement, the same ones for both.
+    """
+    random, seeds = np.random.default_rng(0), len(curve.accuracy)
+    end = baseline.labels[-1]
+
+    def needed(rows: Sequence[int] | None) -> float:
+        return reach(curve.labels, curve.mean(rows), float(baseline.mean(rows)[-1])) / end
+
+    drawn = np.array([needed(random.integers(seeds, size=seeds).tolist()) for _ in range(DRAWS)])
+    low, high = np.quantile(drawn, [0.025, 0.975], method="inverted_cdf")
+    share = needed(None)
+    return Saving(labels=share * end, share=share, low=float(low), high=float(high))
+
+
+def reach(labels: Sequence[int], accuracy: Sequence[float] | NDArray[np.float64], goal: float) -> float:
+    """Returns the number of labels at which a curve first has the goal, between trainings by a straight line.
+
+    A curve that begins above it answers its first number, which may be too many; one that never gets there inf.
+    """
+    for k, value in enumerate(accuracy):
+        if value >= goal:
+            if k == 0:
+                return float(labels[0])
+            before = accuracy[k - 1]
+            return labels[k - 1] + (labels[k] - labels[k - 1]) * float((goal - before) / (value - before))
+    return float("inf")
+
+
+def as_markdown(curves: dict[str, Curve]) -> str:
+    """Returns a table: mean accuracy with its interval at each number of labels, and the labels needed."""
+    labels = next(iter(curves.values())).labels
+    head = ["strategy", *(f"{n} labels" for n in labels)]
+    goal = curves.get(BASELINE)
+    if goal is not None:
+        head += [f"labels for {100 * goal.mean()[-1]:.1f} %", "share of random's, with its interval"]
+    rows = []
+    for strategy, curve in curves.items():
+        table = 100 * np.array(curve.accuracy)
+        cells = [f"{mean:.1f} ± {half:.1f}" for mean, half in zip(table.mean(0), _half(table), strict=True)]
+        rows.append([strategy, *cells, *([] if goal is None else _words(saving(curve, goal)))])
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def as_json(curves: dict[str, Curve]) -> dict[str, Any]:
+    """Returns all of it as plain data; null where the goal is not reached or there is no baseline."""
+    goal = curves.get(BASELINE)
+    plain: dict[str, Any] = {}
+    for name, curve in curves.items():
+        found = None if goal is None else saving(curve, goal)
+        plain[name] = {
+            "labels": curve.labels,
+            "accuracy": curve.accuracy,
+            "needed": None if found is None else _finite(found.labels),
+            "share": None if found is None else _finite(found.share),
+            "interval": None if found is None else [_finite(found.low), _finite(found.high)],
+        }
+    return plain
+
+
+def plot(curves: dict[str, Curve], path: Path, title: str) -> None:
+    """Draws the mean curves with bands of their 95 % interval over seeds, each line with its name at its end."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    mpl.rcParams["font.size"] = 11
+    figure = Figure(figsize=(9, 5.6), layout="constrained")
+    axes = figure.subplots()
+    ends = {name: 100 * curve.mean()[-1] for name, curve in curves.items()}
+    span = max(ends.values()) - min(100 * curve.mean()[0] for curve in curves.values())
+    heights = _apart(ends, gap=max(span, 1) * 0.05)
+    for k, (name, curve) in enumerate(curves.items()):
+        ours = name.startswith("ours")
+        colour = "#000000" if ours else LINES[k % len(LINES)]
+        mean, half = 100 * curve.mean(), 100 * _half(np.array(curve.accuracy))
+        axes.plot(curve.labels, mean, color=colour, lw=2.8 if ours else 1.6, marker="o", ms=4, zorder=3 if ours else 2)
+        if ours or name == BASELINE:  # more bands would hide each other; the table has all intervals
+            axes.fill_between(curve.labels, mean - half, mean + half, color=colour, alpha=0.15, lw=0)
+        axes.annotate(
+            name,
+            (curve.labels[-1], ends[name]),
+            (curve.labels[-1] * 1.03, heights[name]),
+            color=colour,
+            va="center",
+            weight="bold" if ours else "normal",
+            arrowprops={"arrowstyle": "-", "color": colour, "lw": 0.6},
+        )
+    if BASELINE in curves:
+        axes.axhline(ends[BASELINE], color="#999999", lw=0.8, ls=":")
+    first, last = curves[next(iter(curves))].labels[0], curves[next(iter(curves))].labels[-1]
+    axes.set(xlabel="labels typed", ylabel="test accuracy, %", xlim=(first * 0.9, last * 1.3))
+    axes.set_xticks(curves[next(iter(curves))].labels)
+    axes.set_title(title, loc="left", fontsize=11)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", color="#eeeeee")
+    figure.savefig(path, dpi=130)
+
+
+def _half(accuracy: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Returns half the width of the 95 % interval (Student's t) of each column's mean; 0 for one seed."""
+    from scipy.stats import t
+
+    seeds = len(accuracy)
+    if seeds < 2:
+        return np.zeros(accuracy.shape[1])
+    return np.asarray(accuracy.std(0, ddof=1) / seeds**0.5 * float(t.ppf(0.975, seeds - 1)))
+
+
+def _apart(ends: dict[str, float], gap: float) -> dict[str, float]:
+    """Returns heights for names at these ends, in the same order and at least `gap` apart, around where they were."""
+    order = sorted(ends, key=lambda name: ends[name])
+    heights: dict[str, float] = {}
+    for k, name in enumerate(order):
+        heights[name] = ends[name] if k == 0 else max(ends[name], heights[order[k - 1]] + gap)
+    shift = (sum(heights.values()) - sum(ends.values())) / len(ends)
+    return {name: height - shift for name, height in heights.items()}
+
+
+def _words(found: Saving) -> list[str]:
+    if not np.isfinite(found.share):
+        return ["not reached", f"> 1 ({found.low:.2f} to more)" if np.isfinite(found.low) else "> 1"]
+    high = f"{found.high:.2f}" if np.isfinite(found.high) else "more"
+    return [f"{found.labels:.0f}", f"{found.share:.2f} ({found.low:.2f} to {high})"]
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
