@@ -13,7 +13,8 @@ import numpy as np
 from pipelines.two_moon import SUCCESS
 
 if TYPE_CHECKING:
-    from pipelines.side_by_side import SideBySide
+    from torch import nn
+
     from pipelines.two_moon import Moons
 
 BLUE, VERMILION, INK, PALE = "#0072B2", "#D55E00", "#1a1a1a", "#b8b8b8"
@@ -25,6 +26,7 @@ TITLES = {
     "uda": "UDA",
     "mpl:none": "MPL, feedback off",
     "mpl:reinforce": "MPL, one number a batch",
+    "mpl:raw": "MPL, exact feedback, raw",
     "mpl": "MPL, exact feedback",
 }
 
@@ -32,7 +34,7 @@ TITLES = {
 def draw(
     path: Path,
     data: "Moons",
-    students: "Mapping[str, SideBySide]",
+    students: "Mapping[str, nn.Module]",
     found: Mapping[str, np.ndarray],
     first_seed: int = 0,
 ) -> None:
@@ -56,7 +58,7 @@ def draw(
         size = (2.55 * len(students), 4.6)
         figure, axes = pyplot.subplots(2, len(students), figsize=size, squeeze=False, layout="constrained")
         for (name, net), (above, below) in zip(students.items(), axes.T, strict=True):
-            margins = _margins(net, x, y)
+            margins = _margins(net, len(data.points), x, y)
             _decision(above, x, y, margins[shown], data, shown)
             above.set_xlabel(f"{100 * found[name][shown]:.1f} %", color=INK, fontsize=9)
             _boundaries(below, x, y, margins, found[name] > SUCCESS, data)
@@ -75,16 +77,16 @@ def telling(found: Mapping[str, np.ndarray]) -> int:
     return patterns.index(max(patterns, key=patterns.count))
 
 
-def _margins(net: "SideBySide", x: np.ndarray, y: np.ndarray) -> np.ndarray:
+def _margins(net: "nn.Module", runs: int, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Returns the second class's logit less the first's, (R, H, W)."""
     import torch
 
     from pipelines.side_by_side import as_rows, by_run
 
-    grid = torch.from_numpy(np.stack([x.ravel(), y.ravel()], 1)).float().expand(net.runs, -1, -1)
+    grid = torch.from_numpy(np.stack([x.ravel(), y.ravel()], 1)).float().expand(runs, -1, -1)
     with torch.no_grad():
-        logits = by_run(net(as_rows(grid).contiguous()), net.runs)
-    return (logits[..., 1] - logits[..., 0]).reshape(net.runs, *x.shape).numpy()
+        logits = by_run(net(as_rows(grid).contiguous()), runs)
+    return (logits[..., 1] - logits[..., 0]).reshape(runs, *x.shape).numpy()
 
 
 def _decision(axis: Any, x: np.ndarray, y: np.ndarray, margin: np.ndarray, data: "Moons", run: int) -> None:
