@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from storage.events import VERDICTS, Event, Kind, event, standing
+from storage.events import VERDICTS, Event, Kind, event, retraction, standing
 
 DIGITS = "0123456789"
 
@@ -17,6 +17,7 @@ class Shown:
     probability: float | None = None  # of the guess
     reasons: Mapping[str, float] = field(default_factory=dict)  # why we showed it -> score in [0, 1]
     run: str | None = None  # whose guess it was
+    proposal: str | None = None  # the event that proposed it, where the log has one already
 
 
 def verdict(shown: Shown, label: str | None, *, actor: str) -> list[Event]:
@@ -30,6 +31,8 @@ def verdict(shown: Shown, label: str | None, *, actor: str) -> list[Event]:
         label: the class chosen; None says that no class applies.
         actor: who chose.
     """
+    if shown.proposal is not None:
+        return [event(_kind(shown, label), shown.sample_id, label, actor=actor, ref=shown.proposal)]
     if shown.label is None or shown.run is None:
         return [event(_kind(shown, label), shown.sample_id, label, actor=actor)]
     proposal = event(
@@ -55,7 +58,7 @@ def class_keys(classes: Sequence[str]) -> dict[str, str]:
 
 def undo(decision: Event, *, actor: str) -> Event:
     """Returns the event that takes a verdict back; what stood before it stands again."""
-    return event(Kind.RETRACTED, decision.sample_id, actor=actor, ref=decision.event_id)
+    return retraction(decision, actor=actor)
 
 
 def last_verdict(events: Iterable[Event], actor: str) -> Event | None:

@@ -3,6 +3,7 @@
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from pipelines.agreement import agreement
 from pipelines.runs import list_runs
 from storage.events import replay
 from storage.samples import Split
@@ -14,7 +15,8 @@ if TYPE_CHECKING:
 def overview(store: "Store") -> dict[str, Any]:
     """Returns the project's counts (labeled + unlabeled + test = samples), classes, spaces of vectors and runs."""
     samples = store.catalog.samples()
-    labels = replay(store.log.read())
+    events = store.log.read()
+    labels = replay(events)
     train = [s for s in samples if s.split is Split.TRAIN]
     labeled = [labels[s.sample_id] for s in train if s.sample_id in labels]
     counts = Counter(labeled)
@@ -33,4 +35,5 @@ def overview(store: "Store") -> dict[str, Any]:
             for run in list_runs(store.project)
             for status in [run.status()]
         ],
+        "agreement": agreement(events),
     }

@@ -1,21 +1,23 @@
 """The queue: which samples to look at next, and why, from what a run has left behind. Loads no torch."""
 
-import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.runs import PREDICTIONS, Run, State, list_runs
-from storage.events import decisions
+from pipelines.propagate import ALIKE, asked_for
+from pipelines.runs import Run, State, list_runs
+from storage.events import VERDICTS, Event, Kind, decisions, standing
 from storage.project import Project, ProjectError
 from storage.samples import Sample, Split
 
 if TYPE_CHECKING:
-    from mpl.reasons import Evidence
+    from pipelines.evidence import Known
     from storage.store import Store
+
+GIVEN = "mislabelled"  # the reason that is about labels which were given
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,27 +30,44 @@ class Row:
     probability: float | None  # of that guess
     reasons: dict[str, float]  # reason -> score in [0, 1], of the reasons whose evidence is known
     score: float  # what the queue is ordered by
+    given: str | None = None  # the label in question, where a label was given; `label` is then the second reader's
+    decision: str | None = None  # the event that gave it
+    proposal: str | None = None  # the event that asks to look at this sample, where one is in the log already
 
 
-def rank(store: "Store", run: Run | None, *, reason: str | None = None, limit: int = 50) -> list[Row]:
+def rank(
+    store: "Store", run: Run | None, *, reason: str | None = None, limit: int = 50, spread: bool = False
+) -> list[Row]:
     """Returns the samples to look at, first ones first; those that somebody decided are left out.
+
+    Samples that somebody asked for (`pipelines.propagate`) come before all others, unless one reason is named.
 
     Args:
         store: the project.
         run: whose opinions to use; without one the samples come in order of import, without a guess.
-        reason: the one reason to order by, instead of the default blend.
+        reason: the one reason to order by, instead of the default blend. `mislabelled` gives samples that have a label,
+            without those whose label somebody has confirmed or changed when asked about it.
         limit: rows at most.
+        spread: cover classes and clusters and leave out near-duplicates, instead of going strictly by score.
 
     Raises:
-        ProjectError: there is no such reason, or the run has not finished.
+        ProjectError: there is no such reason, the run has not finished, or given labels cannot be judged.
     """
     _check(reason, limit)
-    decided = decisions(store.log.read())
-    waiting = {s.sample_id: s for s in store.catalog.samples(Split.TRAIN) if s.sample_id not in decided}
-    if run is None:
-        return [_unseen(sample) for sample in list(waiting.values())[:limit]]
-    ids, classes, evidence = _evidence(store, run, waiting)
-    return _rows([waiting[i] for i in ids], classes, evidence, reason, limit) if ids else []
+    events = store.log.read()
+    decided = decisions(events)
+    train = {s.sample_id: s for s in store.catalog.samples(Split.TRAIN)}
+    if reason == GIVEN:
+        return _given(store, run, train, events, decided, limit, spread)
+    waiting = {i: s for i, s in train.items() if i not in decided}
+    first = [] if reason else [_asked(waiting[e.sample_id], e) for e in asked_for(events) if e.sample_id in waiting]
+    rest = [i for i in waiting if i not in {row.sample_id for row in first}]
+    if run is None or not rest:
+        return [*first, *(_unseen(waiting[i]) for i in rest)][:limit]
+    from pipelines.evidence import known
+
+    found = known(store, run, rest, {})
+    return [*first[:limit], *_rows(waiting, found, reason, limit - len(first), spread)]
 
 
 def newest_finished(project: Project) -> Run | None:
@@ -64,90 +83,89 @@ def sentences() -> dict[str, str]:
     return {name: reason.sentence for name, reason in REASONS.items()}
 
 
+def sentence_of(reason: str) -> str:
+    """Returns what a reason says, also one that a proposal has and nothing can be ordered by."""
+    return ALIKE[1] if reason == ALIKE[0] else sentences().get(reason, reason)
+
+
 def as_json(row: Row) -> dict[str, Any]:
     """Returns a row as plain data."""
     return asdict(row)
 
 
-def _rows(
-    samples: Sequence[Sample], classes: Sequence[str], evidence: "Evidence", reason: str | None, limit: int
+def _given(
+    store: "Store",
+    run: Run | None,
+    train: Mapping[str, Sample],
+    events: Sequence[Event],
+    decided: Mapping[str, Event],
+    limit: int,
+    spread: bool,
 ) -> list[Row]:
+    """Returns samples whose given label is in doubt."""
+    if run is None:
+        raise ProjectError(f"no run has finished, so nothing can doubt a label: gradebook train {store.project.root}")
+    from pipelines.evidence import known
+
+    settled = _settled(events)
+    given = {i: e.label for i, e in decided.items() if i in train and e.label is not None and e.event_id not in settled}
+    found = known(store, run, list(given), given) if given else None
+    rows = [] if found is None else _rows(train, found, GIVEN, limit, spread)
+    return [_with_label(row, decided[row.sample_id]) for row in rows]
+
+
+def _settled(events: Iterable[Event]) -> set[str]:
+    """Returns the verdicts that answer a doubt of a given label: nobody is asked twice."""
+    rows = standing(events)
+    doubts = {e.event_id for e in rows if e.kind is Kind.PROPOSED and GIVEN in e.reasons}
+    return {e.event_id for e in rows if e.kind in VERDICTS and e.ref in doubts}
+
+
+def _with_label(row: Row, decision: Event) -> Row:
+    return Row(**{**asdict(row), "given": decision.label, "decision": decision.event_id})
+
+
+def _rows(samples: Mapping[str, Sample], found: "Known", reason: str | None, limit: int, spread: bool) -> list[Row]:
+    if limit < 1 or not found.sample_ids:
+        return []
     from mpl import reasons
 
-    columns = reasons.score(evidence)
+    columns = reasons.score(found.evidence)
     order_by = reasons.doubt(columns) if reason is None else np.nan_to_num(columns[reason], nan=-1.0)
-    guess, probability = evidence.student.argmax(1), evidence.student.max(1)
     rows = []
-    for k in np.argsort(-order_by, kind="stable")[:limit]:
-        known = {name: round(float(c[k]), 4) for name, c in columns.items() if not np.isnan(c[k])}
+    for k in _chosen(found, order_by, limit, spread).tolist():
+        sample = samples[found.sample_ids[k]]
         rows.append(
             Row(
-                sample_id=samples[k].sample_id,
-                filepath=samples[k].filepath,
-                label=classes[guess[k]],
-                probability=round(float(probability[k]), 4),
-                reasons=known,
+                sample_id=sample.sample_id,
+                filepath=sample.filepath,
+                label=found.classes[found.guess[k]],
+                probability=round(float(found.probability[k]), 4),
+                reasons={name: round(float(c[k]), 4) for name, c in columns.items() if not np.isnan(c[k])},
                 score=round(float(order_by[k]), 4),
             )
         )
     return rows
 
 
-def _evidence(store: "Store", run: Run, waiting: dict[str, Sample]) -> tuple[list[str], list[str], "Evidence"]:
-    """Returns the ids of the waiting samples that the run has an opinion of, its classes, and the evidence."""
-    import pyarrow.parquet as pq
+def _chosen(found: "Known", order_by: NDArray[np.float64], limit: int, spread: bool) -> NDArray[np.int64]:
+    from mpl import ranking
 
-    from mpl.reasons import Evidence
+    if not spread:
+        return ranking.rank(order_by)[:limit]
+    return ranking.spread(order_by, limit, space=found.space, classes=found.guess, groups=found.groups)
 
-    path = run.path / PREDICTIONS
-    if not path.exists():
-        raise ProjectError(
-            f"run {run.name} has not finished, so it has no opinion yet: go on with it, or choose another with --run"
-        )
-    predictions = pq.read_table(path)
-    classes = json.loads(predictions.schema.metadata[b"classes"])
-    ids = predictions["sample_id"].to_pylist()
-    keep = np.array([k for k, i in enumerate(ids) if i in waiting], np.int64)
-    kept = [ids[k] for k in keep]
-    store.record.fold(run.name, run.path / "record")
-    signals = _aligned(store.record.signals(run.name), kept)
-    index = {name: k for k, name in enumerate(classes)}
-    return (
-        kept,
-        classes,
-        Evidence(
-            student=_distributions(predictions["student"], len(classes))[keep],
-            teacher=_distributions(predictions["teacher"], len(classes))[keep],
-            mean_probability=_numbers(signals["mean_probability"]),
-            flips=_numbers(signals["flips"]),
-            steps=_numbers(signals["steps"]),
-            agreement=_numbers(signals["agreement"]),
-            mean_feedback=_numbers(signals["mean_feedback"]),
-            teacher_label=np.array([index.get(name, -1) for name in signals["teacher_label"].to_pylist()], np.int64),
-            best_label=np.array([index.get(name, -1) for name in signals["best_label"].to_pylist()], np.int64),
-            mean_best_gain=_numbers(signals["mean_best_gain"]),
-        ),
+
+def _asked(sample: Sample, proposal: Event) -> Row:
+    return Row(
+        sample_id=sample.sample_id,
+        filepath=sample.filepath,
+        label=proposal.label,
+        probability=proposal.confidence,
+        reasons=dict(proposal.reasons),
+        score=1.0,
+        proposal=proposal.event_id,
     )
-
-
-def _aligned(signals: Any, ids: Sequence[str]) -> Any:
-    """Returns the rows of `signals` for these ids in this order, nulls for samples that were never drawn."""
-    import pyarrow as pa
-
-    place = {i: k for k, i in enumerate(signals["sample_id"].to_pylist())}
-    return signals.take(pa.array([place.get(i) for i in ids], pa.int64()))
-
-
-def _distributions(column: Any, classes: int) -> NDArray[np.float64]:
-    """Returns a column of lists as (N, K), NaN where it is null."""
-    if column.null_count:
-        return np.full((len(column), classes), np.nan)
-    flat = column.combine_chunks().flatten().to_numpy(zero_copy_only=False)
-    return np.asarray(flat, np.float64).reshape(len(column), classes)
-
-
-def _numbers(column: Any) -> NDArray[np.float64]:
-    return np.asarray(column.to_numpy(zero_copy_only=False), np.float64)
 
 
 def _unseen(sample: Sample) -> Row:

@@ -1,9 +1,9 @@
 """What the commands print for people: short tables and sentences from the same values that --json gives."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pipelines.queue_up import Row, sentences
+from pipelines.queue_up import Row, sentence_of
 
 SHOWN = 10  # rows of a list before "and N more"
 
@@ -12,14 +12,16 @@ def queue_table(rows: Sequence[Row], run: str | None) -> str:
     """Returns the queue: guess, probability, the two strongest reasons in words, and the file."""
     if not rows:
         return "The queue is empty: every training image has a label."
-    if run is None:
+    if run is None and not any(row.label for row in rows):
         return "\n".join(["No run has finished, so these are in order of import:", *(row.filepath for row in rows)])
-    words = sentences()
-    lines = [f"Look at these first, says {run}:"]
+    lines = [f"Look at these first, says {run}:" if run else "Look at these first:"]
     for row in rows:
         strongest = sorted(row.reasons.items(), key=lambda item: -item[1])[:2]
-        why = "; ".join(words[name] for name, score in strongest if score >= 0.3)
-        lines.append(f"  {row.label} {row.probability:.0%}  {row.filepath}  ({why or 'nothing odd'})  {row.sample_id}")
+        why = "; ".join(sentence_of(name) for name, score in strongest if score >= 0.3)
+        guess = "no guess" if row.label is None else row.label
+        sure = "" if row.probability is None else f" {row.probability:.0%}"
+        given = "" if row.given is None else f", labelled {row.given}"
+        lines.append(f"  {guess}{sure}{given}  {row.filepath}  ({why or 'nothing odd'})  {row.sample_id}")
     return "\n".join(lines)
 
 
@@ -49,7 +51,17 @@ def status_table(numbers: dict[str, Any]) -> str:
         + (f" ({run['message']})" if run["message"] else "")
         for run in numbers["runs"]
     ]
+    lines += agreement_lines(numbers["agreement"])
     return "\n".join(lines)
+
+
+def agreement_lines(agreement: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Returns how often reviewers agreed with the guesses that they were shown: all, then for each reason."""
+    if not agreement["all"]["answered"]:
+        return []
+    return ["guesses that reviewers agreed with, by reason why they were shown:"] + [
+        f"  {name}: {row['agreed']} of {row['answered']} ({row['rate']:.0%})" for name, row in agreement.items()
+    ]
 
 
 def evaluation_table(result: dict[str, Any]) -> str:

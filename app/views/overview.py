@@ -8,6 +8,8 @@ import streamlit as st
 from app import figures
 from app.desk import Book, Desk, read_book, read_samples
 from app.words import ago, listed, percent, plain
+from pipelines.agreement import agreement
+from pipelines.queue_up import sentence_of
 from pipelines.runs import Run, State, list_runs
 from storage.events import Kind
 from storage.samples import Split
@@ -41,8 +43,36 @@ def render(desk: Desk) -> None:
     with right:
         st.subheader("Runs")
         chosen = _table(runs)
+    _agreement(book)
     if chosen is not None:
         _curves(chosen)
+
+
+def _agreement(book: Book) -> None:
+    """Draws how often reviewers agreed with the guesses that they were shown, in all and for each reason."""
+    found = agreement(book.events)
+    if not found["all"]["answered"]:
+        return
+    st.subheader("Guesses that reviewers agreed with")
+    whys = {name: "All that were shown" if name == "all" else _sentence(name) for name in found}
+    st.dataframe(
+        [
+            {"why shown": whys[name], "answered": row["answered"], "guess was right": 100 * row["rate"]}
+            for name, row in found.items()
+        ],
+        key="agreement",
+        hide_index=True,
+        column_config={
+            "guess was right": st.column_config.ProgressColumn(
+                min_value=0, max_value=100, format="%d %%", help="A reason with a low share finds mistakes."
+            )
+        },
+    )
+
+
+def _sentence(reason: str) -> str:
+    sentence = sentence_of(reason)
+    return sentence[:1].upper() + sentence[1:]
 
 
 def _numbers(train: int, labelled: int, test: int, rejected: int) -> None:

@@ -5,6 +5,7 @@ that slipped under it; every press carries the id of the sample it was drawn wit
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import streamlit as st
@@ -13,14 +14,16 @@ from app import desk as at
 from app.desk import Book, Desk
 from app.review import Shown, class_keys, last_verdict
 from app.words import DEEDS, ago, count, percent, plain, who
-from pipelines import queue_up
+from pipelines import propagate, queue_up
 from pipelines.queue_up import Row
 from storage.events import Event
 from storage.project import ProjectError
 
 ANY = "any"
+SPREAD = partial(queue_up.rank, spread=True)  # a page of images that are not all the same one
 SIZES = (8, 12, 24, 48)
 PIXELS = 480  # of a tile's image, for screens with two pixels a point
+MORE_LIKE = "Puts the unlabelled images most like it next in the queue, with its label as the guess. It labels nothing."
 NO_CLASS = "No class of the project applies to the image."
 HIGH = 36  # pixels: a box to choose from
 
@@ -36,7 +39,7 @@ div:has(> .st-key-bar) { position: sticky; top: 0; z-index: 9; }
 </style>"""
 
 
-def render(desk: Desk, *, rank: Callable[..., list[Row]] = queue_up.rank) -> None:
+def render(desk: Desk, *, rank: Callable[..., list[Row]] = SPREAD) -> None:
     """Draws the page.
 
     Args:
@@ -54,12 +57,18 @@ def render(desk: Desk, *, rank: Callable[..., list[Row]] = queue_up.rank) -> Non
     if not rows:
         _nothing(reason)
         return
-    waiting = [row for row in rows if row.sample_id not in book.decided]
+    waiting = [row for row in rows if _answer(book, row) is None]
     _bar(desk, book, rows, waiting)
     st.html(STYLE + _marks(rows, waiting))
     with st.container(key="grid"):
         for row in rows:
-            _tile(desk, row, book.decided.get(row.sample_id), framed=bool(waiting) and row is waiting[0])
+            _tile(desk, row, _answer(book, row), framed=bool(waiting) and row is waiting[0])
+
+
+def _answer(book: Book, row: Row) -> Event | None:
+    """Returns the event that has decided the sample since it came onto the page; a label in question is no answer."""
+    decision = book.decided.get(row.sample_id)
+    return None if decision is None or decision.event_id == row.decision else decision
 
 
 def _choices() -> tuple[str, int]:
@@ -94,7 +103,7 @@ def _nothing(reason: str) -> None:
     if reason == ANY:
         st.success("Nothing is left to review: every image to train on has its answer.", icon=":material/done_all:")
     else:
-        st.info("No unlabelled image has this reason: choose another.", icon=":material/search_off:")
+        st.info("No image is left to look at for this reason: choose another.", icon=":material/search_off:")
     st.button("Look again", on_click=_more, icon=":material/refresh:")
 
 
@@ -129,6 +138,8 @@ def _keys(desk: Desk, row: Row) -> None:
     classes = desk.store.project.classes
     if row.label is not None:
         _button(desk, row, f"Accept {plain(row.label)}", row.label, name="key-accept", shortcut="A", type="primary")
+    if row.given not in (None, row.label):
+        _button(desk, row, f"Keep {plain(str(row.given))}", row.given, name="key-keep", shortcut="K")
     for key, label in class_keys(classes).items():
         _button(desk, row, plain(label), label, name=f"key-{key}", shortcut=key)
     _button(desk, row, "Reject", None, name="key-reject", shortcut="X", help=NO_CLASS)
@@ -149,6 +160,8 @@ def _tile(desk: Desk, row: Row, decision: Event | None, *, framed: bool) -> None
             if row.label is not None:
                 look = "primary" if framed else "secondary"
                 _button(desk, row, "Accept", row.label, name="accept", type=look, icon=":material/check:")
+            if row.given not in (None, row.label):
+                _button(desk, row, "Keep", row.given, name="keep", help="The label that it has is right.")
             _button(desk, row, "Reject", None, name="reject", icon=":material/block:", help=NO_CLASS)
         st.selectbox(
             "Another label",
@@ -164,14 +177,16 @@ def _tile(desk: Desk, row: Row, decision: Event | None, *, framed: bool) -> None
 
 def _guess(desk: Desk, row: Row) -> None:
     with _line():
-        guess = "*No guess yet*" if row.label is None else f"**{plain(row.label)}** &nbsp;{percent(row.probability)}"
-        st.markdown(guess)
+        sure = "" if row.probability is None else f" &nbsp;{percent(row.probability)}"
+        given = "" if row.given is None else f"  \nlabelled {plain(row.given)}"
+        st.markdown("*No guess yet*" if row.label is None else f"**{plain(row.label)}**{sure}{given}")
         st.space("stretch")
         _to_record(desk, row.sample_id)
-    sentences = queue_up.sentences()
     strongest = sorted(row.reasons.items(), key=lambda item: -item[1])[:2]
     with st.container(key=f"why-{row.sample_id}"):
-        lines = [f"{_dots(score)} {plain(_capital(sentences[name]))}" for name, score in strongest if score > 0]
+        lines = [
+            f"{_dots(score)} {plain(_capital(queue_up.sentence_of(name)))}" for name, score in strongest if score > 0
+        ]
         st.caption("  \n".join(lines))
 
 
@@ -185,7 +200,10 @@ def _answered(desk: Desk, row: Row, decision: Event) -> None:
     with st.container(key=f"why-{row.sample_id}"):
         st.caption(f"{DEEDS[decision.kind]} by {plain(who(decision.actor))}  \n{ago(decision.at)}")
     st.button("Undo", key=f"undo-{row.sample_id}", on_click=at.take_back, args=(desk, decision))
-    st.space(HIGH)
+    if decision.label is None:
+        st.space(HIGH)
+    else:
+        st.button("More like this", key=f"alike-{row.sample_id}", on_click=_ask_alike, args=(desk, row), help=MORE_LIKE)
 
 
 def _line() -> Any:
@@ -205,8 +223,17 @@ def _to_record(desk: Desk, sample_id: str) -> None:
 
 def _decide(desk: Desk, row: Row, label: str | None) -> None:
     run = desk.run.name if desk.run else None
-    shown = Shown(sample_id=row.sample_id, label=row.label, probability=row.probability, reasons=row.reasons, run=run)
-    quicker = at.decide(desk, shown, label, over=None)
+    shown = Shown(
+        sample_id=row.sample_id,
+        label=row.label,
+        probability=row.probability,
+        reasons=row.reasons,
+        run=run,
+        proposal=row.proposal,
+    )
+    now = at.read_book(desk.store).decided.get(row.sample_id)
+    questioned = now if now is not None and now.event_id == row.decision else None
+    quicker = at.decide(desk, shown, label, over=questioned)
     if quicker is not None and quicker.actor != desk.actor:
         st.toast(f"{plain(who(quicker.actor))} has answered this image already.")
 
@@ -214,6 +241,17 @@ def _decide(desk: Desk, row: Row, label: str | None) -> None:
 def _choose_other(desk: Desk, row: Row) -> None:
     if (label := st.session_state[f"other-{row.sample_id}"]) is not None:
         _decide(desk, row, label)
+
+
+def _ask_alike(desk: Desk, row: Row) -> None:
+    """Proposes the sample's label for its neighbours; a person looks at each of them before it is labelled."""
+    try:
+        found = propagate.neighbours(desk.store, row.sample_id)
+        new = propagate.propose(desk.store, found, actor=desk.actor)
+    except ProjectError as error:
+        st.toast(plain(_capital(str(error))))
+        return
+    st.toast(f"{count(new, 'image')} like it will come first when you press More images.")
 
 
 def _more() -> None:

@@ -4,10 +4,11 @@ import json as jsonlib
 from pathlib import Path
 from typing import Annotated
 
-from tyro.conf import Positional, arg
+from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 from pipelines.commands.shared import Json, Project, RunName, answer, app
 from pipelines.progress import say
+from storage.project import ProjectError
 
 
 @app.command
@@ -15,24 +16,58 @@ def queue(
     project: Project,
     *,
     reason: Annotated[str | None, arg(help="order by this reason alone, such as disagreement")] = None,
-    limit: Annotated[int, arg(help="rows at most")] = 20,
+    limit: Annotated[int, arg(help="rows at most: what you have time for")] = 20,
+    spread: Annotated[bool, arg(help="cover classes and clusters, no near-duplicates; else strictly by score")] = True,
+    labelled: Annotated[
+        FlagCreatePairsOff[bool], arg(help="labels that are probably wrong, instead of guesses")
+    ] = False,
     run: RunName = None,
     json: Json = False,
 ) -> None:
     """Show which images to look at next, and why."""
-    from pipelines.queue_up import as_json, newest_finished, rank
+    from pipelines.queue_up import GIVEN, as_json, newest_finished, rank
     from pipelines.runs import find_run
     from storage.store import open_store
 
     store = open_store(project)
     chosen = find_run(store.project, run) if run else newest_finished(store.project)
-    rows = rank(store, chosen, reason=reason, limit=limit)
+    if labelled and reason not in (None, GIVEN):
+        raise ProjectError(f"--labelled orders by {GIVEN}: leave out --reason {reason}")
+    rows = rank(store, chosen, reason=GIVEN if labelled else reason, limit=limit, spread=spread)
     if json:
         print(jsonlib.dumps([as_json(row) for row in rows], ensure_ascii=False))
         return
     from pipelines.tables import queue_table
 
     print(queue_table(rows, chosen.name if chosen else None))
+
+
+@app.command
+def neighbours(
+    project: Project,
+    sample: Annotated[Positional[str], arg(metavar="SAMPLE", help="a labelled sample's id, or its image's path")],
+    *,
+    limit: Annotated[int, arg(help="images at most")] = 12,
+    propose: Annotated[
+        FlagCreatePairsOff[bool], arg(help="put them at the front of the queue; labels nothing")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Show the unlabelled images most like a labelled one, with its label as a proposal."""
+    from pipelines import label, propagate
+    from pipelines.histories import find_sample
+    from storage.store import open_store
+
+    store = open_store(project)
+    found = propagate.neighbours(store, find_sample(store, sample), limit=limit)
+    if propose:
+        new = propagate.propose(store, found, actor=label.actor())
+        say(f"{new} images are at the front of the queue now; nothing is labelled before somebody looks at them")
+    if json:
+        print(jsonlib.dumps([propagate.as_json(one) for one in found], ensure_ascii=False))
+        return
+    for one in found:
+        print(f"{one.label}?  {one.similarity:.3f}  {one.filepath}  {one.sample_id}")
 
 
 @app.command

@@ -3,18 +3,21 @@
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
 from app.desk import Desk, decide
 from app.review import Shown
-from pipelines import jobs
+from pipelines import jobs, queue_up
 from pipelines.runs import State, status_now, write_status
-from storage.events import Kind, decisions, replay
+from storage.events import Kind, decisions, event, replay
 from storage.project import create_project, read_project
 from storage.store import memory_store
+from storage.vectors import Space
 from tests.app.conftest import HOSTILE, a_run
 
 
@@ -54,6 +57,13 @@ def drawn(draw, *args, **query) -> AppTest:
     page.run()
     assert not page.exception, page.exception
     return page
+
+
+def memory_with(desk: Desk, ids):
+    """Returns a store like the desk's in which nothing is decided."""
+    store = memory_store(desk.store.project)
+    store.catalog.add(desk.store.catalog.get(ids), [])
+    return store
 
 
 def verdicts(desk: Desk):
@@ -135,6 +145,57 @@ def test_a_decision_is_replaced_only_by_one_who_has_seen_it(desk, ids):
     assert decide(desk, shown, "heron", over=None) == first
     assert decide(desk, shown, "heron", over=first) is None
     assert replay(desk.store.log.read())[ids[0]] == "heron"
+
+
+@pytest.mark.parametrize(
+    ("press", "kind", "label"), [("accept", Kind.ACCEPTED, "heron"), ("keep", Kind.RELABELLED, "crow")]
+)
+def test_a_label_in_question_is_changed_or_kept_by_whoever_has_seen_it(desk, ids, rank, press, kind, label):
+    given = event(Kind.IMPORTED, ids[0], "crow", actor="import")
+    desk.store.log.append([given])
+    (row,) = [r for r in rank(memory_with(desk, ids), desk.run) if r.sample_id == ids[0]]
+    doubted = replace(row, given="crow", decision=given.event_id, reasons={"mislabelled": 0.9})
+    page = drawn(draw_review, desk, lambda *_, **__: [doubted])
+    assert "labelled crow" in text(page) and "0 of 1 image" in page.get("progress")[0].proto.text
+    page.button(key=f"{press}-{ids[0]}").click().run()
+    proposal, answer = desk.store.log.read()[-2:]
+    assert (answer.kind, answer.label, answer.ref) == (kind, label, proposal.event_id)
+    assert proposal.reasons == {"mislabelled": 0.9}
+    assert "All of these have their answer" in text(page)
+
+
+def test_a_label_in_question_that_somebody_changed_meanwhile_stays(desk, ids, rank):
+    given = event(Kind.IMPORTED, ids[0], "crow", actor="import")
+    desk.store.log.append([given])
+    (row,) = [r for r in rank(memory_with(desk, ids), desk.run) if r.sample_id == ids[0]]
+    page = drawn(draw_review, desk, lambda *_, **__: [replace(row, given="crow", decision=given.event_id)])
+    desk.store.log.append([event(Kind.RELABELLED, ids[0], HOSTILE, actor="bob")])
+    page.button(key=f"accept-{ids[0]}").click().run()
+    assert replay(desk.store.log.read())[ids[0]] == HOSTILE
+
+
+def test_neighbours_of_an_answered_image_come_next_and_are_not_labelled(desk, rank, ids):
+    desk.store.vectors.create(Space(backbone="b", weights="none", size=8, dim=2, weak=1, strong=0, seed=0))
+    desk.store.vectors.add("b", ids, np.array([[[1, 0]], [[0, 1]], [[1, 0.1]], [[1, 0.2]], [[1, 1]]], np.float16))
+    page = drawn(draw_review, desk, rank)
+    page.button(key=f"accept-{ids[0]}").click().run()
+    before = replay(desk.store.log.read())
+    page.button(key=f"alike-{ids[0]}").click().run()
+    assert not page.exception and "4 images like it" in page.toast[0].value
+    assert replay(desk.store.log.read()) == before
+    rows = queue_up.rank(desk.store, None)
+    assert [row.sample_id for row in rows] == [ids[2], ids[3], ids[4], ids[1]]
+    page = drawn(draw_review_as_it_is, Desk(desk.store, None, "ada"))
+    page.button(key=f"accept-{ids[2]}").click().run()
+    answer = desk.store.log.read()[-1]
+    assert (answer.kind, answer.label, answer.ref) == (Kind.ACCEPTED, "heron", rows[0].proposal)
+
+
+def test_without_vectors_the_neighbours_are_a_sentence(desk, rank, ids):
+    page = drawn(draw_review, desk, rank)
+    page.button(key=f"accept-{ids[0]}").click().run()
+    page.button(key=f"alike-{ids[0]}").click().run()
+    assert "embed" in page.toast[0].value and len(verdicts(desk)) == 1
 
 
 def test_the_page_fills_up_only_when_asked_and_says_when_nothing_is_left(desk, rank, ids):
@@ -219,6 +280,11 @@ def test_the_overview_counts(desk, ids, rank):
     (row,) = page.dataframe[0].value.to_dict("records")
     assert (row["run"], row["state"], row["progress"], row["accuracy"]) == ("mpl-001", "finished", 100, 50)
     assert len(page.get("plotly_chart")) == 3
+    shown = page.dataframe[1].value.to_dict("records")
+    assert shown == [
+        {"why shown": "All that were shown", "answered": 2, "guess was right": 50},
+        {"why shown": "Two classes are almost level", "answered": 2, "guess was right": 50},
+    ]
 
 
 def test_the_overview_of_an_empty_project_says_what_to_do(tmp_path):

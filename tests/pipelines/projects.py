@@ -119,5 +119,5 @@ def _sample(pictures: Path, number: int, split: Split) -> Sample:
         split=split,
         width=SIDE,
         height=SIDE,
-        fingerprint=bytes(200),
+        fingerprint=random.bytes(200),
     )

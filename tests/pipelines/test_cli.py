@@ -163,6 +163,37 @@ def test_status_is_the_project_in_numbers(world):
     assert [(run["name"], run["state"], run["step"]) for run in found["runs"]] == [("one", "finished", 4)]
 
 
+def test_given_labels_can_be_doubted(world):
+    rows = done("queue", world.project, "--labelled", "--limit", 100, "--json").json
+    assert len(rows) == 8 and all(row["given"] in ("cat", "dog") for row in rows)
+    by_score = done("queue", world.project, "--labelled", "--no-spread", "--limit", 100, "--json").json
+    assert [row["score"] for row in by_score] == sorted((row["reasons"]["mislabelled"] for row in rows), reverse=True)
+    assert ", labelled " in done("queue", world.project, "--labelled").out
+    assert "--labelled orders by mislabelled: leave out --reason flips" in refused(
+        "queue", world.project, "--labelled", "--reason", "flips"
+    )
+
+
+def test_neighbours_are_proposed_and_agreement_is_told(world, tmp_path):
+    project = tmp_path / "project"
+    shutil.copytree(world.project, project)
+    (labelled, *_) = done("queue", project, "--labelled", "--json").json
+    like = ("neighbours", project, labelled["sample_id"], "--limit", 3)
+    found = done(*like, "--json").json
+    assert len(found) == 3 and {row["label"] for row in found} == {labelled["given"]}
+    assert all({"sample_id", "filepath", "label", "similarity"} == row.keys() for row in found)
+    before = done("status", project, "--json").json
+    assert before["agreement"] == {"all": {"answered": 0, "agreed": 0, "rate": 0.0}}
+    said = done(*like, "--propose")
+    assert "3 images are at the front of the queue now" in said.err and f"{labelled['given']}?  " in said.out
+    rows = done("queue", project, "--limit", 4, "--json").json
+    assert [row["sample_id"] for row in rows[:3]] == [row["sample_id"] for row in found]
+    assert all(row["proposal"] and row["label"] == labelled["given"] for row in rows[:3]) and not rows[3]["proposal"]
+    assert done("status", project, "--json").json["labeled"] == before["labeled"]
+    assert labelled["given"] in done("queue", project, "--limit", 1).out
+    assert "has no label to propose" in refused("neighbours", project, found[0]["sample_id"])
+
+
 def test_evaluate_compares_with_the_test_split(world):
     found = world.said["evaluate"].json
     assert {"run", "accuracy", "n", "ece", "per_class", "confusion"} <= found.keys()
@@ -250,7 +281,7 @@ def test_bad_names_are_sentences(world, tmp_path):
     assert "give a file, or a sample and its label" in refused("label", project, "--sample", "x")
     assert "give a file, or a sample and its label" in refused("label", project)
     assert "there is no file" in refused("label", project, tmp_path / "none.csv")
-    assert "there is no reason 'luck': choose one of unsure," in refused("queue", project, "--reason", "luck")
+    assert "there is no reason 'luck': choose one of second_reader," in refused("queue", project, "--reason", "luck")
     for command in (("queue",), ("evaluate",), ("export", tmp_path / "out"), ("record", world.image)):
         said = refused(command[0], project, *command[1:], "--run", "none")
         assert "there is no run 'none'" in said and "choose one of one" in said

@@ -6,11 +6,13 @@ import pytest
 from mpl.reasons import REASONS
 from pipelines.queue_up import as_json, newest_finished, rank, sentences
 from pipelines.runs import Run, State, status_now, write_status
-from storage.events import Kind, event
+from storage.catalog import MemoryCatalog
+from storage.events import Kind, event, replay
 from storage.project import ProjectError
 from storage.samples import Split
 from storage.store import Store
-from tests.pipelines.projects import CLASSES, LABELLED, TRAIN, copy_of, make_project, trained
+from storage.vectors import MemoryVectors
+from tests.pipelines.projects import CLASSES, LABELLED, TRAIN, class_of, copy_of, make_project, trained
 
 
 @pytest.fixture(scope="module")
@@ -24,6 +26,10 @@ def template(tmp_path_factory) -> Store:
 @pytest.fixture
 def store(template, tmp_path) -> Store:
     return copy_of(template, tmp_path / "project")
+
+
+ABOUT_OTHERS = {"mislabelled", "twin_differs"}  # no guess is a given label, and no picture here has a near-duplicate
+FROM_VECTORS = {"second_reader", "neighbours_disagree", "outlier"}
 
 
 def run_of(store: Store, name: str = "r") -> Run:
@@ -47,13 +53,14 @@ def test_a_row_has_the_students_guess_and_every_reason(store):
         p = said[row.sample_id]
         assert row.label == CLASSES[p.index(max(p))]
         assert row.probability == pytest.approx(max(p), abs=1e-4)
-        assert set(row.reasons) == set(REASONS)
+        assert set(row.reasons) == set(REASONS) - ABOUT_OTHERS
         assert all(0 <= score <= 1 for score in row.reasons.values())
-        assert row.score == pytest.approx((row.reasons["unsure"] + row.reasons["entropy"]) / 2, abs=2e-4)
+        blend = (row.reasons["second_reader"] + row.reasons["neighbours_disagree"]) / 2
+        assert row.score == pytest.approx(blend, abs=2e-4)
         assert {"sample_id", "filepath", "label", "probability", "reasons"} <= as_json(row).keys()
 
 
-@pytest.mark.parametrize("reason", REASONS)
+@pytest.mark.parametrize("reason", sorted(set(REASONS) - ABOUT_OTHERS))
 def test_one_reason_can_order_the_queue(store, reason):
     rows = rank(store, run_of(store), reason=reason, limit=10)
     assert len(rows) == 10
@@ -65,7 +72,7 @@ def test_one_reason_can_order_the_queue(store, reason):
 def test_a_run_without_a_teacher_gives_the_reasons_that_need_none(store):
     rows = rank(store, run_of(store, "alone"), limit=1000)
     assert len(rows) == TRAIN - LABELLED
-    assert all(set(row.reasons) == {"thin_margin", "entropy"} for row in rows)
+    assert all(set(row.reasons) == FROM_VECTORS | {"thin_margin", "entropy"} for row in rows)
     assert rank(store, run_of(store, "alone"), reason="flips", limit=3)[0].score == -1.0
 
 
@@ -74,7 +81,7 @@ def test_what_was_never_recorded_is_still_ranked(store):
         path.unlink()
     rows = rank(store, run_of(store), limit=1000)
     assert len(rows) == TRAIN - LABELLED
-    assert all(set(row.reasons) == {"thin_margin", "entropy", "at_odds"} for row in rows)
+    assert all(set(row.reasons) == FROM_VECTORS | {"thin_margin", "entropy", "at_odds"} for row in rows)
 
 
 def test_a_decided_sample_leaves_the_queue_and_comes_back_on_undo(store):
@@ -92,6 +99,85 @@ def test_a_decided_sample_leaves_the_queue_and_comes_back_on_undo(store):
     assert rank(store, None) == []
 
 
+def test_the_second_reading_is_kept_and_made_again_for_other_predictions(store):
+    every = rank(store, run_of(store), limit=1000)
+    kept = run_of(store).path / "reading.npz"
+    before = kept.stat()
+    assert rank(store, run_of(store), limit=1000) == every
+    assert kept.stat() == before
+    kept.write_bytes(kept.read_bytes()[:100])  # a copy that broke off
+    assert rank(store, run_of(store), limit=1000) == every
+    said = run_of(store).path / "predictions.parquet"
+    table = pq.read_table(said)
+    turned = table.set_column(2, "student", table["student"].take(list(reversed(range(len(table))))))
+    pq.write_table(turned.set_column(1, "teacher", turned["student"]), said)
+    assert rank(store, run_of(store), limit=1000) != every
+
+
+def test_without_vectors_the_order_is_the_doubt_of_student_and_teacher(store):
+    store = Store(store.project, store.catalog, store.log, MemoryVectors(), store.record)
+    rows = rank(store, run_of(store), limit=1000)
+    assert len(rows) == TRAIN - LABELLED
+    assert all(not FROM_VECTORS & row.reasons.keys() for row in rows)
+    assert all(
+        row.score == pytest.approx((row.reasons["unsure"] + row.reasons["entropy"]) / 2, abs=2e-4) for row in rows
+    )
+    assert len({row.sample_id for row in rank(store, run_of(store), limit=9, spread=True)}) == 9
+    with pytest.raises(ProjectError, match="given labels are judged by vectors, and the images of r have none"):
+        rank(store, run_of(store), reason="mislabelled")
+
+
+def test_a_spread_batch_covers_the_classes_and_repeats(store):
+    rows = rank(store, run_of(store), limit=6, spread=True)
+    again = rank(store, run_of(store), limit=6, spread=True)
+    assert rows == again and len({row.sample_id for row in rows}) == 6
+    guesses = [row.label for row in rank(store, run_of(store), limit=1000)]
+    assert {row.label for row in rows} == set(guesses)
+    assert rows[0] == rank(store, run_of(store), limit=1)[0]
+
+
+def test_near_duplicates_are_told_and_only_one_is_shown(tmp_path):
+    """Two pictures of one fingerprint, taken for different classes."""
+    store = make_project(tmp_path)
+    before = store.catalog.samples()
+    twins = [s for s in before if s.split is Split.TRAIN][-2:]
+    catalog = MemoryCatalog()
+    catalog.add([replace(s, fingerprint=twins[0].fingerprint) if s == twins[1] else s for s in before], [])
+    store = Store(store.project, catalog, store.log, store.vectors, store.record)
+    trained(store, "--unlabelled", "24")
+    rows = {row.sample_id: row for row in rank(store, run_of(store), limit=1000)}
+    a, b = (rows[s.sample_id] for s in twins)
+    told = {i for i, row in rows.items() if "twin_differs" in row.reasons}
+    assert told == {a.sample_id, b.sample_id}
+    assert a.reasons["twin_differs"] == b.reasons["twin_differs"] == float(a.label != b.label)
+    shown = {row.sample_id for row in rank(store, run_of(store), limit=1000, spread=True)}
+    assert len(shown) == len(rows) - 1 and len(shown & told) == 1
+
+
+def test_given_labels_are_doubted_and_nobody_is_asked_twice(store):
+    """One picture of a crow is labelled an owl after the run."""
+    crow = next(s for s in store.catalog.samples(Split.TRAIN)[LABELLED:] if class_of(s) == "crow")
+    store.log.append([event(Kind.IMPORTED, crow.sample_id, "owl", actor="import")])
+    rows = rank(store, run_of(store), reason="mislabelled", limit=1000)
+    labels = replay(store.log.read())
+    train = {s.sample_id for s in store.catalog.samples(Split.TRAIN)}
+    assert {row.sample_id: row.given for row in rows} == {i: name for i, name in labels.items() if i in train}
+    assert [row.score for row in rows] == sorted((row.reasons["mislabelled"] for row in rows), reverse=True)
+    doubted = next(row for row in rows if row.sample_id == crow.sample_id)
+    assert rows.index(doubted) < 4 and doubted.label != "owl"
+    proposal = event(Kind.PROPOSED, crow.sample_id, "crow", actor="run:r", reasons=doubted.reasons)
+    kept = event(Kind.RELABELLED, crow.sample_id, "owl", actor="ada", ref=proposal.event_id)
+    store.log.append([proposal, kept])
+    again = rank(store, run_of(store), reason="mislabelled", limit=1000)
+    assert {row.sample_id for row in again} == {row.sample_id for row in rows} - {crow.sample_id}
+    assert all(row.decision is not None for row in again)
+
+
+def test_without_a_run_nothing_can_doubt_a_label(store):
+    with pytest.raises(ProjectError, match="no run has finished, so nothing can doubt a label"):
+        rank(store, None, reason="mislabelled")
+
+
 def test_before_any_run_the_queue_is_in_order_of_import(store):
     rows = rank(store, None, limit=4)
     assert [row.sample_id for row in rows] == [s.sample_id for s in store.catalog.samples()[LABELLED : LABELLED + 4]]
@@ -106,7 +192,7 @@ def test_the_newest_run_that_finished_counts(store):
 
 
 def test_what_cannot_be_is_a_sentence(store):
-    with pytest.raises(ProjectError, match="there is no reason 'luck': choose one of unsure, "):
+    with pytest.raises(ProjectError, match="there is no reason 'luck': choose one of second_reader, "):
         rank(store, run_of(store), reason="luck")
     with pytest.raises(ProjectError, match="there is no reason 'luck'"):
         rank(store, None, reason="luck")

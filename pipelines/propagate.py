@@ -1,0 +1,73 @@
+"""Label the neighbours like this: proposes a sample's label for images like it. It never writes a verdict."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from storage.events import Event, Kind, decisions, event, queue
+from storage.project import ProjectError
+from storage.samples import Split
+
+if TYPE_CHECKING:
+    from storage.store import Store
+
+ALIKE = ("alike", "it is much like an image that has this label")  # the reason of such a proposal, and its sentence
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Neighbour:
+    """An unlabelled sample that is like a labelled one."""
+
+    sample_id: str
+    filepath: str
+    label: str  # of the sample that it is like: a proposal, nothing more
+    similarity: float  # cosine, at most 1
+
+
+def neighbours(store: "Store", sample_id: str, *, limit: int = 12) -> list[Neighbour]:
+    """Returns the undecided training samples most like this one, in the newest space of vectors, nearest first.
+
+    Raises:
+        ProjectError: the sample has no label to propose, or no vectors.
+    """
+    decided = decisions(store.log.read())
+    label = decided[sample_id].label if sample_id in decided else None
+    if label is None:
+        raise ProjectError(
+            f"sample {sample_id} has no label to propose: label it first, with gradebook label or in the app"
+        )
+    if limit < 1:
+        raise ProjectError(f"limit={limit} must be at least 1")
+    spaces = store.vectors.spaces()
+    if not spaces:
+        raise ProjectError(f"no image has vectors to compare: run: gradebook embed {store.project.root}")
+    waiting = {s.sample_id: s for s in store.catalog.samples(Split.TRAIN) if s.sample_id not in decided}
+    found = store.vectors.nearest(spaces[-1].backbone, sample_id, limit, among=waiting)
+    return [
+        Neighbour(sample_id=i, filepath=waiting[i].filepath, label=label, similarity=round(min(s, 1.0), 4))
+        for i, s in found
+    ]
+
+
+def propose(store: "Store", found: Sequence[Neighbour], *, actor: str) -> int:
+    """Writes a proposal for each, which puts it at the front of the queue; returns how many were new."""
+    open_ = {(e.sample_id, e.label) for e in asked_for(store.log.read())}
+    new = [n for n in found if (n.sample_id, n.label) not in open_]
+    store.log.append(
+        [
+            event(Kind.PROPOSED, n.sample_id, n.label, actor=actor, reasons={ALIKE[0]: max(n.similarity, 0.0)})
+            for n in new
+        ]
+    )
+    return len(new)
+
+
+def asked_for(events: Iterable[Event]) -> list[Event]:
+    """Returns the open proposals that somebody asked for in this way, one a sample, the newest, oldest first."""
+    newest = {e.sample_id: e for e in queue(events) if ALIKE[0] in e.reasons}
+    return sorted(newest.values(), key=lambda e: (e.at, e.event_id))
+
+
+def as_json(neighbour: Neighbour) -> dict[str, Any]:
+    """Returns it as plain data."""
+    return asdict(neighbour)

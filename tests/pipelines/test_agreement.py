@@ -1,0 +1,40 @@
+from pipelines.agreement import agreement
+from storage.events import Event, Kind, event
+
+
+def asked(sample: str, verdict: Kind, label: str | None, **reasons: float) -> list[Event]:
+    """Returns a proposal of a heron and the answer to it."""
+    proposal = event(Kind.PROPOSED, sample, "heron", actor="run:r", reasons=reasons)
+    return [proposal, event(verdict, sample, label, actor="ada", ref=proposal.event_id)]
+
+
+def test_nothing_answered_is_no_agreement():
+    open_ = [event(Kind.PROPOSED, "s0", "heron", actor="run:r", reasons={"flips": 1.0})]
+    alone = [event(Kind.RELABELLED, "s1", "owl", actor="ada")]
+    assert agreement([*open_, *alone]) == {"all": {"answered": 0, "agreed": 0, "rate": 0.0}}
+
+
+def test_each_reason_counts_where_it_was_strong():
+    events = [
+        *asked("s0", Kind.ACCEPTED, "heron", flips=0.9, entropy=0.5),
+        *asked("s1", Kind.RELABELLED, "owl", flips=0.9, entropy=0.4),
+        *asked("s2", Kind.REJECTED, None, flips=0.5),
+        *asked("s3", Kind.ACCEPTED, "heron", entropy=0.8),
+    ]
+    found = agreement(events)
+    assert found == {
+        "all": {"answered": 4, "agreed": 2, "rate": 0.5},
+        "flips": {"answered": 3, "agreed": 1, "rate": 0.3333},
+        "entropy": {"answered": 2, "agreed": 2, "rate": 1.0},
+    }
+    assert list(found) == ["all", "flips", "entropy"]
+
+
+def test_an_answer_taken_back_counts_no_more_and_a_second_one_once():
+    events = asked("s0", Kind.RELABELLED, "owl", flips=1.0)
+    undone = [*events, event(Kind.RETRACTED, "s0", actor="ada", ref=events[1].event_id)]
+    assert agreement(undone)["all"]["answered"] == 0
+    again = [*undone, event(Kind.ACCEPTED, "s0", "heron", actor="ada", ref=events[0].event_id)]
+    assert agreement(again)["flips"] == {"answered": 1, "agreed": 1, "rate": 1.0}
+    twice = [*events, event(Kind.ACCEPTED, "s0", "heron", actor="bob", ref=events[0].event_id)]
+    assert agreement(twice)["all"] == {"answered": 1, "agreed": 1, "rate": 1.0}
