@@ -8,6 +8,7 @@ import json
 import os
 import random
 import time
+import warnings
 from dataclasses import make_dataclass
 from itertools import count
 from multiprocessing.connection import Connection
@@ -26,16 +27,19 @@ from storage import record as records
 from storage.segments import SAID
 from storage.store import open_store
 
+# Its fork support may, it says, hang where another thread was at work: none is in a server that only imports.
+warnings.filterwarnings("ignore", message="lancedb fork support")
+
 CLASSES = ("cat", "dog")
 SAMPLES = [f"sample {n}" for n in range(6)]  # of the run that never ends
 EVERY = 2  # steps of a segment
-PACE = 0.01  # seconds a step
+PACE = 0.003  # seconds a step
 Opinions = make_dataclass("Opinions", [(name, Any, None) for name in SAID])
 
 
 def ready(done: Connection) -> None:
     """Says so; and lets merging, more than one append a fold and more than one chunk an import come round soon."""
-    lance.TIDY_EVERY, records.AT_ONCE, job.CHUNK, job.EVENTS = 4, 4, 3, 5
+    lance.TIDY_EVERY, records.AT_ONCE, job.CHUNK, job.EVENTS = 4, 16, 3, 5
     tell(done, "ready")
 
 

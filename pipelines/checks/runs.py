@@ -14,6 +14,8 @@ from pipelines.jobs import JOB
 from pipelines.learners import WEIGHTS
 from pipelines.runs import GOING, PREDICTIONS, STATUS, Run, State
 
+CHANGES = "changes.json"  # of the labels, while it trained
+
 
 def settings(subject: Subject) -> Iterator[Finding]:
     """A run's settings can be read; one that has checkpoints or an end has settings."""
@@ -126,15 +128,25 @@ def _of_project(run: Run) -> bool:
 
 
 def _has_predictions(run: Run) -> bool:
+    """Returns whether every sample has a label or a prediction, but for those whose label came and went meanwhile."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     began, labels = _object(run.path / SAMPLES) or {"sample_ids": []}, _object(run.path / runs.LABELS) or {}
     try:
-        rows = pq.read_metadata(run.path / PREDICTIONS).num_rows
+        predicted = set(pq.read_table(run.path / PREDICTIONS, columns=["sample_id"])["sample_id"].to_pylist())
     except (OSError, pa.ArrowException):
         return False
-    return bool(rows == len(set(began["sample_ids"]) - labels.keys()))
+    return set(began["sample_ids"]) - labels.keys() - predicted <= _changed(run)
+
+
+def _changed(run: Run) -> set[str]:
+    """Returns the samples whose labels came or went while the run trained."""
+    try:
+        changes = json.loads((run.path / CHANGES).read_text(encoding="utf-8"))
+        return {sample_id for change in changes for sample_id in change["labels"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()
 
 
 def _is_whole(run: Run) -> bool:

@@ -27,6 +27,7 @@ def evaluate(
     json: Json = False,
 ) -> None:
     """Compare a run's student with the labels of the test split."""
+    from pipelines.compare import keep_evaluation
     from pipelines.evaluate import evaluate as compare
     from pipelines.evaluate import evaluate_beside_data, is_beside_data
     from pipelines.runs import find_run
@@ -43,6 +44,8 @@ def evaluate(
 
         found = compare(open_store(project), chosen, split=Split(split))
     result = found.as_json()
+    if split == "test":
+        keep_evaluation(chosen, result)
     answer(result, json, lambda: evaluation_table(result))
 
 

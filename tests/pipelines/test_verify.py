@@ -105,6 +105,16 @@ def test_a_sound_project_passes_every_check_and_is_left_as_it_was(root):
     assert "all is well" in report_words(report)
 
 
+def test_what_a_training_leaves_is_sound(tmp_path):
+    from tests.pipelines.projects import make_project, trained
+
+    store = make_project(tmp_path, train=24)
+    import_images(store, tmp_path / "pictures")
+    trained(store, steps=4)
+    store.record.fold("r", store.project.runs / "r" / "record")
+    assert verify(store.project.root, content=True).findings == ()
+
+
 def test_a_store_in_memory_can_be_verified_too(tmp_path):
     store = memory_store(create_project(tmp_path, ["cat"]))
     store.log.append([event(Kind.IMPORTED, "nobody", "cow", actor="import")])
