@@ -119,6 +119,10 @@ class TrainConfig(Generic[Settings]):
     """Share of a project's labels held out, for validation_accuracy alone; every class keeps at least one label."""
     precision: Literal["no", "bf16"] = "no"
     """Half precision for the networks' passes."""
+    sharding: Literal["none", "hybrid"] = "none"
+    """hybrid: the processes of a node share the weights out between them (docs/scale.md)."""
+    recompute: bool = False
+    """Keep less for the backward pass and compute it again (pixels only)."""
     record_every: int = 1
     """Steps between two entries of the record."""
     log_every: int = 20

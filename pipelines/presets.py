@@ -12,6 +12,7 @@ from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 from pipelines.config import ConfigError, DataConfig, OptimConfig, Settings, TrainConfig, differences, method_settings
 from pipelines.experiments import cifar10_4k, cifar10_cpu, imagenet_10, imagenet_pool, svhn_1k
+from pipelines.large import large_b6_wide, large_l2
 
 
 def quick(method: str) -> TrainConfig[Any]:
@@ -41,7 +42,17 @@ def finetune(method: str) -> TrainConfig[Any]:
 
 PRESETS: dict[str, Callable[[str], TrainConfig[Any]]] = {
     preset.__name__: preset
-    for preset in (quick, finetune, cifar10_4k, svhn_1k, imagenet_10, imagenet_pool, cifar10_cpu)
+    for preset in (
+        quick,
+        finetune,
+        cifar10_4k,
+        svhn_1k,
+        imagenet_10,
+        imagenet_pool,
+        cifar10_cpu,
+        large_l2,
+        large_b6_wide,
+    )
 }
 
 

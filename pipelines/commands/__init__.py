@@ -1,6 +1,6 @@
 """The subcommands of `gradebook`: each is one job, and what it needs is imported when it is called."""
 
-from pipelines.commands import begin, learn, look, measure, pool, upkeep
+from pipelines.commands import begin, learn, look, measure, pool, scale, upkeep
 from pipelines.commands.shared import app
 
-__all__ = ["app", "begin", "learn", "look", "measure", "pool", "upkeep"]
+__all__ = ["app", "begin", "learn", "look", "measure", "pool", "scale", "upkeep"]

@@ -2,6 +2,7 @@
 
 import copy
 import multiprocessing
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -58,17 +59,17 @@ class Gloo:
 
 
 class Traffic(TorchDispatchMode):
-    """Counts the bytes that this process is handed by each collective."""
+    """Counts the elements that each collective of weights or gradients writes, scalars left out."""
 
     def __init__(self):
         super().__init__()
-        self.received: dict[str, int] = {}
+        self.written: dict[str, int] = {}
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         if func.namespace == "c10d":
             result = next(t for t in tree_leaves(args) if isinstance(t, Tensor))
             name = func.__name__.split(".")[0]
-            self.received[name] = self.received.get(name, 0) + result.numel() * result.element_size()
+            self.written[name] = self.written.get(name, 0) + (result.numel() if result.numel() > 1 else 0)
         return func(*args, **(kwargs or {}))
 
 
@@ -135,11 +136,11 @@ def outcome(made: Learners, reports: list[StepReport]) -> dict[str, Any]:
     }
 
 
-def start(size: int, nodes: int, directory: Path) -> list[dict[str, Any]]:
-    """Runs every case in `size` processes of `nodes` nodes, sharded and not; returns what each process found."""
+def start(size: int, nodes: int, directory: Path, cases: Iterable[str] = tuple(CASES)) -> list[dict[str, Any]]:
+    """Runs the cases in `size` processes of `nodes` nodes, sharded and not; returns what each process found."""
     context = multiprocessing.get_context("forkserver")  # one import of torch for all of them
     context.set_forkserver_preload(["tests.mpl.shards"])
-    running = [context.Process(target=work, args=(rank, size, nodes, directory)) for rank in range(size)]
+    running = [context.Process(target=work, args=(rank, size, nodes, directory, cases)) for rank in range(size)]
     for process in running:
         process.start()
     for process in running:
@@ -148,12 +149,13 @@ def start(size: int, nodes: int, directory: Path) -> list[dict[str, Any]]:
     return [torch.load(directory / f"{rank}.pt", weights_only=False) for rank in range(size)]
 
 
-def work(rank: int, size: int, nodes: int, directory: Path) -> None:
+def work(rank: int, size: int, nodes: int, directory: Path, cases: Iterable[str]) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{directory / 'meet'}", rank=rank, world_size=size)
     mesh = init_device_mesh("cpu", (nodes, size // nodes), mesh_dim_names=("nodes", "devices"))
     found: dict[str, Any] = {}
-    for name, case in CASES.items():
+    for name in cases:
+        case = CASES[name]
         sharded = learners(case["block"], mesh=mesh, recompute=case.get("recompute", False))
         plain = learners(case["block"])
         traffic = Traffic()
@@ -163,7 +165,7 @@ def work(rank: int, size: int, nodes: int, directory: Path) -> None:
             "sharded": outcome(sharded, reports),
             "plain": outcome(plain, steps(plain, Gloo(), case["settings"], rank=rank, size=size)),
             "held": sum(sharding.local(p).numel() for p in sharded.student.net.parameters()),
-            "traffic": traffic.received,
+            "traffic": traffic.written,
         }
     torch.save(found, directory / f"{rank}.pt")
     dist.barrier()

@@ -1,0 +1,256 @@
+"""Every number of a plan against hand arithmetic on a network small enough for it, and against a real sharded step."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from pipelines.config import ConfigError
+from pipelines.large import large_b6_wide, large_l2
+from pipelines.learners import image_classifier
+from pipelines.measured import Kept, Measured, measure, on_meta, parts, shard_of
+from pipelines.plan import Layout, Passes, Plan, gathers, laid_out, plan
+from pipelines.plan_table import plan_table
+from tests.mpl import shards
+
+K, SIDE = 5, 8
+GIB = 2**30
+
+# a block of 6 x 5 weights and another of 4 x 5; outside them 7: on 2 devices 3 x 5, 2 x 5 and, with padding, 4
+SMALL = Measured(
+    parameters=57,
+    buffers=11,
+    blocks=(((6, 5),), ((4, 5),)),
+    rest=((7,),),
+    kept=Kept(an_image=100, a_pass=13),
+    largest_block=60,
+    forward=1000,
+)
+SHARD = 4 * (15 + 10 + 4)  # bytes
+WHOLE = 4 * 2 * (4 + 2 * 15)  # bytes that are whole at once: the rest and two blocks as large as the largest
+B, U = 3, 10  # a device
+
+
+class Tiny(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Conv2d(3, 4, 3, padding=1, bias=False)
+        self.blocks = nn.Sequential(
+            nn.Sequential(nn.Conv2d(4, 4, 3, padding=1, groups=4), nn.Tanh()), nn.Sequential(nn.Conv2d(4, 4, 1))
+        )
+        self.last = nn.Linear(4 * SIDE * SIDE, K, bias=False)
+
+    def forward(self, x):
+        return self.last(self.blocks(self.first(x.float())).flatten(1))
+
+
+def small(**told) -> Plan:
+    """A plan for 6 devices, of which 2 share their weights."""
+    config = replace(large_l2("mpl"), labelled=6 * B, unlabelled=6 * U, size=SIDE, recompute=False, precision="no")
+    feedback = told.pop("feedback", "difference")
+    config = replace(config, settings=replace(config.settings, feedback=feedback), **told)
+    return laid_out(config, SMALL, SMALL, Layout(devices=6, per_node=2), memory=2**-20)
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_what_a_pass_keeps_is_what_autograd_saves(half):
+    """float32 the image, then outputs of convolutions, tanh and log-softmax; in half precision also weights' copies."""
+    pixel, size = SIDE * SIDE, 2 if half else 4
+    tanh, convolved = 4 * pixel, 4 * pixel
+    image = size * (3 * pixel + convolved + tanh + convolved) + 4 * K
+    found = measure(on_meta(Tiny), SIDE, half=half, recompute=False)
+    weights = 4 * 3 * 9 + 4 * 9 + 16 + 4 * pixel * K
+    assert found.kept.an_image == image
+    assert found.kept.a_pass == (2 * weights if half else 0)
+    assert found.largest_block == size * (convolved + tanh) + (4 * 9 if half else 0)
+
+
+def test_recomputed_blocks_keep_their_inputs():
+    """Those of both blocks and of what comes before and after them."""
+    found = measure(on_meta(Tiny), SIDE, half=False, recompute=True)
+    pixel = SIDE * SIDE
+    assert found.kept == Kept(an_image=4 * (3 * pixel + 3 * 4 * pixel + K), a_pass=0)
+
+
+def test_a_network_is_counted():
+    found = measure(on_meta(Tiny), SIDE, half=False, recompute=False)
+    pixel = SIDE * SIDE
+    assert found.parameters == sum(p.numel() for p in Tiny().parameters())
+    assert found.blocks == (((4, 1, 3, 3), (4,)), ((4, 4, 1, 1), (4,)))
+    assert found.rest == ((4, 3, 3, 3), (K, 4 * pixel))
+    assert found.forward == 2 * pixel * (4 * 27 + 4 * 9 + 4 * 4) + 2 * 4 * pixel * K
+
+
+def test_published_sizes():
+    """480 million in the paper for L2; the 390 million that it says of B6-Wide are not met (mpl.wide_efficientnet)."""
+    sizes = [
+        sum(p.numel() for p in on_meta(lambda c=c: image_classifier(c.backbone, 1000, pretrained=False)).parameters())
+        for c in (large_l2("mpl"), large_b6_wide("mpl"))
+    ]
+    assert round(sizes[0] / 1e6) == 480
+    assert sizes[1] / 1e6 == pytest.approx(316.6, abs=0.1)
+
+
+def test_what_stands_all_the_time():
+    found = small()
+    assert found.standing == {
+        "teacher's weights": SHARD,
+        "student's weights": SHARD,
+        "averaged weights": SHARD,
+        "teacher's momentum": SHARD,
+        "student's momentum": SHARD,
+        "buffers": 3 * 11,
+        "images": (B + 2 * U) * 3 * SIDE * SIDE,
+    }
+    assert small(average=0.0).standing["averaged weights"] == 0
+    assert small(average=0.0).standing["buffers"] == 2 * 11
+
+
+def test_what_each_part_of_a_step_adds():
+    assert small().phases == {
+        "the student learns": {
+            "student's weights before its step": SHARD,
+            "kept for the backward pass": 100 * U + 13,
+            "weights gathered": WHOLE,
+            "gradients": SHARD + WHOLE,
+        },
+        "the gradient on the labels": {
+            "student's weights before its step": SHARD,
+            "kept for the backward pass": 100 * B + 13,
+            "weights gathered": WHOLE,
+            "gradients": SHARD + WHOLE,
+        },
+        "the feedback by differences": {
+            "student's weights before its step": SHARD,
+            "student's weights after its step": SHARD,
+            "gradient on the labels": SHARD,
+            "one block's pass": 60 * U,
+            "weights gathered": WHOLE,
+        },
+        "the teacher learns": {
+            "kept for the backward pass": 100 * (B + 2 * U) + 2 * 13,
+            "weights gathered": WHOLE,
+            "gradients": SHARD + 2 * SHARD,  # whole on each device until both passes are added up
+        },
+    }
+
+
+def test_the_other_ways_of_feedback_take_less():
+    none = small(feedback="none")
+    assert list(none.phases) == ["the student learns", "the teacher learns"]
+    assert none.phases["the teacher learns"]["kept for the backward pass"] == 100 * (B + U) + 13
+    assert none.phases["the teacher learns"]["gradients"] == SHARD + WHOLE
+    assert "student's weights before its step" not in none.phases["the student learns"]
+    assert small(feedback="reinforce").student.passes == Passes(forward=3, backward=1)
+
+
+def test_recomputing_and_half_precision_in_the_phases():
+    phases = small(recompute=True, precision="bf16").phases
+    assert phases["the teacher learns"]["one block computed again"] == 60 * (B + U)
+    assert phases["the student learns"]["one block computed again"] == 60 * U
+    assert phases["the feedback by differences"]["one block's pass"] == 2 * 60 * U
+
+
+def test_the_peak_is_the_fullest_part_of_the_step():
+    found = small()
+    assert found.peak_phase == "the teacher learns"
+    assert found.peak == sum(found.standing.values()) + 100 * (B + 2 * U) + 2 * 13 + WHOLE + 3 * SHARD
+    assert found.memory == 1024 and found.fits is False
+    enough = replace(large_l2("mpl"), labelled=6 * B, unlabelled=6 * U, size=SIDE, recompute=False, precision="no")
+    assert laid_out(enough, SMALL, SMALL, Layout(devices=6, per_node=2), memory=found.peak / GIB).fits
+
+
+def test_communication_and_computation():
+    """Student: 4 forwards and 2 backwards gather; teacher: 3 and, of 2 together, blocks twice and the rest once."""
+    found = small()
+    blocks, rest = 15 + 10, 4  # elements that the one other device of the node sends
+    assert found.student.gathered == 4 * (6 * blocks + 6 * rest)
+    assert found.teacher.gathered == 4 * (5 * blocks + 4 * rest)
+    assert (found.student.scattered, found.teacher.scattered) == (2 * SHARD, SHARD)
+    ring = 2 * 2 / 3  # of 3 nodes
+    assert (found.student.across, found.teacher.across) == (int(2 * ring * SHARD), int(ring * SHARD))
+    assert found.student.operations == 1000 * (3 * U + 3 * B + 2 * U)
+    assert found.teacher.operations == 1000 * (U + 3 * (B + U) + 3 * U)
+    again = small(recompute=True)
+    assert again.student.operations == 1000 * (4 * U + 4 * B + 2 * U)
+    assert again.teacher.operations == 1000 * (U + 4 * (B + U) + 4 * U)
+
+
+def test_a_real_sharded_step_moves_what_the_plan_says(tmp_path):
+    net = shards.blocky(shards.plain_block)
+    blocks, rest = parts(net)
+    measured = replace(SMALL, blocks=blocks, rest=rest)
+    found = laid_out(
+        replace(large_l2("mpl"), labelled=4, unlabelled=4), measured, measured, Layout(devices=4, per_node=2)
+    )
+    gathered = 2 * (gathers(measured, found.student.passes, 2) + gathers(measured, found.teacher.passes, 2))
+    reduced = measured.shard(2) * (found.student.passes.backward + found.teacher.passes.backward)
+    for process in shards.start(4, 2, tmp_path, ["difference"]):
+        assert process["difference"]["traffic"] == {
+            "_allgather_base_": shards.STEPS * gathered,
+            "_reduce_scatter_base_": shards.STEPS * reduced,
+            "allreduce_": shards.STEPS * reduced,
+        }
+
+
+def test_a_shard_is_cut_along_the_first_dimension():
+    assert shard_of(((7, 3), (2,), (1, 9)), 4) == 2 * 3 + 1 + 9
+    assert SMALL.shard(1) == SMALL.parameters
+
+
+def test_the_large_presets_are_the_papers():
+    for preset in (large_l2, large_b6_wide):
+        config = preset("mpl")
+        assert (config.labelled, config.unlabelled, config.size, config.steps) == (2048, 16384, 512, 1_000_000)
+        assert config.settings.feedback == "difference" and config.sharding == "hybrid" and config.precision == "bf16"
+    large_l2("uda")
+
+
+@pytest.mark.parametrize(
+    ("config", "layout", "says"),
+    [
+        ({}, Layout(devices=12, per_node=8), "devices=12 is not a number of nodes of 8"),
+        ({}, Layout(devices=4096, per_node=8), "labelled=2048 does not divide by 4096 devices"),
+        ({"method": "uda"}, Layout(devices=8, per_node=8), "only Meta Pseudo Labels on pixels"),
+    ],
+)
+def test_what_cannot_be_planned_is_a_sentence(config, layout, says):
+    with pytest.raises(ConfigError, match=says):
+        plan(replace(large_l2("mpl"), **config), 1000, layout)
+
+
+def test_exact_feedback_cannot_be_planned():
+    config = large_l2("mpl")
+    config = replace(config, settings=replace(config.settings, feedback="exact"))
+    with pytest.raises(ConfigError, match="exact feedback needs whole weights on every device: give --feedback diff"):
+        plan(config, 1000, Layout(devices=8, per_node=8))
+
+
+def test_the_table_shows_every_number():
+    million = 10**6
+    large = replace(
+        SMALL, blocks=(((30 * million, 5),),), rest=((7 * million,),), kept=Kept(an_image=300 * million, a_pass=0)
+    )
+    config = replace(large_l2("mpl"), labelled=8, unlabelled=64)
+    found = laid_out(config, large, large, Layout(devices=8, per_node=4), memory=6.5)
+    text = plan_table(found)
+    shown = [*found.standing.values(), found.peak]
+    shown += [size for phase in found.phases.values() for size in phase.values()]
+    for network in (found.student, found.teacher):
+        shown += [network.gathered, network.scattered, network.across]
+    rows = text.split()
+    assert all(f"{size / GIB:.3f}" in rows for size in shown) and len({f"{s / GIB:.3f}" for s in shown}) > 10
+    assert "8 devices: 2 nodes of 4" in text and "1 of 2 together" in text
+    assert text.endswith("A device has 6.5 GiB, which does not fit.")
+
+
+def test_a_plan_of_a_preset_runs_its_networks():
+    config = replace(large_l2("mpl"), backbone="test_efficientnet", size=32, labelled=8, unlabelled=64)
+    found = plan(config, K, Layout(devices=8, per_node=4), memory=1)
+    assert found.student.parameters == found.teacher.parameters > 10_000
+    assert found.fits and found.student.kept_an_image > 3 * 32 * 32
+
+
+def test_meta_takes_no_memory():
+    assert all(p.device == torch.device("meta") for p in on_meta(Tiny).parameters())
