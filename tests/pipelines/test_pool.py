@@ -16,10 +16,11 @@ from pipelines.evaluate import predict_samples, student_of
 from pipelines.import_images import import_images
 from pipelines.overlap import LeftOut
 from pipelines.pool import PoolReport, pool
-from pipelines.pool_files import walk
+from pipelines.pool_files import Read, batches, read_ahead, walk
 from pipelines.predict import predict
 from pipelines.presets import restored
 from pipelines.runs import Run
+from pipelines.surest import Kept, Surest
 from storage.events import replay
 from storage.project import ProjectError, create_project
 from storage.samples import Split, sample_id
@@ -90,6 +91,24 @@ def test_of_images_that_are_equally_sure_those_with_the_smallest_ids_are_kept(cl
     assert len(ids) > 5
     pool(classifier, tmp_path / "images", tmp_path / "out.csv", per_class=3)
     assert [row["sample_id"] for row in rows(tmp_path / "out.csv")] == ids[:3]
+
+
+def test_only_what_is_kept_takes_memory():
+    surest = Surest(CLASSES, 3)
+    for number in np.random.default_rng(0).permutation(500).tolist():
+        one = Kept(
+            filepath=str(number), sample_id=f"{number:032x}", label=CLASSES[number % 3], probability=number / 500
+        )
+        surest.add(one)
+    assert [int(one.sample_id, 16) for one in surest] == [498, 495, 492, 499, 496, 493, 497, 494, 491]
+    assert surest._ids == {-int(one.sample_id, 16) for one in surest}
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_files_come_in_the_order_of_the_walk_however_many_threads_read_them(folder, threads):
+    found = list(walk(str(folder)))
+    read = read_ahead(batches(found, 8), lambda one: Read(filepath=one.filepath), threads)
+    assert [one.filepath for _, images in read for one in images] == [one.filepath for one in found]
 
 
 def test_content_that_comes_twice_counts_once(classifier, folder, tmp_path):

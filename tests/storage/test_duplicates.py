@@ -67,6 +67,12 @@ def test_one_image_at_a_time_finds_what_all_at_once_do():
     assert Known(NONE).like(fingerprint(SCENES[0])) is None
 
 
+def test_of_several_that_look_alike_the_most_similar_is_named():
+    scenes = [as_jpeg(SCENES[0], 20), SCENES[0].resize((48, 48)), SCENES[0], as_jpeg(SCENES[0], 40)]
+    known = Known(prints(scenes))
+    assert all(known.like(one) == n for n, one in enumerate(map(fingerprint, scenes)))
+
+
 def test_different_pictures_are_no_duplicates():
     assert len(near_duplicates(prints(SCENES), NONE)) == 0
 
