@@ -18,8 +18,10 @@ Opinions = NDArray[np.float64]  # (N, K) distributions, NaN rows where there is 
 DIMENSIONS = 256  # d at most
 SHRINKAGE = 0.1  # of the covariance towards a multiple of the identity
 SOFTEN = 3.0  # the log odds are divided by it: features are not Gaussian, and the reader too sure of itself
+FITS = 3  # the second and third to the mean of the opinions and what it said itself
 NEIGHBOURS = 20  # k
 BLOCK = 1024  # rows compared with all others at once
+TINY = 1e-12
 DRAWN = 20_000  # samples that the space's directions are found from
 
 
@@ -40,33 +42,46 @@ def reading_space(views: NDArray[np.float16]) -> Floats:
     return np.asarray(means @ directions[:, -kept:], np.float32)
 
 
-def second_reading(space: Floats, opinions: Opinions) -> Opinions:
-    """Fits the reader to the opinions and returns what it says of every sample: (N, K).
+def second_reading(space: Floats, opinions: Opinions) -> tuple[Opinions, Floats]:
+    """Fits the reader to the opinions and asks it about every sample.
+
+    It is fitted `FITS` times: to the opinions, then to the mean of the opinions and what it said itself.
 
     Args:
         space: (N, d).
         opinions: (N, K); rows of NaN are not fitted to.
 
     Returns:
-        Distributions; a class that the opinions give next to no weight gets none.
+        (N, K) distributions, in which a class that the opinions give next to no weight gets none; and (N, d) the
+        samples in the reader's measure, where the spread within a class is 1 in every direction.
     """
     x, weights = space.astype(np.float64), np.nan_to_num(opinions)
-    total = weights.sum(0)
-    there = total > 1
+    there = weights.sum(0) > 1
     if not there.any():
-        return np.full_like(weights, np.nan)
-    means = (weights[:, there].T @ x) / total[there, None]
-    inside = weights[:, there].sum(1)
-    covariance = ((x * inside[:, None]).T @ x - (means.T * total[there]) @ means) / total[there].sum()
+        return np.full_like(weights, np.nan), space
+    wanted = weights[:, there]
+    spoke = wanted.sum(1, keepdims=True) > 0
+    said, covariance = _fitted(x, wanted)
+    for _ in range(FITS - 1):
+        said, covariance = _fitted(x, np.where(spoke, (wanted + said) / 2, 0.0))
+    whole = np.zeros_like(weights)
+    whole[:, there] = said
+    lengths, directions = np.linalg.eigh(covariance)
+    return whole, np.asarray(x @ directions / np.sqrt(lengths), np.float32)
+
+
+def _fitted(x: Opinions, weights: Opinions) -> tuple[Opinions, Opinions]:
+    """Returns what a reader fitted to the weights (N, K) says, (N, K), and its covariance (d, d)."""
+    total, inside = weights.sum(0), weights.sum(1)
+    means = (weights.T @ x) / total[:, None]
+    covariance = ((x * inside[:, None]).T @ x - (means.T * total) @ means) / total.sum()
     d = len(covariance)
-    covariance = (1 - SHRINKAGE) * covariance + SHRINKAGE * np.eye(d) * (np.trace(covariance) / d + 1e-12)
+    covariance = (1 - SHRINKAGE) * covariance + SHRINKAGE * np.eye(d) * (np.trace(covariance) / d + TINY)
     # log p(c) + log p(x | c), without what is the same for all c
     slopes = np.linalg.solve(covariance, means.T)
-    logs = x @ slopes - (means * slopes.T).sum(1) / 2 + np.log(total[there] / total[there].sum())
+    logs = x @ slopes - (means * slopes.T).sum(1) / 2 + np.log(total / total.sum())
     odds = np.exp((logs - logs.max(1, keepdims=True)) / SOFTEN)
-    said = np.zeros_like(weights)
-    said[:, there] = odds / odds.sum(1, keepdims=True)
-    return said
+    return odds / odds.sum(1, keepdims=True), covariance
 
 
 def nearest(space: Floats, k: int = NEIGHBOURS) -> tuple[NDArray[np.int32], Floats]:
@@ -78,7 +93,7 @@ def nearest(space: Floats, k: int = NEIGHBOURS) -> tuple[NDArray[np.int32], Floa
     k = min(k, n - 1)
     if k < 1:
         return np.empty((n, 0), np.int32), np.empty((n, 0), np.float32)
-    unit = space / np.maximum(np.linalg.norm(space, axis=1, keepdims=True), 1e-12)
+    unit = space / np.maximum(np.linalg.norm(space, axis=1, keepdims=True), TINY)
     places, similar = np.empty((n, k), np.int32), np.empty((n, k), np.float32)
     for start in range(0, n, BLOCK):
         stop = min(start + BLOCK, n)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 SAMPLES = "samples.json"
 READING = "reading.npz"
+FORM = 2  # counts the ways in which readings were made: older ones are made again
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +30,7 @@ class Reading:
 
     made_of: NDArray[np.str_]  # () says which predictions and vectors it comes from
     sample_ids: NDArray[np.str_]  # (N,)
-    space: NDArray[np.float16]  # (N, d)
+    space: NDArray[np.float16]  # (N, d) in the reader's measure
     said: NDArray[np.float32]  # (N, K) the second reader
     around: NDArray[np.float32]  # (N, K) the mean of `said` over the nearest neighbours
     similarity: NDArray[np.float32]  # (N,) mean cosine similarity to them
@@ -72,7 +73,7 @@ def reading(store: "Store", run: Run, thought: Predictions) -> Reading | None:
     if len(ids) < 2:
         return None
     stat = (run.path / PREDICTIONS).stat()
-    made_of = f"{backbone} {len(ids)} {stat.st_size} {stat.st_mtime_ns}"
+    made_of = f"{FORM} {backbone} {len(ids)} {stat.st_size} {stat.st_mtime_ns}"
     kept = _kept(run.path / READING, made_of)
     if kept is None:
         kept = _made(store, backbone, ids, thought, made_of)
@@ -88,12 +89,12 @@ def _made(store: "Store", backbone: str, ids: Sequence[str], thought: Prediction
     rows = np.array([place.get(sample_id, -1) for sample_id in ids])
     alone = np.isnan(thought.teacher).any(1, keepdims=True)
     opinions = np.where(alone, thought.student, (thought.student + thought.teacher) / 2)
-    said = second_reading(space, np.where(rows[:, None] < 0, np.nan, opinions[rows]))
-    places, similar = nearest(space)
+    said, measured = second_reading(space, np.where(rows[:, None] < 0, np.nan, opinions[rows]))
+    places, similar = nearest(measured)
     return Reading(
         made_of=np.array(made_of),
         sample_ids=np.array(ids),
-        space=space.astype(np.float16),
+        space=measured.astype(np.float16),
         said=said.astype(np.float32),
         around=said[places].mean(1).astype(np.float32),
         similarity=similar.mean(1),

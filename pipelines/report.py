@@ -18,10 +18,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
+from numpy.typing import NDArray
 from tyro.conf import Positional, arg
 
 from pipelines.errors import one_sentence
 from pipelines.progress import hush, progress, say
+from pipelines.runs import Run, State
 from storage.project import ProjectError, create_project
 from storage.samples import Split
 from storage.store import Store, open_store
@@ -93,26 +95,39 @@ def prepared(asked: Report) -> Store:
 def accuracy(asked: Report, base: Store, number: int, seed: int, method: str) -> float:
     """Returns the test accuracy of one run, which is trained unless its result is kept already."""
     from pipelines.evaluate import evaluate
-    from pipelines.presets import Call, preset_of
-    from pipelines.runs import find_run
-    from pipelines.train import train
 
-    name = f"{method.replace(':', '-')}-{asked.preset}-{asked.steps or 'all'}"
-    store = _labelled(asked, base, number, seed)
-    kept = store.project.root / f"{name}.json"
+    store = labelled(asked, base, number, seed)
+    kept = store.project.root / f"{run_name(method, asked.preset, asked.steps)}.json"
     if kept.exists():
         return float(json.loads(kept.read_text(encoding="utf-8")))
-    method, _, feedback = method.partition(":")
-    config = preset_of(asked.preset, method)
-    settings = replace(config.settings, feedback=feedback) if feedback else config.settings
-    config = replace(
-        config, run=name, seed=seed, steps=asked.steps or config.steps, validation_share=0.0, settings=settings
-    )
-    shutil.rmtree(store.project.runs / name, ignore_errors=True)
-    train(Call(project=store.project.root, config=config))
-    found = evaluate(store, find_run(store.project, name)).accuracy
+    run = trained(store, method, preset=asked.preset, steps=asked.steps, seed=seed)
+    found = evaluate(store, run).accuracy
     kept.write_text(json.dumps(found), encoding="utf-8")
     return found
+
+
+def run_name(method: str, preset: str, steps: int) -> str:
+    """Returns what a report calls a run."""
+    return f"{method.replace(':', '-')}-{preset}-{steps or 'all'}"
+
+
+def trained(store: Store, method: str, *, preset: str, steps: int = 0, seed: int) -> Run:
+    """Returns a run that has finished: the one that is kept, or a new one."""
+    run = Run(store.project.runs / run_name(method, preset, steps))
+    if run.status().state is State.FINISHED:
+        return run
+    from pipelines.presets import Call, preset_of
+    from pipelines.train import train
+
+    name, _, feedback = method.partition(":")
+    config = preset_of(preset, name)
+    settings = replace(config.settings, feedback=feedback) if feedback else config.settings
+    config = replace(
+        config, run=run.name, seed=seed, steps=steps or config.steps, validation_share=0.0, settings=settings
+    )
+    shutil.rmtree(run.path, ignore_errors=True)
+    train(Call(project=store.project.root, config=config))
+    return run
 
 
 def as_markdown(asked: Report, base: Store, number: int, table: dict[str, list[float]], given: Sequence[str]) -> str:
@@ -120,7 +135,7 @@ def as_markdown(asked: Report, base: Store, number: int, table: dict[str, list[f
     samples = base.catalog.samples()
     test = sum(s.split is Split.TEST for s in samples)
     rows = "\n".join(
-        f"| {method} | {_interval(values)} | {', '.join(f'{100 * v:.1f}' for v in values)} |"
+        f"| {method} | {as_interval(values)} | {', '.join(f'{100 * v:.1f}' for v in values)} |"
         for method, values in table.items()
     )
     return f"""
@@ -131,7 +146,7 @@ mean with its 95 % confidence interval (Student's t) over seeds {", ".join(map(s
 | --- | --- | --- |
 {rows}
 
-`python pipelines/report.py {" ".join(given)}`, {date.today()}, {_machine()}
+`python pipelines/report.py {" ".join(given)}`, {date.today()}, {machine()}
 """
 
 
@@ -153,7 +168,7 @@ def _chosen(folder: Path, take: int, links: Path) -> Path:
     return links
 
 
-def _labelled(asked: Report, base: Store, number: int, seed: int) -> Store:
+def labelled(asked: Report, base: Store, number: int, seed: int) -> Store:
     """Returns a copy of the project in which `number` images a class, drawn with the seed, have their label."""
     from pipelines.label import label_file
 
@@ -176,7 +191,8 @@ def _labelled(asked: Report, base: Store, number: int, seed: int) -> Store:
     return store
 
 
-def _interval(values: list[float]) -> str:
+def as_interval(values: Sequence[float] | NDArray[np.float64]) -> str:
+    """Returns shares in %: the mean and the half width of its 95 % confidence interval (Student's t)."""
     from scipy.stats import t
 
     mean = 100 * float(np.mean(values))
@@ -186,7 +202,8 @@ def _interval(values: list[float]) -> str:
     return f"{mean:.1f} ± {half:.1f}"
 
 
-def _machine() -> str:
+def machine() -> str:
+    """Returns what a table was made on."""
     import os
 
     import torch

@@ -22,19 +22,20 @@ def test_the_reader_is_linear_discriminant_analysis(monkeypatch):
     from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
     monkeypatch.setattr(reading, "SOFTEN", 1.0)
+    monkeypatch.setattr(reading, "FITS", 1)
     x, truth = blobs()
     labels = np.where(np.random.default_rng(1).random(len(truth)) < 0.2, (truth + 1) % K, truth)
     reference = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=reading.SHRINKAGE)
     # It shrinks the mean of the classes' covariances, weighted by size, and so do we.
     expected = reference.fit(x.astype(np.float64), labels).predict_proba(x)
-    np.testing.assert_allclose(second_reading(x, np.eye(K)[labels]), expected, atol=1e-3)
+    np.testing.assert_allclose(second_reading(x, np.eye(K)[labels])[0], expected, atol=1e-3)
 
 
 def test_softened_odds_keep_their_order(monkeypatch):
     x, truth = blobs()
-    soft = second_reading(x, np.eye(K)[truth])
+    soft, _ = second_reading(x, np.eye(K)[truth])
     monkeypatch.setattr(reading, "SOFTEN", 1.0)
-    hard = second_reading(x, np.eye(K)[truth])
+    hard, _ = second_reading(x, np.eye(K)[truth])
     assert (soft.argmax(1) == hard.argmax(1)).all()
     assert soft.max(1).mean() < hard.max(1).mean() - 0.02
     np.testing.assert_allclose(soft.sum(1), 1)
@@ -46,25 +47,48 @@ def test_it_sees_through_mistakes_that_it_was_fitted_to():
     wrong = random.random(len(truth)) < 0.25
     opinions = np.eye(K)[np.where(wrong, random.integers(K, size=len(truth)), truth)]
     guess = opinions.argmax(1)
-    doubt = 1 - second_reading(x, opinions)[np.arange(len(truth)), guess]
+    doubt = 1 - second_reading(x, opinions)[0][np.arange(len(truth)), guess]
     assert doubt[guess != truth].min() > np.quantile(doubt[guess == truth], 0.7)
+
+
+def test_a_further_fit_is_one_to_the_mean_of_opinions_and_reading(monkeypatch):
+    x, truth = blobs(spread=1.5)
+    random = np.random.default_rng(2)
+    opinions = np.eye(K)[np.where(random.random(len(truth)) < 0.3, random.integers(K, size=len(truth)), truth)]
+    thrice, _ = second_reading(x, opinions)
+    monkeypatch.setattr(reading, "FITS", 1)
+    said = once = second_reading(x, opinions)[0]
+    for _ in range(2):
+        said, _ = second_reading(x, (opinions + said) / 2)
+    np.testing.assert_allclose(thrice, said, atol=1e-9)
+    assert np.abs(thrice - once).max() > 0.01
+
+
+def test_in_the_readers_measure_classes_are_round(monkeypatch):
+    monkeypatch.setattr(reading, "FITS", 1)
+    monkeypatch.setattr(reading, "SHRINKAGE", 0.0)
+    x, truth = blobs(n=600)
+    x = x * np.array([9, 1, 0.1, 3, 5, 1], np.float32)
+    _, measured = second_reading(x, np.eye(K)[truth])
+    inside = measured - np.stack([measured[truth == k].mean(0) for k in range(K)])[truth]
+    np.testing.assert_allclose(inside.T @ inside / len(x), np.eye(D), atol=1e-3)
 
 
 def test_rows_without_an_opinion_change_nothing_and_are_read():
     x, truth = blobs()
     opinions = np.eye(K)[truth].astype(float)
     opinions[::4] = np.nan
-    alone = second_reading(x[np.arange(len(x)) % 4 > 0], opinions[np.arange(len(x)) % 4 > 0])
-    found = second_reading(x, opinions)
+    alone, _ = second_reading(x[np.arange(len(x)) % 4 > 0], opinions[np.arange(len(x)) % 4 > 0])
+    found, _ = second_reading(x, opinions)
     np.testing.assert_allclose(found[np.arange(len(x)) % 4 > 0], alone, atol=1e-9)
     assert (found[::4].argmax(1) == truth[::4]).mean() > 0.9
 
 
 def test_a_class_that_nobody_is_taken_for_gets_nothing():
     x, truth = blobs()
-    found = second_reading(x, np.eye(K + 1)[truth])
+    found, _ = second_reading(x, np.eye(K + 1)[truth])
     assert found.shape == (300, 4) and (found[:, 3] == 0).all()
-    assert np.isnan(second_reading(x, np.full((300, K), np.nan))).all()
+    assert np.isnan(second_reading(x, np.full((300, K), np.nan))[0]).all()
 
 
 def test_the_space_keeps_distances_where_it_keeps_all_directions():
