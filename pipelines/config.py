@@ -115,6 +115,8 @@ class TrainConfig(Generic[Settings]):
     """Learning rate of those steps."""
     finetune_labelled: int = 0
     """Labelled images in each of those steps; 0 for as many as before."""
+    live: bool = True
+    """Take in the labels that people give while it trains (projects only)."""
     validation_share: float = 0.1
     """Share of a project's labels held out, for validation_accuracy alone; every class keeps at least one label."""
     precision: Literal["no", "bf16"] = "no"

@@ -80,20 +80,34 @@ def population(store: "Store", config: TrainConfig[Any]) -> Population:
 def saved_population(store: "Store", path: Path) -> Population:
     """Reads what the run in the directory `path` began with, whatever was imported or labelled since."""
     saved = json.loads((path / SAMPLES).read_text(encoding="utf-8"))
-    given = json.loads((path / LABELS).read_text(encoding="utf-8"))
     classes = Run(path).config()["classes"]
     samples = store.catalog.get(saved["sample_ids"])
-    labels = _indices(saved["sample_ids"], given, classes)
+    labels = _indices(saved["sample_ids"], saved["labels"], classes)
     return _population(classes, samples, labels, np.array(saved["validation"], np.int64))
 
 
 def save_population(people: Population, path: Path) -> None:
     """Writes what a run begins with into its directory `path`: samples.json and labels.json."""
-    saved = {"sample_ids": list(people.sample_ids), "validation": people.validation.tolist()}
+    saved = {
+        "sample_ids": list(people.sample_ids),
+        "validation": people.validation.tolist(),
+        "labels": labels_of(people),
+    }
+    (path / SAMPLES).write_text(json.dumps(saved, ensure_ascii=False), encoding="utf-8")
+    write_labels(people, path)
+
+
+def write_labels(people: Population, path: Path) -> None:
+    """Writes the labels that the run in the directory `path` has read so far, whole or not at all."""
+    draft = path / f".{LABELS}"
+    draft.write_text(json.dumps(labels_of(people), ensure_ascii=False, indent=1), encoding="utf-8")
+    draft.replace(path / LABELS)
+
+
+def labels_of(people: Population) -> dict[str, str]:
+    """Returns sample_id -> class name of every label, those held out among them."""
     known = np.flatnonzero(people.labels >= 0).tolist()
-    given = {people.sample_ids[k]: people.classes[people.labels[k]] for k in known}
-    (path / SAMPLES).write_text(json.dumps(saved), encoding="utf-8")
-    (path / LABELS).write_text(json.dumps(given, ensure_ascii=False, indent=1), encoding="utf-8")
+    return {people.sample_ids[k]: people.classes[people.labels[k]] for k in known}
 
 
 def missing_classes(people: Population) -> list[str]:

@@ -3,7 +3,8 @@
 Every process computes the whole step's draw and takes its own slice: any number of processes sees the same data.
 """
 
-from dataclasses import dataclass
+from bisect import bisect_right
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 import numpy as np
@@ -32,33 +33,56 @@ class Sampler:
     batch_labelled: int  # B over all processes
     batch_unlabelled: int  # U over all processes
     seed: int
+    since: int = 0  # step from which on it deals
 
     def draw(self, step: int, *, process: int = 0, processes: int = 1) -> Draw:
-        """Returns what one process gets at a step, counted from 0.
+        """Returns what one process gets at a step, counted from 0, not before `since`.
 
         Both batches must divide evenly by the number of processes; the trainer has checked that.
         """
         b, u = self.batch_labelled, self.batch_unlabelled if len(self.unlabelled) else 0
         assert b % processes == 0 and u % processes == 0
-        labelled = self.labelled[_dealt(len(self.labelled), b, step, self.seed, _LABELLED)]
-        unlabelled = self.unlabelled[_dealt(len(self.unlabelled), u, step, self.seed, _UNLABELLED)]
+        labelled = self.labelled[self._dealt(len(self.labelled), b, step, _LABELLED)]
+        unlabelled = self.unlabelled[self._dealt(len(self.unlabelled), u, step, _UNLABELLED)]
         random = np.random.default_rng([self.seed, _VIEWS, step])
         seeds = random.integers(2**63, size=b + 2 * u, dtype=np.uint64)
         mine = [part.reshape(processes, -1)[process] for part in (labelled, unlabelled, *np.split(seeds, [b, b + u]))]
         return Draw(labelled=mine[0], unlabelled=mine[1], seeds=np.concatenate(mine[2:]))
 
+    def _dealt(self, population: int, batch: int, step: int, kind: int) -> Positions:
+        """Returns the next `batch` cards of an endless deck made of shuffled passes."""
+        at = step - self.since
+        assert at >= 0
+        cards = np.arange(batch * at, batch * (at + 1))
+        passes, places = cards // population, cards % population
+        dealt = np.empty(batch, np.int64)
+        for number in np.unique(passes):
+            of_pass = passes == number
+            dealt[of_pass] = _shuffled(population, int(number), (self.seed, kind, self.since))[places[of_pass]]
+        return dealt
 
-def _dealt(population: int, batch: int, step: int, seed: int, kind: int) -> Positions:
-    """Returns the cards `batch * step` and following of an endless deck made of shuffled passes."""
-    cards = np.arange(batch * step, batch * (step + 1))
-    passes, places = cards // population, cards % population
-    dealt = np.empty(batch, np.int64)
-    for number in np.unique(passes):
-        of_pass = passes == number
-        dealt[of_pass] = _shuffled(population, int(number), seed, kind)[places[of_pass]]
-    return dealt
+
+@dataclass(slots=True)
+class Deck:
+    """A run's samplers: one from its start, and another from each step on at which its labels change."""
+
+    first: Sampler
+    drawn: int = 0  # steps that were asked for so far, the one after the last
+    _later: list[Sampler] = field(default_factory=list)  # in order of their first step
+
+    def change(self, step: int, sampler: Sampler) -> None:
+        """Lets `sampler` deal from a step on that was not asked for yet, nor before a change that is known."""
+        assert step >= self.drawn and all(step > other.since for other in self._later)
+        self._later.append(replace(sampler, since=step))
+
+    def draw(self, step: int, *, process: int = 0, processes: int = 1) -> Draw:
+        """See `Sampler.draw`."""
+        self.drawn = max(self.drawn, step + 1)
+        at = bisect_right(self._later, step, key=lambda sampler: sampler.since)
+        sampler = self._later[at - 1] if at else self.first
+        return sampler.draw(step, process=process, processes=processes)
 
 
 @lru_cache(maxsize=8)
-def _shuffled(population: int, number: int, seed: int, kind: int) -> Positions:
-    return np.random.default_rng([seed, kind, number]).permutation(population)
+def _shuffled(population: int, number: int, seeds: tuple[int, int, int]) -> Positions:
+    return np.random.default_rng([*seeds, number]).permutation(population)

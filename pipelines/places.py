@@ -16,7 +16,8 @@ from pipelines.config import ConfigError, TrainConfig
 from pipelines.data import SAMPLES, Population, Source
 from pipelines.datasets import DataSet
 from pipelines.draws import Positions
-from pipelines.runs import LABELS
+from pipelines.live import Listener
+from storage.events import replay
 from storage.project import SETTINGS, Project, create_project, read_project
 from storage.samples import Split
 
@@ -43,6 +44,9 @@ class Place(Protocol):
 
     def source(self, people: Population, device: "torch.device") -> Source:
         """Opens what the networks are fed; raises ConfigError where it is not there."""
+
+    def listener(self) -> Listener | None:
+        """Begins to listen for labels that people give from now on; None where nobody can."""
 
     def forget(self, run: str) -> None:
         """Drops what is kept of an earlier run of that name."""
@@ -85,6 +89,11 @@ class InProject:
         """See `Place`."""
         return data.open_source(self.store, self.config, people, device)
 
+    def listener(self) -> Listener | None:
+        """See `Place`."""
+        log = self.store.log
+        return Listener(log.version, lambda: replay(log.read()))
+
     def forget(self, run: str) -> None:
         """See `Place`."""
         self.store.record.forget(run)
@@ -121,8 +130,7 @@ class BesideData:
             raise ConfigError(f"the images have changed since {path.name} began: put them back, or start a new run")
         at = {name: position for position, name in enumerate(self.found.names)}
         validation = np.array(saved["validation"], np.int64)
-        given = json.loads((path / LABELS).read_text(encoding="utf-8"))
-        known = np.array(sorted(at[name] for name in given), np.int64)
+        known = np.array(sorted(at[name] for name in saved["labels"]), np.int64)
         return self._population(np.setdiff1d(known, validation), validation)
 
     def source(self, people: Population, device: "torch.device") -> Source:
@@ -130,6 +138,10 @@ class BesideData:
         from pipelines.pixels import Pixels
 
         return Pixels(self.found.images, workers=self.config.workers, device=device, magnitude=self.config.magnitude)
+
+    def listener(self) -> Listener | None:
+        """See `Place`. The labels are the folders' names."""
+        return None
 
     def forget(self, run: str) -> None:
         """See `Place`. Nothing is kept elsewhere."""

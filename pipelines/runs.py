@@ -2,6 +2,7 @@
 
     config.json          every setting, defaults included
     labels.json          sample_id -> class name: the labels that it has read so far
+    changes.json         the labels among those that came while it trained, and the steps at which it took them in
     metrics.jsonl        one JSON object a line: step, seconds, and whatever scalars the method reports
     record/              what teacher and student said of every sample, in segments
     checkpoints/         to resume from
@@ -28,6 +29,7 @@ from storage.project import Project, ProjectError
 STATUS = "status.json"
 CONFIG = "config.json"
 LABELS = "labels.json"
+CHANGES = "changes.json"
 METRICS = "metrics.jsonl"
 LOG = "log.txt"
 PREDICTIONS = "predictions.parquet"
@@ -57,6 +59,14 @@ class Status:
     images_per_second: float = 0.0
     message: str = ""  # one sentence, empty if there is nothing to say
     updated: str = ""  # ISO 8601, UTC
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """What became different for a run while it trained."""
+
+    step: int  # before the step of this number, counted from 0: the run had done so many
+    labels: dict[str, str | None]  # sample_id -> class name, None where there was no label any more
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +103,14 @@ class Run:
     def labels(self) -> dict[str, str]:
         """Returns the labels that the run has read so far: sample_id -> class name."""
         return _read_object(self.path / LABELS)
+
+    def changes(self) -> list[Change]:
+        """Returns the changes of its labels that the run has made or planned, in order of steps."""
+        try:
+            rows = json.loads((self.path / CHANGES).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return []
+        return [Change(step=row["step"], labels=row["labels"]) for row in rows]
 
     def metrics(self) -> list[dict[str, Any]]:
         """Returns the scalars of each reported step, in order of steps.

@@ -5,32 +5,30 @@ What a step does stands in `mpl/methods/`; what others may want to know stands i
 """
 
 import json
-import math
-import os
 import sys
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from pipelines import checkpoints, data, distributions, founding, learners, outcome, runs
-from pipelines.config import ConfigError, TrainConfig
+from pipelines import checkpoints, distributions, founding, learners, outcome, sharded
+from pipelines.config import ConfigError
 from pipelines.endings import failures_told, stoppable
 from pipelines.errors import one_sentence
+from pipelines.live import keep_up, open_live, take_in
 from pipelines.places import Place, open_place
 from pipelines.presets import Call, parse
 from pipelines.progress import hush, progress
 from pipelines.recorder import Recorder, cut_after
 from pipelines.runs import State
+from pipelines.training import Training, log, refuse, tell, validate
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
-    from torch import Tensor
+    from torch import Tensor, nn
 
-    from mpl.step import Learners, StepReport
+    from mpl.step import StepReport
     from storage.store import Store
 
 
@@ -44,24 +42,6 @@ class Result:
     seconds: float  # of this call's training, without reading data
     validation_accuracy: float | None  # of the student at its last look; None where no label was held out
     validation_labels: int  # how many were held out
-
-
-@dataclass(slots=True, kw_only=True)
-class Training:
-    """One run, in one process."""
-
-    config: TrainConfig[Any]
-    path: Path  # the run's directory
-    accelerator: "Accelerator"
-    people: data.Population
-    source: data.Source
-    learners: "Learners"
-    recorder: Recorder
-    done: int  # steps
-    began: float = field(default_factory=time.perf_counter)  # seconds
-    began_at: int = 0  # steps done when this process began
-    accuracy: float | None = None  # the newest on the validation labels
-    stop: threading.Event = field(default_factory=threading.Event)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -88,8 +68,11 @@ def train(call: Call[Any], store: "Store | None" = None) -> Result | None:
     """
     import torch
     from accelerate import Accelerator
+    from accelerate.utils import AutocastKwargs
 
-    accelerator = Accelerator(mixed_precision=call.config.precision)
+    # what autocast remembers of gathered weights would be as large as all of them, and old after a step
+    remembers = AutocastKwargs(cache_enabled=call.config.sharding == "none")
+    accelerator = Accelerator(mixed_precision=call.config.precision, kwargs_handlers=[remembers])
     if call.config.inputs == "views" and accelerator.device.type == "cpu":
         torch.set_num_threads(1)  # layers this small lose more to waiting for each other than they gain
     with accelerator.main_process_first():  # one process makes or downloads what is not there yet
@@ -97,6 +80,7 @@ def train(call: Call[Any], store: "Store | None" = None) -> Result | None:
     name = founding.name_of(call, place.project, accelerator)
     with failures_told(place.project.runs / name, call.config.steps):
         founding.check_processes(call.config, accelerator.num_processes)
+        sharded.check(call.config, accelerator.num_processes)
         training = _begin(replace(call, config=replace(call.config, run=name)), place, accelerator)
         with stoppable(training.stop):
             _steps(training)
@@ -122,11 +106,12 @@ def _begin(call: Call[Any], place: Place, accelerator: "Accelerator") -> Trainin
     if done:
         checkpoints.load(path / "checkpoints", done, made, process=rank, processes=accelerator.num_processes)
     recorder = Recorder(path / "record", people.classes, people.sample_ids, process=rank)
+    listener = place.listener() if config.live and accelerator.is_main_process else None
     return Training(
         config=config,
         path=path,
         accelerator=accelerator,
-        people=people,
+        live=open_live(people, config, path, done, accelerator, listener),
         source=source,
         learners=made,
         recorder=recorder,
@@ -137,29 +122,29 @@ def _begin(call: Call[Any], place: Place, accelerator: "Accelerator") -> Trainin
 
 def _steps(t: Training) -> None:
     """Does the run's steps until it is over or asked to stop; the last one ends in a checkpoint."""
-    import torch
-
     from mpl.methods import METHODS
     from mpl.step import Clock
 
     step, steps = METHODS[t.config.method].step, t.config.steps
-    labels = torch.from_numpy(t.people.labels).to(t.accelerator.device)
-    sampler = t.people.sampler(t.config)
     rank, processes = t.accelerator.process_index, t.accelerator.num_processes
-    draws = (sampler.draw(at, process=rank, processes=processes) for at in range(t.done, steps))
-    _tell(t, State.RUNNING)
+    draws = (t.live.deck.draw(at, process=rank, processes=processes) for at in range(t.done, steps))
+    tell(t, State.RUNNING)
     with progress(f"train {t.config.run}", steps) as show:
-        for batch in t.source.batches(draws, labels):
+        for batch in t.source.batches(draws, t.live.labels):
             clock = Clock(t.done, steps)
             learners.set_rates(t.learners, t.config, clock)
             with t.accelerator.autocast(), _settings_refused(first=t.done == t.began_at):
                 report = step(t.learners, batch, t.accelerator, t.config.settings, clock)
             t.done += 1
             show(t.done)
-            over = t.done == steps or _asked_to_stop(t)
+            stop, heard = _asked(t)
+            over = stop or t.done == steps
             _after_step(t, report, batch.id_u, batch.x_uw, over=over)
             if over:
                 break
+            if heard:
+                take_in(t.live, t.config, t.path, t.done, t.accelerator)
+            keep_up(t.live, t.done)
 
 
 @contextmanager
@@ -179,13 +164,13 @@ def _after_step(t: Training, report: "StepReport", samples: "Tensor", weak: "Ten
         t.recorder.put(t.done, samples, report.opinions or outcome.student_alone(t.learners, weak))
     checkpoint = t.done % t.config.checkpoint_every == 0 or over
     if t.done % t.config.log_every == 0 or checkpoint:
-        _log(t, report, samples)
-    if t.accelerator.is_main_process and (t.done % t.config.validate_every == 0 or over):
-        t.accuracy = outcome.validation_accuracy(t.learners.student.best_net(), t.source, t.people)
-        if t.accuracy is not None:
-            runs.append_metrics(t.path, {"step": t.done, "validation_accuracy": t.accuracy})
+        log(t, report, samples)
+    if t.done % t.config.validate_every == 0 or over:
+        net = _whole(t, t.learners.student.best_net())
+        if t.accelerator.is_main_process:
+            validate(t, net)
     if checkpoint:
-        _refuse(t, learners.not_finite(t.learners))
+        refuse(t, learners.not_finite(t.learners))
         t.recorder.flush()
         checkpoints.save(
             t.path / "checkpoints",
@@ -199,20 +184,21 @@ def _after_step(t: Training, report: "StepReport", samples: "Tensor", weak: "Ten
 def _end(t: Training) -> Result | None:
     """Finishes the student, unless the run was stopped before its last step; leaves all that others need."""
     t.recorder.close()
+    if t.live.listener is not None:
+        t.live.listener.close()
     finished = t.done == t.config.steps
     if finished:
-        net = outcome.finetuned(t.learners, t.config, t.people, t.source, t.accelerator)
+        net = _whole(t, outcome.finetuned(t.learners, t.config, t.people, t.source, t.accelerator))
+        teacher = _whole_teacher(t)
     if not t.accelerator.is_main_process:
         return None
     seconds = time.perf_counter() - t.began
     if finished:
         learners.save_student(net, t.path)
-        outcome.write_predictions(net, t.learners.teacher, t.source, t.people, t.path)
-        t.accuracy = outcome.validation_accuracy(net, t.source, t.people)
-        if t.accuracy is not None:
-            runs.append_metrics(t.path, {"step": t.done, "validation_accuracy": t.accuracy})
+        outcome.write_predictions(net, teacher, t.source, t.people, t.path)
+        validate(t, net)
     state = State.FINISHED if finished else State.STOPPED
-    _tell(t, state)
+    tell(t, state)
     return Result(
         run=t.config.run,
         state=state,
@@ -223,53 +209,28 @@ def _end(t: Training) -> Result | None:
     )
 
 
-def _log(t: Training, report: "StepReport", samples: "Tensor") -> None:
-    """Adds a row to the metrics, means over the processes: the loop's only wait for the device."""
-    import torch
-
-    found = report.scalars | outcome.pseudo_label_accuracy(t.people, report.opinions, samples)
-    mean = t.accelerator.reduce(torch.stack([value.float() for value in found.values()]), "mean")
-    scalars = dict(zip(found, mean.tolist(), strict=True))
-    _refuse(t, [name for name, value in scalars.items() if not math.isfinite(value)])
-    if t.accelerator.is_main_process:
-        seconds = time.perf_counter() - t.began
-        runs.append_metrics(
-            t.path, {"step": t.done, "seconds": seconds, **scalars, "images_per_second": _images_per_second(t)}
-        )
-        _tell(t, State.RUNNING)
+def _whole(t: Training, net: "nn.Module") -> "nn.Module":
+    """Returns the student's network to evaluate, gathered by all processes where its weights are shared out."""
+    return sharded.whole(net, t.config.backbone, len(t.people.classes))
 
 
-def _refuse(t: Training, bad: list[str]) -> None:
-    """Ends the run where something is not a number any more, so that no checkpoint keeps it."""
-    if bad:
-        kept = checkpoints.newest(t.path / "checkpoints")
-        raise ConfigError(
-            f"{', '.join(bad)} is not a number any more at step {t.done}: lower the learning rate "
-            f"(--student.lr, --teacher.lr) in a new run" + (f"; the checkpoint of step {kept} is kept" if kept else "")
-        )
+def _whole_teacher(t: Training) -> "nn.Module | None":
+    if t.learners.teacher is None:
+        return None
+    backbone = t.config.teacher_backbone or t.config.backbone
+    return sharded.whole(t.learners.teacher.best_net(), backbone, len(t.people.classes))
 
 
-def _tell(t: Training, state: State) -> None:
-    if t.accelerator.is_main_process:
-        status = runs.status_now(
-            state, pid=os.getpid(), step=t.done, steps=t.config.steps, images_per_second=_images_per_second(t)
-        )
-        runs.write_status(t.path, status)
-
-
-def _images_per_second(t: Training) -> float:
-    images = (t.done - t.began_at) * (t.config.labelled + t.config.unlabelled)
-    return round(images / max(time.perf_counter() - t.began, 1e-9), 1)
-
-
-def _asked_to_stop(t: Training) -> bool:
-    """Returns whether any process was asked to stop, the same answer on all of them."""
+def _asked(t: Training) -> tuple[bool, bool]:
+    """Returns whether any process was asked to stop, and whether labels came in: the same on all processes."""
+    heard = t.live.listener is not None and t.live.listener.waiting()
     if t.accelerator.num_processes == 1:
-        return t.stop.is_set()
+        return t.stop.is_set(), heard
     import torch
 
-    asked = torch.tensor(float(t.stop.is_set()), device=t.accelerator.device)
-    return float(t.accelerator.reduce(asked, "sum")) > 0
+    asked = torch.tensor([float(t.stop.is_set()), float(heard)], device=t.accelerator.device)
+    stop, heard_by_any = (t.accelerator.reduce(asked, "sum") > 0).tolist()
+    return stop, heard_by_any
 
 
 def _say(result: Result, call: Call[Any]) -> None:

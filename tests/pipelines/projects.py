@@ -102,6 +102,36 @@ def saved(store: Store, name: str, run: str = "r") -> Any:
     return json.loads((store.project.runs / run / name).read_text())
 
 
+class Told:
+    """A listener that hears at given steps, so that a test repeats."""
+
+    def __init__(self, *news: dict[str, str] | None):
+        self._news = list(news)
+
+    def waiting(self) -> bool:
+        if self._news and self._news[0] is None:
+            self._news.pop(0)
+            return False
+        return bool(self._news)
+
+    def take(self) -> dict[str, str]:
+        return self._news.pop(0)
+
+    def close(self) -> None:
+        pass
+
+
+def told_in_run_live(place: Any) -> Told | None:
+    """The listener of a place whose run is called live: after three steps it hears twelve labels more."""
+    if place.config.run != "live":
+        return None
+    return Told(None, None, labels(*place.store.catalog.samples(Split.TRAIN)[: LABELLED + 12]))
+
+
+def labels(*given: Sample) -> dict[str, str]:
+    return {s.sample_id: class_of(s) for s in given}
+
+
 def _nothing(project: Path, name: str) -> dict[str, Any]:
     raise AssertionError("nothing is resumed here")
 

@@ -44,7 +44,7 @@ def flags(place: Path, images: Path, *extra: str, run: str = "r", steps: int = 4
     return [
         *(str(place), "--preset", "cifar10_cpu", "--data.images", str(images), "--data.labels", "9", "--run", run),
         *("--steps", str(steps), "--labelled", "6", "--unlabelled", "6", "--finetune-steps", "2", "--workers", "0"),
-        *("--log-every", "2", "--checkpoint-every", "2", "--record-every", "1", *extra),
+        *("--log-every", "2", "--checkpoint-every", "2", "--record-every", "1", "--precision", "no", *extra),
     ]
 
 

@@ -240,10 +240,10 @@ def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(store, template, tmp_
     assert timeless(other)[-1] == timeless(store)[-1]
 
 
-def test_what_changes_in_the_project_does_not_change_a_resumed_run(store, template, tmp_path):
-    trained(store)
+def test_what_changes_in_the_project_does_not_change_a_resumed_run_that_does_not_listen(store, template, tmp_path):
+    trained(store, "--no-live")
     other = copy_of(template, tmp_path / "other")
-    stopped_after(3, other)
+    stopped_after(3, other, "--no-live")
     new = make_project(tmp_path / "new", train=TRAIN + 9).catalog.samples()[-9:]
     other.catalog.add(new, [])
     views = np.ones((len(new), WEAK + STRONG, DIM), np.float16)

@@ -14,16 +14,21 @@ from pipelines.founding import check_processes
 from pipelines.presets import quick
 from pipelines.runs import Run, State
 from storage.store import Store
-from tests.pipelines.projects import copy_of, flags, make_project, rows, timeless, trained, weights
+from tests.pipelines.projects import copy_of, flags, make_project, rows, timeless, told_in_run_live, trained, weights
 
 PIPELINES = str(Path(pipelines.__file__).parent)
+ROOT = str(Path(__file__).parents[2])
 
 # Does what `accelerate launch pipelines/train.py` does, once for each line of its input: one start of Python for all.
 LAUNCHED = f"""
 import sys
 
-sys.path.insert(0, {PIPELINES!r})
+sys.path[:0] = [{PIPELINES!r}, {ROOT!r}]
 from pipelines import train
+from pipelines.places import InProject
+from tests.pipelines.projects import told_in_run_live
+
+InProject.listener = told_in_run_live
 
 for line in open(sys.argv[1]):
     assert train.main(line.split()) == 0
@@ -32,6 +37,8 @@ KINDS = {
     "exact": (),
     "difference": ("--feedback", "difference", "--precision", "no"),
     "supervised": ("--method", "supervised"),
+    "live": (),  # labels come in while it trains
+    "pixels": ("--inputs", "pixels", "--backbone", "test_convnext"),  # a network without BatchNorm
 }
 
 
@@ -41,8 +48,10 @@ def stores(tmp_path_factory) -> tuple[Store, Store]:
     root = tmp_path_factory.mktemp("two")
     one = make_project(root)
     two = copy_of(one, root / "other")
-    for run, extra in KINDS.items():
-        trained(one, *extra, run=run, steps=8)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pipelines.places.InProject.listener", told_in_run_live)
+        for run, extra in KINDS.items():
+            trained(one, *extra, run=run, steps=8)
     (root / "launched.py").write_text(LAUNCHED)
     (root / "lines").write_text(
         "\n".join(" ".join(flags(two, *extra, run=run, steps=8)) for run, extra in KINDS.items())
@@ -64,7 +73,8 @@ def test_the_weights_are_the_same(stores, run):
     assert one.keys() == two.keys()
     for name in one:
         torch.testing.assert_close(one[name], two[name], rtol=0, atol=1e-5)
-    assert one["classifier.weight"].std() > 1e-2, "nothing was learned: the test would be vacuous"
+    last = next(name for name in ("classifier.weight", "model.head.fc.weight") if name in one)
+    assert one[last].std() > 1e-2, "nothing was learned: the test would be vacuous"
 
 
 @pytest.mark.parametrize("run", KINDS)
@@ -75,6 +85,15 @@ def test_the_records_have_the_same_rows(stores, run):
         for name, value in a.items():
             close = pytest.approx(value, abs=1e-4) if isinstance(value, float) else value
             assert b[name] == close, (name, a, b)
+
+
+def test_labels_that_come_in_are_taken_in_by_both_at_the_same_step(stores):
+    one, two = (Run(store.project.runs / "live") for store in stores)
+    assert one.changes() == two.changes()
+    assert [change.step for change in one.changes()] == [3]
+    moved = set(one.changes()[0].labels)
+    assert len(moved) == 12
+    assert not moved & {row["sample_id"] for row in rows(stores[1], "live") if row["step"] > 3}
 
 
 @pytest.mark.parametrize("run", KINDS)
