@@ -1,7 +1,8 @@
 """Checkpoints: everything that a run moves, written whole or not at all, newest kept, read back bit for bit.
 
-`checkpoints/step-000200/` holds `state.pt` (networks, optimisers, averages, what the method remembers) and one
-`random-RANK.pt` a process (its generators' states). What a step draws is a function of the seed and the step alone.
+`checkpoints/step-000200/` holds `state.pt` (networks, optimisers, averages, what the method remembers), or one
+`state-RANK.pt` a process where weights are shared out, and one `random-RANK.pt` a process (its generators' states).
+What a step draws is a function of the seed and the step alone.
 """
 
 import shutil
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.config import ConfigError
+from pipelines.sharded import put_back, put_back_momentum, shards_of
 
 if TYPE_CHECKING:
     from mpl.step import Learner, Learners
@@ -38,8 +40,8 @@ def save(directory: Path, step: int, learners: "Learners", *, process: int, wait
     wait()
     try:
         torch.save(_random_state(), draft / f"random-{process}.pt")
-        if process == 0:
-            torch.save(_state(learners), draft / "state.pt")
+        if process == 0 or _shared_out(learners):
+            torch.save(_state(learners), draft / _file(process, learners))
     except (OSError, RuntimeError) as error:
         raise OSError(
             f"no checkpoint could be written to {directory} ({error}): free some space, then resume"
@@ -71,7 +73,7 @@ def load(directory: Path, step: int, learners: "Learners", *, process: int, proc
     if made_by != processes:
         raise ConfigError(f"{path} was made by {made_by} processes, not {processes}: resume with as many as before")
     try:
-        state = torch.load(path / "state.pt", map_location="cpu", weights_only=True)
+        state = torch.load(path / _file(process, learners), map_location="cpu", weights_only=True)
         random = torch.load(path / f"random-{process}.pt", weights_only=True)
     except Exception as error:  # whatever torch makes of a damaged file; its words are for programmers
         raise ConfigError(f"{path} is damaged: delete that directory and resume from the one before") from error
@@ -109,14 +111,24 @@ def _state(learners: "Learners") -> dict[str, Any]:
 
 def _of(learner: "Learner") -> dict[str, Any]:
     return {
-        "net": learner.net.state_dict(),
-        "optimizer": learner.optimizer.state_dict(),
-        "average": learner.average.module.state_dict() if learner.average is not None else None,
+        "net": shards_of(learner.net.state_dict()),
+        "optimizer": shards_of(learner.optimizer.state_dict()),
+        "average": shards_of(learner.average.module.state_dict()) if learner.average is not None else None,
     }
 
 
 def _restore(learner: "Learner", state: dict[str, Any]) -> None:
-    learner.net.load_state_dict(state["net"])
-    learner.optimizer.load_state_dict(state["optimizer"])
+    put_back(learner.net, state["net"])
+    put_back_momentum(learner.optimizer, state["optimizer"])
     if learner.average is not None:
-        learner.average.module.load_state_dict(state["average"])
+        put_back(learner.average.module, state["average"])
+
+
+def _file(process: int, learners: "Learners") -> str:
+    return f"state-{process}.pt" if _shared_out(learners) else "state.pt"
+
+
+def _shared_out(learners: "Learners") -> bool:
+    from mpl.sharding import is_sharded
+
+    return is_sharded(learners.student.net)

@@ -2,14 +2,17 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipelines import sharded
 from pipelines.config import ConfigError, OptimConfig, TrainConfig
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
+    from torch.distributed.device_mesh import DeviceMesh
 
     from mpl.step import Clock, Learner, Learners
     from pipelines.data import Population, Source
@@ -24,14 +27,14 @@ def build(config: TrainConfig[Any], people: "Population", source: "Source", devi
     from mpl.step import Learners
 
     torch.manual_seed(config.seed)
-    shape = _shape(source)
-    student = _learner(
-        _network(config, people, shape, hidden=config.student_hidden), config.student, config.average, device
+    shape, make = _shape(source), partial(_learner, config, device, sharded.mesh(config, device))
+    student = make(
+        _network(config, people, shape, hidden=config.student_hidden), config.student, average=config.average
     )
     teacher = None
     if has_teacher(config):
         other = replace(config, backbone=config.teacher_backbone or config.backbone)
-        teacher = _learner(_network(other, people, shape, hidden=config.hidden), config.teacher, 0.0, device)
+        teacher = make(_network(other, people, shape, hidden=config.hidden), config.teacher, average=0.0)
     return Learners(student=student, teacher=teacher, samples=len(people.sample_ids), unlabelled=len(people.unlabelled))
 
 
@@ -71,11 +74,13 @@ def finetuning(learners: "Learners", config: TrainConfig[Any]) -> "Learners":
 
 def not_finite(learners: "Learners") -> list[str]:
     """Returns whose weights are no numbers any more, as sentences' parts: "a weight of the student"."""
+    from mpl import sharding
+
     moved = {"student": learners.student, "teacher": learners.teacher}
     return [
         f"a weight of the {who}"
         for who, learner in moved.items()
-        if learner is not None and not all(bool(weight.isfinite().all()) for weight in learner.net.parameters())
+        if learner is not None and not sharding.is_finite(learner.net)
     ]
 
 
@@ -176,13 +181,26 @@ def _check_size(backbone: str, size: int) -> None:
         raise ConfigError(f"{backbone} only takes images of {trained_at} px: give --size {trained_at}")
 
 
-def _learner(net: "nn.Module", optim: OptimConfig, average: float, device: "torch.device") -> "Learner":
+def _learner(
+    config: TrainConfig[Any],
+    device: "torch.device",
+    shares: "DeviceMesh | None",
+    net: "nn.Module",
+    optim: OptimConfig,
+    *,
+    average: float,
+) -> "Learner":
     import torch
-    from timm.utils.model_ema import ModelEmaV3
 
+    from mpl import sharding
     from mpl.step import Learner
 
     net.to(device).train()
+    kept = sharded.averaged(net, average, shares)
+    if config.recompute:
+        sharding.recompute(net)
+    if shares is not None:
+        sharding.shard(net, shares)
     optimizer = torch.optim.SGD(
         net.parameters(),
         optim.lr,
@@ -193,6 +211,6 @@ def _learner(net: "nn.Module", optim: OptimConfig, average: float, device: "torc
     return Learner(
         net=net,
         optimizer=optimizer,
-        average=ModelEmaV3(net, decay=average) if average else None,
+        average=kept,
         clip=optim.clip,
     )

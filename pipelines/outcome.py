@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
     from torch import Tensor, nn
 
-    from mpl.step import Learner, Learners, Opinions
+    from mpl.step import Learners, Opinions
 
 
 def finetuned(
@@ -86,7 +86,7 @@ def student_alone(learners: "Learners", weak: "Tensor") -> "Opinions":
 
 
 def write_predictions(
-    student: "nn.Module", teacher: "Learner | None", source: Source, people: Population, path: Path
+    student: "nn.Module", teacher: "nn.Module | None", source: Source, people: Population, path: Path
 ) -> None:
     """Writes what both think at the end of every sample without a label, into the run's directory `path`."""
     import pyarrow as pa
@@ -94,7 +94,7 @@ def write_predictions(
 
     kind = pa.list_(pa.float32())
     positions = people.unlabelled
-    nets = [student] if teacher is None else [student, teacher.best_net()]
+    nets = [student] if teacher is None else [student, teacher]
     said = [found.tolist() for found in _probabilities(nets, source, positions, chunk=256)]
     table = pa.table(
         {
