@@ -67,7 +67,7 @@ def _ours(scene: Scene, batch: int, *, reason: str | None) -> list[str]:
     """The product's own queue, as a reviewer meets it."""
     from pipelines.queue_up import rank
 
-    return [row.sample_id for row in rank(scene.store, scene.run, reason=reason, limit=batch)]
+    return [row.sample_id for row in rank(scene.store, scene.run, reason=reason, limit=batch, spread=True)]
 
 
 def _known(scene: Scene, batch: int, *, strategy: str) -> list[str]:

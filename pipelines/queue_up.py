@@ -44,7 +44,8 @@ def rank(
 
     Args:
         store: the project.
-        run: whose opinions to use; without one the samples come in order of import, without a guess.
+        run: whose opinions to use; without one the samples come without a guess: spread, first those that stand for
+            most of the others (`pipelines.cold_start`), else in order of import.
         reason: the one reason to order by, instead of the default blend. `mislabelled` gives samples that have a label,
             without those whose label somebody has confirmed or changed when asked about it.
         limit: rows at most.
@@ -63,7 +64,8 @@ def rank(
     first = [] if reason else [_asked(waiting[e.sample_id], e) for e in asked_for(events) if e.sample_id in waiting]
     rest = [i for i in waiting if i not in {row.sample_id for row in first}]
     if run is None or not rest:
-        return [*first, *(_unseen(waiting[i]) for i in rest)][:limit]
+        seen = [i for i in train if i in decided]
+        return [*first, *(_unseen(waiting[i]) for i in _to_begin(store, rest, seen, limit, spread))][:limit]
     from pipelines.evidence import known
 
     found = known(store, run, rest, {})
@@ -91,6 +93,15 @@ def sentence_of(reason: str) -> str:
 def as_json(row: Row) -> dict[str, Any]:
     """Returns a row as plain data."""
     return asdict(row)
+
+
+def _to_begin(store: "Store", waiting: list[str], seen: list[str], limit: int, spread: bool) -> list[str]:
+    """Returns what to look at while there is no run."""
+    if not spread:
+        return waiting
+    from pipelines.cold_start import first_to_label
+
+    return first_to_label(store, waiting, seen, limit)
 
 
 def _given(

@@ -87,7 +87,7 @@ def _batch(desk: Desk, rank: Callable[..., list[Row]], reason: str | None, size:
             rows, problem = _ranked(desk, rank, reason, size)
         st.session_state.update(batch=rows, batch_problem=problem, batch_key=key)
     if problem := st.session_state["batch_problem"]:
-        st.info(f"{plain(_capital(problem))}. Until then, images come in the order of their import.")
+        st.info(f"{plain(_capital(problem))}. Until then, images come without a guess.")
     return list(st.session_state["batch"])
 
 

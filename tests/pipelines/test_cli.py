@@ -309,7 +309,7 @@ def test_too_little_to_train_on_is_a_sentence(world, tmp_path):
     done("import", project, world.root / "images")
     assert "fewer than two classes have a label" in refused(*train)
     assert "has no run yet: start one with: gradebook train" in refused("evaluate", project)
-    assert "No run has finished, so these are in order of import:" in done("queue", project).out
+    assert "No run has finished, so nothing is guessed yet. Label these first:" in done("queue", project).out
     (tmp_path / "cats.csv").write_text("".join(f"{line}\n" for line in ("filepath,label", f"{world.image},cat")))
     done("label", project, tmp_path / "cats.csv")
     assert "fewer than two classes have a label" in refused(*train)
