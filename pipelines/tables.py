@@ -13,7 +13,9 @@ def queue_table(rows: Sequence[Row], run: str | None) -> str:
     if not rows:
         return "The queue is empty: every training image has a label."
     if run is None and not any(row.label for row in rows):
-        return "\n".join(["No run has finished, so nothing is guessed yet. Label these first:", *(row.filepath for row in rows)])
+        return "\n".join(
+            ["No run has finished, so nothing is guessed yet. Label these first:", *(row.filepath for row in rows)]
+        )
     lines = [f"Look at these first, says {run}:" if run else "Look at these first:"]
     for row in rows:
         strongest = sorted(row.reasons.items(), key=lambda item: -item[1])[:2]

@@ -41,9 +41,7 @@ def test_the_first_ones_are_of_every_class_though_no_label_is_known(store):
 def test_a_class_that_has_labels_waits(store):
     samples = store.catalog.samples(Split.TRAIN)
     of_class = {name: [s for s in samples if class_of(s) == name] for name in CLASSES}
-    store.log.append(
-        [event(Kind.RELABELLED, s.sample_id, CLASSES[0], actor="ada") for s in of_class[CLASSES[0]][:10]]
-    )
+    store.log.append([event(Kind.RELABELLED, s.sample_id, CLASSES[0], actor="ada") for s in of_class[CLASSES[0]][:10]])
     rows = rank(store, None, limit=2, spread=True)
     names = {s.sample_id: class_of(s) for s in samples}
     assert {names[row.sample_id] for row in rows} == {CLASSES[1], CLASSES[2]}
