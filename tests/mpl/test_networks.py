@@ -4,6 +4,7 @@ import pytest
 import timm
 import torch
 
+from mpl.backbones import BackboneError, create
 from mpl.networks import ImageClassifier, LinearHead, MlpHead
 
 
@@ -41,3 +42,35 @@ def test_only_the_models_own_weights_are_saved():
     model = timm.create_model("test_efficientnet", num_classes=3)
     whole = ImageClassifier(model, (0.5,) * 3, (0.5,) * 3)
     assert set(whole.state_dict()) == {f"model.{name}" for name in model.state_dict()}
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [("wrn_28_2", 1_467_610), ("wrn_16_2", 691_674), ("wrn_10_2", 303_706), ("wrn_10_1", 77_850)],
+)
+def test_wide_residual_networks_have_the_published_size(name, parameters):
+    """WRN-28-2 with ten classes has 1.47 million (Oliver et al., 2018); the others by the same arithmetic."""
+    net, _ = create(name, weights="random", classes=10)
+    assert sum(p.numel() for p in net.parameters()) == parameters
+    assert net(torch.zeros(2, 3, 32, 32)).shape == (2, 10)
+
+
+def test_a_wide_residual_network_is_one_of_timms():
+    net, said = create("wrn_10_2", weights="random", dropout=0.5)
+    assert "random" in said
+    assert net(torch.zeros(2, 3, 32, 32)).shape == (2, net.num_features) == (2, 128)
+    net.reset_classifier(3)
+    assert net.get_classifier().out_features == net.num_classes == 3
+    assert net.drop.p == 0.5
+    with pytest.raises(BackboneError, match="there are no trained weights of wrn_10_2"):
+        create("wrn_10_2")
+
+
+def test_a_wide_residual_networks_maps_halve_twice_and_shortcuts_add():
+    net, _ = create("wrn_10_1", weights="random")
+    maps = net.blocks(net.stem(torch.randn(1, 3, 32, 32)))
+    assert maps.shape == (1, 64, 8, 8)
+    block = net.blocks[0].eval()
+    x = torch.randn(2, 16, 8, 8)
+    torch.nn.init.zeros_(block.conv_2.weight)
+    assert torch.equal(block(x), x), "a block whose last convolution is zero is its shortcut"
