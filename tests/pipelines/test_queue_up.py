@@ -111,7 +111,9 @@ def test_the_second_reading_is_kept_and_made_again_for_other_predictions(store):
     table = pq.read_table(said)
     turned = table.set_column(2, "student", table["student"].take(list(reversed(range(len(table))))))
     pq.write_table(turned.set_column(1, "teacher", turned["student"]), said)
+    before = kept.stat()
     assert rank(store, run_of(store), limit=1000) != every
+    assert kept.stat() != before
 
 
 def test_without_vectors_the_order_is_the_doubt_of_student_and_teacher(store):
