@@ -53,12 +53,13 @@ class Sampler:
         """Returns the next `batch` cards of an endless deck made of shuffled passes."""
         at = step - self.since
         assert at >= 0
+        seeds = (self.seed, kind, self.since) if self.since else (self.seed, kind)
         cards = np.arange(batch * at, batch * (at + 1))
         passes, places = cards // population, cards % population
         dealt = np.empty(batch, np.int64)
         for number in np.unique(passes):
             of_pass = passes == number
-            dealt[of_pass] = _shuffled(population, int(number), (self.seed, kind, self.since))[places[of_pass]]
+            dealt[of_pass] = _shuffled(population, int(number), seeds)[places[of_pass]]
         return dealt
 
 
@@ -84,5 +85,5 @@ class Deck:
 
 
 @lru_cache(maxsize=8)
-def _shuffled(population: int, number: int, seeds: tuple[int, int, int]) -> Positions:
+def _shuffled(population: int, number: int, seeds: tuple[int, ...]) -> Positions:
     return np.random.default_rng([*seeds, number]).permutation(population)
