@@ -181,9 +181,11 @@ def _trained(asked: Simulation, store: Store, seed: int) -> Run:
     shutil.rmtree(run.path, ignore_errors=True)
     config = preset_of("quick", asked.method)
     steps = asked.steps or config.steps
-    config = replace(config, run=name, seed=seed, steps=steps, validation_share=0.0, checkpoint_every=steps)
+    config = replace(config, run=name, seed=seed, steps=steps, validation_share=0.0, checkpoint_every=steps, live=False)
     config = replace(config, backbone=store.vectors.spaces()[0].backbone)
     train(Call(project=store.project.root, config=config), store)
+    if run.status().state is not State.FINISHED:  # it was asked to stop, and stops as a training does
+        raise KeyboardInterrupt
     return run
 
 

@@ -91,6 +91,14 @@ def test_an_interrupted_simulation_goes_on_to_the_same_end(asked, monkeypatch, t
     assert simulate.simulate(again)["ours"][0] == whole["ours"][0]
 
 
+def test_a_training_that_is_asked_to_stop_ends_the_simulation(asked, monkeypatch):
+    from pipelines import train as module
+
+    monkeypatch.setattr(module, "train", lambda call, store: None)
+    with pytest.raises(KeyboardInterrupt):
+        simulate.simulate(asked)
+
+
 def test_the_reviewer_answers_with_the_truth_as_a_person_would(asked, world, tmp_path):
     picked = tuple(list(world.truth)[5:9])
     store = simulate._labelled(world, tmp_path, [picked])
