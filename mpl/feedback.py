@@ -18,7 +18,7 @@ good: `difference` shifts the weights where they are, sharded or not, and puts t
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 import torch.nn.functional as nnf
@@ -102,7 +102,7 @@ def difference(
         return undisturbed(net, x_u)
 
     weights = {name: sharding.local(weight) for name, weight in net.named_parameters()}
-    with torch.no_grad(), torch.autocast(x_u.device.type, enabled=False), _put_back(weights.values()):
+    with torch.no_grad(), _without_autocast(x_u), _put_back(weights.values()):
         for name, weight in weights.items():
             weight.copy_(sharding.local(before[name]))
         ahead = shifted(+1)
@@ -199,6 +199,11 @@ def _set_noise_state(x: Tensor, state: Tensor) -> None:
 
 def _copied_buffers(net: nn.Module) -> dict[str, Tensor]:
     return {name: buffer.clone() for name, buffer in net.named_buffers()}
+
+
+def _without_autocast(x: Tensor) -> AbstractContextManager[None]:
+    device = x.device.type
+    return torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
 
 
 @contextmanager

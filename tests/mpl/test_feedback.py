@@ -150,6 +150,32 @@ def test_feedback_leaves_batchnorm_statistics_as_it_found_them():
         assert torch.equal(buffer, before[name]), name
 
 
+def test_half_precision_does_not_round_differences_away():
+    p = problem()
+    for net in (p.student, p.teacher):
+        net.float()
+    x_l, x_u = p.batch.x_l.float(), p.batch.x_us.float()
+    before = {n: w.detach().clone() for n, w in p.student.named_parameters()}
+    _, gradient = fb.labelled_gradient(p.student, x_l, p.batch.y_l, Solo())
+    exact, _ = fb.exact(p.student, before, gradient, x_u, p.rate)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert p.student(x_u).dtype == torch.bfloat16
+        near, _ = fb.difference(p.student, before, gradient, x_u, p.rate)
+    torch.testing.assert_close(near, exact, rtol=0.01, atol=1e-3 * exact.abs().max().item())
+
+
+def test_differences_leave_the_weights_as_they_found_them():
+    """Bit for bit, and whether or not they are handed the network's own tensors as those before the step."""
+    p = problem()
+    kept = {n: w.detach().clone() for n, w in p.student.named_parameters()}
+    _, gradient = fb.labelled_gradient(p.student, p.batch.x_l, p.batch.y_l, Solo())
+    own = {n: w.detach() for n, w in p.student.named_parameters()}
+    one, _ = fb.difference(p.student, own, gradient, p.batch.x_us, p.rate)
+    two, _ = fb.difference(p.student, kept, gradient, p.batch.x_us, p.rate)
+    assert torch.equal(one, two)
+    assert all(torch.equal(w, kept[n]) for n, w in p.student.named_parameters())
+
+
 def test_normalised_feedback_has_unit_scale():
     matrix = 1e-5 * torch.randn(50, K, dtype=torch.float64)
     assert fb.normalised(matrix, Solo()).square().mean().item() == pytest.approx(1.0)
