@@ -3,8 +3,8 @@
 Student and teacher share their mistakes: one learned from the other. A reader of another kind, with one Gaussian a
 class and one covariance for all, is fitted to their opinions of the unlabelled samples and asked for its own: made
 of thousands of guesses, it forgets those that do not fit their class (Lee et al., Robust Inference via Generative
-Classifiers for Handling Noisy Labels, ICML 2019, https://arxiv.org/abs/1901.11300). It never sees a given label, so
-what it says of a labelled sample is fair too. How well that finds mistakes stands in docs/results.md.
+Classifiers for Handling Noisy Labels, ICML 2019, https://arxiv.org/abs/1901.11300). To judge labels, one is fitted
+that has seen none of them. How well that finds mistakes stands in docs/results.md.
 
 Shape legend    N samples    V views of a sample    D features    d of the space    K classes    k neighbours
 """
@@ -18,6 +18,7 @@ Opinions = NDArray[np.float64]  # (N, K) distributions, NaN rows where there is 
 DIMENSIONS = 256  # d at most
 SHRINKAGE = 0.1  # of the covariance towards a multiple of the identity
 SOFTEN = 3.0  # the log odds are divided by it: features are not Gaussian, and the reader too sure of itself
+LABEL_WEIGHT = 10.0
 FITS = 3  # the second and third to the mean of the opinions and what it said itself
 NEIGHBOURS = 20  # k
 BLOCK = 1024  # rows compared with all others at once
@@ -42,28 +43,33 @@ def reading_space(views: NDArray[np.float16]) -> Floats:
     return np.asarray(means @ directions[:, -kept:], np.float32)
 
 
-def second_reading(space: Floats, opinions: Opinions) -> tuple[Opinions, Floats]:
-    """Fits the reader to the opinions and asks it about every sample.
+def second_reading(
+    space: Floats, opinions: Opinions, labels: NDArray[np.int64] | None = None
+) -> tuple[Opinions, Floats]:
+    """Fits the reader to the opinions, and to labels if there are any, and asks it about every sample.
 
     It is fitted `FITS` times: to the opinions, then to the mean of the opinions and what it said itself.
 
     Args:
         space: (N, d).
         opinions: (N, K); rows of NaN are not fitted to.
+        labels: (N,) class, -1 for none; a label replaces the opinion and counts `LABEL_WEIGHT` times as much.
 
     Returns:
         (N, K) distributions, in which a class that the opinions give next to no weight gets none; and (N, d) the
         samples in the reader's measure, where the spread within a class is 1 in every direction.
     """
     x, weights = space.astype(np.float64), np.nan_to_num(opinions)
+    given = np.full(len(x), -1) if labels is None else labels
+    weights[given >= 0] = LABEL_WEIGHT * np.eye(weights.shape[1])[given[given >= 0]]
     there = weights.sum(0) > 1
     if not there.any():
         return np.full_like(weights, np.nan), space
     wanted = weights[:, there]
-    spoke = wanted.sum(1, keepdims=True) > 0
+    guessed = ((given < 0) & (wanted.sum(1) > 0))[:, None]
     said, covariance = _fitted(x, wanted)
     for _ in range(FITS - 1):
-        said, covariance = _fitted(x, np.where(spoke, (wanted + said) / 2, 0.0))
+        said, covariance = _fitted(x, np.where(guessed, (wanted + said) / 2, wanted))
     whole = np.zeros_like(weights)
     whole[:, there] = said
     lengths, directions = np.linalg.eigh(covariance)

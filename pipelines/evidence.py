@@ -68,7 +68,8 @@ def _side_by_side(
 
     index = {name: k for k, name in enumerate(thought.classes)}
     student, teacher = (_at(thought.sample_ids, table, ids) for table in (thought.student, thought.teacher))
-    said, around, similarity = (_read(read, name, ids, len(index)) for name in ("said", "around", "similarity"))
+    names = ("fair", "around_fair", "similarity") if given else ("said", "around", "similarity")
+    said, around, similarity = (_read(read, name, ids, len(index)) for name in names)
     guess, probability = _likeliest(said if given else student)
     label = np.array([index.get(given[i], -1) for i in ids], np.int64) if given else guess
     store.record.fold(run.name, run.path / "record")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 SAMPLES = "samples.json"
 READING = "reading.npz"
-FORM = 2  # counts the ways in which readings were made: older ones are made again
+FORM = 3  # counts the ways in which readings were made: older ones are made again
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +33,8 @@ class Reading:
     space: NDArray[np.float16]  # (N, d) in the reader's measure
     said: NDArray[np.float32]  # (N, K) the second reader
     around: NDArray[np.float32]  # (N, K) the mean of `said` over the nearest neighbours
+    fair: NDArray[np.float32]  # (N, K) one that has seen no label, to judge labels by
+    around_fair: NDArray[np.float32]  # (N, K) the mean of `fair` over the nearest neighbours
     similarity: NDArray[np.float32]  # (N,) mean cosine similarity to them
     twins: NDArray[np.int32]  # (N,) place of the most similar earlier near-duplicate, -1 without one
 
@@ -76,12 +78,12 @@ def reading(store: "Store", run: Run, thought: Predictions) -> Reading | None:
     made_of = f"{FORM} {backbone} {len(ids)} {stat.st_size} {stat.st_mtime_ns}"
     kept = _kept(run.path / READING, made_of)
     if kept is None:
-        kept = _made(store, backbone, ids, thought, made_of)
+        kept = _made(store, run, backbone, ids, thought, made_of)
         _keep(run.path / READING, kept)
     return kept
 
 
-def _made(store: "Store", backbone: str, ids: Sequence[str], thought: Predictions, made_of: str) -> Reading:
+def _made(store: "Store", run: Run, backbone: str, ids: Sequence[str], thought: Predictions, made_of: str) -> Reading:
     from mpl.reading import nearest, reading_space, second_reading
 
     space = reading_space(store.vectors.read(backbone, ids))
@@ -89,7 +91,13 @@ def _made(store: "Store", backbone: str, ids: Sequence[str], thought: Prediction
     rows = np.array([place.get(sample_id, -1) for sample_id in ids])
     alone = np.isnan(thought.teacher).any(1, keepdims=True)
     opinions = np.where(alone, thought.student, (thought.student + thought.teacher) / 2)
-    said, measured = second_reading(space, np.where(rows[:, None] < 0, np.nan, opinions[rows]))
+    opinions = np.where(rows[:, None] < 0, np.nan, opinions[rows])
+    index = {name: k for k, name in enumerate(thought.classes)}
+    labels = run.labels()
+    said, measured = second_reading(
+        space, opinions, np.array([index.get(labels.get(i, ""), -1) for i in ids], np.int64)
+    )
+    fair, _ = second_reading(space, opinions)
     places, similar = nearest(measured)
     return Reading(
         made_of=np.array(made_of),
@@ -97,6 +105,8 @@ def _made(store: "Store", backbone: str, ids: Sequence[str], thought: Prediction
         space=measured.astype(np.float16),
         said=said.astype(np.float32),
         around=said[places].mean(1).astype(np.float32),
+        fair=fair.astype(np.float32),
+        around_fair=fair[places].mean(1).astype(np.float32),
         similarity=similar.mean(1),
         twins=_twins(store, ids),
     )

@@ -7,6 +7,7 @@
     record/              what teacher and student said of every sample, in segments
     checkpoints/         to resume from
     predictions.parquet  at the end: what both think of every unlabelled sample
+    reading.npz          once the queue was asked for: the second reading (`pipelines.readings`)
     status.json          the newest `Status`
     log.txt              what the process printed
 

@@ -84,6 +84,19 @@ def test_rows_without_an_opinion_change_nothing_and_are_read():
     assert (found[::4].argmax(1) == truth[::4]).mean() > 0.9
 
 
+def test_a_label_counts_as_so_many_opinions_of_the_same_image(monkeypatch):
+    monkeypatch.setattr(reading, "FITS", 1)
+    x, truth = blobs(n=60)
+    opinions, labels = np.full((60, K), np.nan), np.full(60, -1)
+    opinions[5:] = np.eye(K)[truth[5:]]
+    labels[:5] = truth[:5]
+    found, _ = second_reading(x, opinions, labels)
+    repeated = np.concatenate([np.repeat(x[:5], int(reading.LABEL_WEIGHT), axis=0), x[5:]])
+    said = np.concatenate([np.repeat(np.eye(K)[truth[:5]], int(reading.LABEL_WEIGHT), axis=0), opinions[5:]])
+    np.testing.assert_allclose(found[5:], second_reading(repeated, said)[0][-55:], atol=1e-9)
+    assert np.abs(found - second_reading(x, opinions)[0]).max() > 1e-3
+
+
 def test_a_class_that_nobody_is_taken_for_gets_nothing():
     x, truth = blobs()
     found, _ = second_reading(x, np.eye(K + 1)[truth])
