@@ -9,9 +9,9 @@ from typing import Any
 
 import streamlit as st
 
-from app.review import Shown, undo, verdict
 from pipelines.queue_up import Row
 from pipelines.runs import Run
+from pipelines.verdicts import Shown, undo, verdict
 from storage.events import Event, decisions
 from storage.images import BrokenImage, open_rgb
 from storage.project import SETTINGS

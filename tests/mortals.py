@@ -19,9 +19,9 @@ import lancedb  # noqa: F401
 import pyarrow.parquet  # noqa: F401
 import torch
 
-from app.review import Shown, verdict
 from pipelines import import_images as job
 from pipelines import recorder, runs
+from pipelines.verdicts import Shown, verdict
 from storage import lance
 from storage import record as records
 from storage.segments import SAID

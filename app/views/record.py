@@ -9,8 +9,8 @@ import streamlit as st
 from app import desk as at
 from app import figures
 from app.desk import Book, Desk
-from app.review import Shown
 from app.words import ago, deed, percent, plain, who
+from pipelines.verdicts import Shown
 from storage.events import VERDICTS, Event, standing
 from storage.samples import Sample
 

@@ -12,10 +12,11 @@ import streamlit as st
 
 from app import desk as at
 from app.desk import Book, Desk
-from app.review import Shown, class_keys, last_verdict
+from app.review import class_keys
 from app.words import DEEDS, ago, count, percent, plain, who
 from pipelines import propagate, queue_up
 from pipelines.queue_up import Row
+from pipelines.verdicts import Shown, last_verdict
 from storage.events import Event
 from storage.project import ProjectError
 

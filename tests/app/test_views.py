@@ -11,9 +11,9 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from app.desk import Desk, decide
-from app.review import Shown
 from pipelines import jobs, queue_up
 from pipelines.runs import State, status_now, write_status
+from pipelines.verdicts import Shown
 from storage.events import Kind, decisions, event, replay
 from storage.project import create_project, read_project
 from storage.store import memory_store

@@ -1,0 +1,46 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipelines.verdicts import Shown, last_verdict, undo, verdict
+from storage.events import Kind, event, queue, replay
+
+SHOWN = Shown(sample_id="s0", label="heron", probability=0.75, reasons={"thin_margin": 0.9}, run="mpl-001")
+
+
+def test_accepting_writes_what_was_shown_and_the_answer_to_it():
+    proposal, answer = verdict(SHOWN, "heron", actor="ada")
+    assert (proposal.kind, proposal.label, proposal.confidence) == (Kind.PROPOSED, "heron", 0.75)
+    assert (proposal.actor, proposal.reasons) == ("run:mpl-001", {"thin_margin": 0.9})
+    assert (answer.kind, answer.label, answer.actor) == (Kind.ACCEPTED, "heron", "ada")
+    assert answer.ref == proposal.event_id
+    assert replay([proposal, answer]) == {"s0": "heron"}
+    assert queue([proposal, answer]) == []
+
+
+def test_another_label_relabels_and_no_label_rejects():
+    assert [e.kind for e in verdict(SHOWN, "crow", actor="ada")] == [Kind.PROPOSED, Kind.RELABELLED]
+    assert [e.kind for e in verdict(SHOWN, None, actor="ada")] == [Kind.PROPOSED, Kind.REJECTED]
+    assert replay(verdict(SHOWN, None, actor="ada")) == {}
+
+
+def test_without_a_guess_there_is_nothing_to_accept():
+    (only,) = verdict(Shown(sample_id="s0"), "crow", actor="ada")
+    assert (only.kind, only.label, only.ref) == (Kind.RELABELLED, "crow", None)
+
+
+@given(st.lists(st.sampled_from(["heron", "crow", None]), min_size=1, max_size=5))
+def test_undoing_everything_leaves_nothing_decided(choices):
+    """Undo takes back the newest first, as many times as there were verdicts."""
+    events = [event(Kind.IMPORTED, "s0", "crow", actor="import")]
+    for choice in choices:
+        events += verdict(SHOWN, choice, actor="ada")
+    for _ in choices:
+        events.append(undo(last_verdict(events, "ada"), actor="ada"))
+    assert last_verdict(events, "ada") is None
+    assert replay(events) == {"s0": "crow"}, "the import stands again"
+
+
+def test_undo_is_for_ones_own_verdicts():
+    events = [*verdict(SHOWN, "crow", actor="ada"), *verdict(SHOWN, "heron", actor="bob")]
+    assert last_verdict(events, "ada").label == "crow"
+    assert last_verdict(events, "eve") is None
