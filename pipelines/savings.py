@@ -12,7 +12,7 @@ from pipelines.simulate import Curves
 
 BASELINE = "random"
 DRAWS = 2_000  # resamplings of the seeds
-LINES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#666666")  # Okabe and Ito, 2008
+LINES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # Okabe and Ito, 2008
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +40,7 @@ class Saving:
 
 def curves_of(found: Curves) -> dict[str, Curve]:
     """Returns the trainings as curves; a look before the first label is no training."""
-    curves = {}
+    curves: dict[str, Curve] = {}
     for strategy, seeds in found.items():
         rows = [
             [(look.labels, look.accuracy) for look in looks if look.accuracy is not None] for looks in seeds.values()
@@ -93,6 +93,7 @@ def as_markdown(curves: dict[str, Curve]) -> str:
     for strategy, curve in curves.items():
         table = 100 * np.array(curve.accuracy)
         cells = [f"{mean:.1f} ± {half:.1f}" for mean, half in zip(table.mean(0), _half(table), strict=True)]
+        cells = cells if len(table) > 1 else [f"{value:.1f}" for value in table[0]]
         rows.append([strategy, *cells, *([] if goal is None else _words(saving(curve, goal)))])
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
@@ -127,7 +128,7 @@ def plot(curves: dict[str, Curve], path: Path, title: str) -> None:
     heights = _apart(ends, gap=max(span, 1) * 0.05)
     for k, (name, curve) in enumerate(curves.items()):
         ours = name.startswith("ours")
-        colour = "#000000" if ours else LINES[k % len(LINES)]
+        colour = "#000000" if ours else "#666666" if name == BASELINE else LINES[k % len(LINES)]
         mean, half = 100 * curve.mean(), 100 * _half(np.array(curve.accuracy))
         axes.plot(curve.labels, mean, color=colour, lw=2.8 if ours else 1.6, marker="o", ms=4, zorder=3 if ours else 2)
         if ours or name == BASELINE:  # more bands would hide each other; the table has all intervals
@@ -139,12 +140,12 @@ def plot(curves: dict[str, Curve], path: Path, title: str) -> None:
             color=colour,
             va="center",
             weight="bold" if ours else "normal",
-            arrowprops={"arrowstyle": "-", "color": colour, "lw": 0.6},
+            arrowprops={"arrowstyle": "-", "color": colour, "lw": 0.6, "relpos": (0, 0.5)},
         )
     if BASELINE in curves:
         axes.axhline(ends[BASELINE], color="#999999", lw=0.8, ls=":")
     first, last = curves[next(iter(curves))].labels[0], curves[next(iter(curves))].labels[-1]
-    axes.set(xlabel="labels typed", ylabel="test accuracy, %", xlim=(first * 0.9, last * 1.3))
+    axes.set(xlabel="labels typed", ylabel="test accuracy, %", xlim=(first * 0.9, last * 1.25))
     axes.set_xticks(curves[next(iter(curves))].labels)
     axes.set_title(title, loc="left", fontsize=11)
     axes.spines[["top", "right"]].set_visible(False)
@@ -163,13 +164,19 @@ def _half(accuracy: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _apart(ends: dict[str, float], gap: float) -> dict[str, float]:
-    """Returns heights for names at these ends, in the same order and at least `gap` apart, around where they were."""
-    order = sorted(ends, key=lambda name: ends[name])
-    heights: dict[str, float] = {}
-    for k, name in enumerate(order):
-        heights[name] = ends[name] if k == 0 else max(ends[name], heights[order[k - 1]] + gap)
-    shift = (sum(heights.values()) - sum(ends.values())) / len(ends)
-    return {name: height - shift for name, height in heights.items()}
+    """Returns heights for names at these ends, at least `gap` apart; names that crowd share out around their mean."""
+    crowds: list[list[str]] = []
+    for name in sorted(ends, key=lambda name: ends[name]):
+        crowds.append([name])
+        while len(crowds) > 1 and _lowest(crowds[-1], ends, gap) < _lowest(crowds[-2], ends, gap) + gap * len(
+            crowds[-2]
+        ):
+            crowds[-2:] = [[*crowds[-2], *crowds[-1]]]
+    return {name: _lowest(crowd, ends, gap) + gap * k for crowd in crowds for k, name in enumerate(crowd)}
+
+
+def _lowest(crowd: list[str], ends: dict[str, float], gap: float) -> float:
+    return float(np.mean([ends[name] for name in crowd])) - gap * (len(crowd) - 1) / 2
 
 
 def _words(found: Saving) -> list[str]:
