@@ -165,8 +165,8 @@ def _give_back(tensor: "Tensor") -> "Tensor":
 def _operations(net: "nn.Module", size: int) -> int:
     """Returns the operations of a forward pass, for each image.
 
-    Of a backward pass torch counts a grouped convolution as if it had one group, fifty times too much in an
-    EfficientNet; each product is differentiated by both its factors, so twice the forward pass is taken instead.
+    Of a backward pass torch counts a grouped convolution as if it had one group, 26 times too much in an
+    EfficientNet-L2; each product is differentiated by both its factors, so twice the forward pass is taken instead.
     """
     import torch
     from torch.utils.flop_counter import FlopCounterMode

@@ -18,6 +18,9 @@ def plan(
     feedback: Annotated[
         Literal["difference", "reinforce", "none"] | None, arg(help="another than the preset's")
     ] = None,
+    recompute: Annotated[
+        Literal["yes", "no"] | None, arg(help="whether blocks are computed again, where not as the preset has it")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Plan a step of Meta Pseudo Labels on many devices without any: memory, communication, computation."""
@@ -31,5 +34,7 @@ def plan(
     config = preset_of(preset, "mpl")
     if feedback is not None:
         config = replace(config, settings=replace(config.settings, feedback=feedback))
+    if recompute is not None:
+        config = replace(config, recompute=recompute == "yes")
     found = make_plan(config, classes, Layout(devices=devices, per_node=per_node), memory)
     answer(found.as_json(), json, lambda: plan_table(found))

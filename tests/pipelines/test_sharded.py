@@ -6,6 +6,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -78,6 +79,16 @@ def test_the_records_and_metrics_are_the_same(store):
     for one, two in zip(timeless(store, "plain"), timeless(store, "shared"), strict=True):
         assert one.keys() == two.keys()
         assert two.get("student_loss") == pytest.approx(one.get("student_loss"), abs=1e-3)
+
+
+def test_the_predictions_are_the_same(store):
+    """They come from gathered networks, with the buffers that no state holds."""
+    columns = []
+    for run in ("plain", "shared"):
+        table = pq.read_table(store.project.runs / run / "predictions.parquet").to_pydict()
+        columns.append(torch.tensor([table["student"], table["teacher"]]))
+    torch.testing.assert_close(columns[0], columns[1], rtol=0, atol=1e-4)
+    assert columns[0].std() > 1e-3
 
 
 def test_a_resumed_run_is_the_same_bit_for_bit(store):
