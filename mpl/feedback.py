@@ -39,14 +39,13 @@ def labelled_gradient(net: nn.Module, x_l: Tensor, y_l: Tensor, runtime: Runtime
     statistics come from unlabelled images alone. Dropout and its like are off, since their noise would drown F. The
     gradient of sharded weights is sharded like them.
     """
-    if sharding.is_sharded(net):
-        with torch.enable_grad(), without_noise(net):
-            loss = nnf.cross_entropy(undisturbed(net, x_l), y_l)
-            shards = sharding.gradient_of(loss, net)
-        return runtime.reduce(loss.detach(), "mean"), shards
     weights = {name: p.detach().requires_grad_() for name, p in net.named_parameters() if p.requires_grad}
+    sharded = sharding.is_sharded(net)
     with torch.enable_grad(), without_noise(net):
-        loss = nnf.cross_entropy(call(net, weights, x_l), y_l)
+        loss = nnf.cross_entropy(undisturbed(net, x_l) if sharded else call(net, weights, x_l), y_l)
+        if sharded:
+            shards = sharding.gradient_of(loss, net)
+            return runtime.reduce(loss.detach(), "mean"), shards
         gradient = torch.autograd.grad(loss, list(weights.values()))
     loss = loss.detach()
     average_over_processes([loss.view(1), *gradient], runtime)
