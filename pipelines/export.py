@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,13 @@ if TYPE_CHECKING:
 
 CARD = "README.md"
 CHECKED = 64  # images on which the exported model is compared with the student
+STAGES = (
+    "Putting the classifier together",
+    "Writing the weights for timm",
+    "Writing ONNX",
+    "Comparing with the student",
+    "Measuring on the test images",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,12 +43,14 @@ class Export:
     largest_difference: float  # of a probability, on those
 
 
-def export(store: "Store", run: Run, directory: Path) -> Export:
+def export(
+    store: "Store", run: Run, directory: Path, *, progress: Callable[[int, int, str], None] | None = None
+) -> Export:
     """Writes the finished student of a run into a directory, which must be new, empty, or an earlier export.
 
     `model.safetensors` and `config.json` are what timm loads as `local-dir:DIRECTORY`; `model.onnx` takes uint8 images
     (N, 3, S, S) named `images` and returns probabilities (N, K); `classes.json` names the classes; `README.md` tells
-    where it all came from.
+    where it all came from. `progress` is called with the stages done, those there are, and the one that begins.
 
     Raises:
         ConfigError: the run has not finished, the directory holds other files, or the exported model does not do
@@ -48,14 +58,20 @@ def export(store: "Store", run: Run, directory: Path) -> Export:
     """
     config, classes = restored(run.config()), list(run.config()["classes"])
     student = student_of(run)
+    begin = _stages(progress)
+    begin(0)
     model, size = whole_model(student, config, store, classes)
     draft = _draft(directory)
     try:
+        begin(1)
         _write_timm(model, draft, classes, size)
+        begin(2)
         _write_onnx(model, draft / MODEL, size)
         about = {"classes": classes, "size": size, "run": run.name, "backbone": config.backbone}
         (draft / CLASSES).write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        begin(3)
         checked, difference = _compare(student, config, store, draft)
+        begin(4)
         (draft / CARD).write_text(
             model_card(run, config, classes, size, _scores(store, run), store.project.root.name), encoding="utf-8"
         )
@@ -64,6 +80,14 @@ def export(store: "Store", run: Run, directory: Path) -> Export:
         shutil.rmtree(draft, ignore_errors=True)
     files = sorted(path.name for path in directory.iterdir())
     return Export(dir=str(directory), files=files, run=run.name, checked=checked, largest_difference=difference)
+
+
+def _stages(progress: Callable[[int, int, str], None] | None) -> Callable[[int], None]:
+    def begin(stage: int) -> None:
+        if progress is not None:
+            progress(stage, len(STAGES), STAGES[stage])
+
+    return begin
 
 
 def whole_model(

@@ -22,7 +22,7 @@ from storage.store import Store
 CHUNK = 1_000  # files read before they are written: what a kill loses at most
 EVENTS = 10_000  # events written at once
 STEP = 50  # files between two calls of `progress`
-OURS = ("jobs", "lance", "mongo", "runs")  # directories of a project that hold no images of the user's
+OURS = ("exports", "jobs", "lance", "mongo", "runs")  # directories of a project that hold no images of the user's
 ACTOR = "import"
 
 Progress = Callable[[int, int], None]  # files done, files in all

@@ -4,6 +4,8 @@
     log.txt    what it printed, errors included
     exit       how it ended, once it has
 
+and, of gradebook's own commands, progress.json and answer.json (`pipelines.told`).
+
 A training's directory is its run's; any other job gets `jobs/NUMBER` of the project.
 """
 
@@ -19,7 +21,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 
-from pipelines import supervise
+from pipelines import supervise, told
 from pipelines.processes import alive, group
 from pipelines.runs import GOING, LOG, Run, State, list_runs, new_run_name, status_now, write_status
 from storage.project import Project, ProjectError
@@ -70,7 +72,7 @@ def start(project: Project, command: Sequence[str], *, path: Path | None = None)
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            env=os.environ | {"PYTHONUNBUFFERED": "1"},
+            env=os.environ | {"PYTHONUNBUFFERED": "1", told.JOB: str(path)},
         )
     job = Job(path, tuple(command), process.pid, began)
     row = {"command": job.command, "pid": job.pid, "began": began.isoformat()}

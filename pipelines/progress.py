@@ -1,17 +1,22 @@
-"""Progress bars on standard error: there for a person who waits, silent for a program."""
+"""Progress: bars on standard error for a person who waits, a file for whoever follows a job, silence for a program."""
 
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+
+from pipelines.told import follower, progress_to
 
 Show = Callable[..., None]
 
 
 @contextmanager
 def progress(title: str, total: int | None = None) -> Iterator[Show]:
-    """Lends a function `show(done, total)`; it draws nothing where standard error is not a terminal."""
+    """Lends a function `show(done, total, what)`: a job tells its followers, a terminal gets a bar, others nothing."""
+    if (directory := follower()) is not None:
+        yield progress_to(directory, title)
+        return
     if not sys.stderr.isatty():
-        yield lambda done, total=None: None
+        yield lambda done, total=None, what=None: None
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -19,7 +24,12 @@ def progress(title: str, total: int | None = None) -> Iterator[Show]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as bars:
         task = bars.add_task(title, total=total)
-        yield lambda done, total=None: bars.update(task, completed=done, **({} if total is None else {"total": total}))
+
+        def show(done: int, total: int | None = None, what: str | None = None) -> None:
+            known = {"total": total, "description": what}
+            bars.update(task, completed=done, **{k: v for k, v in known.items() if v is not None})  # type: ignore[arg-type]
+
+        yield show
 
 
 def say(sentence: str) -> None:

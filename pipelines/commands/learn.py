@@ -8,7 +8,7 @@ from tyro.conf import Positional, arg
 
 from pipelines.commands.shared import Json, Project, RunName, answer, app
 from pipelines.errors import FAILED
-from pipelines.progress import say
+from pipelines.progress import progress, say
 
 
 @app.command
@@ -65,9 +65,31 @@ def export(
     from storage.store import open_store
 
     store = open_store(project)
-    done = write(store, find_run(store.project, run), directory)
+    with progress("export") as show:
+        done = write(store, find_run(store.project, run), directory, progress=show)
     checked = f"on {done.checked} images it differs from the student by at most {done.largest_difference:.4f}"
     answer(asdict(done), json, lambda: f"{done.run} is in {done.dir}: {', '.join(done.files)}; {checked}")
+
+
+@app.command(name="export-labels")
+def export_labels(
+    project: Project,
+    out: Annotated[Positional[Path], arg(metavar="OUT", help="a new file; for folder and fiftyone a new directory")],
+    *,
+    format: Annotated[  # noqa: A002  # the flag's name
+        Literal["csv", "parquet", "coco", "folder", "fiftyone"],
+        arg(help="folder copies the images to OUT/SPLIT/CLASS; the others only name them"),
+    ] = "csv",
+    json: Json = False,
+) -> None:
+    """Write the labels as they stand, for other programs. Images are copied at most; nothing is written over."""
+    from pipelines.export_labels import export_labels as write
+    from pipelines.export_labels import words
+    from storage.store import open_store
+
+    with progress("export-labels") as show:
+        done = write(open_store(project), out, format, progress=show).as_json()
+    answer(done, json, lambda: words(done))
 
 
 @app.command

@@ -8,6 +8,8 @@ from typing import Annotated, Any
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 from tyro.extras import SubcommandApp
 
+from pipelines.told import tell_answer
+
 app = SubcommandApp()
 
 Project = Annotated[Positional[Path], arg(metavar="PROJECT", help="the project's directory")]
@@ -16,5 +18,6 @@ RunName = Annotated[str | None, arg(help="the run's name; without one, the newes
 
 
 def answer(value: dict[str, Any], as_json: bool, words: Callable[[], str]) -> None:
-    """Prints what a command found: as JSON, or in words for a person."""
+    """Prints what a command found, as JSON or in words for a person, and leaves it with the job that it may be."""
+    tell_answer(value)
     print(jsonlib.dumps(value, ensure_ascii=False) if as_json else words())

@@ -1,0 +1,87 @@
+"""Jobs that run one of gradebook's own commands: start them, and read how far they are and what came of them."""
+
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from pipelines.errors import INTERRUPTED
+from pipelines.jobs import Job, exit_status, jobs, start
+from pipelines.predict import MODEL
+from pipelines.told import Progress, read_answer, read_progress
+from storage.project import Project
+
+CLI = "pipelines.cli"
+SAID = "gradebook: "  # begins the one sentence with which a command fails
+TAIL = 20_000  # bytes of a log in which it is looked for
+
+
+def start_export(project: Project, run: str, directory: Path) -> Job:
+    """Starts writing a run's student into a directory."""
+    return _start(project, "export", str(directory), "--run", run)
+
+
+def start_export_labels(project: Project, out: Path, form: str) -> Job:
+    """Starts writing the labels to a file or directory, in a form of `pipelines.export_labels`."""
+    return _start(project, "export-labels", str(out), "--format", form)
+
+
+def command_of(job: Job) -> tuple[str, ...]:
+    """Returns the command and its arguments after the project, such as import and a folder; empty for other jobs."""
+    if CLI not in job.command:
+        return ()
+    name, _, *arguments = job.command[job.command.index(CLI) + 1 :]
+    return (name, *arguments)
+
+
+def newest(project: Project, *commands: str) -> Job | None:
+    """Returns the job that was started last of these commands, None if there is none.
+
+    Args:
+        project: whose jobs to look through.
+        commands: names of commands, such as import.
+    """
+    return next(
+        (job for job in reversed(jobs(project)) if command_of(job)[:1] and command_of(job)[0] in commands), None
+    )
+
+
+def exported(project: Project, run: str) -> Path | None:
+    """Returns where the newest export of a run that is still there put its classifier, None if there is none."""
+    for job in reversed(jobs(project)):
+        name, *arguments = command_of(job) or ("",)
+        done = answer(job) if name == "export" and run in arguments else None
+        if done is not None and done["run"] == run and (Path(done["dir"]) / MODEL).is_file():
+            return Path(done["dir"])
+    return None
+
+
+def progress(job: Job) -> Progress | None:
+    """Returns how far a job is, None before it has said so."""
+    return read_progress(job.path)
+
+
+def answer(job: Job) -> dict[str, Any] | None:
+    """Returns what the command answers with --json, None before it has."""
+    return read_answer(job.path)
+
+
+def was_stopped(job: Job) -> bool:
+    """Returns whether somebody stopped the job: it was interrupted, or killed before it could say how it ended."""
+    return exit_status(job) in (INTERRUPTED, -signal.SIGINT, None)
+
+
+def problem(job: Job) -> str:
+    """Returns the sentence with which a job failed, empty if it left none."""
+    try:
+        with job.log.open("rb") as log:
+            log.seek(max(0, job.log.stat().st_size - TAIL))
+            lines = log.read().decode("utf-8", "replace").splitlines()
+    except FileNotFoundError:
+        return ""
+    return next((line.removeprefix(SAID) for line in reversed(lines) if line.startswith(SAID)), "")
+
+
+def _start(project: Project, command: str, *arguments: str) -> Job:
+    """Starts a command; -P keeps modules that lie where we were started from taking the place of ours."""
+    return start(project, [sys.executable, "-P", "-m", CLI, command, str(project.root), *arguments])
