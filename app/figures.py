@@ -46,6 +46,30 @@ def class_counts(counts: Mapping[str, int]) -> Any:
     return _calm(figure, height=34 * max(len(names), 1) + 8, bargap=0.35, margin={"l": 4, "r": 28, "t": 4, "b": 4})
 
 
+def guesses(probabilities: Mapping[str, float], most: int = 6) -> Any:
+    """Returns a bar for each of the likeliest classes, the likeliest on top."""
+    import plotly.graph_objects as go
+
+    best = sorted(probabilities.items(), key=lambda pair: -pair[1])[:most]
+    figure = go.Figure(
+        go.Bar(
+            x=[p for _, p in best],
+            y=list(range(len(best))),  # names may repeat once they are shortened
+            orientation="h",
+            text=[f"{p:.1%}" for _, p in best],
+            textposition="outside",
+            cliponaxis=False,
+            marker_color=[BARS, *["#8C8C8C"] * (len(best) - 1)],
+            customdata=[_escaped(name) for name, _ in best],
+            hovertemplate="%{customdata}: %{x:.2%}<extra></extra>",
+        )
+    )
+    names = [_short(name) for name, _ in best]
+    figure.update_yaxes(autorange="reversed", tickmode="array", tickvals=list(range(len(best))), ticktext=names)
+    figure.update_xaxes(visible=False, range=[0, 1])
+    return _calm(figure, height=34 * max(len(best), 1) + 8, bargap=0.35, margin={"l": 4, "r": 52, "t": 4, "b": 4})
+
+
 def curves(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Returns a figure for each group of metrics that the rows have, by its title, unknown ones at the end."""
     seen = [key for key in dict.fromkeys(key for row in rows for key in row) if key not in APART]

@@ -11,7 +11,7 @@ from pathlib import Path
 import streamlit as st
 
 from app.desk import Desk, open_project
-from app.views import overview, record, review, train, welcome
+from app.views import export, overview, record, review, train, welcome
 from app.words import plain
 from pipelines import label
 from pipelines.runs import Run, find_run, list_runs
@@ -64,6 +64,7 @@ def _run_page(store: Store, query: dict[str, str]) -> None:
         "review": (review.render, "Review", ":material/done_all:"),
         "record": (record.render, "Record", ":material/timeline:"),
         "train": (train.render, "Train", ":material/model_training:"),
+        "export": (export.render, "Export", ":material/output:"),
     }
     pages = {
         name: st.Page(partial(_draw, draw, desks), title=title, icon=icon, url_path=name, default=name == "overview")

@@ -56,3 +56,9 @@ def ago(moment: datetime | str) -> str:
 def listed(names: Sequence[str]) -> str:
     """Returns names as a sentence lists them: a, b and c."""
     return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
+
+
+def sentence(text: str) -> str:
+    """Returns a clause with a capital at its beginning and a full stop at its end; nothing stays nothing."""
+    ended = text if not text or text[-1] in ".!?" else f"{text}."
+    return ended[:1].upper() + ended[1:]

@@ -1,6 +1,7 @@
 """The model card of an exported student: data, labels, settings, scores, and how to use it."""
 
 import json
+import re
 from collections import Counter
 from typing import Any
 
@@ -78,5 +79,5 @@ def _score_table(scores: dict[str, Any] | None) -> str:
 
 
 def _cell(text: str) -> str:
-    """Returns other people's text so that a table shows it and nothing else comes of it."""
-    return text.replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")
+    """Returns other people's text so that a table shows it, and no link, image or markup comes of it."""
+    return re.sub(r"([!-+:-@\[-`{-~])", r"\\\1", text.replace("\n", " "))

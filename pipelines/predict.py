@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from storage.images import BrokenImage, is_image, open_square
+from storage.images import BrokenImage, decode, is_image, open_square, square
 from storage.project import ProjectError
 
 if TYPE_CHECKING:
@@ -80,6 +80,19 @@ def predict(
     files = [file for path in images for file in _files(path)]
     for start in range(0, len(files), batch):
         yield from _batch(classifier, files[start : start + batch], broken)
+
+
+def predict_content(classifier: Classifier, content: bytes) -> dict[str, float]:
+    """Returns the probability of each class for the bytes of an image file.
+
+    Raises:
+        BrokenImage: it is none that can be read.
+    """
+    import numpy as np
+
+    image = square(decode(content, classifier.size)[0], classifier.size)
+    (row,) = classifier.probabilities(np.asarray(image).transpose(2, 0, 1)[None])
+    return {name: float(p) for name, p in zip(classifier.classes, row, strict=True)}
 
 
 def _batch(classifier: Classifier, files: Sequence[Path], broken: Callable[[str], None]) -> Iterator[Prediction]:

@@ -3,8 +3,9 @@
 import subprocess
 import sys
 
-PAGES = "app.main, app.views.overview, app.views.review, app.views.record, app.views.train, app.views.welcome"
-HEAVY = {"torch", "torchvision", "timm", "accelerate", "fiftyone", "lancedb", "pyarrow.parquet"}
+VIEWS = ("export", "overview", "record", "review", "train", "welcome")
+PAGES = ", ".join(["app.main", *(f"app.views.{name}" for name in VIEWS)])
+HEAVY = {"torch", "torchvision", "timm", "accelerate", "fiftyone", "lancedb", "onnxruntime", "pyarrow.parquet"}
 
 
 def test_no_page_loads_what_only_an_open_project_needs():

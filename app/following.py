@@ -1,0 +1,75 @@
+"""Following a job on a page: how far it is, a way to stop it, and how it ended. The job outlives the page."""
+
+import streamlit as st
+
+from app.words import plain, sentence
+from pipelines import command_jobs, jobs
+from pipelines.jobs import Ending, Job
+
+EVERY = 1.0  # seconds between two looks at a job that goes on
+TAIL = 6000  # bytes of a log that are shown
+
+
+def follow(job: Job, *, doing: str, stopped: str) -> Ending:
+    """Draws how a job is, and returns it; while it goes on, this much of the page is drawn anew every second.
+
+    Args:
+        job: one of gradebook's commands.
+        doing: what it does, shown until it tells itself.
+        stopped: what to do where somebody has stopped it.
+    """
+    ending = jobs.ending(job)
+    going = ending is Ending.GOING
+    st.fragment(_live, run_every=EVERY if going else None)(job, going, doing, stopped)
+    return ending
+
+
+def _live(job: Job, was_going: bool, doing: str, stopped: str) -> None:
+    ending = jobs.ending(job)
+    if ending is Ending.GOING:
+        _going(job, doing)
+    elif was_going:
+        st.rerun()
+    elif ending is Ending.FAILED and command_jobs.was_stopped(job):
+        st.info(f"Stopped. {plain(stopped)}", icon=":material/pause_circle:")
+    elif ending is Ending.FAILED:
+        st.error(plain(sentence(command_jobs.problem(job)) or "It failed without a word."), icon=":material/error:")
+        with st.expander("What it printed"):
+            st.code(_tail(job) or "Nothing.", language=None)
+
+
+def _going(job: Job, doing: str) -> None:
+    told = command_jobs.progress(job)
+    if told is None or not told.total:
+        st.progress(0.0, text=plain(told.what if told and told.what[:1].isupper() else doing))
+    elif told.what[:1].isupper():  # a sentence of its own, a stage each
+        st.progress(told.done / told.total, text=f"{plain(told.what)} ({told.done + 1} of {told.total})")
+    else:
+        done = min(told.done / told.total, 1.0)
+        st.progress(done, text=f"{plain(doing)}: {told.done:,} of {told.total:,}")
+    asked = f"asked-{job.path.name}"
+    with st.container(horizontal=True, vertical_alignment="center"):
+        if st.session_state.get(asked):
+            st.button(
+                "Kill it", key=f"kill-{job.path.name}", on_click=jobs.kill, args=(job,), icon=":material/dangerous:"
+            )
+            st.caption("It has been asked to stop and writes what it has done.")
+        else:
+            key = f"stop-{job.path.name}"
+            st.button("Stop", key=key, on_click=_interrupt, args=(job, asked), icon=":material/stop:")
+            st.caption("It goes on if you close this page.")
+
+
+def _tail(job: Job) -> str:
+    """Returns the end of what a job printed; a progress bar's carriage returns are line ends."""
+    try:
+        with job.log.open("rb") as file:
+            file.seek(max(0, job.log.stat().st_size - TAIL))
+            return file.read().decode("utf-8", "replace").replace("\r", "\n").strip()
+    except FileNotFoundError:
+        return ""
+
+
+def _interrupt(job: Job, asked: str) -> None:
+    st.session_state[asked] = True
+    jobs.interrupt(job)

@@ -1,0 +1,159 @@
+"""The export page: one press, one job; what was exported can be tried on an image."""
+
+import io
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from app.desk import Desk
+from pipelines import command_jobs, jobs
+from pipelines.runs import State
+from pipelines.told import ANSWER, PROGRESS
+from storage.project import create_project
+from storage.store import memory_store
+from tests.app.conftest import CLASSES, HOSTILE, a_run
+from tests.app.test_views import drawn, text
+
+WAITS = ["-c", "import time; time.sleep(60)"]
+
+
+def draw_export(desk):
+    from app.views import export
+
+    export.render(desk)
+
+
+def classifier(directory: Path) -> Path:
+    """Makes an export whose network says the same of every image: the second class, 80 %."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    said = numpy_helper.from_array(np.array([[0.1, 0.8, 0.1]], np.float32), "said")
+    images = helper.make_tensor_value_info("images", TensorProto.UINT8, ["n", 3, 8, 8])
+    out = helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, [1, 3])
+    nodes = [helper.make_node("Identity", ["said"], ["probabilities"])]
+    graph = helper.make_graph(nodes, "constant", [images], [out], [said])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    directory.mkdir()
+    onnx.save(model, directory / "model.onnx")
+    (directory / "classes.json").write_text(json.dumps({"classes": CLASSES, "size": 8}))
+    (directory / "README.md").write_text("# Classifier `mpl-001`\n\n## Labels\n\nall of them")
+    return directory
+
+
+def finish(job: jobs.Job, answer: dict) -> None:
+    """Makes a job that of a command that has answered."""
+    jobs.kill(job)
+    while jobs.ending(job) is jobs.Ending.GOING:
+        time.sleep(0.01)
+    (job.path / "exit").write_text("0\n")
+    (job.path / ANSWER).write_text(json.dumps(answer))
+
+
+@pytest.fixture
+def sleeping(monkeypatch):
+    """Starts a process that only waits in place of each command."""
+    start = command_jobs.start
+    started = []
+
+    def asleep(project, command, **more):
+        import sys
+
+        job = start(project, [sys.executable, *WAITS, *command[2:]], **more)
+        started.append(job)
+        return job
+
+    monkeypatch.setattr(command_jobs, "start", asleep)
+    yield started
+    for job in started:
+        jobs.stop(job, patience=0)
+
+
+def test_an_export_is_a_job_that_is_followed_stopped_and_started_again(desk, sleeping, tmp_path):
+    page = drawn(draw_export, desk)
+    page.text_input(key="into-mpl-001").set_value(str(tmp_path / "out"))
+    page.button(key="export").click().run()
+    (job,) = sleeping
+    assert command_jobs.command_of(job) == ("export", str(tmp_path / "out"), "--run", "mpl-001")
+    assert page.button(key="export").disabled
+    (job.path / PROGRESS).write_text(json.dumps({"what": "Writing ONNX", "done": 2, "total": 5}))
+    other = drawn(draw_export, desk)
+    assert "Writing ONNX" in other.get("progress")[0].proto.text.replace("\\", ""), "another page follows it as well"
+    other.button(key=f"stop-{job.path.name}").click().run()
+    jobs.stop(job, patience=5)
+    other.run()
+    assert "Stopped" in other.info[0].value
+    assert not other.button(key="export").disabled
+
+
+def test_what_was_exported_is_shown_and_tried_on_an_image(desk, sleeping, tmp_path):
+    page = drawn(draw_export, desk)
+    page.button(key="export").click().run()
+    out = classifier(tmp_path / "out")
+    finish(sleeping[0], {"dir": str(out), "files": [], "run": "mpl-001", "checked": 6, "largest_difference": 0.001})
+    page.run()
+    assert "6 images it differs" in page.success[0].value
+    assert "### Classifier `mpl-001`" in text(page)
+    content = io.BytesIO()
+    Image.new("RGB", (20, 10), "red").save(content, "PNG")
+    page.file_uploader(key="tried").set_value(("a.png", content.getvalue(), "image/png")).run()
+    assert not page.exception
+    assert "**heron** 80%" in text(page)
+    assert "heron" in page.get("plotly_chart")[0].proto.spec
+    page.file_uploader(key="tried").set_value(("a.png", b"no image", "image/png")).run()
+    assert "not an image" in page.warning[0].value and not page.get("plotly_chart")
+
+
+def test_a_failed_export_says_its_sentence(desk, sleeping):
+    page = drawn(draw_export, desk)
+    page.button(key="export").click().run()
+    finish(sleeping[0], {})
+    (sleeping[0].path / "exit").write_text("2\n")
+    sleeping[0].log.write_text("gradebook: /x holds other files: choose a new directory\n")
+    page.run()
+    assert "X holds other files" in page.error[0].value.replace("\\", "").replace("/x", "X")
+
+
+def test_the_address_names_the_run_to_export(desk):
+    a_run(desk.store, "uda-001")
+    assert drawn(draw_export, desk, export="uda-001").selectbox(key="export-run").value == "uda-001"
+    page = drawn(draw_export, desk)
+    assert page.selectbox(key="export-run").value == "mpl-001"
+    page.selectbox(key="export-run").select("uda-001").run()
+    assert page.query_params["export"] == "uda-001"
+
+
+def test_labels_are_downloaded_or_written_as_a_job(desk, sleeping, tmp_path):
+    page = drawn(draw_export, desk)
+    assert page.download_button(key="download").label == "Download 1 label"
+    page.selectbox(key="form").select("folder").run()
+    page.text_input(key="labels-into-folder").set_value(str(tmp_path / "out"))
+    page.button(key="write-labels").click().run()
+    assert command_jobs.command_of(sleeping[0]) == ("export-labels", str(tmp_path / "out"), "--format", "folder")
+    missing = [["/gone/<b>.png", "No such file"]]
+    finish(sleeping[0], {"labels": 1, "out": str(tmp_path / "out"), "missing": 1, "missing_files": missing})
+    page.run()
+    assert "1 label" in page.success[0].value
+    assert page.dataframe[0].value.to_dict("records") == [{"file": "/gone/<b>.png", "why": "No such file"}]
+
+
+@pytest.mark.parametrize("state", [None, State.STOPPED])
+def test_without_a_finished_run_or_labels_it_says_what_to_do(tmp_path, state):
+    store = memory_store(create_project(tmp_path / "new", ["a"]))
+    if state is not None:
+        a_run(store, state=state)
+    page = drawn(draw_export, Desk(store, None, "ada"))
+    assert "No run has finished" in page.info[0].value
+    assert "Label some images" in text(page)
+    assert not page.button and not page.get("download_button")
+
+
+def test_names_in_a_model_card_are_text():
+    from pipelines.model_card import _cell
+
+    assert _cell("a | b\n") == "a \\| b "
+    assert all(sign not in _cell(HOSTILE).replace(f"\\{sign}", "") for sign in "<>[]*:$")
