@@ -53,7 +53,7 @@ class Planted:
     labels: int = 10
     """Labels a class for (a)."""
     given: int = 40
-    """Labels a class for (b)."""
+    """Labels a class for (b); 0 leaves it out."""
     share: float = 0.2
     """Share of those that is swapped."""
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
@@ -86,9 +86,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         guesses = [found_guesses(*_few(report, base, asked.labels, seed)) for seed in asked.seeds]
         words = f"{asked.labels} labels a class"
         print(as_markdown("Wrong guesses", words, guesses, asked.budgets, CONFIDENCE), flush=True)
-        labels = [found_labels(*_swapped(report, base, asked, seed)) for seed in asked.seeds]
-        words = f"{asked.given} labels a class, {asked.share:.0%} of them swapped"
-        print(as_markdown("Wrong labels", words, labels, asked.budgets_labels, SELF_CONFIDENCE), flush=True)
+        if asked.given:
+            labels = [found_labels(*_swapped(report, base, asked, seed)) for seed in asked.seeds]
+            words = f"{asked.given} labels a class, {asked.share:.0%} of them swapped"
+            print(as_markdown("Wrong labels", words, labels, asked.budgets_labels, SELF_CONFIDENCE), flush=True)
         seeds = ", ".join(map(str, asked.seeds))
         print(f"Seeds {seeds}. `python pipelines/planted.py {' '.join(given)}`, {date.today()}, {machine()}")
     return 0
