@@ -217,7 +217,7 @@ def changed(off: "np.ndarray", on: "np.ndarray") -> str:
 
     won, lost = int(((on > SUCCESS) & (off <= SUCCESS)).sum()), int(((off > SUCCESS) & (on <= SUCCESS)).sum())
     p = binomtest(won, won + lost).pvalue if won + lost else 1.0
-    return f"{won} seeds succeed only with it, {lost} only without (exact sign test, p = {p:.2g})"
+    return f"seeds that succeed only with it {won}, only without it {lost} (exact sign test, p = {p:.2g})"
 
 
 def as_markdown(found: "dict[str, np.ndarray]", teachers: "dict[str, np.ndarray]", given: Sequence[str]) -> str:

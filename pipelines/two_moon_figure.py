@@ -24,10 +24,10 @@ TITLES = {
     "supervised": "Supervised",
     "pseudo_label": "Pseudo Labels",
     "uda": "UDA",
-    "mpl:none": "MPL, feedback off",
-    "mpl:reinforce": "MPL, one number a batch",
-    "mpl:raw": "MPL, exact feedback, raw",
-    "mpl": "MPL, exact feedback",
+    "mpl:none": "MPL,\nfeedback off",
+    "mpl:reinforce": "MPL,\none number a batch",
+    "mpl:raw": "MPL,\nexact feedback, raw",
+    "mpl": "MPL, exact\nfeedback, unit scale",
 }
 
 
@@ -54,20 +54,21 @@ def draw(
 
     x, y = np.meshgrid(np.linspace(*SPAN[0], 170), np.linspace(*SPAN[1], 120))
     shown = telling(found)
-    with pyplot.rc_context({"font.family": "DejaVu Sans", "font.size": 9, "axes.linewidth": 0.6}):
-        size = (2.55 * len(students), 4.6)
+    with pyplot.rc_context({"font.family": "DejaVu Sans", "font.size": 10, "axes.linewidth": 0.6}):
+        size = (1.8 * len(students), 3.7)
         figure, axes = pyplot.subplots(2, len(students), figsize=size, squeeze=False, layout="constrained")
         for (name, net), (above, below) in zip(students.items(), axes.T, strict=True):
             margins = _margins(net, len(data.points), x, y)
             _decision(above, x, y, margins[shown], data, shown)
-            above.set_xlabel(f"{100 * found[name][shown]:.1f} %", color=INK, fontsize=9)
+            above.set_xlabel(f"{100 * found[name][shown]:.1f} %", color=INK)
             _boundaries(below, x, y, margins, found[name] > SUCCESS, data)
             wins = int((found[name] > SUCCESS).sum())
-            above.set_title(f"{TITLES.get(name, name)}\n{wins} of {len(found[name])} runs", fontsize=10, color=INK)
+            above.set_title(TITLES.get(name, name), fontsize=10.5, color=INK)
+            below.set_xlabel(f"{wins} of {len(margins)} above 95 %", color=INK, fontweight="bold")
         axes[0, 0].set_ylabel(f"seed {first_seed + shown}")
-        axes[1, 0].set_ylabel(f"all {len(margins)} seeds")
+        axes[1, 0].set_ylabel(f"{len(margins)} seeds")
         _legend(figure)
-        figure.savefig(path, dpi=130)
+        figure.savefig(path, dpi=150)
         pyplot.close(figure)
 
 
@@ -117,14 +118,15 @@ def _legend(figure: Any) -> None:
 
     figure.legend(
         handles=[
-            Line2D([], [], color=BLUE, marker="o", linestyle="", label="labelled, first moon"),
-            Line2D([], [], color=VERMILION, marker="s", linestyle="", label="labelled, second moon"),
-            Line2D([], [], color=INK, label="decision boundary"),
-            Line2D([], [], color=BLUE, label="boundary of a run above 95 %"),
-            Line2D([], [], color=VERMILION, linestyle="dotted", label="boundary of a run that fails"),
+            Line2D([], [], color=BLUE, marker="o", linestyle="", label="label, first moon"),
+            Line2D([], [], color=VERMILION, marker="s", linestyle="", label="label, second moon"),
+            Line2D([], [], color=INK, label="boundary"),
+            Line2D([], [], color=BLUE, label="of a run above 95 %"),
+            Line2D([], [], color=VERMILION, linestyle="dotted", label="of a run that fails"),
         ],
         loc="outside lower center",
         ncols=5,
         frameon=False,
-        fontsize=9,
+        handletextpad=0.5,
+        columnspacing=1.6,
     )

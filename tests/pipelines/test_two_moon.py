@@ -122,9 +122,9 @@ def test_the_table_counts_runs_above_95_percent_and_pairs_the_seeds():
     assert "| 90.4 | 2 of 5 |" in text, "a method with teachers says how many of them succeed"
     assert "| 90.4 |  |" in text, "and one without says nothing"
     assert "| mpl | 3 of 5 | 60 (" in text
-    assert "- mpl against mpl:none: 2 seeds succeed only with it, 1 only without" in text
+    assert "- mpl against mpl:none: seeds that succeed only with it 2, only without it 1 (" in text
     assert "two_moon.py --seeds 5" in text
-    assert changed(off, off).startswith("0 seeds succeed only with it, 0 only without")
+    assert changed(off, off).startswith("seeds that succeed only with it 0, only without it 0 (exact sign test, p = 1)")
 
 
 def test_the_figure_shows_the_first_seed_of_the_commonest_outcome():
