@@ -43,7 +43,7 @@ def spread(
     Returns:
         Places of the chosen, in the order in which they were chosen.
     """
-    pool = _one_of_each(rank(scores), groups)[: POOL * budget]
+    pool = one_of_each(rank(scores), groups)[: POOL * budget]
     worth = 1 - np.arange(len(pool)) / max(len(pool), 1)
     named = np.zeros(len(pool), np.int64) if classes is None else classes[pool]
     share = -(-budget // max(len(np.unique(named)), 1))
@@ -65,6 +65,14 @@ def spread(
     return np.asarray(pool[chosen], np.int64)
 
 
+def one_of_each(order: NDArray[np.int64], groups: NDArray[np.int64] | None) -> NDArray[np.int64]:
+    """Returns the order without those whose near-duplicate comes first."""
+    if groups is None:
+        return order
+    _, first = np.unique(groups[order], return_index=True)
+    return order[np.sort(first)]
+
+
 def groups_of(twins: NDArray[np.signedinteger[Any]]) -> NDArray[np.int64]:
     """Returns (N,) the same number for all near-duplicates of each other, from each one's earlier twin, -1 for none."""
     groups = np.arange(len(twins))
@@ -72,14 +80,6 @@ def groups_of(twins: NDArray[np.signedinteger[Any]]) -> NDArray[np.int64]:
         if twin >= 0:
             groups[place] = groups[twin]
     return groups
-
-
-def _one_of_each(order: NDArray[np.int64], groups: NDArray[np.int64] | None) -> NDArray[np.int64]:
-    """Returns the order without those whose near-duplicate comes first."""
-    if groups is None:
-        return order
-    _, first = np.unique(groups[order], return_index=True)
-    return order[np.sort(first)]
 
 
 def _unit(space: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -1,7 +1,8 @@
 """The queue: which samples to look at next, and why, from what a run has left behind. Loads no torch."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +17,8 @@ from storage.samples import Sample, Split
 if TYPE_CHECKING:
     from pipelines.evidence import Known
     from storage.store import Store
+
+Choose = Callable[["Known", NDArray[np.float64], int], NDArray[np.int64]]  # (samples, scores, how many) -> places
 
 GIVEN = "mislabelled"  # the reason that is about labels which were given
 
@@ -49,7 +52,8 @@ def rank(
         reason: the one reason to order by, instead of the default blend. `mislabelled` gives samples that have a label,
             without those whose label somebody has confirmed or changed when asked about it.
         limit: rows at most.
-        spread: cover classes and clusters and leave out near-duplicates, instead of going strictly by score.
+        spread: leave out near-duplicates and cover what is in doubt (`pipelines.covering`), or with one reason classes
+            and clusters (`mpl.ranking.spread`), instead of going strictly by score.
 
     Raises:
         ProjectError: there is no such reason, the run has not finished, or given labels cannot be judged.
@@ -69,7 +73,8 @@ def rank(
     from pipelines.evidence import known
 
     found = known(store, run, rest, {})
-    return [*first[:limit], *_rows(waiting, found, reason, limit - len(first), spread)]
+    order = _by_doubt(store, run) if spread and reason is None else partial(_in_order, spread=spread)
+    return [*first[:limit], *_rows(waiting, found, reason, limit - len(first), order)]
 
 
 def newest_finished(project: Project) -> Run | None:
@@ -121,7 +126,7 @@ def _given(
     settled = _settled(events)
     given = {i: e.label for i, e in decided.items() if i in train and e.label is not None and e.event_id not in settled}
     found = known(store, run, list(given), given) if given else None
-    rows = [] if found is None else _rows(train, found, GIVEN, limit, spread)
+    rows = [] if found is None else _rows(train, found, GIVEN, limit, partial(_in_order, spread=spread))
     return [_with_label(row, decided[row.sample_id]) for row in rows]
 
 
@@ -136,7 +141,7 @@ def _with_label(row: Row, decision: Event) -> Row:
     return Row(**{**asdict(row), "given": decision.label, "decision": decision.event_id})
 
 
-def _rows(samples: Mapping[str, Sample], found: "Known", reason: str | None, limit: int, spread: bool) -> list[Row]:
+def _rows(samples: Mapping[str, Sample], found: "Known", reason: str | None, limit: int, choose: Choose) -> list[Row]:
     if limit < 1 or not found.sample_ids:
         return []
     from mpl import reasons
@@ -144,7 +149,7 @@ def _rows(samples: Mapping[str, Sample], found: "Known", reason: str | None, lim
     columns = reasons.score(found.evidence)
     order_by = reasons.doubt(columns) if reason is None else np.nan_to_num(columns[reason], nan=-1.0)
     rows = []
-    for k in _chosen(found, order_by, limit, spread).tolist():
+    for k in choose(found, order_by, limit).tolist():
         sample = samples[found.sample_ids[k]]
         rows.append(
             Row(
@@ -159,12 +164,24 @@ def _rows(samples: Mapping[str, Sample], found: "Known", reason: str | None, lim
     return rows
 
 
-def _chosen(found: "Known", order_by: NDArray[np.float64], limit: int, spread: bool) -> NDArray[np.int64]:
+def _by_doubt(store: "Store", run: Run) -> Choose:
+    """Returns how a batch is chosen in the default order: it covers what is in doubt, where there are vectors."""
+
+    def choose(found: "Known", doubt: NDArray[np.float64], limit: int) -> NDArray[np.int64]:
+        from pipelines.covering import covering
+
+        chosen = covering(store, run, found, doubt, limit)
+        return _in_order(found, doubt, limit, spread=True) if chosen is None else chosen
+
+    return choose
+
+
+def _in_order(found: "Known", scores: NDArray[np.float64], limit: int, *, spread: bool) -> NDArray[np.int64]:
     from mpl import ranking
 
     if not spread:
-        return ranking.rank(order_by)[:limit]
-    return ranking.spread(order_by, limit, space=found.space, classes=found.guess, groups=found.groups)
+        return ranking.rank(scores)[:limit]
+    return ranking.spread(scores, limit, space=found.space, classes=found.guess, groups=found.groups)
 
 
 def _asked(sample: Sample, proposal: Event) -> Row:

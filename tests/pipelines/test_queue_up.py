@@ -1,5 +1,6 @@
 from dataclasses import replace
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
@@ -129,13 +130,39 @@ def test_without_vectors_the_order_is_the_doubt_of_student_and_teacher(store):
         rank(store, run_of(store), reason="mislabelled")
 
 
-def test_a_spread_batch_covers_the_classes_and_repeats(store):
-    rows = rank(store, run_of(store), limit=6, spread=True)
-    again = rank(store, run_of(store), limit=6, spread=True)
+def test_a_batch_for_one_reason_covers_the_classes_and_repeats(store):
+    rows = rank(store, run_of(store), reason="entropy", limit=6, spread=True)
+    again = rank(store, run_of(store), reason="entropy", limit=6, spread=True)
     assert rows == again and len({row.sample_id for row in rows}) == 6
     guesses = [row.label for row in rank(store, run_of(store), limit=1000)]
     assert {row.label for row in rows} == set(guesses)
-    assert rows[0] == rank(store, run_of(store), limit=1)[0]
+    assert rows[0] == rank(store, run_of(store), reason="entropy", limit=1)[0]
+
+
+def test_a_batch_in_the_default_order_covers_what_is_in_doubt(store):
+    """The sum of `mpl.strategies.cover`, written out: no other choice for one place adds as much."""
+    from pipelines.readings import predictions, reading
+
+    rows = rank(store, run_of(store), limit=5, spread=True)
+    assert rows == rank(store, run_of(store), limit=5, spread=True)
+    doubt = {row.sample_id: row.score for row in rank(store, run_of(store), limit=1000)}
+    read = reading(store, run_of(store), predictions(run_of(store)))
+    space = read.space.astype(float) - read.space.astype(float).mean(0)
+    space /= np.linalg.norm(space, axis=1, keepdims=True)
+    place = {i: k for k, i in enumerate(read.sample_ids.tolist())}
+    labelled = [k for i, k in place.items() if i not in doubt]
+    kernel = np.exp(2 * space @ space.T - 2)
+    waiting, weights = [place[i] for i in doubt], np.array(list(doubt.values()))
+    assert len(labelled) == LABELLED
+
+    def covered(chosen: list[str]) -> float:
+        return float(weights @ kernel[np.ix_(waiting, [*labelled, *(place[i] for i in chosen)])].max(1))
+
+    first = [row.sample_id for row in rows]
+    for k in range(5):
+        best = max(covered([*first[:k], i]) for i in doubt)
+        assert covered(first[: k + 1]) == pytest.approx(best, rel=1e-3)
+    assert first != [row.sample_id for row in rank(store, run_of(store), limit=5)]
 
 
 def test_near_duplicates_are_told_and_only_one_is_shown(tmp_path):
