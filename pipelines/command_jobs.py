@@ -3,7 +3,7 @@
 import signal
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import INTERRUPTED
 from pipelines.jobs import Job, exit_status, jobs, start
@@ -11,9 +11,26 @@ from pipelines.predict import MODEL
 from pipelines.told import Progress, read_answer, read_progress
 from storage.project import Project
 
+if TYPE_CHECKING:
+    from storage.vectors import Space
+
 CLI = "pipelines.cli"
 SAID = "gradebook: "  # begins the one sentence with which a command fails
 TAIL = 20_000  # bytes of a log in which it is looked for
+
+
+def start_import(project: Project, images: Path, *, labels: str, split: str) -> Job:
+    """Starts importing images; `labels` and `split` are as `gradebook import` takes them."""
+    return _start(project, "import", str(images), "--labels", labels, "--split", split)
+
+
+def start_embed(project: Project, space: "Space | None") -> Job:
+    """Starts looking at every image that has no vectors yet, the way the earlier vectors of `space` were made."""
+    if space is None:
+        return _start(project, "embed")
+    weights = "random" if "random" in space.weights else "pretrained"
+    views = str(space.weak + space.strong)
+    return _start(project, "embed", "--backbone", space.backbone, "--views", views, "--weights", weights)
 
 
 def start_export(project: Project, run: str, directory: Path) -> Job:

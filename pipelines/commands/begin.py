@@ -1,6 +1,7 @@
 """From nothing to labels: make a project, fill it, embed it, label some of it."""
 
 import json as jsonlib
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -35,7 +36,11 @@ def classes(
 def import_(
     project: Project,
     images: Annotated[
-        Positional[Path], arg(metavar="IMAGES", help="a folder, searched through; one image; or a table of filepath")
+        Positional[Path],
+        arg(
+            metavar="IMAGES",
+            help="a folder, a zip, one image, a table of filepath, or FiftyOne's labels.json in a folder",
+        ),
     ],
     *,
     labels: Annotated[str, arg(help="none, folders (the folder's name is the label), or a CSV of filepath,label")] = (
@@ -46,12 +51,15 @@ def import_(
 ) -> None:
     """Take images into the catalogue, where they are: nothing is copied, moved or changed. Again means: what is new."""
     from pipelines.import_images import import_images
+    from pipelines.sources import opened_source
     from pipelines.tables import import_words
     from storage.samples import Split
     from storage.store import open_store
 
     with progress("import") as show:
-        report = import_images(open_store(project), images, labels=labels, split=Split(split), progress=show)
+        store = open_store(project)
+        source, labels = opened_source(store.project.root, images, labels, partial(show, what="unpack"))
+        report = import_images(store, source, labels=labels, split=Split(split), progress=partial(show, what="import"))
     found = report.as_json()
     answer(found, json, lambda: import_words(found))
 
