@@ -99,6 +99,11 @@ def read_samples(store: Store) -> dict[str, Sample]:
     return _samples(str(store.project.root), store)
 
 
+def forget_samples() -> None:
+    """Lets the next `read_samples` see what another process has imported."""
+    _samples.clear()
+
+
 def read_history(desk: Desk, sample_id: str) -> list[dict[str, Any]]:
     """Returns the record of one sample in the desk's run, the newest segments included."""
     if desk.run is None:

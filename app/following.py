@@ -2,11 +2,18 @@
 
 import streamlit as st
 
+from app.desk import forget_samples
 from app.words import plain, sentence
 from pipelines import command_jobs, jobs
 from pipelines.jobs import Ending, Job
 
 EVERY = 1.0  # seconds between two looks at a job that goes on
+DOING = {  # what commands call what they do -> what it is to people
+    "unpack": "Unpacking the zip",
+    "import": "Reading images",
+    "embed": "Looking at images",
+    "export-labels": "Copying images",
+}
 TAIL = 6000  # bytes of a log that are shown
 
 
@@ -29,6 +36,7 @@ def _live(job: Job, was_going: bool, doing: str, stopped: str) -> None:
     if ending is Ending.GOING:
         _going(job, doing)
     elif was_going:
+        forget_samples()
         st.rerun()
     elif ending is Ending.FAILED and command_jobs.was_stopped(job):
         st.info(f"Stopped. {plain(stopped)}", icon=":material/pause_circle:")
@@ -41,12 +49,12 @@ def _live(job: Job, was_going: bool, doing: str, stopped: str) -> None:
 def _going(job: Job, doing: str) -> None:
     told = command_jobs.progress(job)
     if told is None or not told.total:
-        st.progress(0.0, text=plain(told.what if told and told.what[:1].isupper() else doing))
-    elif told.what[:1].isupper():  # a sentence of its own, a stage each
-        st.progress(told.done / told.total, text=f"{plain(told.what)} ({told.done + 1} of {told.total})")
+        st.progress(0.0, text=plain(doing))
     else:
-        done = min(told.done / told.total, 1.0)
-        st.progress(done, text=f"{plain(doing)}: {told.done:,} of {told.total:,}")
+        many = f"{told.done:,} of {told.total:,}"
+        stage = f"{plain(told.what)} ({told.done + 1} of {told.total})"  # told in a sentence of its own
+        text = f"{DOING[told.what]}: {many}" if told.what in DOING else stage
+        st.progress(min(told.done / told.total, 1.0), text=text)
     asked = f"asked-{job.path.name}"
     with st.container(horizontal=True, vertical_alignment="center"):
         if st.session_state.get(asked):

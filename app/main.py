@@ -11,7 +11,7 @@ from pathlib import Path
 import streamlit as st
 
 from app.desk import Desk, open_project
-from app.views import export, overview, record, review, train, welcome
+from app.views import export, images, overview, record, review, train, welcome
 from app.words import plain
 from pipelines import label
 from pipelines.runs import Run, find_run, list_runs
@@ -61,6 +61,7 @@ def _run_page(store: Store, query: dict[str, str]) -> None:
     desks: list[Desk] = []  # the pages are named before the sidebar tells who sits there
     views = {
         "overview": (overview.render, "Overview", ":material/menu_book:"),
+        "images": (images.render, "Images", ":material/add_photo_alternate:"),
         "review": (review.render, "Review", ":material/done_all:"),
         "record": (record.render, "Record", ":material/timeline:"),
         "train": (train.render, "Train", ":material/model_training:"),
@@ -71,6 +72,8 @@ def _run_page(store: Store, query: dict[str, str]) -> None:
         for name, (draw, title, icon) in views.items()
     }
     page = st.navigation(list(pages.values()))
+    if (wanted := st.session_state.pop("go_to", None)) in pages:
+        st.switch_page(pages[wanted])
     with st.sidebar:
         run = _choose_run(store.project)
         actor = _ask_name()

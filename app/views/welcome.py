@@ -4,8 +4,8 @@ from pathlib import Path
 
 import streamlit as st
 
-from app.words import plain
-from storage.project import SETTINGS
+from app.words import plain, sentence
+from storage.project import SETTINGS, ProjectError, create_project
 
 START = """\
 gradebook init birds --classes crow,heron,swan  # make a project
@@ -32,16 +32,48 @@ def render(problem: str | None) -> None:
             st.error(plain(problem), icon=":material/error:")
         _ask()
         _offer(Path.cwd())
-        st.subheader("No project yet?")
-        st.markdown("Four commands in a terminal make one. Your images stay where they are, unchanged.")
-        st.code(START, language="bash")
+        _make()
+        with st.expander("Or in a terminal"):
+            st.code(START, language="bash")
 
 
 def _ask() -> None:
     with st.form("open", border=True):
+        st.subheader("Open a project")
         typed = st.text_input("Where is your project?", placeholder="/home/you/birds", key="path")
         if st.form_submit_button("Open", type="primary", icon=":material/folder_open:") and typed.strip():
             _go(str(Path(typed.strip()).expanduser().resolve()))
+
+
+def _make() -> None:
+    """Draws the form that makes a project."""
+    with st.form("make", border=True):
+        st.subheader("Make a project")
+        typed = st.text_input(
+            "A new directory for it",
+            placeholder="/home/you/birds",
+            key="new-path",
+            help="On the machine that Gradebook runs on. Labels, runs and vectors are kept there; images are not.",
+        )
+        names = st.text_input(
+            "Classes",
+            placeholder="crow, heron, swan",
+            key="new-classes",
+            help="Separated by commas. Leave it empty where the labels of an import name them; more can come later.",
+        )
+        made = st.form_submit_button("Make", key="make-project", icon=":material/note_add:")
+    if not made:
+        return
+    if not typed.strip():
+        st.error("Say where to put the project.", icon=":material/error:")
+        return
+    try:
+        project = create_project(Path(typed.strip()), [name for name in names.split(",") if name.strip()])
+    except (OSError, ProjectError) as error:
+        st.error(plain(sentence(str(error))), icon=":material/error:")
+        return
+    st.session_state["go_to"] = "images"
+    _go(str(project.root))
 
 
 def _offer(folder: Path) -> None:

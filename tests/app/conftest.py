@@ -1,6 +1,8 @@
 """A small project with images on disk, a run with a record, and a queue of our own."""
 
 import json
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,12 +10,14 @@ import pytest
 from PIL import Image
 
 from app.desk import Desk
+from pipelines import command_jobs, jobs
 from pipelines.queue_up import Row
 from pipelines.runs import Run, State, append_metrics, status_now, write_status
+from pipelines.told import ANSWER
 from storage.events import Kind, decisions, event
 from storage.project import ProjectError, create_project
-from storage.segments import segment_schema
 from storage.samples import Sample, Split, sample_id
+from storage.segments import segment_schema
 from storage.store import Store, memory_store
 
 HOSTILE = "<img src=x onerror=alert(1)> **bold** [a](http://b) :red[c] $d$"
@@ -119,3 +123,29 @@ def a_run(store: Store, name: str = "mpl-001", state: State = State.FINISHED) ->
     arrays = [c if isinstance(c := columns[f.name], pa.Array) else pa.array(c, f.type) for f in schema]
     pq.write_table(pa.table(arrays, schema=schema), path / "record" / "rank0-000001.parquet")
     return Run(path)
+
+
+def finish(job: jobs.Job, answer: dict) -> None:
+    """Makes a job that of a command that has answered."""
+    jobs.kill(job)
+    while jobs.ending(job) is jobs.Ending.GOING:
+        time.sleep(0.01)
+    (job.path / "exit").write_text("0\n")
+    (job.path / ANSWER).write_text(json.dumps(answer))
+
+
+@pytest.fixture
+def sleeping(monkeypatch):
+    """Starts a process that only waits in place of each command."""
+    start = command_jobs.start
+    started = []
+
+    def asleep(project, command, **more):
+        job = start(project, [sys.executable, "-c", "import time; time.sleep(60)", *command[2:]], **more)
+        started.append(job)
+        return job
+
+    monkeypatch.setattr(command_jobs, "start", asleep)
+    yield started
+    for job in started:
+        jobs.stop(job, patience=0)

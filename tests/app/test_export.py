@@ -2,7 +2,6 @@
 
 import io
 import json
-import time
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +11,11 @@ from PIL import Image
 from app.desk import Desk
 from pipelines import command_jobs, jobs
 from pipelines.runs import State
-from pipelines.told import ANSWER, PROGRESS
+from pipelines.told import PROGRESS
 from storage.project import create_project
 from storage.store import memory_store
-from tests.app.conftest import CLASSES, HOSTILE, a_run
+from tests.app.conftest import CLASSES, HOSTILE, a_run, finish
 from tests.app.test_views import drawn, text
-
-WAITS = ["-c", "import time; time.sleep(60)"]
 
 
 def draw_export(desk):
@@ -43,34 +40,6 @@ def classifier(directory: Path) -> Path:
     (directory / "classes.json").write_text(json.dumps({"classes": CLASSES, "size": 8}))
     (directory / "README.md").write_text("# Classifier `mpl-001`\n\n## Labels\n\nall of them")
     return directory
-
-
-def finish(job: jobs.Job, answer: dict) -> None:
-    """Makes a job that of a command that has answered."""
-    jobs.kill(job)
-    while jobs.ending(job) is jobs.Ending.GOING:
-        time.sleep(0.01)
-    (job.path / "exit").write_text("0\n")
-    (job.path / ANSWER).write_text(json.dumps(answer))
-
-
-@pytest.fixture
-def sleeping(monkeypatch):
-    """Starts a process that only waits in place of each command."""
-    start = command_jobs.start
-    started = []
-
-    def asleep(project, command, **more):
-        import sys
-
-        job = start(project, [sys.executable, *WAITS, *command[2:]], **more)
-        started.append(job)
-        return job
-
-    monkeypatch.setattr(command_jobs, "start", asleep)
-    yield started
-    for job in started:
-        jobs.stop(job, patience=0)
 
 
 def test_an_export_is_a_job_that_is_followed_stopped_and_started_again(desk, sleeping, tmp_path):

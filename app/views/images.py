@@ -1,0 +1,214 @@
+"""The images page: bring images in, see what was odd about them, and let the backbone look at them once."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from app.desk import Desk, read_samples
+from app.following import follow
+from app.words import ago, count, plain
+from pipelines import command_jobs, jobs
+from pipelines.jobs import Ending, Job
+from pipelines.unpack import LARGEST
+from storage.vectors import Space
+
+LABELS = {"none": "None yet", "folders": "The name of an image's folder", "csv": "A CSV file"}
+SPLITS = {"train": "Train on them", "test": "Test on them, never train"}
+SHOWN = 1000  # rows of a table
+WHAT = (
+    "A folder, searched through; a .zip; a table, .csv or .parquet, with a column filepath; or the folder of a "
+    "FiftyOne dataset with its labels.json. The path is one of the machine that Gradebook runs on. Images stay where "
+    f"they are, unchanged; a zip of at most {LARGEST // 2**30} GiB is unpacked into the project."
+)
+TABLES = (  # of the report: key, title, what to make of it, columns
+    ("broken_files", "Files that cannot be used", "They were left out.", ("file", "why")),
+    (
+        "conflict_files",
+        "Images whose files have different labels",
+        "They were given none: choose on Review.",
+        ("image", "labels"),
+    ),
+    ("label_problem_places", "Labels that could not be used", "", ("where", "why")),
+    (
+        "leak_files",
+        "Images that are in the other split",
+        "They stay there, so that no image is trained and tested on.",
+        ("file", "split"),
+    ),
+    (
+        "duplicate_files",
+        "Files with the same bytes as another",
+        "Each is one sample with the other.",
+        ("file", "same as"),
+    ),
+    (
+        "near_duplicate_pairs",
+        "Images that look almost like another",
+        "Both are samples; the review page does not ask for both at once.",
+        ("file", "looks like"),
+    ),
+    ("moved_files", "Files that have moved", "Their labels have come along.", ("now", "before")),
+    ("changed_files", "Files that hold another image than before", "The new image is another sample.", ("file",)),
+)
+
+
+def render(desk: Desk) -> None:
+    """Draws the page."""
+    st.title("Images")
+    job = command_jobs.newest(desk.store.project, "import", "embed")
+    busy = job is not None and jobs.ending(job) is Ending.GOING
+    left, right = st.columns([4, 6], gap="large")
+    with left:
+        _import(desk, busy)
+        _embed(desk, busy)
+    with right:
+        _found(desk)
+
+
+def _import(desk: Desk, busy: bool) -> None:
+    """Draws the form that imports images, and the newest import while it goes on."""
+    with st.container(border=True, key="import-box"):
+        st.subheader("Bring images in")
+        typed = st.text_input("Where they are", placeholder="/home/you/pictures", key="images", help=WHAT).strip()
+        source = st.selectbox("Their labels", list(LABELS), format_func=LABELS.__getitem__, key="labels")
+        if source == "csv":
+            source = st.text_input(
+                "The CSV file",
+                placeholder="labels.csv",
+                key="csv",
+                help="Columns filepath and label; one in a zip will do.",
+            ).strip()
+        split = st.radio(
+            "What they are for", list(SPLITS), format_func=SPLITS.__getitem__, key="split", horizontal=True
+        )
+        ready = typed and source and not busy
+        if st.button("Import", key="import", type="primary", icon=":material/add_photo_alternate:", disabled=not ready):
+            _start(desk, typed, source, split)
+            st.rerun()
+        if not typed:
+            st.caption("A folder, a zip, a table of files, or a FiftyOne dataset. Your images stay as they are.")
+        if (job := command_jobs.newest(desk.store.project, "import")) is not None:
+            follow(job, doing="Looking for images", stopped="What was read is kept; press Import to go on from there.")
+
+
+def _start(desk: Desk, typed: str, labels: str, split: str) -> None:
+    images = Path(typed).expanduser().absolute()
+    command_jobs.start_import(desk.store.project, images, labels=_source(labels, images), split=split)
+
+
+def _source(labels: str, images: Path) -> str:
+    """Returns where labels come from; a CSV file may be named by its path in the images' folder, or beside it."""
+    if labels in LABELS:
+        return labels
+    near = [folder / Path(labels).expanduser() for folder in (images, images.parent)]
+    return next(
+        (str(path) for path in near if path.is_file()), labels if images.suffix.lower() == ".zip" else str(near[-1])
+    )
+
+
+def _embed(desk: Desk, busy: bool) -> None:
+    """Draws how many images the backbone has looked at, and the means to let it look at the others."""
+    samples = read_samples(desk.store)
+    with st.container(border=True, key="embed-box"):
+        st.subheader("Look at them once")
+        if not samples:
+            st.caption("Once there are images: a frozen network looks at each, for quick training and for neighbours.")
+            return
+        spaces = desk.store.vectors.spaces()
+        space = spaces[0] if spaces else None
+        left = len(samples) if space is None else _missing(desk, space, len(samples), busy)
+        if left:
+            st.markdown(f"{count(left, 'image')} of {len(samples):,} not looked at yet.")
+        else:
+            st.markdown(f"All {count(len(samples), 'image')} are looked at.")
+        st.caption("A frozen network looks at each image, so that trainings take seconds and neighbours are found.")
+        look = "primary" if left and not busy else "secondary"
+        if left and st.button("Embed", key="embed", type=look, icon=":material/visibility:", disabled=busy):
+            command_jobs.start_embed(desk.store.project, space)
+            st.rerun()
+        job = command_jobs.newest(desk.store.project, "embed")
+        if job is not None and (left or busy):
+            follow(job, doing="Loading the network", stopped="What was looked at is kept; press Embed to go on.")
+            _unread(command_jobs.answer(job))
+        elif not left:
+            _next(desk)
+
+
+def _missing(desk: Desk, space: Space, samples: int, busy: bool) -> int:
+    """Returns the number of samples without vectors, counted anew when a job has ended or the samples are others."""
+    job = command_jobs.newest(desk.store.project, "embed")
+    return _counted(desk.root, samples, str(job.path) if job else "", busy, space.backbone, desk)
+
+
+@st.cache_data(max_entries=8, ttl=20, show_spinner=False)
+def _counted(root: str, samples: int, job: str, busy: bool, backbone: str, _desk: Desk) -> int:
+    return len(_desk.store.vectors.missing(backbone, list(read_samples(_desk.store))))
+
+
+def _unread(answer: dict[str, Any] | None) -> None:
+    if answer is not None and answer["broken_files"]:
+        st.warning(f"{count(answer['broken'], 'file')} cannot be read any more.", icon=":material/broken_image:")
+        _draw(answer["broken_files"], ("file", "why"), key="unread")
+
+
+def _next(desk: Desk) -> None:
+    with st.container(horizontal=True):
+        for name, text in (("review", "Label some →"), ("train", "Train →")):
+            if name in desk.pages:
+                st.page_link(desk.pages[name], label=text, query_params=dict(desk.query))
+
+
+def _found(desk: Desk) -> None:
+    """Draws what the newest import that ended has found."""
+    job = command_jobs.newest(desk.store.project, "import")
+    report = command_jobs.answer(job) if job is not None else None
+    if job is None or report is None:
+        _empty(desk, job)
+        return
+    _, folder, *_ = command_jobs.command_of(job)
+    st.subheader("What the import found")
+    st.caption(f"{plain(folder)}, {ago(job.began)}")
+    numbers = [
+        ("New images", report["imported"]),
+        ("Known before", report["already_known"]),
+        ("Labels", report["labelled"]),
+        ("Broken files", report["broken"]),
+    ]
+    for column, (name, number) in zip(st.columns(len(numbers)), numbers, strict=True):
+        column.container(border=True).metric(name, f"{number:,}")
+    odd = [table for table in TABLES if report[table[0]]]
+    if not odd:
+        st.success("Nothing odd: no duplicates, conflicts or broken files.", icon=":material/check_circle:")
+    for key, title, advice, columns in odd:
+        st.markdown(f"**{title}**: {len(report[key]):,}. {advice}")
+        _draw(_rows(key, report[key]), columns, key=key)
+
+
+def _empty(desk: Desk, job: Job | None) -> None:
+    samples = read_samples(desk.store)
+    if job is not None and jobs.ending(job) is Ending.GOING:
+        st.caption("What is odd about the images stands here when all are read.")
+    elif samples:
+        st.caption(f"The project has {count(len(samples), 'image')}. What the next import finds stands here.")
+    else:
+        st.info(
+            "The project has no images yet. Say on the left where some are, then press Import.",
+            icon=":material/arrow_back:",
+        )
+        st.caption("Duplicates, near-duplicates, labels that contradict each other and broken files are shown here.")
+
+
+def _rows(key: str, found: Sequence[Any]) -> list[Sequence[str]]:
+    if key == "conflict_files":
+        return [(pairs[0][0], ", ".join(f"{Path(file).name} says {label}" for file, label in pairs)) for pairs in found]
+    return [[row] if isinstance(row, str) else row for row in found]
+
+
+def _draw(rows: Sequence[Sequence[str]], columns: Sequence[str], *, key: str) -> None:
+    """Draws a table, its first `SHOWN` rows."""
+    table = [dict(zip(columns, row, strict=True)) for row in rows[:SHOWN]]
+    st.dataframe(table, key=key, hide_index=True, height="auto" if len(table) < 8 else 300)
+    if len(rows) > SHOWN:
+        st.caption(f"The first {SHOWN:,} of {len(rows):,}; gradebook import --json names all.")

@@ -1,0 +1,154 @@
+"""The images page: what is asked for is what the job does, and what it found is shown."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from app.desk import Desk
+from pipelines import command_jobs, jobs
+from pipelines.told import PROGRESS
+from storage.project import create_project, read_project
+from storage.store import memory_store
+from storage.vectors import Space
+from tests.app.conftest import finish
+from tests.app.test_views import app, drawn, text
+
+FOUND = {
+    "imported": 3,
+    "already_known": 1,
+    "labelled": 2,
+    "broken": 1,
+    "duplicate_files": [["/p/b.png", "/p/a.png"]],
+    "near_duplicate_pairs": [],
+    "conflict_files": [[["/p/c.png", "crow"], ["/p/d.png", "heron"]]],
+    "broken_files": [["/p/<b>.png", "the file is empty"]],
+    "leak_files": [],
+    "moved_files": [],
+    "changed_files": ["/p/e.png"],
+    "label_problem_places": [],
+}
+
+
+def draw_images(desk):
+    from app.views import images
+
+    images.render(desk)
+
+
+def test_an_import_is_a_job_that_is_followed_and_stopped(desk, sleeping, tmp_path):
+    page = drawn(draw_images, desk)
+    assert page.button(key="import").disabled, "no path yet"
+    page.text_input(key="images").set_value(str(tmp_path / "pictures")).run()
+    page.selectbox(key="labels").select("folders")
+    page.radio(key="split").set_value("test")
+    page.button(key="import").click().run()
+    (job,) = sleeping
+    asked = ("import", str(tmp_path / "pictures"), "--labels", "folders", "--split", "test")
+    assert command_jobs.command_of(job) == asked
+    (job.path / PROGRESS).write_text(json.dumps({"what": "import", "done": 50, "total": 200}))
+    other = drawn(draw_images, desk)
+    bar = other.get("progress")[0].proto
+    assert (bar.value, bar.text) == (25, "Reading images: 50 of 200")
+    assert other.button(key="embed").disabled, "one at a time"
+    other.button(key=f"stop-{job.path.name}").click().run()
+    jobs.stop(job, patience=5)
+    other.run()
+    assert "go on from there" in other.info[0].value
+
+
+def test_what_an_import_found_is_shown_after_it(desk, sleeping, tmp_path):
+    page = drawn(draw_images, desk)
+    page.text_input(key="images").set_value(str(tmp_path)).run()
+    page.button(key="import").click().run()
+    finish(sleeping[0], FOUND)
+    page = drawn(draw_images, desk)
+    numbers = {metric.label: metric.value for metric in page.metric}
+    assert numbers == {"New images": "3", "Known before": "1", "Labels": "2", "Broken files": "1"}
+    tables = [table.value.to_dict("records") for table in page.dataframe]
+    assert tables == [
+        [{"file": "/p/<b>.png", "why": "the file is empty"}],
+        [{"image": "/p/c.png", "labels": "c.png says crow, d.png says heron"}],
+        [{"file": "/p/b.png", "same as": "/p/a.png"}],
+        [{"file": "/p/e.png"}],
+    ]
+    finish(sleeping[0], {key: [] if isinstance(value, list) else value for key, value in FOUND.items()})
+    assert "Nothing odd" in drawn(draw_images, desk).success[0].value
+
+
+def test_every_list_of_a_report_is_shown_or_counted():
+    from app.views.images import TABLES
+    from pipelines.import_images import ImportReport
+
+    lists = {name for name in ImportReport.__slots__ if name.endswith(("_files", "_pairs", "_places"))}
+    assert {key for key, *_ in TABLES} == lists
+
+
+@pytest.mark.parametrize("typed", ["labels.csv", "ABSOLUTE"])
+def test_labels_from_a_table_in_the_folder_or_anywhere(desk, sleeping, tmp_path, typed):
+    table = tmp_path / "pictures" / "labels.csv"
+    table.write_text("filepath,label\n")
+    page = drawn(draw_images, desk)
+    page.text_input(key="images").set_value(str(table.parent)).run()
+    page.selectbox(key="labels").select("csv").run()
+    assert page.button(key="import").disabled, "no table named yet"
+    page.text_input(key="csv").set_value(str(table) if typed == "ABSOLUTE" else typed).run()
+    page.button(key="import").click().run()
+    assert command_jobs.command_of(sleeping[0])[2:4] == ("--labels", str(table))
+
+
+def test_embedding_is_a_job_and_goes_on_as_the_earlier_vectors_were_made(desk, sleeping):
+    page = drawn(draw_images, desk)
+    assert "6 images of 6 not looked at" in text(page)
+    page.button(key="embed").click().run()
+    assert command_jobs.command_of(sleeping[0]) == ("embed",)
+    jobs.stop(sleeping[0], patience=0)
+    space = Space(backbone="net", weights="random, 1", size=8, dim=2, weak=2, strong=2, seed=0)
+    desk.store.vectors.create(space)
+    page = drawn(draw_images, desk)
+    page.button(key="embed").click().run()
+    assert command_jobs.command_of(sleeping[1]) == (
+        *("embed", "--backbone", "net", "--views", "4", "--weights", "random"),
+    )
+
+
+def test_when_all_are_embedded_there_is_nothing_to_press(desk):
+    import numpy as np
+
+    ids = [sample.sample_id for sample in desk.store.catalog.samples()]
+    desk.store.vectors.create(Space(backbone="net", weights="x", size=8, dim=2, weak=2, strong=0, seed=0))
+    desk.store.vectors.add("net", ids, np.ones((len(ids), 2, 2), np.float16))
+    page = drawn(draw_images, desk)
+    assert "All 6 images are looked at" in text(page)
+    assert "embed" not in [button.key for button in page.button]
+
+
+def test_an_empty_project_says_what_to_do(tmp_path):
+    page = drawn(draw_images, Desk(memory_store(create_project(tmp_path / "new", [])), None, "ada"))
+    assert "no images yet" in page.info[0].value
+
+
+def test_a_project_is_made_on_the_welcome_page_and_opens_where_images_are_brought_in(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    page = app(monkeypatch).run()
+    page.text_input(key="new-path").set_value(str(tmp_path / "birds"))
+    page.text_input(key="new-classes").set_value("crow, heron,")
+    page.button(key="make-project").click().run()
+    assert not page.exception
+    assert read_project(tmp_path / "birds").classes == ("crow", "heron")
+    assert page.title[0].value == "Images"
+    assert page.query_params["project"] == str(tmp_path / "birds")
+
+
+@pytest.mark.parametrize(
+    ("path", "classes", "said"), [("", "", "where"), ("birds", "a,a", "twice"), ("here", "", "already")]
+)
+def test_a_project_that_cannot_be_made_says_why(monkeypatch, tmp_path, path, classes, said):
+    monkeypatch.chdir(tmp_path)
+    create_project(tmp_path / "here", [])
+    page = app(monkeypatch).run()
+    page.text_input(key="new-path").set_value(path and str(tmp_path / path))
+    page.text_input(key="new-classes").set_value(classes)
+    page.button(key="make-project").click().run()
+    assert said in page.error[0].value
+    assert not (Path(tmp_path) / "birds").exists()
