@@ -3,28 +3,35 @@
 import importlib.util
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
+from pipelines import servers
 from storage.project import ProjectError, read_project
 
 
 def open_app(project: Path | None, port: int) -> int:
-    """Serves the app until Ctrl-C and returns Streamlit's exit status.
+    """Serves the app until Ctrl-C and returns Streamlit's exit status. A project's app can be found while it runs.
 
     Raises:
-        ProjectError: `project` is given and is none.
+        ProjectError: `project` is given and is none, or the port is taken.
     """
     if project is not None:
         read_project(project)
     main = importlib.util.find_spec("app.main")
     if main is None or main.origin is None:
         raise ProjectError("the app is not installed: install gradebook as its README says")
+    port = servers.free_port(port)
     command = [
         *(sys.executable, "-m", "streamlit", "run", main.origin),
         *("--server.address", "127.0.0.1", "--server.port", str(port), "--browser.gatherUsageStats", "false"),
         *("--", *([str(project)] if project else [])),
     ]
-    try:
-        return subprocess.call(command)
-    except KeyboardInterrupt:
-        return 0
+    server = subprocess.Popen(command)
+    root = project.expanduser().resolve() if project else None
+    with servers.known(root, servers.APP, port=port, pid=server.pid) if root else nullcontext():
+        try:
+            return server.wait()
+        except KeyboardInterrupt:
+            server.wait()  # it got the same Ctrl-C
+            return 0

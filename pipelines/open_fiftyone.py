@@ -1,26 +1,33 @@
 """Opens a project in FiftyOne's App, served from this machine to this machine only."""
 
+import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from urllib.parse import quote
 
+from pipelines import servers
 from pipelines.runs import Run
+from pipelines.servers import ADDRESS
 from storage.database import point_fiftyone
 from storage.fiftyone_view import Changes, refresh
 from storage.project import ProjectError
 from storage.store import Store
 
-ADDRESS = "127.0.0.1"  # FiftyOne's server asks nobody for a password
 PATIENCE = 120.0  # seconds in which the App must answer; 25 were seen on a busy machine
+PLUGINS = "FIFTYONE_PLUGINS_DIR"
+OURS = "gradebook-verdicts"
 
 
 def open_app(store: Store, run: Run | None, *, port: int | None = None, say: Callable[[str], None] = print) -> None:
     """Brings the project's dataset up to date, serves the App and blocks until Ctrl-C.
+
+    A project has one App: where it runs already, that one shows the new state, and this returns.
 
     Args:
         store: the project.
@@ -32,19 +39,57 @@ def open_app(store: Store, run: Run | None, *, port: int | None = None, say: Cal
         NoDatabase: FiftyOne has no MongoDB on this machine.
         ProjectError: the App does not start.
     """
-    port = _free_port(port or 0)
+    root = store.project.root
+    with ExitStack() as until_the_end:
+        with servers.starting(root, servers.FIFTYONE):
+            running = servers.find(root, servers.FIFTYONE)
+            free = 0 if running else servers.free_port(port or 0)
+            changes = _refresh(store, run)
+            say(_in_words(changes))
+            if running:
+                say(f"FiftyOne shows it at {running}/datasets/{quote(changes.dataset)}, where it runs already")
+                return
+            server = until_the_end.enter_context(_serving(free, plugins(root)))
+            until_the_end.enter_context(servers.known(root, servers.FIFTYONE, port=free, pid=server.pid))
+        say(f"FiftyOne shows it at http://{ADDRESS}:{free}/datasets/{quote(changes.dataset)} (Ctrl-C ends)")
+        try:
+            server.wait()
+        except KeyboardInterrupt:
+            say("FiftyOne is closed; the project's MongoDB stays for the next time.")
+
+
+def plugins(root: Path) -> Path:
+    """Returns a folder of links in which FiftyOne finds our plugin and the user's own, which stay where they are."""
+    import fiftyone as fo
+
+    folder = root / "servers" / "plugins"
+    folder.mkdir(parents=True, exist_ok=True)
+    wanted = {OURS: Path(__file__).parent / "fiftyone_plugin"}
+    theirs = Path(fo.config.plugins_dir) if fo.config.plugins_dir else folder
+    if theirs.is_dir() and not theirs.samefile(folder):
+        wanted = {path.name: path.absolute() for path in theirs.iterdir() if path.is_dir()} | wanted
+    for link in folder.iterdir():
+        link.unlink()
+    for name, place in wanted.items():
+        (folder / name).symlink_to(place, target_is_directory=True)
+    return folder
+
+
+def _refresh(store: Store, run: Run | None) -> Changes:
     point_fiftyone(store.project.root)
     if run is not None:
         store.record.fold(run.name, run.path / "record")
-    changes = refresh(store, run.name if run else None)
-    say(_in_words(changes))
-    server = subprocess.Popen([sys.executable, "-m", "fiftyone.server.main", "--port", str(port), "--address", ADDRESS])
+    return refresh(store, run.name if run else None)
+
+
+@contextmanager
+def _serving(port: int, plugins: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Starts the App's server, which answers while the block runs."""
+    command = [sys.executable, "-m", "fiftyone.server.main", "--port", str(port), "--address", ADDRESS]
+    server = subprocess.Popen(command, env=os.environ | {PLUGINS: str(plugins)})
     try:
         _wait_for(server, port)
-        say(f"FiftyOne shows it at http://{ADDRESS}:{port}/datasets/{quote(changes.dataset)} (Ctrl-C ends)")
-        server.wait()
-    except KeyboardInterrupt:
-        say("FiftyOne is closed; the project's MongoDB stays for the next time.")
+        yield server
     finally:
         server.send_signal(signal.SIGTERM)
         server.wait()
@@ -66,16 +111,3 @@ def _wait_for(server: subprocess.Popen[bytes], port: int) -> None:
         except OSError:
             time.sleep(0.2)
     raise ProjectError(f"FiftyOne's App does not answer on port {port}: see what it printed above")
-
-
-def _free_port(wanted: int) -> int:
-    """Returns the wanted port, or for 0 any, if nobody listens there."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server will
-        try:
-            probe.bind((ADDRESS, wanted))
-        except OSError as error:
-            raise ProjectError(
-                f"port {wanted} cannot be used ({error.strerror}): choose another with --port"
-            ) from error
-        return int(probe.getsockname()[1])

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from storage.store import Store
 
 ALIKE = ("alike", "it is much like an image that has this label")  # the reason of such a proposal, and its sentence
+ASKED = ("asked", "somebody asked to look at it")  # the same of a sample that a person sent to the queue, in FiftyOne
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,8 +64,8 @@ def propose(store: "Store", found: Sequence[Neighbour], *, actor: str) -> int:
 
 
 def asked_for(events: Iterable[Event]) -> list[Event]:
-    """Returns the open proposals that somebody asked for in this way, one a sample, the newest, oldest first."""
-    newest = {e.sample_id: e for e in queue(events) if ALIKE[0] in e.reasons}
+    """Returns the open proposals that somebody asked for, by likeness or by hand: a sample's newest, oldest first."""
+    newest = {e.sample_id: e for e in queue(events) if e.reasons.keys() & {ALIKE[0], ASKED[0]}}
     return sorted(newest.values(), key=lambda e: (e.at, e.event_id))
 
 

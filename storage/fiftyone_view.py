@@ -1,7 +1,8 @@
 """Projects a store into a FiftyOne dataset, to look at samples in its App.
 
 The store is the truth. The dataset can be thrown away and made again at any time, and refreshing it writes only
-what differs. Its fields are therefore marked read-only: a label changed there would be overwritten here.
+what differs. Its fields are therefore marked read-only: a label typed there would be overwritten here. Verdicts in
+the App are operators' (`pipelines.fiftyone_verdicts`): they write events, and `show_labels` then what these say.
 
     gradebook_id      sample_id
     split             train or test
@@ -18,6 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import isfinite
+from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
@@ -28,6 +30,7 @@ from storage.project import Project
 from storage.samples import Sample
 from storage.store import Store
 
+LOCK = ".fiftyone.lock"
 Facts = dict[str, Any]  # path of a field -> value of one sample
 
 FIELDS = {
@@ -79,8 +82,8 @@ def refresh(store: Store, run: str | None) -> Changes:
         NoDatabase: FiftyOne has no MongoDB on this machine.
     """
     point_fiftyone(store.project.root)
-    with FileLock(store.project.root / ".fiftyone.lock"):
-        dataset = _open(store.project)
+    with FileLock(store.project.root / LOCK):
+        dataset = _open(store.project, run)
         samples = store.catalog.samples()
         wanted = _facts(samples, replay(store.log.read()), _signals(store, run))
         ids, known = _known(dataset)
@@ -93,6 +96,21 @@ def refresh(store: Store, run: str | None) -> Changes:
         return Changes(dataset.name, len(added), len(gone), changed)
 
 
+def show_labels(dataset: Any, labels: Mapping[str, str | None]) -> None:
+    """Writes the labels that some samples have now into a project's dataset, None where there is no label any more.
+
+    Args:
+        dataset: the project's, loaded.
+        labels: sample_id -> label.
+    """
+    from fiftyone import ViewField as F
+
+    with FileLock(Path(dataset.info["gradebook"]) / LOCK):
+        ids, known = _known(dataset.match(F("gradebook_id").is_in(list(labels))))
+        wanted = {sample_id: _judged(facts | {"label.label": labels[sample_id]}) for sample_id, facts in known.items()}
+        _push(dataset, ids, known, wanted)
+
+
 def _facts(samples: Sequence[Sample], labels: Mapping[str, str], signals: Mapping[str, Facts]) -> dict[str, Facts]:
     """Returns what the dataset should say: sample_id -> facts."""
     nothing: Facts = dict.fromkeys(SIGNALS)
@@ -100,9 +118,13 @@ def _facts(samples: Sequence[Sample], labels: Mapping[str, str], signals: Mappin
     for sample in samples:
         facts = {"filepath": sample.filepath, "split": sample.split.value, "label.label": labels.get(sample.sample_id)}
         facts |= signals.get(sample.sample_id, nothing)
-        said = {facts[f"{who}.label"] for who in CLASSIFICATIONS} - {None}
-        wanted[sample.sample_id] = facts | {"disagreement": len(said) > 1}
+        wanted[sample.sample_id] = _judged(facts)
     return wanted
+
+
+def _judged(facts: Facts) -> Facts:
+    said = {facts[f"{who}.label"] for who in CLASSIFICATIONS} - {None}
+    return facts | {"disagreement": len(said) > 1}
 
 
 def _signals(store: Store, run: str | None) -> dict[str, Facts]:
@@ -119,7 +141,7 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not isfinite(value) else value
 
 
-def _open(project: Project) -> Any:
+def _open(project: Project, run: str | None) -> Any:
     """Returns the project's dataset, made if need be."""
     import fiftyone as fo
 
@@ -128,7 +150,7 @@ def _open(project: Project) -> Any:
     if not dataset.has_sample_field("gradebook_id"):
         _declare(dataset)
     dataset.default_classes = list(project.classes)
-    dataset.info = {"gradebook": str(project.root)}
+    dataset.info = {"gradebook": str(project.root), "run": run}
     dataset.save()
     return dataset
 

@@ -1,0 +1,64 @@
+"""The ways between the app and FiftyOne's App: each leads to exactly the samples that one was looking at."""
+
+import json
+import urllib.request
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from pipelines import servers
+from storage.fiftyone_samples import see
+from storage.fiftyone_view import dataset_name
+from storage.project import Project, ProjectError
+
+PATIENCE = 20.0  # seconds in which FiftyOne must say where samples are; its first answer takes some
+
+
+def in_fiftyone(project: Project, sample_ids: Sequence[str]) -> str:
+    """Returns the address at which FiftyOne's App shows exactly these samples.
+
+    Several become the saved view "from gradebook", which the next call changes.
+
+    Raises:
+        ProjectError: the project has no FiftyOne running, or it lacks the samples.
+    """
+    address = servers.find(project.root, servers.FIFTYONE)
+    if address is None:
+        raise ProjectError(f"FiftyOne does not run for this project: gradebook fiftyone {project.root}")
+    name = dataset_name(project)
+    said = _ask(address, name, {"sample_ids": list(sample_ids)})
+    if problem := said.get("refused"):
+        raise ProjectError(str(problem))
+    return f"{address}/datasets/{quote(name)}?{urlencode(said)}"
+
+
+def record_page(dataset: Any, ids: Sequence[str]) -> str:
+    """Returns the address of the app's record page of the first of these samples, given by their ids in FiftyOne.
+
+    Raises:
+        ProjectError: no sample is selected, or the app does not run for this project.
+    """
+    root = Path((dataset.info or {}).get("gradebook", "PROJECT"))
+    address = servers.find(root, servers.APP)
+    if address is None:
+        raise ProjectError(f"the app does not run for this project: gradebook app {root}")
+    seen = see(dataset, ids[:1])
+    if not seen:
+        raise ProjectError("select one sample of the project in the grid, or open it")
+    return f"{address}/record?{urlencode({'sample': seen[0].sample_id})}"
+
+
+def _ask(address: str, dataset: str, params: dict[str, Any]) -> dict[str, str]:
+    body = {"operator_uri": "@gradebook/verdicts/place", "dataset_name": dataset, "params": params}
+    request = urllib.request.Request(
+        f"{address}/operators/execute", json.dumps(body).encode(), {"Content-Type": "application/json"}
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
+            said = json.load(answer)
+    except (OSError, ValueError) as error:
+        raise ProjectError(f"FiftyOne at {address} does not answer ({error}): start it anew") from error
+    if not isinstance(said.get("result"), dict):
+        raise ProjectError(f"FiftyOne at {address} cannot say where the samples are ({said.get('error_message')})")
+    return {str(key): str(value) for key, value in said["result"].items()}

@@ -1,0 +1,248 @@
+"""The buttons of FiftyOne's App for a project: what they do is in `pipelines.fiftyone_verdicts`.
+
+`gradebook fiftyone` makes FiftyOne find this folder (`pipelines.open_fiftyone`). Every operator acts on the selected
+samples, else on the one that is open.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import fiftyone.operators as foo
+from fiftyone.operators import types
+
+from pipelines import fiftyone_links, fiftyone_plot, fiftyone_verdicts
+from storage.fiftyone_samples import place
+from storage.project import ProjectError
+
+GRID = types.Places.SAMPLES_GRID_ACTIONS
+
+
+class Accept(foo.Operator):  # type: ignore[misc]
+    """Accepts the teacher's label."""
+
+    @property
+    def config(self) -> Any:
+        """Its name and looks."""
+        return foo.OperatorConfig(name="accept", label="Gradebook: accept pseudo-label")
+
+    def resolve_placement(self, ctx: Any) -> Any:
+        """A button above the grid."""
+        return _button(ctx, "Accept pseudo-label", "check")
+
+    def execute(self, ctx: Any) -> dict[str, Any]:
+        """Writes the verdicts."""
+        return _answer(ctx, lambda: fiftyone_verdicts.accept(ctx.dataset, _ids(ctx)))
+
+
+class Assign(foo.Operator):  # type: ignore[misc]
+    """Gives a label that a person chooses."""
+
+    @property
+    def config(self) -> Any:
+        """Its name and looks."""
+        return foo.OperatorConfig(name="assign", label="Gradebook: assign a label")
+
+    def resolve_placement(self, ctx: Any) -> Any:
+        """A button above the grid."""
+        return _button(ctx, "Assign a label", "label", prompt=True)
+
+    def resolve_input(self, ctx: Any) -> Any:
+        """Asks which class; what else is sent is refused by `execute`, in a sentence."""
+        choices = types.DropdownView(label="Label")
+        for name in _classes(ctx):
+            choices.add_choice(name, label=name)
+        inputs = types.Object()
+        inputs.str("label", required=True, label="Label", view=choices)
+        return types.Property(inputs, view=types.View(label="Assign a label"))
+
+    def execute(self, ctx: Any) -> dict[str, Any]:
+        """Writes the verdicts."""
+        return _answer(ctx, lambda: fiftyone_verdicts.assign(ctx.dataset, _ids(ctx), str(ctx.params.get("label"))))
+
+
+class Undo(foo.Operator):  # type: ignore[misc]
+    """Takes verdicts back."""
+
+    @property
+    def config(self) -> Any:
+        """Its name and looks."""
+        return foo.OperatorConfig(name="undo", label="Gradebook: undo my verdict")
+
+    def resolve_placement(self, ctx: Any) -> Any:
+        """A button above the grid."""
+        return _button(ctx, "Undo my verdict", "undo")
+
+    def execute(self, ctx: Any) -> dict[str, Any]:
+        """Writes the retractions."""
+        return _answer(ctx, lambda: fiftyone_verdicts.take_back(ctx.dataset, _ids(ctx)))
+
+
+class Ask(foo.Operator):  # type: ignore[misc]
+    """Sends samples to the queue."""
+
+    @property
+    def config(self) -> Any:
+        """Its name and looks."""
+        return foo.OperatorConfig(name="ask", label="Gradebook: send to the queue")
+
+    def resolve_placement(self, ctx: Any) -> Any:
+        """A button above the grid."""
+        return _button(ctx, "Send to the queue", "playlist_add")
+
+    def execute(self, ctx: Any) -> dict[str, Any]:
+        """Writes the proposals."""
+        return _answer(ctx, lambda: fiftyone_verdicts.ask(ctx.dataset, _ids(ctx)))
+
+
+class ShowEvolution(foo.Operator):  # type: ignore[misc]
+    """Opens the panel."""
+
+    @property
+    def config(self) -> Any:
+        """Its name and looks."""
+        return foo.OperatorConfig(name="show_evolution", label="Gradebook: show evolution")
+
+    def resolve_placement(self, ctx: Any) -> Any:
+        """A button above the grid."""
+        return _button(ctx, "Show evolution", "timeline")
+
+    def execute(self, ctx: Any) -> None:
+        """Opens the panel beside the grid."""
+        ctx.ops.open_panel("evolution", is_active=True, layout="horizontal")
+
+
+class OpenInApp(foo.Operator):  # type: ignore[misc]
+    """Leads to the app's record page of a sample."""
+
+    @property
+    def config(self) -> Any:
+        """Its name and looks."""
+        return foo.OperatorConfig(name="open_in_app", label="Gradebook: open in the app")
+
+    def resolve_placement(self, ctx: Any) -> Any:
+        """A button above the grid."""
+        return _button(ctx, "Open in the app", "open_in_new", prompt=True)
+
+    def resolve_input(self, ctx: Any) -> Any:
+        """Shows the link."""
+        inputs = types.Object()
+        _link_to_app(inputs, ctx)
+        return types.Property(inputs, view=types.View(label="Open in the app"))
+
+    def execute(self, ctx: Any) -> dict[str, Any]:
+        """Returns the address."""
+        return _try(lambda: {"address": fiftyone_links.record_page(ctx.dataset, _ids(ctx))})
+
+
+class Place(foo.Operator):  # type: ignore[misc]
+    """Answers the app, which asks where its samples are shown here."""
+
+    @property
+    def config(self) -> Any:
+        """Its name; people have no use for it."""
+        return foo.OperatorConfig(name="place", label="Gradebook: find samples", unlisted=True)
+
+    def execute(self, ctx: Any) -> dict[str, Any]:
+        """Returns what the address must ask for, and saves the view if one is needed."""
+        return _try(lambda: place(ctx.dataset, [str(sample_id) for sample_id in ctx.params["sample_ids"]]))
+
+
+class Evolution(foo.Panel):  # type: ignore[misc]
+    """What teacher and student said of the selected sample, step by step, and the feedback."""
+
+    @property
+    def config(self) -> Any:
+        """Its name and looks."""
+        return foo.PanelConfig(name="evolution", label="Evolution", icon="timeline", surfaces="grid modal")
+
+    def on_change_selected(self, ctx: Any) -> None:
+        """The panel is drawn anew after each event; that is all."""
+
+    def on_change_current_sample(self, ctx: Any) -> None:
+        """The panel is drawn anew after each event; that is all."""
+
+    def accept(self, ctx: Any) -> None:
+        """Writes the verdicts."""
+        _answer(ctx, lambda: fiftyone_verdicts.accept(ctx.dataset, _ids(ctx)))
+
+    def undo(self, ctx: Any) -> None:
+        """Writes the retractions."""
+        _answer(ctx, lambda: fiftyone_verdicts.take_back(ctx.dataset, _ids(ctx)))
+
+    def render(self, ctx: Any) -> Any:
+        """Draws it."""
+        panel = types.Object()
+        try:
+            seen, rows = fiftyone_verdicts.evolution(ctx.dataset, _ids(ctx))
+        except ProjectError as error:
+            panel.view("none", types.Notice(label=_sentence(error)))
+            return types.Property(panel)
+        buttons = panel.h_stack("buttons", gap=2, align_x="left")
+        buttons.btn("accept", label=f"Accept {seen.teacher}", disabled=seen.teacher is None, on_click=self.accept)
+        buttons.btn("undo", label="Undo my verdict", on_click=self.undo)
+        _link_to_app(buttons, ctx)
+        if rows:
+            data, layout = fiftyone_plot.evolution(rows)
+            panel.plot("evolution", data=data, layout=layout, config={"displayModeBar": False}, height=460, width=100)
+        else:
+            panel.view("none", types.Notice(label="No run has a record of it."))
+        return types.Property(panel)
+
+
+OPERATORS = (Accept, Assign, Undo, Ask, ShowEvolution, OpenInApp, Place, Evolution)
+
+
+def register(plugin: Any) -> None:
+    """Is called by FiftyOne."""
+    for operator in OPERATORS:
+        plugin.register(operator)
+    fiftyone_verdicts.warm_up()
+
+
+def _ids(ctx: Any) -> list[str]:
+    """Returns the ids of the samples to act on: the open one, else those selected."""
+    return [ctx.current_sample] if ctx.current_sample else list(ctx.selected)
+
+
+def _answer(ctx: Any, do: Callable[[], str]) -> dict[str, Any]:
+    """Does it, tells the person and draws the changed samples anew."""
+    said = _try(lambda: {"said": do()})
+    ctx.ops.notify(said.get("said") or said["refused"], variant="success" if "said" in said else "error")
+    if "said" in said:
+        ctx.ops.reload_samples()
+    return said
+
+
+def _try(do: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    try:
+        return do()
+    except ProjectError as error:
+        return {"refused": _sentence(error)}
+
+
+def _sentence(error: ProjectError) -> str:
+    said = str(error)
+    return f"{said[:1].upper()}{said[1:]}"
+
+
+def _link_to_app(inputs: Any, ctx: Any) -> None:
+    try:
+        address = fiftyone_links.record_page(ctx.dataset, _ids(ctx))
+    except ProjectError as error:
+        inputs.view("app", types.Notice(label=_sentence(error)))
+    else:
+        inputs.btn("app", label="Open in the app", icon="open_in_new", href=address)
+
+
+def _classes(ctx: Any) -> tuple[str, ...]:
+    try:
+        return fiftyone_verdicts.open_project(ctx.dataset).project.classes
+    except ProjectError:
+        return ()
+
+
+def _button(ctx: Any, label: str, icon: str, *, prompt: bool = False) -> Any:
+    """Returns a button above the grid of a project's dataset, none above others."""
+    if ctx.dataset is None or "gradebook" not in (ctx.dataset.info or {}):
+        return None
+    return types.Placement(GRID, types.Button(label=label, icon=icon, prompt=prompt))

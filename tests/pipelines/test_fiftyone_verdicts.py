@@ -1,0 +1,210 @@
+"""The operators, executed as FiftyOne's server does, on a real MongoDB: one process and one server for all of them."""
+
+import atexit
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from pipelines import fiftyone_links, fiftyone_verdicts, servers
+from pipelines.open_fiftyone import plugins
+from pipelines.queue_up import rank
+from storage import database
+from storage.database import NoDatabase, point_fiftyone, stop
+from storage.events import Kind, decisions, event, replay
+from storage.project import ProjectError, create_project
+from storage.store import open_store
+from tests.app.conftest import CLASSES, HOSTILE, TRAIN, a_run, fill
+
+URI = "@gradebook/verdicts/"
+
+
+@pytest.fixture(scope="module")
+def server():
+    """One MongoDB for the tests of this file; it must outlive FiftyOne, whose exit hook waits 30 s for it."""
+    root = Path(tempfile.mkdtemp(prefix="gradebook-test-"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(database.URI, "")
+        try:
+            uri = database.find_or_start(root)
+        except NoDatabase as error:
+            pytest.skip(str(error))
+        atexit.register(stop, root)
+        patch.setenv(database.URI, uri)
+        point_fiftyone(root)
+        import fiftyone as fo
+
+        patch.setattr(fo.config, "plugins_dir", str(plugins(root)))
+        yield
+
+
+@pytest.fixture
+def store(tmp_path, server, monkeypatch):
+    monkeypatch.setattr(fiftyone_verdicts, "actor", lambda: "ada")
+    store = open_store(create_project(tmp_path / "birds", CLASSES).root)
+    fill(store, tmp_path / "pictures")
+    run = a_run(store)
+    store.record.fold(run.name, run.path / "record")
+    from storage.fiftyone_view import refresh
+
+    refresh(store, run.name)
+    return store
+
+
+@pytest.fixture
+def dataset(store):
+    import fiftyone as fo
+
+    from storage.fiftyone_view import dataset_name
+
+    return fo.load_dataset(dataset_name(store.project))
+
+
+def press(name, dataset, selected=(), **params):
+    """Presses a button; returns what it answered and what it told the person."""
+    import fiftyone.operators as foo
+
+    done = foo.execute_operator(URI + name, ctx={"dataset": dataset, "selected": list(selected), "params": params})
+    return done.result, [request["message"] for request in triggered(done, "notify")]
+
+
+def triggered(done, name):
+    """Returns the parameters of the App's own operators of that name that an execution asks for."""
+    return [r["params"] for r in done.executor.to_json()["requests"] if r["operator_uri"].endswith(name)]
+
+
+def fields(dataset, ids, path="label.label"):
+    dataset.reload()
+    return dataset.select(list(ids), ordered=True).values(path)
+
+
+def said(store):
+    return [(e.kind, e.label, e.actor) for e in store.log.read() if e.kind is not Kind.IMPORTED]
+
+
+def test_every_operator_is_found(server):
+    import fiftyone.operators as foo
+
+    found = {operator.uri for operator in foo.list_operators(builtin=False)}
+    names = ("accept", "assign", "undo", "ask", "show_evolution", "open_in_app", "place", "evolution")
+    assert {URI + name for name in names} <= found
+
+
+def test_accepting_writes_what_was_shown_and_the_verdict_and_the_field_says_so(store, dataset):
+    ids = dataset.values("id")[:2]
+    answer, told = press("accept", dataset, ids)
+    assert told == [answer["said"]] == ["2 samples accepted."]
+    assert said(store) == [(Kind.PROPOSED, "heron", "run:mpl-001"), (Kind.ACCEPTED, "heron", "ada")] * 2
+    _, proposal, verdict, *_ = store.log.read()
+    assert (proposal.confidence, verdict.ref) == (0.75, proposal.event_id)
+    assert fields(dataset, dataset.values("id")) == ["heron", "heron", None, None, None, "crow"]
+    assert press("accept", dataset, ids)[1] == ["0 samples accepted. 2 left as before: a person has said so already."]
+    assert len(said(store)) == 4
+
+
+def test_a_label_is_assigned_and_undone_and_stands_as_before(store, dataset):
+    first, second, *_, last = dataset.values("id")
+    press("assign", dataset, [first, last], label=HOSTILE)
+    assert [kind for kind, *_ in said(store)] == [Kind.PROPOSED, Kind.RELABELLED, Kind.RELABELLED]
+    assert fields(dataset, [first, last]) == [HOSTILE, HOSTILE]
+    assert fields(dataset, [first, last], "disagreement") == [True, False], "the teacher said heron of the first"
+    assert press("undo", dataset)[1] == ["1 verdict taken back."]
+    assert fields(dataset, [first, last]) == [HOSTILE, "crow"], "the newest; its import stands again"
+    assert press("undo", dataset, [second])[0]["refused"].startswith("These samples have no verdict of yours (ada)")
+    press("undo", dataset, [first])
+    assert fields(dataset, [first]) == [None]
+    assert press("undo", dataset)[1] == ["There is no verdict of yours (ada) to take back"]
+    assert replay(store.log.read()) == {dataset[last]["gradebook_id"]: "crow"}
+
+
+def test_a_label_that_is_no_class_is_refused_in_one_sentence_and_nothing_is_written(store, dataset):
+    ids, before = dataset.values("id"), store.log.read()
+    hostile = "<img src=x onerror=alert(1)>"
+    answer, told = press("assign", dataset, ids, label=hostile)
+    assert told == [answer["refused"]]
+    assert answer["refused"].startswith(f"Label {hostile!r} is not a class of this project")
+    assert "Select samples" in press("assign", dataset, [], label="crow")[0]["refused"]
+    assert store.log.read() == before
+    assert fields(dataset, ids) == [None] * TRAIN + ["crow"]
+
+
+def test_what_somebody_decided_meanwhile_is_shown_and_not_overruled(store, dataset):
+    first, second, *_ = dataset.values("id")
+    store.log.append([event(Kind.RELABELLED, dataset[first]["gradebook_id"], "crow", actor="bob")])
+    _, told = press("accept", dataset, [first, second])
+    assert told == ["1 sample accepted. 1 decided by somebody meanwhile: look again."]
+    assert fields(dataset, [first, second]) == ["crow", "heron"]
+    assert decisions(store.log.read())[dataset[first]["gradebook_id"]].actor == "bob"
+
+
+def test_what_is_sent_to_the_queue_comes_first(store, dataset):
+    ids = dataset.values("id")
+    _, told = press("ask", dataset, [ids[3], ids[-1]])
+    assert told == ["1 sample sent to the front of the queue. 1 stayed out: decided, or a test image."]
+    row, *_ = rank(store, None, limit=1)
+    assert (row.sample_id, row.label, row.probability) == (dataset[ids[3]]["gradebook_id"], "heron", 0.75)
+    assert "waited there already" in press("ask", dataset, [ids[3]])[1][0]
+    assert [kind for kind, *_ in said(store)] == [Kind.PROPOSED]
+    press("accept", dataset, [ids[3]])
+    assert rank(store, None, limit=1)[0].sample_id != row.sample_id
+
+
+def panel_of(dataset, selected, method="on_load"):
+    import fiftyone.operators as foo
+
+    params = {"panel_id": "p", "__method__": method}
+    ctx = {"dataset": dataset, "selected": selected, "params": params}
+    (drawn,) = triggered(foo.execute_operator(URI + "evolution", ctx=ctx), "show_panel_output")
+    return drawn["output"]["type"]["properties"]
+
+
+def test_the_panel_draws_the_record_of_the_selected_sample_and_its_button_accepts(store, dataset):
+    ids = dataset.values("id")
+    drawn = panel_of(dataset, [ids[1]])
+    teacher, student, feedback = drawn["evolution"]["view"]["data"]
+    assert (teacher["x"], teacher["y"], teacher["text"]) == ([10, 20], [0.75, 0.75], ["crow", "heron"])
+    assert student["text"][0].startswith("&lt;img"), "Plotly would draw the tag"
+    assert feedback["x"] and set(feedback["x"]) <= {10, 20}
+    assert "Select samples" in panel_of(dataset, [])["none"]["view"]["label"]
+    assert "No run has a record" in panel_of(dataset, [ids[-1]])["none"]["view"]["label"]
+    panel_of(dataset, [ids[1]], "accept")
+    assert fields(dataset, [ids[1]]) == ["heron"]
+
+
+def test_the_app_is_led_to_and_leads_here(store, dataset, monkeypatch):
+    ids = dataset.values("id")
+    assert "gradebook app" in press("open_in_app", dataset, ids[:1])[0]["refused"]
+    monkeypatch.setattr(servers, "find", lambda root, name: f"http://{name}")
+    sample_ids = dataset.values("gradebook_id")
+    assert press("open_in_app", dataset, ids[1:])[0] == {"address": f"http://app/record?sample={sample_ids[1]}"}
+    asked = lambda address, name, params: press("place", dataset, **params)[0]  # noqa: E731 - the server's answer
+    monkeypatch.setattr(fiftyone_links, "_ask", asked)
+    start = f"http://fiftyone/datasets/{dataset.name}?"
+    assert fiftyone_links.in_fiftyone(store.project, sample_ids[2:3]) == f"{start}id={ids[2]}"
+    assert fiftyone_links.in_fiftyone(store.project, sample_ids[3:0:-1]) == f"{start}view=from-gradebook"
+    dataset.reload()
+    assert dataset.load_saved_view("from gradebook").values("gradebook_id") == sample_ids[3:0:-1]
+    with pytest.raises(ProjectError, match="has not heard of 1 of the 2"):
+        fiftyone_links.in_fiftyone(store.project, ["nobody", sample_ids[0]])
+
+
+def test_a_dataset_of_somebody_else_is_left_alone(server):
+    import fiftyone as fo
+
+    other = fo.Dataset()
+    assert "shows no project" in press("accept", other, ["0" * 24])[0]["refused"]
+    assert "gradebook app PROJECT" in press("open_in_app", other)[0]["refused"]
+
+
+def test_the_users_own_plugins_are_linked_beside_ours(server, tmp_path, monkeypatch):
+    import fiftyone as fo
+
+    theirs = tmp_path / "theirs"
+    (theirs / "org" / "mine").mkdir(parents=True)
+    (theirs / "org" / "mine" / "fiftyone.yml").write_text("name: '@org/mine'\n")
+    monkeypatch.setattr(fo.config, "plugins_dir", str(theirs))
+    for _ in range(2):
+        folder = plugins(tmp_path)
+    assert sorted(path.name for path in folder.iterdir()) == ["gradebook-verdicts", "org"]
+    assert (folder / "org" / "mine" / "fiftyone.yml").is_file()
+    assert [path.name for path in theirs.iterdir()] == ["org"]
