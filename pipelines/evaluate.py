@@ -64,7 +64,7 @@ def evaluate_beside_data(project: Project, run: Run) -> Evaluation:
     """
     import torch
 
-    from pipelines.datasets import open_dataset
+    from pipelines.plain_data import open_dataset
     from pipelines.outcome import probabilities
     from pipelines.pixels import Pixels
     from pipelines.places import DATA

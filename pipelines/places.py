@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from pipelines import data, datasets
+from pipelines import data, plain_data
 from pipelines.config import ConfigError, TrainConfig
 from pipelines.data import SAMPLES, Population, Source
-from pipelines.datasets import DataSet
 from pipelines.draws import Positions
 from pipelines.live import Listener
+from pipelines.plain_data import DataSet
 from storage.events import replay
 from storage.project import SETTINGS, Project, create_project, read_project
 from storage.samples import Split
@@ -111,7 +111,7 @@ class BesideData:
     def opened(cls, root: Path, config: TrainConfig[Any]) -> "BesideData":
         """Finds the data, and makes `root` a project of its classes where it is none yet."""
         root = root.expanduser().resolve()
-        found = datasets.open_dataset(config.data, root / DATA, Split.TRAIN, size=config.size)
+        found = plain_data.open_dataset(config.data, root / DATA, Split.TRAIN, size=config.size)
         project = read_project(root) if (root / SETTINGS).exists() else create_project(root, found.classes)
         if project.classes != found.classes:
             raise ConfigError(f"{root} holds runs of other classes than this data's: choose another directory")
@@ -120,8 +120,8 @@ class BesideData:
     def population(self) -> Population:
         """See `Place`. Images that are neither labelled nor held out are the unlabelled ones."""
         told, seed = self.config.data, self.config.seed
-        shown = datasets.labelled(told, self.found, seed)
-        return self._population(shown, datasets.held_out(told, self.found, shown, seed))
+        shown = plain_data.labelled(told, self.found, seed)
+        return self._population(shown, plain_data.held_out(told, self.found, shown, seed))
 
     def saved_population(self, path: Path) -> Population:
         """See `Place`."""

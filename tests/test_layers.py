@@ -51,3 +51,12 @@ assert "pipelines.recorder" in sys.modules
 """
     done = run_without(("lancedb", "fiftyone", "streamlit", "plotly", "pymongo"), code)
     assert done.returncode == 0, done.stderr
+
+
+def test_no_module_of_pipelines_hides_another_package():
+    """`accelerate launch pipelines/train.py` looks for modules in pipelines/ before anywhere else."""
+    from importlib.metadata import packages_distributions
+
+    ours = {path.stem for path in (ROOT / "pipelines").iterdir()} - {"__init__", "__pycache__"}
+    theirs = set(packages_distributions()) | set(sys.stdlib_module_names) | {"datasets"}  # lancedb asks for that one
+    assert ours & theirs == set()

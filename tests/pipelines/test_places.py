@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines import checkpoints, datasets
+from pipelines import checkpoints, plain_data
 from pipelines.config import ConfigError, DataConfig
-from pipelines.datasets import held_out, labelled, open_dataset
 from pipelines.evaluate import evaluate_beside_data, is_beside_data
 from pipelines.founding import saved_settings
 from pipelines.pixels import Files, InMemory
+from pipelines.plain_data import held_out, labelled, open_dataset
 from pipelines.presets import PRESETS, parse
 from pipelines.runs import Run, State, find_run
 from pipelines.train import train
@@ -119,7 +119,7 @@ def test_it_needs_neither_lancedb_nor_fiftyone_nor_streamlit(images, tmp_path):
 
 def test_images_that_fit_into_memory_are_decoded_once(images, monkeypatch):
     inside = opened(images)
-    monkeypatch.setattr(datasets, "IN_MEMORY", 3 * EACH * SIDE * SIDE * 3 - 1)
+    monkeypatch.setattr(plain_data, "IN_MEMORY", 3 * EACH * SIDE * SIDE * 3 - 1)
     outside = opened(images)
     assert (type(inside.images), type(outside.images)) == (InMemory, Files)
     for position in range(3 * EACH):
