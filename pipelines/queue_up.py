@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.propagate import ALIKE, asked_for
+from pipelines.propagate import ALIKE, ASKED, asked_for
 from pipelines.runs import Run, State, list_runs
 from storage.events import VERDICTS, Event, Kind, decisions, standing
 from storage.project import Project, ProjectError
@@ -92,7 +92,7 @@ def sentences() -> dict[str, str]:
 
 def sentence_of(reason: str) -> str:
     """Returns what a reason says, also one that a proposal has and nothing can be ordered by."""
-    return ALIKE[1] if reason == ALIKE[0] else sentences().get(reason, reason)
+    return {**dict([ALIKE, ASKED]), **sentences()}.get(reason, reason)
 
 
 def as_json(row: Row) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import streamlit as st
 from app import desk as at
 from app import figures
 from app.desk import Book, Desk
+from app.views import elsewhere
 from app.words import ago, deed, percent, plain, who
 from pipelines.verdicts import Shown
 from storage.events import VERDICTS, Event, standing
@@ -35,6 +36,7 @@ def render(desk: Desk) -> None:
     with left:
         _image(sample)
         _facts(sample)
+        elsewhere.link(desk, [sample.sample_id])
         _events([e for e in book.events if e.sample_id == sample.sample_id])
     with right:
         _say(desk, sample, book, rows)

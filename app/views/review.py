@@ -13,6 +13,7 @@ import streamlit as st
 from app import desk as at
 from app.desk import Book, Desk
 from app.review import class_keys
+from app.views import elsewhere
 from app.words import DEEDS, ago, count, percent, plain, who
 from pipelines import propagate, queue_up
 from pipelines.queue_up import Row
@@ -64,6 +65,7 @@ def render(desk: Desk, *, rank: Callable[..., list[Row]] = SPREAD) -> None:
     with st.container(key="grid"):
         for row in rows:
             _tile(desk, row, _answer(book, row), framed=bool(waiting) and row is waiting[0])
+    elsewhere.link(desk, [row.sample_id for row in rows])
 
 
 def _answer(book: Book, row: Row) -> Event | None:

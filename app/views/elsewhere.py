@@ -1,0 +1,48 @@
+"""The way from a page to FiftyOne: exactly the samples that are on it."""
+
+from collections.abc import Sequence
+
+import streamlit as st
+
+from app.desk import Desk
+from app.words import count, plain
+from pipelines import fiftyone_links
+from storage.project import ProjectError
+
+
+def link(desk: Desk, sample_ids: Sequence[str]) -> None:
+    """Draws a button that asks FiftyOne for these samples, and the link once it has answered, or what is missing.
+
+    The link belongs to the samples that it was asked for: on other samples it is gone.
+    """
+    key = f"elsewhere-{'-'.join(sample_ids)}"
+    address, problem = st.session_state.get("elsewhere", {}).get(key, (None, None))
+    with st.container(horizontal=True, vertical_alignment="center", key="elsewhere-row"):
+        if address is None:
+            words = "Open in FiftyOne" if len(sample_ids) == 1 else f"Open these {len(sample_ids)} in FiftyOne"
+            st.button(
+                words, key="elsewhere-ask", icon=":material/grid_view:", on_click=_ask, args=(desk, sample_ids, key)
+            )
+        else:
+            st.link_button(
+                f"FiftyOne shows {count(len(sample_ids), 'image')}",
+                address,
+                icon=":material/open_in_new:",
+                type="primary",
+            )
+    if problem is not None:
+        said, command = problem
+        st.info(plain(said))
+        if command:
+            st.code(command, language="bash")
+
+
+def _ask(desk: Desk, sample_ids: Sequence[str], key: str) -> None:
+    try:
+        found = (fiftyone_links.in_fiftyone(desk.store.project, sample_ids), None)
+    except ProjectError as error:
+        said, _, command = str(error).rpartition(": gradebook ")
+        found = (None, (said, f"gradebook {command}") if said else (str(error), None))
+    st.session_state["elsewhere"] = {
+        key: found
+    }  # the newest alone: a saved view that was asked for earlier has changed

@@ -1,0 +1,31 @@
+"""From a page to FiftyOne, without either of them running."""
+
+from pipelines import fiftyone_links
+from tests.app.test_views import draw_record, draw_review, drawn
+
+
+def test_the_record_page_leads_to_its_sample_in_fiftyone(desk, ids, monkeypatch):
+    monkeypatch.setattr(fiftyone_links, "in_fiftyone", lambda project, wanted: f"http://fiftyone/?{'+'.join(wanted)}")
+    page = drawn(draw_record, desk, sample=ids[2])
+    page.button(key="elsewhere-ask").click().run()
+    assert not page.exception
+    (link,) = page.get("link_button")
+    assert link.proto.url == f"http://fiftyone/?{ids[2]}"
+    page.query_params["sample"] = ids[3]
+    page.run()
+    assert not page.get("link_button"), "the link was to another sample"
+
+
+def test_the_review_page_leads_to_exactly_the_images_on_it(desk, rank, ids, monkeypatch):
+    monkeypatch.setattr(fiftyone_links, "in_fiftyone", lambda project, wanted: f"http://fiftyone/?{'+'.join(wanted)}")
+    page = drawn(draw_review, desk, rank)
+    page.button(key="elsewhere-ask").click().run()
+    assert page.get("link_button")[0].proto.url == f"http://fiftyone/?{'+'.join(ids)}"
+
+
+def test_without_fiftyone_the_page_says_the_command(desk, ids):
+    page = drawn(draw_record, desk, sample=ids[0])
+    page.button(key="elsewhere-ask").click().run()
+    assert not page.exception
+    assert page.info[0].value == "FiftyOne does not run for this project"
+    assert page.code[0].value == f"gradebook fiftyone {desk.root}"

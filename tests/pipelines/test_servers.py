@@ -1,0 +1,71 @@
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from pipelines import servers
+
+LISTEN = """
+import socket, sys, time
+from pathlib import Path
+from pipelines import servers
+
+listening = socket.create_server(("127.0.0.1", 0))
+port = listening.getsockname()[1]
+with servers.known(Path(sys.argv[1]), servers.FIFTYONE, port=port, pid=__import__("os").getpid()):
+    print(port, flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def port():
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield listening.getsockname()[1]
+
+
+def test_a_server_is_found_while_it_runs_and_by_its_own_name(tmp_path, port):
+    assert servers.find(tmp_path, servers.APP) is None
+    with servers.known(tmp_path, servers.APP, port=port, pid=os.getpid()):
+        assert servers.find(tmp_path, servers.APP) == f"http://127.0.0.1:{port}"
+        assert servers.find(tmp_path, servers.FIFTYONE) is None
+    assert servers.find(tmp_path, servers.APP) is None
+    assert list((tmp_path / "servers").iterdir()) == []
+
+
+def test_a_server_of_another_process_is_found_and_a_killed_one_is_not(tmp_path):
+    server = subprocess.Popen(
+        [sys.executable, "-c", LISTEN, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    port = int(server.stdout.readline())
+    assert servers.find(tmp_path, servers.FIFTYONE) == f"http://127.0.0.1:{port}"
+    os.kill(server.pid, signal.SIGKILL)
+    server.communicate()
+    assert (tmp_path / "servers" / "fiftyone.json").is_file(), "it could not tidy up"
+    assert servers.find(tmp_path, servers.FIFTYONE) is None
+
+
+def test_a_file_of_another_boot_or_with_nonsense_is_not_believed(tmp_path, port):
+    (tmp_path / "servers").mkdir()
+    file = tmp_path / "servers" / "app.json"
+    before = (datetime.now(UTC) - timedelta(days=9000)).isoformat()
+    for said in ("", "[]", "{}", json.dumps({"port": port, "pid": os.getpid(), "at": before})):
+        file.write_text(said)
+        assert servers.find(tmp_path, servers.APP) is None
+    file.write_text(json.dumps({"port": port, "pid": os.getpid(), "at": datetime.now(UTC).isoformat()}))
+    assert servers.find(tmp_path, servers.APP) == f"http://127.0.0.1:{port}"
+
+
+def test_the_newest_server_is_the_one_that_is_found(tmp_path, port):
+    with socket.create_server(("127.0.0.1", 0)) as second:
+        newer = second.getsockname()[1]
+        first = servers.known(tmp_path, servers.APP, port=port, pid=os.getpid())
+        first.__enter__()
+        with servers.known(tmp_path, servers.APP, port=newer, pid=os.getpid()):
+            first.__exit__(None, None, None)
+            assert servers.find(tmp_path, servers.APP) == f"http://127.0.0.1:{newer}", "an older one takes only its own"
