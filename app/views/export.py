@@ -106,7 +106,7 @@ def _chosen(desk: Desk, finished: list[Run]) -> Run:
     """Returns the run to export, which the address keeps; at first the one that the pages show."""
     names = [run.name for run in finished]
     asked = st.query_params.get("export") or (desk.run.name if desk.run else None)
-    name = st.selectbox("Run", names, index=names.index(asked) if asked in names else 0, key="export-run")
+    name = st.selectbox("Run to export", names, index=names.index(asked) if asked in names else 0, key="export-run")
     if name != asked:
         st.query_params["export"] = name
     run = finished[names.index(name)]

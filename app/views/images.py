@@ -1,5 +1,6 @@
 """The images page: bring images in, see what was odd about them, and let the backbone look at them once."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,7 @@ TABLES = (  # of the report: key, title, what to make of it, columns
     (
         "duplicate_files",
         "Files with the same bytes as another",
-        "Each is one sample with the other.",
+        "They count as one sample.",
         ("file", "same as"),
     ),
     (
@@ -52,6 +53,8 @@ TABLES = (  # of the report: key, title, what to make of it, columns
     ("moved_files", "Files that have moved", "Their labels have come along.", ("now", "before")),
     ("changed_files", "Files that hold another image than before", "The new image is another sample.", ("file",)),
 )
+
+FILES = [key for key, _, _, columns in TABLES if columns[0] in ("file", "now")]  # tables whose rows begin with a path
 
 
 def render(desk: Desk) -> None:
@@ -83,10 +86,11 @@ def _import(desk: Desk, busy: bool) -> None:
         split = st.radio(
             "What they are for", list(SPLITS), format_func=SPLITS.__getitem__, key="split", horizontal=True
         )
-        ready = typed and source and not busy
-        if st.button("Import", key="import", type="primary", icon=":material/add_photo_alternate:", disabled=not ready):
-            _start(desk, typed, source, split)
-            st.rerun()
+        if st.button("Import", key="import", type="primary", icon=":material/add_photo_alternate:", disabled=busy):
+            if typed and source:
+                _start(desk, typed, source, split)
+                st.rerun()
+            st.error(f"Say where the {'labels' if typed else 'images'} are.", icon=":material/error:")
         if not typed:
             st.caption("A folder, a zip, a table of files, or a FiftyOne dataset. Your images stay as they are.")
         if (job := command_jobs.newest(desk.store.project, "import")) is not None:
@@ -181,9 +185,20 @@ def _found(desk: Desk) -> None:
     odd = [table for table in TABLES if report[table[0]]]
     if not odd:
         st.success("Nothing odd: no duplicates, conflicts or broken files.", icon=":material/check_circle:")
+    base = _base([path for key in FILES for row in report[key] for path in ([row] if isinstance(row, str) else row)])
+    if base:
+        st.caption(f"Below, files are named by their path in {plain(base)}.")
     for key, title, advice, columns in odd:
         st.markdown(f"**{title}**: {len(report[key]):,}. {advice}")
-        _draw(_rows(key, report[key]), columns, key=key)
+        rows = [[cell.removeprefix(f"{base}/") for cell in row] for row in _rows(key, report[key])]
+        _draw(rows, columns, key=key)
+
+
+def _base(paths: Sequence[Any]) -> str:
+    """Returns the directory that all these files are in, empty if that is none in particular."""
+    absolute = [os.path.dirname(path) for path in paths if isinstance(path, str) and path.startswith("/")]  # noqa: PTH120
+    base = os.path.commonpath(absolute) if absolute else ""
+    return "" if base == "/" else base
 
 
 def _empty(desk: Desk, job: Job | None) -> None:
