@@ -139,7 +139,7 @@ def _write(desk: Desk, form: str, number: int) -> None:
     going = job is not None and jobs.ending(job) is Ending.GOING
     usual = desk.store.project.root / IMAGES / f"labels-{form}"
     typed = st.text_input("Into a new directory", value=str(usual), key=f"labels-into-{form}").strip()
-    text = f"{'Copy' if form == 'folder' else 'Write'} {count(number, 'label')}"
+    text = f"Copy {count(number, 'image')}" if form == "folder" else f"Write {count(number, 'label')}"
     if st.button(text, key="write-labels", icon=":material/folder_copy:", disabled=going or not typed):
         command_jobs.start_export_labels(desk.store.project, _path(typed), form)
         st.rerun()

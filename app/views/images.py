@@ -175,10 +175,10 @@ def _found(desk: Desk) -> None:
     st.subheader("What the import found")
     st.caption(f"{plain(folder)}, {ago(job.began)}")
     numbers = [
-        ("New images", report["imported"]),
-        ("Known before", report["already_known"]),
+        ("New", report["imported"]),
+        ("Known", report["already_known"]),
         ("Labels", report["labelled"]),
-        ("Broken files", report["broken"]),
+        ("Broken", report["broken"]),
     ]
     for column, (name, number) in zip(st.columns(len(numbers)), numbers, strict=True):
         column.container(border=True).metric(name, f"{number:,}")

@@ -65,7 +65,7 @@ def test_what_an_import_found_is_shown_after_it(desk, sleeping, tmp_path):
     finish(sleeping[0], FOUND)
     page = drawn(draw_images, desk)
     numbers = {metric.label: metric.value for metric in page.metric}
-    assert numbers == {"New images": "3", "Known before": "1", "Labels": "2", "Broken files": "1"}
+    assert numbers == {"New": "3", "Known": "1", "Labels": "2", "Broken": "1"}
     tables = [table.value.to_dict("records") for table in page.dataframe]
     assert tables == [
         [{"file": "<b>.png", "why": "the file is empty"}],

@@ -3,12 +3,14 @@
 import io
 import json
 import stat
+import time
 import zipfile
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from pipelines import command_jobs, jobs
 from pipelines import unpack as unpacking
 from pipelines.export_labels import export_labels
 from pipelines.import_images import import_images
@@ -16,7 +18,8 @@ from pipelines.sources import opened_source
 from pipelines.unpack import unpack
 from storage.events import replay
 from storage.project import ProjectError, create_project
-from storage.store import Store, memory_store
+from storage.samples import Split
+from storage.store import Store, memory_store, open_store
 
 
 @pytest.fixture
@@ -132,3 +135,16 @@ def test_a_fiftyone_dataset_is_imported_with_its_labels(store, tmp_path):
 def test_a_folder_that_merely_has_a_labels_json_is_a_folder(store, tmp_path):
     (tmp_path / "labels.json").write_text("[1, 2]")
     assert opened_source(store.project.root, tmp_path, "folders") == (tmp_path, "folders")
+
+
+def test_a_zip_is_imported_as_a_job_that_tells_how_far_it_is(tmp_path):
+    project = create_project(tmp_path / "project", [])
+    archive = zipped(tmp_path / "b.zip", {"crow/1.png": picture(10), "owl/1.png": picture(200)})
+    job = command_jobs.start_import(project, archive, labels="folders", split="test")
+    while jobs.ending(job) is jobs.Ending.GOING:
+        time.sleep(0.05)
+    assert command_jobs.problem(job) == "" and jobs.ending(job) is jobs.Ending.DONE
+    answer, told = command_jobs.answer(job), command_jobs.progress(job)
+    assert answer is not None and (answer["imported"], answer["labelled"]) == (2, 2)
+    assert told is not None and (told.what, told.done, told.total) == ("import", 2, 2)
+    assert {sample.split for sample in open_store(project.root).catalog.samples()} == {Split.TEST}
