@@ -183,7 +183,9 @@ class Evolution(foo.Panel):  # type: ignore[misc]
         _link_to_app(buttons, ctx)
         if rows:
             data, layout = fiftyone_plot.evolution(rows)
-            panel.plot("evolution", data=data, layout=layout, config={"displayModeBar": False}, height=460, width=100)
+            panel.plot(
+                "evolution", data=data, layout=layout, config={"displayModeBar": False}, height="460px", width="100%"
+            )
         else:
             panel.view("none", types.Notice(label="No run has a record of it."))
         return types.Property(panel)
@@ -209,7 +211,7 @@ def _answer(ctx: Any, do: Callable[[], str]) -> dict[str, Any]:
     said = _try(lambda: {"said": do()})
     ctx.ops.notify(said.get("said") or said["refused"], variant="success" if "said" in said else "error")
     if "said" in said:
-        ctx.ops.reload_samples()
+        ctx.ops.reload_dataset()
     return said
 
 
