@@ -25,14 +25,14 @@ def follow(job: Job, *, doing: str, stopped: str) -> Ending:
         doing: what it does, shown until it tells itself.
         stopped: what to do where somebody has stopped it.
     """
-    ending = jobs.ending(job)
+    ending = command_jobs.ending(job)
     going = ending is Ending.GOING
     st.fragment(_live, run_every=EVERY if going else None)(job, going, doing, stopped)
     return ending
 
 
 def _live(job: Job, was_going: bool, doing: str, stopped: str) -> None:
-    ending = jobs.ending(job)
+    ending = command_jobs.ending(job)
     if ending is Ending.GOING:
         _going(job, doing)
     elif was_going:

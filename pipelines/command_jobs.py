@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import INTERRUPTED
-from pipelines.jobs import Job, exit_status, jobs, start
+from pipelines.jobs import Ending, Job, exit_status, jobs, start
+from pipelines.jobs import ending as jobs_ending
 from pipelines.predict import MODEL
 from pipelines.told import Progress, read_answer, read_progress
 from storage.project import Project
@@ -81,6 +82,12 @@ def progress(job: Job) -> Progress | None:
 def answer(job: Job) -> dict[str, Any] | None:
     """Returns what the command answers with --json, None before it has."""
     return read_answer(job.path)
+
+
+def ending(job: Job) -> Ending:
+    """Returns how a job is or ended; one that has answered has done its work, though it was stopped as it closed."""
+    how = jobs_ending(job)
+    return Ending.DONE if how is Ending.FAILED and answer(job) is not None else how
 
 
 def was_stopped(job: Job) -> bool:

@@ -9,7 +9,7 @@ from app import figures
 from app.desk import Desk, read_book
 from app.following import follow
 from app.words import count, percent, plain, sentence
-from pipelines import command_jobs, jobs
+from pipelines import command_jobs
 from pipelines.export_labels import as_coco, as_csv, as_parquet, labels_of
 from pipelines.jobs import Ending, Job
 from pipelines.predict import MODEL, Classifier, predict_content
@@ -70,7 +70,7 @@ def _classifier(desk: Desk, finished: list[Run]) -> Run | None:
             return None
         run = _chosen(desk, finished)
         job = command_jobs.newest(desk.store.project, "export")
-        going = job is not None and jobs.ending(job) is Ending.GOING
+        going = job is not None and command_jobs.ending(job) is Ending.GOING
         usual = desk.store.project.root / IMAGES / run.name
         typed = st.text_input("Into the directory", value=str(usual), key=f"into-{run.name}").strip()
         if st.button("Export", key="export", type="primary", icon=":material/output:", disabled=going or not typed):
@@ -136,7 +136,7 @@ def _labels(desk: Desk) -> None:
 
 def _write(desk: Desk, form: str, number: int) -> None:
     job = command_jobs.newest(desk.store.project, "export-labels")
-    going = job is not None and jobs.ending(job) is Ending.GOING
+    going = job is not None and command_jobs.ending(job) is Ending.GOING
     usual = desk.store.project.root / IMAGES / f"labels-{form}"
     typed = st.text_input("Into a new directory", value=str(usual), key=f"labels-into-{form}").strip()
     text = f"Copy {count(number, 'image')}" if form == "folder" else f"Write {count(number, 'label')}"

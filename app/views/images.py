@@ -10,7 +10,7 @@ import streamlit as st
 from app.desk import Desk, read_samples
 from app.following import follow
 from app.words import ago, count, plain
-from pipelines import command_jobs, jobs
+from pipelines import command_jobs
 from pipelines.jobs import Ending, Job
 from pipelines.unpack import LARGEST
 from storage.vectors import Space
@@ -61,7 +61,7 @@ def render(desk: Desk) -> None:
     """Draws the page."""
     st.title("Images")
     job = command_jobs.newest(desk.store.project, "import", "embed")
-    busy = job is not None and jobs.ending(job) is Ending.GOING
+    busy = job is not None and command_jobs.ending(job) is Ending.GOING
     left, right = st.columns([4, 6], gap="large")
     with left:
         _import(desk, busy)
@@ -203,7 +203,7 @@ def _base(paths: Sequence[Any]) -> str:
 
 def _empty(desk: Desk, job: Job | None) -> None:
     samples = read_samples(desk.store)
-    if job is not None and jobs.ending(job) is Ending.GOING:
+    if job is not None and command_jobs.ending(job) is Ending.GOING:
         st.caption("What is odd about the images stands here when all are read.")
     elif samples:
         st.caption(f"The project has {count(len(samples), 'image')}. What the next import finds stands here.")

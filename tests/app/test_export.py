@@ -11,7 +11,7 @@ from PIL import Image
 from app.desk import Desk
 from pipelines import command_jobs, jobs
 from pipelines.runs import State
-from pipelines.told import PROGRESS
+from pipelines.told import ANSWER, PROGRESS
 from storage.project import create_project
 from storage.store import memory_store
 from tests.app.conftest import CLASSES, HOSTILE, a_run, finish
@@ -81,10 +81,21 @@ def test_a_failed_export_says_its_sentence(desk, sleeping):
     page = drawn(draw_export, desk)
     page.button(key="export").click().run()
     finish(sleeping[0], {})
+    (sleeping[0].path / ANSWER).unlink()
     (sleeping[0].path / "exit").write_text("2\n")
     sleeping[0].log.write_text("gradebook: /x holds other files: choose a new directory\n")
     page.run()
     assert "X holds other files" in page.error[0].value.replace("\\", "").replace("/x", "X")
+
+
+def test_an_export_that_was_stopped_after_its_answer_is_done(desk, sleeping, tmp_path):
+    page = drawn(draw_export, desk)
+    page.button(key="export").click().run()
+    out = classifier(tmp_path / "out")
+    finish(sleeping[0], {"dir": str(out), "files": [], "run": "mpl-001", "checked": 0, "largest_difference": 0.0})
+    (sleeping[0].path / "exit").write_text("130\n")
+    page.run()
+    assert "mpl-001 is in" in page.success[0].value.replace("\\", "") and not page.info
 
 
 def test_the_address_names_the_run_to_export(desk):
