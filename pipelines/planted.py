@@ -113,7 +113,7 @@ def found_guesses(store: Store, run: Run) -> Trial:
         **_cleanlab(found.guess, student, "the student's probabilities"),
     }
     right = np.array([found.classes.index(truth[i]) for i in found.sample_ids])
-    batches = {"**the default order, spread**": _spread(found, scores["**the default order**"])}
+    batches = {"the default order, spread over classes and clusters": _spread(found, scores["**the default order**"])}
     return Trial(wrong=found.guess != right, scores=scores, batches=batches)
 
 
