@@ -21,8 +21,14 @@ def evolution(rows: Sequence[Mapping[str, Any]]) -> tuple[list[dict[str, Any]], 
     ]
     return [*lines, _feedback(rows)], {
         "xaxis": {"title": {"text": f"step of {escape(rows[0]['run'], quote=False)}"}, "anchor": "y2"},
-        "yaxis": {"title": {"text": "how surely"}, "domain": [0.45, 1], "range": [0, 1.02], "tickformat": ".0%"},
+        "yaxis": {
+            "title": {"text": "teacher (solid), student (dotted)"},
+            "domain": [0.45, 1],
+            "range": [0, 1.02],
+            "tickformat": ".0%",
+        },
         "yaxis2": {"title": {"text": "feedback, nats"}, "domain": [0, 0.36]},
+        "showlegend": True,
         "legend": {"orientation": "h", "y": 1.12, "x": 0},
         "margin": {"l": 64, "r": 16, "t": 32, "b": 48},
         "font": {"color": FONT},
