@@ -30,9 +30,10 @@ class Curve:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Saving:
-    """How many labels a strategy needs for what the baseline has at its end."""
+    """How many labels a strategy needs for what the baseline has with some number of labels."""
 
     labels: float  # interpolated on the mean over seeds; inf where it never gets there
+    at_most: bool  # the strategy was above it from its first training on: it may need fewer
     share: float  # of the baseline's labels
     low: float  # of the share, 95 % interval over resampled seeds
     high: float  # inf where more than one in forty resamplings never gets there
@@ -51,21 +52,22 @@ def curves_of(found: Curves) -> dict[str, Curve]:
     return curves
 
 
-def saving(curve: Curve, baseline: Curve) -> Saving:
-    """Compares a strategy with the baseline on the same seeds.
+def saving(curve: Curve, baseline: Curve, at: int = -1) -> Saving:
+    """Compares a strategy with the baseline's training number `at`, on the same seeds.
 
     The interval is a bootstrap's: seeds are drawn with replacement, the same ones for both.
     """
     random, seeds = np.random.default_rng(0), len(curve.accuracy)
-    end = baseline.labels[-1]
+    end = baseline.labels[at]
 
     def needed(rows: Sequence[int] | None) -> float:
-        return reach(curve.labels, curve.mean(rows), float(baseline.mean(rows)[-1])) / end
+        return reach(curve.labels, curve.mean(rows), float(baseline.mean(rows)[at])) / end
 
     drawn = np.array([needed(random.integers(seeds, size=seeds).tolist()) for _ in range(DRAWS)])
     low, high = np.quantile(drawn, [0.025, 0.975], method="inverted_cdf")
     share = needed(None)
-    return Saving(labels=share * end, share=share, low=float(low), high=float(high))
+    above = bool(curve.mean()[0] >= baseline.mean()[at])
+    return Saving(labels=share * end, at_most=above, share=share, low=float(low), high=float(high))
 
 
 def reach(labels: Sequence[int], accuracy: Sequence[float] | NDArray[np.float64], goal: float) -> float:
@@ -83,20 +85,20 @@ def reach(labels: Sequence[int], accuracy: Sequence[float] | NDArray[np.float64]
 
 
 def as_markdown(curves: dict[str, Curve]) -> str:
-    """Returns a table: mean accuracy with its interval at each number of labels, and the labels needed."""
+    """Returns two tables: mean accuracy with its interval, and the labels needed for what the baseline has."""
     labels = next(iter(curves.values())).labels
-    head = ["strategy", *(f"{n} labels" for n in labels)]
-    goal = curves.get(BASELINE)
-    if goal is not None:
-        head += [f"labels for {100 * goal.mean()[-1]:.1f} %", "share of random's, with its interval"]
     rows = []
     for strategy, curve in curves.items():
         table = 100 * np.array(curve.accuracy)
         cells = [f"{mean:.1f} ± {half:.1f}" for mean, half in zip(table.mean(0), _half(table), strict=True)]
-        cells = cells if len(table) > 1 else [f"{value:.1f}" for value in table[0]]
-        rows.append([strategy, *cells, *([] if goal is None else _words(saving(curve, goal)))])
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+        rows.append([strategy, *(cells if len(table) > 1 else [f"{value:.1f}" for value in table[0]])])
+    accuracy = _table([["strategy", *(f"{n} labels" for n in labels)], *rows])
+    goal = curves.get(BASELINE)
+    if goal is None or len(labels) < 2:
+        return accuracy
+    later = range(1, len(labels))
+    rows = [[name, *(_words(saving(curve, goal, at)) for at in later)] for name, curve in curves.items()]
+    return f"{accuracy}\n\n{_table([['strategy', *(f'for random with {labels[at]}' for at in later)], *rows])}"
 
 
 def as_json(curves: dict[str, Curve]) -> dict[str, Any]:
@@ -179,11 +181,17 @@ def _lowest(crowd: list[str], ends: dict[str, float], gap: float) -> float:
     return float(np.mean([ends[name] for name in crowd])) - gap * (len(crowd) - 1) / 2
 
 
-def _words(found: Saving) -> list[str]:
+def _table(rows: list[list[str]]) -> str:
+    lines = [rows[0], ["---"] * len(rows[0]), *rows[1:]]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def _words(found: Saving) -> str:
+    """Returns labels, their share of the baseline's, and its interval."""
+    ends = [f"{end:.2f}" if np.isfinite(end) else "more" for end in (found.low, found.high)]
     if not np.isfinite(found.share):
-        return ["not reached", f"> 1 ({found.low:.2f} to more)" if np.isfinite(found.low) else "> 1"]
-    high = f"{found.high:.2f}" if np.isfinite(found.high) else "more"
-    return [f"{found.labels:.0f}", f"{found.share:.2f} ({found.low:.2f} to {high})"]
+        return "not reached" if ends[0] == "more" else f"not reached ({ends[0]} to more)"
+    return f"{'≤ ' if found.at_most else ''}{found.labels:.0f}: {found.share:.2f} ({ends[0]} to {ends[1]})"
 
 
 def _finite(value: float) -> float | None:

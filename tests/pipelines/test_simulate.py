@@ -171,16 +171,29 @@ def test_seeds_that_differ_widen_the_interval():
     assert found.share == pytest.approx(20 / 30)
 
 
-def test_the_table_says_what_is_not_reached():
-    labels = [10, 20]
+def test_a_strategy_that_begins_above_needs_at_most_its_first_labels():
+    slow = Curve(labels=[10, 20], accuracy=[[0.1, 0.2]] * 2)
+    found = saving(Curve(labels=[10, 20], accuracy=[[0.3, 0.4]] * 2), slow)
+    assert (found.labels, found.share, found.at_most) == (10, 0.5, True)
+    assert not saving(slow, slow).at_most
+
+
+def test_the_tables_say_what_is_needed_and_what_is_not_reached():
+    labels = [10, 20, 40]
     curves = {
-        "random": Curve(labels=labels, accuracy=[[0.2, 0.4], [0.3, 0.5]]),
-        "worse": Curve(labels=labels, accuracy=[[0.1, 0.2], [0.1, 0.3]]),
+        "random": Curve(labels=labels, accuracy=[[0.2, 0.3, 0.4], [0.3, 0.4, 0.5]]),
+        "worse": Curve(labels=labels, accuracy=[[0.1, 0.2, 0.3], [0.1, 0.2, 0.3]]),
+        "better": Curve(labels=labels, accuracy=[[0.4, 0.5, 0.6], [0.4, 0.5, 0.6]]),
     }
     rows = savings.as_markdown(curves).splitlines()
-    assert rows[0].startswith("| strategy | 10 labels | 20 labels | labels for 45.0 % |")
-    assert "| not reached | > 1 |" in rows[-1] and "| 45.0 ± 63.5 |" in rows[2]
-    assert json.loads(json.dumps(savings.as_json(curves)))["worse"]["share"] is None
+    assert rows[0] == "| strategy | 10 labels | 20 labels | 40 labels |"
+    assert rows[2] == "| random | 25.0 ± 63.5 | 35.0 ± 63.5 | 45.0 ± 63.5 |"
+    assert rows[6] == "| strategy | for random with 20 | for random with 40 |"
+    assert rows[8].endswith("| 40: 1.00 (1.00 to 1.00) |")
+    assert rows[9].startswith("| worse | not reached")
+    assert rows[10].startswith("| better | ≤ 10: 0.50 (0.50 to 0.50) | 15: 0.38 (")
+    plain = json.loads(json.dumps(savings.as_json(curves)))
+    assert plain["worse"]["share"] is None and plain["better"]["share"] == pytest.approx(0.375)
 
 
 def test_the_plot_names_every_line_without_overlap(tmp_path):
@@ -203,7 +216,8 @@ def test_the_command_draws_the_plot_and_prints_the_table(tmp_path):
     call = (*call, "--start", 1, "--batch", 3, "--rounds", 1, "--strategies", "random", "margin")
     said = gradebook(*call, "--plot", tmp_path / "plot.png")
     assert said.status == 0, said.err
-    assert [row.split(" | ")[0] for row in said.out.splitlines()] == ["| strategy", "| ---", "| random", "| margin"]
+    names = ["| strategy", "| ---", "| random", "| margin"]
+    assert [row.split(" | ")[0] for row in said.out.splitlines()] == [*names, "", *names]
     assert (tmp_path / "plot.png").exists()
     again = gradebook(*call, "--json")
     assert "trained" not in again.err and again.json["random"]["labels"] == [2, 5]
