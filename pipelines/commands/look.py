@@ -17,7 +17,7 @@ def queue(
     *,
     reason: Annotated[str | None, arg(help="order by this reason alone, such as disagreement")] = None,
     limit: Annotated[int, arg(help="rows at most: what you have time for")] = 20,
-    spread: Annotated[bool, arg(help="cover classes and clusters, no near-duplicates; else strictly by score")] = True,
+    spread: Annotated[bool, arg(help="a batch that covers what is in doubt; else, and with --reason, by score")] = True,
     labelled: Annotated[
         FlagCreatePairsOff[bool], arg(help="labels that are probably wrong, instead of guesses")
     ] = False,
@@ -33,7 +33,7 @@ def queue(
     chosen = find_run(store.project, run) if run else newest_finished(store.project)
     if labelled and reason not in (None, GIVEN):
         raise ProjectError(f"--labelled orders by {GIVEN}: leave out --reason {reason}")
-    rows = rank(store, chosen, reason=GIVEN if labelled else reason, limit=limit, spread=spread)
+    rows = rank(store, chosen, reason=GIVEN if labelled else reason, limit=limit, spread=spread and reason is None)
     if json:
         print(jsonlib.dumps([as_json(row) for row in rows], ensure_ascii=False))
         return

@@ -117,9 +117,6 @@ class Told:
     def take(self) -> dict[str, str]:
         return self._news.pop(0)
 
-    def close(self) -> None:
-        pass
-
 
 def told_in_run_live(place: Any) -> Told | None:
     """The listener of a place whose run is called live: after three steps it hears twelve labels more."""

@@ -152,7 +152,7 @@ def test_a_run_that_would_have_nothing_left_goes_on_without_the_newest_labels(st
 
 
 def test_a_verdict_reaches_a_run_that_is_training(store):
-    """The whole way: another process's event, the listener's thread, the loop."""
+    """The whole way: an event in the log, the listener, the loop."""
     _, others = samples(store)
     verdict = event(Kind.RELABELLED, others[0].sample_id, class_of(others[0]), actor="ada")
     after, given = module._after_step, threading.Event()
@@ -182,23 +182,34 @@ def test_a_run_can_be_told_not_to_listen(store, monkeypatch):
 
 
 def test_a_log_that_cannot_be_read_is_said_once_and_read_when_it_can_be(capsys):
-    versions, answers = iter([OSError("gone"), OSError("gone"), 1, 1, 2]), iter([{"a": "x"}, {"a": "y"}])
+    state: dict = {"version": OSError("gone"), "labels": {"a": "x"}}
 
-    def version() -> int:
-        found = next(versions, 2)
-        if isinstance(found, OSError):
-            raise found
-        return found
+    def asked(name: str):
+        if isinstance(state[name], OSError):
+            raise state[name]
+        return state[name]
 
-    listener = Listener(version, lambda: next(answers), every=0.01)
-    deadline = time.monotonic() + 5
-    found: list = []
-    while len(found) < 2 and time.monotonic() < deadline:
-        found += [listener.take()] if listener.waiting() else []
-        time.sleep(0.001)
-    listener.close()
-    assert found == [{"a": "x"}, {"a": "y"}]
+    listener = Listener(lambda: asked("version"), lambda: asked("labels"), every=0.0)
+    assert not listener.waiting()
+    assert not listener.waiting()
     assert capsys.readouterr().err.count("the labels cannot be read at the moment (gone)") == 1
+    state["version"] = 1
+    assert listener.waiting()
+    state["labels"] = OSError("torn")
+    assert listener.take() is None
+    assert listener.waiting(), "what could not be read is asked for again"
+    state["labels"] = {"a": "y"}
+    assert listener.take() == {"a": "y"}
+    assert not listener.waiting()
+    state["version"] = 2
+    assert listener.waiting()
+
+
+def test_a_listener_looks_no_more_often_than_it_is_told():
+    looks: list[int] = []
+    listener = Listener(lambda: len(looks.append(1) or looks), dict, every=60.0)
+    assert [listener.waiting() for _ in range(5)] == [True, False, False, False, False]
+    assert len(looks) == 1
 
 
 def people() -> Population:
