@@ -30,6 +30,10 @@ def link(desk: Desk, sample_ids: Sequence[str]) -> None:
                 icon=":material/open_in_new:",
                 type="primary",
             )
+            if len(sample_ids) > 1:
+                st.caption(
+                    "They are its saved view *from gradebook*: choose it in the list at the left if all are shown."
+                )
     if problem is not None:
         said, command = problem
         st.info(plain(said))
