@@ -51,8 +51,8 @@ def open_app(store: Store, run: Run | None, *, port: int | None = None, say: Cal
                 return
             server = until_the_end.enter_context(_serving(free, plugins(root)))
             until_the_end.enter_context(servers.known(root, servers.FIFTYONE, port=free, pid=server.pid))
-        say(f"FiftyOne shows it at http://{ADDRESS}:{free}/datasets/{quote(changes.dataset)} (Ctrl-C ends)")
         try:
+            say(f"FiftyOne shows it at http://{ADDRESS}:{free}/datasets/{quote(changes.dataset)} (Ctrl-C ends)")
             server.wait()
         except KeyboardInterrupt:
             say("FiftyOne is closed; the project's MongoDB stays for the next time.")

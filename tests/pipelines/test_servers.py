@@ -69,3 +69,14 @@ def test_the_newest_server_is_the_one_that_is_found(tmp_path, port):
         with servers.known(tmp_path, servers.APP, port=newer, pid=os.getpid()):
             first.__exit__(None, None, None)
             assert servers.find(tmp_path, servers.APP) == f"http://127.0.0.1:{newer}", "an older one takes only its own"
+
+
+def test_a_live_process_whose_port_is_closed_is_no_server(tmp_path):
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        port = server.getsockname()[1]
+        with servers.known(tmp_path, servers.APP, port=port, pid=os.getpid()):
+            assert servers.find(tmp_path, servers.APP) == f"http://127.0.0.1:{port}"
+            server.close()
+            assert servers.find(tmp_path, servers.APP) is None
