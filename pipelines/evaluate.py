@@ -64,10 +64,10 @@ def evaluate_beside_data(project: Project, run: Run) -> Evaluation:
     """
     import torch
 
-    from pipelines.plain_data import open_dataset
     from pipelines.outcome import probabilities
     from pipelines.pixels import Pixels
     from pipelines.places import DATA
+    from pipelines.plain_data import open_dataset
 
     config = restored(run.config())
     data = open_dataset(config.data, project.root / DATA, Split.TEST, size=config.size)
