@@ -118,41 +118,45 @@ def as_json(curves: dict[str, Curve]) -> dict[str, Any]:
 
 
 def plot(curves: dict[str, Curve], path: Path, title: str) -> None:
-    """Draws the mean curves with bands of their 95 % interval over seeds, each line with its name at its end."""
+    """Draws the mean curves, each with its name at its end; 95 % intervals as bands of ours and the baseline."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
     mpl.rcParams["font.size"] = 11
     figure = Figure(figsize=(9, 5.6), layout="constrained")
     axes = figure.subplots()
+    labels = next(iter(curves.values())).labels
     ends = {name: 100 * curve.mean()[-1] for name, curve in curves.items()}
     span = max(ends.values()) - min(100 * curve.mean()[0] for curve in curves.values())
     heights = _apart(ends, gap=max(span, 1) * 0.05)
     for k, (name, curve) in enumerate(curves.items()):
-        ours = name.startswith("ours")
-        colour = "#000000" if ours else "#666666" if name == BASELINE else LINES[k % len(LINES)]
-        mean, half = 100 * curve.mean(), 100 * _half(np.array(curve.accuracy))
-        axes.plot(curve.labels, mean, color=colour, lw=2.8 if ours else 1.6, marker="o", ms=4, zorder=3 if ours else 2)
-        if ours or name == BASELINE:  # more bands would hide each other; the table has all intervals
-            axes.fill_between(curve.labels, mean - half, mean + half, color=colour, alpha=0.15, lw=0)
-        axes.annotate(
-            name,
-            (curve.labels[-1], ends[name]),
-            (curve.labels[-1] * 1.03, heights[name]),
-            color=colour,
-            va="center",
-            weight="bold" if ours else "normal",
-            arrowprops={"arrowstyle": "-", "color": colour, "lw": 0.6, "relpos": (0, 0.5)},
-        )
+        _line(axes, name, curve, LINES[k % len(LINES)], heights[name])
     if BASELINE in curves:
-        axes.axhline(ends[BASELINE], color="#999999", lw=0.8, ls=":")
-    first, last = curves[next(iter(curves))].labels[0], curves[next(iter(curves))].labels[-1]
-    axes.set(xlabel="labels typed", ylabel="test accuracy, %", xlim=(first * 0.9, last * 1.25))
-    axes.set_xticks(curves[next(iter(curves))].labels)
+        axes.plot([labels[0], labels[-1]], [ends[BASELINE]] * 2, color="#999999", lw=0.8, ls=":")
+    axes.set(xlabel="labels typed", ylabel="test accuracy, %", xlim=(labels[0] * 0.9, labels[-1] * 1.25), xticks=labels)
     axes.set_title(title, loc="left", fontsize=11)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color="#eeeeee")
     figure.savefig(path, dpi=130)
+
+
+def _line(axes: Any, name: str, curve: Curve, colour: str, height: float) -> None:
+    """Draws one curve, and its name at this height beside its end."""
+    ours = name.startswith("ours")
+    colour = "#000000" if ours else "#666666" if name == BASELINE else colour
+    mean, half = 100 * curve.mean(), 100 * _half(np.array(curve.accuracy))
+    axes.plot(curve.labels, mean, color=colour, lw=2.8 if ours else 1.6, marker="o", ms=4, zorder=3 if ours else 2)
+    if ours or name == BASELINE:  # more bands would hide each other; the table has all intervals
+        axes.fill_between(curve.labels, mean - half, mean + half, color=colour, alpha=0.15, lw=0)
+    axes.annotate(
+        name,
+        (curve.labels[-1], mean[-1]),
+        (curve.labels[-1] * 1.03, height),
+        color=colour,
+        va="center",
+        weight="bold" if ours else "normal",
+        arrowprops={"arrowstyle": "-", "color": colour, "lw": 0.6, "relpos": (0, 0.5)},
+    )
 
 
 def _half(accuracy: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -170,15 +174,17 @@ def _apart(ends: dict[str, float], gap: float) -> dict[str, float]:
     crowds: list[list[str]] = []
     for name in sorted(ends, key=lambda name: ends[name]):
         crowds.append([name])
-        while len(crowds) > 1 and _lowest(crowds[-1], ends, gap) < _lowest(crowds[-2], ends, gap) + gap * len(
-            crowds[-2]
-        ):
+        while len(crowds) > 1 and _lowest(crowds[-1], ends, gap) < _highest(crowds[-2], ends, gap) + gap:
             crowds[-2:] = [[*crowds[-2], *crowds[-1]]]
     return {name: _lowest(crowd, ends, gap) + gap * k for crowd in crowds for k, name in enumerate(crowd)}
 
 
 def _lowest(crowd: list[str], ends: dict[str, float], gap: float) -> float:
     return float(np.mean([ends[name] for name in crowd])) - gap * (len(crowd) - 1) / 2
+
+
+def _highest(crowd: list[str], ends: dict[str, float], gap: float) -> float:
+    return _lowest(crowd, ends, gap) + gap * (len(crowd) - 1)
 
 
 def _table(rows: list[list[str]]) -> str:

@@ -57,5 +57,5 @@ def simulate(
     )
     curves = savings.curves_of(run(asked))
     if plot is not None:
-        savings.plot(curves, plot, f"{method}, {len(seeds)} seeds, mean; bands: 95 % interval")
+        savings.plot(curves, plot, f"mean of {len(seeds)} seeds, all trained by {method}; bands: 95 % interval")
     print(jsonlib.dumps(savings.as_json(curves)) if json else savings.as_markdown(curves))
