@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.config import ConfigError
-from pipelines.runs import PREDICTIONS, Run
+from pipelines.readings import predictions
+from pipelines.runs import Run
 
 if TYPE_CHECKING:
     from mpl.strategies import Pool
@@ -103,11 +104,9 @@ def _pool(scene: Scene) -> "Pool":
 
 def _student(run: Run, ids: list[str]) -> NDArray[np.float64]:
     """Returns the finished student's distributions (N, K) of these samples."""
-    import pyarrow.parquet as pq
-
-    table = pq.read_table(run.path / PREDICTIONS, columns=["sample_id", "student"])
-    said = dict(zip(table["sample_id"].to_pylist(), table["student"].to_pylist(), strict=True))
-    return np.array([said[i] for i in ids], np.float64)
+    thought = predictions(run)
+    row = {sample_id: k for k, sample_id in enumerate(thought.sample_ids)}
+    return thought.student[[row[i] for i in ids]]
 
 
 def _reason(name: str) -> str:
