@@ -69,7 +69,7 @@ def rank(
     rest = [i for i in waiting if i not in {row.sample_id for row in first}]
     if run is None or not rest:
         seen = [i for i in train if i in decided]
-        return [*first, *(_unseen(waiting[i]) for i in _to_begin(store, rest, seen, limit, spread))][:limit]
+        return [*first, *(unseen(waiting[i]) for i in _to_begin(store, rest, seen, limit, spread))][:limit]
     from pipelines.evidence import known
 
     found = known(store, run, rest, {})
@@ -127,7 +127,7 @@ def _given(
     given = {i: e.label for i, e in decided.items() if i in train and e.label is not None and e.event_id not in settled}
     found = known(store, run, list(given), given) if given else None
     rows = [] if found is None else _rows(train, found, GIVEN, limit, partial(_in_order, spread=spread))
-    return [_with_label(row, decided[row.sample_id]) for row in rows]
+    return [with_label(row, decided[row.sample_id]) for row in rows]
 
 
 def _settled(events: Iterable[Event]) -> set[str]:
@@ -137,7 +137,8 @@ def _settled(events: Iterable[Event]) -> set[str]:
     return {e.event_id for e in rows if e.kind in VERDICTS and e.ref in doubts}
 
 
-def _with_label(row: Row, decision: Event) -> Row:
+def with_label(row: Row, decision: Event) -> Row:
+    """Returns the row with the label that the sample has, as the one in question."""
     return Row(**{**asdict(row), "given": decision.label, "decision": decision.event_id})
 
 
@@ -148,20 +149,36 @@ def _rows(samples: Mapping[str, Sample], found: "Known", reason: str | None, lim
 
     columns = reasons.score(found.evidence)
     order_by = reasons.doubt(columns) if reason is None else np.nan_to_num(columns[reason], nan=-1.0)
-    rows = []
-    for k in choose(found, order_by, limit).tolist():
-        sample = samples[found.sample_ids[k]]
-        rows.append(
-            Row(
-                sample_id=sample.sample_id,
-                filepath=sample.filepath,
-                label=found.classes[found.guess[k]],
-                probability=round(float(found.probability[k]), 4),
-                reasons={name: round(float(c[k]), 4) for name, c in columns.items() if not np.isnan(c[k])},
-                score=round(float(order_by[k]), 4),
-            )
+    return described(samples, found, columns, order_by, choose(found, order_by, limit))
+
+
+def described(
+    samples: Mapping[str, Sample],
+    found: "Known",
+    columns: Mapping[str, NDArray[np.float64]],
+    scores: NDArray[np.float64],
+    places: NDArray[np.int64],
+) -> list[Row]:
+    """Returns the rows of the samples at some places of `found`, each with the guess and the reasons that are known.
+
+    Args:
+        samples: at least those; by id.
+        found: what is known of N samples.
+        columns: reason -> (N,) scores, NaN where unknown.
+        scores: (N,) what the queue is ordered by.
+        places: (rows,) in [0, N).
+    """
+    return [
+        Row(
+            sample_id=found.sample_ids[k],
+            filepath=samples[found.sample_ids[k]].filepath,
+            label=found.classes[found.guess[k]],
+            probability=round(float(found.probability[k]), 4),
+            reasons={name: round(float(c[k]), 4) for name, c in columns.items() if not np.isnan(c[k])},
+            score=round(float(scores[k]), 4),
         )
-    return rows
+        for k in places.tolist()
+    ]
 
 
 def _by_doubt(store: "Store", run: Run) -> Choose:
@@ -196,7 +213,8 @@ def _asked(sample: Sample, proposal: Event) -> Row:
     )
 
 
-def _unseen(sample: Sample) -> Row:
+def unseen(sample: Sample) -> Row:
+    """Returns the row of a sample of which nothing is known."""
     return Row(
         sample_id=sample.sample_id, filepath=sample.filepath, label=None, probability=None, reasons={}, score=0.0
     )

@@ -9,7 +9,7 @@ import streamlit as st
 from app import desk as at
 from app import figures
 from app.desk import Book, Desk
-from app.views import elsewhere
+from app.views import elsewhere, selection
 from app.words import ago, deed, percent, plain, who
 from pipelines.verdicts import Shown
 from storage.events import VERDICTS, Event, standing
@@ -30,7 +30,8 @@ def render(desk: Desk) -> None:
         return
     rows = at.read_history(desk, sample.sample_id)
     if "review" in desk.pages:
-        st.page_link(desk.pages["review"], label="Back to review", query_params=dict(desk.query))
+        query = {**desk.query, **selection.kept()}
+        st.page_link(desk.pages["review"], label="Back to review", query_params=query)
     st.title(plain(book.labels.get(sample.sample_id, "Unlabelled")))
     left, right = st.columns([5, 7], gap="large")
     with left:

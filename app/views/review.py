@@ -13,7 +13,7 @@ import streamlit as st
 from app import desk as at
 from app.desk import Book, Desk
 from app.review import class_keys
-from app.views import elsewhere
+from app.views import elsewhere, selection
 from app.words import DEEDS, ago, count, percent, plain, who
 from pipelines import propagate, queue_up
 from pipelines.queue_up import Row
@@ -53,6 +53,8 @@ def render(desk: Desk, *, rank: Callable[..., list[Row]] = SPREAD) -> None:
         st.info("The project has no classes to choose from. Name them with:", icon=":material/label:")
         st.code(f"gradebook classes {desk.root} --add a,b,c", language="bash")
         return
+    if "selection" in st.query_params and (rank := selection.chosen(desk)) is None:
+        return
     reason, size = _choices()
     rows = _batch(desk, rank, None if reason == ANY else reason, size)
     book = at.read_book(desk.store)
@@ -84,7 +86,7 @@ def _choices() -> tuple[str, int]:
 
 def _batch(desk: Desk, rank: Callable[..., list[Row]], reason: str | None, size: int) -> list[Row]:
     """Returns the rows on the page, which change only with the choices or on request."""
-    key = (desk.root, desk.run.name if desk.run else None, reason, size)
+    key = (desk.root, desk.run.name if desk.run else None, reason, size, st.query_params.get("selection"))
     if st.session_state.get("batch_key") != key:
         with st.spinner("Looking for images worth your time"):
             rows, problem = _ranked(desk, rank, reason, size)
@@ -103,7 +105,9 @@ def _ranked(desk: Desk, rank: Callable[..., list[Row]], reason: str | None, size
 
 
 def _nothing(reason: str) -> None:
-    if reason == ANY:
+    if "selection" in st.query_params:
+        st.success("All of these have their answer.", icon=":material/done_all:")
+    elif reason == ANY:
         st.success("Nothing is left to review: every image to train on has its answer.", icon=":material/done_all:")
     else:
         st.info("No image is left to look at for this reason: choose another.", icon=":material/search_off:")
@@ -182,7 +186,7 @@ def _guess(desk: Desk, row: Row) -> None:
     with _line():
         sure = "" if row.probability is None else f" &nbsp;{percent(row.probability)}"
         given = "" if row.given is None else f"  \nlabelled {plain(row.given)}"
-        st.markdown("*No guess yet*" if row.label is None else f"**{plain(row.label)}**{sure}{given}")
+        st.markdown(("*No guess yet*" if row.label is None else f"**{plain(row.label)}**{sure}") + given)
         st.space("stretch")
         _to_record(desk, row.sample_id)
     strongest = sorted(row.reasons.items(), key=lambda item: -item[1])[:2]
@@ -220,7 +224,7 @@ def _button(desk: Desk, row: Row, text: str, label: str | None, *, name: str, **
 
 def _to_record(desk: Desk, sample_id: str) -> None:
     if "record" in desk.pages:
-        query = {**desk.query, "sample": sample_id}
+        query = {**desk.query, "sample": sample_id, **selection.kept()}
         st.page_link(desk.pages["record"], label="Record", query_params=query, width="content")
 
 

@@ -13,6 +13,7 @@ from streamlit.testing.v1 import AppTest
 from app.desk import Desk, decide
 from pipelines import jobs, queue_up
 from pipelines.runs import State, status_now, write_status
+from pipelines.selections import save_selection
 from pipelines.verdicts import Shown
 from storage.events import Kind, decisions, event, replay
 from storage.project import create_project, read_project
@@ -228,6 +229,24 @@ def test_the_real_queue_takes_the_place_of_ours(desk, ids):
     page = drawn(draw_review_as_it_is, Desk(desk.store, None, "ada"))
     page.selectbox(key=f"other-{ids[0]}").select("crow").run()
     assert replay(desk.store.log.read())[ids[0]] == "crow"
+
+
+def test_a_selection_in_the_address_is_reviewed_and_nothing_else(desk, ids):
+    chosen = save_selection(desk.store.project, [ids[3], ids[1]], "chosen on the map")
+    page = drawn(draw_review_as_it_is, Desk(desk.store, None, "ada"), selection=chosen)
+    assert "**2 images** chosen on the map" in text(page)
+    assert [b.key for b in page.button if b.key.startswith("reject-")] == [f"reject-{i}" for i in (ids[3], ids[1])]
+    page.selectbox(key=f"other-{ids[3]}").select("crow").run()
+    assert replay(desk.store.log.read())[ids[3]] == "crow"
+    page.button(key="more").click().run()
+    assert [b.key for b in page.button if b.key.startswith("reject-")] == [f"reject-{ids[1]}"]
+
+
+@pytest.mark.parametrize("nonsense", ["../../etc/passwd", "0" * 16])
+def test_a_selection_that_is_not_there_is_a_sentence(desk, nonsense):
+    page = drawn(draw_review_as_it_is, desk, selection=nonsense)
+    assert "choose the images again" in page.warning[0].value
+    assert not page.selectbox
 
 
 def test_a_file_that_is_gone_does_not_take_the_page_with_it(desk, rank, ids):

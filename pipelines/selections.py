@@ -1,0 +1,88 @@
+"""Selections: samples that somebody chose together, on the map or elsewhere, kept under an id that an address can name.
+
+A selection is a file of the project, `selections/ID.json`, whose id is a hash of what it says: the same samples chosen
+for the same reason are one selection. Choosing them again only renews its time.
+"""
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from storage.project import Project, ProjectError
+
+DIRECTORY = "selections"
+ID = re.compile(r"[0-9a-f]{16}")
+SAMPLE = re.compile(r"[0-9a-f]{32}")  # see `storage.samples.sample_id`
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """Samples in an order, and why they are together."""
+
+    selection_id: str  # 16 hexadecimal digits
+    sample_ids: tuple[str, ...]  # each once
+    why: str  # for people, such as: chosen on the map
+    at: datetime  # UTC, when somebody chose them last
+
+
+def save_selection(project: Project, sample_ids: Sequence[str], why: str) -> str:
+    """Keeps samples under an id, whole or not at all, and returns it.
+
+    Args:
+        project: whose samples they are.
+        sample_ids: in the order to look at them; repeats count once.
+        why: what they have in common, to people, such as: chosen on the map.
+
+    Raises:
+        ProjectError: there are none, or one has no sample's id.
+    """
+    ids = list(dict.fromkeys(sample_ids))
+    if not ids:
+        raise ProjectError("no image is chosen: choose some first")
+    wrong = next((sample_id for sample_id in ids if not SAMPLE.fullmatch(sample_id)), None)
+    if wrong is not None:
+        raise ProjectError(f"{wrong!r} is not the id of a sample: 32 digits of 0-9 and a-f")
+    selection_id = _hash(ids, why)
+    directory = project.root / DIRECTORY
+    directory.mkdir(exist_ok=True)
+    said = {"why": why, "at": datetime.now(UTC).isoformat(), "sample_ids": ids}
+    path = _path(project, selection_id)
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.write_text(json.dumps(said, ensure_ascii=False) + "\n", encoding="utf-8")
+    draft.replace(path)
+    return selection_id
+
+
+def read_selection(project: Project, selection_id: str) -> Selection:
+    """Returns what was kept under an id.
+
+    Raises:
+        ProjectError: there is nothing, or not what was kept.
+    """
+    if not ID.fullmatch(selection_id):
+        raise ProjectError(f"{selection_id!r} is not the id of a selection: choose the images again")
+    path = _path(project, selection_id)
+    try:
+        said = json.loads(path.read_text(encoding="utf-8"))
+        ids, why, at = tuple(said["sample_ids"]), said["why"], datetime.fromisoformat(said["at"])
+    except FileNotFoundError:
+        raise ProjectError(f"this project keeps no selection {selection_id}: choose the images again") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ProjectError(f"{path} cannot be read ({error}): choose the images again") from error
+    if _hash(ids, why) != selection_id:
+        raise ProjectError(f"{path} does not hold what was chosen: choose the images again")
+    return Selection(selection_id=selection_id, sample_ids=ids, why=why, at=at)
+
+
+def _path(project: Project, selection_id: str) -> Path:
+    return project.root / DIRECTORY / f"{selection_id}.json"
+
+
+def _hash(sample_ids: Sequence[str], why: str) -> str:
+    content = json.dumps([why, list(sample_ids)], ensure_ascii=False).encode("utf-8")
+    return hashlib.blake2b(content, digest_size=8).hexdigest()
