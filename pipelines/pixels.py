@@ -1,4 +1,4 @@
-"""Batches of images, decoded and augmented by worker processes; what an image gets depends on its seed alone."""
+"""Batches of images, decoded by worker processes and augmented on the device; a view hangs on its seed alone."""
 
 import signal
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from mpl.step import Batch
-
-Request = tuple[int, str, int]  # position, view (plain, weak, strong), seed
 
 
 class Images(Protocol):
@@ -69,41 +67,49 @@ class Pixels:
     """Images at a fixed size, uint8 (3, S, S), decoded and augmented as they are needed."""
 
     def __init__(self, images: Images, *, workers: int, device: "torch.device", magnitude: int = 9):
-        self._images = _Views(images, magnitude)
+        self._images = _Read(images)
         self._workers = workers
         self._device = device
+        self._magnitude = magnitude
 
     def batches(self, draws: Iterable[Draw], labels: "Tensor") -> "Iterator[Batch]":
         """See `pipelines.data.Source`. Labelled images come in a weak view."""
+        from mpl import augment
         from mpl.step import Batch
 
         kept: list[Draw] = []
 
-        def requests() -> Iterator[list[Request]]:
+        def positions() -> Iterator[Positions]:
             for draw in draws:
                 kept.append(draw)
-                yield _requests(draw)
+                yield np.concatenate([draw.labelled, draw.unlabelled])
 
-        for images in self._load(requests()):
+        for images in self._load(positions()):
             draw = kept.pop(0)
             b, u = len(draw.labelled), len(draw.unlabelled)
-            x_l, x_uw, x_us = images.split([b, u, u])
-            positions = [self._on_device(p) for p in (draw.labelled, draw.unlabelled)]
-            yield Batch(x_l=x_l, y_l=labels[positions[0]], x_uw=x_uw, x_us=x_us, id_u=positions[1])
+            labelled, unlabelled = images.split([b, u])
+            weak_l, weak_u, strong_u = np.split(draw.seeds, [b, b + u])
+            at_l, at_u = (self._on_device(p) for p in (draw.labelled, draw.unlabelled))
+            yield Batch(
+                x_l=augment.weak(labelled, weak_l),
+                y_l=labels[at_l],
+                x_uw=augment.weak(unlabelled, weak_u),
+                x_us=augment.strong(unlabelled, strong_u, magnitude=self._magnitude),
+                id_u=at_u,
+            )
 
     def plain(self, positions: Positions, *, chunk: int) -> "Iterator[Tensor]":
         """See `pipelines.data.Source`."""
-        parts = [positions[k : k + chunk] for k in range(0, len(positions), chunk)]
-        yield from self._load([(int(p), "plain", 0) for p in part] for part in parts)
+        yield from self._load(positions[k : k + chunk] for k in range(0, len(positions), chunk))
 
-    def _load(self, requests: Iterable[list[Request]]) -> "Iterator[Tensor]":
+    def _load(self, parts: Iterable[Positions]) -> "Iterator[Tensor]":
         import torch
         from torch.utils.data import DataLoader
 
         dataset: Any = self._images  # a DataLoader asks for no more than __getitem__
         loader: DataLoader[Tensor | str] = DataLoader(
             dataset,
-            batch_sampler=_Once(requests),
+            batch_sampler=_Once(parts),
             collate_fn=_together,
             num_workers=self._workers,
             worker_init_fn=_let_the_trainer_stop,
@@ -121,38 +127,31 @@ class Pixels:
         return torch.from_numpy(positions).to(self._device)
 
 
-class _Views:
-    """What a worker reads: a request in, a view out, or the sentence why there is none."""
+class _Read:
+    """What a worker reads: a position in, the image, uint8 (3, S, S), out, or the sentence why there is none."""
 
-    def __init__(self, images: Images, magnitude: int):
+    def __init__(self, images: Images):
         self._images = images
-        self._magnitude = magnitude
 
-    def __getitem__(self, request: Request) -> "Tensor | str":
+    def __getitem__(self, position: int) -> "Tensor | str":
         import torch
 
-        from mpl import augment
         from storage.images import BrokenImage
 
-        position, view, seed = request
         try:
-            pixels = self._images.read(position)
+            return torch.from_numpy(self._images.read(position)).permute(2, 0, 1)
         except BrokenImage as error:
             return str(error)
-        image = torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
-        if view == "plain":
-            return image
-        return augment.weak(image, seed) if view == "weak" else augment.strong(image, seed, magnitude=self._magnitude)
 
 
 class _Once:
     """An iterable as the batch sampler that a DataLoader asks for."""
 
-    def __init__(self, requests: Iterable[list[Request]]):
-        self._requests = requests
+    def __init__(self, parts: Iterable[Positions]):
+        self._parts = parts
 
-    def __iter__(self) -> Iterator[list[Request]]:
-        return iter(self._requests)
+    def __iter__(self) -> Iterator[list[int]]:
+        return (part.tolist() for part in self._parts)
 
 
 def _together(images: "list[Tensor | str]") -> "Tensor | str":
@@ -166,10 +165,3 @@ def _together(images: "list[Tensor | str]") -> "Tensor | str":
 def _let_the_trainer_stop(worker: int) -> None:
     """Leaves Ctrl-C, which a terminal sends to every process, to the trainer: it needs its workers to the end."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-def _requests(draw: Draw) -> list[Request]:
-    b, u = len(draw.labelled), len(draw.unlabelled)
-    views = ["weak"] * (b + u) + ["strong"] * u
-    positions = [*draw.labelled, *draw.unlabelled, *draw.unlabelled]
-    return [(int(p), view, int(seed)) for p, view, seed in zip(positions, views, draw.seeds, strict=True)]

@@ -55,7 +55,8 @@ class ViewsOf:
         if sample.split is Split.TEST:
             return sample, plain[None]
         seeds = [_seed(space.seed, sample.sample_id, view) for view in range(space.strong)]
-        return sample, torch.stack([plain, plain.flip(-1), *(augment.strong(plain, seed) for seed in seeds)])
+        strong = augment.strong(plain.expand(len(seeds), -1, -1, -1), seeds)
+        return sample, torch.cat([plain[None], plain.flip(-1)[None], strong])
 
 
 def collate(made: list[Made]) -> Batch:

@@ -140,7 +140,7 @@ def test_views_depend_on_the_sample_and_the_seed_and_not_on_the_order(store):
 
 def test_no_two_strong_views_share_a_seed(store, monkeypatch):
     seeds: list[int] = []
-    monkeypatch.setattr(augment, "strong", lambda image, seed: seeds.append(seed) or image)
+    monkeypatch.setattr(augment, "strong", lambda images, drawn: seeds.extend(drawn) or images)
     run(store)
     assert len(set(seeds)) == len(seeds) == 6 * 3
 

@@ -45,12 +45,12 @@ def test_a_batch_holds_the_views_that_its_draw_says(files):
     for draw, batch in zip(drawn, batches, strict=True):
         assert batch.id_u.tolist() == draw.unlabelled.tolist()
         assert batch.y_l.tolist() == [n % 3 for n in draw.labelled]
-        seeds = [int(seed) for seed in draw.seeds]
-        for k, n in enumerate(draw.labelled):
-            assert torch.equal(batch.x_l[k], augment.weak(stored(files[n]), seeds[k]))
-        for k, n in enumerate(draw.unlabelled):
-            assert torch.equal(batch.x_uw[k], augment.weak(stored(files[n]), seeds[2 + k]))
-            assert torch.equal(batch.x_us[k], augment.strong(stored(files[n]), seeds[6 + k]))
+        labelled, unlabelled = (
+            torch.stack([stored(files[n]) for n in part]) for part in (draw.labelled, draw.unlabelled)
+        )
+        assert torch.equal(batch.x_l, augment.weak(labelled, draw.seeds[:2]))
+        assert torch.equal(batch.x_uw, augment.weak(unlabelled, draw.seeds[2:6]))
+        assert torch.equal(batch.x_us, augment.strong(unlabelled, draw.seeds[6:]))
 
 
 def test_the_number_of_workers_changes_nothing(files):
