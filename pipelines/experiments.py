@@ -64,7 +64,7 @@ def cifar10_cpu(method: str) -> TrainConfig[Any]:
         backbone="wrn_10_1",
         weights="random",
         size=32,
-        precision="fp32",
+        precision="no",
         steps=1000,
         labelled=32,
         unlabelled=64,
