@@ -97,6 +97,7 @@ def embed(
     missing = set(store.vectors.missing(backbone, [sample.sample_id for sample in samples]))
     todo = [sample for sample in samples if sample.sample_id in missing]
     broken = _embed(store, space, todo, net, batch_size, progress or (lambda done, total: None))
+    store.vectors.settle(backbone)
     return EmbedReport(
         backbone=backbone,
         weights=sentence,

@@ -5,7 +5,7 @@ Shape legend    N samples    V views of a sample, weak ones first    D numbers a
 
 import json
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,23 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from storage.lance import Tables, one_of, quoted
+from storage.nearest import COLUMN, FEW, nearest, settle
 from storage.project import ProjectError
+from storage.spaces import Space as Space
+from storage.spaces import is_new, space_of
 
 Views = NDArray[np.float16]
-FEW = 2_000  # up to so many ids are looked up by a condition, more by reading all
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Space:
-    """How the vectors of one backbone were made. Vectors of different spaces do not compare."""
-
-    backbone: str  # timm's name
-    weights: str  # where they came from
-    size: int  # pixels, height and width of the network's input
-    dim: int  # D
-    weak: int  # weak views a sample: view 0 is the plain image, view 1 the flipped one
-    strong: int  # strong views a sample
-    seed: int  # of the strong views
 
 
 class Vectors(Protocol):
@@ -67,8 +56,15 @@ class Vectors(Protocol):
     ) -> list[tuple[str, float]]:
         """Returns the `k` samples most like this one and their cosine similarity in [-1, 1], most similar first.
 
-        Views 0 are compared. The sample itself is left out, and so are vectors that are all zero.
+        Views 0 are compared. The sample itself is left out, and so are vectors that are all zero. Of many thousand
+        samples a near one may be missed (`storage.nearest`).
         """
+
+    def settle(self, backbone: str) -> None:
+        """Makes searches quick after many additions; says nothing of a backbone without vectors."""
+
+    def count(self, backbone: str) -> int:
+        """Returns how many samples have vectors."""
 
 
 class MemoryVectors:
@@ -84,19 +80,19 @@ class MemoryVectors:
 
     def create(self, space: Space) -> None:
         """See `Vectors.create`."""
-        if _is_new(self.spaces(), space):
+        if is_new(self.spaces(), space):
             self._spaces[space.backbone] = space
             self._views[space.backbone] = {}
 
     def add(self, backbone: str, sample_ids: Sequence[str], views: Views) -> None:
         """See `Vectors.add`."""
-        _check(_space(self.spaces(), backbone), sample_ids, views)
+        _check(space_of(self.spaces(), backbone), sample_ids, views)
         for sample_id, view in zip(sample_ids, views, strict=True):
             self._views[backbone].setdefault(sample_id, view.copy())
 
     def missing(self, backbone: str, sample_ids: Sequence[str]) -> list[str]:
         """See `Vectors.missing`."""
-        _space(self.spaces(), backbone)
+        space_of(self.spaces(), backbone)
         return [sample_id for sample_id in sample_ids if sample_id not in self._views[backbone]]
 
     def ids(self, backbone: str) -> list[str]:
@@ -105,7 +101,7 @@ class MemoryVectors:
 
     def read(self, backbone: str, sample_ids: Sequence[str]) -> Views:
         """See `Vectors.read`."""
-        space = _space(self.spaces(), backbone)
+        space = space_of(self.spaces(), backbone)
         out = np.empty((len(sample_ids), space.weak + space.strong, space.dim), np.float16)
         for row, sample_id in enumerate(sample_ids):
             if sample_id not in self._views[backbone]:
@@ -122,6 +118,13 @@ class MemoryVectors:
         scores = {other: _cosine(query, self._views[backbone][other][0]) for other in kept if other != sample_id}
         ranked = sorted((-score, other) for other, score in scores.items() if score is not None)
         return [(other, -score) for score, other in ranked[:k]]
+
+    def settle(self, backbone: str) -> None:
+        """See `Vectors.settle`."""
+
+    def count(self, backbone: str) -> int:
+        """See `Vectors.count`."""
+        return len(self._views.get(backbone, {}))
 
 
 class LanceVectors:
@@ -140,14 +143,14 @@ class LanceVectors:
         import pyarrow as pa
 
         with self._tables.writing():
-            if _is_new(self.spaces(), space):
+            if is_new(self.spaces(), space):
                 row = pa.table({"space": [json.dumps(asdict(space))]})
                 with self._tables.changing("spaces", row.schema) as table:
                     table.add(row)
 
     def add(self, backbone: str, sample_ids: Sequence[str], views: Views) -> None:
         """See `Vectors.add`."""
-        _check(space := _space(self.spaces(), backbone), sample_ids, views)
+        _check(space := space_of(self.spaces(), backbone), sample_ids, views)
         with self._tables.writing():
             known = set(self.ids(backbone))
             first = {sample_id: row for row, sample_id in reversed(list(enumerate(sample_ids)))}
@@ -158,7 +161,7 @@ class LanceVectors:
 
     def missing(self, backbone: str, sample_ids: Sequence[str]) -> list[str]:
         """See `Vectors.missing`."""
-        _space(self.spaces(), backbone)
+        space_of(self.spaces(), backbone)
         known = set(self.ids(backbone))
         return [sample_id for sample_id in sample_ids if sample_id not in known]
 
@@ -169,7 +172,7 @@ class LanceVectors:
 
     def read(self, backbone: str, sample_ids: Sequence[str]) -> Views:
         """See `Vectors.read`."""
-        space = _space(self.spaces(), backbone)
+        space = space_of(self.spaces(), backbone)
         places = {sample_id: row for row, sample_id in enumerate(dict.fromkeys(sample_ids))}
         out = np.empty((len(places), space.weak + space.strong, space.dim), np.float16)
         found = np.zeros(len(places), bool)
@@ -184,17 +187,31 @@ class LanceVectors:
         self, backbone: str, sample_id: str, k: int, among: Collection[str] | None = None
     ) -> list[tuple[str, float]]:
         """See `Vectors.nearest`."""
-        query = self.read(backbone, [sample_id])[0, 0]
+        table: Any = self._tables.open(table_name(backbone))
+        query = self.read(backbone, [sample_id])[0, 0] if table is None else self._plain(table, backbone, sample_id)
         kept = None if among is None else set(among) - {sample_id}
         if k < 1 or not np.any(query) or (kept is not None and not kept):
             return []
-        table: Any = self._tables.open(table_name(backbone))  # there: read() found the sample in it
-        if kept is not None and len(kept) > FEW:
-            return _scan(table, query, k, kept)
-        condition = f"sample_id != {quoted(sample_id)}" if kept is None else one_of("sample_id", kept)
-        search = table.search(query, vector_column_name="view_0").distance_type("cosine")
-        rows = search.where(condition, prefilter=True).limit(k).select(["sample_id", "_distance"]).to_arrow()
-        return list(zip(rows["sample_id"].to_pylist(), (1 - rows["_distance"].to_numpy()).tolist(), strict=True))
+        return nearest(table, sample_id, query, k, kept)
+
+    def settle(self, backbone: str) -> None:
+        """See `Vectors.settle`."""
+        with self._tables.writing():
+            table = self._tables.open(table_name(backbone))
+            if table is not None:
+                settle(table)
+
+    def count(self, backbone: str) -> int:
+        """See `Vectors.count`."""
+        table = self._tables.open(table_name(backbone))
+        return 0 if table is None else int(table.count_rows())
+
+    def _plain(self, table: Any, backbone: str, sample_id: str) -> NDArray[np.float16]:
+        """Returns a sample's view 0 (D,)."""
+        rows = table.search().where(f"sample_id = {quoted(sample_id)}").select([COLUMN]).to_arrow()
+        if not rows.num_rows:
+            raise _no_vectors(backbone, sample_id)
+        return np.asarray(rows[COLUMN].combine_chunks().flatten().to_numpy())
 
     def _fill(self, backbone: str, sample_ids: list[str], out: Views, found: NDArray[np.bool_]) -> None:
         """Writes the views of `sample_ids` to the same rows of `out` batch by batch, so memory holds them once."""
@@ -215,48 +232,6 @@ class LanceVectors:
             found[places[asked]] = True
             for view, name in enumerate(names):
                 out[places[asked], view] = batch[name].flatten().to_numpy().reshape(len(places), -1)[asked]
-
-
-def _scan(table: Any, query: NDArray[np.float16], k: int, kept: Collection[str]) -> list[tuple[str, float]]:
-    """Compares the query with every vector: quicker than a condition with thousands of ids."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    wanted = pa.array(list(kept))
-    unit = query.astype(np.float32) / np.linalg.norm(query.astype(np.float32))
-    ids, scores = [], []
-    for batch in table.search().select(["sample_id", "view_0"]).to_batches():
-        vectors = batch["view_0"].flatten().to_numpy().reshape(batch.num_rows, -1).astype(np.float32)
-        norms = np.linalg.norm(vectors, axis=1)
-        chosen = pc.is_in(batch["sample_id"], value_set=wanted).to_numpy(zero_copy_only=False) & (norms > 0)
-        ids.append(batch["sample_id"].filter(pa.array(chosen)))
-        scores.append(vectors[chosen] @ unit / norms[chosen])
-    every = np.concatenate([np.empty(0, np.float32), *scores])
-    best = np.argsort(-every, kind="stable")[:k]
-    names = pa.chunked_array(ids, pa.string()).take(pa.array(best)).to_pylist()
-    return list(zip(names, every[best].tolist(), strict=True))
-
-
-def _space(spaces: Sequence[Space], backbone: str) -> Space:
-    for space in spaces:
-        if space.backbone == backbone:
-            return space
-    raise ProjectError(f"there are no vectors of {backbone} yet: make them with: gradebook embed --backbone {backbone}")
-
-
-def _is_new(spaces: Sequence[Space], space: Space) -> bool:
-    old = next((other for other in spaces if other.backbone == space.backbone), space)
-    if old != space:
-        differing = [
-            f"{name} {before!r} (now {after!r})"
-            for (name, before), after in zip(asdict(old).items(), asdict(space).values(), strict=True)
-            if before != after
-        ]
-        raise ProjectError(
-            f"the vectors of {space.backbone} were made with {', '.join(differing)}: "
-            "embed with the same settings, or take another backbone"
-        )
-    return space not in spaces
 
 
 def _check(space: Space, sample_ids: Sequence[str], views: Views) -> None:

@@ -162,3 +162,56 @@ def test_a_vector_without_a_direction_is_near_nothing(vectors):
     vectors.add("tiny", names(3), x)
     assert [name for name, _ in vectors.nearest("tiny", "s0", 5)] == ["s2"]
     assert vectors.nearest("tiny", "s1", 5) == []
+
+
+def test_many_vectors_get_an_index_which_finds_almost_all_and_is_kept(tmp_path, monkeypatch):
+    """Cells of 40: a search that looks at twelve of them must find what comparing with all does."""
+    monkeypatch.setattr("storage.nearest.INDEX_FROM", 500)
+    monkeypatch.setattr("storage.nearest.CELL", 40)
+    monkeypatch.setattr("storage.nearest.PROBES", 12)
+    vectors, space = LanceVectors(tmp_path), replace(SPACE, dim=8)
+    vectors.create(space)
+    x = views(1500, space)
+    x[3] = 0
+
+    def indices() -> list[tuple[str, int, int]]:
+        table = vectors._tables.open("vectors-tiny")
+        assert table is not None
+        stats = {index.name: table.index_stats(index.name) for index in table.list_indices()}
+        return sorted((name, s.num_indexed_rows, s.num_unindexed_rows) for name, s in stats.items())
+
+    def found(k: int = 10, among: list[str] | None = None) -> float:
+        """Returns the share of the true neighbours that is found, over ten samples."""
+        unit = (
+            x[:, 0].astype(np.float64) / np.maximum(np.linalg.norm(x[:, 0].astype(np.float64), axis=1), 1e-9)[:, None]
+        )
+        unit = unit[: vectors.count("tiny")]
+        places = np.arange(len(unit)) if among is None else np.array([int(name[1:]) for name in among])
+        hits = 0
+        for one in range(10, 20):
+            there = places[(places != one) & (places != 3)]
+            true = {f"s{i}" for i in there[np.argsort(-(unit[there] @ unit[one]))[:k]]}
+            got = [name for name, _ in vectors.nearest("tiny", f"s{one}", k, among)]
+            assert len(got) == k == len(set(got)) and f"s{one}" not in got and "s3" not in got
+            hits += len(true & set(got))
+        return hits / (10 * k)
+
+    vectors.add("tiny", names(499), x[:499])
+    vectors.settle("tiny")
+    assert indices() == [] and found() == 1.0
+    vectors.add("tiny", names(600)[499:], x[499:600])
+    vectors.settle("tiny")
+    assert [index[0] for index in indices()] == ["cells-15", "sample_id_idx"]
+    assert found() > 0.9
+    vectors.add("tiny", names(1000)[600:], x[600:1000])
+    assert found() > 0.9, "what is not indexed yet is found too"
+    vectors.settle("tiny")
+    assert indices() == [("cells-15", 1000, 0), ("sample_id_idx", 1000, 0)]
+    vectors.add("tiny", names(1500)[1000:], x[1000:])
+    vectors.settle("tiny")
+    assert [index[0] for index in indices()] == ["cells-37", "sample_id_idx"], "made anew once it is twice as long"
+    assert found() > 0.9
+    monkeypatch.setattr("storage.nearest.FEW", 100)
+    assert found(among=names(1500)[::3]) > 0.9
+    assert found(k=5, among=names(1500)[:150]) == 1.0, "few enough of them to be worth a look at each"
+    vectors.settle("nope")

@@ -1,0 +1,43 @@
+"""The space of a backbone's vectors: how they were made. Vectors of different spaces do not compare."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+from storage.project import ProjectError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Space:
+    """How the vectors of one backbone were made. Vectors of different spaces do not compare."""
+
+    backbone: str  # timm's name
+    weights: str  # where they came from
+    size: int  # pixels, height and width of the network's input
+    dim: int  # D
+    weak: int  # weak views a sample: view 0 is the plain image, view 1 the flipped one
+    strong: int  # strong views a sample
+    seed: int  # of the strong views
+
+
+def space_of(spaces: Sequence[Space], backbone: str) -> Space:
+    """Returns the space of a backbone; raises ProjectError where it has none."""
+    for space in spaces:
+        if space.backbone == backbone:
+            return space
+    raise ProjectError(f"there are no vectors of {backbone} yet: make them with: gradebook embed --backbone {backbone}")
+
+
+def is_new(spaces: Sequence[Space], space: Space) -> bool:
+    """Returns whether a space is not there yet; raises ProjectError where its backbone has another one."""
+    old = next((other for other in spaces if other.backbone == space.backbone), space)
+    if old != space:
+        differing = [
+            f"{name} {before!r} (now {after!r})"
+            for (name, before), after in zip(asdict(old).items(), asdict(space).values(), strict=True)
+            if before != after
+        ]
+        raise ProjectError(
+            f"the vectors of {space.backbone} were made with {', '.join(differing)}: "
+            "embed with the same settings, or take another backbone"
+        )
+    return space not in spaces
