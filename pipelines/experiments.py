@@ -65,7 +65,7 @@ def cifar10_cpu(method: str) -> TrainConfig[Any]:
         weights="random",
         size=32,
         precision="no",
-        steps=1000,
+        steps=2000,
         labelled=32,
         unlabelled=64,
         student=optim,
