@@ -22,17 +22,16 @@ def history(store: "Store", sample: str, run: str | None = None) -> list[dict[st
         ProjectError: there is no such sample or run.
     """
     sample_id = find_sample(store, sample)
-    for one in [find_run(store.project, run)] if run else list_runs(store.project):
-        store.record.fold(one.name, one.path / "record")
+    runs = [find_run(store.project, run)] if run else list_runs(store.project)
+    store.record.fold_all({one.name: one.path / "record" for one in runs})
     return store.record.history(sample_id, run)
 
 
 def find_sample(store: "Store", sample: str) -> str:
     """Returns the id of a sample given by its id or by the path of one of its files."""
-    path = str(Path(sample).expanduser().absolute())
-    ids = {file.sample_id for file in store.catalog.files() if file.filepath == path}
-    if ids:
-        return ids.pop()
+    held = store.catalog.at(str(Path(sample).expanduser().absolute()))
+    if held is not None:
+        return held
     try:
         return store.catalog.get([sample])[0].sample_id
     except ProjectError:

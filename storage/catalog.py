@@ -3,13 +3,14 @@
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeGuard
 
-from storage.lance import Tables, one_of
+from storage.lance import Tables, keep_indices, one_of, quoted
 from storage.project import ProjectError
 from storage.samples import File, Sample, Split
 
 GONE = ""  # the sample_id of a file that is no longer there because its content has moved to another path
+INDEX_FROM = 200_000  # rows
 FEW = 2_000  # up to so many ids are looked up by a condition, more by reading all: that is where the times cross
 
 
@@ -28,8 +29,8 @@ class Catalog(Protocol):
         call the first sample and the last file count.
         """
 
-    def samples(self, split: Split | None = None) -> list[Sample]:
-        """Returns all samples, or those of one split, in order of import."""
+    def samples(self, split: Split | None = None, among: Collection[str] | None = None) -> list[Sample]:
+        """Returns all samples, or those of one split, or of these ids, in order of import."""
 
     def get(self, sample_ids: Sequence[str]) -> list[Sample]:
         """Returns these samples in the order asked, also those that no file holds any more.
@@ -40,6 +41,9 @@ class Catalog(Protocol):
 
     def files(self) -> list[File]:
         """Returns all files in order of path, except those that are gone."""
+
+    def at(self, filepath: str) -> str | None:
+        """Returns the id of the sample that a file holds, None where the file is not listed or is gone."""
 
     def ids(self) -> list[str]:
         """Returns the ids of all samples in order of import, those that no file holds any more among them."""
@@ -58,10 +62,11 @@ class MemoryCatalog:
             self._samples.setdefault(sample.sample_id, sample)
         self._files.update({file.filepath: file for file in files})
 
-    def samples(self, split: Split | None = None) -> list[Sample]:
+    def samples(self, split: Split | None = None, among: Collection[str] | None = None) -> list[Sample]:
         """See `Catalog.samples`."""
+        chosen = None if among is None else set(among)
         held = _held(self._samples.values(), list(self._files.values()))
-        return [sample for sample in held if sample is not None and split in (None, sample.split)]
+        return [s for s in held if _is_wanted(s, split, chosen)]
 
     def get(self, sample_ids: Sequence[str]) -> list[Sample]:
         """See `Catalog.get`."""
@@ -70,6 +75,11 @@ class MemoryCatalog:
     def files(self) -> list[File]:
         """See `Catalog.files`."""
         return _in_place(self._files.values())
+
+    def at(self, filepath: str) -> str | None:
+        """See `Catalog.at`."""
+        file = self._files.get(filepath)
+        return None if file is None or file.sample_id == GONE else file.sample_id
 
     def ids(self) -> list[str]:
         """See `Catalog.ids`."""
@@ -88,21 +98,21 @@ class LanceCatalog:
             self._add_samples(samples)
             self._add_files({file.filepath: file for file in files})
 
-    def samples(self, split: Split | None = None) -> list[Sample]:
+    def samples(self, split: Split | None = None, among: Collection[str] | None = None) -> list[Sample]:
         """See `Catalog.samples`."""
-        found = self._samples(None if split is None else f"split = '{split.value}'")
-        return [sample for sample in _held(found, self._files()) if sample is not None]
+        chosen = None if among is None else set(among)
+        if chosen is not None and len(chosen) <= FEW:
+            found, files = self._looked_up(chosen)
+        else:
+            found, files = self._samples(None if split is None else f"split = '{split.value}'"), self._files()
+        return [s for s in _held(found, files) if _is_wanted(s, split, chosen)]
 
     def get(self, sample_ids: Sequence[str]) -> list[Sample]:
         """See `Catalog.get`."""
         wanted = set(sample_ids)
         if not 0 < len(wanted) <= FEW:
             return _in_order(self._samples(), self._files(), sample_ids)
-        condition = one_of("sample_id", wanted)
-        found = self._samples(condition)
-        paths = [sample.filepath for sample in found]
-        files = self._files(f"{condition} OR {one_of('filepath', paths)}") if paths else []
-        return _in_order(found, files, sample_ids)
+        return _in_order(*self._looked_up(wanted), sample_ids)
 
     def files(self) -> list[File]:
         """See `Catalog.files`."""
@@ -112,6 +122,20 @@ class LanceCatalog:
         """See `Catalog.ids`."""
         rows = self._tables.read("samples", ["position", "sample_id"])
         return [] if rows is None else rows.sort_by("position").column("sample_id").to_pylist()
+
+    def at(self, filepath: str) -> str | None:
+        """See `Catalog.at`."""
+        found = _in_place(self._files(f"filepath = {quoted(filepath)}"))
+        return found[0].sample_id if found else None
+
+    def _looked_up(self, sample_ids: Collection[str]) -> tuple[list[Sample], list[File]]:
+        """Returns a few samples and the files that say which paths hold them."""
+        if not sample_ids:
+            return [], []
+        condition = one_of("sample_id", sample_ids)
+        found = self._samples(condition)
+        paths = [sample.filepath for sample in found]
+        return found, self._files(f"{condition} OR {one_of('filepath', paths)}") if paths else []
 
     def _files(self, where: str | None = None) -> list[File]:
         names = _files_schema().names
@@ -145,6 +169,7 @@ class LanceCatalog:
         columns = {"position": list(range(len(known), len(known) + len(new))), **_columns(Sample, new.values())}
         with self._tables.changing("samples", _samples_schema()) as table:
             table.add(pa.Table.from_pydict(columns, _samples_schema()))
+            keep_indices(table, ["sample_id"], INDEX_FROM)
 
     def _add_files(self, files: dict[str, File]) -> None:
         if not files:
@@ -158,10 +183,15 @@ class LanceCatalog:
                 table.add(rows)
             else:
                 table.merge_insert("filepath").when_matched_update_all().when_not_matched_insert_all().execute(rows)
+            keep_indices(table, ["sample_id", "filepath"], INDEX_FROM)
 
     def _known(self, name: str, key: str) -> set[str]:
         rows = self._tables.read(name, [key])
         return set() if rows is None else set(rows.column(key).to_pylist())
+
+
+def _is_wanted(sample: Sample | None, split: Split | None, among: Collection[str] | None) -> TypeGuard[Sample]:
+    return sample is not None and split in (None, sample.split) and (among is None or sample.sample_id in among)
 
 
 def _held(samples: Collection[Sample], files: Sequence[File]) -> list[Sample | None]:

@@ -18,6 +18,7 @@ PATIENCE = 120.0  # seconds a writer waits for its turn
 TIDY_EVERY = (
     64  # versions between two merges of small files: 300 appends of a row leave 900 files, and reads 8 times slower
 )
+LATE = 50  # a table with indices takes in what is not indexed once it is this part of it
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})  # no space on the disk, in the quota, for a file
 KEEP = timedelta(hours=1)  # for how long readers in other processes may go on with an old version
 
@@ -44,13 +45,21 @@ class Tables:
                 return None
             raise
 
-    def read(self, name: str, columns: Sequence[str], where: str | None = None) -> Any | None:
-        """Returns the rows as a `pyarrow.Table` in the order they were added, None where there is no table."""
+    def read(self, name: str, columns: Sequence[str], where: str | None = None, *, after: int = 0) -> Any | None:
+        """Returns the rows as a `pyarrow.Table` in the order they were added, None where there is no table.
+
+        Args:
+            name: the table.
+            columns: which of its columns.
+            where: a condition in SQL.
+            after: how many of the first rows to leave out.
+        """
         table = self.open(name)
         if table is None:
             return None
         query = table.search().select(list(columns))
-        return (query if where is None else query.where(where)).to_arrow()
+        query = query if where is None else query.where(where)
+        return (query.offset(after) if after else query).to_arrow()
 
     def damaged(self, *, whole: bool) -> dict[str, str]:
         """Returns the tables that cannot be read, and why: one column of every file is read, with `whole` all of them.
@@ -118,6 +127,25 @@ class Tables:
             # Zero: look for what other processes wrote at every read; the default is never to look again.
             self._connection = lancedb.connect(self.directory, read_consistency_interval=timedelta(0))
         return self._connection
+
+
+def keep_indices(table: Any, columns: Sequence[str], beyond: int) -> None:
+    """Gives a table of more rows than `beyond` an index of each column, which finds a value without reading them all.
+
+    What came since is read as before; once it is a fiftieth of the table, and more than `beyond`, it is taken in.
+    A kill leaves the table as it was.
+    """
+    rows = table.count_rows()
+    if rows <= beyond:
+        return
+    from lancedb.index import BTree
+
+    known = {index.columns[0]: index.name for index in table.list_indices()}
+    for column in columns:
+        if column not in known:
+            table.create_index(column, config=BTree())
+    if any(table.index_stats(name).num_unindexed_rows > max(beyond, rows // LATE) for name in known.values()):
+        _tidy(table)
 
 
 def one_of(column: str, values: Iterable[str]) -> str:

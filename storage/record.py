@@ -4,18 +4,18 @@ A trainer writes segments (see `storage.segments`) into its run's directory `rec
 them into `history`, and `signals` sums that up. Folding again changes nothing, whenever the last fold was killed.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Protocol
 
 from storage import signals
-from storage.lance import Tables, one_of, quoted
+from storage.lance import Tables, keep_indices, one_of, quoted
 from storage.segments import history_schema, read_segment, segments_in
 
 BEGUN = -1  # stands for a segment's rows in `folded` while a fold takes it in
 AT_ONCE = 100  # segments appended to `history` in one go: bounds the memory
-INDEX_FROM = 500_000  # rows of `history`
+INDEX_FROM = 500_000  # rows of `history`: among 5 million an index finds a sample in 0.04 s instead of 0.5
 
 
 class Record(Protocol):
@@ -30,6 +30,9 @@ class Record(Protocol):
         Raises:
             ProjectError: a segment cannot be read or is not of `storage.segments.segment_schema`.
         """
+
+    def fold_all(self, runs: Mapping[str, Path]) -> int:
+        """Does what `fold` does for every run and its directory, quicker where most have nothing new."""
 
     def history(self, sample_id: str, run: str | None = None) -> list[dict[str, Any]]:
         """Returns the rows of a sample by run and step: run, step and `SAID`, labels as names; None where unknown."""
@@ -74,6 +77,10 @@ class MemoryRecord:
         kept = {key: rows for key, rows in known.items() if key in found}
         self._runs[run] = dict(sorted({**kept, **new}.items()))
         return sum(rows.num_rows for rows in new.values())
+
+    def fold_all(self, runs: Mapping[str, Path]) -> int:
+        """See `Record.fold_all`."""
+        return sum(self.fold(run, segments) for run, segments in runs.items())
 
     def history(self, sample_id: str, run: str | None = None) -> list[dict[str, Any]]:
         """See `Record.history`."""
@@ -143,6 +150,18 @@ class LanceRecord:
             self._mark(run, rows)
             return sum(rows.values())
 
+    def fold_all(self, runs: Mapping[str, Path]) -> int:
+        """See `Record.fold_all`. The marks of all runs are read at once."""
+        names = ["run", "segment", "rows"]
+        rows = self._tables.read("folded", names)
+        there: dict[str, dict[str, int]] = {run: {} for run in runs}
+        for run, segment, number in zip(*(rows[name].to_pylist() for name in names), strict=True) if rows else ():
+            if run in there:
+                there[run][segment] = number
+        found = {run: segments_in(path) for run, path in runs.items()}
+        new = [run for run in runs if (found[run] or {}).keys() != there[run].keys() or BEGUN in there[run].values()]
+        return sum(self.fold(run, runs[run]) for run in new)
+
     def history(self, sample_id: str, run: str | None = None) -> list[dict[str, Any]]:
         """See `Record.history`."""
         where = f"sample_id = {quoted(sample_id)}" + ("" if run is None else f" AND run = {quoted(run)}")
@@ -202,7 +221,7 @@ class LanceRecord:
             if any(rows[key] for key in tables):
                 with self._tables.changing("history", history_schema()) as table:
                     table.add(pa.concat_tables(tables.values()))
-                    _index(table)
+                    keep_indices(table, ["sample_id"], INDEX_FROM)
         return rows
 
     def _mark(self, run: str, rows: dict[str, int]) -> None:
@@ -249,14 +268,6 @@ class LanceRecord:
     def _signal_columns(self) -> list[str] | None:
         table = self._tables.open("signals")
         return None if table is None else list(table.schema.names)
-
-
-def _index(table: Any) -> None:
-    """Gives a long history an index by sample, which finds a sample among 5 million rows in 0.04 s instead of 0.5."""
-    if table.count_rows() > INDEX_FROM and not table.list_indices():
-        from lancedb.index import BTree
-
-        table.create_index("sample_id", config=BTree())
 
 
 def _ordered(tables: Sequence[Any]) -> list[dict[str, Any]]:

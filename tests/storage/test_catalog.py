@@ -140,3 +140,36 @@ def _import_ten(directory, first):
     catalog = LanceCatalog(directory)
     for n in range(first, first + 10):
         catalog.add([sample(f"s{n}")], [file(str(n), f"s{n}")])
+
+
+def test_a_few_samples_of_a_split_are_looked_up_by_id(catalog):
+    catalog.add([sample("s5"), sample("s3", Split.TEST), sample("s4"), sample("s1")], [file("s5", "s5")])
+    catalog.add([], [File(filepath="/images/s4.png", sample_id=GONE, size=0, mtime_ns=0)])
+    asked = ["s1", "s3", "s4", "s5", "it's"]
+    assert [s.sample_id for s in catalog.samples(among=asked)] == ["s5", "s3", "s1"], "no file holds s4"
+    assert [s.sample_id for s in catalog.samples(Split.TRAIN, asked)] == ["s5", "s1"]
+    assert catalog.samples(Split.TRAIN, []) == []
+
+
+def test_a_file_tells_its_sample_until_it_is_gone(catalog):
+    assert catalog.at("/images/a.png") is None
+    catalog.add([sample("s0")], [file("a", "s0"), file("it's", "s0")])
+    assert [catalog.at(f"/images/{name}.png") for name in ("a", "it's", "b")] == ["s0", "s0", None]
+    catalog.add([], [File(filepath="/images/a.png", sample_id=GONE, size=0, mtime_ns=0)])
+    assert catalog.at("/images/a.png") is None
+
+
+def test_a_long_catalogue_gets_indices_and_answers_the_same(tmp_path, monkeypatch):
+    monkeypatch.setattr("storage.catalog.INDEX_FROM", 3)
+    catalog = LanceCatalog(tmp_path)
+    for n in range(8):
+        catalog.add([sample(f"s{n}")], [file(f"s{n}", f"s{n}")])
+    catalog.add([], [file("s7", "s6")])
+    for name, columns in (("samples", {"sample_id"}), ("files", {"sample_id", "filepath"})):
+        table = catalog._tables.open(name)
+        assert table is not None
+        assert {index.columns[0] for index in table.list_indices()} == columns
+        late = [table.index_stats(index.name).num_unindexed_rows for index in table.list_indices()]
+        assert max(late) <= 4, "what came since is taken in"
+    assert [s.sample_id for s in catalog.samples(among=["s7", "s6", "s0"])] == ["s0", "s6"]
+    assert [catalog.at(f"/images/s{n}.png") for n in (0, 7)] == ["s0", "s6"]

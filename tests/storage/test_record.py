@@ -106,6 +106,18 @@ def test_a_segment_written_anew_under_its_old_name_replaces_the_old_one(record, 
     assert record.signals("a")["teacher_label"].to_pylist() == ["dog"]
 
 
+def test_all_runs_are_folded_at_once_and_only_what_is_new(record, tmp_path):
+    runs = {name: tmp_path / name for name in ("a", "b", "it's")}
+    for run in ("a", "b"):
+        write(tmp_path / run, "rank0-000001", [row(1, "s0")])
+    assert [record.fold_all(runs) for _ in range(2)] == [2, 0]
+    write(tmp_path / "b", "rank0-000002", [row(2, "s0"), row(2, "s1")])
+    (tmp_path / "a" / "rank0-000001.parquet").unlink()
+    assert [record.fold_all(runs) for _ in range(2)] == [2, 0]
+    assert steps(record) == [("b", 1), ("b", 2)]
+    assert record.fold_all({}) == 0
+
+
 def test_a_missing_directory_removes_nothing(record, tmp_path):
     write(tmp_path / "r", "rank0-000001", [row(1, "s0")])
     record.fold("a", tmp_path / "r")
@@ -233,6 +245,10 @@ def test_a_long_history_gets_an_index_and_answers_the_same(tmp_path, monkeypatch
     assert table is not None
     assert [index.columns for index in table.list_indices()] == [["sample_id"]]
     assert steps(record) == [("a", 0), ("a", 2), ("a", 3)]
+    write(tmp_path / "r", "rank0-4", [row(n, "s0") for n in range(4, 20)])
+    record.fold("a", tmp_path / "r")
+    assert table.index_stats("sample_id_idx").num_unindexed_rows == 0, "what came since is taken in"
+    assert steps(record) == [("a", n) for n in range(20) if n != 1]
 
 
 label = st.none() | st.integers(0, 2)
