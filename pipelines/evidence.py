@@ -4,7 +4,7 @@ Shape legend    N samples    K classes
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,6 +30,7 @@ class Known:
     probability: NDArray[np.float64]  # (N,) of the guess
     space: NDArray[np.float32] | None  # (N, d), None where a sample has no vectors
     groups: NDArray[np.int64]  # (N,) near-duplicates have the same number
+    beside: NDArray[np.float32] | None  # (M, d) the run's samples that were not asked about; None without vectors
 
 
 def known(store: "Store", run: Run, sample_ids: Sequence[str], given: Mapping[str, str]) -> Known:
@@ -103,6 +104,22 @@ def _side_by_side(
         probability=probability,
         space=None if space is None or np.isnan(space).any() else space.astype(np.float32),
         groups=np.arange(len(ids)) if read is None else _numbered(read.sample_ids, groups_of(read.twins), ids),
+        beside=None if read is None else read.space[~np.isin(read.sample_ids, np.array(ids))].astype(np.float32),
+    )
+
+
+def narrowed(found: Known, places: NDArray[np.int64]) -> Known:
+    """Returns what is known of the samples at some places; the others are not beside them either."""
+    return replace(
+        found,
+        sample_ids=[found.sample_ids[k] for k in places.tolist()],
+        evidence=replace(
+            found.evidence, **{f.name: getattr(found.evidence, f.name)[places] for f in fields(found.evidence)}
+        ),
+        guess=found.guess[places],
+        probability=found.probability[places],
+        space=None if found.space is None else found.space[places],
+        groups=found.groups[places],
     )
 
 

@@ -38,8 +38,29 @@ class Row:
     proposal: str | None = None  # the event that asks to look at this sample, where one is in the log already
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Only:
+    """Which guesses to look at. Samples without a guess are none of them."""
+
+    label: str | None = None  # the guess; None for any
+    least: float = 0.0  # probability of the guess
+    most: float = 1.0
+
+    def takes(self, label: str | None, probability: float | None) -> bool:
+        """Tells whether a guess is one of them."""
+        if label is None or self.label not in (None, label):
+            return False
+        return probability is None or self.least <= probability <= self.most
+
+
 def rank(
-    store: "Store", run: Run | None, *, reason: str | None = None, limit: int = 50, spread: bool = False
+    store: "Store",
+    run: Run | None,
+    *,
+    reason: str | None = None,
+    limit: int = 50,
+    spread: bool = False,
+    only: Only | None = None,
 ) -> list[Row]:
     """Returns the samples to look at, first ones first; those that somebody decided are left out.
 
@@ -54,6 +75,7 @@ def rank(
         limit: rows at most.
         spread: leave out near-duplicates and cover what is in doubt (`pipelines.covering`), or with one reason classes
             and clusters (`mpl.ranking.spread`), instead of going strictly by score.
+        only: which guesses to look at; all samples without it.
 
     Raises:
         ProjectError: there is no such reason, the run has not finished, or given labels cannot be judged.
@@ -63,18 +85,21 @@ def rank(
     decided = decisions(events)
     train = {s.sample_id: s for s in store.catalog.samples(Split.TRAIN)}
     if reason == GIVEN:
-        return _given(store, run, train, events, decided, limit, spread)
+        return _given(store, run, train, events, decided, limit, spread, only)
     waiting = {i: s for i, s in train.items() if i not in decided}
     first = [] if reason else [_asked(waiting[e.sample_id], e) for e in asked_for(events) if e.sample_id in waiting]
     rest = [i for i in waiting if i not in {row.sample_id for row in first}]
+    first = [row for row in first if only is None or only.takes(row.label, row.probability)]
+    if only is not None and run is None:
+        return first[:limit]
     if run is None or not rest:
         seen = [i for i in train if i in decided]
         return [*first, *(unseen(waiting[i]) for i in _to_begin(store, rest, seen, limit, spread))][:limit]
     from pipelines.evidence import known
 
     found = known(store, run, rest, {})
-    order = _by_doubt(store, run) if spread and reason is None else partial(_in_order, spread=spread)
-    return [*first[:limit], *_rows(waiting, found, reason, limit - len(first), order)]
+    order = _by_doubt if spread and reason is None else partial(_in_order, spread=spread)
+    return [*first[:limit], *_rows(waiting, found, reason, limit - len(first), order, only)]
 
 
 def newest_finished(project: Project) -> Run | None:
@@ -117,6 +142,7 @@ def _given(
     decided: Mapping[str, Event],
     limit: int,
     spread: bool,
+    only: Only | None,
 ) -> list[Row]:
     """Returns samples whose given label is in doubt."""
     if run is None:
@@ -126,7 +152,7 @@ def _given(
     settled = _settled(events)
     given = {i: e.label for i, e in decided.items() if i in train and e.label is not None and e.event_id not in settled}
     found = known(store, run, list(given), given) if given else None
-    rows = [] if found is None else _rows(train, found, GIVEN, limit, partial(_in_order, spread=spread))
+    rows = [] if found is None else _rows(train, found, GIVEN, limit, partial(_in_order, spread=spread), only)
     return [with_label(row, decided[row.sample_id]) for row in rows]
 
 
@@ -142,14 +168,27 @@ def with_label(row: Row, decision: Event) -> Row:
     return Row(**{**asdict(row), "given": decision.label, "decision": decision.event_id})
 
 
-def _rows(samples: Mapping[str, Sample], found: "Known", reason: str | None, limit: int, choose: Choose) -> list[Row]:
+def _rows(
+    samples: Mapping[str, Sample],
+    found: "Known",
+    reason: str | None,
+    limit: int,
+    choose: Choose,
+    only: Only | None,
+) -> list[Row]:
     if limit < 1 or not found.sample_ids:
         return []
     from mpl import reasons
+    from pipelines.evidence import narrowed
 
     columns = reasons.score(found.evidence)
     order_by = reasons.doubt(columns) if reason is None else np.nan_to_num(columns[reason], nan=-1.0)
-    return described(samples, found, columns, order_by, choose(found, order_by, limit))
+    if only is None:
+        return described(samples, found, columns, order_by, choose(found, order_by, limit))
+    guesses = zip((found.classes[k] for k in found.guess), found.probability.round(4).tolist(), strict=True)
+    places = np.flatnonzero([only.takes(*guess) for guess in guesses])
+    chosen = places[choose(narrowed(found, places), order_by[places], limit)] if len(places) else places
+    return described(samples, found, columns, order_by, chosen)
 
 
 def described(
@@ -181,16 +220,12 @@ def described(
     ]
 
 
-def _by_doubt(store: "Store", run: Run) -> Choose:
-    """Returns how a batch is chosen in the default order: it covers what is in doubt, where there are vectors."""
+def _by_doubt(found: "Known", doubt: NDArray[np.float64], limit: int) -> NDArray[np.int64]:
+    """Chooses a batch in the default order: it covers what is in doubt, where there are vectors."""
+    from pipelines.covering import covering
 
-    def choose(found: "Known", doubt: NDArray[np.float64], limit: int) -> NDArray[np.int64]:
-        from pipelines.covering import covering
-
-        chosen = covering(store, run, found, doubt, limit)
-        return _in_order(found, doubt, limit, spread=True) if chosen is None else chosen
-
-    return choose
+    chosen = covering(found, doubt, limit)
+    return _in_order(found, doubt, limit, spread=True) if chosen is None else chosen
 
 
 def _in_order(found: "Known", scores: NDArray[np.float64], limit: int, *, spread: bool) -> NDArray[np.int64]:

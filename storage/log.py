@@ -19,8 +19,8 @@ class EventLog(Protocol):
             ValueError: an event's time has no time zone.
         """
 
-    def read(self) -> list[Event]:
-        """Returns every event in the order they were appended, times in UTC."""
+    def read(self, after: int = 0) -> list[Event]:
+        """Returns the events in the order they were appended, times in UTC, but for the first `after` of them."""
 
     def version(self) -> int:
         """Returns a number that grows whenever any process appends; it is cheap to ask for."""
@@ -37,9 +37,9 @@ class MemoryLog:
         _check(events)
         self._events = [*self._events, *events]
 
-    def read(self) -> list[Event]:
+    def read(self, after: int = 0) -> list[Event]:
         """See `EventLog.read`."""
-        return list(self._events)
+        return self._events[after:]
 
     def version(self) -> int:
         """See `EventLog.version`."""
@@ -68,10 +68,10 @@ class LanceLog:
         with self._tables.changing("events", _schema()) as table:
             table.add(rows)
 
-    def read(self) -> list[Event]:
+    def read(self, after: int = 0) -> list[Event]:
         """See `EventLog.read`."""
         names = _schema().names
-        rows = self._tables.read("events", names)
+        rows = self._tables.read("events", names, after=after)
         if rows is None:
             return []
         rows = rows.set_column(names.index("at"), "at", rows.column("at").cast("int64"))  # exact, and quicker

@@ -5,7 +5,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mpl.reasons import REASONS
-from pipelines.queue_up import as_json, newest_finished, rank, sentences
+from pipelines.queue_up import Only, as_json, newest_finished, rank, sentences
 from pipelines.runs import Run, State, status_now, write_status
 from storage.catalog import MemoryCatalog
 from storage.events import Kind, event, replay
@@ -205,6 +205,23 @@ def test_given_labels_are_doubted_and_nobody_is_asked_twice(store):
 def test_without_a_run_nothing_can_doubt_a_label(store):
     with pytest.raises(ProjectError, match="no run has finished, so nothing can doubt a label"):
         rank(store, None, reason="mislabelled")
+
+
+@pytest.mark.parametrize("spread", [True, False])
+@pytest.mark.parametrize("reason", [None, "entropy"])
+def test_only_some_guesses_can_be_asked_for(store, reason, spread):
+    every = rank(store, run_of(store), reason=reason, limit=1000)
+    middle = sorted(row.probability for row in every)[len(every) // 2]
+    some = Only(label=every[0].label, least=0.0, most=middle)
+    wanted = {row.sample_id for row in every if row.label == some.label and row.probability <= middle}
+    assert 0 < len(wanted) < len(every)
+    found = rank(store, run_of(store), reason=reason, limit=1000, spread=spread, only=some)
+    assert {row.sample_id for row in found} == wanted
+    scores = {row.sample_id: row for row in every}
+    assert all(row == scores[row.sample_id] for row in found), "reasons are scored among all samples"
+    nothing = Only(label="no such class")
+    assert rank(store, run_of(store), reason=reason, spread=spread, only=nothing) == []
+    assert rank(store, None, only=some) == [], "without a run there are no guesses"
 
 
 def test_before_any_run_the_queue_is_in_order_of_import(store):

@@ -43,6 +43,17 @@ def test_events_come_back_exactly_and_in_order(log):
     assert log.read()[0].at.tzinfo is UTC
 
 
+def test_the_newest_events_can_be_read_without_the_others(log):
+    """What the app does after each press, also across a merging of small files."""
+    events = [proposal(f"s{n}") for n in range(70)]
+    for n, one in enumerate(events):
+        log.append([one])
+        assert log.read(n) == [one]
+    assert log.read(60) == events[60:]
+    assert log.read(0) == events
+    assert log.read(70) == log.read(99) == []
+
+
 def test_the_version_grows_with_every_append(log):
     versions = [log.version()]
     for _ in range(3):

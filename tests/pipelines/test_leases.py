@@ -1,0 +1,57 @@
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from pipelines.leases import FILE, SECONDS, held_by_others, hold
+from storage.project import Project, create_project, read_project
+
+
+@pytest.fixture
+def project(tmp_path) -> Project:
+    return create_project(tmp_path / "birds", ["crow"])
+
+
+IDS = [f"s{n}" for n in range(20)]
+
+
+def test_two_people_with_one_queue_hold_different_samples(project):
+    assert hold(project, "ada", IDS, 8) == IDS[:8]
+    assert hold(project, "bob", IDS, 8) == IDS[8:16]
+    assert hold(project, "eve", IDS, 8) == IDS[16:]
+    assert held_by_others(project, "ada") == set(IDS[8:])
+
+
+def test_whoever_goes_on_gives_up_what_they_had(project):
+    hold(project, "ada", IDS, 8)
+    assert hold(project, "ada", IDS[3:], 8) == IDS[3:11]
+    assert hold(project, "bob", IDS, 4) == [*IDS[:3], IDS[11]]
+
+
+def test_a_lease_runs_out_unless_it_is_renewed(project):
+    hold(project, "ada", IDS, 2, now=lambda: 0.0)
+    hold(project, "bob", IDS, 2, now=lambda: SECONDS - 1)
+    assert hold(project, "eve", IDS, 4, now=lambda: SECONDS) == ["s0", "s1", "s4", "s5"]
+
+
+def test_a_lease_from_the_future_holds_nothing(project):
+    """A clock was put back since."""
+    hold(project, "ada", IDS, 2, now=lambda: 10 * SECONDS)
+    assert hold(project, "bob", IDS, 2, now=lambda: 0.0) == IDS[:2]
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{", '{"s0": 1}', '{"s0": {"holder": "ada", "until": "x"}}'])
+def test_a_file_that_cannot_be_read_holds_nothing(project, content):
+    (project.root / FILE).write_text(content)
+    assert hold(project, "bob", IDS, 2) == IDS[:2]
+
+
+def test_processes_that_take_at_once_never_take_the_same(project):
+    with ProcessPoolExecutor(4) as pool:
+        taken = list(pool.map(_take, [(str(project.root), f"p{n}") for n in range(8)]))
+    assert sorted(i for some in taken for i in some) == sorted(f"t{n}" for n in range(24))
+
+
+def _take(asked: tuple[str, str]) -> list[str]:
+    root, holder = asked
+    return hold(read_project(Path(root)), holder, [f"t{n}" for n in range(100)], 3)
