@@ -18,6 +18,16 @@ def rank(scores: Scores) -> NDArray[np.int64]:
     return np.argsort(-np.nan_to_num(scores, nan=-np.inf), kind="stable")
 
 
+def top(scores: NDArray[np.floating[Any]], k: int) -> NDArray[np.int64]:
+    """Returns the first `k` >= 1 places of `rank` without putting the others in order; scores must be known."""
+    if k >= len(scores):
+        return np.argsort(-scores, kind="stable")
+    least = np.partition(scores, len(scores) - k)[len(scores) - k]
+    above = np.flatnonzero(scores > least)
+    level = np.flatnonzero(scores == least)[: k - len(above)]
+    return np.concatenate([above[np.argsort(-scores[above], kind="stable")], level])
+
+
 def spread(
     scores: Scores,
     budget: int,

@@ -45,10 +45,7 @@ def known(store: "Store", run: Run, sample_ids: Sequence[str], given: Mapping[st
     Raises:
         ProjectError: the run has not finished, or given labels are asked about and there are no vectors.
     """
-    if not (run.path / PREDICTIONS).exists():
-        raise ProjectError(
-            f"run {run.name} has not finished, so it has no opinion yet: go on with it, or choose another with --run"
-        )
+    finished(run)
     thought = predictions(run)
     read = reading(store, run, thought)
     if given and read is None:
@@ -59,6 +56,14 @@ def known(store: "Store", run: Run, sample_ids: Sequence[str], given: Mapping[st
     has_opinion = set(read.sample_ids.tolist() if given and read is not None else thought.sample_ids)
     ids = [sample_id for sample_id in sample_ids if sample_id in has_opinion]
     return _side_by_side(store, run, ids, given, thought, read)
+
+
+def finished(run: Run) -> None:
+    """Raises ProjectError where a run has not finished."""
+    if not (run.path / PREDICTIONS).exists():
+        raise ProjectError(
+            f"run {run.name} has not finished, so it has no opinion yet: go on with it, or choose another with --run"
+        )
 
 
 def _side_by_side(

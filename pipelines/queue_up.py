@@ -1,8 +1,7 @@
 """The queue: which samples to look at next, and why, from what a run has left behind. Loads no torch."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,8 +16,6 @@ from storage.samples import Sample, Split
 if TYPE_CHECKING:
     from pipelines.evidence import Known
     from storage.store import Store
-
-Choose = Callable[["Known", NDArray[np.float64], int], NDArray[np.int64]]  # (samples, scores, how many) -> places
 
 GIVEN = "mislabelled"  # the reason that is about labels which were given
 
@@ -83,11 +80,15 @@ def rank(
     _check(reason, limit)
     events = store.log.read()
     decided = decisions(events)
-    train = {s.sample_id: s for s in store.catalog.samples(Split.TRAIN)}
+    if run is not None and not (spread and reason is None):
+        from pipelines.ordered import ordered
+
+        return ordered(store, run, events, decided, reason=reason, limit=limit, spread=spread, only=only)
     if reason == GIVEN:
-        return _given(store, run, train, events, decided, limit, spread, only)
+        raise ProjectError(f"no run has finished, so nothing can doubt a label: gradebook train {store.project.root}")
+    train = {s.sample_id: s for s in store.catalog.samples(Split.TRAIN)}
     waiting = {i: s for i, s in train.items() if i not in decided}
-    first = [] if reason else [_asked(waiting[e.sample_id], e) for e in asked_for(events) if e.sample_id in waiting]
+    first = [] if reason else [asked(waiting[e.sample_id], e) for e in asked_for(events) if e.sample_id in waiting]
     rest = [i for i in waiting if i not in {row.sample_id for row in first}]
     first = [row for row in first if only is None or only.takes(row.label, row.probability)]
     if only is not None and run is None:
@@ -98,8 +99,7 @@ def rank(
     from pipelines.evidence import known
 
     found = known(store, run, rest, {})
-    order = _by_doubt if spread and reason is None else partial(_in_order, spread=spread)
-    return [*first[:limit], *_rows(waiting, found, reason, limit - len(first), order, only)]
+    return [*first[:limit], *_rows(waiting, found, limit - len(first), only)]
 
 
 def newest_finished(project: Project) -> Run | None:
@@ -134,29 +134,7 @@ def _to_begin(store: "Store", waiting: list[str], seen: list[str], limit: int, s
     return first_to_label(store, waiting, seen, limit)
 
 
-def _given(
-    store: "Store",
-    run: Run | None,
-    train: Mapping[str, Sample],
-    events: Sequence[Event],
-    decided: Mapping[str, Event],
-    limit: int,
-    spread: bool,
-    only: Only | None,
-) -> list[Row]:
-    """Returns samples whose given label is in doubt."""
-    if run is None:
-        raise ProjectError(f"no run has finished, so nothing can doubt a label: gradebook train {store.project.root}")
-    from pipelines.evidence import known
-
-    settled = _settled(events)
-    given = {i: e.label for i, e in decided.items() if i in train and e.label is not None and e.event_id not in settled}
-    found = known(store, run, list(given), given) if given else None
-    rows = [] if found is None else _rows(train, found, GIVEN, limit, partial(_in_order, spread=spread), only)
-    return [with_label(row, decided[row.sample_id]) for row in rows]
-
-
-def _settled(events: Iterable[Event]) -> set[str]:
+def settled(events: Iterable[Event]) -> set[str]:
     """Returns the verdicts that answer a doubt of a given label: nobody is asked twice."""
     rows = standing(events)
     doubts = {e.event_id for e in rows if e.kind is Kind.PROPOSED and GIVEN in e.reasons}
@@ -168,27 +146,21 @@ def with_label(row: Row, decision: Event) -> Row:
     return Row(**{**asdict(row), "given": decision.label, "decision": decision.event_id})
 
 
-def _rows(
-    samples: Mapping[str, Sample],
-    found: "Known",
-    reason: str | None,
-    limit: int,
-    choose: Choose,
-    only: Only | None,
-) -> list[Row]:
+def _rows(samples: Mapping[str, Sample], found: "Known", limit: int, only: Only | None) -> list[Row]:
+    """Returns a batch that covers what is in doubt."""
     if limit < 1 or not found.sample_ids:
         return []
     from mpl import reasons
     from pipelines.evidence import narrowed
 
     columns = reasons.score(found.evidence)
-    order_by = reasons.doubt(columns) if reason is None else np.nan_to_num(columns[reason], nan=-1.0)
+    doubt = reasons.doubt(columns)
     if only is None:
-        return described(samples, found, columns, order_by, choose(found, order_by, limit))
+        return described(samples, found, columns, doubt, _by_doubt(found, doubt, limit))
     guesses = zip((found.classes[k] for k in found.guess), found.probability.round(4).tolist(), strict=True)
     places = np.flatnonzero([only.takes(*guess) for guess in guesses])
-    chosen = places[choose(narrowed(found, places), order_by[places], limit)] if len(places) else places
-    return described(samples, found, columns, order_by, chosen)
+    chosen = places[_by_doubt(narrowed(found, places), doubt[places], limit)] if len(places) else places
+    return described(samples, found, columns, doubt, chosen)
 
 
 def described(
@@ -222,21 +194,15 @@ def described(
 
 def _by_doubt(found: "Known", doubt: NDArray[np.float64], limit: int) -> NDArray[np.int64]:
     """Chooses a batch in the default order: it covers what is in doubt, where there are vectors."""
+    from mpl.ranking import spread
     from pipelines.covering import covering
 
     chosen = covering(found, doubt, limit)
-    return _in_order(found, doubt, limit, spread=True) if chosen is None else chosen
+    return spread(doubt, limit, classes=found.guess, groups=found.groups) if chosen is None else chosen
 
 
-def _in_order(found: "Known", scores: NDArray[np.float64], limit: int, *, spread: bool) -> NDArray[np.int64]:
-    from mpl import ranking
-
-    if not spread:
-        return ranking.rank(scores)[:limit]
-    return ranking.spread(scores, limit, space=found.space, classes=found.guess, groups=found.groups)
-
-
-def _asked(sample: Sample, proposal: Event) -> Row:
+def asked(sample: Sample, proposal: Event) -> Row:
+    """Returns the row of a sample that somebody asked to look at."""
     return Row(
         sample_id=sample.sample_id,
         filepath=sample.filepath,

@@ -68,7 +68,7 @@ def reading(store: "Store", run: Run, thought: Predictions) -> Reading | None:
 
     It is read in the space of the run's own backbone, or in the newest space where that has none.
     """
-    backbone = _backbone(store, run)
+    backbone = backbone_of(store, run)
     if backbone is None:
         return None
     ids = _embedded(store, backbone, run, thought)
@@ -122,7 +122,8 @@ def _twins(store: "Store", ids: Sequence[str]) -> NDArray[np.int32]:
     return twins
 
 
-def _backbone(store: "Store", run: Run) -> str | None:
+def backbone_of(store: "Store", run: Run) -> str | None:
+    """Returns the backbone in whose space a run is read, None where there are no vectors at all."""
     names = [space.backbone for space in store.vectors.spaces()]
     own = run.config().get("backbone")
     if own in names:

@@ -8,6 +8,7 @@
     checkpoints/         to resume from
     predictions.parquet  at the end: what both think of every unlabelled sample
     reading.npz          once the queue was asked for: the second reading (`pipelines.readings`)
+    reasons.arrow        the same: the reasons (`pipelines.reason_tables`), reasons_given.arrow those of given labels
     status.json          the newest `Status`
     log.txt              what the process printed
 

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.checks import files, labels, leftovers, record, runs, vectors
+from pipelines.checks import files, labels, leftovers, reasons, record, runs, vectors
 from pipelines.checks.finding import Finding, Subject
 from storage.lance import Tables
 from storage.project import SETTINGS, ProjectError, read_project
@@ -73,6 +73,7 @@ OF_TABLES: tuple[Check, ...] = (
     runs.beginnings,
     record.history,
     record.signals,
+    reasons.reasons,
 )
 
 

@@ -249,7 +249,7 @@ class LanceRecord:
         if self._signal_columns() != columns:  # none were ever kept, or an earlier version kept fewer
             return None
         rows = self._tables.read("signals", columns, f"run = {quoted(run)}")
-        if rows is None or not rows.num_rows or rows["made_of"][0].as_py() != _digest(self.folded(run)):
+        if rows is None or not rows.num_rows or rows["made_of"][0].as_py() != digest(self.folded(run)):
             return None
         return rows.drop_columns("made_of").cast(signals.schema())
 
@@ -257,7 +257,7 @@ class LanceRecord:
         """Replaces the run's signals. A kill between the two steps leaves none, and they are made again."""
         import pyarrow as pa
 
-        made_of = pa.array([_digest(self.folded(run))] * fresh.num_rows)
+        made_of = pa.array([digest(self.folded(run))] * fresh.num_rows)
         rows = fresh.append_column("made_of", made_of)
         if self._signal_columns() not in (None, rows.column_names):
             self._tables.drop("signals")
@@ -277,5 +277,6 @@ def _ordered(tables: Sequence[Any]) -> list[dict[str, Any]]:
     return sorted(rows.drop_columns("sample_id").to_pylist(), key=lambda row: (row["run"], row["step"]))
 
 
-def _digest(segments: Iterable[str]) -> str:
+def digest(segments: Iterable[str]) -> str:
+    """Returns what stands for a set of segments: it changes when one comes, goes or is written anew."""
     return blake2b("\n".join(sorted(segments)).encode(), digest_size=16).hexdigest()

@@ -1,6 +1,6 @@
 import numpy as np
 
-from mpl.ranking import groups_of, rank, spread
+from mpl.ranking import groups_of, rank, spread, top
 
 NAN = np.nan
 
@@ -51,3 +51,10 @@ def test_only_doubtful_samples_are_spread_over():
 
 def test_nothing_to_choose_from_is_nothing():
     assert spread(np.empty(0), 3, space=np.empty((0, 2), np.float32), classes=np.empty(0, np.int64)).tolist() == []
+
+
+def test_the_first_few_are_those_of_the_whole_order_ties_included():
+    draw = np.random.default_rng(0)
+    for scores in (draw.random(50), draw.integers(0, 3, 50) / 2, np.ones(50)):
+        for k in (1, 7, 49, 50, 60):
+            np.testing.assert_array_equal(top(scores, k), rank(scores)[:k])

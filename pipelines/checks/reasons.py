@@ -1,0 +1,40 @@
+"""The kept reasons of runs: tables that can be made again at any time."""
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+from pipelines import reason_tables
+from pipelines.checks.finding import Finding, Subject
+from pipelines.readings import READING
+from pipelines.runs import PREDICTIONS, Run
+
+
+def reasons(subject: Subject) -> Iterator[Finding]:
+    """Tables of reasons can be read; with content they say what working them out anew says."""
+    for run in subject.runs:
+        paths = [run.path / name for name in (reason_tables.GUESSED, reason_tables.GIVEN)]
+        bad = [path for path in paths if path.exists() and not _is_well(subject, run, path)]
+        if bad:
+            yield Finding(
+                what=f"{run.name}: {len(bad)} tables of reasons are torn, or say what its record does not",
+                where=tuple(map(str, bad)),
+                mend="verify with --mend, which deletes them: the queue makes them again when it is asked",
+                mending=partial(_delete, bad),
+            )
+
+
+def _is_well(subject: Subject, run: Run, path: Path) -> bool:
+    if not (run.path / PREDICTIONS).exists():
+        return reason_tables.opened(path) is not None
+    of = reason_tables.made_of(subject.store, run)
+    kept = reason_tables.read(path, of)
+    if kept is None or not subject.content or not (run.path / READING).exists():
+        return reason_tables.opened(path) is not None  # one that is out of date is made again by who asks
+    given = kept.labels() if path.name == reason_tables.GIVEN else None
+    return reason_tables.same(kept.table, reason_tables.worked_out(subject.store, run, given))
+
+
+def _delete(paths: list[Path]) -> None:
+    for path in paths:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,143 @@
+"""The queue in order of one score, read from the tables that a run's reasons are kept in (`pipelines.reason_tables`).
+
+Only the scores are read whole; samples are looked up for as many as are shown. Loads no torch.
+"""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.propagate import asked_for
+from pipelines.queue_up import GIVEN, Only, Row, asked, settled, with_label
+from pipelines.reason_tables import Reasons, Scores, reasons
+from pipelines.runs import Run
+from storage.events import Event
+from storage.samples import Sample, Split
+
+if TYPE_CHECKING:
+    from storage.store import Store
+
+FIRST = 256  # samples that are looked at to begin with, at least
+
+Lookup = Callable[[Collection[str]], dict[str, Sample]]  # ids -> those that are samples to train on
+
+
+def ordered(
+    store: "Store",
+    run: Run,
+    events: Sequence[Event],
+    decided: Mapping[str, Event],
+    *,
+    reason: str | None,
+    limit: int,
+    spread: bool,
+    only: Only | None,
+) -> list[Row]:
+    """Returns the rows of `pipelines.queue_up.rank` strictly by score, or with `spread` a batch for one reason.
+
+    Args:
+        store: the project.
+        run: whose opinions to use.
+        events: the log.
+        decided: what it comes to, as `storage.events.decisions` says.
+        reason: what to order by; None for the default order.
+        limit: rows at most.
+        spread: leave out near-duplicates, cover classes and clusters.
+        only: which guesses to look at.
+    """
+    labels = {i: e.label for i, e in decided.items() if e.label is not None}
+
+    def lookup(ids: Collection[str]) -> dict[str, Sample]:
+        return {s.sample_id: s for s in store.catalog.samples(Split.TRAIN, ids)}
+
+    if reason == GIVEN:
+        done = settled(events)
+        given = {i: name for i, name in labels.items() if decided[i].event_id not in done}
+        if not given:
+            return []
+        kept = reasons(store, run, given)
+        rows = _rows(kept, kept.scores(GIVEN, labels), given.keys(), labels, lookup, limit, spread, only)
+        return [with_label(row, decided[row.sample_id]) for row in rows]
+    first = [] if reason else _asked(events, decided, lookup)
+    out = decided.keys() | {row.sample_id for row in first}
+    first = [row for row in first if only is None or only.takes(row.label, row.probability)][:limit]
+    kept = reasons(store, run)
+    scores = kept.scores(reason, labels)
+    return [*first, *_rows(kept, scores, _Others(out), labels, lookup, limit - len(first), spread, only)]
+
+
+class _Others:
+    """All but some."""
+
+    def __init__(self, some: Collection[str]):
+        self._some = some
+
+    def __contains__(self, sample_id: object) -> bool:
+        return sample_id not in self._some
+
+
+def _rows(
+    kept: Reasons,
+    scores: Scores,
+    wanted: "Collection[str] | _Others",
+    labels: Mapping[str, str],
+    lookup: Lookup,
+    limit: int,
+    spread: bool,
+    only: Only | None,
+) -> list[Row]:
+    from mpl.ranking import POOL, one_of_each
+    from mpl.ranking import spread as spread_out
+
+    there = np.arange(len(scores)) if only is None else kept.those(only.label, only.least, only.most)
+    enough = POOL * limit if spread else limit
+    k = max(2 * enough, FIRST)
+    while limit > 0:
+        places, samples = _best(kept, scores, there, k, wanted, lookup)
+        groups = kept.groups(places)
+        if len(one_of_each(np.arange(len(places)), groups if spread else None)) >= enough or k >= len(there):
+            break
+        k *= 4
+    else:
+        return []
+    if spread and len(places):
+        chosen = spread_out(
+            scores[places].astype(np.float64),
+            limit,
+            space=kept.space(places),
+            classes=kept.guesses(places),
+            groups=groups,
+        )
+        places = places[chosen]
+    places = places[:limit]
+    ids = kept.ids(places)
+    return [
+        Row(sample_id=i, filepath=samples[i].filepath, score=round(float(scores[place]), 4), **said)
+        for i, place, said in zip(ids, places, kept.rows(places, labels), strict=True)
+    ]
+
+
+def _best(
+    kept: Reasons,
+    scores: Scores,
+    there: NDArray[np.int64],
+    k: int,
+    wanted: "Collection[str] | _Others",
+    lookup: Lookup,
+) -> tuple[NDArray[np.int64], dict[str, Sample]]:
+    """Returns those of the `k` places with the highest scores that are wanted, first ones first, and their samples."""
+    from mpl.ranking import top
+
+    places = there[top(scores[there], k)]
+    ids = kept.ids(places)
+    samples = lookup([i for i in ids if i in wanted])
+    return places[np.array([i in samples for i in ids], bool)], samples
+
+
+def _asked(events: Sequence[Event], decided: Mapping[str, Event], lookup: Lookup) -> list[Row]:
+    """Returns the rows of the samples that somebody asked to look at and nobody has decided."""
+    proposals = [e for e in asked_for(events) if e.sample_id not in decided]
+    samples = lookup([e.sample_id for e in proposals])
+    return [asked(samples[e.sample_id], e) for e in proposals if e.sample_id in samples]
