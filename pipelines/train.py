@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines import checkpoints, distributions, founding, learners, outcome, sharded
@@ -19,7 +20,7 @@ from pipelines.errors import one_sentence
 from pipelines.live import keep_up, open_live, take_in
 from pipelines.places import Place, open_place
 from pipelines.presets import Call, parse
-from pipelines.progress import hush, progress
+from pipelines.progress import hush, progress, say
 from pipelines.recorder import Recorder, cut_after
 from pipelines.runs import State
 from pipelines.training import Training, log, refuse, tell, validate
@@ -93,7 +94,7 @@ def _begin(call: Call[Any], place: Place, accelerator: "Accelerator") -> Trainin
     people = place.saved_population(path) if call.resume else place.population()
     source = place.source(people, accelerator.device)
     made = learners.build(config, people, source, accelerator.device)
-    done = checkpoints.newest(path / "checkpoints") if call.resume else 0
+    done = _resumed_at(path, accelerator) if call.resume else 0
     if not done:
         made.memory |= distributions.given(config, people, path.parent, accelerator.device)
     if accelerator.is_main_process:
@@ -104,7 +105,12 @@ def _begin(call: Call[Any], place: Place, accelerator: "Accelerator") -> Trainin
         founding.greet(config, people, accelerator, done)
     accelerator.wait_for_everyone()
     if done:
-        checkpoints.load(path / "checkpoints", done, made, process=rank, processes=accelerator.num_processes)
+        processes = accelerator.num_processes
+        made_by = checkpoints.load(
+            path / "checkpoints", done, made, process=rank, processes=processes, seed=config.seed
+        )
+        if accelerator.is_main_process and made_by != processes:
+            say(f"{made_by} processes began the run and {processes} go on with it: correctly, but not bit for bit")
     recorder = Recorder(path / "record", people.classes, people.sample_ids, process=rank)
     listener = place.listener() if config.live and accelerator.is_main_process else None
     return Training(
@@ -118,6 +124,15 @@ def _begin(call: Call[Any], place: Place, accelerator: "Accelerator") -> Trainin
         done=done,
         began_at=done,
     )
+
+
+def _resumed_at(path: Path, accelerator: "Accelerator") -> int:
+    """Returns the steps of the newest checkpoint that is whole, 0 if there is none; says what was damaged."""
+    if accelerator.is_main_process:
+        for sentence in checkpoints.put_damaged_aside(path / "checkpoints"):
+            say(sentence)
+    accelerator.wait_for_everyone()
+    return checkpoints.newest(path / "checkpoints")
 
 
 def _steps(t: Training) -> None:

@@ -1,7 +1,6 @@
 """Runs and jobs: what each directory says of itself is readable, whole, and true of the processes that are there."""
 
 import json
-import zipfile
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -88,16 +87,14 @@ def endings(subject: Subject) -> Iterator[Finding]:
 
 
 def checkpoints_load(subject: Subject) -> Iterator[Finding]:
-    """Checkpoints are whole, with the generators' states of every process; with content each byte is checked."""
+    """Checkpoints are whole; with content each byte is checked."""
     for run in subject.runs:
-        processes = int(run.config().get("processes", 1))
-        for path in sorted((run.path / "checkpoints").glob("step-*")):
-            files = [path / "state.pt", *(path / f"random-{n}.pt" for n in range(processes))]
-            if not all(_is_archive(file, subject.content) for file in files):
+        for path in checkpoints.all_in(run.path / "checkpoints"):
+            if bad := checkpoints.faults(path, content=subject.content):
                 yield Finding(
-                    what=f"a checkpoint of {run.name} is damaged",
+                    what=f"a checkpoint of {run.name} is damaged: {', '.join(bad)}",
                     where=(str(path),),
-                    mend="delete that directory; the run then goes on from the checkpoint before, or begins anew",
+                    mend="resume the run, which puts it aside and goes on from the one before",
                 )
 
 
@@ -158,15 +155,6 @@ def _is_whole(run: Run) -> bool:
         last = max((told["data_offsets"][1] for name, told in header.items() if name != "__metadata__"), default=0)
         return bool((run.path / WEIGHTS).stat().st_size == 8 + length + last)
     except (OSError, ValueError, KeyError, TypeError, MemoryError, OverflowError):
-        return False
-
-
-def _is_archive(path: Path, content: bool) -> bool:
-    """Returns whether what torch saved is a whole zip file; with `content` its checksums are compared too."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return not content or archive.testzip() is None
-    except (OSError, zipfile.BadZipFile):
         return False
 
 

@@ -31,7 +31,7 @@ def save(directory: Path, step: int, made: Learners) -> None:
 
 
 def load(directory: Path, step: int, made: Learners) -> None:
-    checkpoints.load(directory, step, made, process=0, processes=1)
+    assert checkpoints.load(directory, step, made, process=0, processes=1, seed=0) == 1
 
 
 def everything(made: Learners) -> list[torch.Tensor]:
@@ -98,7 +98,13 @@ def test_a_full_disk_leaves_the_checkpoints_before(tmp_path, monkeypatch):
     load(tmp_path, 5, made)
 
 
-@pytest.mark.parametrize("name", ["state.pt", "random-0.pt"])
+def flipped(data: bytes) -> bytes:
+    """Returns the file with one bit of its largest tensor's bytes the other way."""
+    place = len(data) // 2
+    return data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
+
+
+@pytest.mark.parametrize("name", ["state.pt", "process-0.pt"])
 @pytest.mark.parametrize("damage", [lambda data: data[: len(data) // 2], lambda data: b"", lambda data: b"x" * 100])
 def test_a_torn_checkpoint_is_a_sentence(tmp_path, name, damage):
     made = learners()
@@ -106,16 +112,52 @@ def test_a_torn_checkpoint_is_a_sentence(tmp_path, name, damage):
     path = tmp_path / "step-000005" / name
     path.write_bytes(damage(path.read_bytes()))
     before = [value.clone() for value in everything(made)]
+    assert checkpoints.faults(tmp_path / "step-000005", content=False) == [name]
     with pytest.raises(ConfigError, match=r"step-000005 is damaged: delete that directory and resume from the one"):
         load(tmp_path, 5, made)
     assert all(map(torch.equal, before, everything(made))), "and nothing was half loaded"
 
 
-def test_what_another_number_of_processes_made_is_refused(tmp_path):
+def test_a_flipped_bit_is_found(tmp_path):
     made = learners()
+    made.memory["z"] = torch.zeros(10_000)
     save(tmp_path, 5, made)
-    with pytest.raises(ConfigError, match="made by 1 processes, not 2: resume with as many as before"):
-        checkpoints.load(tmp_path, 5, made, process=1, processes=2)
+    path = tmp_path / "step-000005" / "state.pt"
+    path.write_bytes(flipped(path.read_bytes()))
+    assert checkpoints.faults(path.parent, content=False) == []
+    assert checkpoints.faults(path.parent, content=True) == ["state.pt"]
+
+
+def test_the_newest_that_is_whole_is_found_and_what_is_damaged_is_kept_aside(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoints, "KEPT", 4)
+    for step in (5, 10, 15, 20):
+        save(tmp_path, step, learners())
+    (tmp_path / "step-000020" / "checkpoint.json").unlink()
+    (tmp_path / "step-000015" / "state.pt").unlink()
+    (tmp_path / "step-000005" / "state.pt").unlink()
+    said = list(checkpoints.put_damaged_aside(tmp_path))
+    assert [sentence.split("(")[1] for sentence in said] == [
+        "checkpoint.json) and is now damaged-step-000020: the run goes on from step 15",
+        "state.pt) and is now damaged-step-000015: the run goes on from step 10",
+    ]
+    assert checkpoints.newest(tmp_path) == 10
+    assert (tmp_path / "damaged-step-000020" / "state.pt").exists()
+    assert (tmp_path / "step-000005").exists(), "older ones are nobody's concern"
+
+
+def test_a_process_that_had_no_counterpart_draws_numbers_of_its_own(tmp_path):
+    made = learners()
+    move(made)
+    save(tmp_path, 5, made)
+    after = torch.rand(4)
+    drawn = {}
+    for process in (0, 1, 2):
+        other = learners()
+        assert checkpoints.load(tmp_path, 5, other, process=process, processes=3, seed=0) == 1
+        assert all(map(torch.equal, everything(made), everything(other)))
+        drawn[process] = torch.rand(4)
+    assert torch.equal(drawn[0], after)
+    assert len({tuple(numbers.tolist()) for numbers in drawn.values()}) == 3
 
 
 def test_an_older_checkpoint_serves_where_the_newest_was_deleted(tmp_path):

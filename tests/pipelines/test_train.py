@@ -405,11 +405,30 @@ def test_a_full_disk_ends_in_a_sentence_and_resumes(store, capsys):
     assert resume(store).state is State.FINISHED
 
 
-def test_a_damaged_checkpoint_is_told(store):
-    stopped_after(4, store)
-    (store.project.runs / "r" / "checkpoints" / "step-000004" / "state.pt").write_bytes(b"")
-    with pytest.raises(ConfigError, match="step-000004 is damaged: delete that directory"):
-        resume(store)
+def test_a_damaged_checkpoint_is_put_aside_and_told(store, template, tmp_path, capsys):
+    trained(store)
+    other = copy_of(template, tmp_path / "other")
+    stopped_after(4, other)
+    kept = other.project.runs / "r" / "checkpoints"
+    (kept / "step-000004" / "state.pt").write_bytes(b"")
+    resume(other)
+    said = capsys.readouterr().err
+    assert "step-000004 is damaged (state.pt) and is now damaged-step-000004: the run goes on from step 3" in said
+    assert same_weights(store, other)
+    assert rows(store) == rows(other)
+    assert {p.name for p in kept.iterdir()} == {"damaged-step-000004", "step-000003", "step-000006"}
+
+
+def test_a_run_without_a_whole_checkpoint_begins_again(store, template, tmp_path, capsys):
+    trained(store)
+    other = copy_of(template, tmp_path / "other")
+    stopped_after(2, other)
+    (other.project.runs / "r" / "checkpoints" / "step-000002" / "process-0.pt").unlink()
+    resume(other)
+    said = capsys.readouterr().err
+    assert "(process-0.pt) and is now damaged-step-000002: the run goes on from its beginning" in said
+    assert same_weights(store, other)
+    assert rows(store) == rows(other)
 
 
 @pytest.mark.parametrize("workers", ["0", "1"])

@@ -10,9 +10,10 @@ import torch
 
 import pipelines
 from pipelines.config import ConfigError
-from pipelines.founding import check_processes
-from pipelines.presets import quick
+from pipelines.founding import check_processes, saved_settings
+from pipelines.presets import parse, quick
 from pipelines.runs import Run, State
+from pipelines.train import train
 from storage.store import Store
 from tests.pipelines.projects import copy_of, flags, make_project, rows, timeless, told_in_run_live, trained, weights
 
@@ -20,6 +21,7 @@ PIPELINES = str(Path(pipelines.__file__).parent)
 ROOT = str(Path(__file__).parents[2])
 
 # Does what `accelerate launch pipelines/train.py` does, once for each line of its input: one start of Python for all.
+# A line begins with the steps after which somebody asks the run to stop; 0 for nobody.
 LAUNCHED = f"""
 import sys
 
@@ -30,9 +32,13 @@ from tests.pipelines.projects import told_in_run_live
 
 InProject.listener = told_in_run_live
 
+asked = train._asked
 for line in open(sys.argv[1]):
-    assert train.main(line.split()) == 0
+    stop, *words = line.split()
+    train._asked = (lambda t: (t.done == int(stop), False)) if int(stop) else asked
+    assert train.main(words) == 0
 """
+BATCH_NORM = ("--method", "mean_teacher", "--inputs", "pixels", "--backbone", "test_efficientnet")
 KINDS = {
     "exact": (),
     "difference": ("--feedback", "difference", "--precision", "no"),
@@ -52,10 +58,19 @@ def stores(tmp_path_factory) -> tuple[Store, Store]:
         patch.setattr("pipelines.places.InProject.listener", told_in_run_live)
         for run, extra in KINDS.items():
             trained(one, *extra, run=run, steps=8)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pipelines.train._asked", lambda t: (t.done == 4, False))
+        trained(two, run="begun-by-one", steps=8)
+    lines = [
+        *(["0", *flags(two, *extra, run=run, steps=8)] for run, extra in KINDS.items()),
+        ["0", *flags(two, *BATCH_NORM, run="whole", steps=8)],
+        ["4", *flags(two, *BATCH_NORM, run="resumed", steps=8)],
+        ["0", str(two.project.root), "--resume", "--run", "resumed"],
+        ["4", *flags(two, run="begun-by-two", steps=8)],
+        ["0", str(two.project.root), "--resume", "--run", "begun-by-one"],
+    ]
     (root / "launched.py").write_text(LAUNCHED)
-    (root / "lines").write_text(
-        "\n".join(" ".join(flags(two, *extra, run=run, steps=8)) for run, extra in KINDS.items())
-    )
+    (root / "lines").write_text("\n".join(" ".join(line) for line in lines))
     command = [
         *(sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"),
         *("--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"),
@@ -64,6 +79,11 @@ def stores(tmp_path_factory) -> tuple[Store, Store]:
     environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
+    assert "1 processes began the run and 2 go on with it: correctly, but not bit for bit" in done.stderr
+    result = train(
+        parse([str(two.project.root), "--resume", "--run", "begun-by-two"], program="", saved=saved_settings)
+    )
+    assert result is not None and result.steps == 8
     return one, two
 
 
@@ -83,8 +103,25 @@ def test_the_records_have_the_same_rows(stores, run):
     assert len(one) == len(two) == 8 * 16
     for a, b in zip(one, two, strict=True):
         for name, value in a.items():
-            close = pytest.approx(value, abs=1e-4) if isinstance(value, float) else value
+            close = pytest.approx(value, rel=1e-4, abs=1e-4) if isinstance(value, float) else value
             assert b[name] == close, (name, a, b)
+
+
+@pytest.mark.parametrize("run", ["begun-by-one", "begun-by-two"])
+def test_a_run_goes_on_with_another_number_of_processes(stores, run):
+    """Weights and record are those of the run that one process did from beginning to end."""
+    whole, handed_on = weights(stores[0], "exact"), weights(stores[1], run)
+    for name in whole:
+        torch.testing.assert_close(whole[name], handed_on[name], rtol=0, atol=1e-5)
+    one, two = rows(stores[0], "exact"), rows(stores[1], run)
+    assert [(row["step"], row["sample_id"]) for row in one] == [(row["step"], row["sample_id"]) for row in two]
+
+
+def test_two_processes_resume_bit_for_bit(stores):
+    """Also where a network in evaluation mode, with each process's own statistics, says what is learned."""
+    whole, resumed = (weights(stores[1], run) for run in ("whole", "resumed"))
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    assert rows(stores[1], "whole") == rows(stores[1], "resumed")
 
 
 def test_labels_that_come_in_are_taken_in_by_both_at_the_same_step(stores):

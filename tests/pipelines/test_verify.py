@@ -63,10 +63,13 @@ def begin_run(store: Store, name: str, state: State, ids: list[str]) -> None:
         pq.write_table(
             pa.Table.from_pylist(rows, segment_schema(["cat", "dog"])), path / f"record/rank0-{step // 2:06}.parquet"
         )
-        for file in ("state.pt", "random-0.pt"):
-            (path / f"checkpoints/step-{step:06}").mkdir(parents=True, exist_ok=True)
-            with zipfile.ZipFile(path / f"checkpoints/step-{step:06}/{file}", "w") as archive:
+        checkpoint = path / f"checkpoints/step-{step:06}"
+        checkpoint.mkdir(parents=True)
+        for file in ("state.pt", "process-0.pt"):
+            with zipfile.ZipFile(checkpoint / file, "w") as archive:
                 archive.writestr("weights", b"1234" * 100)
+        sizes = {file.name: file.stat().st_size for file in checkpoint.iterdir()}
+        (checkpoint / "checkpoint.json").write_text(json.dumps(sizes))
     pq.write_table(pa.table({"sample_id": ids[:4]}), path / runs.PREDICTIONS)
     header = json.dumps({"w": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}).encode()
     (path / "student.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + b"1234")
