@@ -65,7 +65,7 @@ def cifar10_cpu(method: str) -> TrainConfig[Any]:
         weights="random",
         size=32,
         precision="no",
-        steps=2000,
+        steps=800,
         labelled=32,
         unlabelled=64,
         student=optim,
