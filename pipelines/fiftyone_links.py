@@ -18,7 +18,7 @@ PATIENCE = 20.0  # seconds in which FiftyOne must say where samples are; its fir
 def in_fiftyone(project: Project, sample_ids: Sequence[str]) -> str:
     """Returns the address at which FiftyOne's App shows exactly these samples.
 
-    Several become the saved view "from gradebook", which the next call changes.
+    Several become a saved view of their own, "from gradebook" and a few digits; the newest dozen is kept.
 
     Raises:
         ProjectError: the project has no FiftyOne running, or it lacks the samples.
@@ -26,11 +26,14 @@ def in_fiftyone(project: Project, sample_ids: Sequence[str]) -> str:
     address = servers.find(project.root, servers.FIFTYONE)
     if address is None:
         raise ProjectError(f"FiftyOne does not run for this project: gradebook fiftyone {project.root}")
-    name = dataset_name(project)
-    said = _ask(address, name, {"sample_ids": list(sample_ids)})
-    if problem := said.get("refused"):
-        raise ProjectError(str(problem))
-    return f"{address}/datasets/{quote(name)}?{urlencode(said)}"
+    said = _place(address, project, sample_ids)
+    return f"{address}/datasets/{quote(dataset_name(project))}?{urlencode(said)}"
+
+
+def renew(project: Project) -> None:
+    """Has the project's FiftyOne, where it runs, look at the dataset anew: another process has changed it."""
+    if (address := servers.find(project.root, servers.FIFTYONE)) is not None:
+        _place(address, project, [])
 
 
 def record_page(dataset: Any, ids: Sequence[str]) -> str:
@@ -47,6 +50,13 @@ def record_page(dataset: Any, ids: Sequence[str]) -> str:
     if not seen:
         raise ProjectError("select one sample of the project in the grid, or open it")
     return f"{address}/record?{urlencode({'sample': seen[0].sample_id})}"
+
+
+def _place(address: str, project: Project, sample_ids: Sequence[str]) -> dict[str, str]:
+    said = _ask(address, dataset_name(project), {"sample_ids": list(sample_ids)})
+    if problem := said.get("refused"):
+        raise ProjectError(str(problem))
+    return said
 
 
 def _ask(address: str, dataset: str, params: dict[str, Any]) -> dict[str, str]:

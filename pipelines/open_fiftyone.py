@@ -11,7 +11,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
-from pipelines import servers
+from pipelines import fiftyone_links, servers
+from pipelines.reasons_now import reasons_now
 from pipelines.runs import Run
 from pipelines.servers import ADDRESS
 from storage.database import point_fiftyone
@@ -44,9 +45,10 @@ def open_app(store: Store, run: Run | None, *, port: int | None = None, say: Cal
         with servers.starting(root, servers.FIFTYONE):
             running = servers.find(root, servers.FIFTYONE)
             free = 0 if running else servers.free_port(port or 0)
-            changes = _refresh(store, run)
+            changes = _refresh(store, run, say)
             say(_in_words(changes))
             if running:
+                fiftyone_links.renew(store.project)
                 say(f"FiftyOne shows it at {running}/datasets/{quote(changes.dataset)}, where it runs already")
                 return
             server = until_the_end.enter_context(_serving(free, plugins(root)))
@@ -75,11 +77,11 @@ def plugins(root: Path) -> Path:
     return folder
 
 
-def _refresh(store: Store, run: Run | None) -> Changes:
+def _refresh(store: Store, run: Run | None, say: Callable[[str], None]) -> Changes:
     point_fiftyone(store.project.root)
     if run is not None:
         store.record.fold(run.name, run.path / "record")
-    return refresh(store, run.name if run else None)
+    return refresh(store, run.name if run else None, reasons_now(store, run, say=say))
 
 
 @contextmanager

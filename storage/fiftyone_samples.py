@@ -1,12 +1,15 @@
 """Samples as FiftyOne's App knows them, by ids of its own, and the way from our ids to the App's addresses."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from storage.project import ProjectError
 
-SHOWN = "from gradebook"  # the saved view that holds the samples which somebody opened from the app
+SHOWN = "from gradebook"  # begins the names of saved views that hold samples which somebody opened from the app
+KEPT = 12  # such views
+MOST = 100_000  # samples of a view: MongoDB keeps it in one document of 16 MB at most
 FIELDS = ("id", "gradebook_id", "split", "label.label", "teacher.label", "teacher.confidence")
 
 
@@ -34,11 +37,15 @@ def see(dataset: Any, ids: Sequence[str]) -> list[Seen]:
 def place(dataset: Any, sample_ids: Sequence[str]) -> dict[str, str]:
     """Returns what the App's address must ask for to show exactly these samples: an id, or a saved view for several.
 
+    It is to be called in the App's own process (see `_expect`). Without samples the address shows the whole dataset.
+
     Raises:
-        ProjectError: the dataset lacks one of them.
+        ProjectError: the dataset lacks one of them, or they are too many for a saved view.
     """
     from fiftyone import ViewField as F
 
+    if len(sample_ids) > MOST:
+        raise ProjectError(f"FiftyOne can be shown {MOST:,} images at once, not {len(sample_ids):,}: choose fewer")
     found = dict(
         zip(*dataset.match(F("gradebook_id").is_in(list(sample_ids))).values(["gradebook_id", "id"]), strict=True)
     )
@@ -48,7 +55,36 @@ def place(dataset: Any, sample_ids: Sequence[str]) -> dict[str, str]:
             f"gradebook fiftyone {dataset.info['gradebook']}"
         )
     ids = [found[sample_id] for sample_id in sample_ids]
-    if len(ids) == 1:
-        return {"id": ids[0]}
-    dataset.save_view(SHOWN, dataset.select(ids, ordered=True), description="Opened from the app", overwrite=True)
-    return {"view": SHOWN.replace(" ", "-")}
+    if len(ids) < 2:
+        _expect(dataset, sample=ids[0] if ids else None)
+        return {"id": ids[0]} if ids else {}
+    name = _save_shown(dataset, ids)
+    _expect(dataset, view=dataset.load_saved_view(name))
+    return {"view": name.replace(" ", "-")}
+
+
+def _save_shown(dataset: Any, ids: Sequence[str]) -> str:
+    """Saves the view of these samples under a name of their own, and lets go of the oldest such views."""
+    name = f"{SHOWN} {hashlib.blake2b(' '.join(ids).encode(), digest_size=4).hexdigest()}"
+    said = f"{len(ids):,} images that were opened from the app"
+    dataset.save_view(name, dataset.select(list(ids), ordered=True), description=said, overwrite=True)
+    for old in [n for n in dataset.list_saved_views() if n.startswith(SHOWN)][:-KEPT]:  # in order of saving
+        dataset.delete_saved_view(old)
+    return name
+
+
+def _expect(dataset: Any, *, view: Any = None, sample: str | None = None) -> None:
+    """Prepares the App's server for a page that will open at this view or sample.
+
+    FiftyOne 1.22 keeps one state for all pages of a server, and looks a page's `?view=` up in the dataset as that
+    state knows it (fiftyone/server/events/initialize.py): a view that was saved since is not found, without a word,
+    and the view that was open before is shown. A state that expects the page finds nothing to change, and so does
+    not turn the pages that are open already to it either.
+    """
+    from fiftyone.server.events.state import get_state
+
+    state = get_state()
+    if state.dataset is None or state.dataset.name != dataset.name:
+        return  # the page's own request reads the dataset anew
+    state.dataset, state.view, state.sample_id = dataset, view, sample
+    state.selected_samples, state.selected_labels = [], []

@@ -12,6 +12,7 @@ the App are operators' (`pipelines.fiftyone_verdicts`): they write events, and `
     flips             how often the teacher changed its mind
     mean_probability  of the teacher's last label, over the record
     disagreement      label, teacher and student, where known, are not all the same class
+    reasons           why to look at it, each in [0, 1], as the queue was when the dataset was brought up to date
 """
 
 import hashlib
@@ -24,8 +25,10 @@ from typing import Any
 
 from filelock import FileLock
 
+from storage import fiftyone_reasons
 from storage.database import point_fiftyone
 from storage.events import replay
+from storage.fiftyone_reasons import Reasons
 from storage.project import Project
 from storage.samples import Sample
 from storage.store import Store
@@ -71,28 +74,33 @@ def dataset_name(project: Project) -> str:
     return f"{project.root.name}-{hashlib.blake2b(str(project.root).encode(), digest_size=4).hexdigest()}"
 
 
-def refresh(store: Store, run: str | None) -> Changes:
+def refresh(store: Store, run: str | None, reasons: Reasons | None = None) -> Changes:
     """Makes a project's dataset agree with its store.
 
     Args:
         store: the project.
         run: the run whose record to show; without one the fields about teacher and student are empty.
+        reasons: why samples are worth a look; each reason becomes a saved view, ordered by it.
 
     Raises:
         NoDatabase: FiftyOne has no MongoDB on this machine.
     """
     point_fiftyone(store.project.root)
+    reasons = reasons or Reasons()
     with FileLock(store.project.root / LOCK):
         dataset = _open(store.project, run)
+        fiftyone_reasons.declare(dataset, reasons.known)
         samples = store.catalog.samples()
         wanted = _facts(samples, replay(store.log.read()), _signals(store, run))
+        paths = fiftyone_reasons.paths(dataset)
+        wanted = {i: facts | _why(paths, reasons.scores.get(i, {})) for i, facts in wanted.items()}
         ids, known = _known(dataset)
         changed = _push(dataset, ids, known, wanted)
         added = {sample_id: facts for sample_id, facts in wanted.items() if sample_id not in known}
         _add(dataset, added)
         gone = [ids[sample_id] for sample_id in known if sample_id not in wanted]
         dataset.delete_samples(gone)
-        _save_views(dataset)
+        fiftyone_reasons.save_views(dataset, reasons.known)
         return Changes(dataset.name, len(added), len(gone), changed)
 
 
@@ -120,6 +128,10 @@ def _facts(samples: Sequence[Sample], labels: Mapping[str, str], signals: Mappin
         facts |= signals.get(sample.sample_id, nothing)
         wanted[sample.sample_id] = _judged(facts)
     return wanted
+
+
+def _why(paths: Sequence[str], scores: Mapping[str, float]) -> Facts:
+    return {path: scores.get(path.split(".", 1)[1]) for path in paths}
 
 
 def _judged(facts: Facts) -> Facts:
@@ -172,9 +184,15 @@ def _declare(dataset: Any) -> None:
     dataset.create_index("gradebook_id")
 
 
+def _fields(dataset: Any) -> dict[str, tuple[str, ...]]:
+    """Returns the paths of each field that we write."""
+    reasons = fiftyone_reasons.paths(dataset)
+    return FIELDS | ({fiftyone_reasons.FIELD: reasons} if reasons else {})
+
+
 def _known(dataset: Any) -> tuple[dict[str, str], dict[str, Facts]]:
     """Returns what the dataset says: sample_id -> its id in FiftyOne, and sample_id -> facts."""
-    paths = [path for parts in FIELDS.values() for path in parts]
+    paths = [path for parts in _fields(dataset).values() for path in parts]
     ours = dataset.exists("gradebook_id")  # somebody may have added samples of their own
     ids, sample_ids, *columns = ours.values(["id", "gradebook_id", *paths])
     known = {s: dict(zip(paths, row, strict=True)) for s, *row in zip(sample_ids, *columns, strict=True)}
@@ -186,7 +204,7 @@ def _push(
 ) -> dict[str, int]:
     """Writes what differs, field by field; returns how many samples each field changed in."""
     changed = {}
-    for field, parts in FIELDS.items():
+    for field, parts in _fields(dataset).items():
         values = {
             ids[sample_id]: _value(field, facts)
             for sample_id, facts in wanted.items()
@@ -216,8 +234,9 @@ def _writable(dataset: Any, name: str) -> Iterator[None]:
 def _add(dataset: Any, wanted: Mapping[str, Facts]) -> None:
     import fiftyone as fo
 
+    fields = _fields(dataset)
     samples = (
-        fo.Sample(media_type="image", gradebook_id=sample_id, **{field: _value(field, facts) for field in FIELDS})
+        fo.Sample(media_type="image", gradebook_id=sample_id, **{field: _value(field, facts) for field in fields})
         for sample_id, facts in wanted.items()
     )
     dataset.add_samples(samples, num_samples=len(wanted), progress=False)
@@ -225,6 +244,8 @@ def _add(dataset: Any, wanted: Mapping[str, Facts]) -> None:
 
 def _value(field: str, facts: Facts) -> Any:
     """Returns the value of one field as FiftyOne wants it."""
+    if field == fiftyone_reasons.FIELD:
+        return fiftyone_reasons.as_document(facts)
     if field not in CLASSIFICATIONS:
         return facts[field]
     if facts[f"{field}.label"] is None:
@@ -232,15 +253,3 @@ def _value(field: str, facts: Facts) -> Any:
     import fiftyone as fo
 
     return fo.Classification(label=facts[f"{field}.label"], confidence=facts.get(f"{field}.confidence"))
-
-
-def _save_views(dataset: Any) -> None:
-    from fiftyone import ViewField as F
-
-    views = {
-        "disagreements": (dataset.match(F("disagreement")), "Label, teacher and student do not all say the same"),
-        "flipped": (dataset.match(F("flips") > 0).sort_by("flips", reverse=True), "The teacher changed its mind"),
-        "unlabeled": (dataset.exists("label", False), "No label yet"),
-    }
-    for name, (view, description) in views.items():
-        dataset.save_view(name, view, description=description, overwrite=True)

@@ -1,3 +1,36 @@
+import atexit
 import os
+import tempfile
+from functools import cache
+from pathlib import Path
+
+import pytest
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as `pipelines` does, before any test loads torch
+
+
+@pytest.fixture(scope="module")
+def mongodb():
+    """A MongoDB for FiftyOne, the same one for all tests of a process: FiftyOne connects once."""
+    from storage import database
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(database.URI, "")
+        patch.setenv(database.URI, _mongodb())
+        yield
+
+
+@cache
+def _mongodb() -> str:
+    """Starts it; it must outlive FiftyOne, whose exit hook waits 30 s for it, and so is stopped after that hook."""
+    from storage import database
+
+    root = Path(tempfile.mkdtemp(prefix="gradebook-test-"))
+    try:
+        uri = database.find_or_start(root)
+    except database.NoDatabase as error:
+        pytest.skip(str(error))
+    atexit.register(database.stop, root)
+    os.environ[database.URI] = uri
+    database.point_fiftyone(root)
+    return uri

@@ -30,10 +30,6 @@ def link(desk: Desk, sample_ids: Sequence[str]) -> None:
                 icon=":material/open_in_new:",
                 type="primary",
             )
-            if len(sample_ids) > 1:
-                st.caption(
-                    "They are its saved view *from gradebook*: choose it in the list at the left if all are shown."
-                )
     if problem is not None:
         said, command = problem
         st.info(plain(said))
@@ -47,6 +43,4 @@ def _ask(desk: Desk, sample_ids: Sequence[str], key: str) -> None:
     except ProjectError as error:
         said, _, command = str(error).rpartition(": gradebook ")
         found = (None, (said, f"gradebook {command}") if said else (str(error), None))
-    st.session_state["elsewhere"] = {
-        key: found
-    }  # the newest alone: a saved view that was asked for earlier has changed
+    st.session_state["elsewhere"] = {key: found}  # the newest alone: FiftyOne keeps only so many saved views

@@ -1,16 +1,10 @@
 """The operators, executed as FiftyOne's server does, on a real MongoDB: one process and one server for all of them."""
 
-import atexit
-import tempfile
-from pathlib import Path
-
 import pytest
 
 from pipelines import fiftyone_links, fiftyone_verdicts, servers
 from pipelines.open_fiftyone import plugins
 from pipelines.queue_up import rank, sentence_of
-from storage import database
-from storage.database import NoDatabase, point_fiftyone, stop
 from storage.events import Kind, decisions, event, replay
 from storage.project import ProjectError, create_project
 from storage.store import open_store
@@ -20,21 +14,12 @@ URI = "@gradebook/verdicts/"
 
 
 @pytest.fixture(scope="module")
-def server():
-    """One MongoDB for the tests of this file; it must outlive FiftyOne, whose exit hook waits 30 s for it."""
-    root = Path(tempfile.mkdtemp(prefix="gradebook-test-"))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(database.URI, "")
-        try:
-            uri = database.find_or_start(root)
-        except NoDatabase as error:
-            pytest.skip(str(error))
-        atexit.register(stop, root)
-        patch.setenv(database.URI, uri)
-        point_fiftyone(root)
-        import fiftyone as fo
+def server(mongodb, tmp_path_factory):
+    """FiftyOne as `gradebook fiftyone` sets it up."""
+    import fiftyone as fo
 
-        patch.setattr(fo.config, "plugins_dir", str(plugins(root)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fo.config, "plugins_dir", str(plugins(tmp_path_factory.mktemp("server"))))
         yield
 
 
@@ -182,11 +167,36 @@ def test_the_app_is_led_to_and_leads_here(store, dataset, monkeypatch):
     monkeypatch.setattr(fiftyone_links, "_ask", asked)
     start = f"http://fiftyone/datasets/{dataset.name}?"
     assert fiftyone_links.in_fiftyone(store.project, sample_ids[2:3]) == f"{start}id={ids[2]}"
-    assert fiftyone_links.in_fiftyone(store.project, sample_ids[3:0:-1]) == f"{start}view=from-gradebook"
+    address, view = fiftyone_links.in_fiftyone(store.project, sample_ids[3:0:-1]).split("view=from-gradebook-")
+    assert address == start
     dataset.reload()
-    assert dataset.load_saved_view("from gradebook").values("gradebook_id") == sample_ids[3:0:-1]
+    assert dataset.load_saved_view(f"from gradebook {view}").values("gradebook_id") == sample_ids[3:0:-1]
     with pytest.raises(ProjectError, match="has not heard of 1 of the 2"):
         fiftyone_links.in_fiftyone(store.project, ["nobody", sample_ids[0]])
+
+
+def test_the_server_expects_the_page_that_will_open_and_keeps_so_many_views(store, dataset, monkeypatch):
+    """Else it would show what was open before: it looks saved views up in what it knew when it loaded the dataset."""
+    from fiftyone.core.state import StateDescription
+    from fiftyone.server.events import state
+
+    from storage import fiftyone_samples
+
+    monkeypatch.setattr(fiftyone_samples, "KEPT", 2)
+    sample_ids = dataset.values("gradebook_id")
+    monkeypatch.setattr(state, "_state", StateDescription(dataset=dataset, view=dataset.limit(1)))
+    for n in (2, 3, 4):
+        slug = press("place", dataset, sample_ids=sample_ids[:n])[0]["view"]
+        expected = state.get_state().serialize()
+        assert (expected["saved_view_slug"], state.get_state().view.values("gradebook_id")) == (slug, sample_ids[:n])
+    press("place", dataset, sample_ids=sample_ids[:1])
+    assert (state.get_state().view, state.get_state().sample_id) == (None, dataset.first().id)
+    dataset.reload()
+    assert len([name for name in dataset.list_saved_views() if name.startswith("from gradebook")]) == 2
+    other = StateDescription()
+    monkeypatch.setattr(state, "_state", other)
+    press("place", dataset, sample_ids=sample_ids[:2])
+    assert other.view is None, "a page of another dataset is none of ours"
 
 
 def test_a_dataset_of_somebody_else_is_left_alone(server):

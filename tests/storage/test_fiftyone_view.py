@@ -1,14 +1,10 @@
-import atexit
-import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from storage import database
 from storage.catalog import GONE
-from storage.database import NoDatabase, point_fiftyone, stop
 from storage.events import Kind, event
 from storage.project import create_project
 from storage.samples import File, Sample, Split
@@ -26,24 +22,8 @@ class Signals:
         return self.table
 
 
-@pytest.fixture(scope="module")
-def server():
-    """One MongoDB for the tests of this file; it must outlive FiftyOne, whose exit hook waits 30 s for it."""
-    root = Path(tempfile.mkdtemp(prefix="gradebook-test-"))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(database.URI, "")
-        try:
-            uri = database.find_or_start(root)
-        except NoDatabase as error:
-            pytest.skip(str(error))
-        atexit.register(stop, root)
-        patch.setenv(database.URI, uri)
-        point_fiftyone(root)
-        yield
-
-
 @pytest.fixture
-def store(tmp_path: Path, server: None) -> Store:
+def store(tmp_path: Path, mongodb: None) -> Store:
     store = memory_store(create_project(tmp_path / "birds", ["crow", "heron"]))
     for n in range(4):
         Image.new("RGB", (8, 8), (n, n, n)).save(tmp_path / f"{n}", format="PNG")  # no extension: still an image
@@ -158,6 +138,35 @@ def test_the_saved_views_are_there(store):
     store.log.append([event(Kind.RELABELLED, "s2", "heron", actor="ada")])
     refresh(store, "mpl-001")
     assert view.load_saved_view("disagreements").values("gradebook_id") == ["s2"]
+
+
+def test_each_reason_is_a_field_and_a_saved_view_that_is_written_anew_only_where_it_changes(store):
+    from storage.fiftyone_reasons import Reason, Reasons
+    from storage.fiftyone_view import refresh
+
+    known = {"flips": Reason("the teacher kept changing its mind"), "mislabelled": Reason("is wrong", of_labels=True)}
+    scores = {"s0": {"mislabelled": 0.7}, "s1": {"flips": 0.25}, "s2": {"flips": 0.75}, "s3": {"flips": 0.0}}
+    refresh(store, None)
+    assert refresh(store, "mpl-001", Reasons(known, scores)).changed["reasons"] == 4
+    view = dataset(store)
+    assert view.values("reasons.flips") == [None, 0.25, 0.75, 0.0]
+    assert view.load_saved_view("by flips").values("gradebook_id") == ["s2", "s1"], "the strongest first"
+    assert view.load_saved_view("by mislabelled").values("gradebook_id") == ["s0"], "about labels, not guesses"
+    assert view.get_saved_view_info("by flips")["description"] == "The teacher kept changing its mind"
+    ids = saved(view)
+    assert refresh(store, "mpl-001", Reasons(known, scores)).changed == {}
+    assert saved(view) == ids, "a server that runs knows them by their ids"
+    store.log.append([event(Kind.RELABELLED, "s2", "crow", actor="ada")])
+    refresh(store, "mpl-001", Reasons(known, {"s1": {"flips": 0.5}}))
+    assert view.load_saved_view("by flips").values("gradebook_id") == ["s1"]
+    assert view.values("reasons.flips") == [None, 0.5, None, None]
+    with pytest.raises(ValueError, match="read-only"):
+        view.set_values("reasons.flips", [1.0] * 4)
+
+
+def saved(view):
+    view.reload()
+    return {str(doc.id) for doc in view._doc.get_saved_views()}
 
 
 def test_fields_are_read_only_so_that_no_label_is_typed_where_it_would_be_lost(store):

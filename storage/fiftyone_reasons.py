@@ -1,0 +1,90 @@
+"""Reasons to look at a sample, in a project's FiftyOne dataset: a field for each, and the saved views."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+FIELD = "reasons"
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """What a reason is, to people."""
+
+    sentence: str
+    of_labels: bool = False  # whether it doubts labels that were given, rather than guesses
+
+
+@dataclass(frozen=True, slots=True)
+class Reasons:
+    """The reasons of a project's queue."""
+
+    known: Mapping[str, Reason] = field(default_factory=dict)
+    scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # sample_id -> reason -> [0, 1]
+
+
+def declare(dataset: Any, names: Mapping[str, Any]) -> None:
+    """Gives the dataset a field for each reason that it has none for, under the one field `reasons`."""
+    import fiftyone as fo
+
+    missing = [name for name in names if not dataset.has_sample_field(f"{FIELD}.{name}")]
+    if not missing:
+        return
+    if not dataset.has_sample_field(FIELD):
+        dataset.add_sample_field(FIELD, fo.EmbeddedDocumentField, embedded_doc_type=fo.DynamicEmbeddedDocument)
+    _protect(dataset, yes=False)
+    for name in missing:
+        dataset.add_sample_field(f"{FIELD}.{name}", fo.FloatField)
+    _protect(dataset, yes=True)
+
+
+def _protect(dataset: Any, *, yes: bool) -> None:
+    """Lets users only read the field, or us add to it."""
+    field = dataset.get_field(FIELD)
+    field.read_only = yes
+    field.save()
+
+
+def paths(dataset: Any) -> tuple[str, ...]:
+    """Returns the paths of the reasons that the dataset has fields for."""
+    schema = dataset.get_field_schema(flat=True)
+    return tuple(sorted(path for path in schema if path.startswith(f"{FIELD}.")))
+
+
+def as_document(facts: Mapping[str, Any]) -> Any:
+    """Returns the value of the field `reasons` for facts by path, None where no reason is known."""
+    import fiftyone as fo
+
+    scores = {path.split(".", 1)[1]: value for path, value in facts.items() if path.startswith(f"{FIELD}.")}
+    known = {name: value for name, value in scores.items() if value is not None}
+    return fo.DynamicEmbeddedDocument(**known) if known else None
+
+
+def save_views(dataset: Any, known: Mapping[str, Reason]) -> None:
+    """Saves the views that a project has, those that are there already and say the same excepted.
+
+    A view that is saved anew has an id of its own, which a server that runs already does not know.
+    """
+    from fiftyone import ViewField as F
+
+    views = {
+        "disagreements": (dataset.match(F("disagreement")), "Label, teacher and student do not all say the same"),
+        "flipped": (dataset.match(F("flips") > 0).sort_by("flips", reverse=True), "The teacher changed its mind"),
+        "unlabeled": (dataset.exists("label", False), "No label yet"),
+    }
+    for name, reason in known.items():
+        score = f"{FIELD}.{name}"
+        waiting = dataset.exists("label", reason.of_labels).match(F(score) > 0)
+        views[view_name(name)] = (waiting.sort_by(score, reverse=True), _capital(reason.sentence))
+    for name, (view, description) in views.items():
+        if not (dataset.has_saved_view(name) and dataset.load_saved_view(name) == view):
+            dataset.save_view(name, view, description=description, overwrite=True)
+
+
+def view_name(reason: str) -> str:
+    """Returns the name of the saved view that is ordered by a reason."""
+    return f"by {reason.replace('_', ' ')}"
+
+
+def _capital(sentence: str) -> str:
+    return f"{sentence[:1].upper()}{sentence[1:]}"
