@@ -11,7 +11,7 @@ Shape legend    N images    H height    W width    K numbers an image
 
 import math
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import lru_cache, partial
 
 import numpy as np
 import torch
@@ -63,6 +63,7 @@ def _each(images: Tensor, changes: Sequence[tuple[Change, Change]], chosen: NDAr
     return changed
 
 
+@lru_cache(maxsize=32)
 def _changes(magnitude: int, height: int, width: int) -> list[tuple[Change, Change]]:
     """Returns RandAugment's operations, in torchvision's ranges; with a sign where one has a direction."""
     from torchvision.transforms.v2 import functional as image

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as nnf
 from torch import Tensor
 
+from mpl.objectives import one_hot
 from mpl.step import Runtime
 
 
@@ -33,7 +34,7 @@ def mean_row(rows: Tensor, runtime: Runtime) -> Tensor:
 
 def class_shares(labels: Tensor, logits: Tensor, runtime: Runtime) -> Tensor:
     """Returns the share of each class among labels (U,) over the batch of all processes: (K,), typed as `logits`."""
-    return mean_row(nnf.one_hot(labels, logits.shape[-1]).to(logits.dtype), runtime)
+    return mean_row(one_hot(labels, logits), runtime)
 
 
 def mean_by_sample(rows: Tensor, positions: Tensor, samples: int, runtime: Runtime) -> tuple[Tensor, Tensor]:

@@ -20,6 +20,11 @@ def soft_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
     return -(target.detach() * nnf.log_softmax(logits, -1)).sum(-1)
 
 
+def one_hot(labels: Tensor, like: Tensor) -> Tensor:
+    """Returns classes (U,) as distributions (U, K), typed as `like` (..., K); torch's own looks at the values first."""
+    return (labels[:, None] == torch.arange(like.shape[-1], device=like.device)).to(like.dtype)
+
+
 def sharpened(logits: Tensor, temperature: float) -> Tensor:
     """Returns softmax(logits / temperature) (U, K), detached: below 1 it sharpens, 1 leaves it."""
     return (logits.detach() / temperature).softmax(-1)

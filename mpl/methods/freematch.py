@@ -18,7 +18,6 @@ that h̄ lacks are left out of L_f, which changes it by a constant: the released
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as nnf
 from torch import Tensor
 
 from mpl import memories, objectives
@@ -85,7 +84,7 @@ def fairness(strong: Tensor, mask: Tensor, target: Tensor, runtime: Runtime) -> 
     """
     q = strong.softmax(-1)
     mean = mean_over_processes((q * mask[:, None]).mean(0), runtime)
-    shares = memories.mean_row(nnf.one_hot(q.argmax(-1), q.shape[-1]) * mask[:, None], runtime)
+    shares = memories.mean_row(objectives.one_hot(q.argmax(-1), q) * mask[:, None], runtime)
     there = shares > 0
     ours = objectives.rescaled(torch.where(there, mean / torch.where(there, shares, 1.0), 0.0))
     return torch.where(there, target * objectives.as_logits(ours), 0.0).sum()

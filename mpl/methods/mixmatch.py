@@ -15,7 +15,6 @@ The paper predicts with averaged weights, which the trainer keeps.
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as nnf
 
 from mpl import mixing, objectives
 from mpl.schedules import ramp
@@ -48,7 +47,7 @@ def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings,
     q = objectives.powered((weak.softmax(-1) + strong.softmax(-1)) / 2, settings.temperature)
 
     inputs = torch.cat([x_l, x_uw, x_us])
-    targets = torch.cat([nnf.one_hot(batch.y_l, q.shape[-1]).to(q.dtype), q, q])
+    targets = torch.cat([objectives.one_hot(batch.y_l, q), q, q])
     order = mixing.shuffled(len(inputs), inputs)
     share = mixing.shares(len(inputs), settings.alpha, inputs)
     share = torch.maximum(share, 1 - share)  # a mix stays nearer to its first part

@@ -75,7 +75,7 @@ def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings,
     _remember(memory, "guesses", memories.mean_row(weak.softmax(-1), runtime))
 
     inputs = torch.cat([x_l, x_us, x_uw])
-    targets = torch.cat([nnf.one_hot(batch.y_l, q.shape[-1]).to(q.dtype), q, q])
+    targets = torch.cat([objectives.one_hot(batch.y_l, q), q, q])
     order = mixing.shuffled(len(inputs), inputs)
     share = mixing.shares(len(inputs), settings.alpha, inputs)
     share = torch.maximum(share, 1 - share)
