@@ -1,0 +1,85 @@
+"""Forward-mode differentiation at the speed of the passes that it is made of.
+
+torch puts the derivative of a BatchNorm in training mode together from a dozen elementwise operations, which cost more
+than the convolutions around them: 21 ms an image where the pass itself takes 2.5 (WRN-28-2, one core). But normalising
+a batch is its own adjoint: along dx it changes as its backward pass would answer dx,
+
+    y = γ x̂ + β,    x̂ = (x - μ) / σ        dy = (γ/σ) (dx - mean dx - x̂ mean(x̂ dx)) + dγ x̂ + dβ
+
+so that one call of the backward kernel and one multiplication give it.
+
+Shape legend    C channels
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as nnf
+from torch import Tensor
+from torch.autograd import Function
+from torch.overrides import TorchFunctionMode
+
+Optional = Tensor | None
+
+
+class QuickNorms(TorchFunctionMode):
+    """While it is entered, BatchNorm in training mode has the derivative above. For forward mode alone."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Puts our BatchNorm in the place of torch's, and leaves everything else."""
+        called = _batch_norm if func is nnf.batch_norm else func
+        return called(*args, **(kwargs or {}))
+
+
+def _batch_norm(
+    input: Tensor,  # noqa: A002  # torch's name
+    running_mean: Optional,
+    running_var: Optional,
+    weight: Optional = None,
+    bias: Optional = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    """Returns what `torch.nn.functional.batch_norm` does."""
+    if not training:
+        return nnf.batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps)
+    normal: Tensor = _Normalised.apply(input, weight, bias, running_mean, running_var, momentum, eps)[0]
+    return normal
+
+
+class _Normalised(Function):
+    """BatchNorm with this batch's statistics, and its derivative along a direction."""
+
+    @staticmethod
+    def forward(
+        x: Tensor, weight: Optional, bias: Optional, mean: Optional, var: Optional, momentum: float, eps: float
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Returns y, μ (C,) and 1/σ (C,)."""
+        found: tuple[Tensor, Tensor, Tensor] = torch.native_batch_norm(x, weight, bias, mean, var, True, momentum, eps)
+        return found
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
+        """Keeps what the derivative needs."""
+        x, weight, _, mean, var, _, ctx.eps = inputs
+        ctx.save_for_forward(x, weight, mean, var, *output[1:])
+        ctx.mark_non_differentiable(*output[1:])
+
+    @staticmethod
+    def jvp(ctx: Any, dx: Optional, dweight: Optional, dbias: Optional, *_: Any) -> tuple[Tensor, None, None]:
+        """Returns dy, where the statistics have none of their own."""
+        x, weight, running_mean, running_var, mean, inverse = ctx.saved_tensors
+        if dx is None:
+            dy = torch.zeros_like(x)
+        else:
+            dy = torch.ops.aten.native_batch_norm_backward(
+                dx, x, weight, running_mean, running_var, mean, inverse, True, ctx.eps, [True, False, False]
+            )[0]
+        slope = torch.zeros_like(inverse) if dweight is None else dweight * inverse
+        offset = (0 if dbias is None else dbias) - slope * mean
+        slope, offset = (t.to(x.dtype).view(-1, *[1] * (x.dim() - 2)) for t in (slope, offset))
+        return dy.addcmul_(x, slope).add_(offset), None, None

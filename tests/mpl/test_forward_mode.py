@@ -1,0 +1,42 @@
+"""The quick derivative of a BatchNorm is torch's own, whatever the layer."""
+
+import pytest
+import torch
+from torch import nn
+from torch.autograd import forward_ad
+from torch.func import functional_call
+
+from mpl.forward_mode import QuickNorms
+
+
+def slope(net, x, dx, direction):
+    """d net(x) along dx and along a direction of the weights, and what the buffers are afterwards."""
+    buffers = {n: b.clone() for n, b in net.named_buffers()}
+    with torch.no_grad(), forward_ad.dual_level():
+        weights = {n: forward_ad.make_dual(p.detach(), direction[n]) for n, p in net.named_parameters()}
+        entered = x if dx is None else forward_ad.make_dual(x, dx)
+        out = functional_call(net, {**weights, **buffers}, (entered,))
+        return *forward_ad.unpack_dual(out), buffers
+
+
+@pytest.mark.parametrize("affine", [True, False])
+@pytest.mark.parametrize("moves", ["input", "weights", "both"])
+@pytest.mark.parametrize("training", [True, False])
+def test_quick_norms_have_torchs_derivative(affine, moves, training):
+    if not affine and moves == "weights":
+        return
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.BatchNorm2d(3, affine=affine), nn.LeakyReLU(0.1, inplace=True)).double().train(training)
+    x, dx = (torch.randn(4, 3, 5, 5, dtype=torch.float64).mul_(2).add_(1) for _ in range(2))
+    direction = {n: torch.randn_like(p) if moves != "input" else torch.zeros_like(p) for n, p in net.named_parameters()}
+    dx = None if moves == "weights" else dx
+
+    value, tangent, buffers = slope(net, x, dx, direction)
+    with QuickNorms():
+        quick_value, quick_tangent, quick_buffers = slope(net, x, dx, direction)
+
+    torch.testing.assert_close(quick_value, value, rtol=0, atol=1e-12)
+    torch.testing.assert_close(quick_tangent, tangent, rtol=0, atol=1e-12)
+    assert tangent.abs().max() > 0.1
+    for name, kept in buffers.items():
+        torch.testing.assert_close(quick_buffers[name], kept, rtol=0, atol=1e-12)
