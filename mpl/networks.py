@@ -3,6 +3,8 @@
 Shape legend    N images    D features    K classes    (3, H, W) an image, uint8
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -64,3 +66,12 @@ class ImageClassifier(nn.Module):
         normal = (x.to(self.mean.dtype) / 255 - self.mean) / self.std
         logits: Tensor = self.model(normal.contiguous(memory_format=torch.channels_last))
         return logits
+
+
+def to_channels_last(net: nn.Module) -> None:
+    """Lays the network's convolutions out as their images are, channels last, in place: none is turned around a step.
+
+    Not for weights that are shared out, which must lie in one piece.
+    """
+    layout: Any = {"memory_format": torch.channels_last}
+    net.to(**layout)

@@ -84,12 +84,15 @@ class Learner:
         """Returns θ now, by name: detached, but not copied."""
         return {name: parameter.detach() for name, parameter in self.net.named_parameters()}
 
+    def gather(self, part: Tensor, runtime: Runtime) -> None:
+        """Adds the gradient of a part () of the loss that `descend` will go down, and lets its graph go."""
+        runtime.backward(part)
+
     def descend(self, loss: Tensor, runtime: Runtime) -> None:
         """Moves θ by one optimiser step down the gradient of `loss` (), averaged over the processes.
 
-        Sharded weights get theirs averaged by the backward pass itself.
+        The parts that were gathered before count too. Sharded weights get theirs averaged by the backward pass itself.
         """
-        self.optimizer.zero_grad(set_to_none=True)
         runtime.backward(loss)
         gradients = [p.grad for p in self.net.parameters() if p.grad is not None and not isinstance(p, DTensor)]
         average_over_processes(gradients, runtime)

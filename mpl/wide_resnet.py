@@ -25,7 +25,7 @@ class Block(nn.Module):
         self.norm_1, self.norm_2 = _norm(inputs), _norm(outputs)
         self.conv_1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
         self.conv_2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
-        self.unit = nn.LeakyReLU(SLOPE)
+        self.unit = nn.LeakyReLU(SLOPE, inplace=True)  # nothing else reads what BatchNorm returns
         self.shortcut = None if inputs == outputs else nn.Conv2d(inputs, outputs, 1, stride, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -53,7 +53,7 @@ class WideResNet(nn.Module):
         self.stem = nn.Conv2d(3, STEM, 3, 1, 1, bias=False)
         self.blocks = nn.Sequential(*blocks)
         self.norm = _norm(channels[-1])
-        self.unit = nn.LeakyReLU(SLOPE)
+        self.unit = nn.LeakyReLU(SLOPE, inplace=True)
         self.drop = nn.Dropout(drop_rate)
         self.num_features = channels[-1]  # D
         self.pretrained_cfg: dict[str, Any] = {

@@ -193,9 +193,12 @@ def _learner(
     import torch
 
     from mpl import sharding
+    from mpl.networks import to_channels_last
     from mpl.step import Learner
 
     net.to(device).train()
+    if config.inputs == "pixels" and shares is None:
+        to_channels_last(net)
     kept = sharded.averaged(net, average, shares)
     if config.recompute:
         sharding.recompute(net)

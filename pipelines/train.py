@@ -20,6 +20,7 @@ from pipelines.errors import one_sentence
 from pipelines.live import keep_up, open_live, take_in
 from pipelines.places import Place, open_place
 from pipelines.presets import Call, parse
+from pipelines.processor import reuse_memory
 from pipelines.progress import hush, progress, say
 from pipelines.recorder import Recorder, cut_after
 from pipelines.runs import State
@@ -74,6 +75,8 @@ def train(call: Call[Any], store: "Store | None" = None) -> Result | None:
     # what autocast remembers of gathered weights would be as large as all of them, and old after a step
     remembers = AutocastKwargs(cache_enabled=call.config.sharding == "none")
     accelerator = Accelerator(mixed_precision=call.config.precision, kwargs_handlers=[remembers])
+    if accelerator.device.type == "cpu":
+        reuse_memory()
     if call.config.inputs == "views" and accelerator.device.type == "cpu":
         torch.set_num_threads(1)  # layers this small lose more to waiting for each other than they gain
     with accelerator.main_process_first():  # one process makes or downloads what is not there yet

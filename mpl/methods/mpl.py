@@ -16,7 +16,6 @@ from dataclasses import dataclass
 import torch
 
 from mpl import answer as answers
-from mpl import feedback as fb
 from mpl import objectives
 from mpl.schedules import ramp
 from mpl.step import Batch, Clock, Learners, Runtime, StepReport, full, opinions, together
@@ -63,36 +62,36 @@ def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings,
     student, teacher = learners.student, learners.teacher
     assert teacher is not None, "Meta Pseudo Labels needs a teacher"
 
-    # q = softmax(T(x_uw)); the noise is kept for the pass below that makes the same q with a graph
-    noise = fb.noise_state(batch.x_uw)
-    with torch.no_grad():
-        said = full(teacher.net(batch.x_uw))
+    # q = softmax(T(x_uw)), with its graph where the student will answer
+    with torch.set_grad_enabled(settings.feedback != "none"):
+        weak = full(teacher.net(batch.x_uw))
+    said = weak.detach()
 
     answer = answers.learn_and_answer(student, said, batch, runtime, settings.feedback)
 
-    # θ_T' = θ_T - η_T ∇ [ CE(y_l, T(x_l)) + w_uda UDA(T) + λ L_fb(T; F) ]
+    # θ_T' = θ_T - η_T ∇ [ CE(y_l, T(x_l)) + w_uda UDA(T) + λ L_fb(T; F) ], a graph at a time
+    feedback_loss = torch.zeros_like(answer.loss)
+    if answer.alive:
+        feedback_loss = answers.feedback_loss(
+            weak, answer, learners.memory, runtime, normalise=settings.normalise, baseline=settings.baseline
+        )
+        teacher.gather(settings.feedback_weight * feedback_loss, runtime)
+        feedback_loss = feedback_loss.detach()
+    del weak
     labelled, strong = together(teacher.net, batch.x_l, batch.x_us)
     supervised = objectives.supervised(labelled, batch.y_l, smoothing=settings.smoothing)
     uda, confident = objectives.uda(strong, said, temperature=settings.temperature, threshold=settings.threshold)
     loss = supervised + settings.uda_weight * ramp(clock, settings.uda_ramp) * uda
-    feedback_loss = torch.zeros_like(loss)
-    if answer.alive:
-        with fb.same_noise(batch.x_uw, noise):
-            weak = fb.undisturbed(teacher.net, batch.x_uw)
-        feedback_loss = answers.feedback_loss(
-            weak, answer, learners.memory, runtime, normalise=settings.normalise, baseline=settings.baseline
-        )
-        loss = loss + settings.feedback_weight * feedback_loss
     teacher.descend(loss, runtime)
 
     said_of = opinions(teacher=said, student=answer.logits, feedback=answer.matrix)
     scalars = {
         **answer.scalars(),
-        "teacher_loss": loss.detach(),
+        "teacher_loss": loss.detach() + settings.feedback_weight * feedback_loss,
         "supervised_loss": supervised.detach(),
         "uda_loss": uda.detach(),
         "confident": confident,
-        "feedback_loss": feedback_loss.detach(),
+        "feedback_loss": feedback_loss,
         "agreement": torch.eq(said.argmax(-1), answer.logits.argmax(-1)).float().mean(),
     }
     return StepReport(scalars=scalars, opinions=said_of)
