@@ -1,4 +1,4 @@
-"""No step waits for the device: none asks the host for a value, or has a shape that depends on one (XLA, CUDA graphs)."""
+"""No step waits for the device: none asks the host for a value, or has a shape that hangs on one (XLA, CUDA graphs)."""
 
 import pytest
 import torch
