@@ -19,7 +19,7 @@ from storage.samples import Sample, Split
 if TYPE_CHECKING:
     from storage.store import Store
 
-FIRST = 256  # samples that are looked at to begin with, at least
+FIRST = 64  # samples more than are asked for that are looked at to begin with: some are decided
 
 Lookup = Callable[[Collection[str]], dict[str, Sample]]  # ids -> those that are samples to train on
 
@@ -93,7 +93,7 @@ def _rows(
 
     there = np.arange(len(scores)) if only is None else kept.those(only.label, only.least, only.most)
     enough = POOL * limit if spread else limit
-    k = max(2 * enough, FIRST)
+    k = enough + FIRST
     while limit > 0:
         places, samples = _best(kept, scores, there, k, wanted, lookup)
         groups = kept.groups(places)

@@ -1,18 +1,20 @@
 """Label the neighbours like this: proposes a sample's label for images like it. It never writes a verdict."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from storage.events import Event, Kind, decisions, event, queue
 from storage.project import ProjectError
-from storage.samples import Split
+from storage.samples import Sample, Split
 
 if TYPE_CHECKING:
     from storage.store import Store
 
 ALIKE = ("alike", "it is much like an image that has this label")  # the reason of such a proposal, and its sentence
 ASKED = ("asked", "somebody asked to look at it")  # the same of a sample that a person sent to the queue, in FiftyOne
+
+WIDER = 8  # times as many neighbours are looked at first as are asked for: some are decided already
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,12 +44,24 @@ def neighbours(store: "Store", sample_id: str, *, limit: int = 12) -> list[Neigh
     spaces = store.vectors.spaces()
     if not spaces:
         raise ProjectError(f"no image has vectors to compare: run: gradebook embed {store.project.root}")
-    waiting = {s.sample_id: s for s in store.catalog.samples(Split.TRAIN) if s.sample_id not in decided}
-    found = store.vectors.nearest(spaces[-1].backbone, sample_id, limit, among=waiting)
+    found, samples = _nearest(store, spaces[-1].backbone, sample_id, limit, decided)
     return [
-        Neighbour(sample_id=i, filepath=waiting[i].filepath, label=label, similarity=round(min(s, 1.0), 4))
+        Neighbour(sample_id=i, filepath=samples[i].filepath, label=label, similarity=round(min(s, 1.0), 4))
         for i, s in found
     ]
+
+
+def _nearest(
+    store: "Store", backbone: str, sample_id: str, limit: int, decided: Container[str]
+) -> tuple[list[tuple[str, float]], dict[str, Sample]]:
+    """Returns the undecided neighbours and their samples; where few of the nearest are undecided, of all samples."""
+    near = store.vectors.nearest(backbone, sample_id, WIDER * limit)
+    open_ = [i for i, _ in near if i not in decided]
+    waiting = {s.sample_id: s for s in store.catalog.samples(Split.TRAIN, open_)}
+    if len(waiting) < limit and len(near) == WIDER * limit:
+        waiting = {s.sample_id: s for s in store.catalog.samples(Split.TRAIN) if s.sample_id not in decided}
+        near = store.vectors.nearest(backbone, sample_id, limit, among=waiting)
+    return [pair for pair in near if pair[0] in waiting][:limit], waiting
 
 
 def propose(store: "Store", found: Sequence[Neighbour], *, actor: str) -> int:

@@ -132,10 +132,11 @@ class LanceCatalog:
         """Returns a few samples and the files that say which paths hold them."""
         if not sample_ids:
             return [], []
-        condition = one_of("sample_id", sample_ids)
-        found = self._samples(condition)
-        paths = [sample.filepath for sample in found]
-        return found, self._files(f"{condition} OR {one_of('filepath', paths)}") if paths else []
+        found = self._samples(one_of("sample_id", sample_ids))
+        files = self._files(one_of("filepath", [sample.filepath for sample in found])) if found else []
+        content = {file.filepath: file.sample_id for file in files}
+        moved = [s.sample_id for s in found if content.get(s.filepath, s.sample_id) != s.sample_id]
+        return found, files + (self._files(one_of("sample_id", moved)) if moved else [])
 
     def _files(self, where: str | None = None) -> list[File]:
         names = _files_schema().names

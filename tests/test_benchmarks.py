@@ -1,0 +1,15 @@
+"""Benchmarks run, small: what they say of speed is nobody's business here."""
+
+import re
+
+from benchmarks import store as of_store
+
+
+def test_the_store_answers_every_kind_of_question(tmp_path, capsys):
+    sizes = ("--rows", "4000", "--samples", "800", "--vectors", "800", "--dim", "16", "--runs", "2", "--questions", "2")
+    assert of_store.main([str(tmp_path / "project"), *sizes]) == 0
+    told = capsys.readouterr().out
+    rows = re.findall(r"^\| (\D+?200|\S.*?) \|(?: [\d.]+ \|){3}$", told, re.MULTILINE)
+    assert len(rows) == 6, told
+    assert float(re.findall(r"([\d.]+)% of the true", told)[0]) > 90
+    assert "fold of 80 rows more" in told
