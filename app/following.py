@@ -13,6 +13,7 @@ DOING = {  # what commands call what they do -> what it is to people
     "import": "Reading images",
     "embed": "Looking at images",
     "export-labels": "Copying images",
+    "move": "Bringing like images together",
 }
 TAIL = 6000  # bytes of a log that are shown
 

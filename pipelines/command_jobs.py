@@ -34,6 +34,11 @@ def start_embed(project: Project, space: "Space | None") -> Job:
     return _start(project, "embed", "--backbone", space.backbone, "--views", views, "--weights", weights)
 
 
+def start_map(project: Project) -> Job:
+    """Starts making the map."""
+    return _start(project, "map")
+
+
 def start_export(project: Project, run: str, directory: Path) -> Job:
     """Starts writing a run's student into a directory."""
     return _start(project, "export", str(directory), "--run", run)

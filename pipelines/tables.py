@@ -113,6 +113,12 @@ def embed_words(report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def map_words(report: dict[str, Any]) -> str:
+    """Returns what the map was made of."""
+    made = "it was so already" if report["already_there"] else f"made in {report['seconds']} s"
+    return f"{report['points']} images are on the map, by their vectors of {report['backbone']}; {made}"
+
+
 def pool_words(report: dict[str, Any]) -> str:
     """Returns what a pool was made of, and which classes have too few images."""
     lines = [

@@ -44,8 +44,8 @@ class Vectors(Protocol):
     def ids(self, backbone: str) -> list[str]:
         """Returns the ids of the samples that have vectors, in the order they were added."""
 
-    def read(self, backbone: str, sample_ids: Sequence[str]) -> Views:
-        """Returns the (N, V, D) views in the order asked.
+    def read(self, backbone: str, sample_ids: Sequence[str], views: int | None = None) -> Views:
+        """Returns the (N, V, D) views in the order asked, or only the first so many `views` of each.
 
         Raises:
             ProjectError: a sample has no vectors, or the backbone no space.
@@ -99,14 +99,14 @@ class MemoryVectors:
         """See `Vectors.ids`."""
         return list(self._views.get(backbone, {}))
 
-    def read(self, backbone: str, sample_ids: Sequence[str]) -> Views:
+    def read(self, backbone: str, sample_ids: Sequence[str], views: int | None = None) -> Views:
         """See `Vectors.read`."""
         space = space_of(self.spaces(), backbone)
-        out = np.empty((len(sample_ids), space.weak + space.strong, space.dim), np.float16)
+        out = np.empty((len(sample_ids), views or space.weak + space.strong, space.dim), np.float16)
         for row, sample_id in enumerate(sample_ids):
             if sample_id not in self._views[backbone]:
                 raise _no_vectors(backbone, sample_id)
-            out[row] = self._views[backbone][sample_id]
+            out[row] = self._views[backbone][sample_id][:views]
         return out
 
     def nearest(
@@ -170,11 +170,11 @@ class LanceVectors:
         rows = self._tables.read(table_name(backbone), ["sample_id"])
         return [] if rows is None else rows["sample_id"].to_pylist()
 
-    def read(self, backbone: str, sample_ids: Sequence[str]) -> Views:
+    def read(self, backbone: str, sample_ids: Sequence[str], views: int | None = None) -> Views:
         """See `Vectors.read`."""
         space = space_of(self.spaces(), backbone)
         places = {sample_id: row for row, sample_id in enumerate(dict.fromkeys(sample_ids))}
-        out = np.empty((len(places), space.weak + space.strong, space.dim), np.float16)
+        out = np.empty((len(places), views or space.weak + space.strong, space.dim), np.float16)
         found = np.zeros(len(places), bool)
         if places:
             self._fill(backbone, list(places), out, found)

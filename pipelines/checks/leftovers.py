@@ -12,6 +12,7 @@ from pipelines.checks.finding import Finding, Subject
 from pipelines.runs import GOING
 from storage.project import SETTINGS
 
+OF_PROJECT = (f".{SETTINGS}.*", ".map.npz.*", "selections/.*.json.*")
 OF_RUN = (".*.json", ".*.json.*", ".*.npz.*", ".*.arrow.*", ".predictions.parquet", ".student.safetensors", ".exit.*")
 OF_PARTS = ("record/.rank*-*.tmp", "checkpoints/.step-*")
 YOUNG = 60.0  # seconds in which somebody may still be about to use what they made
@@ -20,7 +21,7 @@ YOUNG = 60.0  # seconds in which somebody may still be about to use what they ma
 def drafts(subject: Subject) -> Iterator[Finding]:
     """Nothing is half written, but for what a process writes at this moment."""
     root = subject.store.project.root
-    found = [path for path in root.glob(f".{SETTINGS}.*") if not _is_writing(path)]
+    found = [path for pattern in OF_PROJECT for path in root.glob(pattern) if not _is_writing(path)]
     going = {run.path for run in subject.every_run if run.status().state in GOING}
     for place in [*(root / "runs").glob("*"), *(root / "jobs").glob("*")]:
         if place not in going:

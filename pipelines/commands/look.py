@@ -7,7 +7,7 @@ from typing import Annotated
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 from pipelines.commands.shared import Json, Project, RunName, answer, app
-from pipelines.progress import say
+from pipelines.progress import progress, say
 from storage.project import ProjectError
 
 
@@ -89,6 +89,25 @@ def record(
     from pipelines.tables import record_table
 
     print(record_table(rows))
+
+
+@app.command(name="map")
+def map_(
+    project: Project,
+    *,
+    backbone: Annotated[str | None, arg(help="whose vectors; without it the newest that there are")] = None,
+    seed: Annotated[int, arg(help="of everything random in the map")] = 0,
+    json: Json = False,
+) -> None:
+    """Place every image to train on in two dimensions, like images together, for the app's page Map."""
+    from pipelines.projection import make
+    from pipelines.tables import map_words
+    from storage.store import open_store
+
+    with progress("map") as show:
+        store = open_store(project)
+        report = make(store, backbone=backbone, seed=seed, tell=lambda what, n, of: show(n, of or None, what=what))
+    answer(report.as_json(), json, lambda: map_words(report.as_json()))
 
 
 @app.command

@@ -72,6 +72,12 @@ def test_reading_keeps_the_order_asked_and_repeats(vectors):
         vectors.read("tiny", ["s0", "s9"])
 
 
+def test_the_first_views_are_read_without_the_others(vectors):
+    vectors.create(SPACE)
+    vectors.add("tiny", names(3), views(3))
+    np.testing.assert_array_equal(vectors.read("tiny", ["s2", "s0"], views=1), views(3)[[2, 0], :1])
+
+
 def test_many_are_read_like_few(vectors):
     vectors.create(SPACE)
     x = views(3000)

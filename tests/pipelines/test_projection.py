@@ -1,0 +1,190 @@
+import json
+import os
+import re
+
+import numpy as np
+import pytest
+
+from mpl import projection as reducer
+from pipelines import lasso
+from pipelines.cli import main
+from pipelines.colourings import DISAGREE, NOTHING, Kind, colouring
+from pipelines.projection import MAP, SIDE, compare, make, read_map
+from pipelines.runs import find_run
+from storage.project import ProjectError, create_project
+from storage.samples import Split
+from storage.store import memory_store, open_store
+from storage.vectors import Space
+from tests.pipelines.projects import BACKBONE, DIM, STRONG, WEAK, add_vectors, class_of, copy_of, make_project, trained
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    store = make_project(tmp_path_factory.mktemp("map"))
+    make(store)
+    return store
+
+
+@pytest.fixture
+def clusters() -> tuple[np.ndarray, np.ndarray]:
+    """Four well separated groups of vectors, and the group of each."""
+    rng = np.random.default_rng(0)
+    group = np.arange(200) % 4
+    return (rng.normal(size=(4, 12))[group] * 4 + rng.normal(size=(200, 12))).astype(np.float16), group
+
+
+def test_like_vectors_lie_together(clusters):
+    vectors, group = clusters
+    places = reducer.project(vectors)
+    distance = np.linalg.norm(places[:, None] - places[None], axis=2)
+    np.fill_diagonal(distance, np.inf)
+    assert (group[distance.argmin(1)] == group).mean() > 0.98
+    assert places.shape == (200, 2) and places.dtype == np.float32
+
+
+def test_the_same_seed_gives_the_same_map_and_another_one_another(clusters):
+    vectors, _ = clusters
+    first = reducer.project(vectors, seed=3)
+    np.testing.assert_array_equal(first, reducer.project(vectors, seed=3))
+    assert np.abs(first - reducer.project(vectors, seed=4)).max() > 1e-3
+
+
+def test_it_tells_how_far_it_is(clusters):
+    told = []
+    reducer.project(clusters[0], tell=lambda *said: told.append(said))
+    assert told[0] == ("neighbours", 0, 0)
+    steps = [done for what, done, total in told if what == "move" and total == 750]
+    assert steps == sorted(steps) and steps[-1] == 750
+
+
+@pytest.mark.parametrize("n", [1, 2, 15, 16, 40])
+def test_few_samples_and_equal_ones_have_places_too(n):
+    for vectors in (np.zeros((n, 3), np.float16), np.random.default_rng(0).normal(size=(n, 3)).astype(np.float16)):
+        assert np.isfinite(reducer.project(vectors)).all()
+
+
+def test_the_map_is_of_the_images_to_train_on_and_fills_the_square(store):
+    there = read_map(store.project)
+    assert set(there.sample_ids) == {s.sample_id for s in store.catalog.samples(Split.TRAIN)}
+    assert there.places.dtype == np.uint16 and np.ptp(there.places.astype(int), axis=0).max() == SIDE
+    assert compare(store, there).new == compare(store, there).gone == 0
+
+
+def test_the_same_again_does_nothing_and_another_seed_does(store, tmp_path):
+    store = copy_of(store, tmp_path / "project")
+    before = (store.project.root / MAP).read_bytes()
+    assert make(store).already_there
+    assert (store.project.root / MAP).read_bytes() == before
+    assert not make(store, seed=1).already_there
+    assert read_map(store.project).seed == 1
+
+
+def test_images_embedded_since_are_noticed(store, tmp_path):
+    store = copy_of(store, tmp_path / "project")
+    samples = make_project(tmp_path / "more", train=75).catalog.samples(Split.TRAIN)[72:]  # others than the test images
+    store.catalog.add(samples, [])
+    assert compare(store, read_map(store.project)).new == 0, "they have no vectors yet"
+    add_vectors(store, samples)
+    assert compare(store, read_map(store.project)).new == 3
+    assert make(store).points == 63
+    assert compare(store, read_map(store.project)).new == 0
+
+
+def test_a_torn_map_is_none_and_is_made_again(store, tmp_path):
+    store = copy_of(store, tmp_path / "project")
+    path = store.project.root / MAP
+    whole = path.read_bytes()
+    for torn in (b"", whole[: len(whole) // 2], whole[:-30]):
+        path.write_bytes(torn)
+        assert read_map(store.project) is None
+        assert not make(store).already_there
+        assert read_map(store.project) is not None
+
+
+def test_a_kill_while_writing_leaves_the_old_map_and_verify_mends_the_rest(store, tmp_path, monkeypatch, capsys):
+    store = copy_of(store, tmp_path / "project")
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "getpid", lambda: 2**30)
+        patch.setattr("pathlib.Path.replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            make(store, seed=5)
+    assert read_map(store.project).seed == 0
+    main(["verify", str(store.project.root), "--mend"])
+    assert "half written" in capsys.readouterr().out
+    assert not list(store.project.root.glob(f".{MAP}*"))
+
+
+def test_without_images_or_vectors_one_sentence_says_what_to_do(tmp_path, store):
+    empty = memory_store(create_project(tmp_path / "empty", ["crow"]))
+    with pytest.raises(ProjectError, match="gradebook import"):
+        make(empty)
+    empty.catalog.add(store.catalog.samples(), [])
+    with pytest.raises(ProjectError, match="gradebook embed"):
+        make(empty)
+    empty.vectors.create(Space(backbone=BACKBONE, weights="none", size=8, dim=DIM, weak=WEAK, strong=STRONG, seed=0))
+    with pytest.raises(ProjectError, match="gradebook embed"):
+        make(empty)
+    with pytest.raises(ProjectError, match=r"gradebook embed .* --backbone another"):
+        make(store, backbone="another")
+
+
+def test_the_command_answers_and_says_so_in_words(store, capsys):
+    main(["map", str(store.project.root), "--json"])
+    said = json.loads(capsys.readouterr().out)
+    assert (said["points"], said["backbone"], said["already_there"]) == (60, BACKBONE, True)
+    main(["map", str(store.project.root)])
+    assert re.search("60 images are on the map.*already", capsys.readouterr().out)
+
+
+def test_a_lasso_holds_what_lies_in_one_of_its_rings():
+    places = np.array([[10, 10], [50, 50], [90, 10], [10, 90]], np.uint16)
+    square = "00000000001400000014001400000014"
+    assert lasso.inside(places, lasso.rings(square)).tolist() == [True, False, False, False]
+    other = "".join(f"{v:04x}" for v in (80, 0, 100, 0, 90, 20))
+    assert lasso.inside(places, lasso.rings(f"{square}.{other}")).tolist() == [True, False, True, False]
+    assert not lasso.inside(places, lasso.rings("")).any()
+
+
+@pytest.mark.parametrize("text", [".", "zz", "0000", "0" * 16, "0" * 25, "0" * 24 + "." + "g" * 24, "0" * 8 * 401])
+def test_nonsense_is_no_lasso(text):
+    with pytest.raises(ProjectError, match="draw it again"):
+        lasso.rings(text)
+
+
+def test_colours_say_what_labels_and_the_run_say(store, tmp_path):
+    store = copy_of(store, tmp_path / "project")
+    store = open_store(store.project.root)
+    trained(store)
+    run = find_run(store.project, "r")
+    samples = store.catalog.samples(Split.TRAIN)
+    ids = [s.sample_id for s in samples]
+    labels = {s.sample_id: class_of(s) for s in samples[:12]}
+    given = colouring(store, None, ids, "label", labels, None)
+    assert [given.names[g] if g != NOTHING else None for g in given.groups] == [labels.get(i) for i in ids]
+    store.record.fold("r", run.path / "record")
+    signals = {row["sample_id"]: row for row in store.record.signals("r").to_pylist()}
+    for by, column in (("teacher", "teacher_label"), ("student", "student_label")):
+        found = colouring(store, run, ids, by, labels, None)
+        said = [found.names[g] if g != NOTHING else None for g in found.groups]
+        assert said == [signals[i][column] if i in signals else None for i in ids]
+    differ = colouring(store, run, ids, "disagreement", labels, None)
+    expected = [i in signals and signals[i]["teacher_label"] != signals[i]["student_label"] for i in ids]
+    assert [differ.names[g] == DISAGREE if g != NOTHING else False for g in differ.groups] == expected
+    assert (differ.groups == NOTHING).sum() == sum(i not in signals for i in ids) > 0
+    feedback = colouring(store, run, ids, "feedback", labels, None)
+    assert feedback.kind is Kind.BALANCE and feedback.ends[0] == -feedback.ends[1] < 0
+    middle = len(feedback.names) // 2
+    signs = [np.sign(g - middle) for g in feedback.groups.tolist() if g != NOTHING]
+    means = [signals[i]["mean_feedback"] for i, g in zip(ids, feedback.groups, strict=True) if g != NOTHING]
+    assert all(s in (0, np.sign(m)) for s, m in zip(signs, means, strict=True))
+    for by, reason in (("probability", None), ("reason", None), ("reason", "flips"), ("reason", "mislabelled")):
+        found = colouring(store, run, ids, by, labels, reason)
+        assert found.kind is Kind.SHARE and (found.groups != NOTHING).any()
+    with pytest.raises(ProjectError, match="no reason 'nonsense'"):
+        colouring(store, run, ids, "reason", labels, "nonsense")
+    with pytest.raises(ProjectError, match="gradebook train"):
+        colouring(store, None, ids, "teacher", labels, None)
