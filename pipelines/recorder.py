@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from storage.segments import SAID, segment_schema
+from storage.segments import LABELS, SAID, segment_schema
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,15 +20,19 @@ if TYPE_CHECKING:
     from mpl.step import Opinions
 
 ROWS = 200_000  # rows of a segment at most
-_HELD = 64  # steps that may wait for the disk before training waits too
+_HELD = 2  # segments that may wait for the disk before training waits too
+
+_Rows = list[tuple[int, "Tensor", "Opinions"]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Said:
-    """What was said at a step."""
+class _Segment:
+    """What is to be written."""
 
-    rows: "tuple[int, Tensor, Opinions]"
+    rows: _Rows
     arrived: Callable[[], None]  # waits until the tensors are here
+    written: threading.Event | None = None  # to set when it is on disk
+    last: bool = False
 
 
 class Recorder:
@@ -40,14 +44,18 @@ class Recorder:
             draft.unlink()
         self._directory, self._process, self._ids = directory, process, sample_ids
         self._schema = segment_schema(classes)
-        self._rows: list[tuple[int, Tensor, Opinions]] = []
-        self._inbox: queue.Queue[_Said | threading.Event | None] = queue.Queue(_HELD)
+        self._rows: _Rows = []
+        self._number = 0  # of them
+        self._arrived: Callable[[], None] = _at_once
+        self._inbox: queue.Queue[_Segment] = queue.Queue(_HELD)
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._work, name="recorder", daemon=True)
         self._thread.start()
 
     def put(self, step: int, samples: "Tensor", opinions: "Opinions") -> None:
         """Hands over what was said at a step of the samples at these positions (U,).
+
+        The thread is woken for whole segments only: a word a step would cost more than writing.
 
         Raises:
             OSError: an earlier segment could not be written.
@@ -57,8 +65,11 @@ class Recorder:
             f.name: value.to("cpu", non_blocking=True) if (value := getattr(opinions, f.name)) is not None else None
             for f in fields(opinions)
         }
-        rows = (step, samples.to("cpu", non_blocking=True), replace(opinions, **columns))
-        self._inbox.put(_Said(rows=rows, arrived=_arrival(samples)))
+        self._rows.append((step, samples.to("cpu", non_blocking=True), replace(opinions, **columns)))
+        self._number += len(samples)
+        self._arrived = _arrival(samples)
+        if self._number >= ROWS:
+            self._end()
 
     def flush(self) -> None:
         """Ends the open segment and returns when it is on disk.
@@ -67,69 +78,63 @@ class Recorder:
             OSError: it could not be written.
         """
         written = threading.Event()
-        self._inbox.put(written)
+        self._end(written=written)
         written.wait()
         self._check()
 
     def close(self) -> None:
         """Ends the open segment and the thread; call it once."""
-        self._inbox.put(None)
+        self._end(last=True)
         self._thread.join()
         self._check()
 
+    def _end(self, *, written: threading.Event | None = None, last: bool = False) -> None:
+        """Gives the open segment to the thread, and begins another."""
+        self._inbox.put(_Segment(rows=self._rows, arrived=self._arrived, written=written, last=last))
+        self._rows, self._number = [], 0
+
     def _work(self) -> None:
         while True:
-            message = self._inbox.get()
+            segment = self._inbox.get()
             try:
-                if isinstance(message, _Said) and self._failure is None:
-                    message.arrived()
-                    self._rows.append(message.rows)
-                if not isinstance(message, _Said) or sum(len(ids) for _, ids, _ in self._rows) >= ROWS:
-                    self._write()
+                if segment.rows and self._failure is None:
+                    segment.arrived()
+                    self._write(segment.rows)
             except BaseException as failure:
                 self._failure = failure
-            if isinstance(message, threading.Event):
-                message.set()
-            if message is None:
+            if segment.written is not None:
+                segment.written.set()
+            if segment.last:
                 return
 
-    def _write(self) -> None:
-        if not self._rows or self._failure is not None:
-            return
+    def _write(self, rows: _Rows) -> None:
         import pyarrow.parquet as pq
 
         numbers = [int(path.stem.split("-")[1]) for path in self._directory.glob(f"rank{self._process}-*.parquet")]
         name = f"rank{self._process}-{max(numbers, default=0) + 1:06d}"
         draft = self._directory / f".{name}.tmp"
-        pq.write_table(self._table(), draft, compression="zstd")
+        # Of numbers that hardly repeat a dictionary costs more than it saves; readers ask for the bounds of steps only.
+        repeating = ["step", "sample_id", *LABELS]
+        pq.write_table(
+            self._table(rows), draft, compression="zstd", use_dictionary=repeating, write_statistics=["step"]
+        )
         draft.rename(self._directory / f"{name}.parquet")
-        self._rows = []
 
-    def _table(self) -> Any:
+    def _table(self, rows: _Rows) -> Any:
         import numpy as np
         import pyarrow as pa
+        import torch
 
-        steps = np.concatenate([np.full(len(ids), step, np.int32) for step, ids, _ in self._rows])
-        positions = np.concatenate([ids.numpy() for _, ids, _ in self._rows])
-        used, codes = np.unique(positions, return_inverse=True)
+        steps = np.repeat(np.array([step for step, _, _ in rows], np.int32), [len(ids) for _, ids, _ in rows])
+        used, codes = np.unique(torch.cat([ids for _, ids, _ in rows]).numpy(), return_inverse=True)
         names = pa.array([self._ids[position] for position in used], pa.string())
         columns: dict[str, Any] = {
             "step": pa.array(steps),
             "sample_id": pa.DictionaryArray.from_arrays(pa.array(codes.astype(np.int32)), names),
         }
         for name in SAID:
-            kind = self._schema.field(name).type
-            columns[name] = pa.chunked_array([self._column(name, k, kind) for k in range(len(self._rows))])
+            columns[name] = _column([(len(ids), getattr(said, name)) for _, ids, said in rows], name in LABELS)
         return pa.table([columns[name] for name in self._schema.names], schema=self._schema)
-
-    def _column(self, name: str, k: int, kind: Any) -> Any:
-        import pyarrow as pa
-
-        _, ids, opinions = self._rows[k]
-        value = getattr(opinions, name)
-        if value is None:
-            return pa.nulls(len(ids), kind)
-        return pa.array(value.float().numpy() if value.is_floating_point() else value.numpy()).cast(kind)
 
     def _check(self) -> None:
         if self._failure is not None:
@@ -138,10 +143,27 @@ class Recorder:
             ) from self._failure
 
 
+def _column(said: list[tuple[int, "Tensor | None"]], labels: bool) -> Any:
+    """Returns what was said of one thing at some steps, each with its number of rows; null where it was not."""
+    import pyarrow as pa
+    import torch
+
+    kind, of = (pa.int16(), torch.int16) if labels else (pa.float32(), torch.float32)
+    spoken = [value for _, value in said if value is not None]
+    if len(spoken) == len(said):
+        return pa.array(torch.cat(spoken).to(of).numpy(), kind)
+    parts = [pa.nulls(n, kind) if value is None else pa.array(value.to(of).numpy(), kind) for n, value in said]
+    return pa.chunked_array(parts, kind)
+
+
+def _at_once() -> None:
+    pass
+
+
 def _arrival(samples: "Tensor") -> Callable[[], None]:
     """Returns what waits for the copies made so far: those from a GPU go on after the call that made them."""
     if not samples.is_cuda:
-        return lambda: None
+        return _at_once
     import torch
 
     wait: Callable[[], None] = torch.cuda.current_stream(samples.device).record_event().synchronize
