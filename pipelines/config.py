@@ -98,7 +98,7 @@ class TrainConfig(Generic[Settings]):
     hidden: int = 256
     """Hidden units of the teacher's head on cached views; 0 makes it linear."""
     student_hidden: int = 0
-    """The same of the student's, which is linear so that it exports as timm's own: one with hidden units does not."""
+    """The same of the student's. A linear one exports as a timm model of its own, one with hidden units as ONNX."""
     teacher_backbone: str = ""
     """The teacher's timm model where it is another one than the student's (pixels only)."""
     student: OptimConfig = field(default_factory=OptimConfig)
@@ -127,6 +127,8 @@ class TrainConfig(Generic[Settings]):
     """Keep less for the backward pass and compute it again (pixels only)."""
     record_every: int = 1
     """Steps between two entries of the record."""
+    record: str = ""
+    """Where the record is sent as well, such as s3://bucket/prefix; each run gets a folder there."""
     log_every: int = 20
     """Steps between two rows of the metrics."""
     validate_every: int = 100

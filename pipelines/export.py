@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from pipelines.config import ConfigError, TrainConfig
 from pipelines.evaluate import evaluate, predict_samples, student_of
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from torch import nn
 
     from storage.store import Store
+
+Normal = tuple[tuple[float, ...], tuple[float, ...]]  # mean and standard deviation of each channel, of 1
 
 CARD = "README.md"
 CHECKED = 64  # images on which the exported model is compared with the student
@@ -43,14 +45,26 @@ class Export:
     largest_difference: float  # of a probability, on those
 
 
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """A student with all that is between an image and its logits."""
+
+    model: "nn.Module"  # normalised images (N, 3, S, S) in, logits (N, K) out
+    normal: Normal
+    size: int  # S, pixels
+    timm: bool  # whether timm knows the model: not where a head is more than the backbone's one linear layer
+
+
 def export(
     store: "Store", run: Run, directory: Path, *, progress: Callable[[int, int, str], None] | None = None
 ) -> Export:
     """Writes the finished student of a run into a directory, which must be new, empty, or an earlier export.
 
-    `model.safetensors` and `config.json` are what timm loads as `local-dir:DIRECTORY`; `model.onnx` takes uint8 images
-    (N, 3, S, S) named `images` and returns probabilities (N, K); `classes.json` names the classes; `README.md` tells
-    where it all came from. `progress` is called with the stages done, those there are, and the one that begins.
+    `model.onnx` takes uint8 images (N, 3, S, S) named `images` and returns probabilities (N, K); `classes.json` names
+    the classes; `README.md` tells where it all came from. `model.safetensors` and `config.json` are what timm loads as
+    `local-dir:DIRECTORY`; of a student with hidden units, or on a backbone whose own classifier is not one linear
+    layer, there are the weights alone, those of the backbone under `0.` and of the head under `1.`. `progress` is
+    called with the stages done, those there are, and the one that begins.
 
     Raises:
         ConfigError: the run has not finished, the directory holds other files, or the exported model does not do
@@ -60,21 +74,22 @@ def export(
     student = student_of(run)
     begin = _stages(progress)
     begin(0)
-    model, size = whole_model(student, config, store, classes)
+    whole = whole_model(student, config, store, classes)
     draft = _draft(directory)
     try:
         begin(1)
-        _write_timm(model, draft, classes, size)
+        _write_weights(whole, draft, classes)
         begin(2)
-        _write_onnx(model, draft / MODEL, size)
-        about = {"classes": classes, "size": size, "run": run.name, "backbone": config.backbone}
+        _write_onnx(whole, draft / MODEL)
+        about = {"classes": classes, "size": whole.size, "run": run.name, "backbone": config.backbone}
         (draft / CLASSES).write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         begin(3)
         checked, difference = _compare(student, config, store, draft)
         begin(4)
-        (draft / CARD).write_text(
-            model_card(run, config, classes, size, _scores(store, run), store.project.root.name), encoding="utf-8"
+        card = model_card(
+            run, config, classes, whole.size, _scores(store, run), store.project.root.name, timm=whole.timm
         )
+        (draft / CARD).write_text(card, encoding="utf-8")
         _replace(draft, directory)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
@@ -90,64 +105,69 @@ def _stages(progress: Callable[[int, int, str], None] | None) -> Callable[[int],
     return begin
 
 
-def whole_model(
-    student: "nn.Module", config: TrainConfig[Any], store: "Store", classes: list[str]
-) -> tuple["nn.Module", int]:
-    """Returns the timm model that is the student, pixels to logits, and the side of its images in pixels."""
+def whole_model(student: "nn.Module", config: TrainConfig[Any], store: "Store", classes: list[str]) -> Whole:
+    """Returns the student from pixels to logits: a head on cached views is put on the backbone that made them."""
     import torch
 
     from mpl.networks import ImageClassifier, LinearHead
 
     if isinstance(student, ImageClassifier):
-        return student.model, config.size
-    if not isinstance(student, LinearHead):
-        raise ConfigError(
-            f"the student of this run has {config.student_hidden} hidden units, and timm's {config.backbone} has none "
-            f"before its classes: train without --student-hidden to export"
-        )
+        return Whole(student.model, _normal(student.model), config.size, timm=True)
     space = next(s for s in store.vectors.spaces() if s.backbone == config.backbone)
     torch.manual_seed(space.seed)
-    model = timm_model(config.backbone, len(classes), pretrained="random" not in space.weights)
-    classifier: Any = model.get_classifier()  # type: ignore[operator]
-    if not isinstance(classifier, torch.nn.Linear) or classifier.in_features != space.dim:
-        raise ConfigError(
-            f"the classifier of {config.backbone} is not one linear layer on its {space.dim} features, so timm cannot "
-            f"load this student: train with another backbone, such as tf_efficientnet_lite0"
-        )
+    model = timm_model(config.backbone, len(classes), pretrained="random" not in space.weights).eval()
+    normal, new = _normal(model), cast(Any, model)
+    classifier = new.get_classifier()
+    fits = isinstance(classifier, torch.nn.Linear) and classifier.in_features == space.dim
+    if not (isinstance(student, LinearHead) and fits):
+        new.reset_classifier(0)
+        return Whole(torch.nn.Sequential(model, student), normal, space.size, timm=False)
     with torch.no_grad():
         weight, bias = student.folded()
         classifier.weight.copy_(weight)
         classifier.bias.copy_(bias)
-    return model.eval(), space.size
+    return Whole(model, normal, space.size, timm=True)
 
 
-def from_bytes(model: "nn.Module") -> "nn.Module":
-    """Returns a timm model with its preprocessing: images uint8 (N, 3, S, S) in, probabilities (N, K) out."""
+def from_bytes(whole: Whole) -> "nn.Module":
+    """Returns a whole model with its preprocessing: images uint8 (N, 3, S, S) in, probabilities (N, K) out."""
     import torch
 
     from mpl.networks import ImageClassifier
 
-    normal: Any = model.pretrained_cfg
-    classifier = ImageClassifier(model, tuple(normal["mean"]), tuple(normal["std"]))
-    return torch.nn.Sequential(classifier, torch.nn.Softmax(-1)).eval()
+    return torch.nn.Sequential(ImageClassifier(whole.model, *whole.normal), torch.nn.Softmax(-1)).eval()
 
 
-def _write_timm(model: Any, directory: Path, classes: list[str], size: int) -> None:
-    """Writes model.safetensors and config.json as timm reads them."""
+def _normal(model: Any) -> Normal:
+    return tuple(model.pretrained_cfg["mean"]), tuple(model.pretrained_cfg["std"])
+
+
+def _write_weights(whole: Whole, directory: Path, classes: list[str]) -> None:
+    """Writes model.safetensors, and config.json as timm reads it where it can."""
+    from safetensors.torch import save_file
     from timm.models import save_for_hf
 
-    fed = {"input_size": (3, size, size), "crop_pct": 1.0, "crop_mode": "squash", "interpolation": "bicubic"}
+    if not whole.timm:
+        save_file(whole.model.state_dict(), directory / "model.safetensors")
+        return
+    model: Any = whole.model
+    fed = {
+        "input_size": (3, whole.size, whole.size),
+        "crop_pct": 1.0,
+        "crop_mode": "squash",
+        "interpolation": "bicubic",
+    }
     model.pretrained_cfg = dict(model.pretrained_cfg) | fed | {"fixed_input_size": False}
     save_for_hf(model, str(directory), model_config={"label_names": classes}, safe_serialization=True)
 
 
-def _write_onnx(model: "nn.Module", path: Path, size: int) -> None:
+def _write_onnx(whole: Whole, path: Path) -> None:
     """Writes the network with its preprocessing: uint8 images in, probabilities out, any number at a time."""
     import torch
 
-    example = torch.zeros(2, 3, size, size, dtype=torch.uint8)
+    example = torch.zeros(2, 3, whole.size, whole.size, dtype=torch.uint8)
     program = torch.onnx.export(
-        from_bytes(model),
+        from_bytes(whole),
         (example,),
         input_names=["images"],
         output_names=["probabilities"],

@@ -8,9 +8,21 @@ from typing import Any
 from pipelines.config import TrainConfig
 from pipelines.runs import Run
 
+IN_TIMM = """or in timm: `timm.create_model("local-dir:THIS_DIRECTORY", pretrained=True)`."""
+NOT_IN_TIMM = """timm has no model like it: its head is not one linear layer on the backbone's features.
+`model.safetensors` holds the weights of the backbone (`0.`) and of the head (`1.`), which takes the features of the
+backbone without its own classifier."""
+
 
 def model_card(
-    run: Run, config: TrainConfig[Any], classes: list[str], size: int, scores: dict[str, Any] | None, project: str
+    run: Run,
+    config: TrainConfig[Any],
+    classes: list[str],
+    size: int,
+    scores: dict[str, Any] | None,
+    project: str,
+    *,
+    timm: bool,
 ) -> str:
     """Returns the card as Markdown.
 
@@ -21,6 +33,7 @@ def model_card(
         size: pixels a side that the model takes.
         scores: `Evaluation.as_json()` on the test split; None where it has no labels.
         project: the project's name.
+        timm: whether timm knows the model.
     """
     labels = Counter(run.labels().values())
     given = "\n".join(f"| {_cell(name)} | {labels[name]} |" for name in classes)
@@ -43,7 +56,7 @@ or without Gradebook, with onnxruntime and Pillow (images come as RGB, scaled to
     (probabilities,) = onnxruntime.InferenceSession("model.onnx").run(None, {{"images": images}})
     print(about["classes"][probabilities[0].argmax()])
 
-or in timm: `timm.create_model("local-dir:THIS_DIRECTORY", pretrained=True)`.
+{IN_TIMM if timm else NOT_IN_TIMM}
 
 ## Labels
 

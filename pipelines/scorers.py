@@ -54,9 +54,10 @@ class Student:
 
         self.classes: list[str] = list(run.config()["classes"])
         student = student_of(run)
-        model, self.size = whole_model(student, restored(run.config()), open_store(project), self.classes)
+        whole = whole_model(student, restored(run.config()), open_store(project), self.classes)
+        self.size = whole.size
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self._net = from_bytes(model).to(self._device)
+        self._net = from_bytes(whole).to(self._device)
 
     def probabilities(self, images: "NDArray[np.uint8]") -> "NDArray[np.float32]":
         """See `Scorer`."""

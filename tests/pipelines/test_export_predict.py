@@ -12,6 +12,8 @@ import pytest
 import timm
 import torch
 from PIL import Image
+from safetensors.torch import load_file
+from timm.models.resnet import ResNet
 
 from pipelines import export as module
 from pipelines.config import ConfigError
@@ -141,7 +143,7 @@ def test_a_directory_with_other_files_is_left_alone(store, tmp_path):
 
 
 def test_exporting_again_replaces_the_earlier_export(store, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "_write_onnx", lambda model, path, size: path.write_bytes(size.to_bytes(2)))
+    monkeypatch.setattr(module, "_write_onnx", lambda whole, path: path.write_bytes(whole.size.to_bytes(2)))
     monkeypatch.setattr(module, "_compare", lambda *_: (0, 0.0))
     for run in ("views", "pixels"):
         answer = export(store, Run(store.project.runs / run), tmp_path / "out")
@@ -217,3 +219,23 @@ def test_predicting_needs_nothing_that_trained_the_student(exported):
     (row,) = json.loads(done.stdout)
     (here,) = predict(exported.directory, [file], broken=told_off)
     assert row == here.as_json()
+
+
+@pytest.mark.parametrize("hidden", [64, 0], ids=["hidden units", "a classifier of several layers"])
+def test_a_student_that_timm_cannot_hold_is_exported_whole(tmp_path, monkeypatch, hidden):
+    store = make_project(tmp_path)
+    embed(store, backbone=NETWORK, weights="random", size=SIDE, views=4, seed=7)
+    head = ("--student-hidden", str(hidden), "--student.lr", "0.05", "--average", "0")
+    trained(store, "--backbone", NETWORK, "--method", "supervised", *head, steps=60)
+    run = Run(store.project.runs / "r")
+    if not hidden:
+        monkeypatch.setattr(ResNet, "get_classifier", lambda model: torch.nn.Sequential(model.fc))
+    whole = Exported(store, run, tmp_path / "out", export(store, run, tmp_path / "out"), "views")
+    assert whole.answer.files == [name for name in FILES if name != "config.json"]
+    said = np.array([list(p.probabilities.values()) for p in predict(whole.directory, whole.files(), broken=told_off)])
+    np.testing.assert_allclose(said, whole.student(), rtol=0, atol=5e-3)
+    assert np.ptp(said, axis=0).max() > 0.05
+    card = (whole.directory / "README.md").read_text()
+    assert "timm has no model like it" in card and "local-dir" not in card
+    of_head = [name for name in load_file(whole.directory / "model.safetensors") if name.startswith("1.")]
+    assert len(of_head) == (5 if hidden else 3)

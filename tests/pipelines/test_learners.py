@@ -4,7 +4,6 @@ import pytest
 
 from pipelines.config import ConfigError
 from pipelines.evaluate import evaluate
-from pipelines.export import export
 from pipelines.presets import parse
 from pipelines.runs import Run, State
 from storage.store import Store
@@ -24,13 +23,6 @@ def test_noisy_student_trains_a_small_head_and_then_larger_ones(store):
     run = Run(store.project.runs / "larger")
     assert [set(row) & {"teacher_loss", "round"} for row in run.metrics()][0::2] == [{"teacher_loss"}, {"round"}]
     assert evaluate(store, run).n == TEST
-
-
-def test_a_larger_student_is_not_exported_as_timms_own(store, tmp_path):
-    trained(store, *LARGER, run="refused", steps=3)
-    with pytest.raises(ConfigError, match=r"has 8 hidden units.*train without --student-hidden to export"):
-        export(store, Run(store.project.runs / "refused"), tmp_path / "out")
-    assert not (tmp_path / "out").exists()
 
 
 def test_noisy_student_refuses_a_student_smaller_than_its_teacher(store):
