@@ -13,6 +13,7 @@ from torch import Tensor
 
 from mpl import feedback as fb
 from mpl import objectives
+from mpl.phases import phase
 from mpl.step import Batch, Learner, Runtime, full
 
 Feedback = Literal["exact", "difference", "reinforce", "none"]
@@ -56,24 +57,27 @@ def learn_and_answer(student: Learner, said: Tensor, batch: Batch, runtime: Runt
     hard = fb.sampled_labels(said) if feedback == "reinforce" else None
     before = {name: weight.clone() for name, weight in student.weights().items()} if feedback != "none" else {}
     noise = fb.noise_state(batch.x_us)
-    logits = full(student.net(batch.x_us))
-    loss = (
-        objectives.soft_cross_entropy(logits, said.softmax(-1)).mean()
-        if hard is None
-        else objectives.supervised(logits, hard)
-    )
-    if feedback == "reinforce":
-        loss_before = _labelled_loss(student, batch, runtime)
-    student.descend(loss, runtime)
+    with phase("student"):
+        with phase("forward"):
+            logits = full(student.net(batch.x_us))
+            loss = (
+                objectives.soft_cross_entropy(logits, said.softmax(-1)).mean()
+                if hard is None
+                else objectives.supervised(logits, hard)
+            )
+        if feedback == "reinforce":
+            loss_before = _labelled_loss(student, batch, runtime)
+        student.descend(loss, runtime)
     loss, logits = loss.detach(), logits.detach()
     if feedback == "none":
         return Answer(loss=loss, logits=logits)
     if feedback == "reinforce":
         improvement = fb.reinforce_feedback(loss_before, _labelled_loss(student, batch, runtime))
         return Answer(loss=loss, logits=logits, hard=hard, improvement=improvement)
-    _, gradient = fb.labelled_gradient(student.net, batch.x_l, batch.y_l, runtime)
+    with phase("feedback gradient"):
+        _, gradient = fb.labelled_gradient(student.net, batch.x_l, batch.y_l, runtime)
     measure = fb.exact if feedback == "exact" else fb.difference
-    with fb.same_noise(batch.x_us, noise):
+    with phase("feedback product"), fb.same_noise(batch.x_us, noise):
         matrix, _ = measure(student.net, before, gradient, batch.x_us, student.rate)
     return Answer(loss=loss, logits=logits, matrix=matrix)
 

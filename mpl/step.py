@@ -21,6 +21,8 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
+from mpl.phases import phase
+
 
 class Runtime(Protocol):
     """The host's part of a step. Every process calls the same verbs in the same order."""
@@ -86,14 +88,22 @@ class Learner:
 
     def gather(self, part: Tensor, runtime: Runtime) -> None:
         """Adds the gradient of a part () of the loss that `descend` will go down, and lets its graph go."""
-        runtime.backward(part)
+        with phase("backward"):
+            runtime.backward(part)
 
     def descend(self, loss: Tensor, runtime: Runtime) -> None:
         """Moves θ by one optimiser step down the gradient of `loss` (), averaged over the processes.
 
         The parts that were gathered before count too. Sharded weights get theirs averaged by the backward pass itself.
         """
-        runtime.backward(loss)
+        self.gather(loss, runtime)
+        with phase("optimizer"):
+            self._move(runtime)
+        if self.average is not None:
+            with phase("average"):
+                self.average.update(self.net)
+
+    def _move(self, runtime: Runtime) -> None:
         gradients = [p.grad for p in self.net.parameters() if p.grad is not None and not isinstance(p, DTensor)]
         average_over_processes(gradients, runtime)
         if self.clip is not None:
@@ -101,8 +111,6 @@ class Learner:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         torch.clear_autocast_cache()  # it may hold the weights that were, in half precision
-        if self.average is not None:
-            self.average.update(self.net)
 
     def best_net(self) -> nn.Module:
         """Returns the network to predict with: the averaged one where an average is kept."""

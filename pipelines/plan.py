@@ -2,8 +2,8 @@
 
 Weights are shared out inside a node and copied across nodes (`mpl.sharding`). Of a step's passes
 
-    teacher   labels the weak view (forward); learns from labels and strong views, and from the feedback through the
-              weak view (two forwards, then one backward of both)
+    teacher   labels the weak view (forward), and learns from the feedback through that very pass (backward); learns
+              from labels and strong views (forward, backward)
     student   learns from the strong view (forward, backward); g on the labels (forward, backward); F by differences
               (two forwards)
 
@@ -42,7 +42,6 @@ class Passes:
 
     forward: int
     backward: int
-    together: int = 1  # forward passes that one backward pass goes back through
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,9 +153,7 @@ def _student_passes(feedback: str) -> Passes:
 
 
 def _teacher_passes(feedback: str) -> Passes:
-    if feedback == "none":
-        return Passes(forward=2, backward=1)
-    return Passes(forward=3, backward=1, together=2)
+    return Passes(forward=2, backward=1 if feedback == "none" else 2)
 
 
 def _student_images(feedback: str, b: int, u: int, again: int) -> int:
@@ -171,7 +168,7 @@ def _student_images(feedback: str, b: int, u: int, again: int) -> int:
 
 def _teacher_images(feedback: str, b: int, u: int, again: int) -> int:
     trained = 3 + again
-    return u + trained * (b + u) + (0 if feedback == "none" else trained * u)
+    return trained * (b + u) + (u if feedback == "none" else trained * u)
 
 
 def _network(backbone: str, net: Measured, passes: Passes, layout: Layout, images: int) -> Network:
@@ -191,13 +188,9 @@ def _network(backbone: str, net: Measured, passes: Passes, layout: Layout, image
 
 
 def gathers(net: Measured, passes: Passes, devices: int) -> int:
-    """Returns the elements that each device gives to the others in a step.
-
-    A backward pass through several forward passes gathers each block for every one of them, the rest once.
-    """
+    """Returns the elements that each device gives to the others in a step."""
     blocks = sum(shard_of(shapes, devices) for shapes in net.blocks)
-    rest = shard_of(net.rest, devices)
-    return blocks * (passes.forward + passes.backward * passes.together) + rest * (passes.forward + passes.backward)
+    return (blocks + shard_of(net.rest, devices)) * (passes.forward + passes.backward)
 
 
 def _standing(
@@ -222,12 +215,17 @@ def _phases(
     """Returns what each part of the step adds to what stands, at its fullest."""
     s, feedback = layout.per_node, config.settings.feedback
     mine, gathered = WEIGHT * student.shard(s), WEIGHT * student.gathered(s)
-    before = {} if feedback == "none" else {"student's weights before its step": mine}
+    labels = teacher.kept.an_image * u + teacher.kept.a_pass
+    before = (
+        {}
+        if feedback == "none"
+        else {"kept of the teacher's labels": labels, "student's weights before its step": mine}
+    )
     single = 2 if config.precision == "bf16" else 1  # differences are computed in single precision
     phases = {
         "the student learns": {
             **before,
-            **_kept(student, [u], config.recompute),
+            **_kept(student, u, config.recompute),
             "weights gathered": gathered,
             "gradients": mine + gathered,
         }
@@ -235,7 +233,7 @@ def _phases(
     if feedback == "difference":
         phases["the gradient on the labels"] = {
             **before,
-            **_kept(student, [b], config.recompute),
+            **_kept(student, b, config.recompute),
             "weights gathered": gathered,
             "gradients": mine + gathered,
         }
@@ -246,22 +244,21 @@ def _phases(
             "one block's pass": single * student.largest_block * u,
             "weights gathered": gathered,
         }
-    passes = [b + u] if feedback == "none" else [b + u, u]
-    whole = WEIGHT * s * teacher.shard(s)
-    phases["the teacher learns"] = {
-        **_kept(teacher, passes, config.recompute),
+    moving = {
         "weights gathered": WEIGHT * teacher.gathered(s),
-        # torch adds the gradients of both passes up before it hands them out, so they are whole until then
-        "gradients": WEIGHT * teacher.shard(s) + (whole if len(passes) > 1 else WEIGHT * teacher.gathered(s)),
+        "gradients": WEIGHT * teacher.shard(s) + WEIGHT * teacher.gathered(s),
     }
+    if feedback != "none":
+        phases["the teacher learns from the feedback"] = {**_kept(teacher, u, config.recompute), **moving}
+    phases["the teacher learns"] = {**_kept(teacher, b + u, config.recompute), **moving}
     return phases
 
 
-def _kept(net: Measured, passes: list[int], recompute: bool) -> dict[str, int]:
-    """Returns what passes of so many images keep until one backward pass of them all."""
-    kept = {"kept for the backward pass": sum(net.kept.an_image * images + net.kept.a_pass for images in passes)}
+def _kept(net: Measured, images: int, recompute: bool) -> dict[str, int]:
+    """Returns what a pass of so many images keeps until its backward pass."""
+    kept = {"kept for the backward pass": net.kept.an_image * images + net.kept.a_pass}
     if recompute:
-        kept["one block computed again"] = net.largest_block * max(passes)
+        kept["one block computed again"] = net.largest_block * images
     return kept
 
 

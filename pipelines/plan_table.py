@@ -33,18 +33,13 @@ def _networks(student: Network, teacher: Network) -> list[str]:
     return [
         _row("parameters, millions", *(f"{n.parameters / 1e6:.1f}" for n in both)),
         _row("forward passes a step", *(str(n.passes.forward) for n in both)),
-        _row("backward passes a step", *(_backward(n) for n in both)),
+        _row("backward passes a step", *(str(n.passes.backward) for n in both)),
         _row("kept by a pass an image, MiB", *(f"{n.kept_an_image / 2**20:.1f}" for n in both)),
         _row("weights gathered in the node, GiB a step", *(_gib(n.gathered) for n in both)),
         _row("gradients handed out in the node, GiB a step", *(_gib(n.scattered) for n in both)),
         _row("gradients between nodes, GiB a step", *(_gib(n.across) for n in both)),
         _row("operations, TFLOP a step and device", *(f"{n.operations / 1e12:.4g}" for n in both)),
     ]
-
-
-def _backward(network: Network) -> str:
-    backward, together = network.passes.backward, network.passes.together
-    return str(backward) if together == 1 else f"{backward} of {together} together"
 
 
 def _fits(found: Plan) -> list[str]:

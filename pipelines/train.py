@@ -18,6 +18,7 @@ from pipelines.config import ConfigError
 from pipelines.endings import failures_told, stoppable
 from pipelines.errors import one_sentence
 from pipelines.live import keep_up, open_live, take_in
+from pipelines.mirror import address_of, mirrored, take_back
 from pipelines.places import Place, open_place
 from pipelines.presets import Call, parse
 from pipelines.processor import reuse_memory
@@ -93,6 +94,8 @@ def train(call: Call[Any], store: "Store | None" = None) -> Result | None:
 
 def _begin(call: Call[Any], place: Place, accelerator: "Accelerator") -> Training:
     """Reads the data, makes the networks, opens the run's directory, and goes back to the checkpoint if told to."""
+    from mpl.phases import Stopwatch
+
     config, path, rank = call.config, place.project.runs / call.config.run, accelerator.process_index
     people = place.saved_population(path) if call.resume else place.population()
     source = place.source(people, accelerator.device)
@@ -104,6 +107,8 @@ def _begin(call: Call[Any], place: Place, accelerator: "Accelerator") -> Trainin
         if not call.resume:
             founding.found(path, config, people, accelerator)
             place.forget(config.run)
+        if call.resume and config.record:
+            take_back(path / "record", address_of(config.record, path.name), done)
         cut_after(path / "record", done)
         founding.greet(config, people, accelerator, done)
     accelerator.wait_for_everyone()
@@ -114,7 +119,8 @@ def _begin(call: Call[Any], place: Place, accelerator: "Accelerator") -> Trainin
         )
         if accelerator.is_main_process and made_by != processes:
             say(f"{made_by} processes began the run and {processes} go on with it: correctly, but not bit for bit")
-    recorder = Recorder(path / "record", people.classes, people.sample_ids, process=rank)
+    mirror = mirrored(config.record, path, rank)
+    recorder = Recorder(path / "record", people.classes, people.sample_ids, process=rank, mirror=mirror)
     listener = place.listener() if config.live and accelerator.is_main_process else None
     return Training(
         config=config,
@@ -126,6 +132,7 @@ def _begin(call: Call[Any], place: Place, accelerator: "Accelerator") -> Trainin
         recorder=recorder,
         done=done,
         began_at=done,
+        stopwatch=Stopwatch(accelerator.device),
     )
 
 
@@ -141,14 +148,18 @@ def _resumed_at(path: Path, accelerator: "Accelerator") -> int:
 def _steps(t: Training) -> None:
     """Does the run's steps until it is over or asked to stop; the last one ends in a checkpoint."""
     from mpl.methods import METHODS
+    from mpl.phases import phase, running
     from mpl.step import Clock
 
     step, steps = METHODS[t.config.method].step, t.config.steps
     rank, processes = t.accelerator.process_index, t.accelerator.num_processes
     draws = (t.live.deck.draw(at, process=rank, processes=processes) for at in range(t.done, steps))
     tell(t, State.RUNNING)
-    with progress(f"train {t.config.run}", steps) as show:
-        for batch in t.source.batches(draws, t.live.labels):
+    batches = t.source.batches(draws, t.live.labels)
+    with progress(f"train {t.config.run}", steps) as show, running(t.stopwatch):
+        while t.done < steps:
+            with phase("data"):
+                batch = next(batches)
             clock = Clock(t.done, steps)
             learners.set_rates(t.learners, t.config, clock)
             with t.accelerator.autocast(), _settings_refused(first=t.done == t.began_at):
@@ -157,7 +168,8 @@ def _steps(t: Training) -> None:
             show(t.done)
             stop, heard = _asked(t)
             over = stop or t.done == steps
-            _after_step(t, report, batch.id_u, batch.x_uw, over=over)
+            with phase("record"):
+                _after_step(t, report, batch.id_u, batch.x_uw, over=over)
             if over:
                 break
             if heard:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
     from torch import Tensor
 
+    from mpl.phases import Stopwatch
     from mpl.step import Learners, StepReport
 
 
@@ -32,7 +33,9 @@ class Training:
     source: data.Source
     learners: "Learners"
     recorder: Recorder
+    stopwatch: "Stopwatch"
     done: int  # steps
+    timed: int = 0  # steps done when the stopwatch was last read
     began: float = field(default_factory=time.perf_counter)  # seconds
     began_at: int = 0  # steps done when this process began
     accuracy: float | None = None  # the newest on the validation labels
@@ -55,13 +58,27 @@ def log(t: Training, report: "StepReport", samples: "Tensor") -> None:
     found = report.scalars | outcome.pseudo_label_accuracy(t.people, report.opinions, samples)
     mean = t.accelerator.reduce(torch.stack([value.float() for value in found.values()]), "mean")
     scalars = dict(zip(found, mean.tolist(), strict=True))
+    phases = _phases(t)
     refuse(t, [name for name, value in scalars.items() if not math.isfinite(value)])
     if t.accelerator.is_main_process:
         seconds = time.perf_counter() - t.began
         runs.append_metrics(
-            t.path, {"step": t.done, "seconds": seconds, **scalars, "images_per_second": images_per_second(t)}
+            t.path,
+            {
+                "step": t.done,
+                "seconds": seconds,
+                **scalars,
+                "images_per_second": images_per_second(t),
+                "phases": phases,
+            },
         )
         tell(t, State.RUNNING)
+
+
+def _phases(t: Training) -> dict[str, float]:
+    """Returns the seconds a step of each phase, on average since the last row; the device has done all of it by now."""
+    steps, t.timed = max(t.done - max(t.timed, t.began_at), 1), t.done
+    return {phase: round(seconds / steps, 6) for phase, seconds in t.stopwatch.seconds().items()}
 
 
 def validate(t: Training, net: Any) -> None:

@@ -17,6 +17,7 @@ import torch
 
 from mpl import answer as answers
 from mpl import objectives
+from mpl.phases import phase
 from mpl.schedules import ramp
 from mpl.step import Batch, Clock, Learners, Runtime, StepReport, full, opinions, together
 
@@ -63,7 +64,7 @@ def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings,
     assert teacher is not None, "Meta Pseudo Labels needs a teacher"
 
     # q = softmax(T(x_uw)), with its graph where the student will answer
-    with torch.set_grad_enabled(settings.feedback != "none"):
+    with phase("teacher labels"), torch.set_grad_enabled(settings.feedback != "none"):
         weak = full(teacher.net(batch.x_uw))
     said = weak.detach()
 
@@ -71,18 +72,22 @@ def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings,
 
     # θ_T' = θ_T - η_T ∇ [ CE(y_l, T(x_l)) + w_uda UDA(T) + λ L_fb(T; F) ], a graph at a time
     feedback_loss = torch.zeros_like(answer.loss)
-    if answer.alive:
-        feedback_loss = answers.feedback_loss(
-            weak, answer, learners.memory, runtime, normalise=settings.normalise, baseline=settings.baseline
-        )
-        teacher.gather(settings.feedback_weight * feedback_loss, runtime)
-        feedback_loss = feedback_loss.detach()
-    del weak
-    labelled, strong = together(teacher.net, batch.x_l, batch.x_us)
-    supervised = objectives.supervised(labelled, batch.y_l, smoothing=settings.smoothing)
-    uda, confident = objectives.uda(strong, said, temperature=settings.temperature, threshold=settings.threshold)
-    loss = supervised + settings.uda_weight * ramp(clock, settings.uda_ramp) * uda
-    teacher.descend(loss, runtime)
+    with phase("teacher"):
+        if answer.alive:
+            feedback_loss = answers.feedback_loss(
+                weak, answer, learners.memory, runtime, normalise=settings.normalise, baseline=settings.baseline
+            )
+            teacher.gather(settings.feedback_weight * feedback_loss, runtime)
+            feedback_loss = feedback_loss.detach()
+        del weak
+        with phase("forward"):
+            labelled, strong = together(teacher.net, batch.x_l, batch.x_us)
+            supervised = objectives.supervised(labelled, batch.y_l, smoothing=settings.smoothing)
+            uda, confident = objectives.uda(
+                strong, said, temperature=settings.temperature, threshold=settings.threshold
+            )
+            loss = supervised + settings.uda_weight * ramp(clock, settings.uda_ramp) * uda
+        teacher.descend(loss, runtime)
 
     said_of = opinions(teacher=said, student=answer.logits, feedback=answer.matrix)
     scalars = {

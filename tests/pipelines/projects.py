@@ -94,7 +94,7 @@ def timeless(store: Store, run: str = "r") -> list[dict[str, Any]]:
     """Returns a run's metrics without what a clock says."""
     from pipelines.runs import Run
 
-    clocks = {"seconds", "images_per_second"}
+    clocks = {"seconds", "images_per_second", "phases"}
     return [{k: v for k, v in row.items() if k not in clocks} for row in Run(store.project.runs / run).metrics()]
 
 

@@ -1,0 +1,114 @@
+"""Where a step's time goes, phase by phase; nothing is measured, and nothing costs, until a stopwatch runs.
+
+    with phase("student"):
+        with phase("backward"):     # counted as "student backward", and not as "student"
+
+On a GPU the stopwatch marks the device's own queue, and nothing waits for it before `Stopwatch.seconds` is asked.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor
+
+REST = "step"  # outside every phase: in most methods the forward passes and the losses
+MOST = 10_000  # marks that are kept before they are counted
+
+
+class Stopwatch:
+    """Counts the seconds of each phase on a device."""
+
+    def __init__(self, device: torch.device):
+        self._cuda = device.type == "cuda"
+        self._counted: Counter[str] = Counter()
+        self._path: list[str] = []
+        self._marks: list[tuple[str, Any]] = []  # the phase from here on, and when that is
+        self._mark()
+
+    @property
+    def phase(self) -> str:
+        """The phase that it is now."""
+        return " ".join(self._path) or REST
+
+    def enter(self, name: str) -> None:
+        """Begins a phase within the one that it is."""
+        self._path.append(name)
+        self._mark()
+
+    def leave(self) -> None:
+        """Ends the innermost phase."""
+        self._path.pop()
+        self._mark()
+
+    def seconds(self) -> dict[str, float]:
+        """Returns the seconds of every phase since it was last asked, the longest first; waits for a GPU."""
+        self._mark()
+        self._count()
+        counted, self._counted = self._counted, Counter()
+        return dict(counted.most_common())
+
+    def _mark(self) -> None:
+        stamp: Any = torch.cuda.Event(enable_timing=True) if self._cuda else time.perf_counter()
+        if self._cuda:
+            stamp.record()
+        self._marks.append((self.phase, stamp))
+        if len(self._marks) > MOST:
+            self._count()
+
+    def _count(self) -> None:
+        if self._cuda:
+            torch.cuda.synchronize()
+        for (phase, begin), (_, end) in pairwise(self._marks):
+            self._counted[phase] += begin.elapsed_time(end) / 1000 if self._cuda else end - begin
+        self._marks = self._marks[-1:]
+
+
+_running: ContextVar[Stopwatch | None] = ContextVar("stopwatch", default=None)
+
+
+@contextmanager
+def running(stopwatch: Stopwatch) -> Iterator[None]:
+    """Has the stopwatch count the phases of everything within."""
+    before = _running.set(stopwatch)
+    try:
+        yield
+    finally:
+        _running.reset(before)
+
+
+@contextmanager
+def phase(name: str) -> Iterator[None]:
+    """Counts what is within as a phase, if a stopwatch is running."""
+    stopwatch = _running.get()
+    if stopwatch is None:
+        yield
+        return
+    stopwatch.enter(name)
+    try:
+        yield
+    finally:
+        stopwatch.leave()
+
+
+@contextmanager
+def kept_bytes(stopwatch: Stopwatch) -> Iterator[Counter[str]]:
+    """Counts the bytes that each phase keeps for the backward pass, once for each tensor; yields the counter."""
+    counted: Counter[str] = Counter()
+    seen: dict[int, Tensor] = {}  # alive while we count, or an address could come again
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        weight = isinstance(tensor if tensor._base is None else tensor._base, torch.nn.Parameter)
+        if not weight and storage.data_ptr() not in seen:
+            seen[storage.data_ptr()] = tensor.detach()
+            counted[stopwatch.phase] += storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        yield counted
