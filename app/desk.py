@@ -2,17 +2,20 @@
 
 import io
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
+from app.book import Book, grown
+from pipelines import leases
 from pipelines.queue_up import Row
 from pipelines.runs import Run
 from pipelines.verdicts import Shown, undo, verdict
-from storage.events import Event, decisions
+from storage.events import Event
 from storage.images import BrokenImage, open_rgb
 from storage.project import SETTINGS
 from storage.samples import Sample
@@ -40,19 +43,6 @@ class Desk:
 _deciding = threading.Lock()  # two presses in quick succession run in two threads
 
 
-@dataclass(frozen=True, slots=True)
-class Book:
-    """The log, read once, and the fold over it."""
-
-    events: Sequence[Event]
-    decided: Mapping[str, Event]  # sample_id -> the event that decides it
-
-    @property
-    def labels(self) -> dict[str, str]:
-        """Returns the label of every labelled sample, as `replay` does."""
-        return {sample_id: e.label for sample_id, e in self.decided.items() if e.label is not None}
-
-
 def open_project(root: Path) -> Store:
     """Opens a project once a session of the server; again when its settings change.
 
@@ -65,8 +55,16 @@ def open_project(root: Path) -> Store:
 
 
 def read_book(store: Store) -> Book:
-    """Returns the log as it is now."""
-    return _book(str(store.project.root), store.log.version(), store)
+    """Returns the log as it is now: what was read before is kept, what has come since is read."""
+    shelf = _shelf(str(store.project.root))
+    with shelf.lock:
+        version = store.log.version()
+        if shelf.store is not store or version < shelf.version:  # another project has taken this one's place
+            shelf.store, shelf.version, shelf.book = store, 0, Book()
+        if version != shelf.version:
+            shelf.book = grown(shelf.book, store.log.read(len(shelf.book.events)))
+            shelf.version = version
+        return shelf.book
 
 
 def decide(desk: Desk, shown: Shown, label: str | None, *, over: Event | None) -> Event | None:
@@ -81,12 +79,19 @@ def decide(desk: Desk, shown: Shown, label: str | None, *, over: Event | None) -
     Returns:
         The event that came in between, so that nothing was written; None if all is well.
     """
-    with _deciding:
+    with deciding(desk):
         now = read_book(desk.store).decided.get(shown.sample_id)
         if now is not None and now != over:
             return now
         desk.store.log.append(verdict(shown, label, actor=desk.actor))
         return None
+
+
+@contextmanager
+def deciding(desk: Desk) -> Iterator[None]:
+    """Holds the right to decide: nobody else's app writes a verdict into this project until the end of the block."""
+    with _deciding, leases.turn(desk.store.project):
+        yield
 
 
 def take_back(desk: Desk, decision: Event) -> None:
@@ -136,10 +141,19 @@ def _opened(root: str, changed: int) -> Store:
     return open_store(Path(root))
 
 
+@dataclass(slots=True)
+class _Shelf:
+    """Where a project's book stands between two looks at the log."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    store: Store | None = None
+    version: int = 0
+    book: Book = field(default_factory=Book)
+
+
 @st.cache_resource(max_entries=8, show_spinner=False)
-def _book(root: str, version: int, _store: Store) -> Book:
-    events = _store.log.read()
-    return Book(events, decisions(events))
+def _shelf(root: str) -> _Shelf:
+    return _Shelf()
 
 
 @st.cache_resource(max_entries=4, ttl=KEPT_SECONDS, show_spinner=False)

@@ -1,285 +1,291 @@
-"""The review page: the images worth looking at, each with our guess and why, and a press for every answer.
+"""The review page: the images worth looking at, each with our guess and why, and a key for every answer.
 
-The images on the page stay where they are until the reviewer asks for more, so that no press can land on an image
-that slipped under it; every press carries the id of the sample it was drawn with.
+Which images are next is decided once and stays until the reviewer asks for others, so that no press can land on an
+image that slipped under it; every press carries the id of the sample it was meant for. Images that somebody else is
+looking at are left to them.
 """
 
-from collections.abc import Callable, Sequence
+import uuid
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import streamlit as st
 
+from app import board
 from app import desk as at
-from app.desk import Book, Desk
-from app.review import class_keys
+from app.book import Book
+from app.desk import Desk
+from app.review import Deed, Press, Refused, answer, class_keys, presses, sitting
 from app.views import elsewhere, selection
-from app.words import DEEDS, ago, count, percent, plain, who
-from pipelines import propagate, queue_up
-from pipelines.queue_up import Row
-from pipelines.verdicts import Shown, last_verdict
-from storage.events import Event
+from app.words import count, plain
+from pipelines import leases, propagate, queue_up
+from pipelines.queue_up import Only, Row
 from storage.project import ProjectError
 
 ANY = "any"
-SPREAD = partial(queue_up.rank, spread=True)  # a page of images that are not all the same one
-SIZES = (8, 12, 24, 48)
-PIXELS = 480  # of a tile's image, for screens with two pixels a point
-MORE_LIKE = "Puts the unlabelled images most like it next in the queue, with its label as the guess. It labels nothing."
-NO_CLASS = "No class of the project applies to the image."
-HIGH = 36  # pixels: a box to choose from
+SPREAD = partial(queue_up.rank, spread=True)  # images that are not all the same one
+ALONE, GRID = "One by one", "Grid"
+SIZES = (24, 60, 120, 200)  # images of a grid
+AHEAD = 8  # images that the browser holds
+CHUNK = 100  # images that are ranked at once
+KEYS = (
+    "**Enter** accepts the guess. A digit or letter is the class that it stands beside; **/** types a class. "
+    "**X** no class applies, **K** keeps the label in question, **S** skips, **U** undoes, arrows move, "
+    "**L** brings images like the last answered one, **H** shows the record.  \n"
+    "In the grid **Space** or a click chooses images, and the keys act on those that are chosen; "
+    "**Shift Enter** accepts all, **+** brings more images."
+)
 
-STYLE = """<style>
-.st-key-grid { display: grid; grid-template-columns: repeat(auto-fill, minmax(13rem, 1fr)); gap: 0.9rem; }
-.st-key-grid img { aspect-ratio: 1; object-fit: contain; width: 100%; background: #7f7f7f1c; border-radius: 0.35rem; }
-.st-key-grid > div { height: 100%; }
-[class*="st-key-tile-"] { padding: 0.6rem; gap: 0.45rem; height: 100%; }
-[class*="st-key-why-"] { min-height: 5.4rem; }
-div:has(> .st-key-bar) { position: sticky; top: 0; z-index: 9; }
-.st-key-bar { background: Canvas; padding: 0.6rem; }
-.st-key-framed img { aspect-ratio: 1; object-fit: contain; width: 100%; background: #7f7f7f1c; border-radius: 0.35rem; }
-</style>"""
+Draw = Callable[..., None]
+Rank = Callable[..., list[Row]]
 
 
-def render(desk: Desk, *, rank: Callable[..., list[Row]] = SPREAD) -> None:
+@dataclass(slots=True, kw_only=True)
+class Batch:
+    """What one reviewer has before them: it changes with the choices, or on request."""
+
+    choices: tuple[Any, ...]
+    name: str = field(default_factory=lambda: uuid.uuid4().hex)  # tells the browser that this is another batch
+    rows: dict[str, Row] = field(default_factory=dict)  # by sample id, in the order of the queue
+    problem: str | None = None  # why it goes without the run's opinion
+    exhausted: bool = False  # there is nothing beyond `rows`
+    skipped: set[str] = field(default_factory=set)
+    refused: list[Refused] = field(default_factory=list)
+    undone: dict[str, str] = field(default_factory=dict)  # the press of an undo -> the sample it was about
+    record: str | None = None  # the sample whose record was asked for
+    word: str | None = None  # to tell the reviewer, once
+
+
+def render(desk: Desk, *, rank: Rank = SPREAD, draw: Draw = board.mount) -> None:
     """Draws the page.
 
     Args:
         desk: the open project.
         rank: gives the queue, as `pipelines.queue_up.rank` does.
+        draw: draws the board, as `app.board.mount` does.
     """
     st.title("Review")
     if not desk.store.project.classes:
         st.info("The project has no classes to choose from. Name them with:", icon=":material/label:")
         st.code(f"gradebook classes {desk.root} --add a,b,c", language="bash")
         return
-    if "selection" in st.query_params and (rank := selection.chosen(desk)) is None:
+    chosen = selection.chosen(desk) if "selection" in st.query_params else rank
+    if chosen is None:
         return
-    reason, size = _choices()
-    rows = _batch(desk, rank, None if reason == ANY else reason, size)
-    book = at.read_book(desk.store)
-    if not rows:
-        _nothing(reason)
-        return
-    waiting = [row for row in rows if _answer(book, row) is None]
-    _bar(desk, book, rows, waiting)
-    st.html(STYLE + _marks(rows, waiting))
-    with st.container(key="grid"):
-        for row in rows:
-            _tile(desk, row, _answer(book, row), framed=bool(waiting) and row is waiting[0])
-    elsewhere.link(desk, [row.sample_id for row in rows])
+    layout, size, reason, only = _choices(desk)
+    st.fragment(_board)(desk, chosen, draw, layout, size, None if reason == ANY else reason, only)
 
 
-def _answer(book: Book, row: Row) -> Event | None:
-    """Returns the event that has decided the sample since it came onto the page; a label in question is no answer."""
-    decision = book.decided.get(row.sample_id)
-    return None if decision is None or decision.event_id == row.decision else decision
-
-
-def _choices() -> tuple[str, int]:
-    with st.container(horizontal=True, vertical_alignment="bottom"):
+def _choices(desk: Desk) -> tuple[str, int, str, Only | None]:
+    with st.container(horizontal=True, vertical_alignment="bottom", key="review-choices"):
+        layout = st.segmented_control("Show", (ALONE, GRID), default=ALONE, required=True, key="layout")
+        size = SIZES[0]
+        if layout == GRID:
+            size = st.segmented_control("Images", SIZES, default=SIZES[0], required=True, key="size")
         reasons = {ANY: "Whatever is most doubtful", **{name: _capital(s) for name, s in queue_up.sentences().items()}}
-        reason = st.selectbox("Look for", list(reasons), format_func=reasons.__getitem__, key="reason", width=420)
-        size = st.segmented_control("Images", SIZES, default=12, required=True, key="size")
-    return reason, size
+        reason = st.selectbox("Look for", list(reasons), format_func=reasons.__getitem__, key="reason", width=360)
+        only = _filters(desk) if desk.run is not None else None
+        with st.popover("Keys", icon=":material/keyboard:"):
+            st.markdown(KEYS)
+    return layout, size, reason, only
 
 
-def _batch(desk: Desk, rank: Callable[..., list[Row]], reason: str | None, size: int) -> list[Row]:
-    """Returns the rows on the page, which change only with the choices or on request."""
-    key = (desk.root, desk.run.name if desk.run else None, reason, size, st.query_params.get("selection"))
-    if st.session_state.get("batch_key") != key:
-        with st.spinner("Looking for images worth your time"):
-            rows, problem = _ranked(desk, rank, reason, size)
-        st.session_state.update(batch=rows, batch_problem=problem, batch_key=key)
-    if problem := st.session_state["batch_problem"]:
-        st.info(f"{plain(_capital(problem))}. Until then, images come without a guess.")
-    return list(st.session_state["batch"])
+def _filters(desk: Desk) -> Only | None:
+    """Draws the choice of guesses, and returns it; None for all of them."""
+    label, (least, most) = st.session_state.get("only-class"), st.session_state.get("only-sure", (0, 100))
+    every = label is None and (least, most) == (0, 100)
+    words = "Any guess" if every else f"{plain(label or 'Any class')}, {least} to {most} %"
+    with st.popover(words, icon=":material/filter_alt:"):
+        st.selectbox("Guessed to be", desk.store.project.classes, index=None, placeholder="Any class", key="only-class")
+        st.slider("How sure, %", 0, 100, (0, 100), key="only-sure")
+    return None if every else Only(label=label, least=least / 100, most=most / 100)
 
 
-def _ranked(desk: Desk, rank: Callable[..., list[Row]], reason: str | None, size: int) -> tuple[list[Row], str | None]:
-    """Returns the queue, and why it goes without the run's opinion if it does."""
-    try:
-        return rank(desk.store, desk.run, reason=reason, limit=size), None
-    except ProjectError as error:
-        return rank(desk.store, None, limit=size), str(error)
-
-
-def _nothing(reason: str) -> None:
-    if "selection" in st.query_params:
-        st.success("All of these have their answer.", icon=":material/done_all:")
-    elif reason == ANY:
-        st.success("Nothing is left to review: every image to train on has its answer.", icon=":material/done_all:")
-    else:
-        st.info("No image is left to look at for this reason: choose another.", icon=":material/search_off:")
-    st.button("Look again", on_click=_more, icon=":material/refresh:")
-
-
-def _bar(desk: Desk, book: Book, rows: Sequence[Row], waiting: Sequence[Row]) -> None:
-    """Draws the framed image with its keys, how far the page is, and the ways back and on; it stays in sight."""
-    done = len(rows) - len(waiting)
-    with st.container(border=True, horizontal=True, wrap=False, key="bar"):
-        if waiting and (content := at.picture(waiting[0], PIXELS)) is not None:
-            with st.container(width=106, key="framed"):
-                st.image(content, width="stretch", alt="the framed image")
-        with st.container(gap="small"):
-            with st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
-                if waiting:
-                    _keys(desk, waiting[0])
-                else:
-                    st.markdown("**All of these have their answer.**", width="content")
-            with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-                st.progress(done / len(rows), text=f"{done} of {count(len(rows), 'image')} answered")
-                last = last_verdict(book.events, desk.actor)
-                gone = last is None
-                st.button("Undo", key="undo", shortcut="U", disabled=gone, on_click=at.take_back, args=(desk, last))
-                st.button(
-                    "More images",
-                    key="more",
-                    shortcut="M",
-                    type="secondary" if waiting else "primary",
-                    on_click=_more,
-                )
-
-
-def _keys(desk: Desk, row: Row) -> None:
-    classes = desk.store.project.classes
-    if row.label is not None:
-        _button(desk, row, f"Accept {plain(row.label)}", row.label, name="key-accept", shortcut="A", type="primary")
-    if row.given not in (None, row.label):
-        _button(desk, row, f"Keep {plain(str(row.given))}", row.given, name="key-keep", shortcut="K")
-    for key, label in class_keys(classes).items():
-        _button(desk, row, plain(label), label, name=f"key-{key}", shortcut=key)
-    _button(desk, row, "Reject", None, name="key-reject", shortcut="X", help=NO_CLASS)
-
-
-def _tile(desk: Desk, row: Row, decision: Event | None, *, framed: bool) -> None:
-    with st.container(border=True, key=f"tile-{row.sample_id}"):
-        content = at.picture(row, PIXELS)
-        if content is None:
-            st.warning("This file cannot be read.", icon=":material/broken_image:")
-        else:
-            st.image(content, width="stretch", alt=row.label or "unlabelled image")
-        if decision is not None:
-            _answered(desk, row, decision)
-            return
-        _guess(desk, row)
-        with st.container(horizontal=True, gap="xsmall"):
-            if row.label is not None:
-                look = "primary" if framed else "secondary"
-                _button(desk, row, "Accept", row.label, name="accept", type=look, icon=":material/check:")
-            if row.given not in (None, row.label):
-                _button(desk, row, "Keep", row.given, name="keep", help="The label that it has is right.")
-            _button(desk, row, "Reject", None, name="reject", icon=":material/block:", help=NO_CLASS)
-        st.selectbox(
-            "Another label",
-            [label for label in desk.store.project.classes if label != row.label],
-            index=None,
-            placeholder="Another label" if row.label else "Choose a label",
-            label_visibility="collapsed",
-            key=f"other-{row.sample_id}",
-            on_change=_choose_other,
-            args=(desk, row),
-        )
-
-
-def _guess(desk: Desk, row: Row) -> None:
-    with _line():
-        sure = "" if row.probability is None else f" &nbsp;{percent(row.probability)}"
-        given = "" if row.given is None else f"  \nlabelled {plain(row.given)}"
-        st.markdown(("*No guess yet*" if row.label is None else f"**{plain(row.label)}**{sure}") + given)
-        st.space("stretch")
-        _to_record(desk, row.sample_id)
-    strongest = sorted(row.reasons.items(), key=lambda item: -item[1])[:2]
-    with st.container(key=f"why-{row.sample_id}"):
-        lines = [
-            f"{_dots(score)} {plain(_capital(queue_up.sentence_of(name)))}" for name, score in strongest if score > 0
-        ]
-        st.caption("  \n".join(lines))
-
-
-def _answered(desk: Desk, row: Row, decision: Event) -> None:
-    """Draws the answer in as much room as the question took, so that nothing below moves."""
-    with _line():
-        label = f"**{plain(decision.label)}**" if decision.label is not None else "*No class*"
-        st.markdown(f":material/check_circle: {label}")
-        st.space("stretch")
-        _to_record(desk, row.sample_id)
-    with st.container(key=f"why-{row.sample_id}"):
-        st.caption(f"{DEEDS[decision.kind]} by {plain(who(decision.actor))}  \n{ago(decision.at)}")
-    st.button("Undo", key=f"undo-{row.sample_id}", on_click=at.take_back, args=(desk, decision))
-    if decision.label is None:
-        st.space(HIGH)
-    else:
-        st.button("More like this", key=f"alike-{row.sample_id}", on_click=_ask_alike, args=(desk, row), help=MORE_LIKE)
-
-
-def _line() -> Any:
-    """Returns a container for words on the left and a link on the right."""
-    return st.container(horizontal=True, vertical_alignment="center", gap="xxsmall", wrap=False)
-
-
-def _button(desk: Desk, row: Row, text: str, label: str | None, *, name: str, **look: Any) -> None:
-    st.button(text, key=f"{name}-{row.sample_id}", on_click=_decide, args=(desk, row, label), **look)
-
-
-def _to_record(desk: Desk, sample_id: str) -> None:
-    if "record" in desk.pages:
-        query = {**desk.query, "sample": sample_id, **selection.kept()}
-        st.page_link(desk.pages["record"], label="Record", query_params=query, width="content")
-
-
-def _decide(desk: Desk, row: Row, label: str | None) -> None:
-    run = desk.run.name if desk.run else None
-    shown = Shown(
-        sample_id=row.sample_id,
-        label=row.label,
-        probability=row.probability,
-        reasons=row.reasons,
-        run=run,
-        proposal=row.proposal,
+def _board(desk: Desk, rank: Rank, draw: Draw, layout: str, size: int, reason: str | None, only: Only | None) -> None:
+    """Draws the images and hears what is said of them; after a press only this much of the page runs again."""
+    grid = layout == GRID
+    choices = (
+        desk.root,
+        desk.run.name if desk.run else None,
+        reason,
+        only,
+        grid,
+        size,
+        st.query_params.get("selection"),
     )
-    now = at.read_book(desk.store).decided.get(row.sample_id)
-    questioned = now if now is not None and now.event_id == row.decision else None
-    quicker = at.decide(desk, shown, label, over=questioned)
-    if quicker is not None and quicker.actor != desk.actor:
-        st.toast(f"{plain(who(quicker.actor))} has answered this image already.")
+    batch = _batch(choices)
+    key = f"board-{'grid' if grid else 'one'}"
+    more = partial(_extend, desk, rank, batch, reason, only, size if grid else CHUNK)
+    book = at.read_book(desk.store)
+    order = _in_order(desk, book, batch, more, size if grid else AHEAD, grid=grid)
+    if batch.problem:
+        st.info(f"{plain(_capital(batch.problem))}. Until then, images come without a guess.")
+    draw(key, _data(desk, book, batch, order, key, grid=grid), on_said=partial(_heard, desk, batch, key))
+    if batch.word is not None:
+        st.toast(plain(batch.word))
+    batch.refused, batch.undone, batch.word = [], {}, None
+    if order:
+        elsewhere.link(desk, order if grid else order[:1])
+    if batch.record is not None:
+        sample_id, batch.record = batch.record, None
+        st.switch_page(desk.pages["record"], query_params={**desk.query, "sample": sample_id, **selection.kept()})
 
 
-def _choose_other(desk: Desk, row: Row) -> None:
-    if (label := st.session_state[f"other-{row.sample_id}"]) is not None:
-        _decide(desk, row, label)
+def _batch(choices: tuple[Any, ...]) -> Batch:
+    """Returns what the reviewer has before them, another one where the choices are others."""
+    batch: Batch | None = st.session_state.get("batch")
+    if batch is None or batch.choices != choices:
+        batch = st.session_state["batch"] = Batch(choices=choices)
+    return batch
 
 
-def _ask_alike(desk: Desk, row: Row) -> None:
+def _in_order(desk: Desk, book: Book, batch: Batch, more: Callable[[], None], most: int, *, grid: bool) -> list[str]:
+    """Returns the samples to show, which nobody else is shown meanwhile; in a grid those that are answered, too."""
+    waiting = _waiting(book, batch)
+    busy = leases.held_by_others(desk.store.project, _holder(desk))
+    if not batch.exhausted and (not batch.rows or (not grid and sum(i not in busy for i in waiting) < most)):
+        more()
+        waiting = _waiting(book, batch)
+    held = leases.hold(desk.store.project, _holder(desk), waiting, most)
+    if not grid:
+        return held
+    if not batch.exhausted:  # the page is made now: it keeps what it holds
+        batch.rows, batch.exhausted = {i: batch.rows[i] for i in held}, True
+    return list(batch.rows)
+
+
+def _waiting(book: Book, batch: Batch) -> list[str]:
+    return [i for i, row in batch.rows.items() if i not in batch.skipped and not _is_answered(book, row)]
+
+
+def _is_answered(book: Book, row: Row) -> bool:
+    """Tells whether the sample was decided since it came into the batch; a label in question is no answer."""
+    decision = book.decided.get(row.sample_id)
+    return decision is not None and decision.event_id != row.decision
+
+
+def _extend(desk: Desk, rank: Rank, batch: Batch, reason: str | None, only: Only | None, many: int) -> None:
+    """Adds the next images of the queue to the batch."""
+    waiting = len(_waiting(at.read_book(desk.store), batch)) + len(batch.skipped)
+    limit = many + waiting + len(leases.held_by_others(desk.store.project, _holder(desk)))
+    with st.spinner("Looking for images worth your time"):
+        rows, batch.problem = _ranked(desk, rank, reason, only, limit)
+    new = [row for row in rows if row.sample_id not in batch.rows]
+    batch.rows |= {row.sample_id: row for row in new}
+    batch.exhausted = batch.exhausted or len(rows) < limit
+
+
+def _ranked(desk: Desk, rank: Rank, reason: str | None, only: Only | None, limit: int) -> tuple[list[Row], str | None]:
+    """Returns the queue, and why it goes without the run's opinion if it does."""
+    chosen = "selection" in st.query_params  # what somebody chose is all there is
+    more = {} if only is None or chosen else {"only": only}
+    try:
+        rows = rank(desk.store, desk.run, reason=reason, limit=limit, **more)
+        return [row for row in rows if only is None or only.takes(row.label, row.probability)], None
+    except ProjectError as error:
+        return rank(desk.store, None, limit=limit), str(error)
+
+
+def _data(desk: Desk, book: Book, batch: Batch, order: Sequence[str], key: str, *, grid: bool) -> dict[str, Any]:
+    """Returns what the browser is told."""
+    said = st.session_state.get(key, {}).get("said") or {}
+    have = {i for i in said.get("have") or [] if isinstance(i, str)} if said.get("batch") == batch.name else set()
+    heard = st.session_state.get("heard", ())
+    project, tally = desk.store.project, sitting(book, desk.actor)
+    return {
+        "batch": batch.name,
+        "grid": grid,
+        "order": list(order),
+        "cards": board.cards(desk, book, [batch.rows[i] for i in order], have, grid=grid),
+        "answers": board.answers(book, have | set(order), batch.rows, desk.actor),
+        "heard": [press.press_id for press in presses(said.get("presses")) if press.press_id in heard],
+        "refused": [board.refusal(one) for one in batch.refused],
+        "undone": batch.undone,
+        "classes": list(project.classes),
+        "keys": class_keys(project.classes),
+        "record": "record" in desk.pages,
+        "like": bool(book.decided),
+        "empty": "" if order else _nothing(batch),
+        "tally": {
+            "given": tally.given,
+            "agreed": tally.agreed,
+            "guessed": tally.guessed,
+            "a_minute": tally.a_minute,
+            "labelled": len(book.labels),
+        },
+    }
+
+
+def _nothing(batch: Batch) -> str:
+    *_, reason, only, _, _, chosen = batch.choices
+    if batch.skipped:
+        return f"Nothing is left but {count(len(batch.skipped), 'image')} that you skipped."
+    if chosen is not None:
+        return "All of these have their answer."
+    if reason is None and only is None:
+        return "Nothing is left to review: every image to train on has its answer, or somebody is looking at it."
+    return "No image is left to look at for this choice: choose another."
+
+
+def _heard(desk: Desk, batch: Batch, key: str) -> None:
+    """Does what the browser says that the reviewer has done; it says so again until it is told that this was heard."""
+    heard: set[str] = st.session_state.setdefault("heard", set())
+    said = presses((st.session_state[key].get("said") or {}).get("presses"))
+    new = [press for press in said if press.press_id not in heard]
+    try:
+        batch.refused, batch.undone = answer(desk, new, batch.rows)
+    except ProjectError as error:
+        batch.word = _capital(str(error))
+        return
+    heard.update(press.press_id for press in new)
+    _bring_back(desk, batch, batch.undone.values())
+    for press in new:
+        _do(desk, batch, press)
+
+
+def _do(desk: Desk, batch: Batch, press: Press) -> None:
+    """Does what is no verdict."""
+    if press.deed is Deed.SKIP:
+        batch.skipped.add(press.sample_id)
+    elif press.deed is Deed.MORE:
+        st.session_state.pop("batch", None)
+    elif press.deed is Deed.RECORD and "record" in desk.pages:
+        batch.record = press.sample_id
+    elif press.deed is Deed.ALIKE:
+        _ask_alike(desk, batch, press.sample_id)
+
+
+def _bring_back(desk: Desk, batch: Batch, sample_ids: Iterable[str]) -> None:
+    """Puts samples whose answer was taken back before all others, also those of an earlier batch."""
+    for sample_id in sample_ids:
+        batch.skipped.discard(sample_id)
+        (sample,) = desk.store.catalog.get([sample_id])
+        row = batch.rows.get(sample_id) or queue_up.unseen(sample)
+        batch.rows = {sample_id: row, **{i: other for i, other in batch.rows.items() if i != sample_id}}
+
+
+def _ask_alike(desk: Desk, batch: Batch, sample_id: str) -> None:
     """Proposes the sample's label for its neighbours; a person looks at each of them before it is labelled."""
     try:
-        found = propagate.neighbours(desk.store, row.sample_id)
+        found = propagate.neighbours(desk.store, sample_id)
         new = propagate.propose(desk.store, found, actor=desk.actor)
     except ProjectError as error:
-        st.toast(plain(_capital(str(error))))
+        batch.word = _capital(str(error))
         return
-    st.toast(f"{count(new, 'image')} like it will come first when you press More images.")
+    rows = {row.sample_id: row for row in queue_up.rank(desk.store, None, limit=len(found)) if row.proposal}
+    if not batch.choices[4]:  # a grid's images stay in their places
+        kept = {i: row for i, row in batch.rows.items() if i not in rows}
+        batch.rows = rows | kept
+    batch.word = f"{count(new, 'image')} like it come next." if rows else "There is none like it without a label."
 
 
-def _more() -> None:
-    st.session_state.pop("batch_key", None)
+def _holder(desk: Desk) -> str:
+    """Returns the name under which this window holds samples."""
+    window: str = st.session_state.setdefault("window", uuid.uuid4().hex)
+    return f"{desk.actor} {window}"
 
 
 def _capital(sentence: str) -> str:
     return sentence[:1].upper() + sentence[1:]
-
-
-def _dots(score: float) -> str:
-    """Returns a score in [0, 1] as four dots."""
-    full = min(4, max(1, round(4 * score)))
-    return "●" * full + "○" * (4 - full)
-
-
-def _marks(rows: Sequence[Row], waiting: Sequence[Row]) -> str:
-    """Returns the style that frames the image which the keys act on and dims those that are answered."""
-    answered = [f".st-key-tile-{row.sample_id} img" for row in rows if row not in waiting]
-    rules = [f"{', '.join(answered)} {{ opacity: 0.45; }}"] if answered else []
-    rules += [
-        f".st-key-tile-{row.sample_id} {{ outline: 3px solid #2C97A0; outline-offset: -1px; }}" for row in waiting[:1]
-    ]
-    return f"<style>{' '.join(rules)}</style>"

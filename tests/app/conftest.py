@@ -19,6 +19,7 @@ from storage.project import ProjectError, create_project
 from storage.samples import Sample, Split, sample_id
 from storage.segments import segment_schema
 from storage.store import Store, memory_store
+from tests.app.boards import Board
 
 HOSTILE = "<img src=x onerror=alert(1)> **bold** [a](http://b) :red[c] $d$"
 CLASSES = ["crow", "heron", HOSTILE]
@@ -49,6 +50,11 @@ def ids(store: Store) -> list[str]:
 @pytest.fixture
 def desk(store: Store) -> Desk:
     return Desk(store, a_run(store), "ada")
+
+
+@pytest.fixture
+def board() -> Board:
+    return Board()
 
 
 @pytest.fixture

@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Locator, Page, expect, sync_playwright
 
 import app.main
-from storage.events import Kind
+from storage.events import VERDICTS, Event, Kind
 from storage.project import create_project
 from storage.store import Store, open_store
-from tests.app.conftest import CLASSES, HOSTILE, fill
+from tests.app.conftest import CLASSES, HOSTILE, TRAIN, fill
 
 pytestmark = pytest.mark.browser
 
@@ -71,12 +71,22 @@ def wait_for(server: subprocess.Popen, address: str) -> None:
     pytest.fail("streamlit does not answer")
 
 
-def settled(page: Page) -> None:
-    """Waits until the page's script is not running any more: a key pressed before that may find no button."""
-    expect(page.get_by_test_id("stStatusWidget")).to_have_count(0)
+def board(page: Page) -> Locator:
+    """Returns the board once it shows an image."""
+    page.locator(".board img").first.wait_for()
+    return page.locator(".board")
 
 
-def test_a_key_labels_the_framed_image_and_undo_takes_it_back(page, address, real_store):
+def written(store: Store, many: int) -> list[Event]:
+    """Returns the verdicts in the log once there are so many."""
+    deadline = time.monotonic() + 30
+    while len(found := [e for e in store.log.read() if e.kind in VERDICTS]) < many and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert len(found) == many
+    return found
+
+
+def test_a_key_labels_the_image_and_undo_takes_it_back(page, address, real_store):
     said = []
     page.on("dialog", lambda dialog: (said.append(dialog.message), dialog.dismiss()))
     page.goto(address)
@@ -84,21 +94,65 @@ def test_a_key_labels_the_framed_image_and_undo_takes_it_back(page, address, rea
     paper = "getComputedStyle(document.querySelector('.stApp')).backgroundColor"
     assert page.evaluate(paper) == "rgb(252, 250, 245)", "our settings are read wherever the server is started"
     page.get_by_role("link", name="Review").first.click()
-    expect(page.locator(".st-key-grid [class*=st-key-tile-] img")).to_have_count(5)  # the page is drawn tile by tile
-    settled(page)
+    first = board(page).get_attribute("data-at")
+    expect(page.locator(".board figcaption").first).to_contain_text("<b>&.png")  # a file's name is shown as it is
     page.keyboard.press("3")
-    page.wait_for_selector("[class*=st-key-undo-]")
-    answer = real_store.log.read()[-1]
-    assert (answer.kind, answer.label) == (Kind.RELABELLED, HOSTILE)
-    tile = page.locator(f".st-key-tile-{answer.sample_id}")
-    expect(tile).to_contain_text(HOSTILE)  # a label is shown as it is
-    tile.get_by_text("Record").click()
+    expect(page.locator(".board")).not_to_have_attribute("data-at", first)
+    (answer,) = written(real_store, 1)
+    assert (answer.kind, answer.label, answer.sample_id) == (Kind.RELABELLED, HOSTILE, first)
+    page.keyboard.press("ArrowLeft")
+    expect(page.locator(".board .big")).to_have_text(HOSTILE)  # a label is shown as it is
+    page.keyboard.press("h")
     page.get_by_role("heading", name=HOSTILE).wait_for()
-    assert f"sample={answer.sample_id}" in page.url
+    assert f"sample={first}" in page.url
     page.get_by_text("Back to review").click()
-    expect(page.locator(".st-key-grid [class*=st-key-tile-] img").first).to_be_visible()
-    settled(page)
+    second = board(page).get_attribute("data-at")
+    assert second != first
     page.keyboard.press("u")
-    page.wait_for_selector("[class*=st-key-undo-]", state="detached")
-    assert real_store.log.read()[-1].kind is Kind.RETRACTED
-    assert said == [], "no script of a label ran"
+    expect(page.locator(".board")).to_have_attribute("data-at", first)
+    deadline = time.monotonic() + 30
+    while real_store.log.read()[-1].kind is not Kind.RETRACTED and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert real_store.log.read()[-1].ref == answer.event_id
+    assert said == [], "no script of a label or of a file's name ran"
+    assert page.locator("[onerror]").count() == 0
+
+
+def test_a_grid_is_answered_at_once_by_keyboard_alone(page, address, real_store):
+    page.goto(f"{address}/review")
+    board(page)
+    page.get_by_role("radio", name="Grid").click()
+    expect(page.locator(".board .tile")).to_have_count(TRAIN)
+    tiles = [tile.get_attribute("data-focus") for tile in page.locator(".board .tile").all()]
+    for key in ("ArrowRight", " ", "ArrowRight", " ", "2"):
+        page.keyboard.press(key)
+    answers = written(real_store, 2)
+    assert {(e.sample_id, e.label) for e in answers} == {(tiles[1], "heron"), (tiles[2], "heron")}
+    expect(page.locator(".board .tile.answered")).to_have_count(2)
+    page.keyboard.press("Tab")
+    focused = "getComputedStyle(document.querySelector('.stApp')).colorScheme"
+    assert page.evaluate(focused)
+
+
+def test_two_people_are_shown_different_images_and_no_verdict_is_lost(page, address, real_store):
+    """Two browsers with sessions of their own, pressing in turns until the queue is at its end."""
+    other = page.context.browser.new_page()
+    people = {"ada": page, "bob": other}
+    for name, one in people.items():
+        one.goto(f"{address}/review")
+        field = one.get_by_role("textbox", name="Your name")
+        field.fill(name)
+        field.press("Enter")
+        field.blur()
+        if name == "ada":
+            board(one)
+    shown = []
+    while page.locator(".board").get_attribute("data-at"):
+        at = page.locator(".board").get_attribute("data-at")
+        shown.append(at)
+        page.keyboard.press("1")
+        expect(page.locator(".board")).not_to_have_attribute("data-at", at)
+    answers = written(real_store, TRAIN)
+    assert [e.sample_id for e in answers] == shown and {e.actor for e in answers} == {"ada"}
+    expect(other.locator(".board .empty")).to_contain_text("somebody is looking at it")
+    other.close()
