@@ -10,8 +10,8 @@ from typing import Any
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C6D31", "#7F7F7F")
 BARS = "#2C97A0"
 LINES = ("#2C97A0", "#E69F00", "#CC79A7", "#56B4E9", "#8C8C8C")
+GREY = "#9A9A9A"  # no class either
 TEACHER, STUDENT = "#2C97A0", "#A07C5B"  # no class's colour
-HELPED, HARMED = "#2C97A0", "#D55E00"
 SHARES = ("Validation accuracy", "Teacher and student agree", "Confident pseudo-labels")  # drawn in percent
 GROUPS = {  # title -> the metrics drawn together, in this order
     "Validation accuracy": ("validation_accuracy", "validation_accuracy_ema", "ema_accuracy"),
@@ -31,19 +31,19 @@ def class_counts(counts: Mapping[str, int]) -> Any:
     figure = go.Figure(
         go.Bar(
             x=numbers,
-            y=[_short(name) for name in names],
+            y=[short(name) for name in names],
             orientation="h",
             text=numbers,
             textposition="outside",
             cliponaxis=False,
             marker_color=BARS,
-            customdata=[_escaped(name) for name in names],
+            customdata=[escaped(name) for name in names],
             hovertemplate="%{customdata}: %{x}<extra></extra>",
         )
     )
     figure.update_yaxes(autorange="reversed", type="category", tickmode="linear")
     figure.update_xaxes(visible=False)
-    return _calm(figure, height=34 * max(len(names), 1) + 8, bargap=0.35, margin={"l": 4, "r": 28, "t": 4, "b": 4})
+    return calm(figure, height=34 * max(len(names), 1) + 8, bargap=0.35, margin={"l": 4, "r": 28, "t": 4, "b": 4})
 
 
 def guesses(probabilities: Mapping[str, float], most: int = 6) -> Any:
@@ -60,14 +60,14 @@ def guesses(probabilities: Mapping[str, float], most: int = 6) -> Any:
             textposition="outside",
             cliponaxis=False,
             marker_color=[BARS, *["#8C8C8C"] * (len(best) - 1)],
-            customdata=[_escaped(name) for name, _ in best],
+            customdata=[escaped(name) for name, _ in best],
             hovertemplate="%{customdata}: %{x:.2%}<extra></extra>",
         )
     )
-    names = [_short(name) for name, _ in best]
+    names = [short(name) for name, _ in best]
     figure.update_yaxes(autorange="reversed", tickmode="array", tickvals=list(range(len(best))), ticktext=names)
     figure.update_xaxes(visible=False, range=[0, 1])
-    return _calm(figure, height=34 * max(len(best), 1) + 8, bargap=0.35, margin={"l": 4, "r": 52, "t": 4, "b": 4})
+    return calm(figure, height=34 * max(len(best), 1) + 8, bargap=0.35, margin={"l": 4, "r": 52, "t": 4, "b": 4})
 
 
 def curves(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -80,104 +80,25 @@ def curves(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {title: _lines(title, rows, keys) for title, keys in groups.items() if keys}
 
 
-def history(rows: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> Any:
-    """Returns what teacher and student said of one sample over the steps of one run, and the feedback.
-
-    Args:
-        rows: the sample's rows of `Record.history`.
-        classes: the project's, which decide the colours.
-    """
-    from plotly.subplots import make_subplots
-
-    figure = make_subplots(
-        rows=3,
-        cols=1,
-        shared_xaxes=True,
-        vertical_spacing=0.09,
-        row_heights=[0.2, 0.45, 0.35],
-        subplot_titles=("What each said", "How surely", "Feedback of the teacher's label, nats"),
-    )
-    _add_bands(figure, rows, classes)
-    _add_probabilities(figure, rows)
-    _add_feedback(figure, rows)
-    figure.update_xaxes(title_text="step", row=3, col=1)
-    figure.update_yaxes(range=[0, 1.02], tickformat=".0%", row=2, col=1)
-    figure.update_annotations(x=0, xanchor="left", font_size=13)
-    figure.update_layout(barmode="overlay", legend={"orientation": "h", "y": -0.13, "x": 0})
-    return _calm(figure, height=520, margin={"l": 4, "r": 28, "t": 24, "b": 4})
-
-
 def colours(classes: Sequence[str]) -> dict[str, str]:
     """Returns a colour for each class; past eight classes they come again, and the text tells them apart."""
     return {name: PALETTE[n % len(PALETTE)] for n, name in enumerate(dict.fromkeys(classes))}
 
 
-def _add_bands(figure: Any, rows: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> None:
-    """Adds a ribbon for each network, coloured and named by the class it said, from each record to the next."""
-    import plotly.graph_objects as go
-
-    networks = ("student", "teacher")
-    steps = [row["step"] for row in rows]
-    ends = [*steps[1:], 2 * steps[-1] - steps[-2] if len(steps) > 1 else steps[0] + 1]
-    colour = colours([*classes, *(row[f"{who}_label"] for row in rows for who in networks)])
-    for label in dict.fromkeys(row[f"{who}_label"] for row in rows for who in networks):
-        said = [(n, who) for n, row in enumerate(rows) for who in networks if row[f"{who}_label"] == label]
-        if label is None:
-            continue
-        figure.add_trace(
-            go.Bar(
-                base=[steps[n] for n, _ in said],
-                x=[ends[n] - steps[n] for n, _ in said],
-                y=[who for _, who in said],
-                orientation="h",
-                width=0.55,
-                name=_short(label),
-                marker={"color": colour[label], "line_width": 0},
-                customdata=[[_escaped(label), steps[n]] for n, _ in said],
-                hovertemplate="step %{customdata[1]}: %{y} said %{customdata[0]}<extra></extra>",
-            ),
-            row=1,
-            col=1,
-        )
-    figure.update_yaxes(categoryorder="array", categoryarray=networks, row=1, col=1)
+def calm(figure: Any, **layout: Any) -> Any:
+    """Returns a figure with our margins and this layout."""
+    figure.update_layout({"margin": {"l": 4, "r": 28, "t": 40, "b": 4}, **layout})
+    return figure
 
 
-def _add_probabilities(figure: Any, rows: Sequence[Mapping[str, Any]]) -> None:
-    import plotly.graph_objects as go
-
-    for who, colour, dash in (("teacher", TEACHER, "solid"), ("student", STUDENT, "dot")):
-        figure.add_trace(
-            go.Scatter(
-                x=[row["step"] for row in rows],
-                y=[row[f"{who}_probability"] for row in rows],
-                mode="lines+markers",
-                name=who,
-                line={"color": colour, "dash": dash, "width": 2},
-                marker={"size": 5},
-                customdata=[_escaped(row[f"{who}_label"] or "nothing") for row in rows],
-                hovertemplate=f"step %{{x}}: {who} said %{{customdata}}, %{{y:.0%}}<extra></extra>",
-            ),
-            row=2,
-            col=1,
-        )
+def short(name: str) -> str:
+    """Returns a name that an axis has room for."""
+    return escaped(name if len(name) <= 24 else name[:23] + "…")
 
 
-def _add_feedback(figure: Any, rows: Sequence[Mapping[str, Any]]) -> None:
-    import plotly.graph_objects as go
-
-    known = [row for row in rows if row["feedback"] is not None]
-    figure.add_trace(
-        go.Bar(
-            x=[row["step"] for row in known],
-            y=[row["feedback"] for row in known],
-            showlegend=False,
-            marker_color=[HELPED if row["feedback"] >= 0 else HARMED for row in known],
-            customdata=[_escaped(row["best_label"] or "no class") for row in known],
-            hovertemplate="step %{x}: %{y:.2g}; %{customdata} would have helped most<extra></extra>",
-        ),
-        row=3,
-        col=1,
-    )
+def escaped(text: str) -> str:
+    """Returns `text` with Plotly's tags made harmless: it draws <b> bold and makes <a> a link."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def _lines(title: str, rows: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> Any:
@@ -199,20 +120,5 @@ def _lines(title: str, rows: Sequence[Mapping[str, Any]], keys: Sequence[str]) -
     figure.update_xaxes(title_text="step", title_standoff=6)
     if title in SHARES:
         figure.update_yaxes(tickformat=".0%", range=[0, 1.02])
-    figure.update_layout(title={"text": _escaped(title), "font_size": 14}, showlegend=len(keys) > 1)
-    return _calm(figure, height=270, legend={"orientation": "h", "y": -0.3, "x": 0})
-
-
-def _calm(figure: Any, **layout: Any) -> Any:
-    figure.update_layout({"margin": {"l": 4, "r": 28, "t": 40, "b": 4}, **layout})
-    return figure
-
-
-def _short(name: str) -> str:
-    """Returns a name that an axis has room for."""
-    return _escaped(name if len(name) <= 24 else name[:23] + "…")
-
-
-def _escaped(text: str) -> str:
-    """Returns `text` with Plotly's tags made harmless: it draws <b> bold and makes <a> a link."""
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    figure.update_layout(title={"text": escaped(title), "font_size": 14}, showlegend=len(keys) > 1)
+    return calm(figure, height=270, legend={"orientation": "h", "y": -0.3, "x": 0})

@@ -11,7 +11,7 @@ from pathlib import Path
 import streamlit as st
 
 from app.desk import Desk, open_project
-from app.views import export, images, overview, record, review, train, welcome
+from app.views import evolution, export, images, overview, review, train, welcome
 from app.words import plain
 from pipelines import label
 from pipelines.runs import Run, find_run, list_runs
@@ -63,7 +63,7 @@ def _run_page(store: Store, query: dict[str, str]) -> None:
         "overview": (overview.render, "Overview", ":material/menu_book:"),
         "images": (images.render, "Images", ":material/add_photo_alternate:"),
         "review": (review.render, "Review", ":material/done_all:"),
-        "record": (record.render, "Record", ":material/timeline:"),
+        "evolution": (evolution.render, "Evolution", ":material/timeline:"),
         "train": (train.render, "Train", ":material/model_training:"),
         "export": (export.render, "Export", ":material/output:"),
     }
@@ -80,7 +80,8 @@ def _run_page(store: Store, query: dict[str, str]) -> None:
         st.caption(f"{plain(store.project.root.name)}  \n{plain(str(store.project.root))}")
         if query:
             st.button("Another project", type="tertiary", icon=":material/folder_open:", on_click=_close)
-    desks.append(Desk(store, run, actor, pages, query))
+    kept = {"run": st.query_params["run"]} if "run" in st.query_params else {}
+    desks.append(Desk(store, run, actor, pages | {"record": pages["evolution"]}, query | kept))
     page.run()
 
 
@@ -98,15 +99,23 @@ def _choose_run(project: Project) -> Run | None:
     names = [run.name for run in reversed(list_runs(project))]
     if not names:
         return None
-    usual = find_run(project, None).name
+    usual, asked = find_run(project, None).name, st.query_params.get("run")
+    if asked in names and asked != st.session_state.get("run_in_address"):
+        st.session_state["run"] = asked
+    if st.session_state.get("run") not in names:
+        st.session_state["run"] = usual
     chosen = st.selectbox(
         "Run",
         names,
-        index=names.index(usual),
         key="run",
         help="Whose guesses, reasons and record the pages show. At first: the newest run that finished.",
     )
-    return find_run(project, chosen if chosen in names else usual)
+    if chosen == usual:
+        st.query_params.pop("run", None)
+    else:
+        st.query_params["run"] = chosen
+    st.session_state["run_in_address"] = st.query_params.get("run")
+    return find_run(project, chosen)
 
 
 def _ask_name() -> str:

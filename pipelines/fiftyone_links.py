@@ -36,8 +36,8 @@ def renew(project: Project) -> None:
         _place(address, project, [])
 
 
-def record_page(dataset: Any, ids: Sequence[str]) -> str:
-    """Returns the address of the app's record page of the first of these samples, given by their ids in FiftyOne.
+def evolution_page(dataset: Any, ids: Sequence[str]) -> str:
+    """Returns the address of the app's page Evolution of the first of these samples, given by their ids in FiftyOne.
 
     Raises:
         ProjectError: no sample is selected, or the app does not run for this project.
@@ -49,7 +49,7 @@ def record_page(dataset: Any, ids: Sequence[str]) -> str:
     seen = see(dataset, ids[:1])
     if not seen:
         raise ProjectError("select one sample of the project in the grid, or open it")
-    return f"{address}/record?{urlencode({'sample': seen[0].sample_id})}"
+    return f"{address}/evolution?{urlencode({'sample': seen[0].sample_id})}"
 
 
 def _place(address: str, project: Project, sample_ids: Sequence[str]) -> dict[str, str]:

@@ -4,7 +4,7 @@ A trainer writes segments (see `storage.segments`) into its run's directory `rec
 them into `history`, and `signals` sums that up. Folding again changes nothing, whenever the last fold was killed.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,7 +14,7 @@ from storage.lance import Tables, keep_indices, one_of, quoted
 from storage.segments import history_schema, read_segment, segments_in
 
 BEGUN = -1  # stands for a segment's rows in `folded` while a fold takes it in
-AT_ONCE = 100  # segments appended to `history` in one go: bounds the memory
+AT_ONCE = 20  # segments appended to `history` in one go: bounds the memory
 INDEX_FROM = 500_000  # rows of `history`: among 5 million an index finds a sample in 0.04 s instead of 0.5
 
 
@@ -36,6 +36,9 @@ class Record(Protocol):
 
     def history(self, sample_id: str, run: str | None = None) -> list[dict[str, Any]]:
         """Returns the rows of a sample by run and step: run, step and `SAID`, labels as names; None where unknown."""
+
+    def histories(self, sample_ids: Collection[str], run: str) -> Any:
+        """Returns the rows of some samples in one run as a `pyarrow.Table` of `history_schema()`, in no order."""
 
     def signals(self, run: str) -> Any:
         """Returns a `pyarrow.Table` of `storage.signals.schema()`, one row a sample that the run recorded."""
@@ -88,6 +91,14 @@ class MemoryRecord:
 
         tables = [rows for name in self._runs if run in (None, name) for rows in self._runs[name].values()]
         return _ordered([rows.filter(pc.equal(rows["sample_id"], sample_id)) for rows in tables])
+
+    def histories(self, sample_ids: Collection[str], run: str) -> Any:
+        """See `Record.histories`."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        chosen = pc.field("sample_id").isin(pa.array(list(sample_ids), pa.string()))
+        return pa.concat_tables([history_schema().empty_table(), *self._runs.get(run, {}).values()]).filter(chosen)
 
     def signals(self, run: str) -> Any:
         """See `Record.signals`."""
@@ -168,6 +179,11 @@ class LanceRecord:
         rows = self._tables.read("history", history_schema().names, where)
         return [] if rows is None else _ordered([rows])
 
+    def histories(self, sample_ids: Collection[str], run: str) -> Any:
+        """See `Record.histories`."""
+        where = f"run = {quoted(run)} AND {one_of('sample_id', sample_ids)}" if sample_ids else "false"
+        return self._tables.read("history", history_schema().names, where) or history_schema().empty_table()
+
     def signals(self, run: str) -> Any:
         """See `Record.signals`. They are summed up when first asked for after a fold, and kept."""
         kept = self.kept_signals(run)
@@ -221,7 +237,8 @@ class LanceRecord:
             if any(rows[key] for key in tables):
                 with self._tables.changing("history", history_schema()) as table:
                     table.add(pa.concat_tables(tables.values()))
-                    keep_indices(table, ["sample_id"], INDEX_FROM)
+        if any(rows.values()):
+            keep_indices(self._tables.open("history"), ["sample_id"], INDEX_FROM)
         return rows
 
     def _mark(self, run: str, rows: dict[str, int]) -> None:

@@ -33,6 +33,11 @@ def segment_schema(classes: Sequence[str]) -> Any:
     return pa.schema(columns, metadata={b"classes": json.dumps(list(classes)).encode()})
 
 
+def read_classes(schema: Any) -> list[str]:
+    """Returns the classes that a segment's labels are indices into."""
+    return [str(name) for name in json.loads(schema.metadata[b"classes"])]
+
+
 def segments_in(directory: Path) -> dict[str, Path] | None:
     """Returns a directory's segments by a key that changes when the file does; None where there is no directory.
 
@@ -74,7 +79,7 @@ def read_segment(run: str, key: str, path: Path) -> Any | None:
 
     try:
         rows = pq.read_table(path)
-        classes = pa.array(json.loads(rows.schema.metadata[b"classes"]), pa.string())
+        classes = pa.array(read_classes(rows.schema), pa.string())
         columns = {name: rows[name].combine_chunks() for name in ("step", "sample_id", *SAID)}
         for name in LABELS:
             columns[name] = pa.DictionaryArray.from_arrays(columns[name], classes)

@@ -112,7 +112,7 @@ class ShowEvolution(foo.Operator):  # type: ignore[misc]
 
 
 class OpenInApp(foo.Operator):  # type: ignore[misc]
-    """Leads to the app's record page of a sample."""
+    """Leads to the app's page Evolution of a sample."""
 
     @property
     def config(self) -> Any:
@@ -131,7 +131,7 @@ class OpenInApp(foo.Operator):  # type: ignore[misc]
 
     def execute(self, ctx: Any) -> dict[str, Any]:
         """Returns the address."""
-        return _try(lambda: {"address": fiftyone_links.record_page(ctx.dataset, _ids(ctx))})
+        return _try(lambda: {"address": fiftyone_links.evolution_page(ctx.dataset, _ids(ctx))})
 
 
 class Place(foo.Operator):  # type: ignore[misc]
@@ -229,7 +229,7 @@ def _sentence(error: ProjectError) -> str:
 
 def _link_to_app(inputs: Any, ctx: Any) -> None:
     try:
-        address = fiftyone_links.record_page(ctx.dataset, _ids(ctx))
+        address = fiftyone_links.evolution_page(ctx.dataset, _ids(ctx))
     except ProjectError as error:
         inputs.view("app", types.Notice(label=_sentence(error)))
     else:

@@ -162,7 +162,7 @@ def test_the_app_is_led_to_and_leads_here(store, dataset, monkeypatch):
     assert "gradebook app" in press("open_in_app", dataset, ids[:1])[0]["refused"]
     monkeypatch.setattr(servers, "find", lambda root, name: f"http://{name}")
     sample_ids = dataset.values("gradebook_id")
-    assert press("open_in_app", dataset, ids[1:])[0] == {"address": f"http://app/record?sample={sample_ids[1]}"}
+    assert press("open_in_app", dataset, ids[1:])[0] == {"address": f"http://app/evolution?sample={sample_ids[1]}"}
     asked = lambda address, name, params: press("place", dataset, **params)[0]  # noqa: E731 - the server's answer
     monkeypatch.setattr(fiftyone_links, "_ask", asked)
     start = f"http://fiftyone/datasets/{dataset.name}?"

@@ -76,6 +76,20 @@ def test_history_is_in_order_of_run_and_step_whatever_the_order_of_segments(reco
     assert steps(record, run="c") == []
 
 
+def test_the_rows_of_some_samples_are_those_of_each_of_them(record, tmp_path):
+    assert record.histories(["s0"], "a").num_rows == 0
+    write(tmp_path / "a", "rank0-000001", [row(1, "s0"), row(2, "it's", teacher_label=1), row(3, "s2")])
+    write(tmp_path / "b", "rank0-000001", [row(4, "s0")])
+    for run in ("a", "b"):
+        record.fold(run, tmp_path / run)
+    found = record.histories(["it's", "s0", "nobody"], "a").to_pylist()
+    assert sorted((said["sample_id"], said["step"], said["teacher_label"]) for said in found) == [
+        ("it's", 2, "dog"),
+        ("s0", 1, None),
+    ]
+    assert record.histories([], "a").num_rows == 0
+
+
 def test_folding_again_changes_nothing_and_only_new_segments_count(record, tmp_path):
     write(tmp_path / "r", "rank0-000001", [row(1, "s0")])
     assert [record.fold("a", tmp_path / "r") for _ in range(3)] == [1, 0, 0]

@@ -1,0 +1,74 @@
+"""The record as pages read it: by sample, or summed up once until a run has recorded more."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import streamlit as st
+
+from app.desk import Desk, read_book
+from pipelines import evolution
+from pipelines.evolution import Table
+from pipelines.runs import Run, list_runs
+from storage.moments import Said
+from storage.segments import segments_in
+from storage.store import Store
+
+FRESH = 5  # seconds for which what a run has recorded is taken as known
+
+
+def read_histories(desk: Desk, sample_id: str) -> dict[str, list[dict[str, Any]]]:
+    """Returns the record of one sample in every run: run -> rows in order of steps."""
+    for run in list_runs(desk.store.project):
+        _fold(desk.root, run.name, desk.store)
+    found: dict[str, list[dict[str, Any]]] = {}
+    for row in desk.store.record.history(sample_id):
+        found.setdefault(row["run"], []).append(row)
+    return found
+
+
+def read_rows(desk: Desk, sample_ids: Sequence[str]) -> Any:
+    """Returns the rows of some samples in the desk's run, which there must be, as a `pyarrow.Table`."""
+    assert desk.run is not None
+    _fold(desk.root, desk.run.name, desk.store)
+    return desk.store.record.histories(sample_ids, desk.run.name)
+
+
+def read_flow(desk: Desk) -> Said | None:
+    """Returns `pipelines.evolution.flow` of the desk's run, which there must be."""
+    assert desk.run is not None
+    return _flow(desk.root, desk.run.name, _version(desk.run), desk.run)
+
+
+def read_table(desk: Desk, rows: str, columns: str) -> Table:
+    """Returns `pipelines.evolution.against` for the desk's run, which there must be, and the labels as they are."""
+    assert desk.run is not None
+    labelled = desk.store.log.version() if "label" in (rows, columns) else 0
+    version = (_version(desk.run), labelled)
+    return _table(desk.root, desk.run.name, version, rows, columns, desk.store, desk.run)
+
+
+def _version(run: Run) -> str:
+    return "\n".join(segments_in(run.path / "record") or {})
+
+
+@st.cache_data(max_entries=64, ttl=FRESH, show_spinner=False)
+def _fold(root: str, run: str, _store: Store) -> int:
+    return _store.record.fold(run, _store.project.runs / run / "record")
+
+
+@st.cache_resource(max_entries=4, show_spinner="Reading what the run recorded")
+def _flow(root: str, run: str, version: str, _run: Run) -> Said | None:
+    return evolution.flow(_run)
+
+
+@st.cache_resource(max_entries=4, show_spinner="Reading what the run recorded")
+def _signals(root: str, run: str, version: str, _store: Store, _run: Run) -> Any:
+    _store.record.fold(run, _run.path / "record")
+    return _store.record.signals(run).select(["sample_id", "teacher_label", "student_label"])
+
+
+@st.cache_resource(max_entries=12, show_spinner=False)
+def _table(root: str, run: str, version: tuple[str, int], rows: str, columns: str, _store: Store, _run: Run) -> Table:
+    labels: Mapping[str, str] = read_book(_store).labels if "label" in (rows, columns) else {}
+    signals = _signals(root, run, version[0], _store, _run)
+    return evolution.against(signals, rows, columns, labels, _store.project.classes)

@@ -1,0 +1,62 @@
+"""Samples that a figure has led to: some of them to see, and the ways to all of them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import streamlit as st
+
+from app import desk as at
+from app.desk import Desk
+from app.views import elsewhere
+from app.words import count, plain
+from pipelines.selections import save_selection
+from storage.samples import Sample
+
+SOME = 12  # pictures
+MOST = 5000  # samples of a selection that is made here
+STYLE = "<style>.st-key-shelf img { aspect-ratio: 1; object-fit: cover; }</style>"
+
+
+def draw(desk: Desk, sample_ids: Sequence[str], why: str) -> None:
+    """Draws the first of the samples and leads to all: to review, to their evolution, to FiftyOne.
+
+    Args:
+        desk: the open project.
+        sample_ids: at least one.
+        why: what they have in common, such as: are 4 to the teacher and 9 to the student.
+    """
+    chosen = list(sample_ids[:MOST])
+    more = f" Of these the first {MOST:,} are opened." if len(sample_ids) > MOST else ""
+    st.markdown(f"**{count(len(sample_ids), 'image')}** {plain(why)}.{more}")
+    with st.container(horizontal=True, vertical_alignment="center", key="opened"):
+        for name, label, icon in (
+            ("review", "Review these", ":material/done_all:"),
+            ("evolution", "Their evolution", ":material/timeline:"),
+        ):
+            if st.button(label, key=f"opened-{name}", icon=icon) and name in desk.pages:
+                query = {**desk.query, "selection": save_selection(desk.store.project, chosen, why)}
+                query |= {"tab": "selection"} if name == "evolution" else {}
+                st.switch_page(desk.pages[name], query_params=query)
+        elsewhere.link(desk, chosen)
+    samples = {sample.sample_id: sample for sample in desk.store.catalog.get(chosen[:SOME])}
+    shelf(desk, [samples[i] for i in chosen[:SOME]])
+
+
+def shelf(desk: Desk, samples: Sequence[Sample]) -> None:
+    """Draws small pictures that lead to the evolution of their samples."""
+    st.html(STYLE)
+    labels = at.read_book(desk.store).labels
+    with st.container(horizontal=True, key="shelf"):
+        for sample in samples:
+            if (content := at.picture(sample, 264)) is None:
+                continue
+            with st.container(width=132, gap="xxsmall"):
+                st.image(content, width="stretch", alt=Path(sample.filepath).name)
+                label = plain(labels.get(sample.sample_id, "unlabelled"))
+                st.button(label, key=f"to-{sample.sample_id}", type="tertiary", on_click=_go, args=(sample.sample_id,))
+    if not samples:
+        st.caption("None so far.")
+
+
+def _go(sample_id: str) -> None:
+    st.query_params.update(sample=sample_id, tab="image")

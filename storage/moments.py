@@ -1,0 +1,133 @@
+"""What teacher and student said of every sample at a few moments of a run, from those of its segments that tell it.
+
+A record has as many rows a sample as it was seen; a moment needs the last of them alone. Segments whose steps are out
+of reach are not opened, and of the others four columns are read.
+
+Shape legend    G samples    M moments
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from storage.project import ProjectError
+from storage.segments import read_classes, segments_in
+
+COLUMNS = ["step", "sample_id", "teacher_label", "student_label"]
+Labels = NDArray[np.int16]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Said:
+    """The labels of G samples at M moments."""
+
+    sample_ids: list[str]
+    classes: list[str]
+    steps: list[int]  # (M,)
+    teacher: Labels  # (G, M) places in `classes`; -1 where nothing was said within reach of the moment
+    student: Labels  # (G, M)
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """How much a run has recorded."""
+
+    first: int  # step
+    last: int
+    rows: int
+
+
+def extent(directory: Path) -> Extent | None:
+    """Returns how far a run's segments reach, None where there are no rows; reads no row.
+
+    Raises:
+        ProjectError: a segment cannot be read.
+    """
+    spans = [span for path in (segments_in(directory) or {}).values() if (span := _span(path)).rows]
+    if not spans:
+        return None
+    return Extent(min(s.first for s in spans), max(s.last for s in spans), sum(s.rows for s in spans))
+
+
+def said_at(directory: Path, steps: Sequence[int], within: int) -> Said:
+    """Returns the last label that each network gave each sample in the `within` steps that end with each moment.
+
+    Args:
+        directory: of the run's segments.
+        steps: (M,) the moments.
+        within: how far back to look; samples are dealt in turns, so that two turns hold every one of them.
+
+    Raises:
+        ProjectError: a segment cannot be read.
+    """
+    ids: dict[str, int] = {}
+    classes: dict[str, int] = {}
+    parts: list[list[tuple[NDArray[np.int32], ...]]] = [[] for _ in steps]
+    for path in (segments_in(directory) or {}).values():
+        span = _span(path)
+        near = [m for m, step in enumerate(steps) if span.rows and span.first <= step and span.last > step - within]
+        if near:
+            step, *columns = _read(path, ids, classes)
+            for m in near:
+                there = (step <= steps[m]) & (step > steps[m] - within)
+                parts[m].append((step[there], *(column[there] for column in columns)))
+    labels = [_last(part, len(ids)) for part in parts]
+    teacher, student = (np.stack([of[k] for of in labels], 1) for k in (0, 1))
+    return Said(sample_ids=list(ids), classes=list(classes), steps=list(steps), teacher=teacher, student=student)
+
+
+def _last(parts: Sequence[tuple[NDArray[np.int32], ...]], samples: int) -> tuple[Labels, Labels]:
+    """Returns the (G,) labels of each network, those of the latest steps."""
+    found = np.full(samples, -1, np.int16), np.full(samples, -1, np.int16)
+    if parts:
+        step, sample, *labels = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+        order = np.argsort(step, kind="stable")
+        for out, label in zip(found, labels, strict=True):
+            said = order[label[order] >= 0]
+            out[sample[said]] = label[said]  # of a sample's rows the last is written last
+    return found
+
+
+def _read(path: Path, ids: dict[str, int], classes: dict[str, int]) -> tuple[NDArray[np.int32], ...]:
+    """Returns step, sample, teacher's and student's label of each row, as numbers; `ids` and `classes` grow."""
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.read_table(path, columns=COLUMNS)
+        names = read_classes(table.schema)
+        coded = table["sample_id"].combine_chunks()
+    except FileNotFoundError:
+        return tuple(np.empty(0, np.int32) for _ in COLUMNS)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ProjectError(f"{path} cannot be read as a segment of a record ({error}): move it away") from error
+    place = np.array([ids.setdefault(name, len(ids)) for name in coded.dictionary.to_pylist()], np.int32)
+    label = np.array([*(classes.setdefault(name, len(classes)) for name in names), -1], np.int32)
+    return (
+        np.asarray(table["step"].to_numpy(), np.int32),
+        place[coded.indices.to_numpy()],
+        *(label[_numbers(table[name])] for name in COLUMNS[2:]),
+    )
+
+
+def _numbers(column: Any) -> NDArray[np.int32]:
+    return np.asarray(column.fill_null(-1).to_numpy(), np.int32)
+
+
+def _span(path: Path) -> Extent:
+    import pyarrow.parquet as pq
+
+    try:
+        about = pq.read_metadata(path)
+    except FileNotFoundError:  # a resumed run has just removed it
+        return Extent(0, 0, 0)
+    except (OSError, ValueError) as error:
+        raise ProjectError(f"{path} cannot be read as a segment of a record ({error}): move it away") from error
+    steps = [about.row_group(k).column(0).statistics for k in range(about.num_row_groups)]
+    known = [s for s in steps if s is not None and s.has_min_max]
+    if not known:
+        return Extent(0, 0, 0)
+    return Extent(min(s.min for s in known), max(s.max for s in known), about.num_rows)

@@ -1,0 +1,156 @@
+"""The page Evolution, drawn without a browser: one image, a selection, a run."""
+
+import json
+
+import numpy as np
+import pytest
+
+from app.desk import Desk
+from pipelines.queue_up import rank
+from pipelines.runs import CHANGES, LABELS, PREDICTIONS, State
+from pipelines.selections import save_selection
+from storage.events import Kind, event
+from tests.app.conftest import CLASSES, HOSTILE, a_run
+from tests.app.test_views import drawn, text, verdicts
+
+
+def draw_evolution(desk):
+    from app.views import evolution
+
+    evolution.render(desk)
+
+
+@pytest.fixture
+def finished(desk, ids):
+    """The desk, its run with predictions: the student takes each sample for a crow, the teacher said heron last."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    student = np.array([[0.6, 0.3, 0.1]] * len(ids))
+    columns = {"sample_id": ids, "student": student.tolist(), "teacher": student[:, ::-1].tolist()}
+    table = pa.table(columns).replace_schema_metadata({b"classes": json.dumps(CLASSES).encode()})
+    pq.write_table(table, desk.run.path / PREDICTIONS)
+    return desk
+
+
+def test_an_image_is_accepted_as_what_the_queue_proposes_and_not_as_what_the_teacher_said_last(finished, ids):
+    (proposed,) = [row for row in rank(finished.store, finished.run) if row.sample_id == ids[0]]
+    page = drawn(draw_evolution, finished, sample=ids[0])
+    assert page.subheader[0].value == "Unlabelled"
+    assert "as heron to the teacher" in text(page)
+    assert page.button(key="accept").label == f"Accept {proposed.label}" == "Accept crow"
+    assert "student of mpl" in text(page) and "60%" in text(page)
+    page.button(key="accept").click().run()
+    proposal, answer = verdicts_and_proposals(finished)
+    assert (answer.kind, answer.label, answer.ref) == (Kind.ACCEPTED, "crow", proposal.event_id)
+    assert (proposal.confidence, dict(proposal.reasons)) == (proposed.probability, proposed.reasons)
+    assert page.subheader[0].value == "crow"
+    assert not [b for b in page.button if b.key == "accept"], "it is that already"
+    page.button(key="undo").click().run()
+    assert page.subheader[0].value == "Unlabelled"
+    assert r"~~crow\, accepted by ada~~" in text(page), "what was taken back stays visible as such"
+
+
+def verdicts_and_proposals(desk):
+    return [e for e in desk.store.log.read() if e.kind is not Kind.IMPORTED]
+
+
+def test_what_somebody_asked_about_is_accepted_as_asked(finished, ids):
+    asked = event(Kind.PROPOSED, ids[1], HOSTILE, actor="bob", reasons={"asked": 1.0})
+    finished.store.log.append([asked])
+    page = drawn(draw_evolution, finished, sample=ids[1])
+    page.button(key="accept").click().run()
+    (answer,) = verdicts(finished)
+    assert (answer.label, answer.ref) == (HOSTILE, asked.event_id)
+
+
+def test_a_run_without_a_guess_leaves_the_keys_of_the_review_page(desk, ids):
+    page = drawn(draw_evolution, desk, sample=ids[0])
+    assert not [b for b in page.button if b.key == "accept"], "the queue proposes nothing either"
+    assert [b.key for b in page.button if b.key.startswith("key-")] == ["key-1", "key-2", "key-3"]
+    page.button(key="key-3").click().run()
+    assert [(e.kind, e.label) for e in verdicts(desk)] == [(Kind.RELABELLED, HOSTILE)]
+    assert page.subheader[0].value == (
+        r"\<img src\=x onerror\=alert\(1\)\> \*\*bold\*\* \[a\]\(http\:\/\/b\) \:red\[c\] \$d\$"
+    )
+
+
+def test_an_image_is_shown_in_every_run_with_the_label_that_each_has_read(desk, ids):
+    other = a_run(desk.store, "uda-001", State.RUNNING)
+    (other.path / LABELS).write_text(json.dumps({ids[0]: "heron"}))
+    (other.path / CHANGES).write_text(json.dumps([{"step": 15, "labels": {ids[0]: "heron"}}]))
+    page = drawn(draw_evolution, desk, sample=ids[0])
+    rows = {row["run"]: row for row in page.dataframe[0].value.to_dict("records")}
+    assert rows["mpl-001"]["it was given"] == "none"
+    assert rows["uda-001"]["it was given"] == "heron, at step 15"
+    assert (rows["uda-001"]["teacher"], rows["uda-001"]["flips"]) == ("heron", 1)
+    page = drawn(draw_evolution, Desk(desk.store, other, "ada"), sample=ids[0])
+    assert "labelled heron" in page.get("plotly_chart")[0].proto.spec, "the moment stands in the figure"
+
+
+def test_a_cell_leads_to_its_images_which_become_a_selection_with_a_course(desk, ids):
+    cell = "cell-teacher-student-1-2"
+    page = drawn(draw_evolution, desk)
+    assert len(page.get("plotly_chart")) == 2
+    page.selectbox(key="apart-teacher-student").select(cell).run()
+    assert page.query_params["open"] in (cell, [cell])
+    assert f"**{len(ids)} images** are heron to the teacher" in text(page)
+    chosen = save_selection(desk.store.project, ids[1:3], "are two")
+    page = drawn(draw_evolution, desk, selection=chosen)
+    assert "**2 images** are two" in text(page)
+    (figure,) = page.get("plotly_chart")
+    assert "flips" in figure.proto.spec
+
+
+def test_a_move_leads_to_the_images_that_made_it(desk, ids):
+    (desk.run.path / "samples.json").write_text(json.dumps({"sample_ids": ids}))  # each has a turn in half of the run
+    page = drawn(draw_evolution, desk, tab="run")
+    (move,) = page.selectbox(key="moves-teacher").options
+    assert move == "crow → heron, steps 19 to 20: 5"
+    page.selectbox(key="moves-teacher").select_index(0).run()
+    assert "**5 images** went from crow to heron for the teacher of mpl\\-001" in text(page)
+    page.button(key="opened-review").click().run()
+    assert not page.exception
+    page.button(key=f"to-{ids[0]}").click().run()
+    assert page.subheader[0].value == "Unlabelled"
+
+
+@pytest.mark.parametrize(
+    "wrong", ["move-teacher-9-0-1", "move-teacher-0-99-1", "cell-teacher-student-0-99", "cell-a-b", "x"]
+)
+def test_an_address_that_opens_nothing_is_passed_over(desk, wrong):
+    page = drawn(draw_evolution, desk, open=wrong)
+    assert not page.warning and not page.error and "**" not in text(page)
+
+
+def test_labels_are_compared_where_people_gave_some(desk, ids):
+    assert "label-teacher" not in options(drawn(draw_evolution, desk))
+    desk.store.log.append([event(Kind.RELABELLED, ids[0], "crow", actor="ada")])
+    page = drawn(draw_evolution, desk)
+    assert "label-teacher" in options(page)
+    page.segmented_control(key="compared").set_value("label-teacher").run()
+    page.selectbox(key="apart-label-teacher").select("cell-label-teacher-0-1").run()
+    assert "**1 image** are crow to people and heron to the teacher" in text(page)
+
+
+def options(page):
+    names = {"Teacher and student": "teacher-student", "Your labels and the teacher": "label-teacher"}
+    return [names.get(name) for name in page.segmented_control(key="compared").options]
+
+
+@pytest.mark.parametrize("query", [{"tab": "image"}, {"sample": "../../etc/passwd"}])
+def test_without_an_image_some_are_offered(desk, query):
+    page = drawn(draw_evolution, desk, **query)
+    assert "one of those answered last" in text(page)
+    assert bool(page.warning) == ("sample" in query)
+
+
+def test_a_selection_that_is_not_there_says_so(desk):
+    page = drawn(draw_evolution, desk, selection="0" * 16)
+    assert "choose the images again" in page.warning[0].value.lower()
+
+
+def test_a_project_without_a_run_says_what_to_do(desk, ids):
+    page = drawn(draw_evolution, Desk(desk.store, None, "ada"))
+    assert "Train" in page.info[0].value
+    assert not drawn(draw_evolution, Desk(desk.store, None, "ada"), sample=ids[0]).get("plotly_chart")

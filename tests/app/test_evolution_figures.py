@@ -1,0 +1,126 @@
+import numpy as np
+import pytest
+
+from app import evolution_figures, figures, run_figures
+from pipelines.evolution import Table
+from storage.moments import Said
+
+ROWS = [
+    {
+        "run": "mpl-001",
+        "step": step,
+        "teacher_label": label,
+        "teacher_probability": None if label is None else 0.5,
+        "runner_up": "owl",
+        "student_label": "heron",
+        "student_probability": 0.4,
+        "feedback": feedback,
+        "best_label": "owl" if step == 10 else None,
+        "best_gain": 0.2 if step == 10 else None,
+    }
+    for step, label, feedback in [(10, "crow", 0.1), (20, "heron", None), (30, None, -0.1)]
+]
+CLASSES = ["crow", "heron", "owl"]
+MARKUP = "<a href='x'>"
+
+
+def test_ribbons_show_who_said_what_and_leave_out_what_nobody_said():
+    figure = evolution_figures.history(ROWS, CLASSES, {})
+    ribbons = {t.name: list(zip(t.base, t.x, t.y, strict=True)) for t in figure.data if t.type == "bar"}
+    assert ribbons == {
+        "crow": [(10, 10, "teacher")],
+        "heron": [(10, 30, "student"), (20, 10, "teacher")],
+        "owl": [(10, 30, "runner-up")],
+    }
+    assert {t.name: t.marker.color for t in figure.data if t.type == "bar"} == figures.colours(CLASSES)
+
+
+def lines(figure, axis):
+    return {t.line.color: list(t.y) for t in figure.data if t.type == "scatter" and t.yaxis == axis}
+
+
+def test_each_class_has_its_own_line_with_gaps_where_another_was_named():
+    figure = evolution_figures.history(ROWS, CLASSES, {})
+    colour = figures.colours(CLASSES)
+    assert lines(figure, "y2") == {colour["crow"]: [0.5, None, None], colour["heron"]: [None, 0.5, None]}
+    assert lines(figure, "y3") == {colour["heron"]: [0.4, 0.4, 0.4]}
+
+
+def test_feedback_is_known_of_the_class_that_was_said_and_of_the_best_one():
+    figure = evolution_figures.history(ROWS, CLASSES, {})
+    points = [(t.marker.symbol, list(t.x), list(t.y)) for t in figure.data if t.yaxis == "y4"]
+    assert points == [("diamond-open", [10], [pytest.approx(0.3)]), ("circle", [10], [0.1])]
+
+
+def test_the_moment_of_a_label_stands_in_the_figure():
+    figure = evolution_figures.history(ROWS, CLASSES, {25: "owl", 28: None})
+    assert {shape.x0 for shape in figure.layout.shapes if shape.x0 == shape.x1} == {25, 28}
+    said = [a.text for a in figure.layout.annotations]
+    assert "labelled owl" in said and "label taken back" in said
+
+
+def test_a_history_of_one_record_has_ribbons_too():
+    figure = evolution_figures.history(ROWS[:1], CLASSES, {})
+    assert {t.x for t in figure.data if t.type == "bar"} == {(1,)}
+
+
+def test_past_eight_classes_something_else_than_the_colour_differs():
+    many = [f"c{k}" for k in range(20)]
+    rows = [ROWS[0] | {"step": k, "teacher_label": name} for k, name in enumerate(many)]
+    figure = evolution_figures.history(rows, many, {})
+    looks = {
+        t.name: (t.marker.color, t.marker.pattern.shape) for t in figure.data if t.type == "bar" and t.name in many
+    }
+    assert len(set(looks.values())) == 20
+
+
+def test_two_runs_of_unlike_length_stand_beside_each_other():
+    figure = evolution_figures.across({"mpl": ROWS, "uda": [ROWS[0], ROWS[1] | {"step": 100}]}, CLASSES)
+    assert max(base + x for t in figure.data for base, x in zip(t.base, t.x, strict=True)) <= 2
+    assert len({tuple(np.ravel(t.y)) for t in figure.data}) == 4
+
+
+def said(labels, classes):
+    labels = np.array(labels, np.int16)
+    ids = [str(k) for k in range(len(labels))]
+    return Said(sample_ids=ids, classes=classes, steps=list(range(labels.shape[1])), teacher=labels, student=labels)
+
+
+def test_a_flow_counts_what_is_known_at_both_ends():
+    found = said([[0, 0], [0, 1], [0, 1], [-1, 1]], ["crow", "heron"])
+    (sankey,) = run_figures.flow(found, found.teacher, ["crow", "heron"]).data
+    links = zip(sankey.link.source, sankey.link.target, sankey.link.value, strict=True)
+    assert sorted(links) == [(0, 2, 1), (0, 3, 2)]
+
+
+def test_a_flow_of_many_classes_draws_those_that_moved_and_the_rest_as_one():
+    classes = [f"c{k}" for k in range(30)]
+    found = said([[k, (k + 1) % 5 if k < 5 else k] for k in range(30)], classes)
+    (sankey,) = run_figures.flow(found, found.teacher, classes).data
+    names = list(sankey.node.label)[: len(sankey.node.label) // 2]
+    assert names[:5] == classes[:5] and names[-1] == run_figures.OTHERS and len(names) == run_figures.SHOWN + 1
+    assert sum(sankey.link.value) == 30
+
+
+def test_each_cell_of_a_confusion_matrix_says_which_it_is():
+    rows, columns = np.array([0, 1, 1], np.int16), np.array([0, 0, 0], np.int16)
+    table = Table(sample_ids=["a", "b", "c"], classes=["crow", "heron"], rows=rows, columns=columns)
+    (cells,) = run_figures.confusion(table, "Teacher", "Student", (1, 0), "#000000").data
+    assert [(list(at), text) for at, text in zip(cells.customdata, cells.text, strict=True)] == [
+        ([0, 0], "1"),
+        ([1, 0], "2"),
+    ]
+    assert list(cells.marker.line.width) == [0, 3], "the open one is framed"
+
+
+def test_class_names_are_no_markup_in_these_figures():
+    rows = [ROWS[0] | {"teacher_label": MARKUP, "best_label": MARKUP, "runner_up": MARKUP}]
+    found = said([[0, 1], [1, 0]], ["crow", MARKUP])
+    table = Table(sample_ids=["a"], classes=[MARKUP], rows=np.zeros(1, np.int16), columns=np.zeros(1, np.int16))
+    for figure in (
+        evolution_figures.history(rows, ["crow"], {10: MARKUP}),
+        evolution_figures.across({MARKUP: rows}, ["crow"]),
+        run_figures.flow(found, found.teacher, ["crow"]),
+        run_figures.confusion(table, "Teacher", "Student", None, "#000000"),
+    ):
+        assert "<a" not in figure.to_json()
