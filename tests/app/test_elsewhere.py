@@ -2,7 +2,8 @@
 
 from pipelines import fiftyone_links
 from tests.app.test_evolution import draw_evolution
-from tests.app.test_views import draw_review, drawn
+from tests.app.test_review_page import draw_review
+from tests.app.test_views import drawn
 
 
 def test_the_page_of_an_image_leads_to_its_sample_in_fiftyone(desk, ids, monkeypatch):
@@ -17,9 +18,12 @@ def test_the_page_of_an_image_leads_to_its_sample_in_fiftyone(desk, ids, monkeyp
     assert not page.get("link_button"), "the link was to another sample"
 
 
-def test_the_review_page_leads_to_exactly_the_images_on_it(desk, rank, ids, monkeypatch):
+def test_the_review_page_leads_to_exactly_the_images_on_it(desk, rank, ids, board, monkeypatch):
     monkeypatch.setattr(fiftyone_links, "in_fiftyone", lambda project, wanted: f"http://fiftyone/?{'+'.join(wanted)}")
-    page = drawn(draw_review, desk, rank)
+    page = drawn(draw_review, desk, rank, board)
+    page.button(key="elsewhere-ask").click().run()
+    assert page.get("link_button")[0].proto.url == f"http://fiftyone/?{ids[0]}"
+    page.segmented_control(key="layout").set_value("Grid").run()
     page.button(key="elsewhere-ask").click().run()
     assert page.get("link_button")[0].proto.url == f"http://fiftyone/?{'+'.join(ids)}"
 
