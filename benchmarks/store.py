@@ -26,6 +26,7 @@ from pipelines.report import machine
 
 CLASSES = tuple(f"class {k}" for k in range(10))
 BACKBONE, RUN = "drawn", "run-1"
+MADE = "made"  # in a project that is whole; catalogue and vectors that are there are taken as they are
 SEGMENT = 200_000  # rows
 AT_ONCE = 50_000  # samples, vectors
 LABELS = 1_000
@@ -44,7 +45,7 @@ class StoreSpeed:
     """Of the catalogue, all of them with reasons."""
     vectors: int = 1_000_000
     """Of the first so many samples."""
-    dim: int = 1280
+    dim: int = 384
     """Numbers a vector."""
     runs: int = 5
     """That the record is of."""
@@ -72,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     asked = tyro.cli(StoreSpeed, args=given, prog="store.py", description=__doc__)
     made = []
-    if not (asked.directory / "gradebook.json").exists():
+    if not (asked.directory / MADE).exists():
         made = in_another_process(build, asked)
     answers, recall = ask(asked)
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
@@ -104,11 +105,15 @@ def build(asked: StoreSpeed, told: Any) -> None:
 
     random = np.random.default_rng(SEED)
     ids = [f"{number:032x}" for number in range(asked.samples)]
-    store = open_store(create_project(asked.directory, CLASSES).root)
-    with timed("catalogue and labels", told):
-        add_samples(store, ids, random)
-    with timed(f"vectors, {asked.dim} numbers each", told):
-        add_vectors(store, ids[: asked.vectors], asked.dim, random)
+    if not (asked.directory / "gradebook.json").exists():
+        create_project(asked.directory, CLASSES)
+    store = open_store(asked.directory)
+    if len(store.catalog.ids()) < len(ids) or not store.log.version():
+        with timed("catalogue and labels", told):
+            add_samples(store, ids, random)
+    if store.vectors.count(BACKBONE) < asked.vectors:
+        with timed(f"vectors, {asked.dim} numbers each", told):
+            add_vectors(store, ids[: asked.vectors], asked.dim, random)
     with timed("index of the vectors", told):
         store.vectors.settle(BACKBONE)
     with timed("segments", told):
@@ -118,6 +123,7 @@ def build(asked: StoreSpeed, told: Any) -> None:
         store.record.fold_all({path.name: path / "record" for path in (asked.directory / "runs").iterdir()})
     with timed("reasons", told):
         write_reasons(store, ids, random)
+    (asked.directory / MADE).touch()
     told.put(f"| most memory while building, GB | {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.1f} | |")
 
 
@@ -189,7 +195,7 @@ def write_run(path: Path, ids: Sequence[str], rows: int, random: np.random.Gener
 
     from pipelines import runs
 
-    (path / "record").mkdir(parents=True)
+    (path / "record").mkdir(parents=True, exist_ok=True)
     (path / runs.CONFIG).write_text(json.dumps({"method": "mpl", "classes": CLASSES, "backbone": BACKBONE}))
     runs.write_status(path, runs.status_now(runs.State.FINISHED, pid=0, step=1, steps=1))
     (path / runs.PREDICTIONS).touch()

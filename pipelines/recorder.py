@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from mpl.step import Opinions
+    from pipelines.mirror import Mirror
 
 ROWS = 200_000  # rows of a segment at most
 _HELD = 2  # segments that may wait for the disk before training waits too
@@ -38,11 +39,19 @@ class _Segment:
 class Recorder:
     """Writes one process's segments, `rank0-000001.parquet` and following, into a directory."""
 
-    def __init__(self, directory: Path, classes: Sequence[str], sample_ids: Sequence[str], *, process: int = 0):
+    def __init__(
+        self,
+        directory: Path,
+        classes: Sequence[str],
+        sample_ids: Sequence[str],
+        *,
+        process: int = 0,
+        mirror: "Mirror | None" = None,
+    ):
         directory.mkdir(parents=True, exist_ok=True)
         for draft in directory.glob(f".rank{process}-*.tmp"):
             draft.unlink()
-        self._directory, self._process, self._ids = directory, process, sample_ids
+        self._directory, self._process, self._ids, self._mirror = directory, process, sample_ids, mirror
         self._schema = segment_schema(classes)
         self._rows: _Rows = []
         self._number = 0  # of them
@@ -86,6 +95,8 @@ class Recorder:
         """Ends the open segment and the thread; call it once."""
         self._end(last=True)
         self._thread.join()
+        if self._mirror is not None:
+            self._mirror.close()
         self._check()
 
     def _end(self, *, written: threading.Event | None = None, last: bool = False) -> None:
@@ -119,6 +130,8 @@ class Recorder:
             self._table(rows), draft, compression="zstd", use_dictionary=repeating, write_statistics=["step"]
         )
         draft.rename(self._directory / f"{name}.parquet")
+        if self._mirror is not None:
+            self._mirror.wake()
 
     def _table(self, rows: _Rows) -> Any:
         import numpy as np
@@ -170,12 +183,15 @@ def _arrival(samples: "Tensor") -> Callable[[], None]:
     return wait
 
 
-def cut_after(directory: Path, step: int) -> None:
-    """Takes away the segments that hold steps after `step`: a run that resumes there writes them again."""
+def cut_after(directory: Path, step: int) -> list[str]:
+    """Takes away the segments that hold steps after `step`, which a run that resumes there writes again; names them."""
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
+    cut = []
     for path in directory.glob("*.parquet"):
         steps = pq.read_table(path, columns=["step"])["step"]
         if pc.max(steps).as_py() > step:
             path.unlink()
+            cut.append(path.name)
+    return cut

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
-from pipelines.commands.shared import Json, Project, answer, app
+from pipelines.commands.shared import Json, Project, RunName, answer, app
 from pipelines.progress import progress
 
 REMAIN = 1  # exit status: findings remain
@@ -94,3 +94,16 @@ def runs(project: Project, *, json: Json = False) -> None:
 
     rows = compare(read_project(project))
     print(jsonlib.dumps([row.as_json() for row in rows], ensure_ascii=False) if json else runs_table(rows))
+
+
+@app.command
+def fetch(project: Project, *, run: RunName = None, json: Json = False) -> None:
+    """Bring the record of runs here from where it was sent (train --record s3://...). Without --run, of every run."""
+    from pipelines.mirror import bring
+    from storage.store import open_store
+
+    with progress("fetch") as show:
+        brought = bring(open_store(project), run, progress=show)
+    answer(
+        brought, json, lambda: "\n".join(f"{name}: {n} segments" for name, n in brought.items()) or "nothing to bring"
+    )
