@@ -189,7 +189,7 @@ def write_status(path: Path, status: Status) -> None:
     draft.replace(path / STATUS)
 
 
-def append_metrics(path: Path, row: Mapping[str, float]) -> None:
+def append_metrics(path: Path, row: Mapping[str, Any]) -> None:
     """Adds one row, which must have a `step`, to the metrics of the run in the directory `path`."""
     line = (json.dumps({"step": int(row["step"]), **row}) + "\n").encode()
     with (path / METRICS).open("ab+") as file:

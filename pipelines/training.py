@@ -62,16 +62,9 @@ def log(t: Training, report: "StepReport", samples: "Tensor") -> None:
     refuse(t, [name for name, value in scalars.items() if not math.isfinite(value)])
     if t.accelerator.is_main_process:
         seconds = time.perf_counter() - t.began
-        runs.append_metrics(
-            t.path,
-            {
-                "step": t.done,
-                "seconds": seconds,
-                **scalars,
-                "images_per_second": images_per_second(t),
-                "phases": phases,
-            },
-        )
+        row: dict[str, Any] = {"step": t.done, "seconds": seconds, **scalars}
+        row |= {"images_per_second": images_per_second(t), "phases": phases}
+        runs.append_metrics(t.path, row)
         tell(t, State.RUNNING)
 
 

@@ -1,6 +1,6 @@
-"""What a training would take on many devices."""
+"""What a training takes here, and would take on many devices."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
@@ -38,3 +38,39 @@ def plan(
         config = replace(config, recompute=recompute == "yes")
     found = make_plan(config, classes, Layout(devices=devices, per_node=per_node), memory)
     answer(found.as_json(), json, lambda: plan_table(found))
+
+
+@app.command
+def profile(
+    *,
+    preset: Annotated[str, arg(help="where the settings come from, such as quick or cifar10_4k")] = "quick",
+    method: Annotated[str, arg(help="how to learn, such as mpl")] = "mpl",
+    backbone: Annotated[str | None, arg(help="another timm model than the preset's")] = None,
+    size: Annotated[int | None, arg(help="pixels a side, where not the preset's")] = None,
+    labelled: Annotated[int | None, arg(help="labelled images a step, where not the preset's")] = None,
+    unlabelled: Annotated[int | None, arg(help="unlabelled images a step, where not the preset's")] = None,
+    precision: Annotated[Literal["no", "bf16"] | None, arg(help="of the networks' passes")] = None,
+    device: Annotated[Literal["auto", "cpu"], arg(help="auto: the GPU where there is one")] = "auto",
+    steps: Annotated[int, arg(help="to measure, after a warm-up")] = 10,
+    json: Json = False,
+) -> None:
+    """Tell where a training step's time and memory go, on made-up images: no project is needed."""
+    from dataclasses import replace
+
+    from pipelines.config import ConfigError
+    from pipelines.presets import preset_of
+    from pipelines.profiling import profile as measure
+    from pipelines.profiling import profile_table
+
+    if steps < 1:
+        raise ConfigError(f"steps={steps} must be above 0")
+    told: dict[str, Any] = {
+        "backbone": backbone,
+        "size": size,
+        "labelled": labelled,
+        "unlabelled": unlabelled,
+        "precision": precision,
+    }
+    given = {name: value for name, value in told.items() if value is not None}
+    found = measure(replace(preset_of(preset, method), **given), steps=steps, processor=device == "cpu")
+    answer(found.as_json(), json, lambda: profile_table(found))

@@ -1,0 +1,243 @@
+"""Where the time and the memory of a training's step go, measured on made-up data of the right shape.
+
+Shape legend    N made-up samples    D features
+"""
+
+import tempfile
+import time
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipelines.config import ConfigError, TrainConfig
+from pipelines.data import CachedViews, Population, Source
+
+if TYPE_CHECKING:
+    import torch
+
+CLASSES = 10
+WARM_UP = 2  # steps before those that count
+VIEWS, WEAK = 5, 2  # cached of each sample, and how many of them are weak
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Phase:
+    """One part of a step."""
+
+    seconds: float  # a step, mean
+    share: float  # of the whole step
+    kept: int  # bytes that it keeps for a backward pass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """A step of one training on this machine."""
+
+    preset: str
+    method: str
+    inputs: str
+    backbone: str
+    size: int
+    labelled: int
+    unlabelled: int
+    precision: str
+    device: str
+    steps: int  # that were measured
+    seconds: float  # a step, mean
+    images_per_second: float
+    memory: int  # bytes at most; of a GPU's tensors, or of this process above what it held before the first step
+    phases: dict[str, Phase]  # the longest first
+
+    def as_json(self) -> dict[str, Any]:
+        """Returns all of it."""
+        return asdict(self)
+
+
+def profile(config: TrainConfig[Any], *, steps: int, processor: bool = False) -> Profile:
+    """Does a few steps and tells what they took.
+
+    Args:
+        config: the training's; its data are made up.
+        steps: to measure, after a warm-up.
+        processor: use the CPU where there is a GPU.
+
+    Raises:
+        ConfigError: the settings do not go together.
+    """
+    import torch
+    from accelerate import Accelerator
+
+    from mpl.phases import Stopwatch, kept_bytes, running
+    from pipelines.processor import reuse_memory
+
+    if config.distributions:
+        raise ConfigError("a step that needs another run's distributions cannot be profiled: leave --distributions out")
+    config = replace(config, weights="random", steps=max(config.steps, WARM_UP + steps + 1))
+    accelerator = Accelerator(mixed_precision=config.precision, cpu=processor)
+    device = accelerator.device
+    if device.type == "cpu":
+        reuse_memory()
+        if config.inputs == "views":
+            torch.set_num_threads(1)
+    stopwatch = Stopwatch(device)
+    with tempfile.TemporaryDirectory() as directory, running(stopwatch):
+        step = _steps(config, accelerator, Path(directory))
+        before = _resident(device)
+        for _ in range(WARM_UP):
+            next(step)
+        stopwatch.seconds()
+        began = time.perf_counter()
+        for _ in range(steps):
+            next(step)
+        seconds = stopwatch.seconds()
+        wall = (time.perf_counter() - began) / steps
+        memory = _highest(device) - before
+        with kept_bytes(stopwatch) as kept:
+            next(step)
+        step.close()
+    total = sum(seconds.values())
+    return Profile(
+        preset=config.preset,
+        method=config.method,
+        inputs=config.inputs,
+        backbone=config.backbone,
+        size=config.size if config.inputs == "pixels" else 0,
+        labelled=config.labelled,
+        unlabelled=config.unlabelled,
+        precision=config.precision,
+        device=torch.cuda.get_device_name(device)
+        if device.type == "cuda"
+        else f"{torch.get_num_threads()} CPU threads",
+        steps=steps,
+        seconds=wall,
+        images_per_second=(config.labelled + config.unlabelled) / wall,
+        memory=memory,
+        phases={
+            name: Phase(seconds=spent / steps, share=spent / total, kept=kept.get(name, 0))
+            for name, spent in seconds.items()
+        },
+    )
+
+
+def profile_table(found: Profile) -> str:
+    """Returns the profile for people: a line a phase, the longest first."""
+    images = f"{found.labelled} labelled and {found.unlabelled} unlabelled images"
+    of = f" of {found.size} px" if found.size else "' cached views"
+    lines = [
+        f"{found.method} with {found.backbone}, {images}{of} a step, precision {found.precision}, {found.device}",
+        "",
+        f"{'phase':<28}{'ms a step':>12}{'share':>9}{'kept, MB':>12}",
+    ]
+    for name, phase in found.phases.items():
+        kept = f"{phase.kept / 1e6:.1f}" if phase.kept else ""
+        lines.append(f"{name:<28}{1000 * phase.seconds:>12.1f}{phase.share:>9.1%}{kept:>12}".rstrip())
+    lines += [
+        f"{'a step':<28}{1000 * found.seconds:>12.1f}",
+        "",
+        f"{found.images_per_second:,.0f} images a second; at most {found.memory / 1e6:,.0f} MB more than before",
+        "Kept: for a backward pass. Images are made up; decoding them is not measured.",
+    ]
+    return "\n".join(lines)
+
+
+def _steps(config: TrainConfig[Any], accelerator: Any, directory: Path) -> Generator[None, None, None]:
+    """Does the trainer's steps, one whenever it is asked for the next."""
+    from mpl.methods import METHODS
+    from mpl.phases import phase
+    from mpl.step import Clock
+    from pipelines import learners, outcome
+    from pipelines.recorder import Recorder
+
+    people = _population(config)
+    source = _source(config, people, accelerator.device)
+    made = learners.build(config, people, source, accelerator.device)
+    sampler, method = people.sampler(config), METHODS[config.method]
+    labels = _labels(people, accelerator.device)
+    batches = source.batches((sampler.draw(at) for at in range(config.steps)), labels)
+    with _recorder(Recorder(directory, people.classes, people.sample_ids)) as recorder:
+        for at in range(config.steps):
+            with phase("data"):
+                batch = next(batches)
+            clock = Clock(at, config.steps)
+            learners.set_rates(made, config, clock)
+            with accelerator.autocast():
+                report = method.step(made, batch, accelerator, config.settings, clock)
+            with phase("record"):
+                if (at + 1) % config.record_every == 0 and len(batch.id_u):
+                    recorder.put(at + 1, batch.id_u, report.opinions or outcome.student_alone(made, batch.x_uw))
+            yield
+
+
+@contextmanager
+def _recorder(recorder: Any) -> Iterator[Any]:
+    try:
+        yield recorder
+    finally:
+        recorder.close()
+
+
+def _population(config: TrainConfig[Any]) -> Population:
+    count = max(1000, 2 * (config.labelled + config.unlabelled))
+    labels = np.where(np.arange(count) < count // 4, np.arange(count) % CLASSES, -1)
+    return Population(
+        classes=tuple(f"class {k}" for k in range(CLASSES)),
+        sample_ids=[f"{k:032x}" for k in range(count)],
+        labels=labels,
+        labelled=np.flatnonzero(labels >= 0),
+        validation=np.array([], np.int64),
+        unlabelled=np.flatnonzero(labels < 0),
+    )
+
+
+def _source(config: TrainConfig[Any], people: Population, device: "torch.device") -> Source:
+    import torch
+
+    count, random = len(people.sample_ids), np.random.default_rng(config.seed)
+    if config.inputs == "views":
+        from mpl.backbones import BackboneError, create
+
+        try:
+            backbone: Any = create(config.backbone, weights="random")[0]
+        except BackboneError as error:
+            raise ConfigError(str(error)) from error
+        views = random.standard_normal((count, VIEWS, backbone.num_features), np.float32).astype(np.float16)
+        return CachedViews(torch.from_numpy(views).to(device), WEAK)
+    from pipelines.pixels import InMemory, Pixels
+
+    pixels = random.integers(0, 256, (count, config.size, config.size, 3), np.uint8)
+    images = InMemory(pixels, config.size)
+    return Pixels(images, workers=config.workers, device=device, magnitude=config.magnitude)
+
+
+def _labels(people: Population, device: "torch.device") -> "torch.Tensor":
+    import torch
+
+    return torch.from_numpy(people.labels).to(device)
+
+
+def _resident(device: "torch.device") -> int:
+    """Returns the bytes that are taken now: of the GPU, or by this process."""
+    import torch
+
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        return 0
+    import psutil
+
+    return int(psutil.Process().memory_info().rss)
+
+
+def _highest(device: "torch.device") -> int:
+    import torch
+
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    import resource
+    import sys
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
