@@ -1,0 +1,52 @@
+"""Our trainer, as `python pipelines/train.py` runs it."""
+
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from benchmarks.sides.clock import Clock, Over, Task, task_of, tell
+
+
+def main() -> None:
+    """Trains until the clock stops it."""
+    task = task_of(sys.argv[1:])
+    from pipelines import learners
+    from pipelines.presets import Call
+    from pipelines.train import train
+
+    clock = Clock(task)
+    set_rates = learners.set_rates
+
+    def at_a_step(*given: Any) -> None:  # the trainer sets the rates when it has a batch in its hands
+        clock.mark()
+        set_rates(*given)
+
+    learners.set_rates = at_a_step
+    with tempfile.TemporaryDirectory() as directory:
+        try:
+            train(Call(project=Path(directory), config=_config(task)))
+        except Over:
+            tell(clock)
+
+
+def _config(task: Task) -> Any:
+    from pipelines.presets import preset_of
+
+    config = preset_of("cifar10_4k", task.method)
+    settings = config.settings
+    if task.method == "mpl":
+        settings = replace(settings, feedback=task.feedback)
+    return replace(
+        config,
+        settings=settings,
+        labelled=task.labelled,
+        unlabelled=task.labelled * task.mu,
+        steps=100_000,
+        precision=task.precision,
+    )
+
+
+if __name__ == "__main__":
+    main()
