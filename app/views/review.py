@@ -130,7 +130,7 @@ def _board(desk: Desk, rank: Rank, draw: Draw, layout: str, size: int, reason: s
         elsewhere.link(desk, order if grid else order[:1])
     if batch.record is not None:
         sample_id, batch.record = batch.record, None
-        st.switch_page(desk.pages["record"], query_params={**desk.query, "sample": sample_id, **selection.kept()})
+        st.switch_page(desk.pages["evolution"], query_params={**desk.query, "sample": sample_id, **selection.kept()})
 
 
 def _batch(choices: tuple[Any, ...]) -> Batch:
@@ -205,7 +205,7 @@ def _data(desk: Desk, book: Book, batch: Batch, order: Sequence[str], key: str, 
         "undone": batch.undone,
         "classes": list(project.classes),
         "keys": class_keys(project.classes),
-        "record": "record" in desk.pages,
+        "record": "evolution" in desk.pages,
         "like": bool(book.decided),
         "empty": "" if order else _nothing(batch),
         "tally": {
@@ -251,7 +251,7 @@ def _do(desk: Desk, batch: Batch, press: Press) -> None:
         batch.skipped.add(press.sample_id)
     elif press.deed is Deed.MORE:
         st.session_state.pop("batch", None)
-    elif press.deed is Deed.RECORD and "record" in desk.pages:
+    elif press.deed is Deed.RECORD and "evolution" in desk.pages:
         batch.record = press.sample_id
     elif press.deed is Deed.ALIKE:
         _ask_alike(desk, batch, press.sample_id)

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-VIEWS = ("export", "images", "overview", "record", "review", "train", "welcome")
+VIEWS = ("evolution", "export", "images", "overview", "review", "train", "welcome")
 PAGES = ", ".join(["app.main", *(f"app.views.{name}" for name in VIEWS)])
 HEAVY = {"torch", "torchvision", "timm", "accelerate", "fiftyone", "lancedb", "onnxruntime", "pyarrow.parquet"}
 
