@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from pipelines.parts import WHOLE, Part, of_part
 from pipelines.views_of import Batch, Made, ViewsOf, collate
 from storage.project import ProjectError
 from storage.samples import Sample
@@ -67,6 +68,7 @@ def embed(
     batch_size: int | None = None,
     seed: int = 0,
     weights: Literal["pretrained", "random"] = "pretrained",
+    part: Part = WHOLE,
     progress: Progress | None = None,
 ) -> EmbedReport:
     """Looks at every sample that has no vectors of this backbone yet.
@@ -79,6 +81,7 @@ def embed(
         batch_size: images in one pass of the network; when None, as many as suit the machine.
         seed: of the strong views, and of random weights.
         weights: "random" only for tests: such vectors say little.
+        part: which part of the samples to look at, while other processes look at the others: see `pipelines.parts`.
         progress: called now and then with the samples done and the samples to do.
 
     Raises:
@@ -94,8 +97,9 @@ def embed(
         )
     net, space, sentence = _prepare(store, samples, backbone, views, size, seed, weights)
     store.vectors.create(space)
-    missing = set(store.vectors.missing(backbone, [sample.sample_id for sample in samples]))
-    todo = [sample for sample in samples if sample.sample_id in missing]
+    mine = list(of_part(samples, part))
+    missing = set(store.vectors.missing(backbone, [sample.sample_id for sample in mine]))
+    todo = [sample for sample in mine if sample.sample_id in missing]
     broken = _embed(store, space, todo, net, batch_size, progress or (lambda done, total: None))
     store.vectors.settle(backbone)
     return EmbedReport(
@@ -104,7 +108,7 @@ def embed(
         size=space.size,
         views=views,
         embedded=len(todo) - len(broken),
-        already_there=len(samples) - len(todo),
+        already_there=len(mine) - len(todo),
         broken=len(broken),
         seconds=round(time.monotonic() - start, 1),
         broken_files=tuple(broken),

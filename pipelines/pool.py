@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.overlap import LeftOut, Overlap
+from pipelines.parts import WHOLE, Part, of_part
 from pipelines.pool_files import Found, Read, batches, read_ahead, reader, walk
 from pipelines.pool_progress import (
     Progress,
@@ -75,6 +76,7 @@ def pool(
     threshold: float = 0.0,
     without: Sequence[Path] = (),
     run: str | None = None,
+    part: Part = WHOLE,
     show: Callable[[int], None] = lambda done: None,
     every: float = EVERY,
 ) -> PoolReport:
@@ -88,6 +90,7 @@ def pool(
         threshold: probability from which an image may be kept.
         without: test sets to leave out: folders of images, or projects, of which the test split counts.
         run: the run whose student scores, where `classifier` is a project; without one, the newest that finished.
+        part: which part of the folder's files to look at: see `pipelines.parts`.
         show: called now and then with the files done.
         every: seconds between two saves of the progress.
 
@@ -105,8 +108,9 @@ def pool(
         "per class": per_class,
         "threshold": threshold,
         "test set": left_out.digest(),
+        "part": list(part),
     }
-    done, files = _resumed(load(out, settings), folder, out)
+    done, files = _resumed(load(out, settings), folder, part, out)
     cut_list(done, out)
     resumed_at, surest = done.files, Surest(scorer.classes, per_class)
     for image in done.kept:
@@ -138,14 +142,14 @@ def _check(folder: Path, out: Path, *, per_class: int, threshold: float) -> None
         raise ProjectError(f"there is no folder {folder}: give one that has images in it, at any depth")
 
 
-def _resumed(done: Progress, folder: Path, out: Path) -> tuple[Progress, Iterator[Found]]:
+def _resumed(done: Progress, folder: Path, part: Part, out: Path) -> tuple[Progress, Iterator[Found]]:
     """Returns the progress and the files that are left; both from the beginning if the folder is not what it was."""
-    files = walk(str(folder))
+    files = of_part(walk(str(folder)), part)
     passed = (one.filepath for one in islice(files, done.files))
     if digest_with("", passed) == done.digest:
         return done, files
     say(f"{folder} has changed since {progress_file(out).name} was saved, so every image is scored again")
-    return Progress(settings=done.settings), walk(str(folder))
+    return Progress(settings=done.settings), of_part(walk(str(folder)), part)
 
 
 def _take(images: Sequence[Read], scorer: Scorer, surest: Surest, done: Progress, out: Path) -> None:

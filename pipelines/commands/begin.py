@@ -12,11 +12,20 @@ from pipelines.progress import progress, say
 
 
 @app.command
-def init(project: Project, *, classes: Annotated[str, arg(help="the classes' names, as a,b,c")] = "") -> None:
+def init(
+    project: Project,
+    *,
+    classes: Annotated[str, arg(help="the classes' names, as a,b,c")] = "",
+    store: Annotated[str, arg(help="where the tables are instead, such as s3://bucket/prefix")] = "",
+) -> None:
     """Make a project directory. Classes can be added later, or come with an import."""
     from storage.project import create_project
+    from storage.remote import listed
 
-    made = create_project(project, [name for name in classes.split(",") if name.strip() or classes.strip(",")])
+    if store:
+        listed(store)
+    names = [name for name in classes.split(",") if name.strip() or classes.strip(",")]
+    made = create_project(project, names, store=store)
     print(f"made {made.root} with {len(made.classes)} classes; next: gradebook import {project} IMAGES")
 
 
@@ -72,16 +81,19 @@ def embed(
     views: Annotated[int, arg(help="cached views an image: 2 weak, the others strong")] = 5,
     size: Annotated[int | None, arg(help="pixels a side; without it 64 for small images, else 224")] = None,
     weights: Annotated[Literal["pretrained", "random"], arg(help="random only to try things out")] = "pretrained",
+    part: Annotated[str, arg(help="K/N: only every N-th image from the K-th on, one process a part")] = "1/1",
     json: Json = False,
 ) -> None:
     """Run a frozen backbone over every image and keep its vectors, for training and for finding neighbours."""
     from pipelines.embed import embed as run_embed
+    from pipelines.parts import parse_part
     from pipelines.tables import embed_words
     from storage.store import open_store
 
+    which = parse_part(part)
     with progress("embed") as show:
         report = run_embed(
-            open_store(project), backbone=backbone, views=views, size=size, weights=weights, progress=show
+            open_store(project), backbone=backbone, views=views, size=size, weights=weights, part=which, progress=show
         )
     answer(report.as_json(), json, lambda: embed_words(report.as_json()))
 

@@ -21,14 +21,41 @@ def pool(
         tuple[Path, ...], arg(help="test images to leave out: folders, or projects with a test split")
     ] = (),
     run: RunName = None,
+    part: Annotated[str, arg(help="K/N: only every N-th file from the K-th on, one process a part")] = "1/1",
     json: Json = False,
 ) -> None:
     """Let a classifier choose the images of a large folder that it is surest of, for import. Again means: go on."""
+    from pipelines.parts import parse_part
     from pipelines.pool import pool as choose
     from pipelines.tables import pool_words
 
+    which = parse_part(part)
     with progress("pool") as show:
         report = choose(
-            classifier, folder, out, per_class=per_class, threshold=threshold, without=without, run=run, show=show
+            classifier,
+            folder,
+            out,
+            per_class=per_class,
+            threshold=threshold,
+            without=without,
+            run=run,
+            part=which,
+            show=show,
         )
     answer(report.as_json(), json, lambda: pool_words(report.as_json()))
+
+
+@app.command
+def pool_join(
+    out: Annotated[Positional[Path], arg(metavar="OUT", help="the table, .csv or .parquet")],
+    tables: Annotated[Positional[tuple[Path, ...]], arg(metavar="TABLE", help="what the parts of a pool have written")],
+    *,
+    per_class: Annotated[int, arg(help="images to keep of each class at most: as many as each part kept")],
+    json: Json = False,
+) -> None:
+    """Put the tables of a pool's parts together: the surest images of each class of all of them."""
+    from pipelines.pool_parts import join
+
+    kept = join(tables, out, per_class=per_class)
+    found = {"out": str(out), "kept": sum(kept.values()), "kept_per_class": kept}
+    answer(found, json, lambda: f"{found['kept']} images of {len(kept)} classes are in {out}")

@@ -1,6 +1,8 @@
 """Embedding: which views there are, that they do not depend on order or interruption, and what is said of faults."""
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -238,3 +240,23 @@ def test_trained_vectors_go_to_lance_and_come_back(store, tmp_path, monkeypatch)
     found = again.vectors.nearest("tf_efficientnet_lite0", ids(store)[0], 3)
     assert len(found) == 3
     assert found[0][1] < 0.99
+
+
+def test_parts_are_all_of_it_also_at_the_same_time(store, tmp_path):
+    """Three processes on one project: what each adds is there, and nothing twice."""
+    whole = emptied(store)
+    run(whole, views=3)
+    root = create_project(tmp_path / "shared", []).root
+    for split in (Split.TRAIN, Split.TEST):
+        import_images(open_store(root), tmp_path / split.value, split=split)
+    command = [sys.executable, "-m", "pipelines.cli", "embed", str(root), "--backbone", TINY, "--size", "32"]
+    settings = ["--weights", "random", "--views", "3", "--json"]
+    parts = [
+        subprocess.Popen([*command, *settings, "--part", f"{k}/3"], stdout=subprocess.PIPE, text=True)
+        for k in (1, 2, 3)
+    ]
+    answers = [json.loads(part.communicate(timeout=120)[0]) for part in parts]
+    assert [answer["embedded"] for answer in answers] == [3, 3, 2]
+    together = open_store(root)
+    assert sorted(together.vectors.ids(TINY)) == sorted(ids(store))
+    assert close(together.vectors.read(TINY, ids(store)), whole.vectors.read(TINY, ids(store)))
