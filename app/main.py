@@ -10,10 +10,8 @@ from pathlib import Path
 
 import streamlit as st
 
-from app import sign_in
 from app.desk import Desk, open_project
 from app.views import evolution, export, images, overview, review, train, welcome
-from app.views import map as map_view
 from app.words import plain
 from pipelines import label
 from pipelines.runs import Run, find_run, list_runs
@@ -29,9 +27,6 @@ def main() -> None:
     st.set_page_config("Gradebook", page_icon=str(HERE / "mark.svg"), layout="wide", initial_sidebar_state=250)
     st.html(STYLE)
     st.logo(str(HERE / "logo.svg"), size="large", icon_image=str(HERE / "mark.svg"))
-    if sign_in.is_asked_for() and sign_in.name() is None:
-        st.navigation([st.Page(sign_in.render, title="Sign in", default=True)], position="hidden").run()
-        return
     root, asked = _project_root()
     if root is None:
         _welcome(None)
@@ -69,7 +64,6 @@ def _run_page(store: Store, query: dict[str, str]) -> None:
         "images": (images.render, "Images", ":material/add_photo_alternate:"),
         "review": (review.render, "Review", ":material/done_all:"),
         "evolution": (evolution.render, "Evolution", ":material/timeline:"),
-        "map": (map_view.render, "Map", ":material/scatter_plot:"),
         "train": (train.render, "Train", ":material/model_training:"),
         "export": (export.render, "Export", ":material/output:"),
     }
@@ -125,12 +119,7 @@ def _choose_run(project: Project) -> Run | None:
 
 
 def _ask_name() -> str:
-    """Returns the name under which verdicts go into the log: of whoever has signed in, or what is typed."""
-    if sign_in.is_asked_for():
-        signed = str(sign_in.name())
-        st.caption(f"Signed in as {plain(signed)}")
-        sign_in.sign_out()
-        return signed
+    """Returns the name under which verdicts go into the log."""
     kept = st.session_state.get("actor") or label.actor()
     name = st.text_input("Your name", value=kept, max_chars=60, help="Verdicts go into the log under this name.")
     st.session_state["actor"] = name.strip() or label.actor()
