@@ -78,11 +78,12 @@ def confusion(table: Table, rows: str, columns: str, chosen: tuple[int, int] | N
     order = sorted(np.argsort(-off, kind="stable")[:CELLS].tolist())
     names = [short(table.classes[k]) for k in order]
     part = counts[np.ix_(order, order)]
-    off_diagonal = np.where(np.eye(len(order), dtype=bool), 0, part)
-    top = max(int(off_diagonal.max(initial=0)), 1)
     cells = [(r, c) for r in range(len(order)) for c in range(len(order)) if part[r, c]]
-    shade = [_shade(r == c, part[r, c] / (part.max() if r == c else top)) for r, c in cells]
-    figure = go.Figure(
+    figure = go.Figure()
+    for agree, paint in ((True, "#8C8C8C"), (False, "#D55E00")):
+        here = np.where((np.eye(len(order), dtype=bool) == agree) & (part > 0), part, np.nan)
+        figure.add_trace(_shades(here, paint))
+    figure.add_trace(
         go.Scatter(
             x=[c for _, c in cells],
             y=[r for r, _ in cells],
@@ -90,21 +91,17 @@ def confusion(table: Table, rows: str, columns: str, chosen: tuple[int, int] | N
             text=[f"{part[r, c]:,}" for r, c in cells],
             textfont={"size": 12, "color": ink},
             customdata=[[order[r], order[c]] for r, c in cells],
-            marker={
-                "symbol": "square",
-                "size": max(12, min(34, 420 // len(order))),
-                "color": shade,
-                "line": {
-                    "width": [3 if (order[r], order[c]) == chosen else 0 for r, c in cells],
-                    "color": TEACHER,
-                },
-            },
-            selected={"marker": {"opacity": 1}, "textfont": {"color": ink}},
-            unselected={"marker": {"opacity": 1}, "textfont": {"color": ink}},
+            marker={"symbol": "square", "size": 24, "opacity": 0},
+            selected={"marker": {"opacity": 0}, "textfont": {"color": ink}},
+            unselected={"marker": {"opacity": 0}, "textfont": {"color": ink}},
             hoverinfo="text",
             hovertext=[f"{escaped(rows)} {names[r]}, {escaped(columns)} {names[c]}: {part[r, c]:,}" for r, c in cells],
         )
     )
+    for r, c in cells:
+        if (order[r], order[c]) == chosen:
+            line = {"color": TEACHER, "width": 3}
+            figure.add_shape(type="rect", x0=c - 0.48, x1=c + 0.48, y0=r - 0.48, y1=r + 0.48, line=line)
     ticks = {"tickmode": "array", "tickvals": list(range(len(order))), "ticktext": names, "zeroline": False}
     figure.update_xaxes(**ticks, title_text=columns, range=[-0.6, len(order) - 0.4], showgrid=False)
     figure.update_yaxes(**ticks, title_text=rows, range=[len(order) - 0.4, -0.6], showgrid=False)
@@ -226,8 +223,21 @@ def _heights(counts: Any) -> list[float]:
     return [float(min(max(y, 0.001), 0.999)) for y in middles]
 
 
-def _shade(agrees: bool, share: float) -> str:
-    return _faint("#8C8C8C" if agrees else "#D55E00", 0.12 + 0.6 * float(share) ** 0.7)
+def _shades(counts: Any, paint: str) -> Any:
+    """Returns cells that are the darker the higher their count, none where it is NaN."""
+    import plotly.graph_objects as go
+
+    known = counts[~np.isnan(counts)]
+    return go.Heatmap(
+        z=counts**0.7,  # so that small counts can be told from none
+        zmin=0,
+        zmax=float(known.max(initial=1)) ** 0.7,
+        colorscale=[[0, _faint(paint, 0.1)], [1, _faint(paint, 0.75)]],
+        showscale=False,
+        xgap=3,
+        ygap=3,
+        hoverinfo="skip",
+    )
 
 
 def _faint(colour: str, alpha: float) -> str:

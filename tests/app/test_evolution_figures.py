@@ -105,12 +105,15 @@ def test_a_flow_of_many_classes_draws_those_that_moved_and_the_rest_as_one():
 def test_each_cell_of_a_confusion_matrix_says_which_it_is():
     rows, columns = np.array([0, 1, 1], np.int16), np.array([0, 0, 0], np.int16)
     table = Table(sample_ids=["a", "b", "c"], classes=["crow", "heron"], rows=rows, columns=columns)
-    (cells,) = run_figures.confusion(table, "Teacher", "Student", (1, 0), "#000000").data
+    figure = run_figures.confusion(table, "Teacher", "Student", (1, 0), "#000000")
+    *shades, cells = figure.data
     assert [(list(at), text) for at, text in zip(cells.customdata, cells.text, strict=True)] == [
         ([0, 0], "1"),
         ([1, 0], "2"),
     ]
-    assert list(cells.marker.line.width) == [0, 3], "the open one is framed"
+    assert [np.argwhere(~np.isnan(np.array(shade.z, float))).tolist() for shade in shades] == [[[0, 0]], [[1, 0]]]
+    (frame,) = figure.layout.shapes
+    assert (frame.x0 < 0 < frame.x1) and (frame.y0 < 1 < frame.y1), "the open one is framed"
 
 
 def test_class_names_are_no_markup_in_these_figures():
