@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.checks import files, labels, leftovers, reasons, record, runs, vectors
 from pipelines.checks.finding import Finding, Subject
-from storage.lance import Tables
 from storage.project import SETTINGS, ProjectError, read_project
 
 if TYPE_CHECKING:
@@ -33,13 +32,15 @@ MEND_TABLE = {
 
 def tables(subject: Subject) -> Iterator[Finding]:
     """Every table can be read, whatever interrupted its last writer; with content each column of it."""
-    lance = Tables(subject.store.project.root / "lance")
+    from storage.store import tables_of
+
+    lance = tables_of(subject.store.project)
     for name, why in lance.damaged(whole=subject.content).items():
         kind = {"files": "samples", "spaces": "vectors"}.get(name, "vectors" if name.startswith("vectors-") else name)
         segments = all((run.path / "record").is_dir() for run in subject.every_run)
         yield Finding(
             what=f"the table {name} cannot be read ({why})",
-            where=(str(lance.directory / f"{name}.lance"),),
+            where=(f"{lance.address or lance.directory}/{name}.lance",),
             mend=MEND_TABLE["derived" if name in DERIVED else kind],
             mending=(lambda: _fold_all(subject)) if name in DERIVED and segments else None,
         )

@@ -89,8 +89,8 @@ class MemoryCatalog:
 class LanceCatalog:
     """A catalogue in two LanceDB tables, `samples` and `files`."""
 
-    def __init__(self, directory: Path):
-        self._tables = Tables(directory)
+    def __init__(self, directory: Path, address: str = ""):
+        self._tables = Tables(directory, address)
 
     def add(self, samples: Sequence[Sample], files: Sequence[File]) -> None:
         """See `Catalog.add`."""

@@ -18,32 +18,37 @@ PATIENCE = 120.0  # seconds a writer waits for its turn
 TIDY_EVERY = (
     64  # versions between two merges of small files: 300 appends of a row leave 900 files, and reads 8 times slower
 )
+ASKING = {"connect_timeout": "5s", "timeout": "60s", "client_max_retries": "2", "client_retry_timeout": "20"}
+ALL = 10_000  # tables that are listed
 LATE = 50  # a table with indices takes in what is not indexed once it is this part of it
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})  # no space on the disk, in the quota, for a file
 KEEP = timedelta(hours=1)  # for how long readers in other processes may go on with an old version
 
 
 class Tables:
-    """The tables of one directory, which is made when the first is written.
+    """The tables of one directory, which is made when the first is written, or at an address on an object store.
 
-    LanceDB lets two writers of a table starve each other, so ours hold one lock file while they write.
+    LanceDB lets two writers of a table starve each other, so ours hold one lock file while they write. It is in the
+    directory also where the tables are at an address: writers of one store are processes of one machine.
     """
 
-    def __init__(self, directory: Path):
-        self.directory = directory
+    def __init__(self, directory: Path, address: str = ""):
+        self.directory, self.address = directory, address
         self._connection: Any = None
         self._lock = FileLock(directory / LOCK, poll_interval=0.01)
 
     def open(self, name: str) -> Any | None:
         """Returns the newest version of a table, None where nothing was ever written to it."""
-        if not self.directory.is_dir():  # connecting would make it
+        if not self.address and not self.directory.is_dir():  # connecting would make it
             return None
         try:
             return self._connect().open_table(name)
         except ValueError as error:
             if "was not found" in str(error):
                 return None
-            raise
+            raise self._unreached(error) from error
+        except (OSError, RuntimeError) as error:
+            raise self._unreached(error) from error
 
     def read(self, name: str, columns: Sequence[str], where: str | None = None, *, after: int = 0) -> Any | None:
         """Returns the rows as a `pyarrow.Table` in the order they were added, None where there is no table.
@@ -67,10 +72,10 @@ class Tables:
         A table that a kill left without a first version is none of them: it has no rows, and the next write makes it.
         """
         found = {}
-        for path in sorted(self.directory.glob("*.lance")):
+        for path in self._paths():
             try:
                 table = self.open(path.stem)
-                if table is None and any(path.glob("data/*")):
+                if table is None and (self.address or any(path.glob("data/*"))):
                     found[path.stem] = "it has rows, but no version that names them"
                 elif table is not None:
                     names = table.schema.names
@@ -83,8 +88,27 @@ class Tables:
     def drop(self, name: str) -> None:
         """Throws a table away, readable or not."""
         with self.writing():
-            if (self.directory / f"{name}.lance").exists():
+            if any(path.stem == name for path in self._paths()):
                 self._connect().drop_table(name)
+
+    def _paths(self) -> list[Path]:
+        """Returns the directories of all tables in order of their names, readable or not."""
+        if not self.address:
+            return sorted(self.directory.glob("*.lance"))
+        try:
+            return [Path(f"{name}.lance") for name in sorted(self._connect().table_names(limit=ALL))]
+        except (OSError, RuntimeError, ValueError) as error:
+            raise self._unreached(error) from error
+
+    def _unreached(self, error: Exception) -> Exception:
+        """Returns the sentence on a store that does not answer; the error itself where the tables are on this disk."""
+        if not self.address or isinstance(error, ProjectError):
+            return error
+        line = str(error).strip().partition("\n")[0][:200]
+        return ProjectError(
+            f"the store at {self.address} cannot be reached ({line}): "
+            "check its address in gradebook.json, the network, and the AWS_ variables"
+        )
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -101,9 +125,9 @@ class Tables:
             raise ProjectError(
                 f"another process has been writing to {self.directory} for {PATIENCE:.0f} s: wait for it, or stop it"
             ) from error
-        except (OSError, RuntimeError) as error:
-            if not _is_full(error):
-                raise
+        except (OSError, RuntimeError, ValueError) as error:
+            if isinstance(error, ProjectError) or not _is_full(error):
+                raise self._unreached(error) from error
             raise ProjectError(
                 f"there is no space left to write to {self.directory}: free some, then do it again; "
                 "what was written before is kept"
@@ -125,8 +149,19 @@ class Tables:
             import lancedb
 
             # Zero: look for what other processes wrote at every read; the default is never to look again.
-            self._connection = lancedb.connect(self.directory, read_consistency_interval=timedelta(0))
+            self._connection = lancedb.connect(
+                self.address or self.directory,
+                read_consistency_interval=timedelta(0),
+                storage_options=_options() if self.address else None,
+            )
         return self._connection
+
+
+def _options() -> dict[str, str]:
+    """Returns how an object store is asked: what AWS's own variables say, and not for minutes where nobody answers."""
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL", "")
+    told = {"endpoint": endpoint, "allow_http": "true"} if endpoint.startswith("http://") else {}
+    return {**({"endpoint": endpoint} if endpoint else {}), **told, **ASKING}
 
 
 def keep_indices(table: Any, columns: Sequence[str], beyond: int) -> None:

@@ -49,8 +49,8 @@ class MemoryLog:
 class LanceLog:
     """A log in the LanceDB table `events`."""
 
-    def __init__(self, directory: Path):
-        self._tables = Tables(directory)
+    def __init__(self, directory: Path, address: str = ""):
+        self._tables = Tables(directory, address)
 
     def append(self, events: Sequence[Event]) -> None:
         """See `EventLog.append`."""

@@ -23,6 +23,7 @@ class Project:
 
     root: Path  # absolute
     classes: tuple[str, ...]  # in the order the user gave; models use this order
+    store: str = ""  # address of the tables on an object store, such as s3://bucket/prefix; without one, in `root`
 
     @property
     def runs(self) -> Path:
@@ -43,8 +44,8 @@ class Project:
         return label
 
 
-def create_project(root: Path, classes: Sequence[str]) -> Project:
-    """Makes a project directory with these classes (possibly none yet).
+def create_project(root: Path, classes: Sequence[str], *, store: str = "") -> Project:
+    """Makes a project directory with these classes (possibly none yet), its tables at the address `store` if given.
 
     Raises:
         ProjectError: there is a project already, or a class name is empty or given twice.
@@ -52,7 +53,7 @@ def create_project(root: Path, classes: Sequence[str]) -> Project:
     root = root.expanduser().resolve()
     if (root / SETTINGS).exists():
         raise ProjectError(f"{root} is a project already: use it, or choose another directory")
-    project = Project(root=root, classes=_checked(classes))
+    project = Project(root=root, classes=_checked(classes), store=store.rstrip("/"))
     root.mkdir(parents=True, exist_ok=True)
     _write(project)
     return project
@@ -73,7 +74,7 @@ def read_project(root: Path) -> Project:
         raise ProjectError(f"{root / SETTINGS} cannot be read ({error}): restore it from a backup") from error
     if settings.get("version") != VERSION:
         raise ProjectError(f"{root} has version {settings.get('version')}, this program reads version {VERSION}")
-    return Project(root=root, classes=tuple(settings["classes"]))
+    return Project(root=root, classes=tuple(settings["classes"]), store=settings.get("store", ""))
 
 
 def add_classes(project: Project, names: Sequence[str]) -> Project:
@@ -106,6 +107,8 @@ def _write(project: Project) -> None:
     """Writes the settings whole or not at all."""
     settings = {"version": VERSION, **asdict(project)}
     del settings["root"]
+    if not project.store:
+        del settings["store"]
     draft = project.root / f".{SETTINGS}.{os.getpid()}"
     draft.write_text(json.dumps(settings, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     draft.replace(project.root / SETTINGS)

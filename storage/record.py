@@ -140,8 +140,8 @@ class LanceRecord:
     take out, even where a resumed run has taken the segment itself away by then.
     """
 
-    def __init__(self, directory: Path):
-        self._tables = Tables(directory)
+    def __init__(self, directory: Path, address: str = ""):
+        self._tables = Tables(directory, address)
 
     def fold(self, run: str, segments: Path) -> int:
         """See `Record.fold`."""

@@ -4,10 +4,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from storage.catalog import Catalog, LanceCatalog, MemoryCatalog
+from storage.lance import Tables
 from storage.log import EventLog, LanceLog, MemoryLog
 from storage.project import Project, read_project
 from storage.record import LanceRecord, MemoryRecord, Record
 from storage.vectors import LanceVectors, MemoryVectors, Vectors
+
+LANCE = "lance"  # the directory of the tables, or of their lock where they are at an address
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,14 +25,19 @@ class Store:
 
 
 def open_store(root: Path) -> Store:
-    """Opens the project in `root`; its tables are LanceDB's, in the directory `lance` below it.
+    """Opens the project in `root`; its tables are LanceDB's, in the directory `lance` below it or where it says.
 
     Raises:
         ProjectError: `root` is not a project.
     """
     project = read_project(root)
-    tables = project.root / "lance"
-    return Store(project, LanceCatalog(tables), LanceLog(tables), LanceVectors(tables), LanceRecord(tables))
+    at = (project.root / LANCE, project.store)
+    return Store(project, LanceCatalog(*at), LanceLog(*at), LanceVectors(*at), LanceRecord(*at))
+
+
+def tables_of(project: Project) -> Tables:
+    """Returns the tables of a project, whatever is in them."""
+    return Tables(project.root / LANCE, project.store)
 
 
 def memory_store(project: Project) -> Store:

@@ -130,8 +130,8 @@ class MemoryVectors:
 class LanceVectors:
     """Vectors in LanceDB: a table a backbone with a column a view, and the table `spaces`."""
 
-    def __init__(self, directory: Path):
-        self._tables = Tables(directory)
+    def __init__(self, directory: Path, address: str = ""):
+        self._tables = Tables(directory, address)
 
     def spaces(self) -> list[Space]:
         """See `Vectors.spaces`."""
