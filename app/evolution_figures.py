@@ -30,7 +30,7 @@ def history(rows: Sequence[Mapping[str, Any]], classes: Sequence[str], given: Ma
             "What each said",
             "Teacher's probability of the class it named",
             "Student's probability of the class it named",
-            "Feedback, nats: ● of the teacher's class, ◇ of the class that would have helped most",
+            "Feedback, nats: ● teacher's class, ◇ best class",
         ),
     )
     look = _looks([*classes, *(row[name] for row in rows for name in _NAMES)])
@@ -93,7 +93,15 @@ def _looks(names: Sequence[str | None]) -> dict[str, tuple[str, str, str]]:
 
 
 def _ribbon(look: tuple[str, str, str]) -> dict[str, Any]:
-    return {"color": look[0], "line_width": 0, "pattern": {"shape": look[2], "fgcolor": "white", "size": 6}}
+    hatch = {
+        "shape": look[2],
+        "fillmode": "overlay",
+        "fgcolor": "white",
+        "fgopacity": 0.55,
+        "size": 6,
+        "solidity": 0.25,
+    }
+    return {"color": look[0], "line_width": 0, "pattern": hatch}
 
 
 def _stretches(rows: Sequence[Mapping[str, Any]], column: str) -> list[tuple[str, int, int]]:

@@ -161,8 +161,8 @@ def _history(desk: Desk, sample: Sample, histories: Mapping[str, Sequence[Mappin
     st.caption(
         f"{labelled}The record keeps the class that each network named, with its probability, and the teacher's "
         "runner-up without one: where a class has a gap, another was named. Feedback is the influence on the student: "
-        "above zero, a step towards that class lowered the loss on the labelled images. "
-        "It is no score of right or wrong."
+        "above zero, a step towards that class lowered the loss on the labelled images. It is known of the teacher's "
+        "class and of the one that would have helped most, and no score of right or wrong."
     )
 
 
