@@ -40,7 +40,7 @@ function opened(root) {
 function take(board, data) {
   if (data.batch !== board.batch) {
     const on = document.activeElement; // a choice that was made would take the keys
-    if (on === document.body || on?.matches("[role=combobox], [type=radio], [role=radio]")) board.frame.focus({ preventScroll: true });
+    if (on === document.body || on?.matches("a, [role=combobox], [type=radio], [role=radio]")) board.frame.focus({ preventScroll: true });
     Object.assign(board, { batch: data.batch, order: [], at: null, mine: new Map(), gone: new Set(), last: [], chosen: new Set() });
   }
   const heard = new Set(data.heard);
@@ -172,7 +172,7 @@ function onKey(board, event) {
 
 function actOf(board, event, native) {
   const { key } = event, columns = Math.max(board.columns ?? 1, 1);
-  const elsewhere = native && !board.frame.contains(native);
+  const elsewhere = native && !board.frame.contains(native) && !native.matches("a, button");
   if (key === "Enter" && !(native && !native.classList?.contains("tile"))) {
     if (event.shiftKey && board.data.grid) return () => accept(board, waiting(board));
     return () => accept(board, board.data.grid && board.chosen.size ? [...board.chosen] : [board.at]);

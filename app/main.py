@@ -4,14 +4,14 @@ Here stands what all pages share: which project, whose name, which run. A page i
 """
 
 import sys
-from collections.abc import Callable
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 
 import streamlit as st
 
+from app import sign_in
 from app.desk import Desk, open_project
-from app.views import evolution, export, images, overview, review, train, welcome
 from app.words import plain
 from pipelines import label
 from pipelines.runs import Run, find_run, list_runs
@@ -27,6 +27,9 @@ def main() -> None:
     st.set_page_config("Gradebook", page_icon=str(HERE / "mark.svg"), layout="wide", initial_sidebar_state=250)
     st.html(STYLE)
     st.logo(str(HERE / "logo.svg"), size="large", icon_image=str(HERE / "mark.svg"))
+    if sign_in.is_asked_for() and sign_in.name() is None:
+        st.navigation([st.Page(sign_in.render, title="Sign in", default=True)], position="hidden").run()
+        return
     root, asked = _project_root()
     if root is None:
         _welcome(None)
@@ -42,6 +45,8 @@ def main() -> None:
 
 
 def _welcome(problem: str | None) -> None:
+    from app.views import welcome
+
     page = st.Page(partial(welcome.render, problem), title="Open a project", url_path="open", default=True)
     st.navigation([page], position="hidden").run()
 
@@ -60,16 +65,16 @@ def _project_root() -> tuple[Path | None, str | None]:
 def _run_page(store: Store, query: dict[str, str]) -> None:
     desks: list[Desk] = []  # the pages are named before the sidebar tells who sits there
     views = {
-        "overview": (overview.render, "Overview", ":material/menu_book:"),
-        "images": (images.render, "Images", ":material/add_photo_alternate:"),
-        "review": (review.render, "Review", ":material/done_all:"),
-        "evolution": (evolution.render, "Evolution", ":material/timeline:"),
-        "train": (train.render, "Train", ":material/model_training:"),
-        "export": (export.render, "Export", ":material/output:"),
+        "overview": ("Overview", ":material/menu_book:"),
+        "images": ("Images", ":material/add_photo_alternate:"),
+        "review": ("Review", ":material/done_all:"),
+        "evolution": ("Evolution", ":material/timeline:"),
+        "train": ("Train", ":material/model_training:"),
+        "export": ("Export", ":material/output:"),
     }
     pages = {
-        name: st.Page(partial(_draw, draw, desks), title=title, icon=icon, url_path=name, default=name == "overview")
-        for name, (draw, title, icon) in views.items()
+        name: st.Page(partial(_draw, name, desks), title=title, icon=icon, url_path=name, default=name == "overview")
+        for name, (title, icon) in views.items()
     }
     page = st.navigation(list(pages.values()))
     if (wanted := st.session_state.pop("go_to", None)) in pages:
@@ -85,8 +90,9 @@ def _run_page(store: Store, query: dict[str, str]) -> None:
     page.run()
 
 
-def _draw(view: Callable[[Desk], None], desks: list[Desk]) -> None:
-    view(desks[0])
+def _draw(view: str, desks: list[Desk]) -> None:
+    """Draws a view, imported when it is first asked for: the app starts with what its first page needs."""
+    import_module(f"app.views.{view}").render(desks[0])
 
 
 def _close() -> None:
@@ -119,7 +125,12 @@ def _choose_run(project: Project) -> Run | None:
 
 
 def _ask_name() -> str:
-    """Returns the name under which verdicts go into the log."""
+    """Returns the name under which verdicts go into the log: of whoever has signed in, or what is typed."""
+    if sign_in.is_asked_for():
+        signed = str(sign_in.name())
+        st.caption(f"Signed in as {plain(signed)}")
+        sign_in.sign_out()
+        return signed
     kept = st.session_state.get("actor") or label.actor()
     name = st.text_input("Your name", value=kept, max_chars=60, help="Verdicts go into the log under this name.")
     st.session_state["actor"] = name.strip() or label.actor()

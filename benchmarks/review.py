@@ -2,9 +2,9 @@
 
     python -m benchmarks.review --presses 100
 
-Makes the project (`benchmarks.large_project`), opens its review page, and presses keys of classes. From the key's own time
-stamp to the frame that shows the next image, decoded, is one time; to the server's word that the verdict is in the log
-is another. Pauses between presses are a reviewer's.
+Makes the project (`benchmarks.large_project`), opens its review page and presses keys of classes. From the key's own
+time stamp to the frame that shows the next image, decoded, is one time; to the server's word that the verdict is in the
+log is another. Pauses between presses are a reviewer's.
 """
 
 import statistics

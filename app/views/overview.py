@@ -23,8 +23,7 @@ def render(desk: Desk) -> None:
     book = read_book(desk.store)
     samples = read_samples(desk.store)
     if not samples:
-        st.info("There are no images yet. Bring some in with:", icon=":material/add_photo_alternate:")
-        st.code(f"gradebook import {desk.root} FOLDER", language="bash")
+        _begin(desk)
         return
     runs = list_runs(desk.store.project)
     train = {sample_id for sample_id, sample in samples.items() if sample.split is Split.TRAIN}
@@ -46,6 +45,15 @@ def render(desk: Desk) -> None:
     _agreement(book)
     if chosen is not None:
         _curves(chosen)
+
+
+def _begin(desk: Desk) -> None:
+    """Says how images come in."""
+    st.info("There are no images yet.", icon=":material/add_photo_alternate:")
+    if "images" in desk.pages:
+        st.page_link(desk.pages["images"], label="Bring some in →", query_params=dict(desk.query))
+    st.caption("Or in a terminal:")
+    st.code(f"gradebook import {desk.root} FOLDER", language="bash")
 
 
 def _agreement(book: Book) -> None:

@@ -1,0 +1,65 @@
+"""How long the app takes from its command to its first page: measured in Chromium, the page with its numbers drawn.
+
+    python -m benchmarks.app_start PROJECT --rounds 5
+
+Each round starts a process of its own; the browser runs before. Without rounds of warming up, files may come from disk
+in the first one, which is why it is told apart.
+"""
+
+import statistics
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Any
+
+from tyro.conf import Positional, arg
+
+from benchmarks.browser import chromium, serving
+from pipelines.progress import hush
+from pipelines.report import machine
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AppStart:
+    """What to measure."""
+
+    project: Annotated[Positional[Path], arg(help="a project with images")]
+    rounds: int = 5
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Prints the figures; returns the exit status."""
+    import tyro
+
+    hush()
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    asked = tyro.cli(AppStart, args=given, prog="benchmarks.app_start", description=__doc__)
+    with chromium() as browser:
+        found = [_started(browser, asked.project) for _ in range(asked.rounds)]
+    print(f"python -m benchmarks.app_start {' '.join(given)}, {date.today()}, {machine()}\n")
+    print("| seconds from the command to | first | median | longest |\n| --- | --- | --- | --- |")
+    for n, what in enumerate(("the server answers", "the page's frame is drawn", "the overview's numbers are drawn")):
+        times = [one[n] for one in found]
+        print(f"| {what} | {times[0]:.1f} | {statistics.median(times):.1f} | {max(times):.1f} |")
+    return 0
+
+
+def _started(browser: Any, project: Path) -> tuple[float, float, float]:
+    began = time.perf_counter()
+    with serving(project) as address:
+        answers = time.perf_counter() - began
+        page = browser.new_page()
+        page.goto(address)
+        page.wait_for_selector("[data-testid=stSidebar] a", timeout=60_000)
+        frame = time.perf_counter() - began
+        page.wait_for_selector("[data-testid=stMetric]", timeout=60_000)
+        drawn = time.perf_counter() - began
+        page.close()
+    return answers, frame, drawn
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,84 @@
+"""A shared server: who may come in, and under which name they decide."""
+
+import importlib.util
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from storage.project import create_project
+from tests.app.test_views import app
+
+AUTH = {"redirect_uri": "https://birds.example/oauth2callback", "cookie_secret": "x", "client_id": "y"}
+
+
+@pytest.fixture
+def page(monkeypatch, tmp_path) -> AppTest:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
+    page = app(monkeypatch, str(create_project(tmp_path / "birds", ["crow"]).root))
+    page.secrets["auth"] = AUTH
+    return page
+
+
+def titles(page: AppTest) -> list[str]:
+    assert not page.exception
+    return [title.value for title in page.title]
+
+
+def test_nobody_sees_the_project_before_they_have_signed_in(page):
+    page.run()
+    assert titles(page) == ["Gradebook"]
+    assert [button.key for button in page.button] == ["sign-in-"]
+    assert not page.text_input
+
+
+def test_whoever_has_signed_in_decides_under_their_address_and_cannot_choose_another(page):
+    page.user = {"is_logged_in": True, "email": "Ada@Example.org", "name": "Ada"}
+    page.run()
+    assert titles(page) == ["birds"]
+    assert not page.text_input, "no name to type"
+    assert any("ada\\@example\\.org" in caption.value for caption in page.caption)
+    assert [button.key for button in page.button].count("sign-out") == 1
+
+
+@pytest.mark.parametrize(
+    ("user", "comes"),
+    [
+        ({"email": "ada@example.org"}, True),
+        ({"email": " ADA@example.org"}, True),
+        ({"email": "eve@example.org"}, False),
+        ({"email": "ada@example.org", "email_verified": False}, False),
+        ({"name": "ada@example.org"}, False),
+    ],
+)
+def test_only_people_on_the_list_may_come(page, user, comes):
+    page.secrets["gradebook"] = {"people": ["Ada@example.org", "bob@example.org"]}
+    page.user = {"is_logged_in": True, **user}
+    page.run()
+    assert titles(page) == (["birds"] if comes else ["Gradebook"])
+    assert bool(page.warning) != comes
+
+
+def test_several_providers_have_a_button_each(page):
+    page.secrets["auth"] = {**AUTH, "google": {"client_id": "a"}, "ours": {"client_id": "b"}}
+    page.run()
+    assert [button.key for button in page.button] == ["sign-in-google", "sign-in-ours"]
+
+
+def test_without_authlib_it_says_what_to_install(page, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    page.run()
+    assert "Authlib" in page.error[0].value and not page.button
+
+
+def test_secrets_that_cannot_be_read_let_nobody_in(monkeypatch, tmp_path):
+    import streamlit as st
+
+    broken = tmp_path / "secrets.toml"
+    broken.write_text("[auth\n")
+    before = st.get_option("secrets.files")
+    st._config.set_option("secrets.files", [str(broken)])
+    try:
+        page = app(monkeypatch, str(create_project(tmp_path / "birds", ["crow"]).root)).run()
+        assert titles(page) == ["Gradebook"] and "cannot be read" in page.error[0].value
+    finally:
+        st._config.set_option("secrets.files", before)
