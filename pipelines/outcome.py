@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from mpl.step import Learners, Opinions
 
 
+AT_ONCE = 1_000_000  # rows of a column of lists: where one ends is a 32-bit number
+
+
 def finetuned(
     learners: "Learners", config: TrainConfig[Any], people: Population, source: Source, accelerator: "Accelerator"
 ) -> "nn.Module":
@@ -92,20 +95,31 @@ def write_predictions(
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    kind = pa.list_(pa.float32())
     positions = people.unlabelled
     nets = [student] if teacher is None else [student, teacher]
-    said = [found.tolist() for found in _probabilities(nets, source, positions, chunk=256)]
+    said = [_lists(found) for found in _probabilities(nets, source, positions, chunk=256)]
     table = pa.table(
         {
             "sample_id": pa.array([people.sample_ids[p] for p in positions], pa.string()),
-            "teacher": pa.nulls(len(positions), kind) if teacher is None else pa.array(said[1], kind),
-            "student": pa.array(said[0], kind),
+            "teacher": pa.nulls(len(positions), said[0].type) if teacher is None else said[1],
+            "student": said[0],
         }
     ).replace_schema_metadata({b"classes": json.dumps(list(people.classes)).encode()})
     draft = path / f".{PREDICTIONS}"
     pq.write_table(table, draft, compression="zstd")
     draft.replace(path / PREDICTIONS)
+
+
+def _lists(rows: "Tensor") -> Any:
+    """Returns rows (N, K) as a column of lists, without making a Python number of each."""
+    import numpy as np
+    import pyarrow as pa
+
+    def column(part: "Tensor") -> Any:
+        n, k = part.shape
+        return pa.ListArray.from_arrays(np.arange(n + 1, dtype=np.int32) * k, part.numpy().ravel())
+
+    return pa.chunked_array([column(part) for part in rows.split(AT_ONCE)])
 
 
 def _probabilities(nets: "list[nn.Module]", source: Source, positions: Positions, *, chunk: int) -> "list[Tensor]":
