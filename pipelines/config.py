@@ -125,6 +125,8 @@ class TrainConfig(Generic[Settings]):
     """hybrid: the processes of a node share the weights out between them (docs/scale.md)."""
     recompute: bool = False
     """Keep less for the backward pass and compute it again (pixels only)."""
+    trackers: str = ""
+    """Tell the metrics to these too: tensorboard, and other trackers of Accelerate by name, with commas between."""
     record_every: int = 1
     """Steps between two entries of the record."""
     record: str = ""

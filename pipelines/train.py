@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines import checkpoints, distributions, founding, learners, outcome, sharded
+from pipelines import checkpoints, distributions, founding, learners, outcome, sharded, trackers
 from pipelines.config import ConfigError
 from pipelines.endings import failures_told, stoppable
 from pipelines.errors import one_sentence
@@ -86,6 +86,7 @@ def train(call: Call[Any], store: "Store | None" = None) -> Result | None:
     with failures_told(place.project.runs / name, call.config.steps):
         founding.check_processes(call.config, accelerator.num_processes)
         sharded.check(call.config, accelerator.num_processes)
+        trackers.check(call.config)
         training = _begin(replace(call, config=replace(call.config, run=name)), place, accelerator)
         with stoppable(training.stop):
             _steps(training)
@@ -120,6 +121,7 @@ def _begin(call: Call[Any], place: Place, accelerator: "Accelerator") -> Trainin
         if accelerator.is_main_process and made_by != processes:
             say(f"{made_by} processes began the run and {processes} go on with it: correctly, but not bit for bit")
     mirror = mirrored(config.record, path, rank)
+    trackers.begin(config, place.project.root.name, path, accelerator)
     recorder = Recorder(path / "record", people.classes, people.sample_ids, process=rank, mirror=mirror)
     listener = place.listener() if config.live and accelerator.is_main_process else None
     return Training(
@@ -225,6 +227,7 @@ def _end(t: Training) -> Result | None:
         learners.save_student(net, t.path)
         outcome.write_predictions(net, teacher, t.source, t.people, t.path)
         validate(t, net)
+    trackers.finish(t.accelerator)
     state = State.FINISHED if finished else State.STOPPED
     tell(t, state)
     return Result(

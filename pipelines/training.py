@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines import checkpoints, data, outcome, runs
+from pipelines import checkpoints, data, outcome, runs, trackers
 from pipelines.config import ConfigError, TrainConfig
 from pipelines.live import Live
 from pipelines.recorder import Recorder
@@ -65,6 +65,7 @@ def log(t: Training, report: "StepReport", samples: "Tensor") -> None:
         row: dict[str, Any] = {"step": t.done, "seconds": seconds, **scalars}
         row |= {"images_per_second": images_per_second(t), "phases": phases}
         runs.append_metrics(t.path, row)
+        trackers.tell(t.accelerator, row)
         tell(t, State.RUNNING)
 
 
@@ -78,7 +79,9 @@ def validate(t: Training, net: Any) -> None:
     """Measures a network on the validation labels, if there are any, and adds that to the metrics."""
     t.accuracy = outcome.validation_accuracy(net, t.source, t.people)
     if t.accuracy is not None:
-        runs.append_metrics(t.path, {"step": t.done, "validation_accuracy": t.accuracy})
+        row = {"step": t.done, "validation_accuracy": t.accuracy}
+        runs.append_metrics(t.path, row)
+        trackers.tell(t.accelerator, row)
 
 
 def refuse(t: Training, bad: list[str]) -> None:
