@@ -42,7 +42,7 @@ def _pictures(page: Page, address: str) -> None:
         page.goto(f"{address}/{name}")
         _settled(page)
         page.screenshot(path=HERE / f"{name}.png")
-    page.get_by_role("link", name="Record").nth(1).click()  # the first is the navigation's
+    page.keyboard.press("h")
     _settled(page)
     page.screenshot(path=HERE / "record.png")
 
