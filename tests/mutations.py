@@ -60,7 +60,7 @@ MUTATIONS = [
     M("statistics moved", "feedback.py", "{name: buffer.clone() for", "{name: buffer for"),
     M("two sides, two masks", "feedback.py", "with same_noise(x_u, noise):", "if True:"),
     M("F at the weights after", "answer.py", "{name: weight.clone() for", "{name: weight for"),
-    M("F under another mask", "answer.py", "with fb.same_noise(batch.x_us, noise):", "if True:"),
+    M("F under another mask", "answer.py", ", fb.same_noise(batch.x_us, noise):", ":"),
     M("student's view", "answer.py", "full(student.net(batch.x_us))", "full(student.net(batch.x_uw))"),
     M(
         "student sees labels",
