@@ -17,7 +17,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 TESTS = ("answer", "feedback", "methods", "objectives", "memories", "thresholds", "averages", "mixmatch", "vat")
-TESTS = (*TESTS, "reduced_mpl", "every_method")
+TESTS = (*TESTS, "reduced_mpl", "every_method", "forward_mode")
 
 
 @dataclass(frozen=True, slots=True)
