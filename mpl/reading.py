@@ -12,6 +12,8 @@ Shape legend    N samples    V views of a sample    D features    d of the space
 import numpy as np
 from numpy.typing import NDArray
 
+from mpl.cells import nearest_in_cells
+
 Floats = NDArray[np.float32]
 Opinions = NDArray[np.float64]  # (N, K) distributions, NaN rows where there is none
 
@@ -21,6 +23,7 @@ SOFTEN = 3.0  # the log odds are divided by it: features are not Gaussian, and t
 LABEL_WEIGHT = 10.0
 FITS = 3  # the second and third to the mean of the opinions and what it said itself
 NEIGHBOURS = 20  # k
+EXACT = 50_000  # samples up to which every two are compared
 BLOCK = 1024  # rows compared with all others at once
 TINY = 1e-12
 DRAWN = 20_000  # samples that the space's directions are found from
@@ -93,13 +96,16 @@ def _fitted(x: Opinions, weights: Opinions) -> tuple[Opinions, Opinions]:
 def nearest(space: Floats, k: int = NEIGHBOURS) -> tuple[NDArray[np.int32], Floats]:
     """Returns every sample's k nearest others and their cosine similarity, most similar first: (N, k) each.
 
-    Exact, by products of blocks: N² d operations, 6,000 samples in a second, 100,000 in minutes; memory is BLOCK × N.
+    Exact up to `EXACT` samples, by products of blocks: N² d operations, 6,000 samples in a second, memory BLOCK × N.
+    Of more, each is compared with those around it (`mpl.cells`).
     """
     n = len(space)
     k = min(k, n - 1)
     if k < 1:
         return np.empty((n, 0), np.int32), np.empty((n, 0), np.float32)
     unit = space / np.maximum(np.linalg.norm(space, axis=1, keepdims=True), TINY)
+    if n > EXACT:
+        return nearest_in_cells(np.asarray(unit, np.float32), k)
     places, similar = np.empty((n, k), np.int32), np.empty((n, k), np.float32)
     for start in range(0, n, BLOCK):
         stop = min(start + BLOCK, n)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mpl import reading
+from mpl import cells, reading
 from mpl.reading import nearest, reading_space, second_reading
 
 K, D = 3, 6
@@ -134,3 +134,24 @@ def test_neighbours_are_those_of_brute_force(monkeypatch, block):
 def test_few_samples_have_few_neighbours():
     assert nearest(np.ones((3, 2), np.float32), 20)[0].tolist() == [[1, 2], [0, 2], [0, 1]]
     assert nearest(np.ones((1, 2), np.float32), 20)[0].shape == (1, 0)
+
+
+def test_of_very_many_almost_all_neighbours_are_found(monkeypatch):
+    """Samples in groups; one group of copies, and one sample far from all, which has its k neighbours too."""
+    random = np.random.default_rng(0)
+    space = random.normal(size=(60, 16))[random.integers(0, 60, 3000)] + 0.5 * random.normal(size=(3000, 16))
+    space[:30] = space[0]
+    space[30] = -10 * space[31:].mean(0)
+    exact, similar = nearest(space.astype(np.float32), 10)
+    monkeypatch.setattr(reading, "EXACT", 100)
+    monkeypatch.setattr(cells, "CELL", 50)
+    found, near = nearest(space.astype(np.float32), 10)
+    assert found.shape == near.shape == (3000, 10)
+    assert (found != np.arange(3000)[:, None]).all() and all(len(set(row)) == 10 for row in found.tolist())
+    assert (np.diff(near, axis=1) <= 1e-6).all()
+    hits = np.mean([len(set(a) & set(b)) / 10 for a, b in zip(exact[31:].tolist(), found[31:].tolist(), strict=True)])
+    assert hits > 0.95
+    np.testing.assert_allclose(near[:30], similar[:30], atol=1e-5)
+    monkeypatch.setattr(cells, "AROUND", 1)
+    worse, _ = nearest(space.astype(np.float32), 10)
+    assert np.mean([len(set(a) & set(b)) / 10 for a, b in zip(exact.tolist(), worse.tolist(), strict=True)]) < hits
