@@ -69,6 +69,7 @@ def _run_page(store: Store, query: dict[str, str]) -> None:
         "images": ("Images", ":material/add_photo_alternate:"),
         "review": ("Review", ":material/done_all:"),
         "evolution": ("Evolution", ":material/timeline:"),
+        "map": ("Map", ":material/scatter_plot:"),
         "train": ("Train", ":material/model_training:"),
         "export": ("Export", ":material/output:"),
     }

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 MAP = "map.npz"
 FORM = 1  # counts the ways in which maps were made: older ones are made again
-SIDE = 65_535  # a map's places are whole numbers in [0, SIDE] both ways
+SIDE = 65_535  # a map's places are whole numbers in (0, SIDE) both ways: what is drawn along the edges holds all
 
 Tell = Callable[[str, int, int], None]
 
@@ -36,7 +36,7 @@ class Projection:
     """Where samples lie on the map."""
 
     sample_ids: tuple[str, ...]
-    places: NDArray[np.uint16]  # (N, 2) in [0, SIDE], as far apart both ways as on the map
+    places: NDArray[np.uint16]  # (N, 2) in (0, SIDE), as far apart both ways as on the map
     backbone: str
     seed: int
     made_of: str  # says which vectors, in which way
@@ -169,6 +169,6 @@ def _keep(
 def _whole(places: NDArray[np.float32]) -> NDArray[np.uint16]:
     """Returns places as whole numbers that fill the square as far as they can, the shorter side in its middle."""
     low, high = places.min(0), places.max(0)
-    scale = SIDE / max(float((high - low).max()), 1e-12)
+    scale = (SIDE - 2) / max(float((high - low).max()), 1e-12)
     middle = (low + high) / 2
     return np.asarray(np.clip(np.rint((places - middle) * scale + SIDE / 2), 0, SIDE), np.uint16)

@@ -5,10 +5,8 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from pipelines.propagate import ASKED
-from pipelines.queue_up import Row, described, unseen, with_label
+from pipelines.queue_up import Row, unseen, with_label
 from pipelines.runs import Run
 from pipelines.selections import Selection
 from storage.events import Event, decisions
@@ -54,25 +52,27 @@ def _rows(store: "Store", run: Run | None, ids: Sequence[str], decided: Mapping[
 
 
 def _seen(store: "Store", run: Run, ids: Sequence[str], decided: Mapping[str, Event]) -> list[Row]:
-    """Returns the rows of those samples of which the run has an opinion.
+    """Returns the rows of those samples of which the run has an opinion, their reasons as they are in the queue."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
 
-    Reasons are scored among all samples of the project, so that they read here as they do in the queue.
-    """
-    from mpl import reasons
-    from pipelines.evidence import known
+    from pipelines.reason_tables import reasons
 
-    samples = {sample.sample_id: sample for sample in store.catalog.samples()}
-    labels = {i: e.label for i, e in decided.items() if i in samples and e.label is not None}
-    every = [known(store, run, [i for i in samples if i not in labels], {})]
-    with suppress(ProjectError):  # without vectors nothing can doubt a label: these samples come without a guess
-        every += [known(store, run, list(labels), labels)] if labels else []
-    wanted = set(ids)
+    labels = {i: e.label for i, e in decided.items() if e.label is not None}
+    tables = [(reasons(store, run), [i for i in ids if i not in labels])]
+    if any(i in labels for i in ids):
+        with suppress(ProjectError):  # without vectors nothing can doubt a label: these samples come without a guess
+            tables.append((reasons(store, run, labels), [i for i in ids if i in labels]))
+    files = {sample.sample_id: sample.filepath for sample in store.catalog.get(ids)}
     rows = []
-    for found in every:
-        places = np.array([k for k, i in enumerate(found.sample_ids) if i in wanted], np.int64)
-        if len(places):
-            columns = reasons.score(found.evidence)
-            rows += described(samples, found, columns, reasons.doubt(columns), places)
+    for table, some in tables:
+        found = pc.index_in(pa.array(some, pa.string()), value_set=table.table["sample_id"])
+        places = found.drop_null().to_numpy()
+        score = table.scores(None, labels)
+        rows += [
+            Row(sample_id=i, filepath=files[i], score=round(float(score[k]), 4), **said)
+            for i, k, said in zip(table.ids(places), places.tolist(), table.rows(places, labels), strict=True)
+        ]
     return rows
 
 

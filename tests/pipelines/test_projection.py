@@ -66,8 +66,9 @@ def test_few_samples_and_equal_ones_have_places_too(n):
 def test_the_map_is_of_the_images_to_train_on_and_fills_the_square(store):
     there = read_map(store.project)
     assert set(there.sample_ids) == {s.sample_id for s in store.catalog.samples(Split.TRAIN)}
-    assert there.places.dtype == np.uint16 and np.ptp(there.places.astype(int), axis=0).max() == SIDE
+    assert there.places.dtype == np.uint16 and np.ptp(there.places.astype(int), axis=0).max() == SIDE - 2
     assert compare(store, there).new == compare(store, there).gone == 0
+    assert lasso.inside(there.places, lasso.rings("00000000ffff0000ffffffff0000ffff")).all()
 
 
 def test_the_same_again_does_nothing_and_another_seed_does(store, tmp_path):

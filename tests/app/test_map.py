@@ -1,0 +1,139 @@
+"""The map page: what it says before there is a map, what it sends to the browser, and what a lasso leads to."""
+
+import json
+
+import numpy as np
+import pytest
+from playwright.sync_api import expect
+
+from app.desk import Desk
+from pipelines import command_jobs, projection
+from pipelines.selections import read_selection
+from storage.project import create_project
+from storage.samples import Split
+from storage.store import memory_store
+from storage.vectors import Space
+from tests.app.conftest import HOSTILE
+from tests.app.test_browser import address, real_store  # noqa: F401
+from tests.app.test_browser import page as tab  # noqa: F401
+from tests.app.test_views import drawn, text
+
+EVERYWHERE = "00000000ffff0000ffffffff0000ffff"
+
+
+def draw_map(desk):
+    from app.views import map as map_view
+
+    map_view.render(desk)
+
+
+def embed(store) -> list[str]:
+    ids = [s.sample_id for s in store.catalog.samples(Split.TRAIN)]
+    store.vectors.create(Space(backbone="b", weights="none", size=8, dim=3, weak=1, strong=0, seed=0))
+    store.vectors.add("b", ids, np.random.default_rng(0).normal(size=(len(ids), 1, 3)).astype(np.float16))
+    return ids
+
+
+def mark(store) -> str:
+    return projection.read_map(store.project).made_of.split(" ")[1][:8]
+
+
+def sent(page) -> dict:
+    (component,) = page.get("bidi_component")
+    return json.loads(component.proto.json)
+
+
+@pytest.fixture
+def mapped(desk) -> Desk:
+    embed(desk.store)
+    projection.make(desk.store)
+    return desk
+
+
+def test_each_step_before_a_map_says_what_comes_next(tmp_path, desk, sleeping):
+    page = drawn(draw_map, Desk(memory_store(create_project(tmp_path / "new", [])), None, "ada"))
+    assert "No image is in the project yet" in page.info[0].value
+    page = drawn(draw_map, desk)
+    assert "No image is looked at yet" in page.info[0].value
+    embed(desk.store)
+    page = drawn(draw_map, desk)
+    page.button(key="make").click().run()
+    (job,) = sleeping
+    assert command_jobs.command_of(job) == ("map",)
+    assert not [b for b in page.button if b.key == "make"], "one at a time"
+    assert [b.key for b in page.button if b.key.startswith("stop-")]
+
+
+def test_a_map_that_is_made_is_drawn_and_images_embedded_since_are_said(desk, tmp_path):
+    ids = embed(desk.store)
+    fewer = memory_store(desk.store.project)
+    fewer.catalog.add(desk.store.catalog.get(ids[:3]), [])
+    embed(fewer)
+    projection.make(fewer)
+    page = drawn(draw_map, desk)
+    assert "2 images looked at since are not on it" in page.warning[0].value
+    assert page.button(key="anew")
+    projection.make(desk.store)
+    page = drawn(draw_map, desk)
+    assert not page.warning and sent(page)["nothing"] == len(ids)
+
+
+def test_colours_stand_in_the_address_and_names_go_as_data(mapped):
+    page = drawn(draw_map, mapped, colour="student")
+    data = sent(page)
+    assert data["names"] == list(mapped.store.project.classes) and data["counts"] == [0, 0, 5]
+    assert data["names"][2] == HOSTILE
+    page.segmented_control(key="colour-by").set_value("feedback").run()
+    assert page.query_params["colour"] == ["feedback"] or page.query_params["colour"] == "feedback"
+    assert sent(page)["kind"] == "balance"
+
+
+def test_without_a_run_only_labels_have_colours(mapped):
+    page = drawn(draw_map, Desk(mapped.store, None, "ada"), colour="teacher")
+    assert "gradebook train" in page.info[0].value.replace("\\", "")
+    assert sent(drawn(draw_map, Desk(mapped.store, None, "ada")))["kind"] == "classes"
+
+
+def test_what_lies_in_the_lasso_is_counted_shown_and_can_be_hidden_by_its_class(mapped, ids):
+    page = drawn(draw_map, mapped, lasso=f"{mark(mapped.store)}-{EVERYWHERE}")
+    assert "**5 images** chosen on the map" in text(page)
+    assert sent(page)["start"]["lasso"] == EVERYWHERE
+    page = drawn(draw_map, mapped, lasso=f"{mark(mapped.store)}-{EVERYWHERE}", hide="label-65535", colour="label")
+    assert "No image lies in there" in text(page)
+
+
+@pytest.mark.parametrize("nonsense", ["zz", "00000000", "../../etc/passwd"])
+def test_an_address_of_no_area_is_a_sentence(mapped, nonsense):
+    page = drawn(draw_map, mapped, lasso=f"{mark(mapped.store)}-{nonsense}")
+    assert "names no area" in text(page)
+    page = drawn(draw_map, mapped, lasso=f"00000000-{EVERYWHERE}")
+    assert "an earlier map" in text(page) and "chosen" not in text(page)
+
+
+def test_review_keeps_exactly_the_chosen_samples(mapped, ids):
+    page = drawn(draw_map, mapped, lasso=f"{mark(mapped.store)}-{EVERYWHERE}")
+    page.button(key="review-chosen").click().run()
+    (path,) = (mapped.store.project.root / "selections").glob("*.json")
+    kept = read_selection(mapped.store.project, path.stem)
+    assert set(kept.sample_ids) == set(ids) and kept.why == "chosen on the map"
+
+
+@pytest.mark.browser
+def test_a_lasso_drawn_by_hand_leads_to_the_review_of_what_is_in_it(tab, address, real_store):  # noqa: F811
+    embed(real_store)
+    projection.make(real_store)
+    tab.goto(f"{address}/map")
+    field = tab.locator("canvas.top")
+    field.wait_for()
+    expect(tab.locator("[data-drawn^='5 ']")).to_have_count(1)
+    box = field.bounding_box()
+    tab.get_by_role("button", name="Box").click()
+    tab.mouse.move(box["x"] + 3, box["y"] + 3)
+    tab.mouse.down()
+    tab.mouse.move(box["x"] + box["width"] - 3, box["y"] + box["height"] - 3, steps=4)
+    tab.mouse.up()
+    expect(tab.get_by_text("chosen on the map")).to_contain_text("5 images")
+    expect(tab.locator(".shelf-of-map img")).to_have_count(5)
+    tab.get_by_role("button", name="Review these").click()
+    expect(tab.get_by_text("chosen on the map")).to_contain_text("5 images")
+    assert "selection=" in tab.url
