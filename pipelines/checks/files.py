@@ -53,7 +53,8 @@ def files_are_there(subject: Subject) -> Iterator[Finding]:
             what=f"{len(gone)} files are not where they were imported from",
             where=tuple(gone),
             mend=f"put them back, or say where their folder is now: "
-            f"gradebook relocate {subject.store.project.root} {_folder(gone)} NEW",
+            f"gradebook relocate {subject.store.project.root} {_folder(gone)} NEW; "
+            f"were they deleted on purpose: gradebook forget {subject.store.project.root} {_folder(gone)}",
         )
 
 

@@ -87,6 +87,24 @@ def relocate(
 
 
 @app.command
+def forget(
+    project: Project,
+    below: Annotated[Positional[Path], arg(metavar="PATH", help="a folder, or a file, that was deleted on purpose")],
+    *,
+    dry_run: Annotated[Flag, arg(help="only say what would be done")] = False,
+    json: Json = False,
+) -> None:
+    """Take files that were deleted on purpose off the catalogue. What was said of them stays in the log."""
+    from pipelines.forget import forget as run_forget
+    from storage.store import open_store
+
+    gone = run_forget(open_store(project), below, dry_run=dry_run)
+    answer(
+        gone, json, lambda: f"{len(gone)} files {'would be' if dry_run else 'are'} forgotten: import them again to undo"
+    )
+
+
+@app.command
 def runs(project: Project, *, json: Json = False) -> None:
     """Show a project's runs side by side: labels that each has read, how far it is, validation and test accuracy."""
     from pipelines.compare import compare, runs_table
