@@ -1,0 +1,159 @@
+"""How the map does with many points: the seconds that making it takes, and the page in a real Chromium.
+
+    python -m benchmarks.map --work DIR [--samples 100000] [--no-make]
+
+The samples are drawn vectors of 40 overlapping clusters that share a few pictures; each has a class at random and a
+record of one run. With --no-make their places are drawn too, where only the page is asked about.
+"""
+
+import argparse
+import json
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from benchmarks import large_project
+from benchmarks.browser import chromium, serving
+from pipelines import projection
+from storage.project import create_project
+from storage.samples import Sample, Split
+from storage.store import Store, open_store
+from storage.vectors import Space
+
+CLUSTERS, D, PICTURES, BLOCK = 40, 1280, 200, 5_000
+REPEATS = 5
+
+
+def main() -> None:
+    """Prints the figures as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--samples", type=int, default=100_000)
+    parser.add_argument("--no-make", action="store_true")
+    asked = parser.parse_args()
+    root = asked.work / f"map-{asked.samples}"
+    store = open_store(root) if (root / "gradebook.json").is_file() else _project(root, asked.samples)
+    said: dict[str, Any] = {"samples": asked.samples}
+    if asked.no_make:
+        ids = [s.sample_id for s in store.catalog.samples()]
+        drawn = np.random.default_rng(0).normal(size=(len(ids), 2)).astype(np.float32)
+        projection._keep(store.project, ids, drawn, large_project.BACKBONE, 0, "1 0000000000000000 0")
+    else:
+        before = time.process_time()
+        said["make_seconds"] = projection.make(store).seconds
+        said["make_cpu_seconds"] = round(time.process_time() - before, 1)
+    with serving(root) as address, chromium() as browser:
+        said |= _page(browser, address)
+    print(json.dumps(said))
+
+
+def _project(root: Path, samples: int) -> Store:
+    random = np.random.default_rng(0)
+    store = open_store(create_project(root, [f"class {k}" for k in range(large_project.K)]).root)
+    pictures = [root / "pictures" / f"{n}.jpg" for n in range(PICTURES)]
+    pictures[0].parent.mkdir()
+    for path in pictures:
+        Image.fromarray(random.integers(0, 256, (64, 64, 3), np.uint8)).save(path)
+    ids = [random.bytes(16).hex() for _ in range(samples)]
+    store.catalog.add(
+        [
+            Sample(
+                sample_id=i,
+                filepath=str(pictures[n % PICTURES]),
+                split=Split.TRAIN,
+                width=64,
+                height=64,
+                fingerprint=bytes(200),
+            )
+            for n, i in enumerate(ids)
+        ],
+        [],
+    )
+    space = Space(backbone=large_project.BACKBONE, weights="none", size=64, dim=D, weak=1, strong=0, seed=0)
+    store.vectors.create(space)
+    centres, cluster = random.normal(size=(CLUSTERS, D)), random.integers(0, CLUSTERS, samples)
+    for first in range(0, samples, BLOCK):
+        some = slice(first, first + BLOCK)
+        vectors = 0.5 * centres[cluster[some]] + random.normal(size=(len(ids[some]), D))
+        store.vectors.add(space.backbone, ids[some], vectors[:, None].astype(np.float16))
+    large_project._run(store, ids, cluster % large_project.K, 300, random)
+    return store
+
+
+def _page(browser: Any, address: str) -> dict[str, Any]:
+    """Returns milliseconds from asking for the page, another colour or a lasso to what it shows, and what was sent."""
+    tab = browser.new_page(viewport={"width": 1440, "height": 1000})
+    tab.set_default_timeout(180_000)
+    sent = [0]
+    tab.on(
+        "websocket", lambda socket: socket.on("framereceived", lambda data: sent.__setitem__(0, sent[0] + len(data)))
+    )
+    tab.goto(f"{address}/map")
+    tab.locator("[data-drawn]").wait_for()
+    tab.wait_for_timeout(5_000)
+    loads, bytes_sent = [], []
+    for _ in range(REPEATS):
+        sent[0], began = 0, time.monotonic()
+        tab.goto(f"{address}/map")
+        tab.locator("[data-drawn]").wait_for()
+        loads.append(time.monotonic() - began)
+        tab.wait_for_timeout(3_000)
+        bytes_sent.append(sent[0])
+    paints = []
+    for key in ("+", "-") * REPEATS:  # nearer and farther: every point is drawn anew
+        tab.locator("canvas.top").focus()
+        paints.append(
+            tab.evaluate(
+                """(key) => new Promise((done) => {
+                const canvas = document.activeElement.shadowRoot?.activeElement ?? document.activeElement;
+                const began = performance.now();
+                canvas.dispatchEvent(new KeyboardEvent('keydown', { key, bubbles: true }));
+                requestAnimationFrame(() => requestAnimationFrame(() => done(performance.now() - began)));
+            })""",
+                key,
+            )
+        )
+    sent[0], chosen, counts = 0, [], []
+    for n in range(REPEATS):
+        before = tab.locator(".stMarkdown", has_text="chosen on the map")
+        was = before.inner_text() if before.count() else ""
+        _lasso(tab, 120 + 15 * n)
+        began = time.monotonic()
+        tab.wait_for_function(
+            "(was) => [...document.querySelectorAll('.stMarkdown')].some("
+            "(m) => m.innerText.includes('chosen on the map') && m.innerText !== was)",
+            arg=was,
+        )
+        chosen.append(time.monotonic() - began)
+        tab.wait_for_timeout(2_500)
+        counts.append(before.inner_text())
+    return {
+        "open_ms": _middle(loads),
+        "sent_bytes_to_open": int(np.median(bytes_sent)),
+        "redraw_ms": round(float(np.median(paints))),
+        "lasso_to_count_ms": _middle(chosen),
+        "sent_bytes_a_lasso": sent[0] // REPEATS,
+        "chosen": counts[-1],
+    }
+
+
+def _lasso(tab: Any, radius: float) -> None:
+    box = tab.locator("canvas.top").bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    tab.mouse.move(x + radius, y)
+    tab.mouse.down()
+    for k in range(1, 40):
+        tab.mouse.move(x + radius * math.cos(k / 40 * math.tau), y + radius * math.sin(k / 40 * math.tau))
+    tab.mouse.up()
+
+
+def _middle(seconds: list[float]) -> int:
+    return round(1000 * float(np.median(seconds)))
+
+
+if __name__ == "__main__":
+    main()
