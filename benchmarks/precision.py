@@ -58,6 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def trained(project: Path, method: str, precision: Precision, steps: int) -> tuple[float, float]:
     """Trains once; returns the student's accuracy on the test split and the training's CPU-seconds."""
+    from accelerate.state import AcceleratorState
+
     from pipelines.evaluate import evaluate
     from pipelines.presets import Call, preset_of
     from pipelines.runs import find_run
@@ -68,6 +70,7 @@ def trained(project: Path, method: str, precision: Precision, steps: int) -> tup
     name = f"{method}-{precision}"
     shutil.rmtree(project / "runs" / name, ignore_errors=True)
     config: Any = replace(preset_of("quick", method), run=name, steps=steps, precision=precision, live=False)
+    AcceleratorState._reset_state(reset_partial_state=True)  # or it keeps the first training's precision
     before = resource.getrusage(resource.RUSAGE_SELF)
     train(Call(project=project, config=config))
     after = resource.getrusage(resource.RUSAGE_SELF)

@@ -39,6 +39,8 @@ class Quick:
     """Trainings of each size."""
     method: str = "mpl"
     """How to learn."""
+    steps: int = 600
+    """Of each training; memory needs few."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -118,7 +120,7 @@ def trained(project: Path, asked: Quick, number: int) -> tuple[float, float, flo
     command = [sys.executable, "-m", "pipelines.cli", "train", str(project), "--run", f"r{number}"]
     began, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(
-        [*command, "--method", asked.method, "--no-live", "--json"],
+        [*command, "--method", asked.method, "--steps", str(asked.steps), "--no-live", "--json"],
         capture_output=True,
         text=True,
         check=True,
