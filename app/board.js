@@ -1,7 +1,7 @@
 // The board on which a reviewer decides. It holds the next images, so that a key shows the next one at once; what was
 // pressed is told to the server until the server says that it has heard it. All text of others goes in by textContent.
 
-const AWAY = 180_000, BEAT = 60_000; // milliseconds: nobody is there any more; between two signs that somebody is
+const AWAY = 180_000, BEAT = 25_000; // milliseconds: nobody is there any more; between two signs that somebody is
 const AGAIN = 3_000; // milliseconds: what was not heard by then is told again
 const SEEN = 60; // milliseconds: nobody has seen the next image before; a key that bounces decides once
 const boards = new WeakMap();
@@ -39,6 +39,7 @@ function opened(root) {
 // Takes in what the server says. What was pressed meanwhile and not heard yet stays as the reviewer sees it.
 function take(board, data) {
   if (data.batch !== board.batch) {
+    globalThis.gradebookBoard = board;
     const on = document.activeElement; // a choice that was made would take the keys
     if (on === document.body || on?.matches("a, [role=combobox], [type=radio], [role=radio]")) board.frame.focus({ preventScroll: true });
     Object.assign(board, { batch: data.batch, order: [], at: null, mine: new Map(), gone: new Set(), last: [], chosen: new Set() });
@@ -157,6 +158,7 @@ function move(board, by) {
 }
 
 function onKey(board, event) {
+  if (globalThis.gradebookBoard !== board) return; // one that the page is about to take away
   board.acted = Date.now();
   if (event.ctrlKey || event.metaKey || event.altKey || event.repeat && !event.key.startsWith("Arrow")) return;
   const from = event.composedPath()[0];

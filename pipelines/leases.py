@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 from storage.project import Project, ProjectError
 
 FILE = "leases.json"
-SECONDS = 120.0  # a lease that nobody renews
+SECONDS = 60.0  # a lease that nobody renews
 PATIENCE = 20.0  # seconds that one process waits for another's turn
 
 Clock = Callable[[], float]
