@@ -15,7 +15,7 @@ from pipelines.label import actor
 from pipelines.propagate import ASKED, asked_for
 from pipelines.verdicts import Shown, last_verdict, undo, verdict
 from storage.events import VERDICTS, Event, Kind, decisions, event, replay
-from storage.fiftyone_samples import Seen, see
+from storage.fiftyone_samples import Seen, ids_of, see
 from storage.fiftyone_view import show_labels
 from storage.project import ProjectError
 from storage.samples import Split
@@ -23,6 +23,7 @@ from storage.samples import Split
 if TYPE_CHECKING:
     from storage.store import Store
 
+ALIKE = 60  # samples shown beside the one that they are like
 _deciding = threading.Lock()  # FiftyOne's server runs operators in threads: of two quick presses, one writes first
 
 
@@ -85,6 +86,22 @@ def evolution(dataset: Any, ids: Sequence[str]) -> tuple[Seen, list[dict[str, An
     first, *_ = _selected(dataset, ids[:1])
     run = dataset.info.get("run")
     return first, history(open_project(dataset), first.sample_id, run) if run else []
+
+
+def alike(dataset: Any, ids: Sequence[str], many: int = ALIKE) -> list[str]:
+    """Returns the ids in FiftyOne of the first of the samples and of those most like it, nearest first.
+
+    They are found in the project's own vectors, in their newest space.
+
+    Raises:
+        ProjectError: the sample has no vectors.
+    """
+    store, (first, *_) = open_project(dataset), _selected(dataset, ids[:1])
+    spaces = store.vectors.spaces()
+    if not spaces or store.vectors.missing(spaces[-1].backbone, [first.sample_id]):
+        raise ProjectError(f"this image has no vectors to compare: run: gradebook embed {store.project.root}")
+    near = [sample_id for sample_id, _ in store.vectors.nearest(spaces[-1].backbone, first.sample_id, many)]
+    return ids_of(dataset, [first.sample_id, *near])
 
 
 def open_project(dataset: Any) -> "Store":

@@ -34,6 +34,12 @@ def see(dataset: Any, ids: Sequence[str]) -> list[Seen]:
     ]
 
 
+def ids_of(dataset: Any, sample_ids: Sequence[str]) -> list[str]:
+    """Returns the ids in FiftyOne of these samples in their order, those left out that the dataset lacks."""
+    found = _found(dataset, sample_ids)
+    return [found[sample_id] for sample_id in sample_ids if sample_id in found]
+
+
 def place(dataset: Any, sample_ids: Sequence[str]) -> dict[str, str]:
     """Returns what the App's address must ask for to show exactly these samples: an id, or a saved view for several.
 
@@ -42,13 +48,9 @@ def place(dataset: Any, sample_ids: Sequence[str]) -> dict[str, str]:
     Raises:
         ProjectError: the dataset lacks one of them, or they are too many for a saved view.
     """
-    from fiftyone import ViewField as F
-
     if len(sample_ids) > MOST:
         raise ProjectError(f"FiftyOne can be shown {MOST:,} images at once, not {len(sample_ids):,}: choose fewer")
-    found = dict(
-        zip(*dataset.match(F("gradebook_id").is_in(list(sample_ids))).values(["gradebook_id", "id"]), strict=True)
-    )
+    found = _found(dataset, sample_ids)
     if missing := [sample_id for sample_id in sample_ids if sample_id not in found]:
         raise ProjectError(
             f"FiftyOne has not heard of {len(missing)} of the {len(sample_ids)} samples: "
@@ -61,6 +63,13 @@ def place(dataset: Any, sample_ids: Sequence[str]) -> dict[str, str]:
     name = _save_shown(dataset, ids)
     _expect(dataset, view=dataset.load_saved_view(name))
     return {"view": name.replace(" ", "-")}
+
+
+def _found(dataset: Any, sample_ids: Sequence[str]) -> dict[str, str]:
+    from fiftyone import ViewField as F
+
+    chosen = dataset.match(F("gradebook_id").is_in(list(sample_ids)))
+    return dict(zip(*chosen.values(["gradebook_id", "id"]), strict=True))
 
 
 def _save_shown(dataset: Any, ids: Sequence[str]) -> str:

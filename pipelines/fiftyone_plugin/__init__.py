@@ -94,6 +94,28 @@ class Ask(foo.Operator):  # type: ignore[misc]
         return _answer(ctx, lambda: fiftyone_verdicts.ask(ctx.dataset, _ids(ctx)))
 
 
+class ShowAlike(foo.Operator):  # type: ignore[misc]
+    """Shows what is most like a sample, by the project's own vectors."""
+
+    @property
+    def config(self) -> Any:
+        """Its name and looks."""
+        return foo.OperatorConfig(name="show_alike", label="Gradebook: show what is like it")
+
+    def resolve_placement(self, ctx: Any) -> Any:
+        """A button above the grid."""
+        return _button(ctx, "Show what is like it", "image_search")
+
+    def execute(self, ctx: Any) -> dict[str, Any]:
+        """Sets the view."""
+        found = _try(lambda: {"ids": fiftyone_verdicts.alike(ctx.dataset, _ids(ctx))})
+        if "ids" in found:
+            ctx.ops.set_view(ctx.dataset.select(found["ids"], ordered=True))
+        else:
+            ctx.ops.notify(found["refused"], variant="error")
+        return found
+
+
 class ShowEvolution(foo.Operator):  # type: ignore[misc]
     """Opens the panel."""
 
@@ -191,7 +213,7 @@ class Evolution(foo.Panel):  # type: ignore[misc]
         return types.Property(panel)
 
 
-OPERATORS = (Accept, Assign, Undo, Ask, ShowEvolution, OpenInApp, Place, Evolution)
+OPERATORS = (Accept, Assign, Undo, Ask, ShowAlike, ShowEvolution, OpenInApp, Place, Evolution)
 
 
 def register(plugin: Any) -> None:

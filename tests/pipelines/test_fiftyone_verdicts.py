@@ -1,5 +1,6 @@
 """The operators, executed as FiftyOne's server does, on a real MongoDB: one process and one server for all of them."""
 
+import numpy as np
 import pytest
 
 from pipelines import fiftyone_links, fiftyone_verdicts, servers
@@ -8,6 +9,7 @@ from pipelines.queue_up import rank, sentence_of
 from storage.events import Kind, decisions, event, replay
 from storage.project import ProjectError, create_project
 from storage.store import open_store
+from storage.vectors import Space
 from tests.app.conftest import CLASSES, HOSTILE, TRAIN, a_run, fill
 
 URI = "@gradebook/verdicts/"
@@ -71,7 +73,7 @@ def test_every_operator_is_found(server):
     import fiftyone.operators as foo
 
     found = {operator.uri for operator in foo.list_operators(builtin=False)}
-    names = ("accept", "assign", "undo", "ask", "show_evolution", "open_in_app", "place", "evolution")
+    names = ("accept", "assign", "undo", "ask", "show_alike", "show_evolution", "open_in_app", "place", "evolution")
     assert {URI + name for name in names} <= found
 
 
@@ -133,6 +135,17 @@ def test_what_is_sent_to_the_queue_comes_first(store, dataset):
     assert [kind for kind, *_ in said(store)] == [Kind.PROPOSED]
     press("accept", dataset, [ids[3]])
     assert rank(store, None, limit=1)[0].sample_id != row.sample_id
+
+
+def test_what_is_like_a_sample_is_found_in_our_own_vectors(store, dataset):
+    ids, sample_ids = dataset.values("id"), dataset.values("gradebook_id")
+    answer, told = press("show_alike", dataset, ids[:1])
+    assert told == [answer["refused"]] and "gradebook embed" in told[0]
+    store.vectors.create(Space(backbone="b", weights="none", size=8, dim=2, weak=1, strong=0, seed=0))
+    views = np.array([[[1, 0]], [[0, 1]], [[1, 0.1]], [[1, 0.5]]], np.float16)
+    store.vectors.add("b", sample_ids[:4], views)
+    answer, _ = press("show_alike", dataset, ids[:1])
+    assert answer["ids"] == [ids[0], ids[2], ids[3], ids[1]]
 
 
 def panel_of(dataset, selected, method="on_load"):
