@@ -38,6 +38,7 @@ MEANS = {
 }
 DOUBT = "doubt"  # in the address: the queue's default order
 WHY = "chosen on the map"
+GAP_SECONDS = 300  # how late the page may see that images on the map have gone; new ones it sees at once
 
 
 def render(desk: Desk) -> None:
@@ -92,7 +93,7 @@ def _follow(job: Job) -> None:
 
 def _compare(desk: Desk, there: Projection, job: Job | None, going: bool) -> None:
     """Says how the map differs from what the project has now, with the means to make it anew."""
-    gap = _gap(desk.root, there.made_of, str(job.path) if job else "", len(at.read_samples(desk.store)), desk, there)
+    gap = _gap(desk.root, there.made_of, desk.store.vectors.count(there.backbone), desk, there)
     failed = job is not None and command_jobs.ending(job) is Ending.FAILED
     if gap.new or gap.gone:
         parts = [f"{count(gap.new, 'image')} looked at since are not on it"] if gap.new else []
@@ -234,6 +235,6 @@ def _kept(root: str, age: int, _desk: Desk) -> Projection | None:
     return projection.read_map(_desk.store.project)
 
 
-@st.cache_resource(max_entries=4, ttl=at.KEPT_SECONDS, show_spinner=False)
-def _gap(root: str, made_of: str, job: str, samples: int, _desk: Desk, _there: Projection) -> projection.Gap:
+@st.cache_resource(max_entries=4, ttl=GAP_SECONDS, show_spinner=False)
+def _gap(root: str, made_of: str, embedded: int, _desk: Desk, _there: Projection) -> projection.Gap:
     return projection.compare(_desk.store, _there)

@@ -135,5 +135,6 @@ def test_a_lasso_drawn_by_hand_leads_to_the_review_of_what_is_in_it(tab, address
     expect(tab.get_by_text("chosen on the map")).to_contain_text("5 images")
     expect(tab.locator(".shelf-of-map img")).to_have_count(5)
     tab.get_by_role("button", name="Review these").click()
+    tab.get_by_role("heading", name="Review").wait_for()
     expect(tab.get_by_text("chosen on the map")).to_contain_text("5 images")
     assert "selection=" in tab.url
