@@ -38,6 +38,7 @@ def test_the_last_label_by_each_moment_counts_where_it_is_near_enough(tmp_path):
     said = said_at(tmp_path, [2, 9], 4)
     assert named(said, "teacher") == {"a": ["crow", None], "b": ["heron", "heron"], "c": ["owl", None]}
     assert named(said, "student") == {"a": [None, None], "b": ["crow", "owl"], "c": ["heron", None]}
+    assert named(said_at(tmp_path, [3], 4), "teacher")["a"] == ["heron"], "it said crow before"
     assert named(said_at(tmp_path, [3], 1), "teacher") == {"a": ["heron"], "b": [None], "c": [None]}
 
 
