@@ -332,7 +332,9 @@ def as_markdown(asked: StoreSpeed, made: list[str], answers: list[Answers], reca
     sizes["segments"] = sum(f.stat().st_size for f in asked.directory.glob("runs/*/record/*")) / 1e9
     sizes["reasons"] = sum(f.stat().st_size for f in asked.directory.glob("runs/*/reasons.arrow")) / 1e9
     shown = replace(asked, directory=Path("DIRECTORY"))
-    told = " ".join(f"--{name} {getattr(shown, name)}" for name in ("rows", "samples", "vectors", "dim"))
+    told = " ".join(
+        f"--{name} {getattr(shown, name)}" for name in ("rows", "samples", "vectors", "dim", "runs", "questions")
+    )
     lines = [
         f"{asked.rows:,} rows of history in {asked.runs} runs, {asked.samples:,} samples, {asked.vectors:,} vectors.",
         "",
