@@ -15,7 +15,7 @@ DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 def commands() -> set[str]:
     from pipelines.commands import app
 
-    return set(app._subcommands)
+    return {name.replace("_", "-") for name in app._subcommands}
 
 
 def test_every_command_is_documented():
@@ -26,7 +26,7 @@ def test_every_command_is_documented():
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_documents_name_commands_that_exist(document):
     named = set(
-        re.findall(r"(?m)(?:^    |`)(?:uv run --extra mongodb )?gradebook ([a-z]+)", document.read_text("utf-8"))
+        re.findall(r"(?m)(?:^    |`)(?:uv run --extra mongodb )?gradebook ([a-z-]+)", document.read_text("utf-8"))
     )
     assert named <= commands()
 

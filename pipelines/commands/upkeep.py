@@ -99,9 +99,8 @@ def forget(
     from storage.store import open_store
 
     gone = run_forget(open_store(project), below, dry_run=dry_run)
-    answer(
-        gone, json, lambda: f"{len(gone)} files {'would be' if dry_run else 'are'} forgotten: import them again to undo"
-    )
+    said = f"{len(gone)} files {'would be' if dry_run else 'are'} forgotten: import them again to undo"
+    answer({"files": gone, "dry_run": dry_run}, json, lambda: said)
 
 
 @app.command
