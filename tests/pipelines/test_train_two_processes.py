@@ -21,9 +21,9 @@ PIPELINES = str(Path(pipelines.__file__).parent)
 ROOT = str(Path(__file__).parents[2])
 
 # Does what `accelerate launch pipelines/train.py` does, once for each line of its input: one start of Python for all.
-# A line begins with the steps after which somebody asks the run to stop; 0 for nobody.
+# A line begins with the steps after which somebody asks the run to stop (0: nobody), or after which, -N, one is killed.
 LAUNCHED = f"""
-import sys
+import os, signal, sys
 
 sys.path[:0] = [{PIPELINES!r}, {ROOT!r}]
 from pipelines import train
@@ -32,10 +32,15 @@ from tests.pipelines.projects import told_in_run_live
 
 InProject.listener = told_in_run_live
 
+def kill(t):
+    if t.done == -int(stop) and t.accelerator.process_index == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return asked(t)
+
 asked = train._asked
 for line in open(sys.argv[1]):
     stop, *words = line.split()
-    train._asked = (lambda t: (t.done == int(stop), False)) if int(stop) else asked
+    train._asked = (lambda t: (t.done == int(stop), False)) if int(stop) > 0 else kill
     assert train.main(words) == 0
 """
 BATCH_NORM = ("--method", "mean_teacher", "--inputs", "pixels", "--backbone", "test_efficientnet")
@@ -66,18 +71,14 @@ def stores(tmp_path_factory) -> tuple[Store, Store]:
         ["0", *flags(two, *BATCH_NORM, run="whole", steps=8)],
         ["4", *flags(two, *BATCH_NORM, run="resumed", steps=8)],
         ["0", str(two.project.root), "--resume", "--run", "resumed"],
+        ["0", str(two.project.root), "--resume", "--run", "killed"],
         ["4", *flags(two, run="begun-by-two", steps=8)],
         ["0", str(two.project.root), "--resume", "--run", "begun-by-one"],
     ]
     (root / "launched.py").write_text(LAUNCHED)
-    (root / "lines").write_text("\n".join(" ".join(line) for line in lines))
-    command = [
-        *(sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"),
-        *("--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"),
-        *(str(root / "launched.py"), str(root / "lines")),
-    ]
-    environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
+    killed = launch(root, ["-5", *flags(two, *BATCH_NORM, run="killed", steps=8)])
+    assert killed.returncode != 0 and Run(two.project.runs / "killed").status().state is State.FAILED
+    done = launch(root, *lines)
     assert done.returncode == 0, done.stderr
     assert "1 processes began the run and 2 go on with it: correctly, but not bit for bit" in done.stderr
     result = train(
@@ -85,6 +86,18 @@ def stores(tmp_path_factory) -> tuple[Store, Store]:
     )
     assert result is not None and result.steps == 8
     return one, two
+
+
+def launch(root: Path, *lines: list[str]) -> "subprocess.CompletedProcess[str]":
+    """Runs some trainings, one after the other, on two processes."""
+    (root / "lines").write_text("\n".join(" ".join(line) for line in lines))
+    command = [
+        *(sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"),
+        *("--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"),
+        *(str(root / "launched.py"), str(root / "lines")),
+    ]
+    environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
 
 
 @pytest.mark.parametrize("run", KINDS)
@@ -117,11 +130,12 @@ def test_a_run_goes_on_with_another_number_of_processes(stores, run):
     assert [(row["step"], row["sample_id"]) for row in one] == [(row["step"], row["sample_id"]) for row in two]
 
 
-def test_two_processes_resume_bit_for_bit(stores):
-    """Also where a network in evaluation mode, with each process's own statistics, says what is learned."""
-    whole, resumed = (weights(stores[1], run) for run in ("whole", "resumed"))
+@pytest.mark.parametrize("run", ["resumed", "killed"])
+def test_two_processes_resume_bit_for_bit(stores, run):
+    """Stopped by somebody, or one of them killed; also where each process's own statistics say what is learned."""
+    whole, resumed = (weights(stores[1], name) for name in ("whole", run))
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
-    assert rows(stores[1], "whole") == rows(stores[1], "resumed")
+    assert rows(stores[1], "whole") == rows(stores[1], run)
 
 
 def test_labels_that_come_in_are_taken_in_by_both_at_the_same_step(stores):
