@@ -43,7 +43,7 @@ class Scale:
     """Times that training sees each image."""
     dim: int = 2048
     """D, numbers of a vector; one float16 vector an image."""
-    row_bytes: float = 24.4
+    row_bytes: float = 17.4
     """Bytes of a row of the record on disk (benchmarks/record.py)."""
     gpu_hour: float = 2.5
     """Dollars for a GPU and hour."""
