@@ -9,6 +9,7 @@ import streamlit as st
 
 from app.desk import Desk, read_samples
 from app.following import follow
+from app.views import onward
 from app.words import ago, count, plain
 from pipelines import command_jobs
 from pipelines.jobs import Ending, Job
@@ -158,10 +159,7 @@ def _unread(answer: dict[str, Any] | None) -> None:
 
 
 def _next(desk: Desk) -> None:
-    with st.container(horizontal=True):
-        for name, text in (("review", "Label some →"), ("train", "Train →")):
-            if name in desk.pages:
-                st.page_link(desk.pages[name], label=text, query_params=dict(desk.query))
+    onward.links(desk, [("review", "Label some"), ("train", "Train")])
 
 
 def _found(desk: Desk) -> None:

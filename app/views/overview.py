@@ -7,14 +7,13 @@ import streamlit as st
 
 from app import figures
 from app.desk import Book, Desk, read_book, read_samples
+from app.views import naming, onward
 from app.words import ago, listed, percent, plain
 from pipelines.agreement import agreement
 from pipelines.queue_up import sentence_of
 from pipelines.runs import Run, State, list_runs
 from storage.events import Kind
 from storage.samples import Split
-
-ENOUGH = 5  # labels a class with which a first run is worth its time
 
 
 def render(desk: Desk) -> None:
@@ -105,21 +104,24 @@ def _rejected(book: Book) -> int:
 
 def _advice(desk: Desk, counts: dict[str, int], runs: list[Run]) -> None:
     """Says the one thing to do next."""
-    scarce = [name for name, number in counts.items() if number < ENOUGH]
+    if not counts:
+        naming.render(desk)
+        return
+    scarce = [name for name, number in counts.items() if number < onward.ENOUGH]
     going = [run for run in runs if run.status().state in (State.STARTING, State.RUNNING)]
     page, text = "review", "Review what the newest run is least sure of."
-    if not counts:
-        page, text = "", "Name the classes first: gradebook classes PROJECT --add a,b,c"
-    elif going:
-        page, text = "train", f"{going[-1].name} is training. Watch it, or label on meanwhile for the run after it."
+    if going:
+        page, text = "train", f"{going[-1].name} is training. Watch it, or label on: it takes in what you label."
+    elif not runs and not desk.store.vectors.spaces():
+        page, text = "images", "Let a frozen network look at the images once, for quick training and neighbours."
     elif scarce:
-        text = f"Label at least {ENOUGH} images of each class: {listed(scarce[:6])} still need some."
+        text = f"Label at least {onward.ENOUGH} images of each class: {listed(scarce[:6])} still need some."
     elif not runs:
         page, text = "train", "There are labels enough for a first run."
     with st.container(horizontal=True, vertical_alignment="center", border=True, key="advice"):
         st.markdown(f"**Next:** {plain(text)}", width="stretch")
         if page in desk.pages:
-            label = {"review": "Review", "train": "Train"}[page]
+            label = {"images": "Images", "review": "Review", "train": "Train"}[page]
             st.page_link(desk.pages[page], label=f"{label} →", query_params=dict(desk.query))
 
 

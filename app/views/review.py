@@ -18,7 +18,7 @@ from app import desk as at
 from app.book import Book
 from app.desk import Desk
 from app.review import Deed, Press, Refused, answer, class_keys, presses, sitting
-from app.views import elsewhere, selection
+from app.views import elsewhere, naming, onward, selection
 from app.words import count, plain
 from pipelines import leases, propagate, queue_up
 from pipelines.queue_up import Only, Row
@@ -68,8 +68,7 @@ def render(desk: Desk, *, rank: Rank = SPREAD, draw: Draw = board.mount) -> None
     """
     st.title("Review")
     if not desk.store.project.classes:
-        st.info("The project has no classes to choose from. Name them with:", icon=":material/label:")
-        st.code(f"gradebook classes {desk.root} --add a,b,c", language="bash")
+        naming.render(desk)
         return
     chosen = selection.chosen(desk) if "selection" in st.query_params else rank
     if chosen is None:
@@ -128,6 +127,7 @@ def _board(desk: Desk, rank: Rank, draw: Draw, layout: str, size: int, reason: s
     batch.refused, batch.undone, batch.word = [], {}, None
     if order:
         elsewhere.link(desk, order if grid else order[:1])
+    onward.to_the_first_run(desk, book)
     if batch.record is not None:
         sample_id, batch.record = batch.record, None
         st.switch_page(desk.pages["evolution"], query_params={**desk.query, "sample": sample_id, **selection.kept()})

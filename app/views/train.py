@@ -6,6 +6,7 @@ from typing import Any
 import streamlit as st
 
 from app.desk import Desk, read_book, read_samples
+from app.views import onward
 from app.views.overview import draw_curves
 from app.words import count, plain
 from pipelines import jobs
@@ -57,7 +58,7 @@ def render(desk: Desk) -> None:
             st.caption("No run yet. Choose on the left how to train, and start one.")
             return
         going = run.status().state in GOING
-        st.fragment(_live, run_every=EVERY if going else None)(desk.store.project, run, going)
+        st.fragment(_live, run_every=EVERY if going else None)(desk, run, going)
 
 
 def _form(desk: Desk) -> None:
@@ -76,10 +77,14 @@ def _form(desk: Desk) -> None:
             _start(desk, preset, method, steps, seed)
         if labels:
             st.caption(
-                f"It learns from the {count(labels, 'label')} there are now; those you add later are for the next run."
+                f"It learns from the {count(labels, 'label')} there are now, and takes in those that you add meanwhile."
             )
         else:
             st.caption("There are no labels to train on: label some images first.")
+            onward.links(desk, [("review", "Label some")])
+        if preset == "quick" and not desk.store.vectors.spaces():
+            st.caption("This preset trains on what a frozen network sees in the images, and it has not looked yet.")
+            onward.links(desk, [("images", "Let it look")])
 
 
 def _promise(preset: str) -> str:
@@ -108,7 +113,7 @@ def _watched(desk: Desk) -> Run | None:
     return find_run(desk.store.project, chosen)
 
 
-def _live(project: Project, run: Run, was_going: bool) -> None:
+def _live(desk: Desk, run: Run, was_going: bool) -> None:
     """Draws the run as its files are now; this much of the page is drawn anew every second while it goes on."""
     status = run.status()
     icon, colour = FACES[status.state]
@@ -117,10 +122,19 @@ def _live(project: Project, run: Run, was_going: bool) -> None:
         if status.state in GOING and (job := jobs.find_job(run)) is not None:
             _stop(job)
         if jobs.can_resume(run):
-            st.button("Resume", key="resume", on_click=_resume, args=(project, run), icon=":material/play_arrow:")
+            st.button(
+                "Resume", key="resume", on_click=_resume, args=(desk.store.project, run), icon=":material/play_arrow:"
+            )
     _progress(run)
     if status.message:
         st.markdown(plain(status.message))
+    if status.state is State.FINISHED:
+        ways = [
+            ("review", "Review what it is unsure of"),
+            ("evolution", "See how labels moved"),
+            ("export", "Export it"),
+        ]
+        onward.links(desk, ways, run=run.name)
     draw_curves(run)
     with st.expander("What it printed", expanded=status.state is State.FAILED):
         st.code(_tail(run.path / LOG) or "Nothing yet.", language=None)

@@ -18,7 +18,7 @@ from pipelines.queue_up import Only
 from pipelines.runs import State
 from pipelines.selections import save_selection
 from storage.events import Kind, event, replay
-from storage.project import ProjectError, create_project
+from storage.project import ProjectError, create_project, read_project
 from storage.store import memory_store
 from storage.vectors import Space
 from tests.app.boards import Board
@@ -336,9 +336,14 @@ def test_a_file_that_is_gone_does_not_take_the_page_with_it(desk, rank, ids, boa
     assert len(verdicts(desk)) == 1
 
 
-def test_a_project_without_classes_cannot_be_reviewed_and_says_what_to_do(tmp_path, rank, board):
-    page = drawn(draw_review, Desk(memory_store(create_project(tmp_path / "new", [])), None, "ada"), rank, board)
-    assert "gradebook classes" in page.code[0].value
+def test_a_project_without_classes_asks_for_them(tmp_path, rank, board):
+    project = create_project(tmp_path / "new", [])
+    page = drawn(draw_review, Desk(memory_store(project), None, "ada"), rank, board)
+    page.form_submit_button[0].click().run()
+    assert "Say what" in page.error[0].value and read_project(project.root).classes == ()
+    page.text_input(key="class-names").set_value("crow, heron,")
+    page.form_submit_button[0].click().run()
+    assert read_project(project.root).classes == ("crow", "heron") and board.data == {}
 
 
 @pytest.mark.parametrize("nonsense", [{"id": "../../etc/passwd"}, {"label": "no class of ours"}, {"press": "../x"}])
