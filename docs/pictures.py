@@ -1,69 +1,153 @@
-"""Makes the pictures of the documents from the demo's project, in a real browser.
+"""Makes the pictures of the README and the tour from the demo's project, in a real browser.
 
-gradebook demo && python docs/pictures.py demo/project
+    gradebook demo && python -m docs.pictures demo/project
+
+They show pages as they are: a reviewer answers the first images with the truth, which scikit-learn knows; and the map,
+the export and the import that pages lack are made by their own buttons. Verdicts stay in the project; the project that
+is made for the picture of an import is taken away again.
 """
 
-import socket
-import subprocess
+import shutil
 import sys
-import time
-import urllib.request
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Any
 
-from playwright.sync_api import Page, sync_playwright
+from tyro.conf import Positional, arg
+
+from benchmarks.browser import chromium, serving
 
 HERE = Path(__file__).parent
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
-SIZE = {"width": 1440, "height": 900}  # pixels
+HEIGHT = 900  # pixels
+ANSWERS = 12  # images that are answered before the review page is drawn
+PAUSE = 1_500  # milliseconds between two answers: a reviewer's
+PATIENCE = 180_000  # milliseconds for a job
 
 
-def main(project: str) -> None:
-    """Writes review.png, record.png and train.png beside this file."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "streamlit", "run", str(HERE.parent / "app" / "main.py")]
-    options = ["--server.port", str(port), "--server.address", "127.0.0.1", "--server.headless", "true"]
-    server = subprocess.Popen([*command, *options, "--", project])
-    try:
-        _wait(f"http://127.0.0.1:{port}/_stcore/health")
-        with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=FLAGS)
-            page = browser.new_page(viewport=SIZE)
-            _pictures(page, f"http://127.0.0.1:{port}")
-            browser.close()
-    finally:
-        server.terminate()
-        server.wait()
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pictures:
+    """What to draw."""
+
+    project: Annotated[Positional[Path], arg(help="the demo's project")]
+    out: Path = HERE
+    width: int = 1440
+    """Pixels."""
+    dark: bool = False
 
 
-def _pictures(page: Page, address: str) -> None:
-    for name in ("train", "review"):
-        page.goto(f"{address}/{name}")
-        _settled(page)
-        page.screenshot(path=HERE / f"{name}.png")
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Writes one PNG file a page."""
+    import tyro
+
+    asked = tyro.cli(Pictures, args=arguments, prog="docs.pictures", description=__doc__)
+    asked.out.mkdir(parents=True, exist_ok=True)
+    with chromium() as browser:
+        page = browser.new_page(
+            viewport={"width": asked.width, "height": HEIGHT}, color_scheme="dark" if asked.dark else "light"
+        )
+        page.set_default_timeout(PATIENCE)
+        with serving(asked.project) as address:
+            for draw in (_train, _review, _evolution, _run, _map, _export):
+                _quiet(draw(page, address, asked.project))
+                page.screenshot(path=asked.out / f"{draw.__name__[1:]}.png")
+        _images(browser, page, asked)
+
+
+def _train(page: Any, address: str, project: Path) -> Any:
+    page.goto(f"{address}/train")
+    page.locator(".js-plotly-plot").first.wait_for()
+    return page
+
+
+def _review(page: Any, address: str, project: Path) -> Any:
+    from sklearn.datasets import load_digits
+
+    digits = load_digits().target
+    page.goto(f"{address}/review")
+    page.locator(".board figcaption").first.wait_for()
+    for _ in range(ANSWERS):
+        at = page.locator(".board").get_attribute("data-at")
+        name = page.locator(".board figcaption").first.inner_text()
+        page.wait_for_timeout(PAUSE)
+        page.keyboard.press(str(digits[int(name.removesuffix(".png").removeprefix("digit-"))]))
+        page.locator(f".board:not([data-at='{at}'])").wait_for()
+    page.locator(".board[data-unheard='0']").wait_for()
+    return page
+
+
+def _evolution(page: Any, address: str, project: Path) -> Any:
     page.keyboard.press("h")
-    _settled(page)
-    page.screenshot(path=HERE / "record.png")
+    page.locator(".js-plotly-plot").first.wait_for()
+    return page
 
 
-def _settled(page: Page) -> None:
-    page.get_by_role("heading").first.wait_for(timeout=60_000)
-    page.wait_for_function("!document.querySelector('[data-testid=\"stStatusWidget\"]')", timeout=60_000)
-    page.wait_for_timeout(5_000)  # plots load and draw themselves in a moment of their own
-    page.wait_for_function("!document.querySelector('[data-testid=\"stSkeleton\"]')", timeout=60_000)
+def _run(page: Any, address: str, project: Path) -> Any:
+    page.goto(f"{address}/evolution?tab=run")
+    page.locator(".js-plotly-plot .heatmaplayer").wait_for()
+    return page
+
+
+def _map(page: Any, address: str, project: Path) -> Any:
+    page.goto(f"{address}/map?colour=student")
+    make = page.get_by_role("button", name="Make the map")
+    field = page.locator("canvas.top")
+    make.or_(field).first.wait_for()
+    if make.is_visible():
+        make.click()
+    field.wait_for()
+    _quiet(page)
+    box = field.bounding_box()
+    x, y, r = box["x"] + 0.5 * box["width"], box["y"] + 0.5 * box["height"], 0.2 * box["height"]
+    corners = [(x + r * a, y + r * b) for a, b in ((-1, -0.4), (0, -1), (1, -0.5), (0.9, 0.6), (0, 1), (-0.9, 0.5))]
+    page.mouse.move(*corners[0])
+    page.mouse.down()
+    for corner in corners[1:]:
+        page.mouse.move(*corner, steps=6)
+    page.mouse.up()
+    page.locator(".shelf-of-map img").first.wait_for()
+    return page
+
+
+def _export(page: Any, address: str, project: Path) -> Any:
+    page.goto(f"{address}/export")
+    tried, press = page.locator("input[type=file]"), page.get_by_role("button", name="Export", exact=True)
+    press.wait_for()
+    _quiet(page)
+    if not tried.count():
+        press.click()
+    tried.wait_for(state="attached")
+    tried.set_input_files(sorted((project.parent / "images" / "test" / "7").iterdir())[0])
+    page.locator(".js-plotly-plot").wait_for()
+    return page
+
+
+def _images(browser: Any, page: Any, asked: Pictures) -> None:
+    """Draws an import as it is for a new project."""
+    from storage.project import create_project
+
+    images, root = asked.project.parent / "images", asked.project.parent / "digits"
+    shutil.rmtree(root, ignore_errors=True)
+    create_project(root, [str(digit) for digit in range(10)])
+    with serving(root) as address:
+        page.goto(f"{address}/images")
+        field = page.get_by_role("textbox", name="Where they are")
+        field.fill(str(images / "train"))
+        field.press("Enter")
+        page.get_by_role("button", name="Import", exact=True).click()
+        page.get_by_test_id("stMetric").first.wait_for()
+        _quiet(page)
+        page.screenshot(path=asked.out / "images.png")
+    shutil.rmtree(root)
+
+
+def _quiet(page: Any) -> None:
+    """Waits until the page stands still: plots load and draw themselves in a moment of their own."""
+    page.wait_for_function("!document.querySelector('[data-testid=\"stStatusWidget\"]')")
+    page.wait_for_timeout(4_000)
+    page.wait_for_function("!document.querySelector('[data-testid=\"stSkeleton\"]')")
     page.wait_for_timeout(1_000)
 
 
-def _wait(address: str) -> None:
-    for _ in range(300):
-        try:
-            with urllib.request.urlopen(address, timeout=5):
-                return
-        except OSError:
-            time.sleep(0.2)
-    raise SystemExit("the app does not start: see what it printed above")
-
-
 if __name__ == "__main__":
-    main(sys.argv[1])
+    sys.exit(main())

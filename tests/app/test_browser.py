@@ -7,6 +7,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -33,12 +34,19 @@ def real_store(tmp_path: Path) -> Store:
 
 @pytest.fixture
 def address(real_store: Store, tmp_path: Path) -> Iterator[str]:
+    with served(tmp_path, str(real_store.project.root)) as address:
+        yield address
+
+
+@contextmanager
+def served(folder: Path, *arguments: str) -> Iterator[str]:
+    """Serves the app, started in a folder with the arguments, while the block runs; yields its address."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "streamlit", "run", app.main.__file__, "--server.headless", "true"]
-    command += ["--server.port", str(port), "--server.fileWatcherType", "none", "--", str(real_store.project.root)]
-    server = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL)
+    command += ["--server.port", str(port), "--server.fileWatcherType", "none", "--", *arguments]
+    server = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL)
     try:
         wait_for(server, f"http://127.0.0.1:{port}/_stcore/health")
         yield f"http://127.0.0.1:{port}"
