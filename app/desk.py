@@ -18,7 +18,7 @@ from pipelines.verdicts import Shown, undo, verdict
 from storage.events import Event
 from storage.images import BrokenImage, open_rgb
 from storage.project import SETTINGS
-from storage.samples import Sample
+from storage.samples import Sample, Split
 from storage.store import Store
 
 KEPT_SECONDS = 20  # how late the app may see an import that another process makes
@@ -102,6 +102,12 @@ def take_back(desk: Desk, decision: Event) -> None:
 def read_samples(store: Store) -> dict[str, Sample]:
     """Returns the catalogue, at most `KEPT_SECONDS` old: sample_id -> sample, in order of import."""
     return _samples(str(store.project.root), store)
+
+
+def read_training_labels(store: Store, book: Book) -> dict[str, str]:
+    """Returns the labels of the samples to train on, those of the test split left out: sample_id -> label."""
+    samples = read_samples(store)
+    return {i: label for i, label in book.labels.items() if i in samples and samples[i].split is Split.TRAIN}
 
 
 def forget_samples() -> None:

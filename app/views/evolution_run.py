@@ -13,8 +13,7 @@ from storage.moments import Said
 from storage.project import ProjectError
 
 WHO = {"teacher": "Teacher", "student": "Student", "label": "Your labels"}
-PAIRS = {"teacher-student": "Teacher and student", "label-teacher": "Your labels and the teacher"}
-PAIRS |= {"label-student": "Your labels and the student"}
+PAIRS = {"teacher-student": "Teacher, student", "label-teacher": "Labels, teacher", "label-student": "Labels, student"}
 LISTED = 200  # moves and cells to choose from
 
 

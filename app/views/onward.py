@@ -6,8 +6,7 @@ from collections.abc import Sequence
 import streamlit as st
 
 from app.book import Book
-from app.desk import Desk, read_samples
-from storage.samples import Split
+from app.desk import Desk, read_training_labels
 
 ENOUGH = 5  # labels a class with which a first run is worth its time
 
@@ -30,8 +29,7 @@ def to_the_first_run(desk: Desk, book: Book) -> None:
     """Leads from labelling to training once there are labels enough for a first run."""
     if desk.run is not None:
         return
-    samples = read_samples(desk.store)
-    times = Counter(label for i, label in book.labels.items() if i in samples and samples[i].split is Split.TRAIN)
+    times = Counter(read_training_labels(desk.store, book).values())
     if all(times[name] >= ENOUGH for name in desk.store.project.classes):
         with st.container(horizontal=True, vertical_alignment="center"):
             st.caption(f"Every class has {ENOUGH} labels or more: enough for a first run.", width="content")

@@ -213,7 +213,7 @@ def _data(desk: Desk, book: Book, batch: Batch, order: Sequence[str], key: str, 
             "agreed": tally.agreed,
             "guessed": tally.guessed,
             "a_minute": tally.a_minute,
-            "labelled": len(book.labels),
+            "labelled": len(at.read_training_labels(desk.store, book)),
         },
     }
 

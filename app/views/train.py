@@ -5,7 +5,7 @@ from typing import Any
 
 import streamlit as st
 
-from app.desk import Desk, read_book, read_samples
+from app.desk import Desk, read_book, read_training_labels
 from app.views import onward
 from app.views.overview import draw_curves
 from app.words import count, plain
@@ -14,7 +14,6 @@ from pipelines.jobs import Job
 from pipelines.presets import PRESETS
 from pipelines.runs import LOG, Run, State, find_run, list_runs
 from storage.project import Project, ProjectError
-from storage.samples import Split
 
 GOING = (State.STARTING, State.RUNNING)
 METHODS = {  # name in `mpl.methods`, which needs torch -> what it does
@@ -62,8 +61,7 @@ def render(desk: Desk) -> None:
 
 
 def _form(desk: Desk) -> None:
-    samples = read_samples(desk.store)
-    labels = sum(samples[s].split is Split.TRAIN for s in read_book(desk.store).labels if s in samples)
+    labels = len(read_training_labels(desk.store, read_book(desk.store)))
     with st.container(border=True, key="start"):
         st.subheader("Start a run")
         preset = st.selectbox("Preset", list(PRESETS), key="preset")

@@ -134,7 +134,7 @@ def test_labels_are_compared_where_people_gave_some(desk, ids):
 
 
 def options(page):
-    names = {"Teacher and student": "teacher-student", "Your labels and the teacher": "label-teacher"}
+    names = {"Teacher, student": "teacher-student", "Labels, teacher": "label-teacher"}
     return [names.get(name) for name in page.segmented_control(key="compared").options]
 
 

@@ -52,7 +52,7 @@ def test_a_press_writes_the_guess_that_was_shown_and_one_verdict(desk, rank, ids
     assert (proposal.actor, proposal.confidence, proposal.reasons["thin_margin"]) == ("run:mpl-001", 0.75, 0.9)
     assert board.shown == [ids[0], *ids[2:]]
     assert board.data["answers"] == {} and board.presses == []
-    assert board.data["tally"] == {"given": 1, "guessed": 1, "agreed": 1, "a_minute": None, "labelled": 2}
+    assert board.data["tally"] == {"given": 1, "guessed": 1, "agreed": 1, "a_minute": None, "labelled": 1}
 
 
 def test_another_label_no_class_and_skip(desk, rank, ids, board):
