@@ -22,6 +22,7 @@ HERE = Path(__file__).parent
 HEIGHT = 900  # pixels
 ANSWERS = 12  # images that are answered before the review page is drawn
 PAUSE = 1_500  # milliseconds between two answers: a reviewer's
+LARGE = 300_000  # bytes of a picture
 PATIENCE = 180_000  # milliseconds for a job
 
 
@@ -50,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         with serving(asked.project) as address:
             for draw in (_train, _review, _evolution, _run, _map, _export):
                 _quiet(draw(page, address, asked.project))
-                page.screenshot(path=asked.out / f"{draw.__name__[1:]}.png")
+                _save(page, asked.out / f"{draw.__name__[1:]}.png")
         _images(browser, page, asked)
 
 
@@ -137,12 +138,22 @@ def _images(browser: Any, page: Any, asked: Pictures) -> None:
         page.get_by_role("button", name="Import", exact=True).click()
         page.get_by_test_id("stMetric").first.wait_for()
         _quiet(page)
-        page.screenshot(path=asked.out / "images.png")
+        _save(page, asked.out / "images.png")
     shutil.rmtree(root)
+
+
+def _save(page: Any, path: Path) -> None:
+    """Writes what the page shows, in 256 colours where all of them take more than `LARGE` bytes."""
+    from PIL import Image
+
+    page.screenshot(path=path)
+    if path.stat().st_size > LARGE:
+        Image.open(path).convert("RGB").quantize(256, kmeans=1, dither=Image.Dither.NONE).save(path, optimize=True)
 
 
 def _quiet(page: Any) -> None:
     """Waits until the page stands still: plots load and draw themselves in a moment of their own."""
+    page.mouse.move(page.viewport_size["width"] - 2, 2)  # a button below it would look pressed
     page.wait_for_function("!document.querySelector('[data-testid=\"stStatusWidget\"]')")
     page.wait_for_timeout(4_000)
     page.wait_for_function("!document.querySelector('[data-testid=\"stSkeleton\"]')")
