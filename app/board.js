@@ -42,7 +42,9 @@ function take(board, data) {
     globalThis.gradebookBoard = board;
     const on = document.activeElement; // a choice that was made would take the keys
     if (on === document.body || on?.matches("a, [role=combobox], [type=radio], [role=radio]")) board.frame.focus({ preventScroll: true });
-    Object.assign(board, { batch: data.batch, order: [], at: null, mine: new Map(), gone: new Set(), last: [], chosen: new Set() });
+    const unheard = new Set(board.pending.map((one) => one.press)); // what they answer is not shown again meanwhile
+    const mine = new Map([...board.mine].filter(([, one]) => unheard.has(one.press)));
+    Object.assign(board, { batch: data.batch, order: [], at: null, mine, gone: new Set(), last: [], chosen: new Set() });
   }
   const heard = new Set(data.heard);
   board.pending = board.pending.filter((one) => !heard.has(one.press));
