@@ -15,6 +15,7 @@ from storage.project import ProjectError
 WHO = {"teacher": "Teacher", "student": "Student", "label": "Your labels"}
 PAIRS = {"teacher-student": "Teacher, student", "label-teacher": "Labels, teacher", "label-student": "Labels, student"}
 LISTED = 200  # moves and cells to choose from
+STYLE = "<style>.st-key-compared [role=radiogroup] { flex-wrap: wrap; row-gap: 0.25rem; mask-image: none; }</style>"
 
 
 def render(desk: Desk) -> None:
@@ -63,6 +64,7 @@ def _flow(desk: Desk, said: Said) -> None:
 
 def _confusion(desk: Desk) -> None:
     st.subheader("Who says what")
+    st.html(STYLE)  # in a narrow window the last choice was cut off
     tables = {pair: _table(desk, pair) for pair in PAIRS}
     known = [pair for pair, table in tables.items() if table.sample_ids]
     if not known:
