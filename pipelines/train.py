@@ -130,12 +130,22 @@ def _begin(call: Call[Any], place: Place, accelerator: "Accelerator") -> Trainin
         accelerator=accelerator,
         live=open_live(people, config, path, done, accelerator, listener),
         source=source,
+        hosts=_hosts(accelerator),
         learners=made,
         recorder=recorder,
         done=done,
         began_at=done,
         stopwatch=Stopwatch(accelerator.device),
     )
+
+
+def _hosts(accelerator: "Accelerator") -> Any:
+    """Returns a group in which the processes' hosts talk, so that no word between them waits for a device."""
+    if accelerator.num_processes == 1:
+        return None
+    import torch
+
+    return torch.distributed.new_group(backend="gloo")
 
 
 def _resumed_at(path: Path, accelerator: "Accelerator") -> int:
@@ -259,8 +269,9 @@ def _asked(t: Training) -> tuple[bool, bool]:
         return t.stop.is_set(), heard
     import torch
 
-    asked = torch.tensor([float(t.stop.is_set()), float(heard)], device=t.accelerator.device)
-    stop, heard_by_any = (t.accelerator.reduce(asked, "sum") > 0).tolist()
+    asked = torch.tensor([t.stop.is_set(), heard], dtype=torch.int32)
+    torch.distributed.all_reduce(asked, group=t.hosts)
+    stop, heard_by_any = (asked > 0).tolist()
     return stop, heard_by_any
 
 

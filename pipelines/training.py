@@ -31,6 +31,7 @@ class Training:
     accelerator: "Accelerator"
     live: Live  # its samples and labels, and what people say of them while it trains
     source: data.Source
+    hosts: Any  # the processes' group on the CPU; None of one process
     learners: "Learners"
     recorder: Recorder
     stopwatch: "Stopwatch"
