@@ -1,0 +1,188 @@
+"""A new user's whole way in a real browser: from no project to a classifier that says what a picture shows."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from pipelines import jobs
+from pipelines.runs import State, find_run, list_runs
+from storage.events import Kind
+from storage.project import SETTINGS, read_project
+from storage.samples import Split
+from storage.store import Store, open_store
+from tests.app.test_browser import board, page, served, written  # noqa: F401
+from tests.pipelines.colours import CLASSES, picture
+
+pytestmark = pytest.mark.browser
+
+TRAIN, TEST, LABELS = 60, 12, 20
+STEPS = 100
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """A folder with train/COLOUR-NUMBER.png, which says what a person would see, and test/COLOUR/NUMBER.png."""
+    for seed in range(TRAIN + TEST):
+        colour = seed * 7 % 3
+        name = f"{CLASSES[colour]}-{seed:03}.png" if seed < TRAIN else f"{CLASSES[colour]}/{seed:03}.png"
+        path = tmp_path / "pictures" / ("train" if seed < TRAIN else "test") / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        picture(seed, colour).save(path)
+    return tmp_path / "pictures"
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Iterator[Path]:
+    """Where the project will be; jobs that a failed test leaves there are ended."""
+    root = tmp_path / "colours"
+    yield root
+    for job in jobs.jobs(read_project(root)) if (root / SETTINGS).exists() else []:
+        jobs.stop(job, patience=0)
+
+
+@pytest.fixture
+def address(tmp_path: Path) -> Iterator[str]:
+    """The app as a new user starts it: without a project."""
+    with served(tmp_path) as address:
+        yield address
+
+
+def test_from_no_project_to_a_classifier_without_leaving_the_browser(page, address, pictures, root):  # noqa: F811
+    faults: list[str] = []
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    expect.set_options(timeout=120_000)
+    page.goto(address)
+    make_project(page, root)
+    import_and_embed(page, pictures)
+    store = open_store(root)
+    assert {s: len(store.catalog.samples(s)) for s in Split} == {Split.TRAIN: TRAIN, Split.TEST: TEST}
+    label_by_keyboard(page, store)
+    train(page, store)
+    review_a_disagreement(page, store)
+    look_at_the_run_and_the_map(page)
+    export_and_predict(page, store, pictures / "test")
+    assert faults == []
+
+
+def make_project(page: Page, root: Path) -> None:  # noqa: F811
+    page.get_by_role("textbox", name="A new directory for it").fill(str(root))
+    page.get_by_role("textbox", name="Classes").fill(", ".join(CLASSES))
+    page.get_by_role("button", name="Make").click()
+    opened(page, "Images")
+    name = page.get_by_role("textbox", name="Your name")
+    name.fill("ada")
+    name.press("Enter")
+
+
+def import_and_embed(page: Page, pictures: Path) -> None:  # noqa: F811
+    bring_in(page, pictures / "train", TRAIN)
+    choose(page, "Their labels", "The name of an image's folder")
+    page.get_by_text("Test on them, never train").click()
+    bring_in(page, pictures / "test", TEST)
+    page.get_by_role("button", name="Embed").click()
+    expect(page.get_by_text(f"All {TRAIN + TEST} images are looked at.")).to_be_visible()
+
+
+def bring_in(page: Page, folder: Path, number: int) -> None:  # noqa: F811
+    field = page.get_by_role("textbox", name="Where they are")
+    field.fill(str(folder))
+    field.press("Enter")
+    page.get_by_role("button", name="Import", exact=True).click()
+    expect(page.get_by_test_id("stMetricValue").first).to_have_text(str(number))
+    expect(page.get_by_text(f"{folder}, just now")).to_be_visible()
+
+
+def label_by_keyboard(page: Page, store: Store) -> None:  # noqa: F811
+    """Labels what the queue shows; a picture's name stands in for what a person sees in it."""
+    page.get_by_role("link", name="Label some").click()
+    opened(page, "Review")
+    for _ in range(LABELS):
+        at = board(page).get_attribute("data-at")
+        seen = page.locator(".board figcaption").first.inner_text().partition("-")[0]
+        page.wait_for_timeout(100)  # a key that comes sooner than anybody can see the image counts as a bounce
+        page.keyboard.press(str(1 + CLASSES.index(seen)))
+        expect(page.locator(".board")).not_to_have_attribute("data-at", at)
+    answers = written(store, LABELS)
+    assert {e.actor for e in answers} == {"ada"}
+    truth = {s.sample_id: Path(s.filepath).name.partition("-")[0] for s in store.catalog.samples(Split.TRAIN)}
+    assert [truth[e.sample_id] for e in answers] == [e.label for e in answers]
+
+
+def train(page: Page, store: Store) -> None:  # noqa: F811
+    open_page(page, "Train")
+    steps = page.get_by_role("spinbutton", name="Steps")
+    steps.fill(str(STEPS))
+    steps.press("Enter")
+    page.get_by_role("button", name="Start", exact=True).click()
+    expect(page.get_by_role("link", name="Export it")).to_be_visible()
+    expect(page.get_by_text(f"step {STEPS} of {STEPS}")).to_be_visible()
+    losses = page.locator(".js-plotly-plot").filter(has_text="Losses, nats")
+    expect(losses.locator(".scatterlayer path.js-line").first).to_be_visible()
+    (run,) = list_runs(store.project)
+    assert run.status().state is State.FINISHED
+    assert set(run.labels()) >= {e.sample_id for e in written(store, LABELS)}
+
+
+def review_a_disagreement(page: Page, store: Store) -> None:  # noqa: F811
+    """Chooses the images on which teacher and student differ, accepts a guess, looks at how the next one came about."""
+    open_page(page, "Review")
+    choose(page, "Look for", "Teacher and student often named different classes")
+    expect(page.get_by_role("button", name="Open in FiftyOne")).to_be_visible()
+    expect(page.locator(".board .guess .big")).to_be_visible()
+    shown = board(page).get_attribute("data-at")
+    guess = page.locator(".board .guess .big").inner_text()
+    page.keyboard.press("Enter")
+    answer = written(store, LABELS + 1)[-1]
+    assert (answer.kind, answer.sample_id, answer.label, answer.actor) == (Kind.ACCEPTED, shown, guess, "ada")
+    proposal = next(e for e in store.log.read() if e.event_id == answer.ref)
+    assert proposal.actor == f"run:{find_run(store.project, None).name}" and "disagreement" in proposal.reasons
+    expect(page.locator(".board")).not_to_have_attribute("data-at", shown)
+    shown = board(page).get_attribute("data-at")
+    page.keyboard.press("h")
+    opened(page, "Evolution")
+    expect(page.locator(".js-plotly-plot").first).to_be_visible()
+    assert f"sample={shown}" in page.url
+
+
+def look_at_the_run_and_the_map(page: Page) -> None:  # noqa: F811
+    page.get_by_role("radio", name="The run").click()
+    for heading in ("How labels moved", "Who says what"):
+        expect(page.get_by_role("heading", name=heading)).to_be_visible()
+    expect(page.locator(".js-plotly-plot .sankey").first).to_be_attached()
+    open_page(page, "Map")
+    page.get_by_role("button", name="Make the map").click()
+    expect(page.locator(f"[data-drawn^='{TRAIN} ']")).to_have_count(1)
+
+
+def export_and_predict(page: Page, store: Store, folder: Path) -> None:  # noqa: F811
+    """Exports, drops a picture on the page, and compares what it says with what the exported directory says."""
+    from pipelines.predict import Classifier, predict_content
+
+    open_page(page, "Export")
+    page.get_by_role("button", name="Export", exact=True).click()
+    expect(page.get_by_role("heading", name="Try it")).to_be_visible()
+    path = min(folder.glob("*/*.png"))
+    page.locator("input[type=file]").set_input_files(path)
+    (run,) = list_runs(store.project)
+    said = predict_content(Classifier(store.project.root / "exports" / run.name), path.read_bytes())
+    assert set(said) == set(CLASSES)
+    best = max(said, key=said.__getitem__)
+    expect(page.get_by_text(re.compile(rf"^{best} {said[best]:.0%}$"))).to_be_visible()
+
+
+def choose(page: Page, box: str, option: str) -> None:  # noqa: F811
+    page.get_by_role("combobox", name=box).click()
+    page.get_by_role("option", name=option).click()
+
+
+def open_page(page: Page, name: str) -> None:  # noqa: F811
+    page.get_by_test_id("stSidebarNav").get_by_role("link", name=name).click()
+    opened(page, name)
+
+
+def opened(page: Page, name: str) -> None:  # noqa: F811
+    page.get_by_role("heading", name=name, exact=True).first.wait_for()
+    expect(page.get_by_test_id("stException")).to_have_count(0)
