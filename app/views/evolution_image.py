@@ -11,14 +11,13 @@ from app import desk as at
 from app import evolution_figures as figures
 from app import recorded
 from app.desk import Book, Desk
-from app.review import class_keys
+from app.review import class_keys, shown_of
 from app.views import elsewhere, opened, selection
 from app.words import ago, count, deed, percent, plain, who
 from pipelines import compare, queue_up
 from pipelines.guess import guess
 from pipelines.queue_up import Row
 from pipelines.runs import Run, find_run
-from pipelines.verdicts import Shown
 from storage.events import VERDICTS, Event, standing
 from storage.project import ProjectError
 from storage.samples import Sample
@@ -249,14 +248,6 @@ def _choose(desk: Desk, row: Row, over: Event | None, key: str) -> None:
 
 
 def _decide(desk: Desk, row: Row, over: Event | None, label: str | None) -> None:
-    shown = Shown(
-        sample_id=row.sample_id,
-        label=row.label,
-        probability=row.probability,
-        reasons=row.reasons,
-        run=desk.run.name if desk.run else None,
-        proposal=row.proposal,
-    )
-    quicker = at.decide(desk, shown, label, over=over)
+    quicker = at.decide(desk, shown_of(row, desk), label, over=over)
     if quicker is not None and quicker.actor != desk.actor:
         st.toast(f"{plain(who(quicker.actor))} has decided this image meanwhile: look again.")
