@@ -1,0 +1,210 @@
+"""A large project to ask questions of: images, labels, vectors, record and reasons, all drawn.
+
+Images, labels, vectors and record go through the functions that the product uses; what a run's reasons are is drawn and
+written in their form, for working them out takes a training.
+"""
+
+import resource
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tyro.conf import Positional, arg
+
+CLASSES = tuple(f"class {k}" for k in range(10))
+BACKBONE, RUN = "drawn", "run-1"
+MADE = "made"  # in a project that is whole; parts of one that is not are taken as they are
+SEGMENT = 200_000  # rows
+AT_ONCE = 50_000  # samples, vectors
+LABELS = 1_000
+SEED = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreSpeed:
+    """What to measure."""
+
+    directory: Annotated[Positional[Path], arg(help="where the project is, or is made; it is kept")]
+    rows: int = 50_000_000
+    """Of the record's history, over all runs."""
+    samples: int = 1_000_000
+    """Of the catalogue, all of them with reasons."""
+    vectors: int = 1_000_000
+    """Of the first so many samples."""
+    dim: int = 384
+    """Numbers a vector."""
+    runs: int = 5
+    """That the record is of."""
+    questions: int = 50
+    """Of each kind."""
+
+
+def build(asked: StoreSpeed, told: Any) -> None:
+    """Makes the project."""
+    from storage.project import create_project
+    from storage.store import open_store
+
+    random = np.random.default_rng(SEED)
+    ids = [f"{number:032x}" for number in range(asked.samples)]
+    if not (asked.directory / "gradebook.json").exists():
+        create_project(asked.directory, CLASSES)
+    store = open_store(asked.directory)
+    if len(store.catalog.ids()) < len(ids) or not store.log.version():
+        with timed("catalogue and labels", told):
+            add_samples(store, ids, random)
+    if store.vectors.count(BACKBONE) < asked.vectors:
+        with timed(f"vectors, {asked.dim} numbers each", told):
+            add_vectors(store, ids[: asked.vectors], asked.dim, random)
+    with timed("index of the vectors", told):
+        store.vectors.settle(BACKBONE)
+    with timed("segments", told):
+        for run in range(1, asked.runs + 1):
+            path, rows = asked.directory / "runs" / f"run-{run}", asked.rows // asked.runs
+            if len(list((path / "record").glob("*.parquet"))) < -(-rows // SEGMENT):
+                write_run(path, ids, rows, random)
+    with timed("fold, with its index", told):
+        store.record.fold_all({path.name: path / "record" for path in (asked.directory / "runs").iterdir()})
+    with timed("reasons", told):
+        write_reasons(store, ids, random)
+    (asked.directory / MADE).touch()
+    told.put(f"| most memory while building, GB | {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.1f} | |")
+
+
+def fold_more(asked: StoreSpeed, told: Any) -> None:
+    """Folds a fiftieth of the rows more, which brings the index up to date."""
+    from storage.store import open_store
+
+    store, random = open_store(asked.directory), np.random.default_rng(SEED + 1)
+    path, number = asked.directory / "runs", len(list((asked.directory / "runs").iterdir())) + 1
+    write_run(path / f"run-{number}", [f"{n:032x}" for n in range(asked.samples)], asked.rows // 50, random)
+    with timed(f"fold of {asked.rows // 50:,} rows more", told):
+        store.record.fold(f"run-{number}", path / f"run-{number}" / "record")
+
+
+@contextmanager
+def timed(what: str, told: Any) -> Iterator[None]:
+    """Tells a row: wall and CPU-seconds."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    yield
+    told.put(f"| {what} | {time.perf_counter() - wall:.0f} | {time.process_time() - cpu:.0f} |")
+
+
+def add_samples(store: Any, ids: Sequence[str], random: np.random.Generator) -> None:
+    """Adds samples with a file each, and labels of some of them."""
+    from storage.events import Kind, event
+    from storage.samples import File, Sample, Split
+
+    marks = random.bytes(200 * AT_ONCE)
+    for start in range(0, len(ids), AT_ONCE):
+        some = ids[start : start + AT_ONCE]
+        paths = [f"/images/{start + n:09}.jpg" for n in range(len(some))]
+        samples = [
+            Sample(
+                sample_id=i,
+                filepath=p,
+                split=Split.TRAIN,
+                width=640,
+                height=480,
+                fingerprint=marks[200 * n : 200 * n + 200],
+            )
+            for n, (i, p) in enumerate(zip(some, paths, strict=True))
+        ]
+        files = [File(filepath=p, sample_id=i, size=1, mtime_ns=1) for i, p in zip(some, paths, strict=True)]
+        store.catalog.add(samples, files)
+    chosen = random.choice(len(ids), min(LABELS, len(ids) // 10), replace=False)
+    store.log.append(
+        [event(Kind.RELABELLED, ids[n], CLASSES[int(random.integers(len(CLASSES)))], actor="zoe") for n in chosen]
+    )
+
+
+def add_vectors(store: Any, ids: Sequence[str], dim: int, random: np.random.Generator) -> None:
+    """Adds vectors that lie as those of images do: in groups, in few of the many directions, and all to one side."""
+    from storage.vectors import Space
+
+    centres = random.normal(size=(1_000, 64)).astype(np.float32)
+    directions = random.normal(size=(64, dim)).astype(np.float32) / 8
+    store.vectors.create(Space(backbone=BACKBONE, weights="none", size=224, dim=dim, weak=1, strong=0, seed=0))
+    for start in range(0, len(ids), AT_ONCE):
+        some = ids[start : start + AT_ONCE]
+        of = centres[random.integers(len(centres), size=len(some))]
+        inner = of + 0.7 * random.standard_normal((len(some), 64), np.float32)
+        views = np.maximum(inner @ directions + 0.3 * random.standard_normal((len(some), dim), np.float32), 0)
+        store.vectors.add(BACKBONE, some, views[:, None].astype(np.float16))
+
+
+def write_run(path: Path, ids: Sequence[str], rows: int, random: np.random.Generator) -> None:
+    """Writes what a finished training leaves, as far as the questions need it."""
+    import json
+
+    from pipelines import runs
+
+    (path / "record").mkdir(parents=True, exist_ok=True)
+    (path / runs.CONFIG).write_text(json.dumps({"method": "mpl", "classes": CLASSES, "backbone": BACKBONE}))
+    runs.write_status(path, runs.status_now(runs.State.FINISHED, pid=0, step=1, steps=1))
+    (path / runs.PREDICTIONS).touch()
+    write_segments(path / "record", ids, rows, random)
+
+
+def write_segments(path: Path, ids: Sequence[str], rows: int, random: np.random.Generator, first: int = 1) -> None:
+    """Writes segments: epochs in random order, opinions drawn."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from storage.segments import LABELS as NAMED
+    from storage.segments import SAID, segment_schema
+
+    schema, names = segment_schema(CLASSES), np.array(ids)
+    left = np.empty(0, np.int64)
+    for number, start in enumerate(range(0, rows, SEGMENT), first):
+        n = min(SEGMENT, rows - start)
+        while len(left) < n:
+            left = np.concatenate([left, random.permutation(len(ids))])
+        places, left = left[:n], left[n:]
+        used, codes = np.unique(places, return_inverse=True)
+        columns = {
+            "step": pa.array(np.arange(n, dtype=np.int32) // 192 + number * SEGMENT // 192),
+            "sample_id": pa.DictionaryArray.from_arrays(pa.array(codes.astype(np.int32)), pa.array(names[used])),
+        }
+        for name in SAID:
+            drawn = random.integers(len(CLASSES), size=n).astype(np.int16) if name in NAMED else _numbers(random, n)
+            columns[name] = pa.array(drawn)
+        pq.write_table(pa.table(columns, schema=schema), path / f"rank0-{number:06}.parquet", compression="zstd")
+
+
+def write_reasons(store: Any, ids: Sequence[str], random: np.random.Generator) -> None:
+    """Writes the reasons of one run in the form in which they are kept, drawn; one sample in fifty has a twin."""
+    import json
+
+    import pyarrow as pa
+
+    from mpl.reasons import REASONS
+    from pipelines import reason_tables
+    from pipelines.runs import Run
+
+    run, n = Run(store.project.runs / RUN), len(ids)
+    guess = pa.array(random.integers(len(CLASSES), size=n).astype(np.int16))
+    twins = np.arange(0, n - 1, 50)
+    offsets = pa.array(np.searchsorted(twins, np.arange(n + 1)).astype(np.int32))
+    columns = {
+        "sample_id": pa.array(ids),
+        "guess": guess,
+        "probability": pa.array(_numbers(random, n)),
+        "label": guess,
+        "group": pa.array(np.arange(n, dtype=np.int32)),
+        "twins": pa.ListArray.from_arrays(offsets, pa.array([ids[k + 1] for k in twins])),
+        "twin_guesses": pa.ListArray.from_arrays(offsets, guess.take(pa.array(twins + 1))),
+        "doubt": pa.array(_numbers(random, n)),
+        **{name: pa.array(_numbers(random, n)) for name in REASONS if name != reason_tables.LIVE},
+        "space": pa.FixedSizeListArray.from_arrays(pa.array(_numbers(random, 256 * n).astype(np.float16)), 256),
+    }
+    table = pa.table(columns).replace_schema_metadata({b"classes": json.dumps(CLASSES).encode(), b"left_out": b"[]"})
+    reason_tables.write(run.path / reason_tables.GUESSED, reason_tables.made_of(store, run), table)
+
+
+def _numbers(random: np.random.Generator, n: int) -> NDArray[np.float32]:
+    return random.random(n, np.float32)
