@@ -3,11 +3,31 @@
 import ctypes
 import sys
 from contextlib import suppress
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's mallopt(3)
 
 
-def reuse_memory() -> None:
+def get_ready(device: "torch.device", inputs: str) -> None:
+    """Makes a process ready to train on the processor; on another device it does nothing.
+
+    Args:
+        device: that the training runs on.
+        inputs: of its settings, views or pixels.
+    """
+    if device.type != "cpu":
+        return
+    _reuse_memory()
+    if inputs == "views":
+        import torch
+
+        torch.set_num_threads(1)  # layers this small lose more to waiting for each other than they gain
+
+
+def _reuse_memory() -> None:
     """Has the C library keep the memory that a step's tensors leave, for those of the next step.
 
     Left alone it gives large tensors' pages back to the system at once and has them cleared when it asks for them anew,

@@ -72,17 +72,14 @@ def profile(config: TrainConfig[Any], *, steps: int, processor: bool = False) ->
     from accelerate import Accelerator
 
     from mpl.phases import Stopwatch, kept_bytes, running
-    from pipelines.processor import reuse_memory
+    from pipelines.processor import get_ready
 
     if config.distributions:
         raise ConfigError("a step that needs another run's distributions cannot be profiled: leave --distributions out")
     config = replace(config, weights="random", steps=max(config.steps, WARM_UP + steps + 1))
     accelerator = Accelerator(mixed_precision=config.precision, cpu=processor)
     device = accelerator.device
-    if device.type == "cpu":
-        reuse_memory()
-        if config.inputs == "views":
-            torch.set_num_threads(1)
+    get_ready(device, config.inputs)
     stopwatch = Stopwatch(device)
     with tempfile.TemporaryDirectory() as directory, running(stopwatch):
         step = _steps(config, accelerator, Path(directory))

@@ -21,7 +21,7 @@ from pipelines.live import keep_up, open_live, take_in
 from pipelines.mirror import address_of, mirrored, take_back
 from pipelines.places import Place, open_place
 from pipelines.presets import Call, parse
-from pipelines.processor import reuse_memory
+from pipelines.processor import get_ready
 from pipelines.progress import hush, progress, say
 from pipelines.recorder import Recorder, cut_after
 from pipelines.runs import State
@@ -69,17 +69,13 @@ def train(call: Call[Any], store: "Store | None" = None) -> Result | None:
     Raises:
         ConfigError: the project or the settings do not allow it; the sentence says why.
     """
-    import torch
     from accelerate import Accelerator
     from accelerate.utils import AutocastKwargs
 
     # what autocast remembers of gathered weights would be as large as all of them, and old after a step
     remembers = AutocastKwargs(cache_enabled=call.config.sharding == "none")
     accelerator = Accelerator(mixed_precision=call.config.precision, kwargs_handlers=[remembers])
-    if accelerator.device.type == "cpu":
-        reuse_memory()
-    if call.config.inputs == "views" and accelerator.device.type == "cpu":
-        torch.set_num_threads(1)  # layers this small lose more to waiting for each other than they gain
+    get_ready(accelerator.device, call.config.inputs)
     with accelerator.main_process_first():  # one process makes or downloads what is not there yet
         place = open_place(call.project, call.config, store)
     name = founding.name_of(call, place.project, accelerator)
@@ -110,7 +106,8 @@ def _begin(call: Call[Any], place: Place, accelerator: "Accelerator") -> Trainin
             place.forget(config.run)
         if call.resume and config.record:
             take_back(path / "record", address_of(config.record, path.name), done)
-        cut_after(path / "record", done)
+        else:
+            cut_after(path / "record", done)
         founding.greet(config, people, accelerator, done)
     accelerator.wait_for_everyone()
     if done:
