@@ -4,7 +4,6 @@ The browser holds the next images, so that a key shows the next one without aski
 card is sent once: the browser tells which cards it has.
 """
 
-import base64
 from collections.abc import Collection, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -14,13 +13,13 @@ import streamlit as st
 
 from app import desk as at
 from app.book import Book
+from app.component import component
 from app.desk import Desk
 from app.review import Refused
 from app.words import who
 from pipelines import likeness, queue_up
 from pipelines.queue_up import Row
 
-HERE = Path(__file__).parent
 LARGE, TILE, SMALL = 960, 224, 112  # pixels either way of an image alone, in the grid, beside another
 NEAR = 5
 WHY = 3  # reasons at most
@@ -28,10 +27,7 @@ WHY = 3  # reasons at most
 
 def mount(key: str, data: Mapping[str, Any], *, on_said: Any) -> None:
     """Draws the board; `on_said` is called when the browser tells something, which stands in the session's `key`."""
-    js = (HERE / "board_look.js").read_text(encoding="utf-8") + (HERE / "board.js").read_text(encoding="utf-8")
-    css = (HERE / "board.css").read_text(encoding="utf-8")
-    component = st.components.v2.component("gradebook_board", js=js, css=css)
-    component(key=key, data=dict(data), on_said_change=on_said)
+    component("board")(key=key, data=dict(data), on_said_change=on_said)
 
 
 def cards(desk: Desk, book: Book, rows: Sequence[Row], have: Collection[str], *, grid: bool) -> list[dict[str, Any]]:
@@ -41,7 +37,7 @@ def cards(desk: Desk, book: Book, rows: Sequence[Row], have: Collection[str], *,
     return [
         {
             "id": row.sample_id,
-            "src": _source(row, TILE if grid else LARGE),
+            "src": at.picture_address(row, TILE if grid else LARGE),
             "name": Path(row.filepath).name,
             "label": row.label,
             "sure": row.probability,
@@ -105,13 +101,10 @@ def _near(desk: Desk, book: Book, rows: Sequence[Row]) -> dict[str, list[dict[st
     likeness.remember(desk.store, backbone, [*list(labels)[-likeness.COMPARED :], *ids], looks)
     samples = at.read_samples(desk.store)
     found = {i: [o for o, _ in likeness.most_like(i, labels, looks, NEAR) if o in samples] for i in ids}
-    return {i: [{"src": _source(samples[o], SMALL), "label": labels[o]} for o in others] for i, others in found.items()}
-
-
-def _source(sample: Any, size: int) -> str | None:
-    """Returns an image of the catalogue as a data address: the browser can ask for no file, so for no wrong one."""
-    content = at.picture(sample, size)
-    return None if content is None else f"data:image/jpeg;base64,{base64.b64encode(content).decode()}"
+    return {
+        i: [{"src": at.picture_address(samples[o], SMALL), "label": labels[o]} for o in others]
+        for i, others in found.items()
+    }
 
 
 def _capital(sentence: str) -> str:

@@ -1,5 +1,6 @@
 """What every page gets, and the project's data as pages read it: each thing once until it changes."""
 
+import base64
 import io
 import threading
 from collections.abc import Iterator, Mapping
@@ -21,6 +22,7 @@ from storage.project import SETTINGS
 from storage.samples import Sample, Split
 from storage.store import Store
 
+FRESH_SECONDS = 5  # for which what a run has recorded is taken as known
 KEPT_SECONDS = 20  # how late the app may see an import that another process makes
 
 
@@ -119,8 +121,13 @@ def read_history(desk: Desk, sample_id: str) -> list[dict[str, Any]]:
     """Returns the record of one sample in the desk's run, the newest segments included."""
     if desk.run is None:
         return []
-    _fold(desk.root, desk.run.name, desk.store)
+    fold(desk, desk.run.name)
     return desk.store.record.history(sample_id, desk.run.name)
+
+
+def fold(desk: Desk, run: str) -> None:
+    """Brings what a run has recorded into the store, now and then: see `storage.record.Record.fold`."""
+    _fold(desk.root, run, desk.store)
 
 
 def picture(sample: Sample | Row, size: int) -> bytes | None:
@@ -129,6 +136,12 @@ def picture(sample: Sample | Row, size: int) -> bytes | None:
         return _jpeg(sample.sample_id, sample.filepath, size)
     except BrokenImage:
         return None
+
+
+def picture_address(sample: Sample | Row, size: int) -> str | None:
+    """Returns the same as a data address: the browser can ask for no file, so for no wrong one."""
+    content = picture(sample, size)
+    return None if content is None else f"data:image/jpeg;base64,{base64.b64encode(content).decode()}"
 
 
 @st.cache_data(max_entries=4000, show_spinner=False)
@@ -167,6 +180,6 @@ def _samples(root: str, _store: Store) -> dict[str, Sample]:
     return {sample.sample_id: sample for sample in _store.catalog.samples()}
 
 
-@st.cache_data(max_entries=16, ttl=5, show_spinner=False)
+@st.cache_data(max_entries=64, ttl=FRESH_SECONDS, show_spinner=False)
 def _fold(root: str, run: str, _store: Store) -> int:
     return _store.record.fold(run, _store.project.runs / run / "record")

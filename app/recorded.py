@@ -5,7 +5,7 @@ from typing import Any
 
 import streamlit as st
 
-from app.desk import Desk, read_book
+from app.desk import Desk, fold, read_book
 from pipelines import evolution
 from pipelines.evolution import Table
 from pipelines.runs import Run, list_runs
@@ -13,13 +13,11 @@ from storage.moments import Said
 from storage.segments import segments_in
 from storage.store import Store
 
-FRESH = 5  # seconds for which what a run has recorded is taken as known
-
 
 def read_histories(desk: Desk, sample_id: str) -> dict[str, list[dict[str, Any]]]:
     """Returns the record of one sample in every run: run -> rows in order of steps."""
     for run in list_runs(desk.store.project):
-        _fold(desk.root, run.name, desk.store)
+        fold(desk, run.name)
     found: dict[str, list[dict[str, Any]]] = {}
     for row in desk.store.record.history(sample_id):
         found.setdefault(row["run"], []).append(row)
@@ -29,7 +27,7 @@ def read_histories(desk: Desk, sample_id: str) -> dict[str, list[dict[str, Any]]
 def read_rows(desk: Desk, sample_ids: Sequence[str]) -> Any:
     """Returns the rows of some samples in the desk's run, which there must be, as a `pyarrow.Table`."""
     assert desk.run is not None
-    _fold(desk.root, desk.run.name, desk.store)
+    fold(desk, desk.run.name)
     return desk.store.record.histories(sample_ids, desk.run.name)
 
 
@@ -49,11 +47,6 @@ def read_table(desk: Desk, rows: str, columns: str) -> Table:
 
 def _version(run: Run) -> str:
     return "\n".join(segments_in(run.path / "record") or {})
-
-
-@st.cache_data(max_entries=64, ttl=FRESH, show_spinner=False)
-def _fold(root: str, run: str, _store: Store) -> int:
-    return _store.record.fold(run, _store.project.runs / run / "record")
 
 
 @st.cache_resource(max_entries=4, show_spinner="Reading what the run recorded")

@@ -6,18 +6,15 @@ What comes back is the lasso's corners, not the points in it.
 
 import base64
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import streamlit as st
 from numpy.typing import NDArray
 
+from app.component import component
 from app.figures import PALETTE
 from pipelines.colourings import DISAGREE, NOTHING, Colouring, Kind
 
-HERE = Path(__file__).parent
 HELPED, HARMED = "#2C97A0", "#D55E00"
 HOT = "#D55E00"  # the end of a share that asks for a look
 MUCH = "#0072B2"  # the end of a share that does not
@@ -52,7 +49,7 @@ def draw(
     """
     begin = {**start, "hidden": [NO_GROUP if group == NOTHING else group for group in start["hidden"]]}
     data = {"places": _packed(places), **_coloured(colouring, unknown, wants_a_look), "start": begin}
-    _component()(key=key, data=data, on_lasso_change=on_lasso, on_hidden_change=on_hidden)
+    component("scatter")(key=key, data=data, on_lasso_change=on_lasso, on_hidden_change=on_hidden)
 
 
 def group_of(told: int) -> int:
@@ -88,14 +85,3 @@ def _colours(colouring: Colouring, wants_a_look: bool) -> Sequence[str]:
 
 def _packed(numbers: NDArray[Any]) -> str:
     return base64.b64encode(np.ascontiguousarray(numbers, "<u2").tobytes()).decode()
-
-
-@cache
-def _files() -> tuple[str, str]:
-    js, look, css = ((HERE / f"scatter{part}").read_text(encoding="utf-8") for part in (".js", "_look.js", ".css"))
-    return js + look, css
-
-
-def _component() -> Any:
-    js, css = _files()
-    return st.components.v2.component("gradebook_scatter", js=js, css=css)

@@ -1,6 +1,5 @@
 """Samples that were chosen on the map: some of them to see, and the ways to all of them."""
 
-import base64
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
@@ -55,8 +54,7 @@ def _shelf(desk: Desk, samples: Sequence[Sample]) -> None:
     page = desk.pages["evolution"].url_path if "evolution" in desk.pages else "evolution"
     tiles = []
     for sample in samples:
-        content = at.picture(sample, PIXELS)
-        source = "" if content is None else f"data:image/jpeg;base64,{base64.b64encode(content).decode()}"
+        source = at.picture_address(sample, PIXELS) or ""
         address = f"{page}?{urlencode({**desk.query, 'sample': sample.sample_id})}"
         name, label = escape(Path(sample.filepath).name), escape(labels.get(sample.sample_id, "unlabelled"))
         tiles.append(
