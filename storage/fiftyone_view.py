@@ -3,6 +3,9 @@
 The store is the truth. The dataset can be thrown away and made again at any time, and refreshing it writes only
 what differs. Its fields are therefore marked read-only: a label typed there would be overwritten here. Verdicts in
 the App are operators' (`pipelines.fiftyone_verdicts`): they write events, and `show_labels` then what these say.
+Of classifications it is the parts that are read-only, not the whole: FiftyOne 1.22 makes a label schema of type `str`
+for a read-only one and refuses it itself, with a red "invalid label schema(s)" whenever the App opens the dataset
+(fiftyone/core/annotation/generate_label_schemas.py returns before it looks at the document's type).
 
     gradebook_id      sample_id
     split             train or test
@@ -48,6 +51,7 @@ FIELDS = {
     "disagreement": ("disagreement",),
 }
 CLASSIFICATIONS = ("label", "teacher", "student")
+PLAIN = ("gradebook_id", "split", "feedback", "flips", "mean_probability", "disagreement")
 SIGNALS = {  # path -> column of the record's signals
     "teacher.label": "teacher_label",
     "teacher.confidence": "teacher_probability",
@@ -161,6 +165,7 @@ def _open(project: Project, run: str | None) -> Any:
     dataset = fo.load_dataset(name) if fo.dataset_exists(name) else fo.Dataset(name, persistent=True)
     if not dataset.has_sample_field("gradebook_id"):
         _declare(dataset)
+    _protect(dataset)
     dataset.default_classes = list(project.classes)
     dataset.info = {"gradebook": str(project.root), "run": run}
     dataset.save()
@@ -170,18 +175,29 @@ def _open(project: Project, run: str | None) -> Any:
 def _declare(dataset: Any) -> None:
     import fiftyone as fo
 
-    for name, kind in (
-        ("gradebook_id", fo.StringField),
-        ("split", fo.StringField),
-        ("feedback", fo.FloatField),
-        ("flips", fo.IntField),
-        ("mean_probability", fo.FloatField),
-        ("disagreement", fo.BooleanField),
-    ):
+    kinds = (fo.StringField, fo.StringField, fo.FloatField, fo.IntField, fo.FloatField, fo.BooleanField)
+    for name, kind in zip(PLAIN, kinds, strict=True):
         dataset.add_sample_field(name, kind, read_only=True)
     for name in CLASSIFICATIONS:
-        dataset.add_sample_field(name, fo.EmbeddedDocumentField, embedded_doc_type=fo.Classification, read_only=True)
+        dataset.add_sample_field(name, fo.EmbeddedDocumentField, embedded_doc_type=fo.Classification)
     dataset.create_index("gradebook_id")
+
+
+def _protect(dataset: Any) -> None:
+    """Marks our fields as read-only where they are not: a kill in mid-write, or an older Gradebook, left them so."""
+    for name in CLASSIFICATIONS:
+        _mark(dataset, name, read_only=False)
+        for part in dataset.get_field(name).get_field_schema():
+            _mark(dataset, f"{name}.{part}", read_only=True)
+    for name in PLAIN:
+        _mark(dataset, name, read_only=True)
+
+
+def _mark(dataset: Any, path: str, *, read_only: bool) -> None:
+    field = dataset.get_field(path)
+    if bool(field.read_only) != read_only:
+        field.read_only = read_only
+        field.save()
 
 
 def _fields(dataset: Any) -> dict[str, tuple[str, ...]]:
@@ -220,15 +236,14 @@ def _push(
 @contextmanager
 def _writable(dataset: Any, name: str) -> Iterator[None]:
     """Lets us write what users may only read."""
-    field = dataset.get_field(name)
-    theirs = not field.read_only  # FiftyOne's own, such as `filepath`
-    if not theirs:
-        field.read_only = False
-        field.save()
-    yield
-    if not theirs:
-        field.read_only = True
-        field.save()
+    if not dataset.get_field(name).read_only:  # a classification, or FiftyOne's own, such as `filepath`
+        yield
+        return
+    _mark(dataset, name, read_only=False)
+    try:
+        yield
+    finally:
+        _mark(dataset, name, read_only=True)
 
 
 def _add(dataset: Any, wanted: Mapping[str, Facts]) -> None:

@@ -177,8 +177,41 @@ def test_fields_are_read_only_so_that_no_label_is_typed_where_it_would_be_lost(s
     refresh(store, "mpl-001")
     view = dataset(store)
     view.reload()
+    for path, value in (("label.label", "heron"), ("teacher.confidence", 1.0), ("split", "train"), ("flips", 0)):
+        with pytest.raises(ValueError, match="read-only"):
+            view.set_values(path, [value] * 4)
+    sample = view.first()
+    sample.label.label = "heron"
     with pytest.raises(ValueError, match="read-only"):
-        view.set_values("label.label", ["heron"] * 4)
+        sample.save()
+
+
+def test_fiftyone_makes_label_schemas_of_the_fields_without_a_fault(store):
+    """What its App asks for whenever it opens a dataset: a fault is a red notice."""
+    from storage.fiftyone_reasons import Reason, Reasons
+    from storage.fiftyone_view import refresh
+
+    refresh(store, "mpl-001", Reasons({"flips": Reason("changed its mind")}, {"s1": {"flips": 0.25}}))
+    view = dataset(store)
+    schemas = view.generate_label_schemas(scan_samples=False)
+    assert all(schemas[name]["type"] == "classification" for name in ("label", "teacher", "student"))
+    ours = ("label", "teacher", "student", "split", "gradebook_id", "flips", "disagreement", "reasons.flips")
+    assert all(schemas[name]["read_only"] for name in ours)
+
+
+def test_what_an_older_gradebook_or_a_kill_left_is_marked_anew(store):
+    from storage.fiftyone_view import refresh
+
+    refresh(store, "mpl-001")
+    for name, read_only in (("label", True), ("flips", False)):
+        field = dataset(store).get_field(name)
+        field.read_only = read_only
+        field.save()
+    refresh(store, "mpl-001")
+    view = dataset(store)
+    view.reload()
+    assert view.generate_label_schemas("label", scan_samples=False)["read_only"]
+    assert view.get_field("flips").read_only
 
 
 def test_two_projects_in_folders_of_one_name_have_two_datasets(tmp_path):
