@@ -105,8 +105,9 @@ def _reason(
     given = dict(labels) if reason == queue_up.GIVEN else None
     table = reason_tables.reasons(store, run, given)
     scores = table.scores(reason, labels)
-    place = dict(zip(table.ids(np.arange(len(scores))), scores.tolist(), strict=True))
-    values = np.array([place.get(i, -1.0) for i in sample_ids])
+    places = table.places(sample_ids)
+    values = np.full(len(places), np.nan)
+    values[places >= 0] = scores[places[places >= 0]]
     return _share(np.where(values < 0, np.nan, values))
 
 

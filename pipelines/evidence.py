@@ -31,6 +31,8 @@ class Known:
     space: NDArray[np.float32] | None  # (N, d), None where a sample has no vectors
     groups: NDArray[np.int64]  # (N,) near-duplicates have the same number
     beside: NDArray[np.float32] | None  # (M, d) the run's samples that were not asked about; None without vectors
+    thought: Predictions  # of all the run's samples, as it has them
+    read: Reading | None
 
 
 def known(store: "Store", run: Run, sample_ids: Sequence[str], given: Mapping[str, str]) -> Known:
@@ -110,6 +112,8 @@ def _side_by_side(
         space=None if space is None or np.isnan(space).any() else space.astype(np.float32),
         groups=np.arange(len(ids)) if read is None else _numbered(read.sample_ids, groups_of(read.twins), ids),
         beside=None if read is None else read.space[~np.isin(read.sample_ids, np.array(ids))].astype(np.float32),
+        thought=thought,
+        read=read,
     )
 
 

@@ -3,8 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from pipelines import reason_tables
 from pipelines.propagate import asked_for
 from pipelines.queue_up import Row, asked, unseen, with_label
@@ -46,10 +44,8 @@ def guess(
 
 
 def _row(kept: reason_tables.Reasons, sample: Sample, labels: Mapping[str, str]) -> Row:
-    import pyarrow.compute as pc
-
-    place = pc.index(kept.table["sample_id"], sample.sample_id).as_py()
-    if place < 0:
+    places = kept.places([sample.sample_id])
+    if places[0] < 0:
         return unseen(sample)
-    (said,) = kept.rows(np.array([place], np.int64), labels)
+    (said,) = kept.rows(places, labels)
     return Row(sample_id=sample.sample_id, filepath=sample.filepath, score=0.0, **said)

@@ -9,7 +9,7 @@ Shape legend    N samples of the table    P pairs of near-duplicates    d of the
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,6 +49,17 @@ class Reasons:
         """
         found = self._twins_differ(self.table, labels) if reason == LIVE else self._numbers(reason or "doubt")
         return np.nan_to_num(found, nan=-1.0)
+
+    def places(self, sample_ids: Collection[str]) -> NDArray[np.int64]:
+        """Returns where these samples, each once, stand in the table (n,), -1 for those that do not."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        found = pc.index_in(self.table["sample_id"], value_set=pa.array(list(sample_ids), pa.string()))
+        there = np.flatnonzero(found.is_valid().to_numpy())
+        out = np.full(len(sample_ids), -1, np.int64)
+        out[found.drop_null().to_numpy()] = there
+        return out
 
     def ids(self, places: NDArray[np.int64]) -> list[str]:
         """Returns the samples at these places."""
@@ -98,14 +109,11 @@ class Reasons:
 
     def holds(self, given: Mapping[str, str]) -> bool:
         """Returns whether every sample is there with the label that it has been given, or can have no reasons."""
-        import pyarrow as pa
-        import pyarrow.compute as pc
-
         index = {name: k for k, name in enumerate(self.classes)}
         there = {i: index.get(name, -1) for i, name in given.items() if i not in self.left_out}
-        places = pc.index_in(pa.array(list(there), pa.string()), value_set=self.table["sample_id"])
-        known = self.table["label"].take(places).fill_null(-2).to_numpy()
-        return bool((known == np.array(list(there.values()), np.int64)).all())
+        places = self.places(there)
+        labels = self._taken("label", places[places >= 0]).to_numpy()
+        return len(labels) == len(there) and bool((labels == np.array(list(there.values()), np.int64)).all())
 
     def labels(self) -> dict[str, str]:
         """Returns the labels in question of a table of given ones, by sample."""
@@ -188,7 +196,7 @@ def worked_out(store: "Store", run: Run, given: Mapping[str, str] | None) -> Any
         "probability": pa.array(found.probability, pa.float32()),
         "label": pa.array(found.evidence.label, pa.int16()),
         "group": pa.array(found.groups, pa.int32()),
-        **_twins(store, run, found),
+        **_twins(found),
         "doubt": pa.array(of.doubt(columns), pa.float32()),
         **{name: pa.array(column, pa.float32()) for name, column in columns.items() if name != LIVE},
     }
@@ -243,12 +251,11 @@ def same(one: Any, other: Any) -> bool:
     )
 
 
-def _twins(store: "Store", run: Run, found: Known) -> dict[str, Any]:
+def _twins(found: Known) -> dict[str, Any]:
     """Returns every sample's near-duplicates, which may stand anywhere, and what the student takes each for."""
     import pyarrow as pa
 
-    thought = readings.predictions(run)
-    kept = readings.reading(store, run, thought)
+    thought, kept = found.thought, found.read
     place = {sample_id: k for k, sample_id in enumerate(found.sample_ids)}
     guesses = dict(zip(thought.sample_ids, thought.student.argmax(1).tolist(), strict=True))
     later = np.flatnonzero(kept.twins >= 0) if kept is not None else np.empty(0, np.int64)

@@ -11,6 +11,7 @@ from pipelines.runs import Run
 from pipelines.selections import Selection
 from storage.events import Event, decisions
 from storage.project import ProjectError
+from storage.samples import Sample
 
 if TYPE_CHECKING:
     from storage.store import Store
@@ -46,31 +47,27 @@ def _rows(store: "Store", run: Run | None, ids: Sequence[str], decided: Mapping[
     samples = {sample.sample_id: sample for sample in store.catalog.get(ids)}
     rows = {i: unseen(sample) for i, sample in samples.items()}
     if run is not None and ids:
-        rows |= {row.sample_id: row for row in _seen(store, run, ids, decided)}
+        rows |= {row.sample_id: row for row in _seen(store, run, samples, decided)}
     before = {i: with_label(rows[i], decided[i]) for i in rows if i in decided}
     return [_asked(row) for row in (rows | before).values()]
 
 
-def _seen(store: "Store", run: Run, ids: Sequence[str], decided: Mapping[str, Event]) -> list[Row]:
+def _seen(store: "Store", run: Run, samples: Mapping[str, Sample], decided: Mapping[str, Event]) -> list[Row]:
     """Returns the rows of those samples of which the run has an opinion, their reasons as they are in the queue."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     from pipelines.reason_tables import reasons
 
     labels = {i: e.label for i, e in decided.items() if e.label is not None}
-    tables = [(reasons(store, run), [i for i in ids if i not in labels])]
-    if any(i in labels for i in ids):
+    tables = [(reasons(store, run), [i for i in samples if i not in labels])]
+    if any(i in labels for i in samples):
         with suppress(ProjectError):  # without vectors nothing can doubt a label: these samples come without a guess
-            tables.append((reasons(store, run, labels), [i for i in ids if i in labels]))
-    files = {sample.sample_id: sample.filepath for sample in store.catalog.get(ids)}
+            tables.append((reasons(store, run, labels), [i for i in samples if i in labels]))
     rows = []
     for table, some in tables:
-        found = pc.index_in(pa.array(some, pa.string()), value_set=table.table["sample_id"])
-        places = found.drop_null().to_numpy()
+        places = table.places(some)
+        places = places[places >= 0]
         score = table.scores(None, labels)
         rows += [
-            Row(sample_id=i, filepath=files[i], score=round(float(score[k]), 4), **said)
+            Row(sample_id=i, filepath=samples[i].filepath, score=round(float(score[k]), 4), **said)
             for i, k, said in zip(table.ids(places), places.tolist(), table.rows(places, labels), strict=True)
         ]
     return rows

@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.project import ProjectError
-from storage.segments import read_classes, segments_in
+from storage.segments import read_classes, segments_in, unreadable
 
 COLUMNS = ["step", "sample_id", "teacher_label", "student_label"]
 Labels = NDArray[np.int16]
@@ -103,7 +102,7 @@ def _read(path: Path, ids: dict[str, int], classes: dict[str, int]) -> tuple[NDA
     except FileNotFoundError:
         return tuple(np.empty(0, np.int32) for _ in COLUMNS)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ProjectError(f"{path} cannot be read as a segment of a record ({error}): move it away") from error
+        raise unreadable(path, error) from error
     place = np.array([ids.setdefault(name, len(ids)) for name in coded.dictionary.to_pylist()], np.int32)
     label = np.array([*(classes.setdefault(name, len(classes)) for name in names), -1], np.int32)
     return (
@@ -125,7 +124,7 @@ def _span(path: Path) -> Extent:
     except FileNotFoundError:  # a resumed run has just removed it
         return Extent(0, 0, 0)
     except (OSError, ValueError) as error:
-        raise ProjectError(f"{path} cannot be read as a segment of a record ({error}): move it away") from error
+        raise unreadable(path, error) from error
     steps = [about.row_group(k).column(0).statistics for k in range(about.num_row_groups)]
     known = [s for s in steps if s is not None and s.has_min_max]
     if not known:

@@ -88,4 +88,9 @@ def read_segment(run: str, key: str, path: Path) -> Any | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
-        raise ProjectError(f"{path} cannot be read as a segment of a record ({error}): move it away") from error
+        raise unreadable(path, error) from error
+
+
+def unreadable(path: Path, error: Exception) -> ProjectError:
+    """Returns the sentence on a file that is no segment."""
+    return ProjectError(f"{path} cannot be read as a segment of a record ({error}): move it away")

@@ -158,6 +158,13 @@ def test_what_the_run_said_or_saw_otherwise_makes_the_table_anew(store, made):
     assert made == ["guessed"] * 6
 
 
+def test_samples_are_found_where_they_stand(store):
+    table = reasons(store, run_of(store))
+    some = table.ids(np.array([3, 0, 7]))
+    assert table.places([some[0], "nobody", *some[1:]]).tolist() == [3, -1, 0, 7]
+    assert table.places(["nobody"]).tolist() == [-1] and not len(table.places([]))
+
+
 def test_a_table_is_there_whole_or_not_at_all(store, made, monkeypatch):
     from_table(store)
     label(store, 14)
