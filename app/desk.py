@@ -13,6 +13,7 @@ import streamlit as st
 
 from app.book import Book, grown
 from pipelines import leases
+from pipelines.overview import Numbers, count, kept
 from pipelines.queue_up import Row
 from pipelines.runs import Run
 from pipelines.verdicts import Shown, undo, verdict
@@ -20,10 +21,10 @@ from storage.events import Event
 from storage.images import BrokenImage, open_rgb
 from storage.project import SETTINGS
 from storage.samples import Sample, Split
-from storage.store import Store
+from storage.store import Store, tables_of
 
 FRESH_SECONDS = 5  # for which what a run has recorded is taken as known
-KEPT_SECONDS = 20  # how late the app may see an import that another process makes
+KEPT_SECONDS = 20  # how late the app may see an import that another process makes into a store at an address
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +103,24 @@ def take_back(desk: Desk, decision: Event) -> None:
 
 
 def read_samples(store: Store) -> dict[str, Sample]:
-    """Returns the catalogue, at most `KEPT_SECONDS` old: sample_id -> sample, in order of import."""
-    return _samples(str(store.project.root), store)
+    """Returns the catalogue: sample_id -> sample, in order of import. At an address it may be `KEPT_SECONDS` old."""
+    stamp = tables_of(store.project).stamp(("samples", "files"))
+    return _samples(str(store.project.root), stamp, store)
+
+
+def read_numbers(store: Store) -> Numbers:
+    """Returns the project's numbers. Where they are kept, LanceDB is not loaded for them, which takes seconds."""
+
+    def counted() -> Numbers:
+        book, embedded = read_book(store), [space.backbone for space in store.vectors.spaces()]
+        return count(store.project, read_samples(store).values(), book.events, book.decided, embedded)
+
+    return kept(store.project, counted)
+
+
+def warm(store: Store) -> None:
+    """Loads what the next page needs while this one is looked at."""
+    _warm(str(store.project.root), store)
 
 
 def read_training_labels(store: Store, book: Book) -> dict[str, str]:
@@ -160,6 +177,11 @@ def _opened(root: str, changed: int) -> Store:
     return open_store(Path(root))
 
 
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _warm(root: str, _store: Store) -> None:
+    threading.Thread(target=_store.log.version, daemon=True).start()  # which loads LanceDB
+
+
 @dataclass(slots=True)
 class _Shelf:
     """Where a project's book stands between two looks at the log."""
@@ -176,7 +198,7 @@ def _shelf(root: str) -> _Shelf:
 
 
 @st.cache_resource(max_entries=4, ttl=KEPT_SECONDS, show_spinner=False)
-def _samples(root: str, _store: Store) -> dict[str, Sample]:
+def _samples(root: str, stamp: str | None, _store: Store) -> dict[str, Sample]:
     return {sample.sample_id: sample for sample in _store.catalog.samples()}
 
 

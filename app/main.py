@@ -11,7 +11,7 @@ from pathlib import Path
 import streamlit as st
 
 from app import sign_in
-from app.desk import Desk, open_project
+from app.desk import Desk, open_project, warm
 from app.words import plain
 from pipelines import label
 from pipelines.runs import Run, find_run, list_runs
@@ -89,6 +89,7 @@ def _run_page(store: Store, query: dict[str, str]) -> None:
     kept = {"run": st.query_params["run"]} if "run" in st.query_params else {}
     desks.append(Desk(store, run, actor, pages, query | kept))
     page.run()
+    warm(store)
 
 
 def _draw(view: str, desks: list[Desk]) -> None:

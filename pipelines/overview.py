@@ -1,39 +1,123 @@
-"""A project in numbers."""
+"""A project in numbers. What they were counted from is stamped: nobody counts twice, or loads LanceDB, for them."""
 
+import json
+import os
 from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from pipelines.agreement import agreement
+from pipelines.agreement import Agreement, agreement
 from pipelines.runs import list_runs
-from storage.events import replay
-from storage.samples import Split
+from storage.events import Event, Kind, decisions
+from storage.project import Project
+from storage.samples import Sample, Split
+from storage.store import tables_of
 
 if TYPE_CHECKING:
     from storage.store import Store
 
+KEPT = "overview.json"
+COUNTED = ("samples", "files", "events", "spaces")  # the tables that the numbers are of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Numbers:
+    """What a project holds: train + test = samples."""
+
+    samples: int
+    train: int
+    labelled: int  # samples to train on that have a label
+    labels_per_class: Mapping[str, int]  # of these, in the project's order
+    rejected: int  # no class applies
+    embedded: Sequence[str]  # backbones that looked at the images, in order
+    agreement: Mapping[str, Agreement]  # see `pipelines.agreement`
+
+
+def count(
+    project: Project,
+    samples: Iterable[Sample],
+    events: Sequence[Event],
+    decided: Mapping[str, Event],
+    embedded: Sequence[str],
+) -> Numbers:
+    """Returns the numbers of what was read: `decided` is what `storage.events.decisions` says of the events."""
+    splits = {sample.sample_id: sample.split for sample in samples}
+    times = Counter(e.label for i, e in decided.items() if e.label is not None and splits.get(i) is Split.TRAIN)
+    return Numbers(
+        samples=len(splits),
+        train=sum(split is Split.TRAIN for split in splits.values()),
+        labelled=times.total(),
+        labels_per_class={name: times[name] for name in project.classes},
+        rejected=sum(e.kind is Kind.REJECTED for e in decided.values()),
+        embedded=tuple(embedded),
+        agreement=agreement(events),
+    )
+
+
+def read_numbers(store: "Store") -> Numbers:
+    """Returns a project's numbers as they are now."""
+
+    def counted() -> Numbers:
+        events = store.log.read()
+        embedded = [space.backbone for space in store.vectors.spaces()]
+        return count(store.project, store.catalog.samples(), events, decisions(events), embedded)
+
+    return kept(store.project, counted)
+
+
+def kept(project: Project, counted: Callable[[], Numbers]) -> Numbers:
+    """Returns the numbers that were kept if nothing was written since, else those that `counted` gives, and keeps them.
+
+    Args:
+        project: whose numbers.
+        counted: reads what is there now, or later.
+    """
+    tables = tables_of(project).stamp(COUNTED)
+    if tables is None:  # at an address: who else writes there is not seen
+        return counted()
+    stamp = f"{tables} {','.join(project.classes)}"
+    if (known := _read(project, stamp)) is not None:
+        return known
+    found = counted()
+    _keep(project, stamp, found)
+    return found
+
 
 def overview(store: "Store") -> dict[str, Any]:
     """Returns the project's counts (labeled + unlabeled + test = samples), classes, spaces of vectors and runs."""
-    samples = store.catalog.samples()
-    events = store.log.read()
-    labels = replay(events)
-    train = [s for s in samples if s.split is Split.TRAIN]
-    labeled = [labels[s.sample_id] for s in train if s.sample_id in labels]
-    counts = Counter(labeled)
+    numbers = read_numbers(store)
     return {
         "project": str(store.project.root),
-        "samples": len(samples),
-        "labeled": len(labeled),
-        "unlabeled": len(train) - len(labeled),
-        "test": len(samples) - len(train),
+        "samples": numbers.samples,
+        "labeled": numbers.labelled,
+        "unlabeled": numbers.train - numbers.labelled,
+        "test": numbers.samples - numbers.train,
         "classes": list(store.project.classes),
-        "labels_per_class": {name: counts[name] for name in store.project.classes},
-        "embedded": [space.backbone for space in store.vectors.spaces()],
+        "labels_per_class": dict(numbers.labels_per_class),
+        "embedded": list(numbers.embedded),
         "runs": [
             {"name": run.name, "state": str(status.state), "step": status.step, "steps": status.steps}
             | {"message": status.message}
             for run in list_runs(store.project)
             for status in [run.status()]
         ],
-        "agreement": agreement(events),
+        "agreement": numbers.agreement,
     }
+
+
+def _read(project: Project, stamp: str) -> Numbers | None:
+    try:
+        said = json.loads((project.root / KEPT).read_text(encoding="utf-8"))
+        return Numbers(**said["numbers"]) if said["stamp"] == stamp else None
+    except (OSError, ValueError, KeyError, TypeError):  # none there, or not ours: they are counted
+        return None
+
+
+def _keep(project: Project, stamp: str, numbers: Numbers) -> None:
+    draft = project.root / f".{KEPT}.{os.getpid()}"
+    try:
+        draft.write_text(json.dumps({"stamp": stamp, "numbers": asdict(numbers)}, ensure_ascii=False), encoding="utf-8")
+        draft.replace(project.root / KEPT)
+    except OSError:  # nobody may write here, or the disk is full: they are counted again
+        draft.unlink(missing_ok=True)

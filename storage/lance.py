@@ -1,6 +1,7 @@
 """LanceDB tables in one directory: readers never wait, writers take turns, small files are merged now and then."""
 
 import errno
+import hashlib
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -65,6 +66,18 @@ class Tables:
         query = table.search().select(list(columns))
         query = query if where is None else query.where(where)
         return (query.offset(after) if after else query).to_arrow()
+
+    def stamp(self, names: Sequence[str]) -> str | None:
+        """Returns a word that every write to these tables changes; None at an address. Does not load LanceDB."""
+        if self.address:
+            return None
+        digest = hashlib.blake2b(digest_size=16)
+        for name in names:
+            versions = self.directory / f"{name}.lance" / "_versions"
+            if versions.is_dir():  # a version is a file there, named by its number
+                newest = [*sorted(path.name for path in versions.iterdir()), versions.stat().st_mtime_ns]
+                digest.update(f"{name} {newest} ".encode())
+        return digest.hexdigest()
 
     def damaged(self, *, whole: bool) -> dict[str, str]:
         """Returns the tables that cannot be read, and why: one column of every file is read, with `whole` all of them.

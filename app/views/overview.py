@@ -1,36 +1,30 @@
 """The overview: where the project stands, and what to do next."""
 
-from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 import streamlit as st
 
 from app import figures
-from app.desk import Book, Desk, read_book, read_samples
+from app.desk import Desk, read_numbers
 from app.views import naming, onward
 from app.words import ago, listed, percent, plain
-from pipelines.agreement import agreement
+from pipelines.agreement import Agreement
+from pipelines.overview import Numbers
 from pipelines.queue_up import sentence_of
 from pipelines.runs import Run, State, list_runs
-from storage.events import Kind
-from storage.samples import Split
 
 
 def render(desk: Desk) -> None:
     """Draws the page."""
     st.title(plain(desk.store.project.root.name))
-    book = read_book(desk.store)
-    samples = read_samples(desk.store)
-    if not samples:
+    numbers = read_numbers(desk.store)
+    if not numbers.samples:
         _begin(desk)
         return
-    runs = list_runs(desk.store.project)
-    train = {sample_id for sample_id, sample in samples.items() if sample.split is Split.TRAIN}
-    labels = {sample_id: label for sample_id, label in book.labels.items() if sample_id in train}
-    _numbers(len(train), len(labels), len(samples) - len(train), _rejected(book))
-    times = Counter(labels.values())
-    counts = {name: times[name] for name in desk.store.project.classes}
-    _advice(desk, counts, runs)
+    runs, counts = list_runs(desk.store.project), numbers.labels_per_class
+    _numbers(numbers)
+    _advice(desk, numbers, runs)
     left, right = st.columns([2, 3], gap="large")
     with left:
         st.subheader("Labels of each class")
@@ -41,7 +35,7 @@ def render(desk: Desk) -> None:
     with right:
         st.subheader("Runs")
         chosen = _table(runs)
-    _agreement(book)
+    _agreement(numbers.agreement)
     if chosen is not None:
         _curves(chosen)
 
@@ -55,9 +49,8 @@ def _begin(desk: Desk) -> None:
     st.code(f"gradebook import {desk.root} FOLDER", language="bash")
 
 
-def _agreement(book: Book) -> None:
+def _agreement(found: Mapping[str, Agreement]) -> None:
     """Draws how often reviewers agreed with the guesses that they were shown, in all and for each reason."""
-    found = agreement(book.events)
     if not found["all"]["answered"]:
         return
     st.subheader("Guesses that reviewers agreed with")
@@ -82,28 +75,25 @@ def _sentence(reason: str) -> str:
     return sentence[:1].upper() + sentence[1:]
 
 
-def _numbers(train: int, labelled: int, test: int, rejected: int) -> None:
-    share = percent(labelled / train) if train else "–"
-    numbers = [
-        ("Samples", train + test, "distinct images"),
-        ("Labelled", labelled, f"{share} of those to train on"),
-        ("Unlabelled", train - labelled - rejected, "waiting for a label"),
-        ("Test", test, "never trained on"),
+def _numbers(numbers: Numbers) -> None:
+    share = percent(numbers.labelled / numbers.train) if numbers.train else "–"
+    shown = [
+        ("Samples", numbers.samples, "distinct images"),
+        ("Labelled", numbers.labelled, f"{share} of those to train on"),
+        ("Unlabelled", numbers.train - numbers.labelled - numbers.rejected, "waiting for a label"),
+        ("Test", numbers.samples - numbers.train, "never trained on"),
     ]
-    if rejected:
-        numbers.append(("Rejected", rejected, "no class applies"))
-    for column, (name, number, note) in zip(st.columns(len(numbers)), numbers, strict=True):
+    if numbers.rejected:
+        shown.append(("Rejected", numbers.rejected, "no class applies"))
+    for column, (name, number, note) in zip(st.columns(len(shown)), shown, strict=True):
         with column.container(border=True, height="stretch", gap="xxsmall"):
             st.metric(name, f"{number:,}")
             st.caption(note)
 
 
-def _rejected(book: Book) -> int:
-    return sum(e.kind is Kind.REJECTED for e in book.decided.values())
-
-
-def _advice(desk: Desk, counts: dict[str, int], runs: list[Run]) -> None:
+def _advice(desk: Desk, numbers: Numbers, runs: list[Run]) -> None:
     """Says the one thing to do next."""
+    counts = numbers.labels_per_class
     if not counts:
         naming.render(desk)
         return
@@ -112,7 +102,7 @@ def _advice(desk: Desk, counts: dict[str, int], runs: list[Run]) -> None:
     page, text = "review", "Review what the newest run is least sure of."
     if going:
         page, text = "train", f"{going[-1].name} is training. Watch it, or label on: it takes in what you label."
-    elif not runs and not desk.store.vectors.spaces():
+    elif not runs and not numbers.embedded:
         page, text = "images", "Let a frozen network look at the images once, for quick training and neighbours."
     elif scarce:
         text = f"Label at least {onward.ENOUGH} images of each class: {listed(scarce[:6])} still need some."

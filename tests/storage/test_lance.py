@@ -75,3 +75,14 @@ def test_reading_makes_nothing(tmp_path):
     tables = Tables(tmp_path / "none")
     assert tables.read("t", ["name"]) is tables.open("t") is None
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_stamp_is_another_after_every_write_and_no_other_time(tmp_path):
+    tables, seen = Tables(tmp_path), list[str | None]()
+    for write in (lambda: None, lambda: add(tables, "x"), lambda: add(tables, "x"), lambda: tables.drop("t")):
+        write()
+        seen.append(tables.stamp(["t", "other"]))
+        assert Tables(tmp_path).stamp(["t", "other"]) == seen[-1]
+    add(tables, "x")
+    assert len({*seen[:3], tables.stamp(["t", "other"])}) == 4, "made anew it is another table"
+    assert Tables(tmp_path, "s3://bucket/store").stamp(["t"]) is None

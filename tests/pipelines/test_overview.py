@@ -1,0 +1,63 @@
+"""A project's numbers are counted once until something is written, and are never those of before."""
+
+from pathlib import Path
+
+import pytest
+
+from pipelines import overview
+from storage.events import Kind, event
+from storage.project import add_classes, create_project
+from storage.samples import Sample, Split
+from storage.store import Store, open_store
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    store = open_store(create_project(tmp_path / "birds", ["crow", "heron"]).root)
+    store.catalog.add([sample(0), sample(1), sample(2, Split.TEST)], [])
+    return store
+
+
+def sample(n: int, split: Split = Split.TRAIN) -> Sample:
+    size = {"width": 8, "height": 8, "fingerprint": bytes(200)}
+    return Sample(sample_id=f"{n:032x}", filepath=f"/nowhere/{n}.png", split=split, **size)
+
+
+def written(store: Store, n: int, kind: Kind, label: str | None = None) -> None:
+    store.log.append([event(kind, f"{n:032x}", label, actor="ada")])
+
+
+def counted(root: Path) -> tuple[int, int, int, int, int]:
+    found = overview.read_numbers(open_store(root))
+    assert found.labelled == sum(found.labels_per_class.values())
+    return found.samples, found.train, found.labelled, found.labels_per_class["heron"], found.rejected
+
+
+def test_what_was_kept_is_what_was_counted(store, monkeypatch):
+    written(store, 0, Kind.RELABELLED, "heron")
+    written(store, 2, Kind.RELABELLED, "crow")  # a test sample's label is none to train on
+    first = overview.overview(store)
+    assert (first["samples"], first["labeled"], first["unlabeled"], first["test"]) == (3, 1, 1, 1)
+    monkeypatch.setattr(overview, "count", None)  # nobody may count now
+    assert overview.overview(open_store(store.project.root)) == first
+
+
+def test_whatever_is_written_is_counted(store):
+    root = store.project.root
+    assert counted(root) == (3, 2, 0, 0, 0)
+    written(store, 0, Kind.RELABELLED, "heron")
+    assert counted(root) == (3, 2, 1, 1, 0)
+    written(store, 1, Kind.REJECTED)
+    assert counted(root) == (3, 2, 1, 1, 1)
+    store.catalog.add([sample(3)], [])
+    assert counted(root) == (4, 3, 1, 1, 1)
+    add_classes(store.project, ["swan"])
+    assert "swan" in overview.read_numbers(open_store(root)).labels_per_class
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"stamp": 1}', '{"stamp": "x", "numbers": {}}'])
+def test_a_damaged_file_is_counted_anew(store, content):
+    root = store.project.root
+    before = counted(root)
+    (root / overview.KEPT).write_text(content)
+    assert counted(root) == before
