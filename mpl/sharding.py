@@ -50,7 +50,14 @@ def recompute(net: nn.Module) -> None:
     The second computation draws the same noise and leaves BatchNorm's running statistics alone. Call it before `shard`.
     """
     for block in blocks(net):
-        block.forward = partial(_recomputed, block, block.forward)
+        block.forward = partial(recomputed, block, block.forward)
+
+
+def recomputed(module: nn.Module, forward: Callable[..., Any], *inputs: Any) -> Any:
+    """Returns forward(*inputs), of which only the inputs are kept for the backward pass; see `recompute`."""
+    if not torch.is_grad_enabled():
+        return forward(*inputs)
+    return checkpoint(forward, *inputs, use_reentrant=False, context_fn=partial(_contexts, module))
 
 
 def is_sharded(net: nn.Module) -> bool:
@@ -137,12 +144,6 @@ def _holds_sequence_of_parts(module: nn.Module) -> bool:
     """Whether a module is a stage, made of blocks, rather than a block."""
     sequences = [m for m in module.modules() if isinstance(m, (nn.Sequential, nn.ModuleList))]
     return any(next(part.children(), None) is not None for sequence in sequences for part in sequence)
-
-
-def _recomputed(block: nn.Module, forward: Callable[..., Any], *inputs: Any) -> Any:
-    if not torch.is_grad_enabled():
-        return forward(*inputs)
-    return checkpoint(forward, *inputs, use_reentrant=False, context_fn=partial(_contexts, block))
 
 
 def _contexts(block: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:

@@ -21,17 +21,17 @@ if TYPE_CHECKING:
 
     from mpl.step import Learner, Learners
 
-KEPT = 2
 CONTENTS = "checkpoint.json"
 
 
-def save(directory: Path, step: int, learners: "Learners", *, process: int, wait: Any) -> None:
+def save(directory: Path, step: int, learners: "Learners", *, keep: int, process: int, wait: Any) -> None:
     """Writes a checkpoint after `step` steps; every process calls this.
 
     Args:
         directory: the run's `checkpoints`.
         step: steps done.
-        learners: what to keep.
+        learners: what to write.
+        keep: how many checkpoints to keep, the newest ones.
         process: rank of this process; 0 writes what all share.
         wait: a barrier over all processes.
 
@@ -60,7 +60,7 @@ def save(directory: Path, step: int, learners: "Learners", *, process: int, wait
     if process == 0:
         shutil.rmtree(final, ignore_errors=True)
         draft.replace(final)
-        for old in all_in(directory)[:-KEPT]:
+        for old in all_in(directory)[:-keep]:
             shutil.rmtree(old, ignore_errors=True)
     wait()
 

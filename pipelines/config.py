@@ -125,6 +125,9 @@ class TrainConfig(Generic[Settings]):
     """hybrid: the processes of a node share the weights out between them (docs/scale.md)."""
     recompute: bool = False
     """Keep less for the backward pass and compute it again (pixels only)."""
+    accumulate: int = 1
+    """Parts that a batch goes through the networks in, one at a time: a part's memory for one more forward pass (pixels
+    only)."""
     trackers: str = ""
     """Tell the metrics to these too: tensorboard, and other trackers of Accelerate by name, with commas between."""
     record_every: int = 1
@@ -137,6 +140,8 @@ class TrainConfig(Generic[Settings]):
     """Steps between two looks at the validation labels."""
     checkpoint_every: int = 200
     """Steps between two checkpoints."""
+    checkpoints: int = 2
+    """Checkpoints to keep, the newest ones."""
     workers: int = 2
     """Processes that decode and augment images (pixels only)."""
     settings: Annotated[FlagConversionOff[Settings], arg(name="")]
@@ -152,6 +157,8 @@ class TrainConfig(Generic[Settings]):
             log_every=self.log_every,
             validate_every=self.validate_every,
             checkpoint_every=self.checkpoint_every,
+            checkpoints=self.checkpoints,
+            accumulate=self.accumulate,
         )
         if self.distributions and self.method != "reduced_mpl":
             raise ConfigError(f"distributions of another run go with --method reduced_mpl, not {self.method}")
@@ -165,6 +172,8 @@ class TrainConfig(Generic[Settings]):
             finetune_labelled=self.finetune_labelled,
             workers=self.workers,
         )
+        if self.accumulate > 1 and self.inputs == "views":
+            raise ConfigError("cached views need no parts: their graph is small; leave --accumulate out")
         if self.data.kind != "project" and self.inputs == "views":
             raise ConfigError("cached views belong to a project: import the images into one, or give --inputs pixels")
         if not 0 <= self.dropout < 1 or not 0 <= self.magnitude <= 30:

@@ -65,9 +65,12 @@ def finetuning(learners: "Learners", config: TrainConfig[Any]) -> "Learners":
     """Returns the averaged student as a learner of its own, to be trained on the labels alone."""
     import torch
 
+    from mpl.accumulation import accumulate
     from mpl.step import Learner, Learners
 
     net = learners.student.best_net().requires_grad_(True).train()
+    if net is not learners.student.net:
+        accumulate(net, config.accumulate)
     optimizer = torch.optim.SGD(net.parameters(), config.finetune_lr, momentum=0.9, nesterov=True)
     return Learners(student=Learner(net=net, optimizer=optimizer))
 
@@ -193,6 +196,7 @@ def _learner(
     import torch
 
     from mpl import sharding
+    from mpl.accumulation import accumulate
     from mpl.networks import to_channels_last
     from mpl.step import Learner
 
@@ -202,6 +206,7 @@ def _learner(
     kept = sharded.averaged(net, average, shares)
     if config.recompute:
         sharding.recompute(net)
+    accumulate(net, config.accumulate)
     if shares is not None:
         sharding.shard(net, shares)
     optimizer = torch.optim.SGD(

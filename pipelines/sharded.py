@@ -33,6 +33,8 @@ def check(config: TrainConfig[Any], processes: int) -> None:
         raise ConfigError(f"{config.method} cannot be trained with --sharding hybrid: choose {' or '.join(METHODS)}")
     if config.method == "mpl" and config.settings.feedback == "exact":
         raise ConfigError("exact feedback needs whole weights: with --sharding hybrid give --feedback difference")
+    if config.accumulate > 1:
+        raise ConfigError("sharded weights take a batch in one piece: with --sharding hybrid give --recompute instead")
     if processes == 1:
         raise ConfigError(
             "one process has nobody to share weights with: start several with accelerate launch, "

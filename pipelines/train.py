@@ -215,6 +215,7 @@ def _after_step(t: Training, report: "StepReport", samples: "Tensor", weak: "Ten
             t.path / "checkpoints",
             t.done,
             t.learners,
+            keep=t.config.checkpoints,
             process=t.accelerator.process_index,
             wait=t.accelerator.wait_for_everyone,
         )

@@ -117,6 +117,8 @@ def _rotation_loss(net: nn.Module, x_us: Tensor, memory: dict[str, Tensor]) -> t
     quarters = torch.randint(4, (len(x_us),), device=x_us.device)
     with _last_inputs(net) as seen:
         net(turned(x_us, quarters))
+    if len(seen) > 1:
+        raise ValueError("the rotation loss needs its images in one piece: give --rotation-weight 0, or --accumulate 1")
     features = full(seen[-1]).flatten(1)
     zeros = features.new_zeros(4, features.shape[-1] + 1)
     weight, bias = memory.get("rotation", zeros).split([features.shape[-1], 1], dim=1)

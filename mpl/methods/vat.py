@@ -86,7 +86,7 @@ def worst_direction(student: Learner, x: Tensor, said: Tensor, *, probe: Tensor,
     for _ in range(iterations):
         with torch.enable_grad(), fb.without_noise(student.net), _full_precision(x):
             r = (probe * d).requires_grad_()
-            near = fb.call(student.net, student.weights(), x + r)
+            near = fb.undisturbed(student.net, x + r)
             (gradient,) = torch.autograd.grad(objectives.divergence(near, said).sum(), r)
         d = _unit(gradient)
     return d

@@ -50,6 +50,7 @@ def profile(
     labelled: Annotated[int | None, arg(help="labelled images a step, where not the preset's")] = None,
     unlabelled: Annotated[int | None, arg(help="unlabelled images a step, where not the preset's")] = None,
     precision: Annotated[Literal["no", "bf16"] | None, arg(help="of the networks' passes")] = None,
+    accumulate: Annotated[int | None, arg(help="parts that a batch goes through in, where not the preset's")] = None,
     device: Annotated[Literal["auto", "cpu"], arg(help="auto: the GPU where there is one")] = "auto",
     steps: Annotated[int, arg(help="to measure, after a warm-up")] = 10,
     json: Json = False,
@@ -70,6 +71,7 @@ def profile(
         "labelled": labelled,
         "unlabelled": unlabelled,
         "precision": precision,
+        "accumulate": accumulate,
     }
     given = {name: value for name, value in told.items() if value is not None}
     found = measure(replace(preset_of(preset, method), **given), steps=steps, processor=device == "cpu")

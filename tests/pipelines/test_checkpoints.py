@@ -26,8 +26,8 @@ def move(made: Learners) -> None:
         one.descend(one.net(torch.randn(6, 4)).square().mean(), Solo())
 
 
-def save(directory: Path, step: int, made: Learners) -> None:
-    checkpoints.save(directory, step, made, process=0, wait=lambda: None)
+def save(directory: Path, step: int, made: Learners, *, keep: int = 2) -> None:
+    checkpoints.save(directory, step, made, keep=keep, process=0, wait=lambda: None)
 
 
 def load(directory: Path, step: int, made: Learners) -> None:
@@ -63,13 +63,14 @@ def test_a_checkpoint_brings_everything_back_bit_for_bit(tmp_path):
     assert all(map(torch.equal, after, everything(other))), "momentum and random numbers go on where they were"
 
 
-def test_two_are_kept(tmp_path):
+@pytest.mark.parametrize("keep", [1, 2, 3])
+def test_the_newest_are_kept(tmp_path, keep):
     made = learners()
     assert checkpoints.newest(tmp_path) == 0
     for step in (5, 10, 200, 1_000_000):
-        save(tmp_path, step, made)
+        save(tmp_path, step, made, keep=keep)
         assert checkpoints.newest(tmp_path) == step
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["step-000200", "step-1000000"]
+    assert [p.name for p in checkpoints.all_in(tmp_path)] == ["step-000010", "step-000200", "step-1000000"][-keep:]
 
 
 def test_a_draft_that_a_kill_left_is_no_checkpoint(tmp_path):
@@ -128,10 +129,9 @@ def test_a_flipped_bit_is_found(tmp_path):
     assert checkpoints.faults(path.parent, content=True) == ["state.pt"]
 
 
-def test_the_newest_that_is_whole_is_found_and_what_is_damaged_is_kept_aside(tmp_path, monkeypatch):
-    monkeypatch.setattr(checkpoints, "KEPT", 4)
+def test_the_newest_that_is_whole_is_found_and_what_is_damaged_is_kept_aside(tmp_path):
     for step in (5, 10, 15, 20):
-        save(tmp_path, step, learners())
+        save(tmp_path, step, learners(), keep=4)
     (tmp_path / "step-000020" / "checkpoint.json").unlink()
     (tmp_path / "step-000015" / "state.pt").unlink()
     (tmp_path / "step-000005" / "state.pt").unlink()

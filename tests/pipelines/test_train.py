@@ -450,6 +450,8 @@ def test_an_image_that_is_gone_ends_in_a_sentence(tmp_path, workers):
         ((*PIXELS, "--backbone", "test_vit"), "test_vit only takes images of 160 px: give --size 160"),
         (("--method", "mean_teacher", "--average", "0"), "--average"),
         (("--average", "1"), "average=1.0"),
+        (("--accumulate", "2"), "cached views need no parts"),
+        (("--checkpoints", "0"), "checkpoints=0 must be above 0"),
         (("--run", "a/b"), "cannot name a directory"),
     ],
 )

@@ -44,12 +44,14 @@ for line in open(sys.argv[1]):
     assert train.main(words) == 0
 """
 BATCH_NORM = ("--method", "mean_teacher", "--inputs", "pixels", "--backbone", "test_efficientnet")
+PIXELS = ("--inputs", "pixels", "--backbone", "test_convnext")  # a network without BatchNorm
 KINDS = {
     "exact": (),
     "difference": ("--feedback", "difference", "--precision", "no"),
     "supervised": ("--method", "supervised"),
     "live": (),  # labels come in while it trains
-    "pixels": ("--inputs", "pixels", "--backbone", "test_convnext"),  # a network without BatchNorm
+    "pixels": PIXELS,
+    "parts": (*PIXELS, "--accumulate", "2"),
 }
 
 
@@ -118,6 +120,13 @@ def test_the_records_have_the_same_rows(stores, run):
         for name, value in a.items():
             close = pytest.approx(value, rel=1e-4, abs=1e-4) if isinstance(value, float) else value
             assert b[name] == close, (name, a, b)
+
+
+@pytest.mark.parametrize("process", [0, 1])
+def test_batches_that_go_through_in_parts_give_the_same_weights(stores, process):
+    parts, whole = weights(stores[process], "parts"), weights(stores[process], "pixels")
+    for name in whole:
+        torch.testing.assert_close(parts[name], whole[name], rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("run", ["begun-by-one", "begun-by-two"])
