@@ -40,11 +40,17 @@ def finetune(method: str) -> TrainConfig[Any]:
     )
 
 
+def finetune_cpu(method: str) -> TrainConfig[Any]:
+    """The same for two CPU cores: 200 steps at 64 px, five minutes of one core with exact feedback (docs/results.md)."""
+    return replace(finetune(method), preset="finetune_cpu", size=64, steps=200, unlabelled=32, workers=1)
+
+
 PRESETS: dict[str, Callable[[str], TrainConfig[Any]]] = {
     preset.__name__: preset
     for preset in (
         quick,
         finetune,
+        finetune_cpu,
         cifar10_4k,
         svhn_1k,
         imagenet_10,

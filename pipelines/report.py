@@ -3,7 +3,7 @@
     python pipelines/report.py TRAIN TEST --work DIR --take 6000 --labels 5 --seeds 0 1 2 3 4
 
 Every row of the table uses the same images, the same labels a seed, the same preset and as many steps; nothing is
-chosen by its figures. Images are embedded once. Results are kept below `--work`, so an interrupted report goes on.
+chosen by its figures. Where a preset needs cached views, images are embedded once. Results are kept below `--work`, so an interrupted report goes on.
 """
 
 import csv
@@ -74,9 +74,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def prepared(asked: Report) -> Store:
-    """Returns the project with all images embedded, those of TRAIN without labels."""
+    """Returns the project with all images, those of TRAIN without labels; embedded where the preset needs cached views."""
     from pipelines.embed import embed
     from pipelines.import_images import import_images
+    from pipelines.presets import preset_of
 
     root = asked.work / "project"
     train = _chosen(asked.train, asked.take, asked.work / CHOSEN / "train")
@@ -87,8 +88,9 @@ def prepared(asked: Report) -> Store:
     with progress("import") as show:
         import_images(store, train, progress=show)
         import_images(store, test, labels="folders", split=Split.TEST, progress=show)
-    with progress("embed") as show:
-        say(embed(store, progress=show).weights)
+    if preset_of(asked.preset, "mpl").inputs == "views":
+        with progress("embed") as show:
+            say(embed(store, progress=show).weights)
     return store
 
 
