@@ -41,7 +41,7 @@ def finetune(method: str) -> TrainConfig[Any]:
 
 
 def finetune_cpu(method: str) -> TrainConfig[Any]:
-    """The same for two CPU cores: 200 steps at 64 px, five minutes of one core with exact feedback (docs/results.md)."""
+    """The same for two CPU cores: 200 steps at 64 px, five minutes of one with exact feedback (docs/results.md)."""
     return replace(finetune(method), preset="finetune_cpu", size=64, steps=200, unlabelled=32, workers=1)
 
 

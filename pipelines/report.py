@@ -3,7 +3,8 @@
     python pipelines/report.py TRAIN TEST --work DIR --take 6000 --labels 5 --seeds 0 1 2 3 4
 
 Every row of the table uses the same images, the same labels a seed, the same preset and as many steps; nothing is
-chosen by its figures. Where a preset needs cached views, images are embedded once. Results are kept below `--work`, so an interrupted report goes on.
+chosen by its figures. Where the preset needs cached views, images are embedded once. Results are kept below `--work`,
+so an interrupted report goes on.
 """
 
 import csv
@@ -74,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def prepared(asked: Report) -> Store:
-    """Returns the project with all images, those of TRAIN without labels; embedded where the preset needs cached views."""
+    """Returns the project with all images, those of TRAIN without labels; embedded if the preset needs cached views."""
     from pipelines.embed import embed
     from pipelines.import_images import import_images
     from pipelines.presets import preset_of
