@@ -77,16 +77,20 @@ def _run_page(store: Store, query: dict[str, str]) -> None:
         name: st.Page(partial(_draw, name, desks), title=title, icon=icon, url_path=name, default=name == "overview")
         for name, (title, icon) in views.items()
     }
-    page = st.navigation(list(pages.values()))
+    page = st.navigation(list(pages.values()), position="hidden")
     if (wanted := st.session_state.pop("go_to", None)) in pages:
         st.switch_page(pages[wanted])
     with st.sidebar:
+        links = st.container(gap="xxsmall", key="pages")
         run = _choose_run(store.project)
         actor = _ask_name()
         st.caption(f"{plain(store.project.root.name)}  \n{plain(str(store.project.root))}")
         if query:
             st.button("Another project", type="tertiary", icon=":material/folder_open:", on_click=_close)
     kept = {"run": st.query_params["run"]} if "run" in st.query_params else {}
+    with links:  # ours rather than Streamlit's: these keep the project and the run, in a new tab of the browser too
+        for one in pages.values():
+            st.page_link(one, query_params=query | kept)
     desks.append(Desk(store, run, actor, pages, query | kept))
     page.run()
     warm(store)

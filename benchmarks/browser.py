@@ -1,4 +1,4 @@
-"""What the app's benchmarks share: the app as a process, and a real Chromium that looks at it."""
+"""What benchmarks, pictures and browser tests share: the app as a process, and a real Chromium that looks at it."""
 
 import shutil
 import socket
@@ -13,19 +13,27 @@ from typing import Any
 
 import app.main
 
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 PATIENCE = 60.0  # seconds
 
 
 @contextmanager
-def serving(project: Path) -> Iterator[str]:
-    """Serves the app with a project while the block runs; yields its address once it answers."""
+def serving(*arguments: Path | str, folder: Path | None = None, quiet: bool = True) -> Iterator[str]:
+    """Serves the app while the block runs; yields its address once it answers.
+
+    Args:
+        arguments: of the app: a project, or none.
+        folder: where it is started; without one, here.
+        quiet: whether what the server has to complain of is not printed.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "streamlit", "run", app.main.__file__, "--server.headless", "true"]
-    command += ["--server.port", str(port), "--server.fileWatcherType", "none", "--", str(project)]
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    command += ["--server.port", str(port), "--server.fileWatcherType", "none", "--", *map(str, arguments)]
+    silent = subprocess.DEVNULL
+    server = subprocess.Popen(command, cwd=folder, stdout=silent, stderr=silent if quiet else None)
     try:
         _wait(server, f"http://127.0.0.1:{port}/_stcore/health")
         yield f"http://127.0.0.1:{port}"
@@ -39,11 +47,10 @@ def chromium() -> Iterator[Any]:
     """Yields a browser."""
     from playwright.sync_api import sync_playwright
 
-    path = shutil.which("chromium") or shutil.which("google-chrome")
-    if path is None:
+    if CHROMIUM is None:
         raise SystemExit("no Chromium: apt-get install chromium")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         try:
             yield browser
         finally:

@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import streamlit as st
 
@@ -27,6 +27,8 @@ from storage.project import ProjectError
 ANY = "any"
 SPREAD = partial(queue_up.rank, spread=True)  # images that are not all the same one
 ALONE, GRID = "One by one", "Grid"
+BIND: Literal["query-params"] = "query-params"  # choices stand in the address, and come back with the page
+EVERY = (0, 100)  # percent
 SIZES = (24, 60, 120, 200)  # images of a grid
 AHEAD = 8  # images that the browser holds
 CHUNK = 100  # images that are ranked at once
@@ -66,7 +68,10 @@ def render(desk: Desk, *, rank: Rank = SPREAD, draw: Draw = board.mount) -> None
         rank: gives the queue, as `pipelines.queue_up.rank` does.
         draw: draws the board, as `app.board.mount` does.
     """
-    st.title("Review")
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.title("Review", width="stretch")
+        with st.popover("Keys", icon=":material/keyboard:"):
+            st.markdown(KEYS)
     if not desk.store.project.classes:
         naming.render(desk)
         return
@@ -79,27 +84,37 @@ def render(desk: Desk, *, rank: Rank = SPREAD, draw: Draw = board.mount) -> None
 
 def _choices(desk: Desk) -> tuple[str, int, str, Only | None]:
     with st.container(horizontal=True, vertical_alignment="bottom", key="review-choices"):
-        layout = st.segmented_control("Show", (ALONE, GRID), default=ALONE, required=True, key="layout")
+        layout = st.segmented_control("Show", (ALONE, GRID), default=ALONE, required=True, key="layout", bind=BIND)
         size = SIZES[0]
         if layout == GRID:
-            size = st.segmented_control("Images", SIZES, default=SIZES[0], required=True, key="size")
+            size = st.segmented_control("Images", SIZES, default=SIZES[0], required=True, key="size", bind=BIND)
         reasons = {ANY: "Whatever is most doubtful", **{name: _capital(s) for name, s in queue_up.sentences().items()}}
-        reason = st.selectbox("Look for", list(reasons), format_func=reasons.__getitem__, key="reason", width=360)
+        reason = st.selectbox(
+            "Look for", list(reasons), format_func=reasons.__getitem__, key=_key("reason"), width=360, bind=BIND
+        )
         only = _filters(desk) if desk.run is not None else None
-        with st.popover("Keys", icon=":material/keyboard:"):
-            st.markdown(KEYS)
     return layout, size, reason, only
 
 
 def _filters(desk: Desk) -> Only | None:
     """Draws the choice of guesses, and returns it; None for all of them."""
-    label, (least, most) = st.session_state.get("only-class"), st.session_state.get("only-sure", (0, 100))
-    every = label is None and (least, most) == (0, 100)
-    words = "Any guess" if every else f"{plain(label or 'Any class')}, {least} to {most} %"
+    of_class, sure = _key("class"), _key("sure")
+    before = st.session_state.get(of_class), st.session_state.get(sure, EVERY)
+    label, (least, most) = before
+    words = "Any guess" if before == (None, EVERY) else f"{plain(label or 'Any class')}, {least} to {most} %"
     with st.popover(words, icon=":material/filter_alt:"):
-        st.selectbox("Guessed to be", desk.store.project.classes, index=None, placeholder="Any class", key="only-class")
-        st.slider("How sure, %", 0, 100, (0, 100), key="only-sure")
-    return None if every else Only(label=label, least=least / 100, most=most / 100)
+        classes = desk.store.project.classes
+        label = st.selectbox("Guessed to be", classes, index=None, placeholder="Any class", key=of_class, bind=BIND)
+        least, most = st.slider("How sure, %", 0, 100, EVERY, key=sure, bind=BIND)
+    if (label, (least, most)) != before:  # the address has told them now: the popover had its name before
+        st.rerun()
+    return None if before == (None, EVERY) else Only(label=label, least=least / 100, most=most / 100)
+
+
+def _key(name: str) -> str:
+    """Returns a choice's name in the address: a selection has choices of its own, so that none hides its images."""
+    selection = st.query_params.get("selection")
+    return name if selection is None else f"{name}-of-{selection}"
 
 
 def _board(desk: Desk, rank: Rank, draw: Draw, layout: str, size: int, reason: str | None, only: Only | None) -> None:

@@ -1,19 +1,15 @@
 """The whole way in a real browser: open, look, press a key, find the event in the log."""
 
-import shutil
-import socket
-import subprocess
-import sys
+import re
 import time
-import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Locator, Page, expect, sync_playwright
+from playwright.sync_api import Locator, Page, expect
 
-import app.main
+from benchmarks.browser import CHROMIUM, chromium, serving
 from storage.events import VERDICTS, Event, Kind
 from storage.project import create_project
 from storage.store import Store, open_store
@@ -21,8 +17,7 @@ from tests.app.conftest import CLASSES, HOSTILE, TRAIN, fill
 
 pytestmark = pytest.mark.browser
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+served = partial(serving, quiet=False)  # a test that fails shows what the server complained of
 
 
 @pytest.fixture
@@ -34,25 +29,8 @@ def real_store(tmp_path: Path) -> Store:
 
 @pytest.fixture
 def address(real_store: Store, tmp_path: Path) -> Iterator[str]:
-    with served(tmp_path, str(real_store.project.root)) as address:
+    with served(real_store.project.root, folder=tmp_path) as address:
         yield address
-
-
-@contextmanager
-def served(folder: Path, *arguments: str) -> Iterator[str]:
-    """Serves the app, started in a folder with the arguments, while the block runs; yields its address."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "streamlit", "run", app.main.__file__, "--server.headless", "true"]
-    command += ["--server.port", str(port), "--server.fileWatcherType", "none", "--", *arguments]
-    server = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL)
-    try:
-        wait_for(server, f"http://127.0.0.1:{port}/_stcore/health")
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.terminate()
-        server.wait()
 
 
 @pytest.fixture
@@ -60,23 +38,10 @@ def page() -> Iterator:
     if CHROMIUM is None:
         pytest.skip("no Chromium: apt-get install chromium")
     expect.set_options(timeout=60_000)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+    with chromium() as browser:
         page = browser.new_page(viewport={"width": 1440, "height": 1000})
         page.set_default_timeout(60_000)
         yield page
-        browser.close()
-
-
-def wait_for(server: subprocess.Popen, address: str) -> None:
-    deadline = time.monotonic() + 60
-    while server.poll() is None and time.monotonic() < deadline:
-        try:
-            with urllib.request.urlopen(address, timeout=5):
-                return
-        except OSError:
-            time.sleep(0.1)
-    pytest.fail("streamlit does not answer")
 
 
 def board(page: Page) -> Locator:
@@ -165,3 +130,37 @@ def test_two_people_are_shown_different_images_and_no_verdict_is_lost(page, addr
     assert [e.sample_id for e in answers] == shown and {e.actor for e in answers} == {"ada"}
     expect(other.locator(".board .empty")).to_contain_text("somebody is looking at it")
     other.close()
+
+
+def test_what_to_look_for_stays_through_other_pages_and_reloads(page, address):
+    page.goto(f"{address}/review")
+    board(page)
+    page.get_by_role("combobox", name="Look for").click()
+    page.get_by_role("option", name="Two classes are almost level").click()
+    page.get_by_role("radio", name="Grid").click()
+    page.wait_for_url(re.compile("reason=.*layout=Grid|layout=Grid.*reason="))
+    for leave in ("Map", "Evolution"):
+        open_page(page, leave)
+        open_page(page, "Review")
+        chosen_are_kept(page)
+    page.reload()
+    chosen_are_kept(page)
+
+
+def chosen_are_kept(page: Page) -> None:
+    expect(page.get_by_role("combobox", name="Look for")).to_have_value("Two classes are almost level")
+    expect(page.get_by_role("radio", name="Grid")).to_be_checked()
+
+
+def test_the_link_of_a_page_leads_to_its_beginning(page, address, real_store):
+    sample = real_store.catalog.samples()[0].sample_id
+    page.goto(f"{address}/evolution?sample={sample}")
+    expect(page.get_by_role("radio", name="One image")).to_be_checked()
+    open_page(page, "Evolution")
+    expect(page.get_by_role("radio", name="The run")).to_be_checked()
+    assert "sample" not in page.url
+
+
+def open_page(page: Page, name: str) -> None:
+    page.get_by_test_id("stSidebar").get_by_role("link", name=name).click()
+    page.get_by_role("heading", name=name, exact=True).first.wait_for()

@@ -220,8 +220,8 @@ def test_filters_ask_the_queue_for_some_guesses_only(desk, rank, ids, board):
         return [replace(row, probability=k / 5) for k, row in enumerate(rank(*args, **more))]
 
     page = drawn(draw_review, desk, ranked, board)
-    page.selectbox(key="only-class").select("heron").run()
-    page.slider(key="only-sure").set_range(0, 50).run()
+    page.selectbox(key="class").select("heron").run()
+    page.slider(key="sure").set_range(0, 50).run()
     assert asked[-1] == Only(label="heron", least=0.0, most=0.5)
     assert board.shown == ids[:3]
 

@@ -46,7 +46,7 @@ def root(tmp_path: Path) -> Iterator[Path]:
 @pytest.fixture
 def address(tmp_path: Path) -> Iterator[str]:
     """The app as a new user starts it: without a project."""
-    with served(tmp_path) as address:
+    with served(folder=tmp_path) as address:
         yield address
 
 
@@ -179,7 +179,7 @@ def choose(page: Page, box: str, option: str) -> None:  # noqa: F811
 
 
 def open_page(page: Page, name: str) -> None:  # noqa: F811
-    page.get_by_test_id("stSidebarNav").get_by_role("link", name=name).click()
+    page.get_by_test_id("stSidebar").get_by_role("link", name=name).click()
     opened(page, name)
 
 
