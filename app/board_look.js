@@ -114,7 +114,8 @@ function trail(card) {
     const known = points.map((p, n) => [n, p[place]]).filter(([, p]) => p !== null);
     add("polyline", { points: known.map(([n, p]) => `${x(n)},${y(p)}`).join(" "), class: who });
   }
-  points.forEach((p, n) => p[0] !== null && add("circle", { cx: x(n), cy: y(p[0]), r: 3, class: p[2] ? "same" : "other" }));
+  const many = points.length > 40; // then only looks at which another class was named have a mark of their own
+  points.forEach((p, n) => p[0] !== null && !(many && p[2]) && add("circle", { cx: x(n), cy: y(p[0]), r: many ? 2 : 3, class: p[2] ? "same" : "other" }));
   made.append(svg, make("p", "small", card.trail.words));
   return made;
 }
@@ -176,7 +177,7 @@ function keys(board, card, typing) {
   if (board.data.grid) act.append(button(board, "More images", "+", () => press(board, "more", {}), open.length ? "quiet" : "main"));
   const keyOf = Object.fromEntries(Object.entries(board.data.keys).map(([key, name]) => [name, key.toUpperCase()]));
   for (const name of board.data.classes) classes.append(button(board, name, keyOf[name], () => decide(board, name)));
-  if (board.data.classes.length > 9) act.append(finder(board, typing));
+  if (board.data.classes.length > 10) act.append(finder(board, typing));
   made.append(act, classes);
   return made;
 }

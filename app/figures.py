@@ -23,29 +23,6 @@ GROUPS = {  # title -> the metrics drawn together, in this order
 APART = ("step", "seconds", "images_per_second", "steps")  # not drawn unless asked for
 
 
-def class_counts(counts: Mapping[str, int]) -> Any:
-    """Returns a bar for each class, in the project's order, as long as its number of labels."""
-    import plotly.graph_objects as go
-
-    names, numbers = list(counts), list(counts.values())
-    figure = go.Figure(
-        go.Bar(
-            x=numbers,
-            y=[short(name) for name in names],
-            orientation="h",
-            text=numbers,
-            textposition="outside",
-            cliponaxis=False,
-            marker_color=BARS,
-            customdata=[escaped(name) for name in names],
-            hovertemplate="%{customdata}: %{x}<extra></extra>",
-        )
-    )
-    figure.update_yaxes(autorange="reversed", type="category", tickmode="linear")
-    figure.update_xaxes(visible=False)
-    return calm(figure, height=34 * max(len(names), 1) + 8, bargap=0.35, margin={"l": 4, "r": 28, "t": 4, "b": 4})
-
-
 def guesses(probabilities: Mapping[str, float], most: int = 6) -> Any:
     """Returns a bar for each of the likeliest classes, the likeliest on top."""
     import plotly.graph_objects as go

@@ -5,7 +5,7 @@ from typing import Any
 
 import streamlit as st
 
-from app import figures
+from app import bars, figures
 from app.desk import Desk, read_numbers
 from app.views import naming, onward
 from app.words import ago, listed, percent, plain
@@ -13,6 +13,8 @@ from pipelines.agreement import Agreement
 from pipelines.overview import Numbers
 from pipelines.queue_up import sentence_of
 from pipelines.runs import Run, State, list_runs
+
+NAMED = 6  # classes in a sentence
 
 
 def render(desk: Desk) -> None:
@@ -29,7 +31,7 @@ def render(desk: Desk) -> None:
     with left:
         st.subheader("Labels of each class")
         if counts:
-            st.plotly_chart(figures.class_counts(counts), key="classes", config={"displayModeBar": False})
+            bars.counts(counts)
         else:
             st.caption("The project has no classes yet.")
     with right:
@@ -99,13 +101,14 @@ def _advice(desk: Desk, numbers: Numbers, runs: list[Run]) -> None:
         return
     scarce = [name for name, number in counts.items() if number < onward.ENOUGH]
     going = [run for run in runs if run.status().state in (State.STARTING, State.RUNNING)]
+    some = scarce if len(scarce) <= NAMED else [*scarce[: NAMED - 1], f"{len(scarce) - NAMED + 1} others"]
     page, text = "review", "Review what the newest run is least sure of."
     if going:
         page, text = "train", f"{going[-1].name} is training. Watch it, or label on: it takes in what you label."
     elif not runs and not numbers.embedded:
         page, text = "images", "Let a frozen network look at the images once, for quick training and neighbours."
     elif scarce:
-        text = f"Label at least {onward.ENOUGH} images of each class: {listed(scarce[:6])} still need some."
+        text = f"Label at least {onward.ENOUGH} images of each class: {listed(some)} still need some."
     elif not runs:
         page, text = "train", "There are labels enough for a first run."
     with st.container(horizontal=True, vertical_alignment="center", border=True, key="advice"):
@@ -121,8 +124,10 @@ def _table(runs: list[Run]) -> Run | None:
         st.caption("No run yet.")
         return None
     newest = runs[::-1]
+    rows = [_row(run) for run in newest]
+    unknown = {"accuracy"} if all(row["accuracy"] is None for row in rows) else set()
     chosen = st.dataframe(
-        [_row(run) for run in newest],
+        [{name: cell for name, cell in row.items() if name not in unknown} for row in rows],
         key="runs",
         hide_index=True,
         selection_mode="single-row",
@@ -133,8 +138,8 @@ def _table(runs: list[Run]) -> Run | None:
             "labels": st.column_config.NumberColumn(help="that the run has read so far"),
         },
     )
-    rows = chosen["selection"]["rows"] if chosen else []
-    return newest[rows[0]] if rows and rows[0] < len(newest) else newest[0]
+    marked = chosen["selection"]["rows"] if chosen else []
+    return newest[marked[0]] if marked and marked[0] < len(newest) else newest[0]
 
 
 def _row(run: Run) -> dict[str, Any]:

@@ -83,7 +83,9 @@ def test_the_overview_counts(desk, ids):
     assert numbers == {"Samples": "6", "Labelled": "1", "Unlabelled": "3", "Test": "1", "Rejected": "1"}
     (row,) = page.dataframe[0].value.to_dict("records")
     assert (row["run"], row["state"], row["progress"], row["accuracy"]) == ("mpl-001", "finished", 100, 50)
-    assert len(page.get("plotly_chart")) == 3
+    assert len(page.get("plotly_chart")) == 2
+    bars = next(e.value for e in page.get("html") if "bars" in e.value)
+    assert [part.partition("</dd>")[0][-1] for part in bars.split("</span>")[1:]] == ["0", "1", "0"]
     shown = page.dataframe[1].value.to_dict("records")
     assert shown == [
         {"why shown": "All that were shown", "answered": 2, "guess was right": 50},
