@@ -4,6 +4,7 @@ Shape legend    N samples    V views    D features    B labelled    U unlabelled
 """
 
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from storage.store import Store
 
 SAMPLES = "samples.json"
+AT_ONCE = 8192  # features that are squared together
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,8 +132,11 @@ class CachedViews:
 
     def scale(self) -> float:
         """Returns the constant that brings the features' root mean square to one half."""
-        plain = self._views[:, 0].float()
-        return 0.5 / max(float(plain.square().mean().sqrt()), 1e-12)
+        import torch
+
+        plain = self._views[:, 0]
+        squares = sum(float(part.float().square().sum(dtype=torch.float64)) for part in plain.split(AT_ONCE))
+        return 0.5 / max(math.sqrt(squares / plain.numel()), 1e-12)
 
     def batches(self, draws: Iterable[Draw], labels: "Tensor") -> "Iterator[Batch]":
         """See `Source`. Labelled images come in any view, weak or strong."""
