@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mpl.cover import cover
+
 Positions = NDArray[np.int64]  # (b,)
 Numbers = NDArray[np.float64]
 
@@ -91,63 +93,11 @@ def badge(pool: Pool, b: int, random: np.random.Generator) -> Positions:
 def herding(pool: Pool, b: int, random: np.random.Generator) -> Positions:
     """Covers what the student doubts (Bae et al. 2025, Uncertainty Herding; without a student MaxHerding, 2024).
 
-    Doubt is 1 minus the margin; see `cover` for the rest. The papers narrow the kernel as labels come; here it stays.
+    Doubt is 1 minus the margin; see `mpl.cover`. The papers narrow the kernel as labels come; here it stays.
     """
     second, first = np.sort(pool.student, axis=1)[:, -2:].T
     return cover(pool.features, pool.labelled, 1 - (first - second), b, random)
 
-
-def cover(
-    features: NDArray[np.float32],
-    labelled: NDArray[np.float32],
-    doubt: Numbers,
-    b: int,
-    random: np.random.Generator,
-    *,
-    width: float = 1.0,
-) -> Positions:
-    """Chooses greedily what covers most of the doubt that the labelled samples leave uncovered.
-
-    With k(x, y) = exp(-|x - y|² / width²) on centred vectors of length one, each choice maximises (Bae et al. 2025)
-
-        Σ_n doubt_n · max(k(x_n, x) - max over labelled and chosen y of k(x_n, y), 0)
-
-    so a choice is typical of many candidates at few labels, and different from all before it. What a choice adds only
-    shrinks with others (the sum is submodular), so a gain is looked at again only when it is the largest.
-
-    Args:
-        features: (N, D) of the candidates.
-        labelled: (M, D), M may be 0.
-        doubt: (N,) at least 0; all alike before there is a student.
-        b: how many to choose; all candidates where there are fewer.
-        random: draws the `COVERED` candidates that are to be covered where there are more.
-        width: of the kernel, where vectors have length one.
-
-    Returns:
-        (b,) positions in `features`, first ones first.
-    """
-    every = _directions(np.concatenate([features, labelled]))
-    x, seen = every[: len(features)], every[len(features) :]
-    drawn = np.sort(random.permutation(len(x))[:COVERED])
-    goal, weight = x[drawn], doubt[drawn].astype(np.float32)
-    covered = _nearest(goal, seen, width)
-    gain = np.concatenate([_gains(part, goal, weight, covered, width) for part in _parts(x)]) if len(x) else doubt
-    looked = np.zeros(len(x), np.int64)  # how many had been chosen when a gain was found
-    chosen: list[int] = []
-    while len(chosen) < min(b, len(x)):
-        first = np.argsort(-gain, kind="stable")[:AT_ONCE]
-        if looked[first[0]] == len(chosen):
-            chosen.append(int(first[0]))
-            covered = np.maximum(covered, _kernel(x[first[:1]], goal, width)[0])
-            gain[first[0]], looked[first[0]] = -np.inf, b
-        else:
-            stale = first[looked[first] < len(chosen)]
-            gain[stale], looked[stale] = _gains(x[stale], goal, weight, covered, width), len(chosen)
-    return np.array(chosen, np.int64)
-
-
-COVERED = 4_000  # candidates that are to be covered at most: bounds the time at N·COVERED·D
-AT_ONCE = 64  # gains that are looked at again together
 
 STRATEGIES: dict[str, Strategy] = {
     "random": at_random,
@@ -164,38 +114,3 @@ COLD = frozenset({"random", "k_centre", "herding"})  # those that do without a s
 def _largest(scores: Numbers, b: int) -> Positions:
     """Returns the positions of the b largest scores, of equals the first."""
     return np.argsort(-scores, kind="stable")[:b]
-
-
-def _directions(x: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Returns vectors (n, D) centred and brought to length one; features after an activation all point one way."""
-    centred = x.astype(np.float32) - x.mean(0, dtype=np.float32)
-    return np.asarray(centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), TINY), np.float32)
-
-
-def _kernel(x: NDArray[np.float32], y: NDArray[np.float32], width: float) -> NDArray[np.float32]:
-    """Returns k (n, m) of vectors of length one."""
-    return np.asarray(np.exp((2 * (x @ y.T) - 2) / width**2), np.float32)
-
-
-def _nearest(goal: NDArray[np.float32], seen: NDArray[np.float32], width: float) -> NDArray[np.float32]:
-    """Returns how well each of `goal` (n, D) is covered by its nearest of `seen` (m, D): 0 where there is none."""
-    found = np.zeros(len(goal), np.float32)
-    for part in _parts(seen):
-        found = np.maximum(found, _kernel(goal, part, width).max(1))
-    return found
-
-
-def _gains(
-    x: NDArray[np.float32],
-    goal: NDArray[np.float32],
-    weight: NDArray[np.float32],
-    covered: NDArray[np.float32],
-    width: float,
-) -> Numbers:
-    """Returns the doubt (n,) that each of `x` (n, D) would cover anew."""
-    return np.asarray(np.maximum(_kernel(x, goal, width) - covered, 0) @ weight, np.float64)
-
-
-def _parts(x: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-    """Returns the rows in parts that fit into memory with their kernels."""
-    return [x[start : start + 1024] for start in range(0, len(x), 1024)]

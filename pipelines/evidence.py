@@ -4,7 +4,7 @@ Shape legend    N samples    K classes
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -102,33 +102,17 @@ def _side_by_side(
         similarity=similarity[:, 0],
         twin_label=_twin_labels(store, run, ids, label, thought, read),
     )
-    space = None if read is None else _at(read.sample_ids.tolist(), read.space, ids)
     return Known(
         sample_ids=ids,
         classes=thought.classes,
         evidence=evidence,
         guess=guess,
         probability=probability,
-        space=None if space is None or np.isnan(space).any() else space.astype(np.float32),
+        space=None if read is None else _space(read, ids),
         groups=np.arange(len(ids)) if read is None else _numbered(read.sample_ids, groups_of(read.twins), ids),
         beside=None if read is None else read.space[~np.isin(read.sample_ids, np.array(ids))].astype(np.float32),
         thought=thought,
         read=read,
-    )
-
-
-def narrowed(found: Known, places: NDArray[np.int64]) -> Known:
-    """Returns what is known of the samples at some places; the others are not beside them either."""
-    return replace(
-        found,
-        sample_ids=[found.sample_ids[k] for k in places.tolist()],
-        evidence=replace(
-            found.evidence, **{f.name: getattr(found.evidence, f.name)[places] for f in fields(found.evidence)}
-        ),
-        guess=found.guess[places],
-        probability=found.probability[places],
-        space=None if found.space is None else found.space[places],
-        groups=found.groups[places],
     )
 
 
@@ -154,10 +138,21 @@ def _twin_labels(
     return found
 
 
+def _space(read: Reading, ids: Sequence[str]) -> NDArray[np.float32] | None:
+    """Returns where these samples lie (N, d), None where one of them has no vectors."""
+    rows = _rows(read.sample_ids.tolist(), ids)
+    return None if (rows < 0).any() else read.space[rows].astype(np.float32)
+
+
+def _rows(there: Sequence[str], ids: Sequence[str]) -> NDArray[np.int64]:
+    """Returns the places (N,) of these ids, -1 for those that are not there."""
+    place = {sample_id: row for row, sample_id in enumerate(there)}
+    return np.array([place.get(sample_id, -1) for sample_id in ids], np.int64)
+
+
 def _at(there: Sequence[str], table: NDArray[Any], ids: Sequence[str]) -> NDArray[np.float64]:
     """Returns the rows (N, ...) of these ids, NaN for those that are not there."""
-    place = {sample_id: row for row, sample_id in enumerate(there)}
-    rows = np.array([place.get(sample_id, -1) for sample_id in ids], np.int64)
+    rows = _rows(there, ids)
     out = np.full((len(ids), *table.shape[1:]), np.nan)
     out[rows >= 0] = table[rows[rows >= 0]]
     return out

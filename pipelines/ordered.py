@@ -1,6 +1,6 @@
-"""The queue in order of one score, read from the tables that a run's reasons are kept in (`pipelines.reason_tables`).
+"""The queue from a run's opinions, read from the tables that its reasons are kept in (`pipelines.reason_tables`).
 
-Only the scores are read whole; samples are looked up for as many as are shown. Loads no torch.
+Only scores are read whole; samples are looked up for as many as are shown. Loads no torch.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from pipelines.propagate import asked_for
 from pipelines.queue_up import GIVEN, Only, Row, asked, settled, with_label
-from pipelines.reason_tables import Reasons, Scores, reasons
+from pipelines.reason_columns import Reasons, Scores
+from pipelines.reason_tables import reasons
 from pipelines.runs import Run
 from storage.events import Event
 from storage.samples import Sample, Split
@@ -35,7 +36,7 @@ def ordered(
     spread: bool,
     only: Only | None,
 ) -> list[Row]:
-    """Returns the rows of `pipelines.queue_up.rank` strictly by score, or with `spread` a batch for one reason.
+    """Returns the rows of `pipelines.queue_up.rank` from a run: strictly by score, or with `spread` a batch.
 
     Args:
         store: the project.
@@ -44,7 +45,7 @@ def ordered(
         decided: what it comes to, as `storage.events.decisions` says.
         reason: what to order by; None for the default order.
         limit: rows at most.
-        spread: leave out near-duplicates, cover classes and clusters.
+        spread: leave out near-duplicates and cover what is in doubt, or with a reason classes and clusters.
         only: which guesses to look at.
     """
     labels = {i: e.label for i, e in decided.items() if e.label is not None}
@@ -63,9 +64,12 @@ def ordered(
     first = [] if reason else _asked(events, decided, lookup)
     out = decided.keys() | {row.sample_id for row in first}
     first = [row for row in first if only is None or only.takes(row.label, row.probability)][:limit]
-    kept = reasons(store, run)
+    kept, left = reasons(store, run), limit - len(first)
     scores = kept.scores(reason, labels)
-    return [*first, *_rows(kept, scores, _Others(out), labels, lookup, limit - len(first), spread, only)]
+    batch = _covering(kept, scores, out, labels, lookup, left, only) if spread and reason is None else None
+    if batch is None:
+        batch = _rows(kept, scores, _Others(out), labels, lookup, left, spread, only)
+    return [*first, *batch]
 
 
 class _Others:
@@ -111,11 +115,45 @@ def _rows(
             groups=groups,
         )
         places = places[chosen]
-    places = places[:limit]
-    ids = kept.ids(places)
+    return _described(kept, places[:limit], samples, scores, labels)
+
+
+def _covering(
+    kept: Reasons,
+    scores: Scores,
+    out: Collection[str],
+    labels: Mapping[str, str],
+    lookup: Lookup,
+    limit: int,
+    only: Only | None,
+) -> list[Row] | None:
+    """Returns a batch that covers what is in doubt, None where the table cannot tell."""
+    seen = kept.places(out)
+    seen = seen[seen >= 0]
+    there = np.arange(len(scores)) if only is None else kept.those(only.label, only.least, only.most)
+    while limit > 0 and len(there):
+        places = kept.covering(seen, there, limit)
+        if places is None:
+            return None
+        ids = kept.ids(places)
+        samples = lookup(ids)
+        if len(samples) == len(ids):
+            return _described(kept, places, samples, scores, labels)
+        there = np.setdiff1d(there, places[[i not in samples for i in ids]])  # no file holds them any more
+    return []
+
+
+def _described(
+    kept: Reasons,
+    places: NDArray[np.int64],
+    samples: Mapping[str, Sample],
+    scores: Scores,
+    labels: Mapping[str, str],
+) -> list[Row]:
+    """Returns the rows of the samples at some places, in this order."""
     return [
         Row(sample_id=i, filepath=samples[i].filepath, score=round(float(scores[place]), 4), **said)
-        for i, place, said in zip(ids, places, kept.rows(places, labels), strict=True)
+        for i, place, said in zip(kept.ids(places), places, kept.rows(places, labels), strict=True)
     ]
 
 

@@ -1,11 +1,8 @@
 """The queue: which samples to look at next, and why, from what a run has left behind. Loads no torch."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from pipelines.propagate import ALIKE, ASKED, asked_for
 from pipelines.runs import Run, State, list_runs
@@ -14,7 +11,6 @@ from storage.project import Project, ProjectError
 from storage.samples import Sample, Split
 
 if TYPE_CHECKING:
-    from pipelines.evidence import Known
     from storage.store import Store
 
 GIVEN = "mislabelled"  # the reason that is about labels which were given
@@ -80,7 +76,7 @@ def rank(
     _check(reason, limit)
     events = store.log.read()
     decided = decisions(events)
-    if run is not None and not (spread and reason is None):
+    if run is not None:
         from pipelines.ordered import ordered
 
         return ordered(store, run, events, decided, reason=reason, limit=limit, spread=spread, only=only)
@@ -91,15 +87,10 @@ def rank(
     first = [] if reason else [asked(waiting[e.sample_id], e) for e in asked_for(events) if e.sample_id in waiting]
     rest = [i for i in waiting if i not in {row.sample_id for row in first}]
     first = [row for row in first if only is None or only.takes(row.label, row.probability)]
-    if only is not None and run is None:
+    if only is not None:
         return first[:limit]
-    if run is None or not rest:
-        seen = [i for i in train if i in decided]
-        return [*first, *(unseen(waiting[i]) for i in _to_begin(store, rest, seen, limit, spread))][:limit]
-    from pipelines.evidence import known
-
-    found = known(store, run, rest, {})
-    return [*first[:limit], *_rows(waiting, found, limit - len(first), only)]
+    seen = [i for i in train if i in decided]
+    return [*first, *(unseen(waiting[i]) for i in _to_begin(store, rest, seen, limit, spread))][:limit]
 
 
 def newest_finished(project: Project) -> Run | None:
@@ -144,61 +135,6 @@ def settled(events: Iterable[Event]) -> set[str]:
 def with_label(row: Row, decision: Event) -> Row:
     """Returns the row with the label that the sample has, as the one in question."""
     return Row(**{**asdict(row), "given": decision.label, "decision": decision.event_id})
-
-
-def _rows(samples: Mapping[str, Sample], found: "Known", limit: int, only: Only | None) -> list[Row]:
-    """Returns a batch that covers what is in doubt."""
-    if limit < 1 or not found.sample_ids:
-        return []
-    from mpl import reasons
-    from pipelines.evidence import narrowed
-
-    columns = reasons.score(found.evidence)
-    doubt = reasons.doubt(columns)
-    if only is None:
-        return described(samples, found, columns, doubt, _by_doubt(found, doubt, limit))
-    guesses = zip((found.classes[k] for k in found.guess), found.probability.round(4).tolist(), strict=True)
-    places = np.flatnonzero([only.takes(*guess) for guess in guesses])
-    chosen = places[_by_doubt(narrowed(found, places), doubt[places], limit)] if len(places) else places
-    return described(samples, found, columns, doubt, chosen)
-
-
-def described(
-    samples: Mapping[str, Sample],
-    found: "Known",
-    columns: Mapping[str, NDArray[np.float64]],
-    scores: NDArray[np.float64],
-    places: NDArray[np.int64],
-) -> list[Row]:
-    """Returns the rows of the samples at some places of `found`, each with the guess and the reasons that are known.
-
-    Args:
-        samples: at least those; by id.
-        found: what is known of N samples.
-        columns: reason -> (N,) scores, NaN where unknown.
-        scores: (N,) what the queue is ordered by.
-        places: (rows,) in [0, N).
-    """
-    return [
-        Row(
-            sample_id=found.sample_ids[k],
-            filepath=samples[found.sample_ids[k]].filepath,
-            label=found.classes[found.guess[k]],
-            probability=round(float(found.probability[k]), 4),
-            reasons={name: round(float(c[k]), 4) for name, c in columns.items() if not np.isnan(c[k])},
-            score=round(float(scores[k]), 4),
-        )
-        for k in places.tolist()
-    ]
-
-
-def _by_doubt(found: "Known", doubt: NDArray[np.float64], limit: int) -> NDArray[np.int64]:
-    """Chooses a batch in the default order: it covers what is in doubt, where there are vectors."""
-    from mpl.ranking import spread
-    from pipelines.covering import covering
-
-    chosen = covering(found, doubt, limit)
-    return spread(doubt, limit, classes=found.guess, groups=found.groups) if chosen is None else chosen
 
 
 def asked(sample: Sample, proposal: Event) -> Row:

@@ -5,8 +5,10 @@ from itertools import combinations
 import numpy as np
 import pytest
 
+from mpl import cover as covering
 from mpl import strategies
-from mpl.strategies import COLD, STRATEGIES, Pool, cover
+from mpl.cover import cover
+from mpl.strategies import COLD, STRATEGIES, Pool
 
 
 def drawing(seed: int = 0) -> np.random.Generator:
@@ -137,7 +139,7 @@ def test_cover_takes_one_of_each_heap_before_a_second_of_any_and_no_heap_that_is
 def test_cover_of_more_than_it_can_hold_draws_what_is_to_be_covered(monkeypatch):
     given = pool(n=200)
     everything = cover(given.features, given.labelled, np.ones(200), 5, drawing())
-    monkeypatch.setattr(strategies, "COVERED", 50)
+    monkeypatch.setattr(covering, "COVERED", 50)
     some = cover(given.features, given.labelled, np.ones(200), 5, drawing())
     assert len(set(some.tolist())) == 5
     assert some.tolist() != everything.tolist()
