@@ -1,7 +1,9 @@
-"""Networks of a size of their own: a student larger than its teacher, and a teacher of another backbone."""
+"""Networks of a size of their own: a student larger than its teacher, a teacher of another backbone; what they are fed."""
 
 import pytest
+import torch
 
+from pipelines import data
 from pipelines.config import ConfigError
 from pipelines.evaluate import evaluate
 from pipelines.presets import parse
@@ -42,3 +44,11 @@ def test_on_pixels_the_student_may_have_a_larger_backbone_than_its_teacher(store
 def test_cached_views_are_of_one_backbone(store):
     with pytest.raises(ConfigError, match="give --inputs pixels with --teacher-backbone"):
         parse(flags(store, "--teacher-backbone", "test_vit"), program="train", saved=lambda project, name: {})
+
+
+def test_cached_features_are_brought_to_a_root_mean_square_of_one_half():
+    """Of the plain views, more of them than are squared together, the last ones larger."""
+    views = torch.randn(data.AT_ONCE + 100, 2, 3, generator=torch.Generator().manual_seed(0)).half()
+    views[-100:] *= 50
+    plain = views[:, 0].float() * data.CachedViews(views, 1).scale()
+    assert plain.square().mean().sqrt() == pytest.approx(0.5, rel=1e-3)
