@@ -1,4 +1,4 @@
-"""Networks of a size of their own: a student larger than its teacher, a teacher of another backbone; what they are fed."""
+"""Networks of sizes of their own, a student larger than its teacher, a teacher of another backbone; and their scale."""
 
 import pytest
 import torch
