@@ -75,6 +75,7 @@ class Pixels:
     def batches(self, draws: Iterable[Draw], labels: "Tensor") -> "Iterator[Batch]":
         """See `pipelines.data.Source`. Labelled images come in a weak view."""
         from mpl import augment
+        from mpl.phases import phase
         from mpl.step import Batch
 
         kept: list[Draw] = []
@@ -90,13 +91,15 @@ class Pixels:
             labelled, unlabelled = images.split([b, u])
             weak_l, weak_u, strong_u = np.split(draw.seeds, [b, b + u])
             at_l, at_u = (self._on_device(p) for p in (draw.labelled, draw.unlabelled))
-            yield Batch(
-                x_l=augment.weak(labelled, weak_l),
-                y_l=labels[at_l],
-                x_uw=augment.weak(unlabelled, weak_u),
-                x_us=augment.strong(unlabelled, strong_u, magnitude=self._magnitude),
-                id_u=at_u,
-            )
+            with phase("augmentation"):
+                batch = Batch(
+                    x_l=augment.weak(labelled, weak_l),
+                    y_l=labels[at_l],
+                    x_uw=augment.weak(unlabelled, weak_u),
+                    x_us=augment.strong(unlabelled, strong_u, magnitude=self._magnitude),
+                    id_u=at_u,
+                )
+            yield batch
 
     def plain(self, positions: Positions, *, chunk: int) -> "Iterator[Tensor]":
         """See `pipelines.data.Source`."""
