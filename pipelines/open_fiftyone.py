@@ -12,10 +12,12 @@ from pathlib import Path
 from urllib.parse import quote
 
 from pipelines import fiftyone_links, servers
+from pipelines.projection import read_map
 from pipelines.reasons_now import reasons_now
 from pipelines.runs import Run
 from pipelines.servers import ADDRESS
 from storage.database import point_fiftyone
+from storage.fiftyone_brain import offer_map, offer_vectors
 from storage.fiftyone_view import Changes, refresh
 from storage.project import ProjectError
 from storage.store import Store
@@ -81,7 +83,20 @@ def _refresh(store: Store, run: Run | None, say: Callable[[str], None]) -> Chang
     point_fiftyone(store.project.root)
     if run is not None:
         store.record.fold(run.name, run.path / "record")
-    return refresh(store, run.name if run else None, reasons_now(store, run, say=say))
+    changes = refresh(store, run.name if run else None, reasons_now(store, run, say=say))
+    _offer(store, changes.dataset)
+    return changes
+
+
+def _offer(store: Store, name: str) -> None:
+    """Tells FiftyOne Brain of the project's vectors and of its map."""
+    import fiftyone as fo
+
+    dataset = fo.load_dataset(name)
+    offer_vectors(dataset, there=any(store.vectors.count(space.backbone) for space in store.vectors.spaces()[-1:]))
+    drawn = read_map(store.project)
+    if drawn is not None:
+        offer_map(dataset, drawn.sample_ids, drawn.places, drawn.made_of)
 
 
 @contextmanager

@@ -40,6 +40,11 @@ def ids_of(dataset: Any, sample_ids: Sequence[str]) -> list[str]:
     return [found[sample_id] for sample_id in sample_ids if sample_id in found]
 
 
+def names_of(samples: Any) -> dict[str, str]:
+    """Returns sample_id -> id in FiftyOne of a dataset or a view of it, guests left out."""
+    return dict(zip(*samples.exists("gradebook_id").values(["gradebook_id", "id"]), strict=True))
+
+
 def place(dataset: Any, sample_ids: Sequence[str]) -> dict[str, str]:
     """Returns what the App's address must ask for to show exactly these samples: an id, or a saved view for several.
 
@@ -50,6 +55,9 @@ def place(dataset: Any, sample_ids: Sequence[str]) -> dict[str, str]:
     """
     if len(sample_ids) > MOST:
         raise ProjectError(f"FiftyOne can be shown {MOST:,} images at once, not {len(sample_ids):,}: choose fewer")
+    if not sample_ids:  # another process has changed it: what is kept of brain runs may be old
+        dataset.reload()
+        dataset.clear_cache()
     found = _found(dataset, sample_ids)
     if missing := [sample_id for sample_id in sample_ids if sample_id not in found]:
         raise ProjectError(

@@ -49,19 +49,19 @@ def settle(table: Any) -> None:
 
 def nearest(
     table: Any,
-    sample_id: str,
+    sample_id: str | None,
     query: NDArray[np.float16],
     k: int,
     among: Collection[str] | None,
     *,
     exact: bool = False,
 ) -> Found:
-    """Returns the `k` rows most similar to a sample's vector, itself left out, most similar first.
+    """Returns the `k` rows most similar to a vector, the sample that it is of left out, most similar first.
 
     Args:
         table: has `sample_id` and `COLUMN`.
-        sample_id: the sample.
-        query: (D,) its vector, not all zero.
+        sample_id: the sample; None where it is of none, or that one is to be found too.
+        query: (D,) the vector, not all zero.
         k: at least 1.
         among: only these; None for all.
         exact: look at every row, though there is an index.

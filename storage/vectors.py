@@ -60,6 +60,11 @@ class Vectors(Protocol):
         samples a near one may be missed (`storage.nearest`).
         """
 
+    def nearest_to(
+        self, backbone: str, vector: NDArray[np.floating], k: int, among: Collection[str] | None = None
+    ) -> list[tuple[str, float]]:
+        """As `nearest`, of a vector (D,) of anything: a sample that it is of is the first to be found."""
+
     def settle(self, backbone: str) -> None:
         """Makes searches quick after many additions; says nothing of a backbone without vectors."""
 
@@ -113,9 +118,18 @@ class MemoryVectors:
         self, backbone: str, sample_id: str, k: int, among: Collection[str] | None = None
     ) -> list[tuple[str, float]]:
         """See `Vectors.nearest`."""
-        query = self.read(backbone, [sample_id])[0, 0].astype(np.float32)
+        others = set(self._views[backbone] if among is None else among) - {sample_id}
+        return self.nearest_to(backbone, self.read(backbone, [sample_id])[0, 0], k, others)
+
+    def nearest_to(
+        self, backbone: str, vector: NDArray[np.floating], k: int, among: Collection[str] | None = None
+    ) -> list[tuple[str, float]]:
+        """See `Vectors.nearest_to`."""
+        if not np.any(vector):
+            return []
+        query = vector.astype(np.float32)
         kept = self._views[backbone] if among is None else set(among) & self._views[backbone].keys()
-        scores = {other: _cosine(query, self._views[backbone][other][0]) for other in kept if other != sample_id}
+        scores = {other: _cosine(query, self._views[backbone][other][0]) for other in kept}
         ranked = sorted((-score, other) for other, score in scores.items() if score is not None)
         return [(other, -score) for score, other in ranked[:k]]
 
@@ -193,6 +207,17 @@ class LanceVectors:
         if k < 1 or not np.any(query) or (kept is not None and not kept):
             return []
         return nearest(table, sample_id, query, k, kept)
+
+    def nearest_to(
+        self, backbone: str, vector: NDArray[np.floating], k: int, among: Collection[str] | None = None
+    ) -> list[tuple[str, float]]:
+        """See `Vectors.nearest_to`."""
+        table: Any = self._tables.open(table_name(backbone))
+        kept = None if among is None else set(among)
+        if table is None or k < 1 or not np.any(vector) or (kept is not None and not kept):
+            return []
+        unit = vector.astype(np.float32) / np.linalg.norm(vector.astype(np.float32))
+        return nearest(table, None, unit.astype(np.float16), k, kept)
 
     def settle(self, backbone: str) -> None:
         """See `Vectors.settle`."""

@@ -149,6 +149,22 @@ def test_nearest_looks_only_among_those_named(vectors):
         vectors.nearest("tiny", "s99", 5)
 
 
+def test_a_vector_of_nobody_finds_what_is_nearest_to_it(vectors):
+    vectors.create(SPACE)
+    x = views(30)
+    vectors.add("tiny", names(30), x)
+    plain = x[:, 0].astype(np.float32)
+    query = 1e6 * (plain[3] + plain[8])  # longer than float16 can say
+    cosine = plain @ query / np.linalg.norm(plain, axis=1) / np.linalg.norm(query)
+    expected = np.argsort(-cosine)[:5]
+    found = vectors.nearest_to("tiny", query, 5)
+    assert [name for name, _ in found] == [f"s{i}" for i in expected]
+    np.testing.assert_allclose([score for _, score in found], cosine[expected], atol=2e-3)
+    assert vectors.nearest_to("tiny", x[3, 0], 1)[0][0] == "s3", "it is there itself"
+    assert {name for name, _ in vectors.nearest_to("tiny", query, 5, ["s1", "s2", "gone"])} == {"s1", "s2"}
+    assert vectors.nearest_to("tiny", query, 5, []) == vectors.nearest_to("tiny", 0 * query, 5) == []
+
+
 def test_nearest_among_many_is_as_among_few(vectors):
     vectors.create(SPACE)
     x = views(2500)
