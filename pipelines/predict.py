@@ -1,10 +1,13 @@
 """Predicts with an exported classifier: needs onnxruntime, Pillow and NumPy, and nothing that trained it."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+import os
+from collections import deque
+from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Union
 
 from storage.images import BrokenImage, decode, is_image, open_square, square
 from storage.project import ProjectError
@@ -15,6 +18,9 @@ if TYPE_CHECKING:
 
 MODEL = "model.onnx"
 CLASSES = "classes.json"
+AHEAD = 2  # batches that are read while the network looks at another
+
+Read = tuple[Path, Union["NDArray[np.uint8]", str]]  # a file with its pixels (3, S, S), or why there are none
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,23 +69,37 @@ class Classifier:
 
 
 def predict(
-    directory: Path, images: Sequence[Path], *, batch: int = 32, broken: Callable[[str], None]
+    directory: Path,
+    images: Sequence[Path],
+    *,
+    batch: int = 32,
+    done: Collection[str] = (),
+    broken: Callable[[str], None],
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Iterator[Prediction]:
     """Yields a prediction for each image file, folders searched through, in order.
+
+    Files are read by as many threads as there are cores, while the network looks at those before.
 
     Args:
         directory: of the exported classifier.
         images: files and folders.
         batch: images at a time.
+        done: paths of files that are left out.
         broken: is told, in a sentence, of each file that cannot be read; it is left out.
+        progress: called with the files done and the files to do.
 
     Raises:
         ProjectError: the directory holds no classifier, or a path does not exist.
     """
     classifier = Classifier(directory)
-    files = [file for path in images for file in _files(path)]
-    for start in range(0, len(files), batch):
-        yield from _batch(classifier, files[start : start + batch], broken)
+    known = set(done)
+    files = [file for path in images for file in _files(path) if str(file) not in known]
+    behind = 0
+    for part in _read_ahead(files, classifier.size, batch):
+        yield from _said(classifier, part, broken)
+        behind += len(part)
+        progress(behind, len(files))
 
 
 def predict_content(classifier: Classifier, content: bytes) -> dict[str, float]:
@@ -95,18 +115,40 @@ def predict_content(classifier: Classifier, content: bytes) -> dict[str, float]:
     return {name: float(p) for name, p in zip(classifier.classes, row, strict=True)}
 
 
-def _batch(classifier: Classifier, files: Sequence[Path], broken: Callable[[str], None]) -> Iterator[Prediction]:
+def _read_ahead(files: Sequence[Path], size: int, batch: int) -> "Iterator[list[Read]]":
+    """Yields what is in the files, `batch` at a time; the next batches are read meanwhile."""
+    pool = ThreadPoolExecutor(os.cpu_count())
+    waiting: deque[list[Future[Read]]] = deque()
+    try:
+        for start in range(0, len(files), batch):
+            waiting.append([pool.submit(_read, file, size) for file in files[start : start + batch]])
+            if len(waiting) > AHEAD:
+                yield [future.result() for future in waiting.popleft()]
+        while waiting:
+            yield [future.result() for future in waiting.popleft()]
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _read(file: Path, size: int) -> "Read":
     import numpy as np
 
-    opened = []
-    for file in files:
-        try:
-            opened.append((file, np.asarray(open_square(file, classifier.size)).transpose(2, 0, 1)))
-        except BrokenImage as error:
-            broken(str(error))
+    try:
+        return file, np.asarray(open_square(file, size)).transpose(2, 0, 1)
+    except BrokenImage as error:
+        return file, str(error)
+
+
+def _said(classifier: Classifier, part: "list[Read]", broken: Callable[[str], None]) -> Iterator[Prediction]:
+    import numpy as np
+
+    for _, pixels in part:
+        if isinstance(pixels, str):
+            broken(pixels)
+    opened = [(file, pixels) for file, pixels in part if not isinstance(pixels, str)]
     if not opened:
         return
-    said = classifier.probabilities(np.stack([image for _, image in opened]))
+    said = classifier.probabilities(np.stack([pixels for _, pixels in opened]))
     for (file, _), row in zip(opened, said, strict=True):
         best = int(row.argmax())
         yield Prediction(

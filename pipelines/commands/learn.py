@@ -1,14 +1,18 @@
 """From labels to a classifier: train, compare, export, predict."""
 
 import json as jsonlib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
 from pipelines.commands.shared import Json, Project, RunName, answer, app
 from pipelines.errors import FAILED
 from pipelines.progress import progress, say
+
+if TYPE_CHECKING:
+    from pipelines.predict import Prediction
 
 
 @app.command
@@ -97,18 +101,35 @@ def predict(
     directory: Annotated[Positional[Path], arg(metavar="DIR", help="an exported classifier")],
     images: Annotated[Positional[list[Path]], arg(metavar="IMAGES", help="image files and folders")],
     *,
+    out: Annotated[Path | None, arg(help="write them into this CSV file, or go on with it after a stop")] = None,
     json: Json = False,
 ) -> int:
     """Predict with an exported classifier; needs neither the project nor torch."""
     from pipelines.predict import predict as run_predict
+    from pipelines.predictions_file import into_file
 
     broken: list[str] = []
-    found = [p.as_json() for p in run_predict(directory, images, broken=broken.append)]
-    if json:
-        print(jsonlib.dumps(found, ensure_ascii=False))
-    else:
-        for row in found:
-            print(f"{row['label']}  {row['probability']:.1%}  {row['filepath']}")
+    with progress("predict") as show:
+        if out is not None:
+            counted = into_file(out, directory, images, broken=broken.append, progress=show)
+            answer(counted, json, lambda: f"{counted['predicted']} images predicted, {counted['before']} before: {out}")
+            found = counted["predicted"] + counted["before"]
+        else:
+            said = run_predict(directory, images, broken=broken.append, progress=show)
+            found = _print(said, json)
     for sentence in broken:
         say(f"gradebook: {sentence}")
     return FAILED if broken and not found else 0
+
+
+def _print(said: "Iterator[Prediction]", as_json: bool) -> int:
+    """Prints predictions, those for people as they come; returns how many there were."""
+    if as_json:
+        rows = [one.as_json() for one in said]
+        print(jsonlib.dumps(rows, ensure_ascii=False))
+        return len(rows)
+    count = 0
+    for one in said:
+        print(f"{one.label}  {one.probability:.1%}  {one.filepath}")
+        count += 1
+    return count

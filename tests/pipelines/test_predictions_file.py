@@ -1,0 +1,110 @@
+"""`gradebook predict --out`: a file that a stop leaves usable, and that is gone on with."""
+
+import csv
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipelines import predict as predicting
+from pipelines import predictions_file
+from pipelines.cli import main
+from pipelines.predictions_file import into_file
+from storage.project import ProjectError
+
+IMAGES = 9
+
+
+class ByBrightness:
+    """A classifier of four pixels a side that goes by how bright an image is."""
+
+    classes: ClassVar = ["dark, or black", "bright"]
+    size: ClassVar = 4
+    asked: ClassVar[list[int]] = []
+
+    def __init__(self, directory: Path):
+        pass
+
+    def probabilities(self, images: np.ndarray) -> np.ndarray:
+        self.asked.append(len(images))
+        bright = images.mean((1, 2, 3)) / 255
+        return np.stack([1 - bright, bright], 1)
+
+
+@pytest.fixture
+def images(tmp_path, monkeypatch) -> Path:
+    for module in (predicting, predictions_file):
+        monkeypatch.setattr(module, "Classifier", ByBrightness)
+    monkeypatch.setattr(ByBrightness, "asked", [])
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for n in range(IMAGES):
+        Image.new("RGB", (8, 6), (25 * n,) * 3).save(folder / f"{n}, or “{n}”.png")
+    return folder
+
+
+def refuse(sentence: str) -> None:
+    raise AssertionError(sentence)
+
+
+def rows(path: Path) -> list[list[str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.reader(file))
+
+
+def test_each_image_has_its_line(images, tmp_path):
+    out = tmp_path / "said.csv"
+    assert into_file(out, tmp_path, [images], broken=refuse) == {"predicted": IMAGES, "before": 0}
+    head, *found = rows(out)
+    assert head == ["filepath", "label", "probability", "probability of dark, or black", "probability of bright"]
+    assert [Path(row[0]).name[0] for row in found] == [str(n) for n in range(IMAGES)]
+    for n, (_, label, probability, dark, bright) in enumerate(found):
+        assert float(bright) == pytest.approx(25 * n / 255, abs=1e-5)
+        assert (label, probability) == (("bright", bright) if 25 * n > 127 else ("dark, or black", dark))
+
+
+def test_wherever_it_was_torn_it_is_gone_on_with(images, tmp_path):
+    out = tmp_path / "said.csv"
+    into_file(out, tmp_path, [images], broken=refuse)
+    whole = out.read_bytes()
+    for length in [*range(0, len(whole), 7), len(whole)]:
+        out.write_bytes(whole[:length])
+        ByBrightness.asked.clear()
+        done = into_file(out, tmp_path, [images], broken=refuse)
+        assert out.read_bytes() == whole, length
+        assert done["predicted"] + done["before"] == IMAGES
+        assert sum(ByBrightness.asked) == done["predicted"]
+    assert done == {"predicted": 0, "before": IMAGES}
+
+
+@pytest.mark.parametrize(
+    "content", [b"my notes\r\n", b"no line", b"filepath,label,probability\r\n1,2,3\r\n", b"\xff\xfe\r\n"]
+)
+def test_a_file_of_another_kind_is_left_alone(images, tmp_path, content):
+    out = tmp_path / "notes.txt"
+    out.write_bytes(content)
+    with pytest.raises(ProjectError, match=r"notes\.txt holds other things .*choose another --out"):
+        into_file(out, tmp_path, [images], broken=refuse)
+    assert out.read_bytes() == content
+
+
+def test_progress_tells_files_that_are_read_ahead_of_the_network(images, tmp_path):
+    told: list[tuple[int, int]] = []
+    found = predicting.predict(
+        tmp_path, [images], batch=2, broken=refuse, progress=lambda done, total: told.append((done, total))
+    )
+    assert [Path(p.filepath).name[0] for p in found] == [str(n) for n in range(IMAGES)]
+    assert told == [(2, 9), (4, 9), (6, 9), (8, 9), (9, 9)]
+
+
+def test_the_command_says_what_it_did_and_what_it_could_not(images, tmp_path, capsys):
+    (images / "broken.png").write_bytes(b"no image")
+    out = tmp_path / "said.csv"
+    assert main(["predict", str(tmp_path), str(images), "--out", str(out)]) == 0
+    told = capsys.readouterr()
+    assert told.out == f"9 images predicted, 0 before: {out}\n"
+    assert "broken.png cannot be used" in told.err
+    assert main(["predict", str(tmp_path), str(images), "--out", str(out), "--json"]) == 0
+    assert capsys.readouterr().out == '{"predicted": 0, "before": 9}\n'
