@@ -15,14 +15,14 @@ from pipelines.reason_columns import Reasons, Scores
 from pipelines.reason_tables import reasons
 from pipelines.runs import Run
 from storage.events import Event
-from storage.samples import Sample, Split
+from storage.samples import Split
 
 if TYPE_CHECKING:
     from storage.store import Store
 
 FIRST = 64  # samples more than are asked for that are looked at to begin with: some are decided
 
-Lookup = Callable[[Collection[str]], dict[str, Sample]]  # ids -> those that are samples to train on
+Lookup = Callable[[Collection[str]], dict[str, str]]  # ids -> the paths of those that are samples to train on
 
 
 def ordered(
@@ -50,8 +50,8 @@ def ordered(
     """
     labels = {i: e.label for i, e in decided.items() if e.label is not None}
 
-    def lookup(ids: Collection[str]) -> dict[str, Sample]:
-        return {s.sample_id: s for s in store.catalog.samples(Split.TRAIN, ids)}
+    def lookup(ids: Collection[str]) -> dict[str, str]:
+        return store.catalog.paths(ids, Split.TRAIN)
 
     if reason == GIVEN:
         done = settled(events)
@@ -61,7 +61,7 @@ def ordered(
         kept = reasons(store, run, given)
         rows = _rows(kept, kept.scores(GIVEN, labels), given.keys(), labels, lookup, limit, spread, only)
         return [with_label(row, decided[row.sample_id]) for row in rows]
-    first = [] if reason else _asked(events, decided, lookup)
+    first = [] if reason else _asked(store, events, decided)
     out = decided.keys() | {row.sample_id for row in first}
     first = [row for row in first if only is None or only.takes(row.label, row.probability)][:limit]
     kept, left = reasons(store, run), limit - len(first)
@@ -99,7 +99,7 @@ def _rows(
     enough = POOL * limit if spread else limit
     k = enough + FIRST
     while limit > 0:
-        places, samples = _best(kept, scores, there, k, wanted, lookup)
+        places, paths = _best(kept, scores, there, k, wanted, lookup)
         groups = kept.groups(places)
         if len(one_of_each(np.arange(len(places)), groups if spread else None)) >= enough or k >= len(there):
             break
@@ -115,7 +115,7 @@ def _rows(
             groups=groups,
         )
         places = places[chosen]
-    return _described(kept, places[:limit], samples, scores, labels)
+    return _described(kept, places[:limit], paths, scores, labels)
 
 
 def _covering(
@@ -136,23 +136,23 @@ def _covering(
         if places is None:
             return None
         ids = kept.ids(places)
-        samples = lookup(ids)
-        if len(samples) == len(ids):
-            return _described(kept, places, samples, scores, labels)
-        there = np.setdiff1d(there, places[[i not in samples for i in ids]])  # no file holds them any more
+        paths = lookup(ids)
+        if len(paths) == len(ids):
+            return _described(kept, places, paths, scores, labels)
+        there = np.setdiff1d(there, places[[i not in paths for i in ids]])  # no file holds them any more
     return []
 
 
 def _described(
     kept: Reasons,
     places: NDArray[np.int64],
-    samples: Mapping[str, Sample],
+    paths: Mapping[str, str],
     scores: Scores,
     labels: Mapping[str, str],
 ) -> list[Row]:
     """Returns the rows of the samples at some places, in this order."""
     return [
-        Row(sample_id=i, filepath=samples[i].filepath, score=round(float(scores[place]), 4), **said)
+        Row(sample_id=i, filepath=paths[i], score=round(float(scores[place]), 4), **said)
         for i, place, said in zip(kept.ids(places), places, kept.rows(places, labels), strict=True)
     ]
 
@@ -164,18 +164,18 @@ def _best(
     k: int,
     wanted: "Collection[str] | _Others",
     lookup: Lookup,
-) -> tuple[NDArray[np.int64], dict[str, Sample]]:
-    """Returns those of the `k` places with the highest scores that are wanted, first ones first, and their samples."""
+) -> tuple[NDArray[np.int64], dict[str, str]]:
+    """Returns those of the `k` places with the highest scores that are wanted, first ones first, and their paths."""
     from mpl.ranking import top
 
     places = there[top(scores[there], k)]
     ids = kept.ids(places)
-    samples = lookup([i for i in ids if i in wanted])
-    return places[np.array([i in samples for i in ids], bool)], samples
+    paths = lookup([i for i in ids if i in wanted])
+    return places[np.array([i in paths for i in ids], bool)], paths
 
 
-def _asked(events: Sequence[Event], decided: Mapping[str, Event], lookup: Lookup) -> list[Row]:
+def _asked(store: "Store", events: Sequence[Event], decided: Mapping[str, Event]) -> list[Row]:
     """Returns the rows of the samples that somebody asked to look at and nobody has decided."""
     proposals = [e for e in asked_for(events) if e.sample_id not in decided]
-    samples = lookup([e.sample_id for e in proposals])
+    samples = {s.sample_id: s for s in store.catalog.samples(Split.TRAIN, [e.sample_id for e in proposals])}
     return [asked(samples[e.sample_id], e) for e in proposals if e.sample_id in samples]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from storage.events import Event, Kind, decisions, event, queue
 from storage.project import ProjectError
-from storage.samples import Sample, Split
+from storage.samples import Split
 
 if TYPE_CHECKING:
     from storage.store import Store
@@ -44,22 +44,20 @@ def neighbours(store: "Store", sample_id: str, *, limit: int = 12) -> list[Neigh
     spaces = store.vectors.spaces()
     if not spaces:
         raise ProjectError(f"no image has vectors to compare: run: gradebook embed {store.project.root}")
-    found, samples = _nearest(store, spaces[-1].backbone, sample_id, limit, decided)
-    return [
-        Neighbour(sample_id=i, filepath=samples[i].filepath, label=label, similarity=round(min(s, 1.0), 4))
-        for i, s in found
-    ]
+    found, paths = _nearest(store, spaces[-1].backbone, sample_id, limit, decided)
+    return [Neighbour(sample_id=i, filepath=paths[i], label=label, similarity=round(min(s, 1.0), 4)) for i, s in found]
 
 
 def _nearest(
     store: "Store", backbone: str, sample_id: str, limit: int, decided: Container[str]
-) -> tuple[list[tuple[str, float]], dict[str, Sample]]:
-    """Returns the undecided neighbours and their samples; where few of the nearest are undecided, of all samples."""
+) -> tuple[list[tuple[str, float]], dict[str, str]]:
+    """Returns the undecided neighbours and their paths; where few of the nearest are undecided, of all samples."""
     near = store.vectors.nearest(backbone, sample_id, WIDER * limit)
     open_ = [i for i, _ in near if i not in decided]
-    waiting = {s.sample_id: s for s in store.catalog.samples(Split.TRAIN, open_)}
+    waiting = store.catalog.paths(open_, Split.TRAIN)
     if len(waiting) < limit and len(near) == WIDER * limit:
-        waiting = {s.sample_id: s for s in store.catalog.samples(Split.TRAIN) if s.sample_id not in decided}
+        every = store.catalog.samples(Split.TRAIN)
+        waiting = {s.sample_id: s.filepath for s in every if s.sample_id not in decided}
         near = store.vectors.nearest(backbone, sample_id, limit, among=waiting)
     return [pair for pair in near if pair[0] in waiting][:limit], waiting
 

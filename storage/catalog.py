@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, TypeGuard
 
+from storage import paths
 from storage.lance import Tables, keep_indices, one_of, quoted
 from storage.project import ProjectError
 from storage.samples import File, Sample, Split
@@ -39,6 +40,9 @@ class Catalog(Protocol):
             ProjectError: one of them is not in the catalogue.
         """
 
+    def paths(self, sample_ids: Collection[str], split: Split | None = None) -> dict[str, str]:
+        """Returns where those of the samples lie, of one split or of all, that a file holds: sample_id -> path."""
+
     def files(self) -> list[File]:
         """Returns all files in order of path, except those that are gone."""
 
@@ -72,6 +76,10 @@ class MemoryCatalog:
         """See `Catalog.get`."""
         return _in_order(self._samples.values(), list(self._files.values()), sample_ids)
 
+    def paths(self, sample_ids: Collection[str], split: Split | None = None) -> dict[str, str]:
+        """See `Catalog.paths`."""
+        return {s.sample_id: s.filepath for s in self.samples(split, sample_ids)}
+
     def files(self) -> list[File]:
         """See `Catalog.files`."""
         return _in_place(self._files.values())
@@ -91,6 +99,7 @@ class LanceCatalog:
 
     def __init__(self, directory: Path, address: str = ""):
         self._tables = Tables(directory, address)
+        self._where: tuple[list[int], Any] | None = None  # versions of the tables, and `storage.paths.held` of them
 
     def add(self, samples: Sequence[Sample], files: Sequence[File]) -> None:
         """See `Catalog.add`."""
@@ -113,6 +122,18 @@ class LanceCatalog:
         if not 0 < len(wanted) <= FEW:
             return _in_order(self._samples(), self._files(), sample_ids)
         return _in_order(*self._looked_up(wanted), sample_ids)
+
+    def paths(self, sample_ids: Collection[str], split: Split | None = None) -> dict[str, str]:
+        """See `Catalog.paths`. From the second question on they are kept in memory, until something is imported."""
+        tables = [self._tables.open(name) for name in ("samples", "files")]
+        versions = [0 if table is None else int(table.version) for table in tables]
+        if 0 in versions or self._where is None or self._where[0] != versions:
+            self._where = versions, None
+            return {s.sample_id: s.filepath for s in self.samples(split, sample_ids)}
+        if self._where[1] is None:
+            read = (self._tables.read("samples", paths.SAMPLES), self._tables.read("files", paths.FILES))
+            self._where = versions, paths.held(*read, GONE)
+        return paths.found(self._where[1], sample_ids, None if split is None else split.value)
 
     def files(self) -> list[File]:
         """See `Catalog.files`."""
