@@ -84,7 +84,7 @@ def whole(net: "nn.Module", backbone: str, classes: int) -> "nn.Module":
     """
     from mpl import sharding
     from pipelines.learners import image_classifier
-    from pipelines.measured import on_meta
+    from pipelines.planning.measured import on_meta
 
     if not sharding.is_sharded(net):
         return net

@@ -26,9 +26,9 @@ def plan(
     """Plan a step of Meta Pseudo Labels on many devices without any: memory, communication, computation."""
     from dataclasses import replace
 
-    from pipelines.plan import Layout
-    from pipelines.plan import plan as make_plan
-    from pipelines.plan_table import plan_table
+    from pipelines.planning.plan import Layout
+    from pipelines.planning.plan import plan as make_plan
+    from pipelines.planning.table import plan_table
     from pipelines.presets import preset_of
 
     config = preset_of(preset, "mpl")
@@ -59,9 +59,9 @@ def profile(
     from dataclasses import replace
 
     from pipelines.config import ConfigError
+    from pipelines.planning.profiling import profile as measure
+    from pipelines.planning.profiling import profile_table
     from pipelines.presets import preset_of
-    from pipelines.profiling import profile as measure
-    from pipelines.profiling import profile_table
 
     if steps < 1:
         raise ConfigError(f"steps={steps} must be above 0")

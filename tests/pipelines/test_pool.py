@@ -12,18 +12,18 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines import pool as module
 from pipelines.evaluate import predict_samples, student_of
 from pipelines.import_images import import_images
-from pipelines.overlap import LeftOut
 from pipelines.parts import parse_part
-from pipelines.pool import PoolReport, pool
-from pipelines.pool_files import Read, batches, read_ahead, walk
-from pipelines.pool_parts import join
+from pipelines.pools import choose as module
+from pipelines.pools.choose import PoolReport, pool
+from pipelines.pools.overlap import LeftOut
+from pipelines.pools.parts import join
+from pipelines.pools.stream import Read, batches, read_ahead, walk
+from pipelines.pools.surest import Kept, Surest
 from pipelines.predict import predict
 from pipelines.presets import restored
 from pipelines.runs import Run
-from pipelines.surest import Kept, Surest
 from storage.events import replay
 from storage.project import ProjectError, create_project
 from storage.samples import Split, sample_id
@@ -163,7 +163,7 @@ def test_a_pool_that_was_stopped_ends_as_if_it_had_not_been(classifier, folder, 
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from pipelines import pool as module
+from pipelines.pools import choose as module
 module.BATCH, module.SHARE = 8, 0
 def die(done):
     if done >= 24:

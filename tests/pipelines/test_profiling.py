@@ -4,8 +4,8 @@ import pytest
 
 from pipelines.cli import main
 from pipelines.config import ConfigError
+from pipelines.planning.profiling import profile
 from pipelines.presets import preset_of
-from pipelines.profiling import profile
 
 SMALL = ["--backbone", "test_efficientnet", "--labelled", "2", "--unlabelled", "4", "--steps", "2", "--device", "cpu"]
 

@@ -15,10 +15,9 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.overlap import LeftOut, Overlap
 from pipelines.parts import WHOLE, Part, of_part
-from pipelines.pool_files import Found, Read, batches, read_ahead, reader, walk
-from pipelines.pool_progress import (
+from pipelines.pools.overlap import LeftOut, Overlap
+from pipelines.pools.progress import (
     Progress,
     broken_file,
     cut_list,
@@ -29,9 +28,10 @@ from pipelines.pool_progress import (
     save,
     write,
 )
+from pipelines.pools.stream import Found, Read, batches, read_ahead, reader, walk
+from pipelines.pools.surest import Kept, Surest
 from pipelines.progress import say
 from pipelines.scorers import Scorer, open_scorer
-from pipelines.surest import Kept, Surest
 from storage.project import ProjectError
 
 if TYPE_CHECKING:

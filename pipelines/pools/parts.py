@@ -4,8 +4,8 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipelines.pool_progress import write
-from pipelines.surest import Kept, Surest
+from pipelines.pools.progress import write
+from pipelines.pools.surest import Kept, Surest
 from storage.project import ProjectError
 
 

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from pipelines.config import ConfigError, TrainConfig
-from pipelines.measured import WEIGHT, Measured, shard_of
+from pipelines.planning.measured import WEIGHT, Measured, shard_of
 
 GIB = 2**30
 FEEDBACKS = ("difference", "reinforce", "none")
@@ -99,7 +99,7 @@ def plan(config: TrainConfig[Any], classes: int, layout: Layout, memory: float |
         ConfigError: the config cannot be planned, or does not divide by the devices.
     """
     from pipelines.learners import image_classifier
-    from pipelines.measured import measure, on_meta
+    from pipelines.planning.measured import measure, on_meta
 
     _check(config, layout)
     names = config.backbone, config.teacher_backbone or config.backbone

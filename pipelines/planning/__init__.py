@@ -1,0 +1,1 @@
+"""What training takes before it is tried: on many devices, at large scale, and where a step's time and memory go."""
