@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from pipelines.named_datasets import PREFIX, tables_of
 from pipelines.unpack import UNPACKED, Progress, unpack
 from storage.project import ProjectError
 
@@ -16,17 +17,23 @@ def opened_source(root: Path, images: Path, labels: str, progress: Progress | No
     """Returns the folder or table to import, and where its labels come from.
 
     A zip is unpacked below the project; labels may then name a CSV file in it. A folder with FiftyOne's labels.json
-    becomes a table of the images that it names, and its labels are taken along unless they come from elsewhere.
+    becomes a table of the images that it names, and its labels are taken along unless they come from elsewhere; so
+    does a dataset that FiftyOne keeps under a name (`pipelines.named_datasets`), whose labels may also name a field.
 
     Args:
         root: the project's directory.
-        images: what was asked for.
+        images: what was asked for: a path, or fiftyone:NAME.
         labels: as `import_images` takes them.
         progress: is called with the files unpacked and those to unpack.
 
     Raises:
         ProjectError: the zip or the dataset cannot be used.
     """
+    if str(images).startswith(PREFIX):
+        elsewhere = labels == "folders" or Path(labels).expanduser().is_file()
+        own = None if labels == "none" or elsewhere else labels
+        table, told = tables_of(root, str(images).removeprefix(PREFIX), own)
+        return table, labels if elsewhere else told
     images = images.expanduser().absolute()
     if images.is_file() and images.suffix.lower() == ".zip":
         folder = unpack(images, root, progress=progress)

@@ -13,6 +13,7 @@ from app.views import onward
 from app.words import ago, count, plain
 from pipelines import command_jobs
 from pipelines.jobs import Ending, Job
+from pipelines.named_datasets import PREFIX
 from pipelines.unpack import LARGEST
 from storage.vectors import Space
 
@@ -23,6 +24,11 @@ WHAT = (
     "A folder, searched through; a .zip; a table, .csv or .parquet, with a column filepath; or the folder of a "
     "FiftyOne dataset with its labels.json. The path is one of the machine that Gradebook runs on. Images stay where "
     f"they are, unchanged; a zip of at most {LARGEST // 2**30} GiB is unpacked into the project."
+)
+FILES, NAMED = "Files", "A FiftyOne dataset"
+WHOSE = (
+    "As FiftyOne on the machine that Gradebook runs on lists it, in its own database or the one that "
+    "FIFTYONE_DATABASE_URI names. It is read, not changed."
 )
 TABLES = (  # of the report: key, title, what to make of it, columns
     ("broken_files", "Files that cannot be used", "They were left out.", ("file", "why")),
@@ -55,7 +61,9 @@ TABLES = (  # of the report: key, title, what to make of it, columns
     ("changed_files", "Files that hold another image than before", "The new image is another sample.", ("file",)),
 )
 
-FILES = [key for key, _, _, columns in TABLES if columns[0] in ("file", "now")]  # tables whose rows begin with a path
+WITH_PATHS = [
+    key for key, _, _, columns in TABLES if columns[0] in ("file", "now")
+]  # tables whose rows begin with a path
 
 
 def render(desk: Desk) -> None:
@@ -75,15 +83,10 @@ def _import(desk: Desk, busy: bool) -> None:
     """Draws the form that imports images, and the newest import while it goes on."""
     with st.container(border=True, key="import-box"):
         st.subheader("Bring images in")
-        typed = st.text_input("Where they are", placeholder="/home/you/pictures", key="images", help=WHAT).strip()
-        source = st.selectbox("Their labels", list(LABELS), format_func=LABELS.__getitem__, key="labels")
-        if source == "csv":
-            source = st.text_input(
-                "The CSV file",
-                placeholder="labels.csv",
-                key="csv",
-                help="Columns filepath and label; one in a zip will do.",
-            ).strip()
+        kept = st.segmented_control(
+            "From", (FILES, NAMED), default=FILES, required=True, key="from", bind="query-params"
+        )
+        typed, source = _files() if kept == FILES else _dataset()
         split = st.radio(
             "What they are for", list(SPLITS), format_func=SPLITS.__getitem__, key="split", horizontal=True
         )
@@ -91,14 +94,40 @@ def _import(desk: Desk, busy: bool) -> None:
             if typed and source:
                 _start(desk, typed, source, split)
                 st.rerun()
-            st.error(f"Say where the {'labels' if typed else 'images'} are.", icon=":material/error:")
-        if not typed:
-            st.caption("A folder, a zip, a table of files, or a FiftyOne dataset. Your images stay as they are.")
+            st.error(_missing_words(kept, typed), icon=":material/error:")
+        if not typed and kept == FILES:
+            st.caption("A folder, a zip, or a table of files. Your images stay as they are.")
         if (job := command_jobs.newest(desk.store.project, "import")) is not None:
             follow(job, doing="Looking for images", stopped="What was read is kept; press Import to go on from there.")
 
 
+def _missing_words(kept: str, typed: str) -> str:
+    if kept == NAMED:
+        return "Say what the dataset is called."
+    return f"Say where the {'labels' if typed else 'images'} are."
+
+
+def _files() -> tuple[str, str]:
+    """Draws where the images and their labels are, and returns both as typed."""
+    typed = st.text_input("Where they are", placeholder="/home/you/pictures", key="images", help=WHAT).strip()
+    source = st.selectbox("Their labels", list(LABELS), format_func=LABELS.__getitem__, key="labels")
+    if source == "csv":
+        help_ = "Columns filepath and label; one in a zip will do."
+        source = st.text_input("The CSV file", placeholder="labels.csv", key="csv", help=help_).strip()
+    return typed, source
+
+
+def _dataset() -> tuple[str, str]:
+    """Draws which dataset of FiftyOne to read, and returns it as an import takes it, and the field of its labels."""
+    name = st.text_input("Its name in FiftyOne", placeholder="birds", key="dataset", help=WHOSE).strip()
+    field = st.text_input("Field with the labels", placeholder="ground_truth, or the only one", key="field").strip()
+    return f"{PREFIX}{name}" if name else "", field or "none"
+
+
 def _start(desk: Desk, typed: str, labels: str, split: str) -> None:
+    if typed.startswith(PREFIX):
+        command_jobs.start_import(desk.store.project, Path(typed), labels=labels, split=split)
+        return
     images = Path(typed).expanduser().absolute()
     command_jobs.start_import(desk.store.project, images, labels=_source(labels, images), split=split)
 
@@ -183,7 +212,9 @@ def _found(desk: Desk) -> None:
     odd = [table for table in TABLES if report[table[0]]]
     if not odd:
         st.success("Nothing odd: no duplicates, conflicts or broken files.", icon=":material/check_circle:")
-    base = _base([path for key in FILES for row in report[key] for path in ([row] if isinstance(row, str) else row)])
+    base = _base(
+        [path for key in WITH_PATHS for row in report[key] for path in ([row] if isinstance(row, str) else row)]
+    )
     if base:
         st.caption(f"Below, files are named by their path in {plain(base)}.")
     for key, title, advice, columns in odd:

@@ -48,13 +48,17 @@ def import_(
         Positional[Path],
         arg(
             metavar="IMAGES",
-            help="a folder, a zip, one image, a table of filepath, or FiftyOne's labels.json in a folder",
+            help="a folder, a zip, one image, a table of filepath, FiftyOne's labels.json in a folder, or "
+            "fiftyone:NAME for a dataset that FiftyOne keeps",
         ),
     ],
     *,
-    labels: Annotated[str, arg(help="none, folders (the folder's name is the label), or a CSV of filepath,label")] = (
-        "none"
-    ),
+    labels: Annotated[
+        str,
+        arg(
+            help="none, folders (the folder's name is the label), a CSV of filepath,label, or a field of fiftyone:NAME"
+        ),
+    ] = "none",
     split: Annotated[Literal["train", "test"], arg(help="test images are never trained on")] = "train",
     json: Json = False,
 ) -> None:

@@ -58,6 +58,22 @@ def test_an_import_is_a_job_that_is_followed_and_stopped(desk, sleeping, tmp_pat
     assert "go on from there" in other.info[0].value
 
 
+def test_a_dataset_of_fiftyone_is_asked_for_by_its_name(desk, sleeping):
+    page = drawn(draw_images, desk)
+    page.segmented_control(key="from").set_value("A FiftyOne dataset").run()
+    page.button(key="import").click().run()
+    assert "what the dataset is called" in page.error[0].value and not sleeping
+    page.text_input(key="dataset").set_value("my birds").run()
+    page.button(key="import").click().run()
+    page.text_input(key="field").set_value("truth").run()
+    (job,) = sleeping
+    assert command_jobs.command_of(job) == ("import", "fiftyone:my birds", "--labels", "none", "--split", "train")
+    jobs.stop(job, patience=5)
+    page.run()
+    page.button(key="import").click().run()
+    assert command_jobs.command_of(sleeping[1])[1:4] == ("fiftyone:my birds", "--labels", "truth")
+
+
 def test_what_an_import_found_is_shown_after_it(desk, sleeping, tmp_path):
     page = drawn(draw_images, desk)
     page.text_input(key="images").set_value(str(tmp_path)).run()

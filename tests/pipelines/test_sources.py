@@ -3,8 +3,10 @@
 import io
 import json
 import stat
+import sys
 import time
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -148,3 +150,52 @@ def test_a_zip_is_imported_as_a_job_that_tells_how_far_it_is(tmp_path):
     assert answer is not None and (answer["imported"], answer["labelled"]) == (2, 2)
     assert told is not None and (told.what, told.done, told.total) == ("import", 2, 2)
     assert {sample.split for sample in open_store(project.root).catalog.samples()} == {Split.TEST}
+
+
+@pytest.fixture
+def named(tmp_path, mongodb) -> Iterator[str]:
+    """The name of a dataset that FiftyOne keeps: three images, one of them without a label."""
+    import fiftyone as fo
+
+    dataset = fo.Dataset(f"birds {tmp_path.name}/of mine")
+    for n, label in enumerate(("crow", "owl", None)):
+        path = tmp_path / "elsewhere" / f"{n}.png"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(picture(60 * n))
+        dataset.add_sample(fo.Sample(filepath=str(path), ground_truth=label and fo.Classification(label=label)))
+    yield dataset.name
+    dataset.delete()
+
+
+def test_a_dataset_is_imported_by_its_name_with_its_labels(store, named):
+    import fiftyone as fo
+
+    source, labels = opened_source(store.project.root, Path(f"fiftyone:{named}"), "none")
+    report = import_images(store, source, labels=labels)
+    assert (report.imported, report.labelled, report.label_problems, report.classes) == (3, 2, 0, ("crow", "owl"))
+    truth = dict(zip(fo.load_dataset(named).values("filepath"), ("crow", "owl", None), strict=True))
+    said = replay(store.log.read())
+    assert {sample.filepath: said.get(sample.sample_id) for sample in store.catalog.samples()} == truth
+
+
+def test_which_labels_of_a_dataset_is_said_where_it_is_not_plain(store, named):
+    import fiftyone as fo
+
+    dataset = fo.load_dataset(named)
+    dataset.rename_sample_field("ground_truth", "mine")
+    dataset.set_values("theirs", [fo.Classification(label="owl")] * 3)
+    source = Path(f"fiftyone:{named}")
+    with pytest.raises(ProjectError, match="say which with --labels, of mine, theirs"):
+        opened_source(store.project.root, source, "none")
+    with pytest.raises(ProjectError, match="no classifications ours: it has mine, theirs"):
+        opened_source(store.project.root, source, "ours")
+    images, labels = opened_source(store.project.root, source, "theirs")
+    assert import_images(store, images, labels=labels).labelled == 3
+    with pytest.raises(ProjectError, match="no dataset nothing: it has"):
+        opened_source(store.project.root, Path("fiftyone:nothing"), "none")
+
+
+def test_without_a_database_a_dataset_is_a_sentence(store, monkeypatch):
+    monkeypatch.setitem(sys.modules, "fiftyone", None)
+    with pytest.raises(ProjectError, match="uv sync --extra mongodb"):
+        opened_source(store.project.root, Path("fiftyone:birds"), "none")
