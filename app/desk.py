@@ -4,7 +4,7 @@ import base64
 import io
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -60,7 +60,8 @@ def open_project(root: Path) -> Store:
 def read_book(store: Store) -> Book:
     """Returns the log as it is now: what was read before is kept, what has come since is read."""
     shelf = _shelf(str(store.project.root))
-    with shelf.lock:
+    first = shelf.store is not store  # LanceDB is loaded, which takes seconds
+    with st.spinner("Opening the project") if first else nullcontext(), shelf.lock:
         version = store.log.version()
         if shelf.store is not store or version < shelf.version:  # another project has taken this one's place
             shelf.store, shelf.version, shelf.book = store, 0, Book()
