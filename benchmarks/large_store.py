@@ -1,7 +1,7 @@
-"""A large project to ask questions of: images, labels, vectors, record and reasons, all drawn.
+"""A large project to ask questions of: images, labels, vectors, a record and what a run says in the end, all drawn.
 
-Images, labels, vectors and record go through the functions that the product uses; what a run's reasons are is drawn and
-written in their form, for working them out takes a training.
+All of it goes through the functions that the product uses, and what follows of it (indices, signals, a run's second
+reading and its reasons) is worked out as it is for a real one. No image is opened and nothing is trained.
 """
 
 import resource
@@ -69,8 +69,9 @@ def build(asked: StoreSpeed, told: Any) -> None:
                 write_run(path, ids, rows, random)
     with timed("fold, with its index", told):
         store.record.fold_all({path.name: path / "record" for path in (asked.directory / "runs").iterdir()})
-    with timed("reasons", told):
-        write_reasons(store, ids, random)
+    write_opinions(store, ids, random)
+    with timed(f"signals and reasons of a run of {asked.rows // asked.runs:,} rows", told):
+        work_out_reasons(store)
     (asked.directory / MADE).touch()
     told.put(f"| most memory while building, GB | {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.1f} | |")
 
@@ -99,8 +100,8 @@ def add_samples(store: Any, ids: Sequence[str], random: np.random.Generator) -> 
     from storage.events import Kind, event
     from storage.samples import File, Sample, Split
 
-    marks = random.bytes(200 * AT_ONCE)
     for start in range(0, len(ids), AT_ONCE):
+        marks = random.bytes(200 * AT_ONCE)
         some = ids[start : start + AT_ONCE]
         paths = [f"/images/{start + n:09}.jpg" for n in range(len(some))]
         samples = [
@@ -176,34 +177,53 @@ def write_segments(path: Path, ids: Sequence[str], rows: int, random: np.random.
         pq.write_table(pa.table(columns, schema=schema), path / f"rank0-{number:06}.parquet", compression="zstd")
 
 
-def write_reasons(store: Any, ids: Sequence[str], random: np.random.Generator) -> None:
-    """Writes the reasons of one run in the form in which they are kept, drawn; one sample in fifty has a twin."""
+def write_opinions(store: Any, ids: Sequence[str], random: np.random.Generator) -> None:
+    """Writes what student and teacher of one run say in the end: classes that lie together among the vectors, blurred.
+
+    The run knew the labels of half the labelled samples; the others got theirs since.
+    """
     import json
 
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
-    from mpl.reasons import REASONS
-    from pipelines import reason_tables
+    from pipelines import readings, runs
+    from storage.events import replay
+
+    path, labels = store.project.runs / RUN, replay(store.log.read())
+    known = dict(list(labels.items())[::2])
+    (path / readings.SAMPLES).write_text(json.dumps({"sample_ids": ids}))
+    (path / runs.LABELS).write_text(json.dumps(known))
+    left = np.array([n for n, i in enumerate(ids) if i not in known])
+    odds = _odds(store, ids, random)[left]
+    offsets = pa.array(np.arange(len(left) + 1, dtype=np.int32) * len(CLASSES))
+    columns = {"sample_id": pa.array([ids[n] for n in left])}
+    for network in ("student", "teacher"):
+        said = np.exp(odds + random.standard_normal(odds.shape, np.float32))
+        said /= said.sum(1, keepdims=True)
+        columns[network] = pa.ListArray.from_arrays(offsets, pa.array(said.ravel()))
+    table = pa.table(columns).replace_schema_metadata({b"classes": json.dumps(CLASSES).encode()})
+    pq.write_table(table, path / runs.PREDICTIONS, compression="zstd")
+
+
+def work_out_reasons(store: Any) -> None:
+    """Works the run's reasons out as the queue does when it is first asked for."""
+    from pipelines.reason_tables import reasons
     from pipelines.runs import Run
 
-    run, n = Run(store.project.runs / RUN), len(ids)
-    guess = pa.array(random.integers(len(CLASSES), size=n).astype(np.int16))
-    twins = np.arange(0, n - 1, 50)
-    offsets = pa.array(np.searchsorted(twins, np.arange(n + 1)).astype(np.int32))
-    columns = {
-        "sample_id": pa.array(ids),
-        "guess": guess,
-        "probability": pa.array(_numbers(random, n)),
-        "label": guess,
-        "group": pa.array(np.arange(n, dtype=np.int32)),
-        "twins": pa.ListArray.from_arrays(offsets, pa.array([ids[k + 1] for k in twins])),
-        "twin_guesses": pa.ListArray.from_arrays(offsets, guess.take(pa.array(twins + 1))),
-        "doubt": pa.array(_numbers(random, n)),
-        **{name: pa.array(_numbers(random, n)) for name in REASONS if name != reason_tables.LIVE},
-        "space": pa.FixedSizeListArray.from_arrays(pa.array(_numbers(random, 256 * n).astype(np.float16)), 256),
-    }
-    table = pa.table(columns).replace_schema_metadata({b"classes": json.dumps(CLASSES).encode(), b"left_out": b"[]"})
-    reason_tables.write(run.path / reason_tables.GUESSED, reason_tables.made_of(store, run), table)
+    reasons(store, Run(store.project.runs / RUN))
+
+
+def _odds(store: Any, ids: Sequence[str], random: np.random.Generator) -> NDArray[np.float32]:
+    """Returns log odds (N, K) that a direction for each class gives; those of samples without vectors are level."""
+    there = store.vectors.count(BACKBONE)
+    views = store.vectors.read(BACKBONE, ids[:there], 1)[:, 0]
+    ways = random.normal(size=(views.shape[1], len(CLASSES))).astype(np.float32)
+    odds = np.zeros((len(ids), len(CLASSES)), np.float32)
+    for start in range(0, there, AT_ONCE):
+        odds[start : start + AT_ONCE][: there - start] = views[start : start + AT_ONCE].astype(np.float32) @ ways
+    odds[:there] -= odds[:there].mean(0)
+    return np.asarray(2 * odds / odds.std(), np.float32)
 
 
 def _numbers(random: np.random.Generator, n: int) -> NDArray[np.float32]:

@@ -93,6 +93,10 @@ def ask(asked: StoreSpeed) -> tuple[list[Answers], float]:
         Answers("history of a sample, one run", clocked(lambda i: history(store, i, RUN), some)),
         Answers(f"first 200 of a reason, {len(reasons)} reasons", [t for name in reasons for t in of_reason(name)]),
         Answers("24 of a reason, spread over classes and clusters", of_reason("entropy", 24, spread=True)),
+        Answers(
+            "24 that cover what is in doubt, the default batch",
+            clocked(lambda _: rank(store, run, limit=24, spread=True), [""] * (asked.questions + 5)),
+        ),
         Answers("20 nearest neighbours", clocked(lambda i: store.vectors.nearest(BACKBONE, i, 20), some)),
         Answers(
             "20 unlabelled neighbours to propose a label for",

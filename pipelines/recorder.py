@@ -70,13 +70,11 @@ class Recorder:
             OSError: an earlier segment could not be written.
         """
         self._check()
-        columns = {
-            f.name: value.to("cpu", non_blocking=True) if (value := getattr(opinions, f.name)) is not None else None
-            for f in fields(opinions)
-        }
-        self._rows.append((step, samples.to("cpu", non_blocking=True), replace(opinions, **columns)))
+        here = samples, opinions
+        if samples.device.type != "cpu":
+            here, self._arrived = _on_the_way(samples, opinions), _arrival(samples)
+        self._rows.append((step, *here))
         self._number += len(samples)
-        self._arrived = _arrival(samples)
         if self._number >= ROWS:
             self._end()
 
@@ -167,6 +165,13 @@ def _column(said: list[tuple[int, "Tensor | None"]], labels: bool) -> Any:
         return pa.array(torch.cat(spoken).to(of).numpy(), kind)
     parts = [pa.nulls(n, kind) if value is None else pa.array(value.to(of).numpy(), kind) for n, value in said]
     return pa.chunked_array(parts, kind)
+
+
+def _on_the_way(samples: "Tensor", opinions: "Opinions") -> "tuple[Tensor, Opinions]":
+    """Returns copies that a device sends while it goes on."""
+    said = {f.name: value for f in fields(opinions) if (value := getattr(opinions, f.name)) is not None}
+    here = {name: value.to("cpu", non_blocking=True) for name, value in said.items()}
+    return samples.to("cpu", non_blocking=True), replace(opinions, **here)
 
 
 def _at_once() -> None:

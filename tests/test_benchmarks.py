@@ -10,6 +10,6 @@ def test_the_store_answers_every_kind_of_question(tmp_path, capsys):
     assert of_store.main([str(tmp_path / "project"), *sizes]) == 0
     told = capsys.readouterr().out
     rows = re.findall(r"^\| (\D+?200|\S.*?) \|(?: [\d.]+ \|){3}$", told, re.MULTILINE)
-    assert len(rows) == 6, told
+    assert len(rows) == 7, told
     assert float(re.findall(r"([\d.]+)% of the true", told)[0]) > 90
     assert "fold of 80 rows more" in told
