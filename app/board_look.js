@@ -25,6 +25,7 @@ function button(board, text, key, act, name = "") {
     made.setAttribute("aria-keyshortcuts", key === "⏎" ? "Enter" : key);
   }
   made.append(make("span", "", text));
+  if (text.length > 30) made.title = text;
   made.addEventListener("click", (event) => {
     if (event.detail > 0) board.frame.focus({ preventScroll: true }); // or Enter would press it again
     act();

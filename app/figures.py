@@ -68,9 +68,9 @@ def calm(figure: Any, **layout: Any) -> Any:
     return figure
 
 
-def short(name: str) -> str:
-    """Returns a name that an axis has room for."""
-    return escaped(name if len(name) <= 24 else name[:23] + "…")
+def short(name: str, most: int = 24) -> str:
+    """Returns a name that an axis has room for: so many characters at most."""
+    return escaped(name if len(name) <= most else name[: most - 1] + "…")
 
 
 def escaped(text: str) -> str:

@@ -11,18 +11,24 @@ from storage.moments import Said
 
 SHOWN = 9  # classes of a flow at most; the others are drawn as one
 CELLS = 24  # classes of a confusion matrix at most
+FEW = 10  # up to so many classes the two figures of a run have room beside each other
+SHORT = 4  # characters of a name that a flow has room for at every moment
 OTHERS = "other classes"
 
 
 def flow(said: Said, labels: Any, classes: Sequence[str]) -> Any:
-    """Returns how the (G, M) labels of a run's samples flow from one moment to the next; colour is the class left."""
+    """Returns how the (G, M) labels of a run's samples flow from one moment to the next; colour is the class left.
+
+    Of many classes only those drawn by themselves have colours; long names stand at the first and last moment alone.
+    """
     import plotly.graph_objects as go
 
-    colour = colours([*classes, *said.classes])
     order = _most_moved(labels, len(said.classes))
     place = np.full(len(said.classes) + 1, len(order), np.int64)
     place[order] = np.arange(len(order))
     place[-1] = -1  # nothing was said
+    drawn = [said.classes[k] for k in order]
+    colour = colours([*classes, *said.classes] if len(order) == len(said.classes) else drawn)
     names = [*(said.classes[k] for k in order), *([OTHERS] if len(order) < len(said.classes) else [])]
     paint = [colour.get(name, GREY) for name in names]
     links: dict[str, list[Any]] = {"source": [], "target": [], "value": [], "color": [], "label": []}
@@ -37,15 +43,17 @@ def flow(said: Said, labels: Any, classes: Sequence[str]) -> Any:
             links["color"].append(_faint(paint[a], 0.28 if a == b else 0.62))
             links["label"].append(f"{escaped(names[a])} → {escaped(names[b])}")
     moments = range(len(said.steps))
+    ends = {0, len(said.steps) - 1} if max(map(len, names), default=0) > SHORT else set(moments)
     node = {
-        "label": [short(name) for _ in moments for name in names],
+        "label": [short(name) if m in ends else "" for m in moments for name in names],
+        "customdata": [escaped(name) for _ in moments for name in names],
         "color": paint * len(said.steps),
         "x": [_between(m, len(said.steps)) for m in moments for _ in names],
         "y": [y for m in moments for y in _heights(np.bincount(place[labels[:, m]] + 1, minlength=len(names) + 1)[1:])],
         "pad": 10,
         "thickness": 14,
         "line": {"width": 0},
-        "hovertemplate": "%{label}: %{value:,}<extra></extra>",
+        "hovertemplate": "%{customdata}: %{value:,}<extra></extra>",
     }
     links["hovertemplate"] = "%{label}: %{value:,}<extra></extra>"  # type: ignore[assignment]
     figure = go.Figure(go.Sankey(node=node, link=links, arrangement="snap", valueformat=","))
@@ -76,7 +84,7 @@ def confusion(table: Table, rows: str, columns: str, chosen: tuple[int, int] | N
     counts = table.counts()
     off = counts.sum(0) + counts.sum(1)
     order = sorted(np.argsort(-off, kind="stable")[:CELLS].tolist())
-    names = [short(table.classes[k]) for k in order]
+    names = [short(table.classes[k], 24 if len(order) <= FEW else 16) for k in order]
     part = counts[np.ix_(order, order)]
     cells = [(r, c) for r in range(len(order)) for c in range(len(order)) if part[r, c]]
     figure = go.Figure()
@@ -106,8 +114,8 @@ def confusion(table: Table, rows: str, columns: str, chosen: tuple[int, int] | N
     figure.update_xaxes(**ticks, title_text=columns, range=[-0.6, len(order) - 0.4], showgrid=False)
     figure.update_yaxes(**ticks, title_text=rows, range=[len(order) - 0.4, -0.6], showgrid=False)
     figure.update_layout(clickmode="event+select", dragmode=False, showlegend=False)
-    side = 42 * len(order) + 90
-    return calm(figure, height=max(260, min(side, 640)), margin={"l": 4, "r": 12, "t": 8, "b": 4})
+    side = 42 * len(order) + 90 if len(order) <= FEW else 26 * len(order) + 190
+    return calm(figure, height=max(260, side), margin={"l": 4, "r": 12, "t": 8, "b": 4})
 
 
 def course(found: Course, classes: Sequence[str]) -> Any:

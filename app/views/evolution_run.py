@@ -31,7 +31,10 @@ def render(desk: Desk) -> None:
     if said is None:
         st.caption(f"{plain(desk.run.name)} has recorded nothing yet.")
         return
-    left, right = st.columns([6, 5], gap="large")
+    if len(said.classes) <= figures.FEW:
+        left, right = st.columns([6, 5], gap="large")
+    else:
+        left, right = st.container(), st.container()
     with left:
         _flow(desk, said)
     with right:
@@ -95,8 +98,12 @@ def _confusion(desk: Desk) -> None:
     agree = int(counts.trace()) / max(int(counts.sum()), 1)
     st.caption(
         f"At the end of the record they agree on {agree:.0%} of {count(len(table.sample_ids), 'image')}; shades are of "
-        "the numbers beside the diagonal. Press a number to open its images."
+        f"the numbers beside the diagonal. Press a number to open its images.{_left_out(len(table.classes))}"
     )
+
+
+def _left_out(classes: int) -> str:
+    return f" Of {classes} classes the {figures.CELLS} are drawn about which most is said." * (classes > figures.CELLS)
 
 
 def _open(desk: Desk, said: Said) -> None:
