@@ -21,6 +21,17 @@ from storage.store import Store
 HERE = Path(__file__).parent
 STYLE = "<style>.stMainBlockContainer { padding-left: 2.5rem; padding-right: 2.5rem; }</style>"
 
+FIRST = "overview"
+VIEWS = {
+    FIRST: ("Overview", ":material/menu_book:"),
+    "images": ("Images", ":material/add_photo_alternate:"),
+    "review": ("Review", ":material/done_all:"),
+    "evolution": ("Evolution", ":material/timeline:"),
+    "map": ("Map", ":material/scatter_plot:"),
+    "train": ("Train", ":material/model_training:"),
+    "export": ("Export", ":material/output:"),
+}
+
 
 def main() -> None:
     """Draws the page that the address names."""
@@ -28,7 +39,7 @@ def main() -> None:
     st.html(STYLE)
     st.logo(str(HERE / "logo.svg"), size="large", icon_image=str(HERE / "mark.svg"))
     if sign_in.is_asked_for() and sign_in.name() is None:
-        st.navigation([st.Page(sign_in.render, title="Sign in", default=True)], position="hidden").run()
+        _sign_in()
         return
     root, asked = _project_root()
     if root is None:
@@ -42,6 +53,12 @@ def main() -> None:
     query = {"project": asked} if asked else {}
     st.query_params.update(query)
     _run_page(store, query)
+
+
+def _sign_in() -> None:
+    """Asks who it is, at the address of every page: whoever follows a link is not told that there is no such page."""
+    pages = [st.Page(sign_in.render, title="Sign in", url_path=name, default=name == FIRST) for name in VIEWS]
+    st.navigation(pages, position="hidden").run()
 
 
 def _welcome(problem: str | None) -> None:
@@ -64,18 +81,9 @@ def _project_root() -> tuple[Path | None, str | None]:
 
 def _run_page(store: Store, query: dict[str, str]) -> None:
     desks: list[Desk] = []  # the pages are named before the sidebar tells who sits there
-    views = {
-        "overview": ("Overview", ":material/menu_book:"),
-        "images": ("Images", ":material/add_photo_alternate:"),
-        "review": ("Review", ":material/done_all:"),
-        "evolution": ("Evolution", ":material/timeline:"),
-        "map": ("Map", ":material/scatter_plot:"),
-        "train": ("Train", ":material/model_training:"),
-        "export": ("Export", ":material/output:"),
-    }
     pages = {
-        name: st.Page(partial(_draw, name, desks), title=title, icon=icon, url_path=name, default=name == "overview")
-        for name, (title, icon) in views.items()
+        name: st.Page(partial(_draw, name, desks), title=title, icon=icon, url_path=name, default=name == FIRST)
+        for name, (title, icon) in VIEWS.items()
     }
     page = st.navigation(list(pages.values()), position="hidden")
     if (wanted := st.session_state.pop("go_to", None)) in pages:

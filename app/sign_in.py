@@ -1,6 +1,7 @@
 """Who sits at the app, where many share it: whoever has signed in through Streamlit's own login.
 
 It is asked for where the server's secrets.toml has a section [auth] (docs/shared.md); [gradebook] may say who may come.
+Where it has [gradebook] and no [auth], or half of one, nobody comes in rather than everybody.
 """
 
 import importlib.util
@@ -13,12 +14,13 @@ import streamlit as st
 from app.words import plain
 
 AUTH, OURS, PEOPLE = "auth", "gradebook", "people"
-MISSING = "Signing in needs the package Authlib: uv pip install 'streamlit[auth]'. Nobody can come in without it."
+OF_ALL, OF_PROVIDER = ("redirect_uri", "cookie_secret"), ("client_id", "client_secret", "server_metadata_url")
+MISSING = "Signing in needs the package Authlib, without which nobody can come in: uv sync --extra shared"
 
 
 def is_asked_for() -> bool:
     """Tells whether people must sign in. Where nobody can tell, for the file cannot be read, nobody comes in."""
-    return AUTH in st.secrets if st.secrets.load_if_toml_exists() else bool(_files())
+    return bool({AUTH, OURS} & set(st.secrets)) if st.secrets.load_if_toml_exists() else bool(_files())
 
 
 def name() -> str | None:
@@ -38,6 +40,11 @@ def render() -> None:
             st.error(f"{plain(', '.join(_files()))} cannot be read: nobody can come in until it can.")
         elif importlib.util.find_spec("authlib") is None:
             st.error(plain(MISSING), icon=":material/error:")
+        elif lacking := _lacking(st.secrets.get(AUTH, {})):
+            st.error(
+                f"Nobody can come in: secrets.toml lacks {plain(', '.join(lacking))}, which docs/shared.md shows.",
+                icon=":material/error:",
+            )
         elif st.user.get("is_logged_in"):
             who = _named(st.user.to_dict())
             st.warning(f"{plain(who or 'Somebody without an address')} is not among the people of this server.")
@@ -71,6 +78,13 @@ def _may_come(who: str) -> bool:
     """Tells whether [gradebook] people = [...] has somebody; without it all come whom the provider lets in."""
     people = st.secrets.get(OURS, {}).get(PEOPLE)
     return people is None or who in {str(one).strip().lower() for one in people}
+
+
+def _lacking(auth: Mapping[str, Any]) -> list[str]:
+    """Returns what signing in needs and secrets.toml does not have."""
+    providers = [(f"{AUTH}.{name}" if name else AUTH, auth[name] if name else auth) for name in _providers(auth)]
+    wanted = [(AUTH, auth, OF_ALL), *((section, said, OF_PROVIDER) for section, said in providers)]
+    return [f"{section}.{key}" for section, said, keys in wanted for key in keys if not said.get(key)]
 
 
 def _providers(auth: Mapping[str, Any]) -> list[str]:

@@ -19,17 +19,18 @@ PATIENCE = 60.0  # seconds
 
 
 @contextmanager
-def serving(*arguments: Path | str, folder: Path | None = None, quiet: bool = True) -> Iterator[str]:
+def serving(
+    *arguments: Path | str, folder: Path | None = None, quiet: bool = True, port: int | None = None
+) -> Iterator[str]:
     """Serves the app while the block runs; yields its address once it answers.
 
     Args:
         arguments: of the app: a project, or none.
         folder: where it is started; without one, here.
         quiet: whether what the server has to complain of is not printed.
+        port: where; without one, a free one.
     """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = port or free_port()
     command = [sys.executable, "-m", "streamlit", "run", app.main.__file__, "--server.headless", "true"]
     command += ["--server.port", str(port), "--server.fileWatcherType", "none", "--", *map(str, arguments)]
     silent = subprocess.DEVNULL
@@ -40,6 +41,13 @@ def serving(*arguments: Path | str, folder: Path | None = None, quiet: bool = Tr
     finally:
         server.terminate()
         server.wait()
+
+
+def free_port() -> int:
+    """Returns a port of this machine that nobody listens to."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 @contextmanager

@@ -8,7 +8,8 @@ from streamlit.testing.v1 import AppTest
 from storage.project import create_project
 from tests.app.test_views import app
 
-AUTH = {"redirect_uri": "https://birds.example/oauth2callback", "cookie_secret": "x", "client_id": "y"}
+PROVIDER = {"client_id": "y", "client_secret": "z", "server_metadata_url": "https://door.example/openid"}
+AUTH = {"redirect_uri": "https://birds.example/oauth2callback", "cookie_secret": "x", **PROVIDER}
 
 
 @pytest.fixture
@@ -59,7 +60,7 @@ def test_only_people_on_the_list_may_come(page, user, comes):
 
 
 def test_several_providers_have_a_button_each(page):
-    page.secrets["auth"] = {**AUTH, "google": {"client_id": "a"}, "ours": {"client_id": "b"}}
+    page.secrets["auth"] = {**AUTH, "google": PROVIDER, "ours": PROVIDER}
     page.run()
     assert [button.key for button in page.button] == ["sign-in-google", "sign-in-ours"]
 
@@ -68,6 +69,24 @@ def test_without_authlib_it_says_what_to_install(page, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     page.run()
     assert "Authlib" in page.error[0].value and not page.button
+
+
+@pytest.mark.parametrize(
+    ("secrets", "lacking"),
+    [
+        ({"auth": {**AUTH, "client_secret": ""}}, "auth\\.client\\_secret"),
+        ({"auth": {"google": PROVIDER, "cookie_secret": "x"}}, "auth\\.redirect\\_uri"),
+        ({"auth": {**AUTH, "google": {}}}, "auth\\.google\\.client\\_id"),
+        ({"gradebook": {"people": ["ada@example.org"]}}, "auth\\.redirect\\_uri"),
+    ],
+)
+def test_half_a_section_lets_nobody_in_and_says_what_it_lacks(page, secrets, lacking):
+    del page.secrets["auth"]
+    for name, section in secrets.items():
+        page.secrets[name] = section
+    page.run()
+    assert titles(page) == ["Gradebook"] and not page.button
+    assert lacking in page.error[0].value
 
 
 def test_secrets_that_cannot_be_read_let_nobody_in(monkeypatch, tmp_path):
