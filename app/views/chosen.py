@@ -9,9 +9,8 @@ import streamlit as st
 
 from app import desk as at
 from app.desk import Desk
-from app.views import elsewhere
+from app.views import elsewhere, selection
 from app.words import count, plain
-from pipelines.selections import save_selection
 from storage.samples import Sample
 
 SOME = 24  # pictures
@@ -39,9 +38,7 @@ def draw(desk: Desk, sample_ids: Sequence[str], why: str) -> None:
     with st.container(horizontal=True, vertical_alignment="center", key="chosen"):
         st.markdown(f"**{count(len(sample_ids), 'image')}** {plain(why)}", width="content")
         if st.button("Review these", key="review-chosen", type="primary", icon=":material/done_all:"):
-            query = {**desk.query, "selection": save_selection(desk.store.project, sample_ids, why)}
-            if "review" in desk.pages:
-                st.switch_page(desk.pages["review"], query_params=query)
+            selection.show(desk, "review", sample_ids, why)
         elsewhere.link(desk, sample_ids)
     _shelf(desk, desk.store.catalog.get(sample_ids[:SOME]))
     if len(sample_ids) > SOME:

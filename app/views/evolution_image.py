@@ -14,7 +14,7 @@ from app.desk import Book, Desk
 from app.review import class_keys, shown_of
 from app.views import elsewhere, opened, selection
 from app.words import ago, count, deed, percent, plain, who
-from pipelines import compare, queue_up
+from pipelines import compare, likeness, queue_up
 from pipelines.guess import guess
 from pipelines.queue_up import Row
 from pipelines.runs import Run, find_run
@@ -233,11 +233,11 @@ def _events(events: Sequence[Event]) -> None:
 
 
 def _neighbours(desk: Desk, sample: Sample) -> None:
-    spaces = desk.store.vectors.spaces()
-    if not spaces or desk.store.vectors.missing(spaces[0].backbone, [sample.sample_id]):
+    backbone = likeness.backbone_of(desk.store)
+    if backbone is None or desk.store.vectors.missing(backbone, [sample.sample_id]):
         return
     st.subheader("It looks like")
-    near = [i for i, _ in desk.store.vectors.nearest(spaces[0].backbone, sample.sample_id, NEIGHBOURS)]
+    near = [i for i, _ in desk.store.vectors.nearest(backbone, sample.sample_id, NEIGHBOURS)]
     found = {s.sample_id: s for s in desk.store.catalog.get(near)}
     opened.shelf(desk, [found[i] for i in near])
 

@@ -7,11 +7,9 @@ import streamlit as st
 from app import recorded
 from app import run_figures as figures
 from app.desk import Desk
-from app.views import opened
-from app.words import count, plain, sentence
+from app.views import opened, selection
+from app.words import count, plain
 from pipelines import evolution
-from pipelines.selections import read_selection
-from storage.project import ProjectError
 
 MOST = 2000  # samples whose records are read
 
@@ -24,11 +22,8 @@ def render(desk: Desk) -> None:
             icon=":material/select_all:",
         )
         return
-    try:
-        chosen = read_selection(desk.store.project, st.query_params["selection"])
-        desk.store.catalog.get(chosen.sample_ids)
-    except ProjectError as error:
-        st.warning(plain(sentence(str(error))), icon=":material/search_off:")
+    chosen = selection.named(desk)
+    if chosen is None:
         return
     ids = list(chosen.sample_ids)
     some = sorted(random.Random(0).sample(ids, MOST)) if len(ids) > MOST else ids

@@ -151,7 +151,7 @@ def _embed(desk: Desk, busy: bool) -> None:
             st.caption("Once there are images: a frozen network looks at each, for quick training and for neighbours.")
             return
         spaces = desk.store.vectors.spaces()
-        space = spaces[0] if spaces else None
+        space = spaces[-1] if spaces else None  # the newest, as everywhere
         left = len(samples) if space is None else _missing(desk, space, len(samples), busy)
         if left:
             st.markdown(f"{count(left, 'image')} of {len(samples):,} not looked at yet.")

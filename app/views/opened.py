@@ -7,9 +7,8 @@ import streamlit as st
 
 from app import desk as at
 from app.desk import Desk
-from app.views import elsewhere
+from app.views import elsewhere, selection
 from app.words import count, plain
-from pipelines.selections import save_selection
 from storage.samples import Sample
 
 SOME = 12  # pictures
@@ -33,10 +32,8 @@ def draw(desk: Desk, sample_ids: Sequence[str], why: str) -> None:
             ("review", "Review these", ":material/done_all:"),
             ("evolution", "Their evolution", ":material/timeline:"),
         ):
-            if st.button(label, key=f"opened-{name}", icon=icon) and name in desk.pages:
-                query = {**desk.query, "selection": save_selection(desk.store.project, chosen, why)}
-                query |= {"tab": "selection"} if name == "evolution" else {}
-                st.switch_page(desk.pages[name], query_params=query)
+            if st.button(label, key=f"opened-{name}", icon=icon):
+                selection.show(desk, name, chosen, why, **({"tab": "selection"} if name == "evolution" else {}))
         elsewhere.link(desk, chosen)
     samples = {sample.sample_id: sample for sample in desk.store.catalog.get(chosen[:SOME])}
     shelf(desk, [samples[i] for i in chosen[:SOME]])

@@ -1,6 +1,6 @@
-"""Samples that the address chooses, `?selection=ID`: what the review page then shows, and what its links keep."""
+"""Samples that the address chooses, `?selection=ID`: what a page then shows, the way there, and what links keep."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import streamlit as st
@@ -9,25 +9,45 @@ from app.desk import Desk
 from app.words import count, plain, sentence
 from pipelines import selected
 from pipelines.queue_up import Row
-from pipelines.selections import read_selection
+from pipelines.selections import Selection, read_selection, save_selection
 from storage.project import ProjectError
 
 
-def chosen(desk: Desk) -> Callable[..., list[Row]] | None:
-    """Returns what gives the samples that the address chooses, and says which; None where it chooses none there are."""
-    problem, selection = None, None
+def named(desk: Desk) -> Selection | None:
+    """Returns the selection that the address names, whose samples are all there; says what is wrong where none is."""
     try:
         selection = read_selection(desk.store.project, st.query_params["selection"])
         desk.store.catalog.get(selection.sample_ids)
     except ProjectError as error:
-        problem = str(error)
-        st.warning(plain(sentence(problem)), icon=":material/search_off:")
+        st.warning(plain(sentence(str(error))), icon=":material/search_off:")
+        return None
+    return selection
+
+
+def chosen(desk: Desk) -> Callable[..., list[Row]] | None:
+    """Returns what gives the samples that the address chooses, and says which; None where it chooses none there are."""
+    selection = named(desk)
     with st.container(horizontal=True, vertical_alignment="center"):
-        if selection is not None and problem is None:
+        if selection is not None:
             st.markdown(f"**{count(len(selection.sample_ids), 'image')}** {plain(selection.why)}", width="content")
         if "review" in desk.pages:
             st.page_link(desk.pages["review"], label="The whole queue", query_params=dict(desk.query), width="content")
-    return None if selection is None or problem else partial(selected.rank, selection=selection)
+    return None if selection is None else partial(selected.rank, selection=selection)
+
+
+def show(desk: Desk, page: str, sample_ids: Sequence[str], why: str, **query: str) -> None:
+    """Keeps samples as a selection and opens a page that shows it.
+
+    Args:
+        desk: the open project.
+        page: review or evolution.
+        sample_ids: in the order to look at them, at least one.
+        why: what they have in common, such as: chosen on the map.
+        query: what the page's address holds beside the selection.
+    """
+    there = {**desk.query, "selection": save_selection(desk.store.project, sample_ids, why), **query}
+    if page in desk.pages:
+        st.switch_page(desk.pages[page], query_params=there)
 
 
 def kept() -> dict[str, str]:
