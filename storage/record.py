@@ -4,17 +4,20 @@ A trainer writes segments (see `storage.segments`) into its run's directory `rec
 them into `history`, and `signals` sums that up. Folding again changes nothing, whenever the last fold was killed.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from hashlib import blake2b
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Protocol
 
 from storage import signals
 from storage.lance import Tables, keep_indices, one_of, quoted
-from storage.segments import history_schema, read_segment, segments_in
+from storage.segments import SAID, history_schema, read_segment, segments_in
 
 BEGUN = -1  # stands for a segment's rows in `folded` while a fold takes it in
 AT_ONCE = 20  # segments appended to `history` in one go: bounds the memory
+TOLD = ["run", "step", *SAID]  # what `Record.history` tells of a row
+MOMENT = itemgetter("run", "step")
 INDEX_FROM = 500_000  # rows of `history`: among 5 million an index finds a sample in 0.04 s instead of 0.5
 
 
@@ -90,7 +93,8 @@ class MemoryRecord:
         import pyarrow.compute as pc
 
         tables = [rows for name in self._runs if run in (None, name) for rows in self._runs[name].values()]
-        return _ordered([rows.filter(pc.equal(rows["sample_id"], sample_id)) for rows in tables])
+        mine = (rows.filter(pc.equal(rows["sample_id"], sample_id)) for rows in tables)
+        return sorted((row for rows in mine for row in rows.select(TOLD).to_pylist()), key=MOMENT)
 
     def histories(self, sample_ids: Collection[str], run: str) -> Any:
         """See `Record.histories`."""
@@ -176,8 +180,8 @@ class LanceRecord:
     def history(self, sample_id: str, run: str | None = None) -> list[dict[str, Any]]:
         """See `Record.history`."""
         where = f"sample_id = {quoted(sample_id)}" + ("" if run is None else f" AND run = {quoted(run)}")
-        rows = self._tables.read("history", history_schema().names, where)
-        return [] if rows is None else _ordered([rows])
+        rows = self._tables.read("history", TOLD, where)
+        return [] if rows is None else sorted(rows.to_pylist(), key=MOMENT)
 
     def histories(self, sample_ids: Collection[str], run: str) -> Any:
         """See `Record.histories`."""
@@ -230,13 +234,15 @@ class LanceRecord:
         import pyarrow as pa
 
         rows: dict[str, int] = {}
+        begun = self._tables.open("history")
+        schema = history_schema() if begun is None else begun.schema  # an earlier version's, maybe
         for start in range(0, len(found), AT_ONCE):
             keys = list(found)[start : start + AT_ONCE]
             tables = {key: table for key in keys if (table := read_segment(run, key, found[key])) is not None}
             rows |= {key: table.num_rows for key, table in tables.items()}
             if any(rows[key] for key in tables):
-                with self._tables.changing("history", history_schema()) as table:
-                    table.add(pa.concat_tables(tables.values()))
+                with self._tables.changing("history", schema) as table:
+                    table.add(pa.concat_tables(tables.values()).cast(schema))
         if any(rows.values()):
             keep_indices(self._tables.open("history"), ["sample_id"], INDEX_FROM)
         return rows
@@ -285,13 +291,6 @@ class LanceRecord:
     def _signal_columns(self) -> list[str] | None:
         table = self._tables.open("signals")
         return None if table is None else list(table.schema.names)
-
-
-def _ordered(tables: Sequence[Any]) -> list[dict[str, Any]]:
-    import pyarrow as pa
-
-    rows = pa.concat_tables([history_schema().empty_table(), *tables]).drop_columns("segment")
-    return sorted(rows.drop_columns("sample_id").to_pylist(), key=lambda row: (row["run"], row["step"]))
 
 
 def digest(segments: Iterable[str]) -> str:

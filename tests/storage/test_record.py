@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from storage import lance, signals
 from storage.project import ProjectError
 from storage.record import LanceRecord, MemoryRecord, Record
-from storage.segments import SAID, segment_schema, segments_in
+from storage.segments import SAID, history_schema, segment_schema, segments_in
 
 CLASSES = ["cat", "dog", "ünï"]
 
@@ -88,6 +88,20 @@ def test_the_rows_of_some_samples_are_those_of_each_of_them(record, tmp_path):
         ("s0", 1, None),
     ]
     assert record.histories([], "a").num_rows == 0
+
+
+def test_a_history_that_an_earlier_version_began_goes_on(tmp_path):
+    """Names that repeat were plain strings then."""
+    plain = [(f.name, pa.string() if pa.types.is_dictionary(f.type) else f.type) for f in history_schema()]
+    with lance.Tables(tmp_path / "lance").changing("history", pa.schema(plain)):
+        pass
+    write(tmp_path / "a", "rank0-000001", [row(1, "s0", teacher_label=1), row(2, "s1")])
+    write(tmp_path / "a", "rank0-000002", [row(3, "s0", student_label=2)])
+    old, new = LanceRecord(tmp_path / "lance"), MemoryRecord()
+    assert old.fold("a", tmp_path / "a") == new.fold("a", tmp_path / "a") == 3
+    assert old.history("s0") == new.history("s0") != []
+    assert old.histories(["s0"], "a").to_pylist() == new.histories(["s0"], "a").to_pylist()
+    assert old.signals("a").to_pylist() == new.signals("a").to_pylist()
 
 
 def test_folding_again_changes_nothing_and_only_new_segments_count(record, tmp_path):
