@@ -54,12 +54,22 @@ class ImageClassifier(nn.Module):
 
     mean: Tensor  # (1, 3, 1, 1), of inputs from 0 to 1
     std: Tensor  # (1, 3, 1, 1)
+    frozen_norms = False  # whether BatchNorm goes by its running statistics in training too, and leaves them
 
     def __init__(self, model: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]):
         super().__init__()
         self.model = model
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
+
+    def train(self, mode: bool = True) -> "ImageClassifier":
+        """Puts the network into training mode, or out of it."""
+        super().train(mode)
+        if self.frozen_norms:
+            for module in self.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.eval()
+        return self
 
     def forward(self, x: Tensor) -> Tensor:
         """Returns the logits (N, K)."""

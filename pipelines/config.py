@@ -91,6 +91,10 @@ class TrainConfig(Generic[Settings]):
     """Pixels a side of an image (pixels only)."""
     weights: Literal["pretrained", "random"] = "pretrained"
     """What networks on pixels start from."""
+    start: str = ""
+    """Run whose finished student both networks start as instead, such as one of the preset quick (pixels only)."""
+    norms: Literal["batch", "frozen"] = "batch"
+    """BatchNorm in training: by the batch's statistics, or by those that the weights came with (pixels only)."""
     dropout: float = 0.0
     """Before the last layer of networks on pixels."""
     magnitude: int = 9
@@ -172,6 +176,11 @@ class TrainConfig(Generic[Settings]):
             finetune_labelled=self.finetune_labelled,
             workers=self.workers,
         )
+        if self.start and (self.inputs == "views" or self.teacher_backbone):
+            raise ConfigError(
+                "--start makes both networks begin as another run's student: "
+                "give --inputs pixels with it, and no --teacher-backbone"
+            )
         if self.accumulate > 1 and self.inputs == "views":
             raise ConfigError("cached views need no parts: their graph is small; leave --accumulate out")
         if self.data.kind != "project" and self.inputs == "views":

@@ -14,27 +14,41 @@ if TYPE_CHECKING:
     from torch import nn
     from torch.distributed.device_mesh import DeviceMesh
 
+    from mpl.networks import ImageClassifier
     from mpl.step import Clock, Learner, Learners
     from pipelines.data import Population, Source
 
 WEIGHTS = "student.safetensors"
 
 
-def build(config: TrainConfig[Any], people: "Population", source: "Source", device: "torch.device") -> "Learners":
-    """Makes the networks from the config's seed, the same ones on every process, with their optimisers."""
+def build(
+    config: TrainConfig[Any],
+    people: "Population",
+    source: "Source",
+    device: "torch.device",
+    start: "nn.Module | None" = None,
+) -> "Learners":
+    """Makes the networks, the same ones on every process, with their optimisers.
+
+    Args:
+        config: its seed draws what is random.
+        people: whose classes they tell.
+        source: what they are fed.
+        device: where they are.
+        start: the timm model that networks on pixels begin as, without one that of the config's backbone.
+    """
     import torch
 
     from mpl.step import Learners
 
     torch.manual_seed(config.seed)
-    shape, make = _shape(source), partial(_learner, config, device, sharded.mesh(config, device))
-    student = make(
-        _network(config, people, shape, hidden=config.student_hidden), config.student, average=config.average
-    )
+    new = partial(_network, people=people, shape=_shape(source), start=start)
+    make = partial(_learner, config, device, sharded.mesh(config, device))
+    student = make(new(config, hidden=config.student_hidden), config.student, average=config.average)
     teacher = None
     if has_teacher(config):
         other = replace(config, backbone=config.teacher_backbone or config.backbone)
-        teacher = make(_network(other, people, shape, hidden=config.hidden), config.teacher, average=0.0)
+        teacher = make(new(other, hidden=config.hidden), config.teacher, average=0.0)
     return Learners(student=student, teacher=teacher, samples=len(people.sample_ids), unlabelled=len(people.unlabelled))
 
 
@@ -122,7 +136,7 @@ def load_student(path: Path, config: TrainConfig[Any]) -> "nn.Module":
     return net.eval()
 
 
-def image_classifier(backbone: str, classes: int, *, pretrained: bool, dropout: float = 0.0) -> "nn.Module":
+def image_classifier(backbone: str, classes: int, *, pretrained: bool, dropout: float = 0.0) -> "ImageClassifier":
     """Returns a timm model on uint8 images with a new classifier for these classes.
 
     Raises:
@@ -161,15 +175,26 @@ def _shape(source: "Source") -> tuple[int, float]:
     return (source.features, source.scale()) if isinstance(source, CachedViews) else (0, 0.0)
 
 
-def _network(config: TrainConfig[Any], people: "Population", shape: tuple[int, float], *, hidden: int) -> "nn.Module":
+def _network(
+    config: TrainConfig[Any],
+    *,
+    people: "Population",
+    shape: tuple[int, float],
+    hidden: int,
+    start: "nn.Module | None",
+) -> "nn.Module":
     from mpl.networks import LinearHead, MlpHead
 
     features, scale = shape
     classes = len(people.classes)
     if config.inputs == "pixels":
         _check_size(config.backbone, config.size)
-        pretrained = config.weights == "pretrained"
-        return image_classifier(config.backbone, classes, pretrained=pretrained, dropout=config.dropout)
+        pretrained = config.weights == "pretrained" and start is None
+        net = image_classifier(config.backbone, classes, pretrained=pretrained, dropout=config.dropout)
+        if start is not None:
+            net.model.load_state_dict(start.state_dict())
+        net.frozen_norms = config.norms == "frozen"
+        return net
     return MlpHead(features, hidden, classes, scale) if hidden else LinearHead(features, classes, scale)
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from pipelines import data, plain_data
+from pipelines.beginnings import beginning
 from pipelines.config import ConfigError, TrainConfig
 from pipelines.data import SAMPLES, Population, Source
 from pipelines.draws import Positions
@@ -23,6 +24,7 @@ from storage.samples import Split
 
 if TYPE_CHECKING:
     import torch
+    from torch import nn
 
     from storage.store import Store
 
@@ -44,6 +46,9 @@ class Place(Protocol):
 
     def source(self, people: Population, device: "torch.device") -> Source:
         """Opens what the networks are fed; raises ConfigError where it is not there."""
+
+    def beginning(self) -> "nn.Module | None":
+        """Returns the timm model that networks on pixels begin as; None for that of the config's backbone."""
 
     def listener(self) -> Listener | None:
         """Begins to listen for labels that people give from now on; None where nobody can."""
@@ -88,6 +93,10 @@ class InProject:
     def source(self, people: Population, device: "torch.device") -> Source:
         """See `Place`."""
         return data.open_source(self.store, self.config, people, device)
+
+    def beginning(self) -> "nn.Module | None":
+        """See `Place`."""
+        return beginning(self.config, self.project, self.store)
 
     def listener(self) -> Listener | None:
         """See `Place`."""
@@ -138,6 +147,10 @@ class BesideData:
         from pipelines.pixels import Pixels
 
         return Pixels(self.found.images, workers=self.config.workers, device=device, magnitude=self.config.magnitude)
+
+    def beginning(self) -> "nn.Module | None":
+        """See `Place`."""
+        return beginning(self.config, self.project, None)
 
     def listener(self) -> Listener | None:
         """See `Place`. The labels are the folders' names."""

@@ -54,6 +54,8 @@ class Report:
     """The preset of all of them."""
     steps: int = 0
     """Steps of each run; 0 for the preset's."""
+    start: str = ""
+    """Another preset, whose run of the same method, labels and seed each run starts from."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -89,7 +91,7 @@ def prepared(asked: Report) -> Store:
     with progress("import") as show:
         import_images(store, train, progress=show)
         import_images(store, test, labels="folders", split=Split.TEST, progress=show)
-    if preset_of(asked.preset, "mpl").inputs == "views":
+    if "views" in {preset_of(name, "mpl").inputs for name in (asked.preset, asked.start) if name}:
         with progress("embed") as show:
             say(embed(store, progress=show).weights)
     return store
@@ -100,10 +102,12 @@ def accuracy(asked: Report, base: Store, number: int, seed: int, method: str) ->
     from pipelines.evaluate import evaluate
 
     store = labelled(asked, base, number, seed)
-    kept = store.project.root / f"{run_name(method, asked.preset, asked.steps)}.json"
+    name = run_name(method, asked.preset, asked.steps) + (f"-from-{asked.start}" if asked.start else "")
+    kept = store.project.root / f"{name}.json"
     if kept.exists():
         return float(json.loads(kept.read_text(encoding="utf-8")))
-    run = trained(store, method, preset=asked.preset, steps=asked.steps, seed=seed)
+    start = trained(store, method, preset=asked.start, seed=seed).name if asked.start else ""
+    run = trained(store, method, preset=asked.preset, steps=asked.steps, seed=seed, start=start)
     found = evaluate(store, run).accuracy
     kept.write_text(json.dumps(found), encoding="utf-8")
     return found
@@ -114,9 +118,9 @@ def run_name(method: str, preset: str, steps: int) -> str:
     return f"{method.replace(':', '-')}-{preset}-{steps or 'all'}"
 
 
-def trained(store: Store, method: str, *, preset: str, steps: int = 0, seed: int) -> Run:
-    """Returns a run that has finished: the one that is kept, or a new one."""
-    run = Run(store.project.runs / run_name(method, preset, steps))
+def trained(store: Store, method: str, *, preset: str, steps: int = 0, seed: int, start: str = "") -> Run:
+    """Returns a run that has finished: the one that is kept, or a new one, which may start from another run."""
+    run = Run(store.project.runs / (run_name(method, preset, steps) + (f"-from-{start}" if start else "")))
     if run.status().state is State.FINISHED:
         return run
     from pipelines.presets import Call, preset_of
@@ -126,7 +130,13 @@ def trained(store: Store, method: str, *, preset: str, steps: int = 0, seed: int
     config = preset_of(preset, name)
     settings = replace(config.settings, feedback=feedback) if feedback else config.settings
     config = replace(
-        config, run=run.name, seed=seed, steps=steps or config.steps, validation_share=0.0, settings=settings
+        config,
+        run=run.name,
+        seed=seed,
+        steps=steps or config.steps,
+        validation_share=0.0,
+        settings=settings,
+        start=start,
     )
     shutil.rmtree(run.path, ignore_errors=True)
     train(Call(project=store.project.root, config=config))
@@ -137,13 +147,14 @@ def as_markdown(asked: Report, base: Store, number: int, table: dict[str, list[f
     """Returns the table with all that one needs to make it again."""
     samples = base.catalog.samples()
     test = sum(s.split is Split.TEST for s in samples)
+    begun = f" after {asked.start}" if asked.start else ""
     rows = "\n".join(
         f"| {method} | {as_interval(values)} | {', '.join(f'{100 * v:.1f}' for v in values)} |"
         for method, values in table.items()
     )
     return f"""
-{number} labels a class, {len(samples) - test} training and {test} test images, preset {asked.preset}: test accuracy,
-mean with its 95 % confidence interval (Student's t) over seeds {", ".join(map(str, asked.seeds))}
+{number} labels a class, {len(samples) - test} training and {test} test images, preset {asked.preset}{begun}: test
+accuracy, mean with its 95 % confidence interval (Student's t) over seeds {", ".join(map(str, asked.seeds))}
 
 | method | accuracy, % | seed by seed |
 | --- | --- | --- |

@@ -96,8 +96,9 @@ def _begin(call: Call[Any], place: Place, accelerator: "Accelerator") -> Trainin
     config, path, rank = call.config, place.project.runs / call.config.run, accelerator.process_index
     people = place.saved_population(path) if call.resume else place.population()
     source = place.source(people, accelerator.device)
-    made = learners.build(config, people, source, accelerator.device)
     done = _resumed_at(path, accelerator) if call.resume else 0
+    start = None if done else place.beginning()
+    made = learners.build(config, people, source, accelerator.device, start)
     if not done:
         made.memory |= distributions.given(config, people, path.parent, accelerator.device)
     if accelerator.is_main_process:
