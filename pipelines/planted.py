@@ -113,7 +113,10 @@ def found_guesses(store: Store, run: Run) -> Trial:
         **_cleanlab(found.guess, student, "the student's probabilities"),
     }
     right = np.array([found.classes.index(truth[i]) for i in found.sample_ids])
-    batches = {"the default order, spread over classes and clusters": _spread(found, scores["**the default order**"])}
+    batches = {
+        "the default batch, which covers what is in doubt": _shown(store, run, found.sample_ids),
+        "the default order, spread over classes and clusters": _spread(found, scores["**the default order**"]),
+    }
     return Trial(wrong=found.guess != right, scores=scores, batches=batches)
 
 
@@ -171,6 +174,14 @@ def _swapped(report: Report, base: Store, asked: Planted, seed: int) -> tuple[St
 def _truth(store: Store) -> dict[str, str]:
     """Returns the class of every training image: its folder's name."""
     return {s.sample_id: Path(s.filepath).parent.name for s in store.catalog.samples(Split.TRAIN)}
+
+
+def _shown(store: Store, run: Run, sample_ids: list[str]) -> Callable[[int], NDArray[np.int64]]:
+    """Returns the places of what the queue shows first."""
+    from pipelines.queue_up import rank
+
+    place = {sample_id: k for k, sample_id in enumerate(sample_ids)}
+    return lambda budget: np.array([place[row.sample_id] for row in rank(store, run, limit=budget, spread=True)])
 
 
 def _spread(found: "Known", order_by: Floats) -> Callable[[int], NDArray[np.int64]]:
