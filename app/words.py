@@ -53,9 +53,22 @@ def ago(moment: datetime | str) -> str:
     return "just now"
 
 
+def lasting(seconds: float) -> str:
+    """Returns a time in its largest fitting unit: 40 seconds, 3 minutes, 2 hours."""
+    for unit, length in (("day", 86400), ("hour", 3600), ("minute", 60)):
+        if seconds >= length:
+            return count(round(seconds / length), unit)
+    return count(max(1, round(seconds)), "second")
+
+
 def listed(names: Sequence[str]) -> str:
     """Returns names as a sentence lists them: a, b and c."""
     return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
+
+
+def shortened(text: str, most: int = 32) -> str:
+    """Returns a name that a sentence has room for: so many characters at most."""
+    return text if len(text) <= most else f"{text[: most - 1].rstrip()}…"
 
 
 def sentence(text: str) -> str:

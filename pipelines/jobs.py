@@ -89,7 +89,7 @@ def start_training(
     method: str,
     steps: int | None = None,
     seed: int = 0,
-    more: Mapping[str, str | int | float] | None = None,
+    more: Mapping[str, bool | str | int | float] | None = None,
 ) -> Run:
     """Starts one run on this machine as a job and returns it; its status tells the rest.
 
@@ -99,12 +99,19 @@ def start_training(
         method: a name of `mpl.methods`.
         steps: steps to train instead of the preset's.
         seed: of everything random in the run.
-        more: further settings, named as on the command line of `pipelines/train.py`, without the dashes.
+        more: further settings, named as on the command line of `pipelines/train.py`, without the dashes; True and
+            False set and unset a flag.
     """
     path = _reserve(project, method)
     settings = {"run": path.name, "preset": preset, "method": method, "steps": steps, "seed": seed, **(more or {})}
-    options = [text for key, value in settings.items() if value is not None for text in (f"--{key}", str(value))]
+    options = [text for key, value in settings.items() if value is not None for text in _option(key, value)]
     return _train(project, path, options, step=0, steps=steps or 0)
+
+
+def _option(name: str, value: object) -> tuple[str, ...]:
+    if isinstance(value, bool):
+        return (f"--{name}" if value else f"--no-{name}",)
+    return (f"--{name}", str(value))
 
 
 def resume_training(project: Project, run: Run) -> Run:

@@ -1,14 +1,15 @@
 """The train page: start a run, watch it, stop it. The training is a process of its own; this page reads its files."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
 from app.desk import Desk, read_book, read_training_labels
-from app.views import onward
+from app.views import onward, train_settings
 from app.views.overview import draw_curves
-from app.words import count, plain
+from app.words import count, lasting, plain
 from pipelines import jobs
 from pipelines.jobs import Job
 from pipelines.presets import PRESETS
@@ -35,6 +36,7 @@ METHODS = {  # name in `mpl.methods`, which needs torch -> what it does
     "remixmatch": "MixMatch that keeps the classes in balance and anchors strong views to weak ones.",
 }
 EVERY = 1.0  # seconds between two looks at a run that goes on
+PACE = 10  # reports from which the time that is left is worked out
 TAIL = 6000  # bytes of a log that are shown
 FACES: dict[State, tuple[str, Any]] = {  # icon and colour
     State.STARTING: (":material/hourglass_top:", "blue"),
@@ -71,8 +73,9 @@ def _form(desk: Desk) -> None:
         with st.container(horizontal=True):
             steps = st.number_input("Steps", min_value=1, value=None, step=100, placeholder="preset's", key="steps")
             seed = st.number_input("Seed", min_value=0, value=0, key="seed", help="The same seed repeats a run.")
+        more = train_settings.choose(preset, method)
         if st.button("Start", key="start-run", type="primary", icon=":material/play_arrow:", disabled=not labels):
-            _start(desk, preset, method, steps, seed)
+            _start(desk, preset, method, steps, seed, more)
         if labels:
             st.caption(
                 f"It learns from the {count(labels, 'label')} there are now, and takes in those that you add meanwhile."
@@ -90,9 +93,11 @@ def _promise(preset: str) -> str:
     return (PRESETS[preset].__doc__ or "").split("\n")[0]
 
 
-def _start(desk: Desk, preset: str, method: str, steps: int | None, seed: int) -> None:
+def _start(
+    desk: Desk, preset: str, method: str, steps: int | None, seed: int, more: Mapping[str, bool | str | int | float]
+) -> None:
     try:
-        run = jobs.start_training(desk.store.project, preset=preset, method=method, steps=steps, seed=seed)
+        run = jobs.start_training(desk.store.project, preset=preset, method=method, steps=steps, seed=seed, more=more)
     except (OSError, ProjectError) as error:
         st.error(plain(str(error)))
         return
@@ -163,9 +168,21 @@ def _progress(run: Run) -> None:
     status = run.status()
     if not status.steps:
         return
-    pace = f", {status.images_per_second:,.0f} images a second" if status.state is State.RUNNING else ""
+    pace = ""
+    if status.state is State.RUNNING:
+        left = _left(run.metrics(), status.step, status.steps)
+        pace = f", {status.images_per_second:,.0f} images a second" + (f", {lasting(left)} left" if left else "")
     done = min(status.step / status.steps, 1.0)
     st.progress(done, text=f"step {status.step:,} of {status.steps:,}{pace}")
+
+
+def _left(rows: Sequence[Mapping[str, Any]], step: int, steps: int) -> float | None:
+    """Returns the seconds that a run has left at the pace of its last reports, None before there are two."""
+    timed = [row for row in rows if isinstance(row.get("seconds"), int | float)][-PACE:]
+    if len(timed) < 2:
+        return None
+    took, done = timed[-1]["seconds"] - timed[0]["seconds"], timed[-1]["step"] - timed[0]["step"]
+    return took / done * max(steps - step, 0) if took > 0 and done > 0 else None
 
 
 def _tail(log: Path) -> str:

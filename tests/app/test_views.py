@@ -4,11 +4,14 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
 from streamlit.testing.v1 import AppTest
 
 from app.desk import Desk, decide
-from pipelines import jobs
+from app.words import lasting
+from pipelines import jobs, settings_list
 from pipelines.runs import State, status_now, write_status
+from pipelines.settings_list import Setting
 from pipelines.verdicts import Shown
 from storage.events import Kind, decisions, replay
 from storage.project import create_project, read_project
@@ -115,8 +118,31 @@ def test_a_run_is_started_with_what_was_chosen(desk, ids, monkeypatch):
     page.number_input(key="steps").set_value(40)
     page.number_input(key="seed").set_value(7)
     page.button(key="start-run").click().run()
-    assert asked == {"preset": "quick", "method": "uda", "steps": 40, "seed": 7}
+    assert asked == {"preset": "quick", "method": "uda", "steps": 40, "seed": 7, "more": {}}
     assert next(box for box in page.selectbox if box.label == "Run to watch").value == "uda-001"
+
+
+def test_a_setting_that_was_changed_goes_with_the_run(desk, ids, monkeypatch):
+    asked = {}
+    known = [Setting(name="threshold", value="0.8", meaning="Sure enough.", kind="float")]
+    monkeypatch.setattr(settings_list, "ask", lambda preset, method: known)
+    monkeypatch.setattr(jobs, "start_training", lambda project, **said: asked.update(said) or desk.run)
+    decide(desk, guessed(ids[0]), "heron", over=None)
+    page = drawn(draw_train, desk)
+    page.session_state["settings-typed"] = {("quick", "mpl"): {"threshold": "0.9"}, ("quick", "uda"): {"x": "1"}}
+    page.run()
+    assert "threshold 0.9" in text(page).replace("\\", "")
+    page.button(key="start-run").click().run()
+    assert asked["more"] == {"threshold": 0.9}
+
+
+def test_the_time_that_is_left_is_told_at_the_newest_pace():
+    from app.views.train import _left
+
+    rows = [{"step": 10 * n, "seconds": 4.0 if n < 5 else 2.0 * n} for n in range(20)]
+    assert _left(rows, 190, 200) == pytest.approx(2.0)
+    assert _left(rows[:1], 10, 200) is None
+    assert (lasting(100), lasting(0.2), lasting(7200)) == ("2 minutes", "1 second", "2 hours")
 
 
 def test_a_run_is_stopped_and_killed(desk, monkeypatch):

@@ -2,7 +2,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from app.words import ago, count, deed, listed, percent, plain, who
+from app.words import ago, count, deed, listed, percent, plain, shortened, who
 from storage.events import Kind, event
 
 
@@ -51,3 +51,8 @@ def test_numbers_in_words():
     assert ago(now) == "just now"
     assert ago(now - timedelta(hours=1, minutes=1)) == "1 hour ago"
     assert ago((now - timedelta(days=3)).isoformat()) == "3 days ago"
+
+
+def test_a_name_in_a_sentence_is_no_longer_than_there_is_room():
+    assert shortened("crow") == "crow"
+    assert shortened("a" * 40, 10) == "a" * 9 + "…"
