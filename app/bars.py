@@ -9,7 +9,7 @@ LOW = 14  # bars that are drawn without a frame to scroll in
 HEIGHT = 420  # pixels of that frame
 STYLE = """<style>
 .bars { display: grid; grid-template-columns: fit-content(50%) 1fr; gap: 0.35rem 0.75rem; align-items: center;
-  margin: 0; padding: 0; font-size: 0.93rem; }
+  margin: 0; padding: 0 !important; font-size: 0.93rem; }
 .bars dt { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
 .bars dd { margin: 0; display: flex; align-items: center; gap: 0.5rem; font-variant-numeric: tabular-nums; }
 .bars dd span { background: #2C97A0; height: 0.8rem; border-radius: 0.2rem; flex-shrink: 1; }

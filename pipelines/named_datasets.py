@@ -63,7 +63,10 @@ def _loaded(name: str) -> Any:
         ) from error
     if name not in known:
         there = ", ".join(known[:8]) + (f" and {len(known) - 8} more" if len(known) > 8 else "")
-        raise ProjectError(f"FiftyOne has no dataset {name}: it has {there or 'none'}; {URI} names another database")
+        raise ProjectError(
+            f"FiftyOne has no dataset {name}, it has {there or 'none'}: correct the name, or set {URI} to the database "
+            "that has it"
+        )
     return fo.load_dataset(name)
 
 

@@ -5,7 +5,7 @@ import streamlit as st
 from app import recorded
 from app import run_figures as figures
 from app.desk import Desk
-from app.views import opened
+from app.views import onward, opened
 from app.words import count, plain, sentence
 from pipelines import evolution
 from pipelines.evolution import Move, Table
@@ -21,7 +21,8 @@ STYLE = "<style>.st-key-compared [role=radiogroup] { flex-wrap: wrap; row-gap: 0
 def render(desk: Desk) -> None:
     """Draws it."""
     if desk.run is None:
-        st.info("There is no run yet: start one on *Train*.", icon=":material/model_training:")
+        st.info("There is no run yet, so no label has moved.", icon=":material/model_training:")
+        onward.links(desk, [("train", "Train one")])
         return
     try:
         said = recorded.read_flow(desk)

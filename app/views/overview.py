@@ -8,7 +8,7 @@ import streamlit as st
 from app import bars, figures
 from app.desk import Desk, read_numbers
 from app.views import naming, onward
-from app.words import ago, listed, percent, plain
+from app.words import ago, listed, percent, plain, shortened
 from pipelines.agreement import Agreement
 from pipelines.overview import Numbers
 from pipelines.queue_up import sentence_of
@@ -101,7 +101,8 @@ def _advice(desk: Desk, numbers: Numbers, runs: list[Run]) -> None:
         return
     scarce = [name for name, number in counts.items() if number < onward.ENOUGH]
     going = [run for run in runs if run.status().state in (State.STARTING, State.RUNNING)]
-    some = scarce if len(scarce) <= NAMED else [*scarce[: NAMED - 1], f"{len(scarce) - NAMED + 1} others"]
+    some = [shortened(name) for name in scarce]
+    some = some if len(some) <= NAMED else [*some[: NAMED - 1], f"{len(some) - NAMED + 1} others"]
     page, text = "review", "Review what the newest run is least sure of."
     if going:
         page, text = "train", f"{going[-1].name} is training. Watch it, or label on: it takes in what you label."

@@ -75,6 +75,10 @@ def render(desk: Desk, *, rank: Rank = SPREAD, draw: Draw = board.mount) -> None
     if not desk.store.project.classes:
         naming.render(desk)
         return
+    if not at.read_numbers(desk.store).samples:
+        st.info("There are no images to review yet.", icon=":material/add_photo_alternate:")
+        onward.links(desk, [("images", "Bring some in")])
+        return
     chosen = selection.chosen(desk) if "selection" in st.query_params else rank
     if chosen is None:
         return

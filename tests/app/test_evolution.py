@@ -152,5 +152,5 @@ def test_a_selection_that_is_not_there_says_so(desk):
 
 def test_a_project_without_a_run_says_what_to_do(desk, ids):
     page = drawn(draw_evolution, Desk(desk.store, None, "ada"))
-    assert "Train" in page.info[0].value
+    assert "no run yet" in page.info[0].value
     assert not drawn(draw_evolution, Desk(desk.store, None, "ada"), sample=ids[0]).get("plotly_chart")

@@ -336,6 +336,11 @@ def test_a_file_that_is_gone_does_not_take_the_page_with_it(desk, rank, ids, boa
     assert len(verdicts(desk)) == 1
 
 
+def test_a_project_without_images_leads_to_where_they_come_in(tmp_path, rank, board):
+    desk = Desk(memory_store(create_project(tmp_path / "new", ["crow"])), None, "ada")
+    assert "no images" in drawn(draw_review, desk, rank, board).info[0].value
+
+
 def test_a_project_without_classes_asks_for_them(tmp_path, rank, board):
     project = create_project(tmp_path / "new", [])
     page = drawn(draw_review, Desk(memory_store(project), None, "ada"), rank, board)

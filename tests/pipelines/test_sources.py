@@ -191,7 +191,7 @@ def test_which_labels_of_a_dataset_is_said_where_it_is_not_plain(store, named):
         opened_source(store.project.root, source, "ours")
     images, labels = opened_source(store.project.root, source, "theirs")
     assert import_images(store, images, labels=labels).labelled == 3
-    with pytest.raises(ProjectError, match="no dataset nothing: it has"):
+    with pytest.raises(ProjectError, match="no dataset nothing, it has"):
         opened_source(store.project.root, Path("fiftyone:nothing"), "none")
 
 
