@@ -19,7 +19,10 @@ from storage.project import Project, ProjectError
 from storage.store import Store
 
 HERE = Path(__file__).parent
-STYLE = "<style>.stMainBlockContainer { padding-left: 2.5rem; padding-right: 2.5rem; }</style>"
+STYLE = """<style>
+.stMainBlockContainer { padding-left: 2.5rem; padding-right: 2.5rem; }
+.stApp a:focus-visible { outline: 3px solid #2C97A0; outline-offset: 1px; }
+</style>"""
 
 FIRST = "overview"
 VIEWS = {
