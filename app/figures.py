@@ -12,13 +12,24 @@ BARS = "#2C97A0"
 LINES = ("#2C97A0", "#E69F00", "#CC79A7", "#56B4E9", "#8C8C8C")
 GREY = "#9A9A9A"  # no class either
 TEACHER, STUDENT = "#2C97A0", "#A07C5B"  # no class's colour
-SHARES = ("Validation accuracy", "Teacher and student agree", "Confident pseudo-labels")  # drawn in percent
+SHARES = (
+    "Validation accuracy",
+    "Teacher and student agree",
+    "Confident pseudo-labels",
+    "Pseudo-labels that are right",
+)  # drawn in percent
 GROUPS = {  # title -> the metrics drawn together, in this order
     "Validation accuracy": ("validation_accuracy", "validation_accuracy_ema", "ema_accuracy"),
     "Teacher and student agree": ("agreement",),
     "Losses, nats": ("student_loss", "teacher_loss", "supervised_loss", "uda_loss", "pseudo_loss", "feedback_loss"),
     "Confident pseudo-labels": ("confident",),
     "Feedback, root mean square": ("feedback_rms",),
+}
+COMPARED = {  # of several runs, and the title
+    "validation_accuracy": "Validation accuracy",
+    "pseudo_label_accuracy": "Pseudo-labels that are right",
+    "agreement": "Teacher and student agree",
+    "student_loss": "Student's loss, nats",
 }
 APART = ("step", "seconds", "images_per_second", "steps")  # not drawn unless asked for
 
@@ -54,7 +65,22 @@ def curves(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     groups = {title: [key for key in keys if key in seen] for title, keys in GROUPS.items()}
     known = {key for keys in groups.values() for key in keys}
     groups |= {key.replace("_", " ").capitalize(): [key] for key in seen if key not in known}
-    return {title: _lines(title, rows, keys) for title, keys in groups.items() if keys}
+    return {
+        title: _lines(title, rows, {key: key.replace("_", " ") for key in keys})
+        for title, keys in groups.items()
+        if keys
+    }
+
+
+def together(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
+    """Returns a figure for each metric of `COMPARED` that several runs have reported: a line for each run, by name."""
+    drawn = {}
+    for key, title in COMPARED.items():
+        rows = [{"step": row["step"], name: row.get(key)} for name, rows in runs.items() for row in rows]
+        known = [name for name in runs if any(isinstance(row.get(name), int | float) for row in rows)]
+        if len(known) > 1:
+            drawn[title] = _lines(title, rows, {name: name for name in known})
+    return drawn
 
 
 def colours(classes: Sequence[str]) -> dict[str, str]:
@@ -78,24 +104,25 @@ def escaped(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-def _lines(title: str, rows: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> Any:
+def _lines(title: str, rows: Sequence[Mapping[str, Any]], names: Mapping[str, str]) -> Any:
+    """Returns a line for each key of `names` that rows have, called by its name."""
     import plotly.graph_objects as go
 
     dashes = ("solid", "dot", "dash", "dashdot", "longdash")
     figure = go.Figure()
-    for n, key in enumerate(keys):
+    for n, (key, name) in enumerate(names.items()):
         known = [row for row in rows if isinstance(row.get(key), int | float)]
         figure.add_trace(
             go.Scatter(
                 x=[row["step"] for row in known],
                 y=[row[key] for row in known],
                 mode="lines+markers" if len(known) < 3 else "lines",
-                name=key.replace("_", " "),
+                name=short(name),
                 line={"width": 2, "color": LINES[n % len(LINES)], "dash": dashes[n % len(dashes)]},
             )
         )
     figure.update_xaxes(title_text="step", title_standoff=6)
     if title in SHARES:
         figure.update_yaxes(tickformat=".0%", range=[0, 1.02])
-    figure.update_layout(title={"text": escaped(title), "font_size": 14}, showlegend=len(keys) > 1)
+    figure.update_layout(title={"text": escaped(title), "font_size": 14}, showlegend=len(names) > 1)
     return calm(figure, height=270, legend={"orientation": "h", "y": -0.3, "x": 0})

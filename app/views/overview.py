@@ -10,6 +10,7 @@ from app.desk import Desk, read_numbers
 from app.views import naming, onward
 from app.words import ago, listed, percent, plain, shortened
 from pipelines.agreement import Agreement
+from pipelines.compare import Row, compare
 from pipelines.overview import Numbers
 from pipelines.queue_up import sentence_of
 from pipelines.runs import Run, State, list_runs
@@ -36,10 +37,13 @@ def render(desk: Desk) -> None:
             st.caption("The project has no classes yet.")
     with right:
         st.subheader("Runs")
-        chosen = _table(runs)
+        chosen = _table(desk, runs)
     _agreement(numbers.agreement)
-    if chosen is not None:
-        _curves(chosen)
+    if len(chosen) == 1:
+        _curves(chosen[0])
+    elif chosen:
+        st.subheader(plain(listed([run.name for run in chosen])))
+        _figures("-".join(run.name for run in chosen), figures.together({run.name: run.metrics() for run in chosen}))
 
 
 def _begin(desk: Desk) -> None:
@@ -119,40 +123,44 @@ def _advice(desk: Desk, numbers: Numbers, runs: list[Run]) -> None:
             st.page_link(desk.pages[page], label=f"{label} →", query_params=dict(desk.query))
 
 
-def _table(runs: list[Run]) -> Run | None:
-    """Draws the table of runs, newest first, and returns the one whose curves to show."""
+def _table(desk: Desk, runs: list[Run]) -> list[Run]:
+    """Draws the table of runs, newest first, and returns those whose curves to show."""
     if not runs:
         st.caption("No run yet.")
-        return None
+        return []
     newest = runs[::-1]
-    rows = [_row(run) for run in newest]
-    unknown = {"accuracy"} if all(row["accuracy"] is None for row in rows) else set()
+    beside = {row.run: row for row in compare(desk.store.project)}
+    rows = [_row(run, beside[run.name]) for run in newest if run.name in beside]
+    unknown = {name for name in ("accuracy", "test") if all(row[name] is None for row in rows)}
     chosen = st.dataframe(
         [{name: cell for name, cell in row.items() if name not in unknown} for row in rows],
         key="runs",
         hide_index=True,
-        selection_mode="single-row",
+        selection_mode="multi-row",
         on_select="rerun",
         column_config={
             "progress": st.column_config.ProgressColumn(min_value=0, max_value=100, format="%d %%", width="small"),
             "accuracy": st.column_config.NumberColumn(format="%.1f %%", help="on the validation images, the last seen"),
+            "test": st.column_config.NumberColumn(format="%.1f %%", help="accuracy on the test split, when evaluated"),
             "labels": st.column_config.NumberColumn(help="that the run has read so far"),
         },
     )
+    if len(newest) > 1:
+        st.caption("Mark several to see their curves together.")
     marked = chosen["selection"]["rows"] if chosen else []
-    return newest[marked[0]] if marked and marked[0] < len(newest) else newest[0]
+    return [newest[n] for n in marked if n < len(newest)] or newest[:1]
 
 
-def _row(run: Run) -> dict[str, Any]:
-    status = run.status()
-    accuracies = [row["validation_accuracy"] for row in run.metrics() if row.get("validation_accuracy") is not None]
+def _row(run: Run, row: Row) -> dict[str, Any]:
+    updated = run.status().updated
     return {
-        "run": run.name,
-        "state": status.state.value,
-        "progress": 100 * status.step / status.steps if status.steps else None,
-        "accuracy": 100 * accuracies[-1] if accuracies else None,
-        "labels": len(run.labels()),
-        "updated": ago(status.updated) if status.updated else "",
+        "run": row.run,
+        "state": row.state,
+        "progress": 100 * row.step / row.steps if row.steps else None,
+        "accuracy": None if row.validation_accuracy is None else 100 * row.validation_accuracy,
+        "test": None if row.test_accuracy is None else 100 * row.test_accuracy,
+        "labels": row.labels,
+        "updated": ago(updated) if updated else "",
     }
 
 
@@ -165,9 +173,13 @@ def _curves(run: Run) -> None:
 
 def draw_curves(run: Run) -> None:
     """Draws what the run has reported, two figures beside each other."""
-    drawn = list(figures.curves(run.metrics()).items())
+    _figures(run.name, figures.curves(run.metrics()))
+
+
+def _figures(of: str, named: Mapping[str, Any]) -> None:
+    drawn = list(named.items())
     if not drawn:
-        st.caption("It has reported nothing yet.")
+        st.caption("Nothing was reported yet.")
     for start in range(0, len(drawn), 2):
         for column, (title, figure) in zip(st.columns(2, gap="medium"), drawn[start : start + 2], strict=False):
-            column.plotly_chart(figure, key=f"curve-{run.name}-{title}", config={"displayModeBar": False})
+            column.plotly_chart(figure, key=f"curve-{of}-{title}", config={"displayModeBar": False})

@@ -16,6 +16,14 @@ def test_a_metric_that_is_reported_now_and_then_has_its_own_steps():
     assert "markers" in trace.mode, "a line of one point would not be seen"
 
 
+def test_runs_are_drawn_together_where_several_have_the_metric():
+    one = [{"step": 1, "student_loss": 2.0, "agreement": 0.5}, {"step": 2, "student_loss": 1.0}]
+    drawn = figures.together({"mpl": one, "<b>uda": [{"step": 4, "student_loss": 3.0}], "new": []})
+    assert list(drawn) == ["Student's loss, nats"], "one run alone has an agreement"
+    lines = {trace.name: (list(trace.x), list(trace.y)) for trace in drawn["Student's loss, nats"].data}
+    assert lines == {"mpl": ([1, 2], [2.0, 1.0]), "&lt;b&gt;uda": ([4], [3.0])}
+
+
 def test_class_names_are_no_markup_in_a_figure():
     figure = figures.guesses({"<b>crow</b>": 0.6, "h" * 60: 0.4})
     names = figure.layout.yaxis.ticktext
