@@ -21,7 +21,7 @@ from storage.store import Store
 HERE = Path(__file__).parent
 STYLE = """<style>
 .stMainBlockContainer { padding-left: 2.5rem; padding-right: 2.5rem; }
-.stApp a:focus-visible { outline: 3px solid #2C97A0; outline-offset: 1px; }
+.stApp a:focus-visible { outline: 2px solid #2C97A0; outline-offset: 0; }
 </style>"""
 
 FIRST = "overview"
@@ -92,7 +92,7 @@ def _run_page(store: Store, query: dict[str, str]) -> None:
     if (wanted := st.session_state.pop("go_to", None)) in pages:
         st.switch_page(pages[wanted])
     with st.sidebar:
-        links = st.container(gap="xxsmall", key="pages")
+        links = st.container(gap="xsmall", key="pages")
         run = _choose_run(store.project)
         actor = _ask_name()
         st.caption(f"{plain(store.project.root.name)}  \n{plain(str(store.project.root))}")
