@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pipelines.evidence import Known
 
 CANDIDATES = 10_000  # samples that are chosen from at most
+GOALS = 2_000  # samples to cover, where there are more candidates than that
 ENOUGH = 4  # goals for each choice that there must be among the samples asked for, where some were drawn
 
 Space = Callable[[NDArray[np.int64]], NDArray[np.float32]]  # places (n,) -> where the samples there lie (n, d)
@@ -49,8 +50,9 @@ def covers(found: "Known", doubt: NDArray[np.float64]) -> tuple[Covers, NDArray[
         return None
     some = one_of_each(rank(doubt), found.groups)
     drawn = np.random.default_rng(0).permutation(len(some))
-    goals_at, every = some[np.sort(drawn[:COVERED])], np.arange(len(doubt))
-    chosen_from = every if len(every) <= CANDIDATES else some[drawn[:CANDIDATES]]
+    many = len(doubt) > CANDIDATES
+    goals_at = some[np.sort(drawn[: GOALS if many else COVERED])]
+    chosen_from = some[drawn[:CANDIDATES]] if many else np.arange(len(doubt))
     centre = _mean(found.space, some, found.beside)
     goals = Goals(
         vectors=towards(found.space[goals_at], centre),

@@ -4,7 +4,7 @@ Shape legend    N samples    V views of a sample, weak ones first    D numbers a
 """
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
@@ -191,7 +191,7 @@ class LanceVectors:
         out = np.empty((len(places), views or space.weak + space.strong, space.dim), np.float16)
         found = np.zeros(len(places), bool)
         if places:
-            self._fill(backbone, list(places), out, found)
+            self._fill(backbone, places, out, found)
         if not found.all():
             raise _no_vectors(backbone, list(places)[int(np.argmin(found))])
         whole = len(places) == len(sample_ids)
@@ -238,21 +238,17 @@ class LanceVectors:
             raise _no_vectors(backbone, sample_id)
         return np.asarray(rows[COLUMN].combine_chunks().flatten().to_numpy())
 
-    def _fill(self, backbone: str, sample_ids: list[str], out: Views, found: NDArray[np.bool_]) -> None:
-        """Writes the views of `sample_ids` to the same rows of `out` batch by batch, so memory holds them once."""
-        import pyarrow as pa
-        import pyarrow.compute as pc
-
+    def _fill(self, backbone: str, rows: Mapping[str, int], out: Views, found: NDArray[np.bool_]) -> None:
+        """Writes the views of samples to their rows of `out` batch by batch, so memory holds them once."""
         table = self._tables.open(table_name(backbone))
         if table is None:
             return
         names = [f"view_{view}" for view in range(out.shape[1])]
         query = table.search().select(["sample_id", *names])
-        if len(sample_ids) <= FEW:
-            query = query.where(one_of("sample_id", sample_ids))
-        wanted = pa.array(sample_ids)
+        if len(rows) <= FEW:
+            query = query.where(one_of("sample_id", rows))
         for batch in query.to_batches():
-            places = pc.index_in(batch["sample_id"], value_set=wanted).fill_null(-1).to_numpy(zero_copy_only=False)
+            places = np.array([rows.get(sample_id, -1) for sample_id in batch["sample_id"].to_pylist()], np.int64)
             asked = places >= 0
             found[places[asked]] = True
             for view, name in enumerate(names):
