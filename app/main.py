@@ -21,6 +21,7 @@ from storage.store import Store
 HERE = Path(__file__).parent
 STYLE = """<style>
 .stMainBlockContainer { padding-left: 2.5rem; padding-right: 2.5rem; }
+.st-key-pages { padding-bottom: 1.25rem; border-bottom: 1px solid rgba(128, 128, 128, 0.25); }
 .stApp a:focus-visible { outline: 2px solid #2C97A0; outline-offset: 0; }
 </style>"""
 
