@@ -53,14 +53,14 @@ def evolution_page(dataset: Any, ids: Sequence[str]) -> str:
 
 
 def _place(address: str, project: Project, sample_ids: Sequence[str]) -> dict[str, str]:
-    said = _ask(address, dataset_name(project), {"sample_ids": list(sample_ids)})
+    said = _ask(address, project, {"sample_ids": list(sample_ids)})
     if problem := said.get("refused"):
         raise ProjectError(str(problem))
     return said
 
 
-def _ask(address: str, dataset: str, params: dict[str, Any]) -> dict[str, str]:
-    body = {"operator_uri": "@gradebook/verdicts/place", "dataset_name": dataset, "params": params}
+def _ask(address: str, project: Project, params: dict[str, Any]) -> dict[str, str]:
+    body = {"operator_uri": "@gradebook/verdicts/place", "dataset_name": dataset_name(project), "params": params}
     request = urllib.request.Request(
         f"{address}/operators/execute", json.dumps(body).encode(), {"Content-Type": "application/json"}
     )
@@ -68,7 +68,8 @@ def _ask(address: str, dataset: str, params: dict[str, Any]) -> dict[str, str]:
         with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
             said = json.load(answer)
     except (OSError, ValueError) as error:
-        raise ProjectError(f"FiftyOne at {address} does not answer ({error}): start it anew") from error
+        why = f"FiftyOne at {address} does not answer ({error}), perhaps for want of its MongoDB"
+        raise ProjectError(f"{why}: gradebook fiftyone {project.root}") from error
     if not isinstance(said.get("result"), dict):
         raise ProjectError(f"FiftyOne at {address} cannot say where the samples are ({said.get('error_message')})")
     return {str(key): str(value) for key, value in said["result"].items()}

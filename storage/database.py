@@ -107,12 +107,21 @@ def _running_port(home: Path) -> int | None:
     """Returns the port of the server that runs on this project's files, if one does."""
     from pymongo.errors import PyMongoError
 
+    port = _said_port(home)
+    try:
+        running = _ask(port, "getCmdLineOpts")["parsed"]["storage"]["dbPath"] if port else None
+    except (KeyError, PyMongoError):
+        return None
+    return port if running and Path(running) == home / "data" else None
+
+
+def _said_port(home: Path) -> int | None:
+    """Returns the port of the server that was started last."""
     try:
         port = int(json.loads((home / "server.json").read_text(encoding="utf-8"))["port"])
-        running = _ask(port, "getCmdLineOpts")["parsed"]["storage"]["dbPath"]
-    except (OSError, ValueError, KeyError, PyMongoError):
+    except (OSError, ValueError, KeyError, TypeError):
         return None
-    return port if Path(running) == home / "data" else None
+    return port if 0 < port < 65_536 else None
 
 
 def _ask(port: int, command: str) -> dict[str, Any]:
@@ -124,10 +133,13 @@ def _ask(port: int, command: str) -> dict[str, Any]:
 
 
 def _start(mongod: Path, home: Path) -> int:
-    """Starts mongod in a session of its own and returns its port once it answers."""
+    """Starts mongod in a session of its own and returns its port once it answers.
+
+    It is the port of the one before where nobody has taken it: whoever was connected to that finds this one.
+    """
     (home / "data").mkdir(exist_ok=True)
-    for _ in range(3):  # somebody may take the free port before mongod does
-        port = _free_port()
+    for again in (_said_port(home), None, None):  # somebody may take the free port before mongod does
+        port = _free_port(again)
         with (home / "log.txt").open("wb") as log:
             process = subprocess.Popen(
                 _command(mongod, home, port),
@@ -170,9 +182,16 @@ def _answers(process: subprocess.Popen[bytes], port: int) -> bool:
     return False
 
 
-def _free_port() -> int:
+def _free_port(wanted: int | None) -> int:
+    """Returns the wanted port where nobody has it, else any that is free."""
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.setsockopt(
+            socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
+        )  # as mongod will: connections of the last may linger
+        try:
+            probe.bind(("127.0.0.1", wanted or 0))
+        except OSError:
+            probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 

@@ -99,6 +99,7 @@ def test_what_was_acknowledged_survives_a_kill(root):
             client.test.rows.insert_one({"n": n})
     os.kill(json.loads((root / "mongo" / "server.json").read_text())["pid"], signal.SIGKILL)
     assert rows(find_or_start(root)) == list(range(100)), "a dead server is replaced, with the same files"
+    assert find_or_start(root) == uri, "and at the same address: whoever was connected finds it"
 
 
 @needs_mongod
@@ -122,8 +123,8 @@ def test_a_taken_port_is_not_the_end(root, monkeypatch):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        ports = iter([taken.getsockname()[1], free()])
-        monkeypatch.setattr(database, "_free_port", lambda: next(ports))
+        ports = iter([taken.getsockname()[1], free(None)])
+        monkeypatch.setattr(database, "_free_port", lambda wanted: next(ports))
         assert find_or_start(root)
 
 
