@@ -99,7 +99,7 @@ class LanceCatalog:
 
     def __init__(self, directory: Path, address: str = ""):
         self._tables = Tables(directory, address)
-        self._where: tuple[list[int], Any] | None = None  # versions of the tables, and `storage.paths.held` of them
+        self._where: tuple[str | None, Any] | None = None  # the stamp of the tables, and `storage.paths.held` of them
 
     def add(self, samples: Sequence[Sample], files: Sequence[File]) -> None:
         """See `Catalog.add`."""
@@ -125,14 +125,15 @@ class LanceCatalog:
 
     def paths(self, sample_ids: Collection[str], split: Split | None = None) -> dict[str, str]:
         """See `Catalog.paths`. From the second question on they are kept in memory, until something is imported."""
-        tables = [self._tables.open(name) for name in ("samples", "files")]
-        versions = [0 if table is None else int(table.version) for table in tables]
-        if 0 in versions or self._where is None or self._where[0] != versions:
-            self._where = versions, None
+        stamp = self._tables.stamp(["samples", "files"])
+        if stamp is None or self._where is None or self._where[0] != stamp:
+            self._where = stamp, None
             return {s.sample_id: s.filepath for s in self.samples(split, sample_ids)}
         if self._where[1] is None:
             read = (self._tables.read("samples", paths.SAMPLES), self._tables.read("files", paths.FILES))
-            self._where = versions, paths.held(*read, GONE)
+            if read[0] is None or read[1] is None:
+                return {s.sample_id: s.filepath for s in self.samples(split, sample_ids)}
+            self._where = stamp, paths.held(*read, GONE)
         return paths.found(self._where[1], sample_ids, None if split is None else split.value)
 
     def files(self) -> list[File]:

@@ -146,11 +146,13 @@ class LanceRecord:
 
     def __init__(self, directory: Path, address: str = ""):
         self._tables = Tables(directory, address)
+        self._kept: tuple[str | None, dict[str, dict[str, int]]] | None = None  # the stamp of `folded`, and its rows
 
     def fold(self, run: str, segments: Path) -> int:
         """See `Record.fold`."""
         found = segments_in(segments)
-        if found is None:
+        marks = self._marks(run)
+        if found is None or (marks.keys() == found.keys() and BEGUN not in marks.values()):
             return 0
         with self._tables.writing():
             marks = self._marks(run)
@@ -166,16 +168,8 @@ class LanceRecord:
             return sum(rows.values())
 
     def fold_all(self, runs: Mapping[str, Path]) -> int:
-        """See `Record.fold_all`. The marks of all runs are read at once."""
-        names = ["run", "segment", "rows"]
-        rows = self._tables.read("folded", names)
-        there: dict[str, dict[str, int]] = {run: {} for run in runs}
-        for run, segment, number in zip(*(rows[name].to_pylist() for name in names), strict=True) if rows else ():
-            if run in there:
-                there[run][segment] = number
-        found = {run: segments_in(path) for run, path in runs.items()}
-        new = [run for run in runs if (found[run] or {}).keys() != there[run].keys() or BEGUN in there[run].values()]
-        return sum(self.fold(run, runs[run]) for run in new)
+        """See `Record.fold_all`."""
+        return sum(self.fold(run, segments) for run, segments in runs.items())
 
     def history(self, sample_id: str, run: str | None = None) -> list[dict[str, Any]]:
         """See `Record.history`."""
@@ -226,8 +220,15 @@ class LanceRecord:
         return signals.summarise(run, history_schema().empty_table() if rows is None else rows)
 
     def _marks(self, run: str) -> dict[str, int]:
-        rows = self._tables.read("folded", ["segment", "rows"], f"run = {quoted(run)}")
-        return {} if rows is None else dict(zip(*(rows[name].to_pylist() for name in rows.column_names), strict=True))
+        """Returns the rows of each segment of a run; what all have is kept until somebody writes."""
+        stamp = self._tables.stamp(["folded"])
+        if self._kept is None or stamp is None or self._kept[0] != stamp:
+            names, every = ["run", "segment", "rows"], dict[str, dict[str, int]]()
+            rows = self._tables.read("folded", names)
+            for one, segment, number in zip(*(rows[name].to_pylist() for name in names), strict=True) if rows else ():
+                every.setdefault(one, {})[segment] = number
+            self._kept = stamp, every
+        return self._kept[1].get(run, {})
 
     def _append(self, run: str, found: dict[str, Path]) -> dict[str, int]:
         """Adds segments to `history`; returns the rows of each, without those that went away meanwhile."""
