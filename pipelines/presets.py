@@ -45,8 +45,19 @@ def finetune_cpu(method: str) -> TrainConfig[Any]:
 
     For --start with a run of the preset quick, which it takes further (docs/results.md).
     """
+    config = finetune(method)
+    optim = replace(config.student, lr=0.003)
     return replace(
-        finetune(method), preset="finetune_cpu", size=64, steps=100, unlabelled=32, norms="frozen", workers=1
+        config,
+        preset="finetune_cpu",
+        size=64,
+        steps=100,
+        unlabelled=32,
+        norms="frozen",
+        student=optim,
+        teacher=optim,
+        finetune_lr=0.0003,
+        workers=1,
     )
 
 
