@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from app.figures import GREY, STUDENT, TEACHER, calm, colours, escaped, short
+from app.figures import GREY, PALETTE, STUDENT, TEACHER, calm, colours, escaped, short
 from pipelines.evolution import Course, Table
 from storage.moments import Said
 
@@ -16,7 +16,7 @@ SHORT = 4  # characters of a name that a flow has room for at every moment
 OTHERS = "other classes"
 
 
-def flow(said: Said, labels: Any, classes: Sequence[str]) -> Any:
+def flow(said: Said, labels: Any, classes: Sequence[str], *, dark: bool = False) -> Any:
     """Returns how the (G, M) labels of a run's samples flow from one moment to the next; colour is the class left.
 
     Of many classes only those drawn by themselves have colours; long names stand at the first and last moment alone.
@@ -28,7 +28,7 @@ def flow(said: Said, labels: Any, classes: Sequence[str]) -> Any:
     place[order] = np.arange(len(order))
     place[-1] = -1  # nothing was said
     drawn = [said.classes[k] for k in order]
-    colour = colours([*classes, *said.classes] if len(order) == len(said.classes) else drawn)
+    colour = _apart(list(dict.fromkeys([*classes, *said.classes])) if len(order) == len(said.classes) else drawn, dark)
     names = [*(said.classes[k] for k in order), *([OTHERS] if len(order) < len(said.classes) else [])]
     paint = [colour.get(name, GREY) for name in names]
     links: dict[str, list[Any]] = {"source": [], "target": [], "value": [], "color": [], "label": []}
@@ -246,6 +246,17 @@ def _shades(counts: Any, paint: str) -> Any:
         ygap=3,
         hoverinfo="skip",
     )
+
+
+def _apart(names: Sequence[str], dark: bool) -> dict[str, str]:
+    """Returns colours of which those that come again are nearer to the ink, as on the map."""
+    once = dict.fromkeys(names[: len(PALETTE)])
+    ink = 255 if dark else 0
+    return {name: paint if name in once else _mixed(paint, ink) for name, paint in colours(names).items()}
+
+
+def _mixed(colour: str, ink: int) -> str:
+    return "#" + "".join(f"{round((int(colour[k : k + 2], 16) + ink) / 2):02X}" for k in (1, 3, 5))
 
 
 def _faint(colour: str, alpha: float) -> str:

@@ -50,7 +50,7 @@ def _flow(desk: Desk, said: Said) -> None:
         "Whose labels", known, format_func=WHO.__getitem__, default=known[0], required=True, key="flow-of"
     )
     labels = getattr(said, who)
-    figure = figures.flow(said, labels, desk.store.project.classes)
+    figure = figures.flow(said, labels, desk.store.project.classes, dark=st.context.theme.type == "dark")
     st.plotly_chart(figure, key=f"flow-{who}", config={"displayModeBar": False})
     found = evolution.moves(labels)
     if not found:

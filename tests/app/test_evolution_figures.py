@@ -127,3 +127,11 @@ def test_class_names_are_no_markup_in_these_figures():
         run_figures.confusion(table, "Teacher", "Student", None, "#000000"),
     ):
         assert "<a" not in figure.to_json()
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_ten_classes_have_ten_colours_in_a_flow(dark):
+    names = [f"class {n}" for n in range(10)]
+    found = said([[n, (n + 1) % 10] for n in range(10)], names)
+    (sankey,) = run_figures.flow(found, found.teacher, names, dark=dark).data
+    assert len(set(sankey.node.color[:10])) == 10
