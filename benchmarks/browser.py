@@ -1,6 +1,8 @@
-"""What benchmarks, pictures and browser tests share: the app as a process, and a real Chromium that looks at it."""
+"""What benchmarks, pictures and browser tests share: the app and FiftyOne as processes, and a real Chromium."""
 
+import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -12,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import app.main
+from pipelines import servers
+from storage import database
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
@@ -41,6 +45,35 @@ def serving(
     finally:
         server.terminate()
         server.wait()
+
+
+@contextmanager
+def serving_fiftyone(root: Path, *, who: str | None = None) -> Iterator["subprocess.Popen[bytes]"]:
+    """Runs `gradebook fiftyone` while the block runs, with a MongoDB of the project's own.
+
+    Args:
+        root: the project.
+        who: gives the verdicts; without one, whoever is at the keyboard.
+    """
+    here = {name: value for name, value in os.environ.items() if name != database.URI}
+    command = [sys.executable, "-m", "pipelines.cli", "fiftyone", str(root)]
+    server = subprocess.Popen(command, env=here | ({"LOGNAME": who} if who else {}), stdout=subprocess.DEVNULL)
+    try:
+        yield server
+    finally:
+        server.send_signal(signal.SIGINT)
+        server.wait()
+        database.stop(root)
+
+
+def answering(server: "subprocess.Popen[bytes]", root: Path) -> str:
+    """Waits until the project's FiftyOne answers, which takes it longer than the app; returns its address."""
+    deadline = time.monotonic() + 4 * PATIENCE
+    while server.poll() is None and time.monotonic() < deadline:  # it ends where another one runs already
+        if address := servers.find(root, servers.FIFTYONE):
+            return address
+        time.sleep(0.1)
+    raise SystemExit("FiftyOne does not answer")
 
 
 def free_port() -> int:

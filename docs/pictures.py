@@ -7,6 +7,7 @@ the export and the import that pages lack are made by their own buttons. Verdict
 is made for the picture of an import is taken away again.
 """
 
+import os
 import shutil
 import sys
 from collections.abc import Sequence
@@ -16,7 +17,8 @@ from typing import Annotated, Any
 
 from tyro.conf import Positional, arg
 
-from benchmarks.browser import chromium, serving
+from benchmarks.browser import answering, chromium, serving, serving_fiftyone
+from pipelines import servers
 
 HERE = Path(__file__).parent
 HEIGHT = 900  # pixels
@@ -52,6 +54,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             for draw in (_train, _review, _evolution, _run, _map, _export):
                 _quiet(draw(page, address, asked.project))
                 _save(page, asked.out / f"{draw.__name__[1:]}.png")
+            with _found(asked.project, address), serving_fiftyone(asked.project) as server:
+                _fiftyone(page, answering(server, asked.project), asked.project)
+                _save(page, asked.out / "fiftyone.png")
         _images(browser, page, asked)
 
 
@@ -140,6 +145,29 @@ def _images(browser: Any, page: Any, asked: Pictures) -> None:
         _quiet(page)
         _save(page, asked.out / "images.png")
     shutil.rmtree(root)
+
+
+def _fiftyone(page: Any, address: str, project: Path) -> None:
+    """Shows the disagreements there, and the evolution of one of them beside them."""
+    from storage.fiftyone_view import dataset_name
+    from storage.project import read_project
+
+    page.goto(f"{address}/datasets/{dataset_name(read_project(project))}?view=disagreements")
+    first = page.locator("[data-cy=looker]").first
+    first.wait_for()
+    page.get_by_text("Dismiss").click()  # what its maker has to sell
+    first.hover()
+    first.click(position={"x": 14, "y": 14})  # where its box to tick is
+    page.locator("[data-cy=new-panel-btn]").click()
+    page.get_by_text("Evolution", exact=True).click()
+    page.locator(".js-plotly-plot").first.wait_for()
+    page.mouse.move(page.viewport_size["width"] - 2, 2)
+    page.wait_for_timeout(4_000)
+
+
+def _found(project: Path, address: str) -> Any:
+    """Lets FiftyOne find the app, as `gradebook app` does."""
+    return servers.known(project, servers.APP, port=int(address.rpartition(":")[2]), pid=os.getpid())
 
 
 def _save(page: Any, path: Path) -> None:
