@@ -41,6 +41,11 @@ class Reasons:
         import pyarrow as pa
         import pyarrow.compute as pc
 
+        if (ids := self._names()) is not None and len(sample_ids):
+            names, by_id = np.array([i.encode() for i in sample_ids]), self.table["by_id"].to_numpy()
+            at = np.searchsorted(ids, names, sorter=by_id)
+            places = by_id[np.minimum(at, len(ids) - 1)].astype(np.int64)
+            return np.where(ids[places] == names, places, -1)
         found = pc.index_in(self.table["sample_id"], value_set=pa.array(list(sample_ids), pa.string()))
         there = np.flatnonzero(found.is_valid().to_numpy())
         out = np.full(len(sample_ids), -1, np.int64)
@@ -132,6 +137,15 @@ class Reasons:
 
         kept = one_of_each(rank(doubt[places].astype(np.float64)), self.groups(places))
         return np.delete(places, kept)
+
+    def _names(self) -> NDArray[np.bytes_] | None:
+        """Returns the samples' ids (N,) where they lie, None where they are not all equally long."""
+        ids = self.table["sample_id"].combine_chunks()
+        ends = np.frombuffer(ids.buffers()[1], np.int32, len(ids) + 1, 4 * ids.offset) if len(ids) else np.empty(0)
+        width = int(ends[1] - ends[0]) if len(ids) else 0
+        if not width or not (np.diff(ends) == width).all():
+            return None
+        return np.frombuffer(ids.buffers()[2], f"S{width}", len(ids), int(ends[0]))
 
     def _lies(self, places: NDArray[np.int64]) -> NDArray[np.float32]:
         found = self.space(places)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from storage.store import Store
 
 GUESSED, GIVEN = "reasons.arrow", "reasons_given.arrow"  # of samples without a label when the run began; with one
-FORM = 2  # counts the ways in which tables were made: older ones are made again
+FORM = 3  # counts the ways in which tables were made: older ones are made again
 TOLD = ("classes", "left_out", "covers")  # beside the columns, as JSON
 
 
@@ -73,6 +73,7 @@ def worked_out(store: "Store", run: Run, given: Mapping[str, str] | None) -> Any
     columns = of.score(found.evidence)
     plain = {
         "sample_id": pa.array(found.sample_ids, pa.string()),
+        "by_id": pa.array(np.argsort(np.array([i.encode() for i in found.sample_ids], np.bytes_)), pa.int32()),
         "guess": pa.array(found.guess, pa.int16()),
         "probability": pa.array(found.probability, pa.float32()),
         "label": pa.array(found.evidence.label, pa.int16()),

@@ -35,8 +35,8 @@ def found(table: Any, sample_ids: Collection[str], split: str | None) -> dict[st
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    at = pc.index_in(table["sample_id"], value_set=pa.array(list(sample_ids), pa.string()))
-    rows = table.filter(pc.is_valid(at))
+    among = pc.is_in(table["sample_id"], value_set=pa.array(list(sample_ids), pa.string()))
+    rows = table.take(pc.indices_nonzero(among))
     rows = rows if split is None else rows.filter(pc.equal(rows["split"], split))
     return dict(zip(rows["sample_id"].to_pylist(), rows["filepath"].to_pylist(), strict=True))
 
