@@ -1,6 +1,7 @@
 """Samples as FiftyOne's App knows them, by ids of its own, and the way from our ids to the App's addresses."""
 
 import hashlib
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,7 @@ from storage.project import ProjectError
 SHOWN = "from gradebook"  # begins the names of saved views that hold samples which somebody opened from the app
 KEPT = 12  # such views
 MOST = 100_000  # samples of a view: MongoDB keeps it in one document of 16 MB at most
+_placing = threading.Lock()  # of two who save a view at once, one would take the other's away
 FIELDS = ("id", "gradebook_id", "split", "label.label", "teacher.label", "teacher.confidence")
 
 
@@ -55,6 +57,11 @@ def place(dataset: Any, sample_ids: Sequence[str]) -> dict[str, str]:
     """
     if len(sample_ids) > MOST:
         raise ProjectError(f"FiftyOne can be shown {MOST:,} images at once, not {len(sample_ids):,}: choose fewer")
+    with _placing:
+        return _place(dataset, sample_ids)
+
+
+def _place(dataset: Any, sample_ids: Sequence[str]) -> dict[str, str]:
     if not sample_ids:  # another process has changed it: what is kept of brain runs may be old
         dataset.reload()
         dataset.clear_cache()

@@ -1,5 +1,7 @@
 """The operators, executed as FiftyOne's server does, on a real MongoDB: one process and one server for all of them."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
@@ -7,6 +9,7 @@ from pipelines import fiftyone_links, fiftyone_verdicts, servers
 from pipelines.open_fiftyone import plugins
 from pipelines.queue_up import rank, sentence_of
 from storage.events import Kind, decisions, event, replay
+from storage.fiftyone_samples import place
 from storage.project import ProjectError, create_project
 from storage.store import open_store
 from storage.vectors import Space
@@ -232,3 +235,13 @@ def test_the_users_own_plugins_are_linked_beside_ours(server, tmp_path, monkeypa
     assert sorted(path.name for path in folder.iterdir()) == ["gradebook-verdicts", "org"]
     assert (folder / "org" / "mine" / "fiftyone.yml").is_file()
     assert [path.name for path in theirs.iterdir()] == ["org"]
+
+
+def test_pages_that_lead_there_at_once_each_find_their_own(store, dataset):
+    ids = [sample.sample_id for sample in store.catalog.samples()]
+    wanted = [ids[:2], ids[1:4], ids[2:5], ids[:2], ids[:4], ids[3:]]
+    with ThreadPoolExecutor(len(wanted)) as pool:
+        found = list(pool.map(lambda some: place(dataset, some)["view"], wanted))
+    dataset.reload()
+    shown = [dataset.load_saved_view(slug.replace("-", " ")).values("gradebook_id") for slug in found]
+    assert shown == wanted
