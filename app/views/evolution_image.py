@@ -25,6 +25,7 @@ from storage.samples import Sample
 LARGE = 900  # pixels
 NEIGHBOURS = 6
 REASONS = 3
+MANY, HIGH = 12, 200  # classes whose keys have room; pixels of the frame in which more are scrolled
 
 
 def render(desk: Desk, sample: Sample) -> None:
@@ -103,7 +104,8 @@ def _whose(row: Row, run: Run | None) -> str:
 def _classes(desk: Desk, row: Row, decision: Event | None, entries: int) -> None:
     """Draws a key for each class, as on the review page; a box holds those that no key is left for."""
     keys = class_keys(desk.store.project.classes)
-    with st.container(horizontal=True, gap="xsmall", key="class-keys"):
+    height = HIGH if len(keys) > MANY else "content"
+    with st.container(horizontal=True, gap="xsmall", key="class-keys", height=height, border=False):
         for key, label in keys.items():
             st.button(
                 plain(label),
