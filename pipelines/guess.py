@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from pipelines import reason_tables
 from pipelines.propagate import asked_for
 from pipelines.queue_up import Row, asked, unseen, with_label
+from pipelines.reason_columns import Reasons
 from pipelines.runs import PREDICTIONS, Run
 from storage.events import Event
 from storage.samples import Sample
@@ -43,7 +44,7 @@ def guess(
     return with_label(_row(kept, sample, labels) if kept is not None and doubted else unseen(sample), decision)
 
 
-def _row(kept: reason_tables.Reasons, sample: Sample, labels: Mapping[str, str]) -> Row:
+def _row(kept: Reasons, sample: Sample, labels: Mapping[str, str]) -> Row:
     places = kept.places([sample.sample_id])
     if places[0] < 0:
         return unseen(sample)
