@@ -16,7 +16,7 @@ from app.book import Book
 from app.component import component
 from app.desk import Desk
 from app.review import Refused
-from app.words import who
+from app.words import capital, who
 from pipelines import likeness, queue_up
 from pipelines.queue_up import Row
 
@@ -88,7 +88,7 @@ def trail(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
 
 def _why(row: Row) -> list[tuple[float, str]]:
     strongest = sorted(row.reasons.items(), key=lambda item: -item[1])[:WHY]
-    return [(score, _capital(queue_up.sentence_of(name))) for name, score in strongest if score > 0]
+    return [(score, capital(queue_up.sentence_of(name))) for name, score in strongest if score > 0]
 
 
 def _near(desk: Desk, book: Book, rows: Sequence[Row]) -> dict[str, list[dict[str, str | None]]]:
@@ -105,10 +105,6 @@ def _near(desk: Desk, book: Book, rows: Sequence[Row]) -> dict[str, list[dict[st
         i: [{"src": at.picture_address(samples[o], SMALL), "label": labels[o]} for o in others]
         for i, others in found.items()
     }
-
-
-def _capital(sentence: str) -> str:
-    return sentence[:1].upper() + sentence[1:]
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)

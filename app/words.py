@@ -74,4 +74,9 @@ def shortened(text: str, most: int = 32) -> str:
 def sentence(text: str) -> str:
     """Returns a clause with a capital at its beginning and a full stop at its end; nothing stays nothing."""
     ended = text if not text or text[-1] in ".!?" else f"{text}."
-    return ended[:1].upper() + ended[1:]
+    return capital(ended)
+
+
+def capital(text: str) -> str:
+    """Returns the text with a capital at its beginning."""
+    return text[:1].upper() + text[1:]

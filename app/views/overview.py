@@ -8,7 +8,7 @@ import streamlit as st
 from app import bars, figures
 from app.desk import Desk, read_numbers
 from app.views import naming, onward
-from app.words import ago, listed, percent, plain, shortened
+from app.words import ago, capital, listed, percent, plain, shortened
 from pipelines.agreement import Agreement
 from pipelines.compare import Row, compare
 from pipelines.overview import Numbers
@@ -60,7 +60,7 @@ def _agreement(found: Mapping[str, Agreement]) -> None:
     if not found["all"]["answered"]:
         return
     st.subheader("Guesses that reviewers agreed with")
-    whys = {name: "All that were shown" if name == "all" else _sentence(name) for name in found}
+    whys = {name: "All that were shown" if name == "all" else capital(sentence_of(name)) for name in found}
     st.dataframe(
         [
             {"why shown": whys[name], "answered": row["answered"], "guess was right": 100 * row["rate"]}
@@ -74,11 +74,6 @@ def _agreement(found: Mapping[str, Agreement]) -> None:
             )
         },
     )
-
-
-def _sentence(reason: str) -> str:
-    sentence = sentence_of(reason)
-    return sentence[:1].upper() + sentence[1:]
 
 
 def _numbers(numbers: Numbers) -> None:

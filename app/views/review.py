@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import streamlit as st
 
@@ -18,18 +18,14 @@ from app import desk as at
 from app.book import Book
 from app.desk import Desk
 from app.review import Deed, Press, Refused, answer, class_keys, presses, sitting
-from app.views import elsewhere, naming, onward, selection
-from app.words import count, plain
+from app.views import elsewhere, naming, onward, review_choices, selection
+from app.views.review_choices import Choices
+from app.words import capital, count, plain
 from pipelines import leases, propagate, queue_up
 from pipelines.queue_up import Only, Row
 from storage.project import ProjectError
 
-ANY = "any"
 SPREAD = partial(queue_up.rank, spread=True)  # images that are not all the same one
-ALONE, GRID = "One by one", "Grid"
-BIND: Literal["query-params"] = "query-params"  # choices stand in the address, and come back with the page
-EVERY = (0, 100)  # percent
-SIZES = (24, 60, 120, 200)  # images of a grid
 AHEAD = 8  # images that the browser holds
 CHUNK = 100  # images that are ranked at once
 KEYS = (
@@ -48,7 +44,7 @@ Rank = Callable[..., list[Row]]
 class Batch:
     """What one reviewer has before them: it changes with the choices, or on request."""
 
-    choices: tuple[Any, ...]
+    choices: Choices
     name: str = field(default_factory=lambda: uuid.uuid4().hex)  # tells the browser that this is another batch
     rows: dict[str, Row] = field(default_factory=dict)  # by sample id, in the order of the queue
     problem: str | None = None  # why it goes without the run's opinion
@@ -82,64 +78,19 @@ def render(desk: Desk, *, rank: Rank = SPREAD, draw: Draw = board.mount) -> None
     chosen = selection.chosen(desk) if "selection" in st.query_params else rank
     if chosen is None:
         return
-    layout, size, reason, only = _choices(desk)
-    st.fragment(_board)(desk, chosen, draw, layout, size, None if reason == ANY else reason, only)
+    st.fragment(_board)(desk, chosen, draw, review_choices.ask(desk))
 
 
-def _choices(desk: Desk) -> tuple[str, int, str, Only | None]:
-    with st.container(horizontal=True, vertical_alignment="bottom", key="review-choices"):
-        layout = st.segmented_control("Show", (ALONE, GRID), default=ALONE, required=True, key="layout", bind=BIND)
-        size = SIZES[0]
-        if layout == GRID:
-            size = st.segmented_control("Images", SIZES, default=SIZES[0], required=True, key="size", bind=BIND)
-        reasons = {ANY: "Whatever is most doubtful", **{name: _capital(s) for name, s in queue_up.sentences().items()}}
-        reason = st.selectbox(
-            "Look for", list(reasons), format_func=reasons.__getitem__, key=_key("reason"), width=360, bind=BIND
-        )
-        only = _filters(desk) if desk.run is not None else None
-    return layout, size, reason, only
-
-
-def _filters(desk: Desk) -> Only | None:
-    """Draws the choice of guesses, and returns it; None for all of them."""
-    of_class, sure = _key("class"), _key("sure")
-    before = st.session_state.get(of_class), st.session_state.get(sure, EVERY)
-    label, (least, most) = before
-    words = "Any guess" if before == (None, EVERY) else f"{plain(label or 'Any class')}, {least} to {most} %"
-    with st.popover(words, icon=":material/filter_alt:"):
-        classes = desk.store.project.classes
-        label = st.selectbox("Guessed to be", classes, index=None, placeholder="Any class", key=of_class, bind=BIND)
-        least, most = st.slider("How sure, %", 0, 100, EVERY, key=sure, bind=BIND)
-    if (label, (least, most)) != before:  # the address has told them now: the popover had its name before
-        st.rerun()
-    return None if before == (None, EVERY) else Only(label=label, least=least / 100, most=most / 100)
-
-
-def _key(name: str) -> str:
-    """Returns a choice's name in the address: a selection has choices of its own, so that none hides its images."""
-    selection = st.query_params.get("selection")
-    return name if selection is None else f"{name}-of-{selection}"
-
-
-def _board(desk: Desk, rank: Rank, draw: Draw, layout: str, size: int, reason: str | None, only: Only | None) -> None:
+def _board(desk: Desk, rank: Rank, draw: Draw, asked: Choices) -> None:
     """Draws the images and hears what is said of them; after a press only this much of the page runs again."""
-    grid = layout == GRID
-    choices = (
-        desk.root,
-        desk.run.name if desk.run else None,
-        reason,
-        only,
-        grid,
-        size,
-        st.query_params.get("selection"),
-    )
-    batch = _batch(choices)
+    grid = asked.grid
+    batch = _batch(asked)
     key = f"board-{'grid' if grid else 'one'}"
-    more = partial(_extend, desk, rank, batch, reason, only, size if grid else CHUNK)
+    more = partial(_extend, desk, rank, batch, asked.reason, asked.only, asked.size if grid else CHUNK)
     book = at.read_book(desk.store)
-    order = _in_order(desk, book, batch, more, size if grid else AHEAD, grid=grid)
+    order = _in_order(desk, book, batch, more, asked.size if grid else AHEAD, grid=grid)
     if batch.problem:
-        st.info(f"{plain(_capital(batch.problem))}. Until then, images come without a guess.")
+        st.info(f"{plain(capital(batch.problem))}. Until then, images come without a guess.")
     draw(key, _data(desk, book, batch, order, key, grid=grid), on_said=partial(_heard, desk, batch, key))
     if batch.word is not None:
         st.toast(plain(batch.word))
@@ -152,7 +103,7 @@ def _board(desk: Desk, rank: Rank, draw: Draw, layout: str, size: int, reason: s
         st.switch_page(desk.pages["evolution"], query_params={**desk.query, "sample": sample_id, **selection.kept()})
 
 
-def _batch(choices: tuple[Any, ...]) -> Batch:
+def _batch(choices: Choices) -> Batch:
     """Returns what the reviewer has before them, another one where the choices are others."""
     batch: Batch | None = st.session_state.get("batch")
     if batch is None or batch.choices != choices:
@@ -238,12 +189,11 @@ def _data(desk: Desk, book: Book, batch: Batch, order: Sequence[str], key: str, 
 
 
 def _nothing(batch: Batch) -> str:
-    *_, reason, only, _, _, chosen = batch.choices
     if batch.skipped:
         return f"Nothing is left but {count(len(batch.skipped), 'image')} that you skipped."
-    if chosen is not None:
+    if batch.choices.selection is not None:
         return "All of these have their answer."
-    if reason is None and only is None:
+    if batch.choices.reason is None and batch.choices.only is None:
         return "Nothing is left to review: every image to train on has its answer, or somebody is looking at it."
     return "No image is left to look at for this choice: choose another."
 
@@ -256,7 +206,7 @@ def _heard(desk: Desk, batch: Batch, key: str) -> None:
     try:
         batch.refused, batch.undone = answer(desk, new, batch.rows)
     except ProjectError as error:
-        batch.word = _capital(str(error))
+        batch.word = capital(str(error))
         return
     heard.update(press.press_id for press in new)
     _bring_back(desk, batch, batch.undone.values())
@@ -291,10 +241,10 @@ def _ask_alike(desk: Desk, batch: Batch, sample_id: str) -> None:
         found = propagate.neighbours(desk.store, sample_id)
         new = propagate.propose(desk.store, found, actor=desk.actor)
     except ProjectError as error:
-        batch.word = _capital(str(error))
+        batch.word = capital(str(error))
         return
     rows = {row.sample_id: row for row in queue_up.rank(desk.store, None, limit=len(found)) if row.proposal}
-    if not batch.choices[4]:  # a grid's images stay in their places
+    if not batch.choices.grid:  # a grid's images stay in their places
         kept = {i: row for i, row in batch.rows.items() if i not in rows}
         batch.rows = rows | kept
     batch.word = f"{count(new, 'image')} like it come next." if rows else "There is none like it without a label."
@@ -304,7 +254,3 @@ def _holder(desk: Desk) -> str:
     """Returns the name under which this window holds samples."""
     window: str = st.session_state.setdefault("window", uuid.uuid4().hex)
     return f"{desk.actor} {window}"
-
-
-def _capital(sentence: str) -> str:
-    return sentence[:1].upper() + sentence[1:]
