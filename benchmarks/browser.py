@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -61,7 +60,7 @@ def serving_fiftyone(root: Path, *, who: str | None = None) -> Iterator["subproc
     try:
         yield server
     finally:
-        server.send_signal(signal.SIGINT)
+        server.terminate()
         server.wait()
         database.stop(root)
 

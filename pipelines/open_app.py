@@ -11,7 +11,7 @@ from storage.project import ProjectError, read_project
 
 
 def open_app(project: Path | None, port: int) -> int:
-    """Serves the app until Ctrl-C and returns Streamlit's exit status. A project's app can be found while it runs.
+    """Serves the app until Ctrl-C or SIGTERM, findable for a project meanwhile, and returns Streamlit's exit status.
 
     Raises:
         ProjectError: `project` is given and is none, or the port is taken.
@@ -29,9 +29,11 @@ def open_app(project: Path | None, port: int) -> int:
     ]
     server = subprocess.Popen(command)
     root = project.expanduser().resolve() if project else None
-    with servers.known(root, servers.APP, port=port, pid=server.pid) if root else nullcontext():
+    known = servers.known(root, servers.APP, port=port, pid=server.pid) if root else nullcontext()
+    with servers.ended_by_signals(), known:
         try:
             return server.wait()
         except KeyboardInterrupt:
-            server.wait()  # it got the same Ctrl-C
+            server.terminate()  # it got the same Ctrl-C, but not the same SIGTERM
+            server.wait()
             return 0

@@ -28,7 +28,7 @@ OURS = "gradebook-verdicts"
 
 
 def open_app(store: Store, run: Run | None, *, port: int | None = None, say: Callable[[str], None] = print) -> None:
-    """Brings the project's dataset up to date, serves the App and blocks until Ctrl-C.
+    """Brings the project's dataset up to date, serves the App and blocks until Ctrl-C or SIGTERM.
 
     A project has one App: where it runs already, that one shows the new state, and this returns.
 
@@ -44,6 +44,7 @@ def open_app(store: Store, run: Run | None, *, port: int | None = None, say: Cal
     """
     root = store.project.root
     with ExitStack() as until_the_end:
+        until_the_end.enter_context(servers.ended_by_signals())
         with servers.starting(root, servers.FIFTYONE):
             running = servers.find(root, servers.FIFTYONE)
             free = 0 if running else servers.free_port(port or 0)

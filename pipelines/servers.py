@@ -2,7 +2,9 @@
 
 import json
 import os
+import signal
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -51,6 +53,23 @@ def starting(root: Path, name: str) -> FileLock:
     file = _file(root, name)
     file.parent.mkdir(exist_ok=True)
     return FileLock(file.with_suffix(".lock"))
+
+
+@contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """Makes Ctrl-C and SIGTERM a KeyboardInterrupt while the block runs, even where a shell has us ignore Ctrl-C.
+
+    Only the main thread hears signals: elsewhere nothing changes.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def free_port(wanted: int) -> int:

@@ -80,3 +80,31 @@ def test_a_live_process_whose_port_is_closed_is_no_server(tmp_path):
             assert servers.find(tmp_path, servers.APP) == f"http://127.0.0.1:{port}"
             server.close()
             assert servers.find(tmp_path, servers.APP) is None
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_server_ends_on_either_signal_though_its_shell_ignores_ctrl_c(number):
+    """A shell that starts a program in the background makes it ignore SIGINT."""
+    code = """
+import time
+from pipelines import servers
+with servers.ended_by_signals():
+    try:
+        print("ready", flush=True)
+        time.sleep(60)
+    except KeyboardInterrupt:
+        print("ended")
+"""
+    deaf = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\n" + code
+    child = subprocess.Popen([sys.executable, "-c", deaf], stdout=subprocess.PIPE, text=True)
+    assert child.stdout is not None and child.stdout.readline() == "ready\n"
+    child.send_signal(number)
+    out, _ = child.communicate(timeout=30)
+    assert (out, child.returncode) == ("ended\n", 0)
+
+
+def test_handlers_are_put_back():
+    before = signal.getsignal(signal.SIGTERM)
+    with servers.ended_by_signals():
+        assert signal.getsignal(signal.SIGTERM) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGTERM) is before
