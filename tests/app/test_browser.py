@@ -139,6 +139,7 @@ def test_what_to_look_for_stays_through_other_pages_and_reloads(page, address):
     page.get_by_role("option", name="Two classes are almost level").click()
     page.get_by_role("radio", name="Grid").click()
     page.wait_for_url(re.compile("reason=.*layout=Grid|layout=Grid.*reason="))
+    page.locator(".board .tile").first.wait_for()
     for leave in ("Map", "Evolution"):
         open_page(page, leave)
         open_page(page, "Review")
