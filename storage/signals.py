@@ -129,7 +129,10 @@ def _mean(sample: Ints, value: Floats, samples: int) -> Floats:
 
 def _labels(column: Any, order: Ints) -> tuple[NDArray[np.object_], Ints]:
     """Returns the distinct labels, with None at the end for index -1, and each row's index into them."""
-    coded = column.combine_chunks().dictionary_encode()
+    import pyarrow as pa
+
+    # a dictionary that was read may hold names twice, or None as one of them
+    coded = column.cast(pa.string()).combine_chunks().dictionary_encode()
     names = np.array([*coded.dictionary.to_pylist(), None], object)
     return names, np.asarray(coded.indices.fill_null(-1).to_numpy(zero_copy_only=False))[order]
 
