@@ -192,7 +192,10 @@ def _codes(signals: Any, ids: Sequence[str], who: str, labels: Mapping[str, str]
 
 def _coded(column: Any) -> tuple[list[str], NDArray[np.int64]]:
     """Returns the distinct values of a column, and each row's place among them, -1 where it is null."""
-    coded = column.combine_chunks().dictionary_encode()
+    import pyarrow as pa
+
+    # a dictionary that was read may hold names twice, or None as one of them
+    coded = column.cast(pa.string()).combine_chunks().dictionary_encode()
     return coded.dictionary.to_pylist(), np.asarray(coded.indices.fill_null(-1).to_numpy(), np.int64)
 
 
