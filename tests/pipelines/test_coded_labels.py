@@ -1,0 +1,49 @@
+"""Labels that come as dictionaries are read by their names: a dictionary may hold a name twice, or None."""
+
+import pyarrow as pa
+import pytest
+
+from pipelines.evolution import _coded
+from storage.segments import history_schema
+from storage.signals import summarise
+
+TEACHER = ["owl", "owl", None, "crow", "owl", "owl"]
+STUDENT = ["owl", "crow", "crow", None, "owl", "owl"]
+
+
+def history(coded: bool) -> pa.Table:
+    """Six steps of one sample; `coded` by dictionaries of two "owl" and a None."""
+    names = pa.array(["owl", "crow", "owl", None])
+    places = {"owl": [0, 2], "crow": [1], None: [3]}
+
+    def column(said: list[str | None]) -> pa.Array:
+        if not coded:
+            return pa.array(said, pa.string())
+        codes = [places[name][step % len(places[name])] for step, name in enumerate(said)]
+        return pa.DictionaryArray.from_arrays(pa.array(codes, pa.int32()), names)
+
+    rows = len(TEACHER)
+    told = {
+        "run": ["r"] * rows,
+        "segment": ["s"] * rows,
+        "step": list(range(1, rows + 1)),
+        "sample_id": ["i"] * rows,
+        "teacher_label": column(TEACHER),
+        "student_label": column(STUDENT),
+        "best_label": column(TEACHER),
+    }
+    numbers = {name: [0.5] * rows for name in history_schema().names if name not in told}
+    return pa.table(told | numbers)
+
+
+def test_signals_are_those_of_plain_names():
+    plain, coded = (summarise("r", history(coded)).to_pylist() for coded in (False, True))
+    assert coded == plain
+    assert plain[0]["flips"] == 2 and plain[0]["teacher_label"] == "owl"
+
+
+@pytest.mark.parametrize("coded", [False, True])
+def test_an_evolutions_codes_have_each_name_once_and_none_for_nothing(coded):
+    names, rows = _coded(history(coded)["teacher_label"])
+    assert sorted(names) == ["crow", "owl"]
+    assert [None if k < 0 else names[k] for k in rows] == TEACHER
