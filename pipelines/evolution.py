@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from pipelines.runs import Run
 from storage.moments import Extent, Said, extent, said_at
+from storage.signals import coded
 
 CHECKPOINTS = 4  # moments after the first
 BINS = 24  # of steps, in a selection's course
@@ -149,9 +150,9 @@ def course(rows: Any) -> Course | None:
         return None
     rows = rows.sort_by([("sample_id", "ascending"), ("step", "ascending")])
     step = np.asarray(rows["step"].to_numpy(), np.int64)
-    sample = _coded(rows["sample_id"])[1]
-    names, teacher = _coded(rows["teacher_label"])
-    student_names, student = _coded(rows["student_label"])
+    sample = coded(rows["sample_id"])[1]
+    names, teacher = coded(rows["teacher_label"])
+    student_names, student = coded(rows["student_label"])
     edges = np.linspace(step.min(), step.max() + 1, min(BINS, int(np.ptp(step)) + 1) + 1)
     place = np.searchsorted(edges, step, side="right") - 1
     bins = len(edges) - 1
@@ -188,15 +189,6 @@ def _turn(run: Run, reach: Extent) -> int:
 def _codes(signals: Any, ids: Sequence[str], who: str, labels: Mapping[str, str], names: dict[str, int]) -> Codes:
     said = [labels.get(i) for i in ids] if who == "label" else signals[f"{who}_label"].to_pylist()
     return np.array([-1 if name is None else names.setdefault(name, len(names)) for name in said], np.int16)
-
-
-def _coded(column: Any) -> tuple[list[str], NDArray[np.int64]]:
-    """Returns the distinct values of a column, and each row's place among them, -1 where it is null."""
-    import pyarrow as pa
-
-    # a dictionary that was read may hold names twice, or None as one of them
-    coded = column.cast(pa.string()).combine_chunks().dictionary_encode()
-    return coded.dictionary.to_pylist(), np.asarray(coded.indices.fill_null(-1).to_numpy(), np.int64)
 
 
 def _means(place: NDArray[np.int64], value: NDArray[np.float64], bins: int) -> NDArray[np.float64]:

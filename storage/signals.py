@@ -47,11 +47,10 @@ def summarise(run: str, history: Any) -> Any:
     """
     import pyarrow as pa
 
-    ids = history["sample_id"].combine_chunks().dictionary_encode()
-    names = ids.dictionary.to_pylist()
+    names, ids = coded(history["sample_id"])
     rank = np.empty(len(names), np.int64)
     rank[sorted(range(len(names)), key=names.__getitem__)] = np.arange(len(names))
-    sample, step = rank[ids.indices.to_numpy(zero_copy_only=False)], history["step"].to_numpy()
+    sample, step = rank[ids], history["step"].to_numpy()
     order = np.lexsort((step, sample))
     sample, step = sample[order], step[order]
     rows = np.bincount(sample, minlength=len(names))
@@ -129,12 +128,19 @@ def _mean(sample: Ints, value: Floats, samples: int) -> Floats:
 
 def _labels(column: Any, order: Ints) -> tuple[NDArray[np.object_], Ints]:
     """Returns the distinct labels, with None at the end for index -1, and each row's index into them."""
+    names, codes = coded(column)
+    return np.array([*names, None], object), codes[order]
+
+
+def coded(column: Any) -> tuple[list[str], Ints]:
+    """Returns the distinct names in a column of `history`, and each row's place among them (R,), -1 for null."""
     import pyarrow as pa
 
     # a dictionary that was read may hold names twice, or None as one of them
-    coded = column.cast(pa.string()).combine_chunks().dictionary_encode()
-    names = np.array([*coded.dictionary.to_pylist(), None], object)
-    return names, np.asarray(coded.indices.fill_null(-1).to_numpy(zero_copy_only=False))[order]
+    codes = column.cast(pa.string()).combine_chunks().dictionary_encode()
+    return codes.dictionary.to_pylist(), np.asarray(
+        codes.indices.fill_null(-1).to_numpy(zero_copy_only=False), np.int64
+    )
 
 
 def _numbers(column: Any, order: Ints) -> Floats:

@@ -3,7 +3,7 @@
 import pyarrow as pa
 import pytest
 
-from pipelines.evolution import _coded
+from storage import signals
 from storage.segments import history_schema
 from storage.signals import summarise
 
@@ -43,7 +43,7 @@ def test_signals_are_those_of_plain_names():
 
 
 @pytest.mark.parametrize("coded", [False, True])
-def test_an_evolutions_codes_have_each_name_once_and_none_for_nothing(coded):
-    names, rows = _coded(history(coded)["teacher_label"])
+def test_codes_have_each_name_once_and_none_for_nothing(coded):
+    names, rows = signals.coded(history(coded)["teacher_label"])
     assert sorted(names) == ["crow", "owl"]
     assert [None if k < 0 else names[k] for k in rows] == TEACHER
