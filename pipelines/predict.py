@@ -69,7 +69,7 @@ class Classifier:
 
 
 def predict(
-    directory: Path,
+    directory: "Path | Classifier",
     images: Sequence[Path],
     *,
     batch: int = 32,
@@ -82,7 +82,7 @@ def predict(
     Files are read by as many threads as there are cores, while the network looks at those before.
 
     Args:
-        directory: of the exported classifier.
+        directory: of the exported classifier; or the classifier, where it is open already.
         images: files and folders.
         batch: images at a time.
         done: paths of files that are left out.
@@ -92,7 +92,7 @@ def predict(
     Raises:
         ProjectError: the directory holds no classifier, or a path does not exist.
     """
-    classifier = Classifier(directory)
+    classifier = Classifier(directory) if isinstance(directory, Path) else directory
     known = set(done)
     files = [file for path in images for file in _files(path) if str(file) not in known]
     behind = 0

@@ -37,9 +37,10 @@ def into_file(
     Raises:
         ProjectError: see `predict`; or the file holds something else.
     """
-    classes = Classifier(directory).classes
+    classifier = Classifier(directory)
+    classes = classifier.classes
     before = done_in(path, classes)
-    said = predict(directory, images, done=before, broken=broken, progress=progress)
+    said = predict(classifier, images, done=before, broken=broken, progress=progress)
     count = 0
     with path.open("a", encoding="utf-8", newline="") as file:
         lines = csv.writer(file)

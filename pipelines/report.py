@@ -102,8 +102,7 @@ def accuracy(asked: Report, base: Store, number: int, seed: int, method: str) ->
     from pipelines.evaluate import evaluate
 
     store = labelled(asked, base, number, seed)
-    name = run_name(method, asked.preset, asked.steps) + (f"-from-{asked.start}" if asked.start else "")
-    kept = store.project.root / f"{name}.json"
+    kept = store.project.root / f"{run_name(method, asked.preset, asked.steps, asked.start)}.json"
     if kept.exists():
         return float(json.loads(kept.read_text(encoding="utf-8")))
     start = trained(store, method, preset=asked.start, seed=seed).name if asked.start else ""
@@ -113,14 +112,14 @@ def accuracy(asked: Report, base: Store, number: int, seed: int, method: str) ->
     return found
 
 
-def run_name(method: str, preset: str, steps: int) -> str:
-    """Returns what a report calls a run."""
-    return f"{method.replace(':', '-')}-{preset}-{steps or 'all'}"
+def run_name(method: str, preset: str, steps: int, start: str = "") -> str:
+    """Returns what a report calls a run, which may start from another one."""
+    return f"{method.replace(':', '-')}-{preset}-{steps or 'all'}" + (f"-from-{start}" if start else "")
 
 
 def trained(store: Store, method: str, *, preset: str, steps: int = 0, seed: int, start: str = "") -> Run:
     """Returns a run that has finished: the one that is kept, or a new one, which may start from another run."""
-    run = Run(store.project.runs / (run_name(method, preset, steps) + (f"-from-{start}" if start else "")))
+    run = Run(store.project.runs / run_name(method, preset, steps, start))
     if run.status().state is State.FINISHED:
         return run
     from pipelines.presets import Call, preset_of
