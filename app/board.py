@@ -17,8 +17,8 @@ from app.component import component
 from app.desk import Desk
 from app.review import Refused
 from app.words import capital, who
-from pipelines import likeness, queue_up
-from pipelines.queue_up import Row
+from pipelines.curation import likeness, queue_up
+from pipelines.curation.queue_up import Row
 
 LARGE, TILE, SMALL = 960, 224, 112  # pixels either way of an image alone, in the grid, beside another
 NEAR = 5

@@ -12,11 +12,11 @@ from typing import Any
 import streamlit as st
 
 from app.book import Book, grown
-from pipelines import leases
+from pipelines.curation import leases
+from pipelines.curation.queue_up import Row
+from pipelines.curation.verdicts import Shown, undo, verdict
 from pipelines.overview import Numbers, count, kept
-from pipelines.queue_up import Row
 from pipelines.runs import Run
-from pipelines.verdicts import Shown, undo, verdict
 from storage.events import Event
 from storage.images import BrokenImage, open_rgb
 from storage.project import SETTINGS

@@ -1,5 +1,5 @@
 // The map: points on a canvas, drawn pixel by pixel, and a lasso on another above it. Places are whole numbers in
-// [0, SIDE]; a lasso is told as its corners in them, so that the server finds the same points (pipelines/lasso.py).
+// [0, SIDE]; a lasso is told as its corners in them, so that the server finds the same points (pipelines/curation/lasso.py).
 // Names are other people's text and go in by textContent.
 
 const SIDE = 65535, NOTHING = 65535;

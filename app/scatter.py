@@ -35,7 +35,7 @@ def draw(
 ) -> None:
     """Draws the points.
 
-    The session's `key` then has `lasso`, as `pipelines.lasso` reads it, and `hidden`, the groups that are off.
+    The session's `key` then has `lasso`, as `pipelines.curation.lasso` reads it, and `hidden`, the groups that are off.
 
     Args:
         key: of the component.

@@ -19,7 +19,7 @@ from tyro.conf import Positional, arg
 
 from benchmarks.browser import chromium, serving
 from pipelines.progress import hush
-from pipelines.report import machine
+from pipelines.studies.report import machine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -187,7 +187,8 @@ def write_opinions(store: Any, ids: Sequence[str], random: np.random.Generator) 
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from pipelines import readings, runs
+    from pipelines import runs
+    from pipelines.curation import readings
     from storage.events import replay
 
     path, labels = store.project.runs / RUN, replay(store.log.read())
@@ -208,7 +209,7 @@ def write_opinions(store: Any, ids: Sequence[str], random: np.random.Generator) 
 
 def work_out_reasons(store: Any) -> None:
     """Works the run's reasons out as the queue does when it is first asked for."""
-    from pipelines.reason_tables import reasons
+    from pipelines.curation.reason_tables import reasons
     from pipelines.runs import Run
 
     reasons(store, Run(store.project.runs / RUN))

@@ -2,9 +2,9 @@
 
     python -m benchmarks.precision PROJECT PROJECT ... --steps 600
 
-Each PROJECT has labels, cached views and a labelled test split, such as those that `pipelines/report.py --work` leaves.
-It is copied, not written to. Prints test accuracy (nothing is chosen by it), CPU-seconds a training, and the difference
-that half precision makes, project by project, with the 95 % interval of their mean (Student's t).
+Each PROJECT has labels, cached views and a labelled test split, such as those that `pipelines/studies/report.py --work`
+leaves. It is copied, not written to. Prints test accuracy (nothing is chosen by it), CPU-seconds a training, and the
+difference that half precision makes, project by project, with the 95 % interval of their mean (Student's t).
 """
 
 import resource
@@ -21,7 +21,7 @@ from typing import Annotated, Any, Literal, cast
 from tyro.conf import Positional, arg
 
 from pipelines.progress import hush
-from pipelines.report import machine
+from pipelines.studies.report import machine
 
 Precision = Literal["no", "bf16"]
 PRECISIONS: tuple[Precision, Precision] = ("no", "bf16")

@@ -25,7 +25,7 @@ from unittest.mock import patch
 from tyro.conf import Positional, arg
 
 from pipelines.progress import hush
-from pipelines.report import machine
+from pipelines.studies.report import machine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +80,7 @@ def trained(project: Path, asked: RecordCost, kind: str) -> tuple[float, float]:
 @contextmanager
 def clocked(spent: list[float]) -> Iterator[None]:
     """Adds the CPU-seconds of each piece of the record's own work to `spent`, in whichever thread it is done."""
-    from pipelines.recorder import Recorder
+    from pipelines.trainer.recorder import Recorder
 
     def with_clock(work: Callable[..., None]) -> Callable[..., None]:
         def done(*arguments: Any) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.large_store import BACKBONE, MADE, RUN, SEED, StoreSpeed, build, fold_more
-from pipelines.report import machine
+from pipelines.studies.report import machine
 
 RECALLED = 20  # questions whose answer is compared with looking at every vector
 
@@ -72,9 +72,9 @@ def in_another_process(work: Callable[..., None], asked: StoreSpeed) -> list[str
 def ask(asked: StoreSpeed) -> tuple[list[Answers], float]:
     """Returns how long each kind of question took, and the share of the true neighbours that was found."""
     from mpl.reasons import REASONS
+    from pipelines.curation.propagate import neighbours
+    from pipelines.curation.queue_up import GIVEN, rank
     from pipelines.histories import history
-    from pipelines.propagate import neighbours
-    from pipelines.queue_up import GIVEN, rank
     from pipelines.runs import Run
     from storage.store import open_store
 

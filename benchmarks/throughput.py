@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.report import machine
+from pipelines.studies.report import machine
 
 BACKBONE = "tf_efficientnet_lite0"
 CLASSES = ("this", "that")
@@ -93,9 +93,9 @@ def as_markdown(costs: Costs, images: int, given: Sequence[str]) -> str:
 def _ways(asked: Throughput, folder: Path, files: list[Path], work: Path) -> dict[str, Callable[[], object]]:
     """Returns each job and its bound, in the order in which they take turns."""
     from pipelines.embed import embed
-    from pipelines.import_images import import_images
+    from pipelines.importing.images import import_images
+    from pipelines.importing.reading import SIZE
     from pipelines.predict import predict
-    from pipelines.read_images import SIZE
     from storage.project import create_project
     from storage.store import open_store
 
@@ -135,12 +135,12 @@ def _photographs(folder: Path, count: int) -> Path:
 def _classifier(directory: Path, folder: Path, size: int) -> Path:
     """Exports a classifier after one step of training: what it says does not matter."""
     from pipelines.export import export
-    from pipelines.founding import saved_settings
-    from pipelines.import_images import import_images
+    from pipelines.importing.images import import_images
     from pipelines.label import label_samples
     from pipelines.presets import parse
     from pipelines.runs import list_runs
     from pipelines.train import train
+    from pipelines.trainer.founding import saved_settings
     from storage.project import create_project
     from storage.store import open_store
 

@@ -97,7 +97,7 @@ def _signals(store: "Store", run: Run, sample_ids: Sequence[str]) -> Any:
 def _reason(
     store: "Store", run: Run, sample_ids: Sequence[str], labels: Mapping[str, str], reason: str | None
 ) -> Colouring:
-    from pipelines import queue_up, reason_tables
+    from pipelines.curation import queue_up, reason_tables
 
     known = queue_up.sentences()
     if reason is not None and reason not in known:

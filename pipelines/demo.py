@@ -105,7 +105,7 @@ def _fresh(directory: Path) -> Path:
 
 
 def _imported(root: Path) -> "Store":
-    from pipelines.import_images import import_images
+    from pipelines.importing.images import import_images
     from storage.store import open_store
 
     say("2/5  import: 1,197 images to train on, 600 labelled ones to test on")
@@ -140,8 +140,8 @@ def _trained(store: "Store", method: str) -> float:
 
 
 def _finished(store: "Store", accuracy: dict[str, float], root: Path, began: float) -> DemoReport:
+    from pipelines.curation.queue_up import as_json, rank
     from pipelines.export import export
-    from pipelines.queue_up import as_json, rank
     from pipelines.runs import find_run
 
     run = find_run(store.project, "mpl")

@@ -64,10 +64,10 @@ def evaluate_beside_data(project: Project, run: Run) -> Evaluation:
     """
     import torch
 
-    from pipelines.outcome import probabilities
-    from pipelines.pixels import Pixels
     from pipelines.places import DATA
     from pipelines.plain_data import open_dataset
+    from pipelines.trainer.outcome import probabilities
+    from pipelines.trainer.pixels import Pixels
 
     config = restored(run.config())
     data = open_dataset(config.data, project.root / DATA, Split.TEST, size=config.size)
@@ -106,7 +106,7 @@ def _evaluation(run: Run, on: str, probabilities: Probabilities, labels: NDArray
 
 def student_of(run: Run) -> "nn.Module":
     """Returns the finished student of a run; raises what `learners.load_student` raises."""
-    from pipelines.learners import load_student
+    from pipelines.trainer.learners import load_student
 
     return load_student(run.path, restored(run.config()))
 
@@ -119,9 +119,9 @@ def predict_samples(net: "nn.Module", config: TrainConfig[Any], store: "Store", 
     """
     import torch
 
-    from pipelines.data import CachedViews, Source, views_of
-    from pipelines.outcome import probabilities
-    from pipelines.pixels import Files, Pixels
+    from pipelines.trainer.data import CachedViews, Source, views_of
+    from pipelines.trainer.outcome import probabilities
+    from pipelines.trainer.pixels import Files, Pixels
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if config.inputs == "views":

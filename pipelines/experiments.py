@@ -52,7 +52,7 @@ def imagenet_pool(method: str) -> TrainConfig[Any]:
 def cifar10_cpu(method: str) -> TrainConfig[Any]:
     """CIFAR-10 with 4,000 labels for two CPU cores: WRN-10-1 from random weights, minutes a run (docs/results.md).
 
-    `python pipelines/equal_compute.py CIFAR10` compares methods with it, each with as many steps as make their
+    `python pipelines/studies/equal_compute.py CIFAR10` compares methods with it, each with as many steps as make their
     floating-point operations equal.
     """
     optim = OptimConfig(lr=0.05, weight_decay=5e-4, warmup_steps=50)

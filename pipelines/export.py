@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 from pipelines.config import ConfigError, TrainConfig
 from pipelines.evaluate import evaluate, predict_samples, student_of
-from pipelines.learners import timm_model
 from pipelines.model_card import model_card
 from pipelines.predict import CLASSES, MODEL
 from pipelines.presets import restored
 from pipelines.runs import Run
+from pipelines.trainer.learners import timm_model
 from storage.samples import Split
 
 if TYPE_CHECKING:

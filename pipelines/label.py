@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.import_labels import read_labels
+from pipelines.importing.labels import read_labels
 from storage.events import VERDICTS, Event, Kind, decisions, event
 from storage.project import ProjectError
 

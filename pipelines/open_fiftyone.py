@@ -12,8 +12,8 @@ from pathlib import Path
 from urllib.parse import quote
 
 from pipelines import fiftyone_links, servers
+from pipelines.curation.reasons_now import reasons_now
 from pipelines.projection import read_map
-from pipelines.reasons_now import reasons_now
 from pipelines.runs import Run
 from pipelines.servers import ADDRESS
 from storage.database import point_fiftyone

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from pipelines.agreement import Agreement, agreement
+from pipelines.curation.agreement import Agreement, agreement
 from pipelines.runs import list_runs
 from storage.events import Event, Kind, decisions
 from storage.project import Project
@@ -31,7 +31,7 @@ class Numbers:
     labels_per_class: Mapping[str, int]  # of these, in the project's order
     rejected: int  # no class applies
     embedded: Sequence[str]  # backbones that looked at the images, in order
-    agreement: Mapping[str, Agreement]  # see `pipelines.agreement`
+    agreement: Mapping[str, Agreement]  # see `pipelines.curation.agreement`
 
 
 def count(

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from pipelines import data, plain_data
-from pipelines.beginnings import beginning
+from pipelines import plain_data
 from pipelines.config import ConfigError, TrainConfig
-from pipelines.data import SAMPLES, Population, Source
-from pipelines.draws import Positions
-from pipelines.live import Listener
 from pipelines.plain_data import DataSet
+from pipelines.trainer import data
+from pipelines.trainer.beginnings import beginning
+from pipelines.trainer.data import SAMPLES, Population, Source
+from pipelines.trainer.draws import Positions
+from pipelines.trainer.live import Listener
 from storage.events import replay
 from storage.project import SETTINGS, Project, create_project, read_project
 from storage.samples import Split
@@ -144,7 +145,7 @@ class BesideData:
 
     def source(self, people: Population, device: "torch.device") -> Source:
         """See `Place`."""
-        from pipelines.pixels import Pixels
+        from pipelines.trainer.pixels import Pixels
 
         return Pixels(self.found.images, workers=self.config.workers, device=device, magnitude=self.config.magnitude)
 

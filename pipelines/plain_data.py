@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.config import ConfigError, DataConfig
-from pipelines.pixels import Files, Images, InMemory
+from pipelines.trainer.pixels import Files, Images, InMemory
 from storage.samples import Split
 
 IN_MEMORY = 2**29  # bytes of decoded images up to which they stay in memory

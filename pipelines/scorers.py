@@ -34,8 +34,8 @@ def open_scorer(place: Path, run: str | None) -> tuple[Scorer, str]:
         if run:
             raise ProjectError(f"{place} is no project, so it has no run {run}: leave --run out, or give the project")
         return Classifier(place), _digest([place / MODEL, place / CLASSES])
-    from pipelines.learners import WEIGHTS
     from pipelines.runs import find_run
+    from pipelines.trainer.learners import WEIGHTS
 
     found = find_run(read_project(place), run)
     return Student(place, found), _digest([found.path / WEIGHTS])

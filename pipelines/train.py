@@ -13,19 +13,19 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines import checkpoints, distributions, founding, learners, outcome, sharded, trackers
 from pipelines.config import ConfigError
-from pipelines.endings import failures_told, stoppable
 from pipelines.errors import one_sentence
-from pipelines.live import keep_up, open_live, take_in
-from pipelines.mirror import address_of, mirrored, take_back
 from pipelines.places import Place, open_place
 from pipelines.presets import Call, parse
-from pipelines.processor import get_ready
 from pipelines.progress import hush, progress, say
-from pipelines.recorder import Recorder, cut_after
 from pipelines.runs import State
-from pipelines.training import Training, log, refuse, tell, validate
+from pipelines.trainer import checkpoints, distributions, founding, learners, outcome, sharded, trackers
+from pipelines.trainer.endings import failures_told, stoppable
+from pipelines.trainer.live import keep_up, open_live, take_in
+from pipelines.trainer.mirror import address_of, mirrored, take_back
+from pipelines.trainer.processor import get_ready
+from pipelines.trainer.recorder import Recorder, cut_after
+from pipelines.trainer.training import Training, log, refuse, tell, validate
 
 if TYPE_CHECKING:
     from accelerate import Accelerator

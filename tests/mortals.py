@@ -19,9 +19,10 @@ import lancedb  # noqa: F401
 import pyarrow.parquet  # noqa: F401
 import torch
 
-from pipelines import import_images as job
-from pipelines import recorder, runs
-from pipelines.verdicts import Shown, verdict
+from pipelines import runs
+from pipelines.curation.verdicts import Shown, verdict
+from pipelines.importing import images as job
+from pipelines.trainer import recorder
 from storage import lance
 from storage import record as records
 from storage.segments import SAID

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipelines import founding
-from pipelines.import_images import import_images
+from pipelines.importing.images import import_images
 from pipelines.presets import parse
 from pipelines.runs import CONFIG, Run, State
 from pipelines.train import train
+from pipelines.trainer import founding
 from pipelines.verify import verify
 from tests.pipelines.projects import flags, make_project, rows, weights
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from tests.pipelines.blocked import run_without
 
 ROOT = Path(__file__).parent.parent
-LIGHT = "app.main, pipelines.cli, pipelines.jobs, pipelines.runs, pipelines.queue_up, pipelines.predict"
+LIGHT = "app.main, pipelines.cli, pipelines.jobs, pipelines.runs, pipelines.curation.queue_up, pipelines.predict"
 HEAVY = {"torch", "torchvision", "timm", "accelerate", "lancedb", "fiftyone", "pandas", "pyarrow.parquet"}
 
 
@@ -21,7 +21,7 @@ def test_the_layers_hold():
 def test_what_must_start_quickly_loads_nothing_heavy():
     done = run_without((), f"import {LIGHT}; print(*sys.modules)")
     loaded = set(done.stdout.split())
-    assert "pipelines.queue_up" in loaded, done.stderr
+    assert "pipelines.curation.queue_up" in loaded, done.stderr
     assert loaded & HEAVY == set()
 
 
@@ -29,7 +29,7 @@ def test_the_queue_is_ranked_without_torch(tmp_path):
     """The app does it at every press."""
     code = """
 from pathlib import Path
-from pipelines.queue_up import rank, sentences
+from pipelines.curation.queue_up import rank, sentences
 from storage.project import create_project
 from storage.store import memory_store
 
@@ -45,9 +45,9 @@ def test_mpl_speaks_arrays_alone_and_training_needs_no_database_and_no_app():
 import mpl.methods, mpl.networks, mpl.augment, mpl.metrics, mpl.reasons, mpl.backbones
 
 assert not {name.split(".")[0] for name in sys.modules} & {"storage", "pipelines", "app", "accelerate"}
-import pipelines.train, pipelines.pixels, pipelines.evaluate
+import pipelines.train, pipelines.trainer.pixels, pipelines.evaluate
 
-assert "pipelines.recorder" in sys.modules
+assert "pipelines.trainer.recorder" in sys.modules
 """
     done = run_without(("lancedb", "fiftyone", "streamlit", "plotly", "pymongo"), code)
     assert done.returncode == 0, done.stderr
@@ -57,6 +57,7 @@ def test_no_module_of_pipelines_hides_another_package():
     """`accelerate launch pipelines/train.py` looks for modules in pipelines/ before anywhere else."""
     from importlib.metadata import packages_distributions
 
-    ours = {path.stem for path in (ROOT / "pipelines").iterdir()} - {"__init__", "__pycache__"}
+    folders = (ROOT / "pipelines", ROOT / "pipelines" / "studies")  # those with programs that are run as files
+    ours = {path.stem for folder in folders for path in folder.iterdir()} - {"__init__", "__pycache__"}
     theirs = set(packages_distributions()) | set(sys.stdlib_module_names) | {"datasets"}  # lancedb asks for that one
     assert ours & theirs == set()

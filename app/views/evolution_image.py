@@ -14,9 +14,10 @@ from app.desk import Book, Desk
 from app.review import class_keys, shown_of
 from app.views import elsewhere, opened, selection
 from app.words import ago, count, deed, percent, plain, who
-from pipelines import compare, likeness, queue_up
-from pipelines.guess import guess
-from pipelines.queue_up import Row
+from pipelines import compare
+from pipelines.curation import likeness, queue_up
+from pipelines.curation.guess import guess
+from pipelines.curation.queue_up import Row
 from pipelines.runs import Run, find_run
 from storage.events import VERDICTS, Event, standing
 from storage.project import ProjectError

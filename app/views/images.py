@@ -12,9 +12,9 @@ from app.following import follow
 from app.views import onward
 from app.words import ago, count, plain
 from pipelines import command_jobs
+from pipelines.importing.named_datasets import PREFIX
+from pipelines.importing.unpack import LARGEST
 from pipelines.jobs import Ending, Job
-from pipelines.named_datasets import PREFIX
-from pipelines.unpack import LARGEST
 from storage.vectors import Space
 
 LABELS = {"none": "None yet", "folders": "The name of an image's folder", "csv": "A CSV file"}

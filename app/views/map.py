@@ -11,8 +11,9 @@ from app.desk import Desk
 from app.following import follow
 from app.views import chosen
 from app.words import count, plain, sentence
-from pipelines import colourings, command_jobs, lasso, projection, queue_up
+from pipelines import colourings, command_jobs, projection
 from pipelines.colourings import Colouring, Kind
+from pipelines.curation import lasso, queue_up
 from pipelines.jobs import Ending, Job
 from pipelines.projection import Projection
 from storage.project import ProjectError

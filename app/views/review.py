@@ -21,8 +21,8 @@ from app.review import Deed, Press, Refused, answer, class_keys, presses, sittin
 from app.views import elsewhere, naming, onward, review_choices, selection
 from app.views.review_choices import Choices
 from app.words import capital, count, plain
-from pipelines import leases, propagate, queue_up
-from pipelines.queue_up import Only, Row
+from pipelines.curation import leases, propagate, queue_up
+from pipelines.curation.queue_up import Only, Row
 from storage.project import ProjectError
 
 SPREAD = partial(queue_up.rank, spread=True)  # images that are not all the same one
@@ -61,7 +61,7 @@ def render(desk: Desk, *, rank: Rank = SPREAD, draw: Draw = board.mount) -> None
 
     Args:
         desk: the open project.
-        rank: gives the queue, as `pipelines.queue_up.rank` does.
+        rank: gives the queue, as `pipelines.curation.queue_up.rank` does.
         draw: draws the board, as `app.board.mount` does.
     """
     with st.container(horizontal=True, vertical_alignment="center"):

@@ -7,8 +7,8 @@ import streamlit as st
 
 from app.desk import Desk
 from app.words import capital, plain
-from pipelines import queue_up
-from pipelines.queue_up import Only
+from pipelines.curation import queue_up
+from pipelines.curation.queue_up import Only
 
 ANY = "any"
 ALONE, GRID = "One by one", "Grid"

@@ -7,9 +7,9 @@ import streamlit as st
 
 from app.desk import Desk
 from app.words import count, plain, sentence
-from pipelines import selected
-from pipelines.queue_up import Row
-from pipelines.selections import Selection, read_selection, save_selection
+from pipelines.curation import selected
+from pipelines.curation.queue_up import Row
+from pipelines.curation.selections import Selection, read_selection, save_selection
 from storage.project import ProjectError
 
 

@@ -12,9 +12,9 @@ from benchmarks.sides.clock import Clock, Over, Task, task_of, tell
 def main() -> None:
     """Trains until the clock stops it."""
     task = task_of(sys.argv[1:])
-    from pipelines import learners
     from pipelines.presets import Call
     from pipelines.train import train
+    from pipelines.trainer import learners
 
     clock = Clock(task)
     set_rates = learners.set_rates

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from pipelines import reason_tables
 from pipelines.checks.finding import Finding, Subject
-from pipelines.readings import READING
+from pipelines.curation import reason_tables
+from pipelines.curation.readings import READING
 from pipelines.runs import PREDICTIONS, Run
 
 

@@ -7,9 +7,9 @@ from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
-from pipelines import checkpoints
 from pipelines.checks.finding import Finding, Subject
 from pipelines.runs import Run
+from pipelines.trainer import checkpoints
 from storage.project import ProjectError
 from storage.record import MemoryRecord
 from storage.segments import segment_schema, segments_in

@@ -6,12 +6,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pipelines import checkpoints, runs
+from pipelines import runs
 from pipelines.checks.finding import Finding, Subject, has_settings
-from pipelines.data import SAMPLES
 from pipelines.jobs import JOB
-from pipelines.learners import WEIGHTS
 from pipelines.runs import GOING, PREDICTIONS, STATUS, Run, State
+from pipelines.trainer import checkpoints
+from pipelines.trainer.data import SAMPLES
+from pipelines.trainer.learners import WEIGHTS
 
 CHANGES = "changes.json"  # of the labels, while it trained
 

@@ -63,8 +63,8 @@ def import_(
     json: Json = False,
 ) -> None:
     """Take images into the catalogue, where they are: nothing is copied, moved or changed. Again means: what is new."""
-    from pipelines.import_images import import_images
-    from pipelines.sources import opened_source
+    from pipelines.importing.images import import_images
+    from pipelines.importing.sources import opened_source
     from pipelines.tables import import_words
     from storage.samples import Split
     from storage.store import open_store

@@ -25,7 +25,7 @@ def queue(
     json: Json = False,
 ) -> None:
     """Show which images to look at next, and why."""
-    from pipelines.queue_up import GIVEN, as_json, newest_finished, rank
+    from pipelines.curation.queue_up import GIVEN, as_json, newest_finished, rank
     from pipelines.runs import find_run
     from storage.store import open_store
 
@@ -54,7 +54,8 @@ def neighbours(
     json: Json = False,
 ) -> None:
     """Show the unlabelled images most like a labelled one, with its label as a proposal."""
-    from pipelines import label, propagate
+    from pipelines import label
+    from pipelines.curation import propagate
     from pipelines.histories import find_sample
     from storage.store import open_store
 
@@ -141,8 +142,8 @@ def fiftyone(
     port: Annotated[int | None, arg(help="where to serve, on this machine only; without one, a free port")] = None,
 ) -> None:
     """Open the project in FiftyOne, with fields and saved views rebuilt from the store."""
+    from pipelines.curation.queue_up import newest_finished
     from pipelines.open_fiftyone import open_app
-    from pipelines.queue_up import newest_finished
     from pipelines.runs import find_run
     from storage.store import open_store
 

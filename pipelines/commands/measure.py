@@ -37,9 +37,9 @@ def simulate(
     json: Json = False,
 ) -> None:
     """Let a scripted reviewer answer the queue, and compare strategies by the labels that they save."""
-    from pipelines import savings
-    from pipelines.simulate import Simulation
-    from pipelines.simulate import simulate as run
+    from pipelines.studies import savings
+    from pipelines.studies.simulate import Simulation
+    from pipelines.studies.simulate import simulate as run
 
     asked = Simulation(
         train=train,

@@ -98,8 +98,8 @@ def plan(config: TrainConfig[Any], classes: int, layout: Layout, memory: float |
     Raises:
         ConfigError: the config cannot be planned, or does not divide by the devices.
     """
-    from pipelines.learners import image_classifier
     from pipelines.planning.measured import measure, on_meta
+    from pipelines.trainer.learners import image_classifier
 
     _check(config, layout)
     names = config.backbone, config.teacher_backbone or config.backbone

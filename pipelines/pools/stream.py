@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipelines.found_images import printable
+from pipelines.importing.finding import printable
 from storage.images import BrokenImage, is_image
 
 if TYPE_CHECKING:

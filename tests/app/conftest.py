@@ -11,7 +11,7 @@ from PIL import Image
 
 from app.desk import Desk
 from pipelines import command_jobs, jobs
-from pipelines.queue_up import Row
+from pipelines.curation.queue_up import Row
 from pipelines.runs import Run, State, append_metrics, status_now, write_status
 from pipelines.told import ANSWER
 from storage.events import Kind, decisions, event

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from app.desk import Desk
-from pipelines.queue_up import rank
+from pipelines.curation.queue_up import rank
+from pipelines.curation.selections import save_selection
 from pipelines.runs import CHANGES, LABELS, PREDICTIONS, State
-from pipelines.selections import save_selection
 from storage.events import Kind, event
 from tests.app.conftest import CLASSES, HOSTILE, a_run
 from tests.app.test_views import drawn, text, verdicts

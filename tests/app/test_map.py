@@ -8,7 +8,7 @@ from playwright.sync_api import expect
 
 from app.desk import Desk
 from pipelines import command_jobs, projection
-from pipelines.selections import read_selection
+from pipelines.curation.selections import read_selection
 from storage.project import create_project
 from storage.samples import Split
 from storage.store import memory_store

@@ -13,10 +13,10 @@ from streamlit.testing.v1 import AppTest
 from app.desk import Desk
 from app.review import presses
 from app.views import review
-from pipelines import leases, queue_up
-from pipelines.queue_up import Only
+from pipelines.curation import leases, queue_up
+from pipelines.curation.queue_up import Only
+from pipelines.curation.selections import save_selection
 from pipelines.runs import State
-from pipelines.selections import save_selection
 from storage.events import Kind, event, replay
 from storage.project import ProjectError, create_project, read_project
 from storage.store import memory_store

@@ -10,9 +10,9 @@ from streamlit.testing.v1 import AppTest
 from app.desk import Desk, decide
 from app.words import lasting
 from pipelines import jobs, settings_list
+from pipelines.curation.verdicts import Shown
 from pipelines.runs import State, status_now, write_status
 from pipelines.settings_list import Setting
-from pipelines.verdicts import Shown
 from storage.events import Kind, decisions, replay
 from storage.project import create_project, read_project
 from storage.store import memory_store

@@ -1,4 +1,4 @@
-from pipelines.agreement import agreement
+from pipelines.curation.agreement import agreement
 from storage.events import Event, Kind, event
 
 

@@ -11,10 +11,10 @@ from mpl.networks import ImageClassifier
 from pipelines.config import ConfigError
 from pipelines.embed import embed
 from pipelines.evaluate import predict_samples, student_of
-from pipelines.founding import saved_settings
 from pipelines.presets import parse, restored
 from pipelines.runs import Run, State
 from pipelines.train import train
+from pipelines.trainer.founding import saved_settings
 from storage.store import Store
 from tests.pipelines.projects import SIDE, copy_of, make_project, trained, weights
 

@@ -7,8 +7,8 @@ from timm.utils.model_ema import ModelEmaV3
 from torch import nn
 
 from mpl.step import Learner, Learners, Solo
-from pipelines import checkpoints
 from pipelines.config import ConfigError
+from pipelines.trainer import checkpoints
 
 
 def learner(*, average: bool) -> Learner:

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from pipelines import cold_start
-from pipelines.cold_start import first_to_label
-from pipelines.queue_up import rank
+from pipelines.curation import cold_start
+from pipelines.curation.cold_start import first_to_label
+from pipelines.curation.queue_up import rank
 from storage.events import Kind, event
 from storage.samples import Split
 from storage.store import Store

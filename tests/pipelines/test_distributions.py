@@ -8,12 +8,12 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from pipelines import checkpoints
 from pipelines import train as module
 from pipelines.config import ConfigError
-from pipelines.founding import saved_settings
 from pipelines.presets import parse
 from pipelines.runs import State
+from pipelines.trainer import checkpoints
+from pipelines.trainer.founding import saved_settings
 from storage.events import Kind, event
 from storage.project import add_classes
 from storage.samples import Split

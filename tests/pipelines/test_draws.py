@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from pipelines.draws import Draw, Sampler
+from pipelines.trainer.draws import Draw, Sampler
 
 LABELLED, UNLABELLED = np.arange(100, 107), np.arange(23)
 

@@ -15,7 +15,7 @@ from PIL import Image
 from mpl import augment, backbones
 from pipelines import embed as job
 from pipelines.embed import EmbedReport, embed
-from pipelines.import_images import import_images
+from pipelines.importing.images import import_images
 from pipelines.views_of import ViewsOf
 from storage.project import ProjectError, create_project
 from storage.samples import Split

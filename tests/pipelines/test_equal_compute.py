@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.equal_compute import EqualCompute, as_markdown, config_of, operations
 from pipelines.presets import PRESETS
+from pipelines.studies.equal_compute import EqualCompute, as_markdown, config_of, operations
 
 ASKED = EqualCompute(images=Path("images"), steps=100)
 
@@ -47,4 +47,4 @@ def test_the_table_says_how_to_make_it_again():
     table = as_markdown(ASKED, {"mpl": [0.5, 0.6], "uda": [0.4, 0.4]}, ["images", "--steps", "100"])
     assert "| mpl | 100 |" in table
     assert "| 40.0 ± 0.0 | 40.0, 40.0 |" in table
-    assert "`python pipelines/equal_compute.py images --steps 100`" in table
+    assert "`python pipelines/studies/equal_compute.py images --steps 100`" in table

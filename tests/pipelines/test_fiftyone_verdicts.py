@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from pipelines import fiftyone_links, fiftyone_verdicts, servers
+from pipelines.curation.queue_up import rank, sentence_of
 from pipelines.open_fiftyone import plugins
-from pipelines.queue_up import rank, sentence_of
 from storage.events import Kind, decisions, event, replay
 from storage.fiftyone_samples import place
 from storage.project import ProjectError, create_project

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines import import_images as job
-from pipelines.import_images import import_images
+from pipelines.importing import images as job
+from pipelines.importing.images import import_images
 from storage import lance
 from storage.events import Kind, event, replay
 from storage.project import ProjectError, create_project, read_project
@@ -433,7 +433,7 @@ def test_progress_grows_to_the_number_of_files(quick, images):
 
 
 def test_large_files_are_read_by_threads_in_the_same_order(quick, images, monkeypatch):
-    monkeypatch.setattr("pipelines.read_images.SMALL", 0)
+    monkeypatch.setattr("pipelines.importing.reading.SMALL", 0)
     for seed in range(40):
         put(images / f"{seed:02d}.png", seed)
     (images / "07.png").write_text("no")

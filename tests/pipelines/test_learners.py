@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from pipelines import data
 from pipelines.config import ConfigError
 from pipelines.evaluate import evaluate
 from pipelines.presets import parse
 from pipelines.runs import Run, State
+from pipelines.trainer import data
 from storage.store import Store
 from tests.pipelines.projects import BACKBONE, CLASSES, DIM, TEST, flags, make_project, trained, weights
 

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.leases import FILE, SECONDS, held_by_others, hold
+from pipelines.curation.leases import FILE, SECONDS, held_by_others, hold
 from storage.project import Project, create_project, read_project
 
 

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from pipelines import train as module
-from pipelines.data import Population
-from pipelines.draws import Deck, Sampler
-from pipelines.founding import saved_settings
-from pipelines.live import Listener, changed, differences
 from pipelines.presets import parse
 from pipelines.runs import Change, Run
+from pipelines.trainer.data import Population
+from pipelines.trainer.draws import Deck, Sampler
+from pipelines.trainer.founding import saved_settings
+from pipelines.trainer.live import Listener, changed, differences
 from storage.events import Kind, event
 from storage.samples import Split
 from storage.store import Store
@@ -260,7 +260,7 @@ def test_what_a_run_has_taken_in_is_written_before_it_takes_effect(store, monkey
     known, others = samples(store)
     told(monkeypatch, labels(*known, *others[:5]))
     with monkeypatch.context() as patch:
-        patch.setattr("pipelines.live.write_labels", lambda *given: (_ for _ in ()).throw(OSError("killed")))
+        patch.setattr("pipelines.trainer.live.write_labels", lambda *given: (_ for _ in ()).throw(OSError("killed")))
         with pytest.raises(OSError, match="killed"):
             run(store)
     told(monkeypatch)

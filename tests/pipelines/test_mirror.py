@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipelines import mirror
-from pipelines.mirror import Mirror, bring, fetch, mirrored, take_back
-from pipelines.recorder import Recorder, cut_after
 from pipelines.runs import Run
+from pipelines.trainer import mirror
+from pipelines.trainer.mirror import Mirror, bring, fetch, mirrored, take_back
+from pipelines.trainer.recorder import Recorder, cut_after
 from storage import remote
 from storage.project import ProjectError
 from storage.record import MemoryRecord

@@ -7,8 +7,8 @@ from PIL import Image
 
 from mpl import augment
 from pipelines.config import ConfigError
-from pipelines.draws import Sampler
-from pipelines.pixels import Files, Pixels
+from pipelines.trainer.draws import Sampler
+from pipelines.trainer.pixels import Files, Pixels
 
 N, SIZE = 9, 24
 

@@ -6,15 +6,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines import checkpoints, plain_data
+from pipelines import plain_data
 from pipelines.config import ConfigError, DataConfig
 from pipelines.evaluate import evaluate_beside_data, is_beside_data
-from pipelines.founding import saved_settings
-from pipelines.pixels import Files, InMemory
 from pipelines.plain_data import held_out, labelled, open_dataset
 from pipelines.presets import PRESETS, parse
 from pipelines.runs import Run, State, find_run
 from pipelines.train import train
+from pipelines.trainer import checkpoints
+from pipelines.trainer.founding import saved_settings
+from pipelines.trainer.pixels import Files, InMemory
 from storage.project import ProjectError, read_project
 from storage.samples import Split
 from tests.pipelines.blocked import run_without

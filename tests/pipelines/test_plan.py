@@ -8,10 +8,10 @@ from torch import nn
 
 from pipelines.config import ConfigError
 from pipelines.large import large_b6_wide, large_l2
-from pipelines.learners import image_classifier
 from pipelines.planning.measured import Kept, Measured, measure, on_meta, parts, shard_of
 from pipelines.planning.plan import Layout, Passes, Plan, gathers, laid_out, plan
 from pipelines.planning.table import plan_table
+from pipelines.trainer.learners import image_classifier
 from tests.mpl import shards
 
 K, SIDE = 5, 8

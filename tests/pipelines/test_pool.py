@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines.evaluate import predict_samples, student_of
-from pipelines.import_images import import_images
+from pipelines.importing.images import import_images
 from pipelines.parts import parse_part
 from pipelines.pools import choose as module
 from pipelines.pools.choose import PoolReport, pool

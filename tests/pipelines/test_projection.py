@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from mpl import projection as reducer
-from pipelines import lasso
 from pipelines.cli import main
 from pipelines.colourings import DISAGREE, NOTHING, Kind, colouring
+from pipelines.curation import lasso
 from pipelines.projection import MAP, SIDE, compare, make, read_map
 from pipelines.runs import find_run
 from storage.project import ProjectError, create_project

@@ -5,8 +5,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from mpl.reasons import REASONS
-from pipelines.queue_up import Only, as_json, newest_finished, rank, sentences
-from pipelines.reason_tables import reasons
+from pipelines.curation.queue_up import Only, as_json, newest_finished, rank, sentences
+from pipelines.curation.reason_tables import reasons
 from pipelines.runs import Run, State, status_now, write_status
 from storage.catalog import MemoryCatalog
 from storage.events import Kind, decisions, event, replay
@@ -142,7 +142,7 @@ def test_a_batch_for_one_reason_covers_the_classes_and_repeats(store):
 
 def test_a_batch_in_the_default_order_covers_what_is_in_doubt(store):
     """The sum of `mpl.cover`, written out: no other choice for one place adds as much."""
-    from pipelines.readings import predictions, reading
+    from pipelines.curation.readings import predictions, reading
 
     rows = rank(store, run_of(store), limit=5, spread=True)
     assert rows == rank(store, run_of(store), limit=5, spread=True)
@@ -170,7 +170,7 @@ def test_a_batch_follows_the_labels_as_if_it_were_chosen_anew(store, monkeypatch
     """Against `mpl.cover.cover` of all that waits and is known, also where a few alone are looked at."""
     from mpl.cover import cover
     from mpl.reasons import doubt, score
-    from pipelines.evidence import known
+    from pipelines.curation.evidence import known
 
     def anew(limit: int) -> list[str]:
         decided = decisions(store.log.read())
@@ -197,7 +197,7 @@ def test_a_batch_follows_the_labels_as_if_it_were_chosen_anew(store, monkeypatch
 
 
 def test_of_very_many_samples_some_are_drawn_to_choose_from(store, monkeypatch):
-    monkeypatch.setattr("pipelines.covering.CANDIDATES", 20)
+    monkeypatch.setattr("pipelines.curation.covering.CANDIDATES", 20)
     monkeypatch.setattr("mpl.cover.COVERED", 12)
     rows = rank(store, run_of(store), limit=3, spread=True)
     assert rows == rank(store, run_of(store), limit=3, spread=True)

@@ -5,10 +5,10 @@ import pyarrow as pa
 import pytest
 
 from mpl import reasons as of
-from pipelines import reason_tables
-from pipelines.evidence import known
-from pipelines.queue_up import GIVEN, rank
-from pipelines.reason_tables import reasons
+from pipelines.curation import reason_tables
+from pipelines.curation.evidence import known
+from pipelines.curation.queue_up import GIVEN, rank
+from pipelines.curation.reason_tables import reasons
 from pipelines.runs import Run
 from storage.events import Kind, decisions, event, replay
 from storage.samples import Split
@@ -30,7 +30,7 @@ def store(template, tmp_path, monkeypatch) -> Store:
     def twins(_store, ids):
         return np.array([-1 if n % 3 == 0 else n - n % 3 for n in range(len(ids))], np.int32)
 
-    monkeypatch.setattr("pipelines.readings._twins", twins)
+    monkeypatch.setattr("pipelines.curation.readings._twins", twins)
     return copy_of(template, tmp_path / "project")
 
 
@@ -113,7 +113,7 @@ def test_a_queue_in_order_is_made_of_the_table_and_follows_labels(store, made):
 def test_a_batch_for_one_reason_is_the_same_as_one_from_all_that_is_known(store, made, monkeypatch):
     from mpl import ranking
 
-    monkeypatch.setattr("pipelines.ordered.FIRST", 4)
+    monkeypatch.setattr("pipelines.curation.ordered.FIRST", 4)
     found = known(store, run_of(store), [s.sample_id for s in store.catalog.samples(Split.TRAIN)[LABELLED:]], {})
     for reason in ("entropy", "second_reader", "twin_differs"):
         scores = np.nan_to_num(of.score(found.evidence)[reason], nan=-1.0)

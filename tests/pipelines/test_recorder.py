@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from mpl.step import Opinions, opinions
-from pipelines import recorder as module
-from pipelines.recorder import Recorder, cut_after
+from pipelines.trainer import recorder as module
+from pipelines.trainer.recorder import Recorder, cut_after
 from storage.record import MemoryRecord
 
 CLASSES = ("crow", "heron", "owl")

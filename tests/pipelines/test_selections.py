@@ -2,9 +2,9 @@ import os
 
 import pytest
 
+from pipelines.curation.selected import rank
+from pipelines.curation.selections import DIRECTORY, read_selection, save_selection
 from pipelines.runs import find_run
-from pipelines.selected import rank
-from pipelines.selections import DIRECTORY, read_selection, save_selection
 from storage.events import Kind, event
 from storage.project import ProjectError, create_project
 from tests.pipelines.projects import make_project, trained

@@ -11,12 +11,12 @@ import pytest
 import torch
 
 import pipelines
-from pipelines import sharded
 from pipelines.config import ConfigError
 from pipelines.evaluate import student_of
 from pipelines.large import large_l2
 from pipelines.presets import preset_of
 from pipelines.runs import Run, State
+from pipelines.trainer import sharded
 from storage.store import Store
 from tests.pipelines.projects import flags, make_project, rows, timeless, weights
 

@@ -13,11 +13,11 @@ import pytest
 from PIL import Image
 
 from pipelines import command_jobs, jobs
-from pipelines import unpack as unpacking
 from pipelines.export_labels import export_labels
-from pipelines.import_images import import_images
-from pipelines.sources import opened_source
-from pipelines.unpack import unpack
+from pipelines.importing import unpack as unpacking
+from pipelines.importing.images import import_images
+from pipelines.importing.sources import opened_source
+from pipelines.importing.unpack import unpack
 from storage.events import replay
 from storage.project import ProjectError, create_project
 from storage.samples import Split

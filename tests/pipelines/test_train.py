@@ -15,12 +15,12 @@ import pytest
 import torch
 
 from mpl.methods import METHODS
-from pipelines import data
 from pipelines import train as module
 from pipelines.config import ConfigError
-from pipelines.founding import saved_settings
 from pipelines.presets import parse
 from pipelines.runs import Run, State, status_now, write_status
+from pipelines.trainer import data
+from pipelines.trainer.founding import saved_settings
 from storage.events import Kind, event
 from storage.project import add_classes
 from storage.samples import Split

@@ -10,10 +10,10 @@ import torch
 
 import pipelines
 from pipelines.config import ConfigError
-from pipelines.founding import check_processes, saved_settings
 from pipelines.presets import parse, quick
 from pipelines.runs import Run, State
 from pipelines.train import train
+from pipelines.trainer.founding import check_processes, saved_settings
 from storage.store import Store
 from tests.pipelines.projects import copy_of, flags, make_project, rows, timeless, told_in_run_live, trained, weights
 

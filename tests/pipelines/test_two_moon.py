@@ -9,8 +9,8 @@ import torch
 from mpl import feedback as fb
 from mpl.methods import METHODS
 from mpl.step import Clock, Solo
-from pipelines import side_by_side
-from pipelines.two_moon import (
+from pipelines.studies import side_by_side
+from pipelines.studies.two_moon import (
     TwoMoon,
     accuracy,
     as_markdown,
@@ -23,7 +23,7 @@ from pipelines.two_moon import (
     share,
     train,
 )
-from pipelines.two_moon_figure import telling
+from pipelines.studies.two_moon_figure import telling
 
 SMALL = TwoMoon(seeds=3, first_seed=5, steps=30, batch=16)
 

@@ -7,7 +7,7 @@ import pytest
 
 from pipelines import compare, runs
 from pipelines.commands import upkeep
-from pipelines.import_images import import_images
+from pipelines.importing.images import import_images
 from pipelines.label import actor
 from pipelines.runs import Run, State, append_metrics, status_now, write_status
 from storage.events import Kind, event, replay

@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.verdicts import Shown, last_verdict, undo, verdict
+from pipelines.curation.verdicts import Shown, last_verdict, undo, verdict
 from storage.events import Kind, event, queue, replay
 
 SHOWN = Shown(sample_id="s0", label="heron", probability=0.75, reasons={"thin_margin": 0.9}, run="mpl-001")

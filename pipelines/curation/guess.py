@@ -1,0 +1,52 @@
+"""What the queue proposes for one sample, so that whoever looks at it elsewhere accepts the same."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from pipelines.curation import reason_tables
+from pipelines.curation.propagate import asked_for
+from pipelines.curation.queue_up import Row, asked, unseen, with_label
+from pipelines.curation.reason_columns import Reasons
+from pipelines.runs import PREDICTIONS, Run
+from storage.events import Event
+from storage.samples import Sample
+
+if TYPE_CHECKING:
+    from storage.store import Store
+
+
+def guess(
+    store: "Store", run: Run | None, sample: Sample, events: Sequence[Event], decided: Mapping[str, Event]
+) -> Row:
+    """Returns a sample as the queue of a run has it: what somebody asked about it, else the finished student's guess.
+
+    A sample that has a label has the second reader's guess where the queue has doubted such labels already, else none.
+
+    Args:
+        store: the project.
+        run: whose opinions; there is no guess without one, or before it has finished.
+        sample: which.
+        events: the log.
+        decided: what it comes to, as `storage.events.decisions` says.
+    """
+    decision = decided.get(sample.sample_id)
+    if decision is None:
+        wanted = next((e for e in asked_for(events) if e.sample_id == sample.sample_id), None)
+        if wanted is not None:
+            return asked(sample, wanted)
+    if run is None or not (run.path / PREDICTIONS).exists():
+        return unseen(sample) if decision is None else with_label(unseen(sample), decision)
+    labels = {i: e.label for i, e in decided.items() if e.label is not None}
+    if decision is None:
+        return _row(reason_tables.reasons(store, run), sample, labels)
+    kept = reason_tables.read(run.path / reason_tables.GIVEN, reason_tables.made_of(store, run))
+    doubted = kept is not None and kept.labels().get(sample.sample_id) == decision.label is not None
+    return with_label(_row(kept, sample, labels) if kept is not None and doubted else unseen(sample), decision)
+
+
+def _row(kept: Reasons, sample: Sample, labels: Mapping[str, str]) -> Row:
+    places = kept.places([sample.sample_id])
+    if places[0] < 0:
+        return unseen(sample)
+    (said,) = kept.rows(places, labels)
+    return Row(sample_id=sample.sample_id, filepath=sample.filepath, score=0.0, **said)

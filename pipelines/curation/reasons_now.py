@@ -1,0 +1,35 @@
+"""Every reason's score of every sample, as the queue has them now: for FiftyOne, which orders by any of them."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from pipelines.curation import queue_up
+from pipelines.runs import Run
+from storage.fiftyone_reasons import Reason, Reasons
+from storage.project import ProjectError
+
+if TYPE_CHECKING:
+    from storage.store import Store
+
+
+def reasons_now(store: "Store", run: Run | None, *, say: Callable[[str], None] = print) -> Reasons:
+    """Returns the reasons of all samples that the queue holds: those without a label, and those whose label it doubts.
+
+    Args:
+        store: the project.
+        run: whose opinions; without one nothing is known of any sample.
+        say: is told what is missing, a line at a time.
+    """
+    known = {
+        name: Reason(sentence, of_labels=name == queue_up.GIVEN) for name, sentence in queue_up.sentences().items()
+    }
+    scores: dict[str, dict[str, float]] = {}
+    about_guesses = next(name for name in known if name != queue_up.GIVEN)
+    many = max(len(store.catalog.samples()), 1)
+    try:
+        for reason in (about_guesses, queue_up.GIVEN) if run else ():
+            rows = queue_up.rank(store, run, reason=reason, limit=many)
+            scores |= {row.sample_id: row.reasons for row in rows}
+    except ProjectError as error:
+        say(f"No order by every reason: {error}")
+    return Reasons(known, scores)

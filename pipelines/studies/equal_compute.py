@@ -1,0 +1,176 @@
+"""Compares methods on pixels at equal compute: each gets as many steps as make the floating-point operations equal.
+
+    python pipelines/studies/equal_compute.py CIFAR10 --seeds 0 1 2
+
+CIFAR10 has train/CLASS and test/CLASS. The preset's steps are those of the reference method (`mpl`); a method whose
+step takes a tenth of its operations gets ten times the steps, under the same schedule stretched. Operations are counted
+on a real step, forward-mode products included. Nothing is chosen by the table's figures. Results are kept below
+`--work`.
+"""
+
+import json
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from tyro.conf import Positional, arg
+
+from pipelines.config import TrainConfig
+from pipelines.errors import one_sentence
+from pipelines.progress import hush
+from pipelines.studies.report import as_interval, machine
+from pipelines.trainer.data import Population
+from pipelines.trainer.pixels import InMemory, Pixels
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EqualCompute:
+    """What to compare, and on what."""
+
+    images: Annotated[Positional[Path], arg(help="folder with train/CLASS and test/CLASS")]
+    work: Path = Path("equal-compute")
+    """Directory for the runs and the results."""
+    methods: tuple[str, ...] = ("supervised", "uda", "fixmatch", "mpl:none", "mpl")
+    """Methods; mpl:none is Meta Pseudo Labels with the feedback off."""
+    reference: str = "mpl"
+    """Whose compute the others get."""
+    labels: int = 0
+    """Labels in all; 0 for the preset's."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """Each draws its own labels, and everything else random."""
+    preset: str = "cifar10_cpu"
+    """The preset of all of them."""
+    steps: int = 0
+    """Steps of the reference; 0 for the preset's."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Prints the table; returns the exit status."""
+    import torch
+    import tyro
+
+    hush()
+    torch.set_num_threads(1)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    asked = tyro.cli(EqualCompute, args=given, prog="equal_compute.py", description=__doc__)
+    with one_sentence():
+        table = {method: [accuracy(asked, method, seed) for seed in asked.seeds] for method in asked.methods}
+        print(as_markdown(asked, table, given))
+    return 0
+
+
+def accuracy(asked: EqualCompute, method: str, seed: int) -> float:
+    """Returns the test accuracy of one run, which is trained unless its result is kept already."""
+    from pipelines.evaluate import evaluate_beside_data
+    from pipelines.presets import Call
+    from pipelines.runs import find_run
+    from pipelines.train import train
+    from storage.project import read_project
+
+    config = config_of(asked, method, seed)
+    kept = asked.work / f"{config.run}.json"
+    if kept.exists():
+        return float(json.loads(kept.read_text(encoding="utf-8")))
+    shutil.rmtree(asked.work / "runs" / config.run, ignore_errors=True)
+    train(Call(project=asked.work, config=config))
+    project = read_project(asked.work)
+    found = evaluate_beside_data(project, find_run(project, config.run)).accuracy
+    kept.write_text(json.dumps(found), encoding="utf-8")
+    return found
+
+
+def config_of(asked: EqualCompute, method: str, seed: int) -> TrainConfig[Any]:
+    """Returns the settings of one run, with as many steps as the reference's compute allows."""
+    reference = _config(asked, asked.reference)
+    config = _config(asked, method)
+    stretch = operations(reference) / operations(config)
+    student, teacher = (
+        replace(optim, warmup_steps=round(optim.warmup_steps * stretch)) for optim in (config.student, config.teacher)
+    )
+    name = f"{method.replace(':', '-')}-{config.data.labels}-{reference.steps}-seed-{seed}"
+    steps = round(reference.steps * stretch)
+    return replace(config, run=name, seed=seed, steps=steps, student=student, teacher=teacher)
+
+
+@lru_cache(maxsize=32)
+def operations(config: TrainConfig[Any]) -> int:
+    """Returns the floating-point operations of one step in the middle of a run, counted on random images."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from mpl.methods import METHODS
+    from mpl.step import Clock, Solo
+    from pipelines.trainer import learners
+
+    people, source = _random_images(config)
+    device = torch.device("cpu")
+    made = learners.build(config, people, source, device)
+    (batch,) = source.batches([people.sampler(config).draw(0)], torch.from_numpy(people.labels))
+    middle = Clock(config.steps // 2, config.steps)
+    learners.set_rates(made, config, middle)
+    with FlopCounterMode(display=False) as counter:
+        METHODS[config.method].step(made, batch, Solo(), config.settings, middle)
+    return int(counter.get_total_flops())
+
+
+def _random_images(config: TrainConfig[Any]) -> tuple[Population, Pixels]:
+    """Returns a batch's worth of random images of ten classes."""
+    import torch
+
+    n = config.labelled + config.unlabelled
+    labels = np.full(n, -1)
+    labels[: config.labelled] = np.arange(config.labelled) % 10
+    people = Population(
+        classes=tuple("0123456789"),
+        sample_ids=[str(k) for k in range(n)],
+        labels=labels,
+        labelled=np.flatnonzero(labels >= 0),
+        validation=np.zeros(0, np.int64),
+        unlabelled=np.flatnonzero(labels < 0),
+    )
+    pixels = np.random.default_rng(0).integers(0, 256, (n, config.size, config.size, 3)).astype(np.uint8)
+    return people, Pixels(InMemory(pixels, config.size), workers=0, device=torch.device("cpu"))
+
+
+def as_markdown(asked: EqualCompute, table: dict[str, list[float]], given: Sequence[str]) -> str:
+    """Returns the table with all that one needs to make it again."""
+    rows = []
+    for method, values in table.items():
+        config = config_of(asked, method, 0)
+        total = config.steps * operations(config) / 1e12
+        seeds = ", ".join(f"{100 * value:.1f}" for value in values)
+        rows.append(f"| {method} | {config.steps} | {total:.1f} | {as_interval(values)} | {seeds} |")
+    config = _config(asked, asked.reference)
+    return f"""
+{config.data.labels} labels, {config.backbone} at {config.size} px, preset {asked.preset}: test accuracy,
+mean with its 95 % confidence interval (Student's t) over seeds {", ".join(map(str, asked.seeds))}
+
+| method | steps | operations, 10^12 | accuracy, % | seed by seed |
+| --- | --- | --- | --- | --- |
+{chr(10).join(rows)}
+
+`python pipelines/studies/equal_compute.py {" ".join(given)}`, {date.today()}, {machine()}
+"""
+
+
+def _config(asked: EqualCompute, method: str) -> TrainConfig[Any]:
+    """Returns the preset for a method such as mpl:none, on these images."""
+    from pipelines.presets import preset_of
+
+    name, _, feedback = method.partition(":")
+    config = preset_of(asked.preset, name)
+    settings = replace(config.settings, feedback=feedback) if feedback else config.settings
+    data = replace(
+        config.data, kind="folder", images=str(asked.images.resolve()), labels=asked.labels or config.data.labels
+    )
+    return replace(config, data=data, settings=settings, steps=asked.steps or config.steps)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

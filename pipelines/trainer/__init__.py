@@ -1,0 +1,1 @@
+"""The trainer: what `pipelines/train.py` consists of."""
