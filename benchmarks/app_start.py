@@ -1,13 +1,14 @@
-"""How long the app takes from its command to its first page: measured in Chromium, the page with its numbers drawn.
+"""How long the app takes from its command to its first page: measured in Chromium, beside an empty page of Streamlit's.
 
     python -m benchmarks.app_start PROJECT --rounds 5
 
-Each round starts a process of its own; the browser runs before. Without rounds of warming up, files may come from disk
-in the first one, which is why it is told apart.
+Each round starts a process of its own for either, in turns; the browser runs before. Without rounds of warming up,
+files may come from disk in the first one, which is why it is told apart.
 """
 
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,9 +18,18 @@ from typing import Annotated, Any
 
 from tyro.conf import Positional, arg
 
+import app.main
 from benchmarks.browser import chromium, serving
 from pipelines.progress import hush
 from pipelines.studies.report import machine
+
+EMPTY = """import streamlit as st
+
+def page():
+    st.metric("one", 1)
+
+st.navigation([st.Page(page, title="One"), st.Page(page, title="Two", url_path="two")]).run()
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,19 +47,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     hush()
     given = list(sys.argv[1:] if arguments is None else arguments)
     asked = tyro.cli(AppStart, args=given, prog="benchmarks.app_start", description=__doc__)
-    with chromium() as browser:
-        found = [_started(browser, asked.project) for _ in range(asked.rounds)]
+    with chromium() as browser, tempfile.TemporaryDirectory() as folder:
+        empty = Path(folder) / "empty.py"
+        empty.write_text(EMPTY, encoding="utf-8")
+        rounds = [(_started(browser, asked.project), _started(browser, script=empty)) for _ in range(asked.rounds)]
     print(f"python -m benchmarks.app_start {' '.join(given)}, {date.today()}, {machine()}\n")
-    print("| seconds from the command to | first | median | longest |\n| --- | --- | --- | --- |")
+    print("| seconds from the command to | first | median | longest | empty page, median |")
+    print("| --- | --- | --- | --- | --- |")
     for n, what in enumerate(("the server answers", "the page's frame is drawn", "the overview's numbers are drawn")):
-        times = [one[n] for one in found]
-        print(f"| {what} | {times[0]:.1f} | {statistics.median(times):.1f} | {max(times):.1f} |")
+        ours, bare = ([one[side][n] for one in rounds] for side in (0, 1))
+        middle = [statistics.median(times) for times in (ours, bare)]
+        print(f"| {what} | {ours[0]:.1f} | {middle[0]:.1f} | {max(ours):.1f} | {middle[1]:.1f} |")
     return 0
 
 
-def _started(browser: Any, project: Path) -> tuple[float, float, float]:
+def _started(browser: Any, *arguments: Path, script: str | Path = app.main.__file__) -> tuple[float, float, float]:
     began = time.perf_counter()
-    with serving(project) as address:
+    with serving(*arguments, script=script) as address:
         answers = time.perf_counter() - began
         page = browser.new_page()
         page.goto(address)

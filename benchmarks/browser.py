@@ -23,18 +23,23 @@ PATIENCE = 60.0  # seconds
 
 @contextmanager
 def serving(
-    *arguments: Path | str, folder: Path | None = None, quiet: bool = True, port: int | None = None
+    *arguments: Path | str,
+    script: str | Path = app.main.__file__,
+    folder: Path | None = None,
+    quiet: bool = True,
+    port: int | None = None,
 ) -> Iterator[str]:
     """Serves the app while the block runs; yields its address once it answers.
 
     Args:
         arguments: of the app: a project, or none.
+        script: what Streamlit runs.
         folder: where it is started; without one, here.
         quiet: whether what the server has to complain of is not printed.
         port: where; without one, a free one.
     """
     port = port or free_port()
-    command = [sys.executable, "-m", "streamlit", "run", app.main.__file__, "--server.headless", "true"]
+    command = [sys.executable, "-m", "streamlit", "run", str(script), "--server.headless", "true"]
     command += ["--server.port", str(port), "--server.fileWatcherType", "none", "--", *map(str, arguments)]
     silent = subprocess.DEVNULL
     server = subprocess.Popen(command, cwd=folder, stdout=silent, stderr=silent if quiet else None)
