@@ -10,6 +10,8 @@ const STEP = 4; // pixels between two corners of a lasso
 const MOST = 380; // corners a ring
 const FAR = 200; // times that one can come nearer
 const FAINT = 0.13; // how much is left of the points that are not chosen
+const HOLLOW = 0.5; // how much of a hollow point's radius is open
+const LEAST = 2.5; // pixels of radius that a hollow point must have
 const maps = new WeakMap();
 
 export default function (component) {

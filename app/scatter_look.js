@@ -19,7 +19,7 @@ function paint(map) {
   }
   const at = scale(map, sharp), chosen = within(map);
   const size = sharp * Math.min(5, Math.max(1.3, 260 / Math.sqrt(map.x.length)) * Math.sqrt(Math.sqrt(map.zoom)));
-  const discs = [disc(size * 0.8), disc(size)];
+  const small = disc(size * 0.8), full = disc(size), hollow = size < LEAST ? full : disc(size, size * HOLLOW);
   let drawn = 0;
   for (const layer of [0, 1]) for (let n = 0; n < map.x.length; n++) {
     const k = map.order[n], group = map.group[k];
@@ -27,17 +27,19 @@ function paint(map) {
     const px = at.x(map.x[k]), py = at.y(map.y[k]);
     if (px < -9 || py < -9 || px > width + 9 || py > height + 9) continue;
     const faint = (chosen && !chosen[k]) || (map.alone !== null && map.alone !== group);
-    splat(pixels, width, height, px, py, discs[layer], group === NOTHING ? palette.nothing : palette.of[group], faint ? FAINT : layer ? 0.85 : 0.5);
+    const dot = layer ? (isHollow(map, group) ? hollow : full) : small;
+    splat(pixels, width, height, px, py, dot, group === NOTHING ? palette.nothing : palette.of[group], faint ? FAINT : layer ? 0.85 : 0.5);
     drawn += 1;
   }
   pen.putImageData(image, 0, 0);
   map.root.host?.setAttribute("data-drawn", `${drawn} ${Math.round(performance.now())}`);
 }
 
-function disc(radius) {
+function disc(radius, hole = -1) {
   const reach = Math.ceil(radius), cover = [];
   for (let dy = -reach; dy <= reach; dy++) for (let dx = -reach; dx <= reach; dx++) {
-    const share = Math.min(1, Math.max(0, radius + 0.5 - Math.hypot(dx, dy)));
+    const far = Math.hypot(dx, dy), edge = Math.min(1, Math.max(0, radius + 0.5 - far));
+    const share = edge * Math.min(1, Math.max(0, far + 0.5 - hole));
     if (share > 0) cover.push(dx, dy, share);
   }
   return cover;
@@ -87,36 +89,50 @@ function colours(map, paper, ink) {
   return { of, nothing: mix(paper, ink, 0.16) };
 }
 
+// Of 16 classes each has a colour of its own; of the next 16 the points are hollow, as far as they are large enough.
+function isHollow(map, group) {
+  return map.data.kind === "classes" && Math.floor(group / (2 * map.data.round)) % 2 === 1;
+}
+
 function key_to(map) {
-  const { data, legend } = map, { paper, ink } = theme(map), palette = colours(map, paper, ink);
+  const { data, legend } = map, { paper, ink } = theme(map), palette = colours(map, paper, ink), names = make("div", "names");
   legend.replaceChildren();
   if (data.kind !== "classes") {
     const ramp = make("div", "ramp"), ends = make("div", "ends");
     ramp.style.background = `linear-gradient(90deg, ${palette.of.map((c) => `rgb(${c})`).join(", ")})`;
     for (const text of data.ends) ends.append(make("span", "", text));
     legend.append(ramp, ends);
-  } else data.names.forEach((name, k) => data.counts[k] && legend.append(entry(map, k, name, data.counts[k], palette.of[k])));
-  if (data.nothing) legend.append(entry(map, NOTHING, data.unknown, data.nothing, palette.nothing));
+  } else data.names.forEach((name, k) => data.counts[k] && names.append(entry(map, k, name, data.counts[k], palette.of[k])));
+  if (data.nothing) names.append(entry(map, NOTHING, data.unknown, data.nothing, palette.nothing));
   const help = ["Drag around points to choose them; with Shift, more.", "Wheel or + and − to come nearer.",
-    data.kind === "classes" ? "Press a name to hide it." : ""];
-  legend.append(make("div", "keys", help.join(" ")));
+    data.kind === "classes" ? "Press a name to hide it; with Shift, all others." : ""];
+  legend.append(names, make("div", "keys", help.join(" ")));
 }
 
 function entry(map, group, name, count, colour) {
   const row = make("button"), dot = make("span", "dot");
-  dot.style.background = `rgb(${colour})`;
+  dot.classList.toggle("hollow", group !== NOTHING && isHollow(map, group));
+  dot.style[dot.classList.contains("hollow") ? "borderColor" : "background"] = `rgb(${colour})`;
   row.append(dot, make("span", "name", name), make("span", "count", count.toLocaleString("en")));
   row.title = name;
   row.setAttribute("aria-pressed", String(!map.hidden.has(group)));
-  row.onclick = () => {
-    if (!map.hidden.delete(group)) map.hidden.add(group);
-    row.setAttribute("aria-pressed", String(!map.hidden.has(group)));
+  row.dataset.group = group;
+  row.onclick = (event) => {
+    if (event.shiftKey) alone(map, group);
+    else if (!map.hidden.delete(group)) map.hidden.add(group);
+    for (const one of row.parentElement.children) one.setAttribute("aria-pressed", String(!map.hidden.has(Number(one.dataset.group))));
     map.say("hidden", [...map.hidden]);
     draw(map);
   };
   row.onpointerenter = row.onfocus = () => { map.alone = group; draw(map); };
   row.onpointerleave = row.onblur = () => { map.alone = null; draw(map); };
   return row;
+}
+
+function alone(map, group) {
+  const others = [...map.legend.querySelectorAll("[data-group]")].map((row) => Number(row.dataset.group)).filter((one) => one !== group);
+  const already = !map.hidden.has(group) && others.every((one) => map.hidden.has(one));
+  map.hidden = new Set(already ? [] : others);
 }
 
 function within(map) {

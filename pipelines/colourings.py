@@ -29,7 +29,7 @@ LABEL, TEACHER, STUDENT, DISAGREEMENT, FEEDBACK, PROBABILITY, REASON = NAMES = (
 NOTHING = -1
 BINS = 33  # colours of a number; odd, so that zero has one of its own
 STRONG = 0.98  # quantile of the numbers' size at which their colour ends
-AGREE, DISAGREE = "they say the same", "they differ"
+AGREE, DISAGREE = "They say the same", "They differ"
 
 
 class Kind(StrEnum):

@@ -151,7 +151,7 @@ def _board(desk: Desk, there: Projection, coloured: Colouring, by: str) -> None:
         key,
         there.places,
         coloured,
-        unknown="no label" if by == colourings.LABEL else "nothing recorded",
+        unknown="No label" if by == colourings.LABEL else "Nothing recorded",
         wants_a_look=by == colourings.REASON,
         start=st.session_state["scatter-start"],
         on_lasso=lambda: _lassoed(key, mark),

@@ -9,6 +9,7 @@ from playwright.sync_api import expect
 from app.desk import Desk
 from pipelines import command_jobs, projection
 from pipelines.curation.selections import read_selection
+from storage.events import Kind, event
 from storage.project import create_project
 from storage.samples import Split
 from storage.store import memory_store
@@ -138,3 +139,18 @@ def test_a_lasso_drawn_by_hand_leads_to_the_review_of_what_is_in_it(tab, address
     tab.get_by_role("heading", name="Review").wait_for()
     expect(tab.get_by_text("chosen on the map")).to_contain_text("5 images")
     assert "selection=" in tab.url
+
+
+@pytest.mark.browser
+def test_shift_hides_all_names_but_one_and_shows_them_again(tab, address, real_store):  # noqa: F811
+    first, *_ = embed(real_store)
+    projection.make(real_store)
+    real_store.log.append([event(Kind.RELABELLED, first, real_store.project.classes[0], actor="ada")])
+    tab.goto(f"{address}/map?colour=label")
+    expect(tab.locator("[data-drawn^='5 ']")).to_have_count(1)
+    unlabelled = tab.get_by_role("button", name="No label")
+    unlabelled.click(modifiers=["Shift"])
+    expect(tab.locator("[data-drawn^='4 ']")).to_have_count(1)
+    expect(tab.locator(".legend [aria-pressed=false]")).to_have_count(1)
+    unlabelled.click(modifiers=["Shift"])
+    expect(tab.locator("[data-drawn^='5 ']")).to_have_count(1)
