@@ -9,7 +9,7 @@ from app.figures import GREY, PALETTE, STUDENT, TEACHER, calm, colours, escaped,
 from pipelines.evolution import Course, Table
 from storage.moments import Said
 
-SHOWN = 9  # classes of a flow at most; the others are drawn as one
+SHOWN = 9  # classes of a flow or a course at most; the others are drawn as one
 CELLS = 24  # classes of a confusion matrix at most
 FEW = 10  # up to so many classes the two figures of a run have room beside each other
 SHORT = 4  # characters of a name that a flow has room for at every moment
@@ -118,7 +118,7 @@ def confusion(table: Table, rows: str, columns: str, chosen: tuple[int, int] | N
     return calm(figure, height=max(260, side), margin={"l": 4, "r": 12, "t": 8, "b": 4})
 
 
-def course(found: Course, classes: Sequence[str]) -> Any:
+def course(found: Course, classes: Sequence[str], *, dark: bool = False) -> Any:
     """Returns how a selection went: quartiles of both probabilities, flips and agreement, and what the teacher said."""
     from plotly.subplots import make_subplots
 
@@ -137,12 +137,12 @@ def course(found: Course, classes: Sequence[str]) -> Any:
     _add_band(figure, found, "teacher", found.teacher, TEACHER, "solid")
     _add_band(figure, found, "student", found.student, STUDENT, "dot")
     _add_shares(figure, found)
-    _add_composition(figure, found, classes)
+    _add_composition(figure, found, classes, dark)
     for row in (1, 2, 3):
         figure.update_yaxes(range=[0, 1.02], tickformat=".0%", nticks=4, row=row, col=1)
     figure.update_xaxes(title_text="step", row=3, col=1)
     figure.update_annotations(x=0, xanchor="left", font_size=13)
-    figure.update_layout(legend={"orientation": "h", "y": -0.13, "x": 0})
+    figure.update_layout(legend={"orientation": "h", "y": -0.13, "x": 0, "traceorder": "normal"})
     return calm(figure, height=600, margin={"l": 4, "r": 28, "t": 24, "b": 4})
 
 
@@ -191,21 +191,29 @@ def _add_shares(figure: Any, found: Course) -> None:
         )
 
 
-def _add_composition(figure: Any, found: Course, classes: Sequence[str]) -> None:
+def _add_composition(figure: Any, found: Course, classes: Sequence[str], dark: bool) -> None:
+    """Adds the classes that the teacher named most, each a band, and of many classes the others as one."""
     import plotly.graph_objects as go
 
-    paint = colours([*classes, *found.shares])
-    order = [name for name in dict.fromkeys([*classes, *found.shares]) if name in found.shares]
-    for name in order:
+    known = [name for name in dict.fromkeys([*classes, *found.shares]) if name in found.shares]
+    order = known
+    if len(known) > SHOWN + 1:
+        most = sorted(known, key=lambda name: -float(np.nansum(found.shares[name])))[:SHOWN]
+        order = [name for name in known if name in most]
+    paint = _apart(list(dict.fromkeys([*classes, *known])) if order is known else order, dark)
+    bands = {name: np.nan_to_num(found.shares[name]) for name in order}
+    if order is not known:
+        bands[OTHERS] = np.sum([np.nan_to_num(found.shares[name]) for name in known if name not in bands], axis=0)
+    for name, band in bands.items():
         figure.add_trace(
             go.Scatter(
                 x=found.steps,
-                y=np.nan_to_num(found.shares[name]),
+                y=band,
                 mode="lines",
                 stackgroup="said",
                 name=short(name),
-                line={"width": 0.5, "color": paint[name]},
-                fillcolor=_faint(paint[name], 0.75),
+                line={"width": 0.5, "color": paint.get(name, GREY)},
+                fillcolor=_faint(paint.get(name, GREY), 0.75),
                 hovertemplate=f"step %{{x:.0f}}: {escaped(name)} %{{y:.0%}}<extra></extra>",
             ),
             row=3,

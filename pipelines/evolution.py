@@ -56,7 +56,7 @@ class Table:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Course:
-    """How a selection went, in B bins of steps; NaN where a bin has nothing to say."""
+    """How a selection went, in B bins of steps, those with records; NaN where a bin's records do not say."""
 
     steps: NDArray[np.float64]  # (B,) middles
     samples: int  # that the run has a record of
@@ -154,8 +154,8 @@ def course(rows: Any) -> Course | None:
     names, teacher = coded(rows["teacher_label"])
     student_names, student = coded(rows["student_label"])
     edges = np.linspace(step.min(), step.max() + 1, min(BINS, int(np.ptp(step)) + 1) + 1)
-    place = np.searchsorted(edges, step, side="right") - 1
-    bins = len(edges) - 1
+    there, place = np.unique(np.searchsorted(edges, step, side="right") - 1, return_inverse=True)
+    bins = len(there)
     again = np.append(False, sample[1:] == sample[:-1]) & (teacher >= 0) & (np.append(-1, teacher[:-1]) >= 0)
     flipped = np.where(again, teacher != np.append(-1, teacher[:-1]), np.nan)
     both = (teacher >= 0) & (student >= 0)
@@ -164,7 +164,7 @@ def course(rows: Any) -> Course | None:
     )
     spoke = np.where(teacher >= 0, 1.0, np.nan)
     return Course(
-        steps=(edges[:-1] + edges[1:] - 1) / 2,
+        steps=((edges[:-1] + edges[1:] - 1) / 2)[there],
         samples=len(np.unique(sample)),
         teacher=_quartiles(place, rows["teacher_probability"], bins),
         student=_quartiles(place, rows["student_probability"], bins),

@@ -19,7 +19,7 @@ def link(desk: Desk, sample_ids: Sequence[str]) -> None:
     address, problem = st.session_state.get("elsewhere", {}).get(key, (None, None))
     with st.container(horizontal=True, vertical_alignment="center", key="elsewhere-row"):
         if address is None:
-            words = "Open in FiftyOne" if len(sample_ids) == 1 else f"Open these {len(sample_ids)} in FiftyOne"
+            words = "Open in FiftyOne" if len(sample_ids) == 1 else f"Open these {len(sample_ids):,} in FiftyOne"
             st.button(
                 words, key="elsewhere-ask", icon=":material/grid_view:", on_click=_ask, args=(desk, sample_ids, key)
             )

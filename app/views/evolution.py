@@ -54,7 +54,9 @@ def _image(desk: Desk) -> None:
         return
     if "sample" in st.query_params:
         st.warning("There is no such sample in this project.", icon=":material/search_off:")
-    st.markdown("Open an image from the review page or from a figure of this one, or one of those answered last:")
     events = at.read_book(desk.store).events
     last = dict.fromkeys(e.sample_id for e in reversed(standing(events)) if e.kind in VERDICTS)
-    opened.shelf(desk, [samples[sample_id] for sample_id in last if sample_id in samples][:12])
+    answered = [samples[sample_id] for sample_id in last if sample_id in samples][: opened.SOME]
+    here = ", or one of those answered last:" if answered else "."
+    st.markdown(f"Open an image with H on *Review*, or from what a figure on the tab *The run* leads to{here}")
+    opened.shelf(desk, answered)

@@ -178,8 +178,9 @@ def _across(desk: Desk, sample: Sample, histories: Mapping[str, Sequence[Mapping
         figure = figures.across(said, desk.store.project.classes)
         st.plotly_chart(figure, key="across", config={"displayModeBar": False})
     rows = [_in_run(desk, run, sample, histories.get(run.run, [])) for run in reversed(runs)]
+    unknown = {name for name in rows[0] if all(row[name] is None for row in rows)}
     st.dataframe(
-        rows,
+        [{name: cell for name, cell in row.items() if name not in unknown} for row in rows],
         key="runs-of-sample",
         hide_index=True,
         column_config={

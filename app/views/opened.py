@@ -8,11 +8,16 @@ import streamlit as st
 from app import desk as at
 from app.desk import Desk
 from app.views import elsewhere, selection
-from app.words import count, plain
+from app.words import count, plain, shortened
 from storage.samples import Sample
 
 SOME = 12  # pictures
 MOST = 5000  # samples of a selection that is made here
+ROOM = 15  # characters below a picture
+WAYS = {  # page -> what to call the way there, and its icon
+    "review": ("Review these", ":material/done_all:"),
+    "evolution": ("Their evolution", ":material/timeline:"),
+}
 STYLE = "<style>.st-key-shelf img { aspect-ratio: 1; object-fit: cover; }</style>"
 
 
@@ -24,19 +29,29 @@ def draw(desk: Desk, sample_ids: Sequence[str], why: str) -> None:
         sample_ids: at least one.
         why: what they have in common, such as: are 4 to the teacher and 9 to the student.
     """
+    ways(desk, sample_ids, why, tuple(WAYS))
+    first(desk, sample_ids)
+
+
+def ways(desk: Desk, sample_ids: Sequence[str], why: str, to: Sequence[str]) -> None:
+    """Draws how many the samples are and what they have in common, and leads to pages of `WAYS` and to FiftyOne."""
     chosen = list(sample_ids[:MOST])
     more = f" Of these the first {MOST:,} are opened." if len(sample_ids) > MOST else ""
     st.markdown(f"**{count(len(sample_ids), 'image')}** {plain(why)}.{more}")
     with st.container(horizontal=True, vertical_alignment="center", key="opened"):
-        for name, label, icon in (
-            ("review", "Review these", ":material/done_all:"),
-            ("evolution", "Their evolution", ":material/timeline:"),
-        ):
+        for name in to:
+            label, icon = WAYS[name]
             if st.button(label, key=f"opened-{name}", icon=icon):
                 selection.show(desk, name, chosen, why, **({"tab": "selection"} if name == "evolution" else {}))
         elsewhere.link(desk, chosen)
-    samples = {sample.sample_id: sample for sample in desk.store.catalog.get(chosen[:SOME])}
-    shelf(desk, [samples[i] for i in chosen[:SOME]])
+
+
+def first(desk: Desk, sample_ids: Sequence[str]) -> None:
+    """Draws the first of the samples."""
+    samples = {sample.sample_id: sample for sample in desk.store.catalog.get(sample_ids[:SOME])}
+    shelf(desk, [samples[i] for i in sample_ids[:SOME]])
+    if len(sample_ids) > SOME:
+        st.caption(f"The first {SOME} of {len(sample_ids):,}.")
 
 
 def shelf(desk: Desk, samples: Sequence[Sample]) -> None:
@@ -49,10 +64,8 @@ def shelf(desk: Desk, samples: Sequence[Sample]) -> None:
                 continue
             with st.container(width=132, gap="xxsmall"):
                 st.image(content, width="stretch", alt=Path(sample.filepath).name)
-                label = plain(labels.get(sample.sample_id, "unlabelled"))
+                label = plain(shortened(labels.get(sample.sample_id, "unlabelled"), ROOM))
                 st.button(label, key=f"to-{sample.sample_id}", type="tertiary", on_click=_go, args=(sample.sample_id,))
-    if not samples:
-        st.caption("None so far.")
 
 
 def _go(sample_id: str) -> None:

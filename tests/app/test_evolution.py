@@ -100,6 +100,7 @@ def test_a_cell_leads_to_its_images_which_become_a_selection_with_a_course(desk,
     assert "**2 images** are two" in text(page)
     (figure,) = page.get("plotly_chart")
     assert "flips" in figure.proto.spec
+    assert [b.key for b in page.button if b.key.startswith("opened-")] == ["opened-review"], "it is their evolution"
 
 
 def test_a_move_leads_to_the_images_that_made_it(desk, ids):
@@ -139,9 +140,11 @@ def options(page):
 
 
 @pytest.mark.parametrize("query", [{"tab": "image"}, {"sample": "../../etc/passwd"}])
-def test_without_an_image_some_are_offered(desk, query):
+def test_without_an_image_some_are_offered(desk, query, ids):
+    assert "answered last" not in text(drawn(draw_evolution, desk, **query))
+    desk.store.log.append([event(Kind.RELABELLED, ids[0], "crow", actor="ada")])
     page = drawn(draw_evolution, desk, **query)
-    assert "one of those answered last" in text(page)
+    assert "one of those answered last" in text(page) and page.button(key=f"to-{ids[0]}")
     assert bool(page.warning) == ("sample" in query)
 
 

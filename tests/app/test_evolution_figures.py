@@ -1,7 +1,9 @@
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from app import evolution_figures, figures, run_figures
+from pipelines import evolution
 from pipelines.evolution import Table
 from storage.moments import Said
 
@@ -100,6 +102,25 @@ def test_a_flow_of_many_classes_draws_those_that_moved_and_the_rest_as_one():
     names = list(sankey.node.label)[: len(sankey.node.label) // 2]
     assert names[:5] == classes[:5] and names[-1] == run_figures.OTHERS and len(names) == run_figures.SHOWN + 1
     assert sum(sankey.link.value) == 30
+
+
+@pytest.mark.parametrize(("classes", "bands"), [(10, 10), (30, run_figures.SHOWN + 1)])
+def test_a_course_draws_the_classes_named_most_and_the_rest_as_one(classes, bands):
+    names = [f"c{k}" for k in range(classes)]
+    teachers = [names[min(k // 2, classes - 1)] for k in range(2 * classes)]
+    rows = {
+        "sample_id": [str(k) for k in range(len(teachers))] * 2,
+        "step": pa.array([1] * len(teachers) + [2] * len(teachers), pa.int32()),
+        "teacher_label": [*teachers, *[names[-1]] * len(teachers)],
+        "student_label": teachers * 2,
+        "teacher_probability": pa.array([0.5] * 2 * len(teachers), pa.float32()),
+        "student_probability": pa.array([0.5] * 2 * len(teachers), pa.float32()),
+    }
+    figure = run_figures.course(evolution.course(pa.table(rows)), names)
+    drawn = [trace for trace in figure.data if trace.stackgroup]
+    assert len({(trace.name, trace.fillcolor) for trace in drawn}) == len({t.fillcolor for t in drawn}) == bands
+    assert names[-1] in [trace.name for trace in drawn] and (drawn[-1].name == run_figures.OTHERS) == (classes > bands)
+    np.testing.assert_allclose(sum(np.asarray(trace.y) for trace in drawn), [1, 1])
 
 
 def test_each_cell_of_a_confusion_matrix_says_which_it_is():

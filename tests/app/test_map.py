@@ -117,6 +117,7 @@ def test_review_keeps_exactly_the_chosen_samples(mapped, ids):
     (path,) = (mapped.store.project.root / "selections").glob("*.json")
     kept = read_selection(mapped.store.project, path.stem)
     assert set(kept.sample_ids) == set(ids) and kept.why == "chosen on the map"
+    assert page.button(key="evolution-of-chosen")
 
 
 @pytest.mark.browser

@@ -61,6 +61,23 @@ def test_a_course_counts_flips_within_a_sample_and_leaves_out_what_is_not_known(
     assert course(history.slice(0, 0)) is None
 
 
+def test_a_course_has_no_gaps_where_nothing_was_recorded():
+    history = pa.table(
+        {
+            "sample_id": ["a", "a", "a"],
+            "step": pa.array([10, 500, 1000], pa.int32()),
+            "teacher_label": ["crow", "owl", "owl"],
+            "student_label": ["crow", "crow", "owl"],
+            "teacher_probability": pa.array([0.2, 0.6, 0.4], pa.float32()),
+            "student_probability": pa.array([0.5, 0.6, 0.7], pa.float32()),
+        }
+    )
+    found = course(history)
+    assert len(found.steps) == 3 and all(abs(found.steps - [10, 500, 1000]) < 1000 / 24)
+    assert found.agreement.tolist() == [1, 0, 1] and found.flips[1:].tolist() == [1, 0]
+    assert found.shares["owl"].tolist() == [0, 1, 1]
+
+
 def test_the_flow_of_a_real_run_ends_with_what_was_said_last(tmp_path):
     store = make_project(tmp_path)
     trained(store, steps=12)
