@@ -9,6 +9,7 @@ from pipelines import settings_list
 from pipelines.settings_list import Setting, Value
 from storage.project import ProjectError
 
+WIDE = 780  # pixels that the longest meaning takes
 TYPED = "settings-typed"  # in the session: (preset, method) -> setting -> text
 
 
@@ -40,12 +41,16 @@ def _dialog(preset: str, method: str) -> None:
         hide_index=True,
         height=480,
         disabled=("setting", "what it means"),
-        column_config={"what it means": st.column_config.TextColumn(width="large")},
+        column_config={
+            "setting": st.column_config.TextColumn(width=150),
+            "value": st.column_config.TextColumn(width=130),
+            "what it means": st.column_config.TextColumn(width=WIDE),
+        },
     )
     now = {str(row["setting"]): str(row["value"] or "") for row in edited}
     with st.container(horizontal=True):
         use = st.button("Use these", key="settings-use", type="primary")
-        back = st.button("The preset's", key="settings-back")
+        back = st.button("Back to the preset's", key="settings-back")
     try:
         more = settings_list.changed(known, now)
     except ProjectError as error:
