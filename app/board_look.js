@@ -54,6 +54,7 @@ function one(board, card) {
     return idle;
   }
   const made = make("div", "one"), picture = make("figure"), side = make("aside");
+  made.classList.toggle("crowded", board.data.classes.length > 20);
   picture.append(card.img, make("figcaption", "", card.name));
   side.append(guess(board, card), why(card), trail(card), near(card));
   made.append(picture, side);

@@ -24,6 +24,9 @@ STYLE = """<style>
 .st-key-pages { padding-bottom: 1.25rem; border-bottom: 1px solid rgba(128, 128, 128, 0.25); }
 .stApp a:focus-visible { outline: 2px solid #2C97A0; outline-offset: 0; }
 </style>"""
+DARK = """<style>
+:is([data-testid^=stBaseButton-primary], [data-testid^=stBaseLinkButton-primary]):not(:disabled) { color: #16191B; }
+</style>"""  # white on the lighter teal of the dark theme was hard to read
 
 FIRST = "overview"
 VIEWS = {
@@ -40,7 +43,7 @@ VIEWS = {
 def main() -> None:
     """Draws the page that the address names."""
     st.set_page_config("Gradebook", page_icon=str(HERE / "mark.svg"), layout="wide", initial_sidebar_state=250)
-    st.html(STYLE)
+    st.html(STYLE + DARK * (st.context.theme.type == "dark"))
     st.logo(str(HERE / "logo.svg"), size="large", icon_image=str(HERE / "mark.svg"))
     if sign_in.is_asked_for() and sign_in.name() is None:
         _sign_in()

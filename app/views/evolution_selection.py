@@ -18,7 +18,7 @@ def render(desk: Desk) -> None:
     """Draws the selection that the address names."""
     if "selection" not in st.query_params:
         st.info(
-            "Choose some images first: press a number or open a move on the tab *The run*, or draw around points on the map.",
+            "Choose images first: press a number or open a move on the tab *The run*, or draw around points on *Map*.",
             icon=":material/select_all:",
         )
         onward.links(desk, [("map", "To the map")])
