@@ -198,7 +198,7 @@ def _shelf(root: str) -> _Shelf:
     return _Shelf()
 
 
-@st.cache_resource(max_entries=4, ttl=KEPT_SECONDS, show_spinner=False)
+@st.cache_resource(max_entries=4, ttl=KEPT_SECONDS, show_spinner="Opening the project")
 def _samples(root: str, stamp: str | None, _store: Store) -> dict[str, Sample]:
     return {sample.sample_id: sample for sample in _store.catalog.samples()}
 

@@ -25,6 +25,11 @@ def start_import(project: Project, images: Path, *, labels: str, split: str) -> 
     return _start(project, "import", str(images), "--labels", labels, "--split", split)
 
 
+def start_again(project: Project, job: Job) -> Job:
+    """Starts the command of a job that has ended once more, with the same arguments."""
+    return _start(project, *command_of(job))
+
+
 def start_embed(project: Project, space: "Space | None") -> Job:
     """Starts looking at every image that has no vectors yet, the way the earlier vectors of `space` were made."""
     if space is None:

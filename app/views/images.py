@@ -98,7 +98,15 @@ def _import(desk: Desk, busy: bool) -> None:
         if not typed and kept == FILES:
             st.caption("A folder, a zip, or a table of files. Your images stay as they are.")
         if (job := command_jobs.newest(desk.store.project, "import")) is not None:
-            follow(job, doing="Looking for images", stopped="What was read is kept; press Import to go on from there.")
+            _follow_import(desk, job)
+
+
+def _follow_import(desk: Desk, job: Job) -> None:
+    """Draws how an import is; one that was stopped goes on as it was asked for, also where the page was reloaded."""
+    ending = follow(job, doing="Looking for images", stopped="What was read is kept; press Go on to read the rest.")
+    if ending is Ending.FAILED and command_jobs.was_stopped(job):
+        again, these = command_jobs.start_again, (desk.store.project, job)
+        st.button("Go on", key="import-again", icon=":material/play_arrow:", on_click=again, args=these)
 
 
 def _missing_words(kept: str, typed: str) -> str:
@@ -153,10 +161,9 @@ def _embed(desk: Desk, busy: bool) -> None:
         spaces = desk.store.vectors.spaces()
         space = spaces[-1] if spaces else None  # the newest, as everywhere
         left = len(samples) if space is None else _missing(desk, space, len(samples), busy)
-        if left:
-            st.markdown(f"{count(left, 'image')} of {len(samples):,} not looked at yet.")
-        else:
-            st.markdown(f"All {count(len(samples), 'image')} are looked at.")
+        whole = f"All {count(len(samples), 'image')} are looked at."
+        some = "None" if left == len(samples) else f"{len(samples) - left:,}"
+        st.markdown(f"{some} of {count(len(samples), 'image')} looked at so far." if left else whole)
         st.caption("A frozen network looks at each image, so that trainings take seconds and neighbours are found.")
         look = "primary" if left and not busy else "secondary"
         if left and st.button("Embed", key="embed", type=look, icon=":material/visibility:", disabled=busy):

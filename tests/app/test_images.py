@@ -55,7 +55,11 @@ def test_an_import_is_a_job_that_is_followed_and_stopped(desk, sleeping, tmp_pat
     other.button(key=f"stop-{job.path.name}").click().run()
     jobs.stop(job, patience=5)
     other.run()
-    assert "go on from there" in other.info[0].value
+    assert "press Go on" in other.info[0].value
+    drawn(draw_images, desk).button(key="import-again").click().run()
+    (_, again) = sleeping
+    assert command_jobs.command_of(again) == asked
+    assert not [b for b in drawn(draw_images, desk).button if b.key == "import-again"], "it goes on already"
 
 
 def test_a_dataset_of_fiftyone_is_asked_for_by_its_name(desk, sleeping):
@@ -117,7 +121,7 @@ def test_labels_from_a_table_in_the_folder_or_anywhere(desk, sleeping, tmp_path,
 
 def test_embedding_is_a_job_and_goes_on_as_the_earlier_vectors_were_made(desk, sleeping):
     page = drawn(draw_images, desk)
-    assert "6 images of 6 not looked at" in text(page)
+    assert "None of 6 images looked at so far" in text(page)
     page.button(key="embed").click().run()
     assert command_jobs.command_of(sleeping[0]) == ("embed",)
     jobs.stop(sleeping[0], patience=0)
