@@ -156,7 +156,10 @@ def _pool(gain: NDArray[np.float64], size: int) -> tuple[NDArray[np.int64], floa
 
 def _kernel(x: Vectors, y: Vectors, width: float) -> NDArray[np.float32]:
     """Returns k (n, m) of vectors of length one."""
-    return np.asarray(np.exp((2 * (x @ y.T) - 2) / width**2), np.float32)
+    kernel = np.asarray(x @ y.T, np.float32)
+    kernel -= 1
+    kernel *= 2 / width**2
+    return np.exp(kernel, out=kernel)
 
 
 def _gains(
