@@ -6,7 +6,8 @@ a batch is its own adjoint: along dx it changes as its backward pass would answe
 
     y = γ x̂ + β,    x̂ = (x - μ) / σ        dy = (γ/σ) (dx - mean dx - x̂ mean(x̂ dx)) + dγ x̂ + dβ
 
-so that one call of the backward kernel and one multiplication give it.
+so that one call of the backward kernel and one multiplication give it. With kept statistics it changes as it scales,
+and in the precision of its images: torch's own derivative is of the weights' precision, which no convolution takes.
 
 Shape legend    C channels
 """
@@ -24,7 +25,7 @@ Optional = Tensor | None
 
 
 class QuickNorms(TorchFunctionMode):
-    """While it is entered, BatchNorm in training mode has the derivative above. For forward mode alone."""
+    """While it is entered, BatchNorm has the derivative above. For forward mode alone."""
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
@@ -45,28 +46,34 @@ def _batch_norm(
     eps: float = 1e-5,
 ) -> Tensor:
     """Returns what `torch.nn.functional.batch_norm` does."""
-    if not training:
-        return nnf.batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps)
-    normal: Tensor = _Normalised.apply(input, weight, bias, running_mean, running_var, momentum, eps)[0]
+    normal: Tensor = _Normalised.apply(input, weight, bias, running_mean, running_var, training, momentum, eps)[0]
     return normal
 
 
 class _Normalised(Function):
-    """BatchNorm with this batch's statistics, and its derivative along a direction."""
+    """BatchNorm with this batch's statistics or kept ones, and its derivative along a direction."""
 
     @staticmethod
     def forward(
-        x: Tensor, weight: Optional, bias: Optional, mean: Optional, var: Optional, momentum: float, eps: float
+        x: Tensor,
+        weight: Optional,
+        bias: Optional,
+        mean: Optional,
+        var: Optional,
+        training: bool,
+        momentum: float,
+        eps: float,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Returns y, μ (C,) and 1/σ (C,)."""
-        found: tuple[Tensor, Tensor, Tensor] = torch.native_batch_norm(x, weight, bias, mean, var, True, momentum, eps)
-        return found
+        """Returns y, and of this batch μ (C,) and 1/σ (C,)."""
+        y, of_batch, inverse = torch.native_batch_norm(x, weight, bias, mean, var, training, momentum, eps)
+        return y, of_batch, inverse
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
         """Keeps what the derivative needs."""
-        x, weight, _, mean, var, _, ctx.eps = inputs
-        ctx.save_for_forward(x, weight, mean, var, *output[1:])
+        x, weight, _, mean, var, ctx.training, _, ctx.eps = inputs
+        used = output[1:] if ctx.training else (mean, (var + ctx.eps).rsqrt())
+        ctx.save_for_forward(x, weight, mean, var, *used)
         ctx.mark_non_differentiable(*output[1:])
 
     @staticmethod
@@ -77,7 +84,7 @@ class _Normalised(Function):
             dy = torch.zeros_like(x)
         else:
             dy = torch.ops.aten.native_batch_norm_backward(
-                dx, x, weight, running_mean, running_var, mean, inverse, True, ctx.eps, [True, False, False]
+                dx, x, weight, running_mean, running_var, mean, inverse, ctx.training, ctx.eps, [True, False, False]
             )[0]
         slope = torch.zeros_like(inverse) if dweight is None else dweight * inverse
         offset = (0 if dbias is None else dbias) - slope * mean

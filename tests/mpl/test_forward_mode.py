@@ -40,3 +40,18 @@ def test_quick_norms_have_torchs_derivative(affine, moves, training):
     assert tangent.abs().max() > 0.1
     for name, kept in buffers.items():
         torch.testing.assert_close(quick_buffers[name], kept, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_in_half_precision_a_convolution_takes_what_a_norm_gives(training):
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 4, 3)).train(training)
+    x = torch.randn(8, 3, 8, 8)
+    direction = {n: torch.randn_like(p) for n, p in net.named_parameters()}
+
+    _, tangent, _ = slope(net, x, None, direction)
+    with QuickNorms(), torch.autocast("cpu", torch.bfloat16):
+        _, half, _ = slope(net, x, None, direction)
+
+    assert half.dtype == torch.bfloat16
+    assert torch.cosine_similarity(half.float().flatten(), tangent.flatten(), 0) > 0.99
