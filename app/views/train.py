@@ -141,7 +141,7 @@ def _live(desk: Desk, run: Run, was_going: bool) -> None:
     draw_curves(run)
     with st.expander("What it printed", expanded=status.state is State.FAILED):
         st.code(_tail(run.path / LOG) or "Nothing yet.", language=None)
-    if was_going and status.state not in GOING:
+    if was_going != (status.state in GOING):  # the page looks at a run every second while it goes on
         st.rerun()
 
 
@@ -171,7 +171,8 @@ def _progress(run: Run) -> None:
     pace = ""
     if status.state is State.RUNNING:
         left = _left(run.metrics(), status.step, status.steps)
-        pace = f", {status.images_per_second:,.0f} images a second" + (f", {lasting(left)} left" if left else "")
+        fast = f", {status.images_per_second:,.0f} images a second" if status.images_per_second else ""
+        pace = fast + (f", {lasting(left)} left" if left else "")
     done = min(status.step / status.steps, 1.0)
     st.progress(done, text=f"step {status.step:,} of {status.steps:,}{pace}")
 

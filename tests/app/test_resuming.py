@@ -1,0 +1,41 @@
+"""A run that is resumed on the page Train in a real browser: what the page shows moves on by itself."""
+
+import sys
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from pipelines import jobs
+from pipelines.runs import State, status_now, write_status
+from storage.store import Store
+from tests.app.conftest import a_run
+from tests.app.test_browser import page, real_store, served  # noqa: F401
+
+pytestmark = pytest.mark.browser
+
+ASLEEP = f"""
+from app import main
+from pipelines import jobs
+jobs._launch = lambda: [{sys.executable!r}, "-c", "import time; time.sleep(120)"]
+main.main()
+"""
+
+
+def test_a_resumed_run_is_followed_without_a_reload(page: Page, real_store: Store, tmp_path: Path):  # noqa: F811
+    run = a_run(real_store, state=State.STOPPED)
+    (run.path / "checkpoints" / "step-000010").mkdir(parents=True)
+    script = tmp_path / "asleep.py"
+    script.write_text(ASLEEP)
+    with served(real_store.project.root, script=script, folder=tmp_path) as address:
+        page.goto(f"{address}/train")
+        page.get_by_role("button", name="Resume", exact=True).click(delay=60)
+        expect(page.locator(".st-key-stop button")).to_be_visible()
+        job = jobs.find_job(run)
+        try:
+            for step in (11, 12):
+                write_status(run.path, status_now(State.RUNNING, pid=job.pid, step=step, steps=20))
+                expect(page.get_by_text(f"step {step} of 20", exact=True)).to_be_visible()
+        finally:
+            jobs.stop(job, patience=0)
+        expect(page.get_by_role("button", name="Resume", exact=True)).to_be_visible()
