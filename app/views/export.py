@@ -123,7 +123,9 @@ def _labels(desk: Desk) -> None:
         if not number:
             st.caption("There are no labels yet. Label some images on Review, or import images with labels.")
             return
-        form = st.selectbox("Form", list(FORMS), format_func=NAMES.__getitem__, key="form")
+        form = st.selectbox(
+            "Form", list(FORMS), index=list(FORMS).index(_first_form(desk)), format_func=NAMES.__getitem__, key="form"
+        )
         st.caption(FORMS[form])
         if form in FILES:
             name, kind = FILES[form]
@@ -132,6 +134,13 @@ def _labels(desk: Desk) -> None:
             st.download_button(text, content, name, kind, key="download", icon=":material/download:", on_click="ignore")
             return
         _write(desk, form, number)
+
+
+def _first_form(desk: Desk) -> str:
+    """Returns the form that a page begins with: of what is being written, or was not written to its end."""
+    job = command_jobs.newest(desk.store.project, "export-labels")
+    unfinished = job is not None and command_jobs.ending(job) is not Ending.DONE
+    return command_jobs.command_of(job)[-1] if job is not None and unfinished else next(iter(FORMS))
 
 
 def _write(desk: Desk, form: str, number: int) -> None:

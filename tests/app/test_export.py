@@ -114,10 +114,13 @@ def test_labels_are_downloaded_or_written_as_a_job(desk, sleeping, tmp_path):
     page.text_input(key="labels-into-folder").set_value(str(tmp_path / "out"))
     page.button(key="write-labels").click().run()
     assert command_jobs.command_of(sleeping[0]) == ("export-labels", str(tmp_path / "out"), "--format", "folder")
+    other = drawn(draw_export, desk)  # a page that is reloaded, or opened elsewhere
+    assert other.selectbox(key="form").value == "folder" and other.button(key=f"stop-{sleeping[0].path.name}")
     missing = [["/gone/<b>.png", "No such file"]]
     finish(sleeping[0], {"labels": 1, "out": str(tmp_path / "out"), "missing": 1, "missing_files": missing})
     page.run()
     assert "1 label" in page.success[0].value
+    assert drawn(draw_export, desk).selectbox(key="form").value == "csv", "it is done"
     assert page.dataframe[0].value.to_dict("records") == [{"file": "/gone/<b>.png", "why": "No such file"}]
 
 
