@@ -28,7 +28,7 @@ def flow(said: Said, labels: Any, classes: Sequence[str], *, dark: bool = False)
     place[order] = np.arange(len(order))
     place[-1] = -1  # nothing was said
     drawn = [said.classes[k] for k in order]
-    colour = _apart(list(dict.fromkeys([*classes, *said.classes])) if len(order) == len(said.classes) else drawn, dark)
+    colour = _painted(drawn, said.classes, classes, dark)
     names = [*(said.classes[k] for k in order), *([OTHERS] if len(order) < len(said.classes) else [])]
     paint = [colour.get(name, GREY) for name in names]
     links: dict[str, list[Any]] = {"source": [], "target": [], "value": [], "color": [], "label": []}
@@ -196,14 +196,13 @@ def _add_composition(figure: Any, found: Course, classes: Sequence[str], dark: b
     import plotly.graph_objects as go
 
     known = [name for name in dict.fromkeys([*classes, *found.shares]) if name in found.shares]
-    order = known
-    if len(known) > SHOWN + 1:
-        most = sorted(known, key=lambda name: -float(np.nansum(found.shares[name])))[:SHOWN]
-        order = [name for name in known if name in most]
-    paint = _apart(list(dict.fromkeys([*classes, *known])) if order is known else order, dark)
-    bands = {name: np.nan_to_num(found.shares[name]) for name in order}
-    if order is not known:
-        bands[OTHERS] = np.sum([np.nan_to_num(found.shares[name]) for name in known if name not in bands], axis=0)
+    most = sorted(known, key=lambda name: -float(np.nansum(found.shares[name])))
+    others = set(most[SHOWN:]) if len(known) > SHOWN + 1 else set()
+    drawn = [name for name in known if name not in others]
+    paint = _painted(drawn, known, classes, dark)
+    bands = {name: np.nan_to_num(found.shares[name]) for name in drawn}
+    if others:
+        bands[OTHERS] = np.sum([np.nan_to_num(found.shares[name]) for name in known if name in others], axis=0)
     for name, band in bands.items():
         figure.add_trace(
             go.Scatter(
@@ -219,6 +218,11 @@ def _add_composition(figure: Any, found: Course, classes: Sequence[str], dark: b
             row=3,
             col=1,
         )
+
+
+def _painted(drawn: Sequence[str], every: Sequence[str], classes: Sequence[str], dark: bool) -> dict[str, str]:
+    """Returns the colours of the project's classes where every one has a place, else of those drawn alone."""
+    return _apart(list(dict.fromkeys([*classes, *every])) if len(drawn) == len(every) else drawn, dark)
 
 
 def _most_moved(labels: Any, classes: int) -> Any:

@@ -10,15 +10,16 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 from tyro.conf import Positional, arg
 
-import app.main
 from benchmarks.browser import chromium, serving
 from pipelines.progress import hush
 from pipelines.studies.report import machine
@@ -50,7 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with chromium() as browser, tempfile.TemporaryDirectory() as folder:
         empty = Path(folder) / "empty.py"
         empty.write_text(EMPTY, encoding="utf-8")
-        rounds = [(_started(browser, asked.project), _started(browser, script=empty)) for _ in range(asked.rounds)]
+        sides = partial(serving, asked.project), partial(serving, script=empty)
+        rounds = [[_started(browser, side) for side in sides] for _ in range(asked.rounds)]
     print(f"python -m benchmarks.app_start {' '.join(given)}, {date.today()}, {machine()}\n")
     print("| seconds from the command to | first | median | longest | empty page, median |")
     print("| --- | --- | --- | --- | --- |")
@@ -61,9 +63,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _started(browser: Any, *arguments: Path, script: str | Path = app.main.__file__) -> tuple[float, float, float]:
+def _started(browser: Any, served: Callable[[], AbstractContextManager[str]]) -> tuple[float, float, float]:
     began = time.perf_counter()
-    with serving(*arguments, script=script) as address:
+    with served() as address:
         answers = time.perf_counter() - began
         page = browser.new_page()
         page.goto(address)

@@ -37,10 +37,8 @@ def draw(desk: Desk, sample_ids: Sequence[str], why: str) -> None:
         return
     with st.container(horizontal=True, vertical_alignment="center", key="chosen"):
         st.markdown(f"**{count(len(sample_ids), 'image')}** {plain(why)}", width="content")
-        if st.button("Review these", key="review-chosen", type="primary", icon=":material/done_all:"):
-            selection.show(desk, "review", sample_ids, why)
-        if st.button("Their evolution", key="evolution-of-chosen", icon=":material/timeline:"):
-            selection.show(desk, "evolution", sample_ids, why, tab="selection")
+        selection.button(desk, "review", sample_ids, why, key="review-chosen", primary=True)
+        selection.button(desk, "evolution", sample_ids, why, key="evolution-of-chosen")
         elsewhere.link(desk, sample_ids)
     _shelf(desk, desk.store.catalog.get(sample_ids[:SOME]))
     if len(sample_ids) > SOME:

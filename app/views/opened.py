@@ -14,10 +14,6 @@ from storage.samples import Sample
 SOME = 12  # pictures
 MOST = 5000  # samples of a selection that is made here
 ROOM = 15  # characters below a picture
-WAYS = {  # page -> what to call the way there, and its icon
-    "review": ("Review these", ":material/done_all:"),
-    "evolution": ("Their evolution", ":material/timeline:"),
-}
 STYLE = "<style>.st-key-shelf img { aspect-ratio: 1; object-fit: cover; }</style>"
 
 
@@ -29,20 +25,18 @@ def draw(desk: Desk, sample_ids: Sequence[str], why: str) -> None:
         sample_ids: at least one.
         why: what they have in common, such as: are 4 to the teacher and 9 to the student.
     """
-    ways(desk, sample_ids, why, tuple(WAYS))
+    ways(desk, sample_ids, why, tuple(selection.WAYS))
     first(desk, sample_ids)
 
 
 def ways(desk: Desk, sample_ids: Sequence[str], why: str, to: Sequence[str]) -> None:
-    """Draws how many the samples are and what they have in common, and leads to pages of `WAYS` and to FiftyOne."""
+    """Draws how many the samples are and what they have in common, and leads to pages and to FiftyOne."""
     chosen = list(sample_ids[:MOST])
     more = f" Of these the first {MOST:,} are opened." if len(sample_ids) > MOST else ""
     st.markdown(f"**{count(len(sample_ids), 'image')}** {plain(why)}.{more}")
     with st.container(horizontal=True, vertical_alignment="center", key="opened"):
         for name in to:
-            label, icon = WAYS[name]
-            if st.button(label, key=f"opened-{name}", icon=icon):
-                selection.show(desk, name, chosen, why, **({"tab": "selection"} if name == "evolution" else {}))
+            selection.button(desk, name, chosen, why, key=f"opened-{name}")
         elsewhere.link(desk, chosen)
 
 

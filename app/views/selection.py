@@ -12,6 +12,11 @@ from pipelines.curation.queue_up import Row
 from pipelines.curation.selections import Selection, read_selection, save_selection
 from storage.project import ProjectError
 
+WAYS = {  # page -> what to call the way there, its icon, and what its address holds beside the selection
+    "review": ("Review these", ":material/done_all:", {}),
+    "evolution": ("Their evolution", ":material/timeline:", {"tab": "selection"}),
+}
+
 
 def named(desk: Desk) -> Selection | None:
     """Returns the selection that the address names, whose samples are all there; says what is wrong where none is."""
@@ -35,16 +40,20 @@ def chosen(desk: Desk) -> Callable[..., list[Row]] | None:
     return None if selection is None else partial(selected.rank, selection=selection)
 
 
-def show(desk: Desk, page: str, sample_ids: Sequence[str], why: str, **query: str) -> None:
-    """Keeps samples as a selection and opens a page that shows it.
+def button(desk: Desk, page: str, sample_ids: Sequence[str], why: str, *, key: str, primary: bool = False) -> None:
+    """Draws a button that keeps samples as a selection and opens a page that shows it.
 
     Args:
         desk: the open project.
-        page: review or evolution.
+        page: one of `WAYS`.
         sample_ids: in the order to look at them, at least one.
         why: what they have in common, such as: chosen on the map.
-        query: what the page's address holds beside the selection.
+        key: the button's.
+        primary: whether it is the first thing to do on its page.
     """
+    label, icon, query = WAYS[page]
+    if not st.button(label, key=key, type="primary" if primary else "secondary", icon=icon):
+        return
     there = {**desk.query, "selection": save_selection(desk.store.project, sample_ids, why), **query}
     if page in desk.pages:
         st.switch_page(desk.pages[page], query_params=there)

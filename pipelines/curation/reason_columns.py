@@ -95,7 +95,7 @@ class Reasons:
         """Returns (n, d) where these samples lie, None where one of the table's has no vectors."""
         if "space" not in self.table.schema.names:
             return None
-        (column,) = self.table["space"].chunks  # read where it lies: pyarrow takes rows of lists ten times as slowly
+        (column,) = self.table["space"].chunks  # read where it lies: pyarrow is slow at taking rows of lists
         return np.asarray(column.values.to_numpy().reshape(len(column), -1)[places], np.float32)
 
     def covering(self, seen: NDArray[np.int64], among: NDArray[np.int64], limit: int) -> NDArray[np.int64] | None:
