@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from pipelines.presets import parse
+from pipelines.runs import Run
 from pipelines.train import Result, train
 from storage.events import Kind, event
 from storage.project import create_project
@@ -92,10 +93,12 @@ def rows(store: Store, run: str = "r") -> list[dict[str, Any]]:
 
 def timeless(store: Store, run: str = "r") -> list[dict[str, Any]]:
     """Returns a run's metrics without what a clock says."""
-    from pipelines.runs import Run
-
     clocks = {"seconds", "images_per_second", "phases"}
     return [{k: v for k, v in row.items() if k not in clocks} for row in Run(store.project.runs / run).metrics()]
+
+
+def run_of(store: Store, name: str = "r") -> Run:
+    return Run(store.project.runs / name)
 
 
 def saved(store: Store, name: str, run: str = "r") -> Any:

@@ -9,7 +9,7 @@ from storage.events import Kind, event
 from storage.project import add_classes
 from storage.samples import Split
 from storage.store import Store, open_store
-from tests.pipelines.projects import CLASSES, LABELLED, TEST, TRAIN, class_of, copy_of, make_project, trained
+from tests.pipelines.projects import CLASSES, LABELLED, TEST, TRAIN, class_of, make_project, run_of, trained
 
 
 @pytest.fixture(scope="module")
@@ -17,15 +17,6 @@ def template(tmp_path_factory) -> Store:
     store = make_project(tmp_path_factory.mktemp("template"))
     trained(store, "--method", "supervised", "--student.lr", "0.3", steps=40)
     return store
-
-
-@pytest.fixture
-def store(template, tmp_path) -> Store:
-    return copy_of(template, tmp_path / "project")
-
-
-def run_of(store: Store, name: str = "r") -> Run:
-    return Run(store.project.runs / name)
 
 
 def said_of(store: Store, samples) -> np.ndarray:

@@ -1,0 +1,201 @@
+"""Ways to break a project, and the check that finds each."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from pipelines.runs import State, status_now, write_status
+from storage.events import Kind, event
+from storage.samples import File
+from storage.store import open_store
+from storage.vectors import table_name
+
+
+def ids(root: Path) -> list[str]:
+    return open_store(root).catalog.ids()
+
+
+def image(root: Path) -> Path:
+    return Path(open_store(root).catalog.files()[0].filepath)
+
+
+def say(root: Path, *events) -> None:
+    open_store(root).log.append(list(events))
+
+
+def two_of_one_id(root: Path) -> None:
+    first = event(Kind.RELABELLED, ids(root)[0], "cat", actor="zoe")
+    say(root, first, replace(first, label="dog"))
+
+
+def stranger(root: Path) -> None:
+    say(root, event(Kind.RELABELLED, "nobody", "cat", actor="zoe"))
+
+
+def unknown_class(root: Path) -> None:
+    say(root, event(Kind.RELABELLED, ids(root)[0], "cow", actor="zoe"))
+
+
+def loose_reference(root: Path) -> None:
+    say(root, event(Kind.RETRACTED, ids(root)[0], actor="zoe", ref="nothing"))
+
+
+def file_of_nobody(root: Path) -> None:
+    path = image(root)
+    stat = path.stat()
+    row = File(filepath=str(path), sample_id="nobody", size=stat.st_size, mtime_ns=stat.st_mtime_ns)
+    open_store(root).catalog.add([], [row])
+
+
+def lost_file(root: Path) -> None:
+    row = File(filepath=str(root / "gone.png"), sample_id=ids(root)[0], size=1, mtime_ns=1)
+    open_store(root).catalog.add([], [row])
+
+
+def changed_file(root: Path) -> None:
+    (root / "other.png").write_bytes(b"something else")
+    row = File(filepath=str(root / "other.png"), sample_id=ids(root)[0], size=1, mtime_ns=1)
+    open_store(root).catalog.add([], [row])
+
+
+def vectors_of_nobody(root: Path) -> None:
+    open_store(root).vectors.add("tiny", ["nobody"], np.ones((1, 3, 4), np.float16))
+
+
+def short_vectors(root: Path) -> None:
+    import lancedb
+
+    shutil.rmtree(root / "lance" / f"{table_name('tiny')}.lance")
+    view = pa.FixedSizeListArray.from_arrays(pa.array(np.ones(18, np.float16)), 3)
+    rows = {"sample_id": ids(root), **{f"view_{n}": view for n in range(3)}}
+    lancedb.connect(root / "lance").create_table(table_name("tiny"), pa.table(rows))
+
+
+def torn_segment(root: Path) -> None:
+    path = root / "runs/one/record/rank0-000002.parquet"
+    path.write_bytes(path.read_bytes()[:-20])
+
+
+def lost_segment(root: Path) -> None:
+    (root / "runs/one/record/rank0-000001.parquet").unlink()
+
+
+def record_behind_its_checkpoint(root: Path) -> None:
+    (root / "runs/one/record/rank0-000002.parquet").unlink()
+
+
+def history_short_of_rows(root: Path) -> None:
+    import lancedb
+
+    lancedb.connect(root / "lance").open_table("history").delete("run = 'one' AND step = 2")
+
+
+def history_that_says_otherwise(root: Path) -> None:
+    import lancedb
+
+    lancedb.connect(root / "lance").open_table("history").update(where="run = 'one'", values={"teacher_label": "dog"})
+
+
+def torn_settings(root: Path) -> None:
+    (root / "runs/one/config.json").write_text("{")
+
+
+def torn_status(root: Path) -> None:
+    (root / "runs/two/status.json").write_text("{")
+
+
+def dead_run(root: Path) -> None:
+    write_status(root / "runs/two", status_now(State.RUNNING, pid=2**22 + 1, step=3, steps=4))
+
+
+def torn_beginning(root: Path) -> None:
+    (root / "runs/two/samples.json").write_text("[")
+
+
+def run_of_strangers(root: Path) -> None:
+    (root / "runs/two/labels.json").write_text(json.dumps({"nobody": "cat"}))
+
+
+def short_student(root: Path) -> None:
+    path = root / "runs/one/student.safetensors"
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def no_predictions(root: Path) -> None:
+    (root / "runs/one/predictions.parquet").unlink()
+
+
+def torn_checkpoint(root: Path) -> None:
+    path = root / "runs/two/checkpoints/step-000004/state.pt"
+    path.write_bytes(path.read_bytes()[:-30])
+
+
+def checkpoint_with_a_flipped_bit(root: Path) -> None:
+    path = root / "runs/two/checkpoints/step-000004/state.pt"
+    path.write_bytes(path.read_bytes().replace(b"1234", b"1235", 1))
+
+
+def torn_job(root: Path) -> None:
+    (root / "jobs/0001").mkdir(parents=True)
+    (root / "jobs/0001/job.json").write_text("{}")
+
+
+def drafts(root: Path) -> None:
+    (root / "runs/one/.predictions.parquet").write_bytes(b"half")
+    (root / "runs/one/record/.rank0-000003.tmp").write_bytes(b"half")
+    (root / "runs/two/checkpoints/.step-000006").mkdir()
+    (root / "runs/two/checkpoints/.step-000006/state.pt").write_bytes(b"half")
+    (root / f".gradebook.json.{2**22 + 1}").write_bytes(b"half")
+
+
+def run_that_never_began(root: Path) -> None:
+    (root / "runs/three").mkdir()
+    os.utime(root / "runs/three", (1, 1))
+
+
+def torn_table(root: Path) -> None:
+    for path in (root / "lance/samples.lance/data").iterdir():
+        path.unlink()
+
+
+def torn_history(root: Path) -> None:
+    for path in (root / "lance/history.lance/data").iterdir():
+        path.unlink()
+
+
+FOUND: list[tuple[Callable[[Path], None], str]] = [
+    (two_of_one_id, "event_ids"),
+    (stranger, "events_of_samples"),
+    (unknown_class, "labels_are_classes"),
+    (loose_reference, "references"),
+    (file_of_nobody, "files_of_samples"),
+    (lost_file, "files_are_there"),
+    (changed_file, "files_hold_their_sample"),
+    (vectors_of_nobody, "vectors_of_samples"),
+    (short_vectors, "views_are_whole"),
+    (torn_segment, "segments"),
+    (lost_segment, "steps"),
+    (record_behind_its_checkpoint, "steps"),
+    (torn_settings, "settings"),
+    (torn_beginning, "beginnings"),
+    (run_of_strangers, "beginnings"),
+    (short_student, "endings"),
+    (no_predictions, "endings"),
+    (torn_checkpoint, "checkpoints_load"),
+    (torn_job, "jobs_are_readable"),
+    (torn_table, "tables"),
+]
+MENDED: list[tuple[Callable[[Path], None], str]] = [
+    (history_short_of_rows, "history"),
+    (torn_history, "tables"),
+    (torn_status, "status"),
+    (dead_run, "status"),
+    (drafts, "drafts"),
+    (run_that_never_began, "empty_directories"),
+]

@@ -1,0 +1,146 @@
+"""Verifying: a sound project passes, each thing broken on purpose is found, and mending mends what it may."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from pipelines.importing.images import import_images
+from pipelines.runs import State, status_now, write_status
+from pipelines.verify import report_words, verify, verify_store
+from storage.events import Kind, event
+from storage.project import ProjectError, create_project
+from storage.samples import File
+from storage.store import memory_store, open_store
+from tests.pipelines.checks.harm import (
+    FOUND,
+    MENDED,
+    checkpoint_with_a_flipped_bit,
+    history_that_says_otherwise,
+    ids,
+    image,
+    say,
+)
+
+
+def found(root: Path, **how: bool) -> list[str]:
+    return [finding.check for finding in verify(root, **how).findings]
+
+
+def tree(root: Path) -> dict[str, tuple[int, int]]:
+    return {str(p): (p.stat().st_size, p.stat().st_mtime_ns) for p in root.rglob("*") if p.is_file()}
+
+
+def test_a_sound_project_passes_every_check_and_is_left_as_it_was(root):
+    before = tree(root)
+    report = verify(root, content=True)
+    assert report.findings == ()
+    assert (report.samples, report.events, report.runs) == (6, 2, 2)
+    assert tree(root) == before
+    assert "all is well" in report_words(report)
+
+
+def test_what_a_training_leaves_is_sound(tmp_path):
+    from tests.pipelines.projects import make_project, trained
+
+    store = make_project(tmp_path, train=24)
+    import_images(store, tmp_path / "pictures")
+    trained(store, steps=4)
+    store.record.fold("r", store.project.runs / "r" / "record")
+    assert verify(store.project.root, content=True).findings == ()
+
+
+def test_a_store_in_memory_can_be_verified_too(tmp_path):
+    store = memory_store(create_project(tmp_path, ["cat"]))
+    store.log.append([event(Kind.IMPORTED, "nobody", "cow", actor="import")])
+    assert [f.check for f in verify_store(store).findings] == ["events_of_samples", "labels_are_classes"]
+
+
+@pytest.mark.parametrize(("harm", "check"), FOUND, ids=lambda value: getattr(value, "__name__", ""))
+def test_what_is_broken_is_found_and_left_to_a_person(root, harm, check):
+    harm(root)
+    before = tree(root)
+    assert check in found(root)
+    assert tree(root) == before, "looking changes nothing"
+    report = verify(root, mend=True)
+    assert check in [finding.check for finding in report.findings]
+    assert report.mended == ()
+    assert all(finding.mend for finding in report.findings)
+
+
+@pytest.mark.parametrize(("harm", "check"), MENDED, ids=lambda value: getattr(value, "__name__", ""))
+def test_what_can_be_derived_is_mended_when_asked(root, harm, check):
+    events, samples = open_store(root).log.read(), open_store(root).catalog.samples()
+    history = open_store(root).record.history(ids(root)[0])
+    harm(root)
+    before = tree(root)
+    assert found(root) == [check]
+    assert tree(root) == before, "looking changes nothing"
+    report = verify(root, mend=True)
+    assert (report.findings, [finding.check for finding in report.mended]) == ((), [check])
+    assert found(root, content=True) == []
+    store = open_store(root)
+    assert (store.log.read(), store.catalog.samples(), store.record.history(ids(root)[0])) == (events, samples, history)
+
+
+@pytest.mark.parametrize(
+    ("harm", "check"), [(history_that_says_otherwise, "signals"), (checkpoint_with_a_flipped_bit, "checkpoints_load")]
+)
+def test_what_only_the_content_tells_is_found_with_content(root, harm, check):
+    harm(root)
+    assert found(root) == []
+    assert found(root, content=True) == [check]
+
+
+def test_a_file_that_was_touched_holds_its_sample_and_one_of_the_same_size_and_time_is_read_with_content(
+    root, tmp_path
+):
+    store = open_store(root)
+    path = shutil.copyfile(image(root), tmp_path / "copy.png")
+    held = store.catalog.files()[0].sample_id
+    store.catalog.add([], [File(filepath=str(path), sample_id=held, size=path.stat().st_size, mtime_ns=7)])
+    assert found(root) == []
+    path.write_bytes(path.read_bytes()[::-1])
+    os.utime(path, ns=(7, 7))
+    assert found(root) == []
+    assert found(root, content=True) == ["files_hold_their_sample"]
+
+
+def test_a_sample_whose_file_a_killed_import_did_not_list_is_listed(root, tmp_path):
+    Image.new("RGB", (9, 9), "red").save(tmp_path / "red.png")
+    whole = memory_store(create_project(tmp_path / "other", []))
+    import_images(whole, tmp_path / "red.png")
+    open_store(root).catalog.add(whole.catalog.samples(), [])
+    assert found(root) == ["samples_have_files"]
+    assert verify(root, mend=True).findings == ()
+    assert set(whole.catalog.files()) < set(open_store(root).catalog.files())
+
+
+def test_a_run_that_goes_on_keeps_its_drafts(root):
+    write_status(root / "runs/two", status_now(State.RUNNING, pid=os.getpid(), step=3, steps=4))
+    (root / "runs/two/.predictions.parquet").write_bytes(b"half")
+    assert found(root, mend=True) == []
+    assert (root / "runs/two/.predictions.parquet").exists()
+
+
+def test_a_torn_gradebook_json_is_a_finding_that_names_the_classes(root):
+    (root / "gradebook.json").write_text('{"version": 1, "clas')
+    (finding,) = verify(root, mend=True).findings
+    assert "gradebook.json cannot be read" in finding.what
+    assert "two knew the classes cat, dog" in finding.mend
+
+
+def test_what_is_no_project_is_one_sentence(tmp_path):
+    with pytest.raises(ProjectError, match="gradebook init"):
+        verify(tmp_path)
+
+
+def test_the_report_is_json_and_words_name_a_few_places(root):
+    say(root, *(event(Kind.RELABELLED, f"nobody {n}", "cat", actor="zoe") for n in range(9)))
+    report = verify(root)
+    (told,) = json.loads(json.dumps(report.as_json()))["findings"]
+    assert told["check"] == "events_of_samples" and len(told["where"]) == 9 and told["can_mend"] is False
+    assert "nobody 2 and 6 more" in report_words(report)

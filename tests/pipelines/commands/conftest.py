@@ -1,0 +1,39 @@
+"""A whole round on twenty-four small pictures, each command with what it said."""
+
+import shutil
+
+import pytest
+
+from tests.pipelines.commands.program import gradebook
+from tests.pipelines.commands.world import NETWORK, SIDE, World, picture
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory) -> World:
+    """A whole round on twenty-four small pictures, each command with what it said."""
+    root = tmp_path_factory.mktemp("world")
+    project, images = root / "project", root / "images"
+    train = [picture(images / f"{n:03}.png", n, n % 2) for n in range(20)]
+    for n in range(4):
+        picture(root / "test" / ("cat", "dog")[n % 2] / f"{n}.png", 100 + n, n % 2)
+    shutil.copy(images / "000.png", images / "again.png")
+    (images / "broken.png").write_bytes(b"no image")
+    (root / "labels.csv").write_text(
+        "filepath,label\n" + "".join(f"{p},{('cat', 'dog')[n % 2]}\n" for n, p in enumerate(train[:8]))
+    )
+    small = ("--steps", 4, "--labelled", 4, "--unlabelled", 12, "--backbone", NETWORK, "--record-every", 2, "--seed", 1)
+    calls: dict[str, tuple[object, ...]] = {
+        "init": ("init", project, "--classes", "cat,dog"),
+        "import": ("import", project, images, "--json"),
+        "import test": ("import", project, root / "test", "--labels", "folders", "--split", "test", "--json"),
+        "embed": ("embed", project, "--backbone", NETWORK, "--weights", "random", "--size", SIDE, "--json"),
+        "label": ("label", project, root / "labels.csv", "--json"),
+        "train": ("train", project, *small, "--run", "one", "--method", "mpl", "--preset", "quick", "--json"),
+        "queue": ("queue", project, "--limit", 5, "--json"),
+        "record": ("record", project, root / "images" / "019.png", "--json"),
+        "status": ("status", project, "--json"),
+        "evaluate": ("evaluate", project, "--json"),
+        "export": ("export", project, root / "classifier", "--json"),
+        "predict": ("predict", root / "classifier", train[3], root / "test", "--json"),
+    }
+    return World(root, {name: gradebook(*call) for name, call in calls.items()})

@@ -1,0 +1,46 @@
+"""The command line, called as another program would."""
+
+import contextlib
+import io
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from pipelines.cli import main
+
+
+@dataclass(frozen=True)
+class Said:
+    status: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+def gradebook(*arguments: object) -> Said:
+    """Calls the command as a program whose standard error is no terminal."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            status = main([str(argument) for argument in arguments])
+        except SystemExit as end:
+            status = end.code if isinstance(end.code, int) else int(end.code is not None)
+    return Said(status, out.getvalue(), err.getvalue())
+
+
+def done(*arguments: object) -> Said:
+    said = gradebook(*arguments)
+    assert said.status == 0, said.err
+    return said
+
+
+def refused(*arguments: object) -> str:
+    """Returns the one sentence of a command that cannot be done."""
+    said = gradebook(*arguments)
+    assert said.status == 2
+    assert said.out == ""
+    assert said.err.startswith("gradebook: ") and len(said.err.splitlines()) == 1, said.err
+    return said.err

@@ -1,0 +1,166 @@
+"""The commands of a round as other programs call them: JSON keys, exit statuses, no noise."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.pipelines.commands.program import done, refused
+
+
+def test_every_command_of_a_round_succeeds_quietly(world):
+    for name, said in world.said.items():
+        assert said.status == 0, (name, said.err)
+        assert "\x1b" not in said.out + said.err and "\r" not in said.err, "no progress where nobody looks"
+        assert len(said.err.splitlines()) <= 1, (name, said.err)
+        assert len(said.out.splitlines()) == 1, "one line: of JSON, but for init"
+
+
+def test_import_counts_and_names_what_it_found(world):
+    found = world.said["import"].json
+    assert {k: found[k] for k in ("imported", "already_known", "duplicates", "conflicts", "broken")} == {
+        **{"imported": 20, "already_known": 0, "duplicates": 1, "conflicts": 0, "broken": 1}
+    }
+    assert isinstance(found["near_duplicates"], int)
+    assert "broken.png" in json.dumps(found["broken_files"])
+    again = done("import", world.project, world.root / "images", "--json").json
+    assert (again["imported"], again["already_known"]) == (0, 21), "files, the copy among them"
+    assert world.said["import test"].json["imported"] == 4
+
+
+def test_embed_and_label_count(world):
+    assert world.said["embed"].json["embedded"] == 24
+    assert "random" in world.said["embed"].json["weights"]
+    assert world.said["label"].json == {"labelled": 8, "unchanged": 0, "problems": []}
+
+
+def test_train_ends_with_a_line_of_json(world):
+    said = world.said["train"].json
+    assert {"run", "steps", "seconds", "validation_accuracy"} <= said.keys()
+    assert (said["run"], said["steps"], said["state"]) == ("one", 4, "finished")
+    assert 0 <= said["validation_accuracy"] <= 1 and said["seconds"] > 0
+
+
+def test_queue_is_a_list_of_rows(world):
+    rows = world.said["queue"].json
+    assert len(rows) == 5
+    for row in rows:
+        assert {"sample_id", "filepath", "label", "probability", "reasons"} <= row.keys()
+        assert row["label"] in ("cat", "dog") and 0 <= row["probability"] <= 1 and row["reasons"]
+    by_flips = done("queue", world.project, "--reason", "flips", "--run", "one", "--json").json
+    flips = [row["reasons"]["flips"] for row in by_flips]
+    assert len(flips) == 12 and flips == sorted(flips, reverse=True)
+
+
+def test_record_is_a_samples_history(world):
+    rows = world.said["record"].json
+    assert rows and all(row["step"] in (2, 4) for row in rows)
+    keys = {"run", "step", "teacher_label", "teacher_probability", "student_label", "student_probability"}
+    assert all(keys | {"feedback", "best_label", "best_gain"} <= row.keys() for row in rows)
+    assert all(row["run"] == "one" and row["teacher_label"] in ("cat", "dog") for row in rows)
+    sample = next(r for r in done("queue", world.project, "--json").json if r["filepath"] == str(world.image))
+    assert done("record", world.project, sample["sample_id"], "--run", "one", "--json").json == rows
+
+
+def test_status_is_the_project_in_numbers(world):
+    found = world.said["status"].json
+    numbers = {k: found[k] for k in ("samples", "labeled", "unlabeled", "test", "classes")}
+    assert numbers == {"samples": 24, "labeled": 8, "unlabeled": 12, "test": 4, "classes": ["cat", "dog"]}
+    assert [(run["name"], run["state"], run["step"]) for run in found["runs"]] == [("one", "finished", 4)]
+
+
+def test_given_labels_can_be_doubted(world):
+    rows = done("queue", world.project, "--labelled", "--limit", 100, "--json").json
+    assert len(rows) == 8 and all(row["given"] in ("cat", "dog") for row in rows)
+    by_score = done("queue", world.project, "--labelled", "--no-spread", "--limit", 100, "--json").json
+    assert [row["score"] for row in by_score] == sorted((row["reasons"]["mislabelled"] for row in rows), reverse=True)
+    assert ", labelled " in done("queue", world.project, "--labelled").out
+    assert "--labelled orders by mislabelled: leave out --reason flips" in refused(
+        "queue", world.project, "--labelled", "--reason", "flips"
+    )
+
+
+def test_neighbours_are_proposed_and_agreement_is_told(world, tmp_path):
+    project = tmp_path / "project"
+    shutil.copytree(world.project, project)
+    (labelled, *_) = done("queue", project, "--labelled", "--json").json
+    like = ("neighbours", project, labelled["sample_id"], "--limit", 3)
+    found = done(*like, "--json").json
+    assert len(found) == 3 and {row["label"] for row in found} == {labelled["given"]}
+    assert all({"sample_id", "filepath", "label", "similarity"} == row.keys() for row in found)
+    before = done("status", project, "--json").json
+    assert before["agreement"] == {"all": {"answered": 0, "agreed": 0, "rate": 0.0}}
+    said = done(*like, "--propose")
+    assert "3 images are at the front of the queue now" in said.err and f"{labelled['given']}?  " in said.out
+    rows = done("queue", project, "--limit", 4, "--json").json
+    assert [row["sample_id"] for row in rows[:3]] == [row["sample_id"] for row in found]
+    assert all(row["proposal"] and row["label"] == labelled["given"] for row in rows[:3]) and not rows[3]["proposal"]
+    assert done("status", project, "--json").json["labeled"] == before["labeled"]
+    assert labelled["given"] in done("queue", project, "--limit", 1).out
+    assert "has no label to propose" in refused("neighbours", project, found[0]["sample_id"])
+
+
+def test_evaluate_compares_with_the_test_split(world):
+    found = world.said["evaluate"].json
+    assert {"run", "accuracy", "n", "ece", "per_class", "confusion"} <= found.keys()
+    assert (found["run"], found["n"], sum(map(sum, found["confusion"]))) == ("one", 4, 4)
+    assert set(found["per_class"]) == {"cat", "dog"}
+
+
+def test_export_names_its_files_and_predict_uses_them(world):
+    found = world.said["export"].json
+    assert found["dir"] == str(world.root / "classifier")
+    assert all((world.root / "classifier" / name).exists() for name in found["files"])
+    rows = world.said["predict"].json
+    assert len(rows) == 5 and rows[0]["filepath"].endswith("003.png")
+    for row in rows:
+        assert {"filepath", "label", "probability", "probabilities"} <= row.keys()
+        assert row["probability"] == max(row["probabilities"].values()) == row["probabilities"][row["label"]]
+        assert sum(row["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+
+
+def test_classes_are_listed_and_added(world, tmp_path):
+    project = tmp_path / "project"
+    done("init", project)
+    assert done("classes", project, "--json").json == []
+    assert done("classes", project, "--add", "crow,heron", "--json").json == ["crow", "heron"]
+    assert done("classes", project).out == "crow\nheron\n"
+
+
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        (("queue",), "Look at these first, says one:"),
+        (("status",), "24 images: 8 labelled, 12 unlabelled, 4 for testing"),
+        (("evaluate",), "one on 4 images of the test split: accuracy"),
+        (("classes",), "cat\ndog"),
+        (("import", "IMAGES"), "0 images imported, 21 known already"),
+    ],
+)
+def test_people_get_words(world, command, says):
+    assert says in done(command[0], world.project, *(world.root / name.lower() for name in command[1:])).out
+
+
+def test_people_get_a_table_of_a_record_and_lines_of_predictions(world):
+    assert "teacher" in done("record", world.project, world.image).out
+    said = done("predict", world.root / "classifier", world.image).out
+    assert said.startswith(("cat  ", "dog  ")) and said.rstrip().endswith("019.png")
+
+
+def test_one_sample_is_labelled_by_its_id(world, tmp_path):
+    project = tmp_path / "project"
+    shutil.copytree(world.project, project)
+    (row, *_) = done("queue", project, "--limit", 1, "--json").json
+    assert done("label", project, "--sample", row["sample_id"], "--label", "dog", "--json").json["labelled"] == 1
+    assert done("status", project, "--json").json["labeled"] == 9
+    assert done("queue", project, "--limit", 1, "--json").json[0]["sample_id"] != row["sample_id"]
+
+
+def test_the_installed_program_answers(world):
+    program = Path(sys.executable).parent / "gradebook"
+    done = subprocess.run([program, "status", world.project, "--json"], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout)["samples"] == 24

@@ -1,0 +1,119 @@
+"""The commands that keep the book, as other programs call them: statuses, JSON keys, sentences."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pipelines import compare, runs
+from pipelines.commands import upkeep
+from pipelines.importing.images import import_images
+from pipelines.label import actor
+from pipelines.runs import Run, State, append_metrics, status_now, write_status
+from storage.events import Kind, event, replay
+from storage.project import Project, create_project, read_project
+from storage.store import open_store
+from tests.pipelines.commands.program import done, gradebook
+from tests.pipelines.importing.folders import put
+
+
+@pytest.fixture
+def root(tmp_path) -> Path:
+    root = create_project(tmp_path / "project", ["cat", "dog"]).root
+    for n in range(3):
+        put(tmp_path / "images" / "cat" / f"{n}.png", n)
+    import_images(open_store(root), tmp_path / "images", labels="folders")
+    return root
+
+
+def test_verify_ends_with_0_where_all_is_well_with_1_where_not_and_with_2_where_it_cannot(root, tmp_path):
+    said = done("verify", root)
+    assert "3 images, 3 events and 0 runs: all is well" in said.out
+    assert done("verify", root, "--content", "--json").json["findings"] == []
+    (tmp_path / "images/cat/1.png").unlink()
+    said = gradebook("verify", root, "--json")
+    assert said.status == upkeep.REMAIN == 1
+    (finding,) = said.json["findings"]
+    assert {"check", "what", "where", "mend", "can_mend"} <= finding.keys()
+    assert finding["where"] == [str(tmp_path / "images/cat/1.png")] and "gradebook relocate" in finding["mend"]
+    assert gradebook("verify", root, "--mend").status == 1, "a user's file cannot be made again"
+    said = gradebook("verify", tmp_path)
+    assert (said.status, said.out, len(said.err.splitlines())) == (2, "", 1)
+
+
+def test_history_and_undo_work_together(root):
+    store = open_store(root)
+    sample = store.catalog.samples()[0]
+    done("label", root, "--sample", sample.sample_id, "--label", "dog")
+    (top, first) = done("history", root, sample.filepath, "--json").json
+    assert (top["kind"], top["label"], top["actor"], first["kind"]) == ("relabelled", "dog", actor(), "imported")
+    assert top["filepath"] == sample.filepath and top["undone_by"] is None
+    told = done("undo", root, top["event_id"], "--json").json
+    assert told == {
+        "event_id": told["event_id"],
+        "undone": top["event_id"],
+        "sample_id": sample.sample_id,
+        "label": "cat",
+    }
+    assert replay(store.log.read())[sample.sample_id] == "cat"
+    assert len(done("history", root, "--limit", 2, "--json").json) == 2
+    assert "[undone]" in done("history", root, "--actor", actor()).out
+    again = gradebook("undo", root, top["event_id"])
+    assert again.status == 2 and f"gradebook undo {root} {told['event_id']}" in again.err
+
+
+def test_relocate_says_what_it_did(root, tmp_path):
+    (tmp_path / "images").rename(tmp_path / "moved")
+    dry = done("relocate", root, tmp_path / "images", tmp_path / "moved", "--dry-run", "--json").json
+    assert (dry["moved"], dry["dry_run"]) == (3, True)
+    assert gradebook("verify", root).status == 1
+    assert "3 files are now found below" in done("relocate", root, tmp_path / "images", tmp_path / "moved").out
+    assert done("verify", root).status == 0
+    assert gradebook("relocate", root, tmp_path / "images", tmp_path / "moved").status == 2
+
+
+def begin(project: Project, name: str, state: State, accuracy: float | None) -> Run:
+    path = project.runs / name
+    path.mkdir(parents=True)
+    (path / runs.CONFIG).write_text(json.dumps({"method": name.split("-")[0], "preset": "quick"}))
+    (path / runs.LABELS).write_text(json.dumps({"s0": "cat", "s1": "dog"}))
+    write_status(path, status_now(state, pid=0, step=3, steps=4))
+    if accuracy is not None:
+        for step in (1, 3):
+            append_metrics(path, {"step": step, "validation_accuracy": accuracy * step / 3})
+    return Run(path)
+
+
+def test_runs_stand_side_by_side(root):
+    assert done("runs", root).out == "No run yet.\n"
+    project = read_project(root)
+    one = begin(project, "mpl-001", State.FINISHED, 0.75)
+    begin(project, "uda-001", State.STOPPED, None)
+    (project.runs / "torn").mkdir()
+    (project.runs / "torn" / runs.CONFIG).write_text("{")
+    compare.keep_evaluation(one, {"on": "test split", "accuracy": 0.5, "n": 8, "ece": 0.1, "classes": []})
+    rows = {row["run"]: row for row in done("runs", root, "--json").json}
+    assert list(rows) == ["mpl-001", "uda-001", "torn"]
+    first = {k: rows["mpl-001"][k] for k in ("method", "labels", "step", "steps", "state", "validation_accuracy")}
+    assert first == {
+        "method": "mpl", "labels": 2, "step": 3, "steps": 4, "state": "finished", "validation_accuracy": 0.75
+    }  # fmt: skip
+    assert (rows["mpl-001"]["test_accuracy"], rows["mpl-001"]["test_images"]) == (0.5, 8)
+    assert rows["uda-001"]["validation_accuracy"] is rows["uda-001"]["test_accuracy"] is None
+    assert rows["torn"]["state"] == "failed" and rows["torn"]["method"] == ""
+    assert "50.0% of 8" in done("runs", root).out
+
+
+@pytest.mark.parametrize("command", ["verify", "history", "undo", "relocate", "runs"])
+def test_each_explains_itself(command):
+    assert "usage: gradebook" in done(command, "--help").out
+
+
+def test_a_lost_event_log_is_found_and_what_is_left_is_kept(root):
+    store = open_store(root)
+    store.log.append([event(Kind.RELABELLED, store.catalog.ids()[0], "dog", actor="zoe")])
+    for path in (root / "lance" / "events.lance" / "data").iterdir():
+        path.unlink()
+    said = gradebook("verify", root, "--mend")
+    assert said.status == 1 and "restore lance/events.lance from a backup" in said.out
+    assert len(open_store(root).catalog.files()) == 3

@@ -1,0 +1,17 @@
+"""The small project that most tests begin with: one for all of them, of which each gets a copy."""
+
+import pytest
+
+from storage.store import Store
+from tests.pipelines.projects import copy_of, make_project
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory) -> Store:
+    """Only to be copied; a module that needs another project has a fixture of this name."""
+    return make_project(tmp_path_factory.mktemp("template"))
+
+
+@pytest.fixture
+def store(template, tmp_path) -> Store:
+    return copy_of(template, tmp_path / "project")

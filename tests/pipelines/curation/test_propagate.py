@@ -1,0 +1,71 @@
+import pytest
+
+from pipelines.curation.propagate import asked_for, neighbours, propose
+from pipelines.curation.queue_up import rank, sentence_of
+from storage.events import VERDICTS, Kind, event, replay
+from storage.project import ProjectError
+from storage.samples import Split
+from storage.store import Store
+from tests.pipelines.projects import BACKBONE, LABELLED
+
+
+def test_the_nearest_unlabelled_images_are_found_with_the_label_as_a_proposal(store):
+    samples = store.catalog.samples(Split.TRAIN)
+    unlabelled = [s.sample_id for s in samples[LABELLED:]]
+    found = neighbours(store, samples[0].sample_id, limit=5)
+    assert [n.sample_id for n in found] == [
+        i for i, _ in store.vectors.nearest(BACKBONE, samples[0].sample_id, 5, among=unlabelled)
+    ]
+    assert {n.label for n in found} == {"crow"}
+    similar = [n.similarity for n in found]
+    assert similar == sorted(similar, reverse=True) and similar[0] <= 1
+
+
+def test_proposing_labels_nothing_and_puts_them_first(store):
+    before = replay(store.log.read())
+    found = neighbours(store, store.catalog.samples(Split.TRAIN)[0].sample_id, limit=3)
+    assert propose(store, found, actor="ada") == 3
+    assert propose(store, found, actor="ada") == 0  # they are open already
+    events = store.log.read()
+    assert replay(events) == before and not any(e.kind in VERDICTS for e in events)
+    rows = rank(store, None, limit=5)
+    assert [(row.sample_id, row.label) for row in rows[:3]] == [(n.sample_id, "crow") for n in found]
+    assert {row.proposal for row in rows[:3]} == {e.event_id for e in asked_for(events)}
+    assert rows[3].proposal is rows[3].label is None
+    assert {row.sample_id for row in rows[3:]}.isdisjoint(n.sample_id for n in found)
+    assert [row.sample_id for row in rank(store, None, limit=2)] == [n.sample_id for n in found[:2]]
+    assert rows[0].reasons == {"alike": pytest.approx(found[0].similarity)} and "alike" not in sentence_of("alike")
+
+
+def test_an_answer_ends_a_proposal_whatever_it_is(store):
+    found = neighbours(store, store.catalog.samples(Split.TRAIN)[0].sample_id, limit=2)
+    propose(store, found, actor="ada")
+    first, second = asked_for(store.log.read())
+    store.log.append([event(Kind.ACCEPTED, first.sample_id, "crow", actor="ada", ref=first.event_id)])
+    store.log.append([event(Kind.REJECTED, second.sample_id, actor="bob")])
+    assert asked_for(store.log.read()) == []
+    assert {row.sample_id for row in rank(store, None, limit=99)}.isdisjoint({first.sample_id, second.sample_id})
+
+
+def test_of_two_proposals_for_one_image_the_newer_counts(store):
+    samples = store.catalog.samples(Split.TRAIN)
+    for k in (0, 1):
+        propose(store, neighbours(store, samples[k].sample_id, limit=48), actor="ada")
+    rows = rank(store, None, limit=99)
+    assert len(rows) == 48 and {row.label for row in rows} == {"heron"}
+
+
+def test_what_cannot_be_is_a_sentence(store):
+    samples = store.catalog.samples(Split.TRAIN)
+    with pytest.raises(ProjectError, match="has no label to propose: label it first"):
+        neighbours(store, samples[-1].sample_id)
+    with pytest.raises(ProjectError, match="limit=0 must be at least 1"):
+        neighbours(store, samples[0].sample_id, limit=0)
+
+
+def test_without_vectors_there_is_nothing_to_compare(store):
+    from storage.vectors import MemoryVectors
+
+    bare = Store(store.project, store.catalog, store.log, MemoryVectors(), store.record)
+    with pytest.raises(ProjectError, match="no image has vectors to compare: run: gradebook embed"):
+        neighbours(bare, store.catalog.samples()[0].sample_id)

@@ -1,0 +1,195 @@
+"""The kept reasons say what would be worked out anew, whatever was labelled, recorded or killed since."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from mpl import reasons as of
+from pipelines.curation import reason_tables
+from pipelines.curation.evidence import known
+from pipelines.curation.queue_up import GIVEN, rank
+from pipelines.curation.reason_tables import reasons
+from storage.events import Kind, decisions, event, replay
+from storage.samples import Split
+from storage.store import Store
+from tests.pipelines.projects import CLASSES, LABELLED, class_of, copy_of, run_of
+
+
+@pytest.fixture
+def store(template, tmp_path, monkeypatch) -> Store:
+    """A copy in which samples 3n + 1 and 3n + 2 are near-duplicates of sample 3n."""
+
+    def twins(_store, ids):
+        return np.array([-1 if n % 3 == 0 else n - n % 3 for n in range(len(ids))], np.int32)
+
+    monkeypatch.setattr("pipelines.curation.readings._twins", twins)
+    return copy_of(template, tmp_path / "project")
+
+
+@pytest.fixture
+def made(monkeypatch) -> list[str]:
+    """The tables that were worked out."""
+    found: list[str] = []
+    worked_out = reason_tables.worked_out
+
+    def counted(store, run, given):
+        found.append("guessed" if given is None else "given")
+        return worked_out(store, run, given)
+
+    monkeypatch.setattr(reason_tables, "worked_out", counted)
+    return found
+
+
+def anew(store: Store, given: dict[str, str] | None = None) -> dict[str, dict[str, float]]:
+    """Returns every reason of every sample without a table: sample -> reason -> score, NaN left out."""
+    ids = [s.sample_id for s in store.catalog.samples(Split.TRAIN) if given is None or s.sample_id in given]
+    found = known(store, run_of(store), ids, given or {})
+    columns = of.score(found.evidence)
+    columns["doubt"] = of.doubt(columns)
+    return {
+        i: {name: pytest.approx(float(c[k]), abs=1e-4) for name, c in columns.items() if not np.isnan(c[k])}
+        for k, i in enumerate(found.sample_ids)
+    }
+
+
+def from_table(store: Store, given: dict[str, str] | None = None) -> dict[str, dict[str, float]]:
+    kept, labels = reasons(store, run_of(store), given), replay(store.log.read())
+    places = np.arange(kept.table.num_rows)
+    doubt = kept.scores(None, labels).tolist()
+    rows = zip(kept.ids(places), kept.rows(places, labels), doubt, strict=True)
+    return {i: {**row["reasons"], "doubt": score} for i, row, score in rows}
+
+
+def label(store: Store, *numbers: int, shift: int = 0, **said) -> list:
+    samples = [store.catalog.samples(Split.TRAIN)[n] for n in numbers]
+    names = [CLASSES[(CLASSES.index(class_of(s)) + shift) % len(CLASSES)] for s in samples]
+    events = [
+        event(Kind.RELABELLED, s.sample_id, name, actor="ada", **said) for s, name in zip(samples, names, strict=True)
+    ]
+    store.log.append(events)
+    return events
+
+
+def test_the_kept_reasons_are_those_worked_out_anew_whatever_gets_a_label(store, made):
+    assert from_table(store) == anew(store)
+    assert any("twin_differs" in row for row in from_table(store).values())
+    before = {i: row.get("twin_differs") for i, row in from_table(store).items()}
+    given = label(store, 12, 16, 17, 30, shift=1)
+    store.log.append([event(Kind.REJECTED, store.catalog.samples()[20].sample_id, actor="ada")])
+    assert from_table(store) == anew(store)
+    assert before != {i: row.get("twin_differs") for i, row in from_table(store).items()}, "labels change some"
+    store.log.append([event(Kind.RETRACTED, given[0].sample_id, actor="ada", ref=given[0].event_id)])
+    assert from_table(store) == anew(store)
+    assert made == ["guessed"], "and no label needs a new table"
+
+
+def test_a_queue_in_order_is_made_of_the_table_and_follows_labels(store, made):
+    run, every = run_of(store), rank(store, run_of(store), limit=1000)
+    label(store, *(k for k, s in enumerate(store.catalog.samples()) if s.sample_id == every[0].sample_id))
+    assert [row.sample_id for row in rank(store, run, limit=1000)] == [row.sample_id for row in every[1:]]
+    for reason in set(of.REASONS) - {GIVEN}:
+        table = anew(store)
+        rows = rank(store, run, reason=reason, limit=1000)
+        waiting = {i for i in table if i not in decisions(store.log.read())}
+        assert {row.sample_id for row in rows} == waiting
+        assert [row.score for row in rows] == sorted((r.score for r in rows), reverse=True)
+        assert all(row.score == table[row.sample_id].get(reason, -1.0) for row in rows)
+        assert [r.sample_id for r in rank(store, run, reason=reason, limit=7)] == [r.sample_id for r in rows[:7]]
+    assert made == ["guessed"]
+
+
+def test_a_batch_for_one_reason_is_the_same_as_one_from_all_that_is_known(store, made, monkeypatch):
+    from mpl import ranking
+
+    monkeypatch.setattr("pipelines.curation.ordered.FIRST", 4)
+    found = known(store, run_of(store), [s.sample_id for s in store.catalog.samples(Split.TRAIN)[LABELLED:]], {})
+    for reason in ("entropy", "second_reader", "twin_differs"):
+        scores = np.nan_to_num(of.score(found.evidence)[reason], nan=-1.0)
+        for limit in (2, 5):
+            expected = ranking.spread(scores, limit, space=found.space, classes=found.guess, groups=found.groups)
+            rows = rank(store, run_of(store), reason=reason, limit=limit, spread=True)
+            assert [row.sample_id for row in rows] == [found.sample_ids[k] for k in expected]
+
+
+def test_given_labels_are_judged_anew_only_where_one_is_not_in_the_table(store, made):
+    run, named = run_of(store), {s.sample_id: class_of(s) for s in store.catalog.samples(Split.TRAIN)[:LABELLED]}
+    assert from_table(store, named) == anew(store, named)
+    rows = rank(store, run, reason=GIVEN, limit=5)
+    assert made == ["given", "given"], "test samples have labels too"
+    made.clear()
+    assert rank(store, run, reason=GIVEN, limit=5) == rows and made == [], "which no run has seen"
+    asked = event(Kind.PROPOSED, rows[0].sample_id, rows[0].given, actor="run:r", reasons={GIVEN: rows[0].score})
+    answer = event(Kind.RELABELLED, rows[0].sample_id, CLASSES[0], actor="ada", ref=asked.event_id)
+    store.log.append([asked, answer])
+    assert [r.sample_id for r in rank(store, run, reason=GIVEN, limit=4)] == [r.sample_id for r in rows[1:5]]
+    assert made == [], "an answer is no new label to doubt"
+    label(store, 1, shift=1)
+    found = {row.sample_id: row for row in rank(store, run, reason=GIVEN, limit=100)}
+    assert found[store.catalog.samples()[1].sample_id].given == CLASSES[2]
+    assert made == ["given"]
+
+
+def test_what_the_run_said_or_saw_otherwise_makes_the_table_anew(store, made):
+    run = run_of(store)
+    from_table(store)
+    next((run.path / "record").glob("*.parquet")).unlink()
+    assert from_table(store) == anew(store) and made == ["guessed"] * 2
+    predictions = run.path / "predictions.parquet"
+    predictions.write_bytes(predictions.read_bytes())
+    from_table(store)
+    assert made == ["guessed"] * 3
+    kept = run.path / reason_tables.GUESSED
+    whole = kept.read_bytes()
+    for torn in (b"", whole[:100], whole[: len(whole) // 2]):
+        kept.write_bytes(torn)
+        assert from_table(store) == anew(store)
+    assert made == ["guessed"] * 6
+
+
+def test_samples_are_found_where_they_stand(store):
+    table = reasons(store, run_of(store))
+    some = table.ids(np.array([3, 0, 7]))
+    assert table.places([some[0], "nobody", *some[1:]]).tolist() == [3, -1, 0, 7]
+    assert table.places(["nobody"]).tolist() == [-1] and not len(table.places([]))
+
+
+def test_a_table_is_there_whole_or_not_at_all(store, made, monkeypatch):
+    from_table(store)
+    label(store, 14)
+    path, before = run_of(store).path / reason_tables.GUESSED, from_table(store)
+    whole = path.read_bytes()
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as dead:
+        dead.setattr("pathlib.Path.replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            reason_tables.write(path, "other", pa.table({"a": [1]}).replace_schema_metadata({b"classes": b"[]"}))
+    assert path.read_bytes() == whole and from_table(store) == before
+
+
+def test_verify_knows_the_tables_and_mends_what_is_wrong_with_them(store):
+    from pipelines.verify import verify_store
+
+    def found() -> list[str]:
+        return [f.check for f in verify_store(store, content=True).findings if f.check == "reasons"]
+
+    rank(store, run_of(store), limit=5)
+    rank(store, run_of(store), reason=GIVEN, limit=5)
+    label(store, 14)
+    assert found() == []
+    for name in (reason_tables.GUESSED, reason_tables.GIVEN):
+        path = run_of(store).path / name
+        whole, table = path.read_bytes(), reason_tables.opened(path)
+        assert table is not None
+        other = table.set_column(table.schema.get_field_index("doubt"), "doubt", table["late"])
+        of = reason_tables.made_of(store, run_of(store))
+        reason_tables.write(path, of, other)
+        assert found() == ["reasons"]
+        path.write_bytes(whole[:200])
+        (finding,) = [f for f in verify_store(store).findings if f.check == "reasons"]
+        assert finding.where == (str(path),)
+        assert finding.mending is not None
+        finding.mending()
+        assert found() == [] and not path.exists()

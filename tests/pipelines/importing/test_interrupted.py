@@ -1,0 +1,108 @@
+"""An import that is stopped or killed, and what the next one makes of it."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from pipelines.importing import images as job
+from pipelines.importing.images import import_images
+from storage import lance
+from storage.events import replay
+from storage.project import create_project
+from storage.samples import sample_id
+from storage.store import open_store
+from tests.pipelines.importing.folders import copy, counts, labels, put
+
+
+def test_ctrl_c_keeps_what_was_done_and_the_next_call_goes_on(store, images, monkeypatch):
+    monkeypatch.setattr(job, "CHUNK", 4)
+    for seed in range(10):
+        put(images / "cat" / f"{seed}.png", seed)
+
+    def stop(done: int, total: int) -> None:
+        if done == 6:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(job, "STEP", 1)
+    with pytest.raises(KeyboardInterrupt):
+        import_images(store, images, labels="folders", progress=stop)
+    assert len(store.catalog.samples()) == 4
+    report = import_images(store, images, labels="folders")
+    assert counts(report) == {"imported": 6, "already_known": 4, "labelled": 10}
+    assert len(labels(store)) == 10
+
+
+def test_an_import_that_dies_before_any_of_its_writes_ends_like_one_that_did_not(images, tmp_path, monkeypatch):
+    for seed in range(10):
+        put(images / "cd"[seed % 2] / f"{seed}.png", seed, size=(8, 8))
+    copy(images / "c" / "0.png", images / "d" / "copy.png")
+    copy(images / "c" / "2.png", images / "c" / "copy.png")
+    monkeypatch.setattr(job, "CHUNK", 4)
+    monkeypatch.setattr(job, "EVENTS", 4)
+    whole, dying = (open_store(create_project(tmp_path / name, ["c", "d"]).root) for name in ("whole", "dying"))
+    import_images(whole, images, labels="folders")
+    changing, writes = lance.Tables.changing, 0
+
+    def mortal(tables, name, schema):
+        nonlocal writes
+        writes -= 1
+        if writes < 0:
+            raise KeyboardInterrupt
+        return changing(tables, name, schema)
+
+    with monkeypatch.context() as dead:
+        dead.setattr(lance.Tables, "changing", mortal)
+        for survived in (0, 1, 1, 1, 2, 1, 1):  # so that it dies before samples, before files and before events
+            writes = survived
+            with pytest.raises(KeyboardInterrupt):
+                import_images(dying, images, labels="folders")
+    import_images(dying, images, labels="folders")
+    assert dying.catalog.samples() == whole.catalog.samples()
+    assert dying.catalog.files() == whole.catalog.files()
+    assert replay(dying.log.read()) == replay(whole.log.read())
+    assert len(dying.log.read()) == len(whole.log.read()) == 9
+
+
+def test_a_file_whose_sample_a_killed_import_wrote_is_known_and_no_copy_of_itself(images, tmp_path, monkeypatch):
+    put(images / "a.png")
+    dying = open_store(create_project(tmp_path / "dying", []).root)
+    with monkeypatch.context() as dead:
+        dead.setattr(type(dying.catalog), "_add_files", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            import_images(dying, images)
+    assert counts(import_images(dying, images)) == {"already_known": 1}
+    assert [file.filepath for file in dying.catalog.files()] == [str(images / "a.png")]
+
+
+def test_kill_9_at_a_random_moment_loses_and_doubles_nothing(images, tmp_path):
+    for seed in range(60):
+        put(images / "cd"[seed % 2] / f"{seed:02d}.png", seed, size=(8, 8))
+    copy(images / "c" / "00.png", images / "d" / "zz.png")
+    root = create_project(tmp_path / "project", []).root
+    code = (
+        "import sys; from pathlib import Path; import lancedb; from storage.store import open_store\n"
+        "from pipelines.importing import images as job; job.CHUNK, job.EVENTS = 3, 7; print('ready', flush=True)\n"
+        "job.import_images(open_store(Path(sys.argv[1])), Path(sys.argv[2]), labels='folders')"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(root), str(images)], stdout=subprocess.PIPE, cwd=Path(__file__).parents[3]
+    ) as importing:
+        assert importing.stdout is not None
+        assert importing.stdout.readline() == b"ready\n"
+        time.sleep(random.uniform(0.02, 0.5))
+        os.kill(importing.pid, signal.SIGKILL)
+    store = open_store(root)
+    report = import_images(store, images, labels="folders")
+    assert report.imported + report.already_known + report.duplicates == 61
+    assert report.conflicts == 1
+    samples = store.catalog.samples()
+    assert sorted(s.sample_id for s in samples) == sorted({sample_id(p.read_bytes()) for p in images.rglob("*.png")})
+    expected = {Path(s.filepath).name: Path(s.filepath).parent.name for s in samples}
+    assert labels(store) == {name: label for name, label in expected.items() if name != "00.png"}
+    assert len(store.log.read()) == 59

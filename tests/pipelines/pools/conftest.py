@@ -1,0 +1,28 @@
+"""A folder of pictures, a classifier for them, and pools that save often."""
+
+from pathlib import Path
+
+import pytest
+
+from pipelines.pools import choose as module
+from tests.pipelines.colours import make_classifier, make_pictures
+
+NUMBER = 60
+
+
+@pytest.fixture(scope="session")
+def classifier(tmp_path_factory) -> Path:
+    return make_classifier(tmp_path_factory.mktemp("colours") / "classifier")
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    make_pictures(tmp_path / "images", NUMBER)
+    return tmp_path / "images"
+
+
+@pytest.fixture(autouse=True)
+def small_batches(monkeypatch):
+    """Eight files at a time, and a save after each where `every` is 0, whatever a save takes."""
+    monkeypatch.setattr(module, "BATCH", 8)
+    monkeypatch.setattr(module, "SHARE", 0)

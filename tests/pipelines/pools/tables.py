@@ -1,0 +1,24 @@
+"""What a pool has written, and what it should have."""
+
+import csv
+from pathlib import Path
+
+from pipelines.predict import predict
+from storage.samples import sample_id
+from tests.pipelines.colours import CLASSES
+
+
+def rows(out: Path) -> list[dict[str, str]]:
+    with out.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def brute_force(classifier: Path, folder: Path, per_class: int, threshold: float = 0.0) -> list[tuple[str, str]]:
+    """Returns label and id of what is to be kept: everything is scored, then sorted."""
+    said = predict(classifier, [folder], broken=lambda sentence: None)
+    every = {sample_id(Path(p.filepath).read_bytes()): p for p in said if p.probability >= threshold}
+    kept = []
+    for name in CLASSES:
+        of_class = sorted((-p.probability, i) for i, p in every.items() if p.label == name)
+        kept += [(name, i) for _, i in of_class[:per_class]]
+    return kept

@@ -1,0 +1,42 @@
+"""A pool's table can be imported as images, and so can other tables of paths."""
+
+import pytest
+
+from pipelines.importing.images import import_images
+from pipelines.pools.choose import pool
+from storage.events import replay
+from storage.project import ProjectError, create_project
+from storage.samples import Split
+from storage.store import open_store
+from tests.pipelines.colours import CLASSES
+from tests.pipelines.pools.tables import brute_force
+
+
+@pytest.mark.parametrize("name", ["out.csv", "out.parquet"])
+def test_the_table_can_be_imported_as_images_without_labels(classifier, folder, tmp_path, name):
+    pool(classifier, folder, tmp_path / name, per_class=4)
+    store = open_store(create_project(tmp_path / "project", CLASSES).root)
+    report = import_images(store, tmp_path / name)
+    assert (report.imported, report.labelled, report.broken) == (12, 0, 0)
+    expected = {i for _, i in brute_force(classifier, folder, 4)}
+    assert {s.sample_id for s in store.catalog.samples(Split.TRAIN)} == expected
+    assert replay(store.log.read()) == {}
+
+
+def test_a_table_of_images_may_name_them_from_where_it_lies(folder, tmp_path):
+    lines = ["filepath", "images/000.png", "images/./000.png", str(folder / "b/c/001.png"), "images/gone.png", ""]
+    lines[1] = f"images/{next(folder.rglob('000.png')).relative_to(folder)}"
+    lines[2] = lines[1].replace("images/", "images/./")
+    lines[3] = str(next(folder.rglob("001.png")))
+    (tmp_path / "list.csv").write_text("\n".join(lines))
+    store = open_store(create_project(tmp_path / "project", CLASSES).root)
+    report = import_images(store, tmp_path / "list.csv")
+    assert (report.imported, report.duplicates, report.broken) == (2, 0, 1)
+    assert report.broken_files[0][0] == str(tmp_path / "images" / "gone.png")
+
+
+def test_a_table_without_paths_is_refused(tmp_path):
+    (tmp_path / "list.csv").write_text("path,label\na.png,x\n")
+    store = open_store(create_project(tmp_path / "project", CLASSES).root)
+    with pytest.raises(ProjectError, match="is not a table with a column filepath"):
+        import_images(store, tmp_path / "list.csv")

@@ -1,0 +1,227 @@
+"""Simulated rounds on vectors around a centre for each class, and what is made of them."""
+
+import json
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipelines.config import ConfigError
+from pipelines.studies import pickers, savings, simulate
+from pipelines.studies.savings import Curve, reach, saving
+from pipelines.studies.simulate import REVIEWER, Simulation, World, world_of
+from storage.catalog import MemoryCatalog
+from storage.samples import Split
+from tests.pipelines.commands.program import gradebook
+from tests.pipelines.commands.world import picture
+from tests.pipelines.projects import TEST, class_of, make_project
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory) -> World:
+    store = make_project(tmp_path_factory.mktemp("world"), labelled=0)
+    catalog, random = MemoryCatalog(), np.random.default_rng(0)
+    samples = [replace(s, fingerprint=random.bytes(200)) for s in store.catalog.samples()]  # no two look alike
+    catalog.add(samples, [])
+    truth = {s.sample_id: class_of(s) for s in samples if s.split is Split.TRAIN}
+    return world_of(replace(store, catalog=catalog), truth)
+
+
+@pytest.fixture
+def asked(world, tmp_path, monkeypatch) -> Simulation:
+    monkeypatch.setattr(simulate, "opened", lambda asked: world)
+    return Simulation(
+        train=tmp_path,
+        test=tmp_path,
+        work=tmp_path / "work",
+        strategies=("random", "ours"),
+        start=1,
+        batch=4,
+        rounds=2,
+        seeds=(0, 1),
+        steps=3,
+    )
+
+
+def trainings(monkeypatch) -> list[str]:
+    """Returns a list that grows by a name with each training."""
+    from pipelines import train as module
+
+    names: list[str] = []
+    real = module.train
+    monkeypatch.setattr(module, "train", lambda call, store: names.append(call.config.run) or real(call, store))
+    return names
+
+
+def test_rounds_add_labels_and_never_ask_twice(asked, world):
+    found = simulate.simulate(asked)
+    assert set(found) == {"random", "ours"}
+    for seeds in found.values():
+        for looks in seeds.values():
+            assert [look.labels for look in looks] == [3, 7, 11]
+            picked = [i for look in looks for i in look.picked]
+            assert len(picked) == len(set(picked)) == 8 and set(picked) <= world.truth.keys()
+            assert looks[-1].picked == ()
+            assert all(0 <= look.accuracy <= 1 and (look.accuracy * TEST).is_integer() for look in looks)
+    first, second = found["random"][0], found["random"][1]
+    assert first[0].picked != second[0].picked, "a seed draws its own labels"
+
+
+def test_strategies_share_the_start_and_its_training(asked, monkeypatch):
+    names = trainings(monkeypatch)
+    found = simulate.simulate(asked)
+    assert len(names) == len(set(names)) == 2 * (1 + 2 * 2)  # seeds * (shared + strategies * rounds)
+    for seed in asked.seeds:
+        assert found["random"][seed][0].accuracy == found["ours"][seed][0].accuracy
+        assert found["random"][seed][0].picked != found["ours"][seed][0].picked
+
+
+def test_an_interrupted_simulation_goes_on_to_the_same_end(asked, monkeypatch, tmp_path):
+    whole = simulate.simulate(asked)
+    names = trainings(monkeypatch)
+    assert simulate.simulate(asked) == whole and names == []
+    again = replace(asked, work=tmp_path / "again")
+    simulate.simulate(replace(again, rounds=1))
+    names.clear()
+    path = again.kept / "seed-0" / "ours.json"
+    rows = json.loads(path.read_text())
+    path.write_text(json.dumps(rows[:1]))  # the last round's training was killed
+    assert len(simulate.simulate(again)["ours"][0]) == 3
+    assert simulate.simulate(again)["ours"][0] == whole["ours"][0]
+
+
+def test_a_training_that_is_asked_to_stop_ends_the_simulation(asked, monkeypatch):
+    from pipelines import train as module
+
+    monkeypatch.setattr(module, "train", lambda call, store: None)
+    with pytest.raises(KeyboardInterrupt):
+        simulate.simulate(asked)
+
+
+def test_the_reviewer_answers_with_the_truth_as_a_person_would(asked, world, tmp_path):
+    picked = tuple(list(world.truth)[5:9])
+    store = simulate._labelled(world, tmp_path, [picked])
+    events = [e for e in store.log.read() if e.actor == REVIEWER]
+    assert {e.sample_id: e.label for e in events} == {i: world.truth[i] for i in picked}
+    assert len(store.log.read()) == TEST + 4, "nothing else is known of the images to label"
+
+
+@pytest.mark.parametrize("strategy", ["random", "herding", "ours"])
+def test_without_a_start_the_strategies_pick_the_first_labels_too(asked, strategy):
+    looks = simulate.simulate(replace(asked, strategies=(strategy,), start=0, batch=9, seeds=(0,)))[strategy][0]
+    assert [(look.labels, look.accuracy is None) for look in looks] == [(0, True), (9, False), (18, False)]
+    assert savings.curves_of({strategy: {0: looks}})[strategy].labels == [9, 18]
+
+
+def test_a_reason_orders_our_queue(world, asked):
+    looks = simulate.simulate(replace(asked, strategies=("ours", "ours:flips"), rounds=1, seeds=(0,)))
+    assert looks["ours"][0][0].picked != looks["ours:flips"][0][0].picked
+
+
+def test_a_library_picks_from_the_same_vectors(asked, world):
+    pytest.importorskip("skactiveml")
+    looks = simulate.simulate(replace(asked, strategies=("skactiveml:TypiClust",), seeds=(0,)))
+    picked = [i for look in looks["skactiveml:TypiClust"][0] for i in look.picked]
+    assert len(set(picked)) == 8 and set(picked) <= world.truth.keys()
+
+
+def test_what_cannot_be_is_a_sentence(asked, monkeypatch):
+    with pytest.raises(ConfigError, match="there is no strategy 'luck': choose from random, entropy"):
+        pickers.picker("luck")
+    with pytest.raises(ConfigError, match=r"there is no reason 'luck': choose one of .*unsure"):
+        pickers.picker("ours:luck")
+    monkeypatch.setitem(__import__("sys").modules, "skactiveml", None)
+    with pytest.raises(ConfigError, match="skactiveml:TypiClust needs scikit-activeml: install it with uv sync"):
+        pickers.picker("skactiveml:TypiClust")
+    with pytest.raises(ConfigError, match="batch=0 must be at least 1"):
+        replace(asked, batch=0)
+    with pytest.raises(ConfigError, match="give at least one seed"):
+        replace(asked, seeds=())
+
+
+def test_reach_lies_on_the_line_between_two_trainings():
+    labels, accuracy = [20, 40, 80], [0.4, 0.5, 0.6]
+    assert reach(labels, accuracy, 0.45) == pytest.approx(30)
+    assert reach(labels, accuracy, 0.525) == pytest.approx(50)
+    assert reach(labels, accuracy, 0.6) == pytest.approx(80)
+    assert reach(labels, accuracy, 0.3) == 20
+    assert reach(labels, accuracy, 0.61) == float("inf")
+    assert reach(labels, [0.4, 0.6, 0.5], 0.5) == pytest.approx(30), "the first time counts"
+
+
+def test_a_strategy_twice_as_good_saves_half():
+    """Accuracy n / 200 against n / 100: the baseline's end at 80 labels is reached with 40, in every seed."""
+    labels = [20, 40, 80]
+    slow = Curve(labels=labels, accuracy=[[n / 200 for n in labels]] * 3)
+    quick = Curve(labels=labels, accuracy=[[n / 100 for n in labels]] * 3)
+    found = saving(quick, slow)
+    assert (found.labels, found.share) == (pytest.approx(40), pytest.approx(0.5))
+    assert found.low == found.high == pytest.approx(0.5), "seeds that agree leave no interval"
+    assert saving(slow, slow).share == pytest.approx(1)
+    never = saving(slow, quick)
+    assert never.labels == never.share == never.low == float("inf")
+
+
+def test_seeds_that_differ_widen_the_interval():
+    labels, slow = [10, 20, 30], Curve(labels=[10, 20, 30], accuracy=[[0.1, 0.2, 0.3]] * 4)
+    one = Curve(labels=labels, accuracy=[[0.2, 0.3, 0.4], [0.25, 0.35, 0.4], [0.15, 0.25, 0.4], [0.2, 0.3, 0.4]])
+    found = saving(one, slow)
+    assert found.low < found.share < found.high
+    assert found.share == pytest.approx(20 / 30)
+
+
+def test_a_strategy_that_begins_above_needs_at_most_its_first_labels():
+    slow = Curve(labels=[10, 20], accuracy=[[0.1, 0.2]] * 2)
+    found = saving(Curve(labels=[10, 20], accuracy=[[0.3, 0.4]] * 2), slow)
+    assert (found.labels, found.share, found.at_most) == (10, 0.5, True)
+    assert not saving(slow, slow).at_most
+
+
+def test_the_tables_say_what_is_needed_and_what_is_not_reached():
+    labels = [10, 20, 40]
+    curves = {
+        "random": Curve(labels=labels, accuracy=[[0.2, 0.3, 0.4], [0.3, 0.4, 0.5]]),
+        "worse": Curve(labels=labels, accuracy=[[0.1, 0.2, 0.3], [0.1, 0.2, 0.3]]),
+        "better": Curve(labels=labels, accuracy=[[0.4, 0.5, 0.6], [0.4, 0.5, 0.6]]),
+    }
+    rows = savings.as_markdown(curves).splitlines()
+    assert rows[0] == "| strategy | 10 labels | 20 labels | 40 labels |"
+    assert rows[2] == "| random | 25.0 ± 63.5 | 35.0 ± 63.5 | 45.0 ± 63.5 |"
+    assert rows[6] == "| strategy | for random with 20 | for random with 40 |"
+    assert rows[8].endswith("| 40: 1.00 (1.00 to 1.00) |")
+    assert rows[9].startswith("| worse | not reached")
+    assert rows[10].startswith("| better | ≤ 10: 0.50 (0.50 to 0.50) | 15: 0.38 (")
+    plain = json.loads(json.dumps(savings.as_json(curves)))
+    assert plain["worse"]["share"] is None and plain["better"]["share"] == pytest.approx(0.375)
+
+
+def test_the_plot_names_every_line_without_overlap(tmp_path):
+    heights = savings._apart({"a": 50.0, "b": 50.1, "c": 40.0, "d": 50.05}, gap=1.0)
+    assert sorted(heights, key=lambda name: heights[name]) == ["c", "a", "d", "b"]
+    in_order = sorted(heights.values())
+    assert min(b - a for a, b in pairwise(in_order)) >= 1.0 - 1e-9
+    assert heights["c"] == 40.0 and heights["d"] == pytest.approx(50.05), "who has room stays"
+    curves = {name: Curve(labels=[10, 20], accuracy=[[0.1, 0.2], [0.2, 0.3]]) for name in ("random", "ours")}
+    savings.plot(curves, tmp_path / "plot.png", "title")
+    with Image.open(tmp_path / "plot.png") as picture:
+        assert picture.width > 800
+
+
+def test_the_command_draws_the_plot_and_prints_the_table(tmp_path):
+    for n in range(28):
+        split = "test" if n < 8 else "train"
+        picture(tmp_path / split / ("cat", "dog")[n % 2] / f"{n}.png", n, n % 2)
+    call = ("simulate", tmp_path / "train", tmp_path / "test", "--work", tmp_path / "work", "--seeds", 0, "--steps", 2)
+    call = (*call, "--start", 1, "--batch", 3, "--rounds", 1, "--strategies", "random", "margin")
+    said = gradebook(*call, "--plot", tmp_path / "plot.png")
+    assert said.status == 0, said.err
+    names = ["| strategy", "| ---", "| random", "| margin"]
+    assert [row.split(" | ")[0] for row in said.out.splitlines()] == [*names, "", *names]
+    assert (tmp_path / "plot.png").exists()
+    again = gradebook(*call, "--json")
+    assert "trained" not in again.err and again.json["random"]["labels"] == [2, 5]
+    assert again.json["random"]["share"] <= 1 and again.json["margin"].keys() == again.json["random"].keys()
+    bad = gradebook(*call, "--strategies", "luck")
+    assert bad.status == 2 and len(bad.err.splitlines()) == 1 and "there is no strategy 'luck'" in bad.err
