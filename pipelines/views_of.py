@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Union
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.images import BrokenImage, decode, square
+from storage.images import BrokenImage, content_of, decode, square
 from storage.samples import Sample, Split, sample_id
 from storage.vectors import Space
 
@@ -72,14 +72,12 @@ def collate(made: list[Made]) -> Batch:
 def _pixels(sample: Sample, size: int) -> NDArray[np.uint8] | str:
     """Returns a sample's picture, uint8 (S, S, 3), or one sentence why not, also where its file holds another now."""
     try:
-        content = Path(sample.filepath).read_bytes()
+        content = content_of(Path(sample.filepath))
         if sample_id(content) != sample.sample_id:
             return "the file has changed since it was imported: import it again"
         return np.array(square(decode(content, size)[0], size))
     except BrokenImage as error:
         return str(error)
-    except OSError as error:
-        return f"it cannot be read ({error.strerror or error})"
 
 
 def _seed(seed: int, sample_id: str, view: int) -> int:

@@ -33,6 +33,18 @@ def is_image(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
 
 
+def content_of(path: Path) -> bytes:
+    """Returns what is in a file.
+
+    Raises:
+        BrokenImage: the file cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BrokenImage(f"it cannot be read ({error.strerror or error})") from error
+
+
 def open_rgb(path: Path, size: int | None = None) -> Image.Image:
     """Returns a file's (first) image as RGB, turned as its EXIF data says, transparency on white.
 

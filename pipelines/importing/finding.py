@@ -56,6 +56,23 @@ def printable(path: str) -> str:
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
+def misnamed(path: str) -> str:
+    """Returns a sentence if a path cannot be saved, for bytes that are not UTF-8, and else nothing."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return "its name is not UTF-8: rename it"
+    return ""
+
+
+def is_directory(entry: "os.DirEntry[str]") -> bool:
+    """Returns whether an entry is a directory that can be looked at, or a link to one."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
 def _listed(table: Path) -> list[str]:
     """Returns the paths that a table names, each once."""
     names: list[str]
@@ -88,7 +105,7 @@ def _enter(
         return []
     below = []
     for entry in entries:
-        if not entry.name.startswith(".") and _is_directory(entry):
+        if not entry.name.startswith(".") and is_directory(entry):
             below += [] if entry.path in leave_out else [entry.path]
         elif is_image(Path(entry.name)):
             _take(entry.path, files, refused)
@@ -96,11 +113,11 @@ def _enter(
 
 
 def _take(path: str, files: list[FoundFile], refused: Refusals) -> None:
+    if why := misnamed(path):
+        refused.append((printable(path), why))
+        return
     try:
-        path.encode()
         status = os.stat(path)  # noqa: PTH116
-    except UnicodeEncodeError:
-        refused.append((printable(path), "its name is not UTF-8: rename it"))
     except OSError as error:
         refused.append((printable(path), f"it cannot be read ({error.strerror or error})"))
     else:
@@ -108,10 +125,3 @@ def _take(path: str, files: list[FoundFile], refused: Refusals) -> None:
             refused.append((printable(path), "it is not a file that holds anything"))
         else:
             files.append(FoundFile(path, status.st_size, status.st_mtime_ns))
-
-
-def _is_directory(entry: "os.DirEntry[str]") -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:
-        return False

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from storage.duplicates import fingerprint
-from storage.images import BrokenImage, decode
+from storage.images import BrokenImage, content_of, decode
 from storage.samples import sample_id
 
 SIZE = 64  # pixels a JPEG is read at: enough for a fingerprint
@@ -62,10 +62,8 @@ def _results(filepaths: Sequence[str], mean_size: float) -> Iterator[ReadImage |
 
 def _read(filepath: str) -> ReadImage | str:
     try:
-        content = Path(filepath).read_bytes()
+        content = content_of(Path(filepath))
         image, (width, height) = decode(content, SIZE)
     except BrokenImage as error:
         return str(error)
-    except OSError as error:
-        return f"it cannot be read ({error.strerror or error})"
     return ReadImage(sample_id(content), width, height, fingerprint(image))

@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipelines.importing.finding import printable
+from pipelines.importing.finding import is_directory, misnamed, printable
 from storage.images import BrokenImage, is_image
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def walk(folder: str, above: tuple[tuple[int, int], ...] = ()) -> Iterator[Found
             return
         with os.scandir(folder) as entries:
             for entry in entries:
-                if not entry.name.startswith(".") and _is_directory(entry):
+                if not entry.name.startswith(".") and is_directory(entry):
                     yield from walk(entry.path, (*above, here))
                 elif is_image(Path(entry.name)):
                     yield _found(entry.path)
@@ -100,19 +100,17 @@ def reader(size: int, overlap: "Callable[[str, Callable[[], bytes]], Overlap | N
     import numpy as np
 
     from storage.duplicates import fingerprint
-    from storage.images import decode, square
+    from storage.images import content_of, decode, square
     from storage.samples import sample_id
 
     def read(found: Found) -> Read:
         if found.refused:
             return Read(filepath=found.filepath, broken=found.refused)
         try:
-            content = Path(found.filepath).read_bytes()
+            content = content_of(Path(found.filepath))
             image, _ = decode(content, size)
         except BrokenImage as error:
             return Read(filepath=found.filepath, broken=str(error))
-        except OSError as error:
-            return Read(filepath=found.filepath, broken=f"it cannot be read ({error.strerror or error})")
         name = sample_id(content)
         left_out = overlap(name, lambda: fingerprint(image))
         pixels = None if left_out else np.asarray(square(image, size)).transpose(2, 0, 1)
@@ -132,15 +130,5 @@ def _done(batch: list[Found], futures: "list[Future[list[Read]]]") -> tuple[list
 
 
 def _found(path: str) -> Found:
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        return Found(printable(path), "its name is not UTF-8: rename it")
-    return Found(path)
-
-
-def _is_directory(entry: "os.DirEntry[str]") -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:
-        return False
+    why = misnamed(path)
+    return Found(printable(path), why) if why else Found(path)
