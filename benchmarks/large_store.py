@@ -35,7 +35,7 @@ class StoreSpeed:
     samples: int = 1_000_000
     """Of the catalogue, all of them with reasons."""
     vectors: int = 1_000_000
-    """Of the first so many samples."""
+    """Of the first so many samples; 0 for a project of a record alone."""
     dim: int = 384
     """Numbers a vector."""
     runs: int = 5
@@ -57,11 +57,12 @@ def build(asked: StoreSpeed, told: Any) -> None:
     if len(store.catalog.ids()) < len(ids) or not store.log.version():
         with timed("catalogue and labels", told):
             add_samples(store, ids, random)
-    if store.vectors.count(BACKBONE) < asked.vectors:
-        with timed(f"vectors, {asked.dim} numbers each", told):
-            add_vectors(store, ids[: asked.vectors], asked.dim, random)
-    with timed("index of the vectors", told):
-        store.vectors.settle(BACKBONE)
+    if asked.vectors:
+        if store.vectors.count(BACKBONE) < asked.vectors:
+            with timed(f"vectors, {asked.dim} numbers each", told):
+                add_vectors(store, ids[: asked.vectors], asked.dim, random)
+        with timed("index of the vectors", told):
+            store.vectors.settle(BACKBONE)
     with timed("segments", told):
         for run in range(1, asked.runs + 1):
             path, rows = asked.directory / "runs" / f"run-{run}", asked.rows // asked.runs
@@ -69,15 +70,16 @@ def build(asked: StoreSpeed, told: Any) -> None:
                 write_run(path, ids, rows, random)
     with timed("fold, with its index", told):
         store.record.fold_all({path.name: path / "record" for path in (asked.directory / "runs").iterdir()})
-    write_opinions(store, ids, random)
-    with timed(f"signals and reasons of a run of {asked.rows // asked.runs:,} rows", told):
-        work_out_reasons(store)
+    if asked.vectors:
+        write_opinions(store, ids, random)
+        with timed(f"signals and reasons of a run of {asked.rows // asked.runs:,} rows", told):
+            work_out_reasons(store)
     (asked.directory / MADE).touch()
     told.put(f"| most memory while building, GB | {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.1f} | |")
 
 
 def fold_more(asked: StoreSpeed, told: Any) -> None:
-    """Folds a fiftieth of the rows more, which brings the index up to date."""
+    """Folds a fiftieth of the rows more, which the index does not have yet."""
     from storage.store import open_store
 
     store, random = open_store(asked.directory), np.random.default_rng(SEED + 1)

@@ -3,7 +3,8 @@
     python -m benchmarks.store DIRECTORY --rows 50000000 --samples 1000000 --vectors 1000000
 
 Makes a project in DIRECTORY (see `benchmarks.large_store`) unless one is there, then asks as the app does. All is
-warm: five questions of each kind go first.
+warm: five questions of each kind go first. In the end a fiftieth of the rows more is folded, the most that may wait
+for the index, and the history asked for again. `--vectors 0` asks for nothing but the history, and is made sooner.
 """
 
 import resource
@@ -46,10 +47,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     made = []
     if not (asked.directory / MADE).exists():
         made = in_another_process(build, asked)
-    answers, recall = ask(asked)
+    answers = [*of_history(asked), *(of_a_run(asked) if asked.vectors else [])]
+    recalled = recall(asked) if asked.vectors else None
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    print(as_markdown(asked, made, answers, recall, memory), flush=True)
-    print("\n".join(in_another_process(fold_more, asked)))
+    print(as_markdown(asked, made, answers, recalled, memory), flush=True)
+    folded = in_another_process(fold_more, asked)
+    print("\n".join([*folded, *(answer.as_row() for answer in of_history(asked, " after it"))]))
     return 0
 
 
@@ -69,18 +72,28 @@ def in_another_process(work: Callable[..., None], asked: StoreSpeed) -> list[str
     return rows
 
 
-def ask(asked: StoreSpeed) -> tuple[list[Answers], float]:
-    """Returns how long each kind of question took, and the share of the true neighbours that was found."""
+def of_history(asked: StoreSpeed, when: str = "") -> list[Answers]:
+    """Returns how long the history of a sample takes."""
+    from pipelines.histories import history
+    from storage.store import open_store
+
+    store, some = open_store(asked.directory), drawn(asked, asked.samples)
+    return [
+        Answers(f"history of a sample, all runs{when}", clocked(lambda i: history(store, i), some)),
+        Answers(f"history of a sample, one run{when}", clocked(lambda i: history(store, i, RUN), some)),
+    ]
+
+
+def of_a_run(asked: StoreSpeed) -> list[Answers]:
+    """Returns how long each kind of question takes about a run's reasons, and about vectors."""
     from mpl.reasons import REASONS
     from pipelines.curation.propagate import neighbours
     from pipelines.curation.queue_up import GIVEN, rank
-    from pipelines.histories import history
     from pipelines.runs import Run
     from storage.store import open_store
 
-    store, random = open_store(asked.directory), np.random.default_rng(SEED + 2)
+    store, some = open_store(asked.directory), drawn(asked, asked.vectors)
     run = Run(store.project.runs / RUN)
-    some = [f"{n:032x}" for n in random.integers(min(asked.vectors, asked.samples), size=asked.questions + 5)]
     labelled = [e.sample_id for e in store.log.read() if int(e.sample_id, 16) < asked.vectors]
     reasons = [name for name in REASONS if name != GIVEN]
     each = -(-asked.questions // len(reasons))
@@ -88,9 +101,7 @@ def ask(asked: StoreSpeed) -> tuple[list[Answers], float]:
     def of_reason(reason: str, limit: int = 200, *, spread: bool = False) -> list[tuple[float, float]]:
         return clocked(lambda _: rank(store, run, reason=reason, limit=limit, spread=spread), [""] * (each + 5))
 
-    found = [
-        Answers("history of a sample, all runs", clocked(lambda i: history(store, i), some)),
-        Answers("history of a sample, one run", clocked(lambda i: history(store, i, RUN), some)),
+    return [
         Answers(f"first 200 of a reason, {len(reasons)} reasons", [t for name in reasons for t in of_reason(name)]),
         Answers("24 of a reason, spread over classes and clusters", of_reason("entropy", 24, spread=True)),
         Answers(
@@ -103,7 +114,12 @@ def ask(asked: StoreSpeed) -> tuple[list[Answers], float]:
             clocked(lambda i: neighbours(store, i, limit=20), labelled[: asked.questions + 5]),
         ),
     ]
-    return found, recall(store, some[:RECALLED])
+
+
+def drawn(asked: StoreSpeed, among: int) -> list[str]:
+    """Returns samples to ask about, five more than are counted."""
+    random = np.random.default_rng(SEED + 2)
+    return [f"{n:032x}" for n in random.integers(min(among, asked.samples), size=asked.questions + 5)]
 
 
 def clocked(question: Callable[[str], Any], about: Sequence[str]) -> list[tuple[float, float]]:
@@ -117,12 +133,14 @@ def clocked(question: Callable[[str], Any], about: Sequence[str]) -> list[tuple[
     return seconds[5:]
 
 
-def recall(store: Any, some: Sequence[str]) -> float:
+def recall(asked: StoreSpeed) -> float:
     """Returns the share of the 20 neighbours found by looking at every vector that a search finds."""
     from storage import nearest
     from storage.lance import Tables
+    from storage.store import open_store
     from storage.vectors import table_name
 
+    store, some = open_store(asked.directory), drawn(asked, asked.vectors)[:RECALLED]
     table: Any = Tables(store.project.root / "lance").open(table_name(BACKBONE))
     hits = 0
     for one in some:
@@ -132,7 +150,9 @@ def recall(store: Any, some: Sequence[str]) -> float:
     return hits / (20 * len(some))
 
 
-def as_markdown(asked: StoreSpeed, made: list[str], answers: list[Answers], recalled: float, memory: float) -> str:
+def as_markdown(
+    asked: StoreSpeed, made: list[str], answers: list[Answers], recalled: float | None, memory: float
+) -> str:
     """Returns the tables."""
     sizes = {
         path.name.removesuffix(".lance"): sum(f.stat().st_size for f in path.rglob("*") if f.is_file()) / 1e9
@@ -151,7 +171,8 @@ def as_markdown(asked: StoreSpeed, made: list[str], answers: list[Answers], reca
         "| --- | --- | --- | --- |",
         *(answer.as_row() for answer in answers),
         "",
-        f"{recalled:.1%} of the true 20 neighbours are found ({RECALLED} questions). Asking took {memory:.1f} GB.",
+        *([] if recalled is None else [f"{recalled:.1%} of the true 20 neighbours are found ({RECALLED} questions)."]),
+        f"Asking took {memory:.1f} GB.",
         "On disk, GB: " + ", ".join(f"{name} {size:.2f}" for name, size in sizes.items() if size >= 0.005) + ".",
         "",
         *(["| made by | wall seconds | CPU-seconds |", "| --- | --- | --- |", *made, ""] if made else []),

@@ -5,9 +5,10 @@ from pathlib import Path
 
 from storage.catalog import Catalog, LanceCatalog, MemoryCatalog
 from storage.lance import Tables
+from storage.lance_record import LanceRecord
 from storage.log import EventLog, LanceLog, MemoryLog
 from storage.project import Project, read_project
-from storage.record import LanceRecord, MemoryRecord, Record
+from storage.record import MemoryRecord, Record
 from storage.vectors import LanceVectors, MemoryVectors, Vectors
 
 LANCE = "lance"  # the directory of the tables, or of their lock where they are at an address

@@ -23,8 +23,7 @@ from pipelines import runs
 from pipelines.curation.verdicts import Shown, verdict
 from pipelines.importing import images as job
 from pipelines.trainer import recorder
-from storage import lance
-from storage import record as records
+from storage import lance, lance_record
 from storage.segments import SAID
 from storage.store import open_store
 
@@ -40,7 +39,7 @@ Opinions = make_dataclass("Opinions", [(name, Any, None) for name in SAID])
 
 def ready(done: Connection) -> None:
     """Says so; and lets merging, more than one append a fold and more than one chunk an import come round soon."""
-    lance.TIDY_EVERY, records.AT_ONCE, job.CHUNK, job.EVENTS = 4, 16, 3, 5
+    lance.TIDY_EVERY, lance_record.AT_ONCE, job.CHUNK, job.EVENTS = 4, 16, 3, 5
     tell(done, "ready")
 
 

@@ -10,6 +10,13 @@ def test_the_store_answers_every_kind_of_question(tmp_path, capsys):
     assert of_store.main([str(tmp_path / "project"), *sizes]) == 0
     told = capsys.readouterr().out
     rows = re.findall(r"^\| (\D+?200|\S.*?) \|(?: [\d.]+ \|){3}$", told, re.MULTILINE)
-    assert len(rows) == 7, told
+    assert len(rows) == 9, told
     assert float(re.findall(r"([\d.]+)% of the true", told)[0]) > 90
     assert "fold of 80 rows more" in told
+
+
+def test_a_record_alone_is_asked_for_histories(tmp_path, capsys):
+    sizes = ("--rows", "2000", "--samples", "400", "--vectors", "0", "--runs", "2", "--questions", "2")
+    assert of_store.main([str(tmp_path / "project"), *sizes]) == 0
+    told = capsys.readouterr().out
+    assert len(re.findall(r"^\| history of a sample, (?:all runs|one run)(?: after it)? \|", told, re.MULTILINE)) == 4

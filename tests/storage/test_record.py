@@ -17,8 +17,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from storage import lance, signals
+from storage.lance_record import LanceRecord, key_of
 from storage.project import ProjectError
-from storage.record import LanceRecord, MemoryRecord, Record
+from storage.record import MemoryRecord, Record
 from storage.segments import SAID, history_schema, segment_schema, segments_in
 
 CLASSES = ["cat", "dog", "ünï"]
@@ -90,8 +91,36 @@ def test_the_rows_of_some_samples_are_those_of_each_of_them(record, tmp_path):
     assert record.histories([], "a").num_rows == 0
 
 
+def test_samples_that_share_a_key_keep_their_own_history(record, tmp_path):
+    assert key_of("plumless") == key_of("buckeroo")
+    write(tmp_path / "a", "rank0-000001", [row(1, "plumless"), row(2, "buckeroo"), row(3, "plumless")])
+    record.fold("a", tmp_path / "a")
+    assert [said["step"] for said in record.history("plumless")] == [1, 3]
+    assert [said["step"] for said in record.history("buckeroo", "a")] == [2]
+    assert record.histories(["buckeroo"], "a")["step"].to_pylist() == [2]
+
+
+def test_a_history_is_whole_though_rows_move_while_it_is_read(tmp_path, monkeypatch):
+    record = LanceRecord(tmp_path / "lance")
+    for n in range(4):
+        write(tmp_path / "r", f"rank0-{n}", [row(n, "s0"), row(n, "s1")])
+        record.fold("a", tmp_path / "r")
+
+    def after_a_merge():
+        table = LanceRecord(tmp_path / "lance")._tables.open("history")
+        assert table is not None
+        table.delete("step = 0")
+        table.optimize()
+        return history_schema()
+
+    monkeypatch.setattr("storage.lance_record.history_schema", after_a_merge)
+    assert [said["step"] for said in record.history("s1")] == [0, 1, 2, 3]
+    monkeypatch.undo()
+    assert [said["step"] for said in record.history("s1")] == [1, 2, 3]
+
+
 def test_a_history_that_an_earlier_version_began_goes_on(tmp_path):
-    """Names that repeat were plain strings then."""
+    """Names that repeat were plain strings then, and there was no key."""
     plain = [(f.name, pa.string() if pa.types.is_dictionary(f.type) else f.type) for f in history_schema()]
     with lance.Tables(tmp_path / "lance").changing("history", pa.schema(plain)):
         pass
@@ -262,7 +291,7 @@ def test_signals_that_an_earlier_version_kept_are_made_again(tmp_path):
 
 
 def test_a_long_history_gets_an_index_and_answers_the_same(tmp_path, monkeypatch):
-    monkeypatch.setattr("storage.record.INDEX_FROM", 3)
+    monkeypatch.setattr("storage.lance_record.INDEX_FROM", 3)
     record = LanceRecord(tmp_path / "lance")
     for n in range(4):
         write(tmp_path / "r", f"rank0-{n}", [row(n, "s0"), row(n, "s1")])
@@ -271,11 +300,11 @@ def test_a_long_history_gets_an_index_and_answers_the_same(tmp_path, monkeypatch
     record.fold("a", tmp_path / "r")
     table = record._tables.open("history")
     assert table is not None
-    assert [index.columns for index in table.list_indices()] == [["sample_id"]]
+    assert [index.columns for index in table.list_indices()] == [["sample_key"]]
     assert steps(record) == [("a", 0), ("a", 2), ("a", 3)]
     write(tmp_path / "r", "rank0-4", [row(n, "s0") for n in range(4, 20)])
     record.fold("a", tmp_path / "r")
-    assert table.index_stats("sample_id_idx").num_unindexed_rows == 0, "what came since is taken in"
+    assert table.index_stats("sample_key_idx").num_unindexed_rows == 0, "what came since is taken in"
     assert steps(record) == [("a", n) for n in range(20) if n != 1]
 
 
@@ -403,7 +432,7 @@ def test_kill_9_at_a_random_moment_loses_and_doubles_nothing(tmp_path):
     for n in range(segments):
         write(tmp_path / "r", f"rank0-{n:06d}", [row(n, "s0", teacher_label=n % 3), row(n, "s1")])
     code = (
-        "import sys; from pathlib import Path; import storage.record as r; r.AT_ONCE = 2\n"
+        "import sys; from pathlib import Path; import storage.lance_record as r; r.AT_ONCE = 2\n"
         "import lancedb, pyarrow.parquet; print('ready', flush=True)\n"
         "root = Path(sys.argv[1]); record = r.LanceRecord(root / 'lance'); record.fold('a', root / 'r')"
     )

@@ -1,0 +1,233 @@
+"""The record in LanceDB tables: see `storage.record` for what it answers."""
+
+import zlib
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from storage import signals
+from storage.lance import Tables, keep_indices, one_of, quoted
+from storage.record import MOMENT, TOLD, digest
+from storage.segments import history_schema, read_segment, segments_in
+
+BEGUN = -1  # stands for a segment's rows in `folded` while a fold takes it in
+AT_ONCE = 20  # segments appended to `history` in one go: bounds the memory
+INDEX_FROM = 500_000  # rows of `history`: among 5 million an index finds a sample in 0.04 s instead of 0.5
+KEY = "sample_key"
+PLACES = 5_000  # rows asked for in one go
+
+
+class LanceRecord:
+    """A record in three LanceDB tables: `history`, `signals` (a cache) and `folded`, the segments that history has.
+
+    A segment stands in `folded` as `BEGUN` before its rows are added, so that a fold after a killed one knows which to
+    take out, even where a resumed run has taken the segment itself away by then.
+    """
+
+    def __init__(self, directory: Path, address: str = ""):
+        self._tables = Tables(directory, address)
+        self._kept: tuple[str | None, dict[str, dict[str, int]]] | None = None  # the stamp of `folded`, and its rows
+
+    def fold(self, run: str, segments: Path) -> int:
+        """See `Record.fold`."""
+        found = segments_in(segments)
+        marks = self._marks(run)
+        if found is None or (marks.keys() == found.keys() and BEGUN not in marks.values()):
+            return 0
+        with self._tables.writing():
+            marks = self._marks(run)
+            whole = {key for key, rows in marks.items() if rows != BEGUN}
+            old, new = marks.keys() - (whole & found.keys()), found.keys() - whole
+            if not old and not new:
+                return 0
+            self._delete("history", run, old)
+            self._delete("folded", run, old)
+            self._mark(run, dict.fromkeys(sorted(new), BEGUN))
+            rows = self._append(run, {key: found[key] for key in sorted(new)})
+            self._mark(run, rows)
+            return sum(rows.values())
+
+    def fold_all(self, runs: Mapping[str, Path]) -> int:
+        """See `Record.fold_all`."""
+        return sum(self.fold(run, segments) for run, segments in runs.items())
+
+    def history(self, sample_id: str, run: str | None = None) -> list[dict[str, Any]]:
+        """See `Record.history`."""
+        return sorted(self._of([sample_id], run).select(TOLD).to_pylist(), key=MOMENT)
+
+    def histories(self, sample_ids: Collection[str], run: str) -> Any:
+        """See `Record.histories`."""
+        return self._of(sample_ids, run)
+
+    def signals(self, run: str) -> Any:
+        """See `Record.signals`. They are summed up when first asked for after a fold, and kept."""
+        kept = self.kept_signals(run)
+        if kept is not None:
+            return kept
+        with self._tables.writing():
+            fresh = self.fresh_signals(run)
+            if fresh.num_rows:
+                self._keep_signals(run, fresh)
+            return fresh
+
+    def forget(self, run: str) -> None:
+        """See `Record.forget`."""
+        with self._tables.writing():
+            for name in ("history", "signals", "folded"):
+                self._delete(name, run, None)
+
+    def clear(self) -> None:
+        """See `Record.clear`."""
+        for name in ("folded", "signals", "history"):
+            self._tables.drop(name)
+
+    def folded(self, run: str) -> dict[str, int]:
+        """See `Record.folded`."""
+        return {key: rows for key, rows in self._marks(run).items() if rows != BEGUN}
+
+    def rows(self, run: str) -> int:
+        """See `Record.rows`."""
+        table = self._tables.open("history")
+        return 0 if table is None else int(table.count_rows(f"run = {quoted(run)}"))
+
+    def fresh_signals(self, run: str) -> Any:
+        """See `Record.fresh_signals`."""
+        columns = [name for name in history_schema().names if name not in ("run", "segment", "runner_up")]
+        rows = self._tables.read("history", columns, f"run = {quoted(run)}")
+        return signals.summarise(run, history_schema().empty_table() if rows is None else rows)
+
+    def _of(self, sample_ids: Collection[str], run: str | None) -> Any:
+        """Returns the rows of some samples in one run or all, in the columns of `history_schema()`.
+
+        First where they are, then what they say: asked at once, LanceDB reads most columns of every row that the index
+        does not have yet.
+        """
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        history = self._tables.open("history")
+        if history is None or not sample_ids:
+            return history_schema().empty_table()
+        history.checkout(history.version)  # a row's place is that of one version
+        asked = history.search().select([_sought(history.schema)]).with_row_id(True)
+        places = asked.where(_about(sample_ids, run, history.schema)).to_arrow()["_rowid"].to_pylist()
+        found = [history_schema().empty_table()]
+        for start in range(0, len(places), PLACES):
+            there = f"_rowid IN ({', '.join(map(str, places[start : start + PLACES]))})"
+            rows = history.search().select(history_schema().names).where(there).to_arrow()
+            found.append(rows.cast(history_schema()))
+        return pa.concat_tables(found).filter(pc.field("sample_id").isin(pa.array(list(sample_ids), pa.string())))
+
+    def _marks(self, run: str) -> dict[str, int]:
+        """Returns the rows of each segment of a run; what all have is kept until somebody writes."""
+        stamp = self._tables.stamp(["folded"])
+        if self._kept is None or stamp is None or self._kept[0] != stamp:
+            names, every = ["run", "segment", "rows"], dict[str, dict[str, int]]()
+            rows = self._tables.read("folded", names)
+            for one, segment, number in zip(*(rows[name].to_pylist() for name in names), strict=True) if rows else ():
+                every.setdefault(one, {})[segment] = number
+            self._kept = stamp, every
+        return self._kept[1].get(run, {})
+
+    def _append(self, run: str, found: dict[str, Path]) -> dict[str, int]:
+        """Adds segments to `history`; returns the rows of each, without those that went away meanwhile."""
+        import pyarrow as pa
+
+        rows: dict[str, int] = {}
+        begun = self._tables.open("history")
+        schema = kept_schema() if begun is None else begun.schema  # an earlier version's, maybe
+        for start in range(0, len(found), AT_ONCE):
+            keys = list(found)[start : start + AT_ONCE]
+            tables = {key: table for key in keys if (table := read_segment(run, key, found[key])) is not None}
+            rows |= {key: table.num_rows for key, table in tables.items()}
+            if any(rows[key] for key in tables):
+                with self._tables.changing("history", schema) as table:
+                    table.add(with_key(pa.concat_tables(tables.values())).select(schema.names).cast(schema))
+        if any(rows.values()):
+            keep_indices(self._tables.open("history"), [_sought(schema)], INDEX_FROM)
+        return rows
+
+    def _mark(self, run: str, rows: dict[str, int]) -> None:
+        """Writes how many rows history has of each segment, over what stood there."""
+        if rows:
+            import pyarrow as pa
+
+            marks = pa.table({"run": [run] * len(rows), "segment": list(rows), "rows": list(rows.values())})
+            with self._tables.changing("folded", marks.schema) as table:
+                merge = table.merge_insert(["run", "segment"])
+                merge.when_matched_update_all().when_not_matched_insert_all().execute(marks)
+
+    def _delete(self, name: str, run: str, segments: set[str] | None) -> None:
+        """Deletes the rows of some segments of a run, or of all when `segments` is None."""
+        table = self._tables.open(name)
+        condition = f"run = {quoted(run)}"
+        if segments is not None:
+            condition += f" AND {one_of('segment', segments)}" if segments else " AND false"
+        if table is not None and table.count_rows(condition):
+            table.delete(condition)
+
+    def kept_signals(self, run: str) -> Any | None:
+        """See `Record.kept_signals`."""
+        columns = [*signals.schema().names, "made_of"]
+        if self._signal_columns() != columns:  # none were ever kept, or an earlier version kept fewer
+            return None
+        rows = self._tables.read("signals", columns, f"run = {quoted(run)}")
+        if rows is None or not rows.num_rows or rows["made_of"][0].as_py() != digest(self.folded(run)):
+            return None
+        return rows.drop_columns("made_of").cast(signals.schema())
+
+    def _keep_signals(self, run: str, fresh: Any) -> None:
+        """Replaces the run's signals. A kill between the two steps leaves none, and they are made again."""
+        import pyarrow as pa
+
+        made_of = pa.array([digest(self.folded(run))] * fresh.num_rows)
+        rows = fresh.append_column("made_of", made_of)
+        if self._signal_columns() not in (None, rows.column_names):
+            self._tables.drop("signals")
+        self._delete("signals", run, None)
+        with self._tables.changing("signals", rows.schema) as table:
+            table.add(rows)
+
+    def _signal_columns(self) -> list[str] | None:
+        table = self._tables.open("signals")
+        return None if table is None else list(table.schema.names)
+
+
+def kept_schema() -> Any:
+    """Returns the columns of the table `history`: those of a row, and a key to look for its sample by.
+
+    The key has 4 bytes where an id has 32: an index of it is quicker to keep, and rows that the index does not have
+    yet are quicker to read through.
+    """
+    import pyarrow as pa
+
+    return history_schema().append(pa.field(KEY, pa.uint32()))
+
+
+def key_of(sample_id: str) -> int:
+    """Returns the key of a sample. A few others may have the same, so `sample_id` is compared as well."""
+    return zlib.crc32(sample_id.encode())
+
+
+def with_key(rows: Any) -> Any:
+    """Returns rows of `history_schema()` in the columns of `kept_schema()`."""
+    import numpy as np
+    import pyarrow as pa
+
+    ids = rows["sample_id"].combine_chunks().dictionary_encode()
+    keys = np.array([key_of(one) for one in ids.dictionary.to_pylist()], np.uint32)
+    return rows.append_column(KEY, pa.array(keys[ids.indices]))
+
+
+def _sought(schema: Any) -> str:
+    """Returns the column that a sample is looked for by; an earlier version's history has no key."""
+    return KEY if KEY in schema.names else "sample_id"
+
+
+def _about(sample_ids: Collection[str], run: str | None, schema: Any) -> str:
+    """Returns the SQL condition that a row is about one of some samples, or shares its key, in one run or any."""
+    if _sought(schema) == KEY:
+        of_samples = f"{KEY} IN ({', '.join(str(key_of(one)) for one in sample_ids)})"
+    else:
+        of_samples = one_of("sample_id", sample_ids)
+    return of_samples if run is None else f"{of_samples} AND run = {quoted(run)}"
