@@ -122,6 +122,7 @@ def _prepare(
     import torch
 
     from mpl.backbones import BackboneError, create, digest, features
+    from mpl.folding import folded
     from mpl.networks import ImageClassifier
 
     try:
@@ -134,7 +135,7 @@ def _prepare(
     normal: Any = model.pretrained_cfg
     made_of = f"{weights}, {digest(model)}"
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    net = ImageClassifier(model, tuple(normal["mean"]), tuple(normal["std"]))
+    net = ImageClassifier(folded(model), tuple(normal["mean"]), tuple(normal["std"]))
     net = net.eval().to(device).to(memory_format=torch.channels_last)
     dim = features(net, torch.zeros(1, 3, size, size, dtype=torch.uint8, device=device), precise=True).shape[1]
     space = Space(backbone=backbone, weights=made_of, size=size, dim=dim, weak=WEAK, strong=views - WEAK, seed=seed)
