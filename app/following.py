@@ -2,10 +2,12 @@
 
 import streamlit as st
 
+from app import underway
 from app.desk import forget_samples
 from app.words import plain, sentence
 from pipelines import command_jobs, jobs
 from pipelines.jobs import Ending, Job
+from pipelines.told import Progress
 
 EVERY = 1.0  # seconds between two looks at a job that goes on
 DOING = {  # what commands call what they do -> what it is to people
@@ -23,7 +25,7 @@ def follow(job: Job, *, doing: str, stopped: str) -> Ending:
 
     Args:
         job: one of gradebook's commands.
-        doing: what it does, shown until it tells itself.
+        doing: what it does first, shown until it tells itself.
         stopped: what to do where somebody has stopped it.
     """
     ending = command_jobs.ending(job)
@@ -49,13 +51,10 @@ def _live(job: Job, was_going: bool, doing: str, stopped: str) -> None:
 
 def _going(job: Job, doing: str) -> None:
     told = command_jobs.progress(job)
-    if told is None or not told.total:
-        st.progress(0.0, text=plain(doing))
+    if told is None or not told.done or not told.total:
+        underway.draw(doing if told is None else _words(told))
     else:
-        many = f"{told.done:,} of {told.total:,}"
-        stage = f"{plain(told.what)} ({told.done + 1} of {told.total})"  # told in a sentence of its own
-        text = f"{DOING[told.what]}: {many}" if told.what in DOING else stage
-        st.progress(min(told.done / told.total, 1.0), text=text)
+        st.progress(min(told.done / told.total, 1.0), text=_words(told) if told.what in DOING else plain(_words(told)))
     asked = f"asked-{job.path.name}"
     with st.container(horizontal=True, vertical_alignment="center"):
         if st.session_state.get(asked):
@@ -67,6 +66,16 @@ def _going(job: Job, doing: str) -> None:
             key = f"stop-{job.path.name}"
             st.button("Stop", key=key, on_click=_interrupt, args=(job, asked), icon=":material/stop:")
             st.caption("It goes on if you close this page.")
+
+
+def _words(told: Progress) -> str:
+    """Returns what a job says that it does, and how far it is where it knows."""
+    doing = DOING.get(told.what, told.what)
+    if not told.total:
+        return doing
+    if told.what in DOING:
+        return f"{doing}: {told.done:,} of {told.total:,}"
+    return f"{doing} ({told.done + 1} of {told.total})"  # a stage, told in a sentence of its own
 
 
 def _tail(job: Job) -> str:

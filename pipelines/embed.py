@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from pipelines.parts import WHOLE, Part, of_part
+from pipelines.progress import stage
 from pipelines.views_of import Batch, Made, ViewsOf, collate
 from storage.project import ProjectError
 from storage.samples import Sample
@@ -101,6 +102,7 @@ def embed(
     missing = set(store.vectors.missing(backbone, [sample.sample_id for sample in mine]))
     todo = [sample for sample in mine if sample.sample_id in missing]
     broken = _embed(store, space, todo, net, batch_size, progress or (lambda done, total: None))
+    stage("Putting the vectors in order")
     store.vectors.settle(backbone)
     return EmbedReport(
         backbone=backbone,
@@ -119,6 +121,7 @@ def _prepare(
     store: Store, samples: Sequence[Sample], backbone: str, views: int, size: int | None, seed: int, weights: Any
 ) -> tuple["nn.Module", Space, str]:
     """Makes the network, on the device it will run on, and describes the vectors that it will make."""
+    stage("Loading the network")
     import torch
 
     from mpl.backbones import BackboneError, create, digest, features

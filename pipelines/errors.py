@@ -1,14 +1,18 @@
 """Errors at the boundary: what a user can mend becomes one sentence, what only we can mend keeps its traceback."""
 
 import os
+import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import FrameType
 
+from pipelines.told import follower
 from storage.project import ProjectError
 
 FAILED = 2  # exit status
 INTERRUPTED = 130  # exit status, by the shell's custom for Ctrl-C
+STOPPED = "stopped; what was done is kept: the same command goes on from it, a training with --resume"
 
 
 @contextmanager
@@ -25,7 +29,30 @@ def one_sentence() -> Iterator[None]:
         where = f" ({error.filename})" if error.filename else ""
         _end(f"{error.strerror or error}{where}", FAILED)
     except KeyboardInterrupt:
-        _end("stopped; what was done is kept: the same command goes on from it, a training with --resume", INTERRUPTED)
+        _end(STOPPED, INTERRUPTED)
+
+
+@contextmanager
+def stopped_at_once(tidy: Callable[[], None]) -> Iterator[None]:
+    """Lets a job end in the block as soon as it is asked to, also where a library would first finish what it does.
+
+    Args:
+        tidy: takes away what is half done.
+    """
+    if follower() is None:  # a terminal wants its bar cleared away
+        yield
+        return
+
+    def end(number: int, frame: FrameType | None) -> None:
+        tidy()
+        print(f"gradebook: {STOPPED}", file=sys.stderr, flush=True)
+        os._exit(INTERRUPTED)
+
+    before = signal.signal(signal.SIGINT, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _end(sentence: str, status: int) -> None:

@@ -4,10 +4,12 @@ import json
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from pipelines.config import ConfigError, TrainConfig
+from pipelines.errors import stopped_at_once
 from pipelines.evaluate import evaluate, predict_samples, student_of
 from pipelines.model_card import model_card
 from pipelines.predict import CLASSES, MODEL
@@ -71,28 +73,30 @@ def export(
             what the student does.
     """
     config, classes = restored(run.config()), list(run.config()["classes"])
-    student = student_of(run)
     begin = _stages(progress)
     begin(0)
+    student = student_of(run)
     whole = whole_model(student, config, store, classes)
     draft = _draft(directory)
+    tidy = partial(shutil.rmtree, draft, ignore_errors=True)
     try:
-        begin(1)
-        _write_weights(whole, draft, classes)
-        begin(2)
-        _write_onnx(whole, draft / MODEL)
-        about = {"classes": classes, "size": whole.size, "run": run.name, "backbone": config.backbone}
-        (draft / CLASSES).write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        begin(3)
-        checked, difference = _compare(student, config, store, draft)
-        begin(4)
-        card = model_card(
-            run, config, classes, whole.size, _scores(store, run), store.project.root.name, timm=whole.timm
-        )
-        (draft / CARD).write_text(card, encoding="utf-8")
+        with stopped_at_once(tidy):  # torch takes 20 seconds to heed Ctrl-C while it writes ONNX
+            begin(1)
+            _write_weights(whole, draft, classes)
+            begin(2)
+            _write_onnx(whole, draft / MODEL)
+            about = {"classes": classes, "size": whole.size, "run": run.name, "backbone": config.backbone}
+            (draft / CLASSES).write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+            begin(3)
+            checked, difference = _compare(student, config, store, draft)
+            begin(4)
+            card = model_card(
+                run, config, classes, whole.size, _scores(store, run), store.project.root.name, timm=whole.timm
+            )
+            (draft / CARD).write_text(card, encoding="utf-8")
         _replace(draft, directory)
     finally:
-        shutil.rmtree(draft, ignore_errors=True)
+        tidy()
     files = sorted(path.name for path in directory.iterdir())
     return Export(dir=str(directory), files=files, run=run.name, checked=checked, largest_difference=difference)
 

@@ -63,7 +63,8 @@ def start(project: Project, command: Sequence[str], *, path: Path | None = None)
         path: an existing directory for the job's files instead of the next `jobs/NUMBER`.
     """
     path = path or _new_directory(project.root / "jobs")
-    (path / EXIT).unlink(missing_ok=True)
+    for left in (EXIT, told.PROGRESS):  # of a training that goes on
+        (path / left).unlink(missing_ok=True)
     began = datetime.now(UTC)
     with (path / LOG).open("ab") as log:
         process = subprocess.Popen(

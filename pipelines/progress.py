@@ -13,7 +13,7 @@ Show = Callable[..., None]
 def progress(title: str, total: int | None = None) -> Iterator[Show]:
     """Lends a function `show(done, total, what)`: a job tells its followers, a terminal gets a bar, others nothing."""
     if (directory := follower()) is not None:
-        yield progress_to(directory, title)
+        yield progress_to(directory, title, total or 0)
         return
     if not sys.stderr.isatty():
         yield lambda done, total=None, what=None: None
@@ -30,6 +30,12 @@ def progress(title: str, total: int | None = None) -> Iterator[Show]:
             bars.update(task, completed=done, **{k: v for k, v in known.items() if v is not None})  # type: ignore[arg-type]
 
         yield show
+
+
+def stage(words: str) -> None:
+    """Tells whoever follows this job what has begun, where it is not known how much of it there is, such as a start."""
+    if (directory := follower()) is not None:
+        progress_to(directory, words)(0)
 
 
 def say(sentence: str) -> None:

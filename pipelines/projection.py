@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.progress import stage
 from storage.project import Project, ProjectError
 from storage.samples import Split
 
@@ -77,6 +78,7 @@ def make(store: "Store", *, backbone: str | None = None, seed: int = 0, tell: Te
     Raises:
         ProjectError: there are no images to train on, or no vectors of them.
     """
+    stage("Loading what finds like images")
     from mpl.projection import project
 
     began = time.monotonic()
@@ -84,6 +86,7 @@ def make(store: "Store", *, backbone: str | None = None, seed: int = 0, tell: Te
     made_of = _made_of(space, ids, seed)
     kept = read_map(store.project)
     if kept is None or kept.made_of != made_of:
+        stage("Reading what the network saw")
         vectors = store.vectors.read(space.backbone, ids, views=1)[:, 0]
         _keep(store.project, ids, project(vectors, seed=seed, tell=tell), space.backbone, seed, made_of)
     return MapReport(

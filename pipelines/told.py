@@ -35,9 +35,9 @@ def follower() -> Path | None:
     return Path(told) if told else None
 
 
-def progress_to(directory: Path, title: str) -> Callable[..., None]:
+def progress_to(directory: Path, title: str, total: int = 0) -> Callable[..., None]:
     """Returns a function `show(done, total, what)` that writes how far we are, five times a second at most."""
-    last, whole, doing = -PAUSE, 0, title
+    last, whole, doing = -PAUSE, total, title
 
     def show(done: int, total: int | None = None, what: str | None = None) -> None:
         nonlocal last, whole, doing

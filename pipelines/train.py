@@ -17,7 +17,7 @@ from pipelines.config import ConfigError
 from pipelines.errors import one_sentence
 from pipelines.places import Place, open_place
 from pipelines.presets import Call, parse
-from pipelines.progress import hush, progress, say
+from pipelines.progress import hush, progress, say, stage
 from pipelines.runs import State
 from pipelines.trainer import checkpoints, distributions, founding, learners, outcome, sharded, trackers
 from pipelines.trainer.endings import failures_told, stoppable
@@ -51,6 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
     hush()
     with one_sentence():
+        stage("Loading what trains")
         given = sys.argv[1:] if arguments is None else arguments
         call = parse(given, program="gradebook train", saved=founding.saved_settings)
         result = train(call)
@@ -76,6 +77,7 @@ def train(call: Call[Any], store: "Store | None" = None) -> Result | None:
     remembers = AutocastKwargs(cache_enabled=call.config.sharding == "none")
     accelerator = Accelerator(mixed_precision=call.config.precision, kwargs_handlers=[remembers])
     get_ready(accelerator.device, call.config.inputs)
+    stage("Opening the images and their labels")
     with accelerator.main_process_first():  # one process makes or downloads what is not there yet
         place = open_place(call.project, call.config, store)
     name = founding.name_of(call, place.project, accelerator)
@@ -97,6 +99,7 @@ def _begin(call: Call[Any], place: Place, accelerator: "Accelerator") -> Trainin
     people = place.saved_population(path) if call.resume else place.population()
     source = place.source(people, accelerator.device)
     done = _resumed_at(path, accelerator) if call.resume else 0
+    stage("Making the networks")
     start = None if done else place.beginning()
     made = learners.build(config, people, source, accelerator.device, start)
     if not done:
@@ -224,6 +227,7 @@ def _after_step(t: Training, report: "StepReport", samples: "Tensor", weak: "Ten
 
 def _end(t: Training) -> Result | None:
     """Finishes the student, unless the run was stopped before its last step; leaves all that others need."""
+    stage("Writing down what it has learned")
     t.recorder.close()
     finished = t.done == t.config.steps
     if finished:

@@ -40,12 +40,12 @@ def draw(desk: Desk, sample_ids: Sequence[str], why: str) -> None:
         selection.button(desk, "review", sample_ids, why, key="review-chosen", primary=True)
         selection.button(desk, "evolution", sample_ids, why, key="evolution-of-chosen")
         elsewhere.link(desk, sample_ids)
-    _shelf(desk, desk.store.catalog.get(sample_ids[:SOME]))
+    shelf(desk, desk.store.catalog.get(sample_ids[:SOME]))
     if len(sample_ids) > SOME:
         st.caption(f"The first {SOME} of {len(sample_ids):,}, in the order in which they are reviewed.")
 
 
-def _shelf(desk: Desk, samples: Sequence[Sample]) -> None:
+def shelf(desk: Desk, samples: Sequence[Sample]) -> None:
     """Draws small pictures that lead to the records of their samples, each in a tab of its own: this page stays."""
     labels = at.read_book(desk.store).labels
     page = desk.pages["evolution"].url_path if "evolution" in desk.pages else "evolution"

@@ -38,6 +38,13 @@ FILES: dict[str, tuple[str, str]] = {  # file name and media type of what the br
     "parquet": ("labels.parquet", "application/vnd.apache.parquet"),
     "coco": ("labels.json", "application/json"),
 }
+HOLDS = """An export is a directory that needs nothing of the project:
+
+- **model.onnx**: takes plain images, says a probability for each class; runs without torch
+- **model.safetensors** and **config.json**: the weights, for timm to load and to train on
+- **classes.json**: the classes, in their order
+- **README.md**: a model card: what it learned from, how often it is right, how to use it
+"""
 PIXELS = 640  # of the tried image, at most
 
 
@@ -56,6 +63,7 @@ def render(desk: Desk) -> None:
         directory = command_jobs.exported(desk.store.project, run.name)
         if directory is None:
             st.caption(f"{plain(run.name)} has not been exported yet. Once it is, you can try it here on an image.")
+            st.markdown(HOLDS)
             return
         _try(directory)
         _card(directory)
@@ -78,7 +86,7 @@ def _classifier(desk: Desk, finished: list[Run]) -> Run | None:
             st.rerun()
         st.caption("Weights for timm, ONNX that takes plain images, the classes and a model card.")
         if job is not None:
-            _followed(job, doing="Loading the run", stopped="Nothing was written; press Export to begin again.")
+            _followed(job, doing="Starting", stopped="Nothing was written; press Export to begin again.")
         return run
 
 
@@ -153,7 +161,7 @@ def _write(desk: Desk, form: str, number: int) -> None:
         command_jobs.start_export_labels(desk.store.project, _path(typed), form)
         st.rerun()
     if job is not None:
-        _followed(job, doing="Copying images", stopped="Nothing was written; press the button to begin again.")
+        _followed(job, doing="Starting", stopped="Nothing was written; press the button to begin again.")
 
 
 @st.cache_data(max_entries=6, ttl=60, show_spinner="Gathering the labels")

@@ -9,7 +9,7 @@ import streamlit as st
 
 from app.desk import Desk, read_samples
 from app.following import follow
-from app.views import onward
+from app.views import chosen, onward
 from app.words import ago, count, plain
 from pipelines import command_jobs
 from pipelines.importing.named_datasets import PREFIX
@@ -90,23 +90,31 @@ def _import(desk: Desk, busy: bool) -> None:
         split = st.radio(
             "What they are for", list(SPLITS), format_func=SPLITS.__getitem__, key="split", horizontal=True
         )
-        if st.button("Import", key="import", type="primary", icon=":material/add_photo_alternate:", disabled=busy):
+        job = command_jobs.newest(desk.store.project, "import")
+        halted = job is not None and _is_halted(job)
+        look: Any = "secondary" if halted else "primary"
+        if st.button("Import", key="import", type=look, icon=":material/add_photo_alternate:", disabled=busy):
             if typed and source:
                 _start(desk, typed, source, split)
                 st.rerun()
             st.error(_missing_words(kept, typed), icon=":material/error:")
         if not typed and kept == FILES:
             st.caption("A folder, a zip, or a table of files. Your images stay as they are.")
-        if (job := command_jobs.newest(desk.store.project, "import")) is not None:
+        if job is not None:
             _follow_import(desk, job)
 
 
 def _follow_import(desk: Desk, job: Job) -> None:
     """Draws how an import is; one that was stopped goes on as it was asked for, also where the page was reloaded."""
-    ending = follow(job, doing="Looking for images", stopped="What was read is kept; press Go on to read the rest.")
-    if ending is Ending.FAILED and command_jobs.was_stopped(job):
+    follow(job, doing="Starting", stopped="What was read is kept; press Go on to read the rest.")
+    if _is_halted(job):
         again, these = command_jobs.start_again, (desk.store.project, job)
-        st.button("Go on", key="import-again", icon=":material/play_arrow:", on_click=again, args=these)
+        press: dict[str, Any] = {"key": "import-again", "type": "primary", "icon": ":material/play_arrow:"}
+        st.button("Go on", on_click=again, args=these, **press)
+
+
+def _is_halted(job: Job) -> bool:
+    return command_jobs.ending(job) is Ending.FAILED and command_jobs.was_stopped(job)
 
 
 def _missing_words(kept: str, typed: str) -> str:
@@ -171,7 +179,7 @@ def _embed(desk: Desk, busy: bool) -> None:
             st.rerun()
         job = command_jobs.newest(desk.store.project, "embed")
         if job is not None and (left or busy):
-            follow(job, doing="Loading the network", stopped="What was looked at is kept; press Embed to go on.")
+            follow(job, doing="Starting", stopped="What was looked at is kept; press Embed to go on.")
             _unread(command_jobs.answer(job))
         elif not left:
             _next(desk)
@@ -219,6 +227,7 @@ def _found(desk: Desk) -> None:
     odd = [table for table in TABLES if report[table[0]]]
     if not odd:
         st.success("Nothing odd: no duplicates, conflicts or broken files.", icon=":material/check_circle:")
+        _some(desk)
     base = _base(
         [path for key in WITH_PATHS for row in report[key] for path in ([row] if isinstance(row, str) else row)]
     )
@@ -243,12 +252,19 @@ def _empty(desk: Desk, job: Job | None) -> None:
         st.caption("What is odd about the images stands here when all are read.")
     elif samples:
         st.caption(f"The project has {count(len(samples), 'image')}. What the next import finds stands here.")
+        _some(desk)
     else:
         st.info(
             "The project has no images yet. Say on the left where some are, then press Import.",
             icon=":material/arrow_back:",
         )
         st.caption("Duplicates, near-duplicates, labels that contradict each other and broken files are shown here.")
+
+
+def _some(desk: Desk) -> None:
+    """Draws a few of the project's images, from its first to its last."""
+    samples = list(read_samples(desk.store).values())
+    chosen.shelf(desk, samples[:: max(1, len(samples) // chosen.SOME)][: chosen.SOME])
 
 
 def _rows(key: str, found: Sequence[Any]) -> list[Sequence[str]]:

@@ -89,7 +89,7 @@ def _make(desk: Desk) -> None:
 
 
 def _follow(job: Job) -> None:
-    follow(job, doing="Finding the images that are alike", stopped="Nothing was changed; begin again when you like.")
+    follow(job, doing="Starting", stopped="Nothing was changed; begin again when you like.")
 
 
 def _compare(desk: Desk, there: Projection, job: Job | None, going: bool) -> None:

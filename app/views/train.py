@@ -6,14 +6,16 @@ from typing import Any
 
 import streamlit as st
 
+from app import underway
 from app.desk import Desk, read_book, read_training_labels
 from app.views import onward, train_settings
 from app.views.overview import draw_curves
 from app.words import count, lasting, plain
-from pipelines import jobs
+from pipelines import command_jobs, jobs
 from pipelines.jobs import Job
 from pipelines.presets import PRESETS
 from pipelines.runs import LOG, Run, State, find_run, list_runs
+from pipelines.told import Progress
 from storage.project import Project, ProjectError
 
 GOING = (State.STARTING, State.RUNNING)
@@ -35,6 +37,10 @@ METHODS = {  # name in `mpl.methods`, which needs torch -> what it does
     "mixmatch": "Mixtures of labelled and guessed images.",
     "remixmatch": "MixMatch that keeps the classes in balance and anchors strong views to weak ones.",
 }
+STYLE = """<style>
+[data-testid=stColumn]:has(.st-key-start) { min-width: 16rem; }
+@media (max-width: 1200px) { .st-key-watched-curves [data-testid=stColumn] { min-width: 100%; } }
+</style>"""  # in a narrow window the curves stand below each other rather than have no room
 EVERY = 1.0  # seconds between two looks at a run that goes on
 PACE = 10  # reports from which the time that is left is worked out
 TAIL = 6000  # bytes of a log that are shown
@@ -50,6 +56,7 @@ FACES: dict[State, tuple[str, Any]] = {  # icon and colour
 def render(desk: Desk) -> None:
     """Draws the page."""
     st.title("Train")
+    st.html(STYLE)
     left, right = st.columns([3, 7], gap="large")
     with left:
         _form(desk)
@@ -138,7 +145,8 @@ def _live(desk: Desk, run: Run, was_going: bool) -> None:
             ("export", "Export it"),
         ]
         onward.links(desk, ways, run=run.name)
-    draw_curves(run)
+    with st.container(key="watched-curves"):
+        draw_curves(run)
     with st.expander("What it printed", expanded=status.state is State.FAILED):
         st.code(_tail(run.path / LOG) or "Nothing yet.", language=None)
     if was_going != (status.state in GOING):  # the page looks at a run every second while it goes on
@@ -165,7 +173,13 @@ def _interrupt(job: Job, asked: str) -> None:
 
 
 def _progress(run: Run) -> None:
-    status = run.status()
+    status, told = run.status(), _told(run)
+    if status.state in GOING and told is not None and not told.total:
+        underway.draw(told.what)
+        return
+    if status.state is State.STARTING:
+        underway.draw("Starting")
+        return
     if not status.steps:
         return
     pace = ""
@@ -173,8 +187,14 @@ def _progress(run: Run) -> None:
         left = _left(run.metrics(), status.step, status.steps)
         fast = f", {status.images_per_second:,.0f} images a second" if status.images_per_second else ""
         pace = fast + (f", {lasting(left)} left" if left else "")
-    done = min(status.step / status.steps, 1.0)
-    st.progress(done, text=f"step {status.step:,} of {status.steps:,}{pace}")
+    step = max(status.step, told.done) if told is not None and status.state is State.RUNNING else status.step
+    st.progress(min(step / status.steps, 1.0), text=f"step {step:,} of {status.steps:,}{pace}")
+
+
+def _told(run: Run) -> Progress | None:
+    """Returns what the run's job says of how far it is, more often than the run itself does; None of one without."""
+    job = jobs.find_job(run)
+    return None if job is None else command_jobs.progress(job)
 
 
 def _left(rows: Sequence[Mapping[str, Any]], step: int, steps: int) -> float | None:

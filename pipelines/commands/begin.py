@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from tyro.conf import Positional, arg
 
 from pipelines.commands.shared import Json, Project, answer, app
-from pipelines.progress import progress, say
+from pipelines.progress import progress, say, stage
 
 
 @app.command
@@ -69,6 +69,7 @@ def import_(
     from storage.samples import Split
     from storage.store import open_store
 
+    stage("Opening the project")
     with progress("import") as show:
         store = open_store(project)
         source, labels = opened_source(store.project.root, images, labels, partial(show, what="unpack"))
@@ -95,6 +96,7 @@ def embed(
     from storage.store import open_store
 
     which = parse_part(part)
+    stage("Opening the project")
     with progress("embed") as show:
         report = run_embed(
             open_store(project), backbone=backbone, views=views, size=size, weights=weights, part=which, progress=show

@@ -9,7 +9,7 @@ from tyro.conf import Positional, arg
 
 from pipelines.commands.shared import Json, Project, RunName, answer, app
 from pipelines.errors import FAILED
-from pipelines.progress import progress, say
+from pipelines.progress import progress, say, stage
 
 if TYPE_CHECKING:
     from pipelines.predict import Prediction
@@ -68,6 +68,7 @@ def export(
     from pipelines.runs import find_run
     from storage.store import open_store
 
+    stage("Opening the project")
     store = open_store(project)
     with progress("export") as show:
         done = write(store, find_run(store.project, run), directory, progress=show)
@@ -91,6 +92,7 @@ def export_labels(
     from pipelines.export_labels import words
     from storage.store import open_store
 
+    stage("Opening the project")
     with progress("export-labels") as show:
         done = write(open_store(project), out, format, progress=show).as_json()
     answer(done, json, lambda: words(done))

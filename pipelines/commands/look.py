@@ -7,7 +7,7 @@ from typing import Annotated
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 from pipelines.commands.shared import Json, Project, RunName, answer, app
-from pipelines.progress import progress, say
+from pipelines.progress import progress, say, stage
 from storage.project import ProjectError
 
 
@@ -105,6 +105,7 @@ def map_(
     from pipelines.tables import map_words
     from storage.store import open_store
 
+    stage("Opening the project")
     with progress("map") as show:
         store = open_store(project)
         report = make(store, backbone=backbone, seed=seed, tell=lambda what, n, of: show(n, of or None, what=what))

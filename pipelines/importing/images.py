@@ -12,6 +12,7 @@ from typing import Any
 from pipelines.importing.finding import FoundFile, Refusals, find_images
 from pipelines.importing.labels import Labels, checked_classes, read_labels
 from pipelines.importing.reading import ReadImage, read_images
+from pipelines.progress import stage
 from storage.catalog import GONE
 from storage.duplicates import as_array, near_duplicates
 from storage.events import Event, Kind, event
@@ -82,12 +83,14 @@ def import_images(
     """
     folder = folder.expanduser().absolute()
     root = folder.parent.resolve() / folder.name if folder.is_file() else folder.resolve()
+    stage("Looking for images")
     found, refused = find_images(root, [store.project.root / name for name in OURS])
     said = read_labels(labels, root, [file.filepath for file in found])
     project = checked_classes(_project(store), said)
     reading = _start(store, split, total=len(found), progress=progress)
     for start in range(0, len(found), CHUNK):
         _import_chunk(store, found[start : start + CHUNK], reading)
+    stage("Comparing what was found")
     conflicts, events = _decide(store, said, reading.contents)
     for start in range(0, len(events), EVENTS):
         store.log.append(events[start : start + EVENTS])

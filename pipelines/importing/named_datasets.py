@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.importing.unpack import UNPACKED
+from pipelines.progress import stage
 from storage.database import URI
 from storage.project import ProjectError
 
@@ -33,6 +34,7 @@ def tables_of(root: Path, name: str, field: str | None) -> tuple[Path, str]:
     Raises:
         ProjectError: FiftyOne or its database is not there, or not this dataset or field, or it is not of images.
     """
+    stage("Asking FiftyOne for the dataset")
     dataset = _loaded(name)
     if dataset.media_type not in (None, "image"):
         raise ProjectError(f"dataset {name} is of kind {dataset.media_type}: an import takes datasets of images")

@@ -1,0 +1,119 @@
+"""What pages say of work that goes on in a process of its own."""
+
+import json
+import sys
+import time
+
+import pytest
+
+from app import tables
+from pipelines import command_jobs, jobs
+from pipelines.errors import INTERRUPTED
+from pipelines.progress import progress, stage
+from pipelines.runs import State, status_now, write_status
+from pipelines.told import JOB, PROGRESS, Progress, read_progress
+from tests.app.conftest import a_run
+from tests.app.test_export import draw_export
+from tests.app.test_views import draw_train, drawn
+
+BUSY = """
+import time
+from pathlib import Path
+from pipelines.errors import stopped_at_once
+
+draft = Path("draft")
+draft.mkdir()
+with stopped_at_once(draft.rmdir):
+    print("busy", flush=True)
+    while True:
+        try:
+            time.sleep(60)
+        except BaseException:
+            pass
+"""
+
+
+def moving(page) -> list[str]:
+    """Returns what bars without a value say."""
+    parts = [e.value.partition('aria-label="')[2].partition('"')[0] for e in page.get("html")]
+    return [part for part in parts if part]
+
+
+def test_a_job_says_what_it_begins_with_and_shows_how_far_it_is_once_it_knows(desk, sleeping):
+    page = drawn(draw_export, desk)
+    page.button(key="export").click().run()
+    assert moving(page) == ["Starting"] and not page.get("progress")
+    for said, shown in (
+        ({"what": "Opening <the> project", "done": 0, "total": 0}, "Opening &lt;the&gt; project"),
+        ({"what": "Putting it together", "done": 0, "total": 5}, "Putting it together (1 of 5)"),
+        ({"what": "import", "done": 0, "total": 90}, "Reading images: 0 of 90"),
+    ):
+        (sleeping[0].path / PROGRESS).write_text(json.dumps(said))
+        page.run()
+        assert moving(page) == [shown] and not page.get("progress")
+    (sleeping[0].path / PROGRESS).write_text(json.dumps({"what": "Writing ONNX", "done": 2, "total": 5}))
+    page.run()
+    assert page.get("progress")[0].proto.value == 40 and not moving(page)
+
+
+def test_a_run_says_what_it_does_before_its_first_step_and_after_its_last(desk, monkeypatch):
+    monkeypatch.setattr(jobs, "_launch", lambda: [sys.executable, "-c", "import time; time.sleep(60)"])
+    run = jobs.start_training(desk.store.project, preset="quick", method="mpl", steps=9)
+    job = jobs.find_job(run)
+    try:
+        assert moving(drawn(draw_train, desk)) == ["Starting"]
+        monkeypatch.setenv(JOB, str(run.path))
+        stage("Making the networks")
+        assert moving(drawn(draw_train, desk)) == ["Making the networks"]
+        write_status(run.path, status_now(State.RUNNING, pid=job.pid, step=0, steps=9))
+        with progress("train mpl-001", 9) as show:
+            show(3)
+        page = drawn(draw_train, desk)
+        assert page.get("progress")[0].proto.text == "step 3 of 9", "the job tells more often than the run"
+        stage("Writing down what it has learned")
+        assert moving(drawn(draw_train, desk)) == ["Writing down what it has learned"]
+    finally:
+        jobs.stop(job, patience=0)
+
+
+def test_what_a_training_told_before_is_forgotten_when_it_goes_on(desk, monkeypatch):
+    monkeypatch.setattr(jobs, "_launch", lambda: [sys.executable, "-c", ""])
+    run = a_run(desk.store, "mpl-002", State.STOPPED)
+    (run.path / "checkpoints" / "step-1").mkdir(parents=True)
+    (run.path / PROGRESS).write_text(json.dumps({"what": "train mpl-002", "done": 20, "total": 20}))
+    job = jobs.find_job(jobs.resume_training(desk.store.project, run))
+    assert command_jobs.progress(job) is None
+    jobs.stop(job, patience=5)
+
+
+def test_a_stage_is_told_by_a_job_alone(monkeypatch, tmp_path):
+    monkeypatch.delenv(JOB, raising=False)
+    stage("Opening the project")
+    monkeypatch.setenv(JOB, str(tmp_path))
+    assert read_progress(tmp_path) is None
+    stage("Opening the project")
+    assert read_progress(tmp_path) == Progress(what="Opening the project", done=0, total=0)
+
+
+def test_a_job_that_would_not_heed_a_stop_ends_at_once_and_leaves_nothing_half_done(desk, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    job = jobs.start(desk.store.project, [sys.executable, "-c", BUSY])
+    while "busy" not in job.log.read_text():
+        assert jobs.ending(job) is jobs.Ending.GOING
+        time.sleep(0.05)
+    jobs.stop(job, patience=20)
+    assert jobs.exit_status(job) == INTERRUPTED and command_jobs.was_stopped(job)
+    assert command_jobs.problem(job).startswith("stopped")
+    assert not (tmp_path / "draft").exists()
+
+
+@pytest.mark.parametrize(
+    ("rows", "left"),
+    [
+        ([{"a": 1, "b": None}, {"a": None, "b": None}], [{"a": 1}, {"a": None}]),
+        ([{"a": 0, "b": ""}], [{"a": 0, "b": ""}]),
+        ([], []),
+    ],
+)
+def test_a_table_leaves_out_columns_that_say_nothing(rows, left):
+    assert tables.filled(rows) == left
