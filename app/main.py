@@ -12,6 +12,7 @@ import streamlit as st
 
 from app import sign_in
 from app.desk import Desk, open_project, warm
+from app.theme import is_dark
 from app.words import plain
 from pipelines import label
 from pipelines.runs import Run, find_run, list_runs
@@ -21,6 +22,12 @@ from storage.store import Store
 HERE = Path(__file__).parent
 STYLE = """<style>
 .stMainBlockContainer { padding-left: 2.5rem; padding-right: 2.5rem; }
+.stMainBlockContainer h1 { padding: 0 0 0.4rem; }
+[data-testid=stCaptionContainer] { opacity: 0.78; }
+[data-testid=stButtonGroup] button { min-height: 2.5rem; }
+[data-testid=stRadioOption]:not([data-selected]) > div > div:first-child {
+  box-shadow: 0 0 0 1px rgba(128, 128, 128, 0.9); }
+[data-testid^=stBaseButton-primary] kbd { color: inherit; opacity: 0.9; }
 .st-key-pages { padding-bottom: 1.25rem; border-bottom: 1px solid rgba(128, 128, 128, 0.25); }
 .stApp a:focus-visible { outline: 2px solid #2C97A0; outline-offset: 0; }
 </style>"""
@@ -43,7 +50,7 @@ VIEWS = {
 def main() -> None:
     """Draws the page that the address names."""
     st.set_page_config("Gradebook", page_icon=str(HERE / "mark.svg"), layout="wide", initial_sidebar_state=250)
-    st.html(STYLE + DARK * (st.context.theme.type == "dark"))
+    st.html(STYLE + DARK * is_dark())
     st.logo(str(HERE / "logo.svg"), size="large", icon_image=str(HERE / "mark.svg"))
     if sign_in.is_asked_for() and sign_in.name() is None:
         _sign_in()

@@ -9,7 +9,7 @@ import streamlit as st
 
 from app import desk as at
 from app import evolution_figures as figures
-from app import recorded
+from app import recorded, tables
 from app.desk import Book, Desk
 from app.review import class_keys, shown_of
 from app.views import elsewhere, opened, selection
@@ -145,7 +145,7 @@ def _history(desk: Desk, sample: Sample, histories: Mapping[str, Sequence[Mappin
     if run is None or not rows:
         name = f"{plain(run.name)} has" if run else "There is no run, so there is"
         st.subheader("Nothing was recorded" if run else "No run yet")
-        st.caption(f"{name} no record of it: runs keep one of the unlabelled images that they train on.")
+        st.caption(f"{name} no record of it: a run records the unlabelled images that it trains on, and no others.")
         return
     given = {
         change.step: change.labels[sample.sample_id] for change in run.changes() if sample.sample_id in change.labels
@@ -178,9 +178,8 @@ def _across(desk: Desk, sample: Sample, histories: Mapping[str, Sequence[Mapping
         figure = figures.across(said, desk.store.project.classes)
         st.plotly_chart(figure, key="across", config={"displayModeBar": False})
     rows = [_in_run(desk, run, sample, histories.get(run.run, [])) for run in reversed(runs)]
-    unknown = {name for name in rows[0] if all(row[name] is None for row in rows)}
     st.dataframe(
-        [{name: cell for name, cell in row.items() if name not in unknown} for row in rows],
+        tables.filled(rows),
         key="runs-of-sample",
         hide_index=True,
         column_config={
@@ -189,6 +188,7 @@ def _across(desk: Desk, sample: Sample, histories: Mapping[str, Sequence[Mapping
             "validation": st.column_config.NumberColumn(format="percent", help="accuracy, the last measured"),
             "test": st.column_config.NumberColumn(format="percent", help="accuracy on the test split"),
         },
+        placeholder=tables.UNKNOWN,
     )
 
 
@@ -201,7 +201,7 @@ def _in_run(desk: Desk, run: compare.Row, sample: Sample, rows: Sequence[Mapping
         "it was given": _given(find_run(desk.store.project, run.run), sample.sample_id),
         "teacher": last.get("teacher_label"),
         "student": last.get("student_label"),
-        "flips": _flips(rows) if rows else None,
+        "flips": _flips(rows) if last.get("teacher_label") is not None else None,
         "validation": run.validation_accuracy,
         "test": run.test_accuracy,
     }

@@ -5,6 +5,7 @@ import streamlit as st
 from app import recorded
 from app import run_figures as figures
 from app.desk import Desk
+from app.theme import is_dark
 from app.views import onward, opened
 from app.words import count, plain, sentence
 from pipelines import evolution
@@ -50,7 +51,7 @@ def _flow(desk: Desk, said: Said) -> None:
         "Whose labels", known, format_func=WHO.__getitem__, default=known[0], required=True, key="flow-of"
     )
     labels = getattr(said, who)
-    figure = figures.flow(said, labels, desk.store.project.classes, dark=st.context.theme.type == "dark")
+    figure = figures.flow(said, labels, desk.store.project.classes, dark=is_dark())
     st.plotly_chart(figure, key=f"flow-{who}", config={"displayModeBar": False})
     found = evolution.moves(labels)
     if not found:
@@ -78,7 +79,7 @@ def _confusion(desk: Desk) -> None:
         "Compared", known, format_func=PAIRS.__getitem__, default=known[0], required=True, key="compared"
     )
     table, (rows, columns) = tables[pair], pair.split("-")
-    ink = "#F2F0EA" if st.context.theme.type == "dark" else "#2B2B2B"
+    ink = "#F2F0EA" if is_dark() else "#2B2B2B"
     figure = figures.confusion(table, WHO[rows], WHO[columns], _cell(pair), ink)
     key = f"cells-{pair}"
     st.plotly_chart(

@@ -7,6 +7,7 @@ import streamlit as st
 from app import recorded
 from app import run_figures as figures
 from app.desk import Desk
+from app.theme import is_dark
 from app.views import onward, opened, selection
 from app.words import plain
 from pipelines import evolution
@@ -31,16 +32,17 @@ def render(desk: Desk) -> None:
     opened.ways(desk, ids, chosen.why, ["review"])
     found = evolution.course(recorded.read_rows(desk, some)) if desk.run else None
     if found is None:
-        st.caption("This run has no record of them: runs keep one of the unlabelled images that they train on.")
+        st.caption("This run has no record of them: it records the unlabelled images that it trains on, and no others.")
     else:
         drawn = f" Summed up are {MOST:,} of them, drawn at random." if some is not ids else ""
         without = len(some) - found.samples
         have = "has" if without == 1 else "have"
-        missing = f" {without:,} of them {have} no record: runs keep one of the unlabelled images that they train on."
-        dark = st.context.theme.type == "dark"
+        missing = f" {without:,} of them {have} no record: a run records the unlabelled images that it trains on."
         st.subheader(f"Through {plain(desk.run.name if desk.run else '')}")
         st.plotly_chart(
-            figures.course(found, desk.store.project.classes, dark=dark), key="course", config={"displayModeBar": False}
+            figures.course(found, desk.store.project.classes, dark=is_dark()),
+            key="course",
+            config={"displayModeBar": False},
         )
         st.caption(f"An image counts at the steps at which it was recorded.{drawn}{missing * bool(without)}")
     opened.first(desk, ids)

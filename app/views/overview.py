@@ -5,7 +5,7 @@ from typing import Any
 
 import streamlit as st
 
-from app import bars, figures
+from app import bars, figures, tables
 from app.desk import Desk, read_numbers
 from app.views import naming, onward
 from app.words import ago, capital, listed, percent, plain, shortened
@@ -28,7 +28,7 @@ def render(desk: Desk) -> None:
     runs, counts = list_runs(desk.store.project), numbers.labels_per_class
     _numbers(numbers)
     _advice(desk, numbers, runs)
-    left, right = st.columns([2, 3], gap="large")
+    left, right = st.columns([1, 2], gap="medium")
     with left:
         st.subheader("Labels of each class")
         if counts:
@@ -52,7 +52,7 @@ def _begin(desk: Desk) -> None:
     if "images" in desk.pages:
         st.page_link(desk.pages["images"], label="Bring some in →", query_params=dict(desk.query))
     st.caption("Or in a terminal:")
-    st.code(f"gradebook import {desk.root} FOLDER", language="bash")
+    st.code(f"gradebook import {desk.root} FOLDER", language=None)
 
 
 def _agreement(found: Mapping[str, Agreement]) -> None:
@@ -126,9 +126,8 @@ def _table(desk: Desk, runs: list[Run]) -> list[Run]:
     newest = runs[::-1]
     beside = {row.run: row for row in compare(desk.store.project)}
     rows = [_row(run, beside[run.name]) for run in newest if run.name in beside]
-    unknown = {name for name in ("accuracy", "test") if all(row[name] is None for row in rows)}
     chosen = st.dataframe(
-        [{name: cell for name, cell in row.items() if name not in unknown} for row in rows],
+        tables.filled(rows),
         key="runs",
         hide_index=True,
         selection_mode="multi-row",
@@ -139,6 +138,7 @@ def _table(desk: Desk, runs: list[Run]) -> list[Run]:
             "test": st.column_config.NumberColumn(format="%.1f %%", help="accuracy on the test split, when evaluated"),
             "labels": st.column_config.NumberColumn(help="that the run has read so far"),
         },
+        placeholder=tables.UNKNOWN,
     )
     if len(newest) > 1:
         st.caption("Mark several to see their curves together.")
@@ -147,11 +147,11 @@ def _table(desk: Desk, runs: list[Run]) -> list[Run]:
 
 
 def _row(run: Run, row: Row) -> dict[str, Any]:
-    updated = run.status().updated
+    updated, over = run.status().updated, row.state == State.FINISHED
     return {
         "run": row.run,
         "state": row.state,
-        "progress": 100 * row.step / row.steps if row.steps else None,
+        "progress": 100 * row.step / row.steps if row.steps and not over else None,
         "accuracy": None if row.validation_accuracy is None else 100 * row.validation_accuracy,
         "test": None if row.test_accuracy is None else 100 * row.test_accuracy,
         "labels": row.labels,

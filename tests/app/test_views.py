@@ -85,7 +85,8 @@ def test_the_overview_counts(desk, ids):
     numbers = {metric.label: metric.value for metric in page.metric}
     assert numbers == {"Samples": "6", "Labelled": "1", "Unlabelled": "3", "Test": "1", "Rejected": "1"}
     (row,) = page.dataframe[0].value.to_dict("records")
-    assert (row["run"], row["state"], row["progress"], row["accuracy"]) == ("mpl-001", "finished", 100, 50)
+    assert (row["run"], row["state"], row["accuracy"]) == ("mpl-001", "finished", 50)
+    assert "progress" not in row, "it is over"
     assert len(page.get("plotly_chart")) == 2
     bars = next(e.value for e in page.get("html") if "bars" in e.value)
     assert [part.partition("</dd>")[0][-1] for part in bars.split("</span>")[1:]] == ["0", "1", "0"]
