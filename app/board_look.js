@@ -174,7 +174,7 @@ function keys(board, card, typing) {
   if (!board.data.grid && card?.given != null && card.given !== card.label) act.append(button(board, `Keep ${card.given}`, "K", () => keep(board)));
   act.append(button(board, "No class", "X", () => decide(board, null)), button(board, "Skip", "S", () => skip(board)));
   act.append(button(board, "Undo", "U", () => undo(board)));
-  if (card && board.data.record) act.append(button(board, "Record", "H", () => record(board), "quiet"));
+  if (card && board.data.record) act.append(button(board, "Evolution", "H", () => record(board), "quiet"));
   if (board.data.like) act.append(button(board, "More like the last", "L", () => alike(board), "quiet"));
   if (board.data.grid) act.append(button(board, "More images", "+", () => press(board, "more", {}), open.length ? "quiet" : "main"));
   const keyOf = Object.fromEntries(Object.entries(board.data.keys).map(([key, name]) => [name, key.toUpperCase()]));

@@ -5,9 +5,11 @@ from collections.abc import Sequence
 import streamlit as st
 
 from app.desk import Desk
-from app.words import count, plain
+from app.words import count, plain, sentence
 from pipelines import fiftyone_links
 from storage.project import ProjectError
+
+STYLE = "<style>.st-key-elsewhere-problem { flex: 1 0 100% !important; }</style>"  # a row of its own below the buttons
 
 
 def link(desk: Desk, sample_ids: Sequence[str]) -> None:
@@ -32,9 +34,11 @@ def link(desk: Desk, sample_ids: Sequence[str]) -> None:
             )
     if problem is not None:
         said, command = problem
-        st.info(plain(said))
-        if command:
-            st.code(command, language="bash")
+        with st.container(key="elsewhere-problem"):
+            st.html(STYLE)
+            st.info(plain(sentence(said)) + (" Start it in a terminal:" if command else ""), icon=":material/info:")
+            if command:
+                st.code(command, language=None, wrap_lines=True)
 
 
 def _ask(desk: Desk, sample_ids: Sequence[str], key: str) -> None:

@@ -18,7 +18,7 @@ from app import desk as at
 from app.book import Book
 from app.desk import Desk
 from app.review import Deed, Press, Refused, answer, class_keys, presses, sitting
-from app.views import elsewhere, naming, onward, review_choices, selection
+from app.views import elsewhere, naming, onward, review_choices, review_keys, selection
 from app.views.review_choices import Choices
 from app.words import capital, count, plain
 from pipelines.curation import leases, propagate, queue_up
@@ -28,14 +28,6 @@ from storage.project import ProjectError
 SPREAD = partial(queue_up.rank, spread=True)  # images that are not all the same one
 AHEAD = 8  # images that the browser holds
 CHUNK = 100  # images that are ranked at once
-KEYS = (
-    "**Enter** accepts the guess. A digit or letter is the class that it stands beside; **/** types a class. "
-    "**X** no class applies, **K** keeps the label in question, **S** skips, **U** undoes, arrows move, "
-    "**L** brings images like the last answered one, **H** shows the record.  \n"
-    "In the grid **Space** or a click chooses images, and the keys act on those that are chosen; "
-    "**Shift Enter** accepts all, **+** brings more images."
-)
-
 Draw = Callable[..., None]
 Rank = Callable[..., list[Row]]
 
@@ -67,7 +59,7 @@ def render(desk: Desk, *, rank: Rank = SPREAD, draw: Draw = board.mount) -> None
     with st.container(horizontal=True, vertical_alignment="center"):
         st.title("Review", width="stretch")
         with st.popover("Keys", icon=":material/keyboard:"):
-            st.markdown(KEYS)
+            review_keys.draw()
     if not desk.store.project.classes:
         naming.render(desk)
         return

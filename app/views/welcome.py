@@ -34,7 +34,7 @@ def render(problem: str | None) -> None:
         _offer(Path.cwd())
         _make()
         with st.expander("Or in a terminal"):
-            st.code(START, language="bash")
+            st.code(START, language=None)
 
 
 def _ask() -> None:

@@ -32,5 +32,5 @@ def test_without_fiftyone_the_page_says_the_command(desk, ids):
     page = drawn(draw_evolution, desk, sample=ids[0])
     page.button(key="elsewhere-ask").click().run()
     assert not page.exception
-    assert page.info[0].value == "FiftyOne does not run for this project"
+    assert page.info[0].value.startswith("FiftyOne does not run for this project")
     assert page.code[0].value == f"gradebook fiftyone {desk.root}"
