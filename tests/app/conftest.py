@@ -35,6 +35,12 @@ def fresh_memory():
     st.cache_resource.clear()
 
 
+@pytest.fixture(autouse=True)
+def main_module(monkeypatch):
+    """Puts the main module back: AppTest leaves a script of its own there, which a later process would run again."""
+    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
+
+
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     store = memory_store(create_project(tmp_path / "birds", CLASSES))
