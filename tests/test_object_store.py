@@ -9,7 +9,7 @@ from storage.store import open_store, tables_of
 from tests.object_store import a_bucket, a_server  # noqa: F401
 from tests.pipelines import projects
 from tests.pipelines.projects import BACKBONE, CLASSES, TEST, TRAIN, make_project
-from tests.storage.test_record import row, write
+from tests.storage.segments import row, write
 
 
 @pytest.fixture

@@ -1,0 +1,75 @@
+"""A fold that is killed is made good by the next, also where its run was resumed in between."""
+
+import random
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from storage import lance, lance_record
+from storage.lance_record import LanceRecord
+from tests.dying import dying_after
+from tests.forks import forked
+from tests.storage.segments import row, steps, write
+from tests.waiting import until
+
+
+@pytest.mark.parametrize("killed_at", ["history", "folded", "signals"])
+def test_a_fold_killed_before_any_of_its_writes_is_made_good(tmp_path, monkeypatch, killed_at):
+    write(tmp_path / "r", "rank0-000001", [row(1, "s0", teacher_label=0)])
+    record = LanceRecord(tmp_path / "lance")
+    changing = lance.Tables.changing
+
+    def dying(tables, name, schema):
+        if name == killed_at:
+            raise KeyboardInterrupt
+        return changing(tables, name, schema)
+
+    with monkeypatch.context() as dead:
+        dead.setattr(lance.Tables, "changing", dying)
+        with pytest.raises(KeyboardInterrupt):
+            record.fold("a", tmp_path / "r")
+            record.signals("a")
+    record.fold("a", tmp_path / "r")
+    assert steps(record) == [("a", 1)]
+    assert record.signals("a")["steps"].to_pylist() == [1]
+    assert record.fold("a", tmp_path / "r") == 0
+
+
+@pytest.mark.parametrize("survived", range(3))
+def test_a_fold_killed_before_its_run_was_resumed_leaves_nothing_of_what_the_run_took_back(tmp_path, survived):
+    """The segment that a fold was killed over is gone, and so is every name for it: only `folded` knows of its rows."""
+    write(tmp_path / "r", "rank0-000001", [row(1, "s0")])
+    record = LanceRecord(tmp_path / "lance")
+    record.fold("a", tmp_path / "r")
+    late = write(tmp_path / "r", "rank0-000002", [row(2, "s0", teacher_label=0)])
+    with dying_after(survived):
+        record.fold("a", tmp_path / "r")
+    late.unlink()
+    record.fold("a", tmp_path / "r")
+    assert steps(record) == [("a", 1)]
+    assert record.rows("a") == 1
+    write(tmp_path / "r", "rank0-000002", [row(2, "s0", teacher_label=1)])
+    record.fold("a", tmp_path / "r")
+    assert [said["teacher_label"] for said in record.history("s0")] == [None, "dog"]
+
+
+def test_kill_9_at_a_random_moment_loses_and_doubles_nothing(tmp_path):
+    segments = 40
+    for n in range(segments):
+        write(tmp_path / "r", f"rank0-{n:06d}", [row(n, "s0", teacher_label=n % 3), row(n, "s1")])
+    with forked(_fold, tmp_path) as folding:
+        until((tmp_path / "lance").exists)
+        time.sleep(random.uniform(0, 0.3))
+        folding.kill()
+    assert folding.exitcode in (0, -signal.SIGKILL)
+    record = LanceRecord(tmp_path / "lance")
+    record.fold("a", tmp_path / "r")
+    assert steps(record) == [("a", n) for n in range(segments)]
+    assert record.signals("a")["steps"].to_pylist() == [segments, segments]
+
+
+def _fold(directory: Path) -> None:
+    lance_record.AT_ONCE = 2
+    LanceRecord(directory / "lance").fold("a", directory / "r")
