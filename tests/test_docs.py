@@ -2,11 +2,11 @@
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests.pipelines.commands.program import done
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -53,8 +53,5 @@ def test_the_readme_names_the_test_command_that_ci_runs():
 def test_methods_are_documented_where_people_look():
     from mpl.methods import METHODS
 
-    told = subprocess.run(
-        [sys.executable, "-m", "pipelines.cli", "train", "--help"], capture_output=True, text=True, check=True
-    ).stdout
-    text = " ".join(re.sub(r"[│╭╮╰╯─]", " ", told).split())
+    text = " ".join(re.sub(r"[│╭╮╰╯─]", " ", done("train", "--help").out).split())
     assert [name for name in METHODS if name not in text] == [], json.dumps(text)[:2000]

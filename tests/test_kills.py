@@ -1,6 +1,5 @@
 """Nothing is lost by kill -9, by two who write at once, or by a full disk."""
 
-import multiprocessing
 import os
 import random
 import resource
@@ -26,6 +25,7 @@ from storage.project import ProjectError, create_project
 from storage.record import MemoryRecord
 from storage.store import Store, memory_store, open_store
 from tests import mortals
+from tests.forks import FORKS
 
 SEED = 20261121
 ROUNDS = 11  # times five processes: 55 kills
@@ -33,16 +33,13 @@ WAIT = 0.25  # seconds at most from the last one's start to a kill
 REVIEW, TRAIN = 0, 1  # their numbers among the five
 AFTER_A_KILL = {"samples_have_files", "status", "drafts", "history"}  # what verifying may then find, and mends
 
-forks = multiprocessing.get_context("forkserver")
-forks.set_forkserver_preload(["tests.mortals"])
-
 
 def start(*works: tuple[Any, ...]) -> list[tuple[BaseProcess, Connection]]:
     """Starts processes, each a function and what it is given, and returns when all are ready."""
     started = []
     for work, *given in works:
-        heard, done = forks.Pipe(duplex=False)
-        process = forks.Process(target=work, args=(*given, done), daemon=True)
+        heard, done = FORKS.Pipe(duplex=False)
+        process = FORKS.Process(target=work, args=(*given, done), daemon=True)
         process.start()
         done.close()
         started.append((process, heard))

@@ -1,6 +1,5 @@
 """Training survives kill -9 at fifty random moments: what is resumed ends as what was never killed, bit for bit."""
 
-import multiprocessing
 import random
 import signal
 import time
@@ -15,15 +14,13 @@ from pipelines.runs import CONFIG, Run, State
 from pipelines.train import train
 from pipelines.trainer import founding
 from pipelines.verify import verify
+from tests.forks import FORKS
 from tests.pipelines.projects import flags, make_project, rows, weights
 
 SEED = 20261121
 KILLS = 50
 STEPS = 60
 LONGEST = 1.0  # seconds until a kill, from the start or, three times of four, from the first step
-
-forks = multiprocessing.get_context("forkserver")
-forks.set_forkserver_preload(["tests.test_kills_in_training", "timm", "accelerate", "lancedb"])
 
 
 def go_on(root: Path, given: list[str], run: str) -> None:
@@ -62,7 +59,7 @@ def test_training_killed_fifty_times_ends_as_if_it_had_not_been(tmp_path):
     kills, ended, resumed = 0, 0, set[int]()
     while kills < KILLS or not ended:
         run = f"killed-{ended}"
-        process = forks.Process(
+        process = FORKS.Process(
             target=go_on, args=(root, flags(store, *options, run=run, steps=STEPS), run), daemon=True
         )
         process.start()

@@ -1,7 +1,6 @@
 """What a process of a sharded step does, and how several are started."""
 
 import copy
-import multiprocessing
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from torch.utils._pytree import tree_leaves
 from mpl import sharding
 from mpl.methods import mpl
 from mpl.step import Batch, Clock, Learner, Learners, StepReport
+from tests.forks import FORKS
 from tests.mpl.problems import CLOCK, SPARE, D, K
 
 B, U, STEPS = 8, 12, 2  # images a step, over all processes
@@ -138,9 +138,7 @@ def outcome(made: Learners, reports: list[StepReport]) -> dict[str, Any]:
 
 def start(size: int, nodes: int, directory: Path, cases: Iterable[str] = tuple(CASES)) -> list[dict[str, Any]]:
     """Runs the cases in `size` processes of `nodes` nodes, sharded and not; returns what each process found."""
-    context = multiprocessing.get_context("forkserver")  # one import of torch for all of them
-    context.set_forkserver_preload(["tests.mpl.shards"])
-    running = [context.Process(target=work, args=(rank, size, nodes, directory, cases)) for rank in range(size)]
+    running = [FORKS.Process(target=work, args=(rank, size, nodes, directory, cases)) for rank in range(size)]
     for process in running:
         process.start()
     for process in running:

@@ -1,8 +1,7 @@
 """Embedding: which views there are, that they do not depend on order or interruption, and what is said of faults."""
 
 import json
-import subprocess
-import sys
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,12 +13,14 @@ from PIL import Image
 
 from mpl import augment, backbones
 from pipelines import embed as job
+from pipelines.cli import main
 from pipelines.embed import EmbedReport, embed
 from pipelines.importing.images import import_images
 from pipelines.views_of import ViewsOf
 from storage.project import ProjectError, create_project
 from storage.samples import Split
 from storage.store import Store, memory_store, open_store
+from tests.forks import forked, program
 
 TINY = "test_efficientnet"  # timm's smallest, 256 features
 
@@ -249,13 +250,16 @@ def test_parts_are_all_of_it_also_at_the_same_time(store, tmp_path):
     root = create_project(tmp_path / "shared", []).root
     for split in (Split.TRAIN, Split.TEST):
         import_images(open_store(root), tmp_path / split.value, split=split)
-    command = [sys.executable, "-m", "pipelines.cli", "embed", str(root), "--backbone", TINY, "--size", "32"]
-    settings = ["--weights", "random", "--views", "3", "--json"]
-    parts = [
-        subprocess.Popen([*command, *settings, "--part", f"{k}/3"], stdout=subprocess.PIPE, text=True)
-        for k in (1, 2, 3)
-    ]
-    answers = [json.loads(part.communicate(timeout=120)[0]) for part in parts]
+    command = ["embed", str(root), "--backbone", TINY, "--size", "32", "--weights", "random", "--views", "3", "--json"]
+    said = [tmp_path / f"part-{k}" for k in (1, 2, 3)]
+    with ExitStack() as block:
+        parts = [
+            block.enter_context(forked(program, main, [*command, f"--part={k}/3"], said[k - 1])) for k in (1, 2, 3)
+        ]
+        for part in parts:
+            part.join(120)
+        assert [part.exitcode for part in parts] == [0, 0, 0]
+    answers = [json.loads(out.with_suffix(".out").read_text()) for out in said]
     assert [answer["embedded"] for answer in answers] == [3, 3, 2]
     together = open_store(root)
     assert sorted(together.vectors.ids(TINY)) == sorted(ids(store))

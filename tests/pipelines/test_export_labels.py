@@ -16,6 +16,7 @@ from storage.project import ProjectError, create_project
 from storage.samples import Split
 from storage.store import Store, memory_store
 from tests.pipelines.projects import CLASSES, LABELLED, TEST, class_of, make_project
+from tests.waiting import until
 
 
 @pytest.fixture(scope="module")
@@ -127,8 +128,7 @@ def test_a_job_tells_how_far_it_is_and_leaves_its_answer(store, tmp_path):
     from pipelines import command_jobs, jobs
 
     job = command_jobs.start_export_labels(store.project, tmp_path / "out", "folder")
-    while jobs.ending(job) is jobs.Ending.GOING:
-        pass
+    until(lambda: jobs.ending(job) is not jobs.Ending.GOING)
     assert command_jobs.problem(job) == "" and jobs.ending(job) is jobs.Ending.DONE
     told = command_jobs.progress(job)
     assert told is not None and told.done == told.total == LABELLED + TEST
@@ -143,7 +143,6 @@ def test_a_job_that_fails_leaves_its_sentence(store):
 
     said = "print('Traceback'); print('gradebook: the disk is full'); print('bye'); raise SystemExit(2)"
     job = jobs.start(store.project, [sys.executable, "-c", said])
-    while jobs.ending(job) is jobs.Ending.GOING:
-        pass
+    until(lambda: jobs.ending(job) is not jobs.Ending.GOING)
     assert command_jobs.problem(job) == "the disk is full" and not command_jobs.was_stopped(job)
     assert command_jobs.command_of(job) == ()

@@ -27,7 +27,7 @@ from storage.images import open_square
 from storage.project import ProjectError
 from storage.store import Store
 from tests.pipelines.blocked import run_without
-from tests.pipelines.projects import CLASSES, SIDE, TEST, make_project, trained
+from tests.pipelines.projects import CLASSES, SIDE, TEST, copy_of, make_project, trained
 
 NETWORK = "test_resnet"  # small, and its classifier is one linear layer
 FILES = ["README.md", "classes.json", "config.json", "model.onnx", "model.safetensors"]
@@ -222,9 +222,8 @@ def test_predicting_needs_nothing_that_trained_the_student(exported):
 
 
 @pytest.mark.parametrize("hidden", [64, 0], ids=["hidden units", "a classifier of several layers"])
-def test_a_student_that_timm_cannot_hold_is_exported_whole(tmp_path, monkeypatch, hidden):
-    store = make_project(tmp_path)
-    embed(store, backbone=NETWORK, weights="random", size=SIDE, views=4, seed=7)
+def test_a_student_that_timm_cannot_hold_is_exported_whole(store, tmp_path, monkeypatch, hidden):
+    store = copy_of(store, tmp_path / "project")
     head = ("--student-hidden", str(hidden), "--student.lr", "0.05", "--average", "0")
     trained(store, "--backbone", NETWORK, "--method", "supervised", *head, steps=60)
     run = Run(store.project.runs / "r")

@@ -2,8 +2,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,6 +23,7 @@ from pipelines.jobs import (
 )
 from pipelines.runs import State, status_now, write_status
 from storage.project import Project, create_project
+from tests.waiting import until
 
 TRAINER = """
 import os, signal, subprocess, sys, time
@@ -50,13 +50,6 @@ def project(tmp_path: Path) -> Iterator[Project]:
 
 def python(text: str) -> list[str]:
     return [sys.executable, "-c", text]
-
-
-def until(true: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 30
-    while not true():
-        assert time.monotonic() < deadline, "waited 30 s in vain"
-        time.sleep(0.02)
 
 
 def over(job: Job) -> bool:

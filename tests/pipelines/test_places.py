@@ -109,13 +109,17 @@ def test_images_that_changed_since_are_refused_by_a_resume(images, tmp_path):
 
 
 def test_it_needs_neither_lancedb_nor_fiftyone_nor_streamlit(images, tmp_path):
-    code = "from pipelines.train import main\nsys.exit(main(sys.argv[1:]))"
-    done = run_without(["lancedb", "fiftyone", "streamlit"], code, *flags(tmp_path, images, steps=1), "--json")
+    code = """
+from pipelines.cli import main
+
+assert main(["train", *sys.argv[2:]]) == 0
+sys.exit(main(["evaluate", sys.argv[1], "--json"]))
+"""
+    given = [str(tmp_path), *flags(tmp_path, images, steps=1), "--json"]
+    done = run_without(["lancedb", "fiftyone", "streamlit"], code, *given)
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["state"] == "finished"
-    code = "from pipelines.cli import main\nsys.exit(main(sys.argv[1:]))"
-    done = run_without(["lancedb", "fiftyone", "streamlit"], code, "evaluate", str(tmp_path), "--json")
-    assert json.loads(done.stdout)["n"] == 3 * TESTS, done.stderr
+    training, evaluation = map(json.loads, done.stdout.splitlines())
+    assert (training["state"], evaluation["n"]) == ("finished", 3 * TESTS)
 
 
 def test_images_that_fit_into_memory_are_decoded_once(images, monkeypatch):

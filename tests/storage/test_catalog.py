@@ -1,6 +1,5 @@
 """One contract for every catalogue."""
 
-import multiprocessing
 import time
 
 import pytest
@@ -10,6 +9,7 @@ from hypothesis import strategies as st
 from storage.catalog import GONE, Catalog, LanceCatalog, MemoryCatalog
 from storage.project import ProjectError
 from storage.samples import File, Sample, Split
+from tests.forks import forked
 
 
 @pytest.fixture(params=["memory", "lance"])
@@ -141,14 +141,13 @@ def test_however_files_come_and_change_both_catalogues_say_the_same(tmp_path_fac
 
 
 def test_two_processes_that_import_the_same_images_add_each_once(tmp_path):
-    other = multiprocessing.get_context("spawn").Process(target=_import_ten, args=(tmp_path, 5))
-    other.start()
-    while not LanceCatalog(tmp_path).samples():  # until it has begun
-        assert other.exitcode is None
-        time.sleep(0.01)
-    _import_ten(tmp_path, 0)
-    other.join()
-    assert other.exitcode == 0
+    with forked(_import_ten, tmp_path, 5) as other:
+        while not LanceCatalog(tmp_path).samples():  # until it has begun
+            assert other.exitcode is None
+            time.sleep(0.01)
+        _import_ten(tmp_path, 0)
+        other.join()
+        assert other.exitcode == 0
     catalog = LanceCatalog(tmp_path)
     assert sorted(s.sample_id for s in catalog.samples()) == sorted(f"s{n}" for n in range(15))
     assert len(catalog.files()) == 15

@@ -2,10 +2,10 @@
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from datetime import UTC, datetime, timedelta, timezone
+from itertools import count
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 
 from storage.events import Event, Kind, event, queue, replay
 from storage.log import EventLog, LanceLog, MemoryLog
+from tests.forks import FORKS, forked
+from tests.mortals import tell
 
 
 @pytest.fixture(params=["memory", "lance"])
@@ -98,40 +100,43 @@ def test_another_process_sees_what_was_appended_and_its_own_rows_are_seen(tmp_pa
     log = LanceLog(tmp_path)
     log.append([proposal("s0")])
     before = log.version()
-    code = (
-        "import sys; from pathlib import Path; from storage.log import LanceLog; from storage.events import *\n"
-        "log = LanceLog(Path(sys.argv[1])); seen = len(log.read())\n"
-        "log.append([event(Kind.REJECTED, f's{seen}', actor='other')])"
-    )
-    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, cwd=Path(__file__).parents[2])
+    with forked(_reject_the_next, tmp_path) as other:
+        other.join()
+        assert other.exitcode == 0
     assert [e.sample_id for e in log.read()] == ["s0", "s1"]
     assert log.version() > before
 
 
+def _reject_the_next(directory: Path) -> None:
+    log = LanceLog(directory)
+    log.append([event(Kind.REJECTED, f"s{len(log.read())}", actor="other")])
+
+
 def test_killing_a_writer_tears_no_batch_and_loses_nothing_acknowledged(tmp_path):
-    code = (
-        "import sys; from pathlib import Path; from storage.log import LanceLog; from storage.events import *\n"
-        "log = LanceLog(Path(sys.argv[1]))\n"
-        "for batch in range(100000):\n"
-        "    log.append([event(Kind.IMPORTED, f'{batch}', 'cat', actor='import') for _ in range(10)])\n"
-        "    print(batch, flush=True)"
-    )
-    root = Path(__file__).parents[2]
-    acknowledged = -1
-    with subprocess.Popen(
-        [sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True, cwd=root
-    ) as writer:
-        assert writer.stdout is not None
-        acknowledged = int(writer.stdout.readline())
+    heard, done = FORKS.Pipe(duplex=False)
+    with forked(_import_without_end, tmp_path, done) as writer:
+        done.close()
+        assert heard.poll(60)
         time.sleep(0.3)
-        os.kill(writer.pid, signal.SIGKILL)
-        acknowledged = max([acknowledged, *(int(line) for line in writer.stdout if line.endswith("\n"))])
+        writer.kill()
+        writer.join()
+        assert writer.exitcode == -signal.SIGKILL
+    with os.fdopen(os.dup(heard.fileno())) as told:
+        acknowledged = max(int(line) for line in told if line.endswith("\n"))
     log = LanceLog(tmp_path)
     batches = [e.sample_id for e in log.read()]
     assert all(batches.count(str(n)) == 10 for n in range(acknowledged + 1))
     assert len(batches) % 10 == 0
     log.append([proposal("after")])  # the dead writer's lock is free
     assert len(log.read()) == len(batches) + 1
+
+
+def _import_without_end(directory: Path, done: Connection) -> None:
+    """Appends ten events at a time; tells the number of each batch that is there."""
+    log = LanceLog(directory)
+    for batch in count():
+        log.append([event(Kind.IMPORTED, f"{batch}", "cat", actor="import") for _ in range(10)])
+        tell(done, f"{batch}")
 
 
 def test_many_small_appends_leave_few_files(tmp_path):

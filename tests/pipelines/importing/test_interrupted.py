@@ -1,10 +1,7 @@
 """An import that is stopped or killed, and what the next one makes of it."""
 
-import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -12,12 +9,14 @@ import pytest
 
 from pipelines.importing import images as job
 from pipelines.importing.images import import_images
-from storage import lance
 from storage.events import replay
 from storage.project import create_project
 from storage.samples import sample_id
 from storage.store import open_store
+from tests.dying import dying_after
+from tests.forks import forked
 from tests.pipelines.importing.folders import copy, counts, labels, put
+from tests.waiting import until
 
 
 def test_ctrl_c_keeps_what_was_done_and_the_next_call_goes_on(store, images, monkeypatch):
@@ -47,21 +46,9 @@ def test_an_import_that_dies_before_any_of_its_writes_ends_like_one_that_did_not
     monkeypatch.setattr(job, "EVENTS", 4)
     whole, dying = (open_store(create_project(tmp_path / name, ["c", "d"]).root) for name in ("whole", "dying"))
     import_images(whole, images, labels="folders")
-    changing, writes = lance.Tables.changing, 0
-
-    def mortal(tables, name, schema):
-        nonlocal writes
-        writes -= 1
-        if writes < 0:
-            raise KeyboardInterrupt
-        return changing(tables, name, schema)
-
-    with monkeypatch.context() as dead:
-        dead.setattr(lance.Tables, "changing", mortal)
-        for survived in (0, 1, 1, 1, 2, 1, 1):  # so that it dies before samples, before files and before events
-            writes = survived
-            with pytest.raises(KeyboardInterrupt):
-                import_images(dying, images, labels="folders")
+    for survived in (0, 1, 1, 1, 2, 1, 1):  # so that it dies before samples, before files and before events
+        with dying_after(survived):
+            import_images(dying, images, labels="folders")
     import_images(dying, images, labels="folders")
     assert dying.catalog.samples() == whole.catalog.samples()
     assert dying.catalog.files() == whole.catalog.files()
@@ -85,18 +72,11 @@ def test_kill_9_at_a_random_moment_loses_and_doubles_nothing(images, tmp_path):
         put(images / "cd"[seed % 2] / f"{seed:02d}.png", seed, size=(8, 8))
     copy(images / "c" / "00.png", images / "d" / "zz.png")
     root = create_project(tmp_path / "project", []).root
-    code = (
-        "import sys; from pathlib import Path; import lancedb; from storage.store import open_store\n"
-        "from pipelines.importing import images as job; job.CHUNK, job.EVENTS = 3, 7; print('ready', flush=True)\n"
-        "job.import_images(open_store(Path(sys.argv[1])), Path(sys.argv[2]), labels='folders')"
-    )
-    with subprocess.Popen(
-        [sys.executable, "-c", code, str(root), str(images)], stdout=subprocess.PIPE, cwd=Path(__file__).parents[3]
-    ) as importing:
-        assert importing.stdout is not None
-        assert importing.stdout.readline() == b"ready\n"
-        time.sleep(random.uniform(0.02, 0.5))
-        os.kill(importing.pid, signal.SIGKILL)
+    with forked(_import, root, images) as importing:
+        until(lambda: list((root / "lance").glob("*.lance")))
+        time.sleep(random.uniform(0, 0.5))
+        importing.kill()
+    assert importing.exitcode in (0, -signal.SIGKILL)
     store = open_store(root)
     report = import_images(store, images, labels="folders")
     assert report.imported + report.already_known + report.duplicates == 61
@@ -106,3 +86,8 @@ def test_kill_9_at_a_random_moment_loses_and_doubles_nothing(images, tmp_path):
     expected = {Path(s.filepath).name: Path(s.filepath).parent.name for s in samples}
     assert labels(store) == {name: label for name, label in expected.items() if name != "00.png"}
     assert len(store.log.read()) == 59
+
+
+def _import(root: Path, images: Path) -> None:
+    job.CHUNK, job.EVENTS = 3, 7
+    import_images(open_store(root), images, labels="folders")

@@ -4,7 +4,6 @@ import io
 import json
 import stat
 import sys
-import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +21,7 @@ from storage.events import replay
 from storage.project import ProjectError, create_project
 from storage.samples import Split
 from storage.store import Store, memory_store, open_store
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -143,8 +143,7 @@ def test_a_zip_is_imported_as_a_job_that_tells_how_far_it_is(tmp_path):
     project = create_project(tmp_path / "project", [])
     archive = zipped(tmp_path / "b.zip", {"crow/1.png": picture(10), "owl/1.png": picture(200)})
     job = command_jobs.start_import(project, archive, labels="folders", split="test")
-    while jobs.ending(job) is jobs.Ending.GOING:
-        time.sleep(0.05)
+    until(lambda: jobs.ending(job) is not jobs.Ending.GOING)
     assert command_jobs.problem(job) == "" and jobs.ending(job) is jobs.Ending.DONE
     answer, told = command_jobs.answer(job), command_jobs.progress(job)
     assert answer is not None and (answer["imported"], answer["labelled"]) == (2, 2)

@@ -1,6 +1,5 @@
 """Stopping a training after a step, going on with it, and whether two projects' runs are the same."""
 
-import os
 import signal
 
 import pytest
@@ -13,7 +12,6 @@ from storage.store import Store
 from tests.pipelines.projects import rows, timeless, trained, weights
 
 PIXELS = ("--inputs", "pixels")
-ONE_THREAD = os.environ | {"OMP_NUM_THREADS": "1"}  # on busy cores, threads that wait for each other take minutes
 
 
 def resume(store: Store, *extra: str, run: str = "r") -> module.Result:

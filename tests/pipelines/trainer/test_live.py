@@ -20,7 +20,7 @@ from storage.store import Store
 from tests.pipelines.projects import CLASSES, LABELLED, Told, class_of, copy_of, flags, labels, rows, timeless, weights
 from tests.pipelines.trainer.resuming import resume
 
-PIXELS = ("--inputs", "pixels", "--workers", "2")
+PIXELS = ("--inputs", "pixels", "--workers", "2", "--validate-every", "12")
 
 
 def run(store: Store, *extra: str, steps: int = 12):
@@ -138,11 +138,11 @@ def test_a_verdict_reaches_a_run_that_is_training(store):
                 store.log.append([verdict])
                 given.set()
             if given.is_set() and not Run(t.path).changes():
-                time.sleep(0.02)
+                time.sleep(0.1)
 
         patch.setattr(module, "_after_step", slowly)
         patch.setitem(Listener.__init__.__kwdefaults__, "every", 0.02)
-        run(store, steps=400)
+        run(store, steps=100)
     (change,) = Run(store.project.runs / "r").changes()
     assert change.labels == {others[0].sample_id: class_of(others[0])}
     assert change.step >= 3

@@ -17,6 +17,7 @@ from storage.record import MemoryRecord
 from tests.object_store import a_bucket, a_server  # noqa: F401
 from tests.pipelines.projects import make_project, rows, trained
 from tests.pipelines.trainer.test_recorder import CLASSES, IDS, said
+from tests.waiting import until
 
 
 def recorded(directory: Path, address: str, steps: range, every: int = 1) -> None:
@@ -39,9 +40,7 @@ def test_segments_are_sent_whole_as_they_are_closed(tmp_path, bucket):
     recorder = Recorder(tmp_path / "r", CLASSES, IDS, mirror=Mirror(tmp_path / "r", address))
     recorder.put(1, torch.tensor([0, 1]), said(2))
     recorder.flush()
-    deadline = time.monotonic() + 30
-    while not remote.listed(address) and time.monotonic() < deadline:
-        time.sleep(0.05)
+    until(lambda: remote.listed(address))
     assert list(remote.listed(address)) == ["rank0-000001.parquet"], "while the run goes on"
     recorder.put(2, torch.tensor([0]), said(1))
     recorder.close()
@@ -115,9 +114,7 @@ def test_a_training_sends_its_record_and_the_next_what_was_left(tmp_path, bucket
     remote.remove(f"{bucket}/all/one", names)
     (path / "record" / ".unsent-0").touch()
     mirrored("", store.project.runs / "two", 0)
-    deadline = time.monotonic() + 30
-    while (path / "record" / ".unsent-0").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
+    until(lambda: not (path / "record" / ".unsent-0").exists())
     assert set(remote.listed(f"{bucket}/all/one")) == names
     before = rows(store, "one")
     shutil.rmtree(path / "record")

@@ -4,9 +4,6 @@ import json
 import os
 import random
 import signal
-import subprocess
-import sys
-import time
 
 import numpy as np
 import pytest
@@ -21,6 +18,7 @@ from storage.events import Kind, event
 from storage.project import add_classes
 from storage.samples import Split
 from storage.store import open_store
+from tests.forks import forked, program
 from tests.pipelines.projects import (
     BACKBONE,
     CLASSES,
@@ -36,7 +34,8 @@ from tests.pipelines.projects import (
     timeless,
     trained,
 )
-from tests.pipelines.trainer.resuming import ONE_THREAD, PIXELS, resume, same_run, same_weights, stopped_after
+from tests.pipelines.trainer.resuming import PIXELS, resume, same_run, same_weights, stopped_after
+from tests.waiting import until
 
 
 @pytest.mark.parametrize("inputs", ["views", "pixels"])
@@ -87,28 +86,26 @@ def test_what_changes_in_the_project_does_not_change_a_resumed_run_that_does_not
     assert saved(store, "labels.json") == saved(other, "labels.json")
 
 
-KILLED = """
-import os, signal, sys
-from pipelines import train
+def killed_after(step: int, words: list[str]) -> None:
+    """Trains in this process, which is killed after a step."""
+    after_step = module._after_step
 
-after_step = train._after_step
+    def kill(t, *args, **kwargs):
+        after_step(t, *args, **kwargs)
+        if t.done == step:
+            os.kill(os.getpid(), signal.SIGKILL)
 
-def kill(t, *args, **kwargs):
-    after_step(t, *args, **kwargs)
-    if t.done == int(sys.argv[1]):
-        os.kill(os.getpid(), signal.SIGKILL)
-
-train._after_step = kill
-sys.exit(train.main(sys.argv[2:]))
-"""
+    module._after_step = kill
+    module.main(words)
 
 
 def test_a_killed_run_resumes_bit_for_bit(store, template, tmp_path):
     trained(store, steps=12)
     other = copy_of(template, tmp_path / "other")
     step = random.randint(1, 11)
-    command = [sys.executable, "-c", KILLED, str(step), *flags(other, steps=12)]
-    assert subprocess.run(command, env=ONE_THREAD, capture_output=True, timeout=120).returncode == -signal.SIGKILL
+    with forked(killed_after, step, flags(other, steps=12)) as training:
+        training.join(120)
+        assert training.exitcode == -signal.SIGKILL
     run = Run(other.project.runs / "r")
     assert run.status().state is State.FAILED
     assert "without a word" in run.status().message
@@ -117,22 +114,16 @@ def test_a_killed_run_resumes_bit_for_bit(store, template, tmp_path):
     assert same_run(store, other), f"killed after step {step}"
 
 
-def test_ctrl_c_stops_a_run_with_its_workers_and_status_zero(store):
+def test_ctrl_c_stops_a_run_with_its_workers_and_status_zero(store, tmp_path):
     """From a terminal, every process of the group gets the signal."""
-    more = (*PIXELS, "--validate-every", "9999", "--json")
-    command = [sys.executable, "-m", "pipelines.train", *flags(store, *more, steps=9999)]
-    command[command.index("--workers") + 1] = "2"
-    process = subprocess.Popen(
-        command, env=ONE_THREAD, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
+    words = flags(store, *PIXELS, "--validate-every", "9999", "--workers", "2", "--json", steps=9999)
     run = Run(store.project.runs / "r")
-    deadline = time.monotonic() + 100
-    while not (run.path / "status.json").exists() or run.status().step < 4:
-        assert process.poll() is None and time.monotonic() < deadline, process.communicate()[1]
-        time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGINT)
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == 0, err
+    with forked(program, module.main, words, tmp_path / "said") as training:
+        until(lambda: not training.is_alive() or ((run.path / "status.json").exists() and run.status().step >= 4), 100)
+        os.killpg(training.pid, signal.SIGINT)
+        training.join(60)
+    out, err = ((tmp_path / name).read_text() for name in ("said.out", "said.err"))
+    assert training.exitcode == 0, err
     said = json.loads(out.splitlines()[-1])
     assert {"run", "steps", "seconds", "validation_accuracy"} <= said.keys()
     assert said["run"] == "r" and said["state"] == "stopped"

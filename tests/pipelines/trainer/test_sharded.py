@@ -1,16 +1,12 @@
 """Two processes that share the networks' weights out train the same student as two that do not, and resume."""
 
-import os
-import subprocess
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 import torch
 
-import pipelines
+from pipelines import train as module
 from pipelines.config import ConfigError
 from pipelines.evaluate import student_of
 from pipelines.large import large_l2
@@ -18,23 +14,9 @@ from pipelines.presets import preset_of
 from pipelines.runs import Run, State
 from pipelines.trainer import sharded
 from storage.store import Store
+from tests.forks import together
 from tests.pipelines.projects import flags, make_project, rows, timeless, weights
 
-PIPELINES = str(Path(pipelines.__file__).parent)
-
-# Does what `accelerate launch pipelines/train.py` does, once for each line of its input; a line may begin with "stop".
-LAUNCHED = f"""
-import sys
-
-sys.path.insert(0, {PIPELINES!r})
-from pipelines import train
-
-asked = train._asked
-for line in open(sys.argv[1]):
-    words = line.split()
-    train._asked = (lambda t: (t.done == 3, False)) if words[0] == "stop" else asked
-    assert train.main(words[1:]) == 0
-"""
 PIXELS = ("--preset", "finetune", "--feedback", "difference", "--student.clip", "1.0")
 SHARED = (*PIXELS, "--sharding", "hybrid", "--recompute")
 
@@ -50,17 +32,16 @@ def store(tmp_path_factory) -> Store:
         ["stop", *flags(made, *SHARED, run="stopped")],
         ["go", str(made.project.root), "--resume", "--run", "stopped"],
     ]
-    (root / "launched.py").write_text(LAUNCHED)
-    (root / "lines").write_text("\n".join(" ".join(line) for line in lines))
-    command = [
-        *(sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"),
-        *("--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"),
-        *(str(root / "launched.py"), str(root / "lines")),
-    ]
-    environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=400)
-    assert done.returncode == 0, done.stderr
+    assert together(2, go_through, lines) == [0, 0]
     return made
+
+
+def go_through(lines: list[list[str]]) -> None:
+    """Trains once for each line, which begins with "stop" where somebody asks it to after three steps."""
+    asked = module._asked
+    for how, *words in lines:
+        module._asked = (lambda t: (t.done == 3, False)) if how == "stop" else asked
+        assert module.main(words) == 0
 
 
 def test_the_student_is_the_same(store):

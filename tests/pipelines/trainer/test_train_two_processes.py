@@ -1,47 +1,37 @@
 """Two processes with half a batch each are one process with all of it."""
 
 import os
+import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
 import pipelines
+from pipelines import train as module
 from pipelines.config import ConfigError
+from pipelines.places import InProject
 from pipelines.presets import parse, quick
 from pipelines.runs import Run, State
-from pipelines.train import train
 from pipelines.trainer.founding import check_processes, saved_settings
 from storage.store import Store
+from tests.forks import together
 from tests.pipelines.projects import copy_of, flags, make_project, rows, timeless, told_in_run_live, trained, weights
 
 PIPELINES = str(Path(pipelines.__file__).parent)
 ROOT = str(Path(__file__).parents[3])
 
 # Does what `accelerate launch pipelines/train.py` does, once for each line of its input: one start of Python for all.
-# A line begins with the steps after which somebody asks the run to stop (0: nobody), or after which, -N, one is killed.
 LAUNCHED = f"""
-import os, signal, sys
+import sys
 
 sys.path[:0] = [{PIPELINES!r}, {ROOT!r}]
-from pipelines import train
-from pipelines.places import InProject
-from tests.pipelines.projects import told_in_run_live
+from tests.pipelines.trainer.test_train_two_processes import go_through
 
-InProject.listener = told_in_run_live
-
-def kill(t):
-    if t.done == -int(stop) and t.accelerator.process_index == 1:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return asked(t)
-
-asked = train._asked
-for line in open(sys.argv[1]):
-    stop, *words = line.split()
-    train._asked = (lambda t: (t.done == int(stop), False)) if int(stop) > 0 else kill
-    assert train.main(words) == 0
+go_through([line.split() for line in open(sys.argv[1])])
 """
 BATCH_NORM = ("--method", "mean_teacher", "--inputs", "pixels", "--backbone", "test_efficientnet")
 PIXELS = ("--inputs", "pixels", "--backbone", "test_convnext")  # a network without BatchNorm
@@ -77,13 +67,12 @@ def stores(tmp_path_factory) -> tuple[Store, Store]:
         ["4", *flags(two, run="begun-by-two", steps=8)],
         ["0", str(two.project.root), "--resume", "--run", "begun-by-one"],
     ]
-    (root / "launched.py").write_text(LAUNCHED)
-    killed = launch(root, ["-5", *flags(two, *BATCH_NORM, run="killed", steps=8)])
-    assert killed.returncode != 0 and Run(two.project.runs / "killed").status().state is State.FAILED
+    assert together(2, go_through, [["-5", *flags(two, *BATCH_NORM, run="killed", steps=8)]])[1] == -signal.SIGKILL
+    assert Run(two.project.runs / "killed").status().state is State.FAILED
     done = launch(root, *lines)
     assert done.returncode == 0, done.stderr
     assert "1 processes began the run and 2 go on with it: correctly, but not bit for bit" in done.stderr
-    result = train(
+    result = module.train(
         parse([str(two.project.root), "--resume", "--run", "begun-by-two"], program="", saved=saved_settings)
     )
     assert result is not None and result.steps == 8
@@ -92,6 +81,7 @@ def stores(tmp_path_factory) -> tuple[Store, Store]:
 
 def launch(root: Path, *lines: list[str]) -> "subprocess.CompletedProcess[str]":
     """Runs some trainings, one after the other, on two processes."""
+    (root / "launched.py").write_text(LAUNCHED)
     (root / "lines").write_text("\n".join(" ".join(line) for line in lines))
     command = [
         *(sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"),
@@ -100,6 +90,26 @@ def launch(root: Path, *lines: list[str]) -> "subprocess.CompletedProcess[str]":
     ]
     environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
+
+
+def go_through(lines: list[list[str]]) -> None:
+    """Trains once for each line.
+
+    It begins with the steps after which somebody asks the run to stop (0: nobody), or after which, -N, one is killed.
+    """
+    InProject.listener = told_in_run_live
+    asked = module._asked
+    for stop, *words in lines:
+        module._asked = partial(_asked_or_killed, int(stop), asked)
+        assert module.main(words) == 0
+
+
+def _asked_or_killed(stop: int, asked, t) -> tuple[bool, bool]:
+    if stop > 0:
+        return t.done == stop, False
+    if t.done == -stop and t.accelerator.process_index == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return asked(t)
 
 
 @pytest.mark.parametrize("run", KINDS)
