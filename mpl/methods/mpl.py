@@ -19,6 +19,7 @@ from mpl import answer as answers
 from mpl import objectives
 from mpl.phases import phase
 from mpl.schedules import ramp
+from mpl.sharding import sparing
 from mpl.step import Batch, Clock, Learners, Runtime, StepReport, full, opinions, together
 
 
@@ -63,8 +64,8 @@ def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings,
     student, teacher = learners.student, learners.teacher
     assert teacher is not None, "Meta Pseudo Labels needs a teacher"
 
-    # q = softmax(T(x_uw)), with its graph where the student will answer
-    with phase("teacher labels"), torch.set_grad_enabled(settings.feedback != "none"):
+    # q = softmax(T(x_uw)), with its graph, which is alive beside the student's, where the student will answer
+    with phase("teacher labels"), torch.set_grad_enabled(settings.feedback != "none"), sparing(teacher.net):
         weak = full(teacher.net(batch.x_uw))
     said = weak.detach()
 
