@@ -7,19 +7,15 @@ from pathlib import Path
 
 import pytest
 
-
-def gradebook(*arguments) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "pipelines.cli", *map(str, arguments)], capture_output=True, text=True, timeout=600
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+from tests.pipelines.commands.program import done
 
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("round") / "demo"
-    return json.loads(gradebook("demo", directory, "--json").splitlines()[-1])
+    command = [sys.executable, "-m", "pipelines.cli", "demo", tmp_path_factory.mktemp("round") / "demo", "--json"]
+    said = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    assert said.returncode == 0, said.stderr
+    return json.loads(said.stdout.splitlines()[-1])
 
 
 def test_every_method_learns_something(demo):
@@ -28,7 +24,7 @@ def test_every_method_learns_something(demo):
 
 
 def test_the_queue_leaves_out_what_has_a_label(demo):
-    queue = json.loads(gradebook("queue", demo["project"], "--json", "--limit", 2000, "--no-spread"))
+    queue = done("queue", demo["project"], "--json", "--limit", 2000, "--no-spread").json
     assert len(queue) == 1197 - demo["labels"]
     assert {row["sample_id"] for row in demo["queue"]} <= {row["sample_id"] for row in queue}
     assert all(0 <= score <= 1 for row in queue for score in row["reasons"].values())
@@ -36,17 +32,17 @@ def test_the_queue_leaves_out_what_has_a_label(demo):
 
 def test_a_verdict_leaves_the_queue_and_reaches_the_next_training(demo):
     first = demo["queue"][0]
-    gradebook("label", demo["project"], "--sample", first["sample_id"], "--label", "3")
-    queue = json.loads(gradebook("queue", demo["project"], "--json", "--limit", 2000))
+    done("label", demo["project"], "--sample", first["sample_id"], "--label", "3")
+    queue = done("queue", demo["project"], "--json", "--limit", 2000).json
     assert first["sample_id"] not in [row["sample_id"] for row in queue]
-    gradebook("train", demo["project"], "--steps", 5, "--run", "again", "--method", "supervised")
+    done("train", demo["project"], "--steps", 5, "--run", "again", "--method", "supervised")
     labels = json.loads(Path(demo["project"], "runs", "again", "labels.json").read_text("utf-8"))
     assert labels[first["sample_id"]] == "3"
     assert len(labels) == demo["labels"] + 1
 
 
 def test_the_record_has_the_feedback_of_every_step_that_saw_the_image(demo):
-    rows = json.loads(gradebook("record", demo["project"], demo["queue"][0]["sample_id"], "--run", "mpl", "--json"))
+    rows = done("record", demo["project"], demo["queue"][0]["sample_id"], "--run", "mpl", "--json").json
     assert len(rows) > 20
     steps = [row["step"] for row in rows]
     assert steps == sorted(steps)
@@ -57,9 +53,9 @@ def test_the_record_has_the_feedback_of_every_step_that_saw_the_image(demo):
 
 def test_the_exported_classifier_says_what_the_student_says(demo):
     tested = f"{demo['project']}/../images/test"
-    predictions = json.loads(gradebook("predict", demo["exported"], tested, "--json"))
+    predictions = done("predict", demo["exported"], tested, "--json").json
     right = sum(row["label"] == row["filepath"].split("/")[-2] for row in predictions)
-    evaluation = json.loads(gradebook("evaluate", demo["project"], "--run", "mpl", "--json"))
+    evaluation = done("evaluate", demo["project"], "--run", "mpl", "--json").json
     assert len(predictions) == evaluation["n"] == demo["test_images"]
     assert right / len(predictions) == pytest.approx(evaluation["accuracy"], abs=0.002)
     assert evaluation["accuracy"] == demo["accuracy"]["mpl"]
