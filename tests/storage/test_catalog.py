@@ -1,7 +1,5 @@
 """One contract for every catalogue."""
 
-import time
-
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -10,6 +8,7 @@ from storage.catalog import GONE, Catalog, LanceCatalog, MemoryCatalog
 from storage.project import ProjectError
 from storage.samples import File, Sample, Split
 from tests.forks import forked
+from tests.waiting import until
 
 
 @pytest.fixture(params=["memory", "lance"])
@@ -142,9 +141,8 @@ def test_however_files_come_and_change_both_catalogues_say_the_same(tmp_path_fac
 
 def test_two_processes_that_import_the_same_images_add_each_once(tmp_path):
     with forked(_import_ten, tmp_path, 5) as other:
-        while not LanceCatalog(tmp_path).samples():  # until it has begun
-            assert other.exitcode is None
-            time.sleep(0.01)
+        until(lambda: LanceCatalog(tmp_path).samples())
+        _import_ten(tmp_path, 5)  # what it finds is known, until it has caught up
         _import_ten(tmp_path, 0)
         other.join()
         assert other.exitcode == 0

@@ -116,7 +116,7 @@ def test_killing_a_writer_tears_no_batch_and_loses_nothing_acknowledged(tmp_path
     heard, done = FORKS.Pipe(duplex=False)
     with forked(_import_without_end, tmp_path, done) as writer:
         done.close()
-        assert heard.poll(60)
+        assert heard.poll(100)
         time.sleep(0.3)
         writer.kill()
         writer.join()

@@ -119,7 +119,7 @@ def test_ctrl_c_stops_a_run_with_its_workers_and_status_zero(store, tmp_path):
     words = flags(store, *PIXELS, "--validate-every", "9999", "--workers", "2", "--json", steps=9999)
     run = Run(store.project.runs / "r")
     with forked(program, module.main, words, tmp_path / "said") as training:
-        until(lambda: not training.is_alive() or ((run.path / "status.json").exists() and run.status().step >= 4), 100)
+        until(lambda: not training.is_alive() or ((run.path / "status.json").exists() and run.status().step >= 4), 200)
         os.killpg(training.pid, signal.SIGINT)
         training.join(60)
     out, err = ((tmp_path / name).read_text() for name in ("said.out", "said.err"))
