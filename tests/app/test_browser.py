@@ -153,6 +153,14 @@ def chosen_are_kept(page: Page) -> None:
     expect(page.get_by_role("radio", name="Grid")).to_be_checked()
 
 
+def test_what_comes_after_the_numbers_of_the_overview_comes(page, address):
+    page.goto(address)
+    expect(page.get_by_test_id("stMetric").first).to_be_visible()
+    expect(page.get_by_role("heading", name="Labels of each class")).to_be_visible()
+    open_page(page, "Map")
+    open_page(page, "Overview", heading=page.get_by_role("heading", name="Runs"))
+
+
 def test_the_link_of_a_page_leads_to_its_beginning(page, address, real_store):
     sample = real_store.catalog.samples()[0].sample_id
     page.goto(f"{address}/evolution?sample={sample}")
@@ -162,6 +170,6 @@ def test_the_link_of_a_page_leads_to_its_beginning(page, address, real_store):
     assert "sample" not in page.url
 
 
-def open_page(page: Page, name: str) -> None:
+def open_page(page: Page, name: str, heading: Locator | None = None) -> None:
     page.get_by_test_id("stSidebar").get_by_role("link", name=name).click()
-    page.get_by_role("heading", name=name, exact=True).first.wait_for()
+    (heading or page.get_by_role("heading", name=name, exact=True)).first.wait_for()
