@@ -121,8 +121,9 @@ def _lines(title: str, rows: Sequence[Mapping[str, Any]], names: Mapping[str, st
                 line={"width": 2, "color": LINES[n % len(LINES)], "dash": dashes[n % len(dashes)]},
             )
         )
-    figure.update_xaxes(title_text="step", title_standoff=6)
+    figure.update_xaxes(title_text="step", title_standoff=6, rangemode="tozero")
     if title in SHARES:
         figure.update_yaxes(tickformat=".0%", range=[0, 1.02])
     figure.update_layout(title={"text": escaped(title), "font_size": 14}, showlegend=len(names) > 1)
-    return calm(figure, height=270, legend={"orientation": "h", "y": -0.3, "x": 0})
+    height = 294 if len(names) > 3 else 270  # the names below take two rows
+    return calm(figure, height=height, legend={"orientation": "h", "y": -0.42, "x": 0})

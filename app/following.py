@@ -46,7 +46,7 @@ def _live(job: Job, was_going: bool, doing: str, stopped: str) -> None:
     elif ending is Ending.FAILED:
         st.error(plain(sentence(command_jobs.problem(job)) or "It failed without a word."), icon=":material/error:")
         with st.expander("What it printed"):
-            st.code(_tail(job) or "Nothing.", language=None)
+            st.code(_tail(job) or "Nothing.", language=None, wrap_lines=True)
 
 
 def _going(job: Job, doing: str) -> None:

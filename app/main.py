@@ -22,7 +22,7 @@ from storage.store import Store
 HERE = Path(__file__).parent
 STYLE = """<style>
 .stMainBlockContainer { padding-left: 2.5rem; padding-right: 2.5rem; }
-.stMainBlockContainer h1 { padding: 0 0 0.4rem; }
+.stMainBlockContainer h1 { padding: 0 0 0.7rem; }
 [data-testid=stCaptionContainer] { opacity: 0.78; }
 [data-testid=stButtonGroup] button { min-height: 2.5rem; }
 [data-testid=stRadioOption]:not([data-selected]) > div > div:first-child {

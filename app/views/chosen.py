@@ -16,10 +16,10 @@ from storage.samples import Sample
 SOME = 24  # pictures
 PIXELS = 192
 STYLE = """<style>
-.shelf-of-map { display: flex; flex-wrap: wrap; gap: 0.5rem; }
-.shelf-of-map a { width: 96px; font-size: 0.8rem; color: inherit; text-decoration: none; border-radius: 0.35rem; }
+.shelf-of-map { display: grid; grid-template-columns: repeat(auto-fill, minmax(92px, 1fr)); gap: 0.5rem; }
+.shelf-of-map a { min-width: 0; font-size: 0.8rem; color: inherit; text-decoration: none; border-radius: 0.35rem; }
 .shelf-of-map a:focus-visible { outline: 3px solid #2C97A0; outline-offset: 2px; }
-.shelf-of-map img { width: 96px; height: 96px; object-fit: cover; border-radius: 0.35rem; display: block; }
+.shelf-of-map img { width: 100%; aspect-ratio: 1; object-fit: cover; border-radius: 0.35rem; display: block; }
 .shelf-of-map span { display: block; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
 </style>"""
 

@@ -14,7 +14,7 @@ from pipelines.export_labels import as_coco, as_csv, as_parquet, labels_of
 from pipelines.jobs import Ending, Job
 from pipelines.predict import MODEL, Classifier, predict_content
 from pipelines.runs import Run, State, list_runs
-from storage.images import SUFFIXES, BrokenImage, decode
+from storage.images import BrokenImage, decode
 from storage.project import ProjectError
 
 CARD = "README.md"
@@ -181,8 +181,7 @@ def _nothing(desk: Desk) -> None:
 def _try(directory: Path) -> None:
     """Draws a place to drop an image on, and what the exported classifier says of it."""
     st.subheader("Try it")
-    kinds = [suffix[1:] for suffix in SUFFIXES]
-    file = st.file_uploader("Drop an image here. It stays on this machine.", type=kinds, key="tried")
+    file = st.file_uploader("Drop an image here. It stays on this machine.", type="image", key="tried")
     if file is None:
         return
     try:

@@ -38,7 +38,10 @@ METHODS = {  # name in `mpl.methods`, which needs torch -> what it does
     "remixmatch": "MixMatch that keeps the classes in balance and anchors strong views to weak ones.",
 }
 STYLE = """<style>
-[data-testid=stColumn]:has(.st-key-start) { min-width: 16rem; }
+@media (min-width: 641px) {
+  [data-testid=stColumn]:has(.st-key-start) { flex: 0 0 max(28%, 16.5rem); }
+  [data-testid=stColumn]:has(.st-key-start) + [data-testid=stColumn] { flex: 1 1 0; min-width: 0; }
+}
 @media (max-width: 1200px) { .st-key-watched-curves [data-testid=stColumn] { min-width: 100%; } }
 </style>"""  # in a narrow window the curves stand below each other rather than have no room
 EVERY = 1.0  # seconds between two looks at a run that goes on
@@ -57,7 +60,7 @@ def render(desk: Desk) -> None:
     """Draws the page."""
     st.title("Train")
     st.html(STYLE)
-    left, right = st.columns([3, 7], gap="large")
+    left, right = st.columns([3, 7], gap="medium")
     with left:
         _form(desk)
     with right:
@@ -136,7 +139,9 @@ def _live(desk: Desk, run: Run, was_going: bool) -> None:
                 "Resume", key="resume", on_click=_resume, args=(desk.store.project, run), icon=":material/play_arrow:"
             )
     _progress(run)
-    if status.message:
+    if status.message and status.state is State.FAILED:
+        st.error(plain(status.message), icon=":material/error:")
+    elif status.message:
         st.markdown(plain(status.message))
     if status.state is State.FINISHED:
         ways = [
@@ -148,7 +153,7 @@ def _live(desk: Desk, run: Run, was_going: bool) -> None:
     with st.container(key="watched-curves"):
         draw_curves(run)
     with st.expander("What it printed", expanded=status.state is State.FAILED):
-        st.code(_tail(run.path / LOG) or "Nothing yet.", language=None)
+        st.code(_tail(run.path / LOG) or "Nothing yet.", language=None, wrap_lines=True)
     if was_going != (status.state in GOING):  # the page looks at a run every second while it goes on
         st.rerun()
 

@@ -161,7 +161,7 @@ def test_a_run_is_stopped_and_killed(desk, monkeypatch):
     page.button(key="kill").click().run()
     jobs.stop(job, patience=10)
     page.run()
-    assert "without a word" in text(page)
+    assert "without a word" in page.error[0].value
 
 
 DEAF = "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); print('deaf', flush=True); time.sleep(60)"
@@ -172,7 +172,7 @@ def test_a_failed_run_says_why(desk):
     write_status(run.path, status_now(State.FAILED, pid=0, step=3, steps=9, message="The loss became infinite."))
     (run.path / "log.txt").write_text("10%\r20%\rloss inf")
     page = drawn(draw_train, desk)
-    assert "The loss became infinite" in text(page)
+    assert "The loss became infinite" in page.error[0].value
     assert page.code[0].value == "10%\n20%\nloss inf"
 
 
