@@ -56,7 +56,8 @@ def flow(said: Said, labels: Any, classes: Sequence[str], *, dark: bool = False)
         "hovertemplate": "%{customdata}: %{value:,}<extra></extra>",
     }
     links["hovertemplate"] = "%{label}: %{value:,}<extra></extra>"  # type: ignore[assignment]
-    figure = go.Figure(go.Sankey(node=node, link=links, arrangement="snap", valueformat=","))
+    ink = {"color": "#F2F0EA" if dark else "#22272B"}  # on coloured bands: the usual grey was hard to read
+    figure = go.Figure(go.Sankey(node=node, link=links, arrangement="snap", valueformat=",", textfont=ink))
     for m, step in enumerate(said.steps):
         figure.add_annotation(
             x=m / max(len(said.steps) - 1, 1),
