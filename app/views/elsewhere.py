@@ -9,7 +9,7 @@ from app.words import count, plain, sentence
 from pipelines import fiftyone_links
 from storage.project import ProjectError
 
-STYLE = "<style>.st-key-elsewhere-problem { flex: 1 0 100% !important; }</style>"  # a row of its own below the buttons
+STYLE = "<style>:has(> .st-key-elsewhere-problem) { flex: 1 0 100% !important; }</style>"  # a row of its own below
 
 
 def link(desk: Desk, sample_ids: Sequence[str]) -> None:
