@@ -2,7 +2,8 @@
 
 import json
 import os
-from collections.abc import Sequence
+import shlex
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -39,9 +40,13 @@ class Project:
         if label not in self.classes:
             raise ProjectError(
                 f"label {label!r} is not a class of this project ({', '.join(self.classes) or 'it has none'}): "
-                f"correct it, or add it with: gradebook classes {self.root} --add {label}"
+                f"correct it, or add it with: {self.adding([label])}"
             )
         return label
+
+    def adding(self, labels: Iterable[str]) -> str:
+        """Returns the command that makes labels classes of the project, as a shell takes it."""
+        return shlex.join(["gradebook", "classes", str(self.root), "--add", ",".join(labels)])
 
 
 def create_project(root: Path, classes: Sequence[str], *, store: str = "") -> Project:

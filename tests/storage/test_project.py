@@ -1,4 +1,5 @@
 import json
+import shlex
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -65,6 +66,12 @@ def test_a_label_must_be_a_class(tmp_path):
     assert project.check_label("dog") == "dog"
     with pytest.raises(ProjectError, match=r"'dgo' is not a class of this project \(cat, dog\).*--add dgo"):
         project.check_label("dgo")
+
+
+def test_the_command_that_adds_a_class_is_one_that_a_shell_takes(tmp_path):
+    project = create_project(tmp_path / "my pets", ["cat"])
+    command = shlex.split(project.adding(["maine coon", "cat's kin; rm"]))
+    assert command == ["gradebook", "classes", str(tmp_path / "my pets"), "--add", "maine coon,cat's kin; rm"]
 
 
 def test_blanks_around_a_known_class_do_not_make_it_another(tmp_path):
