@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from pipelines import command_jobs, jobs
+from pipelines import command_jobs, jobs, told
+from pipelines.cli import main
 from pipelines.export_labels import export_labels
 from pipelines.importing import unpack as unpacking
 from pipelines.importing.images import import_images
@@ -139,16 +140,29 @@ def test_a_folder_that_merely_has_a_labels_json_is_a_folder(store, tmp_path):
     assert opened_source(store.project.root, tmp_path, "folders") == (tmp_path, "folders")
 
 
-def test_a_zip_is_imported_as_a_job_that_tells_how_far_it_is(tmp_path):
+def test_a_zip_is_imported_as_a_job(tmp_path):
     project = create_project(tmp_path / "project", [])
     archive = zipped(tmp_path / "b.zip", {"crow/1.png": picture(10), "owl/1.png": picture(200)})
     job = command_jobs.start_import(project, archive, labels="folders", split="test")
     until(lambda: jobs.ending(job) is not jobs.Ending.GOING)
     assert command_jobs.problem(job) == "" and jobs.ending(job) is jobs.Ending.DONE
-    answer, told = command_jobs.answer(job), command_jobs.progress(job)
+    answer = command_jobs.answer(job)
     assert answer is not None and (answer["imported"], answer["labelled"]) == (2, 2)
-    assert told is not None and (told.what, told.done, told.total) == ("import", 2, 2)
     assert {sample.split for sample in open_store(project.root).catalog.samples()} == {Split.TEST}
+
+
+def test_a_job_tells_what_it_is_at_and_how_far_it_is(tmp_path, monkeypatch):
+    project = create_project(tmp_path / "project", [])
+    archive = zipped(tmp_path / "b.zip", {"crow/1.png": picture(10), "owl/1.png": picture(200)})
+    monkeypatch.setenv(told.JOB, str(tmp_path))
+    said = []
+    monkeypatch.setattr(told, "_write", lambda path, value: path.name == told.PROGRESS and said.append(value))
+    assert main(["import", str(project.root), str(archive), "--labels", "folders"]) == 0
+    counted = ["unpack", "import"]
+    stages = ["Opening the project", "unpack", "Looking for images", "import", "Comparing what was found"]
+    assert [*dict.fromkeys(one["what"] for one in said)] == stages
+    far = {one["what"]: (one["done"], one["total"]) for one in said}
+    assert [far[what] for what in stages] == [(2, 2) if what in counted else (0, 0) for what in stages]
 
 
 @pytest.fixture
