@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,13 @@ WHOSE = (
     "As FiftyOne on the machine that Gradebook runs on lists it, in its own database or the one that "
     "FIFTYONE_DATABASE_URI names. It is read, not changed."
 )
+STYLE = """<style>
+.refused { max-height: 300px; overflow-y: auto; margin: 0; padding: 0.6rem 0.8rem !important; border-radius: 0.45rem;
+  border: 1px solid rgba(128, 128, 128, 0.25); font-size: 0.87rem; }
+.refused dt { font-weight: 600; overflow-wrap: anywhere; }
+.refused dd { margin: 0 0 0.45rem; overflow-wrap: anywhere; }
+.refused dd:last-child { margin: 0; }
+</style>"""
 TABLES = (  # of the report: key, title, what to make of it, columns
     ("broken_files", "Files that cannot be used", "They were left out.", ("file", "why")),
     (
@@ -274,8 +282,12 @@ def _rows(key: str, found: Sequence[Any]) -> list[Sequence[str]]:
 
 
 def _draw(rows: Sequence[Sequence[str]], columns: Sequence[str], *, key: str) -> None:
-    """Draws a table, its first `SHOWN` rows."""
-    table = [dict(zip(columns, row, strict=True)) for row in rows[:SHOWN]]
-    st.dataframe(table, key=key, hide_index=True, height="auto" if len(table) < 8 else 300)
+    """Draws a table, its first `SHOWN` rows; sentences below each other, for they are as long as they are."""
+    if columns[-1] == "why":
+        told = "".join(f"<dt>{escape(what)}</dt><dd>{escape(why)}</dd>" for what, why in rows[:SHOWN])
+        st.html(f'{STYLE}<dl class="refused" tabindex="0">{told}</dl>')
+    else:
+        table = [dict(zip(columns, row, strict=True)) for row in rows[:SHOWN]]
+        st.dataframe(table, key=key, hide_index=True, height="auto" if len(table) < 8 else 300)
     if len(rows) > SHOWN:
         st.caption(f"The first {SHOWN:,} of {len(rows):,}; gradebook import --json names all.")

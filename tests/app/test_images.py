@@ -87,8 +87,9 @@ def test_what_an_import_found_is_shown_after_it(desk, sleeping, tmp_path):
     numbers = {metric.label: metric.value for metric in page.metric}
     assert numbers == {"New": "3", "Known": "1", "Labels": "2", "Broken": "1"}
     tables = [table.value.to_dict("records") for table in page.dataframe]
+    (refused,) = (html.proto.body for html in page.get("html") if "refused" in html.proto.body)
+    assert "<dt>&lt;b&gt;.png</dt><dd>the file is empty</dd>" in refused, "a hostile name is shown, not run"
     assert tables == [
-        [{"file": "<b>.png", "why": "the file is empty"}],
         [{"image": "c.png", "labels": "c.png says crow, d.png says heron"}],
         [{"file": "b.png", "same as": "a.png"}],
         [{"file": "e.png"}],
