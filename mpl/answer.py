@@ -6,6 +6,7 @@ What Meta Pseudo Labels and its reduced form share: both differ only in who the 
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch
@@ -13,7 +14,9 @@ from torch import Tensor
 
 from mpl import feedback as fb
 from mpl import objectives
+from mpl.forward_mode import Convolutions
 from mpl.phases import phase
+from mpl.sparing import sparing
 from mpl.step import Batch, Learner, Runtime, full
 
 Feedback = Literal["exact", "difference", "reinforce", "none"]
@@ -57,8 +60,9 @@ def learn_and_answer(student: Learner, said: Tensor, batch: Batch, runtime: Runt
     hard = fb.sampled_labels(said) if feedback == "reinforce" else None
     before = {name: weight.clone() for name, weight in student.weights().items()} if feedback != "none" else {}
     noise = fb.noise_state(batch.x_us)
+    convolutions = Convolutions() if feedback == "exact" else None
     with phase("student"):
-        with phase("forward"):
+        with phase("forward"), sparing(student.net, convolutions):
             logits = full(student.net(batch.x_us))
             loss = (
                 objectives.soft_cross_entropy(logits, said.softmax(-1)).mean()
@@ -76,7 +80,7 @@ def learn_and_answer(student: Learner, said: Tensor, batch: Batch, runtime: Runt
         return Answer(loss=loss, logits=logits, hard=hard, improvement=improvement)
     with phase("feedback gradient"):
         _, gradient = fb.labelled_gradient(student.net, batch.x_l, batch.y_l, runtime)
-    measure = fb.exact if feedback == "exact" else fb.difference
+    measure = partial(fb.exact, convolutions=convolutions) if feedback == "exact" else fb.difference
     with phase("feedback product"), fb.same_noise(batch.x_us, noise):
         matrix, _ = measure(student.net, before, gradient, batch.x_us, student.rate)
     return Answer(loss=loss, logits=logits, matrix=matrix)

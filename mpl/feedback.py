@@ -27,7 +27,7 @@ from torch.autograd import forward_ad
 from torch.func import functional_call
 
 from mpl import sharding
-from mpl.forward_mode import QuickNorms
+from mpl.forward_mode import Convolutions, Quick
 from mpl.step import Runtime, average_over_processes, full, modes_put_back
 
 Weights = Mapping[str, Tensor]
@@ -53,8 +53,15 @@ def labelled_gradient(net: nn.Module, x_l: Tensor, y_l: Tensor, runtime: Runtime
     return loss, dict(zip(weights, gradient, strict=True))
 
 
-def exact(net: nn.Module, before: Weights, gradient: Weights, x_u: Tensor, rate: float) -> tuple[Tensor, Tensor]:
-    """Computes F by one forward-mode product, at about the cost of three forward passes.
+def exact(
+    net: nn.Module,
+    before: Weights,
+    gradient: Weights,
+    x_u: Tensor,
+    rate: float,
+    convolutions: Convolutions | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Computes F by one forward-mode product, at about the cost of three forward passes, or two with `convolutions`.
 
     Args:
         net: the student, in the mode in which it trains.
@@ -62,11 +69,12 @@ def exact(net: nn.Module, before: Weights, gradient: Weights, x_u: Tensor, rate:
         gradient: g, from `labelled_gradient` after the step.
         x_u: (U, ...) what the step learned from.
         rate: η.
+        convolutions: those of the pass that the step learned from, if they were kept.
 
     Returns:
         F (U, K), in nats, and the student's logits at θ_S (U, K); detached.
     """
-    with torch.no_grad(), forward_ad.dual_level(), QuickNorms():
+    with torch.no_grad(), forward_ad.dual_level(), Quick(convolutions):
         dual = {n: forward_ad.make_dual(w, gradient[n]) if n in gradient else w for n, w in before.items()}
         logits = call(net, dual, x_u)
         log_probability = nnf.log_softmax(logits, -1)

@@ -9,10 +9,16 @@ a batch is its own adjoint: along dx it changes as its backward pass would answe
 so that one call of the backward kernel and one multiplication give it. With kept statistics it changes as it scales,
 and in the precision of its images: torch's own derivative is of the weights' precision, which no convolution takes.
 
+A convolution's own result is not needed anew where the same pass was made before: `Convolutions` keeps what they
+returned then, and what is left of them here is their change, dw ∗ x + w ∗ dx.
+
 Shape legend    C channels
 """
 
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -24,15 +30,84 @@ from torch.overrides import TorchFunctionMode
 Optional = Tensor | None
 
 
-class QuickNorms(TorchFunctionMode):
-    """While it is entered, BatchNorm has the derivative above. For forward mode alone."""
+class Convolutions:
+    """What the convolutions of a pass returned, in their order, for `Quick`, which lets them go one by one."""
+
+    def __init__(self) -> None:
+        self._kept: deque[tuple[Tensor, int]] = deque()
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def kept(self, out: Tensor) -> Tensor:
+        """Keeps what a convolution returned; returns it without its graph."""
+        self._kept.append((out.detach(), out._version))
+        return self._kept[-1][0]
+
+    def next(self) -> Tensor | None:
+        """Returns what the first one that is left returned, None if it was changed in place since."""
+        out, version = self._kept.popleft()
+        return out if out._version == version else None
+
+
+class Quick(TorchFunctionMode):
+    """While it is entered, norms and convolutions have the derivatives above. For forward mode alone."""
+
+    def __init__(self, convolutions: Convolutions | None = None):
+        """Takes the convolutions of the same pass at the same weights, if it has been made and they were kept."""
+        super().__init__()
+        self._convolutions = convolutions or None
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        """Puts our BatchNorm in the place of torch's, and leaves everything else."""
-        called = _batch_norm if func is nnf.batch_norm else func
-        return called(*args, **(kwargs or {}))
+        """Puts our derivatives in the place of torch's, and leaves everything else."""
+        if func is nnf.batch_norm:
+            func = _batch_norm
+        elif func is torch.conv2d and self._convolutions is not None:
+            kept = self._convolutions.next()
+            if kept is not None:
+                func = partial(_conv2d, kept)
+        return func(*args, **(kwargs or {}))
+
+
+def _conv2d(kept: Tensor, input: Tensor, weight: Tensor, bias: Optional = None, *how: Any, **more: Any) -> Tensor:  # noqa: A002
+    """Returns what `torch.conv2d` does, which is `kept`."""
+    assert not more, "torch.nn.Conv2d names none of its arguments"
+    out: Tensor = _Convolved.apply(input, weight, bias, how, _Box(kept))
+    return out
+
+
+@dataclass(frozen=True, slots=True)
+class _Box:
+    """Hides a tensor from autograd, for which a function that returns what it took is none."""
+
+    tensor: Tensor
+
+
+class _Convolved(Function):
+    """A convolution whose result is known, and its derivative along a direction."""
+
+    @staticmethod
+    def forward(x: Tensor, weight: Tensor, bias: Optional, how: tuple[Any, ...], kept: _Box) -> Tensor:
+        """Returns it."""
+        return kept.tensor
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        """Keeps what the derivative needs."""
+        x, weight, _, ctx.how, kept = inputs
+        ctx.set_materialize_grads(False)
+        ctx.save_for_forward(x, weight, kept.tensor)
+
+    @staticmethod
+    def jvp(ctx: Any, dx: Optional, dweight: Optional, dbias: Optional, *_: Any) -> Tensor:
+        """Returns dw ∗ x + w ∗ dx + db."""
+        x, weight, kept = ctx.saved_tensors
+        dy = torch.zeros_like(kept) if dx is None else torch.conv2d(dx, weight, None, *ctx.how)
+        if dweight is not None:
+            dy.add_(torch.conv2d(x, dweight, None, *ctx.how))
+        return dy if dbias is None else dy.add_(dbias.view(-1, 1, 1))
 
 
 def _batch_norm(
@@ -72,6 +147,7 @@ class _Normalised(Function):
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
         """Keeps what the derivative needs."""
         x, weight, _, mean, var, ctx.training, _, ctx.eps = inputs
+        ctx.set_materialize_grads(False)
         used = output[1:] if ctx.training else (mean, (var + ctx.eps).rsqrt())
         ctx.save_for_forward(x, weight, mean, var, *used)
         ctx.mark_non_differentiable(*output[1:])

@@ -8,7 +8,7 @@ On a GPU the stopwatch marks the device's own queue, and nothing waits for it be
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from itertools import pairwise
@@ -96,13 +96,16 @@ def phase(name: str) -> Iterator[None]:
         stopwatch.leave()
 
 
+_counting: ContextVar[Callable[[Tensor], Tensor]] = ContextVar("counting", default=lambda tensor: tensor)
+
+
 @contextmanager
 def kept_bytes(stopwatch: Stopwatch) -> Iterator[Counter[str]]:
     """Counts the bytes that each phase keeps for the backward pass, once for each tensor; yields the counter."""
     counted: Counter[str] = Counter()
     seen: dict[int, Tensor] = {}  # alive while we count, or an address could come again
 
-    def pack(tensor: Tensor) -> Tensor:
+    def count(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
         weight = isinstance(tensor if tensor._base is None else tensor._base, torch.nn.Parameter)
         if not weight and storage.data_ptr() not in seen:
@@ -110,5 +113,14 @@ def kept_bytes(stopwatch: Stopwatch) -> Iterator[Counter[str]]:
             counted[stopwatch.phase] += storage.nbytes()
         return tensor
 
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        yield counted
+    before = _counting.set(count)
+    try:
+        with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+            yield counted
+    finally:
+        _counting.reset(before)
+
+
+def keep(tensor: Tensor) -> Tensor:
+    """Returns the tensor, which is kept for the backward pass: for hooks that hide that from `kept_bytes`."""
+    return _counting.get()(tensor)

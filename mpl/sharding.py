@@ -53,26 +53,6 @@ def recompute(net: nn.Module) -> None:
         block.forward = partial(recomputed, block, block.forward)
 
 
-@contextmanager
-def sparing(net: nn.Module) -> Iterator[None]:
-    """Makes the first two thirds of the blocks do so for the passes inside, unless the network recomputes already.
-
-    These blocks have the larger maps, and so most of what a pass keeps: in WRN-28-2 six sevenths, for two thirds of
-    its work.
-    """
-    whole = blocks(net)
-    first = whole[: 2 * len(whole) // 3]
-    if any("forward" in vars(module) for module in (net, *whole)) or is_sharded(net):
-        first = []
-    for block in first:
-        block.forward = partial(recomputed, block, block.forward)
-    try:
-        yield
-    finally:
-        for block in first:
-            del block.forward
-
-
 def recomputed(module: nn.Module, forward: Callable[..., Any], *inputs: Any) -> Any:
     """Returns forward(*inputs), of which only the inputs are kept for the backward pass; see `recompute`."""
     if not torch.is_grad_enabled():

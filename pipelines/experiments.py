@@ -146,4 +146,6 @@ def _resnet_50(method: str, data: DataConfig, preset: str) -> TrainConfig[Any]:
 
 def _paper(method: str, **told: float) -> Any:
     """Returns the settings of Meta Pseudo Labels and its teacher's UDA; other methods keep their own papers'."""
-    return method_settings(method, **(told if method in {"mpl", "uda"} else {}))
+    if method == "mpl":
+        return method_settings(method, view="strong", **told)
+    return method_settings(method, **(told if method == "uda" else {}))

@@ -117,8 +117,9 @@ def laid_out(
     """Returns the plan for two networks that have been measured; see `plan`."""
     b, u = config.labelled // layout.devices, config.unlabelled // layout.devices
     feedback, again = config.settings.feedback, int(config.recompute)
-    passes = {"student": _student_passes(feedback), "teacher": _teacher_passes(feedback)}
-    images = {"student": _student_images(feedback, b, u, again), "teacher": _teacher_images(feedback, b, u, again)}
+    twice = _taught_twice(config)
+    passes = {"student": _student_passes(feedback), "teacher": Passes(forward=2, backward=1 + twice)}
+    images = {"student": _student_images(feedback, b, u, again), "teacher": _teacher_images(twice, b, u, again)}
     standing = _standing(config, student, teacher, layout, images_held=b + 2 * u)
     phases = _phases(config, student, teacher, layout, b, u)
     peak_phase = max(phases, key=lambda name: sum(phases[name].values()))
@@ -152,8 +153,9 @@ def _student_passes(feedback: str) -> Passes:
     return Passes(forward=1 + extra[0], backward=1 + extra[1])
 
 
-def _teacher_passes(feedback: str) -> Passes:
-    return Passes(forward=2, backward=1 if feedback == "none" else 2)
+def _taught_twice(config: TrainConfig[Any]) -> bool:
+    """Returns whether the teacher learns from the feedback in a pass of its own, that of the weak view."""
+    return bool(config.settings.feedback != "none" and config.settings.view == "weak")
 
 
 def _student_images(feedback: str, b: int, u: int, again: int) -> int:
@@ -166,9 +168,9 @@ def _student_images(feedback: str, b: int, u: int, again: int) -> int:
     return trained * u + extra
 
 
-def _teacher_images(feedback: str, b: int, u: int, again: int) -> int:
+def _teacher_images(twice: bool, b: int, u: int, again: int) -> int:
     trained = 3 + again
-    return trained * (b + u) + (u if feedback == "none" else trained * u)
+    return trained * (b + u) + (trained * u if twice else u)
 
 
 def _network(backbone: str, net: Measured, passes: Passes, layout: Layout, images: int) -> Network:
@@ -215,12 +217,10 @@ def _phases(
     """Returns what each part of the step adds to what stands, at its fullest."""
     s, feedback = layout.per_node, config.settings.feedback
     mine, gathered = WEIGHT * student.shard(s), WEIGHT * student.gathered(s)
-    labels = teacher.kept.an_image * u + teacher.kept.a_pass
-    before = (
-        {}
-        if feedback == "none"
-        else {"kept of the teacher's labels": labels, "student's weights before its step": mine}
-    )
+    asked = b + u if config.settings.view == "strong" else u if feedback != "none" else 0
+    before = {"kept of the teacher's labels": teacher.kept.an_image * asked + teacher.kept.a_pass} if asked else {}
+    if feedback != "none":
+        before["student's weights before its step"] = mine
     single = 2 if config.precision == "bf16" else 1  # differences are computed in single precision
     phases = {
         "the student learns": {
@@ -248,7 +248,7 @@ def _phases(
         "weights gathered": WEIGHT * teacher.gathered(s),
         "gradients": WEIGHT * teacher.shard(s) + WEIGHT * teacher.gathered(s),
     }
-    if feedback != "none":
+    if _taught_twice(config):
         phases["the teacher learns from the feedback"] = {**_kept(teacher, u, config.recompute), **moving}
     phases["the teacher learns"] = {**_kept(teacher, b + u, config.recompute), **moving}
     return phases

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from mpl.methods import METHODS
 from mpl.step import Batch, Clock, Learner, Learners, Solo, StepReport
+from mpl.wide_resnet import WideResNet
 
 K = 3
 D = 4
@@ -82,6 +83,13 @@ def image_problem(*, labelled: int = 5, unlabelled: int = 6, seed: int = 0) -> P
     """The same on images, uint8 (N, 3, 6, 6)."""
     p = problem(ImageNet, labelled=labelled, unlabelled=unlabelled, seed=seed)
     x_l, x_uw, x_us = (torch.randint(256, (n, 3, 6, 6), dtype=torch.uint8) for n in (labelled, unlabelled, unlabelled))
+    return replace(p, batch=replace(p.batch, x_l=x_l, x_uw=x_uw, x_us=x_us))
+
+
+def convolution_problem() -> Problem:
+    """The same with norms, convolutions and sums, as of a residual network, on images (N, 3, 8, 8)."""
+    p = problem(lambda: WideResNet(10, 1, num_classes=K, drop_rate=0.3))
+    x_l, x_uw, x_us = (torch.randn(len(x), 3, 8, 8, dtype=torch.float64) for x in (p.batch.x_l, *2 * [p.batch.x_uw]))
     return replace(p, batch=replace(p.batch, x_l=x_l, x_uw=x_uw, x_us=x_us))
 
 

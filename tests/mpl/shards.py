@@ -38,6 +38,7 @@ def blocky(block) -> nn.Module:
 
 CASES: dict[str, dict[str, Any]] = {
     "difference": {"block": plain_block, "settings": {"feedback": "difference"}},
+    "strong": {"block": plain_block, "settings": {"feedback": "difference", "view": "strong"}},
     "recomputed": {"block": plain_block, "settings": {"feedback": "difference"}, "recompute": True},
     "norm": {"block": norm_block, "settings": {"feedback": "difference"}},
     "norm recomputed": {"block": norm_block, "settings": {"feedback": "difference"}, "recompute": True},

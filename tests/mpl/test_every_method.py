@@ -14,6 +14,7 @@ DRAWS = {"mixmatch", "remixmatch", "ict", "vat"}  # take random numbers, which n
 NO_RECORD = {"supervised"}
 VARIANTS = [(name, {}) for name in METHODS] + [
     *((name, {"feedback": feedback}) for name in ("mpl", "reduced_mpl") for feedback in ("difference", "none")),
+    ("mpl", {"view": "strong"}),
     ("noisy_student", {"balance": 0.0}),
 ]
 LOW = {"fixmatch": 0.42, "flexmatch": 0.42, "uda": 0.42, "pseudo_label": 0.42}  # thresholds that some images pass

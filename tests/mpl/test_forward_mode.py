@@ -5,8 +5,10 @@ import torch
 from torch import nn
 from torch.autograd import forward_ad
 from torch.func import functional_call
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from mpl.forward_mode import QuickNorms
+from mpl.forward_mode import Convolutions, Quick
+from mpl.sparing import sparing
 
 
 def slope(net, x, dx, direction):
@@ -32,7 +34,7 @@ def test_quick_norms_have_torchs_derivative(affine, moves, training):
     dx = None if moves == "weights" else dx
 
     value, tangent, buffers = slope(net, x, dx, direction)
-    with QuickNorms():
+    with Quick():
         quick_value, quick_tangent, quick_buffers = slope(net, x, dx, direction)
 
     torch.testing.assert_close(quick_value, value, rtol=0, atol=1e-12)
@@ -50,8 +52,68 @@ def test_in_half_precision_a_convolution_takes_what_a_norm_gives(training):
     direction = {n: torch.randn_like(p) for n, p in net.named_parameters()}
 
     _, tangent, _ = slope(net, x, None, direction)
-    with QuickNorms(), torch.autocast("cpu", torch.bfloat16):
+    with Quick(), torch.autocast("cpu", torch.bfloat16):
         _, half, _ = slope(net, x, None, direction)
 
     assert half.dtype == torch.bfloat16
     assert torch.cosine_similarity(half.float().flatten(), tangent.flatten(), 0) > 0.99
+
+
+CONVOLUTIONS = {
+    "plain": nn.Conv2d(4, 6, 3),
+    "strided": nn.Conv2d(4, 6, 3, stride=2, padding=1),
+    "same": nn.Conv2d(4, 6, 3, padding="same", bias=False),
+    "depthwise": nn.Conv2d(4, 4, 3, groups=4, dilation=2),
+}
+
+
+def counted(net, x, direction, convolutions):
+    """The value and the tangent, and how many convolutions they took."""
+    calls = []
+
+    class Count(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            calls.append("convolution" in str(func))
+            return func(*args, **(kwargs or {}))
+
+    with Count(), Quick(convolutions):
+        value, tangent, _ = slope(net, x, None, direction)
+    return value, tangent, sum(calls)
+
+
+@pytest.mark.parametrize("kind", CONVOLUTIONS)
+def test_kept_convolutions_are_not_computed_anew(kind):
+    """Each takes three with torch alone; kept ones two, the first of which one, since its images stay."""
+    torch.manual_seed(0)
+    last = CONVOLUTIONS[kind]
+    norms = [nn.BatchNorm2d(4), nn.LeakyReLU(0.1, inplace=True)]
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), *norms, nn.Conv2d(4, 4, 1, bias=False), *norms, last).double()
+    x = torch.randn(4, 3, 9, 9, dtype=torch.float64)
+    direction = {n: torch.randn_like(p) for n, p in net.named_parameters()}
+    value, tangent, all_of_them = counted(net, x, direction, None)
+
+    convolutions = Convolutions()
+    with sparing(net, convolutions):
+        net(x)
+    quick_value, quick_tangent, fewer = counted(net, x, direction, convolutions)
+
+    assert torch.equal(quick_value, value)
+    torch.testing.assert_close(quick_tangent, tangent, rtol=0, atol=1e-12)
+    assert tangent.abs().max() > 0.1
+    assert (all_of_them, fewer) == (3 + 3 + 3, 1 + 2 + 2)
+    assert not convolutions, "each was let go of"
+
+
+def test_a_convolution_that_was_changed_in_place_is_computed_anew():
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(inplace=True), nn.Conv2d(4, 4, 3)).double()
+    x = torch.randn(4, 3, 9, 9, dtype=torch.float64)
+    direction = {n: torch.randn_like(p) for n, p in net.named_parameters()}
+    value, tangent, all_of_them = counted(net, x, direction, None)
+    convolutions = Convolutions()
+    with sparing(net, convolutions):
+        net(x)
+    quick_value, quick_tangent, fewer = counted(net, x, direction, convolutions)
+    assert torch.equal(quick_value, value)
+    torch.testing.assert_close(quick_tangent, tangent, rtol=0, atol=1e-12)
+    assert (all_of_them, fewer) == (3 + 3, 3 + 2)

@@ -2,6 +2,7 @@
 
 import copy
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ import torch.nn.functional as nnf
 from mpl import feedback as fb
 from mpl.methods import METHODS, mpl
 from mpl.step import Clock, Learners, Solo
-from tests.mpl.problems import flat, noisy_net, norm_net, plain_net, problem
+from tests.mpl.problems import convolution_problem, flat, noisy_net, norm_net, plain_net, problem
 
 CLOCK = Clock(at=5, steps=10)
 
@@ -21,19 +22,27 @@ def step(name, learners, batch, clock=CLOCK, **settings):
     return method.step(learners, batch, Solo(), method.settings(**settings), clock)
 
 
-@pytest.mark.parametrize("make", [plain_net, norm_net, noisy_net])
-def test_mpl_moves_the_teacher_down_the_meta_gradient(make):
+PROBLEMS = [*(partial(problem, make) for make in (plain_net, norm_net, noisy_net)), convolution_problem]
+
+
+@pytest.mark.parametrize("view", ["weak", "strong"])
+@pytest.mark.parametrize("made", PROBLEMS)
+def test_mpl_moves_the_teacher_down_the_meta_gradient(made, view):
     """The whole step against autograd through the unrolled student step, all else and all noise equal."""
-    p = problem(make)
+    p = made()
     updates = {}
     for feedback in ("exact", "none"):
         learners = p.learners()
-        step("mpl", learners, p.batch, feedback=feedback, normalise=False, threshold=2.0, feedback_weight=3.0)
+        told = {"normalise": False, "threshold": 2.0, "feedback_weight": 3.0, "view": view}
+        step("mpl", learners, p.batch, feedback=feedback, **told)
         updates[feedback] = flat(learners.teacher.net) - flat(p.teacher)
     by_feedback = (updates["exact"] - updates["none"]) / (-3.0 * p.rate)
 
     torch.manual_seed(1)
-    q = fb.call(p.teacher, dict(p.teacher.named_parameters()), p.batch.x_uw).softmax(-1)
+    asked = p.batch.x_uw if view == "weak" else torch.cat([p.batch.x_l, p.batch.x_us])
+    q = fb.call(p.teacher, dict(p.teacher.named_parameters()), asked)[-len(p.batch.x_us) :].softmax(-1)
+    if view == "strong":
+        fb.call(p.teacher, dict(p.teacher.named_parameters()), p.batch.x_uw)  # UDA's, whose noise comes before
     weights = dict(p.student.named_parameters())
     loss = -(q * nnf.log_softmax(fb.call(p.student, weights, p.batch.x_us), -1)).sum(-1).mean()
     gradient = torch.autograd.grad(loss, list(weights.values()), create_graph=True)
@@ -44,6 +53,17 @@ def test_mpl_moves_the_teacher_down_the_meta_gradient(make):
 
     torch.testing.assert_close(by_feedback, oracle, rtol=0, atol=1e-9)
     assert oracle.abs().max() > 1e-4
+
+
+@pytest.mark.parametrize("view", ["weak", "strong"])
+@pytest.mark.parametrize("feedback", ["exact", "none"])
+def test_mpl_teacher_sees_each_view_once(feedback, view):
+    """Its BatchNorm counts them: labels and strong views in one pass, weak views in another."""
+    p = problem(norm_net)
+    learners = p.learners()
+    step("mpl", learners, p.batch, feedback=feedback, view=view)
+    assert learners.teacher.net[1].num_batches_tracked == 2
+    assert learners.student.net[1].num_batches_tracked == 1
 
 
 @pytest.mark.parametrize("make", [plain_net, norm_net, noisy_net])

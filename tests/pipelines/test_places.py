@@ -246,5 +246,6 @@ def test_the_papers_settings_are_those_of_its_released_program():
     made = PRESETS["cifar10_4k"]("mpl")
     assert (made.steps, made.labelled, made.unlabelled, made.backbone) == (300_000, 128, 7 * 128, "wrn_28_2")
     assert (made.settings.uda_weight, made.settings.temperature, made.settings.threshold) == (8, 0.7, 0.6)
+    assert made.settings.view == "strong"
     assert made.settings.uda_ramp * made.steps == pytest.approx(5000)
     assert PRESETS["imagenet_10"]("mpl").unlabelled == 15 * 1024

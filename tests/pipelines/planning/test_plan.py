@@ -47,10 +47,11 @@ class Tiny(nn.Module):
 
 def small(**told) -> Plan:
     """A plan for 6 devices, of which 2 share their weights."""
+    memory = told.pop("memory", 2**-20)
     config = replace(large_l2("mpl"), labelled=6 * B, unlabelled=6 * U, size=SIDE, recompute=False, precision="no")
-    feedback = told.pop("feedback", "difference")
-    config = replace(config, settings=replace(config.settings, feedback=feedback), **told)
-    return laid_out(config, SMALL, SMALL, Layout(devices=6, per_node=2), memory=2**-20)
+    settings = {"feedback": told.pop("feedback", "difference"), "view": told.pop("view", "weak")}
+    config = replace(config, settings=replace(config.settings, **settings), **told)
+    return laid_out(config, SMALL, SMALL, Layout(devices=6, per_node=2), memory)
 
 
 @pytest.mark.parametrize("half", [False, True])
@@ -144,6 +145,20 @@ def test_what_each_part_of_a_step_adds():
     }
 
 
+def test_labels_of_the_strong_view_take_one_backward_pass_and_wait_for_it():
+    """The teacher's pass of labels and strong views is alive beside the student's; the weak view's keeps nothing."""
+    weak, strong = small(), small(view="strong")
+    assert strong.teacher.passes == Passes(forward=2, backward=1)
+    assert strong.teacher.operations == 1000 * (3 * (B + U) + U)
+    assert strong.student == weak.student
+    parts = {name: dict(phase) for name, phase in weak.phases.items() if name != "the teacher learns from the feedback"}
+    for name in ("the student learns", "the gradient on the labels", "the feedback by differences"):
+        parts[name]["kept of the teacher's labels"] = 100 * (B + U) + 13
+    assert strong.phases == parts
+    none = small(view="strong", feedback="none").phases["the student learns"]
+    assert none["kept of the teacher's labels"] == 100 * (B + U) + 13
+
+
 def test_the_other_ways_of_feedback_take_less():
     none = small(feedback="none")
     assert list(none.phases) == ["the student learns", "the teacher learns"]
@@ -167,8 +182,7 @@ def test_the_peak_is_the_fullest_part_of_the_step():
     assert found.peak_phase == "the student learns"
     assert found.peak == sum(found.standing.values()) + 2 * (100 * U + 13) + 2 * WHOLE + 2 * SHARD
     assert found.memory == 1024 and found.fits is False
-    enough = replace(large_l2("mpl"), labelled=6 * B, unlabelled=6 * U, size=SIDE, recompute=False, precision="no")
-    assert laid_out(enough, SMALL, SMALL, Layout(devices=6, per_node=2), memory=found.peak / GIB).fits
+    assert small(memory=found.peak / GIB).fits
 
 
 def test_communication_and_computation():
@@ -191,17 +205,19 @@ def test_a_real_sharded_step_moves_what_the_plan_says(tmp_path):
     net = shards.blocky(shards.plain_block)
     blocks, rest = parts(net)
     measured = replace(SMALL, blocks=blocks, rest=rest)
-    found = laid_out(
-        replace(large_l2("mpl"), labelled=4, unlabelled=4), measured, measured, Layout(devices=4, per_node=2)
-    )
-    gathered = 2 * (gathers(measured, found.student.passes, 2) + gathers(measured, found.teacher.passes, 2))
-    reduced = measured.shard(2) * (found.student.passes.backward + found.teacher.passes.backward)
-    for process in shards.start(4, 2, tmp_path, ["difference"]):
-        assert process["difference"]["traffic"] == {
-            "_allgather_base_": shards.STEPS * gathered,
-            "_reduce_scatter_base_": shards.STEPS * reduced,
-            "allreduce_": shards.STEPS * reduced,
-        }
+    config = replace(large_l2("mpl"), labelled=4, unlabelled=4)
+    seen = shards.start(4, 2, tmp_path, ["difference", "strong"])
+    for view, case in (("weak", "difference"), ("strong", "strong")):
+        config = replace(config, settings=replace(config.settings, view=view))
+        found = laid_out(config, measured, measured, Layout(devices=4, per_node=2))
+        gathered = 2 * (gathers(measured, found.student.passes, 2) + gathers(measured, found.teacher.passes, 2))
+        reduced = measured.shard(2) * (found.student.passes.backward + found.teacher.passes.backward)
+        for process in seen:
+            assert process[case]["traffic"] == {
+                "_allgather_base_": shards.STEPS * gathered,
+                "_reduce_scatter_base_": shards.STEPS * reduced,
+                "allreduce_": shards.STEPS * reduced,
+            }
 
 
 def test_a_shard_is_cut_along_the_first_dimension():
