@@ -99,7 +99,7 @@ def run(side: Side) -> Reading:
         capture_output=True,
         text=True,
         check=False,
-        env=os.environ | {"OMP_NUM_THREADS": str(side.task.cores), "PYTHONPATH": str(Path(__file__).parent.parent)},
+        env=_environment(side.task.cores),
         preexec_fn=lambda: os.sched_setaffinity(0, cores),
     )
     lines = done.stdout.splitlines()
@@ -138,6 +138,12 @@ def _sides(asked: Comparison, task: Task) -> list[Side]:
         )
     ours = [Side(f"ours, {p}", "benchmarks.sides.ours", replace(task, precision=p)) for p in asked.precisions]
     return [Side(name, module, replace(task, reference=str(checkout.resolve()))), *ours]
+
+
+def _environment(cores: int) -> dict[str, str]:
+    """Returns a side's environment, without what `pipelines` set for itself here and the others do not ask for."""
+    given = {name: value for name, value in os.environ.items() if name != "THP_MEM_ALLOC_ENABLE"}
+    return given | {"OMP_NUM_THREADS": str(cores), "PYTHONPATH": str(Path(__file__).parent.parent)}
 
 
 def _median(readings: Sequence[Reading]) -> dict[str, float]:
