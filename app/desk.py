@@ -36,6 +36,7 @@ class Desk:
     actor: str  # a person's name
     pages: Mapping[str, Any] = field(default_factory=dict)  # name -> st.Page, empty in tests of one page
     query: Mapping[str, str] = field(default_factory=dict)  # what every address must keep
+    beginning: bool = False  # whether to draw what matters first and no more, see `app.first`
 
     @property
     def root(self) -> str:

@@ -1,6 +1,7 @@
 """Drawing what matters of a page first: its numbers stand while the browser loads what tables and figures need.
 
-Those are 6 MB of scripts. Sent along with the numbers, they are read before any number is shown.
+Those are 6 MB of scripts, and for the sidebar's controls another two dozen files. Sent along with the numbers, they
+are read before any number is shown.
 """
 
 import streamlit as st
@@ -9,12 +10,15 @@ SOON = 0.6  # seconds after the browser got the beginning until it asks for the 
 SEEN = "seen-first"  # in the session: pages whose beginning the browser has drawn
 
 
-def is_drawn(page: str) -> bool:
-    """Returns whether the beginning of a page is on the screen; if not, lets the browser draw it and run again."""
+def was_drawn(page: str) -> bool:
+    """Returns whether the browser has drawn the beginning of a page."""
     seen: set[str] = st.session_state.setdefault(SEEN, set())
-    if page not in seen:
-        st.fragment(_ask, run_every=SOON)(page, [])
     return page in seen
+
+
+def go_on_soon(page: str) -> None:
+    """Lets the browser draw what there is of a page, its beginning, and run it again."""
+    st.fragment(_ask, run_every=SOON)(page, [])
 
 
 def _ask(page: str, calls: list[None]) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from app import sign_in
+from app import first, sign_in
 from app.desk import Desk, open_project, warm
 from app.theme import is_dark
 from app.words import plain
@@ -102,10 +102,11 @@ def _run_page(store: Store, query: dict[str, str]) -> None:
     page = st.navigation(list(pages.values()), position="hidden")
     if (wanted := st.session_state.pop("go_to", None)) in pages:
         st.switch_page(pages[wanted])
+    beginning = page is pages[FIRST] and not first.was_drawn(FIRST)
     with st.sidebar:
         links = st.container(gap="xsmall", key="pages")
-        run = _choose_run(store.project)
-        actor = _ask_name()
+        run = None if beginning else _choose_run(store.project)
+        actor = label.actor() if beginning else _ask_name()
         st.caption(f"{plain(store.project.root.name)}  \n{plain(str(store.project.root))}")
         if query:
             st.button("Another project", type="tertiary", icon=":material/folder_open:", on_click=_close)
@@ -113,8 +114,10 @@ def _run_page(store: Store, query: dict[str, str]) -> None:
     with links:  # ours rather than Streamlit's: these keep the project and the run, in a new tab of the browser too
         for one in pages.values():
             st.page_link(one, query_params=query | kept)
-    desks.append(Desk(store, run, actor, pages, query | kept))
+    desks.append(Desk(store, run, actor, pages, query | kept, beginning))
     page.run()
+    if beginning:
+        first.go_on_soon(FIRST)
     warm(store)
 
 

@@ -42,13 +42,20 @@ def serving(
     command = [sys.executable, "-m", "streamlit", "run", str(script), "--server.headless", "true"]
     command += ["--server.port", str(port), "--server.fileWatcherType", "none", "--", *map(str, arguments)]
     silent = subprocess.DEVNULL
-    server = subprocess.Popen(command, cwd=folder, stdout=silent, stderr=silent if quiet else None)
+    server = subprocess.Popen(
+        command, cwd=folder, stdout=silent, stderr=silent if quiet else None, env=compiling_once()
+    )
     try:
         _wait(server, f"http://127.0.0.1:{port}/_stcore/health")
         yield f"http://127.0.0.1:{port}"
     finally:
         server.terminate()
         server.wait()
+
+
+def compiling_once() -> dict[str, str]:
+    """Returns this environment, in which Python keeps what it compiles, as it does where nobody forbids it."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
 @contextmanager

@@ -142,9 +142,11 @@ def _trained(store: "Store", method: str) -> float:
 def _finished(store: "Store", accuracy: dict[str, float], root: Path, began: float) -> DemoReport:
     from pipelines.curation.queue_up import as_json, rank
     from pipelines.export import export
+    from pipelines.overview import read_numbers
     from pipelines.runs import find_run
 
     run = find_run(store.project, "mpl")
+    read_numbers(store)  # which keeps them: the app's first page need not load LanceDB
     exported = export(store, run, root / "classifier")
     return DemoReport(
         project=str(store.project.root),

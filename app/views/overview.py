@@ -5,7 +5,7 @@ from typing import Any
 
 import streamlit as st
 
-from app import bars, figures, first, tables
+from app import bars, figures, tables
 from app.desk import Desk, read_numbers
 from app.views import naming, onward
 from app.words import ago, capital, listed, percent, plain, shortened
@@ -28,7 +28,7 @@ def render(desk: Desk) -> None:
     runs, counts = list_runs(desk.store.project), numbers.labels_per_class
     _numbers(numbers)
     _advice(desk, numbers, runs)
-    if desk.pages and not first.is_drawn("overview"):
+    if desk.beginning:
         return
     left, right = st.columns([1, 2], gap="medium")
     with left:

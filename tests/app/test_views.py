@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from app import first
 from app.desk import Desk, decide
 from app.words import lasting
 from pipelines import jobs, settings_list
@@ -215,6 +216,9 @@ def test_the_name_goes_into_the_log_and_an_empty_one_is_the_logins(monkeypatch, 
     page = app(monkeypatch, str(root)).run()
     assert not page.exception
     assert "project" not in page.query_params, "an argument needs no address"
+    assert not page.text_input, "controls come when the browser has drawn the beginning"
+    page.session_state[first.SEEN] = {"overview"}
+    page.run()
     name = next(field for field in page.text_input if field.label == "Your name")
     name.set_value("  grace ").run()
     assert page.session_state["actor"] == "grace"
