@@ -113,7 +113,7 @@ def _asked(net: nn.Module, batch: Batch, settings: Settings) -> tuple[Tensor | N
     """Asks the teacher for the student's labels.
 
     Returns:
-        The logits of the labelled images (B, K), if they came with the strong view's; those that are the student's labels
+        The logits of the labelled images (B, K), if they came with the strong view's; those of the student's labels
         (U, K), with their graph if there will be feedback; those of the weak view (U, K), detached.
     """
     if settings.view == "weak":
