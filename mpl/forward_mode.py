@@ -28,6 +28,7 @@ from torch.autograd import Function
 from torch.overrides import TorchFunctionMode
 
 Optional = Tensor | None
+Product = Callable[[Tensor, Tensor], Tensor]
 
 
 class Convolutions:
@@ -73,8 +74,7 @@ class Quick(TorchFunctionMode):
 
 def _conv2d(kept: Tensor, input: Tensor, weight: Tensor, bias: Optional = None, *how: Any, **more: Any) -> Tensor:  # noqa: A002
     """Returns what `torch.conv2d` does, which is `kept`."""
-    assert not more, "torch.nn.Conv2d names none of its arguments"
-    out: Tensor = _Convolved.apply(input, weight, bias, how, _Box(kept))
+    out: Tensor = _Convolved.apply(input, weight, bias, lambda x, w: torch.conv2d(x, w, None, *how, **more), _Box(kept))
     return out
 
 
@@ -89,14 +89,14 @@ class _Convolved(Function):
     """A convolution whose result is known, and its derivative along a direction."""
 
     @staticmethod
-    def forward(x: Tensor, weight: Tensor, bias: Optional, how: tuple[Any, ...], kept: _Box) -> Tensor:
+    def forward(x: Tensor, weight: Tensor, bias: Optional, convolved: Product, kept: _Box) -> Tensor:
         """Returns it."""
         return kept.tensor
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
         """Keeps what the derivative needs."""
-        x, weight, _, ctx.how, kept = inputs
+        x, weight, _, ctx.convolved, kept = inputs
         ctx.set_materialize_grads(False)
         ctx.save_for_forward(x, weight, kept.tensor)
 
@@ -104,9 +104,9 @@ class _Convolved(Function):
     def jvp(ctx: Any, dx: Optional, dweight: Optional, dbias: Optional, *_: Any) -> Tensor:
         """Returns dw ∗ x + w ∗ dx + db."""
         x, weight, kept = ctx.saved_tensors
-        dy = torch.zeros_like(kept) if dx is None else torch.conv2d(dx, weight, None, *ctx.how)
+        dy = torch.zeros_like(kept) if dx is None else ctx.convolved(dx, weight)
         if dweight is not None:
-            dy.add_(torch.conv2d(x, dweight, None, *ctx.how))
+            dy.add_(ctx.convolved(x, dweight))
         return dy if dbias is None else dy.add_(dbias.view(-1, 1, 1))
 
 

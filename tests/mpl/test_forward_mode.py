@@ -59,11 +59,19 @@ def test_in_half_precision_a_convolution_takes_what_a_norm_gives(training):
     assert torch.cosine_similarity(half.float().flatten(), tangent.flatten(), 0) > 0.99
 
 
+class Named(nn.Conv2d):
+    """Names its arguments, as some of timm's layers do."""
+
+    def forward(self, x):
+        return nn.functional.conv2d(x, self.weight, bias=self.bias, stride=self.stride)
+
+
 CONVOLUTIONS = {
     "plain": nn.Conv2d(4, 6, 3),
     "strided": nn.Conv2d(4, 6, 3, stride=2, padding=1),
     "same": nn.Conv2d(4, 6, 3, padding="same", bias=False),
     "depthwise": nn.Conv2d(4, 4, 3, groups=4, dilation=2),
+    "named": Named(4, 6, 3, stride=2),
 }
 
 

@@ -20,7 +20,7 @@ from tests.mutations.mutation import Mutation
 
 ROOT = Path(__file__).resolve().parents[2]
 TESTS = ("answer", "feedback", "methods", "objectives", "memories", "thresholds", "averages", "mixmatch", "vat")
-TESTS = (*TESTS, "reduced_mpl", "every_method", "forward_mode", "accumulation")
+TESTS = (*TESTS, "reduced_mpl", "every_method", "forward_mode", "sparing", "accumulation")
 MUTATIONS = [*FEEDBACK, *METHODS]
 
 

@@ -53,8 +53,14 @@ FEEDBACK = [
     M(
         "teacher labels the strong view",
         "methods/mpl.py",
-        "full(teacher.net(batch.x_uw))",
-        "full(teacher.net(batch.x_us))",
+        "asked = full(net(batch.x_uw))",
+        "asked = full(net(batch.x_us))",
+    ),
+    M(
+        "UDA's labels of the strong view",
+        "methods/mpl.py",
+        "asked, full(net(batch.x_uw))",
+        "asked, full(net(batch.x_us))",
     ),
     M(
         "feedback weight ignored",
@@ -63,6 +69,30 @@ FEEDBACK = [
         "gather(feedback_loss",
     ),
     M("a part of the loss lost", "step.py", "runtime.backward(part)", "pass"),
+    M("a convolution's images stand still", "forward_mode.py", "if dx is None else ctx", "if True else ctx"),
+    M("a convolution's weights stand still", "forward_mode.py", "dy.add_(ctx.convolved(x, dweight))", "pass"),
+    M(
+        "a convolution's bias stands still",
+        "forward_mode.py",
+        "return dy if dbias is None else",
+        "return dy if True else",
+    ),
+    M("changed convolutions used", "forward_mode.py", "return out if out._version == version else None", "return out"),
+    M(
+        "statistics moved again",
+        "sparing.py",
+        "(None, None) if training else",
+        "(running_mean, running_var) if True else",
+    ),
+    M("changed maps used", "sparing.py", "assert tensor._version == version,", "assert True,"),
+    M(
+        "changed maps known",
+        "sparing.py",
+        "tensor.untyped_storage()._cdata, tensor._version)",
+        "tensor.untyped_storage()._cdata, 0)",
+    ),
+    M("what is known held", "sparing.py", "self._known.clear()", "pass"),
+    M("a sum of one term", "sparing.py", "_Again(torch.add, *terms)", "_Again(torch.add, terms[0], terms[0])"),
     M("BatchNorm's slope left out", "forward_mode.py", "(x, slope).add_(offset)", "(x, 0 * slope).add_(offset)"),
     M("BatchNorm's offset left out", "forward_mode.py", ".add_(offset)", ""),
     M(
