@@ -103,9 +103,9 @@ class _Known(TorchFunctionMode):
     ) -> Any:
         """Calls it, and learns what came of it."""
         more = dict(kwargs or {})
-        if self._apart:
+        if self._apart or not args:
             return func(*args, **more)
-        if func in UNITS and func not in IN_PLACE:
+        if func in UNITS and func not in IN_PLACE and self._of(args[0]) is not None:
             args, more = _out_of_place(func, args, more)  # it would keep a copy of what it changes
         again = self._again(func, args, more)
         if again is not None and func in IN_PLACE:  # if so, it keeps its result during the call
