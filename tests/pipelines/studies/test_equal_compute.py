@@ -25,9 +25,9 @@ def test_feedback_costs_a_labelled_gradient_and_a_forward_mode_product():
     one = operations(small("supervised"))
     off = replace(small("mpl"), settings=replace(small("mpl").settings, feedback="none"))
     extra = operations(small("mpl")) - operations(off)
-    # as much as a training step on as many images: the labelled gradient; the product; and, but for the forward pass,
-    # which is done anyway, the teacher's weak views, of which two blocks of three are computed again
-    assert extra == pytest.approx((1 + 1 + 2 / 3 + 2 / 9) * one, rel=0.05)
+    # in training steps on as many images: the labelled gradient; the product, two forward passes beside the student's
+    # own; and the teacher's weak views, but for the forward pass, which is done anyway
+    assert extra == pytest.approx((1 + 2 / 3 + 2 / 3) * one, rel=0.05)
 
 
 def test_every_method_gets_the_references_compute():
