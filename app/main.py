@@ -106,7 +106,7 @@ def _run_page(store: Store, query: dict[str, str]) -> None:
     with st.sidebar:
         links = st.container(gap="xsmall", key="pages")
         run = None if beginning else _choose_run(store.project)
-        actor = _ask_name(beginning)
+        actor = _ask_name(beginning=beginning)
         st.caption(f"{plain(store.project.root.name)}  \n{plain(str(store.project.root))}")
         if query:
             st.button("Another project", type="tertiary", icon=":material/folder_open:", on_click=_close)
@@ -155,8 +155,8 @@ def _choose_run(project: Project) -> Run | None:
     return find_run(project, chosen)
 
 
-def _ask_name(beginning: bool) -> str:
-    """Returns the name under which verdicts go into the log: of whoever has signed in, or what is typed soon."""
+def _ask_name(*, beginning: bool) -> str:
+    """Returns the name under which verdicts go into the log: of whoever has signed in, or what is typed, later."""
     if sign_in.is_asked_for():
         signed = str(sign_in.name())
         st.caption(f"Signed in as {plain(signed)}")

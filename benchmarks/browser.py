@@ -42,20 +42,14 @@ def serving(
     command = [sys.executable, "-m", "streamlit", "run", str(script), "--server.headless", "true"]
     command += ["--server.port", str(port), "--server.fileWatcherType", "none", "--", *map(str, arguments)]
     silent = subprocess.DEVNULL
-    server = subprocess.Popen(
-        command, cwd=folder, stdout=silent, stderr=silent if quiet else None, env=compiling_once()
-    )
+    env = _environment_without("PYTHONDONTWRITEBYTECODE")  # Python keeps what it compiles, as where nobody forbids it
+    server = subprocess.Popen(command, cwd=folder, stdout=silent, stderr=silent if quiet else None, env=env)
     try:
         _wait(server, f"http://127.0.0.1:{port}/_stcore/health")
         yield f"http://127.0.0.1:{port}"
     finally:
         server.terminate()
         server.wait()
-
-
-def compiling_once() -> dict[str, str]:
-    """Returns this environment, in which Python keeps what it compiles, as it does where nobody forbids it."""
-    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
 @contextmanager
@@ -66,7 +60,7 @@ def serving_fiftyone(root: Path, *, who: str | None = None) -> Iterator["subproc
         root: the project.
         who: gives the verdicts; without one, whoever is at the keyboard.
     """
-    here = {name: value for name, value in os.environ.items() if name != database.URI}
+    here = _environment_without(database.URI)
     command = [sys.executable, "-m", "pipelines.cli", "fiftyone", str(root)]
     server = subprocess.Popen(command, env=here | ({"LOGNAME": who} if who else {}), stdout=subprocess.DEVNULL)
     try:
@@ -118,3 +112,7 @@ def _wait(server: "subprocess.Popen[bytes]", address: str) -> None:
         except OSError:
             time.sleep(0.02)
     raise SystemExit("the app does not answer")
+
+
+def _environment_without(left_out: str) -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name != left_out}

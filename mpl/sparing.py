@@ -44,11 +44,11 @@ def sparing(
         first_blocks_again: whether the first third of the blocks keep their inputs alone. They have the largest maps:
             in WRN-28-2 four sevenths of what is left, for a third of a forward pass more.
     """
-    if not _can_spare(net):
+    whole = blocks(net)
+    if not _can_spare(net, whole):
         yield
         return
     known = _Known(convolutions)
-    whole = blocks(net)
     first = whole[: len(whole) // 3] if first_blocks_again else []
     for block in first:
         block.forward = partial(known.apart, partial(recomputed, block, block.forward))
@@ -160,9 +160,9 @@ class _Known(TorchFunctionMode):
         return known if shape == _shape(tensor) else None
 
 
-def _can_spare(net: nn.Module) -> bool:
+def _can_spare(net: nn.Module, whole: Sequence[nn.Module]) -> bool:
     """Returns whether there are maps to spare, of a whole batch at once, each block once, with weights all here."""
-    changed = any("forward" in vars(module) for module in (net, *blocks(net))) or is_sharded(net)
+    changed = any("forward" in vars(module) for module in (net, *whole)) or is_sharded(net)
     return not changed and any(isinstance(module, nn.Conv2d) for module in net.modules())
 
 
