@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = tyro.cli(Throughput, args=given, prog="throughput.py", description=__doc__)
     with tempfile.TemporaryDirectory() as directory:
         work = Path(directory)
-        folder = asked.folder or _photographs(work / "images", asked.images)
+        folder = asked.folder or photographs(work / "images", asked.images)
         files = sorted(path for path in folder.rglob("*") if path.is_file())
         ways = _ways(asked, folder, files, work)
         costs: Costs = {name: [] for name in ways}
@@ -116,7 +116,7 @@ def _ways(asked: Throughput, folder: Path, files: list[Path], work: Path) -> dic
     }
 
 
-def _photographs(folder: Path, count: int) -> Path:
+def photographs(folder: Path, count: int, *, width: int = 640, height: int = 480) -> Path:
     """Makes photographs that take as long to decode as real ones: smooth shapes under fine grain."""
     from PIL import Image
 
@@ -124,9 +124,9 @@ def _photographs(folder: Path, count: int) -> Path:
     folder.mkdir()
     for n in range(count):
         coarse = Image.fromarray(random.integers(0, 256, (12, 16, 3), np.uint8)).resize(
-            (640, 480), Image.Resampling.BICUBIC
+            (width, height), Image.Resampling.BICUBIC
         )
-        grain = random.normal(0, 6, (480, 640, 1))
+        grain = random.normal(0, 6, (height, width, 1))
         pixels = np.clip(np.asarray(coarse) + grain, 0, 255).astype(np.uint8)
         Image.fromarray(pixels).save(folder / f"{n:05d}.jpg", quality=90)
     return folder

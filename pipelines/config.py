@@ -147,7 +147,7 @@ class TrainConfig(Generic[Settings]):
     checkpoints: int = 2
     """Checkpoints to keep, the newest ones."""
     workers: int = 2
-    """Processes that decode and augment images (pixels only)."""
+    """Processes that decode images (pixels only), but no more than there are processor cores."""
     settings: Annotated[FlagConversionOff[Settings], arg(name="")]
 
     def __post_init__(self) -> None:

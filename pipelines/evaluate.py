@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from pipelines.config import ConfigError, TrainConfig
 from pipelines.presets import restored
 from pipelines.runs import Run
+from pipelines.squares import Squares
 from storage.events import replay
 from storage.project import Project
 from storage.samples import Sample, Split
@@ -121,14 +122,14 @@ def predict_samples(net: "nn.Module", config: TrainConfig[Any], store: "Store", 
 
     from pipelines.trainer.data import CachedViews, Source, views_of
     from pipelines.trainer.outcome import probabilities
-    from pipelines.trainer.pixels import Files, Pixels
+    from pipelines.trainer.pixels import Pixels
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if config.inputs == "views":
         views, weak = views_of(store, config.backbone, [s.sample_id for s in samples])
         source: Source = CachedViews(torch.from_numpy(views).to(device), weak)
     else:
-        images = Files([s.filepath for s in samples], config.size)
+        images = Squares(store.project, [s.filepath for s in samples], [s.sample_id for s in samples], config.size)
         source = Pixels(images, workers=config.workers, device=device)
     return probabilities(net.to(device), source, np.arange(len(samples))).double().numpy()
 

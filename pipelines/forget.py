@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipelines.squares import drop
 from storage.catalog import GONE
 from storage.project import ProjectError
 from storage.samples import File
@@ -14,8 +15,8 @@ if TYPE_CHECKING:
 def forget(store: "Store", below: Path, *, dry_run: bool = False) -> list[str]:
     """Takes the files at or below a path that are no longer there off the catalogue, and returns their paths.
 
-    A sample that no other file holds is trained on and shown no more. What was said of it stays in the log, and
-    importing the file again brings it back. Files that are there are left alone.
+    A sample that no other file holds is trained on and shown no more, and its squares are deleted. What was said of it
+    stays in the log, and importing the file again brings it back. Files that are there are left alone.
 
     Raises:
         ProjectError: nothing was imported from there, or all of it is there.
@@ -31,5 +32,7 @@ def forget(store: "Store", below: Path, *, dry_run: bool = False) -> list[str]:
     if not missing:
         raise ProjectError(f"all {len(found)} files of {place} are there: delete what you do not want, then forget it")
     if not dry_run:
+        known = store.catalog.ids()
         store.catalog.add([], [File(filepath=path, sample_id=GONE, size=0, mtime_ns=0) for path in missing])
+        drop(store.project, set(known) - {file.sample_id for file in store.catalog.files()})
     return missing

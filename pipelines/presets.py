@@ -36,6 +36,7 @@ def finetune(method: str) -> TrainConfig[Any]:
         student=optim,
         teacher=optim,
         average=0.995,
+        workers=8,
         settings=method_settings(method),
     )
 

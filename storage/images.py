@@ -56,8 +56,14 @@ def open_rgb(path: Path, size: int | None = None) -> Image.Image:
     Raises:
         BrokenImage: the file cannot be read, is empty, cut short, damaged, too large or no image.
     """
+    return open_with_content(path, size)[0]
+
+
+def open_with_content(path: Path, size: int | None = None) -> tuple[Image.Image, bytes]:
+    """Returns what `open_rgb` does, and what is in the file; raises what `open_rgb` raises."""
     try:
-        return decode(path.read_bytes(), size)[0]
+        content = path.read_bytes()
+        return decode(content, size)[0], content
     except OSError as error:
         raise BrokenImage(f"{path} cannot be read ({error.strerror or error})") from error
     except BrokenImage as error:

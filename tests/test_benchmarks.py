@@ -2,6 +2,7 @@
 
 import re
 
+from benchmarks import decoding as of_decoding
 from benchmarks import store as of_store
 
 
@@ -20,3 +21,10 @@ def test_a_record_alone_is_asked_for_histories(tmp_path, capsys):
     assert of_store.main([str(tmp_path / "project"), *sizes]) == 0
     told = capsys.readouterr().out
     assert len(re.findall(r"^\| history of a sample, (?:all runs|one run)(?: after it)? \|", told, re.MULTILINE)) == 4
+
+
+def test_decoding_tells_what_is_kept(capsys):
+    assert of_decoding.main(["--images", "2", "--sizes", "16", "--rounds", "1"]) == 0
+    told = capsys.readouterr().out
+    rows = re.findall(r"^\| \d+ x \d+ \| 16 \|(?: [\d.]+ \|){4} 1 of (\d+) \|$", told, re.MULTILINE)
+    assert len(rows) == 2 and int(rows[0]) > int(rows[1]), told

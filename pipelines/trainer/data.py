@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pipelines.config import ConfigError, TrainConfig
 from pipelines.progress import say
 from pipelines.runs import LABELS, Run
+from pipelines.squares import Squares
 from pipelines.trainer.draws import Draw, Positions, Sampler
 from storage.samples import Sample, Split
 
@@ -174,9 +175,9 @@ def open_source(store: "Store", config: TrainConfig[Any], people: Population, de
     """Opens what the run's networks are fed; raises what `cached_views` raises."""
     if config.inputs == "views":
         return cached_views(store, config, people, device)
-    from pipelines.trainer.pixels import Files, Pixels
+    from pipelines.trainer.pixels import Pixels
 
-    images = Files(people.filepaths, config.size)
+    images = Squares(store.project, people.filepaths, people.sample_ids, config.size)
     return Pixels(images, workers=config.workers, device=device, magnitude=config.magnitude)
 
 

@@ -1,5 +1,6 @@
 """Batches of images, decoded by worker processes and augmented on the device; a view hangs on its seed alone."""
 
+import os
 import signal
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -68,7 +69,7 @@ class Pixels:
 
     def __init__(self, images: Images, *, workers: int, device: "torch.device", magnitude: int = 9):
         self._images = _Read(images)
-        self._workers = workers
+        self._workers = min(workers, os.cpu_count() or 1)
         self._device = device
         self._magnitude = magnitude
 

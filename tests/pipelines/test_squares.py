@@ -1,0 +1,122 @@
+"""Images of a project are decoded once, and nothing but the time changes."""
+
+import shutil
+from collections import namedtuple
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipelines import squares
+from pipelines.forget import forget
+from pipelines.importing.images import import_images
+from pipelines.squares import Squares
+from pipelines.trainer.pixels import Files
+from pipelines.verify import verify
+from storage.images import BrokenImage
+from storage.project import create_project
+from storage.store import open_store
+
+N, SIZE = 4, 12
+Disk = namedtuple("Disk", "total used free")
+
+
+@pytest.fixture
+def store(tmp_path):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for n in range(N):
+        pixels = np.random.default_rng(n).integers(0, 256, (60, 80, 3), np.uint8)
+        Image.fromarray(pixels).save(folder / f"{n}.jpg", quality=90)
+    store = open_store(create_project(tmp_path / "project", ["cat", "dog"]).root)
+    import_images(store, folder)
+    return store
+
+
+def opened(store, size: int = SIZE) -> Squares:
+    samples = store.catalog.samples()
+    return Squares(store.project, [s.filepath for s in samples], [s.sample_id for s in samples], size)
+
+
+def decoded(store, size: int = SIZE) -> list[np.ndarray]:
+    files = Files([s.filepath for s in store.catalog.samples()], size)
+    return [files.read(n) for n in range(N)]
+
+
+def kept(store) -> list[str]:
+    return sorted(path.name for path in store.project.root.glob("squares/*/*/*"))
+
+
+def names(store) -> list[str]:
+    return sorted(f"{s.sample_id}.rgb" for s in store.catalog.samples())
+
+
+def test_an_image_that_was_read_once_is_read_without_its_file(store, tmp_path):
+    expected = decoded(store)
+    assert all(np.array_equal(opened(store).read(n), image) for n, image in enumerate(expected))
+    assert kept(store) == names(store)
+    shutil.rmtree(tmp_path / "images")
+    again = [opened(store).read(n) for n in range(N)]
+    assert all(np.array_equal(one, other) for one, other in zip(again, expected, strict=True))
+    assert all(image.flags.writeable for image in again), "torch warns of tensors on memory that cannot be written to"
+    with pytest.raises(BrokenImage, match=r"0\.jpg cannot be read"):
+        opened(store, SIZE + 1).read(0)
+
+
+def test_an_image_smaller_than_its_square_is_not_kept(store):
+    expected = decoded(store, 200)
+    assert all(np.array_equal(opened(store, 200).read(n), image) for n, image in enumerate(expected))
+    assert kept(store) == []
+
+
+def test_what_a_file_holds_since_is_not_kept_as_its_sample(store):
+    path = store.catalog.samples()[0].filepath
+    Image.fromarray(np.zeros((60, 80, 3), np.uint8)).resize((900, 900)).save(path, quality=100)
+    assert not opened(store).read(0).any()
+    assert kept(store) == []
+
+
+def test_a_square_that_was_cut_short_is_made_anew(store):
+    first = opened(store).read(0)
+    (path,) = store.project.root.glob("squares/*/*/*.rgb")
+    path.write_bytes(path.read_bytes()[:-1])
+    assert np.array_equal(opened(store).read(0), first)
+    assert path.stat().st_size == first.size
+
+
+def test_a_full_disk_is_left_as_it_is_and_said_once(store, monkeypatch, capsys):
+    monkeypatch.setattr(
+        squares.shutil, "disk_usage", lambda _: Disk(2**40, 2**40 - squares.SPARE + 1, squares.SPARE - 1)
+    )
+    reader = opened(store)
+    assert all(np.array_equal(reader.read(n), image) for n, image in enumerate(decoded(store)))
+    assert kept(store) == []
+    assert capsys.readouterr().err.count("takes no more decoded images (No space left on device)") == 1
+
+
+def test_a_directory_that_cannot_be_written_stops_nobody(store, capsys):
+    (store.project.root / "squares").write_text("in the way")
+    reader = opened(store)
+    assert all(np.array_equal(reader.read(n), image) for n, image in enumerate(decoded(store)))
+    assert capsys.readouterr().err.count("takes no more decoded images") == 1
+
+
+def test_a_square_half_written_by_a_killed_process_is_found_and_deleted(store):
+    opened(store).read(0)
+    (path,) = store.project.root.glob("squares/*/*/*.rgb")
+    draft = path.with_name(f".{path.name}.4194305")  # above the largest id of a process
+    draft.write_bytes(b"half")
+    (finding,) = verify(store.project.root).findings
+    assert finding.where == (str(draft),)
+    verify(store.project.root, mend=True)
+    assert kept(store) == [path.name]
+
+
+def test_forgotten_images_leave_no_square(store, tmp_path):
+    for n in range(N):
+        opened(store).read(n), opened(store, SIZE + 1).read(n)
+    gone, *others = store.catalog.samples()
+    (tmp_path / "images" / "0.jpg").unlink()
+    assert gone.filepath.endswith("0.jpg")
+    forget(store, tmp_path / "images")
+    assert kept(store) == sorted(2 * [f"{s.sample_id}.rgb" for s in others])
