@@ -105,16 +105,16 @@ def _batch(choices: Choices) -> Batch:
 
 def _in_order(desk: Desk, book: Book, batch: Batch, more: Callable[[], None], most: int, *, grid: bool) -> list[str]:
     """Returns the samples to show, which nobody else is shown meanwhile; in a grid those that are answered, too."""
-    waiting = _waiting(book, batch)
+    empty, waiting = not batch.rows, _waiting(book, batch)
     busy = leases.held_by_others(desk.store.project, _holder(desk))
-    if not batch.exhausted and (not batch.rows or (not grid and sum(i not in busy for i in waiting) < most)):
+    if not batch.exhausted and (empty or (not grid and sum(i not in busy for i in waiting) < most)):
         more()
         waiting = _waiting(book, batch)
     held = leases.hold(desk.store.project, _holder(desk), waiting, most)
     if not grid:
         return held
-    if not batch.exhausted:  # the page is made now: it keeps what it holds
-        batch.rows, batch.exhausted = {i: batch.rows[i] for i in held}, True
+    if empty:  # the page is made now: it keeps what it holds
+        batch.rows, batch.exhausted = {i: batch.rows[i] for i in held}, bool(held)
     return list(batch.rows)
 
 

@@ -12,16 +12,14 @@ from streamlit.testing.v1 import AppTest
 
 from app.desk import Desk
 from app.review import presses
-from app.views import review
-from pipelines.curation import leases, queue_up
+from pipelines.curation import queue_up
 from pipelines.curation.queue_up import Only
 from pipelines.curation.selections import save_selection
 from pipelines.runs import State
 from storage.events import Kind, event, replay
-from storage.project import ProjectError, create_project, read_project
+from storage.project import create_project, read_project
 from storage.store import memory_store
 from storage.vectors import Space
-from tests.app.boards import Board
 from tests.app.conftest import HOSTILE, a_run
 from tests.app.test_views import drawn, text, verdicts
 
@@ -132,62 +130,6 @@ def test_presses_of_one_message_are_done_in_order_each_once(desk, rank, ids, boa
     assert [(e.event_id, e.kind) for e in verdicts(desk)] == written, "also after the server has forgotten it"
 
 
-def test_an_answer_is_changed_by_whoever_sees_it(desk, rank, ids, board):
-    page = drawn(draw_review, desk, rank, board)
-    first = board.press(page, "label", ids[0], "crow")
-    board.press(page, "label", ids[0], "heron", over=first)
-    assert replay(desk.store.log.read())[ids[0]] == "heron"
-
-
-def test_a_press_that_comes_too_late_changes_nothing_and_says_so(desk, rank, ids, board):
-    page = drawn(draw_review, desk, rank, board)
-    desk.store.log.append([event(Kind.RELABELLED, ids[0], HOSTILE, actor="bob")])
-    press = board.press(page, "label", ids[0], "crow")
-    assert [(e.actor, e.label) for e in verdicts(desk)] == [("bob", HOSTILE)]
-    by = f"bob had answered {HOSTILE} already: your crow was not written."
-    assert board.data["refused"] == [{"id": ids[0], "press": press, "by": by}]
-
-
-def test_two_people_are_never_shown_the_same_image(desk, rank, ids):
-    ada, bob = Board(), Board()
-    first = drawn(draw_few, desk, rank, ada, 2)
-    second = drawn(draw_few, Desk(desk.store, desk.run, "bob"), rank, bob, 2)
-    assert (ada.shown, bob.shown) == (ids[:2], ids[2:4])
-    ada.press(first, "label", ids[0], "crow")
-    assert ada.shown == [ids[1], ids[4]]
-    bob.press(second, "label", ids[2], "crow")
-    assert bob.shown == [ids[3]], "the other two are being looked at"
-    bob.press(second, "skip", ids[3])
-    assert bob.shown == [] and "skipped" in bob.data["empty"]
-    ada.press(first, "label", ids[1], "crow")
-    assert ada.shown == [ids[3], ids[4]], "what bob does not want is ada's"
-
-
-def test_two_people_who_take_turns_answer_each_image_once(desk, rank, ids):
-    boards = {"ada": Board(), "bob": Board()}
-    pages = {who: drawn(draw_few, Desk(desk.store, desk.run, who), rank, boards[who], 1) for who in boards}
-    said = []
-    while any(board.shown for board in boards.values()):
-        for who, board in boards.items():
-            if board.shown:
-                said.append((who, board.shown[0]))
-                board.press(pages[who], "label", board.shown[0], "crow")
-    assert [(e.actor, e.sample_id) for e in verdicts(desk)] == said
-    assert sorted(i for _, i in said) == sorted(ids)
-
-
-def draw_few(desk, rank, board, ahead):
-    from app.views import review
-
-    review.AHEAD = ahead
-    review.render(desk, rank=rank, draw=board)
-
-
-@pytest.fixture(autouse=True)
-def usual_number_ahead(monkeypatch):
-    monkeypatch.setattr(review, "AHEAD", review.AHEAD)
-
-
 def test_a_grid_shows_many_keeps_them_in_place_and_takes_many_answers_at_once(desk, rank, ids, board):
     page = as_grid(drawn(draw_review, desk, rank, board))
     assert board.data["grid"] and board.shown == ids
@@ -239,16 +181,6 @@ def test_a_label_in_question_is_changed_or_kept_by_whoever_has_seen_it(desk, ids
     assert (answer.kind, answer.label, answer.ref) == (kind, label, proposal.event_id)
     assert proposal.reasons == {"mislabelled": 0.9}
     assert board.shown == [] and "No image" not in board.data["cards"]
-
-
-def test_a_label_in_question_that_somebody_changed_meanwhile_stays(desk, ids, rank, board):
-    given = event(Kind.IMPORTED, ids[0], "crow", actor="import")
-    row = replace(rank(desk.store, desk.run)[0], given="crow", decision=given.event_id)
-    desk.store.log.append([given])
-    page = drawn(draw_review, desk, lambda *_, **__: [row], board)
-    desk.store.log.append([event(Kind.RELABELLED, ids[0], HOSTILE, actor="bob")])
-    board.press(page, "label", ids[0], "heron", over=given.event_id)
-    assert replay(desk.store.log.read())[ids[0]] == HOSTILE
 
 
 def test_neighbours_of_an_answered_image_come_next_and_are_not_labelled(desk, rank, ids, board):
@@ -362,21 +294,3 @@ def test_a_browser_that_is_not_ours_writes_nothing(desk, rank, ids, board, nonse
 @pytest.mark.parametrize("said", [None, "x", [None, 1, {}], [{"press": "a" * 32, "deed": "delete"}], [{"press": 3}]])
 def test_what_is_no_press_is_left_out(said):
     assert presses(said) == []
-
-
-def test_a_lock_that_another_holds_keeps_the_presses_until_they_are_said_again(desk, rank, ids, board, monkeypatch):
-    page = drawn(draw_review, desk, rank, board)
-    turn = leases.turn
-
-    def taken(project):
-        raise ProjectError("another process has been deciding")
-
-    monkeypatch.setattr("app.desk.leases.turn", taken)
-    monkeypatch.setattr(leases, "hold", lambda project, holder, wanted, most: list(wanted)[:most])
-    board.press(page, "label", ids[0], "crow")
-    assert "nother process" in page.toast[0].value
-    assert len(board.presses) == 1 and verdicts(desk) == [], "the browser is not told that it was heard"
-    monkeypatch.setattr("app.desk.leases.turn", turn)
-    board.presses = [*board.presses, {"press": "b" * 32, "deed": "here"}]
-    page.button(key="say").click().run()
-    assert replay(desk.store.log.read())[ids[0]] == "crow" and board.presses == []
