@@ -37,7 +37,7 @@ def cards(desk: Desk, book: Book, rows: Sequence[Row], have: Collection[str], *,
     return [
         {
             "id": row.sample_id,
-            "src": at.picture_address(row, TILE if grid else LARGE),
+            "src": at.picture_address(desk, row, TILE if grid else LARGE),
             "name": Path(row.filepath).name,
             "label": row.label,
             "sure": row.probability,
@@ -102,7 +102,7 @@ def _near(desk: Desk, book: Book, rows: Sequence[Row]) -> dict[str, list[dict[st
     samples = at.read_samples(desk.store)
     found = {i: [o for o, _ in likeness.most_like(i, labels, looks, NEAR) if o in samples] for i in ids}
     return {
-        i: [{"src": at.picture_address(samples[o], SMALL), "label": labels[o]} for o in others]
+        i: [{"src": at.picture_address(desk, samples[o], SMALL), "label": labels[o]} for o in others]
         for i, others in found.items()
     }
 

@@ -1,7 +1,6 @@
 """What every page gets, and the project's data as pages read it: each thing once until it changes."""
 
 import base64
-import io
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -17,9 +16,10 @@ from pipelines.curation.queue_up import Row
 from pipelines.curation.verdicts import Shown, undo, verdict
 from pipelines.overview import Numbers, count, kept
 from pipelines.runs import Run
+from pipelines.thumbnails import as_jpeg, open_small
 from storage.events import Event
-from storage.images import BrokenImage, open_rgb
-from storage.project import SETTINGS
+from storage.images import BrokenImage
+from storage.project import SETTINGS, Project
 from storage.samples import Sample, Split
 from storage.store import Store, tables_of
 
@@ -149,27 +149,23 @@ def fold(desk: Desk, run: str) -> None:
     _fold(desk.root, run, desk.store)
 
 
-def picture(sample: Sample | Row, size: int) -> bytes | None:
+def picture(desk: Desk, sample: Sample | Row, size: int) -> bytes | None:
     """Returns a sample's image as a JPEG file of at most `size` pixels either way, None if it cannot be read."""
     try:
-        return _jpeg(sample.sample_id, sample.filepath, size)
+        return _jpeg(desk.root, sample.sample_id, sample.filepath, size, desk.store.project)
     except BrokenImage:
         return None
 
 
-def picture_address(sample: Sample | Row, size: int) -> str | None:
+def picture_address(desk: Desk, sample: Sample | Row, size: int) -> str | None:
     """Returns the same as a data address: the browser can ask for no file, so for no wrong one."""
-    content = picture(sample, size)
+    content = picture(desk, sample, size)
     return None if content is None else f"data:image/jpeg;base64,{base64.b64encode(content).decode()}"
 
 
 @st.cache_data(max_entries=4000, show_spinner=False)
-def _jpeg(sample_id: str, filepath: str, size: int) -> bytes:
-    image = open_rgb(Path(filepath), size)
-    image.thumbnail((size, size))
-    content = io.BytesIO()
-    image.save(content, "JPEG", quality=90)
-    return content.getvalue()
+def _jpeg(root: str, sample_id: str, filepath: str, size: int, _project: Project) -> bytes:
+    return as_jpeg(open_small(_project, sample_id, Path(filepath), size), size)
 
 
 @st.cache_resource(max_entries=4, show_spinner="Opening the project")

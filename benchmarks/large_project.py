@@ -13,25 +13,27 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from pipelines.runs import Run, State, append_metrics, status_now, write_status
+from pipelines.thumbnails import keep_thumbnail
 from storage.events import Kind, event
-from storage.project import create_project
+from storage.project import Project, create_project
 from storage.samples import File, Sample, Split, sample_id
 from storage.segments import segment_schema
 from storage.store import Store, open_store
 from storage.vectors import Space
 
 K, D = 10, 128
-WIDTH, HEIGHT = 640, 480  # pixels
 BACKBONE = "drawn"
 STEPS = (20, 40, 60, 80, 100, 120, 140, 160, 180, 200)  # of the record
 
 
-def make_project(root: Path, samples: int, *, labelled: int = 300, seed: int = 0) -> Store:
+def make_project(
+    root: Path, samples: int, *, labelled: int = 300, width: int = 640, height: int = 480, seed: int = 0
+) -> Store:
     """Makes a project of so many samples of K classes, some of them labelled, and one finished run."""
     random = np.random.default_rng(seed)
     store = open_store(create_project(root, [f"class {k}" for k in range(K)]).root)
     truth = random.integers(0, K, samples)
-    found = [_drawn(root / "pictures", n, int(truth[n]), random) for n in range(samples)]
+    found = [_drawn(store.project, n, int(truth[n]), (width, height), random) for n in range(samples)]
     files = [
         File(
             filepath=s.filepath,
@@ -55,21 +57,24 @@ def make_project(root: Path, samples: int, *, labelled: int = 300, seed: int = 0
     return store
 
 
-def _drawn(folder: Path, number: int, kind: int, random: np.random.Generator) -> Sample:
-    """Draws one picture, a JPEG of some 50 kB."""
+def _drawn(project: Project, number: int, kind: int, size: tuple[int, int], random: np.random.Generator) -> Sample:
+    """Draws one picture, a JPEG of some 50 kB at 640 by 480 pixels."""
+    folder = project.root / "pictures"
     folder.mkdir(exist_ok=True)
-    coarse = random.integers(0, 256, (HEIGHT // 40, WIDTH // 40, 3), np.uint8)
-    image = Image.fromarray(coarse).resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC)
+    coarse = random.integers(0, 256, (size[1] // 40, size[0] // 40, 3), np.uint8)
+    image = Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC)
     ImageDraw.Draw(image).text((20, 20), f"{number}: class {kind}", fill="white", font_size=60)
     path = folder / f"{number:06}.jpg"
     image.save(path, quality=90)
     content = path.read_bytes()
+    sample = sample_id(content)
+    keep_thumbnail(project, sample, image, len(content))  # as an import does
     return Sample(
-        sample_id=sample_id(content),
+        sample_id=sample,
         filepath=str(path),
         split=Split.TRAIN,
-        width=WIDTH,
-        height=HEIGHT,
+        width=size[0],
+        height=size[1],
         fingerprint=random.bytes(200),
     )
 

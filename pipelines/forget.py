@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipelines.squares import drop
 from storage.catalog import GONE
+from storage.derived import drop
 from storage.project import ProjectError
 from storage.samples import File
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 def forget(store: "Store", below: Path, *, dry_run: bool = False) -> list[str]:
     """Takes the files at or below a path that are no longer there off the catalogue, and returns their paths.
 
-    A sample that no other file holds is trained on and shown no more, and its squares are deleted. What was said of it
-    stays in the log, and importing the file again brings it back. Files that are there are left alone.
+    A sample that no other file holds is trained on and shown no more, and its thumbnail and squares are deleted. What
+    was said of it stays in the log, and importing the file again brings it back. Files that are there are left alone.
 
     Raises:
         ProjectError: nothing was imported from there, or all of it is there.

@@ -15,6 +15,7 @@ for a read-only one and refuses it itself, with a red "invalid label schema(s)" 
     flips             how often the teacher changed its mind
     mean_probability  of the teacher's last label, over the record
     disagreement      label, teacher and student, where known, are not all the same class
+    thumbnail_path    a small picture of a large image, which the App's grid shows in its place
     reasons           why to look at it, each in [0, 1], as the queue was when the dataset was brought up to date
 """
 
@@ -28,7 +29,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from storage import fiftyone_reasons
+from storage import derived, fiftyone_reasons
 from storage.database import point_fiftyone
 from storage.events import replay
 from storage.fiftyone_reasons import Reasons
@@ -49,9 +50,18 @@ FIELDS = {
     "flips": ("flips",),
     "mean_probability": ("mean_probability",),
     "disagreement": ("disagreement",),
+    "thumbnail_path": ("thumbnail_path",),
 }
 CLASSIFICATIONS = ("label", "teacher", "student")
-PLAIN = ("gradebook_id", "split", "feedback", "flips", "mean_probability", "disagreement")
+PLAIN = {  # name -> FiftyOne's kind of field
+    "gradebook_id": "StringField",
+    "split": "StringField",
+    "feedback": "FloatField",
+    "flips": "IntField",
+    "mean_probability": "FloatField",
+    "disagreement": "BooleanField",
+    "thumbnail_path": "StringField",
+}
 SIGNALS = {  # path -> column of the record's signals
     "teacher.label": "teacher_label",
     "teacher.confidence": "teacher_probability",
@@ -95,7 +105,7 @@ def refresh(store: Store, run: str | None, reasons: Reasons | None = None) -> Ch
         dataset = _open(store.project, run)
         fiftyone_reasons.declare(dataset, reasons.known)
         samples = store.catalog.samples()
-        wanted = _facts(samples, replay(store.log.read()), _signals(store, run))
+        wanted = _facts(samples, replay(store.log.read()), _signals(store, run), _thumbnails(store.project))
         paths = fiftyone_reasons.paths(dataset)
         wanted = {i: facts | _why(paths, reasons.scores.get(i, {})) for i, facts in wanted.items()}
         ids, known = _known(dataset)
@@ -123,15 +133,24 @@ def show_labels(dataset: Any, labels: Mapping[str, str | None]) -> None:
         _push(dataset, ids, known, wanted)
 
 
-def _facts(samples: Sequence[Sample], labels: Mapping[str, str], signals: Mapping[str, Facts]) -> dict[str, Facts]:
+def _facts(
+    samples: Sequence[Sample],
+    labels: Mapping[str, str],
+    signals: Mapping[str, Facts],
+    thumbnails: Mapping[str, str],
+) -> dict[str, Facts]:
     """Returns what the dataset should say: sample_id -> facts."""
     nothing: Facts = dict.fromkeys(SIGNALS)
     wanted = {}
     for sample in samples:
         facts = {"filepath": sample.filepath, "split": sample.split.value, "label.label": labels.get(sample.sample_id)}
-        facts |= signals.get(sample.sample_id, nothing)
+        facts |= {"thumbnail_path": thumbnails.get(sample.sample_id), **signals.get(sample.sample_id, nothing)}
         wanted[sample.sample_id] = _judged(facts)
     return wanted
+
+
+def _thumbnails(project: Project) -> dict[str, str]:
+    return {path.stem: str(path) for path in derived.thumbnails(project).paths()}
 
 
 def _why(paths: Sequence[str], scores: Mapping[str, float]) -> Facts:
@@ -163,8 +182,7 @@ def _open(project: Project, run: str | None) -> Any:
 
     name = dataset_name(project)
     dataset = fo.load_dataset(name) if fo.dataset_exists(name) else fo.Dataset(name, persistent=True)
-    if not dataset.has_sample_field("gradebook_id"):
-        _declare(dataset)
+    _declare(dataset)
     _protect(dataset)
     dataset.default_classes = list(project.classes)
     dataset.info = {"gradebook": str(project.root), "run": run}
@@ -173,14 +191,20 @@ def _open(project: Project, run: str | None) -> Any:
 
 
 def _declare(dataset: Any) -> None:
+    """Makes our fields where they are not: a kill in mid-write, or an older Gradebook, left some out."""
     import fiftyone as fo
 
-    kinds = (fo.StringField, fo.StringField, fo.FloatField, fo.IntField, fo.FloatField, fo.BooleanField)
-    for name, kind in zip(PLAIN, kinds, strict=True):
-        dataset.add_sample_field(name, kind, read_only=True)
+    for name, kind in PLAIN.items():
+        if not dataset.has_sample_field(name):
+            dataset.add_sample_field(name, getattr(fo, kind), read_only=True)
     for name in CLASSIFICATIONS:
-        dataset.add_sample_field(name, fo.EmbeddedDocumentField, embedded_doc_type=fo.Classification)
+        if not dataset.has_sample_field(name):
+            dataset.add_sample_field(name, fo.EmbeddedDocumentField, embedded_doc_type=fo.Classification)
     dataset.create_index("gradebook_id")
+    config = dataset.app_config
+    if "thumbnail_path" not in config.media_fields:  # later it is as its user wants it
+        config.media_fields = [*config.media_fields, "thumbnail_path"]
+        config.grid_media_field, config.media_fallback = "thumbnail_path", True  # those without: the file itself
 
 
 def _protect(dataset: Any) -> None:

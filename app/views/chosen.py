@@ -51,7 +51,7 @@ def shelf(desk: Desk, samples: Sequence[Sample]) -> None:
     page = desk.pages["evolution"].url_path if "evolution" in desk.pages else "evolution"
     tiles = []
     for sample in samples:
-        source = at.picture_address(sample, PIXELS) or ""
+        source = at.picture_address(desk, sample, PIXELS) or ""
         address = f"{page}?{urlencode({**desk.query, 'sample': sample.sample_id})}"
         name, label = escape(Path(sample.filepath).name), escape(labels.get(sample.sample_id, "unlabelled"))
         tiles.append(

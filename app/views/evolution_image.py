@@ -38,7 +38,7 @@ def render(desk: Desk, sample: Sample) -> None:
         st.page_link(desk.pages["review"], label="Back to review", query_params=query)
     left, right = st.columns([5, 7], gap="large")
     with left:
-        _picture(sample)
+        _picture(desk, sample)
         st.subheader(plain(book.labels.get(sample.sample_id, "Unlabelled")))
         _verdict(desk, sample, book)
         _facts(sample)
@@ -50,8 +50,8 @@ def render(desk: Desk, sample: Sample) -> None:
     _neighbours(desk, sample)
 
 
-def _picture(sample: Sample) -> None:
-    content = at.picture(sample, LARGE)
+def _picture(desk: Desk, sample: Sample) -> None:
+    content = at.picture(desk, sample, LARGE)
     if content is None:
         st.warning("This file cannot be read.", icon=":material/broken_image:")
     else:

@@ -54,7 +54,7 @@ def shelf(desk: Desk, samples: Sequence[Sample]) -> None:
     labels = at.read_book(desk.store).labels
     with st.container(horizontal=True, key="shelf"):
         for sample in samples:
-            if (content := at.picture(sample, 264)) is None:
+            if (content := at.picture(desk, sample, 264)) is None:
                 continue
             with st.container(width=132, gap="xxsmall"):
                 st.image(content, width="stretch", alt=Path(sample.filepath).name)

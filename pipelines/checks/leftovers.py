@@ -12,7 +12,14 @@ from pipelines.checks.finding import Finding, Subject
 from pipelines.runs import GOING
 from storage.project import SETTINGS
 
-OF_PROJECT = (f".{SETTINGS}.*", ".map.npz.*", ".overview.json.*", "selections/.*.json.*", "squares/*/*/.*.rgb.*")
+OF_PROJECT = (
+    f".{SETTINGS}.*",
+    ".map.npz.*",
+    ".overview.json.*",
+    "selections/.*.json.*",
+    "squares/*/*/.*.rgb.*",
+    "thumbnails/*/.*.jpg.*",
+)
 OF_RUN = (".*.json", ".*.json.*", ".*.npz.*", ".*.arrow.*", ".predictions.parquet", ".student.safetensors", ".exit.*")
 OF_PARTS = ("record/.rank*-*.tmp", "checkpoints/.step-*")
 YOUNG = 60.0  # seconds in which somebody may still be about to use what they made

@@ -23,7 +23,8 @@ from storage.store import Store
 CHUNK = 1_000  # files read before they are written: what a kill loses at most
 EVENTS = 10_000  # events written at once
 STEP = 50  # files between two calls of `progress`
-OURS = ("exports", "jobs", "lance", "mongo", "runs")  # directories of a project that hold no images of the user's
+# Directories of a project that hold no images of the user's.
+OURS = ("exports", "jobs", "lance", "mongo", "runs", "squares", "thumbnails")
 ACTOR = "import"
 
 Progress = Callable[[int, int], None]  # files done, files in all
@@ -155,7 +156,7 @@ def _import_chunk(store: Store, chunk: list[FoundFile], reading: _Reading) -> No
     if not unread:
         return
     mean_size = sum(file.size for file in unread) / len(unread)
-    results = read_images([file.filepath for file in unread], mean_size, reading.count)
+    results = read_images([file.filepath for file in unread], mean_size, store.project, reading.count)
     first_new, rows = len(reading.new), []
     for file, result in zip(unread, results, strict=True):
         if isinstance(result, str):

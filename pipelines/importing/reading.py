@@ -6,8 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipelines.thumbnails import keep_thumbnail
 from storage.duplicates import fingerprint
 from storage.images import BrokenImage, content_of, decode
+from storage.project import Project
 from storage.samples import sample_id
 
 SIZE = 64  # pixels a JPEG is read at: enough for a fingerprint
@@ -26,7 +28,7 @@ class ReadImage:
 
 
 def read_images(
-    filepaths: Sequence[str], mean_size: float, read: Callable[[], None] = lambda: None
+    filepaths: Sequence[str], mean_size: float, project: Project | None = None, read: Callable[[], None] = lambda: None
 ) -> list[ReadImage | str]:
     """Reads the files in the order given; calls `read` after each.
 
@@ -35,35 +37,39 @@ def read_images(
     Args:
         filepaths: the files.
         mean_size: their bytes on average.
+        project: keeps thumbnails of large images, if given.
         read: called after each.
 
     Returns:
         For each file what it says, or one sentence why it cannot be used.
     """
     results: list[ReadImage | str] = []
-    for result in _results(filepaths, mean_size):
+    for result in _results(filepaths, mean_size, project):
         results.append(result)
         read()
     return results
 
 
-def _results(filepaths: Sequence[str], mean_size: float) -> Iterator[ReadImage | str]:
+def _results(filepaths: Sequence[str], mean_size: float, project: Project | None) -> Iterator[ReadImage | str]:
     if mean_size < SMALL:
-        yield from map(_read, filepaths)
+        yield from (_read(path, project) for path in filepaths)
         return
     batches = [filepaths[start : start + BATCH] for start in range(0, len(filepaths), BATCH)]
     pool = ThreadPoolExecutor(os.cpu_count())
     try:
-        for batch in pool.map(lambda paths: [_read(path) for path in paths], batches):
+        for batch in pool.map(lambda paths: [_read(path, project) for path in paths], batches):
             yield from batch
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _read(filepath: str) -> ReadImage | str:
+def _read(filepath: str, project: Project | None) -> ReadImage | str:
     try:
         content = content_of(Path(filepath))
         image, (width, height) = decode(content, SIZE)
     except BrokenImage as error:
         return str(error)
-    return ReadImage(sample_id(content), width, height, fingerprint(image))
+    sample = sample_id(content)
+    if project is not None:
+        keep_thumbnail(project, sample, image, len(content))
+    return ReadImage(sample, width, height, fingerprint(image))

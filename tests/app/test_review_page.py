@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from streamlit.testing.v1 import AppTest
 
 from app.desk import Desk
 from app.review import presses
@@ -34,10 +33,6 @@ def draw_review_as_it_is(desk, board):
     from app.views import review
 
     review.render(desk, draw=board)
-
-
-def as_grid(page: AppTest) -> AppTest:
-    return page.segmented_control(key="layout").set_value("Grid").run()
 
 
 def test_a_press_writes_the_guess_that_was_shown_and_one_verdict(desk, rank, ids, board):
@@ -128,21 +123,6 @@ def test_presses_of_one_message_are_done_in_order_each_once(desk, rank, ids, boa
     board.presses = said
     page.button(key="say").click().run()
     assert [(e.event_id, e.kind) for e in verdicts(desk)] == written, "also after the server has forgotten it"
-
-
-def test_a_grid_shows_many_keeps_them_in_place_and_takes_many_answers_at_once(desk, rank, ids, board):
-    page = as_grid(drawn(draw_review, desk, rank, board))
-    assert board.data["grid"] and board.shown == ids
-    reads = desk.store.log.version()
-    board.presses = [{"press": f"{n:032}", "deed": "label", "id": i, "label": "heron"} for n, i in enumerate(ids[:4])]
-    page.button(key="say").click().run()
-    assert [e.kind for e in verdicts(desk)] == [Kind.ACCEPTED] * 4
-    assert desk.store.log.version() == reads + 8, "proposals and answers"
-    assert board.shown == ids, "nothing moves under the hand"
-    assert {i: a["label"] for i, a in board.data["answers"].items()} == dict.fromkeys(ids[:4], "heron")
-    before = board.data["batch"]
-    board.press(page, "more")
-    assert board.shown == [ids[4]] and board.data["batch"] != before
 
 
 def test_another_choice_is_another_batch(desk, rank, ids, board):

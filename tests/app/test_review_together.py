@@ -11,7 +11,7 @@ from storage.events import Kind, event, replay
 from storage.project import ProjectError
 from tests.app.boards import Board
 from tests.app.conftest import HOSTILE
-from tests.app.test_review_page import as_grid, draw_review
+from tests.app.test_review_page import draw_review
 from tests.app.test_views import drawn, verdicts
 
 
@@ -53,24 +53,6 @@ def test_two_people_who_take_turns_answer_each_image_once(desk, rank, ids):
                 board.press(pages[who], "label", board.shown[0], "crow")
     assert [(e.actor, e.sample_id) for e in verdicts(desk)] == said
     assert sorted(i for _, i in said) == sorted(ids)
-
-
-def test_a_grid_leaves_out_what_another_is_looking_at_also_at_the_end_of_the_queue(desk, rank, ids, board):
-    others = [*ids[:2], *ids[3:]]
-    leases.hold(desk.store.project, "bob elsewhere", others, len(others))
-    page = as_grid(drawn(draw_review, desk, rank, board))
-    assert board.shown == [ids[2]]
-    board.press(page, "label", ids[2], "crow")
-    assert board.shown == [ids[2]], "nothing moves under the hand"
-
-
-def test_a_grid_of_which_all_is_being_looked_at_fills_once_it_is_free(desk, rank, ids, board):
-    leases.hold(desk.store.project, "bob elsewhere", ids, len(ids))
-    page = as_grid(drawn(draw_review, desk, rank, board))
-    assert board.shown == [] and "somebody is looking at it" in board.data["empty"]
-    leases.hold(desk.store.project, "bob elsewhere", [], 0)
-    board.press(page, "here")
-    assert board.shown == ids
 
 
 def test_an_answer_is_changed_by_whoever_sees_it(desk, rank, ids, board):

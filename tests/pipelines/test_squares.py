@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines import squares
 from pipelines.forget import forget
 from pipelines.importing.images import import_images
 from pipelines.squares import Squares
 from pipelines.trainer.pixels import Files
 from pipelines.verify import verify
+from storage import derived
 from storage.images import BrokenImage
 from storage.project import create_project
 from storage.store import open_store
@@ -85,20 +85,18 @@ def test_a_square_that_was_cut_short_is_made_anew(store):
 
 
 def test_a_full_disk_is_left_as_it_is_and_said_once(store, monkeypatch, capsys):
-    monkeypatch.setattr(
-        squares.shutil, "disk_usage", lambda _: Disk(2**40, 2**40 - squares.SPARE + 1, squares.SPARE - 1)
-    )
+    monkeypatch.setattr(derived.shutil, "disk_usage", lambda _: Disk(0, 0, derived.SPARE - 1))
     reader = opened(store)
     assert all(np.array_equal(reader.read(n), image) for n, image in enumerate(decoded(store)))
     assert kept(store) == []
-    assert capsys.readouterr().err.count("takes no more decoded images (No space left on device)") == 1
+    assert capsys.readouterr().err.count("takes no more files (No space left on device)") == 1
 
 
 def test_a_directory_that_cannot_be_written_stops_nobody(store, capsys):
     (store.project.root / "squares").write_text("in the way")
     reader = opened(store)
     assert all(np.array_equal(reader.read(n), image) for n, image in enumerate(decoded(store)))
-    assert capsys.readouterr().err.count("takes no more decoded images") == 1
+    assert capsys.readouterr().err.count("takes no more files") == 1
 
 
 def test_a_square_half_written_by_a_killed_process_is_found_and_deleted(store):

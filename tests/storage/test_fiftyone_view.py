@@ -220,3 +220,37 @@ def test_two_projects_in_folders_of_one_name_have_two_datasets(tmp_path):
     names = [dataset_name(create_project(tmp_path / place / "birds", ["crow"])) for place in ("a", "b")]
     assert names[0] != names[1]
     assert all(name.startswith("birds-") for name in names)
+
+
+def test_the_grid_shows_thumbnails_where_there_are_some(store):
+    from storage import derived
+    from storage.fiftyone_view import refresh
+
+    thumbnails = derived.thumbnails(store.project)
+    thumbnails.write("s1", b"a small picture")
+    refresh(store, None)
+    view = dataset(store)
+    assert view.values("thumbnail_path") == [None, str(thumbnails.path("s1")), None, None]
+    config = view.app_config
+    assert (config.grid_media_field, config.modal_media_field) == ("thumbnail_path", "filepath")
+    assert config.media_fallback, "the others are shown themselves"
+    config.grid_media_field = "filepath"
+    view.save()
+    thumbnails.path("s1").unlink()
+    assert refresh(store, None).changed == {"thumbnail_path": 1}
+    assert dataset(store).app_config.grid_media_field == "filepath", "as its user wants it"
+
+
+def test_a_dataset_of_before_thumbnails_gets_them(store):
+    from storage import derived
+    from storage.fiftyone_view import refresh
+
+    refresh(store, None)
+    old = dataset(store)
+    old.app_config.media_fields, old.app_config.grid_media_field = ["filepath"], "filepath"
+    old.get_field("thumbnail_path").read_only = False
+    old.get_field("thumbnail_path").save()
+    old.delete_sample_field("thumbnail_path")
+    derived.thumbnails(store.project).write("s1", b"a small picture")
+    assert refresh(store, None).changed == {"thumbnail_path": 1}
+    assert dataset(store).app_config.grid_media_field == "thumbnail_path"

@@ -1,0 +1,145 @@
+"""Large images have thumbnails: kept at import or when first asked for, and shown in the image's place."""
+
+from collections import namedtuple
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipelines.forget import forget
+from pipelines.importing.images import import_images
+from pipelines.thumbnails import LARGE, SIDE, open_small
+from pipelines.verify import verify
+from storage import derived
+from storage.images import BrokenImage, open_rgb
+from storage.project import create_project
+from storage.store import open_store
+
+Disk = namedtuple("Disk", "total used free")
+HUGE, MIDDLING, SMALL = (1600, 2800), (800, 1000), (60, 80)  # rows and columns: an import reads 1/8 of a huge one
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    (tmp_path / "images").mkdir()
+    return tmp_path / "images"
+
+
+@pytest.fixture
+def store(tmp_path):
+    return open_store(create_project(tmp_path / "project", ["cat", "dog"]).root)
+
+
+def photograph(folder: Path, name: str, shape: tuple[int, int], seed: int = 0) -> Path:
+    pixels = np.random.default_rng(seed).integers(0, 256, (*shape, 3), np.uint8)
+    Image.fromarray(pixels).save(folder / name, quality=90)
+    return folder / name
+
+
+def imported(store, folder):
+    import_images(store, folder)
+    return store.catalog.samples()
+
+
+def kept(store) -> list[Path]:
+    return sorted(store.project.root.glob("thumbnails/*/*"))
+
+
+def opened(store, sample, side: int = SIDE) -> Image.Image:
+    return open_small(store.project, sample.sample_id, Path(sample.filepath), side)
+
+
+def distance(one: Image.Image, other: Image.Image) -> float:
+    size = (16, 12)
+    return float(np.abs(np.asarray(one.resize(size), float) - np.asarray(other.resize(size), float)).mean())
+
+
+def test_an_import_keeps_thumbnails_of_large_files_alone(store, folder):
+    photograph(folder, "large.jpg", HUGE), photograph(folder, "small.jpg", SMALL)
+    large, _ = imported(store, folder)
+    (path,) = kept(store)
+    assert path.stem == large.sample_id and path == derived.thumbnails(store.project).path(large.sample_id)
+    thumbnail, image = Image.open(path), open_rgb(Path(large.filepath))
+    assert thumbnail.format == "JPEG" and thumbnail.size == (SIDE, round(SIDE * HUGE[0] / HUGE[1]))
+    assert distance(thumbnail, image) < 3, "it is the image"
+
+
+def test_one_that_the_import_read_too_small_is_kept_by_whoever_asks_first(store, folder):
+    assert photograph(folder, "middling.jpg", MIDDLING).stat().st_size > LARGE
+    (sample,) = imported(store, folder)
+    assert kept(store) == []
+    first = opened(store, sample)
+    assert max(first.size) >= SIDE and len(kept(store)) == 1
+    Path(sample.filepath).unlink()
+    assert distance(opened(store, sample), first) < 3
+    with pytest.raises(BrokenImage, match="cannot be read"):
+        opened(store, sample, SIDE + 1)
+
+
+def test_a_large_image_is_shown_large(store, folder):
+    photograph(folder, "large.jpg", HUGE)
+    (sample,) = imported(store, folder)
+    assert max(opened(store, sample, SIDE).size) == SIDE
+    assert max(opened(store, sample, SIDE + 1).size) > SIDE
+
+
+def test_a_small_file_is_opened_itself(store, folder):
+    photograph(folder, "small.jpg", SMALL)
+    (sample,) = imported(store, folder)
+    assert opened(store, sample).size == SMALL[::-1] and kept(store) == []
+
+
+def test_a_damaged_thumbnail_is_made_anew(store, folder):
+    photograph(folder, "large.jpg", HUGE)
+    (sample,) = imported(store, folder)
+    (path,) = kept(store)
+    whole = opened(store, sample)
+    path.write_bytes(path.read_bytes()[:500])
+    assert distance(opened(store, sample), whole) < 3
+    assert distance(open_rgb(path), whole) < 3
+
+
+def test_what_a_file_holds_since_is_shown_but_not_kept_as_its_sample(store, folder):
+    photograph(folder, "middling.jpg", MIDDLING)
+    (sample,) = imported(store, folder)
+    other = photograph(folder, "middling.jpg", MIDDLING[::-1], seed=1)
+    assert distance(opened(store, sample), open_rgb(other)) < 3 and kept(store) == []
+
+
+def test_forgotten_images_leave_no_thumbnail(store, folder):
+    gone, stays = photograph(folder, "gone.jpg", HUGE), photograph(folder, "stays.jpg", HUGE, seed=1)
+    samples = {sample.filepath: sample.sample_id for sample in imported(store, folder)}
+    assert len(kept(store)) == 2
+    gone.unlink()
+    forget(store, folder)
+    assert [path.stem for path in kept(store)] == [samples[str(stays)]]
+
+
+def test_a_thumbnail_half_written_by_a_killed_process_is_found_and_deleted(store, folder):
+    photograph(folder, "large.jpg", HUGE)
+    imported(store, folder)
+    (path,) = kept(store)
+    draft = path.with_name(f".{path.name}.7.4194305")  # above the largest id of a process
+    draft.write_bytes(b"half")
+    assert list(derived.thumbnails(store.project).paths()) == [path]
+    (finding,) = verify(store.project.root).findings
+    assert finding.where == (str(draft),)
+    verify(store.project.root, mend=True)
+    assert kept(store) == [path]
+
+
+def test_a_full_disk_stops_no_import_and_is_said_once(store, folder, monkeypatch, capsys):
+    photograph(folder, "one.jpg", HUGE), photograph(folder, "two.jpg", HUGE, seed=1)
+    monkeypatch.setattr(derived.shutil, "disk_usage", lambda _: Disk(0, 0, derived.SPARE - 1))
+    samples = imported(store, folder)
+    assert len(samples) == 2 and kept(store) == []
+    assert all(max(opened(store, sample).size) >= SIDE for sample in samples)
+    assert capsys.readouterr().err.count("takes no more files (No space left on device)") == 1
+
+
+def test_thumbnails_are_no_images_of_the_user(store, folder, tmp_path):
+    photograph(folder, "large.jpg", HUGE)
+    before = imported(store, folder)
+    import_images(store, tmp_path)  # which holds the project, too
+    assert store.catalog.samples() == before
