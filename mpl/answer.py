@@ -15,6 +15,7 @@ from torch import Tensor
 from mpl import feedback as fb
 from mpl import objectives
 from mpl.forward_mode import Convolutions
+from mpl.noise import noise_state, same_noise
 from mpl.phases import phase
 from mpl.sparing import sparing
 from mpl.step import Batch, Learner, Runtime, full
@@ -59,7 +60,7 @@ def learn_and_answer(student: Learner, said: Tensor, batch: Batch, runtime: Runt
     """
     hard = fb.sampled_labels(said) if feedback == "reinforce" else None
     before = {name: weight.clone() for name, weight in student.weights().items()} if feedback != "none" else {}
-    noise = fb.noise_state(batch.x_us)
+    noise = noise_state(batch.x_us.device)
     convolutions = Convolutions() if feedback == "exact" else None
     with phase("student"):
         with phase("forward"), sparing(student.net, convolutions):
@@ -81,7 +82,7 @@ def learn_and_answer(student: Learner, said: Tensor, batch: Batch, runtime: Runt
     with phase("feedback gradient"):
         _, gradient = fb.labelled_gradient(student.net, batch.x_l, batch.y_l, runtime)
     measure = partial(fb.exact, convolutions=convolutions) if feedback == "exact" else fb.difference
-    with phase("feedback product"), fb.same_noise(batch.x_us, noise):
+    with phase("feedback product"), same_noise(noise, batch.x_us.device):
         matrix, _ = measure(student.net, before, gradient, batch.x_us, student.rate)
     return Answer(loss=loss, logits=logits, matrix=matrix)
 

@@ -28,6 +28,7 @@ from torch.func import functional_call
 
 from mpl import sharding
 from mpl.forward_mode import Convolutions, Quick
+from mpl.noise import noise_state, same_noise
 from mpl.step import Runtime, average_over_processes, full, modes_put_back
 
 Weights = Mapping[str, Tensor]
@@ -88,7 +89,7 @@ def difference(
 ) -> tuple[Tensor, Tensor]:
     """Computes F by a central difference along g: two forward passes and no forward-mode operation.
 
-    For networks or devices without forward-mode automatic differentiation (sharded weights, XLA). Takes and returns
+    For networks without forward-mode automatic differentiation (sharded weights). Takes and returns
     what `exact` does, logits excepted: they are the mean of the two sides'. Both sides draw the same noise. The weights
     are shifted where they are and put back. Half precision is off: it would round the shift away.
 
@@ -102,7 +103,7 @@ def difference(
     """
     length = sharding.norm(gradient.values())
     step = relative_step * sharding.norm(before[n] for n in gradient) / length.clamp_min(torch.finfo(length.dtype).tiny)
-    noise = noise_state(x_u)
+    noise = noise_state(x_u.device)
 
     def shifted(steps: float) -> Tensor:
         for name, slope in gradient.items():
@@ -114,7 +115,7 @@ def difference(
         for name, weight in weights.items():
             weight.copy_(sharding.local(before[name]))
         ahead = shifted(+1)
-        with same_noise(x_u, noise):
+        with same_noise(noise, x_u.device):
             behind = shifted(-2)
         slope = (nnf.log_softmax(ahead, -1) - nnf.log_softmax(behind, -1)) / (2 * step)
         return -rate * slope, (ahead + behind) / 2
@@ -180,29 +181,6 @@ def without_noise(net: nn.Module) -> Iterator[None]:
             if not isinstance(module, nn.modules.batchnorm._BatchNorm):
                 module.training = False
         yield
-
-
-@contextmanager
-def same_noise(x: Tensor, state: Tensor) -> Iterator[None]:
-    """Replays the random numbers that followed `state` (from `noise_state`), then goes on where it was."""
-    now = noise_state(x)
-    _set_noise_state(x, state)
-    try:
-        yield
-    finally:
-        _set_noise_state(x, now)
-
-
-def noise_state(x: Tensor) -> Tensor:
-    """Returns the state of the default random generator of the device that `x` is on."""
-    return torch.cuda.get_rng_state(x.device) if x.is_cuda else torch.get_rng_state()
-
-
-def _set_noise_state(x: Tensor, state: Tensor) -> None:
-    if x.is_cuda:
-        torch.cuda.set_rng_state(state, x.device)
-    else:
-        torch.set_rng_state(state)
 
 
 def _copied_buffers(net: nn.Module) -> dict[str, Tensor]:

@@ -2,8 +2,8 @@
 
 Shape legend    N inputs    ... an image (C, H, W) or features (D,)
 
-Random numbers come from torch's generator of the inputs' device, whose state is in the checkpoints. Each process mixes
-within its own slice of the batch.
+Random numbers come from torch's generator of the inputs' device, shares from the processor's; the states of both are in
+the checkpoints. Each process mixes within its own slice of the batch.
 """
 
 import torch
@@ -17,8 +17,9 @@ def floating(x: Tensor) -> Tensor:
 
 def shares(n: int, alpha: float, x: Tensor) -> Tensor:
     """Draws n shares from Beta(alpha, alpha): (n,), typed as `floating(x)` and on its device."""
-    concentration = torch.full((), alpha, dtype=floating(x[:0]).dtype, device=x.device)
-    return torch.distributions.Beta(concentration, concentration, validate_args=False).sample(torch.Size([n]))
+    concentration = torch.full((), alpha, dtype=floating(x[:0]).dtype)
+    shares = torch.distributions.Beta(concentration, concentration, validate_args=False).sample(torch.Size([n]))
+    return shares.to(x.device, non_blocking=True)
 
 
 def mixed(one: Tensor, other: Tensor, share: Tensor) -> Tensor:

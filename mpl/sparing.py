@@ -161,7 +161,12 @@ class _Known(TorchFunctionMode):
 
 
 def _can_spare(net: nn.Module, whole: Sequence[nn.Module]) -> bool:
-    """Returns whether there are maps to spare, of a whole batch at once, each block once, with weights all here."""
+    """Returns whether there are maps to spare, of a whole batch at once, each block once, with weights all here.
+
+    XLA compiles a step as a whole: it finds what is computed twice, and decides by itself what it keeps.
+    """
+    if any(weight.device.type == "xla" for weight in net.parameters()):
+        return False
     changed = any("forward" in vars(module) for module in (net, *whole)) or is_sharded(net)
     return not changed and any(isinstance(module, nn.Conv2d) for module in net.modules())
 

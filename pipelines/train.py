@@ -19,7 +19,7 @@ from pipelines.places import Place, open_place
 from pipelines.presets import Call, parse
 from pipelines.progress import hush, progress, say, stage
 from pipelines.runs import State
-from pipelines.trainer import checkpoints, distributions, founding, learners, outcome, sharded, trackers
+from pipelines.trainer import checkpoints, distributions, founding, learners, outcome, sharded, trackers, xla
 from pipelines.trainer.endings import failures_told, stoppable
 from pipelines.trainer.live import keep_up, open_live, take_in
 from pipelines.trainer.mirror import address_of, mirrored, take_back
@@ -84,6 +84,7 @@ def train(call: Call[Any], store: "Store | None" = None) -> Result | None:
     with failures_told(place.project.runs / name, call.config.steps):
         founding.check_processes(call.config, accelerator.num_processes)
         sharded.check(call.config, accelerator.num_processes)
+        xla.check(call.config, accelerator.device)
         trackers.check(call.config)
         training = _begin(replace(call, config=replace(call.config, run=name)), place, accelerator)
         with stoppable(training.stop):
@@ -164,7 +165,7 @@ def _steps(t: Training) -> None:
     from mpl.phases import phase, running
     from mpl.step import Clock
 
-    step, steps = METHODS[t.config.method].step, t.config.steps
+    step, steps, runtime = METHODS[t.config.method].step, t.config.steps, xla.runtime(t.accelerator)
     rank, processes = t.accelerator.process_index, t.accelerator.num_processes
     draws = (t.live.deck.draw(at, process=rank, processes=processes) for at in range(t.done, steps))
     tell(t, State.RUNNING)
@@ -175,8 +176,10 @@ def _steps(t: Training) -> None:
                 batch = next(batches)
             clock = Clock(t.done, steps)
             learners.set_rates(t.learners, t.config, clock)
+            xla.seed(t.accelerator.device, t.config.seed, t.done, rank)
             with t.accelerator.autocast(), _settings_refused(first=t.done == t.began_at):
-                report = step(t.learners, batch, t.accelerator, t.config.settings, clock)
+                report = step(t.learners, batch, runtime, t.config.settings, clock)
+            xla.send(t.accelerator.device)
             t.done += 1
             show(t.done)
             stop, heard = _asked(t)

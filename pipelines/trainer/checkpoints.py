@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.config import ConfigError
+from pipelines.trainer.draws import noise_seed
 from pipelines.trainer.sharded import put_back, put_back_momentum, shards_of
 
 if TYPE_CHECKING:
@@ -46,9 +47,10 @@ def save(directory: Path, step: int, learners: "Learners", *, keep: int, process
         draft.mkdir(parents=True)
     wait()
     try:
-        torch.save(_random_state() | {"buffers": _buffers(learners)}, draft / f"process-{process}.pt")
+        own = _random_state() | {"buffers": _buffers(learners)}
+        torch.save(_on_host(own), draft / f"process-{process}.pt")
         if process == 0 or _shared_out(learners):
-            torch.save(_state(learners), draft / _file(process, learners))
+            torch.save(_on_host(_state(learners)), draft / _file(process, learners))
         wait()
         if process == 0:
             sizes = {path.name: path.stat().st_size for path in sorted(draft.iterdir())}
@@ -146,7 +148,7 @@ def load(directory: Path, step: int, learners: "Learners", *, process: int, proc
     if known:
         _set_random_state(own)
     else:
-        torch.manual_seed(_seed(seed, step, process))
+        torch.manual_seed(noise_seed(seed, step, process))
     return made_by
 
 
@@ -176,10 +178,12 @@ def _set_random_state(state: dict[str, Any]) -> None:
         torch.cuda.set_rng_state_all(state["cuda"])
 
 
-def _seed(seed: int, step: int, process: int) -> int:
-    import numpy as np
+def _on_host(state: Any) -> Any:
+    """Returns a state, nested as it may be, with copies in the processor's memory of what a device holds."""
+    from torch import Tensor
+    from torch.utils._pytree import tree_map_only
 
-    return int(np.random.SeedSequence((seed, step, process)).generate_state(1)[0])
+    return tree_map_only(Tensor, Tensor.cpu, state)
 
 
 def _nets(learners: "Learners") -> "list[nn.Module]":

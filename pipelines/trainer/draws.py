@@ -84,6 +84,11 @@ class Deck:
         return sampler.draw(step, process=process, processes=processes)
 
 
+def noise_seed(seed: int, step: int, process: int) -> int:
+    """Returns the seed of what a process's networks draw from a step on (dropout, stochastic depth)."""
+    return int(np.random.SeedSequence((seed, step, process)).generate_state(1)[0])
+
+
 @lru_cache(maxsize=8)
 def _shuffled(population: int, number: int, seeds: tuple[int, ...]) -> Positions:
     return np.random.default_rng([*seeds, number]).permutation(population)

@@ -106,7 +106,7 @@ def save_student(net: "nn.Module", path: Path) -> None:
     from safetensors.torch import save_file
 
     draft = path / f".{WEIGHTS}"
-    save_file({name: value.contiguous() for name, value in net.state_dict().items()}, draft)
+    save_file({name: value.cpu().contiguous() for name, value in net.state_dict().items()}, draft)
     draft.replace(path / WEIGHTS)
 
 
@@ -225,10 +225,10 @@ def _learner(
     from mpl.networks import to_channels_last
     from mpl.step import Learner
 
-    net.to(device).train()
     if config.inputs == "pixels" and shares is None:
         to_channels_last(net)
-    kept = sharded.averaged(net, average, shares)
+    kept = sharded.averaged(net, average, device, shares)
+    net.to(device).train()
     if config.recompute:
         sharding.recompute(net)
     accumulate(net, config.accumulate)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.config import TrainConfig
 from pipelines.runs import PREDICTIONS
+from pipelines.trainer import xla
 from pipelines.trainer.data import Population, Source
 from pipelines.trainer.draws import Positions
 from pipelines.trainer.learners import finetuning
@@ -38,12 +39,14 @@ def finetuned(
     sampler = replace(
         people.sampler(config), batch_labelled=config.finetune_labelled or config.labelled, batch_unlabelled=0
     )
-    rank, processes = accelerator.process_index, accelerator.num_processes
+    rank, processes, runtime = accelerator.process_index, accelerator.num_processes, xla.runtime(accelerator)
     after = range(config.steps, config.steps + config.finetune_steps)
     draws = (sampler.draw(at, process=rank, processes=processes) for at in after)
     for at, batch in enumerate(source.batches(draws, labels)):
+        xla.seed(accelerator.device, config.seed, config.steps + at, rank)
         with accelerator.autocast():
-            supervised.step(tuned, batch, accelerator, supervised.Settings(), Clock(at, config.finetune_steps))
+            supervised.step(tuned, batch, runtime, supervised.Settings(), Clock(at, config.finetune_steps))
+        xla.send(accelerator.device)
     return tuned.student.net.eval()
 
 
@@ -75,7 +78,8 @@ def pseudo_label_accuracy(people: Population, opinions: "Opinions | None", sampl
         return {}
     truth = torch.from_numpy(people.truth).to(samples.device)[samples]
     right = (opinions.teacher_label == truth).float()
-    return {"pseudo_label_accuracy": right[truth >= 0].mean().nan_to_num()}
+    known = truth >= 0
+    return {"pseudo_label_accuracy": (right * known).sum() / known.sum().clamp_min(1)}
 
 
 def student_alone(learners: "Learners", weak: "Tensor") -> "Opinions":
@@ -129,7 +133,7 @@ def _probabilities(nets: "list[nn.Module]", source: Source, positions: Positions
     from mpl.step import evaluating, full
 
     parts: list[list[Tensor]] = [[] for _ in nets]
-    with torch.inference_mode():
+    with torch.no_grad():
         for x in source.plain(positions, chunk=chunk):
             for net, part in zip(nets, parts, strict=True):
                 with evaluating(net):

@@ -1,4 +1,8 @@
-"""Batches of images, decoded by worker processes and augmented on the device; a view hangs on its seed alone."""
+"""Batches of images, decoded by worker processes and augmented on the device; a view hangs on its seed alone.
+
+XLA's devices get views that the processor made: each step draws other operations for other numbers of images, and XLA
+would compile a program for each mix of them.
+"""
 
 import os
 import signal
@@ -11,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.config import ConfigError
+from pipelines.trainer import xla
 from pipelines.trainer.draws import Draw, Positions
 
 if TYPE_CHECKING:
@@ -71,6 +76,7 @@ class Pixels:
         self._images = _Read(images)
         self._workers = min(workers, os.cpu_count() or 1)
         self._device = device
+        self._made_on = xla.host_of(device)
         self._magnitude = magnitude
 
     def batches(self, draws: Iterable[Draw], labels: "Tensor") -> "Iterator[Batch]":
@@ -86,27 +92,26 @@ class Pixels:
                 kept.append(draw)
                 yield np.concatenate([draw.labelled, draw.unlabelled])
 
-        for images in self._load(positions()):
+        for images in self._load(positions(), self._made_on):
             draw = kept.pop(0)
             b, u = len(draw.labelled), len(draw.unlabelled)
             labelled, unlabelled = images.split([b, u])
             weak_l, weak_u, strong_u = np.split(draw.seeds, [b, b + u])
             at_l, at_u = (self._on_device(p) for p in (draw.labelled, draw.unlabelled))
             with phase("augmentation"):
-                batch = Batch(
-                    x_l=augment.weak(labelled, weak_l),
-                    y_l=labels[at_l],
-                    x_uw=augment.weak(unlabelled, weak_u),
-                    x_us=augment.strong(unlabelled, strong_u, magnitude=self._magnitude),
-                    id_u=at_u,
+                views = (
+                    augment.weak(labelled, weak_l),
+                    augment.weak(unlabelled, weak_u),
+                    augment.strong(unlabelled, strong_u, magnitude=self._magnitude),
                 )
-            yield batch
+                x_l, x_uw, x_us = (view.to(self._device, non_blocking=True) for view in views)
+            yield Batch(x_l=x_l, y_l=labels[at_l], x_uw=x_uw, x_us=x_us, id_u=at_u)
 
     def plain(self, positions: Positions, *, chunk: int) -> "Iterator[Tensor]":
         """See `pipelines.trainer.data.Source`."""
-        yield from self._load(positions[k : k + chunk] for k in range(0, len(positions), chunk))
+        yield from self._load((positions[k : k + chunk] for k in range(0, len(positions), chunk)), self._device)
 
-    def _load(self, parts: Iterable[Positions]) -> "Iterator[Tensor]":
+    def _load(self, parts: Iterable[Positions], device: "torch.device") -> "Iterator[Tensor]":
         import torch
         from torch.utils.data import DataLoader
 
@@ -118,12 +123,12 @@ class Pixels:
             num_workers=self._workers,
             worker_init_fn=_let_the_trainer_stop,
             generator=torch.Generator(),  # its own: a loader takes a number of the one that the run resumes with
-            pin_memory=self._device.type == "cuda",
+            pin_memory=device.type == "cuda",
         )
         for images in loader:
             if isinstance(images, str):
                 raise ConfigError(f"{images}; put the file back, or start a new run without it")
-            yield images.to(self._device, non_blocking=True)
+            yield images.to(device, non_blocking=True)
 
     def _on_device(self, positions: Positions) -> "Tensor":
         import torch

@@ -64,15 +64,16 @@ class Recorder:
     def put(self, step: int, samples: "Tensor", opinions: "Opinions") -> None:
         """Hands over what was said at a step of the samples at these positions (U,).
 
-        The thread is woken for whole segments only: a word a step would cost more than writing.
+        The thread is woken for whole segments only: a word a step would cost more than writing. A GPU sends what was
+        said at once; XLA's devices, which would be waited for, keep it until the segment ends.
 
         Raises:
             OSError: an earlier segment could not be written.
         """
         self._check()
         here = samples, opinions
-        if samples.device.type != "cpu":
-            here, self._arrived = _on_the_way(samples, opinions), _arrival(samples)
+        if samples.is_cuda:
+            here, self._arrived = _sent(samples, opinions), _arrival(samples)
         self._rows.append((step, *here))
         self._number += len(samples)
         if self._number >= ROWS:
@@ -99,7 +100,8 @@ class Recorder:
 
     def _end(self, *, written: threading.Event | None = None, last: bool = False) -> None:
         """Gives the open segment to the thread, and begins another."""
-        self._inbox.put(_Segment(rows=self._rows, arrived=self._arrived, written=written, last=last))
+        rows = [(step, *_sent(samples, opinions)) for step, samples, opinions in self._rows]
+        self._inbox.put(_Segment(rows=rows, arrived=self._arrived, written=written, last=last))
         self._rows, self._number = [], 0
 
     def _work(self) -> None:
@@ -167,8 +169,8 @@ def _column(said: list[tuple[int, "Tensor | None"]], labels: bool) -> Any:
     return pa.chunked_array(parts, kind)
 
 
-def _on_the_way(samples: "Tensor", opinions: "Opinions") -> "tuple[Tensor, Opinions]":
-    """Returns copies that a device sends while it goes on."""
+def _sent(samples: "Tensor", opinions: "Opinions") -> "tuple[Tensor, Opinions]":
+    """Returns them in the processor's memory. A GPU sends them while it goes on, others are waited for."""
     said = {f.name: value for f in fields(opinions) if (value := getattr(opinions, f.name)) is not None}
     here = {name: value.to("cpu", non_blocking=True) for name, value in said.items()}
     return samples.to("cpu", non_blocking=True), replace(opinions, **here)
@@ -179,9 +181,7 @@ def _at_once() -> None:
 
 
 def _arrival(samples: "Tensor") -> Callable[[], None]:
-    """Returns what waits for the copies made so far: those from a GPU go on after the call that made them."""
-    if not samples.is_cuda:
-        return _at_once
+    """Returns what waits for the copies made so far, from a GPU: they go on after the call that made them."""
     import torch
 
     wait: Callable[[], None] = torch.cuda.current_stream(samples.device).record_event().synchronize

@@ -60,8 +60,13 @@ def mesh(config: TrainConfig[Any], device: "torch.device") -> "DeviceMesh | None
     return init_device_mesh(device.type, (processes // per_node, per_node), mesh_dim_names=("nodes", "devices"))
 
 
-def averaged(net: "nn.Module", decay: float, shares: "DeviceMesh | None") -> "ModelEmaV3 | None":
-    """Returns the running average of a network that is not shared out yet; the average is, if there is a mesh."""
+def averaged(
+    net: "nn.Module", decay: float, device: "torch.device", shares: "DeviceMesh | None"
+) -> "ModelEmaV3 | None":
+    """Returns the running average, on a device, of a network on the processor; shared out, if there is a mesh.
+
+    It is made on the processor because it makes a generator of random numbers, which XLA has none of.
+    """
     from timm.utils.model_ema import ModelEmaV3
 
     from mpl import sharding
@@ -69,6 +74,7 @@ def averaged(net: "nn.Module", decay: float, shares: "DeviceMesh | None") -> "Mo
     if not decay:
         return None
     average = ModelEmaV3(net, decay=decay, foreach=shares is None)  # torch cannot mix shards and whole buffers
+    average.to(device)
     if shares is not None:
         sharding.shard(average.module.requires_grad_(True), shares)
     return average

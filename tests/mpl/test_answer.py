@@ -6,6 +6,7 @@ import torch.nn.functional as nnf
 
 from mpl import answer as answers
 from mpl import feedback as fb
+from mpl.noise import noise_state, same_noise
 from mpl.step import Solo
 from tests.mpl.problems import K, Pair, half, noisy_net, problem
 
@@ -52,12 +53,12 @@ def test_the_answer_is_of_the_weights_and_the_mask_that_learned(feedback):
     said = p.teacher(p.batch.x_uw).detach()
     student, before = p.learners().student, p.learners().student
     torch.manual_seed(3)
-    noise = fb.noise_state(said)
+    noise = noise_state(said.device)
     answer = answers.learn_and_answer(student, said, p.batch, Solo(), feedback)
 
     _, gradient = fb.labelled_gradient(student.net, p.batch.x_l, p.batch.y_l, Solo())
     measure = fb.exact if feedback == "exact" else fb.difference
-    with fb.same_noise(said, noise):
+    with same_noise(noise, said.device):
         matrix, _ = measure(before.net, before.weights(), gradient, p.batch.x_us, p.rate)
     torch.testing.assert_close(answer.matrix, matrix, rtol=0, atol=1e-12)
     assert matrix.abs().max() > 1e-4

@@ -6,6 +6,7 @@ import torch.nn.functional as nnf
 from torch.func import functional_call
 
 from mpl import feedback as fb
+from mpl.noise import noise_state, same_noise
 from mpl.step import Solo
 from tests.mpl.problems import K, noisy_net, norm_net, plain_net, problem
 
@@ -15,7 +16,7 @@ NETS = [plain_net, norm_net, noisy_net]
 def unrolled_labelled_loss(p, q, *, noise, extra=None):
     """L_l after one gradient step of the student on labels q (U, K), with the graph through the step."""
     names = dict(p.student.named_parameters())
-    with fb.same_noise(p.batch.x_us, noise):
+    with same_noise(noise, p.batch.x_us.device):
         logits = fb.call(p.student, names, p.batch.x_us)
     loss = -(q * nnf.log_softmax(logits, -1)).sum(-1).mean()
     gradient = torch.autograd.grad(loss, list(names.values()), create_graph=True)
@@ -28,7 +29,7 @@ def unrolled_labelled_loss(p, q, *, noise, extra=None):
 def student_step_and_feedback(p, q, measure=fb.exact, *, noise, **options):
     """F (U, K) as the product computes it: a step, g after it, one forward-mode product before it."""
     before = {n: w.detach().clone() for n, w in p.student.named_parameters()}
-    with fb.same_noise(p.batch.x_us, noise):
+    with same_noise(noise, p.batch.x_us.device):
         logits = fb.call(p.student, dict(p.student.named_parameters()), p.batch.x_us)
     loss = -(q.detach() * nnf.log_softmax(logits, -1)).sum(-1).mean()
     gradient = torch.autograd.grad(loss, list(p.student.parameters()))
@@ -36,7 +37,7 @@ def student_step_and_feedback(p, q, measure=fb.exact, *, noise, **options):
         for w, g in zip(p.student.parameters(), gradient, strict=True):
             w -= p.rate * g
     _, labelled = fb.labelled_gradient(p.student, p.batch.x_l, p.batch.y_l, Solo())
-    with fb.same_noise(p.batch.x_us, noise):
+    with same_noise(noise, p.batch.x_us.device):
         matrix, _ = measure(p.student, before, labelled, p.batch.x_us, p.rate, **options)
     with torch.no_grad():
         for w, old in zip(p.student.parameters(), before.values(), strict=True):
@@ -47,7 +48,7 @@ def student_step_and_feedback(p, q, measure=fb.exact, *, noise, **options):
 @pytest.mark.parametrize("make", NETS)
 def test_gradient_of_the_feedback_loss_is_the_gradient_through_the_students_step(make):
     p = problem(make)
-    noise = fb.noise_state(p.batch.x_us)
+    noise = noise_state(p.batch.x_us.device)
     teacher = list(p.teacher.parameters())
 
     q = p.teacher(p.batch.x_uw).softmax(-1)
@@ -74,7 +75,7 @@ def test_feedback_loss_has_the_gradient_of_its_docstring():
 @pytest.mark.parametrize("make", NETS)
 def test_difference_agrees_with_exact(make):
     p = problem(make)
-    noise = fb.noise_state(p.batch.x_us)
+    noise = noise_state(p.batch.x_us.device)
     q = p.teacher(p.batch.x_uw).softmax(-1).detach()
     exact = student_step_and_feedback(p, q, noise=noise)
 
@@ -87,7 +88,7 @@ def test_difference_agrees_with_exact(make):
 def test_feedback_of_one_image_and_class_is_what_brute_force_finds(make):
     """Raise q_ic a little, do the step again, look at the labelled loss: F_ic = -U dL/dq_ic."""
     p = problem(make)
-    noise = fb.noise_state(p.batch.x_us)
+    noise = noise_state(p.batch.x_us.device)
     q = p.teacher(p.batch.x_uw).softmax(-1).detach()
     matrix = student_step_and_feedback(p, q, noise=noise)
     tiny = 1e-6
@@ -107,7 +108,7 @@ def test_reinforce_over_all_labels_of_one_image_is_the_exact_gradient():
     """
     p = problem(unlabelled=1)
     p.rate = 1e-5
-    noise = fb.noise_state(p.batch.x_us)
+    noise = noise_state(p.batch.x_us.device)
     logits = p.teacher(p.batch.x_uw)
     teacher = list(p.teacher.parameters())
     labelled_before = nnf.cross_entropy(p.student(p.batch.x_l), p.batch.y_l).detach()
@@ -143,8 +144,8 @@ def test_feedback_leaves_batchnorm_statistics_as_it_found_them():
     p = problem(norm_net)
     before = {n: b.clone() for n, b in p.student.named_buffers()}
     q = p.teacher(p.batch.x_uw).softmax(-1).detach()
-    student_step_and_feedback(p, q, noise=fb.noise_state(p.batch.x_us))
-    student_step_and_feedback(p, q, fb.difference, noise=fb.noise_state(p.batch.x_us))
+    student_step_and_feedback(p, q, noise=noise_state(p.batch.x_us.device))
+    student_step_and_feedback(p, q, fb.difference, noise=noise_state(p.batch.x_us.device))
     assert p.student.training
     for name, buffer in p.student.named_buffers():
         assert torch.equal(buffer, before[name]), name
@@ -191,8 +192,8 @@ def test_sampled_labels_follow_the_teacher():
 def test_same_noise_replays_and_then_goes_on():
     x = torch.zeros(())
     torch.manual_seed(0)
-    state = fb.noise_state(x)
+    state = noise_state(x.device)
     first = torch.rand(3)
-    with fb.same_noise(x, state):
+    with same_noise(state, x.device):
         assert torch.equal(torch.rand(3), first)
     assert not torch.equal(torch.rand(3), first)

@@ -31,9 +31,9 @@ FEEDBACK = [
         "torch.enable_grad()",
     ),
     M("statistics moved", "feedback.py", "{name: buffer.clone() for", "{name: buffer for"),
-    M("two sides, two masks", "feedback.py", "with same_noise(x_u, noise):", "if True:"),
+    M("two sides, two masks", "feedback.py", "with same_noise(noise, x_u.device):", "if True:"),
     M("F at the weights after", "answer.py", "{name: weight.clone() for", "{name: weight for"),
-    M("F under another mask", "answer.py", ", fb.same_noise(batch.x_us, noise):", ":"),
+    M("F under another mask", "answer.py", ", same_noise(noise, batch.x_us.device):", ":"),
     M("student's view", "answer.py", "full(student.net(batch.x_us))", "full(student.net(batch.x_uw))"),
     M(
         "student sees labels",
