@@ -2,8 +2,14 @@
 
 import re
 
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks import convolutions as of_convolutions
 from benchmarks import decoding as of_decoding
 from benchmarks import store as of_store
+from mpl.backbones import create
 
 
 def test_the_store_answers_every_kind_of_question(tmp_path, capsys):
@@ -28,3 +34,16 @@ def test_decoding_tells_what_is_kept(capsys):
     told = capsys.readouterr().out
     rows = re.findall(r"^\| \d+ x \d+ \| 16 \|(?: [\d.]+ \|){4} 1 of (\d+) \|$", told, re.MULTILINE)
     assert len(rows) == 2 and int(rows[0]) > int(rows[1]), told
+
+
+def test_a_step_is_bound_by_as_many_convolutions_as_it_has(capsys):
+    sizes = ("--backbone", "wrn_10_1", "--size", "8", "--labelled", "2", "--rounds", "1")
+    assert of_convolutions.main(sizes) == 0
+    *_, every = re.findall(r"^\| (\S.*?) \| (\d+) \|", capsys.readouterr().out, re.MULTILINE)
+    assert every == ("all", "69")
+    net, asked = create("wrn_10_1", weights="random")[0], of_convolutions.Bound(size=8, rounds=1)
+    with FlopCounterMode(display=False) as counter:
+        net(torch.zeros(16, 3, 8, 8)).sum().backward()
+    labels, *_, learns = (of_convolutions.measured(net, part, asked)[1] for part in of_convolutions.parts(2, 7))
+    counted = counter.get_flop_counts()["Global"].values()
+    assert [1e9 * labels, 1e9 * learns] == pytest.approx(list(counted))
