@@ -193,7 +193,7 @@ def test_same_noise_replays_and_then_goes_on():
     x = torch.zeros(())
     torch.manual_seed(0)
     state = noise_state(x.device)
-    first = torch.rand(3)
+    first, second = torch.rand(3), torch.rand(3)
     with same_noise(state, x.device):
         assert torch.equal(torch.rand(3), first)
-    assert not torch.equal(torch.rand(3), first)
+    assert not torch.equal(torch.rand(3), second)

@@ -180,11 +180,12 @@ def test_pseudo_label_student_learns_the_class_of_the_weak_view_on_the_strong_on
     torch.testing.assert_close(flat(learners.student.net), flat(p.student) - p.rate * gradient, rtol=0, atol=1e-10)
 
 
-def test_without_feedback_mpl_trains_its_teacher_as_uda_does():
+@pytest.mark.parametrize("view", ["weak", "strong"])
+def test_without_feedback_mpl_trains_its_teacher_as_uda_does(view):
     """Feedback off leaves UDA on the teacher: the ablation changes the feedback and nothing else."""
     p = problem()
     off = p.learners()
-    step("mpl", off, p.batch, feedback="none", threshold=0.0)
+    step("mpl", off, p.batch, feedback="none", threshold=0.0, view=view)
     alone = Learners(student=p.learners().teacher)
     step("uda", alone, p.batch, threshold=0.0)
     torch.testing.assert_close(flat(off.teacher.net), flat(alone.student.net), rtol=0, atol=1e-12)

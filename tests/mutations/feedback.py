@@ -31,6 +31,7 @@ FEEDBACK = [
         "torch.enable_grad()",
     ),
     M("statistics moved", "feedback.py", "{name: buffer.clone() for", "{name: buffer for"),
+    M("noise that goes on from its replay", "noise.py", "set_noise_state(now, device)", "pass"),
     M("two sides, two masks", "feedback.py", "with same_noise(noise, x_u.device):", "if True:"),
     M("F at the weights after", "answer.py", "{name: weight.clone() for", "{name: weight for"),
     M("F under another mask", "answer.py", ", same_noise(noise, batch.x_us.device):", ":"),
