@@ -43,7 +43,7 @@ class Part:
 
     name: str
     images: int
-    forward: int = 0  # convolutions of what comes in
+    forward: bool = False  # convolutions of what comes in
     backward: bool = False  # those of what goes back
     shift: bool = False  # those of a shift of what comes in: the first layer's does not shift
 
@@ -74,11 +74,11 @@ def parts(b: int, mu: int) -> tuple[Part, ...]:
     """Returns what a step consists of, for B labelled and mu B unlabelled images."""
     u = mu * b
     return (
-        Part("teacher: labels and strong views", b + u, forward=1),
-        Part("teacher: weak views", u, forward=1),
-        Part("student learns", u, forward=1, backward=True),
-        Part("gradient of the labelled loss", b, forward=1, backward=True),
-        Part("feedback product", u, forward=1, shift=True),
+        Part("teacher: labels and strong views", b + u, forward=True),
+        Part("teacher: weak views", u, forward=True),
+        Part("student learns", u, forward=True, backward=True),
+        Part("gradient of the labelled loss", b, forward=True, backward=True),
+        Part("feedback product", u, forward=True, shift=True),
         Part("teacher learns", b + u, backward=True),
     )
 

@@ -25,7 +25,7 @@ from benchmarks.large_project import make_project
 from pipelines.curation import leases
 from pipelines.progress import hush
 from pipelines.studies.report import machine
-from storage.derived import THUMBNAILS
+from storage.derived import thumbnails
 from storage.events import Kind, event, replay
 from storage.store import Store
 
@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             times = {"kept": list[float](), "not kept": list[float]()}
             for _ in range(asked.visits):
                 times["kept"].append(look())
-                with _away(root / THUMBNAILS):
+                with _away(thumbnails(store.project).directory):
                     times["not kept"].append(look())
     print(f"python -m benchmarks.grid {' '.join(given)}, {date.today()}, {machine()}\n")
     print(f"{asked.images} photographs of {asked.width} by {asked.height} pixels, {asked.visits} grids of each kind\n")
@@ -94,14 +94,14 @@ def visit(browser: Any, address: str, images: int, store: Store) -> float:
 
 
 @contextmanager
-def _away(thumbnails: Path) -> Iterator[None]:
+def _away(kept: Path) -> Iterator[None]:
     """Takes what an import kept away until the end of the block."""
-    aside = thumbnails.rename(thumbnails.with_name("aside"))
+    aside = kept.rename(kept.with_name("aside"))
     try:
         yield
     finally:
-        rmtree(thumbnails, ignore_errors=True)  # what was kept meanwhile
-        aside.rename(thumbnails)
+        rmtree(kept, ignore_errors=True)  # what was kept meanwhile
+        aside.rename(kept)
 
 
 if __name__ == "__main__":

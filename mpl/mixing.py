@@ -18,8 +18,8 @@ def floating(x: Tensor) -> Tensor:
 def shares(n: int, alpha: float, x: Tensor) -> Tensor:
     """Draws n shares from Beta(alpha, alpha): (n,), typed as `floating(x)` and on its device."""
     concentration = torch.full((), alpha, dtype=floating(x[:0]).dtype)
-    shares = torch.distributions.Beta(concentration, concentration, validate_args=False).sample(torch.Size([n]))
-    return shares.to(x.device, non_blocking=True)
+    drawn = torch.distributions.Beta(concentration, concentration, validate_args=False).sample(torch.Size([n]))
+    return drawn.to(x.device, non_blocking=True)
 
 
 def mixed(one: Tensor, other: Tensor, share: Tensor) -> Tensor:

@@ -39,13 +39,14 @@ def open_small(project: Project, sample: str, filepath: Path, side: int) -> Imag
     Raises:
         BrokenImage: there is no thumbnail that will do, and the file cannot be read.
     """
-    thumbnail = derived.thumbnails(project).path(sample)
-    if side > SIDE or not (thumbnail.exists() or _is_large(filepath)):
+    if side > SIDE:
         return open_rgb(filepath, side)
     try:
-        return open_rgb(thumbnail)
-    except BrokenImage:
-        image, content = open_with_content(filepath, SIDE)
+        return open_rgb(derived.thumbnails(project).path(sample))
+    except BrokenImage:  # it is damaged, or there is none
+        if not _is_large(filepath):
+            return open_rgb(filepath, side)
+    image, content = open_with_content(filepath, SIDE)
     if sample_id(content) == sample:
         keep_thumbnail(project, sample, image, len(content))
     return image

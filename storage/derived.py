@@ -11,7 +11,9 @@ from pathlib import Path
 from storage.project import Project
 
 SPARE = 2**31  # bytes that are left free on the disk, for checkpoints and all else
-SQUARES, THUMBNAILS = "squares", "thumbnails"  # directories of a project
+DIRECTORIES = SQUARES, THUMBNAILS = "squares", "thumbnails"  # of a project
+RGB, JPG = ".rgb", ".jpg"
+DRAFTS = (f"{SQUARES}/*/*/.*{RGB}.*", f"{THUMBNAILS}/*/.*{JPG}.*")  # what a kill leaves, below a project
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,17 +51,17 @@ class Derived:
 
 def squares(project: Project, size: int) -> Derived:
     """Returns images as trainings on pixels see them: raw RGB of `size` by `size` pixels."""
-    return Derived(project.root / SQUARES / str(size), ".rgb")
+    return Derived(project.root / SQUARES / str(size), RGB)
 
 
 def thumbnails(project: Project) -> Derived:
     """Returns small pictures of large images, for people."""
-    return Derived(project.root / THUMBNAILS, ".jpg")
+    return Derived(project.root / THUMBNAILS, JPG)
 
 
 def drop(project: Project, sample_ids: Collection[str]) -> None:
     """Deletes all that was derived from these samples."""
-    sizes = [Derived(path, ".rgb") for path in (project.root / SQUARES).glob("*")]
+    sizes = [Derived(path, RGB) for path in (project.root / SQUARES).glob("*")]
     for files in (*sizes, thumbnails(project)):
         for sample_id in sample_ids:
             files.path(sample_id).unlink(missing_ok=True)

@@ -20,6 +20,18 @@ def mongodb():
         yield
 
 
+@pytest.fixture(scope="session")
+def xla_device():
+    """XLA's device, its processor where there is no other; see docs/scale.md."""
+    torch_xla = pytest.importorskip("torch_xla", reason="XLA is checked where torch_xla is installed")
+    import torch
+
+    os.environ.setdefault("PJRT_DEVICE", "CPU")
+    device = torch_xla.device()
+    torch.ones(1, device=device).sum().item()  # autograd must know of XLA before its first backward pass
+    return device
+
+
 @cache
 def _mongodb() -> str:
     """Starts it; it must outlive FiftyOne, whose exit hook waits 30 s for it, and so is stopped after that hook."""

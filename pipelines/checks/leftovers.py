@@ -10,16 +10,10 @@ import psutil
 
 from pipelines.checks.finding import Finding, Subject
 from pipelines.runs import GOING
+from storage import derived
 from storage.project import SETTINGS
 
-OF_PROJECT = (
-    f".{SETTINGS}.*",
-    ".map.npz.*",
-    ".overview.json.*",
-    "selections/.*.json.*",
-    "squares/*/*/.*.rgb.*",
-    "thumbnails/*/.*.jpg.*",
-)
+OF_PROJECT = (f".{SETTINGS}.*", ".map.npz.*", ".overview.json.*", "selections/.*.json.*", *derived.DRAFTS)
 OF_RUN = (".*.json", ".*.json.*", ".*.npz.*", ".*.arrow.*", ".predictions.parquet", ".student.safetensors", ".exit.*")
 OF_PARTS = ("record/.rank*-*.tmp", "checkpoints/.step-*")
 YOUNG = 60.0  # seconds in which somebody may still be about to use what they made

@@ -171,6 +171,8 @@ def _column(said: list[tuple[int, "Tensor | None"]], labels: bool) -> Any:
 
 def _sent(samples: "Tensor", opinions: "Opinions") -> "tuple[Tensor, Opinions]":
     """Returns them in the processor's memory. A GPU sends them while it goes on, others are waited for."""
+    if samples.device.type == "cpu":
+        return samples, opinions
     said = {f.name: value for f in fields(opinions) if (value := getattr(opinions, f.name)) is not None}
     here = {name: value.to("cpu", non_blocking=True) for name, value in said.items()}
     return samples.to("cpu", non_blocking=True), replace(opinions, **here)

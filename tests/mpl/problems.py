@@ -26,13 +26,14 @@ class Problem:
     batch: Batch
     rate: float = 0.3
 
-    def learners(self, *, momentum: float = 0.0) -> Learners:
+    def learners(self, *, momentum: float = 0.0, device: str | torch.device = "cpu") -> Learners:
         """Copies, so that a test can step more than once from the same start."""
-        nets = [copy.deepcopy(self.student), copy.deepcopy(self.teacher)]
+        average = ModelEmaV3(self.student, decay=0.5)  # on the processor first, as the trainer's: XLA has no generator
+        nets = [copy.deepcopy(net).to(device) for net in (self.student, self.teacher)]
         student, teacher = (
             Learner(net=n, optimizer=torch.optim.SGD(n.parameters(), self.rate, momentum=momentum)) for n in nets
         )
-        student.average = ModelEmaV3(student.net, decay=0.5)
+        student.average = average.to(device)
         unlabelled = len(self.batch.id_u)
         return Learners(student=student, teacher=teacher, samples=unlabelled + SPARE, unlabelled=unlabelled)
 
@@ -86,9 +87,9 @@ def image_problem(*, labelled: int = 5, unlabelled: int = 6, seed: int = 0) -> P
     return replace(p, batch=replace(p.batch, x_l=x_l, x_uw=x_uw, x_us=x_us))
 
 
-def convolution_problem() -> Problem:
+def convolution_problem(drop_rate: float = 0.3) -> Problem:
     """The same with norms, convolutions and sums, as of a residual network, on images (N, 3, 8, 8)."""
-    p = problem(lambda: WideResNet(10, 1, num_classes=K, drop_rate=0.3))
+    p = problem(lambda: WideResNet(10, 1, num_classes=K, drop_rate=drop_rate))
     x_l, x_uw, x_us = (torch.randn(len(x), 3, 8, 8, dtype=torch.float64) for x in (p.batch.x_l, *2 * [p.batch.x_uw]))
     return replace(p, batch=replace(p.batch, x_l=x_l, x_uw=x_uw, x_us=x_us))
 

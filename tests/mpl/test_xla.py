@@ -3,23 +3,19 @@
 XLA's processor stands in for a TPU. Everything is in float64, in which the two agree to rounding.
 """
 
-import copy
-import os
 from dataclasses import fields, replace
+from functools import partial
 
 import pytest
 import torch
-from timm.utils.model_ema import ModelEmaV3
 
 from mpl import feedback as fb
 from mpl.noise import noise_state, same_noise
-from mpl.step import Learner, Learners, Solo
-from mpl.wide_resnet import WideResNet
-from tests.mpl.problems import SPARE, K, convolution_problem, noisy_net, problem
+from mpl.step import Solo
+from tests.mpl.problems import convolution_problem, noisy_net, problem
 from tests.mpl.test_every_method import problems, state, steps
 
-torch_xla = pytest.importorskip("torch_xla", reason="XLA's steps are checked where torch_xla is installed")
-os.environ.setdefault("PJRT_DEVICE", "CPU")
+torch_xla = pytest.importorskip("torch_xla", reason="XLA is checked where torch_xla is installed")
 
 STEPS = 4
 AS_EVER = [
@@ -36,37 +32,16 @@ AS_EVER = [
 DRAWING = [(name, {}) for name in ("mixmatch", "remixmatch", "vat", "ict", "mean_teacher")]
 
 
-@pytest.fixture(scope="module")
-def device():
-    device = torch_xla.device()
-    torch.ones(1, device=device).sum().item()  # autograd must know of XLA before its first backward pass
-    return device
-
-
-def without_noise():
-    p = convolution_problem()
-    torch.manual_seed(2)
-    teacher, student = (WideResNet(10, 1, num_classes=K).double() for _ in range(2))
-    return replace(p, teacher=teacher, student=student)
-
-
 PROBLEMS = {
     **{name: lambda name=name: problems()[name] for name in ("features", "batchnorm")},
-    "residual": without_noise,
+    "residual": partial(convolution_problem, drop_rate=0.0),
 }
 
 
 def on(device, p, momentum=0.9):
-    """Returns learners and batch of a problem on a device; the trainer makes averages on the processor, too."""
-    average = ModelEmaV3(p.student, decay=0.5)
-    average.to(device)
-    made = []
-    for net in (p.student, p.teacher):
-        net = copy.deepcopy(net).to(device)
-        made.append(Learner(net=net, optimizer=torch.optim.SGD(net.parameters(), p.rate, momentum=momentum), clip=1.0))
-    made[0].average = average
-    unlabelled = len(p.batch.id_u)
-    learners = Learners(student=made[0], teacher=made[1], samples=unlabelled + SPARE, unlabelled=unlabelled)
+    """Returns learners and batch of a problem on a device."""
+    learners = p.learners(momentum=momentum, device=device)
+    learners.student.clip = learners.teacher.clip = 1.0
     return learners, replace(p.batch, **{f.name: getattr(p.batch, f.name).to(device) for f in fields(p.batch)})
 
 
@@ -90,9 +65,9 @@ def taken(device, p, name, settings):
 
 @pytest.mark.parametrize("kind", PROBLEMS)
 @pytest.mark.parametrize(("name", "settings"), AS_EVER)
-def test_steps_are_those_of_the_processor(device, name, settings, kind):
+def test_steps_are_those_of_the_processor(xla_device, name, settings, kind):
     want, said, *_ = taken(torch.device("cpu"), PROBLEMS[kind](), name, settings)
-    found, says, compiled, read = taken(device, PROBLEMS[kind](), name, settings)
+    found, says, compiled, read = taken(xla_device, PROBLEMS[kind](), name, settings)
     for key, value in want.items():
         torch.testing.assert_close(found[key], value, rtol=0, atol=1e-9, msg=lambda m, key=key: f"{key}: {m}")
     if said is not None:
@@ -103,33 +78,33 @@ def test_steps_are_those_of_the_processor(device, name, settings, kind):
 
 
 @pytest.mark.parametrize(("name", "settings"), DRAWING)
-def test_steps_that_draw_are_one_program_too(device, name, settings):
-    found, _, compiled, read = taken(device, without_noise(), name, settings)
+def test_steps_that_draw_are_one_program_too(xla_device, name, settings):
+    found, _, compiled, read = taken(xla_device, PROBLEMS["residual"](), name, settings)
     assert all(torch.isfinite(value).all() for value in found.values())
     assert compiled[3:] == [0] and read == [0] * STEPS
 
 
-def test_the_same_noise_is_drawn_again_and_then_other_noise(device):
-    x = torch.ones(64, device=device)
-    state = noise_state(device)
+def test_the_same_noise_is_drawn_again_and_then_other_noise(xla_device):
+    x = torch.ones(64, device=xla_device)
+    state = noise_state(xla_device)
     first, second = (torch.nn.functional.dropout(x) for _ in range(2))
-    with same_noise(state, device):
+    with same_noise(state, xla_device):
         again, then = (torch.nn.functional.dropout(x) for _ in range(2))
     later = torch.nn.functional.dropout(x)
     assert torch.equal(first.cpu(), again.cpu()) and torch.equal(second.cpu(), then.cpu())
     assert not any(torch.equal(later.cpu(), other.cpu()) for other in (first, second))
 
 
-def test_both_sides_of_a_difference_draw_the_same_noise(device):
+def test_both_sides_of_a_difference_draw_the_same_noise(xla_device):
     p = problem(noisy_net, labelled=6)
-    learners, batch = on(device, p, momentum=0.0)
+    learners, batch = on(xla_device, p, momentum=0.0)
     net = learners.student.net
     before = {name: weight.clone() for name, weight in learners.student.weights().items()}
     _, gradient = fb.labelled_gradient(net, batch.x_l, batch.y_l, Solo())
-    noise = noise_state(device)
-    with same_noise(noise, device):
+    noise = noise_state(xla_device)
+    with same_noise(noise, xla_device):
         exact, _ = fb.exact(net, before, gradient, batch.x_us, 0.1)
-    with same_noise(noise, device):
+    with same_noise(noise, xla_device):
         difference, _ = fb.difference(net, before, gradient, batch.x_us, 0.1)
     assert exact.abs().max() > 1e-4
     torch.testing.assert_close(difference.cpu(), exact.cpu(), rtol=1e-3, atol=1e-6)

@@ -1,7 +1,10 @@
 """The small project that most tests begin with: one for all of them, of which each gets a copy."""
 
+from collections import namedtuple
+
 import pytest
 
+from storage import derived
 from storage.store import Store
 from tests.pipelines.projects import copy_of, make_project
 
@@ -15,3 +18,10 @@ def template(tmp_path_factory) -> Store:
 @pytest.fixture
 def store(template, tmp_path) -> Store:
     return copy_of(template, tmp_path / "project")
+
+
+@pytest.fixture
+def full_disk(monkeypatch) -> None:
+    """Leaves a byte less on the disk than what is derived from images must leave."""
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(derived.shutil, "disk_usage", lambda _: usage(0, 0, derived.SPARE - 1))

@@ -1,7 +1,6 @@
 """Images of a project are decoded once, and nothing but the time changes."""
 
 import shutil
-from collections import namedtuple
 
 import numpy as np
 import pytest
@@ -12,13 +11,11 @@ from pipelines.importing.images import import_images
 from pipelines.squares import Squares
 from pipelines.trainer.pixels import Files
 from pipelines.verify import verify
-from storage import derived
 from storage.images import BrokenImage
 from storage.project import create_project
 from storage.store import open_store
 
 N, SIZE = 4, 12
-Disk = namedtuple("Disk", "total used free")
 
 
 @pytest.fixture
@@ -84,8 +81,7 @@ def test_a_square_that_was_cut_short_is_made_anew(store):
     assert path.stat().st_size == first.size
 
 
-def test_a_full_disk_is_left_as_it_is_and_said_once(store, monkeypatch, capsys):
-    monkeypatch.setattr(derived.shutil, "disk_usage", lambda _: Disk(0, 0, derived.SPARE - 1))
+def test_a_full_disk_is_left_as_it_is_and_said_once(store, full_disk, capsys):
     reader = opened(store)
     assert all(np.array_equal(reader.read(n), image) for n, image in enumerate(decoded(store)))
     assert kept(store) == []

@@ -1,6 +1,5 @@
 """Large images have thumbnails: kept at import or when first asked for, and shown in the image's place."""
 
-from collections import namedtuple
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,6 @@ from storage.images import BrokenImage, open_rgb
 from storage.project import create_project
 from storage.store import open_store
 
-Disk = namedtuple("Disk", "total used free")
 HUGE, MIDDLING, SMALL = (1600, 2800), (800, 1000), (60, 80)  # rows and columns: an import reads 1/8 of a huge one
 
 
@@ -129,9 +127,8 @@ def test_a_thumbnail_half_written_by_a_killed_process_is_found_and_deleted(store
     assert kept(store) == [path]
 
 
-def test_a_full_disk_stops_no_import_and_is_said_once(store, folder, monkeypatch, capsys):
+def test_a_full_disk_stops_no_import_and_is_said_once(store, folder, full_disk, capsys):
     photograph(folder, "one.jpg", HUGE), photograph(folder, "two.jpg", HUGE, seed=1)
-    monkeypatch.setattr(derived.shutil, "disk_usage", lambda _: Disk(0, 0, derived.SPARE - 1))
     samples = imported(store, folder)
     assert len(samples) == 2 and kept(store) == []
     assert all(max(opened(store, sample).size) >= SIDE for sample in samples)

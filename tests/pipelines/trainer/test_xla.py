@@ -1,6 +1,5 @@
 """A run on XLA: a program a step, and resumed bit for bit. Only where torch_xla is installed: see docs/scale.md."""
 
-import os
 from dataclasses import replace
 
 import pytest
@@ -21,15 +20,6 @@ KINDS = {
     "bf16": ("--inputs", "pixels", "--backbone", BACKBONE, "--precision", "bf16"),
     "difference": ("--inputs", "pixels", "--backbone", BACKBONE, "--dropout", "0.3", "--feedback", "difference"),
 }
-
-
-@pytest.fixture(scope="module")
-def xla_device():
-    torch_xla = pytest.importorskip("torch_xla", reason="runs on XLA are checked where torch_xla is installed")
-    os.environ.setdefault("PJRT_DEVICE", "CPU")
-    device = torch_xla.device()
-    torch.ones(1, device=device).sum().item()  # autograd must know of XLA before its first backward pass
-    return device
 
 
 @pytest.mark.parametrize("kind", KINDS)
