@@ -7,7 +7,7 @@ from app.desk import forget_samples
 from app.words import plain, sentence
 from pipelines import command_jobs, jobs
 from pipelines.jobs import Ending, Job
-from pipelines.told import Progress
+from pipelines.process.job_files import Progress
 
 EVERY = 1.0  # seconds between two looks at a job that goes on
 DOING = {  # what commands call what they do -> what it is to people

@@ -22,7 +22,7 @@ from typing import Annotated, Any
 from tyro.conf import Positional, arg
 
 from benchmarks.browser import chromium, serving
-from pipelines.progress import hush
+from pipelines.process.progress import hush
 from pipelines.studies.report import machine
 
 EMPTY = """import streamlit as st

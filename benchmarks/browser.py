@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import app.main
-from pipelines import servers
+from pipelines.process import servers
 from storage import database
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")

@@ -23,7 +23,7 @@ from typing import Any
 from benchmarks.browser import chromium, serving
 from benchmarks.large_project import make_project
 from pipelines.curation import leases
-from pipelines.progress import hush
+from pipelines.process.progress import hush
 from pipelines.studies.report import machine
 from storage.derived import thumbnails
 from storage.events import Kind, event, replay

@@ -22,8 +22,8 @@ from typing import Annotated, Any, Literal
 from tyro.conf import Positional, arg
 
 from pipelines.config import TrainConfig
-from pipelines.errors import one_sentence
-from pipelines.progress import hush
+from pipelines.process.errors import one_sentence
+from pipelines.process.progress import hush
 from pipelines.studies.report import as_interval, machine
 
 Precision = Literal["no", "bf16"]

@@ -24,7 +24,7 @@ from unittest.mock import patch
 
 from tyro.conf import Positional, arg
 
-from pipelines.progress import hush
+from pipelines.process.progress import hush
 from pipelines.studies.report import machine
 
 

@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Prints the table; returns the exit status."""
     import tyro
 
-    from pipelines.progress import hush
+    from pipelines.process.progress import hush
 
     hush()
     given = list(sys.argv[1:] if arguments is None else arguments)

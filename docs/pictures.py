@@ -18,7 +18,7 @@ from typing import Annotated, Any
 from tyro.conf import Positional, arg
 
 from benchmarks.browser import answering, chromium, serving, serving_fiftyone
-from pipelines import servers
+from pipelines.process import servers
 
 HERE = Path(__file__).parent
 HEIGHT = 900  # pixels

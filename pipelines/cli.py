@@ -4,8 +4,8 @@ import sys
 from collections.abc import Sequence
 
 from pipelines.commands import app
-from pipelines.errors import one_sentence
-from pipelines.progress import hush
+from pipelines.process.errors import one_sentence
+from pipelines.process.progress import hush
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

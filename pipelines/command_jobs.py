@@ -5,11 +5,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.errors import INTERRUPTED
 from pipelines.jobs import Ending, Job, exit_status, jobs, start
 from pipelines.jobs import ending as jobs_ending
 from pipelines.predict import MODEL
-from pipelines.told import Progress, read_answer, read_progress
+from pipelines.process.errors import INTERRUPTED
+from pipelines.process.job_files import Progress, read_answer, read_progress
 from storage.project import Project
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.progress import progress, say
+from pipelines.process.progress import progress, say
 from storage.project import ProjectError, create_project
 from storage.samples import Split
 

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from pipelines.parts import WHOLE, Part, of_part
-from pipelines.progress import stage
+from pipelines.process.partition import WHOLE, Part, of_part
+from pipelines.process.progress import stage
 from pipelines.views_of import Batch, Made, ViewsOf, collate
 from storage.project import ProjectError
 from storage.samples import Sample
@@ -82,7 +82,7 @@ def embed(
         batch_size: images in one pass of the network; when None, as many as suit the machine.
         seed: of the strong views, and of random weights.
         weights: "random" only for tests: such vectors say little.
-        part: which part of the samples to look at, while other processes look at the others: see `pipelines.parts`.
+        part: which part of the samples to look at, while other processes look at the others: see `pipelines.process.partition`.
         progress: called now and then with the samples done and the samples to do.
 
     Raises:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from pipelines import servers
+from pipelines.process import servers
 from storage.fiftyone_samples import see
 from storage.fiftyone_view import dataset_name
 from storage.project import Project, ProjectError

@@ -4,7 +4,7 @@
     log.txt    what it printed, errors included
     exit       how it ended, once it has
 
-and, of gradebook's own commands, progress.json and answer.json (`pipelines.told`).
+and, of gradebook's own commands, progress.json and answer.json (`pipelines.process.job_files`).
 
 A training's directory is its run's; any other job gets `jobs/NUMBER` of the project.
 """
@@ -21,14 +21,14 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 
-from pipelines import supervise, told
-from pipelines.processes import alive, group
+from pipelines.process import job_files, supervisor
+from pipelines.process.pids import alive, group
 from pipelines.runs import GOING, LOG, Run, State, list_runs, new_run_name, status_now, write_status
 from storage.project import Project, ProjectError
 
 JOB = "job.json"
 EXIT = "exit"
-TRAIN = Path(supervise.__file__).with_name("train.py")
+TRAIN = Path(supervisor.__file__).parents[1] / "train.py"
 
 
 class Ending(StrEnum):
@@ -63,17 +63,17 @@ def start(project: Project, command: Sequence[str], *, path: Path | None = None)
         path: an existing directory for the job's files instead of the next `jobs/NUMBER`.
     """
     path = path or _new_directory(project.root / "jobs")
-    for left in (EXIT, told.PROGRESS):  # of a training that goes on
+    for left in (EXIT, job_files.PROGRESS):  # of a training that goes on
         (path / left).unlink(missing_ok=True)
     began = datetime.now(UTC)
     with (path / LOG).open("ab") as log:
         process = subprocess.Popen(
-            [sys.executable, "-I", supervise.__file__, str(path), *command],
+            [sys.executable, "-I", supervisor.__file__, str(path), *command],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            env=os.environ | {"PYTHONUNBUFFERED": "1", told.JOB: str(path)},
+            env=os.environ | {"PYTHONUNBUFFERED": "1", job_files.JOB: str(path)},
         )
     job = Job(path, tuple(command), process.pid, began)
     row = {"command": job.command, "pid": job.pid, "began": began.isoformat()}

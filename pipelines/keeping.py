@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pipelines.progress import say
+from pipelines.process.progress import say
 from storage.derived import Derived
 
 _full: set[Path] = set()  # directories in which this process has failed to write

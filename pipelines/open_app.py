@@ -6,7 +6,7 @@ import sys
 from contextlib import nullcontext
 from pathlib import Path
 
-from pipelines import servers
+from pipelines.process import servers
 from storage.project import ProjectError, read_project
 
 

@@ -11,11 +11,12 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
-from pipelines import fiftyone_links, servers
+from pipelines import fiftyone_links
 from pipelines.curation.reasons_now import reasons_now
+from pipelines.process import servers
+from pipelines.process.servers import ADDRESS
 from pipelines.projection import read_map
 from pipelines.runs import Run
-from pipelines.servers import ADDRESS
 from storage.database import point_fiftyone
 from storage.fiftyone_brain import offer_map, offer_vectors
 from storage.fiftyone_view import Changes, refresh

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.progress import stage
+from pipelines.process.progress import stage
 from storage.project import Project, ProjectError
 from storage.samples import Split
 

@@ -25,7 +25,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from pipelines.processes import alive
+from pipelines.process.pids import alive
 from storage.project import Project, ProjectError
 
 STATUS = "status.json"

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.config import ConfigError
-from pipelines.errors import one_sentence
 from pipelines.places import Place, open_place
 from pipelines.presets import Call, parse
-from pipelines.progress import hush, progress, say, stage
+from pipelines.process.errors import one_sentence
+from pipelines.process.progress import hush, progress, say, stage
 from pipelines.runs import State
 from pipelines.trainer import checkpoints, distributions, founding, learners, outcome, sharded, trackers, xla
 from pipelines.trainer.endings import failures_told, stoppable

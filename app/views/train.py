@@ -14,8 +14,8 @@ from app.words import count, lasting, plain
 from pipelines import command_jobs, jobs
 from pipelines.jobs import Job
 from pipelines.presets import PRESETS
+from pipelines.process.job_files import Progress
 from pipelines.runs import LOG, Run, State, find_run, list_runs
-from pipelines.told import Progress
 from storage.project import Project, ProjectError
 
 GOING = (State.STARTING, State.RUNNING)

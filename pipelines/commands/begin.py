@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from tyro.conf import Positional, arg
 
 from pipelines.commands.shared import Json, Project, answer, app
-from pipelines.progress import progress, say, stage
+from pipelines.process.progress import progress, say, stage
 
 
 @app.command
@@ -91,7 +91,7 @@ def embed(
 ) -> None:
     """Run a frozen backbone over every image and keep its vectors, for training and for finding neighbours."""
     from pipelines.embed import embed as run_embed
-    from pipelines.parts import parse_part
+    from pipelines.process.partition import parse_part
     from pipelines.tables import embed_words
     from storage.store import open_store
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from tyro.conf import Positional, arg
 
 from pipelines.commands.shared import Json, Project, RunName, answer, app
-from pipelines.errors import FAILED
-from pipelines.progress import progress, say, stage
+from pipelines.process.errors import FAILED
+from pipelines.process.progress import progress, say, stage
 
 if TYPE_CHECKING:
     from pipelines.predict import Prediction

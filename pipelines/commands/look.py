@@ -7,7 +7,7 @@ from typing import Annotated
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 from pipelines.commands.shared import Json, Project, RunName, answer, app
-from pipelines.progress import progress, say, stage
+from pipelines.process.progress import progress, say, stage
 from storage.project import ProjectError
 
 

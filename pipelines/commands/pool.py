@@ -6,7 +6,7 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 from pipelines.commands.shared import Json, RunName, answer, app
-from pipelines.progress import progress
+from pipelines.process.progress import progress
 
 
 @app.command
@@ -25,8 +25,8 @@ def pool(
     json: Json = False,
 ) -> None:
     """Let a classifier choose the images of a large folder that it is surest of, for import. Again means: go on."""
-    from pipelines.parts import parse_part
     from pipelines.pools.choose import pool as choose
+    from pipelines.process.partition import parse_part
     from pipelines.tables import pool_words
 
     which = parse_part(part)

@@ -12,7 +12,7 @@ from typing import Any
 from pipelines.importing.finding import FoundFile, Refusals, find_images
 from pipelines.importing.labels import Labels, checked_classes, read_labels
 from pipelines.importing.reading import ReadImage, read_images
-from pipelines.progress import stage
+from pipelines.process.progress import stage
 from storage import derived
 from storage.catalog import GONE
 from storage.duplicates import as_array, near_duplicates

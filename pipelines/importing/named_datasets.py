@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.importing.unpack import UNPACKED
-from pipelines.progress import stage
+from pipelines.process.progress import stage
 from storage.database import URI
 from storage.project import ProjectError
 

@@ -15,7 +15,6 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.parts import WHOLE, Part, of_part
 from pipelines.pools.overlap import LeftOut, Overlap
 from pipelines.pools.progress import (
     Progress,
@@ -30,7 +29,8 @@ from pipelines.pools.progress import (
 )
 from pipelines.pools.stream import Found, Read, batches, read_ahead, reader, walk
 from pipelines.pools.surest import Kept, Surest
-from pipelines.progress import say
+from pipelines.process.partition import WHOLE, Part, of_part
+from pipelines.process.progress import say
 from pipelines.scorers import Scorer, open_scorer
 from storage.project import ProjectError
 
@@ -90,7 +90,7 @@ def pool(
         threshold: probability from which an image may be kept.
         without: test sets to leave out: folders of images, or projects, of which the test split counts.
         run: the run whose student scores, where `classifier` is a project; without one, the newest that finished.
-        part: which part of the folder's files to look at: see `pipelines.parts`.
+        part: which part of the folder's files to look at: see `pipelines.process.partition`.
         show: called now and then with the files done.
         every: seconds between two saves of the progress.
 

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from tyro.conf import Positional, arg
 
 from pipelines.curation.queue_up import GIVEN
-from pipelines.errors import one_sentence
-from pipelines.progress import hush, say
+from pipelines.process.errors import one_sentence
+from pipelines.process.progress import hush, say
 from pipelines.runs import Run
 from pipelines.studies.report import Report, as_interval, labelled, machine, prepared, trained
 from storage.events import Kind, event, replay

@@ -22,8 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tyro.conf import Positional, arg
 
-from pipelines.errors import one_sentence
-from pipelines.progress import hush, progress, say
+from pipelines.process.errors import one_sentence
+from pipelines.process.progress import hush, progress, say
 from pipelines.runs import Run, State
 from storage.project import ProjectError, create_project
 from storage.samples import Split

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.config import ConfigError
-from pipelines.progress import say
+from pipelines.process.progress import say
 from pipelines.runs import Run, State
 from pipelines.studies.pickers import Picker, Scene, picker
 from storage.events import replay

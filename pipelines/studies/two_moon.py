@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipelines.progress import hush, progress, say
+from pipelines.process.progress import hush, progress, say
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

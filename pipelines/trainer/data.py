@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.config import ConfigError, TrainConfig
-from pipelines.progress import say
+from pipelines.process.progress import say
 from pipelines.runs import LABELS, Run
 from pipelines.squares import Squares
 from pipelines.trainer.draws import Draw, Positions, Sampler

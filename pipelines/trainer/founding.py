@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pipelines import runs
 from pipelines.config import ConfigError, TrainConfig, as_json
 from pipelines.presets import Call
-from pipelines.progress import say
+from pipelines.process.progress import say
 from pipelines.runs import State
 from pipelines.trainer import data
 from storage.project import Project, read_project

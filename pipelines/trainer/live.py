@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from pipelines.config import TrainConfig
-from pipelines.progress import say
+from pipelines.process.progress import say
 from pipelines.runs import CHANGES, Change, Run
 from pipelines.trainer.data import Population, labels_of, write_labels
 from pipelines.trainer.draws import Deck

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipelines.progress import say
+from pipelines.process.progress import say
 from pipelines.runs import GOING, Run, find_run, list_runs
 from pipelines.trainer.recorder import cut_after
 from storage import remote

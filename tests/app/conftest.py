@@ -12,8 +12,8 @@ from PIL import Image
 from app.desk import Desk
 from pipelines import command_jobs, jobs
 from pipelines.curation.queue_up import Row
+from pipelines.process.job_files import ANSWER
 from pipelines.runs import Run, State, append_metrics, status_now, write_status
-from pipelines.told import ANSWER
 from storage.events import Kind, decisions, event
 from storage.project import ProjectError, create_project
 from storage.samples import Sample, Split, sample_id

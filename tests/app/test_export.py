@@ -10,8 +10,8 @@ from PIL import Image
 
 from app.desk import Desk
 from pipelines import command_jobs, jobs
+from pipelines.process.job_files import ANSWER, PROGRESS
 from pipelines.runs import State
-from pipelines.told import ANSWER, PROGRESS
 from storage.project import create_project
 from storage.store import memory_store
 from tests.app.conftest import CLASSES, HOSTILE, a_run, finish

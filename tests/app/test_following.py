@@ -8,10 +8,10 @@ import pytest
 
 from app import tables
 from pipelines import command_jobs, jobs
-from pipelines.errors import INTERRUPTED
-from pipelines.progress import progress, stage
+from pipelines.process.errors import INTERRUPTED
+from pipelines.process.job_files import JOB, PROGRESS, Progress, read_progress
+from pipelines.process.progress import progress, stage
 from pipelines.runs import State, status_now, write_status
-from pipelines.told import JOB, PROGRESS, Progress, read_progress
 from tests.app.conftest import a_run
 from tests.app.test_export import draw_export
 from tests.app.test_views import draw_train, drawn
@@ -19,7 +19,7 @@ from tests.app.test_views import draw_train, drawn
 BUSY = """
 import time
 from pathlib import Path
-from pipelines.errors import stopped_at_once
+from pipelines.process.errors import stopped_at_once
 
 draft = Path("draft")
 draft.mkdir()

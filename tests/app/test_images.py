@@ -7,7 +7,7 @@ import pytest
 
 from app.desk import Desk
 from pipelines import command_jobs, jobs
-from pipelines.told import PROGRESS
+from pipelines.process.job_files import PROGRESS
 from storage.project import create_project, read_project
 from storage.store import memory_store
 from storage.vectors import Space

@@ -5,9 +5,10 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from pipelines import fiftyone_links, fiftyone_verdicts, servers
+from pipelines import fiftyone_links, fiftyone_verdicts
 from pipelines.curation.queue_up import rank, sentence_of
 from pipelines.open_fiftyone import plugins
+from pipelines.process import servers
 from storage.events import Kind, decisions, event, replay
 from storage.fiftyone_samples import place
 from storage.project import ProjectError, create_project

@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from pipelines import command_jobs, jobs, told
+from pipelines import command_jobs, jobs
 from pipelines.cli import main
 from pipelines.export_labels import export_labels
 from pipelines.importing import unpack as unpacking
 from pipelines.importing.images import import_images
 from pipelines.importing.sources import opened_source
 from pipelines.importing.unpack import unpack
+from pipelines.process import job_files as told
 from storage.events import replay
 from storage.project import ProjectError, create_project
 from storage.samples import Split

@@ -4,10 +4,10 @@ from operator import itemgetter
 
 import pytest
 
-from pipelines.parts import parse_part
 from pipelines.pools import choose as module
 from pipelines.pools.choose import pool
 from pipelines.pools.parts import join
+from pipelines.process.partition import parse_part
 from storage.project import ProjectError
 from tests.pipelines.colours import CLASSES
 from tests.pipelines.pools.conftest import NUMBER

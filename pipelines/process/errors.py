@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from pipelines.told import follower
+from pipelines.process.job_files import follower
 from storage.project import ProjectError
 
 FAILED = 2  # exit status

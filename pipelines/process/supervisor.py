@@ -1,4 +1,4 @@
-"""`python supervise.py DIRECTORY COMMAND...` runs a command and writes its exit status to DIRECTORY/exit.
+"""`python supervisor.py DIRECTORY COMMAND...` runs a command and writes its exit status to DIRECTORY/exit.
 
 A file, because whoever started the command may be gone when it ends. This process stays until the command does.
 """

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from pipelines.processes import alive
+from pipelines.process.pids import alive
 from storage.project import ProjectError
 
 ADDRESS = "127.0.0.1"  # neither server asks anybody for a password
