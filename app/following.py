@@ -5,8 +5,8 @@ import streamlit as st
 from app import underway
 from app.desk import forget_samples
 from app.words import plain, sentence
-from pipelines import command_jobs, jobs
-from pipelines.jobs import Ending, Job
+from pipelines.jobs import commands, launcher
+from pipelines.jobs.launcher import Ending, Job
 from pipelines.process.job_files import Progress
 
 EVERY = 1.0  # seconds between two looks at a job that goes on
@@ -28,29 +28,29 @@ def follow(job: Job, *, doing: str, stopped: str) -> Ending:
         doing: what it does first, shown until it tells itself.
         stopped: what to do where somebody has stopped it.
     """
-    ending = command_jobs.ending(job)
+    ending = commands.ending(job)
     going = ending is Ending.GOING
     st.fragment(_live, run_every=EVERY if going else None)(job, going, doing, stopped)
     return ending
 
 
 def _live(job: Job, was_going: bool, doing: str, stopped: str) -> None:
-    ending = command_jobs.ending(job)
+    ending = commands.ending(job)
     if ending is Ending.GOING:
         _going(job, doing)
     elif was_going:
         forget_samples()
         st.rerun()
-    elif ending is Ending.FAILED and command_jobs.was_stopped(job):
+    elif ending is Ending.FAILED and commands.was_stopped(job):
         st.info(f"Stopped. {plain(stopped)}", icon=":material/pause_circle:")
     elif ending is Ending.FAILED:
-        st.error(plain(sentence(command_jobs.problem(job)) or "It failed without a word."), icon=":material/error:")
+        st.error(plain(sentence(commands.problem(job)) or "It failed without a word."), icon=":material/error:")
         with st.expander("What it printed"):
             st.code(_tail(job) or "Nothing.", language=None, wrap_lines=True)
 
 
 def _going(job: Job, doing: str) -> None:
-    told = command_jobs.progress(job)
+    told = commands.progress(job)
     if told is None or not told.done or not told.total:
         underway.draw(doing if told is None else _words(told))
     else:
@@ -59,7 +59,7 @@ def _going(job: Job, doing: str) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         if st.session_state.get(asked):
             st.button(
-                "Kill it", key=f"kill-{job.path.name}", on_click=jobs.kill, args=(job,), icon=":material/dangerous:"
+                "Kill it", key=f"kill-{job.path.name}", on_click=launcher.kill, args=(job,), icon=":material/dangerous:"
             )
             st.caption("It has been asked to stop and writes what it has done.")
         else:
@@ -90,4 +90,4 @@ def _tail(job: Job) -> str:
 
 def _interrupt(job: Job, asked: str) -> None:
     st.session_state[asked] = True
-    jobs.interrupt(job)
+    launcher.interrupt(job)

@@ -61,7 +61,7 @@ def ask(preset: str, method: str) -> list[Setting]:
 
 
 def changed(known: list[Setting], typed: Mapping[str, str]) -> dict[str, Value]:
-    """Returns the settings whose text was changed, as `pipelines.jobs.start_training` takes them.
+    """Returns the settings whose text was changed, as `pipelines.jobs.launcher.start_training` takes them.
 
     Raises:
         ProjectError: a text is not of the setting's kind.

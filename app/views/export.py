@@ -9,9 +9,9 @@ from app import figures
 from app.desk import Desk, read_book
 from app.following import follow
 from app.words import count, percent, plain, sentence
-from pipelines import command_jobs
 from pipelines.export_labels import as_coco, as_csv, as_parquet, labels_of
-from pipelines.jobs import Ending, Job
+from pipelines.jobs import commands
+from pipelines.jobs.launcher import Ending, Job
 from pipelines.predict import MODEL, Classifier, predict_content
 from pipelines.runs import Run, State, list_runs
 from storage.images import BrokenImage, decode
@@ -60,7 +60,7 @@ def render(desk: Desk) -> None:
         if run is None:
             _nothing(desk)
             return
-        directory = command_jobs.exported(desk.store.project, run.name)
+        directory = commands.exported(desk.store.project, run.name)
         if directory is None:
             st.caption(f"{plain(run.name)} has not been exported yet. Once it is, you can try it here on an image.")
             st.markdown(HOLDS)
@@ -77,12 +77,12 @@ def _classifier(desk: Desk, finished: list[Run]) -> Run | None:
             st.caption("Weights for timm, ONNX, the classes and a model card, of a run that has finished.")
             return None
         run = _chosen(desk, finished)
-        job = command_jobs.newest(desk.store.project, "export")
-        going = job is not None and command_jobs.ending(job) is Ending.GOING
+        job = commands.newest(desk.store.project, "export")
+        going = job is not None and commands.ending(job) is Ending.GOING
         usual = desk.store.project.root / IMAGES / run.name
         typed = st.text_input("Into the directory", value=str(usual), key=f"into-{run.name}").strip()
         if st.button("Export", key="export", type="primary", icon=":material/output:", disabled=going or not typed):
-            command_jobs.start_export(desk.store.project, run.name, _path(typed))
+            commands.start_export(desk.store.project, run.name, _path(typed))
             st.rerun()
         st.caption("Weights for timm, ONNX that takes plain images, the classes and a model card.")
         if job is not None:
@@ -92,7 +92,7 @@ def _classifier(desk: Desk, finished: list[Run]) -> Run | None:
 
 def _followed(job: Job, *, doing: str, stopped: str) -> None:
     """Draws a job as it is, and what it has made once it is done."""
-    if follow(job, doing=doing, stopped=stopped) is not Ending.DONE or (done := command_jobs.answer(job)) is None:
+    if follow(job, doing=doing, stopped=stopped) is not Ending.DONE or (done := commands.answer(job)) is None:
         return
     st.success(plain(_made(done)), icon=":material/check_circle:")
     if done.get("missing_files"):
@@ -146,19 +146,19 @@ def _labels(desk: Desk) -> None:
 
 def _first_form(desk: Desk) -> str:
     """Returns the form that a page begins with: of what is being written, or was not written to its end."""
-    job = command_jobs.newest(desk.store.project, "export-labels")
-    unfinished = job is not None and command_jobs.ending(job) is not Ending.DONE
-    return command_jobs.command_of(job)[-1] if job is not None and unfinished else next(iter(FORMS))
+    job = commands.newest(desk.store.project, "export-labels")
+    unfinished = job is not None and commands.ending(job) is not Ending.DONE
+    return commands.command_of(job)[-1] if job is not None and unfinished else next(iter(FORMS))
 
 
 def _write(desk: Desk, form: str, number: int) -> None:
-    job = command_jobs.newest(desk.store.project, "export-labels")
-    going = job is not None and command_jobs.ending(job) is Ending.GOING
+    job = commands.newest(desk.store.project, "export-labels")
+    going = job is not None and commands.ending(job) is Ending.GOING
     usual = desk.store.project.root / IMAGES / f"labels-{form}"
     typed = st.text_input("Into a new directory", value=str(usual), key=f"labels-into-{form}").strip()
     text = f"Copy {count(number, 'image')}" if form == "folder" else f"Write {count(number, 'label')}"
     if st.button(text, key="write-labels", icon=":material/folder_copy:", disabled=going or not typed):
-        command_jobs.start_export_labels(desk.store.project, _path(typed), form)
+        commands.start_export_labels(desk.store.project, _path(typed), form)
         st.rerun()
     if job is not None:
         _followed(job, doing="Starting", stopped="Nothing was written; press the button to begin again.")

@@ -12,10 +12,10 @@ from app.desk import Desk, read_samples
 from app.following import follow
 from app.views import chosen, onward
 from app.words import ago, count, plain
-from pipelines import command_jobs
 from pipelines.importing.named_datasets import PREFIX
 from pipelines.importing.unpack import LARGEST
-from pipelines.jobs import Ending, Job
+from pipelines.jobs import commands
+from pipelines.jobs.launcher import Ending, Job
 from storage.vectors import Space
 
 LABELS = {"none": "None yet", "folders": "The name of an image's folder", "csv": "A CSV file"}
@@ -77,8 +77,8 @@ WITH_PATHS = [
 def render(desk: Desk) -> None:
     """Draws the page."""
     st.title("Images")
-    job = command_jobs.newest(desk.store.project, "import", "embed")
-    busy = job is not None and command_jobs.ending(job) is Ending.GOING
+    job = commands.newest(desk.store.project, "import", "embed")
+    busy = job is not None and commands.ending(job) is Ending.GOING
     left, right = st.columns([4, 6], gap="large")
     with left:
         _import(desk, busy)
@@ -98,7 +98,7 @@ def _import(desk: Desk, busy: bool) -> None:
         split = st.radio(
             "What they are for", list(SPLITS), format_func=SPLITS.__getitem__, key="split", horizontal=True
         )
-        job = command_jobs.newest(desk.store.project, "import")
+        job = commands.newest(desk.store.project, "import")
         halted = job is not None and _is_halted(job)
         look: Any = "secondary" if halted else "primary"
         if st.button("Import", key="import", type=look, icon=":material/add_photo_alternate:", disabled=busy):
@@ -116,13 +116,13 @@ def _follow_import(desk: Desk, job: Job) -> None:
     """Draws how an import is; one that was stopped goes on as it was asked for, also where the page was reloaded."""
     follow(job, doing="Starting", stopped="What was read is kept; press Go on to read the rest.")
     if _is_halted(job):
-        again, these = command_jobs.start_again, (desk.store.project, job)
+        again, these = commands.start_again, (desk.store.project, job)
         press: dict[str, Any] = {"key": "import-again", "type": "primary", "icon": ":material/play_arrow:"}
         st.button("Go on", on_click=again, args=these, **press)
 
 
 def _is_halted(job: Job) -> bool:
-    return command_jobs.ending(job) is Ending.FAILED and command_jobs.was_stopped(job)
+    return commands.ending(job) is Ending.FAILED and commands.was_stopped(job)
 
 
 def _missing_words(kept: str, typed: str) -> str:
@@ -150,10 +150,10 @@ def _dataset() -> tuple[str, str]:
 
 def _start(desk: Desk, typed: str, labels: str, split: str) -> None:
     if typed.startswith(PREFIX):
-        command_jobs.start_import(desk.store.project, Path(typed), labels=labels, split=split)
+        commands.start_import(desk.store.project, Path(typed), labels=labels, split=split)
         return
     images = Path(typed).expanduser().absolute()
-    command_jobs.start_import(desk.store.project, images, labels=_source(labels, images), split=split)
+    commands.start_import(desk.store.project, images, labels=_source(labels, images), split=split)
 
 
 def _source(labels: str, images: Path) -> str:
@@ -183,19 +183,19 @@ def _embed(desk: Desk, busy: bool) -> None:
         st.caption("A frozen network looks at each image, so that trainings take seconds and neighbours are found.")
         look = "primary" if left and not busy else "secondary"
         if left and st.button("Embed", key="embed", type=look, icon=":material/visibility:", disabled=busy):
-            command_jobs.start_embed(desk.store.project, space)
+            commands.start_embed(desk.store.project, space)
             st.rerun()
-        job = command_jobs.newest(desk.store.project, "embed")
+        job = commands.newest(desk.store.project, "embed")
         if job is not None and (left or busy):
             follow(job, doing="Starting", stopped="What was looked at is kept; press Embed to go on.")
-            _unread(command_jobs.answer(job))
+            _unread(commands.answer(job))
         elif not left:
             _next(desk)
 
 
 def _missing(desk: Desk, space: Space, samples: int, busy: bool) -> int:
     """Returns the number of samples without vectors, counted anew when a job has ended or the samples are others."""
-    job = command_jobs.newest(desk.store.project, "embed")
+    job = commands.newest(desk.store.project, "embed")
     return _counted(desk.root, samples, str(job.path) if job else "", busy, space.backbone, desk)
 
 
@@ -216,12 +216,12 @@ def _next(desk: Desk) -> None:
 
 def _found(desk: Desk) -> None:
     """Draws what the newest import that ended has found."""
-    job = command_jobs.newest(desk.store.project, "import")
-    report = command_jobs.answer(job) if job is not None else None
+    job = commands.newest(desk.store.project, "import")
+    report = commands.answer(job) if job is not None else None
     if job is None or report is None:
         _empty(desk, job)
         return
-    _, folder, *_ = command_jobs.command_of(job)
+    _, folder, *_ = commands.command_of(job)
     st.subheader("What the import found")
     st.caption(f"{plain(folder)}, {ago(job.began)}")
     numbers = [
@@ -256,7 +256,7 @@ def _base(paths: Sequence[Any]) -> str:
 
 def _empty(desk: Desk, job: Job | None) -> None:
     samples = read_samples(desk.store)
-    if job is not None and command_jobs.ending(job) is Ending.GOING:
+    if job is not None and commands.ending(job) is Ending.GOING:
         st.caption("What is odd about the images stands here when all are read.")
     elif samples:
         st.caption(f"The project has {count(len(samples), 'image')}. What the next import finds stands here.")

@@ -11,10 +11,11 @@ from app.desk import Desk
 from app.following import follow
 from app.views import chosen
 from app.words import count, plain, sentence
-from pipelines import colourings, command_jobs, projection
+from pipelines import colourings, projection
 from pipelines.colourings import Colouring, Kind
 from pipelines.curation import lasso, queue_up
-from pipelines.jobs import Ending, Job
+from pipelines.jobs import commands
+from pipelines.jobs.launcher import Ending, Job
 from pipelines.projection import Projection
 from storage.project import ProjectError
 
@@ -45,8 +46,8 @@ GAP_SECONDS = 300  # how late the page may see that images on the map have gone;
 def render(desk: Desk) -> None:
     """Draws the page."""
     st.title("Map")
-    job = command_jobs.newest(desk.store.project, "map")
-    going = job is not None and command_jobs.ending(job) is Ending.GOING
+    job = commands.newest(desk.store.project, "map")
+    going = job is not None and commands.ending(job) is Ending.GOING
     there = _kept(desk.root, projection.age(desk.store.project), desk)
     if there is None:
         _first(desk, job, going)
@@ -85,7 +86,7 @@ def _first(desk: Desk, job: Job | None, going: bool) -> None:
 
 
 def _make(desk: Desk) -> None:
-    command_jobs.start_map(desk.store.project)
+    commands.start_map(desk.store.project)
 
 
 def _follow(job: Job) -> None:
@@ -95,7 +96,7 @@ def _follow(job: Job) -> None:
 def _compare(desk: Desk, there: Projection, job: Job | None, going: bool) -> None:
     """Says how the map differs from what the project has now, with the means to make it anew."""
     gap = _gap(desk.root, there.made_of, desk.store.vectors.count(there.backbone), desk, there)
-    failed = job is not None and command_jobs.ending(job) is Ending.FAILED
+    failed = job is not None and commands.ending(job) is Ending.FAILED
     if gap.new or gap.gone:
         parts = [f"{count(gap.new, 'image')} looked at since are not on it"] if gap.new else []
         parts += [f"{count(gap.gone, 'image')} on it are not in the project any more"] if gap.gone else []

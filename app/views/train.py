@@ -11,8 +11,8 @@ from app.desk import Desk, read_book, read_training_labels
 from app.views import onward, train_settings
 from app.views.overview import draw_curves
 from app.words import count, lasting, plain
-from pipelines import command_jobs, jobs
-from pipelines.jobs import Job
+from pipelines.jobs import commands, launcher
+from pipelines.jobs.launcher import Job
 from pipelines.presets import PRESETS
 from pipelines.process.job_files import Progress
 from pipelines.runs import LOG, Run, State, find_run, list_runs
@@ -107,7 +107,9 @@ def _start(
     desk: Desk, preset: str, method: str, steps: int | None, seed: int, more: Mapping[str, bool | str | int | float]
 ) -> None:
     try:
-        run = jobs.start_training(desk.store.project, preset=preset, method=method, steps=steps, seed=seed, more=more)
+        run = launcher.start_training(
+            desk.store.project, preset=preset, method=method, steps=steps, seed=seed, more=more
+        )
     except (OSError, ProjectError) as error:
         st.error(plain(str(error)))
         return
@@ -132,9 +134,9 @@ def _live(desk: Desk, run: Run, was_going: bool) -> None:
     icon, colour = FACES[status.state]
     with st.container(horizontal=True, vertical_alignment="center"):
         st.badge(status.state.value, icon=icon, color=colour)
-        if status.state in GOING and (job := jobs.find_job(run)) is not None:
+        if status.state in GOING and (job := launcher.find_job(run)) is not None:
             _stop(job)
-        if jobs.can_resume(run):
+        if launcher.can_resume(run):
             st.button(
                 "Resume", key="resume", on_click=_resume, args=(desk.store.project, run), icon=":material/play_arrow:"
             )
@@ -161,7 +163,7 @@ def _live(desk: Desk, run: Run, was_going: bool) -> None:
 def _stop(job: Job) -> None:
     asked = f"asked-{job.path.name}"
     if st.session_state.get(asked):
-        st.button("Kill it", key="kill", on_click=jobs.kill, args=(job,), icon=":material/dangerous:")
+        st.button("Kill it", key="kill", on_click=launcher.kill, args=(job,), icon=":material/dangerous:")
         st.caption("It finishes its step and writes a checkpoint first.")
     else:
         st.button("Stop", key="stop", on_click=_interrupt, args=(job, asked), icon=":material/stop:")
@@ -169,12 +171,12 @@ def _stop(job: Job) -> None:
 
 def _resume(project: Project, run: Run) -> None:
     st.session_state.pop(f"asked-{run.name}", None)
-    jobs.resume_training(project, run)
+    launcher.resume_training(project, run)
 
 
 def _interrupt(job: Job, asked: str) -> None:
     st.session_state[asked] = True
-    jobs.interrupt(job)
+    launcher.interrupt(job)
 
 
 def _progress(run: Run) -> None:
@@ -198,8 +200,8 @@ def _progress(run: Run) -> None:
 
 def _told(run: Run) -> Progress | None:
     """Returns what the run's job says of how far it is, more often than the run itself does; None of one without."""
-    job = jobs.find_job(run)
-    return None if job is None else command_jobs.progress(job)
+    job = launcher.find_job(run)
+    return None if job is None else commands.progress(job)
 
 
 def _left(rows: Sequence[Mapping[str, Any]], step: int, steps: int) -> float | None:

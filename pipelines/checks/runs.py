@@ -8,7 +8,7 @@ from typing import Any
 
 from pipelines import runs
 from pipelines.checks.finding import Finding, Subject, has_settings
-from pipelines.jobs import JOB
+from pipelines.jobs.launcher import JOB
 from pipelines.runs import GOING, PREDICTIONS, STATUS, Run, State
 from pipelines.trainer import checkpoints
 from pipelines.trainer.data import SAMPLES

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from app.desk import Desk
-from pipelines import command_jobs, jobs
 from pipelines.curation.queue_up import Row
+from pipelines.jobs import commands, launcher
 from pipelines.process.job_files import ANSWER
 from pipelines.runs import Run, State, append_metrics, status_now, write_status
 from storage.events import Kind, decisions, event
@@ -137,10 +137,10 @@ def a_run(store: Store, name: str = "mpl-001", state: State = State.FINISHED) ->
     return Run(path)
 
 
-def finish(job: jobs.Job, answer: dict) -> None:
+def finish(job: launcher.Job, answer: dict) -> None:
     """Makes a job that of a command that has answered."""
-    jobs.kill(job)
-    while jobs.ending(job) is jobs.Ending.GOING:
+    launcher.kill(job)
+    while launcher.ending(job) is launcher.Ending.GOING:
         time.sleep(0.01)
     (job.path / "exit").write_text("0\n")
     (job.path / ANSWER).write_text(json.dumps(answer))
@@ -149,7 +149,7 @@ def finish(job: jobs.Job, answer: dict) -> None:
 @pytest.fixture
 def sleeping(monkeypatch):
     """Starts a process that only waits in place of each command."""
-    start = command_jobs.start
+    start = commands.start
     started = []
 
     def asleep(project, command, **more):
@@ -157,7 +157,7 @@ def sleeping(monkeypatch):
         started.append(job)
         return job
 
-    monkeypatch.setattr(command_jobs, "start", asleep)
+    monkeypatch.setattr(commands, "start", asleep)
     yield started
     for job in started:
-        jobs.stop(job, patience=0)
+        launcher.stop(job, patience=0)

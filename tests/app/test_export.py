@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from app.desk import Desk
-from pipelines import command_jobs, jobs
+from pipelines.jobs import commands, launcher
 from pipelines.process.job_files import ANSWER, PROGRESS
 from pipelines.runs import State
 from storage.project import create_project
@@ -47,13 +47,13 @@ def test_an_export_is_a_job_that_is_followed_stopped_and_started_again(desk, sle
     page.text_input(key="into-mpl-001").set_value(str(tmp_path / "out"))
     page.button(key="export").click().run()
     (job,) = sleeping
-    assert command_jobs.command_of(job) == ("export", str(tmp_path / "out"), "--run", "mpl-001")
+    assert commands.command_of(job) == ("export", str(tmp_path / "out"), "--run", "mpl-001")
     assert page.button(key="export").disabled
     (job.path / PROGRESS).write_text(json.dumps({"what": "Writing ONNX", "done": 2, "total": 5}))
     other = drawn(draw_export, desk)
     assert "Writing ONNX" in other.get("progress")[0].proto.text.replace("\\", ""), "another page follows it as well"
     other.button(key=f"stop-{job.path.name}").click().run()
-    jobs.stop(job, patience=5)
+    launcher.stop(job, patience=5)
     other.run()
     assert "Stopped" in other.info[0].value
     assert not other.button(key="export").disabled
@@ -113,7 +113,7 @@ def test_labels_are_downloaded_or_written_as_a_job(desk, sleeping, tmp_path):
     page.selectbox(key="form").select("folder").run()
     page.text_input(key="labels-into-folder").set_value(str(tmp_path / "out"))
     page.button(key="write-labels").click().run()
-    assert command_jobs.command_of(sleeping[0]) == ("export-labels", str(tmp_path / "out"), "--format", "folder")
+    assert commands.command_of(sleeping[0]) == ("export-labels", str(tmp_path / "out"), "--format", "folder")
     other = drawn(draw_export, desk)  # a page that is reloaded, or opened elsewhere
     assert other.selectbox(key="form").value == "folder" and other.button(key=f"stop-{sleeping[0].path.name}")
     missing = [["/gone/<b>.png", "No such file"]]

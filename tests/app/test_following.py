@@ -7,7 +7,7 @@ import time
 import pytest
 
 from app import tables
-from pipelines import command_jobs, jobs
+from pipelines.jobs import commands, launcher
 from pipelines.process.errors import INTERRUPTED
 from pipelines.process.job_files import JOB, PROGRESS, Progress, read_progress
 from pipelines.process.progress import progress, stage
@@ -57,9 +57,9 @@ def test_a_job_says_what_it_begins_with_and_shows_how_far_it_is_once_it_knows(de
 
 
 def test_a_run_says_what_it_does_before_its_first_step_and_after_its_last(desk, monkeypatch):
-    monkeypatch.setattr(jobs, "_launch", lambda: [sys.executable, "-c", "import time; time.sleep(60)"])
-    run = jobs.start_training(desk.store.project, preset="quick", method="mpl", steps=9)
-    job = jobs.find_job(run)
+    monkeypatch.setattr(launcher, "_launch", lambda: [sys.executable, "-c", "import time; time.sleep(60)"])
+    run = launcher.start_training(desk.store.project, preset="quick", method="mpl", steps=9)
+    job = launcher.find_job(run)
     try:
         assert moving(drawn(draw_train, desk)) == ["Starting"]
         monkeypatch.setenv(JOB, str(run.path))
@@ -73,17 +73,17 @@ def test_a_run_says_what_it_does_before_its_first_step_and_after_its_last(desk, 
         stage("Writing down what it has learned")
         assert moving(drawn(draw_train, desk)) == ["Writing down what it has learned"]
     finally:
-        jobs.stop(job, patience=0)
+        launcher.stop(job, patience=0)
 
 
 def test_what_a_training_told_before_is_forgotten_when_it_goes_on(desk, monkeypatch):
-    monkeypatch.setattr(jobs, "_launch", lambda: [sys.executable, "-c", ""])
+    monkeypatch.setattr(launcher, "_launch", lambda: [sys.executable, "-c", ""])
     run = a_run(desk.store, "mpl-002", State.STOPPED)
     (run.path / "checkpoints" / "step-1").mkdir(parents=True)
     (run.path / PROGRESS).write_text(json.dumps({"what": "train mpl-002", "done": 20, "total": 20}))
-    job = jobs.find_job(jobs.resume_training(desk.store.project, run))
-    assert command_jobs.progress(job) is None
-    jobs.stop(job, patience=5)
+    job = launcher.find_job(launcher.resume_training(desk.store.project, run))
+    assert commands.progress(job) is None
+    launcher.stop(job, patience=5)
 
 
 def test_a_stage_is_told_by_a_job_alone(monkeypatch, tmp_path):
@@ -97,13 +97,13 @@ def test_a_stage_is_told_by_a_job_alone(monkeypatch, tmp_path):
 
 def test_a_job_that_would_not_heed_a_stop_ends_at_once_and_leaves_nothing_half_done(desk, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    job = jobs.start(desk.store.project, [sys.executable, "-c", BUSY])
+    job = launcher.start(desk.store.project, [sys.executable, "-c", BUSY])
     while "busy" not in job.log.read_text():
-        assert jobs.ending(job) is jobs.Ending.GOING
+        assert launcher.ending(job) is launcher.Ending.GOING
         time.sleep(0.05)
-    jobs.stop(job, patience=20)
-    assert jobs.exit_status(job) == INTERRUPTED and command_jobs.was_stopped(job)
-    assert command_jobs.problem(job).startswith("stopped")
+    launcher.stop(job, patience=20)
+    assert launcher.exit_status(job) == INTERRUPTED and commands.was_stopped(job)
+    assert commands.problem(job).startswith("stopped")
     assert not (tmp_path / "draft").exists()
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from app.desk import Desk
-from pipelines import command_jobs, jobs
+from pipelines.jobs import commands, launcher
 from pipelines.process.job_files import PROGRESS
 from storage.project import create_project, read_project
 from storage.store import memory_store
@@ -46,19 +46,19 @@ def test_an_import_is_a_job_that_is_followed_and_stopped(desk, sleeping, tmp_pat
     page.button(key="import").click().run()
     (job,) = sleeping
     asked = ("import", str(tmp_path / "pictures"), "--labels", "folders", "--split", "test")
-    assert command_jobs.command_of(job) == asked
+    assert commands.command_of(job) == asked
     (job.path / PROGRESS).write_text(json.dumps({"what": "import", "done": 50, "total": 200}))
     other = drawn(draw_images, desk)
     bar = other.get("progress")[0].proto
     assert (bar.value, bar.text) == (25, "Reading images: 50 of 200")
     assert other.button(key="embed").disabled, "one at a time"
     other.button(key=f"stop-{job.path.name}").click().run()
-    jobs.stop(job, patience=5)
+    launcher.stop(job, patience=5)
     other.run()
     assert "press Go on" in other.info[0].value
     drawn(draw_images, desk).button(key="import-again").click().run()
     (_, again) = sleeping
-    assert command_jobs.command_of(again) == asked
+    assert commands.command_of(again) == asked
     assert not [b for b in drawn(draw_images, desk).button if b.key == "import-again"], "it goes on already"
 
 
@@ -71,11 +71,11 @@ def test_a_dataset_of_fiftyone_is_asked_for_by_its_name(desk, sleeping):
     page.button(key="import").click().run()
     page.text_input(key="field").set_value("truth").run()
     (job,) = sleeping
-    assert command_jobs.command_of(job) == ("import", "fiftyone:my birds", "--labels", "none", "--split", "train")
-    jobs.stop(job, patience=5)
+    assert commands.command_of(job) == ("import", "fiftyone:my birds", "--labels", "none", "--split", "train")
+    launcher.stop(job, patience=5)
     page.run()
     page.button(key="import").click().run()
-    assert command_jobs.command_of(sleeping[1])[1:4] == ("fiftyone:my birds", "--labels", "truth")
+    assert commands.command_of(sleeping[1])[1:4] == ("fiftyone:my birds", "--labels", "truth")
 
 
 def test_what_an_import_found_is_shown_after_it(desk, sleeping, tmp_path):
@@ -117,22 +117,20 @@ def test_labels_from_a_table_in_the_folder_or_anywhere(desk, sleeping, tmp_path,
     assert "where the labels are" in page.error[0].value and not sleeping
     page.text_input(key="csv").set_value(str(table) if typed == "ABSOLUTE" else typed).run()
     page.button(key="import").click().run()
-    assert command_jobs.command_of(sleeping[0])[2:4] == ("--labels", str(table))
+    assert commands.command_of(sleeping[0])[2:4] == ("--labels", str(table))
 
 
 def test_embedding_is_a_job_and_goes_on_as_the_earlier_vectors_were_made(desk, sleeping):
     page = drawn(draw_images, desk)
     assert "None of 6 images looked at so far" in text(page)
     page.button(key="embed").click().run()
-    assert command_jobs.command_of(sleeping[0]) == ("embed",)
-    jobs.stop(sleeping[0], patience=0)
+    assert commands.command_of(sleeping[0]) == ("embed",)
+    launcher.stop(sleeping[0], patience=0)
     space = Space(backbone="net", weights="random, 1", size=8, dim=2, weak=2, strong=2, seed=0)
     desk.store.vectors.create(space)
     page = drawn(draw_images, desk)
     page.button(key="embed").click().run()
-    assert command_jobs.command_of(sleeping[1]) == (
-        *("embed", "--backbone", "net", "--views", "4", "--weights", "random"),
-    )
+    assert commands.command_of(sleeping[1]) == (*("embed", "--backbone", "net", "--views", "4", "--weights", "random"),)
 
 
 def test_when_all_are_embedded_there_is_nothing_to_press(desk):

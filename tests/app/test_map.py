@@ -7,8 +7,9 @@ import pytest
 from playwright.sync_api import expect
 
 from app.desk import Desk
-from pipelines import command_jobs, projection
+from pipelines import projection
 from pipelines.curation.selections import read_selection
+from pipelines.jobs import commands
 from storage.events import Kind, event
 from storage.project import create_project
 from storage.samples import Split
@@ -60,7 +61,7 @@ def test_each_step_before_a_map_says_what_comes_next(tmp_path, desk, sleeping):
     page = drawn(draw_map, desk)
     page.button(key="make").click().run()
     (job,) = sleeping
-    assert command_jobs.command_of(job) == ("map",)
+    assert commands.command_of(job) == ("map",)
     assert not [b for b in page.button if b.key == "make"], "one at a time"
     assert [b.key for b in page.button if b.key.startswith("stop-")]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from pipelines import jobs
+from pipelines.jobs import launcher
 from pipelines.runs import State, status_now, write_status
 from storage.store import Store
 from tests.app.conftest import a_run
@@ -31,11 +31,11 @@ def test_a_resumed_run_is_followed_without_a_reload(page: Page, real_store: Stor
         page.goto(f"{address}/train")
         page.get_by_role("button", name="Resume", exact=True).click(delay=60)
         expect(page.locator(".st-key-stop button")).to_be_visible()
-        job = jobs.find_job(run)
+        job = launcher.find_job(run)
         try:
             for step in (11, 12):
                 write_status(run.path, status_now(State.RUNNING, pid=job.pid, step=step, steps=20))
                 expect(page.get_by_text(f"step {step} of 20", exact=True)).to_be_visible()
         finally:
-            jobs.stop(job, patience=0)
+            launcher.stop(job, patience=0)
         expect(page.get_by_role("button", name="Resume", exact=True)).to_be_visible()

@@ -10,8 +10,9 @@ from streamlit.testing.v1 import AppTest
 from app import first
 from app.desk import Desk, decide
 from app.words import lasting
-from pipelines import jobs, settings_list
+from pipelines import settings_list
 from pipelines.curation.verdicts import Shown
+from pipelines.jobs import launcher
 from pipelines.runs import State, status_now, write_status
 from pipelines.settings_list import Setting
 from storage.events import Kind, decisions, replay
@@ -110,7 +111,7 @@ def test_a_run_is_started_with_what_was_chosen(desk, ids, monkeypatch):
         asked.update(settings)
         return a_run(desk.store, "uda-001")
 
-    monkeypatch.setattr(jobs, "start_training", start_training)
+    monkeypatch.setattr(launcher, "start_training", start_training)
     assert drawn(draw_train, desk).button(key="start-run").disabled, (
         "nothing to learn from: the one label is for testing"
     )
@@ -128,7 +129,7 @@ def test_a_setting_that_was_changed_goes_with_the_run(desk, ids, monkeypatch):
     asked = {}
     known = [Setting(name="threshold", value="0.8", meaning="Sure enough.", kind="float")]
     monkeypatch.setattr(settings_list, "ask", lambda preset, method: known)
-    monkeypatch.setattr(jobs, "start_training", lambda project, **said: asked.update(said) or desk.run)
+    monkeypatch.setattr(launcher, "start_training", lambda project, **said: asked.update(said) or desk.run)
     decide(desk, guessed(ids[0]), "heron", over=None)
     page = drawn(draw_train, desk)
     page.session_state["settings-typed"] = {("quick", "mpl"): {"threshold": "0.9"}, ("quick", "uda"): {"x": "1"}}
@@ -149,18 +150,18 @@ def test_the_time_that_is_left_is_told_at_the_newest_pace():
 
 def test_a_run_is_stopped_and_killed(desk, monkeypatch):
     project = desk.store.project
-    monkeypatch.setattr(jobs, "_launch", lambda: [sys.executable, "-c", DEAF])
-    run = jobs.start_training(project, preset="quick", method="mpl")
-    job = jobs.find_job(run)
+    monkeypatch.setattr(launcher, "_launch", lambda: [sys.executable, "-c", DEAF])
+    run = launcher.start_training(project, preset="quick", method="mpl")
+    job = launcher.find_job(run)
     while "deaf" not in job.log.read_text():
-        assert jobs.ending(job) is jobs.Ending.GOING
+        assert launcher.ending(job) is launcher.Ending.GOING
     page = drawn(draw_train, desk)
     page.button(key="stop").click().run()
-    assert jobs.ending(job) is jobs.Ending.GOING
+    assert launcher.ending(job) is launcher.Ending.GOING
     write_status(run.path, status_now(State.RUNNING, pid=job.pid, step=3, steps=9))
     page.run()
     page.button(key="kill").click().run()
-    jobs.stop(job, patience=10)
+    launcher.stop(job, patience=10)
     page.run()
     assert "without a word" in page.error[0].value
 

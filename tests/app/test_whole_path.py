@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Page, Response, expect
 
 from benchmarks.browser import answering, serving_fiftyone
-from pipelines import jobs
+from pipelines.jobs import launcher
 from pipelines.runs import State, find_run, list_runs
 from storage import database
 from storage.events import Kind, replay
@@ -43,8 +43,8 @@ def root(tmp_path: Path) -> Iterator[Path]:
     """Where the project will be; jobs that a failed test leaves there are ended."""
     root = tmp_path / "colours"
     yield root
-    for job in jobs.jobs(read_project(root)) if (root / SETTINGS).exists() else []:
-        jobs.stop(job, patience=0)
+    for job in launcher.jobs(read_project(root)) if (root / SETTINGS).exists() else []:
+        launcher.stop(job, patience=0)
 
 
 @pytest.fixture

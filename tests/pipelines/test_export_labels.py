@@ -125,24 +125,24 @@ def test_without_labels_it_says_what_to_do(tmp_path):
 
 
 def test_a_job_tells_how_far_it_is_and_leaves_its_answer(store, tmp_path):
-    from pipelines import command_jobs, jobs
+    from pipelines.jobs import commands, launcher
 
-    job = command_jobs.start_export_labels(store.project, tmp_path / "out", "folder")
-    until(lambda: jobs.ending(job) is not jobs.Ending.GOING)
-    assert command_jobs.problem(job) == "" and jobs.ending(job) is jobs.Ending.DONE
-    told = command_jobs.progress(job)
+    job = commands.start_export_labels(store.project, tmp_path / "out", "folder")
+    until(lambda: launcher.ending(job) is not launcher.Ending.GOING)
+    assert commands.problem(job) == "" and launcher.ending(job) is launcher.Ending.DONE
+    told = commands.progress(job)
     assert told is not None and told.done == told.total == LABELLED + TEST
-    assert (command_jobs.answer(job) or {})["labels"] == LABELLED + TEST
-    assert command_jobs.command_of(job)[:2] == ("export-labels", str(tmp_path / "out"))
-    assert command_jobs.newest(store.project, "export-labels") == job
-    assert command_jobs.newest(store.project, "import") is None
+    assert (commands.answer(job) or {})["labels"] == LABELLED + TEST
+    assert commands.command_of(job)[:2] == ("export-labels", str(tmp_path / "out"))
+    assert commands.newest(store.project, "export-labels") == job
+    assert commands.newest(store.project, "import") is None
 
 
 def test_a_job_that_fails_leaves_its_sentence(store):
-    from pipelines import command_jobs, jobs
+    from pipelines.jobs import commands, launcher
 
     said = "print('Traceback'); print('gradebook: the disk is full'); print('bye'); raise SystemExit(2)"
-    job = jobs.start(store.project, [sys.executable, "-c", said])
-    until(lambda: jobs.ending(job) is not jobs.Ending.GOING)
-    assert command_jobs.problem(job) == "the disk is full" and not command_jobs.was_stopped(job)
-    assert command_jobs.command_of(job) == ()
+    job = launcher.start(store.project, [sys.executable, "-c", said])
+    until(lambda: launcher.ending(job) is not launcher.Ending.GOING)
+    assert commands.problem(job) == "the disk is full" and not commands.was_stopped(job)
+    assert commands.command_of(job) == ()

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from pipelines import settings_list
-from pipelines.jobs import start_training
+from pipelines.jobs.launcher import start_training
 from pipelines.presets import parse, preset_of
 from pipelines.settings_list import changed, settings
 from storage.project import ProjectError, create_project
@@ -29,7 +29,7 @@ def test_only_what_was_changed_is_told(monkeypatch, tmp_path):
     more = changed(found, typed)
     assert more == {"student.lr": 0.1, "live": False, "threshold": 0.5}
     started = []
-    monkeypatch.setattr("pipelines.jobs._train", lambda project, path, options, **_: started.extend(options))
+    monkeypatch.setattr("pipelines.jobs.launcher._train", lambda project, path, options, **_: started.extend(options))
     start_training(create_project(tmp_path / "p", ["crow"]), preset="quick", method="mpl", more=more)
     config = parse(["x", *started], program="train", saved=lambda *_: {}).config
     usual = preset_of("quick", "mpl")

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from pipelines import command_jobs, jobs
 from pipelines.cli import main
 from pipelines.export_labels import export_labels
 from pipelines.importing import unpack as unpacking
 from pipelines.importing.images import import_images
 from pipelines.importing.sources import opened_source
 from pipelines.importing.unpack import unpack
+from pipelines.jobs import commands, launcher
 from pipelines.process import job_files as told
 from storage.events import replay
 from storage.project import ProjectError, create_project
@@ -144,10 +144,10 @@ def test_a_folder_that_merely_has_a_labels_json_is_a_folder(store, tmp_path):
 def test_a_zip_is_imported_as_a_job(tmp_path):
     project = create_project(tmp_path / "project", [])
     archive = zipped(tmp_path / "b.zip", {"crow/1.png": picture(10), "owl/1.png": picture(200)})
-    job = command_jobs.start_import(project, archive, labels="folders", split="test")
-    until(lambda: jobs.ending(job) is not jobs.Ending.GOING)
-    assert command_jobs.problem(job) == "" and jobs.ending(job) is jobs.Ending.DONE
-    answer = command_jobs.answer(job)
+    job = commands.start_import(project, archive, labels="folders", split="test")
+    until(lambda: launcher.ending(job) is not launcher.Ending.GOING)
+    assert commands.problem(job) == "" and launcher.ending(job) is launcher.Ending.DONE
+    answer = commands.answer(job)
     assert answer is not None and (answer["imported"], answer["labelled"]) == (2, 2)
     assert {sample.split for sample in open_store(project.root).catalog.samples()} == {Split.TEST}
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import jobs
-from pipelines.jobs import (
+from pipelines.jobs import launcher
+from pipelines.jobs.launcher import (
     Ending,
     Job,
     can_resume,
@@ -44,8 +44,8 @@ time.sleep(60)
 def project(tmp_path: Path) -> Iterator[Project]:
     project = create_project(tmp_path / "birds", ["crow", "heron"])
     yield project
-    for job in jobs.jobs(project):
-        jobs.kill(job)
+    for job in launcher.jobs(project):
+        launcher.kill(job)
 
 
 def python(text: str) -> list[str]:
@@ -64,7 +64,7 @@ def test_a_job_says_what_it_printed_and_how_it_ended(project):
     fine = start(project, python("print('ü')"))
     until(lambda: over(fine))
     assert (ending(fine), exit_status(fine)) == (Ending.DONE, 0)
-    assert [j.path.name for j in jobs.jobs(project)] == ["0001", "0002"]
+    assert [j.path.name for j in launcher.jobs(project)] == ["0001", "0002"]
 
 
 def test_a_command_that_does_not_exist_is_said_in_the_log(project):
@@ -77,12 +77,12 @@ def test_a_command_that_does_not_exist_is_said_in_the_log(project):
 def test_a_job_outlives_its_starter_and_is_found_again(project):
     starter = f"""
 from pathlib import Path
-from pipelines.jobs import start
+from pipelines.jobs.launcher import start
 from storage.project import read_project
 start(read_project(Path({str(project.root)!r})), ["sleep", "60"])
 """
     subprocess.run(python(starter), check=True)
-    (job,) = jobs.jobs(project)
+    (job,) = launcher.jobs(project)
     assert job.command == ("sleep", "60") and ending(job) is Ending.GOING
     stop(job, patience=10)
     assert ending(job) is Ending.FAILED
@@ -115,7 +115,7 @@ def test_a_stranger_with_the_leaders_id_is_left_alone(project):
     until(lambda: over(job))
     text = (job.path / "job.json").read_text().replace(str(job.pid), str(stranger.pid))
     (job.path / "job.json").write_text(text.replace(str(job.began.year), "1999"))
-    (mistaken,) = jobs.jobs(project)
+    (mistaken,) = launcher.jobs(project)
     assert ending(mistaken) is Ending.DONE
     stop(mistaken, patience=0)
     assert stranger.poll() is None
@@ -138,8 +138,8 @@ def test_an_ignored_interrupt_is_not_handed_down(project):
 
 def test_a_training_is_a_run_from_the_first_moment_until_it_is_stopped(project, tmp_path, monkeypatch):
     (tmp_path / "train.py").write_text(TRAINER)
-    monkeypatch.setattr(jobs, "TRAIN", tmp_path / "train.py")
-    monkeypatch.setenv("PYTHONPATH", str(Path(jobs.__file__).parents[1]))
+    monkeypatch.setattr(launcher, "TRAIN", tmp_path / "train.py")
+    monkeypatch.setenv("PYTHONPATH", str(Path(launcher.__file__).parents[1]))
     run = start_training(project, preset="head", method="mpl", steps=9, seed=5, more={"lr": 0.1})
     assert (run.name, run.status().state, run.status().steps) == ("mpl-001", State.STARTING, 9)
     until(lambda: run.status().state is State.RUNNING)
@@ -156,7 +156,7 @@ def test_a_training_is_a_run_from_the_first_moment_until_it_is_stopped(project, 
 
 
 def test_a_stopped_training_goes_on_from_its_checkpoint(project, monkeypatch):
-    monkeypatch.setattr(jobs, "_launch", lambda: ["echo"])
+    monkeypatch.setattr(launcher, "_launch", lambda: ["echo"])
     run = start_training(project, preset="quick", method="mpl", steps=9)
     until(lambda: over(find_job(run)))
     with pytest.raises(ValueError, match="no checkpoint"):
@@ -174,7 +174,7 @@ def test_a_stopped_training_goes_on_from_its_checkpoint(project, monkeypatch):
 
 
 def test_a_training_stopped_before_its_first_step_says_so(project, monkeypatch, tmp_path):
-    monkeypatch.setattr(jobs, "_launch", lambda: python("import time; time.sleep(60)"))
+    monkeypatch.setattr(launcher, "_launch", lambda: python("import time; time.sleep(60)"))
     run = start_training(project, preset="head", method="uda")
     job = find_job(run)
     stop(job, patience=10)
@@ -184,7 +184,7 @@ def test_a_training_stopped_before_its_first_step_says_so(project, monkeypatch, 
 
 
 def test_a_training_that_cannot_start_has_failed(project, monkeypatch):
-    monkeypatch.setattr(jobs, "_launch", lambda: python("raise SystemExit('no such preset')"))
+    monkeypatch.setattr(launcher, "_launch", lambda: python("raise SystemExit('no such preset')"))
     run = start_training(project, preset="hat", method="mpl")
     until(lambda: over(find_job(run)))
     assert run.status().state is State.FAILED
@@ -196,6 +196,6 @@ def test_an_unreadable_job_says_what_to_do(project):
     until(lambda: over(job))
     (job.path / "job.json").write_text("{")
     with pytest.raises(ValueError, match=r"job\.json cannot be read"):
-        jobs.jobs(project)
+        launcher.jobs(project)
     os.unlink(job.path / "job.json")
-    assert jobs.jobs(project) == []
+    assert launcher.jobs(project) == []
