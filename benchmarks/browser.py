@@ -61,7 +61,7 @@ def serving_fiftyone(root: Path, *, who: str | None = None) -> Iterator["subproc
         who: gives the verdicts; without one, whoever is at the keyboard.
     """
     here = _environment_without(database.URI)
-    command = [sys.executable, "-m", "pipelines.cli", "fiftyone", str(root)]
+    command = [sys.executable, "-m", "pipelines.cli.main", "fiftyone", str(root)]
     server = subprocess.Popen(command, env=here | ({"LOGNAME": who} if who else {}), stdout=subprocess.DEVNULL)
     try:
         yield server

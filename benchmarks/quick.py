@@ -117,7 +117,7 @@ def trained(project: Path, asked: Quick, number: int) -> tuple[float, float, flo
     import time
 
     cores = sorted(os.sched_getaffinity(0))[-asked.cores :]
-    command = [sys.executable, "-m", "pipelines.cli", "train", str(project), "--run", f"r{number}"]
+    command = [sys.executable, "-m", "pipelines.cli.main", "train", str(project), "--run", f"r{number}"]
     began, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(
         [*command, "--method", asked.method, "--steps", str(asked.steps), "--no-live", "--json"],

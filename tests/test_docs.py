@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.pipelines.commands.program import done
+from tests.pipelines.cli.cli_runner import done
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def commands() -> set[str]:
-    from pipelines.commands import app
+    from pipelines.cli import app
 
     return {name.replace("_", "-") for name in app._subcommands}
 

@@ -7,9 +7,7 @@ from pathlib import Path
 from tests.pipelines.blocked import run_without
 
 ROOT = Path(__file__).parent.parent
-LIGHT = (
-    "app.main, pipelines.cli, pipelines.jobs.launcher, pipelines.runs, pipelines.curation.queue_up, pipelines.predict"
-)
+LIGHT = "app.main, pipelines.cli.main, pipelines.jobs.launcher, pipelines.runs, pipelines.curation.queue_up, pipelines.predict"
 HEAVY = {"torch", "torchvision", "timm", "accelerate", "lancedb", "fiftyone", "pandas", "pyarrow.parquet"}
 
 

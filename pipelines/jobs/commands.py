@@ -15,7 +15,7 @@ from storage.project import Project
 if TYPE_CHECKING:
     from storage.vectors import Space
 
-CLI = "pipelines.cli"
+CLI = "pipelines.cli.main"
 SAID = "gradebook: "  # begins the one sentence with which a command fails
 TAIL = 20_000  # bytes of a log in which it is looked for
 

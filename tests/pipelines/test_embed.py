@@ -13,7 +13,7 @@ from PIL import Image
 
 from mpl import augment, backbones
 from pipelines import embed as job
-from pipelines.cli import main
+from pipelines.cli.main import main
 from pipelines.embed import EmbedReport, embed
 from pipelines.importing.images import import_images
 from pipelines.views_of import ViewsOf

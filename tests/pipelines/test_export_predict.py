@@ -213,7 +213,7 @@ TRAINERS = ("torch", "torchvision", "timm", "accelerate", "pyarrow", "pandas", "
 
 def test_predicting_needs_nothing_that_trained_the_student(exported):
     file = exported.files()[3]
-    code = "from pipelines.cli import main; sys.exit(main(['predict', *sys.argv[1:], '--json']))"
+    code = "from pipelines.cli.main import main; sys.exit(main(['predict', *sys.argv[1:], '--json']))"
     done = run_without(TRAINERS, code, str(exported.directory), str(file))
     assert (done.returncode, done.stderr) == (0, "")
     (row,) = json.loads(done.stdout)

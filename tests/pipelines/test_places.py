@@ -110,7 +110,7 @@ def test_images_that_changed_since_are_refused_by_a_resume(images, tmp_path):
 
 def test_it_needs_neither_lancedb_nor_fiftyone_nor_streamlit(images, tmp_path):
     code = """
-from pipelines.cli import main
+from pipelines.cli.main import main
 
 assert main(["train", *sys.argv[2:]]) == 0
 sys.exit(main(["evaluate", sys.argv[1], "--json"]))

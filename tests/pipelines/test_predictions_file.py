@@ -10,7 +10,7 @@ from PIL import Image
 
 from pipelines import predict as predicting
 from pipelines import predictions_file
-from pipelines.cli import main
+from pipelines.cli.main import main
 from pipelines.predictions_file import into_file
 from storage.project import ProjectError
 

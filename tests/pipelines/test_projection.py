@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mpl import projection as reducer
-from pipelines.cli import main
+from pipelines.cli.main import main
 from pipelines.colourings import DISAGREE, NOTHING, Kind, colouring
 from pipelines.curation import lasso
 from pipelines.projection import MAP, SIDE, compare, make, read_map

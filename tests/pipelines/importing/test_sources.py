@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from pipelines.cli import main
+from pipelines.cli.main import main
 from pipelines.export_labels import export_labels
 from pipelines.importing import unpack as unpacking
 from pipelines.importing.images import import_images

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from pipelines.cli import main
+from pipelines.cli.main import main
 from pipelines.config import ConfigError
 from pipelines.planning.profiling import profile
 from pipelines.presets import preset_of

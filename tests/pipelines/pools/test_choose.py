@@ -185,7 +185,7 @@ def test_a_run_of_a_project_scores_too(tmp_path):
 
 
 def test_the_command_needs_nothing_that_trains(classifier, folder, tmp_path):
-    code = "import sys; from pipelines.cli import main; sys.exit(main(['pool', *sys.argv[1:]]))"
+    code = "import sys; from pipelines.cli.main import main; sys.exit(main(['pool', *sys.argv[1:]]))"
     paths = [str(path) for path in (classifier, folder, tmp_path / "out.csv")]
     blocked = ("torch", "timm", "accelerate", "lancedb", "fiftyone")
     done = run_without(blocked, code, *paths, "--per-class", "25", "--without", str(folder / "a"), "--json")

@@ -14,8 +14,8 @@ from pipelines.studies.savings import Curve, reach, saving
 from pipelines.studies.simulate import REVIEWER, Simulation, World, world_of
 from storage.catalog import MemoryCatalog
 from storage.samples import Split
-from tests.pipelines.commands.program import gradebook
-from tests.pipelines.commands.world import picture
+from tests.pipelines.cli.cli_runner import gradebook
+from tests.pipelines.cli.finished_round import picture
 from tests.pipelines.projects import TEST, class_of, make_project
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from pipelines.commands.shared import Json, app
+from pipelines.cli.options import Json, app
 
 
 @app.command

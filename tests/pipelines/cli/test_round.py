@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.pipelines.commands.program import done, refused
+from tests.pipelines.cli.cli_runner import done, refused
 
 
 def test_every_command_of_a_round_succeeds_quietly(world):

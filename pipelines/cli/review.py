@@ -6,7 +6,7 @@ from typing import Annotated
 
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
-from pipelines.commands.shared import Json, Project, RunName, answer, app
+from pipelines.cli.options import Json, Project, RunName, answer, app
 from pipelines.process.progress import progress, say, stage
 from storage.project import ProjectError
 
@@ -37,7 +37,7 @@ def queue(
     if json:
         print(jsonlib.dumps([as_json(row) for row in rows], ensure_ascii=False))
         return
-    from pipelines.tables import queue_table
+    from pipelines.cli.formatting import queue_table
 
     print(queue_table(rows, chosen.name if chosen else None))
 
@@ -87,7 +87,7 @@ def record(
     if json:
         print(jsonlib.dumps(rows, ensure_ascii=False))
         return
-    from pipelines.tables import record_table
+    from pipelines.cli.formatting import record_table
 
     print(record_table(rows))
 
@@ -101,8 +101,8 @@ def map_(
     json: Json = False,
 ) -> None:
     """Place every image to train on in two dimensions, like images together, for the app's page Map."""
+    from pipelines.cli.formatting import map_words
     from pipelines.projection import make
-    from pipelines.tables import map_words
     from storage.store import open_store
 
     stage("Opening the project")
@@ -115,8 +115,8 @@ def map_(
 @app.command
 def status(project: Project, *, json: Json = False) -> None:
     """Show a project in numbers: samples, labels, classes and runs."""
+    from pipelines.cli.formatting import status_table
     from pipelines.overview import overview
-    from pipelines.tables import status_table
     from storage.store import open_store
 
     numbers = overview(open_store(project))
@@ -130,7 +130,7 @@ def app_(
     port: Annotated[int, arg(help="where to serve, on this machine only")] = 8501,
 ) -> int:
     """Open the app in a browser."""
-    from pipelines.open_app import open_app
+    from pipelines.cli.serve_app import open_app
 
     return open_app(project, port)
 

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
-from pipelines.commands.shared import Json, answer, app
+from pipelines.cli.options import Json, answer, app
 
 
 @app.command

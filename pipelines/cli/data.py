@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from pipelines.commands.shared import Json, Project, answer, app
+from pipelines.cli.options import Json, Project, answer, app
 from pipelines.process.progress import progress, say, stage
 
 
@@ -63,9 +63,9 @@ def import_(
     json: Json = False,
 ) -> None:
     """Take images into the catalogue, where they are: nothing is copied, moved or changed. Again means: what is new."""
+    from pipelines.cli.formatting import import_words
     from pipelines.importing.images import import_images
     from pipelines.importing.sources import opened_source
-    from pipelines.tables import import_words
     from storage.samples import Split
     from storage.store import open_store
 
@@ -90,9 +90,9 @@ def embed(
     json: Json = False,
 ) -> None:
     """Run a frozen backbone over every image and keep its vectors, for training and for finding neighbours."""
+    from pipelines.cli.formatting import embed_words
     from pipelines.embed import embed as run_embed
     from pipelines.process.partition import parse_part
-    from pipelines.tables import embed_words
     from storage.store import open_store
 
     which = parse_part(part)

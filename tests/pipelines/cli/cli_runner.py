@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from pipelines.cli import main
+from pipelines.cli.main import main
 
 
 @dataclass(frozen=True)

@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 
 from pipelines import compare, runs
-from pipelines.commands import upkeep
+from pipelines.cli import maintenance
 from pipelines.importing.images import import_images
 from pipelines.label import actor
 from pipelines.runs import Run, State, append_metrics, status_now, write_status
 from storage.events import Kind, event, replay
 from storage.project import Project, create_project, read_project
 from storage.store import open_store
-from tests.pipelines.commands.program import done, gradebook
+from tests.pipelines.cli.cli_runner import done, gradebook
 from tests.pipelines.importing.folders import put
 
 
@@ -32,7 +32,7 @@ def test_verify_ends_with_0_where_all_is_well_with_1_where_not_and_with_2_where_
     assert done("verify", root, "--content", "--json").json["findings"] == []
     (tmp_path / "images/cat/1.png").unlink()
     said = gradebook("verify", root, "--json")
-    assert said.status == upkeep.REMAIN == 1
+    assert said.status == maintenance.REMAIN == 1
     (finding,) = said.json["findings"]
     assert {"check", "what", "where", "mend", "can_mend"} <= finding.keys()
     assert finding["where"] == [str(tmp_path / "images/cat/1.png")] and "gradebook relocate" in finding["mend"]

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from pipelines.commands.shared import Json, RunName, answer, app
+from pipelines.cli.options import Json, RunName, answer, app
 from pipelines.process.progress import progress
 
 
@@ -25,9 +25,9 @@ def pool(
     json: Json = False,
 ) -> None:
     """Let a classifier choose the images of a large folder that it is surest of, for import. Again means: go on."""
+    from pipelines.cli.formatting import pool_words
     from pipelines.pools.choose import pool as choose
     from pipelines.process.partition import parse_part
-    from pipelines.tables import pool_words
 
     which = parse_part(part)
     with progress("pool") as show:

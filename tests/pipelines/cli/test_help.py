@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.pipelines.commands.program import gradebook
+from tests.pipelines.cli.cli_runner import gradebook
 
 COMMANDS = ("init", "classes", "import", "embed", "label", "train", "queue", "record", "status", "evaluate", "export")
 COMMANDS = (*COMMANDS, "predict", "app", "fiftyone", "demo")

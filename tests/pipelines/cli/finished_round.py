@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from tests.pipelines.commands.program import Said
+from tests.pipelines.cli.cli_runner import Said
 
 NETWORK, SIDE = "test_resnet", 32
 

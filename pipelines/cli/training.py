@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from pipelines.commands.shared import Json, Project, RunName, answer, app
+from pipelines.cli.options import Json, Project, RunName, answer, app
 from pipelines.process.errors import FAILED
 from pipelines.process.progress import progress, say, stage
 
@@ -31,11 +31,11 @@ def evaluate(
     json: Json = False,
 ) -> None:
     """Compare a run's student with the labels of the test split."""
+    from pipelines.cli.formatting import evaluation_table
     from pipelines.compare import keep_evaluation
     from pipelines.evaluate import evaluate as compare
     from pipelines.evaluate import evaluate_beside_data, is_beside_data
     from pipelines.runs import find_run
-    from pipelines.tables import evaluation_table
     from storage.project import read_project
     from storage.samples import Split
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
-from pipelines.commands.shared import Json, Project, RunName, answer, app
+from pipelines.cli.options import Json, Project, RunName, answer, app
 from pipelines.process.progress import progress
 
 REMAIN = 1  # exit status: findings remain

@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.pipelines.commands.program import done, gradebook, refused
-from tests.pipelines.commands.world import NETWORK, World
+from tests.pipelines.cli.cli_runner import done, gradebook, refused
+from tests.pipelines.cli.finished_round import NETWORK, World
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 
-from pipelines.commands import app
+from pipelines.cli import app
 from pipelines.process.errors import one_sentence
 from pipelines.process.progress import hush
 

@@ -4,8 +4,8 @@ import shutil
 
 import pytest
 
-from tests.pipelines.commands.program import gradebook
-from tests.pipelines.commands.world import NETWORK, SIDE, World, picture
+from tests.pipelines.cli.cli_runner import gradebook
+from tests.pipelines.cli.finished_round import NETWORK, SIDE, World, picture
 
 
 @pytest.fixture(scope="session")
