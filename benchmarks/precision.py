@@ -21,10 +21,10 @@ from typing import Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
-from pipelines.config import TrainConfig
 from pipelines.process.errors import one_sentence
 from pipelines.process.progress import hush
 from pipelines.studies.report import as_interval, machine
+from pipelines.training.config import TrainConfig
 
 Precision = Literal["no", "bf16"]
 PRECISIONS: tuple[Precision, Precision] = ("no", "bf16")
@@ -83,7 +83,7 @@ def studied(asked: Study, method: str) -> dict[Precision, list[Outcome]]:
 
 def config_of(asked: Study, method: str, precision: Precision, seed: int) -> TrainConfig[Any]:
     """Returns the settings of one training."""
-    from pipelines.presets import preset_of
+    from pipelines.training.presets import preset_of
 
     config = preset_of(asked.preset, method)
     config = replace(
@@ -102,9 +102,9 @@ def outcome(asked: Study, config: TrainConfig[Any]) -> Outcome:
     from accelerate.state import AcceleratorState
 
     from pipelines.evaluate import evaluate_beside_data
-    from pipelines.presets import Call
     from pipelines.runs import find_run
     from pipelines.train import train
+    from pipelines.training.presets import Call
     from storage.project import read_project
 
     kept = asked.work / f"{config.run}.json"

@@ -137,10 +137,10 @@ def _classifier(directory: Path, folder: Path, size: int) -> Path:
     from pipelines.export import export
     from pipelines.importing.images import import_images
     from pipelines.label import label_samples
-    from pipelines.presets import parse
     from pipelines.runs import list_runs
     from pipelines.train import train
-    from pipelines.trainer.founding import saved_settings
+    from pipelines.training.presets import parse
+    from pipelines.training.run_setup import saved_settings
     from storage.project import create_project
     from storage.store import open_store
 

@@ -130,9 +130,9 @@ def _trained(store: "Store", method: str) -> float:
     from dataclasses import replace
 
     from pipelines.evaluate import evaluate
-    from pipelines.presets import Call, quick
     from pipelines.runs import find_run
     from pipelines.train import train
+    from pipelines.training.presets import Call, quick
 
     config = replace(quick(method), run=method, seed=SEED, validation_share=0.0)
     train(Call(project=store.project.root, config=config))

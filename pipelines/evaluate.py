@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.config import ConfigError, TrainConfig
-from pipelines.presets import restored
 from pipelines.runs import Run
 from pipelines.squares import Squares
+from pipelines.training.config import ConfigError, TrainConfig
+from pipelines.training.presets import restored
 from storage.events import replay
 from storage.project import Project
 from storage.samples import Sample, Split
@@ -65,10 +65,10 @@ def evaluate_beside_data(project: Project, run: Run) -> Evaluation:
     """
     import torch
 
-    from pipelines.places import DATA
-    from pipelines.plain_data import open_dataset
-    from pipelines.trainer.outcome import probabilities
-    from pipelines.trainer.pixels import Pixels
+    from pipelines.training.data_modules import DATA
+    from pipelines.training.finalize import probabilities
+    from pipelines.training.image_loader import Pixels
+    from pipelines.training.plain_datasets import open_dataset
 
     config = restored(run.config())
     data = open_dataset(config.data, project.root / DATA, Split.TEST, size=config.size)
@@ -107,7 +107,7 @@ def _evaluation(run: Run, on: str, probabilities: Probabilities, labels: NDArray
 
 def student_of(run: Run) -> "nn.Module":
     """Returns the finished student of a run; raises what `learners.load_student` raises."""
-    from pipelines.trainer.learners import load_student
+    from pipelines.training.learners import load_student
 
     return load_student(run.path, restored(run.config()))
 
@@ -120,9 +120,9 @@ def predict_samples(net: "nn.Module", config: TrainConfig[Any], store: "Store", 
     """
     import torch
 
-    from pipelines.trainer.data import CachedViews, Source, views_of
-    from pipelines.trainer.outcome import probabilities
-    from pipelines.trainer.pixels import Pixels
+    from pipelines.training.dataset import CachedViews, Source, views_of
+    from pipelines.training.finalize import probabilities
+    from pipelines.training.image_loader import Pixels
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if config.inputs == "views":

@@ -8,14 +8,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from pipelines.config import ConfigError, TrainConfig
 from pipelines.evaluate import evaluate, predict_samples, student_of
 from pipelines.model_card import model_card
 from pipelines.predict import CLASSES, MODEL
-from pipelines.presets import restored
 from pipelines.process.errors import stopped_at_once
 from pipelines.runs import Run
-from pipelines.trainer.learners import timm_model
+from pipelines.training.config import ConfigError, TrainConfig
+from pipelines.training.learners import timm_model
+from pipelines.training.presets import restored
 from storage.samples import Split
 
 if TYPE_CHECKING:

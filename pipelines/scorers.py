@@ -35,7 +35,7 @@ def open_scorer(place: Path, run: str | None) -> tuple[Scorer, str]:
             raise ProjectError(f"{place} is no project, so it has no run {run}: leave --run out, or give the project")
         return Classifier(place), _digest([place / MODEL, place / CLASSES])
     from pipelines.runs import find_run
-    from pipelines.trainer.learners import WEIGHTS
+    from pipelines.training.learners import WEIGHTS
 
     found = find_run(read_project(place), run)
     return Student(place, found), _digest([found.path / WEIGHTS])
@@ -49,7 +49,7 @@ class Student:
 
         from pipelines.evaluate import student_of
         from pipelines.export import from_bytes, whole_model
-        from pipelines.presets import restored
+        from pipelines.training.presets import restored
         from storage.store import open_store
 
         self.classes: list[str] = list(run.config()["classes"])

@@ -19,7 +19,7 @@ from storage.samples import sample_id
 
 
 class Squares:
-    """The images of some samples, stretched to squares; see `pipelines.trainer.pixels.Images`."""
+    """The images of some samples, stretched to squares; see `pipelines.training.image_loader.Images`."""
 
     def __init__(self, project: Project, filepaths: Sequence[str], sample_ids: Sequence[str], size: int):
         """Reads no file yet.

@@ -13,19 +13,19 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.config import ConfigError
-from pipelines.places import Place, open_place
-from pipelines.presets import Call, parse
 from pipelines.process.errors import one_sentence
 from pipelines.process.progress import hush, progress, say, stage
 from pipelines.runs import State
-from pipelines.trainer import checkpoints, distributions, founding, learners, outcome, sharded, trackers, xla
-from pipelines.trainer.endings import failures_told, stoppable
-from pipelines.trainer.live import keep_up, open_live, take_in
-from pipelines.trainer.mirror import address_of, mirrored, take_back
-from pipelines.trainer.processor import get_ready
-from pipelines.trainer.recorder import Recorder, cut_after
-from pipelines.trainer.training import Training, log, refuse, tell, validate
+from pipelines.training import checkpoints, finalize, fsdp, learners, precomputed_teacher, run_setup, trackers, xla
+from pipelines.training.config import ConfigError
+from pipelines.training.cpu_setup import get_ready
+from pipelines.training.data_modules import Place, open_place
+from pipelines.training.live_labels import keep_up, open_live, take_in
+from pipelines.training.presets import Call, parse
+from pipelines.training.record_upload import address_of, mirrored, take_back
+from pipelines.training.recorder import Recorder, cut_after
+from pipelines.training.shutdown import failures_told, stoppable
+from pipelines.training.state import Training, log, refuse, tell, validate
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with one_sentence():
         stage("Loading what trains")
         given = sys.argv[1:] if arguments is None else arguments
-        call = parse(given, program="gradebook train", saved=founding.saved_settings)
+        call = parse(given, program="gradebook train", saved=run_setup.saved_settings)
         result = train(call)
         if result is not None:
             _say(result, call)
@@ -80,10 +80,10 @@ def train(call: Call[Any], store: "Store | None" = None) -> Result | None:
     stage("Opening the images and their labels")
     with accelerator.main_process_first():  # one process makes or downloads what is not there yet
         place = open_place(call.project, call.config, store)
-    name = founding.name_of(call, place.project, accelerator)
+    name = run_setup.name_of(call, place.project, accelerator)
     with failures_told(place.project.runs / name, call.config.steps):
-        founding.check_processes(call.config, accelerator.num_processes)
-        sharded.check(call.config, accelerator.num_processes)
+        run_setup.check_processes(call.config, accelerator.num_processes)
+        fsdp.check(call.config, accelerator.num_processes)
         xla.check(call.config, accelerator.device)
         trackers.check(call.config)
         training = _begin(replace(call, config=replace(call.config, run=name)), place, accelerator)
@@ -104,16 +104,16 @@ def _begin(call: Call[Any], place: Place, accelerator: "Accelerator") -> Trainin
     start = None if done else place.beginning()
     made = learners.build(config, people, source, accelerator.device, start)
     if not done:
-        made.memory |= distributions.given(config, people, path.parent, accelerator.device)
+        made.memory |= precomputed_teacher.given(config, people, path.parent, accelerator.device)
     if accelerator.is_main_process:
         if not call.resume:
-            founding.found(path, config, people, accelerator)
+            run_setup.found(path, config, people, accelerator)
             place.forget(config.run)
         if call.resume and config.record:
             take_back(path / "record", address_of(config.record, path.name), done)
         else:
             cut_after(path / "record", done)
-        founding.greet(config, people, accelerator, done)
+        run_setup.greet(config, people, accelerator, done)
     accelerator.wait_for_everyone()
     if done:
         processes = accelerator.num_processes
@@ -207,7 +207,7 @@ def _settings_refused(*, first: bool) -> Iterator[None]:
 def _after_step(t: Training, report: "StepReport", samples: "Tensor", weak: "Tensor", *, over: bool) -> None:
     """Records, logs, validates and checkpoints, each when it is time to."""
     if t.done % t.config.record_every == 0 and len(samples):
-        t.recorder.put(t.done, samples, report.opinions or outcome.student_alone(t.learners, weak))
+        t.recorder.put(t.done, samples, report.opinions or finalize.student_alone(t.learners, weak))
     checkpoint = t.done % t.config.checkpoint_every == 0 or over
     if t.done % t.config.log_every == 0 or checkpoint:
         log(t, report, samples)
@@ -234,14 +234,14 @@ def _end(t: Training) -> Result | None:
     t.recorder.close()
     finished = t.done == t.config.steps
     if finished:
-        net = _whole(t, outcome.finetuned(t.learners, t.config, t.people, t.source, t.accelerator))
+        net = _whole(t, finalize.finetuned(t.learners, t.config, t.people, t.source, t.accelerator))
         teacher = _whole_teacher(t)
     if not t.accelerator.is_main_process:
         return None
     seconds = time.perf_counter() - t.began
     if finished:
         learners.save_student(net, t.path)
-        outcome.write_predictions(net, teacher, t.source, t.people, t.path)
+        finalize.write_predictions(net, teacher, t.source, t.people, t.path)
         validate(t, net)
     trackers.finish(t.accelerator)
     state = State.FINISHED if finished else State.STOPPED
@@ -258,14 +258,14 @@ def _end(t: Training) -> Result | None:
 
 def _whole(t: Training, net: "nn.Module") -> "nn.Module":
     """Returns the student's network to evaluate, gathered by all processes where its weights are shared out."""
-    return sharded.whole(net, t.config.backbone, len(t.people.classes))
+    return fsdp.whole(net, t.config.backbone, len(t.people.classes))
 
 
 def _whole_teacher(t: Training) -> "nn.Module | None":
     if t.learners.teacher is None:
         return None
     backbone = t.config.teacher_backbone or t.config.backbone
-    return sharded.whole(t.learners.teacher.best_net(), backbone, len(t.people.classes))
+    return fsdp.whole(t.learners.teacher.best_net(), backbone, len(t.people.classes))
 
 
 def _asked(t: Training) -> tuple[bool, bool]:

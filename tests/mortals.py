@@ -22,7 +22,7 @@ import torch
 from pipelines import runs
 from pipelines.curation.verdicts import Shown, verdict
 from pipelines.importing import images as job
-from pipelines.trainer import recorder
+from pipelines.training import recorder
 from storage import lance, lance_record
 from storage.segments import SAID
 from storage.store import open_store

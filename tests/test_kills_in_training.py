@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from pipelines.importing.images import import_images
-from pipelines.presets import parse
 from pipelines.runs import CONFIG, Run, State
 from pipelines.train import train
-from pipelines.trainer import founding
+from pipelines.training import run_setup
+from pipelines.training.presets import parse
 from pipelines.verify import verify
 from tests.forks import FORKS
 from tests.pipelines.projects import flags, make_project, rows, weights
@@ -27,7 +27,9 @@ def go_on(root: Path, given: list[str], run: str) -> None:
     """Starts a run, or resumes it where it has begun."""
     begun = (root / "runs" / run / CONFIG).exists()
     train(
-        parse([str(root), "--run", run, "--resume"] if begun else given, program="train", saved=founding.saved_settings)
+        parse(
+            [str(root), "--run", run, "--resume"] if begun else given, program="train", saved=run_setup.saved_settings
+        )
     )
 
 

@@ -45,9 +45,9 @@ def test_mpl_speaks_arrays_alone_and_training_needs_no_database_and_no_app():
 import mpl.methods, mpl.networks, mpl.augment, mpl.metrics, mpl.reasons, mpl.backbones
 
 assert not {name.split(".")[0] for name in sys.modules} & {"storage", "pipelines", "app", "accelerate"}
-import pipelines.train, pipelines.trainer.pixels, pipelines.evaluate
+import pipelines.train, pipelines.training.image_loader, pipelines.evaluate
 
-assert "pipelines.trainer.recorder" in sys.modules
+assert "pipelines.training.recorder" in sys.modules
 """
     done = run_without(("lancedb", "fiftyone", "streamlit", "plotly", "pymongo"), code)
     assert done.returncode == 0, done.stderr

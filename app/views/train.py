@@ -13,9 +13,9 @@ from app.views.overview import draw_curves
 from app.words import count, lasting, plain
 from pipelines.jobs import commands, launcher
 from pipelines.jobs.launcher import Job
-from pipelines.presets import PRESETS
 from pipelines.process.job_files import Progress
 from pipelines.runs import LOG, Run, State, find_run, list_runs
+from pipelines.training.presets import PRESETS
 from storage.project import Project, ProjectError
 
 GOING = (State.STARTING, State.RUNNING)

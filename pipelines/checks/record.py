@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pipelines.checks.finding import Finding, Subject
 from pipelines.runs import Run
-from pipelines.trainer import checkpoints
+from pipelines.training import checkpoints
 from storage.project import ProjectError
 from storage.record import MemoryRecord
 from storage.segments import segment_schema, segments_in

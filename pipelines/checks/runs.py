@@ -10,9 +10,9 @@ from pipelines import runs
 from pipelines.checks.finding import Finding, Subject, has_settings
 from pipelines.jobs.launcher import JOB
 from pipelines.runs import GOING, PREDICTIONS, STATUS, Run, State
-from pipelines.trainer import checkpoints
-from pipelines.trainer.data import SAMPLES
-from pipelines.trainer.learners import WEIGHTS
+from pipelines.training import checkpoints
+from pipelines.training.dataset import SAMPLES
+from pipelines.training.learners import WEIGHTS
 
 CHANGES = "changes.json"  # of the labels, while it trained
 

@@ -29,7 +29,7 @@ def plan(
     from pipelines.planning.plan import Layout
     from pipelines.planning.plan import plan as make_plan
     from pipelines.planning.table import plan_table
-    from pipelines.presets import preset_of
+    from pipelines.training.presets import preset_of
 
     config = preset_of(preset, "mpl")
     if feedback is not None:
@@ -58,10 +58,10 @@ def profile(
     """Tell where a training step's time and memory go, on made-up images: no project is needed."""
     from dataclasses import replace
 
-    from pipelines.config import ConfigError
     from pipelines.planning.profiling import profile as measure
     from pipelines.planning.profiling import profile_table
-    from pipelines.presets import preset_of
+    from pipelines.training.config import ConfigError
+    from pipelines.training.presets import preset_of
 
     if steps < 1:
         raise ConfigError(f"steps={steps} must be above 0")

@@ -116,7 +116,7 @@ def runs(project: Project, *, json: Json = False) -> None:
 @app.command
 def fetch(project: Project, *, run: RunName = None, json: Json = False) -> None:
     """Bring the record of runs here from where it was sent (train --record s3://...). Without --run, of every run."""
-    from pipelines.trainer.mirror import bring
+    from pipelines.training.record_upload import bring
     from storage.store import open_store
 
     with progress("fetch") as show:

@@ -96,7 +96,7 @@ def start_training(
 
     Args:
         project: whose samples and labels to train on.
-        preset: a name of `pipelines.presets`.
+        preset: a name of `pipelines.training.presets`.
         method: a name of `mpl.methods`.
         steps: steps to train instead of the preset's.
         seed: of everything random in the run.

@@ -16,8 +16,8 @@ Shape legend    B labelled images    U unlabelled images    S devices that share
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from pipelines.config import ConfigError, TrainConfig
 from pipelines.planning.measured import WEIGHT, Measured, shard_of
+from pipelines.training.config import ConfigError, TrainConfig
 
 GIB = 2**30
 FEEDBACKS = ("difference", "reinforce", "none")
@@ -99,7 +99,7 @@ def plan(config: TrainConfig[Any], classes: int, layout: Layout, memory: float |
         ConfigError: the config cannot be planned, or does not divide by the devices.
     """
     from pipelines.planning.measured import measure, on_meta
-    from pipelines.trainer.learners import image_classifier
+    from pipelines.training.learners import image_classifier
 
     _check(config, layout)
     names = config.backbone, config.teacher_backbone or config.backbone

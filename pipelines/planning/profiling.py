@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipelines.config import ConfigError, TrainConfig
-from pipelines.trainer.data import CachedViews, Population, Source
+from pipelines.training.config import ConfigError, TrainConfig
+from pipelines.training.dataset import CachedViews, Population, Source
 
 if TYPE_CHECKING:
     import torch
@@ -72,7 +72,7 @@ def profile(config: TrainConfig[Any], *, steps: int, processor: bool = False) ->
     from accelerate import Accelerator
 
     from mpl.phases import Stopwatch, kept_bytes, running
-    from pipelines.trainer.processor import get_ready
+    from pipelines.training.cpu_setup import get_ready
 
     if config.distributions:
         raise ConfigError("a step that needs another run's distributions cannot be profiled: leave --distributions out")
@@ -146,8 +146,8 @@ def _steps(config: TrainConfig[Any], accelerator: Any, directory: Path) -> Gener
     from mpl.methods import METHODS
     from mpl.phases import phase
     from mpl.step import Clock
-    from pipelines.trainer import learners, outcome
-    from pipelines.trainer.recorder import Recorder
+    from pipelines.training import finalize, learners
+    from pipelines.training.recorder import Recorder
 
     people = _population(config)
     source = _source(config, people, accelerator.device)
@@ -165,7 +165,7 @@ def _steps(config: TrainConfig[Any], accelerator: Any, directory: Path) -> Gener
                 report = method.step(made, batch, accelerator, config.settings, clock)
             with phase("record"):
                 if (at + 1) % config.record_every == 0 and len(batch.id_u):
-                    recorder.put(at + 1, batch.id_u, report.opinions or outcome.student_alone(made, batch.x_uw))
+                    recorder.put(at + 1, batch.id_u, report.opinions or finalize.student_alone(made, batch.x_uw))
             yield
 
 
@@ -203,7 +203,7 @@ def _source(config: TrainConfig[Any], people: Population, device: "torch.device"
             raise ConfigError(str(error)) from error
         views = random.standard_normal((count, VIEWS, backbone.num_features), np.float32).astype(np.float16)
         return CachedViews(torch.from_numpy(views).to(device), WEAK)
-    from pipelines.trainer.pixels import InMemory, Pixels
+    from pipelines.training.image_loader import InMemory, Pixels
 
     pixels = random.integers(0, 256, (count, config.size, config.size, 3), np.uint8)
     images = InMemory(pixels, config.size)

@@ -21,12 +21,12 @@ from typing import Annotated, Any
 import numpy as np
 from tyro.conf import Positional, arg
 
-from pipelines.config import TrainConfig
 from pipelines.process.errors import one_sentence
 from pipelines.process.progress import hush
 from pipelines.studies.report import as_interval, machine
-from pipelines.trainer.data import Population
-from pipelines.trainer.pixels import InMemory, Pixels
+from pipelines.training.config import TrainConfig
+from pipelines.training.dataset import Population
+from pipelines.training.image_loader import InMemory, Pixels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,9 +68,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def accuracy(asked: EqualCompute, method: str, seed: int) -> float:
     """Returns the test accuracy of one run, which is trained unless its result is kept already."""
     from pipelines.evaluate import evaluate_beside_data
-    from pipelines.presets import Call
     from pipelines.runs import find_run
     from pipelines.train import train
+    from pipelines.training.presets import Call
     from storage.project import read_project
 
     config = config_of(asked, method, seed)
@@ -106,7 +106,7 @@ def operations(config: TrainConfig[Any]) -> int:
 
     from mpl.methods import METHODS
     from mpl.step import Clock, Solo
-    from pipelines.trainer import learners
+    from pipelines.training import learners
 
     people, source = _random_images(config)
     device = torch.device("cpu")
@@ -161,7 +161,7 @@ mean with its 95 % confidence interval (Student's t) over seeds {", ".join(map(s
 
 def _config(asked: EqualCompute, method: str) -> TrainConfig[Any]:
     """Returns the preset for a method such as mpl:none, on these images."""
-    from pipelines.presets import preset_of
+    from pipelines.training.presets import preset_of
 
     name, _, feedback = method.partition(":")
     config = preset_of(asked.preset, name)

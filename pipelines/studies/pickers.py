@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.config import ConfigError
 from pipelines.curation.readings import predictions
 from pipelines.runs import Run
+from pipelines.training.config import ConfigError
 
 if TYPE_CHECKING:
     from mpl.strategies import Pool

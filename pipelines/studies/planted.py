@@ -125,7 +125,7 @@ def found_labels(store: Store, run: Run) -> Trial:
     from mpl.reasons import score, thin_margin
     from pipelines.curation.evidence import known
     from pipelines.evaluate import predict_samples, student_of
-    from pipelines.presets import restored
+    from pipelines.training.presets import restored
 
     truth, given = _truth(store), run.labels()
     found = known(store, run, list(given), given)

@@ -80,7 +80,7 @@ def prepared(asked: Report) -> Store:
     """Returns the project with all images, those of TRAIN without labels; embedded if the preset needs cached views."""
     from pipelines.embed import embed
     from pipelines.importing.images import import_images
-    from pipelines.presets import preset_of
+    from pipelines.training.presets import preset_of
 
     root = asked.work / "project"
     train = _chosen(asked.train, asked.take, asked.work / CHOSEN / "train")
@@ -122,8 +122,8 @@ def trained(store: Store, method: str, *, preset: str, steps: int = 0, seed: int
     run = Run(store.project.runs / run_name(method, preset, steps, start))
     if run.status().state is State.FINISHED:
         return run
-    from pipelines.presets import Call, preset_of
     from pipelines.train import train
+    from pipelines.training.presets import Call, preset_of
 
     name, _, feedback = method.partition(":")
     config = preset_of(preset, name)

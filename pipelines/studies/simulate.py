@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.config import ConfigError
 from pipelines.process.progress import say
 from pipelines.runs import Run, State
 from pipelines.studies.pickers import Picker, Scene, picker
+from pipelines.training.config import ConfigError
 from storage.events import replay
 from storage.log import MemoryLog
 from storage.record import MemoryRecord
@@ -171,8 +171,8 @@ def _labelled(world: World, root: Path, given: list[tuple[str, ...]]) -> Store:
 
 def _trained(asked: Simulation, store: Store, seed: int) -> Run:
     """Returns the finished run on the labels that there are; its name comes from them, so it is trained once."""
-    from pipelines.presets import Call, preset_of
     from pipelines.train import train
+    from pipelines.training.presets import Call, preset_of
 
     name = blake2b("\n".join(sorted(replay(store.log.read()))).encode(), digest_size=8).hexdigest()
     run = Run(store.project.runs / name)

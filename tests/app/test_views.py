@@ -10,11 +10,11 @@ from streamlit.testing.v1 import AppTest
 from app import first
 from app.desk import Desk, decide
 from app.words import lasting
-from pipelines import settings_list
 from pipelines.curation.verdicts import Shown
 from pipelines.jobs import launcher
 from pipelines.runs import State, status_now, write_status
-from pipelines.settings_list import Setting
+from pipelines.training import settings_schema
+from pipelines.training.settings_schema import Setting
 from storage.events import Kind, decisions, replay
 from storage.project import create_project, read_project
 from storage.store import memory_store
@@ -128,7 +128,7 @@ def test_a_run_is_started_with_what_was_chosen(desk, ids, monkeypatch):
 def test_a_setting_that_was_changed_goes_with_the_run(desk, ids, monkeypatch):
     asked = {}
     known = [Setting(name="threshold", value="0.8", meaning="Sure enough.", kind="float")]
-    monkeypatch.setattr(settings_list, "ask", lambda preset, method: known)
+    monkeypatch.setattr(settings_schema, "ask", lambda preset, method: known)
     monkeypatch.setattr(launcher, "start_training", lambda project, **said: asked.update(said) or desk.run)
     decide(desk, guessed(ids[0]), "heron", over=None)
     page = drawn(draw_train, desk)

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from pipelines.presets import parse
 from pipelines.runs import Run
 from pipelines.train import Result, train
+from pipelines.training.presets import parse
 from storage.events import Kind, event
 from storage.project import create_project
 from storage.samples import Sample, Split, sample_id

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from pipelines.config import ConfigError
 from pipelines.evaluate import evaluate, predict_samples, student_of
-from pipelines.presets import restored
 from pipelines.runs import Run, State, status_now, write_status
+from pipelines.training.config import ConfigError
+from pipelines.training.presets import restored
 from storage.events import Kind, event
 from storage.project import add_classes
 from storage.samples import Split

@@ -16,13 +16,13 @@ from safetensors.torch import load_file
 from timm.models.resnet import ResNet
 
 from pipelines import export as module
-from pipelines.config import ConfigError
 from pipelines.embed import embed
 from pipelines.evaluate import evaluate, predict_samples, student_of
 from pipelines.export import Export, export
 from pipelines.predict import Classifier, predict
-from pipelines.presets import restored
 from pipelines.runs import Run
+from pipelines.training.config import ConfigError
+from pipelines.training.presets import restored
 from storage.images import open_square
 from storage.project import ProjectError
 from storage.store import Store

@@ -9,7 +9,7 @@ from PIL import Image
 from pipelines.forget import forget
 from pipelines.importing.images import import_images
 from pipelines.squares import Squares
-from pipelines.trainer.pixels import Files
+from pipelines.training.image_loader import Files
 from pipelines.verify import verify
 from storage.images import BrokenImage
 from storage.project import create_project

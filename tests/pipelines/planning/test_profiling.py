@@ -3,9 +3,9 @@ import json
 import pytest
 
 from pipelines.cli.main import main
-from pipelines.config import ConfigError
 from pipelines.planning.profiling import profile
-from pipelines.presets import preset_of
+from pipelines.training.config import ConfigError
+from pipelines.training.presets import preset_of
 
 SMALL = ["--backbone", "test_efficientnet", "--labelled", "2", "--unlabelled", "4", "--steps", "2", "--device", "cpu"]
 

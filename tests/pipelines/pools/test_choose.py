@@ -12,8 +12,8 @@ from pipelines.pools.choose import PoolReport, pool
 from pipelines.pools.overlap import LeftOut
 from pipelines.pools.stream import Read, batches, read_ahead, walk
 from pipelines.pools.surest import Kept, Surest
-from pipelines.presets import restored
 from pipelines.runs import Run
+from pipelines.training.presets import restored
 from storage.project import ProjectError, create_project
 from storage.samples import Split, sample_id
 from storage.store import open_store

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.presets import PRESETS
 from pipelines.studies.equal_compute import EqualCompute, as_markdown, config_of, operations
+from pipelines.training.presets import PRESETS
 
 ASKED = EqualCompute(images=Path("images"), steps=100)
 

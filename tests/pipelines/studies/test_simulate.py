@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.config import ConfigError
 from pipelines.studies import pickers, savings, simulate
 from pipelines.studies.savings import Curve, reach, saving
 from pipelines.studies.simulate import REVIEWER, Simulation, World, world_of
+from pipelines.training.config import ConfigError
 from storage.catalog import MemoryCatalog
 from storage.samples import Split
 from tests.pipelines.cli.cli_runner import gradebook

@@ -1,0 +1,231 @@
+"""Checkpoints: everything that a run moves, written whole or not at all, newest kept, read back bit for bit.
+
+`checkpoints/step-000200/` holds `state.pt` (networks, optimisers, averages, what the method remembers), or one
+`state-RANK.pt` a process where weights are shared out, one `process-RANK.pt` a process (its generators' states and its
+BatchNorms' statistics, which no other process has), and `checkpoint.json`, the files' sizes. Each file has sums of its
+own. What a step draws is a function of the seed and the step alone.
+"""
+
+import json
+import shutil
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipelines.training.config import ConfigError
+from pipelines.training.fsdp import put_back, put_back_momentum, shards_of
+from pipelines.training.sampler import noise_seed
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from mpl.step import Learner, Learners
+
+CONTENTS = "checkpoint.json"
+
+
+def save(directory: Path, step: int, learners: "Learners", *, keep: int, process: int, wait: Any) -> None:
+    """Writes a checkpoint after `step` steps; every process calls this.
+
+    Args:
+        directory: the run's `checkpoints`.
+        step: steps done.
+        learners: what to write.
+        keep: how many checkpoints to keep, the newest ones.
+        process: rank of this process; 0 writes what all share.
+        wait: a barrier over all processes.
+
+    Raises:
+        OSError: it cannot be written; the checkpoints before it are as they were.
+    """
+    import torch
+
+    draft, final = directory / f".step-{step:06d}", directory / f"step-{step:06d}"
+    if process == 0:
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.mkdir(parents=True)
+    wait()
+    try:
+        own = _random_state() | {"buffers": _buffers(learners)}
+        torch.save(_on_host(own), draft / f"process-{process}.pt")
+        if process == 0 or _shared_out(learners):
+            torch.save(_on_host(_state(learners)), draft / _file(process, learners))
+        wait()
+        if process == 0:
+            sizes = {path.name: path.stat().st_size for path in sorted(draft.iterdir())}
+            (draft / CONTENTS).write_text(json.dumps(sizes), encoding="utf-8")
+    except (OSError, RuntimeError) as error:
+        raise OSError(
+            f"no checkpoint could be written to {directory} ({error}): free some space, then resume"
+        ) from error
+    if process == 0:
+        shutil.rmtree(final, ignore_errors=True)
+        draft.replace(final)
+        for old in all_in(directory)[:-keep]:
+            shutil.rmtree(old, ignore_errors=True)
+    wait()
+
+
+def all_in(directory: Path) -> list[Path]:
+    """Returns the checkpoints in a run's `checkpoints`, oldest first."""
+    return sorted(directory.glob("step-*"), key=lambda path: int(path.name.removeprefix("step-")))
+
+
+def newest(directory: Path) -> int:
+    """Returns the steps of the newest checkpoint, 0 if there is none."""
+    return max((int(path.name.removeprefix("step-")) for path in all_in(directory)), default=0)
+
+
+def faults(checkpoint: Path, *, content: bool) -> list[str]:
+    """Returns the names of a checkpoint's files that are missing or damaged.
+
+    Args:
+        checkpoint: its directory.
+        content: read each file to its end and compare the sums in it, not its size alone.
+    """
+    try:
+        sizes = json.loads((checkpoint / CONTENTS).read_text(encoding="utf-8"))
+        return [name for name, size in sizes.items() if not _is_whole(checkpoint / name, size, content=content)]
+    except (OSError, ValueError, AttributeError):
+        return [CONTENTS]
+
+
+def put_damaged_aside(directory: Path) -> Iterator[str]:
+    """Renames every newest checkpoint that is damaged, until one is whole; yields a sentence on each."""
+    for checkpoint in reversed(all_in(directory)):
+        bad = faults(checkpoint, content=True)
+        if not bad:
+            return
+        aside = directory / f"damaged-{checkpoint.name}"
+        shutil.rmtree(aside, ignore_errors=True)
+        checkpoint.replace(aside)
+        kept = newest(directory)
+        start = f"from step {kept}" if kept else "from its beginning"
+        yield f"{checkpoint} is damaged ({', '.join(bad)}) and is now {aside.name}: the run goes on {start}"
+
+
+def load(directory: Path, step: int, learners: "Learners", *, process: int, processes: int, seed: int) -> int:
+    """Puts the checkpoint of `step` into the learners and this process's generators.
+
+    Args:
+        directory: the run's `checkpoints`.
+        step: steps done when it was made.
+        learners: where to put it.
+        process: rank of this process.
+        processes: how many there are now.
+        seed: of the generators of a process that had no counterpart; it takes process 0's statistics.
+
+    Returns:
+        How many processes made it: with as many as now, the run goes on bit for bit.
+
+    Raises:
+        ConfigError: it cannot be read, or its weights were shared out between another number of processes.
+    """
+    import torch
+
+    path = directory / f"step-{step:06d}"
+    made_by = len(list(path.glob("process-*.pt")))
+    if made_by != processes and _shared_out(learners):
+        raise ConfigError(
+            f"{path} was made by {made_by} processes that shared the weights out, not {processes}: "
+            "resume with as many as before"
+        )
+    known = process < made_by
+    try:
+        state = torch.load(path / _file(process, learners), map_location="cpu", weights_only=True)
+        own = torch.load(path / f"process-{process if known else 0}.pt", map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever torch makes of a damaged file; its words are for programmers
+        raise ConfigError(f"{path} is damaged: delete that directory and resume from the one before") from error
+    _restore(learners.student, state["student"])
+    if learners.teacher is not None:
+        _restore(learners.teacher, state["teacher"])
+    for net, buffers in zip(_nets(learners), own["buffers"], strict=True):
+        for name, buffer in net.named_buffers():
+            buffer.copy_(buffers[name])
+    device = next(learners.student.net.parameters()).device
+    learners.memory = {name: value.to(device) for name, value in state["memory"].items()}
+    if known:
+        _set_random_state(own)
+    else:
+        torch.manual_seed(noise_seed(seed, step, process))
+    return made_by
+
+
+def _is_whole(path: Path, size: int, *, content: bool) -> bool:
+    """Returns whether a file that `torch.save` wrote has its size and, read to its end, its sums."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return path.stat().st_size == size and (not content or archive.testzip() is None)
+    except (OSError, zipfile.BadZipFile):
+        return False
+
+
+def _random_state() -> dict[str, Any]:
+    import torch
+
+    return {
+        "cpu": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+    }
+
+
+def _set_random_state(state: dict[str, Any]) -> None:
+    import torch
+
+    torch.set_rng_state(state["cpu"])
+    if state["cuda"]:
+        torch.cuda.set_rng_state_all(state["cuda"])
+
+
+def _on_host(state: Any) -> Any:
+    """Returns a state, nested as it may be, with copies in the processor's memory of what a device holds."""
+    from torch import Tensor
+    from torch.utils._pytree import tree_map_only
+
+    return tree_map_only(Tensor, Tensor.cpu, state)
+
+
+def _nets(learners: "Learners") -> "list[nn.Module]":
+    """Returns every network that a run moves, averages included."""
+    both = [one for one in (learners.student, learners.teacher) if one is not None]
+    averages: list[nn.Module] = [one.average.module for one in both if one.average is not None]
+    return [*(one.net for one in both), *averages]
+
+
+def _buffers(learners: "Learners") -> list[dict[str, Any]]:
+    return [dict(net.named_buffers()) for net in _nets(learners)]
+
+
+def _state(learners: "Learners") -> dict[str, Any]:
+    teacher = learners.teacher
+    return {
+        "student": _of(learners.student),
+        "teacher": _of(teacher) if teacher is not None else None,
+        "memory": learners.memory,
+    }
+
+
+def _of(learner: "Learner") -> dict[str, Any]:
+    return {
+        "net": shards_of(learner.net.state_dict()),
+        "optimizer": shards_of(learner.optimizer.state_dict()),
+        "average": shards_of(learner.average.module.state_dict()) if learner.average is not None else None,
+    }
+
+
+def _restore(learner: "Learner", state: dict[str, Any]) -> None:
+    put_back(learner.net, state["net"])
+    put_back_momentum(learner.optimizer, state["optimizer"])
+    if learner.average is not None:
+        put_back(learner.average.module, state["average"])
+
+
+def _file(process: int, learners: "Learners") -> str:
+    return f"state-{process}.pt" if _shared_out(learners) else "state.pt"
+
+
+def _shared_out(learners: "Learners") -> bool:
+    from mpl.sharding import is_sharded
+
+    return is_sharded(learners.student.net)

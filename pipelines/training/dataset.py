@@ -1,0 +1,280 @@
+"""From a project to batches: what a run trains on, as cached views of a frozen backbone or as images.
+
+Shape legend    N samples    V views    D features    B labelled    U unlabelled    (3, H, W) an image, uint8
+"""
+
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.process.progress import say
+from pipelines.runs import LABELS, Run
+from pipelines.squares import Squares
+from pipelines.training.config import ConfigError, TrainConfig
+from pipelines.training.sampler import Draw, Positions, Sampler
+from storage.samples import Sample, Split
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from mpl.step import Batch
+    from storage.store import Store
+
+SAMPLES = "samples.json"
+AT_ONCE = 8192  # features that are squared together
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Population:
+    """The samples of a run's training split, by position, and what is known of them."""
+
+    classes: tuple[str, ...]
+    sample_ids: Sequence[str]
+    labels: NDArray[np.int64]  # (N,) class, or -1 where there is none
+    labelled: Positions  # positions that are trained on with their label
+    validation: Positions  # positions whose label is held out
+    unlabelled: Positions  # positions without a label
+    filepaths: Sequence[str] = ()  # of a project's samples
+    truth: NDArray[np.int64] | None = None  # (N,) class, or -1, where all is known; nothing learns from it
+
+    def sampler(self, config: TrainConfig[Any]) -> Sampler:
+        """Returns who deals this run's batches."""
+        return Sampler(
+            labelled=self.labelled,
+            unlabelled=self.unlabelled,
+            batch_labelled=config.labelled,
+            batch_unlabelled=config.unlabelled,
+            seed=config.seed,
+        )
+
+
+class Source(Protocol):
+    """Where a run's inputs come from."""
+
+    def batches(self, draws: Iterable[Draw], labels: "Tensor") -> "Iterator[Batch]":
+        """Yields the batch of each draw; `labels` (N,) int64 on the device."""
+
+    def plain(self, positions: Positions, *, chunk: int) -> "Iterator[Tensor]":
+        """Yields the inputs of these samples without augmentation, `chunk` at a time."""
+
+
+def population(store: "Store", config: TrainConfig[Any]) -> Population:
+    """Reads the training split and its labels, and holds out the validation labels.
+
+    Raises:
+        ConfigError: there is too little to train on; the sentence says what is missing.
+    """
+    from storage.events import replay
+
+    samples = _usable(store, config)
+    ids = [s.sample_id for s in samples]
+    labels = _indices(ids, replay(store.log.read()), store.project.classes)
+    _check(store, labels, config)
+    return _population(store.project.classes, samples, labels, _held_out(labels, config.validation_share, config.seed))
+
+
+def saved_population(store: "Store", path: Path) -> Population:
+    """Reads what the run in the directory `path` began with, whatever was imported or labelled since."""
+    saved = json.loads((path / SAMPLES).read_text(encoding="utf-8"))
+    classes = Run(path).config()["classes"]
+    samples = store.catalog.get(saved["sample_ids"])
+    labels = _indices(saved["sample_ids"], saved["labels"], classes)
+    return _population(classes, samples, labels, np.array(saved["validation"], np.int64))
+
+
+def save_population(people: Population, path: Path) -> None:
+    """Writes what a run begins with into its directory `path`: samples.json and labels.json."""
+    saved = {
+        "sample_ids": list(people.sample_ids),
+        "validation": people.validation.tolist(),
+        "labels": labels_of(people),
+    }
+    (path / SAMPLES).write_text(json.dumps(saved, ensure_ascii=False), encoding="utf-8")
+    write_labels(people, path)
+
+
+def write_labels(people: Population, path: Path) -> None:
+    """Writes the labels that the run in the directory `path` has read so far, whole or not at all."""
+    draft = path / f".{LABELS}"
+    draft.write_text(json.dumps(labels_of(people), ensure_ascii=False, indent=1), encoding="utf-8")
+    draft.replace(path / LABELS)
+
+
+def labels_of(people: Population) -> dict[str, str]:
+    """Returns sample_id -> class name of every label, those held out among them."""
+    known = np.flatnonzero(people.labels >= 0).tolist()
+    return {people.sample_ids[k]: people.classes[people.labels[k]] for k in known}
+
+
+def missing_classes(people: Population) -> list[str]:
+    """Returns the classes that no training label names: a model cannot learn them."""
+    known = set(people.labels[people.labelled].tolist())
+    return [name for k, name in enumerate(people.classes) if k not in known]
+
+
+class CachedViews:
+    """Views (N, V, D) that a frozen backbone has made, in float16 on the device."""
+
+    def __init__(self, views: "Tensor", weak: int):
+        self._views = views
+        self._weak = weak
+
+    @property
+    def features(self) -> int:
+        """D."""
+        return int(self._views.shape[-1])
+
+    def scale(self) -> float:
+        """Returns the constant that brings the features' root mean square to one half."""
+        import torch
+
+        plain = self._views[:, 0]
+        squares = sum(float(part.float().square().sum(dtype=torch.float64)) for part in plain.split(AT_ONCE))
+        return 0.5 / max(math.sqrt(squares / plain.numel()), 1e-12)
+
+    def batches(self, draws: Iterable[Draw], labels: "Tensor") -> "Iterator[Batch]":
+        """See `Source`. Labelled images come in any view, weak or strong."""
+        import torch
+
+        from mpl.step import Batch
+
+        every = self._views.shape[1]
+        for draw in draws:
+            b, u = len(draw.labelled), len(draw.unlabelled)
+            any_view, weak, strong = np.split(draw.seeds, [b, b + u])
+            positions = [torch.from_numpy(p).to(self._views.device) for p in (draw.labelled, draw.unlabelled)]
+            yield Batch(
+                x_l=self._take(positions[0], any_view % every),
+                y_l=labels[positions[0]],
+                x_uw=self._take(positions[1], weak % self._weak),
+                x_us=self._take(positions[1], self._weak + strong % (every - self._weak)),
+                id_u=positions[1],
+            )
+
+    def plain(self, positions: Positions, *, chunk: int) -> "Iterator[Tensor]":
+        """See `Source`."""
+        import torch
+
+        for part in torch.from_numpy(positions).split(chunk):
+            yield self._views[part.to(self._views.device), 0].float()
+
+    def _take(self, positions: "Tensor", views: NDArray[Any]) -> "Tensor":
+        import torch
+
+        return self._views[positions, torch.from_numpy(views.astype(np.int64)).to(positions.device)].float()
+
+
+def open_source(store: "Store", config: TrainConfig[Any], people: Population, device: "torch.device") -> Source:
+    """Opens what the run's networks are fed; raises what `cached_views` raises."""
+    if config.inputs == "views":
+        return cached_views(store, config, people, device)
+    from pipelines.training.image_loader import Pixels
+
+    images = Squares(store.project, people.filepaths, people.sample_ids, config.size)
+    return Pixels(images, workers=config.workers, device=device, magnitude=config.magnitude)
+
+
+def cached_views(store: "Store", config: TrainConfig[Any], people: Population, device: "torch.device") -> CachedViews:
+    """Reads the cached views of the run's samples.
+
+    Raises:
+        ConfigError: the samples have not been embedded with this backbone, or without strong views.
+    """
+    import torch
+
+    views, weak = views_of(store, config.backbone, people.sample_ids)
+    if views.shape[1] == weak:
+        raise ConfigError(
+            f"the cached views of {config.backbone} hold no strong view: "
+            f"run: gradebook embed {store.project.root} --backbone {config.backbone} --views 5"
+        )
+    return CachedViews(torch.from_numpy(views).to(device), weak)
+
+
+def views_of(store: "Store", backbone: str, sample_ids: Sequence[str]) -> tuple[NDArray[np.float16], int]:
+    """Returns the cached views (N, V, D) of these samples, and how many of the V are weak.
+
+    Raises:
+        ConfigError: some samples have not been embedded with this backbone.
+    """
+    remedy = f"run: gradebook embed {store.project.root} --backbone {backbone}"
+    space = next((s for s in store.vectors.spaces() if s.backbone == backbone), None)
+    if space is None:
+        raise ConfigError(f"there are no cached views of {backbone} in this project: {remedy}")
+    missing = store.vectors.missing(backbone, sample_ids)
+    if missing:
+        raise ConfigError(f"{len(missing)} images have no cached views of {backbone} yet: {remedy}")
+    return store.vectors.read(backbone, sample_ids), space.weak
+
+
+def _usable(store: "Store", config: TrainConfig[Any]) -> list[Sample]:
+    """Returns the training samples; with cached views those that have them, and says how many do not."""
+    samples = store.catalog.samples(Split.TRAIN)
+    if config.inputs == "pixels" or not any(s.backbone == config.backbone for s in store.vectors.spaces()):
+        return samples
+    missing = set(store.vectors.missing(config.backbone, [s.sample_id for s in samples]))
+    if missing and len(missing) < len(samples):
+        say(
+            f"{len(missing)} training images have no cached views of {config.backbone} and are left out: "
+            f"gradebook embed {store.project.root} makes them"
+        )
+        return [s for s in samples if s.sample_id not in missing]
+    return samples
+
+
+def _indices(ids: Sequence[str], given: Mapping[str, str], classes: Sequence[str]) -> Positions:
+    index = {name: k for k, name in enumerate(classes)}
+    return np.array([index[given[i]] if i in given else -1 for i in ids], np.int64)
+
+
+def _population(
+    classes: Sequence[str], samples: Sequence[Sample], labels: Positions, validation: Positions
+) -> Population:
+    return Population(
+        classes=tuple(classes),
+        sample_ids=[s.sample_id for s in samples],
+        filepaths=[s.filepath for s in samples],
+        labels=labels,
+        labelled=np.setdiff1d(np.flatnonzero(labels >= 0), validation),
+        validation=validation,
+        unlabelled=np.flatnonzero(labels < 0),
+    )
+
+
+def _held_out(labels: Positions, share: float, seed: int) -> Positions:
+    """Returns the positions of the validation labels: a share of them all, drawn where a class can spare one."""
+    known = np.flatnonzero(labels >= 0)
+    wanted = int(np.ceil(share * len(known)))
+    spare = {int(k): int((labels == k).sum()) - 1 for k in np.unique(labels[known])}
+    chosen: list[int] = []
+    for position in np.random.default_rng([seed, len(known)]).permutation(known):
+        label = int(labels[position])
+        if len(chosen) < wanted and spare[label] > 0:
+            spare[label] -= 1
+            chosen.append(int(position))
+    return np.array(sorted(chosen), np.int64)
+
+
+def _check(store: "Store", labels: Positions, config: TrainConfig[Any]) -> None:
+    root = store.project.root
+    if len(store.project.classes) < 2:
+        raise ConfigError(f"{root} has fewer than two classes: add them with: gradebook classes {root} --add a,b")
+    if len(labels) == 0:
+        raise ConfigError(f"{root} has no training images: import some with: gradebook import {root} IMAGES")
+    if len(np.unique(labels[labels >= 0])) < 2:
+        raise ConfigError(
+            f"fewer than two classes have a label: label at least one image of each class, "
+            f"with: gradebook label {root} FILE.csv, or in the app: gradebook app {root}"
+        )
+    if config.method != "supervised" and not (labels < 0).any():
+        raise ConfigError(
+            f"every training image has a label, so {config.method} has nothing to learn from: "
+            "use --method supervised, or import more images"
+        )

@@ -1,0 +1,141 @@
+"""What a run comes to: its finished student, and what student and teacher think of every sample.
+
+Shape legend    N samples    K classes
+"""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipelines.runs import PREDICTIONS
+from pipelines.training import xla
+from pipelines.training.config import TrainConfig
+from pipelines.training.dataset import Population, Source
+from pipelines.training.learners import finetuning
+from pipelines.training.sampler import Positions
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+    from torch import Tensor, nn
+
+    from mpl.step import Learners, Opinions
+
+
+AT_ONCE = 1_000_000  # rows of a column of lists: where one ends is a 32-bit number
+
+
+def finetuned(
+    learners: "Learners", config: TrainConfig[Any], people: Population, source: Source, accelerator: "Accelerator"
+) -> "nn.Module":
+    """Returns the averaged student after a short training on the labels alone (Pham et al., 2021, section 3.1)."""
+    import torch
+
+    from mpl.methods import supervised
+    from mpl.step import Clock
+
+    tuned = finetuning(learners, config)
+    labels = torch.from_numpy(people.labels).to(accelerator.device)
+    sampler = replace(
+        people.sampler(config), batch_labelled=config.finetune_labelled or config.labelled, batch_unlabelled=0
+    )
+    rank, processes, runtime = accelerator.process_index, accelerator.num_processes, xla.runtime(accelerator)
+    after = range(config.steps, config.steps + config.finetune_steps)
+    draws = (sampler.draw(at, process=rank, processes=processes) for at in after)
+    for at, batch in enumerate(source.batches(draws, labels)):
+        xla.seed(accelerator.device, config.seed, config.steps + at, rank)
+        with accelerator.autocast():
+            supervised.step(tuned, batch, runtime, supervised.Settings(), Clock(at, config.finetune_steps))
+        xla.send(accelerator.device)
+    return tuned.student.net.eval()
+
+
+def probabilities(net: "nn.Module", source: Source, positions: Positions, *, chunk: int = 256) -> "Tensor":
+    """Returns what a network thinks of these samples without augmentation: (N, K) on the CPU."""
+    (found,) = _probabilities([net], source, positions, chunk=chunk)
+    return found
+
+
+def validation_accuracy(net: "nn.Module", source: Source, people: Population) -> float | None:
+    """Returns the share of held-out labels that the network finds; None where none is held out."""
+    if len(people.validation) == 0:
+        return None
+    found = probabilities(net, source, people.validation).argmax(-1).numpy()
+    return float((found == people.labels[people.validation]).mean())
+
+
+def pseudo_label_accuracy(people: Population, opinions: "Opinions | None", samples: "Tensor") -> "dict[str, Tensor]":
+    """Returns the share of a step's pseudo-labels that are right, where the truth is known: for watching alone.
+
+    Args:
+        people: see `Population`.
+        opinions: of the step.
+        samples: (U,) whom they are of.
+    """
+    import torch
+
+    if people.truth is None or opinions is None or opinions.teacher_label is None:
+        return {}
+    truth = torch.from_numpy(people.truth).to(samples.device)[samples]
+    right = (opinions.teacher_label == truth).float()
+    known = truth >= 0
+    return {"pseudo_label_accuracy": (right * known).sum() / known.sum().clamp_min(1)}
+
+
+def student_alone(learners: "Learners", weak: "Tensor") -> "Opinions":
+    """Returns the record's rows for a step that asked nobody's opinion: the student's, of the weak views (U, ...)."""
+    import torch
+
+    from mpl.step import evaluating, full, opinions
+
+    with torch.no_grad(), evaluating(learners.student.net) as net:
+        return opinions(student=full(net(weak)))
+
+
+def write_predictions(
+    student: "nn.Module", teacher: "nn.Module | None", source: Source, people: Population, path: Path
+) -> None:
+    """Writes what both think at the end of every sample without a label, into the run's directory `path`."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    positions = people.unlabelled
+    nets = [student] if teacher is None else [student, teacher]
+    said = [_lists(found) for found in _probabilities(nets, source, positions, chunk=256)]
+    table = pa.table(
+        {
+            "sample_id": pa.array([people.sample_ids[p] for p in positions], pa.string()),
+            "teacher": pa.nulls(len(positions), said[0].type) if teacher is None else said[1],
+            "student": said[0],
+        }
+    ).replace_schema_metadata({b"classes": json.dumps(list(people.classes)).encode()})
+    draft = path / f".{PREDICTIONS}"
+    pq.write_table(table, draft, compression="zstd")
+    draft.replace(path / PREDICTIONS)
+
+
+def _lists(rows: "Tensor") -> Any:
+    """Returns rows (N, K) as a column of lists, without making a Python number of each."""
+    import numpy as np
+    import pyarrow as pa
+
+    def column(part: "Tensor") -> Any:
+        n, k = part.shape
+        return pa.ListArray.from_arrays(np.arange(n + 1, dtype=np.int32) * k, part.numpy().ravel())
+
+    return pa.chunked_array([column(part) for part in rows.split(AT_ONCE)])
+
+
+def _probabilities(nets: "list[nn.Module]", source: Source, positions: Positions, *, chunk: int) -> "list[Tensor]":
+    """Returns what each network thinks, (N, K) each; every image is read once for all of them."""
+    import torch
+
+    from mpl.step import evaluating, full
+
+    parts: list[list[Tensor]] = [[] for _ in nets]
+    with torch.no_grad():
+        for x in source.plain(positions, chunk=chunk):
+            for net, part in zip(nets, parts, strict=True):
+                with evaluating(net):
+                    part.append(full(net(x)).softmax(-1).cpu())
+    return [torch.cat(part) if part else torch.zeros(0, 0) for part in parts]

@@ -1,0 +1,176 @@
+"""Batches of images, decoded by worker processes and augmented on the device; a view hangs on its seed alone.
+
+XLA's devices get views that the processor made: each step draws other operations for other numbers of images, and XLA
+would compile a program for each mix of them.
+"""
+
+import os
+import signal
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.training import xla
+from pipelines.training.config import ConfigError
+from pipelines.training.sampler import Draw, Positions
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from mpl.step import Batch
+
+
+class Images(Protocol):
+    """Where pictures come from, by position."""
+
+    def read(self, position: int) -> NDArray[np.uint8]:
+        """Returns the image (S, S, 3).
+
+        Raises:
+            BrokenImage: its file cannot be read.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """Images straight from their files."""
+
+    filepaths: Sequence[str]
+    size: int  # S, pixels
+
+    def read(self, position: int) -> NDArray[np.uint8]:
+        """See `Images`."""
+        from storage.images import open_square
+
+        return np.array(open_square(Path(self.filepaths[position]), self.size))
+
+
+@dataclass(frozen=True, slots=True)
+class InMemory:
+    """Images that are all in memory."""
+
+    pixels: NDArray[np.uint8]  # (N, H, W, 3)
+    size: int  # S, pixels
+
+    def read(self, position: int) -> NDArray[np.uint8]:
+        """See `Images`."""
+        if self.pixels.shape[1:3] == (self.size, self.size):
+            image: NDArray[np.uint8] = self.pixels[position]
+            return image
+        from PIL import Image
+
+        from storage.images import square
+
+        return np.array(square(Image.fromarray(self.pixels[position]), self.size))
+
+
+class Pixels:
+    """Images at a fixed size, uint8 (3, S, S), decoded and augmented as they are needed."""
+
+    def __init__(self, images: Images, *, workers: int, device: "torch.device", magnitude: int = 9):
+        self._images = _Read(images)
+        self._workers = min(workers, os.cpu_count() or 1)
+        self._device = device
+        self._made_on = xla.host_of(device)
+        self._magnitude = magnitude
+
+    def batches(self, draws: Iterable[Draw], labels: "Tensor") -> "Iterator[Batch]":
+        """See `pipelines.training.dataset.Source`. Labelled images come in a weak view."""
+        from mpl import augment
+        from mpl.phases import phase
+        from mpl.step import Batch
+
+        kept: list[Draw] = []
+
+        def positions() -> Iterator[Positions]:
+            for draw in draws:
+                kept.append(draw)
+                yield np.concatenate([draw.labelled, draw.unlabelled])
+
+        for images in self._load(positions(), self._made_on):
+            draw = kept.pop(0)
+            b, u = len(draw.labelled), len(draw.unlabelled)
+            labelled, unlabelled = images.split([b, u])
+            weak_l, weak_u, strong_u = np.split(draw.seeds, [b, b + u])
+            at_l, at_u = (self._on_device(p) for p in (draw.labelled, draw.unlabelled))
+            with phase("augmentation"):
+                views = (
+                    augment.weak(labelled, weak_l),
+                    augment.weak(unlabelled, weak_u),
+                    augment.strong(unlabelled, strong_u, magnitude=self._magnitude),
+                )
+                x_l, x_uw, x_us = (view.to(self._device, non_blocking=True) for view in views)
+            yield Batch(x_l=x_l, y_l=labels[at_l], x_uw=x_uw, x_us=x_us, id_u=at_u)
+
+    def plain(self, positions: Positions, *, chunk: int) -> "Iterator[Tensor]":
+        """See `pipelines.training.dataset.Source`."""
+        yield from self._load((positions[k : k + chunk] for k in range(0, len(positions), chunk)), self._device)
+
+    def _load(self, parts: Iterable[Positions], device: "torch.device") -> "Iterator[Tensor]":
+        import torch
+        from torch.utils.data import DataLoader
+
+        dataset: Any = self._images  # a DataLoader asks for no more than __getitem__
+        loader: DataLoader[Tensor | str] = DataLoader(
+            dataset,
+            batch_sampler=_Once(parts),
+            collate_fn=_together,
+            num_workers=self._workers,
+            worker_init_fn=_let_the_trainer_stop,
+            generator=torch.Generator(),  # its own: a loader takes a number of the one that the run resumes with
+            pin_memory=device.type == "cuda",
+        )
+        for images in loader:
+            if isinstance(images, str):
+                raise ConfigError(f"{images}; put the file back, or start a new run without it")
+            yield images.to(device, non_blocking=True)
+
+    def _on_device(self, positions: Positions) -> "Tensor":
+        import torch
+
+        return torch.from_numpy(positions).to(self._device)
+
+
+class _Read:
+    """What a worker reads: a position in, the image, uint8 (3, S, S), out, or the sentence why there is none."""
+
+    def __init__(self, images: Images):
+        self._images = images
+
+    def __getitem__(self, position: int) -> "Tensor | str":
+        import torch
+
+        from storage.images import BrokenImage
+
+        try:
+            return torch.from_numpy(self._images.read(position)).permute(2, 0, 1)
+        except BrokenImage as error:
+            return str(error)
+
+
+class _Once:
+    """An iterable as the batch sampler that a DataLoader asks for."""
+
+    def __init__(self, parts: Iterable[Positions]):
+        self._parts = parts
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return (part.tolist() for part in self._parts)
+
+
+def _together(images: "list[Tensor | str]") -> "Tensor | str":
+    """Returns the images as one tensor, or the first sentence that stands in their place."""
+    import torch
+
+    views = [image for image in images if not isinstance(image, str)]
+    return torch.stack(views) if len(views) == len(images) else next(i for i in images if isinstance(i, str))
+
+
+def _let_the_trainer_stop(worker: int) -> None:
+    """Leaves Ctrl-C, which a terminal sends to every process, to the trainer: it needs its workers to the end."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,0 +1,249 @@
+"""From a config to what a method moves, and from a finished run back to the network that predicts."""
+
+import json
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipelines.training import fsdp
+from pipelines.training.config import ConfigError, OptimConfig, TrainConfig
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+    from torch.distributed.device_mesh import DeviceMesh
+
+    from mpl.networks import ImageClassifier
+    from mpl.step import Clock, Learner, Learners
+    from pipelines.training.dataset import Population, Source
+
+WEIGHTS = "student.safetensors"
+
+
+def build(
+    config: TrainConfig[Any],
+    people: "Population",
+    source: "Source",
+    device: "torch.device",
+    start: "nn.Module | None" = None,
+) -> "Learners":
+    """Makes the networks, the same ones on every process, with their optimisers.
+
+    Args:
+        config: its seed draws what is random.
+        people: whose classes they tell.
+        source: what they are fed.
+        device: where they are.
+        start: the timm model that networks on pixels begin as, without one that of the config's backbone.
+    """
+    import torch
+
+    from mpl.step import Learners
+
+    torch.manual_seed(config.seed)
+    new = partial(_network, people=people, shape=_shape(source), start=start)
+    make = partial(_learner, config, device, fsdp.mesh(config, device))
+    student = make(new(config, hidden=config.student_hidden), config.student, average=config.average)
+    teacher = None
+    if has_teacher(config):
+        other = replace(config, backbone=config.teacher_backbone or config.backbone)
+        teacher = make(new(other, hidden=config.hidden), config.teacher, average=0.0)
+    return Learners(student=student, teacher=teacher, samples=len(people.sample_ids), unlabelled=len(people.unlabelled))
+
+
+def has_teacher(config: TrainConfig[Any]) -> bool:
+    """Tells whether a run trains a network beside the student: some methods do only where it has a size of its own."""
+    from mpl.methods import METHODS
+
+    method = METHODS[config.method]
+    own_size = bool(config.student_hidden or config.teacher_backbone)
+    return (method.teacher and not config.distributions) or (method.first_teacher and own_size)
+
+
+def set_rates(learners: "Learners", config: TrainConfig[Any], clock: "Clock") -> None:
+    """Sets the learning rates and the decay of the average for one step: pure functions of the step."""
+    from mpl.schedules import average_decay, warmup_cosine
+
+    moved = [(learners.student, config.student), (learners.teacher, config.teacher)]
+    for learner, optim in moved:
+        if learner is not None:
+            share = warmup_cosine(clock, wait=optim.wait_steps, warmup=optim.warmup_steps)
+            for group in learner.optimizer.param_groups:
+                group["lr"] = optim.lr * share
+    if learners.student.average is not None:
+        learners.student.average.decay = average_decay(clock, config.average)
+
+
+def finetuning(learners: "Learners", config: TrainConfig[Any]) -> "Learners":
+    """Returns the averaged student as a learner of its own, to be trained on the labels alone."""
+    import torch
+
+    from mpl.accumulation import accumulate
+    from mpl.step import Learner, Learners
+
+    net = learners.student.best_net().requires_grad_(True).train()
+    if net is not learners.student.net:
+        accumulate(net, config.accumulate)
+    optimizer = torch.optim.SGD(net.parameters(), config.finetune_lr, momentum=0.9, nesterov=True)
+    return Learners(student=Learner(net=net, optimizer=optimizer))
+
+
+def not_finite(learners: "Learners") -> list[str]:
+    """Returns whose weights are no numbers any more, as sentences' parts: "a weight of the student"."""
+    from mpl import sharding
+
+    moved = {"student": learners.student, "teacher": learners.teacher}
+    return [
+        f"a weight of the {who}"
+        for who, learner in moved.items()
+        if learner is not None and not sharding.is_finite(learner.net)
+    ]
+
+
+def save_student(net: "nn.Module", path: Path) -> None:
+    """Writes the finished student's weights into the run's directory `path`, whole or not at all."""
+    from safetensors.torch import save_file
+
+    draft = path / f".{WEIGHTS}"
+    save_file({name: value.cpu().contiguous() for name, value in net.state_dict().items()}, draft)
+    draft.replace(path / WEIGHTS)
+
+
+def load_student(path: Path, config: TrainConfig[Any]) -> "nn.Module":
+    """Returns the finished student of the run in the directory `path`, ready to predict.
+
+    Raises:
+        ConfigError: the run has not finished.
+    """
+    from safetensors.torch import load_file
+
+    from mpl.networks import LinearHead, MlpHead
+
+    if not (path / WEIGHTS).exists():
+        raise ConfigError(f"run {path.name} has not finished: go on with: gradebook train --resume --run {path.name}")
+    state = load_file(path / WEIGHTS)
+    if config.inputs == "views" and config.student_hidden:
+        (hidden, features), (classes, _) = state["layers.0.weight"].shape, state["layers.2.weight"].shape
+        net: nn.Module = MlpHead(features, hidden, classes, float(state["scale"]))
+    elif config.inputs == "views":
+        classes, features = state["classifier.weight"].shape
+        net = LinearHead(features, classes, float(state["scale"]))
+    else:
+        classes = len(json.loads((path / "config.json").read_text(encoding="utf-8"))["classes"])
+        net = image_classifier(config.backbone, classes, pretrained=False)
+    net.load_state_dict(state)
+    return net.eval()
+
+
+def image_classifier(backbone: str, classes: int, *, pretrained: bool, dropout: float = 0.0) -> "ImageClassifier":
+    """Returns a timm model on uint8 images with a new classifier for these classes.
+
+    Raises:
+        ConfigError: there is no such model, or none with trained weights here.
+    """
+    from mpl.networks import ImageClassifier
+
+    model = timm_model(backbone, classes, pretrained=pretrained, dropout=dropout)
+    normal: Any = model.pretrained_cfg
+    return ImageClassifier(model, tuple(normal["mean"]), tuple(normal["std"]))
+
+
+def timm_model(backbone: str, classes: int, *, pretrained: bool, dropout: float = 0.0) -> "nn.Module":
+    """Returns a timm model with a new classifier, its other weights those that an embedding with it has.
+
+    Random ones come from torch's global generator, in the order in which an embedding draws them.
+
+    Raises:
+        ConfigError: there is no such model, or none with trained weights here.
+    """
+    from mpl.backbones import BackboneError, create
+
+    try:
+        model, _ = create(backbone, weights="pretrained" if pretrained else "random", dropout=dropout)
+    except BackboneError as error:
+        raise ConfigError(str(error)) from error
+    new: Any = model
+    new.reset_classifier(classes)
+    return model
+
+
+def _shape(source: "Source") -> tuple[int, float]:
+    """Returns D and the scale of cached features; zeros for images."""
+    from pipelines.training.dataset import CachedViews
+
+    return (source.features, source.scale()) if isinstance(source, CachedViews) else (0, 0.0)
+
+
+def _network(
+    config: TrainConfig[Any],
+    *,
+    people: "Population",
+    shape: tuple[int, float],
+    hidden: int,
+    start: "nn.Module | None",
+) -> "nn.Module":
+    from mpl.networks import LinearHead, MlpHead
+
+    features, scale = shape
+    classes = len(people.classes)
+    if config.inputs == "pixels":
+        _check_size(config.backbone, config.size)
+        pretrained = config.weights == "pretrained" and start is None
+        net = image_classifier(config.backbone, classes, pretrained=pretrained, dropout=config.dropout)
+        if start is not None:
+            net.model.load_state_dict(start.state_dict())
+        net.frozen_norms = config.norms == "frozen"
+        return net
+    return MlpHead(features, hidden, classes, scale) if hidden else LinearHead(features, classes, scale)
+
+
+def _check_size(backbone: str, size: int) -> None:
+    from mpl.backbones import BackboneError, input_size
+
+    try:
+        trained_at, fixed = input_size(backbone)
+    except BackboneError as error:
+        raise ConfigError(str(error)) from error
+    if fixed and size != trained_at:
+        raise ConfigError(f"{backbone} only takes images of {trained_at} px: give --size {trained_at}")
+
+
+def _learner(
+    config: TrainConfig[Any],
+    device: "torch.device",
+    shares: "DeviceMesh | None",
+    net: "nn.Module",
+    optim: OptimConfig,
+    *,
+    average: float,
+) -> "Learner":
+    import torch
+
+    from mpl import sharding
+    from mpl.accumulation import accumulate
+    from mpl.networks import to_channels_last
+    from mpl.step import Learner
+
+    if config.inputs == "pixels" and shares is None:
+        to_channels_last(net)
+    kept = fsdp.averaged(net, average, device, shares)
+    net.to(device).train()
+    if config.recompute:
+        sharding.recompute(net)
+    accumulate(net, config.accumulate)
+    if shares is not None:
+        sharding.shard(net, shares)
+    optimizer = torch.optim.SGD(
+        net.parameters(),
+        optim.lr,
+        momentum=optim.momentum,
+        nesterov=optim.momentum > 0,
+        weight_decay=optim.weight_decay,
+    )
+    return Learner(
+        net=net,
+        optimizer=optimizer,
+        average=kept,
+        clip=optim.clip,
+    )

@@ -1,0 +1,190 @@
+"""Plain data: an image folder or a torchvision data set, for training without a catalogue.
+
+An image folder is laid out as for torchvision: DIR/train/CLASS/IMAGE and DIR/test/CLASS/IMAGE (or DIR/val). All labels
+are known here; a run is shown those that its settings allow. Needs neither LanceDB nor FiftyOne.
+
+Shape legend    N images
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.training.config import ConfigError, DataConfig
+from pipelines.training.image_loader import Files, Images, InMemory
+from storage.samples import Split
+
+IN_MEMORY = 2**29  # bytes of decoded images up to which they stay in memory
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataSet:
+    """One split of a data set."""
+
+    classes: tuple[str, ...]
+    names: Sequence[str]  # what the record calls each image: its path below the folder, or its place in the set
+    truth: NDArray[np.int64]  # (N,) class of each; -1 in a pool, where nobody knows
+    images: Images
+
+
+def open_dataset(config: DataConfig, root: Path, split: Split, *, size: int) -> DataSet:
+    """Opens one split; the training split has the images of the pool at its end, if there is one.
+
+    Args:
+        config: which data set.
+        root: its directory where `config.images` names none.
+        split: training or test images.
+        size: pixels a side that images come in.
+
+    Raises:
+        ConfigError: it is not there, or not laid out as it must be; the sentence says what to do.
+    """
+    place = Path(config.images).expanduser() if config.images else root
+    if config.kind == "folder":
+        return _folder(place, split, size, pool=config.pool if split is Split.TRAIN else "")
+    return _torchvision(config.kind, place, split, size)
+
+
+def labelled(config: DataConfig, data: DataSet, seed: int) -> NDArray[np.int64]:
+    """Returns the positions of the images whose label the run is shown: a list's, or evenly drawn over the classes.
+
+    Raises:
+        ConfigError: the list names images that are not there, or a class has too few.
+    """
+    known = np.flatnonzero(data.truth >= 0)
+    if config.label_list:
+        return _listed(Path(config.label_list).expanduser(), data, known)
+    if config.labels == 0:
+        return known
+    random, chosen = np.random.default_rng([seed, config.labels]), []
+    wanted = np.full(len(data.classes), config.labels // len(data.classes))
+    wanted[random.permutation(len(wanted))[: config.labels % len(wanted)]] += 1
+    for label, number in enumerate(wanted):
+        of_class = np.flatnonzero(data.truth == label)
+        if len(of_class) < number:
+            raise ConfigError(
+                f"class {data.classes[label]} has {len(of_class)} training images, {number} labels were asked of it: "
+                "give a smaller --data.labels"
+            )
+        chosen.append(random.choice(of_class, number, replace=False))
+    return np.sort(np.concatenate(chosen))
+
+
+def held_out(config: DataConfig, data: DataSet, shown: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
+    """Returns the positions of training images that take no part but in `validation_accuracy`.
+
+    Raises:
+        ConfigError: there are not so many.
+    """
+    others = np.setdiff1d(np.flatnonzero(data.truth >= 0), shown)
+    if config.validation > len(others):
+        raise ConfigError(f"{len(others)} training images are left for validation: give a smaller --data.validation")
+    return np.sort(np.random.default_rng([seed, 1]).choice(others, config.validation, replace=False))
+
+
+def _folder(place: Path, split: Split, size: int, *, pool: str) -> DataSet:
+    from torchvision.datasets import ImageFolder
+
+    names = ("train",) if split is Split.TRAIN else ("test", "val")
+    found = next((place / name for name in names if (place / name).is_dir()), None)
+    if found is None:
+        raise ConfigError(f"{place} has no folder {' or '.join(names)} with a folder a class in it: see --data.images")
+    try:
+        folder = ImageFolder(str(found), allow_empty=True)
+    except FileNotFoundError as error:
+        raise ConfigError(
+            f"{found} has no folder a class in it: put each image into the folder of its class"
+        ) from error
+    paths = [path for path, _ in folder.samples]
+    truth = [label for _, label in folder.samples]
+    if not paths:
+        raise ConfigError(f"the class folders of {found} hold no images: correct --data.images")
+    more = _pool(Path(pool).expanduser()) if pool else []
+    return DataSet(
+        classes=tuple(folder.classes),
+        names=[str(Path(p).relative_to(place)) for p in paths] + more,
+        truth=np.array(truth + [-1] * len(more), np.int64),
+        images=_in_memory(Files(paths + more, size)),
+    )
+
+
+def _in_memory(files: Files) -> Images:
+    """Decodes images that fit into memory once and for all; others stay files, decoded each time they come up."""
+    from multiprocessing.pool import ThreadPool
+
+    from storage.images import BrokenImage
+
+    shape = (len(files.filepaths), files.size, files.size, 3)
+    if np.prod(shape) > IN_MEMORY:
+        return files
+    pixels = np.empty(shape, np.uint8)
+    try:
+        with ThreadPool() as pool:
+            for position, image in enumerate(pool.imap(files.read, range(len(pixels)), chunksize=256)):
+                pixels[position] = image
+    except BrokenImage as error:
+        raise ConfigError(f"{error}; put the file back, or take it out of the folder") from error
+    return InMemory(pixels, files.size)
+
+
+def _pool(path: Path) -> list[str]:
+    """Returns the images of a folder, or of a table with a column `filepath`, such as `gradebook pool` writes."""
+    if path.is_dir():
+        from torchvision.datasets.folder import IMG_EXTENSIONS
+
+        return sorted(str(p) for p in path.rglob("*") if p.suffix.lower() in IMG_EXTENSIONS)
+    import pandas as pd
+
+    try:
+        table = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
+        return [str(p) for p in table["filepath"]]
+    except (OSError, ValueError, KeyError) as error:
+        raise ConfigError(f"{path} is no folder and no table with a column filepath ({error})") from error
+
+
+def _torchvision(kind: str, place: Path, split: Split, size: int) -> DataSet:
+    """Reads CIFAR-10 or SVHN, which torchvision downloads where they are not yet."""
+    from torchvision import datasets
+
+    training = split is Split.TRAIN
+    try:
+        if kind == "cifar10":
+            data: Any = datasets.CIFAR10(str(place), train=training, download=True)
+            pixels, truth, classes = data.data, data.targets, tuple(data.classes)
+        else:
+            data = datasets.SVHN(str(place), split="train" if training else "test", download=True)
+            pixels, truth, classes = data.data.transpose(0, 2, 3, 1), data.labels, tuple("0123456789")
+    except (OSError, RuntimeError) as error:
+        raise ConfigError(
+            f"{kind} is not in {place} and cannot be downloaded ({error}): put torchvision's files there, "
+            "or give a folder of images with --data.kind folder --data.images DIR"
+        ) from error
+    names = [f"{kind}/{split}/{number:05d}" for number in range(len(pixels))]
+    return DataSet(
+        classes=classes,
+        names=names,
+        truth=np.asarray(truth, np.int64),
+        images=InMemory(np.ascontiguousarray(pixels), size),
+    )
+
+
+def _listed(path: Path, data: DataSet, known: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Returns the positions of the images that a file names, one a line: by their path, or by their file's name."""
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except OSError as error:
+        raise ConfigError(
+            f"the list of labels {path} cannot be read ({error.strerror}): correct --data.label-list"
+        ) from error
+    at = {Path(data.names[p]).name: int(p) for p in known} | {data.names[p]: int(p) for p in known}
+    missing = [line for line in lines if line not in at]
+    if missing:
+        raise ConfigError(
+            f"{path} names {len(missing)} images that are not there, such as {missing[0]}: "
+            "correct the list or --data.images"
+        )
+    return np.unique([at[line] for line in lines])

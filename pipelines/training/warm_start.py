@@ -1,0 +1,58 @@
+"""What networks on pixels begin with where they go on from another run: its finished student, in both of them.
+
+Heads on cached views are trained in seconds; whole networks that begin with such a head, and not with a random one,
+keep what the backbone knows (linear probing, then fine-tuning: Kumar et al., 2022, https://arxiv.org/abs/2202.10054).
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from pipelines.runs import CONFIG, Run
+from pipelines.training.config import ConfigError, TrainConfig
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from storage.project import Project
+    from storage.store import Store
+
+
+def beginning(config: TrainConfig[Any], project: "Project", store: "Store | None") -> "nn.Module | None":
+    """Returns the timm model that both networks begin as, where the config names a run.
+
+    Args:
+        config: of the run that begins.
+        project: whose runs both are.
+        store: the project's, which knows how cached views were made; None beside plain data.
+
+    Raises:
+        ConfigError: there is no such run, it has not finished, has another backbone or other classes, or its student is
+            no timm model.
+    """
+    if not config.start:
+        return None
+    from mpl.networks import ImageClassifier
+    from pipelines.export import whole_model
+    from pipelines.training.learners import load_student
+    from pipelines.training.presets import restored
+
+    run = Run(project.runs / config.start)
+    if not (run.path / CONFIG).exists():
+        raise ConfigError(
+            f"there is no run {config.start!r} to start from: train it first, such as with --preset quick"
+        )
+    said = run.config()
+    theirs = restored(said)
+    if theirs.backbone != config.backbone:
+        raise ConfigError(f"run {run.name} is of {theirs.backbone}: give --backbone {theirs.backbone} to start from it")
+    if tuple(said["classes"]) != tuple(project.classes):
+        raise ConfigError(
+            f"run {run.name} knows other classes than the project has now: train it anew to start from it"
+        )
+    student = load_student(run.path, theirs)
+    if isinstance(student, ImageClassifier):
+        return student.model
+    assert store is not None, "cached views belong to a project with a store"
+    whole = whole_model(student, theirs, store, list(project.classes))
+    if not whole.timm:
+        raise ConfigError(f"the student of run {run.name} has hidden units: start from one with --student-hidden 0")
+    return whole.model

@@ -1,0 +1,44 @@
+"""Stopping a training after a step, going on with it, and whether two projects' runs are the same."""
+
+import signal
+
+import pytest
+import torch
+
+from pipelines import train as module
+from pipelines.training.presets import parse
+from pipelines.training.run_setup import saved_settings
+from storage.store import Store
+from tests.pipelines.projects import rows, timeless, trained, weights
+
+PIXELS = ("--inputs", "pixels")
+
+
+def resume(store: Store, *extra: str, run: str = "r") -> module.Result:
+    call = parse([str(store.project.root), "--resume", "--run", run, *extra], program="train", saved=saved_settings)
+    result = module.train(call)
+    assert result is not None
+    return result
+
+
+def same_weights(one: Store, other: Store, run: str = "r", other_run: str = "r") -> bool:
+    a, b = weights(one, run), weights(other, other_run)
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def same_run(one: Store, other: Store) -> bool:
+    return same_weights(one, other) and rows(one) == rows(other) and timeless(one) == timeless(other)
+
+
+def stopped_after(step: int, store: Store, *extra: str) -> module.Result:
+    """Trains, and asks the trainer to stop after a step, as Ctrl-C does."""
+    after_step = module._after_step
+    with pytest.MonkeyPatch.context() as patch:
+
+        def ask(t, *args, **kwargs):
+            if t.done == step - 1:
+                signal.raise_signal(signal.SIGINT)
+            after_step(t, *args, **kwargs)
+
+        patch.setattr(module, "_after_step", ask)
+        return trained(store, *extra)

@@ -1,0 +1,247 @@
+"""Labels that people give while a run trains."""
+
+import shutil
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from pipelines import train as module
+from pipelines.runs import Change, Run
+from pipelines.training.dataset import Population
+from pipelines.training.live_labels import Listener, changed, differences
+from pipelines.training.presets import parse
+from pipelines.training.run_setup import saved_settings
+from pipelines.training.sampler import Deck, Sampler
+from storage.events import Kind, event
+from storage.samples import Split
+from storage.store import Store
+from tests.pipelines.projects import CLASSES, LABELLED, Told, class_of, copy_of, flags, labels, rows, timeless, weights
+from tests.pipelines.training.resuming import resume
+
+PIXELS = ("--inputs", "pixels", "--workers", "2", "--validate-every", "12")
+
+
+def run(store: Store, *extra: str, steps: int = 12):
+    return module.train(parse(flags(store, *extra, steps=steps), program="train", saved=saved_settings))
+
+
+def told(monkeypatch, *news: dict[str, str] | None) -> None:
+    """Lets the next run hear all labels that are given here, after its first step, its second, and so on."""
+    monkeypatch.setattr("pipelines.training.data_modules.InProject.listener", lambda place: Told(*news))
+
+
+def samples(store: Store) -> tuple[list, list]:
+    """Returns the training samples that have a label, and those that have none."""
+    everyone = store.catalog.samples(Split.TRAIN)
+    return everyone[:LABELLED], everyone[LABELLED:]
+
+
+@pytest.mark.parametrize("extra", [(), PIXELS], ids=["views", "pixels"])
+def test_a_label_moves_its_sample_from_the_unlabelled_to_the_labelled(store, monkeypatch, extra):
+    known, others = samples(store)
+    told(monkeypatch, None, None, labels(*known, *others[:20]))
+    assert run(store, *extra).steps == 12
+    (change,) = Run(store.project.runs / "r").changes()
+    assert change.labels == labels(*others[:20])
+    assert change.step == 3 + (4 if extra else 0)  # two workers have asked for two batches each
+    assert Run(store.project.runs / "r").labels() == labels(*known, *others[:20])
+    moved = set(change.labels)
+    seen = [(row["step"], row["sample_id"]) for row in rows(store)]
+    assert any(sample in moved for step, sample in seen if step <= change.step)
+    assert not any(sample in moved for step, sample in seen if step > change.step)
+
+
+def test_labels_given_while_it_trains_are_learned(store, monkeypatch):
+    known, others = samples(store)
+    told(monkeypatch, labels(*known, *others[:30]))
+    run(store, "--method", "supervised", "--validation-share", "0")
+    one = weights(store)
+    told(monkeypatch, labels(*known))
+    run(store, "--method", "supervised", "--validation-share", "0", "--run", "s")
+    other = weights(store, "s")
+    assert Run(store.project.runs / "s").changes() == []
+    assert any((one[name] != other[name]).any() for name in one)
+
+
+def test_a_label_that_was_corrected_or_taken_back_is_so_for_the_run(store, monkeypatch):
+    known, _ = samples(store)
+    wrong = CLASSES[(CLASSES.index(class_of(known[0])) + 1) % 3]
+    now = labels(*known[2:]) | {known[0].sample_id: wrong}
+    told(monkeypatch, now)
+    run(store, "--validation-share", "0")
+    assert Run(store.project.runs / "r").labels() == now
+    assert known[1].sample_id in {row["sample_id"] for row in rows(store) if row["step"] > 1}
+
+
+@pytest.mark.parametrize("extra", [(), PIXELS], ids=["views", "pixels"])
+def test_a_resumed_run_takes_the_labels_in_at_the_same_step(store, template, tmp_path, monkeypatch, extra):
+    known, others = samples(store)
+    news = (None, labels(*known, *others[:10]), None, labels(*known, *others[:25]))
+    told(monkeypatch, *news)
+    run(store, *extra)
+
+    killed = copy_of(template, tmp_path / "killed")
+    told(monkeypatch, *news)
+    with monkeypatch.context() as patch:
+        after = module._after_step
+
+        def die(t, *given, **more):
+            after(t, *given, **more)
+            if t.done == 8:
+                raise SystemExit("killed")
+
+        patch.setattr(module, "_after_step", die)
+        with pytest.raises(SystemExit):
+            run(killed, *extra)
+    told(monkeypatch)
+    checkpoints = killed.project.runs / "r" / "checkpoints"
+    assert {path.name for path in checkpoints.iterdir()} == {"step-000003", "step-000006"}
+    shutil.rmtree(checkpoints / "step-000006")  # so that changes lie before and after the step from which it goes on
+    assert resume(killed).steps == 12
+    changes = [Run(s.project.runs / "r").changes() for s in (store, killed)]
+    assert changes[0] == changes[1]
+    assert len(changes[0]) == 2
+    assert rows(store) == rows(killed)
+    one, other = weights(store), weights(killed)
+    assert all((one[name] == other[name]).all() for name in one)
+    assert timeless(store)[-1] == timeless(killed)[-1]
+
+
+def test_labels_of_a_class_that_the_run_does_not_know_are_left_to_the_next_one(store, monkeypatch):
+    known, others = samples(store)
+    now = labels(*known[1:]) | {known[0].sample_id: "lynx", others[0].sample_id: "lynx"}
+    told(monkeypatch, now)
+    run(store, "--validation-share", "0")
+    assert Run(store.project.runs / "r").changes()[0].labels == {known[0].sample_id: None}
+
+
+def test_a_run_that_would_have_nothing_left_goes_on_without_the_newest_labels(store, monkeypatch, capsys):
+    known, others = samples(store)
+    told(monkeypatch, labels(*known, *others), {})
+    assert run(store).steps == 12
+    assert Run(store.project.runs / "r").changes() == []
+    assert capsys.readouterr().err.count("it goes on without them") == 2
+
+
+def test_a_verdict_reaches_a_run_that_is_training(store):
+    """The whole way: an event in the log, the listener, the loop."""
+    _, others = samples(store)
+    verdict = event(Kind.RELABELLED, others[0].sample_id, class_of(others[0]), actor="ada")
+    after, given = module._after_step, threading.Event()
+    with pytest.MonkeyPatch.context() as patch:
+
+        def slowly(t, *more, **named):
+            after(t, *more, **named)
+            if t.done == 3:
+                store.log.append([verdict])
+                given.set()
+            if given.is_set() and not Run(t.path).changes():
+                time.sleep(0.1)
+
+        patch.setattr(module, "_after_step", slowly)
+        patch.setitem(Listener.__init__.__kwdefaults__, "every", 0.02)
+        run(store, steps=100)
+    (change,) = Run(store.project.runs / "r").changes()
+    assert change.labels == {others[0].sample_id: class_of(others[0])}
+    assert change.step >= 3
+
+
+def test_a_run_can_be_told_not_to_listen(store, monkeypatch):
+    known, others = samples(store)
+    told(monkeypatch, labels(*known, *others[:5]))
+    run(store, "--no-live")
+    assert Run(store.project.runs / "r").changes() == []
+
+
+def test_a_log_that_cannot_be_read_is_said_once_and_read_when_it_can_be(capsys):
+    state: dict = {"version": OSError("gone"), "labels": {"a": "x"}}
+
+    def asked(name: str):
+        if isinstance(state[name], OSError):
+            raise state[name]
+        return state[name]
+
+    listener = Listener(lambda: asked("version"), lambda: asked("labels"), every=0.0)
+    assert not listener.waiting()
+    assert not listener.waiting()
+    assert capsys.readouterr().err.count("the labels cannot be read at the moment (gone)") == 1
+    state["version"] = 1
+    assert listener.waiting()
+    state["labels"] = OSError("torn")
+    assert listener.take() is None
+    assert listener.waiting(), "what could not be read is asked for again"
+    state["labels"] = {"a": "y"}
+    assert listener.take() == {"a": "y"}
+    assert not listener.waiting()
+    state["version"] = 2
+    assert listener.waiting()
+
+
+def test_a_listener_looks_no_more_often_than_it_is_told():
+    looks: list[int] = []
+    listener = Listener(lambda: len(looks.append(1) or looks), dict, every=60.0)
+    assert [listener.waiting() for _ in range(5)] == [True, False, False, False, False]
+    assert len(looks) == 1
+
+
+def people() -> Population:
+    return Population(
+        classes=("x", "y"),
+        sample_ids=["a", "b", "c", "d"],
+        labels=np.array([0, 1, -1, -1]),
+        labelled=np.array([0]),
+        validation=np.array([1]),
+        unlabelled=np.array([2, 3]),
+    )
+
+
+def test_held_out_labels_stay_held_out_as_long_as_they_are_labels():
+    after = changed(people(), Change(step=1, labels={"b": "x", "c": "y"}))
+    assert (after.validation.tolist(), after.labelled.tolist(), after.unlabelled.tolist()) == ([1], [0, 2], [3])
+    assert after.labels.tolist() == [0, 0, 1, -1]
+    after = changed(after, Change(step=2, labels={"b": None}))
+    assert (after.validation.tolist(), after.labelled.tolist(), after.unlabelled.tolist()) == ([], [0, 2], [1, 3])
+
+
+def test_differences_are_of_the_runs_samples_and_classes_alone():
+    assert differences(people(), {"a": "x", "b": "y"}) == {}
+    assert differences(people(), {"a": "x", "b": "y", "z": "x", "d": "w"}) == {}
+    assert differences(people(), {"a": "y", "c": "x"}) == {"a": "y", "c": "x", "b": None}
+
+
+def sampler(labelled: list[int], unlabelled: list[int]) -> Sampler:
+    return Sampler(
+        labelled=np.array(labelled), unlabelled=np.array(unlabelled), batch_labelled=2, batch_unlabelled=2, seed=0
+    )
+
+
+def test_a_deck_deals_from_the_sampler_of_the_step():
+    deck = Deck(sampler([0, 1], [2, 3, 4, 5]))
+    before = deck.draw(3)
+    deck.change(4, sampler([0, 1, 2, 3], [4, 5]))
+    assert deck.draw(3).unlabelled.tolist() == before.unlabelled.tolist()
+    after = [deck.draw(step) for step in (4, 5)]
+    assert sorted(np.concatenate([draw.labelled for draw in after])) == [0, 1, 2, 3], "a new pass begins at the change"
+    assert sorted(after[0].unlabelled) == [4, 5]
+    with pytest.raises(AssertionError):
+        deck.change(5, sampler([0], [1]))
+
+
+def test_what_a_run_has_taken_in_is_written_before_it_takes_effect(store, monkeypatch):
+    """Killed between the two files, a run knows of the change from the first."""
+    known, others = samples(store)
+    told(monkeypatch, labels(*known, *others[:5]))
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            "pipelines.training.live_labels.write_labels", lambda *given: (_ for _ in ()).throw(OSError("killed"))
+        )
+        with pytest.raises(OSError, match="killed"):
+            run(store)
+    told(monkeypatch)
+    assert resume(store).steps == 12
+    (change,) = Run(store.project.runs / "r").changes()
+    assert (change.step, change.labels) == (1, labels(*others[:5]))
+    assert Run(store.project.runs / "r").labels() == labels(*known, *others[:5])
+    assert not {row["sample_id"] for row in rows(store) if row["step"] > 1} & set(change.labels)

@@ -1,0 +1,127 @@
+"""The record at an object store: it gets there whole, what cannot be sent waits, a resumed run takes back both."""
+
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from pipelines.runs import Run
+from pipelines.training import record_upload
+from pipelines.training.record_upload import Mirror, bring, fetch, mirrored, take_back
+from pipelines.training.recorder import Recorder, cut_after
+from storage import remote
+from storage.project import ProjectError
+from storage.record import MemoryRecord
+from tests.object_store import a_bucket, a_server  # noqa: F401
+from tests.pipelines.projects import make_project, rows, trained
+from tests.pipelines.training.test_recorder import CLASSES, IDS, said
+from tests.waiting import until
+
+
+def recorded(directory: Path, address: str, steps: range, every: int = 1) -> None:
+    recorder = Recorder(directory, CLASSES, IDS, mirror=Mirror(directory, address))
+    for step in steps:
+        recorder.put(step, torch.tensor([0, 1]), said(2))
+        if step % every == 0:
+            recorder.flush()
+    recorder.close()
+
+
+def history(directory: Path) -> list:
+    record = MemoryRecord()
+    record.fold("r", directory)
+    return record.history("s0")
+
+
+def test_segments_are_sent_whole_as_they_are_closed(tmp_path, bucket):
+    address = f"{bucket}/records/r"
+    recorder = Recorder(tmp_path / "r", CLASSES, IDS, mirror=Mirror(tmp_path / "r", address))
+    recorder.put(1, torch.tensor([0, 1]), said(2))
+    recorder.flush()
+    until(lambda: remote.listed(address))
+    assert list(remote.listed(address)) == ["rank0-000001.parquet"], "while the run goes on"
+    recorder.put(2, torch.tensor([0]), said(1))
+    recorder.close()
+    sizes = {path.name: path.stat().st_size for path in (tmp_path / "r").glob("*.parquet")}
+    assert {name: size for name, (size, _) in remote.listed(address).items()} == sizes and len(sizes) == 2
+    assert not list((tmp_path / "r").glob(".unsent*"))
+    assert fetch(tmp_path / "elsewhere", address) == 2
+    assert history(tmp_path / "elsewhere") == history(tmp_path / "r") != []
+    assert fetch(tmp_path / "elsewhere", address) == 0
+
+
+def test_a_run_that_goes_on_elsewhere_takes_back_what_came_after_its_checkpoint(tmp_path, bucket):
+    address = f"{bucket}/r"
+    recorded(tmp_path / "here", address, range(1, 5), every=2)
+    take_back(tmp_path / "there", address, 2)
+    assert list(remote.listed(address)) == ["rank0-000001.parquet"]
+    recorded(tmp_path / "there", address, range(3, 5), every=2)
+    assert fetch(tmp_path / "third", address) == 2
+    assert [row["step"] for row in history(tmp_path / "third")] == [1, 2, 3, 4]
+
+
+def test_a_segment_written_anew_under_its_old_name_is_sent_again(tmp_path, bucket):
+    recorded(tmp_path, f"{bucket}/r", range(1, 3))
+    cut_after(tmp_path, 1)
+    recorder = Recorder(tmp_path, CLASSES, IDS, mirror=Mirror(tmp_path, f"{bucket}/r"))
+    recorder.put(9, torch.tensor([0, 1, 2]), said(3))
+    recorder.close()
+    fetch(tmp_path / "copy", f"{bucket}/r")
+    assert [row["step"] for row in history(tmp_path / "copy")] == [1, 9]
+
+
+@pytest.mark.parametrize("fault", ["endpoint", "bucket"])
+def test_a_store_that_is_not_there_is_one_sentence_and_stops_nothing(tmp_path, bucket, monkeypatch, capsys, fault):
+    monkeypatch.setattr(record_upload, "LAST", 20.0)
+    address = f"{bucket}/r" if fault == "endpoint" else "s3://nowhere/r"
+    if fault == "endpoint":
+        monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+        import s3fs
+
+        s3fs.S3FileSystem.clear_instance_cache()
+    began = time.monotonic()
+    recorder = Recorder(tmp_path, CLASSES, IDS, mirror=Mirror(tmp_path, address))
+    for step in (1, 2):
+        recorder.put(step, torch.tensor([0]), said(1))
+        recorder.flush()
+    assert time.monotonic() - began < 5, "nobody waits for the network"
+    recorder.close()
+    told = capsys.readouterr()
+    lines = [line for line in (told.out + told.err).splitlines() if line]
+    assert len(lines) == 2 and f"{address} cannot be reached (" in lines[0], lines
+    assert "is sent when the next training of the project starts" in lines[1]
+    assert [row["step"] for row in history(tmp_path)] == [1, 2]
+    with pytest.raises(ProjectError, match="cannot be reached"):
+        take_back(tmp_path, address, 1)
+    assert [row["step"] for row in history(tmp_path)] == [1, 2], "nothing is taken back here alone"
+
+
+def test_a_denied_key_and_a_missing_package_are_sentences():
+    for error, sentence in ((PermissionError("Access Denied"), "may not be used"), (ImportError("s3fs"), "extra s3")):
+        with pytest.raises(ProjectError, match=sentence), remote.told("s3://b/r"):
+            raise error
+
+
+def test_a_training_sends_its_record_and_the_next_what_was_left(tmp_path, bucket, monkeypatch):
+    """What a kill leaves: segments here, nothing there, and the mark that says so."""
+    store = make_project(tmp_path)
+    trained(store, "--record", f"{bucket}/all", run="one")
+    path = store.project.runs / "one"
+    names = {p.name for p in (path / "record").glob("*.parquet")}
+    assert set(remote.listed(f"{bucket}/all/one")) == names and names
+    remote.remove(f"{bucket}/all/one", names)
+    (path / "record" / ".unsent-0").touch()
+    mirrored("", store.project.runs / "two", 0)
+    until(lambda: not (path / "record" / ".unsent-0").exists())
+    assert set(remote.listed(f"{bucket}/all/one")) == names
+    before = rows(store, "one")
+    shutil.rmtree(path / "record")
+    assert bring(store, "one", progress=lambda done, total: None) == {"one": len(names)}
+    assert rows(store, "one") == before
+    assert store.record.rows("one") == len(before)
+    trained(store, run="plain", steps=1)
+    with pytest.raises(ProjectError, match="trained without --record"):
+        bring(store, "plain", progress=lambda done, total: None)
+    assert Run(path).config()["record"] == f"{bucket}/all"

@@ -1,0 +1,36 @@
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from pipelines.runs import Run
+from pipelines.training.config import ConfigError
+from tests.pipelines.projects import trained
+
+
+def test_tensorboard_is_told_what_the_metrics_say(store):
+    trained(store, "--trackers", "tensorboard")
+    run = Run(store.project.runs / "r")
+
+    board = EventAccumulator(str(run.path / "tensorboard")).Reload()
+    told = {(tag, e.step): e.value for tag in board.Tags()["scalars"] for e in board.Scalars(tag)}
+    rows = run.metrics()
+    said = {(name, row["step"]): value for row in rows for name, value in row.items() if name not in {"step", "phases"}}
+    said |= {(f"phases/{name}", row["step"]): s for row in rows for name, s in row.get("phases", {}).items()}
+    assert set(told) == set(said) and len(said) > 20
+    assert [told[k] for k in said] == pytest.approx(list(said.values()), rel=1e-5)
+
+
+def test_nothing_is_told_unless_asked(store):
+    trained(store, steps=2)
+    assert not (store.project.runs / "r" / "tensorboard").exists()
+
+
+@pytest.mark.parametrize(
+    ("names", "says"),
+    [
+        ("tensorbord", "there is no tracker 'tensorbord': choose of .*tensorboard.*wandb"),
+        ("tensorboard,clearml", "the tracker clearml is not installed: install clearml, or leave it out"),
+    ],
+)
+def test_a_tracker_that_is_not_there_is_a_sentence(store, names, says):
+    with pytest.raises(ConfigError, match=says):
+        trained(store, "--trackers", names, steps=2)

@@ -1,0 +1,111 @@
+"""Networks on pixels that begin as another run's student, and BatchNorm that stays as it was."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mpl.networks import ImageClassifier
+from pipelines.embed import embed
+from pipelines.evaluate import predict_samples, student_of
+from pipelines.runs import Run, State
+from pipelines.train import train
+from pipelines.training.config import ConfigError
+from pipelines.training.presets import parse, restored
+from pipelines.training.run_setup import saved_settings
+from storage.store import Store
+from tests.pipelines.projects import SIDE, copy_of, make_project, trained, weights
+
+NETWORK = "test_resnet"
+PIXELS = ("--backbone", NETWORK, "--inputs", "pixels", "--size", str(SIDE))
+STILL = ("--student.lr", "1e-12", "--teacher.lr", "1e-12", "--finetune-lr", "1e-12", "--norms", "frozen")
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory) -> Store:
+    store = make_project(tmp_path_factory.mktemp("project"))
+    embed(store, backbone=NETWORK, weights="random", size=SIDE, views=4, seed=7)
+    trained(store, "--backbone", NETWORK, "--method", "supervised", "--student.lr", "0.3", run="views", steps=20)
+    return store
+
+
+def said(store: Store, run: str) -> np.ndarray:
+    """What the finished student of a run says of every sample."""
+    made = Run(store.project.runs / run)
+    return predict_samples(student_of(made), restored(made.config()), store, store.catalog.samples())
+
+
+def norms_of(store: Store, run: str) -> dict[str, torch.Tensor]:
+    return {name: value for name, value in weights(store, run).items() if "running" in name}
+
+
+@pytest.mark.parametrize("method", ["mpl", "supervised"])
+def test_a_run_begins_as_the_student_it_starts_from(store, method):
+    """Cached views are kept in float16, which rounds to a thousandth."""
+    trained(store, *PIXELS, *STILL, "--method", method, "--start", "views", run=f"still-{method}", steps=2)
+    first = said(store, "views")
+    np.testing.assert_allclose(said(store, f"still-{method}"), first, atol=2e-3)
+    assert first.std(0).max() > 1e-2, "a student that says the same of all images would prove nothing"
+
+
+def test_a_run_on_pixels_is_gone_on_with_too(store):
+    trained(store, *PIXELS, "--student.lr", "0.1", "--start", "views", run="further", steps=4)
+    assert np.abs(said(store, "further") - said(store, "views")).max() > 1e-2
+    trained(store, *PIXELS, *STILL, "--start", "further", run="further-still", steps=2)
+    np.testing.assert_allclose(said(store, "further-still"), said(store, "further"), atol=1e-5)
+
+
+def test_frozen_norms_keep_the_statistics_that_the_weights_came_with(store):
+    begun = norms_of(store, "still-mpl")
+    for norms in ("frozen", "batch"):
+        trained(store, *PIXELS, "--student.lr", "0.01", "--start", "views", "--norms", norms, run=norms, steps=4)
+        moved = [not torch.equal(value, begun[name]) for name, value in norms_of(store, norms).items()]
+        assert len(moved) > 4 and all(moved) == any(moved) == (norms == "batch")
+    net = ImageClassifier(torch.nn.Sequential(torch.nn.BatchNorm2d(3), torch.nn.Dropout()), (0.5,) * 3, (0.5,) * 3)
+    net.frozen_norms = True
+    net.train()
+    assert (net.training, net.model[0].training, net.model[1].training) == (True, False, True)
+
+
+@pytest.mark.parametrize("lost", [False, True], ids=["at step 4", "before its first checkpoint"])
+def test_it_resumes_bit_for_bit(store, tmp_path, monkeypatch, lost):
+    other, told = copy_of(store, tmp_path / "other"), (*PIXELS, "--start", "views")
+    whole = copy_of(store, tmp_path / "whole")
+    trained(whole, *told, steps=6)
+    monkeypatch.setattr("pipelines.train._asked", lambda t: (t.done == 4, False))
+    assert trained(other, *told, steps=6).state is State.STOPPED
+    monkeypatch.undo()
+    path = other.project.runs / "r"
+    shutil.rmtree(path / "checkpoints" if lost else other.project.runs / "views")
+    result = train(parse([str(other.project.root), "--resume", "--run", "r"], program="", saved=saved_settings))
+    assert result is not None and result.state is State.FINISHED
+    one, two = weights(whole), weights(other)
+    assert all(torch.equal(value, two[name]) for name, value in one.items())
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        (("--start", "none"), "there is no run 'none' to start from"),
+        (("--start", "views", "--backbone", "test_efficientnet"), f"is of {NETWORK}: give --backbone {NETWORK}"),
+        (("--start", "hidden"), "has hidden units: start from one with --student-hidden 0"),
+        (("--start", "views", "--inputs", "views"), "give --inputs pixels with it"),
+        (("--start", "views", "--teacher-backbone", NETWORK), "and no --teacher-backbone"),
+    ],
+)
+def test_what_cannot_be_started_from_is_a_sentence(store, more, says):
+    if "hidden" in more and not (store.project.runs / "hidden").exists():
+        trained(store, "--backbone", NETWORK, "--student-hidden", "4", run="hidden", steps=2)
+    with pytest.raises(ConfigError, match=says):
+        trained(store, *PIXELS, *more, run="refused", steps=2)
+    assert not Path(store.project.runs / "refused" / "checkpoints").exists()
+
+
+def test_a_run_of_other_classes_is_refused(store, tmp_path):
+    other = copy_of(store, tmp_path / "other")
+    path = other.project.runs / "views" / "config.json"
+    path.write_text(path.read_text().replace(f'"{other.project.classes[0]}"', '"unheard of"'))
+    with pytest.raises(ConfigError, match="knows other classes than the project has now"):
+        trained(other, *PIXELS, "--start", "views", run="refused", steps=2)

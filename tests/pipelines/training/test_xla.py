@@ -1,0 +1,70 @@
+"""A run on XLA: a program a step, and resumed bit for bit. Only where torch_xla is installed: see docs/scale.md."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from pipelines.runs import Run, State
+from pipelines.training import xla
+from pipelines.training.config import ConfigError
+from pipelines.training.presets import preset_of
+from tests.pipelines.projects import rows, timeless, trained, weights
+from tests.pipelines.training.resuming import resume
+
+STEPS = 8
+BACKBONE = "wrn_10_1"
+KINDS = {
+    "views": (),
+    "pixels": ("--inputs", "pixels", "--backbone", BACKBONE, "--dropout", "0.3", "--view", "strong"),
+    "bf16": ("--inputs", "pixels", "--backbone", BACKBONE, "--precision", "bf16"),
+    "difference": ("--inputs", "pixels", "--backbone", BACKBONE, "--dropout", "0.3", "--feedback", "difference"),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_run_is_a_program_a_step_and_resumes_bit_for_bit(xla_device, store, monkeypatch, kind):
+    import torch_xla.debug.metrics as met
+    from accelerate.state import AcceleratorState
+
+    AcceleratorState._reset_state()  # of another precision
+    compiled, send = [], xla.send
+
+    def counted(device):
+        before = met.counter_value("UncachedCompile") or 0
+        send(device)
+        compiled.append((met.counter_value("UncachedCompile") or 0) - before)
+
+    monkeypatch.setattr(xla, "send", counted)
+    assert trained(store, *KINDS[kind], run="whole", steps=STEPS).state is State.FINISHED
+    assert Run(store.project.runs / "whole").config()["device"] == str(xla_device)
+    assert compiled[2:STEPS] == [0] * (STEPS - 2), "the second step has momentum, later ones are the same program"
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pipelines.train._asked", lambda t: (t.done == 3, False))
+        assert trained(store, *KINDS[kind], run="stopped", steps=STEPS).state is State.STOPPED
+    assert resume(store, run="stopped").state is State.FINISHED
+    whole, resumed = weights(store, "whole"), weights(store, "stopped")
+    assert all(torch.equal(resumed[name], value) for name, value in whole.items())
+    assert rows(store, "stopped") == rows(store, "whole")
+    assert timeless(store, "stopped") == timeless(store, "whole")
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"sharding": "hybrid"}, "--sharding none"),
+        ({"recompute": True}, "leave --recompute"),
+        ({"accumulate": 2}, "leave --recompute and --accumulate out"),
+    ],
+)
+def test_what_xla_cannot_do_is_a_sentence(change, sentence):
+    config = replace(preset_of("finetune", "mpl"), **change)
+    xla.check(config, torch.device("cpu"))
+    with pytest.raises(ConfigError, match=sentence):
+        xla.check(config, torch.device("xla"))
+
+
+def test_noisy_student_is_refused():
+    with pytest.raises(ConfigError, match="choose another method"):
+        xla.check(preset_of("finetune", "noisy_student"), torch.device("xla"))
