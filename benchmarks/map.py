@@ -18,7 +18,7 @@ from PIL import Image
 
 from benchmarks import large_project
 from benchmarks.browser import chromium, serving
-from pipelines import projection
+from pipelines.embedding import map_projection
 from storage.project import create_project
 from storage.samples import Sample, Split
 from storage.store import Store, open_store
@@ -41,10 +41,10 @@ def main() -> None:
     if asked.no_make:
         ids = [s.sample_id for s in store.catalog.samples()]
         drawn = np.random.default_rng(0).normal(size=(len(ids), 2)).astype(np.float32)
-        projection._keep(store.project, ids, drawn, large_project.BACKBONE, 0, "1 0000000000000000 0")
+        map_projection._keep(store.project, ids, drawn, large_project.BACKBONE, 0, "1 0000000000000000 0")
     else:
         before = time.process_time()
-        said["make_seconds"] = projection.make(store).seconds
+        said["make_seconds"] = map_projection.make(store).seconds
         said["make_cpu_seconds"] = round(time.process_time() - before, 1)
     with serving(root) as address, chromium() as browser:
         said |= _page(browser, address)

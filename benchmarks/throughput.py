@@ -92,7 +92,7 @@ def as_markdown(costs: Costs, images: int, given: Sequence[str]) -> str:
 
 def _ways(asked: Throughput, folder: Path, files: list[Path], work: Path) -> dict[str, Callable[[], object]]:
     """Returns each job and its bound, in the order in which they take turns."""
-    from pipelines.embed import embed
+    from pipelines.embedding.embed import embed
     from pipelines.importing.images import import_images
     from pipelines.importing.reading import SIZE
     from pipelines.predict import predict
@@ -193,7 +193,7 @@ def _look(net: Any, asked: Throughput, images: int) -> None:
     import torch
 
     from mpl.backbones import features
-    from pipelines.embed import PASS
+    from pipelines.embedding.embed import PASS
 
     torch.set_num_threads(1)
     net = net.to(memory_format=torch.channels_last)

@@ -119,7 +119,7 @@ def _imported(root: Path) -> "Store":
 
 
 def _embedded(store: "Store") -> None:
-    from pipelines.embed import embed
+    from pipelines.embedding.embed import embed
 
     with progress("embed") as show:
         report = embed(store, progress=show)

@@ -13,9 +13,9 @@ from urllib.parse import quote
 
 from pipelines import fiftyone_links
 from pipelines.curation.reasons_now import reasons_now
+from pipelines.embedding.map_projection import read_map
 from pipelines.process import servers
 from pipelines.process.servers import ADDRESS
-from pipelines.projection import read_map
 from pipelines.runs import Run
 from storage.database import point_fiftyone
 from storage.fiftyone_brain import offer_map, offer_vectors

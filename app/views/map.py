@@ -11,12 +11,13 @@ from app.desk import Desk
 from app.following import follow
 from app.views import chosen
 from app.words import count, plain, sentence
-from pipelines import colourings, projection
+from pipelines import colourings
 from pipelines.colourings import Colouring, Kind
 from pipelines.curation import lasso, queue_up
+from pipelines.embedding import map_projection
+from pipelines.embedding.map_projection import Projection
 from pipelines.jobs import commands
 from pipelines.jobs.launcher import Ending, Job
-from pipelines.projection import Projection
 from storage.project import ProjectError
 
 BY = {
@@ -48,7 +49,7 @@ def render(desk: Desk) -> None:
     st.title("Map")
     job = commands.newest(desk.store.project, "map")
     going = job is not None and commands.ending(job) is Ending.GOING
-    there = _kept(desk.root, projection.age(desk.store.project), desk)
+    there = _kept(desk.root, map_projection.age(desk.store.project), desk)
     if there is None:
         _first(desk, job, going)
         return
@@ -234,9 +235,9 @@ def _coloured(
 
 @st.cache_resource(max_entries=2, show_spinner=False)
 def _kept(root: str, age: int, _desk: Desk) -> Projection | None:
-    return projection.read_map(_desk.store.project)
+    return map_projection.read_map(_desk.store.project)
 
 
 @st.cache_resource(max_entries=4, ttl=GAP_SECONDS, show_spinner=False)
-def _gap(root: str, made_of: str, embedded: int, _desk: Desk, _there: Projection) -> projection.Gap:
-    return projection.compare(_desk.store, _there)
+def _gap(root: str, made_of: str, embedded: int, _desk: Desk, _there: Projection) -> map_projection.Gap:
+    return map_projection.compare(_desk.store, _there)

@@ -91,7 +91,7 @@ def embed(
 ) -> None:
     """Run a frozen backbone over every image and keep its vectors, for training and for finding neighbours."""
     from pipelines.cli.formatting import embed_words
-    from pipelines.embed import embed as run_embed
+    from pipelines.embedding.embed import embed as run_embed
     from pipelines.process.partition import parse_part
     from storage.store import open_store
 

@@ -102,7 +102,7 @@ def map_(
 ) -> None:
     """Place every image to train on in two dimensions, like images together, for the app's page Map."""
     from pipelines.cli.formatting import map_words
-    from pipelines.projection import make
+    from pipelines.embedding.map_projection import make
     from storage.store import open_store
 
     stage("Opening the project")

@@ -7,8 +7,8 @@ import pytest
 from playwright.sync_api import expect
 
 from app.desk import Desk
-from pipelines import projection
 from pipelines.curation.selections import read_selection
+from pipelines.embedding import map_projection
 from pipelines.jobs import commands
 from storage.events import Kind, event
 from storage.project import create_project
@@ -37,7 +37,7 @@ def embed(store) -> list[str]:
 
 
 def mark(store) -> str:
-    return projection.read_map(store.project).made_of.split(" ")[1][:8]
+    return map_projection.read_map(store.project).made_of.split(" ")[1][:8]
 
 
 def sent(page) -> dict:
@@ -48,7 +48,7 @@ def sent(page) -> dict:
 @pytest.fixture
 def mapped(desk) -> Desk:
     embed(desk.store)
-    projection.make(desk.store)
+    map_projection.make(desk.store)
     return desk
 
 
@@ -71,11 +71,11 @@ def test_a_map_that_is_made_is_drawn_and_images_embedded_since_are_said(desk, tm
     fewer = memory_store(desk.store.project)
     fewer.catalog.add(desk.store.catalog.get(ids[:3]), [])
     embed(fewer)
-    projection.make(fewer)
+    map_projection.make(fewer)
     page = drawn(draw_map, desk)
     assert "2 images looked at since are not on it" in page.warning[0].value
     assert page.button(key="anew")
-    projection.make(desk.store)
+    map_projection.make(desk.store)
     page = drawn(draw_map, desk)
     assert not page.warning and sent(page)["nothing"] == len(ids)
 
@@ -124,7 +124,7 @@ def test_review_keeps_exactly_the_chosen_samples(mapped, ids):
 @pytest.mark.browser
 def test_a_lasso_drawn_by_hand_leads_to_the_review_of_what_is_in_it(tab, address, real_store):  # noqa: F811
     embed(real_store)
-    projection.make(real_store)
+    map_projection.make(real_store)
     tab.goto(f"{address}/map")
     field = tab.locator("canvas.top")
     field.wait_for()
@@ -146,7 +146,7 @@ def test_a_lasso_drawn_by_hand_leads_to_the_review_of_what_is_in_it(tab, address
 @pytest.mark.browser
 def test_shift_hides_all_names_but_one_and_shows_them_again(tab, address, real_store):  # noqa: F811
     first, *_ = embed(real_store)
-    projection.make(real_store)
+    map_projection.make(real_store)
     real_store.log.append([event(Kind.RELABELLED, first, real_store.project.classes[0], actor="ada")])
     tab.goto(f"{address}/map?colour=label")
     expect(tab.locator("[data-drawn^='5 ']")).to_have_count(1)

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from timm.models.resnet import ResNet
 
 from pipelines import export as module
-from pipelines.embed import embed
+from pipelines.embedding.embed import embed
 from pipelines.evaluate import evaluate, predict_samples, student_of
 from pipelines.export import Export, export
 from pipelines.predict import Classifier, predict

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from mpl.networks import ImageClassifier
-from pipelines.embed import embed
+from pipelines.embedding.embed import embed
 from pipelines.evaluate import predict_samples, student_of
 from pipelines.runs import Run, State
 from pipelines.train import train

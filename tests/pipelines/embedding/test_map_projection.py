@@ -9,7 +9,7 @@ from mpl import projection as reducer
 from pipelines.cli.main import main
 from pipelines.colourings import DISAGREE, NOTHING, Kind, colouring
 from pipelines.curation import lasso
-from pipelines.projection import MAP, SIDE, compare, make, read_map
+from pipelines.embedding.map_projection import MAP, SIDE, compare, make, read_map
 from pipelines.runs import find_run
 from storage.project import ProjectError, create_project
 from storage.samples import Split

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from pipelines.embedding.view_dataset import Batch, Made, ViewsOf, collate
 from pipelines.process.partition import WHOLE, Part, of_part
 from pipelines.process.progress import stage
-from pipelines.views_of import Batch, Made, ViewsOf, collate
 from storage.project import ProjectError
 from storage.samples import Sample
 from storage.store import Store

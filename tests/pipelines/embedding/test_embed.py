@@ -12,11 +12,11 @@ import torch
 from PIL import Image
 
 from mpl import augment, backbones
-from pipelines import embed as job
 from pipelines.cli.main import main
-from pipelines.embed import EmbedReport, embed
+from pipelines.embedding import embed as job
+from pipelines.embedding.embed import EmbedReport, embed
+from pipelines.embedding.view_dataset import ViewsOf
 from pipelines.importing.images import import_images
-from pipelines.views_of import ViewsOf
 from storage.project import ProjectError, create_project
 from storage.samples import Split
 from storage.store import Store, memory_store, open_store
