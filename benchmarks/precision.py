@@ -101,7 +101,7 @@ def outcome(asked: Study, config: TrainConfig[Any]) -> Outcome:
     """Returns what one training comes to; trains unless that is kept already."""
     from accelerate.state import AcceleratorState
 
-    from pipelines.evaluate import evaluate_beside_data
+    from pipelines.inference.evaluate import evaluate_beside_data
     from pipelines.runs import find_run
     from pipelines.train import train
     from pipelines.training.presets import Call

@@ -95,7 +95,7 @@ def _ways(asked: Throughput, folder: Path, files: list[Path], work: Path) -> dic
     from pipelines.embedding.embed import embed
     from pipelines.importing.images import import_images
     from pipelines.importing.reading import SIZE
-    from pipelines.predict import predict
+    from pipelines.inference.predict import predict
     from storage.project import create_project
     from storage.store import open_store
 
@@ -207,7 +207,7 @@ def _look(net: Any, asked: Throughput, images: int) -> None:
 
 def _read_and_say(exported: Path, files: Sequence[Path], size: int) -> None:
     """Reads all files, then asks the network: what predicting has to do, one after the other."""
-    from pipelines.predict import Classifier
+    from pipelines.inference.predict import Classifier
 
     _decode_all(files, size)
     classifier = Classifier(exported)

@@ -129,7 +129,7 @@ def _embedded(store: "Store") -> None:
 def _trained(store: "Store", method: str) -> float:
     from dataclasses import replace
 
-    from pipelines.evaluate import evaluate
+    from pipelines.inference.evaluate import evaluate
     from pipelines.runs import find_run
     from pipelines.train import train
     from pipelines.training.presets import Call, quick

@@ -7,7 +7,7 @@ from pathlib import Path
 from tests.pipelines.blocked import run_without
 
 ROOT = Path(__file__).parent.parent
-LIGHT = "app.main, pipelines.cli.main, pipelines.jobs.launcher, pipelines.runs, pipelines.curation.queue_up, pipelines.predict"
+LIGHT = "app.main, pipelines.cli.main, pipelines.jobs.launcher, pipelines.runs, pipelines.curation.queue_up, pipelines.inference.predict"
 HEAVY = {"torch", "torchvision", "timm", "accelerate", "lancedb", "fiftyone", "pandas", "pyarrow.parquet"}
 
 
@@ -45,7 +45,7 @@ def test_mpl_speaks_arrays_alone_and_training_needs_no_database_and_no_app():
 import mpl.methods, mpl.networks, mpl.augment, mpl.metrics, mpl.reasons, mpl.backbones
 
 assert not {name.split(".")[0] for name in sys.modules} & {"storage", "pipelines", "app", "accelerate"}
-import pipelines.train, pipelines.training.image_loader, pipelines.evaluate
+import pipelines.train, pipelines.training.image_loader, pipelines.inference.evaluate
 
 assert "pipelines.training.recorder" in sys.modules
 """

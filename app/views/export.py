@@ -10,9 +10,9 @@ from app.desk import Desk, read_book
 from app.following import follow
 from app.words import count, percent, plain, sentence
 from pipelines.export_labels import as_coco, as_csv, as_parquet, labels_of
+from pipelines.inference.predict import MODEL, Classifier, predict_content
 from pipelines.jobs import commands
 from pipelines.jobs.launcher import Ending, Job
-from pipelines.predict import MODEL, Classifier, predict_content
 from pipelines.runs import Run, State, list_runs
 from storage.images import BrokenImage, decode
 from storage.project import ProjectError

@@ -12,7 +12,7 @@ from pipelines.process.errors import FAILED
 from pipelines.process.progress import progress, say, stage
 
 if TYPE_CHECKING:
-    from pipelines.predict import Prediction
+    from pipelines.inference.predict import Prediction
 
 
 @app.command
@@ -33,8 +33,8 @@ def evaluate(
     """Compare a run's student with the labels of the test split."""
     from pipelines.cli.formatting import evaluation_table
     from pipelines.compare import keep_evaluation
-    from pipelines.evaluate import evaluate as compare
-    from pipelines.evaluate import evaluate_beside_data, is_beside_data
+    from pipelines.inference.evaluate import evaluate as compare
+    from pipelines.inference.evaluate import evaluate_beside_data, is_beside_data
     from pipelines.runs import find_run
     from storage.project import read_project
     from storage.samples import Split
@@ -107,8 +107,8 @@ def predict(
     json: Json = False,
 ) -> int:
     """Predict with an exported classifier; needs neither the project nor torch."""
-    from pipelines.predict import predict as run_predict
-    from pipelines.predictions_file import into_file
+    from pipelines.inference.predict import predict as run_predict
+    from pipelines.inference.predict_csv import into_file
 
     broken: list[str] = []
     with progress("predict") as show:

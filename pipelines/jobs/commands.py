@@ -5,9 +5,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipelines.inference.predict import MODEL
 from pipelines.jobs.launcher import Ending, Job, exit_status, jobs, start
 from pipelines.jobs.launcher import ending as jobs_ending
-from pipelines.predict import MODEL
 from pipelines.process.errors import INTERRUPTED
 from pipelines.process.job_files import Progress, read_answer, read_progress
 from storage.project import Project

@@ -15,6 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipelines.inference.scorer import Scorer, open_scorer
 from pipelines.pools.overlap import LeftOut, Overlap
 from pipelines.pools.progress import (
     Progress,
@@ -31,7 +32,6 @@ from pipelines.pools.stream import Found, Read, batches, read_ahead, reader, wal
 from pipelines.pools.surest import Kept, Surest
 from pipelines.process.partition import WHOLE, Part, of_part
 from pipelines.process.progress import say
-from pipelines.scorers import Scorer, open_scorer
 from storage.project import ProjectError
 
 if TYPE_CHECKING:

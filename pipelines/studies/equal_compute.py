@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def accuracy(asked: EqualCompute, method: str, seed: int) -> float:
     """Returns the test accuracy of one run, which is trained unless its result is kept already."""
-    from pipelines.evaluate import evaluate_beside_data
+    from pipelines.inference.evaluate import evaluate_beside_data
     from pipelines.runs import find_run
     from pipelines.train import train
     from pipelines.training.presets import Call

@@ -124,7 +124,7 @@ def found_labels(store: Store, run: Run) -> Trial:
     """Holds every score of every given label against whether it was swapped."""
     from mpl.reasons import score, thin_margin
     from pipelines.curation.evidence import known
-    from pipelines.evaluate import predict_samples, student_of
+    from pipelines.inference.evaluate import predict_samples, student_of
     from pipelines.training.presets import restored
 
     truth, given = _truth(store), run.labels()

@@ -99,7 +99,7 @@ def prepared(asked: Report) -> Store:
 
 def accuracy(asked: Report, base: Store, number: int, seed: int, method: str) -> float:
     """Returns the test accuracy of one run, which is trained unless its result is kept already."""
-    from pipelines.evaluate import evaluate
+    from pipelines.inference.evaluate import evaluate
 
     store = labelled(asked, base, number, seed)
     kept = store.project.root / f"{run_name(method, asked.preset, asked.steps, asked.start)}.json"

@@ -190,7 +190,7 @@ def _trained(asked: Simulation, store: Store, seed: int) -> Run:
 
 
 def _accuracy(store: Store, run: Run) -> float:
-    from pipelines.evaluate import evaluate
+    from pipelines.inference.evaluate import evaluate
 
     return evaluate(store, run).accuracy
 

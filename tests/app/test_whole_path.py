@@ -237,7 +237,7 @@ def look_at_the_run_and_the_map(page: Page) -> None:  # noqa: F811
 
 def export_and_predict(page: Page, store: Store, folder: Path) -> None:  # noqa: F811
     """Exports, drops a picture on the page, and compares what it says with what the exported directory says."""
-    from pipelines.predict import Classifier, predict_content
+    from pipelines.inference.predict import Classifier, predict_content
 
     open_page(page, "Export")
     page.get_by_role("button", name="Export", exact=True).click()

@@ -17,9 +17,9 @@ from timm.models.resnet import ResNet
 
 from pipelines import export as module
 from pipelines.embedding.embed import embed
-from pipelines.evaluate import evaluate, predict_samples, student_of
 from pipelines.export import Export, export
-from pipelines.predict import Classifier, predict
+from pipelines.inference.evaluate import evaluate, predict_samples, student_of
+from pipelines.inference.predict import Classifier, predict
 from pipelines.runs import Run
 from pipelines.training.config import ConfigError
 from pipelines.training.presets import restored

@@ -3,7 +3,7 @@
 import csv
 from pathlib import Path
 
-from pipelines.predict import predict
+from pipelines.inference.predict import predict
 from storage.samples import sample_id
 from tests.pipelines.colours import CLASSES
 

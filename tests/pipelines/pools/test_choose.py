@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines.evaluate import predict_samples, student_of
 from pipelines.importing.images import import_images
+from pipelines.inference.evaluate import predict_samples, student_of
 from pipelines.pools.choose import PoolReport, pool
 from pipelines.pools.overlap import LeftOut
 from pipelines.pools.stream import Read, batches, read_ahead, walk

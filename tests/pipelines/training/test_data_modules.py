@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.evaluate import evaluate_beside_data, is_beside_data
+from pipelines.inference.evaluate import evaluate_beside_data, is_beside_data
 from pipelines.runs import Run, State, find_run
 from pipelines.train import train
 from pipelines.training import checkpoints, plain_datasets

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from pipelines import train as module
-from pipelines.evaluate import student_of
+from pipelines.inference.evaluate import student_of
 from pipelines.runs import Run, State
 from pipelines.training import fsdp
 from pipelines.training.config import ConfigError

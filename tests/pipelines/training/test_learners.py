@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from pipelines.evaluate import evaluate
+from pipelines.inference.evaluate import evaluate
 from pipelines.runs import Run, State
 from pipelines.training import dataset
 from pipelines.training.config import ConfigError

@@ -9,7 +9,7 @@ import torch
 
 from mpl.networks import ImageClassifier
 from pipelines.embedding.embed import embed
-from pipelines.evaluate import predict_samples, student_of
+from pipelines.inference.evaluate import predict_samples, student_of
 from pipelines.runs import Run, State
 from pipelines.train import train
 from pipelines.training.config import ConfigError

@@ -4,7 +4,7 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from pipelines.predict import CLASSES, MODEL, Classifier
+from pipelines.inference.predict import CLASSES, MODEL, Classifier
 from storage.project import SETTINGS, ProjectError, read_project
 
 if TYPE_CHECKING:
@@ -47,8 +47,8 @@ class Student:
     def __init__(self, project: Path, run: "Run"):
         import torch
 
-        from pipelines.evaluate import student_of
         from pipelines.export import from_bytes, whole_model
+        from pipelines.inference.evaluate import student_of
         from pipelines.training.presets import restored
         from storage.store import open_store
 

@@ -5,7 +5,7 @@ import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from pipelines.predict import Classifier, predict
+from pipelines.inference.predict import Classifier, predict
 from storage.project import ProjectError
 
 END = b"\r\n"  # of a line

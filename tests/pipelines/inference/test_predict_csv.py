@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines import predict as predicting
-from pipelines import predictions_file
 from pipelines.cli.main import main
-from pipelines.predictions_file import into_file
+from pipelines.inference import predict as predicting
+from pipelines.inference import predict_csv
+from pipelines.inference.predict_csv import into_file
 from storage.project import ProjectError
 
 IMAGES = 9
@@ -35,7 +35,7 @@ class ByBrightness:
 
 @pytest.fixture
 def images(tmp_path, monkeypatch) -> Path:
-    for module in (predicting, predictions_file):
+    for module in (predicting, predict_csv):
         monkeypatch.setattr(module, "Classifier", ByBrightness)
     monkeypatch.setattr(ByBrightness, "asked", [])
     folder = tmp_path / "images"

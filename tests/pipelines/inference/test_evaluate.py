@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from pipelines.evaluate import evaluate, predict_samples, student_of
+from pipelines.inference.evaluate import evaluate, predict_samples, student_of
 from pipelines.runs import Run, State, status_now, write_status
 from pipelines.training.config import ConfigError
 from pipelines.training.presets import restored
