@@ -134,7 +134,7 @@ def photographs(folder: Path, count: int, *, width: int = 640, height: int = 480
 
 def _classifier(directory: Path, folder: Path, size: int) -> Path:
     """Exports a classifier after one step of training: what it says does not matter."""
-    from pipelines.export import export
+    from pipelines.export.classifier import export
     from pipelines.importing.images import import_images
     from pipelines.label import label_samples
     from pipelines.runs import list_runs

@@ -141,7 +141,7 @@ def _trained(store: "Store", method: str) -> float:
 
 def _finished(store: "Store", accuracy: dict[str, float], root: Path, began: float) -> DemoReport:
     from pipelines.curation.queue_up import as_json, rank
-    from pipelines.export import export
+    from pipelines.export.classifier import export
     from pipelines.overview import read_numbers
     from pipelines.runs import find_run
 

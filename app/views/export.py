@@ -9,7 +9,7 @@ from app import figures
 from app.desk import Desk, read_book
 from app.following import follow
 from app.words import count, percent, plain, sentence
-from pipelines.export_labels import as_coco, as_csv, as_parquet, labels_of
+from pipelines.export.labels import as_coco, as_csv, as_parquet, labels_of
 from pipelines.inference.predict import MODEL, Classifier, predict_content
 from pipelines.jobs import commands
 from pipelines.jobs.launcher import Ending, Job
@@ -19,7 +19,7 @@ from storage.project import ProjectError
 
 CARD = "README.md"
 IMAGES = "exports"  # the directory of a project that exports go to unless another is named
-FORMS = {  # a form of `pipelines.export_labels` -> what it is for
+FORMS = {  # a form of `pipelines.export.labels` -> what it is for
     "csv": "A table of file, label, split, and who said so and when. An import reads it again.",
     "parquet": "The same table, for large projects and data frames.",
     "coco": "One JSON file in COCO's form, with an annotation an image whose box is the whole image.",

@@ -64,7 +64,7 @@ def export(
     """Write a run's student as a directory of its own: for timm, ONNX with preprocessing, classes, model card."""
     from dataclasses import asdict
 
-    from pipelines.export import export as write
+    from pipelines.export.classifier import export as write
     from pipelines.runs import find_run
     from storage.store import open_store
 
@@ -88,8 +88,8 @@ def export_labels(
     json: Json = False,
 ) -> None:
     """Write the labels as they stand, for other programs. Images are copied at most; nothing is written over."""
-    from pipelines.export_labels import export_labels as write
-    from pipelines.export_labels import words
+    from pipelines.export.labels import export_labels as write
+    from pipelines.export.labels import words
     from storage.store import open_store
 
     stage("Opening the project")

@@ -47,7 +47,7 @@ class Student:
     def __init__(self, project: Path, run: "Run"):
         import torch
 
-        from pipelines.export import from_bytes, whole_model
+        from pipelines.export.classifier import from_bytes, whole_model
         from pipelines.inference.evaluate import student_of
         from pipelines.training.presets import restored
         from storage.store import open_store

@@ -50,7 +50,7 @@ def start_export(project: Project, run: str, directory: Path) -> Job:
 
 
 def start_export_labels(project: Project, out: Path, form: str) -> Job:
-    """Starts writing the labels to a file or directory, in a form of `pipelines.export_labels`."""
+    """Starts writing the labels to a file or directory, in a form of `pipelines.export.labels`."""
     return _start(project, "export-labels", str(out), "--format", form)
 
 

@@ -31,7 +31,7 @@ def beginning(config: TrainConfig[Any], project: "Project", store: "Store | None
     if not config.start:
         return None
     from mpl.networks import ImageClassifier
-    from pipelines.export import whole_model
+    from pipelines.export.classifier import whole_model
     from pipelines.training.learners import load_student
     from pipelines.training.presets import restored
 

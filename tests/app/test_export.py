@@ -136,7 +136,7 @@ def test_without_a_finished_run_or_labels_it_says_what_to_do(tmp_path, state):
 
 
 def test_names_in_a_model_card_are_text():
-    from pipelines.model_card import _cell
+    from pipelines.export.model_card import _cell
 
     assert _cell("a | b\n") == "a \\| b "
     assert all(sign not in _cell(HOSTILE).replace(f"\\{sign}", "") for sign in "<>[]*:$")

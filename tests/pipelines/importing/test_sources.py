@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from pipelines.cli.main import main
-from pipelines.export_labels import export_labels
+from pipelines.export.labels import export_labels
 from pipelines.importing import unpack as unpacking
 from pipelines.importing.images import import_images
 from pipelines.importing.sources import opened_source

@@ -15,9 +15,9 @@ from PIL import Image
 from safetensors.torch import load_file
 from timm.models.resnet import ResNet
 
-from pipelines import export as module
 from pipelines.embedding.embed import embed
-from pipelines.export import Export, export
+from pipelines.export import classifier as module
+from pipelines.export.classifier import Export, export
 from pipelines.inference.evaluate import evaluate, predict_samples, student_of
 from pipelines.inference.predict import Classifier, predict
 from pipelines.runs import Run

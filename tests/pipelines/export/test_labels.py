@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.export_labels import as_coco, as_csv, export_labels, labels_of
+from pipelines.export.labels import as_coco, as_csv, export_labels, labels_of
 from pipelines.importing.images import import_images
 from storage.events import Kind, event
 from storage.project import ProjectError, create_project

@@ -8,9 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from pipelines.export.model_card import model_card
 from pipelines.inference.evaluate import evaluate, predict_samples, student_of
 from pipelines.inference.predict import CLASSES, MODEL
-from pipelines.model_card import model_card
 from pipelines.process.errors import stopped_at_once
 from pipelines.runs import Run
 from pipelines.training.config import ConfigError, TrainConfig
