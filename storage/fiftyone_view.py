@@ -2,7 +2,7 @@
 
 The store is the truth. The dataset can be thrown away and made again at any time, and refreshing it writes only
 what differs. Its fields are therefore marked read-only: a label typed there would be overwritten here. Verdicts in
-the App are operators' (`pipelines.fiftyone_verdicts`): they write events, and `show_labels` then what these say.
+the App are operators' (`pipelines.fiftyone_app.actions`): they write events, and `show_labels` then what these say.
 Of classifications it is the parts that are read-only, not the whole: FiftyOne 1.22 makes a label schema of type `str`
 for a read-only one and refuses it itself, with a red "invalid label schema(s)" whenever the App opens the dataset
 (fiftyone/core/annotation/generate_label_schemas.py returns before it looks at the document's type).

@@ -6,7 +6,7 @@ import streamlit as st
 
 from app.desk import Desk
 from app.words import count, plain, sentence
-from pipelines import fiftyone_links
+from pipelines.fiftyone_app import links
 from storage.project import ProjectError
 
 STYLE = "<style>:has(> .st-key-elsewhere-problem) { flex: 1 0 100% !important; }</style>"  # a row of its own below
@@ -43,7 +43,7 @@ def link(desk: Desk, sample_ids: Sequence[str]) -> None:
 
 def _ask(desk: Desk, sample_ids: Sequence[str], key: str) -> None:
     try:
-        found = (fiftyone_links.in_fiftyone(desk.store.project, sample_ids), None)
+        found = (links.in_fiftyone(desk.store.project, sample_ids), None)
     except ProjectError as error:
         said, _, command = str(error).rpartition(": gradebook ")
         found = (None, (said, f"gradebook {command}") if said else (str(error), None))

@@ -144,7 +144,7 @@ def fiftyone(
 ) -> None:
     """Open the project in FiftyOne, with fields and saved views rebuilt from the store."""
     from pipelines.curation.queue_up import newest_finished
-    from pipelines.open_fiftyone import open_app
+    from pipelines.fiftyone_app.launch import open_app
     from pipelines.runs import find_run
     from storage.store import open_store
 

@@ -1,13 +1,13 @@
 """From a page to FiftyOne, without either of them running."""
 
-from pipelines import fiftyone_links
+from pipelines.fiftyone_app import links
 from tests.app.test_evolution import draw_evolution
 from tests.app.test_review_page import draw_review
 from tests.app.test_views import drawn
 
 
 def test_the_page_of_an_image_leads_to_its_sample_in_fiftyone(desk, ids, monkeypatch):
-    monkeypatch.setattr(fiftyone_links, "in_fiftyone", lambda project, wanted: f"http://fiftyone/?{'+'.join(wanted)}")
+    monkeypatch.setattr(links, "in_fiftyone", lambda project, wanted: f"http://fiftyone/?{'+'.join(wanted)}")
     page = drawn(draw_evolution, desk, sample=ids[2])
     page.button(key="elsewhere-ask").click().run()
     assert not page.exception
@@ -19,7 +19,7 @@ def test_the_page_of_an_image_leads_to_its_sample_in_fiftyone(desk, ids, monkeyp
 
 
 def test_the_review_page_leads_to_exactly_the_images_on_it(desk, rank, ids, board, monkeypatch):
-    monkeypatch.setattr(fiftyone_links, "in_fiftyone", lambda project, wanted: f"http://fiftyone/?{'+'.join(wanted)}")
+    monkeypatch.setattr(links, "in_fiftyone", lambda project, wanted: f"http://fiftyone/?{'+'.join(wanted)}")
     page = drawn(draw_review, desk, rank, board)
     page.button(key="elsewhere-ask").click().run()
     assert page.get("link_button")[0].proto.url == f"http://fiftyone/?{ids[0]}"

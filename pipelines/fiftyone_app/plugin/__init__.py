@@ -1,6 +1,6 @@
-"""The buttons of FiftyOne's App for a project: what they do is in `pipelines.fiftyone_verdicts`.
+"""The buttons of FiftyOne's App for a project: what they do is in `pipelines.fiftyone_app.actions`.
 
-`gradebook fiftyone` makes FiftyOne find this folder (`pipelines.open_fiftyone`). Every operator acts on the selected
+`gradebook fiftyone` makes FiftyOne find this folder (`pipelines.fiftyone_app.launch`). Every operator acts on the selected
 samples, else on the one that is open.
 """
 
@@ -10,7 +10,7 @@ from typing import Any
 import fiftyone.operators as foo
 from fiftyone.operators import types
 
-from pipelines import fiftyone_links, fiftyone_plot, fiftyone_verdicts
+from pipelines.fiftyone_app import actions, links, plots
 from storage.fiftyone_samples import place
 from storage.project import ProjectError
 
@@ -31,7 +31,7 @@ class Accept(foo.Operator):  # type: ignore[misc]
 
     def execute(self, ctx: Any) -> dict[str, Any]:
         """Writes the verdicts."""
-        return _answer(ctx, lambda: fiftyone_verdicts.accept(ctx.dataset, _ids(ctx)))
+        return _answer(ctx, lambda: actions.accept(ctx.dataset, _ids(ctx)))
 
 
 class Assign(foo.Operator):  # type: ignore[misc]
@@ -57,7 +57,7 @@ class Assign(foo.Operator):  # type: ignore[misc]
 
     def execute(self, ctx: Any) -> dict[str, Any]:
         """Writes the verdicts."""
-        return _answer(ctx, lambda: fiftyone_verdicts.assign(ctx.dataset, _ids(ctx), str(ctx.params.get("label"))))
+        return _answer(ctx, lambda: actions.assign(ctx.dataset, _ids(ctx), str(ctx.params.get("label"))))
 
 
 class Undo(foo.Operator):  # type: ignore[misc]
@@ -74,7 +74,7 @@ class Undo(foo.Operator):  # type: ignore[misc]
 
     def execute(self, ctx: Any) -> dict[str, Any]:
         """Writes the retractions."""
-        return _answer(ctx, lambda: fiftyone_verdicts.take_back(ctx.dataset, _ids(ctx)))
+        return _answer(ctx, lambda: actions.take_back(ctx.dataset, _ids(ctx)))
 
 
 class Ask(foo.Operator):  # type: ignore[misc]
@@ -91,7 +91,7 @@ class Ask(foo.Operator):  # type: ignore[misc]
 
     def execute(self, ctx: Any) -> dict[str, Any]:
         """Writes the proposals."""
-        return _answer(ctx, lambda: fiftyone_verdicts.ask(ctx.dataset, _ids(ctx)))
+        return _answer(ctx, lambda: actions.ask(ctx.dataset, _ids(ctx)))
 
 
 class ShowAlike(foo.Operator):  # type: ignore[misc]
@@ -108,7 +108,7 @@ class ShowAlike(foo.Operator):  # type: ignore[misc]
 
     def execute(self, ctx: Any) -> dict[str, Any]:
         """Sets the view."""
-        found = _try(lambda: {"ids": fiftyone_verdicts.alike(ctx.dataset, _ids(ctx))})
+        found = _try(lambda: {"ids": actions.alike(ctx.dataset, _ids(ctx))})
         if "ids" in found:
             ctx.ops.set_view(ctx.dataset.select(found["ids"], ordered=True))
         else:
@@ -153,7 +153,7 @@ class OpenInApp(foo.Operator):  # type: ignore[misc]
 
     def execute(self, ctx: Any) -> dict[str, Any]:
         """Returns the address."""
-        return _try(lambda: {"address": fiftyone_links.evolution_page(ctx.dataset, _ids(ctx))})
+        return _try(lambda: {"address": links.evolution_page(ctx.dataset, _ids(ctx))})
 
 
 class Place(foo.Operator):  # type: ignore[misc]
@@ -185,17 +185,17 @@ class Evolution(foo.Panel):  # type: ignore[misc]
 
     def accept(self, ctx: Any) -> None:
         """Writes the verdicts."""
-        _answer(ctx, lambda: fiftyone_verdicts.accept(ctx.dataset, _ids(ctx)))
+        _answer(ctx, lambda: actions.accept(ctx.dataset, _ids(ctx)))
 
     def undo(self, ctx: Any) -> None:
         """Writes the retractions."""
-        _answer(ctx, lambda: fiftyone_verdicts.take_back(ctx.dataset, _ids(ctx)))
+        _answer(ctx, lambda: actions.take_back(ctx.dataset, _ids(ctx)))
 
     def render(self, ctx: Any) -> Any:
         """Draws it."""
         panel = types.Object()
         try:
-            seen, rows = fiftyone_verdicts.evolution(ctx.dataset, _ids(ctx))
+            seen, rows = actions.evolution(ctx.dataset, _ids(ctx))
         except ProjectError as error:
             panel.view("none", types.Notice(label=_sentence(error)))
             return types.Property(panel)
@@ -204,7 +204,7 @@ class Evolution(foo.Panel):  # type: ignore[misc]
         buttons.btn("undo", label="Undo my verdict", on_click=self.undo)
         _link_to_app(buttons, ctx)
         if rows:
-            data, layout = fiftyone_plot.evolution(rows)
+            data, layout = plots.evolution(rows)
             panel.plot(
                 "evolution", data=data, layout=layout, config={"displayModeBar": False}, height="460px", width="100%"
             )
@@ -220,7 +220,7 @@ def register(plugin: Any) -> None:
     """Is called by FiftyOne."""
     for operator in OPERATORS:
         plugin.register(operator)
-    fiftyone_verdicts.warm_up()
+    actions.warm_up()
 
 
 def _ids(ctx: Any) -> list[str]:
@@ -251,7 +251,7 @@ def _sentence(error: ProjectError) -> str:
 
 def _link_to_app(inputs: Any, ctx: Any) -> None:
     try:
-        address = fiftyone_links.evolution_page(ctx.dataset, _ids(ctx))
+        address = links.evolution_page(ctx.dataset, _ids(ctx))
     except ProjectError as error:
         inputs.view("app", types.Notice(label=_sentence(error)))
     else:
@@ -260,7 +260,7 @@ def _link_to_app(inputs: Any, ctx: Any) -> None:
 
 def _classes(ctx: Any) -> tuple[str, ...]:
     try:
-        return fiftyone_verdicts.open_project(ctx.dataset).project.classes
+        return actions.open_project(ctx.dataset).project.classes
     except ProjectError:
         return ()
 

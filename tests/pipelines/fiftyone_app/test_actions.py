@@ -5,9 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from pipelines import fiftyone_links, fiftyone_verdicts
 from pipelines.curation.queue_up import rank, sentence_of
-from pipelines.open_fiftyone import plugins
+from pipelines.fiftyone_app import actions, links
+from pipelines.fiftyone_app.launch import plugins
 from pipelines.process import servers
 from storage.events import Kind, decisions, event, replay
 from storage.fiftyone_samples import place
@@ -31,7 +31,7 @@ def server(mongodb, tmp_path_factory):
 
 @pytest.fixture
 def store(tmp_path, server, monkeypatch):
-    monkeypatch.setattr(fiftyone_verdicts, "actor", lambda: "ada")
+    monkeypatch.setattr(actions, "actor", lambda: "ada")
     store = open_store(create_project(tmp_path / "birds", CLASSES).root)
     fill(store, tmp_path / "pictures")
     run = a_run(store)
@@ -181,15 +181,15 @@ def test_the_app_is_led_to_and_leads_here(store, dataset, monkeypatch):
     sample_ids = dataset.values("gradebook_id")
     assert press("open_in_app", dataset, ids[1:])[0] == {"address": f"http://app/evolution?sample={sample_ids[1]}"}
     asked = lambda address, name, params: press("place", dataset, **params)[0]  # noqa: E731 - the server's answer
-    monkeypatch.setattr(fiftyone_links, "_ask", asked)
+    monkeypatch.setattr(links, "_ask", asked)
     start = f"http://fiftyone/datasets/{dataset.name}?"
-    assert fiftyone_links.in_fiftyone(store.project, sample_ids[2:3]) == f"{start}id={ids[2]}"
-    address, view = fiftyone_links.in_fiftyone(store.project, sample_ids[3:0:-1]).split("view=from-gradebook-")
+    assert links.in_fiftyone(store.project, sample_ids[2:3]) == f"{start}id={ids[2]}"
+    address, view = links.in_fiftyone(store.project, sample_ids[3:0:-1]).split("view=from-gradebook-")
     assert address == start
     dataset.reload()
     assert dataset.load_saved_view(f"from gradebook {view}").values("gradebook_id") == sample_ids[3:0:-1]
     with pytest.raises(ProjectError, match="has not heard of 1 of the 2"):
-        fiftyone_links.in_fiftyone(store.project, ["nobody", sample_ids[0]])
+        links.in_fiftyone(store.project, ["nobody", sample_ids[0]])
 
 
 def test_the_server_expects_the_page_that_will_open_and_keeps_so_many_views(store, dataset, monkeypatch):

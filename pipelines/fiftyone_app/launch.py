@@ -11,9 +11,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
-from pipelines import fiftyone_links
-from pipelines.curation.reasons_now import reasons_now
 from pipelines.embedding.map_projection import read_map
+from pipelines.fiftyone_app import links
+from pipelines.fiftyone_app.reasons import reasons_now
 from pipelines.process import servers
 from pipelines.process.servers import ADDRESS
 from pipelines.runs import Run
@@ -52,7 +52,7 @@ def open_app(store: Store, run: Run | None, *, port: int | None = None, say: Cal
             changes = _refresh(store, run, say)
             say(_in_words(changes))
             if running:
-                fiftyone_links.renew(store.project)
+                links.renew(store.project)
                 say(f"FiftyOne shows it at {running}/datasets/{quote(changes.dataset)}, where it runs already")
                 return
             server = until_the_end.enter_context(_serving(free, plugins(root)))
@@ -70,7 +70,7 @@ def plugins(root: Path) -> Path:
 
     folder = root / "servers" / "plugins"
     folder.mkdir(parents=True, exist_ok=True)
-    wanted = {OURS: Path(__file__).parent / "fiftyone_plugin"}
+    wanted = {OURS: Path(__file__).parent / "plugin"}
     theirs = Path(fo.config.plugins_dir) if fo.config.plugins_dir else folder
     if theirs.is_dir() and not theirs.samefile(folder):
         wanted = {path.name: path.absolute() for path in theirs.iterdir() if path.is_dir()} | wanted

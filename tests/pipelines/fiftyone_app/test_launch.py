@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.open_fiftyone import open_app
+from pipelines.fiftyone_app.launch import open_app
 from storage.database import stop
 from storage.project import ProjectError, create_project
 from storage.store import memory_store
@@ -15,7 +15,7 @@ from storage.store import memory_store
 PROGRAM = """
 import os, re, signal, sys, urllib.request
 from pathlib import Path
-from pipelines.open_fiftyone import open_app
+from pipelines.fiftyone_app.launch import open_app
 from storage.project import read_project
 from storage.store import memory_store
 
@@ -42,7 +42,7 @@ def test_a_port_that_is_taken_is_said_before_anything_is_started(tmp_path):
 @pytest.mark.slow
 def test_the_app_opens_says_where_and_closes_on_ctrl_c(tmp_path):
     root = create_project(tmp_path / "my birds", ["crow"]).root
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])}
     try:
         out = subprocess.check_output([sys.executable, "-c", PROGRAM, str(root)], text=True, env=environment)
     finally:
