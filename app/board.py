@@ -17,8 +17,8 @@ from app.component import component
 from app.desk import Desk
 from app.review import Refused
 from app.words import capital, who
-from pipelines.curation import likeness, queue_up
-from pipelines.curation.queue_up import Row
+from pipelines.curation import nearest_labelled, review_queue
+from pipelines.curation.review_queue import Row
 
 LARGE, TILE, SMALL = 960, 224, 112  # pixels either way of an image alone, in the grid, beside another
 NEAR = 5
@@ -88,19 +88,19 @@ def trail(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
 
 def _why(row: Row) -> list[tuple[float, str]]:
     strongest = sorted(row.reasons.items(), key=lambda item: -item[1])[:WHY]
-    return [(score, capital(queue_up.sentence_of(name))) for name, score in strongest if score > 0]
+    return [(score, capital(review_queue.sentence_of(name))) for name, score in strongest if score > 0]
 
 
 def _near(desk: Desk, book: Book, rows: Sequence[Row]) -> dict[str, list[dict[str, str | None]]]:
     """Returns for each row the labelled images most like it."""
-    backbone = likeness.backbone_of(desk.store) if rows and book.decided else None
+    backbone = nearest_labelled.backbone_of(desk.store) if rows and book.decided else None
     if backbone is None:
         return {}
     looks, labels = _looks(desk.root, backbone), book.labels
     ids = [row.sample_id for row in rows]
-    likeness.remember(desk.store, backbone, [*list(labels)[-likeness.COMPARED :], *ids], looks)
+    nearest_labelled.remember(desk.store, backbone, [*list(labels)[-nearest_labelled.COMPARED :], *ids], looks)
     samples = at.read_samples(desk.store)
-    found = {i: [o for o, _ in likeness.most_like(i, labels, looks, NEAR) if o in samples] for i in ids}
+    found = {i: [o for o, _ in nearest_labelled.most_like(i, labels, looks, NEAR) if o in samples] for i in ids}
     return {
         i: [{"src": at.picture_address(desk, samples[o], SMALL), "label": labels[o]} for o in others]
         for i, others in found.items()
@@ -108,5 +108,5 @@ def _near(desk: Desk, book: Book, rows: Sequence[Row]) -> dict[str, list[dict[st
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
-def _looks(root: str, backbone: str) -> likeness.Looks:
+def _looks(root: str, backbone: str) -> nearest_labelled.Looks:
     return {}

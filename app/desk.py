@@ -12,7 +12,7 @@ import streamlit as st
 
 from app.book import Book, grown
 from pipelines.curation import leases
-from pipelines.curation.queue_up import Row
+from pipelines.curation.review_queue import Row
 from pipelines.curation.verdicts import Shown, undo, verdict
 from pipelines.overview import Numbers, count, kept
 from pipelines.runs import Run

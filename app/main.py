@@ -14,7 +14,7 @@ from app import first, sign_in
 from app.desk import Desk, open_project, warm
 from app.theme import is_dark
 from app.words import plain
-from pipelines import label
+from pipelines.curation import labelling
 from pipelines.runs import Run, find_run, list_runs
 from storage.project import Project, ProjectError
 from storage.store import Store
@@ -163,10 +163,10 @@ def _ask_name(*, beginning: bool) -> str:
         sign_in.sign_out()
         return signed
     if beginning:
-        return label.actor()
-    kept = st.session_state.get("actor") or label.actor()
+        return labelling.actor()
+    kept = st.session_state.get("actor") or labelling.actor()
     name = st.text_input("Your name", value=kept, max_chars=60, help="Verdicts go into the log under this name.")
-    st.session_state["actor"] = name.strip() or label.actor()
+    st.session_state["actor"] = name.strip() or labelling.actor()
     return str(st.session_state["actor"])
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from app.book import Book, last_verdict
 from app.desk import Desk, deciding, read_book
-from pipelines.curation.queue_up import Row
+from pipelines.curation.review_queue import Row
 from pipelines.curation.verdicts import Shown, undo, verdict
 from storage.events import VERDICTS, Event, Kind
 from storage.project import ProjectError

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from app.component import component
 from app.figures import PALETTE
-from pipelines.colourings import DISAGREE, NOTHING, Colouring, Kind
+from pipelines.curation.map_colors import DISAGREE, NOTHING, Colouring, Kind
 
 HELPED, HARMED = "#2C97A0", "#D55E00"
 HOT = "#D55E00"  # the end of a share that asks for a look

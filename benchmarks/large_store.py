@@ -190,12 +190,12 @@ def write_opinions(store: Any, ids: Sequence[str], random: np.random.Generator) 
     import pyarrow.parquet as pq
 
     from pipelines import runs
-    from pipelines.curation import readings
+    from pipelines.curation import feature_classifier
     from storage.events import replay
 
     path, labels = store.project.runs / RUN, replay(store.log.read())
     known = dict(list(labels.items())[::2])
-    (path / readings.SAMPLES).write_text(json.dumps({"sample_ids": ids}))
+    (path / feature_classifier.SAMPLES).write_text(json.dumps({"sample_ids": ids}))
     (path / runs.LABELS).write_text(json.dumps(known))
     left = np.array([n for n, i in enumerate(ids) if i not in known])
     odds = _odds(store, ids, random)[left]
@@ -211,7 +211,7 @@ def write_opinions(store: Any, ids: Sequence[str], random: np.random.Generator) 
 
 def work_out_reasons(store: Any) -> None:
     """Works the run's reasons out as the queue does when it is first asked for."""
-    from pipelines.curation.reason_tables import reasons
+    from pipelines.curation.reason_cache import reasons
     from pipelines.runs import Run
 
     reasons(store, Run(store.project.runs / RUN))

@@ -87,8 +87,8 @@ def of_history(asked: StoreSpeed, when: str = "") -> list[Answers]:
 def of_a_run(asked: StoreSpeed) -> list[Answers]:
     """Returns how long each kind of question takes about a run's reasons, and about vectors."""
     from mpl.reasons import REASONS
-    from pipelines.curation.propagate import neighbours
-    from pipelines.curation.queue_up import GIVEN, rank
+    from pipelines.curation.label_propagation import neighbours
+    from pipelines.curation.review_queue import GIVEN, rank
     from pipelines.runs import Run
     from storage.store import open_store
 

@@ -134,9 +134,9 @@ def photographs(folder: Path, count: int, *, width: int = 640, height: int = 480
 
 def _classifier(directory: Path, folder: Path, size: int) -> Path:
     """Exports a classifier after one step of training: what it says does not matter."""
+    from pipelines.curation.labelling import label_samples
     from pipelines.export.classifier import export
     from pipelines.importing.images import import_images
-    from pipelines.label import label_samples
     from pipelines.runs import list_runs
     from pipelines.train import train
     from pipelines.training.presets import parse

@@ -7,8 +7,8 @@
     record/              what teacher and student said of every sample, in segments
     checkpoints/         to resume from
     predictions.parquet  at the end: what both think of every unlabelled sample
-    reading.npz          once the queue was asked for: the second reading (`pipelines.curation.readings`)
-    reasons.arrow        the reasons too (`pipelines.curation.reason_tables`); reasons_given.arrow: of given labels
+    reading.npz          once the queue was asked for: the second reading (`pipelines.curation.feature_classifier`)
+    reasons.arrow        the reasons too (`pipelines.curation.reason_cache`); reasons_given.arrow: of given labels
     status.json          the newest `Status`
     log.txt              what the process printed
 

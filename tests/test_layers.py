@@ -7,7 +7,7 @@ from pathlib import Path
 from tests.pipelines.blocked import run_without
 
 ROOT = Path(__file__).parent.parent
-LIGHT = "app.main, pipelines.cli.main, pipelines.jobs.launcher, pipelines.runs, pipelines.curation.queue_up, pipelines.inference.predict"
+LIGHT = "app.main, pipelines.cli.main, pipelines.jobs.launcher, pipelines.runs, pipelines.curation.review_queue, pipelines.inference.predict"
 HEAVY = {"torch", "torchvision", "timm", "accelerate", "lancedb", "fiftyone", "pandas", "pyarrow.parquet"}
 
 
@@ -21,7 +21,7 @@ def test_the_layers_hold():
 def test_what_must_start_quickly_loads_nothing_heavy():
     done = run_without((), f"import {LIGHT}; print(*sys.modules)")
     loaded = set(done.stdout.split())
-    assert "pipelines.curation.queue_up" in loaded, done.stderr
+    assert "pipelines.curation.review_queue" in loaded, done.stderr
     assert loaded & HEAVY == set()
 
 
@@ -29,7 +29,7 @@ def test_the_queue_is_ranked_without_torch(tmp_path):
     """The app does it at every press."""
     code = """
 from pathlib import Path
-from pipelines.curation.queue_up import rank, sentences
+from pipelines.curation.review_queue import rank, sentences
 from storage.project import create_project
 from storage.store import memory_store
 

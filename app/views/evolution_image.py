@@ -15,9 +15,9 @@ from app.review import class_keys, shown_of
 from app.views import elsewhere, opened, selection
 from app.words import ago, count, deed, percent, plain, who
 from pipelines import compare
-from pipelines.curation import likeness, queue_up
-from pipelines.curation.guess import guess
-from pipelines.curation.queue_up import Row
+from pipelines.curation import nearest_labelled, review_queue
+from pipelines.curation.proposal import guess
+from pipelines.curation.review_queue import Row
 from pipelines.runs import Run, find_run
 from storage.events import VERDICTS, Event, standing
 from storage.project import ProjectError
@@ -89,7 +89,7 @@ def _verdict(desk: Desk, sample: Sample, book: Book) -> None:
             st.button("Undo", key="undo", shortcut="U", on_click=at.take_back, args=(desk, decision))
     _classes(desk, row, decision, len(book.events))
     strongest = sorted(row.reasons.items(), key=lambda reason: -reason[1])[:REASONS]
-    said = [f"{percent(score)} {plain(queue_up.sentence_of(name))}" for name, score in strongest if score > 0]
+    said = [f"{percent(score)} {plain(review_queue.sentence_of(name))}" for name, score in strongest if score > 0]
     if said:
         st.caption("Why the queue shows it:  \n" + "  \n".join(said))
 
@@ -136,7 +136,7 @@ def _proposed(desk: Desk, sample: Sample, book: Book) -> tuple[Row, str | None]:
     try:
         return guess(desk.store, desk.run, sample, book.events, book.decided), None
     except ProjectError as error:
-        return queue_up.unseen(sample), str(error)
+        return review_queue.unseen(sample), str(error)
 
 
 def _history(desk: Desk, sample: Sample, histories: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
@@ -237,7 +237,7 @@ def _events(events: Sequence[Event]) -> None:
 
 
 def _neighbours(desk: Desk, sample: Sample) -> None:
-    backbone = likeness.backbone_of(desk.store)
+    backbone = nearest_labelled.backbone_of(desk.store)
     if backbone is None or desk.store.vectors.missing(backbone, [sample.sample_id]):
         return
     st.subheader("It looks like")

@@ -11,9 +11,8 @@ from app.desk import Desk
 from app.following import follow
 from app.views import chosen
 from app.words import count, plain, sentence
-from pipelines import colourings
-from pipelines.colourings import Colouring, Kind
-from pipelines.curation import lasso, queue_up
+from pipelines.curation import lasso, map_colors, review_queue
+from pipelines.curation.map_colors import Colouring, Kind
 from pipelines.embedding import map_projection
 from pipelines.embedding.map_projection import Projection
 from pipelines.jobs import commands
@@ -21,23 +20,23 @@ from pipelines.jobs.launcher import Ending, Job
 from storage.project import ProjectError
 
 BY = {
-    colourings.LABEL: "Label",
-    colourings.TEACHER: "Teacher",
-    colourings.STUDENT: "Student",
-    colourings.DISAGREEMENT: "Disagreement",
-    colourings.FEEDBACK: "Feedback",
-    colourings.PROBABILITY: "Probability",
-    colourings.REASON: "Reason",
+    map_colors.LABEL: "Label",
+    map_colors.TEACHER: "Teacher",
+    map_colors.STUDENT: "Student",
+    map_colors.DISAGREEMENT: "Disagreement",
+    map_colors.FEEDBACK: "Feedback",
+    map_colors.PROBABILITY: "Probability",
+    map_colors.REASON: "Reason",
 }
 MEANS = {
-    colourings.LABEL: "The label of each image that has one.",
-    colourings.TEACHER: "The class that the teacher named last. Only images without a label have a record.",
-    colourings.STUDENT: "The class that the student named last. Only images without a label have a record.",
-    colourings.DISAGREEMENT: "Whether teacher and student named different classes at the last record.",
-    colourings.FEEDBACK: "The mean feedback of the teacher's label, nats: above zero it helped the student on your "
+    map_colors.LABEL: "The label of each image that has one.",
+    map_colors.TEACHER: "The class that the teacher named last. Only images without a label have a record.",
+    map_colors.STUDENT: "The class that the student named last. Only images without a label have a record.",
+    map_colors.DISAGREEMENT: "Whether teacher and student named different classes at the last record.",
+    map_colors.FEEDBACK: "The mean feedback of the teacher's label, nats: above zero it helped the student on your "
     "labels. It is no score of right or wrong.",
-    colourings.PROBABILITY: "How sure the student was of its class at the last record.",
-    colourings.REASON: "How strongly the reason says to look at an image.",
+    map_colors.PROBABILITY: "How sure the student was of its class at the last record.",
+    map_colors.REASON: "How strongly the reason says to look at an image.",
 }
 DOUBT = "doubt"  # in the address: the queue's default order
 WHY = "chosen on the map"
@@ -110,19 +109,19 @@ def _compare(desk: Desk, there: Projection, job: Job | None, going: bool) -> Non
 
 def _choices(desk: Desk) -> tuple[str, str | None]:
     """Draws what to colour by, which stands in the address."""
-    asked, _, reason = st.query_params.get("colour", colourings.LABEL).partition(":")
+    asked, _, reason = st.query_params.get("colour", map_colors.LABEL).partition(":")
     with st.container(horizontal=True, vertical_alignment="bottom"):
         by = st.segmented_control(
             "Colour by",
             list(BY),
             format_func=BY.__getitem__,
-            default=asked if asked in BY else colourings.LABEL,
+            default=asked if asked in BY else map_colors.LABEL,
             required=True,
             key="colour-by",
         )
         which = DOUBT
-        if by == colourings.REASON:
-            names = {DOUBT: "whatever is most doubtful", **queue_up.sentences()}
+        if by == map_colors.REASON:
+            names = {DOUBT: "whatever is most doubtful", **review_queue.sentences()}
             which = st.selectbox(
                 "Reason",
                 list(names),
@@ -131,7 +130,7 @@ def _choices(desk: Desk) -> tuple[str, str | None]:
                 key="colour-reason",
                 width=380,
             )
-    st.query_params["colour"] = f"{by}:{which}" if by == colourings.REASON else by
+    st.query_params["colour"] = f"{by}:{which}" if by == map_colors.REASON else by
     return by, None if which == DOUBT else which
 
 
@@ -153,8 +152,8 @@ def _board(desk: Desk, there: Projection, coloured: Colouring, by: str) -> None:
         key,
         there.places,
         coloured,
-        unknown="No label" if by == colourings.LABEL else "Nothing recorded",
-        wants_a_look=by == colourings.REASON,
+        unknown="No label" if by == map_colors.LABEL else "Nothing recorded",
+        wants_a_look=by == map_colors.REASON,
         start=st.session_state["scatter-start"],
         on_lasso=lambda: _lassoed(key, mark),
         on_hidden=lambda: _hid(key, by),
@@ -196,7 +195,7 @@ def _in_order(desk: Desk, there: Projection, coloured: Colouring, by: str, held:
     """Returns the samples to look at first, first: those that the reason names most, else those that nobody decided."""
     decided = at.read_book(desk.store).decided
     places = held.nonzero()[0].tolist()
-    if by == colourings.REASON:
+    if by == map_colors.REASON:
         places.sort(key=lambda k: -int(coloured.groups[k]))
     else:
         places.sort(key=lambda k: there.sample_ids[k] in decided)
@@ -230,7 +229,7 @@ def _coloured(
     _there: Projection,
 ) -> Colouring:
     labels = at.read_book(_desk.store).labels
-    return colourings.colouring(_desk.store, _desk.run, _there.sample_ids, by, labels, reason)
+    return map_colors.colouring(_desk.store, _desk.run, _there.sample_ids, by, labels, reason)
 
 
 @st.cache_resource(max_entries=2, show_spinner=False)

@@ -11,7 +11,7 @@ from app.views import naming, onward
 from app.words import ago, capital, listed, percent, plain, shortened
 from pipelines.compare import Row, compare
 from pipelines.curation.agreement import Agreement
-from pipelines.curation.queue_up import sentence_of
+from pipelines.curation.review_queue import sentence_of
 from pipelines.overview import Numbers
 from pipelines.runs import Run, State, list_runs
 

@@ -21,11 +21,11 @@ from app.review import Deed, Press, Refused, answer, class_keys, presses, sittin
 from app.views import elsewhere, naming, onward, review_choices, review_keys, selection
 from app.views.review_choices import Choices
 from app.words import capital, count, plain
-from pipelines.curation import leases, propagate, queue_up
-from pipelines.curation.queue_up import Only, Row
+from pipelines.curation import label_propagation, leases, review_queue
+from pipelines.curation.review_queue import Only, Row
 from storage.project import ProjectError
 
-SPREAD = partial(queue_up.rank, spread=True)  # images that are not all the same one
+SPREAD = partial(review_queue.rank, spread=True)  # images that are not all the same one
 AHEAD = 8  # images that the browser holds
 CHUNK = 100  # images that are ranked at once
 Draw = Callable[..., None]
@@ -53,7 +53,7 @@ def render(desk: Desk, *, rank: Rank = SPREAD, draw: Draw = board.mount) -> None
 
     Args:
         desk: the open project.
-        rank: gives the queue, as `pipelines.curation.queue_up.rank` does.
+        rank: gives the queue, as `pipelines.curation.review_queue.rank` does.
         draw: draws the board, as `app.board.mount` does.
     """
     with st.container(horizontal=True, vertical_alignment="center"):
@@ -223,19 +223,19 @@ def _bring_back(desk: Desk, batch: Batch, sample_ids: Iterable[str]) -> None:
     for sample_id in sample_ids:
         batch.skipped.discard(sample_id)
         (sample,) = desk.store.catalog.get([sample_id])
-        row = batch.rows.get(sample_id) or queue_up.unseen(sample)
+        row = batch.rows.get(sample_id) or review_queue.unseen(sample)
         batch.rows = {sample_id: row, **{i: other for i, other in batch.rows.items() if i != sample_id}}
 
 
 def _ask_alike(desk: Desk, batch: Batch, sample_id: str) -> None:
     """Proposes the sample's label for its neighbours; a person looks at each of them before it is labelled."""
     try:
-        found = propagate.neighbours(desk.store, sample_id)
-        new = propagate.propose(desk.store, found, actor=desk.actor)
+        found = label_propagation.neighbours(desk.store, sample_id)
+        new = label_propagation.propose(desk.store, found, actor=desk.actor)
     except ProjectError as error:
         batch.word = capital(str(error))
         return
-    rows = {row.sample_id: row for row in queue_up.rank(desk.store, None, limit=len(found)) if row.proposal}
+    rows = {row.sample_id: row for row in review_queue.rank(desk.store, None, limit=len(found)) if row.proposal}
     if not batch.choices.grid:  # a grid's images stay in their places
         kept = {i: row for i, row in batch.rows.items() if i not in rows}
         batch.rows = rows | kept

@@ -7,8 +7,8 @@ import streamlit as st
 
 from app.desk import Desk
 from app.words import capital, plain
-from pipelines.curation import queue_up
-from pipelines.curation.queue_up import Only
+from pipelines.curation import review_queue
+from pipelines.curation.review_queue import Only
 
 ANY = "any"
 ALONE, GRID = "One by one", "Grid"
@@ -37,7 +37,7 @@ def ask(desk: Desk) -> Choices:
         size = SIZES[0]
         if layout == GRID:
             size = st.segmented_control("Images", SIZES, default=SIZES[0], required=True, key="size", bind=BIND)
-        sentences = {name: capital(sentence) for name, sentence in queue_up.sentences().items()}
+        sentences = {name: capital(sentence) for name, sentence in review_queue.sentences().items()}
         reasons = {ANY: "Whatever is most doubtful", **sentences}
         reason = st.selectbox(
             "Look for", list(reasons), format_func=reasons.__getitem__, key=_key("reason"), width=360, bind=BIND

@@ -7,8 +7,8 @@ import streamlit as st
 
 from app.desk import Desk
 from app.words import count, plain, sentence
-from pipelines.curation import selected
-from pipelines.curation.queue_up import Row
+from pipelines.curation import selection_queue
+from pipelines.curation.review_queue import Row
 from pipelines.curation.selections import Selection, read_selection, save_selection
 from storage.project import ProjectError
 
@@ -37,7 +37,7 @@ def chosen(desk: Desk) -> Callable[..., list[Row]] | None:
             st.markdown(f"**{count(len(selection.sample_ids), 'image')}** {plain(selection.why)}", width="content")
         if "review" in desk.pages:
             st.page_link(desk.pages["review"], label="The whole queue", query_params=dict(desk.query), width="content")
-    return None if selection is None else partial(selected.rank, selection=selection)
+    return None if selection is None else partial(selection_queue.rank, selection=selection)
 
 
 def button(desk: Desk, page: str, sample_ids: Sequence[str], why: str, *, key: str, primary: bool = False) -> None:

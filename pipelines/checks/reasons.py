@@ -5,15 +5,15 @@ from functools import partial
 from pathlib import Path
 
 from pipelines.checks.finding import Finding, Subject
-from pipelines.curation import reason_tables
-from pipelines.curation.readings import READING
+from pipelines.curation import reason_cache
+from pipelines.curation.feature_classifier import READING
 from pipelines.runs import PREDICTIONS, Run
 
 
 def reasons(subject: Subject) -> Iterator[Finding]:
     """Tables of reasons can be read; with content they say what working them out anew says."""
     for run in subject.runs:
-        paths = [run.path / name for name in (reason_tables.GUESSED, reason_tables.GIVEN)]
+        paths = [run.path / name for name in (reason_cache.GUESSED, reason_cache.GIVEN)]
         bad = [path for path in paths if path.exists() and not _is_well(subject, run, path)]
         if bad:
             yield Finding(
@@ -26,13 +26,13 @@ def reasons(subject: Subject) -> Iterator[Finding]:
 
 def _is_well(subject: Subject, run: Run, path: Path) -> bool:
     if not (run.path / PREDICTIONS).exists():
-        return reason_tables.opened(path) is not None
-    of = reason_tables.made_of(subject.store, run)
-    kept = reason_tables.read(path, of)
+        return reason_cache.opened(path) is not None
+    of = reason_cache.made_of(subject.store, run)
+    kept = reason_cache.read(path, of)
     if kept is None or not subject.content or not (run.path / READING).exists():
-        return reason_tables.opened(path) is not None  # one that is out of date is made again by who asks
-    given = kept.labels() if path.name == reason_tables.GIVEN else None
-    return reason_tables.same(kept.table, reason_tables.worked_out(subject.store, run, given))
+        return reason_cache.opened(path) is not None  # one that is out of date is made again by who asks
+    given = kept.labels() if path.name == reason_cache.GIVEN else None
+    return reason_cache.same(kept.table, reason_cache.worked_out(subject.store, run, given))
 
 
 def _delete(paths: list[Path]) -> None:

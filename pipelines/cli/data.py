@@ -114,7 +114,7 @@ def label(
     json: Json = False,
 ) -> None:
     """Give labels, from a CSV file or to one sample. Each is a verdict in the log, with your name."""
-    from pipelines.label import label_file, label_sample
+    from pipelines.curation.labelling import label_file, label_sample
     from storage.project import ProjectError
     from storage.store import open_store
 

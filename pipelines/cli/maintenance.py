@@ -55,7 +55,7 @@ def undo(
     json: Json = False,
 ) -> None:
     """Take a verdict back, or an undo: one more row in the log, so that what stood before stands again."""
-    from pipelines.label import actor
+    from pipelines.curation.labelling import actor
     from pipelines.who_said import undo as take_back
     from storage.events import replay
     from storage.store import open_store

@@ -25,7 +25,7 @@ def queue(
     json: Json = False,
 ) -> None:
     """Show which images to look at next, and why."""
-    from pipelines.curation.queue_up import GIVEN, as_json, newest_finished, rank
+    from pipelines.curation.review_queue import GIVEN, as_json, newest_finished, rank
     from pipelines.runs import find_run
     from storage.store import open_store
 
@@ -54,18 +54,17 @@ def neighbours(
     json: Json = False,
 ) -> None:
     """Show the unlabelled images most like a labelled one, with its label as a proposal."""
-    from pipelines import label
-    from pipelines.curation import propagate
+    from pipelines.curation import label_propagation, labelling
     from pipelines.histories import find_sample
     from storage.store import open_store
 
     store = open_store(project)
-    found = propagate.neighbours(store, find_sample(store, sample), limit=limit)
+    found = label_propagation.neighbours(store, find_sample(store, sample), limit=limit)
     if propose:
-        new = propagate.propose(store, found, actor=label.actor())
+        new = label_propagation.propose(store, found, actor=labelling.actor())
         say(f"{new} images are at the front of the queue now; nothing is labelled before somebody looks at them")
     if json:
-        print(jsonlib.dumps([propagate.as_json(one) for one in found], ensure_ascii=False))
+        print(jsonlib.dumps([label_propagation.as_json(one) for one in found], ensure_ascii=False))
         return
     for one in found:
         print(f"{one.label}?  {one.similarity:.3f}  {one.filepath}  {one.sample_id}")
@@ -143,7 +142,7 @@ def fiftyone(
     port: Annotated[int | None, arg(help="where to serve, on this machine only; without one, a free port")] = None,
 ) -> None:
     """Open the project in FiftyOne, with fields and saved views rebuilt from the store."""
-    from pipelines.curation.queue_up import newest_finished
+    from pipelines.curation.review_queue import newest_finished
     from pipelines.fiftyone_app.launch import open_app
     from pipelines.runs import find_run
     from storage.store import open_store

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.curation.readings import Predictions, Reading, predictions, reading
+from pipelines.curation.feature_classifier import Predictions, Reading, predictions, reading
 from pipelines.runs import PREDICTIONS, Run
 from storage.project import ProjectError
 

@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.curation.propagate import ASKED, asked_for
+from pipelines.curation.label_propagation import ASKED, asked_for
+from pipelines.curation.labelling import actor
 from pipelines.curation.verdicts import Shown, last_verdict, undo, verdict
-from pipelines.label import actor
 from storage.events import VERDICTS, Event, Kind, decisions, event, replay
 from storage.fiftyone_samples import Seen, ids_of, see
 from storage.fiftyone_view import show_labels

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from pipelines.curation import queue_up
+from pipelines.curation import review_queue
 from pipelines.runs import Run
 from storage.fiftyone_reasons import Reason, Reasons
 from storage.project import ProjectError
@@ -21,14 +21,15 @@ def reasons_now(store: "Store", run: Run | None, *, say: Callable[[str], None] =
         say: is told what is missing, a line at a time.
     """
     known = {
-        name: Reason(sentence, of_labels=name == queue_up.GIVEN) for name, sentence in queue_up.sentences().items()
+        name: Reason(sentence, of_labels=name == review_queue.GIVEN)
+        for name, sentence in review_queue.sentences().items()
     }
     scores: dict[str, dict[str, float]] = {}
-    about_guesses = next(name for name in known if name != queue_up.GIVEN)
+    about_guesses = next(name for name in known if name != review_queue.GIVEN)
     many = max(len(store.catalog.samples()), 1)
     try:
-        for reason in (about_guesses, queue_up.GIVEN) if run else ():
-            rows = queue_up.rank(store, run, reason=reason, limit=many)
+        for reason in (about_guesses, review_queue.GIVEN) if run else ():
+            rows = review_queue.rank(store, run, reason=reason, limit=many)
             scores |= {row.sample_id: row.reasons for row in rows}
     except ProjectError as error:
         say(f"No order by every reason: {error}")

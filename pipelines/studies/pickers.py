@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.curation.readings import predictions
+from pipelines.curation.feature_classifier import predictions
 from pipelines.runs import Run
 from pipelines.training.config import ConfigError
 
@@ -66,7 +66,7 @@ def picker(strategy: str) -> Picker:
 
 def _ours(scene: Scene, batch: int, *, reason: str | None) -> list[str]:
     """The product's own queue, as a reviewer meets it."""
-    from pipelines.curation.queue_up import rank
+    from pipelines.curation.review_queue import rank
 
     return [row.sample_id for row in rank(scene.store, scene.run, reason=reason, limit=batch, spread=True)]
 

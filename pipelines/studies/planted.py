@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tyro.conf import Positional, arg
 
-from pipelines.curation.queue_up import GIVEN
+from pipelines.curation.review_queue import GIVEN
 from pipelines.process.errors import one_sentence
 from pipelines.process.progress import hush, say
 from pipelines.runs import Run
@@ -178,7 +178,7 @@ def _truth(store: Store) -> dict[str, str]:
 
 def _shown(store: Store, run: Run, sample_ids: list[str]) -> Callable[[int], NDArray[np.int64]]:
     """Returns the places of what the queue shows first."""
-    from pipelines.curation.queue_up import rank
+    from pipelines.curation.review_queue import rank
 
     place = {sample_id: k for k, sample_id in enumerate(sample_ids)}
     return lambda budget: np.array([place[row.sample_id] for row in rank(store, run, limit=budget, spread=True)])

@@ -183,7 +183,7 @@ def _chosen(folder: Path, take: int, links: Path) -> Path:
 
 def labelled(asked: Report, base: Store, number: int, seed: int) -> Store:
     """Returns a copy of the project in which `number` images a class, drawn with the seed, have their label."""
-    from pipelines.label import label_file
+    from pipelines.curation.labelling import label_file
 
     root = asked.work / f"labels-{number}-seed-{seed}"
     if (root / "labels.csv").exists():

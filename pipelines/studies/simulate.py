@@ -159,7 +159,7 @@ def _start(asked: Simulation, world: World, seed: int) -> tuple[str, ...]:
 
 def _labelled(world: World, root: Path, given: list[tuple[str, ...]]) -> Store:
     """Returns a project of its own with the same images, where the reviewer has answered these rounds truly."""
-    from pipelines.label import label_samples
+    from pipelines.curation.labelling import label_samples
 
     project = replace(world.store.project, root=root.absolute())
     store = replace(world.store, project=project, log=MemoryLog(), record=MemoryRecord())

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from app.desk import Desk
-from pipelines.curation.queue_up import Row
+from pipelines.curation.review_queue import Row
 from pipelines.jobs import commands, launcher
 from pipelines.process.job_files import ANSWER
 from pipelines.runs import Run, State, append_metrics, status_now, write_status

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from app.desk import Desk
-from pipelines.curation.queue_up import rank
+from pipelines.curation.review_queue import rank
 from pipelines.curation.selections import save_selection
 from pipelines.runs import CHANGES, LABELS, PREDICTIONS, State
 from storage.events import Kind, event

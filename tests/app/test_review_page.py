@@ -11,8 +11,8 @@ from PIL import Image
 
 from app.desk import Desk
 from app.review import presses
-from pipelines.curation import queue_up
-from pipelines.curation.queue_up import Only
+from pipelines.curation import review_queue
+from pipelines.curation.review_queue import Only
 from pipelines.curation.selections import save_selection
 from pipelines.runs import State
 from storage.events import Kind, event, replay
@@ -174,7 +174,7 @@ def test_neighbours_of_an_answered_image_come_next_and_are_not_labelled(desk, ra
     assert replay(desk.store.log.read()) == before
     near = [ids[2], ids[3], ids[4], ids[1]]
     assert board.shown == near
-    rows = queue_up.rank(desk.store, None)
+    rows = review_queue.rank(desk.store, None)
     assert [row.sample_id for row in rows] == near
     board.press(page, "label", ids[2], "heron")
     answer = desk.store.log.read()[-1]

@@ -7,8 +7,8 @@ import pytest
 
 from pipelines import compare, runs
 from pipelines.cli import maintenance
+from pipelines.curation.labelling import actor
 from pipelines.importing.images import import_images
-from pipelines.label import actor
 from pipelines.runs import Run, State, append_metrics, status_now, write_status
 from storage.events import Kind, event, replay
 from storage.project import Project, create_project, read_project

@@ -5,7 +5,7 @@ import pytest
 
 from pipelines.curation import cold_start
 from pipelines.curation.cold_start import first_to_label
-from pipelines.curation.queue_up import rank
+from pipelines.curation.review_queue import rank
 from storage.events import Kind, event
 from storage.samples import Split
 from storage.store import Store

@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from pipelines.curation.selected import rank
+from pipelines.curation.selection_queue import rank
 from pipelines.curation.selections import DIRECTORY, read_selection, save_selection
 from pipelines.runs import find_run
 from storage.events import Kind, event

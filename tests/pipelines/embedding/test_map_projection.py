@@ -7,8 +7,8 @@ import pytest
 
 from mpl import projection as reducer
 from pipelines.cli.main import main
-from pipelines.colourings import DISAGREE, NOTHING, Kind, colouring
 from pipelines.curation import lasso
+from pipelines.curation.map_colors import DISAGREE, NOTHING, Kind, colouring
 from pipelines.embedding.map_projection import MAP, SIDE, compare, make, read_map
 from pipelines.runs import find_run
 from storage.project import ProjectError, create_project

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from pipelines.curation.queue_up import rank, sentence_of
+from pipelines.curation.review_queue import rank, sentence_of
 from pipelines.fiftyone_app import actions, links
 from pipelines.fiftyone_app.launch import plugins
 from pipelines.process import servers

@@ -41,7 +41,7 @@ def test_wrong_guesses_are_those_that_differ_from_the_truth(world, monkeypatch):
     monkeypatch.setattr(planted, "_truth", lambda store: {s.sample_id: class_of(s) for s in train})
     found = found_guesses(world, Run(world.project.runs / "r"))
     assert len(found.wrong) == TRAIN - 30 and all(len(score) == TRAIN - 30 for score in found.scores.values())
-    from pipelines.curation.queue_up import rank
+    from pipelines.curation.review_queue import rank
 
     rows = {row.sample_id: row for row in rank(world, Run(world.project.runs / "r"), limit=99)}
     right = [rows[s.sample_id].label == class_of(s) for s in train[30:]]

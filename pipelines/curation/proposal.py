@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from pipelines.curation import reason_tables
-from pipelines.curation.propagate import asked_for
-from pipelines.curation.queue_up import Row, asked, unseen, with_label
-from pipelines.curation.reason_columns import Reasons
+from pipelines.curation import reason_cache
+from pipelines.curation.label_propagation import asked_for
+from pipelines.curation.reason_table import Reasons
+from pipelines.curation.review_queue import Row, asked, unseen, with_label
 from pipelines.runs import PREDICTIONS, Run
 from storage.events import Event
 from storage.samples import Sample
@@ -38,8 +38,8 @@ def guess(
         return unseen(sample) if decision is None else with_label(unseen(sample), decision)
     labels = {i: e.label for i, e in decided.items() if e.label is not None}
     if decision is None:
-        return _row(reason_tables.reasons(store, run), sample, labels)
-    kept = reason_tables.read(run.path / reason_tables.GIVEN, reason_tables.made_of(store, run))
+        return _row(reason_cache.reasons(store, run), sample, labels)
+    kept = reason_cache.read(run.path / reason_cache.GIVEN, reason_cache.made_of(store, run))
     doubted = kept is not None and kept.labels().get(sample.sample_id) == decision.label is not None
     return with_label(_row(kept, sample, labels) if kept is not None and doubted else unseen(sample), decision)
 

@@ -1,7 +1,7 @@
 import pytest
 
-from pipelines.curation.propagate import asked_for, neighbours, propose
-from pipelines.curation.queue_up import rank, sentence_of
+from pipelines.curation.label_propagation import asked_for, neighbours, propose
+from pipelines.curation.review_queue import rank, sentence_of
 from storage.events import VERDICTS, Kind, event, replay
 from storage.project import ProjectError
 from storage.samples import Split

@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pipelines.curation.queue_up import Only, rank
-from pipelines.curation.reason_tables import reasons
+from pipelines.curation.reason_cache import reasons
+from pipelines.curation.review_queue import Only, rank
 from storage.catalog import MemoryCatalog
 from storage.events import Kind, decisions, event
 from storage.samples import Split
@@ -25,7 +25,7 @@ def test_a_batch_for_one_reason_covers_the_classes_and_repeats(store):
 
 def test_a_batch_in_the_default_order_covers_what_is_in_doubt(store):
     """The sum of `mpl.cover`, written out: no other choice for one place adds as much."""
-    from pipelines.curation.readings import predictions, reading
+    from pipelines.curation.feature_classifier import predictions, reading
 
     rows = rank(store, run_of(store), limit=5, spread=True)
     assert rows == rank(store, run_of(store), limit=5, spread=True)
@@ -80,7 +80,7 @@ def test_a_batch_follows_the_labels_as_if_it_were_chosen_anew(store, monkeypatch
 
 
 def test_of_very_many_samples_some_are_drawn_to_choose_from(store, monkeypatch):
-    monkeypatch.setattr("pipelines.curation.covering.CANDIDATES", 20)
+    monkeypatch.setattr("pipelines.curation.batch_coverage.CANDIDATES", 20)
     monkeypatch.setattr("mpl.cover.COVERED", 12)
     rows = rank(store, run_of(store), limit=3, spread=True)
     assert rows == rank(store, run_of(store), limit=3, spread=True)

@@ -5,10 +5,10 @@ import pyarrow as pa
 import pytest
 
 from mpl import reasons as of
-from pipelines.curation import reason_tables
+from pipelines.curation import reason_cache
 from pipelines.curation.evidence import known
-from pipelines.curation.queue_up import GIVEN, rank
-from pipelines.curation.reason_tables import reasons
+from pipelines.curation.reason_cache import reasons
+from pipelines.curation.review_queue import GIVEN, rank
 from storage.events import Kind, decisions, event, replay
 from storage.samples import Split
 from storage.store import Store
@@ -22,7 +22,7 @@ def store(template, tmp_path, monkeypatch) -> Store:
     def twins(_store, ids):
         return np.array([-1 if n % 3 == 0 else n - n % 3 for n in range(len(ids))], np.int32)
 
-    monkeypatch.setattr("pipelines.curation.readings._twins", twins)
+    monkeypatch.setattr("pipelines.curation.feature_classifier._twins", twins)
     return copy_of(template, tmp_path / "project")
 
 
@@ -30,13 +30,13 @@ def store(template, tmp_path, monkeypatch) -> Store:
 def made(monkeypatch) -> list[str]:
     """The tables that were worked out."""
     found: list[str] = []
-    worked_out = reason_tables.worked_out
+    worked_out = reason_cache.worked_out
 
     def counted(store, run, given):
         found.append("guessed" if given is None else "given")
         return worked_out(store, run, given)
 
-    monkeypatch.setattr(reason_tables, "worked_out", counted)
+    monkeypatch.setattr(reason_cache, "worked_out", counted)
     return found
 
 
@@ -101,7 +101,7 @@ def test_a_queue_in_order_is_made_of_the_table_and_follows_labels(store, made):
 def test_a_batch_for_one_reason_is_the_same_as_one_from_all_that_is_known(store, made, monkeypatch):
     from mpl import ranking
 
-    monkeypatch.setattr("pipelines.curation.ordered.FIRST", 4)
+    monkeypatch.setattr("pipelines.curation.ranked_queue.FIRST", 4)
     found = known(store, run_of(store), [s.sample_id for s in store.catalog.samples(Split.TRAIN)[LABELLED:]], {})
     for reason in ("entropy", "second_reader", "twin_differs"):
         scores = np.nan_to_num(of.score(found.evidence)[reason], nan=-1.0)
@@ -138,7 +138,7 @@ def test_what_the_run_said_or_saw_otherwise_makes_the_table_anew(store, made):
     predictions.write_bytes(predictions.read_bytes())
     from_table(store)
     assert made == ["guessed"] * 3
-    kept = run.path / reason_tables.GUESSED
+    kept = run.path / reason_cache.GUESSED
     whole = kept.read_bytes()
     for torn in (b"", whole[:100], whole[: len(whole) // 2]):
         kept.write_bytes(torn)
@@ -156,7 +156,7 @@ def test_samples_are_found_where_they_stand(store):
 def test_a_table_is_there_whole_or_not_at_all(store, made, monkeypatch):
     from_table(store)
     label(store, 14)
-    path, before = run_of(store).path / reason_tables.GUESSED, from_table(store)
+    path, before = run_of(store).path / reason_cache.GUESSED, from_table(store)
     whole = path.read_bytes()
 
     def killed(*_):
@@ -165,7 +165,7 @@ def test_a_table_is_there_whole_or_not_at_all(store, made, monkeypatch):
     with monkeypatch.context() as dead:
         dead.setattr("pathlib.Path.replace", killed)
         with pytest.raises(KeyboardInterrupt):
-            reason_tables.write(path, "other", pa.table({"a": [1]}).replace_schema_metadata({b"classes": b"[]"}))
+            reason_cache.write(path, "other", pa.table({"a": [1]}).replace_schema_metadata({b"classes": b"[]"}))
     assert path.read_bytes() == whole and from_table(store) == before
 
 
@@ -179,13 +179,13 @@ def test_verify_knows_the_tables_and_mends_what_is_wrong_with_them(store):
     rank(store, run_of(store), reason=GIVEN, limit=5)
     label(store, 14)
     assert found() == []
-    for name in (reason_tables.GUESSED, reason_tables.GIVEN):
+    for name in (reason_cache.GUESSED, reason_cache.GIVEN):
         path = run_of(store).path / name
-        whole, table = path.read_bytes(), reason_tables.opened(path)
+        whole, table = path.read_bytes(), reason_cache.opened(path)
         assert table is not None
         other = table.set_column(table.schema.get_field_index("doubt"), "doubt", table["late"])
-        of = reason_tables.made_of(store, run_of(store))
-        reason_tables.write(path, of, other)
+        of = reason_cache.made_of(store, run_of(store))
+        reason_cache.write(path, of, other)
         assert found() == ["reasons"]
         path.write_bytes(whole[:200])
         (finding,) = [f for f in verify_store(store).findings if f.check == "reasons"]

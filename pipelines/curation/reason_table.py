@@ -1,4 +1,4 @@
-"""A table of a run's reasons, as it is asked: a column without the others. `pipelines.curation.reason_tables` makes it.
+"""A table of a run's reasons, as it is asked: a column without the others. `pipelines.curation.reason_cache` makes it.
 
 Shape legend    N samples of the table    P pairs of near-duplicates    d of the space
 """
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.curation.covering import Covers, covering
+from pipelines.curation.batch_coverage import Covers, covering
 
 LIVE = "twin_differs"  # the reason that is worked out when it is read, for labels change it
 

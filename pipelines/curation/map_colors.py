@@ -97,13 +97,13 @@ def _signals(store: "Store", run: Run, sample_ids: Sequence[str]) -> Any:
 def _reason(
     store: "Store", run: Run, sample_ids: Sequence[str], labels: Mapping[str, str], reason: str | None
 ) -> Colouring:
-    from pipelines.curation import queue_up, reason_tables
+    from pipelines.curation import reason_cache, review_queue
 
-    known = queue_up.sentences()
+    known = review_queue.sentences()
     if reason is not None and reason not in known:
         raise ProjectError(f"there is no reason {reason!r}: choose one of {', '.join(known)}")
-    given = dict(labels) if reason == queue_up.GIVEN else None
-    table = reason_tables.reasons(store, run, given)
+    given = dict(labels) if reason == review_queue.GIVEN else None
+    table = reason_cache.reasons(store, run, given)
     scores = table.scores(reason, labels)
     places = table.places(sample_ids)
     values = np.full(len(places), np.nan)

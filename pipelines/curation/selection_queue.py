@@ -5,8 +5,8 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from pipelines.curation.propagate import ASKED
-from pipelines.curation.queue_up import Row, unseen, with_label
+from pipelines.curation.label_propagation import ASKED
+from pipelines.curation.review_queue import Row, unseen, with_label
 from pipelines.curation.selections import Selection
 from pipelines.runs import Run
 from storage.events import Event, decisions
@@ -54,7 +54,7 @@ def _rows(store: "Store", run: Run | None, ids: Sequence[str], decided: Mapping[
 
 def _seen(store: "Store", run: Run, samples: Mapping[str, Sample], decided: Mapping[str, Event]) -> list[Row]:
     """Returns the rows of those samples of which the run has an opinion, their reasons as they are in the queue."""
-    from pipelines.curation.reason_tables import reasons
+    from pipelines.curation.reason_cache import reasons
 
     labels = {i: e.label for i, e in decided.items() if e.label is not None}
     tables = [(reasons(store, run), [i for i in samples if i not in labels])]

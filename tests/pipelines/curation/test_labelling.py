@@ -1,6 +1,6 @@
 import pytest
 
-from pipelines.label import LabelReport, actor, label_file, label_sample
+from pipelines.curation.labelling import LabelReport, actor, label_file, label_sample
 from storage.events import Kind, event, replay
 from storage.project import ProjectError, create_project
 from storage.samples import File, Sample, Split

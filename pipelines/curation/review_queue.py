@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from pipelines.curation.propagate import ALIKE, ASKED, asked_for
+from pipelines.curation.label_propagation import ALIKE, ASKED, asked_for
 from pipelines.runs import Run, State, list_runs
 from storage.events import VERDICTS, Event, Kind, decisions, standing
 from storage.project import Project, ProjectError
@@ -57,7 +57,7 @@ def rank(
 ) -> list[Row]:
     """Returns the samples to look at, first ones first; those that somebody decided are left out.
 
-    Samples that somebody asked for (`pipelines.curation.propagate`) come before all others, unless one reason is named.
+    Samples that somebody asked for (`pipelines.curation.label_propagation`) come before all others, unless one reason is named.
 
     Args:
         store: the project.
@@ -66,7 +66,7 @@ def rank(
         reason: the one reason to order by, instead of the default blend. `mislabelled` gives samples that have a label,
             without those whose label somebody has confirmed or changed when asked about it.
         limit: rows at most.
-        spread: leave out near-duplicates and cover what is in doubt (`pipelines.curation.covering`), or with one reason
+        spread: leave out near-duplicates and cover what is in doubt (`pipelines.curation.batch_coverage`), or with one reason
             classes and clusters (`mpl.ranking.spread`), instead of going strictly by score.
         only: which guesses to look at; all samples without it.
 
@@ -77,7 +77,7 @@ def rank(
     events = store.log.read()
     decided = decisions(events)
     if run is not None:
-        from pipelines.curation.ordered import ordered
+        from pipelines.curation.ranked_queue import ordered
 
         return ordered(store, run, events, decided, reason=reason, limit=limit, spread=spread, only=only)
     if reason == GIVEN:

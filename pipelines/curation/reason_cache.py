@@ -3,7 +3,7 @@
 A table is an Arrow file that is mapped into memory, written whole and then renamed. It says what it was made of:
 predictions, segments of the record, vectors; where one of them has changed it is made again. What labels change needs
 no new table: who reads it leaves out what is decided, and labels of near-duplicates are compared then. Of guesses it
-has too what each sample would cover (`pipelines.curation.covering`).
+has too what each sample would cover (`pipelines.curation.batch_coverage`).
 """
 
 import json
@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipelines.curation import readings
-from pipelines.curation.covering import Covers, covers
+from pipelines.curation import feature_classifier
+from pipelines.curation.batch_coverage import Covers, covers
 from pipelines.curation.evidence import Known, finished, known
-from pipelines.curation.reason_columns import LIVE, Reasons
+from pipelines.curation.reason_table import LIVE, Reasons
 from pipelines.runs import PREDICTIONS, Run
 from storage.samples import Split
 
@@ -56,10 +56,10 @@ def made_of(store: "Store", run: Run) -> str:
     """Returns what a run's tables are made of, without reading it."""
     from storage.record import digest
 
-    stat, backbone = (run.path / PREDICTIONS).stat(), readings.backbone_of(store, run)
+    stat, backbone = (run.path / PREDICTIONS).stat(), feature_classifier.backbone_of(store, run)
     vectors = f"{backbone} {store.vectors.count(backbone)}" if backbone else "-"
     said = digest(store.record.folded(run.name))
-    return f"{FORM} {readings.FORM} {stat.st_size} {stat.st_mtime_ns} {said} {vectors}"
+    return f"{FORM} {feature_classifier.FORM} {stat.st_size} {stat.st_mtime_ns} {said} {vectors}"
 
 
 def worked_out(store: "Store", run: Run, given: Mapping[str, str] | None) -> Any:

@@ -1,4 +1,4 @@
-"""The queue from a run's opinions, read from the tables that keep its reasons (`pipelines.curation.reason_tables`).
+"""The queue from a run's opinions, read from the tables that keep its reasons (`pipelines.curation.reason_cache`).
 
 Only scores are read whole; samples are looked up for as many as are shown. Loads no torch.
 """
@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.curation.propagate import asked_for
-from pipelines.curation.queue_up import GIVEN, Only, Row, asked, settled, with_label
-from pipelines.curation.reason_columns import Reasons, Scores
-from pipelines.curation.reason_tables import reasons
+from pipelines.curation.label_propagation import asked_for
+from pipelines.curation.reason_cache import reasons
+from pipelines.curation.reason_table import Reasons, Scores
+from pipelines.curation.review_queue import GIVEN, Only, Row, asked, settled, with_label
 from pipelines.runs import Run
 from storage.events import Event
 from storage.samples import Split
@@ -36,7 +36,7 @@ def ordered(
     spread: bool,
     only: Only | None,
 ) -> list[Row]:
-    """Returns the rows of `pipelines.curation.queue_up.rank` from a run: strictly by score, or with `spread` a batch.
+    """Returns the rows of `pipelines.curation.review_queue.rank` from a run: strictly by score, or with `spread` a batch.
 
     Args:
         store: the project.

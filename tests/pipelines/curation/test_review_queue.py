@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mpl.reasons import REASONS
-from pipelines.curation.queue_up import Only, as_json, newest_finished, rank, sentences
+from pipelines.curation.review_queue import Only, as_json, newest_finished, rank, sentences
 from pipelines.runs import Run, State, status_now, write_status
 from storage.events import Kind, event, replay
 from storage.project import ProjectError
