@@ -14,7 +14,7 @@ from app.book import Book, grown
 from pipelines.curation import leases
 from pipelines.curation.review_queue import Row
 from pipelines.curation.verdicts import Shown, undo, verdict
-from pipelines.overview import Numbers, count, kept
+from pipelines.reporting.project_stats import Numbers, count, kept
 from pipelines.runs import Run
 from pipelines.thumbnails import as_jpeg, open_small
 from storage.events import Event

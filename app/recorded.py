@@ -6,8 +6,8 @@ from typing import Any
 import streamlit as st
 
 from app.desk import Desk, fold, read_book
-from pipelines import evolution
-from pipelines.evolution import Table
+from pipelines.reporting import training_dynamics
+from pipelines.reporting.training_dynamics import Table
 from pipelines.runs import Run, list_runs
 from storage.moments import Said
 from storage.segments import segments_in
@@ -32,13 +32,13 @@ def read_rows(desk: Desk, sample_ids: Sequence[str]) -> Any:
 
 
 def read_flow(desk: Desk) -> Said | None:
-    """Returns `pipelines.evolution.flow` of the desk's run, which there must be."""
+    """Returns `pipelines.reporting.training_dynamics.flow` of the desk's run, which there must be."""
     assert desk.run is not None
     return _flow(desk.root, desk.run.name, _version(desk.run), desk.run)
 
 
 def read_table(desk: Desk, rows: str, columns: str) -> Table:
-    """Returns `pipelines.evolution.against` for the desk's run, which there must be, and the labels as they are."""
+    """Returns `pipelines.reporting.training_dynamics.against` for the desk's run, which there must be, and the labels as they are."""
     assert desk.run is not None
     labelled = desk.store.log.version() if "label" in (rows, columns) else 0
     version = (_version(desk.run), labelled)
@@ -51,7 +51,7 @@ def _version(run: Run) -> str:
 
 @st.cache_resource(max_entries=4, show_spinner="Reading what the run recorded")
 def _flow(root: str, run: str, version: str, _run: Run) -> Said | None:
-    return evolution.flow(_run)
+    return training_dynamics.flow(_run)
 
 
 @st.cache_resource(max_entries=4, show_spinner="Reading what the run recorded")
@@ -64,4 +64,4 @@ def _signals(root: str, run: str, version: str, _store: Store, _run: Run) -> Any
 def _table(root: str, run: str, version: tuple[str, int], rows: str, columns: str, _store: Store, _run: Run) -> Table:
     labels: Mapping[str, str] = read_book(_store).labels if "label" in (rows, columns) else {}
     signals = _signals(root, run, version[0], _store, _run)
-    return evolution.against(signals, rows, columns, labels, _store.project.classes)
+    return training_dynamics.against(signals, rows, columns, labels, _store.project.classes)

@@ -1,4 +1,4 @@
-"""The figures of a run and of a selection: sums of `pipelines.evolution` in, a Plotly figure out."""
+"""The figures of a run and of a selection: sums of `pipelines.reporting.training_dynamics` in, a Plotly figure out."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from app.figures import GREY, PALETTE, STUDENT, TEACHER, calm, colours, escaped, short
-from pipelines.evolution import Course, Table
+from pipelines.reporting.training_dynamics import Course, Table
 from storage.moments import Said
 
 SHOWN = 9  # classes of a flow or a course at most; the others are drawn as one

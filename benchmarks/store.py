@@ -74,7 +74,7 @@ def in_another_process(work: Callable[..., None], asked: StoreSpeed) -> list[str
 
 def of_history(asked: StoreSpeed, when: str = "") -> list[Answers]:
     """Returns how long the history of a sample takes."""
-    from pipelines.histories import history
+    from pipelines.reporting.sample_history import history
     from storage.store import open_store
 
     store, some = open_store(asked.directory), drawn(asked, asked.samples)

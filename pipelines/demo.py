@@ -142,7 +142,7 @@ def _trained(store: "Store", method: str) -> float:
 def _finished(store: "Store", accuracy: dict[str, float], root: Path, began: float) -> DemoReport:
     from pipelines.curation.review_queue import as_json, rank
     from pipelines.export.classifier import export
-    from pipelines.overview import read_numbers
+    from pipelines.reporting.project_stats import read_numbers
     from pipelines.runs import find_run
 
     run = find_run(store.project, "mpl")

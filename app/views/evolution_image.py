@@ -14,10 +14,10 @@ from app.desk import Book, Desk
 from app.review import class_keys, shown_of
 from app.views import elsewhere, opened, selection
 from app.words import ago, count, deed, percent, plain, who
-from pipelines import compare
 from pipelines.curation import nearest_labelled, review_queue
 from pipelines.curation.proposal import guess
 from pipelines.curation.review_queue import Row
+from pipelines.reporting import run_comparison
 from pipelines.runs import Run, find_run
 from storage.events import VERDICTS, Event, standing
 from storage.project import ProjectError
@@ -170,7 +170,7 @@ def _history(desk: Desk, sample: Sample, histories: Mapping[str, Sequence[Mappin
 
 def _across(desk: Desk, sample: Sample, histories: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
     """Draws the same image in every run: what was said, and what the run knew and was worth."""
-    runs = compare.compare(desk.store.project)
+    runs = run_comparison.compare(desk.store.project)
     if len(runs) < 2:
         return
     st.subheader("In every run")
@@ -192,7 +192,7 @@ def _across(desk: Desk, sample: Sample, histories: Mapping[str, Sequence[Mapping
     )
 
 
-def _in_run(desk: Desk, run: compare.Row, sample: Sample, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _in_run(desk: Desk, run: run_comparison.Row, sample: Sample, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     last: Mapping[str, Any] = rows[-1] if rows else {}
     return {
         "run": run.run,

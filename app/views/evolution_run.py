@@ -8,8 +8,8 @@ from app.desk import Desk
 from app.theme import is_dark
 from app.views import onward, opened
 from app.words import count, plain, sentence
-from pipelines import evolution
-from pipelines.evolution import Move, Table
+from pipelines.reporting import training_dynamics
+from pipelines.reporting.training_dynamics import Move, Table
 from storage.moments import Said
 from storage.project import ProjectError
 
@@ -53,7 +53,7 @@ def _flow(desk: Desk, said: Said) -> None:
     labels = getattr(said, who)
     figure = figures.flow(said, labels, desk.store.project.classes, dark=is_dark())
     st.plotly_chart(figure, key=f"flow-{who}", config={"displayModeBar": False})
-    found = evolution.moves(labels)
+    found = training_dynamics.moves(labels)
     if not found:
         st.caption("No label changed between these moments.")
         return
@@ -116,7 +116,7 @@ def _open(desk: Desk, said: Said) -> None:
             move = Move(moment=int(m), before=int(a), after=int(b), count=0)
             if move.moment + 1 >= len(said.steps) or max(move.before, move.after) >= len(said.classes):
                 return
-            ids = evolution.moved(said, getattr(said, who), move.moment, move.before, move.after)
+            ids = training_dynamics.moved(said, getattr(said, who), move.moment, move.before, move.after)
             why = (
                 f"went from {said.classes[move.before]} to {said.classes[move.after]} for the {who} of {_name(desk)}, "
             )

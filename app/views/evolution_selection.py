@@ -10,7 +10,7 @@ from app.desk import Desk
 from app.theme import is_dark
 from app.views import onward, opened, selection
 from app.words import plain
-from pipelines import evolution
+from pipelines.reporting import training_dynamics
 
 MOST = 2000  # samples whose records are read
 
@@ -30,7 +30,7 @@ def render(desk: Desk) -> None:
     ids = list(chosen.sample_ids)
     some = sorted(random.Random(0).sample(ids, MOST)) if len(ids) > MOST else ids
     opened.ways(desk, ids, chosen.why, ["review"])
-    found = evolution.course(recorded.read_rows(desk, some)) if desk.run else None
+    found = training_dynamics.course(recorded.read_rows(desk, some)) if desk.run else None
     if found is None:
         st.caption("This run has no record of them: it records the unlabelled images that it trains on, and no others.")
     else:

@@ -9,10 +9,10 @@ from app import bars, figures, tables
 from app.desk import Desk, read_numbers
 from app.views import naming, onward
 from app.words import ago, capital, listed, percent, plain, shortened
-from pipelines.compare import Row, compare
 from pipelines.curation.agreement import Agreement
 from pipelines.curation.review_queue import sentence_of
-from pipelines.overview import Numbers
+from pipelines.reporting.project_stats import Numbers
+from pipelines.reporting.run_comparison import Row, compare
 from pipelines.runs import Run, State, list_runs
 
 NAMED = 6  # classes in a sentence

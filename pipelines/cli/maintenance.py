@@ -40,7 +40,7 @@ def history(
     json: Json = False,
 ) -> None:
     """Show who said what when, newest first: of one image, or of all."""
-    from pipelines.who_said import history_table, who_said
+    from pipelines.reporting.audit_log import history_table, who_said
     from storage.store import open_store
 
     rows = who_said(open_store(project), sample, actor=actor, limit=limit)
@@ -56,7 +56,7 @@ def undo(
 ) -> None:
     """Take a verdict back, or an undo: one more row in the log, so that what stood before stands again."""
     from pipelines.curation.labelling import actor
-    from pipelines.who_said import undo as take_back
+    from pipelines.reporting.audit_log import undo as take_back
     from storage.events import replay
     from storage.store import open_store
 
@@ -106,7 +106,7 @@ def forget(
 @app.command
 def runs(project: Project, *, json: Json = False) -> None:
     """Show a project's runs side by side: labels that each has read, how far it is, validation and test accuracy."""
-    from pipelines.compare import compare, runs_table
+    from pipelines.reporting.run_comparison import compare, runs_table
     from storage.project import read_project
 
     rows = compare(read_project(project))

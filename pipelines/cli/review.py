@@ -55,7 +55,7 @@ def neighbours(
 ) -> None:
     """Show the unlabelled images most like a labelled one, with its label as a proposal."""
     from pipelines.curation import label_propagation, labelling
-    from pipelines.histories import find_sample
+    from pipelines.reporting.sample_history import find_sample
     from storage.store import open_store
 
     store = open_store(project)
@@ -79,7 +79,7 @@ def record(
     json: Json = False,
 ) -> None:
     """Show what teacher and student said of one image, step by step, and the feedback; without --run, of every run."""
-    from pipelines.histories import history
+    from pipelines.reporting.sample_history import history
     from storage.store import open_store
 
     rows = history(open_store(project), sample, run)
@@ -115,7 +115,7 @@ def map_(
 def status(project: Project, *, json: Json = False) -> None:
     """Show a project in numbers: samples, labels, classes and runs."""
     from pipelines.cli.formatting import status_table
-    from pipelines.overview import overview
+    from pipelines.reporting.project_stats import overview
     from storage.store import open_store
 
     numbers = overview(open_store(project))

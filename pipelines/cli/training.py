@@ -32,9 +32,9 @@ def evaluate(
 ) -> None:
     """Compare a run's student with the labels of the test split."""
     from pipelines.cli.formatting import evaluation_table
-    from pipelines.compare import keep_evaluation
     from pipelines.inference.evaluate import evaluate as compare
     from pipelines.inference.evaluate import evaluate_beside_data, is_beside_data
+    from pipelines.reporting.run_comparison import keep_evaluation
     from pipelines.runs import find_run
     from storage.project import read_project
     from storage.samples import Split

@@ -81,7 +81,7 @@ def ask(dataset: Any, ids: Sequence[str]) -> str:
 
 def evolution(dataset: Any, ids: Sequence[str]) -> tuple[Seen, list[dict[str, Any]]]:
     """Returns the first of the samples, and its record in the run whose labels the dataset shows."""
-    from pipelines.histories import history
+    from pipelines.reporting.sample_history import history
 
     first, *_ = _selected(dataset, ids[:1])
     run = dataset.info.get("run")

@@ -3,8 +3,8 @@ import pyarrow as pa
 import pytest
 
 from app import evolution_figures, figures, run_figures
-from pipelines import evolution
-from pipelines.evolution import Table
+from pipelines.reporting import training_dynamics
+from pipelines.reporting.training_dynamics import Table
 from storage.moments import Said
 
 ROWS = [
@@ -116,7 +116,7 @@ def test_a_course_draws_the_classes_named_most_and_the_rest_as_one(classes, band
         "teacher_probability": pa.array([0.5] * 2 * len(teachers), pa.float32()),
         "student_probability": pa.array([0.5] * 2 * len(teachers), pa.float32()),
     }
-    figure = run_figures.course(evolution.course(pa.table(rows)), names)
+    figure = run_figures.course(training_dynamics.course(pa.table(rows)), names)
     drawn = [trace for trace in figure.data if trace.stackgroup]
     assert len({(trace.name, trace.fillcolor) for trace in drawn}) == len({t.fillcolor for t in drawn}) == bands
     assert names[-1] in [trace.name for trace in drawn] and (drawn[-1].name == run_figures.OTHERS) == (classes > bands)

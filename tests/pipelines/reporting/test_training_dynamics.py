@@ -1,7 +1,7 @@
 import numpy as np
 import pyarrow as pa
 
-from pipelines.evolution import Move, against, course, flow, moments, moved, moves
+from pipelines.reporting.training_dynamics import Move, against, course, flow, moments, moved, moves
 from pipelines.runs import Run
 from storage.moments import Extent, Said
 from tests.pipelines.projects import make_project, rows, trained

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.histories import find_sample
+from pipelines.reporting.sample_history import find_sample
 from storage.events import VERDICTS, Event, Kind, in_order, retracted, retraction
 from storage.project import ProjectError
 

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from pipelines.who_said import history_table, undo, who_said
+from pipelines.reporting.audit_log import history_table, undo, who_said
 from storage.events import Event, Kind, event, replay
 from storage.project import ProjectError, create_project
 from storage.samples import File, Sample, Split
