@@ -93,8 +93,8 @@ def as_markdown(costs: Costs, images: int, given: Sequence[str]) -> str:
 def _ways(asked: Throughput, folder: Path, files: list[Path], work: Path) -> dict[str, Callable[[], object]]:
     """Returns each job and its bound, in the order in which they take turns."""
     from pipelines.embedding.embed import embed
-    from pipelines.importing.images import import_images
-    from pipelines.importing.reading import SIZE
+    from pipelines.importing.image_reader import SIZE
+    from pipelines.importing.import_images import import_images
     from pipelines.inference.predict import predict
     from storage.project import create_project
     from storage.store import open_store
@@ -136,7 +136,7 @@ def _classifier(directory: Path, folder: Path, size: int) -> Path:
     """Exports a classifier after one step of training: what it says does not matter."""
     from pipelines.curation.labelling import label_samples
     from pipelines.export.classifier import export
-    from pipelines.importing.images import import_images
+    from pipelines.importing.import_images import import_images
     from pipelines.runs import list_runs
     from pipelines.train import train
     from pipelines.training.presets import parse

@@ -105,7 +105,7 @@ def _fresh(directory: Path) -> Path:
 
 
 def _imported(root: Path) -> "Store":
-    from pipelines.importing.images import import_images
+    from pipelines.importing.import_images import import_images
     from storage.store import open_store
 
     say("2/5  import: 1,197 images to train on, 600 labelled ones to test on")

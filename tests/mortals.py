@@ -21,7 +21,7 @@ import torch
 
 from pipelines import runs
 from pipelines.curation.verdicts import Shown, verdict
-from pipelines.importing import images as job
+from pipelines.importing import import_images as job
 from pipelines.training import recorder
 from storage import lance, lance_record
 from storage.segments import SAID

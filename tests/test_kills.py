@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.importing.images import import_images
+from pipelines.importing.import_images import import_images
 from pipelines.verify import verify
 from storage import lance
 from storage.events import VERDICTS, Event, Kind, event, replay

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipelines.importing.images import import_images
+from pipelines.importing.import_images import import_images
 from pipelines.runs import CONFIG, Run, State
 from pipelines.train import train
 from pipelines.training import run_setup

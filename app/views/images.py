@@ -12,8 +12,8 @@ from app.desk import Desk, read_samples
 from app.following import follow
 from app.views import chosen, onward
 from app.words import ago, count, plain
-from pipelines.importing.named_datasets import PREFIX
-from pipelines.importing.unpack import LARGEST
+from pipelines.importing.fiftyone_datasets import PREFIX
+from pipelines.importing.zip_archive import LARGEST
 from pipelines.jobs import commands
 from pipelines.jobs.launcher import Ending, Job
 from storage.vectors import Space

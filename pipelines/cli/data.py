@@ -64,7 +64,7 @@ def import_(
 ) -> None:
     """Take images into the catalogue, where they are: nothing is copied, moved or changed. Again means: what is new."""
     from pipelines.cli.formatting import import_words
-    from pipelines.importing.images import import_images
+    from pipelines.importing.import_images import import_images
     from pipelines.importing.sources import opened_source
     from storage.samples import Split
     from storage.store import open_store

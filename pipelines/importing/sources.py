@@ -5,8 +5,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pipelines.importing.named_datasets import PREFIX, tables_of
-from pipelines.importing.unpack import UNPACKED, Progress, unpack
+from pipelines.importing.fiftyone_datasets import PREFIX, tables_of
+from pipelines.importing.zip_archive import UNPACKED, Progress, unpack
 from storage.project import ProjectError
 
 LABELS = "labels.json"  # of FiftyOne's FiftyOneImageClassificationDataset
@@ -18,7 +18,7 @@ def opened_source(root: Path, images: Path, labels: str, progress: Progress | No
 
     A zip is unpacked below the project; labels may then name a CSV file in it. A folder with FiftyOne's labels.json
     becomes a table of the images that it names, and its labels are taken along unless they come from elsewhere; so
-    does a dataset that FiftyOne keeps under a name (`pipelines.importing.named_datasets`), whose labels may also name a
+    does a dataset that FiftyOne keeps under a name (`pipelines.importing.fiftyone_datasets`), whose labels may also name a
     field.
 
     Args:

@@ -53,8 +53,8 @@ def _read(place: Path) -> list[tuple[str, bytes]]:
 
         found = [(s.sample_id, s.fingerprint) for s in open_store(place).catalog.samples(Split.TEST)]
     else:
-        from pipelines.importing.finding import find_images
-        from pipelines.importing.reading import ReadImage, read_images
+        from pipelines.importing.file_discovery import find_images
+        from pipelines.importing.image_reader import ReadImage, read_images
 
         files, _ = find_images(place.expanduser().resolve())
         size = sum(file.size for file in files) / max(len(files), 1)

@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipelines.importing.finding import is_directory, misnamed, printable
+from pipelines.importing.file_discovery import is_directory, misnamed, printable
 from storage.images import BrokenImage, is_image
 
 if TYPE_CHECKING:

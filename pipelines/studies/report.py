@@ -79,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def prepared(asked: Report) -> Store:
     """Returns the project with all images, those of TRAIN without labels; embedded if the preset needs cached views."""
     from pipelines.embedding.embed import embed
-    from pipelines.importing.images import import_images
+    from pipelines.importing.import_images import import_images
     from pipelines.training.presets import preset_of
 
     root = asked.work / "project"

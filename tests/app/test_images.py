@@ -100,7 +100,7 @@ def test_what_an_import_found_is_shown_after_it(desk, sleeping, tmp_path):
 
 def test_every_list_of_a_report_is_shown_or_counted():
     from app.views.images import TABLES
-    from pipelines.importing.images import ImportReport
+    from pipelines.importing.import_images import ImportReport
 
     lists = {name for name in ImportReport.__slots__ if name.endswith(("_files", "_pairs", "_places"))}
     assert {key for key, *_ in TABLES} == lists

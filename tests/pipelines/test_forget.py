@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from pipelines.forget import forget
-from pipelines.importing.images import import_images
+from pipelines.importing.import_images import import_images
 from pipelines.verify import verify
 from storage.events import replay
 from storage.project import ProjectError, create_project

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.importing.images import import_images
+from pipelines.importing.import_images import import_images
 from pipelines.relocate import relocate, relocation_words
 from storage.project import ProjectError, create_project
 from storage.samples import Sample, Split, sample_id

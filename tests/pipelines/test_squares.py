@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from pipelines.forget import forget
-from pipelines.importing.images import import_images
+from pipelines.importing.import_images import import_images
 from pipelines.squares import Squares
 from pipelines.training.image_loader import Files
 from pipelines.verify import verify

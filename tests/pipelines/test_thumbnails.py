@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from pipelines.forget import forget
-from pipelines.importing.images import import_images
+from pipelines.importing.import_images import import_images
 from pipelines.thumbnails import LARGE, SIDE, open_small
 from pipelines.verify import verify
 from storage import derived

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from pipelines import runs
-from pipelines.importing.images import import_images
+from pipelines.importing.import_images import import_images
 from pipelines.runs import State, status_now, write_status
 from storage.events import Kind, event
 from storage.project import create_project

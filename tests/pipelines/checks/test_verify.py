@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from pipelines.importing.images import import_images
+from pipelines.importing.import_images import import_images
 from pipelines.runs import State, status_now, write_status
 from pipelines.verify import report_words, verify, verify_store
 from storage.events import Kind, event

@@ -8,7 +8,7 @@ import pytest
 from pipelines import runs
 from pipelines.cli import maintenance
 from pipelines.curation.labelling import actor
-from pipelines.importing.images import import_images
+from pipelines.importing.import_images import import_images
 from pipelines.reporting import run_comparison
 from pipelines.runs import Run, State, append_metrics, status_now, write_status
 from storage.events import Kind, event, replay

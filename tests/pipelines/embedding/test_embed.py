@@ -16,7 +16,7 @@ from pipelines.cli.main import main
 from pipelines.embedding import embed as job
 from pipelines.embedding.embed import EmbedReport, embed
 from pipelines.embedding.view_dataset import ViewsOf
-from pipelines.importing.images import import_images
+from pipelines.importing.import_images import import_images
 from storage.project import ProjectError, create_project
 from storage.samples import Split
 from storage.store import Store, memory_store, open_store

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines.export.labels import as_coco, as_csv, export_labels, labels_of
-from pipelines.importing.images import import_images
+from pipelines.importing.import_images import import_images
 from storage.events import Kind, event
 from storage.project import ProjectError, create_project
 from storage.samples import Split

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pipelines.importing import images as job
+from pipelines.importing import import_images as job
 from storage.events import replay
 from storage.store import Store
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.importing import images as job
-from pipelines.importing.images import import_images
+from pipelines.importing import import_images as job
+from pipelines.importing.import_images import import_images
 from storage.events import replay
 from storage.project import create_project
 from storage.samples import sample_id

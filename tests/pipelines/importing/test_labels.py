@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipelines.importing.images import import_images
+from pipelines.importing.import_images import import_images
 from storage.events import Kind, event
 from storage.project import ProjectError, create_project, read_project
 from storage.store import memory_store

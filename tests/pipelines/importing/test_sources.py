@@ -13,10 +13,10 @@ from PIL import Image
 
 from pipelines.cli.main import main
 from pipelines.export.labels import export_labels
-from pipelines.importing import unpack as unpacking
-from pipelines.importing.images import import_images
+from pipelines.importing import zip_archive as unpacking
+from pipelines.importing.import_images import import_images
 from pipelines.importing.sources import opened_source
-from pipelines.importing.unpack import unpack
+from pipelines.importing.zip_archive import unpack
 from pipelines.jobs import commands, launcher
 from pipelines.process import job_files as told
 from storage.events import replay

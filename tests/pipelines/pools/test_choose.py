@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines.importing.images import import_images
+from pipelines.importing.import_images import import_images
 from pipelines.inference.evaluate import predict_samples, student_of
 from pipelines.pools.choose import PoolReport, pool
 from pipelines.pools.overlap import LeftOut

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipelines.importing.images import import_images
+from pipelines.importing.import_images import import_images
 from pipelines.pools.choose import pool
 from storage.events import replay
 from storage.project import ProjectError, create_project

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipelines.importing.unpack import UNPACKED
+from pipelines.importing.zip_archive import UNPACKED
 from pipelines.process.progress import stage
 from storage.database import URI
 from storage.project import ProjectError

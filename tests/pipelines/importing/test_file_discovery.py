@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.importing.images import import_images
+from pipelines.importing.import_images import import_images
 from storage.project import ProjectError, create_project
 from storage.store import memory_store
 from tests.pipelines.importing.folders import counts, put

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipelines.importing.finding import FoundFile, Refusals, find_images
+from pipelines.importing.file_discovery import FoundFile, Refusals, find_images
+from pipelines.importing.image_reader import ReadImage, read_images
 from pipelines.importing.labels import Labels, checked_classes, read_labels
-from pipelines.importing.reading import ReadImage, read_images
 from pipelines.process.progress import stage
 from storage import derived
 from storage.catalog import GONE
