@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from pipelines.importing.import_images import import_images
-from pipelines.verify import verify
+from pipelines.maintenance.verify import verify
 from storage import lance
 from storage.events import VERDICTS, Event, Kind, event, replay
 from storage.log import LanceLog

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from pipelines.importing.import_images import import_images
+from pipelines.maintenance.verify import verify
 from pipelines.runs import CONFIG, Run, State
 from pipelines.train import train
 from pipelines.training import run_setup
 from pipelines.training.presets import parse
-from pipelines.verify import verify
 from tests.forks import FORKS
 from tests.pipelines.projects import flags, make_project, rows, weights
 

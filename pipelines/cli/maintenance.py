@@ -22,8 +22,8 @@ def verify(
     json: Json = False,
 ) -> int:
     """Check that nothing is lost, torn or out of place, and how to mend it. Exit status 1 if findings remain."""
-    from pipelines.verify import report_words
-    from pipelines.verify import verify as run_verify
+    from pipelines.maintenance.verify import report_words
+    from pipelines.maintenance.verify import verify as run_verify
 
     report = run_verify(project, content=content, mend=mend)
     answer(report.as_json(), json, lambda: report_words(report))
@@ -77,8 +77,8 @@ def relocate(
     json: Json = False,
 ) -> None:
     """Tell the project that a folder of images has moved. Labels stay: they belong to the images' content."""
-    from pipelines.relocate import relocate as run_relocate
-    from pipelines.relocate import relocation_words
+    from pipelines.maintenance.relocate import relocate as run_relocate
+    from pipelines.maintenance.relocate import relocation_words
     from storage.store import open_store
 
     with progress("relocate") as show:
@@ -95,7 +95,7 @@ def forget(
     json: Json = False,
 ) -> None:
     """Take files that were deleted on purpose off the catalogue. What was said of them stays in the log."""
-    from pipelines.forget import forget as run_forget
+    from pipelines.maintenance.forget import forget as run_forget
     from storage.store import open_store
 
     gone = run_forget(open_store(project), below, dry_run=dry_run)

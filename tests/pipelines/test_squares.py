@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.forget import forget
 from pipelines.importing.import_images import import_images
+from pipelines.maintenance.forget import forget
+from pipelines.maintenance.verify import verify
 from pipelines.squares import Squares
 from pipelines.training.image_loader import Files
-from pipelines.verify import verify
 from storage.images import BrokenImage
 from storage.project import create_project
 from storage.store import open_store

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.forget import forget
 from pipelines.importing.import_images import import_images
+from pipelines.maintenance.forget import forget
+from pipelines.maintenance.verify import verify
 from pipelines.thumbnails import LARGE, SIDE, open_small
-from pipelines.verify import verify
 from storage import derived
 from storage.images import BrokenImage, open_rgb
 from storage.project import create_project

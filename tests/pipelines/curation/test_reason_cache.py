@@ -170,7 +170,7 @@ def test_a_table_is_there_whole_or_not_at_all(store, made, monkeypatch):
 
 
 def test_verify_knows_the_tables_and_mends_what_is_wrong_with_them(store):
-    from pipelines.verify import verify_store
+    from pipelines.maintenance.verify import verify_store
 
     def found() -> list[str]:
         return [f.check for f in verify_store(store, content=True).findings if f.check == "reasons"]

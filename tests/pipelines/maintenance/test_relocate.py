@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from pipelines.importing.import_images import import_images
-from pipelines.relocate import relocate, relocation_words
+from pipelines.maintenance.relocate import relocate, relocation_words
 from storage.project import ProjectError, create_project
 from storage.samples import Sample, Split, sample_id
 from storage.store import Store, memory_store, open_store

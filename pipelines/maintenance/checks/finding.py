@@ -22,7 +22,7 @@ class Finding:
     where: tuple[str, ...] = ()  # paths or ids
     mend: str  # a sentence that says what to do
     mending: Callable[[], None] | None = None  # does it, where that is safe: nothing but what can be derived is changed
-    check: str = ""  # the name of the check; `pipelines.verify` fills it in
+    check: str = ""  # the name of the check; `pipelines.maintenance.verify` fills it in
 
 
 @dataclass(frozen=True)

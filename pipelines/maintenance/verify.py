@@ -10,8 +10,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.checks import files, labels, leftovers, reasons, record, runs, vectors
-from pipelines.checks.finding import Finding, Subject
+from pipelines.maintenance.checks import catalog_files, event_log, reason_cache, record, temp_files, vectors
+from pipelines.maintenance.checks import runs_and_jobs as runs
+from pipelines.maintenance.checks.finding import Finding, Subject
 from storage.project import SETTINGS, ProjectError, read_project
 
 if TYPE_CHECKING:
@@ -55,26 +56,26 @@ OF_DIRECTORIES: tuple[Check, ...] = (
     runs.jobs_are_readable,
     record.segments,
     record.steps,
-    leftovers.drafts,
-    leftovers.empty_directories,
+    temp_files.drafts,
+    temp_files.empty_directories,
 )
 OF_TABLES: tuple[Check, ...] = (
-    labels.event_ids,
-    labels.events_of_samples,
-    labels.labels_are_classes,
-    labels.references,
-    labels.order,
-    files.samples_once,
-    files.files_of_samples,
-    files.samples_have_files,
-    files.files_are_there,
-    files.files_hold_their_sample,
+    event_log.event_ids,
+    event_log.events_of_samples,
+    event_log.labels_are_classes,
+    event_log.references,
+    event_log.order,
+    catalog_files.samples_once,
+    catalog_files.files_of_samples,
+    catalog_files.samples_have_files,
+    catalog_files.files_are_there,
+    catalog_files.files_hold_their_sample,
     vectors.vectors_of_samples,
     vectors.views_are_whole,
     runs.beginnings,
     record.history,
     record.signals,
-    reasons.reasons,
+    reason_cache.reasons,
 )
 
 
@@ -184,7 +185,7 @@ def _is_torn(root: Path) -> bool:
 
 def _of_torn_settings(root: Path, error: ProjectError) -> Report:
     """Returns a report that says which classes the newest run knew, for there is nothing else to write them from."""
-    from pipelines.checks.finding import has_settings
+    from pipelines.maintenance.checks.finding import has_settings
     from pipelines.runs import list_runs
     from storage.project import Project
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
-from pipelines.checks.finding import Finding, Subject
+from pipelines.maintenance.checks.finding import Finding, Subject
 from storage.samples import File, sample_id
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from pipelines.checks.finding import Finding, Subject
+from pipelines.maintenance.checks.finding import Finding, Subject
 from storage.vectors import Views, table_name
 
 CHUNK = 2_000  # samples whose views are read at once

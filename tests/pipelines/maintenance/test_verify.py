@@ -9,13 +9,13 @@ import pytest
 from PIL import Image
 
 from pipelines.importing.import_images import import_images
+from pipelines.maintenance.verify import report_words, verify, verify_store
 from pipelines.runs import State, status_now, write_status
-from pipelines.verify import report_words, verify, verify_store
 from storage.events import Kind, event
 from storage.project import ProjectError, create_project
 from storage.samples import File
 from storage.store import memory_store, open_store
-from tests.pipelines.checks.harm import (
+from tests.pipelines.maintenance.corruption import (
     FOUND,
     MENDED,
     checkpoint_with_a_flipped_bit,

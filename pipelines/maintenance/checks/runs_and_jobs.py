@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from pipelines import runs
-from pipelines.checks.finding import Finding, Subject, has_settings
 from pipelines.jobs.launcher import JOB
+from pipelines.maintenance.checks.finding import Finding, Subject, has_settings
 from pipelines.runs import GOING, PREDICTIONS, STATUS, Run, State
 from pipelines.training import checkpoints
 from pipelines.training.dataset import SAMPLES

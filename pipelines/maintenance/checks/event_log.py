@@ -3,7 +3,7 @@
 import random
 from collections.abc import Iterator
 
-from pipelines.checks.finding import Finding, Subject
+from pipelines.maintenance.checks.finding import Finding, Subject
 from storage.events import Event, Kind, queue, replay
 
 BACKUP = "restore lance/events.lance from a backup"

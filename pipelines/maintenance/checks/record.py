@@ -7,7 +7,7 @@ from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
-from pipelines.checks.finding import Finding, Subject
+from pipelines.maintenance.checks.finding import Finding, Subject
 from pipelines.runs import Run
 from pipelines.training import checkpoints
 from storage.project import ProjectError

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from pipelines.checks.finding import Finding, Subject
 from pipelines.curation import reason_cache
 from pipelines.curation.feature_classifier import READING
+from pipelines.maintenance.checks.finding import Finding, Subject
 from pipelines.runs import PREDICTIONS, Run
 
 

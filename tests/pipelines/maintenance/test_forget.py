@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.forget import forget
 from pipelines.importing.import_images import import_images
-from pipelines.verify import verify
+from pipelines.maintenance.forget import forget
+from pipelines.maintenance.verify import verify
 from storage.events import replay
 from storage.project import ProjectError, create_project
 from storage.store import open_store

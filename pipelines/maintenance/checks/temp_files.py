@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psutil
 
-from pipelines.checks.finding import Finding, Subject
+from pipelines.maintenance.checks.finding import Finding, Subject
 from pipelines.runs import GOING
 from storage import derived
 from storage.project import SETTINGS
