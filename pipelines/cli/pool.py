@@ -26,7 +26,7 @@ def pool(
 ) -> None:
     """Let a classifier choose the images of a large folder that it is surest of, for import. Again means: go on."""
     from pipelines.cli.formatting import pool_words
-    from pipelines.pools.choose import pool as choose
+    from pipelines.pool.select import pool as choose
     from pipelines.process.partition import parse_part
 
     which = parse_part(part)
@@ -54,7 +54,7 @@ def pool_join(
     json: Json = False,
 ) -> None:
     """Put the tables of a pool's parts together: the surest images of each class of all of them."""
-    from pipelines.pools.parts import join
+    from pipelines.pool.merge import join
 
     kept = join(tables, out, per_class=per_class)
     found = {"out": str(out), "kept": sum(kept.values()), "kept_per_class": kept}

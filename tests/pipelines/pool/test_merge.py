@@ -4,14 +4,14 @@ from operator import itemgetter
 
 import pytest
 
-from pipelines.pools import choose as module
-from pipelines.pools.choose import pool
-from pipelines.pools.parts import join
+from pipelines.pool import select as module
+from pipelines.pool.merge import join
+from pipelines.pool.select import pool
 from pipelines.process.partition import parse_part
 from storage.project import ProjectError
 from tests.pipelines.colours import CLASSES
-from tests.pipelines.pools.conftest import NUMBER
-from tests.pipelines.pools.tables import rows
+from tests.pipelines.pool.conftest import NUMBER
+from tests.pipelines.pool.tables import rows
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])

@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.inference.scorer import Scorer, open_scorer
-from pipelines.pools.overlap import LeftOut, Overlap
-from pipelines.pools.progress import (
+from pipelines.pool.checkpoint import (
     Progress,
     broken_file,
     cut_list,
@@ -28,8 +27,9 @@ from pipelines.pools.progress import (
     save,
     write,
 )
-from pipelines.pools.stream import Found, Read, batches, read_ahead, reader, walk
-from pipelines.pools.surest import Kept, Surest
+from pipelines.pool.file_stream import Found, Read, batches, read_ahead, reader, walk
+from pipelines.pool.holdout_overlap import LeftOut, Overlap
+from pipelines.pool.top_k import Kept, Surest
 from pipelines.process.partition import WHOLE, Part, of_part
 from pipelines.process.progress import say
 from storage.project import ProjectError

@@ -8,12 +8,12 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.pools.choose import PoolReport, pool
-from pipelines.pools.stream import walk
+from pipelines.pool.file_stream import walk
+from pipelines.pool.select import PoolReport, pool
 from storage.project import ProjectError
 from tests.pipelines.colours import break_some
-from tests.pipelines.pools.conftest import NUMBER
-from tests.pipelines.pools.tables import brute_force, rows
+from tests.pipelines.pool.conftest import NUMBER
+from tests.pipelines.pool.tables import brute_force, rows
 
 
 def stopped(at: int, *args, **kwargs) -> None:
@@ -47,7 +47,7 @@ def test_a_pool_that_was_stopped_ends_as_if_it_had_not_been(classifier, folder, 
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from pipelines.pools import choose as module
+from pipelines.pool import choose as module
 module.BATCH, module.SHARE = 8, 0
 def die(done):
     if done >= 24:

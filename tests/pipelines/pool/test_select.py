@@ -8,10 +8,10 @@ import pytest
 
 from pipelines.importing.import_images import import_images
 from pipelines.inference.evaluate import predict_samples, student_of
-from pipelines.pools.choose import PoolReport, pool
-from pipelines.pools.overlap import LeftOut
-from pipelines.pools.stream import Read, batches, read_ahead, walk
-from pipelines.pools.surest import Kept, Surest
+from pipelines.pool.file_stream import Read, batches, read_ahead, walk
+from pipelines.pool.holdout_overlap import LeftOut
+from pipelines.pool.select import PoolReport, pool
+from pipelines.pool.top_k import Kept, Surest
 from pipelines.runs import Run
 from pipelines.training.presets import restored
 from storage.project import ProjectError, create_project
@@ -19,8 +19,8 @@ from storage.samples import Split, sample_id
 from storage.store import open_store
 from tests.pipelines.blocked import run_without
 from tests.pipelines.colours import CLASSES, break_some, picture
-from tests.pipelines.pools.conftest import NUMBER
-from tests.pipelines.pools.tables import brute_force, rows
+from tests.pipelines.pool.conftest import NUMBER
+from tests.pipelines.pool.tables import brute_force, rows
 from tests.pipelines.projects import make_project, trained
 
 

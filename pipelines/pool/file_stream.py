@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from pipelines.pools.overlap import Overlap
+    from pipelines.pool.holdout_overlap import Overlap
 
 AHEAD = 2  # batches that are read while one is scored
 

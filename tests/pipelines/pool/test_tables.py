@@ -3,13 +3,13 @@
 import pytest
 
 from pipelines.importing.import_images import import_images
-from pipelines.pools.choose import pool
+from pipelines.pool.select import pool
 from storage.events import replay
 from storage.project import ProjectError, create_project
 from storage.samples import Split
 from storage.store import open_store
 from tests.pipelines.colours import CLASSES
-from tests.pipelines.pools.tables import brute_force
+from tests.pipelines.pool.tables import brute_force
 
 
 @pytest.mark.parametrize("name", ["out.csv", "out.parquet"])

@@ -4,8 +4,8 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipelines.pools.progress import write
-from pipelines.pools.surest import Kept, Surest
+from pipelines.pool.checkpoint import write
+from pipelines.pool.top_k import Kept, Surest
 from storage.project import ProjectError
 
 

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipelines.pools.surest import Kept, Surest
+from pipelines.pool.top_k import Kept, Surest
 from storage.project import ProjectError
 
 _KEY = b"progress"
