@@ -26,9 +26,9 @@ def plan(
     """Plan a step of Meta Pseudo Labels on many devices without any: memory, communication, computation."""
     from dataclasses import replace
 
-    from pipelines.planning.plan import Layout
-    from pipelines.planning.plan import plan as make_plan
-    from pipelines.planning.table import plan_table
+    from pipelines.cost.formatting import plan_table
+    from pipelines.cost.memory_plan import Layout
+    from pipelines.cost.memory_plan import plan as make_plan
     from pipelines.training.presets import preset_of
 
     config = preset_of(preset, "mpl")
@@ -58,8 +58,8 @@ def profile(
     """Tell where a training step's time and memory go, on made-up images: no project is needed."""
     from dataclasses import replace
 
-    from pipelines.planning.profiling import profile as measure
-    from pipelines.planning.profiling import profile_table
+    from pipelines.cost.step_profiler import profile as measure
+    from pipelines.cost.step_profiler import profile_table
     from pipelines.training.config import ConfigError
     from pipelines.training.presets import preset_of
 

@@ -89,7 +89,7 @@ def whole(net: "nn.Module", backbone: str, classes: int) -> "nn.Module":
         classes: K.
     """
     from mpl import sharding
-    from pipelines.planning.measured import on_meta
+    from pipelines.cost.meta_cost import on_meta
     from pipelines.training.learners import image_classifier
 
     if not sharding.is_sharded(net):

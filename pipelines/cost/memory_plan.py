@@ -16,7 +16,7 @@ Shape legend    B labelled images    U unlabelled images    S devices that share
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from pipelines.planning.measured import WEIGHT, Measured, shard_of
+from pipelines.cost.meta_cost import WEIGHT, Measured, shard_of
 from pipelines.training.config import ConfigError, TrainConfig
 
 GIB = 2**30
@@ -98,7 +98,7 @@ def plan(config: TrainConfig[Any], classes: int, layout: Layout, memory: float |
     Raises:
         ConfigError: the config cannot be planned, or does not divide by the devices.
     """
-    from pipelines.planning.measured import measure, on_meta
+    from pipelines.cost.meta_cost import measure, on_meta
     from pipelines.training.learners import image_classifier
 
     _check(config, layout)

@@ -1,6 +1,6 @@
 """What a million and a billion unlabelled images take: machines, hours, bytes and money, by arithmetic.
 
-    python pipelines/planning/scaling.py --images 1e6 1e9
+    python pipelines/cost/scaling.py --images 1e6 1e9
 
 Rates and prices are assumptions to be replaced by your own, each an option; bytes are counted on rows that are made
 here, or come from benchmarks/record.py. Nothing is run at that size. docs/scale.md says what the figures mean.
@@ -150,7 +150,7 @@ def as_markdown(assumed: Scale, found: Sequence[Needs], given: Sequence[str]) ->
 | --- |{" --- |" * len(found)}
 {rows}
 
-`python pipelines/planning/scaling.py {" ".join(given)}`, {date.today()}
+`python pipelines/cost/scaling.py {" ".join(given)}`, {date.today()}
 """
 
 

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from pipelines.cli.main import main
-from pipelines.planning.profiling import profile
+from pipelines.cost.step_profiler import profile
 from pipelines.training.config import ConfigError
 from pipelines.training.presets import preset_of
 
