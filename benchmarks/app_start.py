@@ -23,7 +23,7 @@ from tyro.conf import Positional, arg
 
 from benchmarks.browser import chromium, serving
 from pipelines.process.progress import hush
-from pipelines.studies.report import machine
+from pipelines.studies.method_comparison import machine
 
 EMPTY = """import streamlit as st
 

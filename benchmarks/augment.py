@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING
 
-from pipelines.studies.report import machine
+from pipelines.studies.method_comparison import machine
 
 if TYPE_CHECKING:
     from torch import Tensor

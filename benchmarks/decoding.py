@@ -18,7 +18,7 @@ from pathlib import Path
 
 from benchmarks.throughput import photographs
 from pipelines.squares import Squares
-from pipelines.studies.report import machine
+from pipelines.studies.method_comparison import machine
 from pipelines.training.image_loader import Files, Images
 
 KINDS = {"4032 x 3024": (4032, 3024), "640 x 480": (640, 480)}  # width and height, pixels

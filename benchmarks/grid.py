@@ -24,7 +24,7 @@ from benchmarks.browser import chromium, serving
 from benchmarks.large_project import make_project
 from pipelines.curation import leases
 from pipelines.process.progress import hush
-from pipelines.studies.report import machine
+from pipelines.studies.method_comparison import machine
 from storage.derived import thumbnails
 from storage.events import Kind, event, replay
 from storage.store import Store

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipelines.studies.report import machine
+from pipelines.studies.method_comparison import machine
 
 K, D, WEAK, STRONG, LABELLED = 10, 1280, 2, 3, 100
 AT_ONCE = 5000  # samples whose vectors are made together

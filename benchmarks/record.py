@@ -25,7 +25,7 @@ from unittest.mock import patch
 from tyro.conf import Positional, arg
 
 from pipelines.process.progress import hush
-from pipelines.studies.report import machine
+from pipelines.studies.method_comparison import machine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,7 +22,7 @@ from datetime import date
 from pathlib import Path
 
 from benchmarks.sides.clock import Reading, Task
-from pipelines.studies.report import machine
+from pipelines.studies.method_comparison import machine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,7 +20,7 @@ from typing import Any
 from benchmarks.browser import chromium, serving
 from benchmarks.large_project import make_project
 from pipelines.process.progress import hush
-from pipelines.studies.report import machine
+from pipelines.studies.method_comparison import machine
 from storage.project import SETTINGS
 from storage.store import open_store
 

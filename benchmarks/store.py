@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.large_store import BACKBONE, MADE, RUN, SEED, StoreSpeed, build, fold_more
-from pipelines.studies.report import machine
+from pipelines.studies.method_comparison import machine
 
 RECALLED = 20  # questions whose answer is compared with looking at every vector
 

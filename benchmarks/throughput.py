@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.studies.report import machine
+from pipelines.studies.method_comparison import machine
 
 BACKBONE = "tf_efficientnet_lite0"
 CLASSES = ("this", "that")

@@ -37,9 +37,9 @@ def simulate(
     json: Json = False,
 ) -> None:
     """Let a scripted reviewer answer the queue, and compare strategies by the labels that they save."""
-    from pipelines.studies import savings
-    from pipelines.studies.simulate import Simulation
-    from pipelines.studies.simulate import simulate as run
+    from pipelines.studies import label_savings
+    from pipelines.studies.active_learning import Simulation
+    from pipelines.studies.active_learning import simulate as run
 
     asked = Simulation(
         train=train,
@@ -55,7 +55,7 @@ def simulate(
         take=take,
         take_test=take_test,
     )
-    curves = savings.curves_of(run(asked))
+    curves = label_savings.curves_of(run(asked))
     if plot is not None:
-        savings.plot(curves, plot, f"mean of {len(seeds)} seeds, all trained by {method}; bands: 95 % interval")
-    print(jsonlib.dumps(savings.as_json(curves)) if json else savings.as_markdown(curves))
+        label_savings.plot(curves, plot, f"mean of {len(seeds)} seeds, all trained by {method}; bands: 95 % interval")
+    print(jsonlib.dumps(label_savings.as_json(curves)) if json else label_savings.as_markdown(curves))

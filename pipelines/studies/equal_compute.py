@@ -23,7 +23,7 @@ from tyro.conf import Positional, arg
 
 from pipelines.process.errors import one_sentence
 from pipelines.process.progress import hush
-from pipelines.studies.report import as_interval, machine
+from pipelines.studies.method_comparison import as_interval, machine
 from pipelines.training.config import TrainConfig
 from pipelines.training.dataset import Population
 from pipelines.training.image_loader import InMemory, Pixels

@@ -1,6 +1,6 @@
 """Compares methods on images whose classes are their folders, over seeds, with confidence intervals.
 
-    python pipelines/studies/report.py TRAIN TEST --work DIR --take 6000 --labels 5 --seeds 0 1 2 3 4
+    python pipelines/studies/method_comparison.py TRAIN TEST --work DIR --take 6000 --labels 5 --seeds 0 1 2 3 4
 
 Every row of the table uses the same images, the same labels a seed, the same preset and as many steps; nothing is
 chosen by its figures. Where the preset needs cached views, images are embedded once. Results are kept below `--work`,
@@ -159,7 +159,7 @@ accuracy, mean with its 95 % confidence interval (Student's t) over seeds {", ".
 | --- | --- | --- |
 {rows}
 
-`python pipelines/studies/report.py {" ".join(given)}`, {date.today()}, {machine()}
+`python pipelines/studies/method_comparison.py {" ".join(given)}`, {date.today()}, {machine()}
 """
 
 

@@ -1,10 +1,10 @@
 """Plants errors, and measures which reason finds them: AUROC and precision among the first so many.
 
-    python pipelines/studies/planted.py TRAIN TEST --work DIR --take 6000 --seeds 0 1 2 3 4
+    python pipelines/studies/label_errors.py TRAIN TEST --work DIR --take 6000 --seeds 0 1 2 3 4
 
 (a) Wrong guesses: a run learns from a few right labels, and its student's guesses of the other images are held against
 the folders. (b) Wrong labels: a share of the given labels is swapped for another class, drawn with the seed, and a run
-learns from all of them. Images and runs are kept below `--work`, shared with pipelines/studies/report.py; test images
+learns from all of them. Images and runs are kept below `--work`, shared with pipelines/studies/method_comparison.py; test images
 are imported with them, and nothing here looks at them. cleanlab's scores need: uv sync --group bench.
 """
 
@@ -24,7 +24,7 @@ from pipelines.curation.review_queue import GIVEN
 from pipelines.process.errors import one_sentence
 from pipelines.process.progress import hush, say
 from pipelines.runs import Run
-from pipelines.studies.report import Report, as_interval, labelled, machine, prepared, trained
+from pipelines.studies.method_comparison import Report, as_interval, labelled, machine, prepared, trained
 from storage.events import Kind, event, replay
 from storage.samples import Split
 from storage.store import Store, open_store
@@ -91,7 +91,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             words = f"{asked.given} labels a class, {asked.share:.0%} of them swapped"
             print(as_markdown("Wrong labels", words, labels, asked.budgets_labels, SELF_CONFIDENCE), flush=True)
         seeds = ", ".join(map(str, asked.seeds))
-        print(f"Seeds {seeds}. `python pipelines/studies/planted.py {' '.join(given)}`, {date.today()}, {machine()}")
+        print(
+            f"Seeds {seeds}. `python pipelines/studies/label_errors.py {' '.join(given)}`, {date.today()}, {machine()}"
+        )
     return 0
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from pipelines.process.progress import say
 from pipelines.runs import Run, State
-from pipelines.studies.pickers import Picker, Scene, picker
+from pipelines.studies.query_strategies import Picker, Scene, picker
 from pipelines.training.config import ConfigError
 from storage.events import replay
 from storage.log import MemoryLog
@@ -101,7 +101,7 @@ def simulate(asked: Simulation) -> Curves:
 
 def opened(asked: Simulation) -> World:
     """Returns the images, imported and embedded below `work` unless they are already."""
-    from pipelines.studies.report import Report, prepared
+    from pipelines.studies.method_comparison import Report, prepared
 
     images = Report(train=asked.train, test=asked.test, work=asked.work, take=asked.take, take_test=asked.take_test)
     on_disk = prepared(images)

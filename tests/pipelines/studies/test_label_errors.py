@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from pipelines.runs import Run
-from pipelines.studies import planted
-from pipelines.studies.planted import Trial, as_markdown, auroc, found_guesses, found_labels
+from pipelines.studies import label_errors
+from pipelines.studies.label_errors import Trial, as_markdown, auroc, found_guesses, found_labels
 from storage.samples import Split
 from storage.store import Store
 from tests.pipelines.projects import TRAIN, class_of, make_project, trained
@@ -38,7 +38,7 @@ def test_the_table_tells_auroc_and_precision():
 
 def test_wrong_guesses_are_those_that_differ_from_the_truth(world, monkeypatch):
     train = world.catalog.samples(Split.TRAIN)
-    monkeypatch.setattr(planted, "_truth", lambda store: {s.sample_id: class_of(s) for s in train})
+    monkeypatch.setattr(label_errors, "_truth", lambda store: {s.sample_id: class_of(s) for s in train})
     found = found_guesses(world, Run(world.project.runs / "r"))
     assert len(found.wrong) == TRAIN - 30 and all(len(score) == TRAIN - 30 for score in found.scores.values())
     from pipelines.curation.review_queue import rank
@@ -56,7 +56,7 @@ def test_wrong_labels_are_those_that_differ_from_the_truth(world, monkeypatch):
     train = world.catalog.samples(Split.TRAIN)
     truth = {s.sample_id: class_of(s) for s in train}
     truth |= {s.sample_id: "owl" if class_of(s) == "crow" else "crow" for s in train[:2]}
-    monkeypatch.setattr(planted, "_truth", lambda store: truth)
+    monkeypatch.setattr(label_errors, "_truth", lambda store: truth)
     found = found_labels(world, Run(world.project.runs / "r"))
     assert found.wrong.tolist() == [True] * 2 + [False] * 28
     assert "**`mislabelled`**" in found.scores

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.studies import pickers, savings, simulate
-from pipelines.studies.savings import Curve, reach, saving
-from pipelines.studies.simulate import REVIEWER, Simulation, World, world_of
+from pipelines.studies import active_learning, label_savings, query_strategies
+from pipelines.studies.active_learning import REVIEWER, Simulation, World, world_of
+from pipelines.studies.label_savings import Curve, reach, saving
 from pipelines.training.config import ConfigError
 from storage.catalog import MemoryCatalog
 from storage.samples import Split
@@ -31,7 +31,7 @@ def world(tmp_path_factory) -> World:
 
 @pytest.fixture
 def asked(world, tmp_path, monkeypatch) -> Simulation:
-    monkeypatch.setattr(simulate, "opened", lambda asked: world)
+    monkeypatch.setattr(active_learning, "opened", lambda asked: world)
     return Simulation(
         train=tmp_path,
         test=tmp_path,
@@ -56,7 +56,7 @@ def trainings(monkeypatch) -> list[str]:
 
 
 def test_rounds_add_labels_and_never_ask_twice(asked, world):
-    found = simulate.simulate(asked)
+    found = active_learning.simulate(asked)
     assert set(found) == {"random", "ours"}
     for seeds in found.values():
         for looks in seeds.values():
@@ -71,7 +71,7 @@ def test_rounds_add_labels_and_never_ask_twice(asked, world):
 
 def test_strategies_share_the_start_and_its_training(asked, monkeypatch):
     names = trainings(monkeypatch)
-    found = simulate.simulate(asked)
+    found = active_learning.simulate(asked)
     assert len(names) == len(set(names)) == 2 * (1 + 2 * 2)  # seeds * (shared + strategies * rounds)
     for seed in asked.seeds:
         assert found["random"][seed][0].accuracy == found["ours"][seed][0].accuracy
@@ -79,17 +79,17 @@ def test_strategies_share_the_start_and_its_training(asked, monkeypatch):
 
 
 def test_an_interrupted_simulation_goes_on_to_the_same_end(asked, monkeypatch, tmp_path):
-    whole = simulate.simulate(asked)
+    whole = active_learning.simulate(asked)
     names = trainings(monkeypatch)
-    assert simulate.simulate(asked) == whole and names == []
+    assert active_learning.simulate(asked) == whole and names == []
     again = replace(asked, work=tmp_path / "again")
-    simulate.simulate(replace(again, rounds=1))
+    active_learning.simulate(replace(again, rounds=1))
     names.clear()
     path = again.kept / "seed-0" / "ours.json"
     rows = json.loads(path.read_text())
     path.write_text(json.dumps(rows[:1]))  # the last round's training was killed
-    assert len(simulate.simulate(again)["ours"][0]) == 3
-    assert simulate.simulate(again)["ours"][0] == whole["ours"][0]
+    assert len(active_learning.simulate(again)["ours"][0]) == 3
+    assert active_learning.simulate(again)["ours"][0] == whole["ours"][0]
 
 
 def test_a_training_that_is_asked_to_stop_ends_the_simulation(asked, monkeypatch):
@@ -97,12 +97,12 @@ def test_a_training_that_is_asked_to_stop_ends_the_simulation(asked, monkeypatch
 
     monkeypatch.setattr(module, "train", lambda call, store: None)
     with pytest.raises(KeyboardInterrupt):
-        simulate.simulate(asked)
+        active_learning.simulate(asked)
 
 
 def test_the_reviewer_answers_with_the_truth_as_a_person_would(asked, world, tmp_path):
     picked = tuple(list(world.truth)[5:9])
-    store = simulate._labelled(world, tmp_path, [picked])
+    store = active_learning._labelled(world, tmp_path, [picked])
     events = [e for e in store.log.read() if e.actor == REVIEWER]
     assert {e.sample_id: e.label for e in events} == {i: world.truth[i] for i in picked}
     assert len(store.log.read()) == TEST + 4, "nothing else is known of the images to label"
@@ -110,31 +110,31 @@ def test_the_reviewer_answers_with_the_truth_as_a_person_would(asked, world, tmp
 
 @pytest.mark.parametrize("strategy", ["random", "herding", "ours"])
 def test_without_a_start_the_strategies_pick_the_first_labels_too(asked, strategy):
-    looks = simulate.simulate(replace(asked, strategies=(strategy,), start=0, batch=9, seeds=(0,)))[strategy][0]
+    looks = active_learning.simulate(replace(asked, strategies=(strategy,), start=0, batch=9, seeds=(0,)))[strategy][0]
     assert [(look.labels, look.accuracy is None) for look in looks] == [(0, True), (9, False), (18, False)]
-    assert savings.curves_of({strategy: {0: looks}})[strategy].labels == [9, 18]
+    assert label_savings.curves_of({strategy: {0: looks}})[strategy].labels == [9, 18]
 
 
 def test_a_reason_orders_our_queue(world, asked):
-    looks = simulate.simulate(replace(asked, strategies=("ours", "ours:flips"), rounds=1, seeds=(0,)))
+    looks = active_learning.simulate(replace(asked, strategies=("ours", "ours:flips"), rounds=1, seeds=(0,)))
     assert looks["ours"][0][0].picked != looks["ours:flips"][0][0].picked
 
 
 def test_a_library_picks_from_the_same_vectors(asked, world):
     pytest.importorskip("skactiveml")
-    looks = simulate.simulate(replace(asked, strategies=("skactiveml:TypiClust",), seeds=(0,)))
+    looks = active_learning.simulate(replace(asked, strategies=("skactiveml:TypiClust",), seeds=(0,)))
     picked = [i for look in looks["skactiveml:TypiClust"][0] for i in look.picked]
     assert len(set(picked)) == 8 and set(picked) <= world.truth.keys()
 
 
 def test_what_cannot_be_is_a_sentence(asked, monkeypatch):
     with pytest.raises(ConfigError, match="there is no strategy 'luck': choose from random, entropy"):
-        pickers.picker("luck")
+        query_strategies.picker("luck")
     with pytest.raises(ConfigError, match=r"there is no reason 'luck': choose one of .*unsure"):
-        pickers.picker("ours:luck")
+        query_strategies.picker("ours:luck")
     monkeypatch.setitem(__import__("sys").modules, "skactiveml", None)
     with pytest.raises(ConfigError, match="skactiveml:TypiClust needs scikit-activeml: install it with uv sync"):
-        pickers.picker("skactiveml:TypiClust")
+        query_strategies.picker("skactiveml:TypiClust")
     with pytest.raises(ConfigError, match="batch=0 must be at least 1"):
         replace(asked, batch=0)
     with pytest.raises(ConfigError, match="give at least one seed"):
@@ -186,25 +186,25 @@ def test_the_tables_say_what_is_needed_and_what_is_not_reached():
         "worse": Curve(labels=labels, accuracy=[[0.1, 0.2, 0.3], [0.1, 0.2, 0.3]]),
         "better": Curve(labels=labels, accuracy=[[0.4, 0.5, 0.6], [0.4, 0.5, 0.6]]),
     }
-    rows = savings.as_markdown(curves).splitlines()
+    rows = label_savings.as_markdown(curves).splitlines()
     assert rows[0] == "| strategy | 10 labels | 20 labels | 40 labels |"
     assert rows[2] == "| random | 25.0 ± 63.5 | 35.0 ± 63.5 | 45.0 ± 63.5 |"
     assert rows[6] == "| strategy | for random with 20 | for random with 40 |"
     assert rows[8].endswith("| 40: 1.00 (1.00 to 1.00) |")
     assert rows[9].startswith("| worse | not reached")
     assert rows[10].startswith("| better | ≤ 10: 0.50 (0.50 to 0.50) | 15: 0.38 (")
-    plain = json.loads(json.dumps(savings.as_json(curves)))
+    plain = json.loads(json.dumps(label_savings.as_json(curves)))
     assert plain["worse"]["share"] is None and plain["better"]["share"] == pytest.approx(0.375)
 
 
 def test_the_plot_names_every_line_without_overlap(tmp_path):
-    heights = savings._apart({"a": 50.0, "b": 50.1, "c": 40.0, "d": 50.05}, gap=1.0)
+    heights = label_savings._apart({"a": 50.0, "b": 50.1, "c": 40.0, "d": 50.05}, gap=1.0)
     assert sorted(heights, key=lambda name: heights[name]) == ["c", "a", "d", "b"]
     in_order = sorted(heights.values())
     assert min(b - a for a, b in pairwise(in_order)) >= 1.0 - 1e-9
     assert heights["c"] == 40.0 and heights["d"] == pytest.approx(50.05), "who has room stays"
     curves = {name: Curve(labels=[10, 20], accuracy=[[0.1, 0.2], [0.2, 0.3]]) for name in ("random", "ours")}
-    savings.plot(curves, tmp_path / "plot.png", "title")
+    label_savings.plot(curves, tmp_path / "plot.png", "title")
     with Image.open(tmp_path / "plot.png") as picture:
         assert picture.width > 800
 
