@@ -28,7 +28,7 @@ from torch.func import functional_call
 
 from mpl import sharding
 from mpl.forward_mode import Convolutions, Quick
-from mpl.noise import noise_state, same_noise
+from mpl.rng_state import noise_state, same_noise
 from mpl.step import Runtime, average_over_processes, full, modes_put_back
 
 Weights = Mapping[str, Tensor]

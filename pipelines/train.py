@@ -94,7 +94,7 @@ def train(call: Call[Any], store: "Store | None" = None) -> Result | None:
 
 def _begin(call: Call[Any], place: Place, accelerator: "Accelerator") -> Training:
     """Reads the data, makes the networks, opens the run's directory, and goes back to the checkpoint if told to."""
-    from mpl.phases import Stopwatch
+    from mpl.step_timer import Stopwatch
 
     config, path, rank = call.config, place.project.runs / call.config.run, accelerator.process_index
     people = place.saved_population(path) if call.resume else place.population()
@@ -162,8 +162,8 @@ def _resumed_at(path: Path, accelerator: "Accelerator") -> int:
 def _steps(t: Training) -> None:
     """Does the run's steps until it is over or asked to stop; the last one ends in a checkpoint."""
     from mpl.methods import METHODS
-    from mpl.phases import phase, running
     from mpl.step import Clock
+    from mpl.step_timer import phase, running
 
     step, steps, runtime = METHODS[t.config.method].step, t.config.steps, xla.runtime(t.accelerator)
     rank, processes = t.accelerator.process_index, t.accelerator.num_processes

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
-from mpl import objectives
+from mpl import losses
 from mpl.step import Batch, Clock, Learners, Runtime, StepReport, full, opinions, together
 
 
@@ -33,10 +33,10 @@ def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings,
     net = learners.student.net
     with torch.no_grad():
         weak = full(net(batch.x_uw))
-    mask = objectives.confident(weak, settings.threshold)
+    mask = losses.confident(weak, settings.threshold)
     labelled, strong = together(net, batch.x_l, batch.x_us)
-    supervised = objectives.supervised(labelled, batch.y_l, smoothing=settings.smoothing)
-    pseudo = objectives.taught(strong, weak.argmax(-1), mask)
+    supervised = losses.supervised(labelled, batch.y_l, smoothing=settings.smoothing)
+    pseudo = losses.taught(strong, weak.argmax(-1), mask)
     loss = supervised + settings.pseudo_weight * pseudo
     learners.student.descend(loss, runtime)
     scalars = {

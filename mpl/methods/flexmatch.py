@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mpl import memories, objectives
+from mpl import losses, method_state
 from mpl.step import Batch, Clock, Learners, Runtime, StepReport, full, opinions, together
 
 
@@ -48,12 +48,12 @@ def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings,
     thresholds = class_thresholds(last, learners.unlabelled, weak.shape[-1], settings.threshold).to(weak.dtype)
     mask = (probability >= thresholds[label]).to(weak.dtype)
     confident = probability >= settings.threshold
-    now = memories.agreed_by_sample(label, confident, batch.id_u, learners.samples, runtime)
+    now = method_state.agreed_by_sample(label, confident, batch.id_u, learners.samples, runtime)
     memory["last_confident"] = torch.where(now >= 0, now, last)
 
     labelled, strong = together(net, batch.x_l, batch.x_us)
-    supervised = objectives.supervised(labelled, batch.y_l, smoothing=settings.smoothing)
-    pseudo = objectives.taught(strong, label, mask)
+    supervised = losses.supervised(labelled, batch.y_l, smoothing=settings.smoothing)
+    pseudo = losses.taught(strong, label, mask)
     loss = supervised + settings.pseudo_weight * pseudo
     learners.student.descend(loss, runtime)
     scalars = {

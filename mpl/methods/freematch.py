@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mpl import memories, objectives
+from mpl import losses, method_state
 from mpl.step import Batch, Clock, Learners, Runtime, StepReport, full, mean_over_processes, opinions, together
 
 
@@ -49,17 +49,17 @@ def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings,
     q = weak.softmax(-1)
     probability, label = q.max(-1)
 
-    start = memories.uniform(weak)
+    start = method_state.uniform(weak)
     sure = runtime.reduce(probability.mean(), "mean")
-    confidence = memories.running_mean(memory, "confidence", sure, decay, start[0])
-    p = memories.running_mean(memory, "class_probability", memories.mean_row(q, runtime), decay, start)
-    h = memories.running_mean(memory, "class_share", memories.class_shares(label, weak, runtime), decay, start)
+    confidence = method_state.running_mean(memory, "confidence", sure, decay, start[0])
+    p = method_state.running_mean(memory, "class_probability", method_state.mean_row(q, runtime), decay, start)
+    h = method_state.running_mean(memory, "class_share", method_state.class_shares(label, weak, runtime), decay, start)
     mask = (probability >= (confidence * p / p.max())[label]).to(weak.dtype)
 
     labelled, strong = together(net, batch.x_l, batch.x_us)
-    supervised = objectives.supervised(labelled, batch.y_l, smoothing=settings.smoothing)
-    pseudo = objectives.taught(strong, label, mask)
-    fair = fairness(strong, mask, objectives.rescaled(p / h), runtime)
+    supervised = losses.supervised(labelled, batch.y_l, smoothing=settings.smoothing)
+    pseudo = losses.taught(strong, label, mask)
+    fair = fairness(strong, mask, losses.rescaled(p / h), runtime)
     loss = supervised + settings.pseudo_weight * pseudo + settings.fairness_weight * fair
     learners.student.descend(loss, runtime)
     scalars = {
@@ -84,7 +84,7 @@ def fairness(strong: Tensor, mask: Tensor, target: Tensor, runtime: Runtime) -> 
     """
     q = strong.softmax(-1)
     mean = mean_over_processes((q * mask[:, None]).mean(0), runtime)
-    shares = memories.mean_row(objectives.one_hot(q.argmax(-1), q) * mask[:, None], runtime)
+    shares = method_state.mean_row(losses.one_hot(q.argmax(-1), q) * mask[:, None], runtime)
     there = shares > 0
-    ours = objectives.rescaled(torch.where(there, mean / torch.where(there, shares, 1.0), 0.0))
-    return torch.where(there, target * objectives.as_logits(ours), 0.0).sum()
+    ours = losses.rescaled(torch.where(there, mean / torch.where(there, shares, 1.0), 0.0))
+    return torch.where(there, target * losses.as_logits(ours), 0.0).sum()

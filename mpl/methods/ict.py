@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import torch
 
-from mpl import mixing, objectives
+from mpl import losses, mixup
 from mpl.schedules import slow_ramp
 from mpl.step import Batch, Clock, Learners, Runtime, StepReport, averaged, evaluating, full, opinions, together
 
@@ -43,18 +43,18 @@ def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings,
         ValueError: the student keeps no average.
     """
     student = learners.student
-    u_j = mixing.floating(batch.x_uw)
+    u_j = mixup.floating(batch.x_uw)
     with torch.no_grad(), evaluating(averaged(student)) as teacher:
         said = full(teacher(u_j))
     with torch.no_grad(), evaluating(student.net) as net:
         thought = full(net(u_j))
 
-    order = mixing.shuffled(len(u_j), u_j)
-    share = mixing.shares(1, settings.alpha, u_j)
+    order = mixup.shuffled(len(u_j), u_j)
+    share = mixup.shares(1, settings.alpha, u_j)
     q = said.softmax(-1)
-    labelled, logits = together(student.net, batch.x_l, mixing.mixed(u_j, u_j[order], share))
-    supervised = objectives.supervised(labelled, batch.y_l, smoothing=settings.smoothing)
-    consistency = objectives.squared(logits, mixing.mixed(q, q[order], share)).mean()
+    labelled, logits = together(student.net, batch.x_l, mixup.mixed(u_j, u_j[order], share))
+    supervised = losses.supervised(labelled, batch.y_l, smoothing=settings.smoothing)
+    consistency = losses.squared(logits, mixup.mixed(q, q[order], share)).mean()
     weight = settings.consistency_weight * slow_ramp(clock, settings.consistency_ramp)
     loss = supervised + weight * consistency
     student.descend(loss, runtime)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import torch
 
-from mpl import objectives
+from mpl import losses
 from mpl.schedules import slow_ramp
 from mpl.step import Batch, Clock, Learners, Runtime, StepReport, averaged, evaluating, full, opinions, together
 
@@ -43,8 +43,8 @@ def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings,
     with torch.no_grad(), evaluating(averaged(student)) as teacher:
         said = full(teacher(batch.x_uw))
     labelled, strong = together(student.net, batch.x_l, batch.x_us)
-    supervised = objectives.supervised(labelled, batch.y_l, smoothing=settings.smoothing)
-    consistency = objectives.squared(strong, said.softmax(-1)).mean()
+    supervised = losses.supervised(labelled, batch.y_l, smoothing=settings.smoothing)
+    consistency = losses.squared(strong, said.softmax(-1)).mean()
     weight = settings.consistency_weight * slow_ramp(clock, settings.consistency_ramp)
     loss = supervised + weight * consistency
     student.descend(loss, runtime)

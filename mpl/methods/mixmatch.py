@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import torch
 
-from mpl import mixing, objectives
+from mpl import losses, mixup
 from mpl.schedules import ramp
 from mpl.step import Batch, Clock, Learners, Runtime, StepReport, opinions, together
 
@@ -41,21 +41,21 @@ def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings,
     The record has as the teacher the sharpened guess, and as the student the network's opinion of the strong view.
     """
     net = learners.student.net
-    x_l, x_uw, x_us = (mixing.floating(x) for x in (batch.x_l, batch.x_uw, batch.x_us))
+    x_l, x_uw, x_us = (mixup.floating(x) for x in (batch.x_l, batch.x_uw, batch.x_us))
     with torch.no_grad():
         weak, strong = together(net, x_uw, x_us)
-    q = objectives.powered((weak.softmax(-1) + strong.softmax(-1)) / 2, settings.temperature)
+    q = losses.powered((weak.softmax(-1) + strong.softmax(-1)) / 2, settings.temperature)
 
     inputs = torch.cat([x_l, x_uw, x_us])
-    targets = torch.cat([objectives.one_hot(batch.y_l, q), q, q])
-    order = mixing.shuffled(len(inputs), inputs)
-    share = mixing.shares(len(inputs), settings.alpha, inputs)
+    targets = torch.cat([losses.one_hot(batch.y_l, q), q, q])
+    order = mixup.shuffled(len(inputs), inputs)
+    share = mixup.shares(len(inputs), settings.alpha, inputs)
     share = torch.maximum(share, 1 - share)  # a mix stays nearer to its first part
-    inputs, targets = (mixing.mixed(part, part[order], share) for part in (inputs, targets))
+    inputs, targets = (mixup.mixed(part, part[order], share) for part in (inputs, targets))
 
     labelled, guessed = together(net, *inputs.split([len(x_l), 2 * len(x_uw)]))
-    supervised = objectives.soft_cross_entropy(labelled, targets[: len(x_l)]).mean()
-    guess = objectives.squared(guessed, targets[len(x_l) :]).mean()
+    supervised = losses.soft_cross_entropy(labelled, targets[: len(x_l)]).mean()
+    guess = losses.squared(guessed, targets[len(x_l) :]).mean()
     loss = supervised + settings.guess_weight * ramp(clock, settings.guess_ramp) * guess
     learners.student.descend(loss, runtime)
     scalars = {
@@ -63,4 +63,4 @@ def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings,
         "supervised_loss": supervised.detach(),
         "guess_loss": guess.detach(),
     }
-    return StepReport(scalars=scalars, opinions=opinions(teacher=objectives.as_logits(q), student=strong))
+    return StepReport(scalars=scalars, opinions=opinions(teacher=losses.as_logits(q), student=strong))

@@ -18,12 +18,12 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from mpl import answer as answers
-from mpl import objectives
-from mpl.phases import phase
+from mpl import losses
+from mpl import student_step as answers
+from mpl.activation_recompute import sparing
 from mpl.schedules import ramp
-from mpl.sparing import sparing
 from mpl.step import Batch, Clock, Learners, Runtime, StepReport, full, opinions, together
+from mpl.step_timer import phase
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,8 +90,8 @@ def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings,
             del asked
             with phase("forward"):
                 labelled, asked = together(teacher.net, batch.x_l, batch.x_us)
-        supervised = objectives.supervised(labelled, batch.y_l, smoothing=settings.smoothing)
-        uda, confident = objectives.uda(asked, weak, temperature=settings.temperature, threshold=settings.threshold)
+        supervised = losses.supervised(labelled, batch.y_l, smoothing=settings.smoothing)
+        uda, confident = losses.uda(asked, weak, temperature=settings.temperature, threshold=settings.threshold)
         weight = settings.uda_weight * ramp(clock, settings.uda_ramp)
         loss = supervised + weight * uda + settings.feedback_weight * feedback_loss
         teacher.descend(loss, runtime)

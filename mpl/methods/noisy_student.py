@@ -32,7 +32,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from mpl import memories, objectives
+from mpl import losses, method_state
 from mpl.step import Batch, Clock, Learner, Learners, Runtime, StepReport, evaluating, full, opinions, together
 
 
@@ -70,7 +70,7 @@ def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings,
         memory |= _copied("first.", student.net)
     if number == 0:
         learner, name = (student, "student") if learners.teacher is None else (learners.teacher, "teacher")
-        loss = objectives.supervised(full(learner.net(batch.x_l)), batch.y_l, smoothing=settings.smoothing)
+        loss = losses.supervised(full(learner.net(batch.x_l)), batch.y_l, smoothing=settings.smoothing)
         learner.descend(loss, runtime)
         alone = {"supervised_loss": loss.detach()} if learners.teacher is None else {}
         return StepReport(scalars={f"{name}_loss": loss.detach(), **alone})
@@ -80,8 +80,8 @@ def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings,
     said = _asked(number, learners, batch)
     count = _counts(said, learners, batch, runtime, settings, _since(number, clock, settings))
     labelled, strong = together(student.net, batch.x_l, batch.x_us)
-    supervised = objectives.supervised(labelled, batch.y_l, smoothing=settings.smoothing)
-    pseudo = (objectives.soft_cross_entropy(strong, said.softmax(-1)) * count).mean()
+    supervised = losses.supervised(labelled, batch.y_l, smoothing=settings.smoothing)
+    pseudo = (losses.soft_cross_entropy(strong, said.softmax(-1)) * count).mean()
     loss = supervised + settings.pseudo_weight * pseudo
     student.descend(loss, runtime)
     scalars = {
@@ -163,7 +163,7 @@ def _asked(number: int, learners: Learners, batch: Batch) -> Tensor:
 def _counts(said: Tensor, learners: Learners, batch: Batch, runtime: Runtime, settings: Settings, since: int) -> Tensor:
     """Returns how often each image of the batch counts, (U,)."""
     if not settings.balance:
-        return objectives.confident(said, settings.threshold)
+        return losses.confident(said, settings.threshold)
     memory = learners.memory
     if since * len(batch.id_u) < 2 * learners.unlabelled:  # within two shuffled passes every image comes up
         _note(said, learners, batch, runtime)
@@ -181,8 +181,8 @@ def _note(said: Tensor, learners: Learners, batch: Batch, runtime: Runtime) -> N
     """Keeps label and probability of the images that come up for the first time in this round."""
     probability, label = said.softmax(-1).max(-1)
     every = torch.ones_like(label, dtype=torch.bool)
-    now = memories.agreed_by_sample(label, every, batch.id_u, learners.samples, runtime)
-    sure, _ = memories.mean_by_sample(probability[:, None], batch.id_u, learners.samples, runtime)
+    now = method_state.agreed_by_sample(label, every, batch.id_u, learners.samples, runtime)
+    sure, _ = method_state.mean_by_sample(probability[:, None], batch.id_u, learners.samples, runtime)
     kept = learners.memory.get("label", torch.full_like(now, -1))
     confidence = learners.memory.get("confidence", torch.zeros_like(sure[:, 0]))
     new = kept < 0

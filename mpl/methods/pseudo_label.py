@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as nnf
 
-from mpl import objectives
+from mpl import losses
 from mpl.step import Batch, Clock, Learners, Runtime, StepReport, evaluating, full, opinions, together
 
 
@@ -36,15 +36,15 @@ def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings,
     student, teacher = learners.student, learners.teacher
     assert teacher is not None, "Pseudo Labels need a teacher"
     if clock.at < settings.teacher_share * clock.steps:
-        loss = objectives.supervised(full(teacher.net(batch.x_l)), batch.y_l, smoothing=settings.smoothing)
+        loss = losses.supervised(full(teacher.net(batch.x_l)), batch.y_l, smoothing=settings.smoothing)
         teacher.descend(loss, runtime)
         return StepReport(scalars={"teacher_loss": loss.detach()})
     with torch.no_grad(), evaluating(teacher.best_net()) as fixed:
         said = full(fixed(batch.x_uw))
-    mask = objectives.confident(said, settings.threshold)
+    mask = losses.confident(said, settings.threshold)
     labelled, logits = together(student.net, batch.x_l, batch.x_us)
     pseudo = (nnf.cross_entropy(logits, said.argmax(-1), reduction="none") * mask).mean()
-    supervised = objectives.supervised(labelled, batch.y_l, smoothing=settings.smoothing)
+    supervised = losses.supervised(labelled, batch.y_l, smoothing=settings.smoothing)
     loss = supervised + settings.pseudo_weight * pseudo
     student.descend(loss, runtime)
     scalars = {

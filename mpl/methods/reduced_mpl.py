@@ -27,8 +27,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mpl import answer as answers
-from mpl import memories, objectives
+from mpl import losses, method_state
+from mpl import student_step as answers
 from mpl.step import (
     Batch,
     Clock,
@@ -75,7 +75,7 @@ def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings,
     begin = 0 if learners.teacher is None else settings.teacher_share * clock.steps
     if learners.teacher is not None and clock.at < begin:
         labelled = full(learners.teacher.net(batch.x_l))
-        loss = objectives.supervised(labelled, batch.y_l, smoothing=settings.smoothing)
+        loss = losses.supervised(labelled, batch.y_l, smoothing=settings.smoothing)
         learners.teacher.descend(loss, runtime)
         return StepReport(scalars={"teacher_loss": loss.detach()})
 
@@ -104,7 +104,7 @@ def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings,
 
 def calibrated(p: Tensor, phi: dict[str, Tensor]) -> Tensor:
     """Returns T'(log p): the logits (U, K) that distributions p (U, K) become."""
-    z = objectives.as_logits(p.clamp_min(1e-6))
+    z = losses.as_logits(p.clamp_min(1e-6))
     z = z - z.mean(-1, keepdim=True)
     hidden = torch.tanh(z @ phi["weight_1"].t() + phi["bias_1"])
     return z + hidden @ phi["weight_2"].t() + phi["bias_2"]
@@ -116,7 +116,7 @@ def _ask(teacher: Learner, learners: Learners, batch: Batch, runtime: Runtime) -
     with torch.no_grad(), evaluating(teacher.best_net()) as fixed:
         p = full(fixed(batch.x_uw)).softmax(-1)
     kept = learners.memory.get("distributions", p.new_zeros(learners.samples, p.shape[-1]))
-    now, seen = memories.mean_by_sample(p, batch.id_u, learners.samples, runtime)
+    now, seen = method_state.mean_by_sample(p, batch.id_u, learners.samples, runtime)
     new = seen & (kept.sum(-1) == 0)
     learners.memory["distributions"] = torch.where(new[:, None], now, kept)
 

@@ -24,7 +24,7 @@ import torch
 import torch.nn.functional as nnf
 from torch import Tensor, nn
 
-from mpl import memories, mixing, objectives
+from mpl import losses, method_state, mixup
 from mpl.schedules import ramp
 from mpl.step import (
     Batch,
@@ -66,25 +66,25 @@ def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings,
     student the network's opinion of the strong view, unmixed.
     """
     student, memory = learners.student, learners.memory
-    x_l, x_uw, x_us = (mixing.floating(x) for x in (batch.x_l, batch.x_uw, batch.x_us))
+    x_l, x_uw, x_us = (mixup.floating(x) for x in (batch.x_l, batch.x_uw, batch.x_us))
     with torch.no_grad():
         weak = full(student.net(x_uw))
     q = aligned(weak.softmax(-1), _recent(memory, "labels", weak), _recent(memory, "guesses", weak))
-    q = objectives.powered(q, settings.temperature)
-    _remember(memory, "labels", memories.class_shares(batch.y_l, weak, runtime))
-    _remember(memory, "guesses", memories.mean_row(weak.softmax(-1), runtime))
+    q = losses.powered(q, settings.temperature)
+    _remember(memory, "labels", method_state.class_shares(batch.y_l, weak, runtime))
+    _remember(memory, "guesses", method_state.mean_row(weak.softmax(-1), runtime))
 
     inputs = torch.cat([x_l, x_us, x_uw])
-    targets = torch.cat([objectives.one_hot(batch.y_l, q), q, q])
-    order = mixing.shuffled(len(inputs), inputs)
-    share = mixing.shares(len(inputs), settings.alpha, inputs)
+    targets = torch.cat([losses.one_hot(batch.y_l, q), q, q])
+    order = mixup.shuffled(len(inputs), inputs)
+    share = mixup.shares(len(inputs), settings.alpha, inputs)
     share = torch.maximum(share, 1 - share)
-    inputs, targets = (mixing.mixed(part, part[order], share) for part in (inputs, targets))
+    inputs, targets = (mixup.mixed(part, part[order], share) for part in (inputs, targets))
 
     labelled, guessed, strong = together(student.net, *inputs.split([len(x_l), 2 * len(x_us)]), x_us)
-    supervised = objectives.soft_cross_entropy(labelled, targets[: len(x_l)]).mean()
-    guess = objectives.soft_cross_entropy(guessed, targets[len(x_l) :]).mean()
-    anchored = objectives.soft_cross_entropy(strong, q).mean()
+    supervised = losses.soft_cross_entropy(labelled, targets[: len(x_l)]).mean()
+    guess = losses.soft_cross_entropy(guessed, targets[len(x_l) :]).mean()
+    anchored = losses.soft_cross_entropy(strong, q).mean()
     rise = ramp(clock, settings.guess_ramp)
     loss = supervised + rise * (settings.guess_weight * guess + settings.strong_weight * anchored)
     scalars = {"supervised_loss": supervised, "guess_loss": guess, "strong_loss": anchored}
@@ -96,12 +96,12 @@ def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings,
     student.descend(loss, runtime)
     _descend_head(head, memory, student.rate, runtime)
     scalars = {name: value.detach() for name, value in {"student_loss": loss, **scalars}.items()}
-    return StepReport(scalars=scalars, opinions=opinions(teacher=objectives.as_logits(q), student=strong))
+    return StepReport(scalars=scalars, opinions=opinions(teacher=losses.as_logits(q), student=strong))
 
 
 def aligned(p: Tensor, labels: Tensor, guesses: Tensor) -> Tensor:
     """Returns norm(p · p(y) / p̃(y)), (U, K); 10⁻⁶ keeps the ratio finite, as in the released code."""
-    return objectives.rescaled(p * (labels + 1e-6) / (guesses + 1e-6))
+    return losses.rescaled(p * (labels + 1e-6) / (guesses + 1e-6))
 
 
 def turned(x: Tensor, quarters: Tensor) -> Tensor:
@@ -152,7 +152,7 @@ def _last_inputs(net: nn.Module) -> Iterator[list[Tensor]]:
 
 def _recent(memory: dict[str, Tensor], name: str, logits: Tensor) -> Tensor:
     """Returns the mean (K,) of the last 128 entries, which begin uniform."""
-    start = memories.uniform(logits).expand(STEPS, -1)
+    start = method_state.uniform(logits).expand(STEPS, -1)
     memory.setdefault(name, start.clone())
     return memory[name].mean(0)
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mpl import memories, objectives
+from mpl import losses, method_state
 from mpl.step import Batch, Clock, Learners, Runtime, StepReport, full, opinions, together
 
 
@@ -47,17 +47,17 @@ def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings,
         weak = full(net(batch.x_uw))
     q = weak.softmax(-1)
 
-    now = memories.mean_row(q, runtime)
-    p = memories.running_mean(memory, "class_probability", now, settings.decay, now)
-    sure = objectives.rescaled(q / p.clamp_min(torch.finfo(p.dtype).tiny)).amax(-1)
+    now = method_state.mean_row(q, runtime)
+    p = method_state.running_mean(memory, "class_probability", now, settings.decay, now)
+    sure = losses.rescaled(q / p.clamp_min(torch.finfo(p.dtype).tiny)).amax(-1)
     mean, variance = _moments(sure, runtime)
-    mean = memories.running_mean(memory, "confidence", mean, settings.decay, memories.uniform(weak)[0])
-    variance = memories.running_mean(memory, "variance", variance, settings.decay, torch.ones_like(variance))
+    mean = method_state.running_mean(memory, "confidence", mean, settings.decay, method_state.uniform(weak)[0])
+    variance = method_state.running_mean(memory, "variance", variance, settings.decay, torch.ones_like(variance))
     weight = truncated_gaussian(sure, mean, variance / settings.sharpness**2)
 
     labelled, strong = together(net, batch.x_l, batch.x_us)
-    supervised = objectives.supervised(labelled, batch.y_l, smoothing=settings.smoothing)
-    pseudo = objectives.taught(strong, weak.argmax(-1), weight)
+    supervised = losses.supervised(labelled, batch.y_l, smoothing=settings.smoothing)
+    pseudo = losses.taught(strong, weak.argmax(-1), weight)
     loss = supervised + settings.pseudo_weight * pseudo
     learners.student.descend(loss, runtime)
     scalars = {

@@ -8,7 +8,7 @@ section 3.1) when it starts from trained weights.
 
 from dataclasses import dataclass
 
-from mpl import objectives
+from mpl import losses
 from mpl.step import Batch, Clock, Learners, Runtime, StepReport, full
 
 
@@ -22,6 +22,6 @@ class Settings:
 
 def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings, clock: Clock) -> StepReport:
     """Does one step; scalar student_loss. Unlabelled images are not looked at."""
-    loss = objectives.supervised(full(learners.student.net(batch.x_l)), batch.y_l, smoothing=settings.smoothing)
+    loss = losses.supervised(full(learners.student.net(batch.x_l)), batch.y_l, smoothing=settings.smoothing)
     learners.student.descend(loss, runtime)
     return StepReport(scalars={"student_loss": loss.detach()})

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mpl import memories, objectives
+from mpl import losses, method_state
 from mpl.schedules import slow_ramp
 from mpl.step import Batch, Clock, Learners, Runtime, StepReport, opinions, together
 
@@ -47,8 +47,8 @@ def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings,
     labelled, strong = together(learners.student.net, batch.x_l, batch.x_us)
     z = strong.detach().softmax(-1)
     target, known = _ensemble(learners, batch.id_u, z, settings.decay)
-    supervised = objectives.supervised(labelled, batch.y_l, smoothing=settings.smoothing)
-    consistency = (objectives.squared(strong, target) * known).mean()
+    supervised = losses.supervised(labelled, batch.y_l, smoothing=settings.smoothing)
+    consistency = (losses.squared(strong, target) * known).mean()
     weight = settings.consistency_weight * slow_ramp(clock, settings.consistency_ramp)
     loss = supervised + weight * consistency
     learners.student.descend(loss, runtime)
@@ -59,7 +59,7 @@ def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings,
         "consistency_loss": consistency.detach(),
         "known": known.float().mean(),
     }
-    return StepReport(scalars=scalars, opinions=opinions(teacher=objectives.as_logits(target), student=strong))
+    return StepReport(scalars=scalars, opinions=opinions(teacher=losses.as_logits(target), student=strong))
 
 
 def _ensemble(learners: Learners, positions: Tensor, z: Tensor, decay: float) -> tuple[Tensor, Tensor]:
@@ -73,7 +73,7 @@ def _ensemble(learners: Learners, positions: Tensor, z: Tensor, decay: float) ->
 
 def _accumulate(learners: Learners, positions: Tensor, z: Tensor, decay: float, runtime: Runtime) -> None:
     total, times = _memory(learners, z)
-    now, seen = memories.mean_by_sample(z, positions, learners.samples, runtime)
+    now, seen = method_state.mean_by_sample(z, positions, learners.samples, runtime)
     learners.memory["outputs"] = torch.where(seen[:, None], decay * total + (1 - decay) * now, total)
     learners.memory["times"] = times + seen
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import torch
 
-from mpl import objectives
+from mpl import losses
 from mpl.schedules import ramp
 from mpl.step import Batch, Clock, Learners, Runtime, StepReport, full, opinions, together
 
@@ -40,8 +40,8 @@ def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings,
     with torch.no_grad():
         weak = full(net(batch.x_uw))
     labelled, strong = together(net, batch.x_l, batch.x_us)
-    supervised = objectives.supervised(labelled, batch.y_l, smoothing=settings.smoothing)
-    uda, confident = objectives.uda(strong, weak, temperature=settings.temperature, threshold=settings.threshold)
+    supervised = losses.supervised(labelled, batch.y_l, smoothing=settings.smoothing)
+    uda, confident = losses.uda(strong, weak, temperature=settings.temperature, threshold=settings.threshold)
     loss = supervised + settings.uda_weight * ramp(clock, settings.uda_ramp) * uda
     learners.student.descend(loss, runtime)
     scalars = {

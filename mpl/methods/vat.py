@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from mpl import feedback as fb
-from mpl import mixing, objectives
+from mpl import losses, mixup
 from mpl.step import Batch, Clock, Learner, Learners, Runtime, StepReport, opinions, together
 
 
@@ -48,16 +48,16 @@ def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings,
     The record has as the teacher the network's opinion of the plain weak view, and as the student of the disturbed one.
     """
     student = learners.student
-    x = mixing.floating(batch.x_uw)
+    x = mixup.floating(batch.x_uw)
     with torch.no_grad(), fb.without_noise(student.net), _full_precision(x):
         said = fb.call(student.net, student.weights(), x)
     length = usual_length(x, runtime)
     r = worst_direction(student, x, said, probe=settings.probe * length, iterations=settings.iterations)
 
     labelled, plain, disturbed = together(student.net, batch.x_l, x, x + settings.radius * length * r)
-    supervised = objectives.supervised(labelled, batch.y_l, smoothing=settings.smoothing)
-    vat = objectives.divergence(disturbed, said).mean()
-    entropy = objectives.entropy(plain).mean()
+    supervised = losses.supervised(labelled, batch.y_l, smoothing=settings.smoothing)
+    vat = losses.divergence(disturbed, said).mean()
+    entropy = losses.entropy(plain).mean()
     loss = supervised + settings.vat_weight * vat + settings.entropy_weight * entropy
     student.descend(loss, runtime)
     scalars = {
@@ -87,7 +87,7 @@ def worst_direction(student: Learner, x: Tensor, said: Tensor, *, probe: Tensor,
         with torch.enable_grad(), fb.without_noise(student.net), _full_precision(x):
             r = (probe * d).requires_grad_()
             near = fb.undisturbed(student.net, x + r)
-            (gradient,) = torch.autograd.grad(objectives.divergence(near, said).sum(), r)
+            (gradient,) = torch.autograd.grad(losses.divergence(near, said).sum(), r)
         d = _unit(gradient)
     return d
 

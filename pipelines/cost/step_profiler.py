@@ -71,7 +71,7 @@ def profile(config: TrainConfig[Any], *, steps: int, processor: bool = False) ->
     import torch
     from accelerate import Accelerator
 
-    from mpl.phases import Stopwatch, kept_bytes, running
+    from mpl.step_timer import Stopwatch, kept_bytes, running
     from pipelines.training.cpu_setup import get_ready
 
     if config.distributions:
@@ -144,8 +144,8 @@ def profile_table(found: Profile) -> str:
 def _steps(config: TrainConfig[Any], accelerator: Any, directory: Path) -> Generator[None, None, None]:
     """Does the trainer's steps, one whenever it is asked for the next."""
     from mpl.methods import METHODS
-    from mpl.phases import phase
     from mpl.step import Clock
+    from mpl.step_timer import phase
     from pipelines.training import finalize, learners
     from pipelines.training.recorder import Recorder
 

@@ -12,7 +12,7 @@ LOOKED_AT = 10_000  # samples at most, drawn where there are more: bounds time a
 
 
 def first_to_label(store: "Store", waiting: Sequence[str], seen: Sequence[str], limit: int) -> list[str]:
-    """Returns waiting samples by what each stands for beside those that are decided (`mpl.cover`).
+    """Returns waiting samples by what each stands for beside those that are decided (`mpl.facility_location`).
 
     The vectors are those of the newest backbone; samples without vectors come last, as they stand in `waiting`.
 
@@ -22,7 +22,7 @@ def first_to_label(store: "Store", waiting: Sequence[str], seen: Sequence[str], 
         seen: training samples that stand for their kind already.
         limit: how many to return; all where there are fewer.
     """
-    from mpl.cover import cover
+    from mpl.facility_location import cover
 
     spaces = store.vectors.spaces()
     if not spaces:

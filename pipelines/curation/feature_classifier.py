@@ -84,7 +84,7 @@ def reading(store: "Store", run: Run, thought: Predictions) -> Reading | None:
 
 
 def _made(store: "Store", run: Run, backbone: str, ids: Sequence[str], thought: Predictions, made_of: str) -> Reading:
-    from mpl.reading import nearest, reading_space, second_reading
+    from mpl.gaussian_classifier import nearest, reading_space, second_reading
 
     space = reading_space(store.vectors.read(backbone, ids))
     place = {sample_id: row for row, sample_id in enumerate(thought.sample_ids)}

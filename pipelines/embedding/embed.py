@@ -125,7 +125,7 @@ def _prepare(
     import torch
 
     from mpl.backbones import BackboneError, create, digest, features
-    from mpl.folding import folded
+    from mpl.batchnorm_fusion import folded
     from mpl.networks import ImageClassifier
 
     try:

@@ -79,7 +79,7 @@ def make(store: "Store", *, backbone: str | None = None, seed: int = 0, tell: Te
         ProjectError: there are no images to train on, or no vectors of them.
     """
     stage("Loading what finds like images")
-    from mpl.projection import project
+    from mpl.tsne import project
 
     began = time.monotonic()
     space, ids = _embedded(store, backbone)

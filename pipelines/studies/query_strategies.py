@@ -1,6 +1,6 @@
 """Who picks the samples of a simulated round: chance, a strategy of the literature, a library, or our own queue.
 
-    random, entropy, margin, k_centre, badge, ...   mpl/strategies.py
+    random, entropy, margin, k_centre, badge, ...   mpl/query_strategies.py
     skactiveml:NAME                                 a pool strategy of scikit-activeml, such as skactiveml:TypiClust
     ours                                            the product's queue in its default order
     ours:REASON                                     the product's queue in order of one reason
@@ -21,7 +21,7 @@ from pipelines.runs import Run
 from pipelines.training.config import ConfigError
 
 if TYPE_CHECKING:
-    from mpl.strategies import Pool
+    from mpl.query_strategies import Pool
     from storage.store import Store
 
 OURS, LIBRARY = "ours", "skactiveml"
@@ -49,7 +49,7 @@ def picker(strategy: str) -> Picker:
     Raises:
         ConfigError: there is no such strategy, or its library is not installed.
     """
-    from mpl.strategies import STRATEGIES
+    from mpl.query_strategies import STRATEGIES
 
     kind, _, name = strategy.partition(":")
     if kind == OURS:
@@ -72,8 +72,8 @@ def _ours(scene: Scene, batch: int, *, reason: str | None) -> list[str]:
 
 
 def _known(scene: Scene, batch: int, *, strategy: str) -> list[str]:
-    """A strategy of mpl/strategies.py; before the first run those that ask a student draw instead."""
-    from mpl.strategies import COLD, STRATEGIES, at_random
+    """A strategy of mpl/query_strategies.py; before the first run those that ask a student draw instead."""
+    from mpl.query_strategies import COLD, STRATEGIES, at_random
 
     choose = STRATEGIES[strategy] if scene.run or strategy in COLD else at_random
     return [scene.candidates[k] for k in choose(_pool(scene), batch, scene.random)]
@@ -92,7 +92,7 @@ def _library(scene: Scene, batch: int, *, query: Any) -> list[str]:
 
 
 def _pool(scene: Scene) -> "Pool":
-    from mpl.strategies import Pool
+    from mpl.query_strategies import Pool
 
     uniform = np.full((len(scene.candidates), scene.classes), 1 / scene.classes)
     return Pool(

@@ -17,9 +17,9 @@ import torch
 import torch.nn.functional as nnf
 from torch import Tensor, nn
 
-from mpl import answer as answers
 from mpl import feedback as fb
-from mpl import objectives
+from mpl import losses as objectives
+from mpl import student_step as answers
 from mpl.methods.mpl import Settings
 from mpl.step import Batch, Learner, Learners, Runtime, together
 

@@ -82,8 +82,8 @@ class Pixels:
     def batches(self, draws: Iterable[Draw], labels: "Tensor") -> "Iterator[Batch]":
         """See `pipelines.training.dataset.Source`. Labelled images come in a weak view."""
         from mpl import augment
-        from mpl.phases import phase
         from mpl.step import Batch
+        from mpl.step_timer import phase
 
         kept: list[Draw] = []
 

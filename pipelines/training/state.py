@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
     from torch import Tensor
 
-    from mpl.phases import Stopwatch
     from mpl.step import Learners, StepReport
+    from mpl.step_timer import Stopwatch
 
 
 @dataclass(slots=True, kw_only=True)

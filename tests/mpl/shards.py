@@ -17,7 +17,7 @@ from mpl import sharding
 from mpl.methods import mpl
 from mpl.step import Batch, Clock, Learner, Learners, StepReport
 from tests.forks import FORKS
-from tests.mpl.problems import CLOCK, SPARE, D, K
+from tests.mpl.toy_problems import CLOCK, SPARE, D, K
 
 B, U, STEPS = 8, 12, 2  # images a step, over all processes
 RATE, CLIP = 0.3, 0.4

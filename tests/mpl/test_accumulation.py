@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from mpl.accumulation import accumulate
-from tests.mpl.problems import flat, image_problem, plain_net, problem
 from tests.mpl.test_every_method import HARD, VARIANTS, state, steps
+from tests.mpl.toy_problems import flat, image_problem, plain_net, problem
 
 UNEVEN = 4  # parts of 6 labelled images, of 7 unlabelled ones, and of both together
 

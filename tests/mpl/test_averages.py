@@ -13,7 +13,7 @@ from torch.func import functional_call
 from mpl.methods import noisy_student
 from mpl.schedules import slow_ramp
 from mpl.step import Clock
-from tests.mpl.problems import SPARE, D, K, flat, gradient, half, noisy_net, problem, slope, step
+from tests.mpl.toy_problems import SPARE, D, K, flat, gradient, half, noisy_net, problem, slope, step
 
 
 def supervised(p, net):

@@ -5,10 +5,10 @@ from dataclasses import fields, replace
 import pytest
 import torch
 
-from mpl import mixing
+from mpl import mixup
 from mpl.methods import METHODS
 from mpl.step import Batch, Clock, Learners, Solo
-from tests.mpl.problems import Pair, flat, half, image_problem, noisy_net, norm_net, plain_net, problem
+from tests.mpl.toy_problems import Pair, flat, half, image_problem, noisy_net, norm_net, plain_net, problem
 
 DRAWS = {"mixmatch", "remixmatch", "ict", "vat"}  # take random numbers, which no two processes share
 NO_RECORD = {"supervised"}
@@ -154,7 +154,7 @@ def test_a_batch_may_hold_a_sample_twice(name):
 @pytest.mark.parametrize("name", list(METHODS))
 def test_a_step_never_waits_for_the_device(name, monkeypatch):
     """Tensors without values: what asks for one (.item(), an if on a tensor, a shape that hangs on values) raises."""
-    monkeypatch.setattr(mixing, "shares", lambda n, alpha, x: torch.rand(n, device=x.device))  # Beta has no meta kernel
+    monkeypatch.setattr(mixup, "shares", lambda n, alpha, x: torch.rand(n, device=x.device))  # Beta has no meta kernel
     p = image_problem(labelled=6)
     batch = Batch(**{f.name: getattr(p.batch, f.name).to("meta") for f in fields(p.batch)})
     learners = p.learners()

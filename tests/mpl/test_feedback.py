@@ -6,9 +6,9 @@ import torch.nn.functional as nnf
 from torch.func import functional_call
 
 from mpl import feedback as fb
-from mpl.noise import noise_state, same_noise
+from mpl.rng_state import noise_state, same_noise
 from mpl.step import Solo
-from tests.mpl.problems import K, noisy_net, norm_net, plain_net, problem
+from tests.mpl.toy_problems import K, noisy_net, norm_net, plain_net, problem
 
 NETS = [plain_net, norm_net, noisy_net]
 

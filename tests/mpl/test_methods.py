@@ -10,9 +10,9 @@ import torch.nn.functional as nnf
 
 from mpl import feedback as fb
 from mpl.methods import METHODS, mpl
-from mpl.noise import noise_state, same_noise
+from mpl.rng_state import noise_state, same_noise
 from mpl.step import Clock, Learners, Solo
-from tests.mpl.problems import convolution_problem, flat, noisy_net, norm_net, plain_net, problem
+from tests.mpl.toy_problems import convolution_problem, flat, noisy_net, norm_net, plain_net, problem
 
 CLOCK = Clock(at=5, steps=10)
 

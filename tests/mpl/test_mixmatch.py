@@ -8,7 +8,7 @@ import torch.nn.functional as nnf
 
 from mpl.methods import remixmatch
 from mpl.step import Clock
-from tests.mpl.problems import K, gradient, image_problem, problem, slope, step
+from tests.mpl.toy_problems import K, gradient, image_problem, problem, slope, step
 
 END = Clock(9, 10)
 

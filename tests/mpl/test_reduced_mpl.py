@@ -9,7 +9,7 @@ from torch.func import functional_call
 
 from mpl.methods import reduced_mpl
 from mpl.step import Clock, Learners
-from tests.mpl.problems import SPARE, flat, gradient, noisy_net, problem, slope, step
+from tests.mpl.toy_problems import SPARE, flat, gradient, noisy_net, problem, slope, step
 
 PARTS = ("weight_1", "bias_1", "weight_2", "bias_2")
 

@@ -8,10 +8,10 @@ import pytest
 import torch
 import torch.nn.functional as nnf
 
-from mpl import objectives
+from mpl import losses
 from mpl.methods import flexmatch, freematch, softmatch
 from mpl.step import Solo
-from tests.mpl.problems import SPARE, K, gradient, problem, slope, step
+from tests.mpl.toy_problems import SPARE, K, gradient, problem, slope, step
 
 SURE = 0.42  # between the probabilities of the tiny networks: some images are confident and some are not
 
@@ -48,8 +48,8 @@ def test_fixmatch_step():
 
 def test_a_weak_view_exactly_at_the_threshold_counts():
     logits = torch.zeros(1, 2)
-    assert objectives.confident(logits, 0.5).tolist() == [1.0]
-    assert objectives.confident(logits, 0.5001).tolist() == [0.0]
+    assert losses.confident(logits, 0.5).tolist() == [1.0]
+    assert losses.confident(logits, 0.5001).tolist() == [0.0]
 
 
 def test_flexmatch_thresholds_by_hand():
@@ -115,7 +115,7 @@ def test_freematch_fairness(seed):
     strong = torch.randn(8, K, dtype=torch.float64, requires_grad=True)
     mask = torch.tensor([1.0, 1, 1, 0, 1, 0, 1, 1], dtype=torch.float64)
     p, h = torch.tensor([0.2, 0.3, 0.5]).double(), torch.tensor([0.25, 0.25, 0.5]).double()
-    ours = freematch.fairness(strong, mask, objectives.rescaled(p / h), Solo())
+    ours = freematch.fairness(strong, mask, losses.rescaled(p / h), Solo())
     naive = naive_fairness(strong, mask, p, h)
     torch.testing.assert_close(ours, naive, rtol=0, atol=1e-12)
     slopes = [torch.autograd.grad(loss, strong, retain_graph=True)[0] for loss in (ours, naive)]

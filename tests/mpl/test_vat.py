@@ -7,7 +7,7 @@ from torch import nn
 
 from mpl.methods import vat
 from mpl.step import Learner, Solo
-from tests.mpl.problems import D, K, Pair, gradient, image_problem, noisy_net, problem, slope, step
+from tests.mpl.toy_problems import D, K, Pair, gradient, image_problem, noisy_net, problem, slope, step
 
 
 def fisher(net, x):

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from mpl import feedback as fb
-from mpl.noise import noise_state, same_noise
+from mpl.rng_state import noise_state, same_noise
 from mpl.step import Solo
-from tests.mpl.problems import convolution_problem, noisy_net, problem
 from tests.mpl.test_every_method import problems, state, steps
+from tests.mpl.toy_problems import convolution_problem, noisy_net, problem
 
 torch_xla = pytest.importorskip("torch_xla", reason="XLA is checked where torch_xla is installed")
 

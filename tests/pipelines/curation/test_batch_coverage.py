@@ -24,7 +24,7 @@ def test_a_batch_for_one_reason_covers_the_classes_and_repeats(store):
 
 
 def test_a_batch_in_the_default_order_covers_what_is_in_doubt(store):
-    """The sum of `mpl.cover`, written out: no other choice for one place adds as much."""
+    """The sum of `mpl.facility_location`, written out: no other choice for one place adds as much."""
     from pipelines.curation.feature_classifier import predictions, reading
 
     rows = rank(store, run_of(store), limit=5, spread=True)
@@ -50,8 +50,8 @@ def test_a_batch_in_the_default_order_covers_what_is_in_doubt(store):
 
 
 def test_a_batch_follows_the_labels_as_if_it_were_chosen_anew(store, monkeypatch):
-    """Against `mpl.cover.cover` of all that waits and is known, also where a few alone are looked at."""
-    from mpl.cover import cover
+    """Against `mpl.facility_location.cover` of all that waits and is known, also where a few alone are looked at."""
+    from mpl.facility_location import cover
     from mpl.reasons import doubt, score
     from pipelines.curation.evidence import known
 
@@ -70,8 +70,8 @@ def test_a_batch_follows_the_labels_as_if_it_were_chosen_anew(store, monkeypatch
     assert first == anew(6)
     given = [event(Kind.RELABELLED, i, CLASSES[0], actor="ada") for i in [*first[:3], *shown(20)[12:]]]
     store.log.append([*given, event(Kind.REJECTED, first[4], actor="ada")])
-    monkeypatch.setattr("mpl.cover.POOL", 2)
-    monkeypatch.setattr("mpl.cover.AT_ONCE", 1)
+    monkeypatch.setattr("mpl.facility_location.POOL", 2)
+    monkeypatch.setattr("mpl.facility_location.AT_ONCE", 1)
     after = shown(6)
     assert after == anew(6) and not {e.sample_id for e in given} & set(after)
     assert [i for i in first if i in after] != first
@@ -81,7 +81,7 @@ def test_a_batch_follows_the_labels_as_if_it_were_chosen_anew(store, monkeypatch
 
 def test_of_very_many_samples_some_are_drawn_to_choose_from(store, monkeypatch):
     monkeypatch.setattr("pipelines.curation.batch_coverage.CANDIDATES", 20)
-    monkeypatch.setattr("mpl.cover.COVERED", 12)
+    monkeypatch.setattr("mpl.facility_location.COVERED", 12)
     rows = rank(store, run_of(store), limit=3, spread=True)
     assert rows == rank(store, run_of(store), limit=3, spread=True)
     again = []

@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from mpl import projection as reducer
+from mpl import tsne as reducer
 from pipelines.cli.main import main
 from pipelines.curation import lasso
 from pipelines.curation.map_colors import DISAGREE, NOTHING, Kind, colouring

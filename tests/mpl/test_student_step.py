@@ -4,11 +4,11 @@ import pytest
 import torch
 import torch.nn.functional as nnf
 
-from mpl import answer as answers
 from mpl import feedback as fb
-from mpl.noise import noise_state, same_noise
+from mpl import student_step as answers
+from mpl.rng_state import noise_state, same_noise
 from mpl.step import Solo
-from tests.mpl.problems import K, Pair, half, noisy_net, problem
+from tests.mpl.toy_problems import K, Pair, half, noisy_net, problem
 
 
 def reinforced(h, memory, *, baseline):

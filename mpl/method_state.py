@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as nnf
 from torch import Tensor
 
-from mpl.objectives import one_hot
+from mpl.losses import one_hot
 from mpl.step import Runtime
 
 

@@ -20,7 +20,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.overrides import TorchFunctionMode
 
-from mpl import phases
+from mpl import step_timer
 from mpl.forward_mode import Convolutions
 from mpl.sharding import blocks, is_sharded, recomputed
 
@@ -114,7 +114,7 @@ class _Known(TorchFunctionMode):
         if again is not None:
             self._learn(out, out._version, again)
         if func is torch.conv2d and self._convolutions is not None:
-            self._learn(out, out._version, phases.keep(self._convolutions.kept(out)))
+            self._learn(out, out._version, step_timer.keep(self._convolutions.kept(out)))
         return out
 
     def pack(self, tensor: Tensor) -> "Tensor | _Again":
@@ -123,7 +123,7 @@ class _Known(TorchFunctionMode):
         if isinstance(known, _Again):
             return known.kept_once_more()
         self._learn(tensor, tensor._version, tensor.detach())
-        return phases.keep(tensor)
+        return step_timer.keep(tensor)
 
     def apart(self, call: Callable[..., Any], *given: Any) -> Any:
         """Returns what a call returns, in which it learns nothing."""

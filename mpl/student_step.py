@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 
 from mpl import feedback as fb
-from mpl import objectives
+from mpl import losses
+from mpl.activation_recompute import sparing
 from mpl.forward_mode import Convolutions
-from mpl.noise import noise_state, same_noise
-from mpl.phases import phase
-from mpl.sparing import sparing
+from mpl.rng_state import noise_state, same_noise
 from mpl.step import Batch, Learner, Runtime, full
+from mpl.step_timer import phase
 
 Feedback = Literal["exact", "difference", "reinforce", "none"]
 
@@ -66,9 +66,9 @@ def learn_and_answer(student: Learner, said: Tensor, batch: Batch, runtime: Runt
         with phase("forward"), sparing(student.net, convolutions):
             logits = full(student.net(batch.x_us))
             loss = (
-                objectives.soft_cross_entropy(logits, said.softmax(-1)).mean()
+                losses.soft_cross_entropy(logits, said.softmax(-1)).mean()
                 if hard is None
-                else objectives.supervised(logits, hard)
+                else losses.supervised(logits, hard)
             )
         if feedback == "reinforce":
             loss_before = _labelled_loss(student, batch, runtime)
@@ -113,4 +113,4 @@ def _labelled_loss(student: Learner, batch: Batch, runtime: Runtime) -> Tensor:
     """Returns L_l (): same images, same BatchNorm batch and no noise each time, or h would drown in them."""
     with torch.no_grad(), fb.without_noise(student.net):
         logits = fb.undisturbed(student.net, batch.x_l)
-        return runtime.reduce(objectives.supervised(logits, batch.y_l), "mean")
+        return runtime.reduce(losses.supervised(logits, batch.y_l), "mean")

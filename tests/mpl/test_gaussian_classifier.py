@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from mpl import cells, reading
-from mpl.reading import nearest, reading_space, second_reading
+from mpl import approximate_neighbours, gaussian_classifier
+from mpl.gaussian_classifier import nearest, reading_space, second_reading
 
 K, D = 3, 6
 
@@ -21,11 +21,11 @@ def test_the_reader_is_linear_discriminant_analysis(monkeypatch):
     """scikit-learn's, with the same shrinkage, on labels without doubt and odds that are not softened."""
     from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
-    monkeypatch.setattr(reading, "SOFTEN", 1.0)
-    monkeypatch.setattr(reading, "FITS", 1)
+    monkeypatch.setattr(gaussian_classifier, "SOFTEN", 1.0)
+    monkeypatch.setattr(gaussian_classifier, "FITS", 1)
     x, truth = blobs()
     labels = np.where(np.random.default_rng(1).random(len(truth)) < 0.2, (truth + 1) % K, truth)
-    reference = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=reading.SHRINKAGE)
+    reference = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=gaussian_classifier.SHRINKAGE)
     # It shrinks the mean of the classes' covariances, weighted by size, and so do we.
     expected = reference.fit(x.astype(np.float64), labels).predict_proba(x)
     np.testing.assert_allclose(second_reading(x, np.eye(K)[labels])[0], expected, atol=1e-3)
@@ -34,7 +34,7 @@ def test_the_reader_is_linear_discriminant_analysis(monkeypatch):
 def test_softened_odds_keep_their_order(monkeypatch):
     x, truth = blobs()
     soft, _ = second_reading(x, np.eye(K)[truth])
-    monkeypatch.setattr(reading, "SOFTEN", 1.0)
+    monkeypatch.setattr(gaussian_classifier, "SOFTEN", 1.0)
     hard, _ = second_reading(x, np.eye(K)[truth])
     assert (soft.argmax(1) == hard.argmax(1)).all()
     assert soft.max(1).mean() < hard.max(1).mean() - 0.02
@@ -56,7 +56,7 @@ def test_a_further_fit_is_one_to_the_mean_of_opinions_and_reading(monkeypatch):
     random = np.random.default_rng(2)
     opinions = np.eye(K)[np.where(random.random(len(truth)) < 0.3, random.integers(K, size=len(truth)), truth)]
     thrice, _ = second_reading(x, opinions)
-    monkeypatch.setattr(reading, "FITS", 1)
+    monkeypatch.setattr(gaussian_classifier, "FITS", 1)
     said = once = second_reading(x, opinions)[0]
     for _ in range(2):
         said, _ = second_reading(x, (opinions + said) / 2)
@@ -65,8 +65,8 @@ def test_a_further_fit_is_one_to_the_mean_of_opinions_and_reading(monkeypatch):
 
 
 def test_in_the_readers_measure_classes_are_round(monkeypatch):
-    monkeypatch.setattr(reading, "FITS", 1)
-    monkeypatch.setattr(reading, "SHRINKAGE", 0.0)
+    monkeypatch.setattr(gaussian_classifier, "FITS", 1)
+    monkeypatch.setattr(gaussian_classifier, "SHRINKAGE", 0.0)
     x, truth = blobs(n=600)
     x = x * np.array([9, 1, 0.1, 3, 5, 1], np.float32)
     _, measured = second_reading(x, np.eye(K)[truth])
@@ -85,14 +85,16 @@ def test_rows_without_an_opinion_change_nothing_and_are_read():
 
 
 def test_a_label_counts_as_so_many_opinions_of_the_same_image(monkeypatch):
-    monkeypatch.setattr(reading, "FITS", 1)
+    monkeypatch.setattr(gaussian_classifier, "FITS", 1)
     x, truth = blobs(n=60)
     opinions, labels = np.full((60, K), np.nan), np.full(60, -1)
     opinions[5:] = np.eye(K)[truth[5:]]
     labels[:5] = truth[:5]
     found, _ = second_reading(x, opinions, labels)
-    repeated = np.concatenate([np.repeat(x[:5], int(reading.LABEL_WEIGHT), axis=0), x[5:]])
-    said = np.concatenate([np.repeat(np.eye(K)[truth[:5]], int(reading.LABEL_WEIGHT), axis=0), opinions[5:]])
+    repeated = np.concatenate([np.repeat(x[:5], int(gaussian_classifier.LABEL_WEIGHT), axis=0), x[5:]])
+    said = np.concatenate(
+        [np.repeat(np.eye(K)[truth[:5]], int(gaussian_classifier.LABEL_WEIGHT), axis=0), opinions[5:]]
+    )
     np.testing.assert_allclose(found[5:], second_reading(repeated, said)[0][-55:], atol=1e-9)
     assert np.abs(found - second_reading(x, opinions)[0]).max() > 1e-3
 
@@ -113,7 +115,7 @@ def test_the_space_keeps_distances_where_it_keeps_all_directions():
 
 
 def test_the_space_keeps_the_largest_directions(monkeypatch):
-    monkeypatch.setattr(reading, "DIMENSIONS", 1)
+    monkeypatch.setattr(gaussian_classifier, "DIMENSIONS", 1)
     views = np.random.default_rng(0).normal(size=(100, 1, 3)) * [0.1, 5.0, 0.1]
     space = reading_space(views.astype(np.float16))
     assert abs(np.corrcoef(space[:, 0], views[:, 0, 1])[0, 1]) > 0.999
@@ -121,7 +123,7 @@ def test_the_space_keeps_the_largest_directions(monkeypatch):
 
 @pytest.mark.parametrize("block", [7, 1024])
 def test_neighbours_are_those_of_brute_force(monkeypatch, block):
-    monkeypatch.setattr(reading, "BLOCK", block)
+    monkeypatch.setattr(gaussian_classifier, "BLOCK", block)
     space = np.random.default_rng(0).normal(size=(40, 4)).astype(np.float32)
     places, similar = nearest(space, 3)
     unit = space / np.linalg.norm(space, axis=1, keepdims=True)
@@ -143,8 +145,8 @@ def test_of_very_many_almost_all_neighbours_are_found(monkeypatch):
     space[:30] = space[0]
     space[30] = -10 * space[31:].mean(0)
     exact, similar = nearest(space.astype(np.float32), 10)
-    monkeypatch.setattr(reading, "EXACT", 100)
-    monkeypatch.setattr(cells, "CELL", 50)
+    monkeypatch.setattr(gaussian_classifier, "EXACT", 100)
+    monkeypatch.setattr(approximate_neighbours, "CELL", 50)
     found, near = nearest(space.astype(np.float32), 10)
     assert found.shape == near.shape == (3000, 10)
     assert (found != np.arange(3000)[:, None]).all() and all(len(set(row)) == 10 for row in found.tolist())
@@ -152,6 +154,6 @@ def test_of_very_many_almost_all_neighbours_are_found(monkeypatch):
     hits = np.mean([len(set(a) & set(b)) / 10 for a, b in zip(exact[31:].tolist(), found[31:].tolist(), strict=True)])
     assert hits > 0.95
     np.testing.assert_allclose(near[:30], similar[:30], atol=1e-5)
-    monkeypatch.setattr(cells, "AROUND", 1)
+    monkeypatch.setattr(approximate_neighbours, "AROUND", 1)
     worse, _ = nearest(space.astype(np.float32), 10)
     assert np.mean([len(set(a) & set(b)) / 10 for a, b in zip(exact.tolist(), worse.tolist(), strict=True)]) < hits

@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from mpl import objectives
+from mpl import losses
 from mpl.schedules import ramp, warmup_cosine
 from mpl.step import Clock
 
@@ -17,13 +17,13 @@ def test_soft_cross_entropy_by_hand():
     """Logits (0, log 3) are the distribution (1/4, 3/4): -(1/2 log 1/4 + 1/2 log 3/4) = log 4 - log(3)/2."""
     logits = torch.tensor([[0.0, LOG3]], dtype=torch.float64)
     target = torch.tensor([[0.5, 0.5]], dtype=torch.float64)
-    assert objectives.soft_cross_entropy(logits, target).item() == pytest.approx(math.log(4) - LOG3 / 2)
+    assert losses.soft_cross_entropy(logits, target).item() == pytest.approx(math.log(4) - LOG3 / 2)
 
 
 def test_sharpening_by_hand():
     """At temperature 1/2, (1/4, 3/4) becomes (1/16, 9/16) rescaled: (1/10, 9/10)."""
     logits = torch.tensor([[0.0, LOG3]], dtype=torch.float64, requires_grad=True)
-    sharp = objectives.sharpened(logits, 0.5)
+    sharp = losses.sharpened(logits, 0.5)
     torch.testing.assert_close(sharp, torch.tensor([[0.1, 0.9]], dtype=torch.float64))
     assert not sharp.requires_grad
 
@@ -35,7 +35,7 @@ def test_uda_by_hand():
     """
     weak = torch.tensor([[0.0, LOG3], [0.0, 0.1]], dtype=torch.float64, requires_grad=True)
     strong = torch.zeros(2, 2, dtype=torch.float64, requires_grad=True)
-    loss, share = objectives.uda(strong, weak, temperature=0.5, threshold=0.7)
+    loss, share = losses.uda(strong, weak, temperature=0.5, threshold=0.7)
     assert loss.item() == pytest.approx(math.log(2) / 2)
     assert share.item() == 0.5
     loss.backward()
@@ -46,8 +46,8 @@ def test_uda_by_hand():
 
 def test_entropy_is_largest_and_log_k_at_the_uniform_distribution():
     logits = torch.tensor([[1.0, 1.0, 1.0, 1.0], [50.0, 0.0, 0.0, 0.0]], dtype=torch.float64)
-    assert objectives.entropy(logits)[0].item() == pytest.approx(math.log(4))
-    assert objectives.entropy(logits)[1].item() == pytest.approx(0, abs=1e-9)
+    assert losses.entropy(logits)[0].item() == pytest.approx(math.log(4))
+    assert losses.entropy(logits)[1].item() == pytest.approx(0, abs=1e-9)
 
 
 def test_schedule_waits_rises_and_falls():
@@ -70,11 +70,11 @@ def test_targets_are_constants():
     logits = torch.randn(4, 3, generator=torch.Generator().manual_seed(0)).requires_grad_()
     weights = torch.randn(4, 3, generator=torch.Generator().manual_seed(1)).requires_grad_()
     target = weights.softmax(-1)
-    for loss in (objectives.soft_cross_entropy, objectives.squared, objectives.divergence):
+    for loss in (losses.soft_cross_entropy, losses.squared, losses.divergence):
         (logits_only,) = torch.autograd.grad(loss(logits, target).sum(), logits)
         assert logits_only.abs().max() > 1e-3
         total = loss(logits, target).sum() + 0 * weights.sum()
         assert torch.equal(torch.autograd.grad(total, weights)[0], torch.zeros(4, 3)), loss.__name__
     likely = weights[:, 0].sigmoid()
-    total = objectives.taught(logits, torch.zeros(4, dtype=torch.int64), likely) + 0 * weights.sum()
+    total = losses.taught(logits, torch.zeros(4, dtype=torch.int64), likely) + 0 * weights.sum()
     assert torch.equal(torch.autograd.grad(total, weights)[0], torch.zeros(4, 3))

@@ -5,10 +5,10 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from mpl import cover as covering
-from mpl import strategies
-from mpl.cover import cover
-from mpl.strategies import COLD, STRATEGIES, Pool
+from mpl import facility_location as covering
+from mpl import query_strategies
+from mpl.facility_location import cover
+from mpl.query_strategies import COLD, STRATEGIES, Pool
 
 
 def drawing(seed: int = 0) -> np.random.Generator:
@@ -56,15 +56,15 @@ def test_entropy_and_margin_disagree_where_they_should():
     """Rows: certain; two classes level; three nearly level. Two level classes have margin 0 but less entropy."""
     student = np.array([[0.98, 0.01, 0.01], [0.5, 0.5, 0.0], [0.36, 0.33, 0.31]])
     given = Pool(features=np.zeros((3, 2), np.float32), labelled=np.zeros((0, 2), np.float32), student=student)
-    assert strategies.entropy(given, 3, drawing()).tolist() == [2, 1, 0]
-    assert strategies.margin(given, 3, drawing()).tolist() == [1, 2, 0]
+    assert query_strategies.entropy(given, 3, drawing()).tolist() == [2, 1, 0]
+    assert query_strategies.margin(given, 3, drawing()).tolist() == [1, 2, 0]
 
 
 def test_k_centre_goes_to_the_far_ends_of_a_line():
     """On the line 0 1 2 ... 10 with 0 labelled: 10 is farthest, then 5 (5 from both), then one in between."""
     line = np.arange(1, 11, dtype=np.float32)[:, None]
     given = Pool(features=line, labelled=np.zeros((1, 1), np.float32), student=np.full((10, 2), 0.5))
-    chosen = line[strategies.k_centre(given, 3, drawing()), 0].tolist()
+    chosen = line[query_strategies.k_centre(given, 3, drawing()), 0].tolist()
     assert chosen[:2] == [10, 5] and chosen[2] in (2, 3, 7, 8)
 
 
@@ -78,7 +78,7 @@ def test_k_centre_is_within_twice_the_best_radius():
         return float(far[:, list(chosen)].min(1).max())
 
     best = min(radius(three) for three in combinations(range(14), 3))
-    assert 0 < best <= radius(strategies.k_centre(given, 3, drawing())) <= 2 * best
+    assert 0 < best <= radius(query_strategies.k_centre(given, 3, drawing())) <= 2 * best
 
 
 def test_badge_draws_as_kmeans_plus_plus_on_the_gradients_written_out():
@@ -92,14 +92,14 @@ def test_badge_draws_as_kmeans_plus_plus_on_the_gradients_written_out():
         near = ((gradients[:, None] - gradients[expected][None]) ** 2).sum(2).min(1)
         left = [k for k in range(30) if k not in expected]
         expected.append(int(random.choice(left, p=near[left] / near[left].sum())))
-    assert strategies.badge(given, 8, drawing(5)).tolist() == expected
+    assert query_strategies.badge(given, 8, drawing(5)).tolist() == expected
 
 
 def test_badge_takes_no_two_of_those_that_send_no_gradient():
     student = np.array([[1.0, 0.0]] * 20 + [[0.5, 0.5]] * 6)
     x = drawing().normal(size=(26, 4)).astype(np.float32)
     given = Pool(features=x, labelled=np.zeros((0, 4), np.float32), student=student)
-    chosen = np.stack([strategies.badge(given, 6, drawing(seed)) for seed in range(20)])
+    chosen = np.stack([query_strategies.badge(given, 6, drawing(seed)) for seed in range(20)])
     assert (chosen[:, 0] == 20 + np.linalg.norm(x[20:], axis=1).argmax()).all(), "the longest comes first"
     assert ((chosen < 20).sum(1) <= 1).all() and (chosen < 20).any()
 

@@ -10,10 +10,10 @@ from torch.multiprocessing.reductions import StorageWeakRef
 
 from mpl import wide_resnet  # noqa: F401 its networks come into timm's registry
 from mpl.accumulation import accumulate
+from mpl.activation_recompute import sparing
 from mpl.forward_mode import Convolutions
-from mpl.phases import Stopwatch, kept_bytes
 from mpl.sharding import blocks, recompute
-from mpl.sparing import sparing
+from mpl.step_timer import Stopwatch, kept_bytes
 
 X = torch.rand(8, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 NETWORKS = {  # what is kept at most, as a share of the plain pass

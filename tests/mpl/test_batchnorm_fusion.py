@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from mpl import wide_resnet  # noqa: F401 its networks come into timm's registry
-from mpl.folding import NORMS, folded
+from mpl.batchnorm_fusion import NORMS, folded
 
 X = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 
