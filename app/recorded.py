@@ -9,7 +9,7 @@ from app.desk import Desk, fold, read_book
 from pipelines.reporting import training_dynamics
 from pipelines.reporting.training_dynamics import Table
 from pipelines.runs import Run, list_runs
-from storage.moments import Said
+from storage.label_snapshots import Said
 from storage.segments import segments_in
 from storage.store import Store
 

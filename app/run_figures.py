@@ -7,7 +7,7 @@ import numpy as np
 
 from app.figures import GREY, PALETTE, STUDENT, TEACHER, calm, colours, escaped, short
 from pipelines.reporting.training_dynamics import Course, Table
-from storage.moments import Said
+from storage.label_snapshots import Said
 
 SHOWN = 9  # classes of a flow or a course at most; the others are drawn as one
 CELLS = 24  # classes of a confusion matrix at most

@@ -14,7 +14,7 @@ from typing import Any
 
 import app.main
 from pipelines.process import servers
-from storage import database
+from storage import mongodb
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
@@ -60,7 +60,7 @@ def serving_fiftyone(root: Path, *, who: str | None = None) -> Iterator["subproc
         root: the project.
         who: gives the verdicts; without one, whoever is at the keyboard.
     """
-    here = _environment_without(database.URI)
+    here = _environment_without(mongodb.URI)
     command = [sys.executable, "-m", "pipelines.cli.main", "fiftyone", str(root)]
     server = subprocess.Popen(command, env=here | ({"LOGNAME": who} if who else {}), stdout=subprocess.DEVNULL)
     try:
@@ -68,7 +68,7 @@ def serving_fiftyone(root: Path, *, who: str | None = None) -> Iterator["subproc
     finally:
         server.terminate()
         server.wait()
-        database.stop(root)
+        mongodb.stop(root)
 
 
 def answering(server: "subprocess.Popen[bytes]", root: Path) -> str:

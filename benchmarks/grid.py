@@ -25,7 +25,7 @@ from benchmarks.large_project import make_project
 from pipelines.curation import leases
 from pipelines.process.progress import hush
 from pipelines.studies.method_comparison import machine
-from storage.derived import thumbnails
+from storage.cache_files import thumbnails
 from storage.events import Kind, event, replay
 from storage.store import Store
 

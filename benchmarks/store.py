@@ -135,8 +135,8 @@ def clocked(question: Callable[[str], Any], about: Sequence[str]) -> list[tuple[
 
 def recall(asked: StoreSpeed) -> float:
     """Returns the share of the 20 neighbours found by looking at every vector that a search finds."""
-    from storage import nearest
-    from storage.lance import Tables
+    from storage import vector_index
+    from storage.lance_tables import Tables
     from storage.store import open_store
     from storage.vectors import table_name
 
@@ -145,7 +145,7 @@ def recall(asked: StoreSpeed) -> float:
     hits = 0
     for one in some:
         plain = store.vectors.read(BACKBONE, [one])[0, 0]
-        true = {i for i, _ in nearest.nearest(table, one, plain, 20, None, exact=True)}
+        true = {i for i, _ in vector_index.nearest(table, one, plain, 20, None, exact=True)}
         hits += len(true & {i for i, _ in store.vectors.nearest(BACKBONE, one, 20)})
     return hits / (20 * len(some))
 

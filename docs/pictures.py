@@ -149,7 +149,7 @@ def _images(browser: Any, page: Any, asked: Pictures) -> None:
 
 def _fiftyone(page: Any, address: str, project: Path) -> None:
     """Shows the disagreements there, and the evolution of one of them beside them."""
-    from storage.fiftyone_view import dataset_name
+    from storage.fiftyone_dataset import dataset_name
     from storage.project import read_project
 
     page.goto(f"{address}/datasets/{dataset_name(read_project(project))}?view=disagreements")

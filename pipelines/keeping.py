@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from pipelines.process.progress import say
-from storage.derived import Derived
+from storage.cache_files import Derived
 
 _full: set[Path] = set()  # directories in which this process has failed to write
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.keeping import keep
-from storage import derived
+from storage import cache_files
 from storage.images import open_with_content, square
 from storage.project import Project
 from storage.samples import sample_id
@@ -30,7 +30,7 @@ class Squares:
             sample_ids: of the same samples.
             size: S, pixels.
         """
-        self._kept = derived.squares(project, size)
+        self._kept = cache_files.squares(project, size)
         self._filepaths = filepaths
         self._sample_ids = sample_ids
         self._size = size

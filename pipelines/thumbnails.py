@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL import Image
 
 from pipelines.keeping import keep
-from storage import derived
+from storage import cache_files
 from storage.images import BrokenImage, open_rgb, open_with_content
 from storage.project import Project
 from storage.samples import sample_id
@@ -30,7 +30,7 @@ def keep_thumbnail(project: Project, sample: str, image: Image.Image, size: int)
         size: bytes of its file.
     """
     if size >= LARGE and max(image.size) >= SIDE:
-        keep(derived.thumbnails(project), sample, as_jpeg(image, SIDE))
+        keep(cache_files.thumbnails(project), sample, as_jpeg(image, SIDE))
 
 
 def open_small(project: Project, sample: str, filepath: Path, side: int) -> Image.Image:
@@ -42,7 +42,7 @@ def open_small(project: Project, sample: str, filepath: Path, side: int) -> Imag
     if side > SIDE:
         return open_rgb(filepath, side)
     try:
-        return open_rgb(derived.thumbnails(project).path(sample))
+        return open_rgb(cache_files.thumbnails(project).path(sample))
     except BrokenImage:  # it is damaged, or there is none
         if not _is_large(filepath):
             return open_rgb(filepath, side)

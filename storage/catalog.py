@@ -5,8 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, TypeGuard
 
-from storage import paths
-from storage.lance import Tables, keep_indices, one_of, quoted
+from storage import path_index as paths
+from storage.lance_tables import Tables, keep_indices, one_of, quoted
 from storage.project import ProjectError
 from storage.samples import File, Sample, Split
 
@@ -99,7 +99,9 @@ class LanceCatalog:
 
     def __init__(self, directory: Path, address: str = ""):
         self._tables = Tables(directory, address)
-        self._where: tuple[str | None, Any] | None = None  # the stamp of the tables, and `storage.paths.held` of them
+        self._where: tuple[str | None, Any] | None = (
+            None  # the stamp of the tables, and `storage.path_index.held` of them
+        )
 
     def add(self, samples: Sequence[Sample], files: Sequence[File]) -> None:
         """See `Catalog.add`."""

@@ -5,8 +5,8 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from storage import signals
-from storage.lance import Tables, keep_indices, one_of, quoted
+from storage import training_dynamics as signals
+from storage.lance_tables import Tables, keep_indices, one_of, quoted
 from storage.record import MOMENT, TOLD, digest
 from storage.segments import history_schema, read_segment, segments_in
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from storage.events import Event, Kind
-from storage.lance import Tables
+from storage.lance_tables import Tables
 
 
 class EventLog(Protocol):

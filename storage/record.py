@@ -11,7 +11,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any, Protocol
 
-from storage import signals
+from storage import training_dynamics as signals
 from storage.segments import SAID, history_schema, read_segment, segments_in
 
 TOLD = ["run", "step", *SAID]  # what `Record.history` tells of a row
@@ -41,7 +41,7 @@ class Record(Protocol):
         """Returns the rows of some samples in one run as a `pyarrow.Table` of `history_schema()`, in no order."""
 
     def signals(self, run: str) -> Any:
-        """Returns a `pyarrow.Table` of `storage.signals.schema()`, one row a sample that the run recorded."""
+        """Returns a `pyarrow.Table` of `storage.training_dynamics.schema()`, one row a sample that the run recorded."""
 
     def forget(self, run: str) -> None:
         """Removes everything of a run, before another of its name starts."""

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from storage.catalog import Catalog, LanceCatalog, MemoryCatalog
-from storage.lance import Tables
 from storage.lance_record import LanceRecord
+from storage.lance_tables import Tables
 from storage.log import EventLog, LanceLog, MemoryLog
 from storage.project import Project, read_project
 from storage.record import MemoryRecord, Record

@@ -23,7 +23,7 @@ from pipelines import runs
 from pipelines.curation.verdicts import Shown, verdict
 from pipelines.importing import import_images as job
 from pipelines.training import recorder
-from storage import lance, lance_record
+from storage import lance_record, lance_tables
 from storage.segments import SAID
 from storage.store import open_store
 
@@ -39,7 +39,7 @@ Opinions = make_dataclass("Opinions", [(name, Any, None) for name in SAID])
 
 def ready(done: Connection) -> None:
     """Says so; and lets merging, more than one append a fold and more than one chunk an import come round soon."""
-    lance.TIDY_EVERY, lance_record.AT_ONCE, job.CHUNK, job.EVENTS = 4, 16, 3, 5
+    lance_tables.TIDY_EVERY, lance_record.AT_ONCE, job.CHUNK, job.EVENTS = 4, 16, 3, 5
     tell(done, "ready")
 
 
@@ -98,13 +98,13 @@ def fold(root: Path, seed: int, done: Connection) -> None:
 
 def compact(root: Path, seed: int, done: Connection) -> None:
     """Merges the small files of every table, as a writer does now and then."""
-    tables, draw = lance.Tables(root / "lance"), random.Random(seed)
+    tables, draw = lance_tables.Tables(root / "lance"), random.Random(seed)
     ready(done)
     while True:
         table = tables.open(draw.choice(["events", "samples", "files", "history", "folded"]))
         if table is not None:
             with tables.writing():
-                table.optimize(cleanup_older_than=lance.KEEP)
+                table.optimize(cleanup_older_than=lance_tables.KEEP)
 
 
 def begin(root: Path) -> None:

@@ -18,7 +18,7 @@ from PIL import Image
 
 from pipelines.importing.import_images import import_images
 from pipelines.maintenance.verify import verify
-from storage import lance
+from storage import lance_tables
 from storage.events import VERDICTS, Event, Kind, event, replay
 from storage.log import LanceLog
 from storage.project import ProjectError, create_project
@@ -181,7 +181,7 @@ def test_a_full_disk_is_one_sentence_and_loses_nothing(tmp_path, full_disk):
 
 
 def test_a_disk_that_is_full_when_small_files_are_merged_does_not_take_the_append_for_failed(tmp_path, monkeypatch):
-    monkeypatch.setattr(lance, "TIDY_EVERY", 2)
+    monkeypatch.setattr(lance_tables, "TIDY_EVERY", 2)
     log = LanceLog(tmp_path)
     log.append([event(Kind.REJECTED, "s0", actor="zoe")])
 

@@ -10,7 +10,7 @@ from app.views import onward, opened
 from app.words import count, plain, sentence
 from pipelines.reporting import training_dynamics
 from pipelines.reporting.training_dynamics import Move, Table
-from storage.moments import Said
+from storage.label_snapshots import Said
 from storage.project import ProjectError
 
 WHO = {"teacher": "Teacher", "student": "Student", "label": "Your labels"}

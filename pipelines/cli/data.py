@@ -19,8 +19,8 @@ def init(
     store: Annotated[str, arg(help="where the tables are instead, such as s3://bucket/prefix")] = "",
 ) -> None:
     """Make a project directory. Classes can be added later, or come with an import."""
+    from storage.object_store import listed
     from storage.project import create_project
-    from storage.remote import listed
 
     if store:
         listed(store)

@@ -15,8 +15,8 @@ from pipelines.curation.label_propagation import ASKED, asked_for
 from pipelines.curation.labelling import actor
 from pipelines.curation.verdicts import Shown, last_verdict, undo, verdict
 from storage.events import VERDICTS, Event, Kind, decisions, event, replay
+from storage.fiftyone_dataset import show_labels
 from storage.fiftyone_samples import Seen, ids_of, see
-from storage.fiftyone_view import show_labels
 from storage.project import ProjectError
 from storage.samples import Split
 

@@ -17,9 +17,9 @@ from pipelines.fiftyone_app.reasons import reasons_now
 from pipelines.process import servers
 from pipelines.process.servers import ADDRESS
 from pipelines.runs import Run
-from storage.database import point_fiftyone
-from storage.fiftyone_brain import offer_map, offer_vectors
-from storage.fiftyone_view import Changes, refresh
+from storage.fiftyone_brain_runs import offer_map, offer_vectors
+from storage.fiftyone_dataset import Changes, refresh
+from storage.mongodb import point_fiftyone
 from storage.project import ProjectError
 from storage.store import Store
 

@@ -1,7 +1,7 @@
 """A dataset that FiftyOne keeps under a name is made into tables that an import reads: its images and their labels.
 
 The database is the one that FiftyOne itself would use: what FIFTYONE_DATABASE_URI or its own settings name, else the
-one in the user's home. It is read, never written to; a project's own MongoDB (`storage.database`) has no part in it.
+one in the user's home. It is read, never written to; a project's own MongoDB (`storage.mongodb`) has no part in it.
 """
 
 import csv
@@ -13,7 +13,7 @@ from typing import Any
 
 from pipelines.importing.zip_archive import UNPACKED
 from pipelines.process.progress import stage
-from storage.database import URI
+from storage.mongodb import URI
 from storage.project import ProjectError
 
 PREFIX = "fiftyone:"  # begins the name of a dataset where a path could stand

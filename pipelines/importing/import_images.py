@@ -13,7 +13,7 @@ from pipelines.importing.file_discovery import FoundFile, Refusals, find_images
 from pipelines.importing.image_reader import ReadImage, read_images
 from pipelines.importing.labels import Labels, checked_classes, read_labels
 from pipelines.process.progress import stage
-from storage import derived
+from storage import cache_files
 from storage.catalog import GONE
 from storage.duplicates import as_array, near_duplicates
 from storage.events import Event, Kind, event
@@ -25,7 +25,7 @@ CHUNK = 1_000  # files read before they are written: what a kill loses at most
 EVENTS = 10_000  # events written at once
 STEP = 50  # files between two calls of `progress`
 # Directories of a project that hold no images of the user's.
-OURS = ("exports", "jobs", "lance", "mongo", "runs", *derived.DIRECTORIES)
+OURS = ("exports", "jobs", "lance", "mongo", "runs", *cache_files.DIRECTORIES)
 ACTOR = "import"
 
 Progress = Callable[[int, int], None]  # files done, files in all

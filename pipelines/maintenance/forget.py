@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from storage.cache_files import drop
 from storage.catalog import GONE
-from storage.derived import drop
 from storage.project import ProjectError
 from storage.samples import File
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from pipelines.process.progress import say
 from pipelines.runs import GOING, Run, find_run, list_runs
 from pipelines.training.recorder import cut_after
-from storage import remote
+from storage import object_store
 from storage.project import ProjectError
 
 if TYPE_CHECKING:
@@ -78,12 +78,12 @@ class Mirror:
 
     def _send(self) -> None:
         if self._there is None:
-            self._there = remote.listed(self._address)
+            self._there = object_store.listed(self._address)
         for path in sorted(self._directory.glob(self._pattern)):
             stat = path.stat()
             size, at = self._there.get(path.name, (-1, 0.0))
             if size != stat.st_size or at < stat.st_mtime - 1:
-                remote.send(path, self._address)
+                object_store.send(path, self._address)
                 self._there[path.name] = (stat.st_size, time.time())
 
 
@@ -100,11 +100,11 @@ def fetch(directory: Path, address: str) -> int:
     """
     directory.mkdir(parents=True, exist_ok=True)
     brought = 0
-    for name, (size, at) in remote.listed(address).items():
+    for name, (size, at) in object_store.listed(address).items():
         path = directory / name
         stat = path.stat() if path.exists() else None
         if stat is None or (stat.st_size != size and stat.st_mtime < at):
-            remote.fetch(address, name, path)
+            object_store.fetch(address, name, path)
             os.utime(path, (at, at))
             brought += 1
     return brought
@@ -135,7 +135,7 @@ def take_back(directory: Path, address: str, step: int) -> None:
         ProjectError: the address does not answer, so that what is there cannot be taken back.
     """
     fetch(directory, address)
-    remote.remove(address, cut_after(directory, step))
+    object_store.remove(address, cut_after(directory, step))
 
 
 def mirrored(record: str, path: Path, process: int) -> Mirror | None:

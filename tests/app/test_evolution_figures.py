@@ -5,7 +5,7 @@ import pytest
 from app import evolution_figures, figures, run_figures
 from pipelines.reporting import training_dynamics
 from pipelines.reporting.training_dynamics import Table
-from storage.moments import Said
+from storage.label_snapshots import Said
 
 ROWS = [
     {

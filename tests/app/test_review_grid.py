@@ -8,7 +8,7 @@ from streamlit.testing.v1 import AppTest
 
 from pipelines.curation import leases
 from pipelines.thumbnails import as_jpeg
-from storage.derived import thumbnails
+from storage.cache_files import thumbnails
 from storage.events import Kind
 from tests.app.test_review_page import draw_review
 from tests.app.test_views import drawn, verdicts

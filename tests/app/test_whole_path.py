@@ -12,7 +12,7 @@ from playwright.sync_api import Page, Response, expect
 from benchmarks.browser import answering, serving_fiftyone
 from pipelines.jobs import launcher
 from pipelines.runs import State, find_run, list_runs
-from storage import database
+from storage import mongodb
 from storage.events import Kind, replay
 from storage.project import SETTINGS, read_project
 from storage.samples import Split
@@ -161,12 +161,12 @@ def review_a_disagreement(page: Page, store: Store) -> None:  # noqa: F811
 def lacking() -> str | None:
     """Returns why FiftyOne cannot be had here, None where it can."""
     with tempfile.TemporaryDirectory() as elsewhere, pytest.MonkeyPatch.context() as patch:
-        patch.delenv(database.URI, raising=False)
+        patch.delenv(mongodb.URI, raising=False)
         try:
-            database.find_or_start(Path(elsewhere))
-        except database.NoDatabase as error:
+            mongodb.find_or_start(Path(elsewhere))
+        except mongodb.NoDatabase as error:
             return str(error)
-        database.stop(Path(elsewhere))
+        mongodb.stop(Path(elsewhere))
     return None
 
 

@@ -10,7 +10,7 @@ from pipelines.importing.import_images import import_images
 from pipelines.maintenance.forget import forget
 from pipelines.maintenance.verify import verify
 from pipelines.thumbnails import LARGE, SIDE, open_small
-from storage import derived
+from storage import cache_files
 from storage.images import BrokenImage, open_rgb
 from storage.project import create_project
 from storage.store import open_store
@@ -57,7 +57,7 @@ def test_an_import_keeps_thumbnails_of_large_files_alone(store, folder):
     photograph(folder, "large.jpg", HUGE), photograph(folder, "small.jpg", SMALL)
     large, _ = imported(store, folder)
     (path,) = kept(store)
-    assert path.stem == large.sample_id and path == derived.thumbnails(store.project).path(large.sample_id)
+    assert path.stem == large.sample_id and path == cache_files.thumbnails(store.project).path(large.sample_id)
     thumbnail, image = Image.open(path), open_rgb(Path(large.filepath))
     assert thumbnail.format == "JPEG" and thumbnail.size == (SIDE, round(SIDE * HUGE[0] / HUGE[1]))
     assert distance(thumbnail, image) < 3, "it is the image"
@@ -120,7 +120,7 @@ def test_a_thumbnail_half_written_by_a_killed_process_is_found_and_deleted(store
     (path,) = kept(store)
     draft = path.with_name(f".{path.name}.7.4194305")  # above the largest id of a process
     draft.write_bytes(b"half")
-    assert list(derived.thumbnails(store.project).paths()) == [path]
+    assert list(cache_files.thumbnails(store.project).paths()) == [path]
     (finding,) = verify(store.project.root).findings
     assert finding.where == (str(draft),)
     verify(store.project.root, mend=True)

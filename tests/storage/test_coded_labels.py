@@ -3,9 +3,9 @@
 import pyarrow as pa
 import pytest
 
-from storage import signals
+from storage import training_dynamics
 from storage.segments import history_schema
-from storage.signals import summarise
+from storage.training_dynamics import summarise
 
 TEACHER = ["owl", "owl", None, "crow", "owl", "owl"]
 STUDENT = ["owl", "crow", "crow", None, "owl", "owl"]
@@ -44,6 +44,6 @@ def test_signals_are_those_of_plain_names():
 
 @pytest.mark.parametrize("coded", [False, True])
 def test_codes_have_each_name_once_and_none_for_nothing(coded):
-    names, rows = signals.coded(history(coded)["teacher_label"])
+    names, rows = training_dynamics.coded(history(coded)["teacher_label"])
     assert sorted(names) == ["crow", "owl"]
     assert [None if k < 0 else names[k] for k in rows] == TEACHER

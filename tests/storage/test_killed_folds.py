@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from storage import lance, lance_record
+from storage import lance_record, lance_tables
 from storage.lance_record import LanceRecord
 from tests.dying import dying_after
 from tests.forks import forked
@@ -19,7 +19,7 @@ from tests.waiting import until
 def test_a_fold_killed_before_any_of_its_writes_is_made_good(tmp_path, monkeypatch, killed_at):
     write(tmp_path / "r", "rank0-000001", [row(1, "s0", teacher_label=0)])
     record = LanceRecord(tmp_path / "lance")
-    changing = lance.Tables.changing
+    changing = lance_tables.Tables.changing
 
     def dying(tables, name, schema):
         if name == killed_at:
@@ -27,7 +27,7 @@ def test_a_fold_killed_before_any_of_its_writes_is_made_good(tmp_path, monkeypat
         return changing(tables, name, schema)
 
     with monkeypatch.context() as dead:
-        dead.setattr(lance.Tables, "changing", dying)
+        dead.setattr(lance_tables.Tables, "changing", dying)
         with pytest.raises(KeyboardInterrupt):
             record.fold("a", tmp_path / "r")
             record.signals("a")

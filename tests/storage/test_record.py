@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from storage import lance, signals
+from storage import lance_tables, training_dynamics
 from storage.lance_record import LanceRecord, key_of
 from storage.project import ProjectError
 from storage.record import MemoryRecord
@@ -21,7 +21,7 @@ def test_an_empty_record_is_empty(record, tmp_path):
     assert record.fold("mpl-001", tmp_path / "nowhere") == 0
     assert record.history("s0") == []
     assert record.signals("mpl-001").num_rows == 0
-    assert record.signals("mpl-001").schema == signals.schema()
+    assert record.signals("mpl-001").schema == training_dynamics.schema()
     record.forget("mpl-001")
 
 
@@ -92,7 +92,7 @@ def test_a_history_is_whole_though_rows_move_while_it_is_read(tmp_path, monkeypa
 def test_a_history_that_an_earlier_version_began_goes_on(tmp_path):
     """Names that repeat were plain strings then, and there was no key."""
     plain = [(f.name, pa.string() if pa.types.is_dictionary(f.type) else f.type) for f in history_schema()]
-    with lance.Tables(tmp_path / "lance").changing("history", pa.schema(plain)):
+    with lance_tables.Tables(tmp_path / "lance").changing("history", pa.schema(plain)):
         pass
     write(tmp_path / "a", "rank0-000001", [row(1, "s0", teacher_label=1), row(2, "s1")])
     write(tmp_path / "a", "rank0-000002", [row(3, "s0", student_label=2)])

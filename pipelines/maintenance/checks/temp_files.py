@@ -10,10 +10,10 @@ import psutil
 
 from pipelines.maintenance.checks.finding import Finding, Subject
 from pipelines.runs import GOING
-from storage import derived
+from storage import cache_files
 from storage.project import SETTINGS
 
-OF_PROJECT = (f".{SETTINGS}.*", ".map.npz.*", ".overview.json.*", "selections/.*.json.*", *derived.DRAFTS)
+OF_PROJECT = (f".{SETTINGS}.*", ".map.npz.*", ".overview.json.*", "selections/.*.json.*", *cache_files.DRAFTS)
 OF_RUN = (".*.json", ".*.json.*", ".*.npz.*", ".*.arrow.*", ".predictions.parquet", ".student.safetensors", ".exit.*")
 OF_PARTS = ("record/.rank*-*.tmp", "checkpoints/.step-*")
 YOUNG = 60.0  # seconds in which somebody may still be about to use what they made

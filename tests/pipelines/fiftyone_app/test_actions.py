@@ -36,7 +36,7 @@ def store(tmp_path, server, monkeypatch):
     fill(store, tmp_path / "pictures")
     run = a_run(store)
     store.record.fold(run.name, run.path / "record")
-    from storage.fiftyone_view import refresh
+    from storage.fiftyone_dataset import refresh
 
     refresh(store, run.name)
     return store
@@ -46,7 +46,7 @@ def store(tmp_path, server, monkeypatch):
 def dataset(store):
     import fiftyone as fo
 
-    from storage.fiftyone_view import dataset_name
+    from storage.fiftyone_dataset import dataset_name
 
     return fo.load_dataset(dataset_name(store.project))
 

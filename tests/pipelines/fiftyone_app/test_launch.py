@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.fiftyone_app.launch import open_app
-from storage.database import stop
+from storage.mongodb import stop
 from storage.project import ProjectError, create_project
 from storage.store import memory_store
 

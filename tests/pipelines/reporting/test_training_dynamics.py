@@ -3,7 +3,7 @@ import pyarrow as pa
 
 from pipelines.reporting.training_dynamics import Move, against, course, flow, moments, moved, moves
 from pipelines.runs import Run
-from storage.moments import Extent, Said
+from storage.label_snapshots import Extent, Said
 from tests.pipelines.projects import make_project, rows, trained
 
 

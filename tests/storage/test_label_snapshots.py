@@ -2,7 +2,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from storage.moments import Extent, extent, said_at
+from storage.label_snapshots import Extent, extent, said_at
 from storage.project import ProjectError
 from storage.segments import SAID, segment_schema
 

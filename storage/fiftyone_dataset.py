@@ -29,10 +29,10 @@ from typing import Any
 
 from filelock import FileLock
 
-from storage import derived, fiftyone_reasons
-from storage.database import point_fiftyone
+from storage import cache_files, fiftyone_reasons
 from storage.events import replay
 from storage.fiftyone_reasons import Reasons
+from storage.mongodb import point_fiftyone
 from storage.project import Project
 from storage.samples import Sample
 from storage.store import Store
@@ -150,7 +150,7 @@ def _facts(
 
 
 def _thumbnails(project: Project) -> dict[str, str]:
-    return {path.stem: str(path) for path in derived.thumbnails(project).paths()}
+    return {path.stem: str(path) for path in cache_files.thumbnails(project).paths()}
 
 
 def _why(paths: Sequence[str], scores: Mapping[str, float]) -> Facts:

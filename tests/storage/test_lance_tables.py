@@ -5,8 +5,8 @@ import threading
 import pyarrow as pa
 import pytest
 
-from storage import lance
-from storage.lance import Tables, one_of, quoted
+from storage import lance_tables
+from storage.lance_tables import Tables, one_of, quoted
 from storage.project import ProjectError
 
 SCHEMA = pa.schema({"name": pa.string()})
@@ -47,7 +47,7 @@ def test_threads_that_share_one_object_take_turns_too(tmp_path):
 
 
 def test_a_writer_that_never_ends_is_one_sentence(tmp_path, monkeypatch):
-    monkeypatch.setattr(lance, "PATIENCE", 0.05)
+    monkeypatch.setattr(lance_tables, "PATIENCE", 0.05)
     with Tables(tmp_path).writing(), pytest.raises(ProjectError, match="another process has been writing"):
         add(Tables(tmp_path), "x")
 
