@@ -10,10 +10,10 @@ from pathlib import Path
 
 import streamlit as st
 
-from app import first, sign_in
-from app.desk import Desk, open_project, warm
+from app import progressive_render, sign_in
+from app.context import Desk, open_project, warm
+from app.text import plain
 from app.theme import is_dark
-from app.words import plain
 from pipelines.curation import labelling
 from pipelines.runs import Run, find_run, list_runs
 from storage.project import Project, ProjectError
@@ -102,7 +102,7 @@ def _run_page(store: Store, query: dict[str, str]) -> None:
     page = st.navigation(list(pages.values()), position="hidden")
     if (wanted := st.session_state.pop("go_to", None)) in pages:
         st.switch_page(pages[wanted])
-    beginning = page is pages[FIRST] and not first.was_drawn(FIRST)
+    beginning = page is pages[FIRST] and not progressive_render.was_drawn(FIRST)
     with st.sidebar:
         links = st.container(gap="xsmall", key="pages")
         run = None if beginning else _choose_run(store.project)
@@ -117,7 +117,7 @@ def _run_page(store: Store, query: dict[str, str]) -> None:
     desks.append(Desk(store, run, actor, pages, query | kept, beginning))
     page.run()
     if beginning:
-        first.go_on_soon(FIRST)
+        progressive_render.go_on_soon(FIRST)
     warm(store)
 
 

@@ -7,10 +7,10 @@ from urllib.parse import urlencode
 
 import streamlit as st
 
-from app import desk as at
-from app.desk import Desk
-from app.views import elsewhere, selection
-from app.words import count, plain
+from app import context as at
+from app.context import Desk
+from app.text import count, plain
+from app.views import fiftyone_button, selection
 from storage.samples import Sample
 
 SOME = 24  # pictures
@@ -39,7 +39,7 @@ def draw(desk: Desk, sample_ids: Sequence[str], why: str) -> None:
         st.markdown(f"**{count(len(sample_ids), 'image')}** {plain(why)}", width="content")
         selection.button(desk, "review", sample_ids, why, key="review-chosen", primary=True)
         selection.button(desk, "evolution", sample_ids, why, key="evolution-of-chosen")
-        elsewhere.link(desk, sample_ids)
+        fiftyone_button.link(desk, sample_ids)
     shelf(desk, desk.store.catalog.get(sample_ids[:SOME]))
     if len(sample_ids) > SOME:
         st.caption(f"The first {SOME} of {len(sample_ids):,}, in the order in which they are reviewed.")

@@ -5,8 +5,8 @@ The address says what is shown: `sample`, `selection`, `tab`, and on a run's tab
 
 import streamlit as st
 
-from app import desk as at
-from app.desk import Desk
+from app import context as at
+from app.context import Desk
 from app.views import evolution_image, evolution_run, evolution_selection, opened
 from storage.events import VERDICTS, standing
 

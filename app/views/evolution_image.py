@@ -7,13 +7,13 @@ from typing import Any
 
 import streamlit as st
 
-from app import desk as at
-from app import evolution_figures as figures
-from app import recorded, tables
-from app.desk import Book, Desk
-from app.review import class_keys, shown_of
-from app.views import elsewhere, opened, selection
-from app.words import ago, count, deed, percent, plain, who
+from app import context as at
+from app import dataframes, record_access
+from app.context import Book, Desk
+from app.figures import sample as figures
+from app.review_actions import class_keys, shown_of
+from app.text import ago, count, deed, percent, plain, who
+from app.views import fiftyone_button, opened, selection
 from pipelines.curation import nearest_labelled, review_queue
 from pipelines.curation.proposal import guess
 from pipelines.curation.review_queue import Row
@@ -32,7 +32,7 @@ MANY, HIGH = 12, 200  # classes whose keys have room; pixels of the frame in whi
 def render(desk: Desk, sample: Sample) -> None:
     """Draws it."""
     book = at.read_book(desk.store)
-    histories = recorded.read_histories(desk, sample.sample_id)
+    histories = record_access.read_histories(desk, sample.sample_id)
     if "review" in desk.pages:
         query = {**desk.query, **selection.kept()}
         st.page_link(desk.pages["review"], label="Back to review", query_params=query)
@@ -42,7 +42,7 @@ def render(desk: Desk, sample: Sample) -> None:
         st.subheader(plain(book.labels.get(sample.sample_id, "Unlabelled")))
         _verdict(desk, sample, book)
         _facts(sample)
-        elsewhere.link(desk, [sample.sample_id])
+        fiftyone_button.link(desk, [sample.sample_id])
         _events([e for e in book.events if e.sample_id == sample.sample_id])
     with right:
         _history(desk, sample, histories)
@@ -179,7 +179,7 @@ def _across(desk: Desk, sample: Sample, histories: Mapping[str, Sequence[Mapping
         st.plotly_chart(figure, key="across", config={"displayModeBar": False})
     rows = [_in_run(desk, run, sample, histories.get(run.run, [])) for run in reversed(runs)]
     st.dataframe(
-        tables.filled(rows),
+        dataframes.filled(rows),
         key="runs-of-sample",
         hide_index=True,
         column_config={
@@ -188,7 +188,7 @@ def _across(desk: Desk, sample: Sample, histories: Mapping[str, Sequence[Mapping
             "validation": st.column_config.NumberColumn(format="percent", help="accuracy, the last measured"),
             "test": st.column_config.NumberColumn(format="percent", help="accuracy on the test split"),
         },
-        placeholder=tables.UNKNOWN,
+        placeholder=dataframes.UNKNOWN,
     )
 
 

@@ -2,12 +2,12 @@
 
 import streamlit as st
 
-from app import recorded
-from app import run_figures as figures
-from app.desk import Desk
+from app import record_access
+from app.context import Desk
+from app.figures import run as figures
+from app.text import count, plain, sentence
 from app.theme import is_dark
-from app.views import onward, opened
-from app.words import count, plain, sentence
+from app.views import next_steps, opened
 from pipelines.reporting import training_dynamics
 from pipelines.reporting.training_dynamics import Move, Table
 from storage.label_snapshots import Said
@@ -23,10 +23,10 @@ def render(desk: Desk) -> None:
     """Draws it."""
     if desk.run is None:
         st.info("There is no run yet, so no label has moved.", icon=":material/model_training:")
-        onward.links(desk, [("train", "Train one")])
+        next_steps.links(desk, [("train", "Train one")])
         return
     try:
-        said = recorded.read_flow(desk)
+        said = record_access.read_flow(desk)
     except ProjectError as error:
         st.error(plain(sentence(str(error))), icon=":material/error:")
         return
@@ -176,7 +176,7 @@ def _cell(pair: str) -> tuple[int, int] | None:
 
 def _table(desk: Desk, pair: str) -> Table:
     rows, columns = pair.split("-")
-    return recorded.read_table(desk, rows, columns)
+    return record_access.read_table(desk, rows, columns)
 
 
 def _move(said: Said, move: Move) -> str:

@@ -4,12 +4,12 @@ import random
 
 import streamlit as st
 
-from app import recorded
-from app import run_figures as figures
-from app.desk import Desk
+from app import record_access
+from app.context import Desk
+from app.figures import run as figures
+from app.text import plain
 from app.theme import is_dark
-from app.views import onward, opened, selection
-from app.words import plain
+from app.views import next_steps, opened, selection
 from pipelines.reporting import training_dynamics
 
 MOST = 2000  # samples whose records are read
@@ -22,7 +22,7 @@ def render(desk: Desk) -> None:
             "Choose images first: press a number or open a move on the tab *The run*, or draw around points on *Map*.",
             icon=":material/select_all:",
         )
-        onward.links(desk, [("map", "To the map")])
+        next_steps.links(desk, [("map", "To the map")])
         return
     chosen = selection.named(desk)
     if chosen is None:
@@ -30,7 +30,7 @@ def render(desk: Desk) -> None:
     ids = list(chosen.sample_ids)
     some = sorted(random.Random(0).sample(ids, MOST)) if len(ids) > MOST else ids
     opened.ways(desk, ids, chosen.why, ["review"])
-    found = training_dynamics.course(recorded.read_rows(desk, some)) if desk.run else None
+    found = training_dynamics.course(record_access.read_rows(desk, some)) if desk.run else None
     if found is None:
         st.caption("This run has no record of them: it records the unlabelled images that it trains on, and no others.")
     else:

@@ -5,10 +5,10 @@ from typing import Any
 
 import streamlit as st
 
-from app import figures
-from app.desk import Desk, read_book
-from app.following import follow
-from app.words import count, percent, plain, sentence
+from app.context import Desk, read_book
+from app.figures import common
+from app.job_progress import follow
+from app.text import count, percent, plain, sentence
 from pipelines.export.labels import as_coco, as_csv, as_parquet, labels_of
 from pipelines.inference.predict import MODEL, Classifier, predict_content
 from pipelines.jobs import commands
@@ -195,7 +195,7 @@ def _try(directory: Path) -> None:
     picture.image(image, width="stretch", alt=file.name)
     best = max(said, key=said.__getitem__)
     bars.markdown(f"**{plain(best)}** {percent(said[best])}")
-    bars.plotly_chart(figures.guesses(said), key="guesses", config={"displayModeBar": False})
+    bars.plotly_chart(common.guesses(said), key="guesses", config={"displayModeBar": False})
 
 
 @st.cache_resource(max_entries=4, show_spinner="Opening the classifier")

@@ -8,10 +8,10 @@ from typing import Any
 
 import streamlit as st
 
-from app.desk import Desk, read_samples
-from app.following import follow
-from app.views import chosen, onward
-from app.words import ago, count, plain
+from app.context import Desk, read_samples
+from app.job_progress import follow
+from app.text import ago, count, plain
+from app.views import chosen, next_steps
 from pipelines.importing.fiftyone_datasets import PREFIX
 from pipelines.importing.zip_archive import LARGEST
 from pipelines.jobs import commands
@@ -211,7 +211,7 @@ def _unread(answer: dict[str, Any] | None) -> None:
 
 
 def _next(desk: Desk) -> None:
-    onward.links(desk, [("review", "Label some"), ("train", "Train")])
+    next_steps.links(desk, [("review", "Label some"), ("train", "Train")])
 
 
 def _found(desk: Desk) -> None:

@@ -5,12 +5,12 @@ from typing import Any
 
 import streamlit as st
 
-from app import desk as at
-from app import scatter
-from app.desk import Desk
-from app.following import follow
+from app import context as at
+from app import map_component
+from app.context import Desk
+from app.job_progress import follow
+from app.text import count, plain, sentence
 from app.views import chosen
-from app.words import count, plain, sentence
 from pipelines.curation import lasso, map_colors, review_queue
 from pipelines.curation.map_colors import Colouring, Kind
 from pipelines.embedding import map_projection
@@ -148,7 +148,7 @@ def _board(desk: Desk, there: Projection, coloured: Colouring, by: str) -> None:
             st.caption(plain(sentence(str(error))))
     if key not in st.session_state:  # somebody has just come: the browser begins with what the address says
         st.session_state["scatter-start"] = {"lasso": text if rings else "", "hidden": _hidden(coloured)}
-    scatter.draw(
+    map_component.draw(
         key,
         there.places,
         coloured,
@@ -186,9 +186,9 @@ def _hidden(coloured: Colouring) -> list[int]:
     """Returns the groups that are off in these colours: classes by their place, `NOTHING` for the others."""
     by, _, text = st.query_params.get("hide", "").partition("-")
     now = st.query_params.get("colour", "").partition(":")[0]
-    if by != now or (coloured.kind is not Kind.CLASSES and text != str(scatter.NO_GROUP)):
+    if by != now or (coloured.kind is not Kind.CLASSES and text != str(map_component.NO_GROUP)):
         return []
-    return [scatter.group_of(int(part)) for part in text.split(".") if part.isascii() and part.isdecimal()]
+    return [map_component.group_of(int(part)) for part in text.split(".") if part.isascii() and part.isdecimal()]
 
 
 def _in_order(desk: Desk, there: Projection, coloured: Colouring, by: str, held: Any) -> list[str]:

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import streamlit as st
 
-from app import desk as at
-from app.desk import Desk
-from app.views import elsewhere, selection
-from app.words import count, plain, shortened
+from app import context as at
+from app.context import Desk
+from app.text import count, plain, shortened
+from app.views import fiftyone_button, selection
 from storage.samples import Sample
 
 SOME = 12  # pictures
@@ -37,7 +37,7 @@ def ways(desk: Desk, sample_ids: Sequence[str], why: str, to: Sequence[str]) -> 
     with st.container(horizontal=True, vertical_alignment="center", key="opened"):
         for name in to:
             selection.button(desk, name, chosen, why, key=f"opened-{name}")
-        elsewhere.link(desk, chosen)
+        fiftyone_button.link(desk, chosen)
 
 
 def first(desk: Desk, sample_ids: Sequence[str]) -> None:

@@ -5,10 +5,11 @@ from typing import Any
 
 import streamlit as st
 
-from app import bars, figures, tables
-from app.desk import Desk, read_numbers
-from app.views import naming, onward
-from app.words import ago, capital, listed, percent, plain, shortened
+from app import bars, dataframes
+from app.context import Desk, read_numbers
+from app.figures import common
+from app.text import ago, capital, listed, percent, plain, shortened
+from app.views import class_form, next_steps
 from pipelines.curation.agreement import Agreement
 from pipelines.curation.review_queue import sentence_of
 from pipelines.reporting.project_stats import Numbers
@@ -45,7 +46,7 @@ def render(desk: Desk) -> None:
         _curves(chosen[0])
     elif chosen:
         st.subheader(plain(listed([run.name for run in chosen])))
-        _figures("-".join(run.name for run in chosen), figures.together({run.name: run.metrics() for run in chosen}))
+        _figures("-".join(run.name for run in chosen), common.together({run.name: run.metrics() for run in chosen}))
 
 
 def _begin(desk: Desk) -> None:
@@ -98,9 +99,9 @@ def _advice(desk: Desk, numbers: Numbers, runs: list[Run]) -> None:
     """Says the one thing to do next."""
     counts = numbers.labels_per_class
     if not counts:
-        naming.render(desk)
+        class_form.render(desk)
         return
-    scarce = [name for name, number in counts.items() if number < onward.ENOUGH]
+    scarce = [name for name, number in counts.items() if number < next_steps.ENOUGH]
     going = [run for run in runs if run.status().state in (State.STARTING, State.RUNNING)]
     some = [shortened(name) for name in scarce]
     some = some if len(some) <= NAMED else [*some[: NAMED - 1], f"{len(some) - NAMED + 1} others"]
@@ -110,7 +111,7 @@ def _advice(desk: Desk, numbers: Numbers, runs: list[Run]) -> None:
     elif not runs and not numbers.embedded:
         page, text = "images", "Let a frozen network look at the images once, for quick training and neighbours."
     elif scarce:
-        text = f"Label at least {onward.ENOUGH} images of each class: {listed(some)} still need some."
+        text = f"Label at least {next_steps.ENOUGH} images of each class: {listed(some)} still need some."
     elif not runs:
         page, text = "train", "There are labels enough for a first run."
     with st.container(horizontal=True, vertical_alignment="center", border=True, key="advice"):
@@ -129,7 +130,7 @@ def _table(desk: Desk, runs: list[Run]) -> list[Run]:
     beside = {row.run: row for row in compare(desk.store.project)}
     rows = [_row(run, beside[run.name]) for run in newest if run.name in beside]
     chosen = st.dataframe(
-        tables.filled(rows),
+        dataframes.filled(rows),
         key="runs",
         hide_index=True,
         selection_mode="multi-row",
@@ -140,7 +141,7 @@ def _table(desk: Desk, runs: list[Run]) -> list[Run]:
             "test": st.column_config.NumberColumn(format="%.1f %%", help="accuracy on the test split, when evaluated"),
             "labels": st.column_config.NumberColumn(help="that the run has read so far"),
         },
-        placeholder=tables.UNKNOWN,
+        placeholder=dataframes.UNKNOWN,
     )
     if len(newest) > 1:
         st.caption("Mark several to see their curves together.")
@@ -170,7 +171,7 @@ def _curves(run: Run) -> None:
 
 def draw_curves(run: Run) -> None:
     """Draws what the run has reported, two figures beside each other."""
-    _figures(run.name, figures.curves(run.metrics()))
+    _figures(run.name, common.curves(run.metrics()))
 
 
 def _figures(of: str, named: Mapping[str, Any]) -> None:

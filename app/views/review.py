@@ -13,14 +13,14 @@ from typing import Any
 
 import streamlit as st
 
-from app import board
-from app import desk as at
-from app.book import Book
-from app.desk import Desk
-from app.review import Deed, Press, Refused, answer, class_keys, presses, sitting
-from app.views import elsewhere, naming, onward, review_choices, review_keys, selection
-from app.views.review_choices import Choices
-from app.words import capital, count, plain
+from app import context as at
+from app import review_component
+from app.context import Desk
+from app.event_cache import Book
+from app.review_actions import Deed, Press, Refused, answer, class_keys, presses, sitting
+from app.text import capital, count, plain
+from app.views import class_form, fiftyone_button, keyboard_help, next_steps, review_filters, selection
+from app.views.review_filters import Choices
 from pipelines.curation import label_propagation, leases, review_queue
 from pipelines.curation.review_queue import Only, Row
 from storage.project import ProjectError
@@ -48,29 +48,29 @@ class Batch:
     word: str | None = None  # to tell the reviewer, once
 
 
-def render(desk: Desk, *, rank: Rank = SPREAD, draw: Draw = board.mount) -> None:
+def render(desk: Desk, *, rank: Rank = SPREAD, draw: Draw = review_component.mount) -> None:
     """Draws the page.
 
     Args:
         desk: the open project.
         rank: gives the queue, as `pipelines.curation.review_queue.rank` does.
-        draw: draws the board, as `app.board.mount` does.
+        draw: draws the board, as `app.review_component.mount` does.
     """
     with st.container(horizontal=True, vertical_alignment="center"):
         st.title("Review", width="stretch")
         with st.popover("Keys", icon=":material/keyboard:"):
-            review_keys.draw()
+            keyboard_help.draw()
     if not desk.store.project.classes:
-        naming.render(desk)
+        class_form.render(desk)
         return
     if not at.read_numbers(desk.store).samples:
         st.info("There are no images to review yet.", icon=":material/add_photo_alternate:")
-        onward.links(desk, [("images", "Bring some in")])
+        next_steps.links(desk, [("images", "Bring some in")])
         return
     chosen = selection.chosen(desk) if "selection" in st.query_params else rank
     if chosen is None:
         return
-    st.fragment(_board)(desk, chosen, draw, review_choices.ask(desk))
+    st.fragment(_board)(desk, chosen, draw, review_filters.ask(desk))
 
 
 def _board(desk: Desk, rank: Rank, draw: Draw, asked: Choices) -> None:
@@ -88,8 +88,8 @@ def _board(desk: Desk, rank: Rank, draw: Draw, asked: Choices) -> None:
         st.toast(plain(batch.word))
     batch.refused, batch.undone, batch.word = [], {}, None
     if order:
-        elsewhere.link(desk, order if grid else order[:1])
-    onward.to_the_first_run(desk, book)
+        fiftyone_button.link(desk, order if grid else order[:1])
+    next_steps.to_the_first_run(desk, book)
     if batch.record is not None:
         sample_id, batch.record = batch.record, None
         st.switch_page(desk.pages["evolution"], query_params={**desk.query, "sample": sample_id, **selection.kept()})
@@ -160,10 +160,10 @@ def _data(desk: Desk, book: Book, batch: Batch, order: Sequence[str], key: str, 
         "batch": batch.name,
         "grid": grid,
         "order": list(order),
-        "cards": board.cards(desk, book, [batch.rows[i] for i in order], have, grid=grid),
-        "answers": board.answers(book, have | set(order), batch.rows, desk.actor),
+        "cards": review_component.cards(desk, book, [batch.rows[i] for i in order], have, grid=grid),
+        "answers": review_component.answers(book, have | set(order), batch.rows, desk.actor),
         "heard": [press.press_id for press in presses(said.get("presses")) if press.press_id in heard],
-        "refused": [board.refusal(one) for one in batch.refused],
+        "refused": [review_component.refusal(one) for one in batch.refused],
         "undone": batch.undone,
         "classes": list(project.classes),
         "keys": class_keys(project.classes),

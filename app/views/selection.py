@@ -5,8 +5,8 @@ from functools import partial
 
 import streamlit as st
 
-from app.desk import Desk
-from app.words import count, plain, sentence
+from app.context import Desk
+from app.text import count, plain, sentence
 from pipelines.curation import selection_queue
 from pipelines.curation.review_queue import Row
 from pipelines.curation.selections import Selection, read_selection, save_selection

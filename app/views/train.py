@@ -7,10 +7,10 @@ from typing import Any
 import streamlit as st
 
 from app import underway
-from app.desk import Desk, read_book, read_training_labels
-from app.views import onward, train_settings
+from app.context import Desk, read_book, read_training_labels
+from app.text import count, lasting, plain
+from app.views import next_steps, train_settings
 from app.views.overview import draw_curves
-from app.words import count, lasting, plain
 from pipelines.jobs import commands, launcher
 from pipelines.jobs.launcher import Job
 from pipelines.process.job_files import Progress
@@ -92,10 +92,10 @@ def _form(desk: Desk) -> None:
             )
         else:
             st.caption("There are no labels to train on: label some images first.")
-            onward.links(desk, [("review", "Label some")])
+            next_steps.links(desk, [("review", "Label some")])
         if preset == "quick" and not desk.store.vectors.spaces():
             st.caption("This preset trains on what a frozen network sees in the images, and it has not looked yet.")
-            onward.links(desk, [("images", "Let it look")])
+            next_steps.links(desk, [("images", "Let it look")])
 
 
 def _promise(preset: str) -> str:
@@ -151,7 +151,7 @@ def _live(desk: Desk, run: Run, was_going: bool) -> None:
             ("evolution", "See how labels moved"),
             ("export", "Export it"),
         ]
-        onward.links(desk, ways, run=run.name)
+        next_steps.links(desk, ways, run=run.name)
     with st.container(key="watched-curves"):
         draw_curves(run)
     with st.expander("What it printed", expanded=status.state is State.FAILED):

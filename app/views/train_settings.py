@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import streamlit as st
 
-from app.words import count, listed, plain, sentence
+from app.text import count, listed, plain, sentence
 from pipelines.training import settings_schema
 from pipelines.training.settings_schema import Setting, Value
 from storage.project import ProjectError

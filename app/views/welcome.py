@@ -4,7 +4,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from app.words import plain, sentence
+from app.text import plain, sentence
 from storage.project import SETTINGS, ProjectError, create_project
 
 START = """\

@@ -1,7 +1,7 @@
 """A lasso on the map as an address tells it: rings of corners, four hexadecimal digits a number, rings apart by dots.
 
 The browser that draws a lasso and the page that reads its address ask the same whole numbers the same question, so that
-what is marked on the screen is what is chosen (`app/scatter.js`).
+what is marked on the screen is what is chosen (`app/map_component.js`).
 
 Shape legend    N places    C corners of a ring
 """

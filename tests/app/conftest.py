@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from app.desk import Desk
+from app.context import Desk
 from pipelines.curation.review_queue import Row
 from pipelines.jobs import commands, launcher
 from pipelines.process.job_files import ANSWER
@@ -19,7 +19,7 @@ from storage.project import ProjectError, create_project
 from storage.samples import Sample, Split, sample_id
 from storage.segments import segment_schema
 from storage.store import Store, memory_store
-from tests.app.boards import Board
+from tests.app.fake_component import Board
 
 HOSTILE = "<img src=x onerror=alert(1)> **bold** [a](http://b) :red[c] $d$"
 CLASSES = ["crow", "heron", HOSTILE]

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from app.desk import Desk
+from app.context import Desk
 from pipelines.curation.review_queue import rank
 from pipelines.curation.selections import save_selection
 from pipelines.runs import CHANGES, LABELS, PREDICTIONS, State

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.desk import Desk
+from app.context import Desk
 from pipelines.jobs import commands, launcher
 from pipelines.process.job_files import ANSWER, PROGRESS
 from pipelines.runs import State

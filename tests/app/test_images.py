@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from app.desk import Desk
+from app.context import Desk
 from pipelines.jobs import commands, launcher
 from pipelines.process.job_files import PROGRESS
 from storage.project import create_project, read_project

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import expect
 
-from app.desk import Desk
+from app.context import Desk
 from pipelines.curation.selections import read_selection
 from pipelines.embedding import map_projection
 from pipelines.jobs import commands

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.desk import Desk
-from app.review import presses
+from app.context import Desk
+from app.review_actions import presses
 from pipelines.curation import review_queue
 from pipelines.curation.review_queue import Only
 from pipelines.curation.selections import save_selection

@@ -7,9 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from app import first
-from app.desk import Desk, decide
-from app.words import lasting
+from app import progressive_render as first
+from app.context import Desk, decide
+from app.text import lasting
 from pipelines.curation.verdicts import Shown
 from pipelines.jobs import launcher
 from pipelines.runs import State, status_now, write_status

@@ -2,8 +2,8 @@
 
 import streamlit as st
 
-from app.desk import Desk
-from app.words import plain, sentence
+from app.context import Desk
+from app.text import plain, sentence
 from storage.project import ProjectError, add_classes
 
 

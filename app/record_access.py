@@ -5,7 +5,7 @@ from typing import Any
 
 import streamlit as st
 
-from app.desk import Desk, fold, read_book
+from app.context import Desk, fold, read_book
 from pipelines.reporting import training_dynamics
 from pipelines.reporting.training_dynamics import Table
 from pipelines.runs import Run, list_runs

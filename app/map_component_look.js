@@ -1,4 +1,4 @@
-// How the map looks; app/scatter.js says what a hand does with it. Both are one module.
+// How the map looks; app/map_component.js says what a hand does with it. Both are one module.
 
 function draw(map) {
   if (map.due) return;

@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from app.book import Book, last_verdict
-from app.desk import Desk, deciding, read_book
+from app.context import Desk, deciding, read_book
+from app.event_cache import Book, last_verdict
 from pipelines.curation.review_queue import Row
 from pipelines.curation.verdicts import Shown, undo, verdict
 from storage.events import VERDICTS, Event, Kind

@@ -3,8 +3,8 @@
 import streamlit as st
 
 from app import underway
-from app.desk import forget_samples
-from app.words import plain, sentence
+from app.context import forget_samples
+from app.text import plain, sentence
 from pipelines.jobs import commands, launcher
 from pipelines.jobs.launcher import Ending, Job
 from pipelines.process.job_files import Progress

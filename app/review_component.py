@@ -11,12 +11,12 @@ from typing import Any
 
 import streamlit as st
 
-from app import desk as at
-from app.book import Book
-from app.component import component
-from app.desk import Desk
-from app.review import Refused
-from app.words import capital, who
+from app import context as at
+from app.browser_components import component
+from app.context import Desk
+from app.event_cache import Book
+from app.review_actions import Refused
+from app.text import capital, who
 from pipelines.curation import nearest_labelled, review_queue
 from pipelines.curation.review_queue import Row
 

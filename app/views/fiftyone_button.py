@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from app.desk import Desk
-from app.words import count, plain, sentence
+from app.context import Desk
+from app.text import count, plain, sentence
 from pipelines.fiftyone_app import links
 from storage.project import ProjectError
 

@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.book import Book, grown, last_verdict
-from app.desk import read_book
+from app.context import read_book
+from app.event_cache import Book, grown, last_verdict
 from storage.events import VERDICTS, Event, Kind, decisions
 from storage.log import MemoryLog
 from storage.store import Store

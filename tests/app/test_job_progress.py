@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from app import tables
+from app import dataframes
 from pipelines.jobs import commands, launcher
 from pipelines.process.errors import INTERRUPTED
 from pipelines.process.job_files import JOB, PROGRESS, Progress, read_progress
@@ -116,4 +116,4 @@ def test_a_job_that_would_not_heed_a_stop_ends_at_once_and_leaves_nothing_half_d
     ],
 )
 def test_a_table_leaves_out_columns_that_say_nothing(rows, left):
-    assert tables.filled(rows) == left
+    assert dataframes.filled(rows) == left

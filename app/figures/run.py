@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from app.figures import GREY, PALETTE, STUDENT, TEACHER, calm, colours, escaped, short
+from app.figures.common import GREY, PALETTE, STUDENT, TEACHER, calm, colours, escaped, short
 from pipelines.reporting.training_dynamics import Course, Table
 from storage.label_snapshots import Said
 

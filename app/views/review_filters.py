@@ -5,8 +5,8 @@ from typing import Literal
 
 import streamlit as st
 
-from app.desk import Desk
-from app.words import capital, plain
+from app.context import Desk
+from app.text import capital, plain
 from pipelines.curation import review_queue
 from pipelines.curation.review_queue import Only
 

@@ -2,8 +2,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from app.book import Book, grown
-from app.review import class_keys, sitting
+from app.event_cache import Book, grown
+from app.review_actions import class_keys, sitting
 from storage.events import Kind, event, retraction
 
 

@@ -2,7 +2,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from app.words import ago, count, deed, listed, percent, plain, shortened, who
+from app.text import ago, count, deed, listed, percent, plain, shortened, who
 from storage.events import Kind, event
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import streamlit as st
 
-from app.book import Book, grown
+from app.event_cache import Book, grown
 from pipelines.curation import leases
 from pipelines.curation.review_queue import Row
 from pipelines.curation.verdicts import Shown, undo, verdict
@@ -36,7 +36,7 @@ class Desk:
     actor: str  # a person's name
     pages: Mapping[str, Any] = field(default_factory=dict)  # name -> st.Page, empty in tests of one page
     query: Mapping[str, str] = field(default_factory=dict)  # what every address must keep
-    beginning: bool = False  # whether to draw what matters first and no more, see `app.first`
+    beginning: bool = False  # whether to draw what matters first and no more, see `app.progressive_render`
 
     @property
     def root(self) -> str:

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from app.component import component
-from app.figures import PALETTE
+from app.browser_components import component
+from app.figures.common import PALETTE
 from pipelines.curation.map_colors import DISAGREE, NOTHING, Colouring, Kind
 
 HELPED, HARMED = "#2C97A0", "#D55E00"
