@@ -5,7 +5,7 @@
     python -m benchmarks.reference --mpl-pytorch MPL-pytorch --usb usb --methods mpl uda fixmatch
 
 Each program runs its own train loop with its own data loading, augmentation, optimiser and average, with the settings
-that it publishes for CIFAR-10 with 4,000 labels and WRN-28-2, on the same stand-in for CIFAR-10 (`benchmarks.sides`).
+that it publishes for CIFAR-10 with 4,000 labels and WRN-28-2, on the same stand-in for CIFAR-10 (`benchmarks.contenders`).
 A step's CPU-seconds are those of the process and its workers. Memory is what a process had at its highest above what
 it held before its first step, with data, networks and libraries loaded. Ratios of one run are comparable; seconds are
 not, since machines differ and are shared.
@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import date
 from pathlib import Path
 
-from benchmarks.sides.clock import Reading, Task
+from benchmarks.contenders.clock import Reading, Task
 from pipelines.studies.method_comparison import machine
 
 
@@ -128,15 +128,15 @@ def _tasks(asked: Comparison) -> Iterator[Task]:
 
 def _sides(asked: Comparison, task: Task) -> list[Side]:
     name, module, checkout = (
-        ("MPL-pytorch", "benchmarks.sides.mpl_pytorch", asked.mpl_pytorch)
+        ("MPL-pytorch", "benchmarks.contenders.mpl_pytorch", asked.mpl_pytorch)
         if task.method == "mpl"
-        else ("USB", "benchmarks.sides.usb", asked.usb)
+        else ("USB", "benchmarks.contenders.usb", asked.usb)
     )
     if checkout is None:
         raise SystemExit(
             f"{task.method} is compared with {name}: give a checkout with --{module[17:].replace('_', '-')}"
         )
-    ours = [Side(f"ours, {p}", "benchmarks.sides.ours", replace(task, precision=p)) for p in asked.precisions]
+    ours = [Side(f"ours, {p}", "benchmarks.contenders.ours", replace(task, precision=p)) for p in asked.precisions]
     return [Side(name, module, replace(task, reference=str(checkout.resolve()))), *ours]
 
 

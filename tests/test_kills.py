@@ -24,8 +24,8 @@ from storage.log import LanceLog
 from storage.project import ProjectError, create_project
 from storage.record import MemoryRecord
 from storage.store import Store, memory_store, open_store
-from tests import mortals
-from tests.forks import FORKS
+from tests import kill_workers
+from tests.forkserver import FORKS
 
 SEED = 20261121
 ROUNDS = 11  # times five processes: 55 kills
@@ -62,7 +62,7 @@ def killed(process: BaseProcess, heard: Connection) -> list[str]:
 
 def pictures(folder: Path, first: int, number: int = 12) -> Path:
     for n in range(first, first + number):
-        path = folder / mortals.CLASSES[n % 2] / f"{n}.png"
+        path = folder / kill_workers.CLASSES[n % 2] / f"{n}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(np.random.default_rng(n).integers(0, 256, (6, 6, 3), np.uint8)).save(path)
     return folder
@@ -88,7 +88,7 @@ def check_record(store: Store, step: int) -> None:
     fresh = MemoryRecord()
     fresh.fold("endless", directory)
     store.record.fold("endless", directory)
-    for sample in (mortals.SAMPLES[0], mortals.SAMPLES[-1]):
+    for sample in (kill_workers.SAMPLES[0], kill_workers.SAMPLES[-1]):
         steps = [row["step"] for row in fresh.history(sample)]
         assert steps == list(range(1, len(steps) + 1)) and len(steps) >= step
         assert store.record.history(sample) == fresh.history(sample)
@@ -97,18 +97,18 @@ def check_record(store: Store, step: int) -> None:
 
 def test_kill_9_fifty_five_times_loses_and_doubles_nothing(tmp_path):
     """Five processes work on one project at once, and each is killed at its own random moment; eleven times."""
-    store = open_store(create_project(tmp_path / "project", mortals.CLASSES).root)
+    store = open_store(create_project(tmp_path / "project", kill_workers.CLASSES).root)
     root, draw, told, step, kills = store.project.root, random.Random(SEED), set[str](), 0, 0
     import_images(store, pictures(tmp_path / "images" / "start", 0), labels="folders")
-    mortals.begin(root)
+    kill_workers.begin(root)
     for n in range(1, ROUNDS + 1):
         images = pictures(tmp_path / "images" / str(n), 100 * n)
         living = start(
-            (mortals.review, root, n),
-            (mortals.train, root, step),
-            (mortals.import_again, root, images),
-            (mortals.fold, root, n),
-            (mortals.compact, root, n),
+            (kill_workers.review, root, n),
+            (kill_workers.train, root, step),
+            (kill_workers.import_again, root, images),
+            (kill_workers.fold, root, n),
+            (kill_workers.compact, root, n),
         )
         dying = sorted((draw.uniform(0, WAIT), number) for number in range(len(living)))
         said: dict[int, list[str]] = {}
@@ -123,7 +123,7 @@ def test_kill_9_fifty_five_times_loses_and_doubles_nothing(tmp_path):
         assert verify(root, mend=True).findings == ()
         check_record(store, step)
     assert kills >= 50 and len(told) > ROUNDS and step > ROUNDS, "there was something to lose"
-    whole = memory_store(create_project(tmp_path / "whole", mortals.CLASSES))
+    whole = memory_store(create_project(tmp_path / "whole", kill_workers.CLASSES))
     for one in (store, whole):
         import_images(one, tmp_path / "images", labels="folders")
     assert set(store.catalog.files()) == set(whole.catalog.files())
@@ -134,9 +134,9 @@ def test_kill_9_fifty_five_times_loses_and_doubles_nothing(tmp_path):
 
 
 def test_two_who_review_at_once_lose_no_verdict(tmp_path):
-    store = open_store(create_project(tmp_path / "project", mortals.CLASSES).root)
+    store = open_store(create_project(tmp_path / "project", kill_workers.CLASSES).root)
     import_images(store, pictures(tmp_path / "images", 0))
-    both = start(*((mortals.review, store.project.root, seed) for seed in (1, 2)))
+    both = start(*((kill_workers.review, store.project.root, seed) for seed in (1, 2)))
     assert all(heard.poll(60) for _, heard in both), "each has its turn, however long the other is quicker"
     time.sleep(1)
     told = [killed(*one) for one in both]
@@ -157,7 +157,7 @@ def full_disk() -> Iterator[Callable[[bool], None]]:
 
 
 def test_a_full_disk_is_one_sentence_and_loses_nothing(tmp_path, full_disk):
-    root = create_project(tmp_path / "project", mortals.CLASSES).root
+    root = create_project(tmp_path / "project", kill_workers.CLASSES).root
     store, images = open_store(root), pictures(tmp_path / "images", 0)
     import_images(store, images)
     first, second = (event(Kind.RELABELLED, i, "dog", actor="zoe") for i in store.catalog.ids()[:2])

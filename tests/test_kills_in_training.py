@@ -14,7 +14,7 @@ from pipelines.runs import CONFIG, Run, State
 from pipelines.train import train
 from pipelines.training import run_setup
 from pipelines.training.presets import parse
-from tests.forks import FORKS
+from tests.forkserver import FORKS
 from tests.pipelines.projects import flags, make_project, rows, weights
 
 SEED = 20261121

@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.pipelines.blocked import run_without
+from tests.pipelines.blocked_imports import run_without
 
 ROOT = Path(__file__).parent.parent
 LIGHT = "app.main, pipelines.cli.main, pipelines.jobs.launcher, pipelines.runs, pipelines.curation.review_queue, pipelines.inference.predict"

@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_leaves
 from mpl import sharding
 from mpl.methods import mpl
 from mpl.step import Batch, Clock, Learner, Learners, StepReport
-from tests.forks import FORKS
+from tests.forkserver import FORKS
 from tests.mpl.toy_problems import CLOCK, SPARE, D, K
 
 B, U, STEPS = 8, 12, 2  # images a step, over all processes

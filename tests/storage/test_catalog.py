@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from storage.catalog import GONE, Catalog, LanceCatalog, MemoryCatalog
 from storage.project import ProjectError
 from storage.samples import File, Sample, Split
-from tests.forks import forked
-from tests.waiting import until
+from tests.forkserver import forked
+from tests.polling import until
 
 
 @pytest.fixture(params=["memory", "lance"])

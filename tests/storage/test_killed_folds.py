@@ -9,10 +9,10 @@ import pytest
 
 from storage import lance_record, lance_tables
 from storage.lance_record import LanceRecord
-from tests.dying import dying_after
-from tests.forks import forked
+from tests.crash_injection import dying_after
+from tests.forkserver import forked
+from tests.polling import until
 from tests.storage.segments import row, steps, write
-from tests.waiting import until
 
 
 @pytest.mark.parametrize("killed_at", ["history", "folded", "signals"])

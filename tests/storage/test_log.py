@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from storage.events import Event, Kind, event, queue, replay
 from storage.log import EventLog, LanceLog, MemoryLog
-from tests.forks import FORKS, forked
-from tests.mortals import tell
+from tests.forkserver import FORKS, forked
+from tests.kill_workers import tell
 
 
 @pytest.fixture(params=["memory", "lance"])

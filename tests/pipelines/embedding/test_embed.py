@@ -20,7 +20,7 @@ from pipelines.importing.import_images import import_images
 from storage.project import ProjectError, create_project
 from storage.samples import Split
 from storage.store import Store, memory_store, open_store
-from tests.forks import forked, program
+from tests.forkserver import forked, program
 
 TINY = "test_efficientnet"  # timm's smallest, 256 features
 

@@ -26,7 +26,7 @@ from pipelines.training.presets import restored
 from storage.images import open_square
 from storage.project import ProjectError
 from storage.store import Store
-from tests.pipelines.blocked import run_without
+from tests.pipelines.blocked_imports import run_without
 from tests.pipelines.projects import CLASSES, SIDE, TEST, copy_of, make_project, trained
 
 NETWORK = "test_resnet"  # small, and its classifier is one linear layer

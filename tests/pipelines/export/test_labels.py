@@ -16,7 +16,7 @@ from storage.project import ProjectError, create_project
 from storage.samples import Split
 from storage.store import Store, memory_store
 from tests.pipelines.projects import CLASSES, LABELLED, TEST, class_of, make_project
-from tests.waiting import until
+from tests.polling import until
 
 
 @pytest.fixture(scope="module")

@@ -13,10 +13,10 @@ from storage.events import replay
 from storage.project import create_project
 from storage.samples import sample_id
 from storage.store import open_store
-from tests.dying import dying_after
-from tests.forks import forked
+from tests.crash_injection import dying_after
+from tests.forkserver import forked
 from tests.pipelines.importing.folders import copy, counts, labels, put
-from tests.waiting import until
+from tests.polling import until
 
 
 def test_ctrl_c_keeps_what_was_done_and_the_next_call_goes_on(store, images, monkeypatch):

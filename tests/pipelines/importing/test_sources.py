@@ -23,7 +23,7 @@ from storage.events import replay
 from storage.project import ProjectError, create_project
 from storage.samples import Split
 from storage.store import Store, memory_store, open_store
-from tests.waiting import until
+from tests.polling import until
 
 
 @pytest.fixture

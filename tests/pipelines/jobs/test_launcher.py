@@ -23,7 +23,7 @@ from pipelines.jobs.launcher import (
 )
 from pipelines.runs import State, status_now, write_status
 from storage.project import Project, create_project
-from tests.waiting import until
+from tests.polling import until
 
 TRAINER = """
 import os, signal, subprocess, sys, time

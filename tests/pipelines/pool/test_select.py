@@ -17,7 +17,7 @@ from pipelines.training.presets import restored
 from storage.project import ProjectError, create_project
 from storage.samples import Split, sample_id
 from storage.store import open_store
-from tests.pipelines.blocked import run_without
+from tests.pipelines.blocked_imports import run_without
 from tests.pipelines.colours import CLASSES, break_some, picture
 from tests.pipelines.pool.conftest import NUMBER
 from tests.pipelines.pool.tables import brute_force, rows

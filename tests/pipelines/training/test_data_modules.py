@@ -17,7 +17,7 @@ from pipelines.training.presets import PRESETS, parse
 from pipelines.training.run_setup import saved_settings
 from storage.project import ProjectError, read_project
 from storage.samples import Split
-from tests.pipelines.blocked import run_without
+from tests.pipelines.blocked_imports import run_without
 
 CLASSES, EACH, TESTS, SIDE = ("crow", "heron", "owl"), 12, 4, 32
 

@@ -14,7 +14,7 @@ from pipelines.training.config import ConfigError
 from pipelines.training.large_presets import large_l2
 from pipelines.training.presets import preset_of
 from storage.store import Store
-from tests.forks import together
+from tests.forkserver import together
 from tests.pipelines.projects import flags, make_project, rows, timeless, weights
 
 PIXELS = ("--preset", "finetune", "--feedback", "difference", "--student.clip", "1.0")

@@ -17,7 +17,7 @@ from storage.record import MemoryRecord
 from tests.object_store import a_bucket, a_server  # noqa: F401
 from tests.pipelines.projects import make_project, rows, trained
 from tests.pipelines.training.test_recorder import CLASSES, IDS, said
-from tests.waiting import until
+from tests.polling import until
 
 
 def recorded(directory: Path, address: str, steps: range, every: int = 1) -> None:

@@ -18,7 +18,7 @@ from storage.events import Kind, event
 from storage.project import add_classes
 from storage.samples import Split
 from storage.store import open_store
-from tests.forks import forked, program
+from tests.forkserver import forked, program
 from tests.pipelines.projects import (
     BACKBONE,
     CLASSES,
@@ -35,7 +35,7 @@ from tests.pipelines.projects import (
     trained,
 )
 from tests.pipelines.training.resuming import PIXELS, resume, same_run, same_weights, stopped_after
-from tests.waiting import until
+from tests.polling import until
 
 
 @pytest.mark.parametrize("inputs", ["views", "pixels"])

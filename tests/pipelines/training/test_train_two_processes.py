@@ -18,7 +18,7 @@ from pipelines.training.data_modules import InProject
 from pipelines.training.presets import parse, quick
 from pipelines.training.run_setup import check_processes, saved_settings
 from storage.store import Store
-from tests.forks import together
+from tests.forkserver import together
 from tests.pipelines.projects import copy_of, flags, make_project, rows, timeless, told_in_run_live, trained, weights
 
 PIPELINES = str(Path(pipelines.__file__).parent)

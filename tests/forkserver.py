@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["accelerate", "pytest", "timm", "tests.mortals", "tests.mpl.shards"])
+FORKS.set_forkserver_preload(["accelerate", "pytest", "timm", "tests.kill_workers", "tests.mpl.shards"])
 
 
 @contextmanager

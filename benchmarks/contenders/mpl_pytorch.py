@@ -8,7 +8,7 @@ import sys
 import tempfile
 from typing import Any
 
-from benchmarks.sides.clock import Clock, Over, Task, task_of, tell
+from benchmarks.contenders.clock import Clock, Over, Task, task_of, tell
 
 
 class OnTheProcessor:

@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any
 from unittest.mock import MagicMock
 
-from benchmarks.sides.clock import Clock, Over, Task, task_of, tell
+from benchmarks.contenders.clock import Clock, Over, Task, task_of, tell
 
 OTHERS = ("aim", "progress", "ruamel", "tensorboard", "torchaudio", "transformers", "wandb")
 MOVED = ("torch.utils.tensorboard", "timm.models.layers.helpers")  # not there, or no longer, and not used

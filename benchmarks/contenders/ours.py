@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.sides.clock import Clock, Over, Task, task_of, tell
+from benchmarks.contenders.clock import Clock, Over, Task, task_of, tell
 
 
 def main() -> None:
