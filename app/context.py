@@ -14,9 +14,9 @@ from app.event_cache import Book, grown
 from pipelines.curation import leases
 from pipelines.curation.review_queue import Row
 from pipelines.curation.verdicts import Shown, undo, verdict
+from pipelines.image_cache import as_jpeg, open_small
 from pipelines.reporting.project_stats import Numbers, count, kept
 from pipelines.runs import Run
-from pipelines.thumbnails import as_jpeg, open_small
 from storage.events import Event
 from storage.images import BrokenImage
 from storage.project import SETTINGS, Project

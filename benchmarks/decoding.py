@@ -17,7 +17,7 @@ from datetime import date
 from pathlib import Path
 
 from benchmarks.throughput import photographs
-from pipelines.squares import Squares
+from pipelines.image_cache import Squares
 from pipelines.studies.method_comparison import machine
 from pipelines.training.image_loader import Files, Images
 

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from pipelines.image_cache import keep_thumbnail
 from pipelines.runs import Run, State, append_metrics, status_now, write_status
-from pipelines.thumbnails import keep_thumbnail
 from storage.events import Kind, event
 from storage.project import Project, create_project
 from storage.samples import File, Sample, Split, sample_id

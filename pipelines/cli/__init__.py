@@ -3,4 +3,4 @@
 from pipelines.cli import cost, data, maintenance, pool, review, simulate, training
 from pipelines.cli.options import app
 
-__all__ = ["app", "begin", "learn", "look", "measure", "pool", "scale", "upkeep"]
+__all__ = ["app", "cost", "data", "maintenance", "pool", "review", "simulate", "training"]

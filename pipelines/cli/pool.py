@@ -26,7 +26,7 @@ def pool(
 ) -> None:
     """Let a classifier choose the images of a large folder that it is surest of, for import. Again means: go on."""
     from pipelines.cli.formatting import pool_words
-    from pipelines.pool.select import pool as choose
+    from pipelines.pool.selection import pool as choose
     from pipelines.process.partition import parse_part
 
     which = parse_part(part)

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines.thumbnails import keep_thumbnail
+from pipelines.image_cache import keep_thumbnail
 from storage.duplicates import fingerprint
 from storage.images import BrokenImage, content_of, decode
 from storage.project import Project

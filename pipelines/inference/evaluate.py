@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.image_cache import Squares
 from pipelines.runs import Run
-from pipelines.squares import Squares
 from pipelines.training.config import ConfigError, TrainConfig
 from pipelines.training.presets import restored
 from storage.events import replay

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.image_cache import Squares
 from pipelines.process.progress import say
 from pipelines.runs import LABELS, Run
-from pipelines.squares import Squares
 from pipelines.training.config import ConfigError, TrainConfig
 from pipelines.training.sampler import Draw, Positions, Sampler
 from storage.samples import Sample, Split

@@ -19,8 +19,15 @@ from pipelines.training.config import (
     differences,
     method_settings,
 )
-from pipelines.training.large_presets import large_b6_wide, large_l2
-from pipelines.training.paper_presets import cifar10_4k, cifar10_cpu, imagenet_10, imagenet_pool, svhn_1k
+from pipelines.training.paper_presets import (
+    cifar10_4k,
+    cifar10_cpu,
+    imagenet_10,
+    imagenet_pool,
+    large_b6_wide,
+    large_l2,
+    svhn_1k,
+)
 
 
 def quick(method: str) -> TrainConfig[Any]:

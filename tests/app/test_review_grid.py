@@ -7,7 +7,7 @@ from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 from pipelines.curation import leases
-from pipelines.thumbnails import as_jpeg
+from pipelines.image_cache import as_jpeg
 from storage.cache_files import thumbnails
 from storage.events import Kind
 from tests.app.test_review_page import draw_review

@@ -10,8 +10,8 @@ from pipelines.cost.formatting import plan_table
 from pipelines.cost.memory_plan import Layout, Passes, Plan, gathers, laid_out, plan
 from pipelines.cost.meta_cost import Kept, Measured, measure, on_meta, parts, shard_of
 from pipelines.training.config import ConfigError
-from pipelines.training.large_presets import large_b6_wide, large_l2
 from pipelines.training.learners import image_classifier
+from pipelines.training.paper_presets import large_b6_wide, large_l2
 from tests.mpl import shards
 
 K, SIDE = 5, 8

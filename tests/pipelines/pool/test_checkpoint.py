@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines.pool.file_stream import walk
-from pipelines.pool.select import PoolReport, pool
+from pipelines.pool.selection import PoolReport, pool
 from storage.project import ProjectError
 from tests.pipelines.colours import break_some
 from tests.pipelines.pool.conftest import NUMBER

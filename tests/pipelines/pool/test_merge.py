@@ -4,9 +4,9 @@ from operator import itemgetter
 
 import pytest
 
-from pipelines.pool import select as module
+from pipelines.pool import selection as module
 from pipelines.pool.merge import join
-from pipelines.pool.select import pool
+from pipelines.pool.selection import pool
 from pipelines.process.partition import parse_part
 from storage.project import ProjectError
 from tests.pipelines.colours import CLASSES

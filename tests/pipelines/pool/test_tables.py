@@ -3,7 +3,7 @@
 import pytest
 
 from pipelines.importing.import_images import import_images
-from pipelines.pool.select import pool
+from pipelines.pool.selection import pool
 from storage.events import replay
 from storage.project import ProjectError, create_project
 from storage.samples import Split

@@ -11,7 +11,7 @@ from pipelines.inference.evaluate import student_of
 from pipelines.runs import Run, State
 from pipelines.training import fsdp
 from pipelines.training.config import ConfigError
-from pipelines.training.large_presets import large_l2
+from pipelines.training.paper_presets import large_l2
 from pipelines.training.presets import preset_of
 from storage.store import Store
 from tests.forkserver import together

@@ -10,7 +10,7 @@ from pipelines.importing.import_images import import_images
 from pipelines.inference.evaluate import predict_samples, student_of
 from pipelines.pool.file_stream import Read, batches, read_ahead, walk
 from pipelines.pool.holdout_overlap import LeftOut
-from pipelines.pool.select import PoolReport, pool
+from pipelines.pool.selection import PoolReport, pool
 from pipelines.pool.top_k import Kept, Surest
 from pipelines.runs import Run
 from pipelines.training.presets import restored

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pipelines.image_cache import LARGE, SIDE, open_small
 from pipelines.importing.import_images import import_images
 from pipelines.maintenance.forget import forget
 from pipelines.maintenance.verify import verify
-from pipelines.thumbnails import LARGE, SIDE, open_small
 from storage import cache_files
 from storage.images import BrokenImage, open_rgb
 from storage.project import create_project

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pipelines.image_cache import Squares
 from pipelines.importing.import_images import import_images
 from pipelines.maintenance.forget import forget
 from pipelines.maintenance.verify import verify
-from pipelines.squares import Squares
 from pipelines.training.image_loader import Files
 from storage.images import BrokenImage
 from storage.project import create_project
