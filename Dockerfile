@@ -8,6 +8,7 @@ RUN pip install --no-cache-dir uv && apt-get update && apt-get install -y --no-i
 WORKDIR /gradebook
 COPY pyproject.toml uv.lock README.md ./
 RUN uv sync --locked --extra mongodb --no-dev --no-install-project
+COPY gradebook gradebook
 COPY app app
 COPY mpl mpl
 COPY pipelines pipelines

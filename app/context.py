@@ -10,18 +10,18 @@ from typing import Any
 
 import streamlit as st
 
-from app.event_cache import Book, grown
-from pipelines.curation import leases
-from pipelines.curation.review_queue import Row
-from pipelines.curation.verdicts import Shown, undo, verdict
-from pipelines.image_cache import as_jpeg, open_small
-from pipelines.reporting.project_stats import Numbers, count, kept
-from pipelines.runs import Run
-from storage.events import Event
-from storage.images import BrokenImage
-from storage.project import SETTINGS, Project
-from storage.samples import Sample, Split
-from storage.store import Store, tables_of
+from gradebook.app.event_cache import Book, grown
+from gradebook.pipelines.curation import leases
+from gradebook.pipelines.curation.review_queue import Row
+from gradebook.pipelines.curation.verdicts import Shown, undo, verdict
+from gradebook.pipelines.image_cache import as_jpeg, open_small
+from gradebook.pipelines.reporting.project_stats import Numbers, count, kept
+from gradebook.pipelines.runs import Run
+from gradebook.storage.events import Event
+from gradebook.storage.images import BrokenImage
+from gradebook.storage.project import SETTINGS, Project
+from gradebook.storage.samples import Sample, Split
+from gradebook.storage.store import Store, tables_of
 
 FRESH_SECONDS = 5  # for which what a run has recorded is taken as known
 KEPT_SECONDS = 20  # how late the app may see an import that another process makes into a store at an address
@@ -36,7 +36,7 @@ class Desk:
     actor: str  # a person's name
     pages: Mapping[str, Any] = field(default_factory=dict)  # name -> st.Page, empty in tests of one page
     query: Mapping[str, str] = field(default_factory=dict)  # what every address must keep
-    beginning: bool = False  # whether to draw what matters first and no more, see `app.progressive_render`
+    beginning: bool = False  # whether to draw what matters first and no more, see `gradebook.app.progressive_render`
 
     @property
     def root(self) -> str:
@@ -145,7 +145,7 @@ def read_history(desk: Desk, sample_id: str) -> list[dict[str, Any]]:
 
 
 def fold(desk: Desk, run: str) -> None:
-    """Brings what a run has recorded into the store, now and then: see `storage.record.Record.fold`."""
+    """Brings what a run has recorded into the store, now and then: see `gradebook.storage.record.Record.fold`."""
     _fold(desk.root, run, desk.store)
 
 
@@ -170,7 +170,7 @@ def _jpeg(root: str, sample_id: str, filepath: str, size: int, _project: Project
 
 @st.cache_resource(max_entries=4, show_spinner="Opening the project")
 def _opened(root: str, changed: int) -> Store:
-    from storage.store import open_store
+    from gradebook.storage.store import open_store
 
     return open_store(Path(root))
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from storage.events import VERDICTS, Event, Kind, decisions
+from gradebook.storage.events import VERDICTS, Event, Kind, decisions
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class Book:
 
 
 def grown(book: Book, new: Sequence[Event]) -> Book:
-    """Returns the book with events added: `decided` is what `storage.events.decisions` says of all of them.
+    """Returns the book with events added: `decided` is what `gradebook.storage.events.decisions` says of all of them.
 
     Only samples that the new events are about are folded again, so that a press costs the same in a long log.
     """

@@ -2,12 +2,12 @@
 
 import streamlit as st
 
-from app import underway
-from app.context import forget_samples
-from app.text import plain, sentence
-from pipelines.jobs import commands, launcher
-from pipelines.jobs.launcher import Ending, Job
-from pipelines.process.job_files import Progress
+from gradebook.app import underway
+from gradebook.app.context import forget_samples
+from gradebook.app.text import plain, sentence
+from gradebook.pipelines.jobs import commands, launcher
+from gradebook.pipelines.jobs.launcher import Ending, Job
+from gradebook.pipelines.process.job_files import Progress
 
 EVERY = 1.0  # seconds between two looks at a job that goes on
 DOING = {  # what commands call what they do -> what it is to people

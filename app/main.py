@@ -10,14 +10,14 @@ from pathlib import Path
 
 import streamlit as st
 
-from app import progressive_render, sign_in
-from app.context import Desk, open_project, warm
-from app.text import plain
-from app.theme import is_dark
-from pipelines.curation import labelling
-from pipelines.runs import Run, find_run, list_runs
-from storage.project import Project, ProjectError
-from storage.store import Store
+from gradebook.app import progressive_render, sign_in
+from gradebook.app.context import Desk, open_project, warm
+from gradebook.app.text import plain
+from gradebook.app.theme import is_dark
+from gradebook.pipelines.curation import labelling
+from gradebook.pipelines.runs import Run, find_run, list_runs
+from gradebook.storage.project import Project, ProjectError
+from gradebook.storage.store import Store
 
 HERE = Path(__file__).parent
 STYLE = """<style>
@@ -76,7 +76,7 @@ def _sign_in() -> None:
 
 
 def _welcome(problem: str | None) -> None:
-    from app.views import welcome
+    from gradebook.app.views import welcome
 
     page = st.Page(partial(welcome.render, problem), title="Open a project", url_path="open", default=True)
     st.navigation([page], position="hidden").run()
@@ -123,7 +123,7 @@ def _run_page(store: Store, query: dict[str, str]) -> None:
 
 def _draw(view: str, desks: list[Desk]) -> None:
     """Draws a view, imported when it is first asked for: the app starts with what its first page needs."""
-    import_module(f"app.views.{view}").render(desks[0])
+    import_module(f"gradebook.app.views.{view}").render(desks[0])
 
 
 def _close() -> None:

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from app.browser_components import component
-from app.figures.common import PALETTE
-from pipelines.curation.map_colors import DISAGREE, NOTHING, Colouring, Kind
+from gradebook.app.browser_components import component
+from gradebook.app.figures.common import PALETTE
+from gradebook.pipelines.curation.map_colors import DISAGREE, NOTHING, Colouring, Kind
 
 HELPED, HARMED = "#2C97A0", "#D55E00"
 HOT = "#D55E00"  # the end of a share that asks for a look
@@ -35,7 +35,8 @@ def draw(
 ) -> None:
     """Draws the points.
 
-    The session's `key` then has `lasso`, as `pipelines.curation.lasso` reads it, and `hidden`, the groups that are off.
+    The session's `key` then has `lasso`, as `gradebook.pipelines.curation.lasso` reads it, and `hidden`, the groups
+    that are off.
 
     Args:
         key: of the component.

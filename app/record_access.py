@@ -5,13 +5,13 @@ from typing import Any
 
 import streamlit as st
 
-from app.context import Desk, fold, read_book
-from pipelines.reporting import training_dynamics
-from pipelines.reporting.training_dynamics import Table
-from pipelines.runs import Run, list_runs
-from storage.label_snapshots import Said
-from storage.segments import segments_in
-from storage.store import Store
+from gradebook.app.context import Desk, fold, read_book
+from gradebook.pipelines.reporting import training_dynamics
+from gradebook.pipelines.reporting.training_dynamics import Table
+from gradebook.pipelines.runs import Run, list_runs
+from gradebook.storage.label_snapshots import Said
+from gradebook.storage.segments import segments_in
+from gradebook.storage.store import Store
 
 
 def read_histories(desk: Desk, sample_id: str) -> dict[str, list[dict[str, Any]]]:
@@ -32,13 +32,15 @@ def read_rows(desk: Desk, sample_ids: Sequence[str]) -> Any:
 
 
 def read_flow(desk: Desk) -> Said | None:
-    """Returns `pipelines.reporting.training_dynamics.flow` of the desk's run, which there must be."""
+    """Returns `gradebook.pipelines.reporting.training_dynamics.flow` of the desk's run, which there must be."""
     assert desk.run is not None
     return _flow(desk.root, desk.run.name, _version(desk.run), desk.run)
 
 
 def read_table(desk: Desk, rows: str, columns: str) -> Table:
-    """Returns `pipelines.reporting.training_dynamics.against` for the desk's run, which there must be, and the labels as they are."""
+    """Returns `gradebook.pipelines.reporting.training_dynamics.against` for the desk's run, which there must be, and
+    the labels as they are.
+    """
     assert desk.run is not None
     labelled = desk.store.log.version() if "label" in (rows, columns) else 0
     version = (_version(desk.run), labelled)

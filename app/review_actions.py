@@ -7,12 +7,12 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from app.context import Desk, deciding, read_book
-from app.event_cache import Book, last_verdict
-from pipelines.curation.review_queue import Row
-from pipelines.curation.verdicts import Shown, undo, verdict
-from storage.events import VERDICTS, Event, Kind
-from storage.project import ProjectError
+from gradebook.app.context import Desk, deciding, read_book
+from gradebook.app.event_cache import Book, last_verdict
+from gradebook.pipelines.curation.review_queue import Row
+from gradebook.pipelines.curation.verdicts import Shown, undo, verdict
+from gradebook.storage.events import VERDICTS, Event, Kind
+from gradebook.storage.project import ProjectError
 
 DIGITS = "0123456789"
 LETTERS = "abdefgijmnopqtvwyz"  # the others are the page's: H K L S U X, and Streamlit's: C R

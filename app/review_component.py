@@ -11,14 +11,14 @@ from typing import Any
 
 import streamlit as st
 
-from app import context as at
-from app.browser_components import component
-from app.context import Desk
-from app.event_cache import Book
-from app.review_actions import Refused
-from app.text import capital, who
-from pipelines.curation import nearest_labelled, review_queue
-from pipelines.curation.review_queue import Row
+from gradebook.app import context as at
+from gradebook.app.browser_components import component
+from gradebook.app.context import Desk
+from gradebook.app.event_cache import Book
+from gradebook.app.review_actions import Refused
+from gradebook.app.text import capital, who
+from gradebook.pipelines.curation import nearest_labelled, review_queue
+from gradebook.pipelines.curation.review_queue import Row
 
 LARGE, TILE, SMALL = 960, 224, 112  # pixels either way of an image alone, in the grid, beside another
 NEAR = 5

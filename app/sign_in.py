@@ -11,7 +11,7 @@ from typing import Any
 
 import streamlit as st
 
-from app.text import plain
+from gradebook.app.text import plain
 
 AUTH, OURS, PEOPLE = "auth", "gradebook", "people"
 OF_ALL, OF_PROVIDER = ("redirect_uri", "cookie_secret"), ("client_id", "client_secret", "server_metadata_url")

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from storage.events import Event, Kind
+from gradebook.storage.events import Event, Kind
 
 DEEDS = {
     Kind.PROPOSED: "guessed",

@@ -4,7 +4,7 @@ from html import escape
 
 import streamlit as st
 
-from app.theme import is_dark
+from gradebook.app.theme import is_dark
 
 STYLE = """<style>
 .underway { font-size: 0.93rem; }

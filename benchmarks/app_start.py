@@ -22,8 +22,8 @@ from typing import Annotated, Any
 from tyro.conf import Positional, arg
 
 from benchmarks.browser import chromium, serving
-from pipelines.process.progress import hush
-from pipelines.studies.method_comparison import machine
+from gradebook.pipelines.process.progress import hush
+from gradebook.pipelines.studies.method_comparison import machine
 
 EMPTY = """import streamlit as st
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING
 
-from pipelines.studies.method_comparison import machine
+from gradebook.pipelines.studies.method_comparison import machine
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -58,7 +58,7 @@ def ways_of(images: "Tensor") -> dict[str, Callable[[int], object]]:
     import torch
     from torchvision.transforms import v2
 
-    from mpl import augment
+    from gradebook.mpl import augment
 
     side = images.shape[-1]
     weak = v2.Compose(

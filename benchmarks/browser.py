@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import app.main
-from pipelines.process import servers
-from storage import mongodb
+import gradebook.app.main
+from gradebook.pipelines.process import servers
+from gradebook.storage import mongodb
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
@@ -24,7 +24,7 @@ PATIENCE = 60.0  # seconds
 @contextmanager
 def serving(
     *arguments: Path | str,
-    script: str | Path = app.main.__file__,
+    script: str | Path = gradebook.app.main.__file__,
     folder: Path | None = None,
     quiet: bool = True,
     port: int | None = None,
@@ -61,7 +61,7 @@ def serving_fiftyone(root: Path, *, who: str | None = None) -> Iterator["subproc
         who: gives the verdicts; without one, whoever is at the keyboard.
     """
     here = _environment_without(mongodb.URI)
-    command = [sys.executable, "-m", "pipelines.cli.main", "fiftyone", str(root)]
+    command = [sys.executable, "-m", "gradebook.pipelines.cli.main", "fiftyone", str(root)]
     server = subprocess.Popen(command, env=here | ({"LOGNAME": who} if who else {}), stdout=subprocess.DEVNULL)
     try:
         yield server

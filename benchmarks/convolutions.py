@@ -3,9 +3,9 @@
     python -m benchmarks.convolutions --labelled 16 --rounds 5
 
 The convolutions of one network at the sizes of batches that a step has, each as often as the mathematics needs it, on
-one core and in half precision: with `exact` feedback and the labels of the strong view (`mpl.methods.mpl`). A layer's
-backward pass is two convolutions, one for its weights and one for its input; the first layer's input wants none.
-Nothing is computed twice.
+one core and in half precision: with `exact` feedback and the labels of the strong view (`gradebook.mpl.methods.mpl`). A
+layer's backward pass is two convolutions, one for its weights and one for its input; the first layer's input wants
+none. Nothing is computed twice.
 """
 
 import statistics
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING
 
-from pipelines.studies.method_comparison import machine
+from gradebook.pipelines.studies.method_comparison import machine
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     import torch
     import tyro
 
-    from mpl.backbones import create
+    from gradebook.mpl.backbones import create
 
     given = list(sys.argv[1:] if arguments is None else arguments)
     asked = tyro.cli(Bound, args=given, prog="convolutions.py", description=__doc__)

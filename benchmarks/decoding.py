@@ -17,9 +17,9 @@ from datetime import date
 from pathlib import Path
 
 from benchmarks.throughput import photographs
-from pipelines.image_cache import Squares
-from pipelines.studies.method_comparison import machine
-from pipelines.training.image_loader import Files, Images
+from gradebook.pipelines.image_cache import Squares
+from gradebook.pipelines.studies.method_comparison import machine
+from gradebook.pipelines.training.image_loader import Files, Images
 
 KINDS = {"4032 x 3024": (4032, 3024), "640 x 480": (640, 480)}  # width and height, pixels
 WAYS = ("from its file", "the first time", "from then on")
@@ -56,8 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def row(kind: str, files: Sequence[Path], size: int, rounds: int) -> str:
     """Returns the table's row of these files at one size of squares."""
-    from storage.project import create_project
-    from storage.samples import sample_id
+    from gradebook.storage.project import create_project
+    from gradebook.storage.samples import sample_id
 
     paths, content = [str(path) for path in files], [path.read_bytes() for path in files]
     took: dict[str, list[float]] = {way: [] for way in WAYS}

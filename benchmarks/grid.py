@@ -22,12 +22,12 @@ from typing import Any
 
 from benchmarks.browser import chromium, serving
 from benchmarks.large_project import make_project
-from pipelines.curation import leases
-from pipelines.process.progress import hush
-from pipelines.studies.method_comparison import machine
-from storage.cache_files import thumbnails
-from storage.events import Kind, event, replay
-from storage.store import Store
+from gradebook.pipelines.curation import leases
+from gradebook.pipelines.process.progress import hush
+from gradebook.pipelines.studies.method_comparison import machine
+from gradebook.storage.cache_files import thumbnails
+from gradebook.storage.events import Kind, event, replay
+from gradebook.storage.store import Store
 
 STANDS = """(many) => {
   const host = [...document.querySelectorAll('*')].find((e) => e.shadowRoot?.querySelector('.board'));

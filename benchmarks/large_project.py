@@ -12,14 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from pipelines.image_cache import keep_thumbnail
-from pipelines.runs import Run, State, append_metrics, status_now, write_status
-from storage.events import Kind, event
-from storage.project import Project, create_project
-from storage.samples import File, Sample, Split, sample_id
-from storage.segments import segment_schema
-from storage.store import Store, open_store
-from storage.vectors import Space
+from gradebook.pipelines.image_cache import keep_thumbnail
+from gradebook.pipelines.runs import Run, State, append_metrics, status_now, write_status
+from gradebook.storage.events import Kind, event
+from gradebook.storage.project import Project, create_project
+from gradebook.storage.samples import File, Sample, Split, sample_id
+from gradebook.storage.segments import segment_schema
+from gradebook.storage.store import Store, open_store
+from gradebook.storage.vectors import Space
 
 K, D = 10, 128
 BACKBONE = "drawn"

@@ -46,8 +46,8 @@ class StoreSpeed:
 
 def build(asked: StoreSpeed, told: Any) -> None:
     """Makes the project."""
-    from storage.project import create_project
-    from storage.store import open_store
+    from gradebook.storage.project import create_project
+    from gradebook.storage.store import open_store
 
     random = np.random.default_rng(SEED)
     ids = [f"{number:032x}" for number in range(asked.samples)]
@@ -80,7 +80,7 @@ def build(asked: StoreSpeed, told: Any) -> None:
 
 def fold_more(asked: StoreSpeed, told: Any) -> None:
     """Folds a fiftieth of the rows more, which the index does not have yet."""
-    from storage.store import open_store
+    from gradebook.storage.store import open_store
 
     store, random = open_store(asked.directory), np.random.default_rng(SEED + 1)
     path, number = asked.directory / "runs", len(list((asked.directory / "runs").iterdir())) + 1
@@ -99,8 +99,8 @@ def timed(what: str, told: Any) -> Iterator[None]:
 
 def add_samples(store: Any, ids: Sequence[str], random: np.random.Generator) -> None:
     """Adds samples with a file each, and labels of some of them."""
-    from storage.events import Kind, event
-    from storage.samples import File, Sample, Split
+    from gradebook.storage.events import Kind, event
+    from gradebook.storage.samples import File, Sample, Split
 
     for start in range(0, len(ids), AT_ONCE):
         marks = random.bytes(200 * AT_ONCE)
@@ -127,7 +127,7 @@ def add_samples(store: Any, ids: Sequence[str], random: np.random.Generator) -> 
 
 def add_vectors(store: Any, ids: Sequence[str], dim: int, random: np.random.Generator) -> None:
     """Adds vectors that lie as those of images do: in groups, in few of the many directions, and all to one side."""
-    from storage.vectors import Space
+    from gradebook.storage.vectors import Space
 
     centres = random.normal(size=(1_000, 64)).astype(np.float32)
     directions = random.normal(size=(64, dim)).astype(np.float32) / 8
@@ -144,7 +144,7 @@ def write_run(path: Path, ids: Sequence[str], rows: int, random: np.random.Gener
     """Writes what a finished training leaves, as far as the questions need it."""
     import json
 
-    from pipelines import runs
+    from gradebook.pipelines import runs
 
     (path / "record").mkdir(parents=True, exist_ok=True)
     (path / runs.CONFIG).write_text(json.dumps({"method": "mpl", "classes": CLASSES, "backbone": BACKBONE}))
@@ -158,8 +158,8 @@ def write_segments(path: Path, ids: Sequence[str], rows: int, random: np.random.
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from storage.segments import LABELS as NAMED
-    from storage.segments import SAID, segment_schema
+    from gradebook.storage.segments import LABELS as NAMED
+    from gradebook.storage.segments import SAID, segment_schema
 
     schema, names = segment_schema(CLASSES), np.array(ids)
     left = np.empty(0, np.int64)
@@ -189,9 +189,9 @@ def write_opinions(store: Any, ids: Sequence[str], random: np.random.Generator) 
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from pipelines import runs
-    from pipelines.curation import feature_classifier
-    from storage.events import replay
+    from gradebook.pipelines import runs
+    from gradebook.pipelines.curation import feature_classifier
+    from gradebook.storage.events import replay
 
     path, labels = store.project.runs / RUN, replay(store.log.read())
     known = dict(list(labels.items())[::2])
@@ -211,8 +211,8 @@ def write_opinions(store: Any, ids: Sequence[str], random: np.random.Generator) 
 
 def work_out_reasons(store: Any) -> None:
     """Works the run's reasons out as the queue does when it is first asked for."""
-    from pipelines.curation.reason_cache import reasons
-    from pipelines.runs import Run
+    from gradebook.pipelines.curation.reason_cache import reasons
+    from gradebook.pipelines.runs import Run
 
     reasons(store, Run(store.project.runs / RUN))
 

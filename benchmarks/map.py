@@ -18,11 +18,11 @@ from PIL import Image
 
 from benchmarks import large_project
 from benchmarks.browser import chromium, serving
-from pipelines.embedding import map_projection
-from storage.project import create_project
-from storage.samples import Sample, Split
-from storage.store import Store, open_store
-from storage.vectors import Space
+from gradebook.pipelines.embedding import map_projection
+from gradebook.storage.project import create_project
+from gradebook.storage.samples import Sample, Split
+from gradebook.storage.store import Store, open_store
+from gradebook.storage.vectors import Space
 
 CLUSTERS, D, PICTURES, BLOCK = 40, 1280, 200, 5_000
 REPEATS = 5

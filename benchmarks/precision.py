@@ -21,10 +21,10 @@ from typing import Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
-from pipelines.process.errors import one_sentence
-from pipelines.process.progress import hush
-from pipelines.studies.method_comparison import as_interval, machine
-from pipelines.training.config import TrainConfig
+from gradebook.pipelines.process.errors import one_sentence
+from gradebook.pipelines.process.progress import hush
+from gradebook.pipelines.studies.method_comparison import as_interval, machine
+from gradebook.pipelines.training.config import TrainConfig
 
 Precision = Literal["no", "bf16"]
 PRECISIONS: tuple[Precision, Precision] = ("no", "bf16")
@@ -83,7 +83,7 @@ def studied(asked: Study, method: str) -> dict[Precision, list[Outcome]]:
 
 def config_of(asked: Study, method: str, precision: Precision, seed: int) -> TrainConfig[Any]:
     """Returns the settings of one training."""
-    from pipelines.training.presets import preset_of
+    from gradebook.pipelines.training.presets import preset_of
 
     config = preset_of(asked.preset, method)
     config = replace(
@@ -101,11 +101,11 @@ def outcome(asked: Study, config: TrainConfig[Any]) -> Outcome:
     """Returns what one training comes to; trains unless that is kept already."""
     from accelerate.state import AcceleratorState
 
-    from pipelines.inference.evaluate import evaluate_beside_data
-    from pipelines.runs import find_run
-    from pipelines.train import train
-    from pipelines.training.presets import Call
-    from storage.project import read_project
+    from gradebook.pipelines.inference.evaluate import evaluate_beside_data
+    from gradebook.pipelines.runs import find_run
+    from gradebook.pipelines.train import train
+    from gradebook.pipelines.training.presets import Call
+    from gradebook.storage.project import read_project
 
     kept = asked.work / f"{config.run}.json"
     if kept.exists():

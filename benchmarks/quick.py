@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipelines.studies.method_comparison import machine
+from gradebook.pipelines.studies.method_comparison import machine
 
 K, D, WEAK, STRONG, LABELLED = 10, 1280, 2, 3, 100
 AT_ONCE = 5000  # samples whose vectors are made together
@@ -75,11 +75,11 @@ def make(root: Path, samples: int) -> None:
 
 
 def _make(root: str, samples: int) -> None:
-    from storage.events import Kind, event
-    from storage.project import create_project
-    from storage.samples import Sample, Split, sample_id
-    from storage.store import open_store
-    from storage.vectors import Space
+    from gradebook.storage.events import Kind, event
+    from gradebook.storage.project import create_project
+    from gradebook.storage.samples import Sample, Split, sample_id
+    from gradebook.storage.store import open_store
+    from gradebook.storage.vectors import Space
 
     random = np.random.default_rng(0)
     store = open_store(create_project(Path(root), [f"class {k}" for k in range(K)]).root)
@@ -117,7 +117,7 @@ def trained(project: Path, asked: Quick, number: int) -> tuple[float, float, flo
     import time
 
     cores = sorted(os.sched_getaffinity(0))[-asked.cores :]
-    command = [sys.executable, "-m", "pipelines.cli.main", "train", str(project), "--run", f"r{number}"]
+    command = [sys.executable, "-m", "gradebook.pipelines.cli.main", "train", str(project), "--run", f"r{number}"]
     began, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(
         [*command, "--method", asked.method, "--steps", str(asked.steps), "--no-live", "--json"],

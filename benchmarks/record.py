@@ -24,8 +24,8 @@ from unittest.mock import patch
 
 from tyro.conf import Positional, arg
 
-from pipelines.process.progress import hush
-from pipelines.studies.method_comparison import machine
+from gradebook.pipelines.process.progress import hush
+from gradebook.pipelines.studies.method_comparison import machine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,8 +66,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def trained(project: Path, asked: RecordCost, kind: str) -> tuple[float, float]:
     """Returns the CPU-seconds of one training and the wall seconds of its steps."""
-    from pipelines.train import train
-    from pipelines.training.presets import Call
+    from gradebook.pipelines.train import train
+    from gradebook.pipelines.training.presets import Call
 
     shutil.rmtree(project / "runs" / "cost", ignore_errors=True)
     before = resource.getrusage(resource.RUSAGE_SELF)
@@ -80,7 +80,7 @@ def trained(project: Path, asked: RecordCost, kind: str) -> tuple[float, float]:
 @contextmanager
 def clocked(spent: list[float]) -> Iterator[None]:
     """Adds the CPU-seconds of each piece of the record's own work to `spent`, in whichever thread it is done."""
-    from pipelines.training.recorder import Recorder
+    from gradebook.pipelines.training.recorder import Recorder
 
     def with_clock(work: Callable[..., None]) -> Callable[..., None]:
         def done(*arguments: Any) -> None:
@@ -119,7 +119,7 @@ The record's own work takes {spent:.3f} CPU-seconds a training, {share:.2%} of o
 
 
 def _config(asked: RecordCost, kind: str) -> Any:
-    from pipelines.training.presets import preset_of
+    from gradebook.pipelines.training.presets import preset_of
 
     every = 1 if kind == "on" else asked.steps + 1
     return replace(preset_of("quick", "mpl"), run="cost", steps=asked.steps, record_every=every, live=False)

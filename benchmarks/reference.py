@@ -5,10 +5,10 @@
     python -m benchmarks.reference --mpl-pytorch MPL-pytorch --usb usb --methods mpl uda fixmatch
 
 Each program runs its own train loop with its own data loading, augmentation, optimiser and average, with the settings
-that it publishes for CIFAR-10 with 4,000 labels and WRN-28-2, on the same stand-in for CIFAR-10 (`benchmarks.contenders`).
-A step's CPU-seconds are those of the process and its workers. Memory is what a process had at its highest above what
-it held before its first step, with data, networks and libraries loaded. Ratios of one run are comparable; seconds are
-not, since machines differ and are shared.
+that it publishes for CIFAR-10 with 4,000 labels and WRN-28-2, on the same stand-in for CIFAR-10
+(`benchmarks.contenders`). A step's CPU-seconds are those of the process and its workers. Memory is what a process had
+at its highest above what it held before its first step, with data, networks and libraries loaded. Ratios of one run are
+comparable; seconds are not, since machines differ and are shared.
 """
 
 import json
@@ -22,7 +22,7 @@ from datetime import date
 from pathlib import Path
 
 from benchmarks.contenders.clock import Reading, Task
-from pipelines.studies.method_comparison import machine
+from gradebook.pipelines.studies.method_comparison import machine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

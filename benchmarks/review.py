@@ -19,10 +19,10 @@ from typing import Any
 
 from benchmarks.browser import chromium, serving
 from benchmarks.large_project import make_project
-from pipelines.process.progress import hush
-from pipelines.studies.method_comparison import machine
-from storage.project import SETTINGS
-from storage.store import open_store
+from gradebook.pipelines.process.progress import hush
+from gradebook.pipelines.studies.method_comparison import machine
+from gradebook.storage.project import SETTINGS
+from gradebook.storage.store import open_store
 
 KEYS = "123456789"
 CLOCK = """async () => {

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.large_store import BACKBONE, MADE, RUN, SEED, StoreSpeed, build, fold_more
-from pipelines.studies.method_comparison import machine
+from gradebook.pipelines.studies.method_comparison import machine
 
 RECALLED = 20  # questions whose answer is compared with looking at every vector
 
@@ -74,8 +74,8 @@ def in_another_process(work: Callable[..., None], asked: StoreSpeed) -> list[str
 
 def of_history(asked: StoreSpeed, when: str = "") -> list[Answers]:
     """Returns how long the history of a sample takes."""
-    from pipelines.reporting.sample_history import history
-    from storage.store import open_store
+    from gradebook.pipelines.reporting.sample_history import history
+    from gradebook.storage.store import open_store
 
     store, some = open_store(asked.directory), drawn(asked, asked.samples)
     return [
@@ -86,11 +86,11 @@ def of_history(asked: StoreSpeed, when: str = "") -> list[Answers]:
 
 def of_a_run(asked: StoreSpeed) -> list[Answers]:
     """Returns how long each kind of question takes about a run's reasons, and about vectors."""
-    from mpl.reasons import REASONS
-    from pipelines.curation.label_propagation import neighbours
-    from pipelines.curation.review_queue import GIVEN, rank
-    from pipelines.runs import Run
-    from storage.store import open_store
+    from gradebook.mpl.reasons import REASONS
+    from gradebook.pipelines.curation.label_propagation import neighbours
+    from gradebook.pipelines.curation.review_queue import GIVEN, rank
+    from gradebook.pipelines.runs import Run
+    from gradebook.storage.store import open_store
 
     store, some = open_store(asked.directory), drawn(asked, asked.vectors)
     run = Run(store.project.runs / RUN)
@@ -135,10 +135,10 @@ def clocked(question: Callable[[str], Any], about: Sequence[str]) -> list[tuple[
 
 def recall(asked: StoreSpeed) -> float:
     """Returns the share of the 20 neighbours found by looking at every vector that a search finds."""
-    from storage import vector_index
-    from storage.lance_tables import Tables
-    from storage.store import open_store
-    from storage.vectors import table_name
+    from gradebook.storage import vector_index
+    from gradebook.storage.lance_tables import Tables
+    from gradebook.storage.store import open_store
+    from gradebook.storage.vectors import table_name
 
     store, some = open_store(asked.directory), drawn(asked, asked.vectors)[:RECALLED]
     table: Any = Tables(store.project.root / "lance").open(table_name(BACKBONE))

@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.studies.method_comparison import machine
+from gradebook.pipelines.studies.method_comparison import machine
 
 BACKBONE = "tf_efficientnet_lite0"
 CLASSES = ("this", "that")
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Prints the table; returns the exit status."""
     import tyro
 
-    from pipelines.process.progress import hush
+    from gradebook.pipelines.process.progress import hush
 
     hush()
     given = list(sys.argv[1:] if arguments is None else arguments)
@@ -92,12 +92,12 @@ def as_markdown(costs: Costs, images: int, given: Sequence[str]) -> str:
 
 def _ways(asked: Throughput, folder: Path, files: list[Path], work: Path) -> dict[str, Callable[[], object]]:
     """Returns each job and its bound, in the order in which they take turns."""
-    from pipelines.embedding.embed import embed
-    from pipelines.importing.image_reader import SIZE
-    from pipelines.importing.import_images import import_images
-    from pipelines.inference.predict import predict
-    from storage.project import create_project
-    from storage.store import open_store
+    from gradebook.pipelines.embedding.embed import embed
+    from gradebook.pipelines.importing.image_reader import SIZE
+    from gradebook.pipelines.importing.import_images import import_images
+    from gradebook.pipelines.inference.predict import predict
+    from gradebook.storage.project import create_project
+    from gradebook.storage.store import open_store
 
     exported = _classifier(work, folder, asked.size)
     project = work / "again"
@@ -134,15 +134,15 @@ def photographs(folder: Path, count: int, *, width: int = 640, height: int = 480
 
 def _classifier(directory: Path, folder: Path, size: int) -> Path:
     """Exports a classifier after one step of training: what it says does not matter."""
-    from pipelines.curation.labelling import label_samples
-    from pipelines.export.classifier import export
-    from pipelines.importing.import_images import import_images
-    from pipelines.runs import list_runs
-    from pipelines.train import train
-    from pipelines.training.presets import parse
-    from pipelines.training.run_setup import saved_settings
-    from storage.project import create_project
-    from storage.store import open_store
+    from gradebook.pipelines.curation.labelling import label_samples
+    from gradebook.pipelines.export.classifier import export
+    from gradebook.pipelines.importing.import_images import import_images
+    from gradebook.pipelines.runs import list_runs
+    from gradebook.pipelines.train import train
+    from gradebook.pipelines.training.presets import parse
+    from gradebook.pipelines.training.run_setup import saved_settings
+    from gradebook.storage.project import create_project
+    from gradebook.storage.store import open_store
 
     store = open_store(create_project(directory / "project", CLASSES).root)
     import_images(store, folder)
@@ -169,7 +169,7 @@ def _cpu() -> float:
 
 def _decode_all(files: Sequence[Path], size: int) -> None:
     """Reads and decodes each file, in as many threads as there are cores."""
-    from storage.images import decode
+    from gradebook.storage.images import decode
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         list(pool.map(lambda path: decode(path.read_bytes(), size)[0], files))
@@ -177,8 +177,8 @@ def _decode_all(files: Sequence[Path], size: int) -> None:
 
 def _network_alone(images: int, asked: Throughput) -> None:
     """Passes as many views through the backbone as an embedding does, on one thread of each core."""
-    from mpl.backbones import create
-    from mpl.networks import ImageClassifier
+    from gradebook.mpl.backbones import create
+    from gradebook.mpl.networks import ImageClassifier
 
     model, _ = create(BACKBONE, weights="random")
     normal: Any = model.pretrained_cfg
@@ -192,8 +192,8 @@ def _network_alone(images: int, asked: Throughput) -> None:
 def _look(net: Any, asked: Throughput, images: int) -> None:
     import torch
 
-    from mpl.backbones import features
-    from pipelines.embedding.embed import PASS
+    from gradebook.mpl.backbones import features
+    from gradebook.pipelines.embedding.embed import PASS
 
     torch.set_num_threads(1)
     net = net.to(memory_format=torch.channels_last)
@@ -207,7 +207,7 @@ def _look(net: Any, asked: Throughput, images: int) -> None:
 
 def _read_and_say(exported: Path, files: Sequence[Path], size: int) -> None:
     """Reads all files, then asks the network: what predicting has to do, one after the other."""
-    from pipelines.inference.predict import Classifier
+    from gradebook.pipelines.inference.predict import Classifier
 
     _decode_all(files, size)
     classifier = Classifier(exported)

@@ -18,7 +18,7 @@ from typing import Annotated, Any
 from tyro.conf import Positional, arg
 
 from benchmarks.browser import answering, chromium, serving, serving_fiftyone
-from pipelines.process import servers
+from gradebook.pipelines.process import servers
 
 HERE = Path(__file__).parent
 HEIGHT = 900  # pixels
@@ -130,7 +130,7 @@ def _export(page: Any, address: str, project: Path) -> Any:
 
 def _images(browser: Any, page: Any, asked: Pictures) -> None:
     """Draws an import as it is for a new project."""
-    from storage.project import create_project
+    from gradebook.storage.project import create_project
 
     images, root = asked.project.parent / "images", asked.project.parent / "digits"
     shutil.rmtree(root, ignore_errors=True)
@@ -149,8 +149,8 @@ def _images(browser: Any, page: Any, asked: Pictures) -> None:
 
 def _fiftyone(page: Any, address: str, project: Path) -> None:
     """Shows the disagreements there, and the evolution of one of them beside them."""
-    from storage.fiftyone_dataset import dataset_name
-    from storage.project import read_project
+    from gradebook.storage.fiftyone_dataset import dataset_name
+    from gradebook.storage.project import read_project
 
     page.goto(f"{address}/datasets/{dataset_name(read_project(project))}?view=disagreements")
     first = page.locator("[data-cy=looker]").first

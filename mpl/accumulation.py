@@ -12,7 +12,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from mpl.sharding import recomputed
+from gradebook.mpl.sharding import recomputed
 
 
 def accumulate(net: nn.Module, parts: int) -> None:

@@ -20,9 +20,9 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.overrides import TorchFunctionMode
 
-from mpl import step_timer
-from mpl.forward_mode import Convolutions
-from mpl.sharding import blocks, is_sharded, recomputed
+from gradebook.mpl import step_timer
+from gradebook.mpl.forward_mode import Convolutions
+from gradebook.mpl.sharding import blocks, is_sharded, recomputed
 
 IN_PLACE = (nnf.relu, nnf.leaky_relu)  # units whose derivative wants their result, so that they may work in place
 UNITS = (*IN_PLACE, nnf.hardtanh, nnf.silu, nnf.hardswish, nnf.gelu)

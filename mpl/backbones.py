@@ -15,7 +15,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from mpl import wide_efficientnet, wide_resnet  # noqa: F401 their networks come into timm's registry
+from gradebook.mpl import wide_efficientnet, wide_resnet  # noqa: F401 their networks come into timm's registry
 
 Weights = Literal["pretrained", "random"]
 

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mpl.ranking import top
+from gradebook.mpl.ranking import top
 
 COVERED = 4_000  # candidates that are to be covered at most: bounds the time at N·COVERED·D
 AT_ONCE = 64  # gains that are looked at again together

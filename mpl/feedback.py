@@ -26,10 +26,10 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 from torch.func import functional_call
 
-from mpl import sharding
-from mpl.forward_mode import Convolutions, Quick
-from mpl.rng_state import noise_state, same_noise
-from mpl.step import Runtime, average_over_processes, full, modes_put_back
+from gradebook.mpl import sharding
+from gradebook.mpl.forward_mode import Convolutions, Quick
+from gradebook.mpl.rng_state import noise_state, same_noise
+from gradebook.mpl.step import Runtime, average_over_processes, full, modes_put_back
 
 Weights = Mapping[str, Tensor]
 

@@ -12,7 +12,7 @@ Shape legend    N samples    V views of a sample    D features    d of the space
 import numpy as np
 from numpy.typing import NDArray
 
-from mpl.approximate_neighbours import nearest_in_cells
+from gradebook.mpl.approximate_neighbours import nearest_in_cells
 
 Floats = NDArray[np.float32]
 Opinions = NDArray[np.float64]  # (N, K) distributions, NaN rows where there is none
@@ -97,7 +97,7 @@ def nearest(space: Floats, k: int = NEIGHBOURS) -> tuple[NDArray[np.int32], Floa
     """Returns every sample's k nearest others and their cosine similarity, most similar first: (N, k) each.
 
     Exact up to `EXACT` samples, by products of blocks: N² d operations, 6,000 samples in a second, memory BLOCK × N.
-    Of more, each is compared with those around it (`mpl.approximate_neighbours`).
+    Of more, each is compared with those around it (`gradebook.mpl.approximate_neighbours`).
     """
     n = len(space)
     k = min(k, n - 1)

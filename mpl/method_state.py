@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as nnf
 from torch import Tensor
 
-from mpl.losses import one_hot
-from mpl.step import Runtime
+from gradebook.mpl.losses import one_hot
+from gradebook.mpl.step import Runtime
 
 
 def running_mean(memory: dict[str, Tensor], name: str, value: Tensor, decay: float, start: Tensor) -> Tensor:

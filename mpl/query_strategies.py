@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mpl.facility_location import cover
+from gradebook.mpl.facility_location import cover
 
 Positions = NDArray[np.int64]  # (b,)
 Numbers = NDArray[np.float64]
@@ -93,7 +93,8 @@ def badge(pool: Pool, b: int, random: np.random.Generator) -> Positions:
 def herding(pool: Pool, b: int, random: np.random.Generator) -> Positions:
     """Covers what the student doubts (Bae et al. 2025, Uncertainty Herding; without a student MaxHerding, 2024).
 
-    Doubt is 1 minus the margin; see `mpl.facility_location`. The papers narrow the kernel as labels come; here it stays.
+    Doubt is 1 minus the margin; see `gradebook.mpl.facility_location`. The papers narrow the kernel as labels come;
+    here it stays.
     """
     second, first = np.sort(pool.student, axis=1)[:, -2:].T
     return cover(pool.features, pool.labelled, 1 - (first - second), b, random)

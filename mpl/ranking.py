@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mpl.reasons import Scores
+from gradebook.mpl.reasons import Scores
 
 POOL = 10  # the batch is chosen among so many times its size
 

@@ -34,7 +34,7 @@ class Evidence:
     settled: Scores  # share of the record after which the teacher kept to its last label: 0 at once, 1 at the very end
     label: NDArray[np.int64]  # what is in question: the label that was given, else the student's guess
     given: NDArray[np.bool_]  # whether it was given
-    reading: NDArray[np.float64]  # (N, K) what the second reader says (`mpl.gaussian_classifier`)
+    reading: NDArray[np.float64]  # (N, K) what the second reader says (`gradebook.mpl.gaussian_classifier`)
     around: NDArray[np.float64]  # (N, K) the mean of what it says of the nearest neighbours
     similarity: Scores  # mean cosine similarity to them
     twin_label: NDArray[np.int64]  # of a near-duplicate, one with another label if there is one; -1 without any

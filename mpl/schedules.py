@@ -2,14 +2,14 @@
 
 import math
 
-from mpl.step import Clock
+from gradebook.mpl.step import Clock
 
 
 def warmup_cosine(clock: Clock, *, wait: int = 0, warmup: int = 0) -> float:
     """Returns the share of the full learning rate at a step: zero while waiting, a linear rise, then half a cosine.
 
     Args:
-        clock: see `mpl.step.Clock`.
+        clock: see `gradebook.mpl.step.Clock`.
         wait: steps at zero rate; lets a teacher settle before its student moves.
         warmup: steps of the rise after that; its last step has the full rate.
     """

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
-from mpl.step_timer import phase
+from gradebook.mpl.step_timer import phase
 
 
 class Runtime(Protocol):

@@ -12,13 +12,13 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from mpl import feedback as fb
-from mpl import losses
-from mpl.activation_recompute import sparing
-from mpl.forward_mode import Convolutions
-from mpl.rng_state import noise_state, same_noise
-from mpl.step import Batch, Learner, Runtime, full
-from mpl.step_timer import phase
+from gradebook.mpl import feedback as fb
+from gradebook.mpl import losses
+from gradebook.mpl.activation_recompute import sparing
+from gradebook.mpl.forward_mode import Convolutions
+from gradebook.mpl.rng_state import noise_state, same_noise
+from gradebook.mpl.step import Batch, Learner, Runtime, full
+from gradebook.mpl.step_timer import phase
 
 Feedback = Literal["exact", "difference", "reinforce", "none"]
 

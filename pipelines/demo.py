@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.process.progress import progress, say
-from storage.project import ProjectError, create_project
-from storage.samples import Split
+from gradebook.pipelines.process.progress import progress, say
+from gradebook.storage.project import ProjectError, create_project
+from gradebook.storage.samples import Split
 
 if TYPE_CHECKING:
-    from storage.store import Store
+    from gradebook.storage.store import Store
 
 MARK = "gradebook-demo.json"  # says that a directory is a demo of ours, which another demo may replace
 TEST = 600  # images of the test split
@@ -105,8 +105,8 @@ def _fresh(directory: Path) -> Path:
 
 
 def _imported(root: Path) -> "Store":
-    from pipelines.importing.import_images import import_images
-    from storage.store import open_store
+    from gradebook.pipelines.importing.import_images import import_images
+    from gradebook.storage.store import open_store
 
     say("2/5  import: 1,197 images to train on, 600 labelled ones to test on")
     project = create_project(root / "project", [str(digit) for digit in range(10)])
@@ -119,7 +119,7 @@ def _imported(root: Path) -> "Store":
 
 
 def _embedded(store: "Store") -> None:
-    from pipelines.embedding.embed import embed
+    from gradebook.pipelines.embedding.embed import embed
 
     with progress("embed") as show:
         report = embed(store, progress=show)
@@ -129,10 +129,10 @@ def _embedded(store: "Store") -> None:
 def _trained(store: "Store", method: str) -> float:
     from dataclasses import replace
 
-    from pipelines.inference.evaluate import evaluate
-    from pipelines.runs import find_run
-    from pipelines.train import train
-    from pipelines.training.presets import Call, quick
+    from gradebook.pipelines.inference.evaluate import evaluate
+    from gradebook.pipelines.runs import find_run
+    from gradebook.pipelines.train import train
+    from gradebook.pipelines.training.presets import Call, quick
 
     config = replace(quick(method), run=method, seed=SEED, validation_share=0.0)
     train(Call(project=store.project.root, config=config))
@@ -140,10 +140,10 @@ def _trained(store: "Store", method: str) -> float:
 
 
 def _finished(store: "Store", accuracy: dict[str, float], root: Path, began: float) -> DemoReport:
-    from pipelines.curation.review_queue import as_json, rank
-    from pipelines.export.classifier import export
-    from pipelines.reporting.project_stats import read_numbers
-    from pipelines.runs import find_run
+    from gradebook.pipelines.curation.review_queue import as_json, rank
+    from gradebook.pipelines.export.classifier import export
+    from gradebook.pipelines.reporting.project_stats import read_numbers
+    from gradebook.pipelines.runs import find_run
 
     run = find_run(store.project, "mpl")
     read_numbers(store)  # which keeps them: the app's first page need not load LanceDB

@@ -19,12 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipelines.process.progress import say
-from storage import cache_files
-from storage.cache_files import Derived
-from storage.images import BrokenImage, open_rgb, open_with_content, square
-from storage.project import Project
-from storage.samples import sample_id
+from gradebook.pipelines.process.progress import say
+from gradebook.storage import cache_files
+from gradebook.storage.cache_files import Derived
+from gradebook.storage.images import BrokenImage, open_rgb, open_with_content, square
+from gradebook.storage.project import Project
+from gradebook.storage.samples import sample_id
 
 SIDE = 320  # pixels of the longer side
 LARGE = 200_000  # bytes of a file from which on its image has a thumbnail
@@ -82,7 +82,7 @@ def _is_large(path: Path) -> bool:
 
 
 class Squares:
-    """The images of some samples, stretched to squares; see `pipelines.training.image_loader.Images`."""
+    """The images of some samples, stretched to squares; see `gradebook.pipelines.training.image_loader.Images`."""
 
     def __init__(self, project: Project, filepaths: Sequence[str], sample_ids: Sequence[str], size: int):
         """Reads no file yet.

@@ -7,10 +7,10 @@
     record/              what teacher and student said of every sample, in segments
     checkpoints/         to resume from
     predictions.parquet  at the end: what both think of every unlabelled sample
-    reading.npz          once the queue was asked for: the second reading (`pipelines.curation.feature_classifier`)
-    reasons.arrow        the reasons too (`pipelines.curation.reason_cache`); reasons_given.arrow: of given labels
-    status.json          the newest `Status`
-    log.txt              what the process printed
+    reading.npz          once the queue was asked for: the second reading
+    (`gradebook.pipelines.curation.feature_classifier`) reasons.arrow        the reasons too
+    (`gradebook.pipelines.curation.reason_cache`); reasons_given.arrow: of given labels status.json          the newest
+    `Status` log.txt              what the process printed
 
 Readers need no torch and never wait: every file is written whole or a line at a time.
 """
@@ -25,8 +25,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from pipelines.process.pids import alive
-from storage.project import Project, ProjectError
+from gradebook.pipelines.process.pids import alive
+from gradebook.storage.project import Project, ProjectError
 
 STATUS = "status.json"
 CONFIG = "config.json"

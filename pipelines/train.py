@@ -13,26 +13,35 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.process.errors import one_sentence
-from pipelines.process.progress import hush, progress, say, stage
-from pipelines.runs import State
-from pipelines.training import checkpoints, finalize, fsdp, learners, precomputed_teacher, run_setup, trackers, xla
-from pipelines.training.config import ConfigError
-from pipelines.training.cpu_setup import get_ready
-from pipelines.training.data_modules import Place, open_place
-from pipelines.training.live_labels import keep_up, open_live, take_in
-from pipelines.training.presets import Call, parse
-from pipelines.training.record_upload import address_of, mirrored, take_back
-from pipelines.training.recorder import Recorder, cut_after
-from pipelines.training.shutdown import failures_told, stoppable
-from pipelines.training.state import Training, log, refuse, tell, validate
+from gradebook.pipelines.process.errors import one_sentence
+from gradebook.pipelines.process.progress import hush, progress, say, stage
+from gradebook.pipelines.runs import State
+from gradebook.pipelines.training import (
+    checkpoints,
+    finalize,
+    fsdp,
+    learners,
+    precomputed_teacher,
+    run_setup,
+    trackers,
+    xla,
+)
+from gradebook.pipelines.training.config import ConfigError
+from gradebook.pipelines.training.cpu_setup import get_ready
+from gradebook.pipelines.training.data_modules import Place, open_place
+from gradebook.pipelines.training.live_labels import keep_up, open_live, take_in
+from gradebook.pipelines.training.presets import Call, parse
+from gradebook.pipelines.training.record_upload import address_of, mirrored, take_back
+from gradebook.pipelines.training.recorder import Recorder, cut_after
+from gradebook.pipelines.training.shutdown import failures_told, stoppable
+from gradebook.pipelines.training.state import Training, log, refuse, tell, validate
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
     from torch import Tensor, nn
 
-    from mpl.step import StepReport
-    from storage.store import Store
+    from gradebook.mpl.step import StepReport
+    from gradebook.storage.store import Store
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +103,7 @@ def train(call: Call[Any], store: "Store | None" = None) -> Result | None:
 
 def _begin(call: Call[Any], place: Place, accelerator: "Accelerator") -> Training:
     """Reads the data, makes the networks, opens the run's directory, and goes back to the checkpoint if told to."""
-    from mpl.step_timer import Stopwatch
+    from gradebook.mpl.step_timer import Stopwatch
 
     config, path, rank = call.config, place.project.runs / call.config.run, accelerator.process_index
     people = place.saved_population(path) if call.resume else place.population()
@@ -161,9 +170,9 @@ def _resumed_at(path: Path, accelerator: "Accelerator") -> int:
 
 def _steps(t: Training) -> None:
     """Does the run's steps until it is over or asked to stop; the last one ends in a checkpoint."""
-    from mpl.methods import METHODS
-    from mpl.step import Clock
-    from mpl.step_timer import phase, running
+    from gradebook.mpl.methods import METHODS
+    from gradebook.mpl.step import Clock
+    from gradebook.mpl.step_timer import phase, running
 
     step, steps, runtime = METHODS[t.config.method].step, t.config.steps, xla.runtime(t.accelerator)
     rank, processes = t.accelerator.process_index, t.accelerator.num_processes

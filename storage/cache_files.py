@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from storage.project import Project
+from gradebook.storage.project import Project
 
 SPARE = 2**31  # bytes that are left free on the disk, for checkpoints and all else
 DIRECTORIES = SQUARES, THUMBNAILS = "squares", "thumbnails"  # of a project

@@ -5,10 +5,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, TypeGuard
 
-from storage import path_index as paths
-from storage.lance_tables import Tables, keep_indices, one_of, quoted
-from storage.project import ProjectError
-from storage.samples import File, Sample, Split
+from gradebook.storage import path_index as paths
+from gradebook.storage.lance_tables import Tables, keep_indices, one_of, quoted
+from gradebook.storage.project import ProjectError
+from gradebook.storage.samples import File, Sample, Split
 
 GONE = ""  # the sample_id of a file that is no longer there because its content has moved to another path
 INDEX_FROM = 200_000  # rows
@@ -100,7 +100,7 @@ class LanceCatalog:
     def __init__(self, directory: Path, address: str = ""):
         self._tables = Tables(directory, address)
         self._where: tuple[str | None, Any] | None = (
-            None  # the stamp of the tables, and `storage.path_index.held` of them
+            None  # the stamp of the tables, and `gradebook.storage.path_index.held` of them
         )
 
     def add(self, samples: Sequence[Sample], files: Sequence[File]) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from storage.project import ProjectError
+from gradebook.storage.project import ProjectError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,7 @@
 """What FiftyOne Brain is told of a project: that its vectors can be asked, and where its samples lie on the map.
 
 With these its App sorts by similarity and has an Embeddings panel. Neither is a copy of a vector: the first is a name
-(`storage.fiftyone_similarity`), the second two numbers a sample.
+(`gradebook.storage.fiftyone_similarity`), the second two numbers a sample.
 """
 
 import hashlib
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.fiftyone_samples import names_of
+from gradebook.storage.fiftyone_samples import names_of
 
 VECTORS, MAP = "gradebook_vectors", "gradebook_map"  # the keys of the brain runs
 
@@ -25,7 +25,7 @@ def offer_vectors(dataset: Any, *, there: bool) -> None:
     """
     import fiftyone.brain as fob
 
-    from storage.fiftyone_similarity import VectorsConfig
+    from gradebook.storage.fiftyone_similarity import VectorsConfig
 
     known = dataset.has_brain_run(VECTORS)
     if known and not there:

@@ -2,10 +2,10 @@
 
 The store is the truth. The dataset can be thrown away and made again at any time, and refreshing it writes only
 what differs. Its fields are therefore marked read-only: a label typed there would be overwritten here. Verdicts in
-the App are operators' (`pipelines.fiftyone_app.actions`): they write events, and `show_labels` then what these say.
-Of classifications it is the parts that are read-only, not the whole: FiftyOne 1.22 makes a label schema of type `str`
-for a read-only one and refuses it itself, with a red "invalid label schema(s)" whenever the App opens the dataset
-(fiftyone/core/annotation/generate_label_schemas.py returns before it looks at the document's type).
+the App are operators' (`gradebook.pipelines.fiftyone_app.actions`): they write events, and `show_labels` then what
+these say. Of classifications it is the parts that are read-only, not the whole: FiftyOne 1.22 makes a label schema of
+type `str` for a read-only one and refuses it itself, with a red "invalid label schema(s)" whenever the App opens the
+dataset (fiftyone/core/annotation/generate_label_schemas.py returns before it looks at the document's type).
 
     gradebook_id      sample_id
     split             train or test
@@ -29,13 +29,13 @@ from typing import Any
 
 from filelock import FileLock
 
-from storage import cache_files, fiftyone_reasons
-from storage.events import replay
-from storage.fiftyone_reasons import Reasons
-from storage.mongodb import point_fiftyone
-from storage.project import Project
-from storage.samples import Sample
-from storage.store import Store
+from gradebook.storage import cache_files, fiftyone_reasons
+from gradebook.storage.events import replay
+from gradebook.storage.fiftyone_reasons import Reasons
+from gradebook.storage.mongodb import point_fiftyone
+from gradebook.storage.project import Project
+from gradebook.storage.samples import Sample
+from gradebook.storage.store import Store
 
 LOCK = ".fiftyone.lock"
 Facts = dict[str, Any]  # path of a field -> value of one sample

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from storage.project import ProjectError
+from gradebook.storage.project import ProjectError
 
 SHOWN = "from gradebook"  # begins the names of saved views that hold samples which somebody opened from the app
 KEPT = 12  # such views

@@ -16,10 +16,10 @@ import numpy as np
 from fiftyone.brain.similarity import Similarity, SimilarityConfig, SimilarityIndex
 from numpy.typing import NDArray
 
-from storage.fiftyone_samples import ids_of, names_of, see
+from gradebook.storage.fiftyone_samples import ids_of, names_of, see
 
 if TYPE_CHECKING:
-    from storage.vectors import Vectors as OurVectors
+    from gradebook.storage.vectors import Vectors as OurVectors
 
 MOST = 1_000  # samples that one question is answered with
 
@@ -130,7 +130,7 @@ class VectorsIndex(SimilarityIndex):  # type: ignore[misc]
 
     def _vectors(self) -> tuple["OurVectors", str]:
         """Returns the project's vectors and the backbone of the newest."""
-        from storage.store import open_store
+        from gradebook.storage.store import open_store
 
         vectors = open_store(Path(self._dataset().info["gradebook"])).vectors
         return vectors, vectors.spaces()[-1].backbone

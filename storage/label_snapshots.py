@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.segments import read_classes, segments_in, unreadable
+from gradebook.storage.segments import read_classes, segments_in, unreadable
 
 COLUMNS = ["step", "sample_id", "teacher_label", "student_label"]
 Labels = NDArray[np.int16]

@@ -1,14 +1,14 @@
-"""The record in LanceDB tables: see `storage.record` for what it answers."""
+"""The record in LanceDB tables: see `gradebook.storage.record` for what it answers."""
 
 import zlib
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from storage import training_dynamics as signals
-from storage.lance_tables import Tables, keep_indices, one_of, quoted
-from storage.record import MOMENT, TOLD, digest
-from storage.segments import history_schema, read_segment, segments_in
+from gradebook.storage import training_dynamics as signals
+from gradebook.storage.lance_tables import Tables, keep_indices, one_of, quoted
+from gradebook.storage.record import MOMENT, TOLD, digest
+from gradebook.storage.segments import history_schema, read_segment, segments_in
 
 BEGUN = -1  # stands for a segment's rows in `folded` while a fold takes it in
 AT_ONCE = 20  # segments appended to `history` in one go: bounds the memory

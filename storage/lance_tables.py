@@ -12,7 +12,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from storage.project import ProjectError
+from gradebook.storage.project import ProjectError
 
 LOCK = ".write.lock"
 PATIENCE = 120.0  # seconds a writer waits for its turn

@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
-from storage.events import Event, Kind
-from storage.lance_tables import Tables
+from gradebook.storage.events import Event, Kind
+from gradebook.storage.lance_tables import Tables
 
 
 class EventLog(Protocol):

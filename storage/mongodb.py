@@ -21,7 +21,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from storage.project import ProjectError
+from gradebook.storage.project import ProjectError
 
 URI = "FIFTYONE_DATABASE_URI"
 PATIENCE = 60.0  # seconds in which a new server must answer

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from storage.project import ProjectError
+from gradebook.storage.project import ProjectError
 
 PATIENCE = {"connect_timeout": 5, "read_timeout": 30, "retries": {"max_attempts": 2}}  # seconds; of S3
 

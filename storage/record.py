@@ -1,8 +1,8 @@
 """The record: what teacher and student said of every sample, step by step, and what it comes to.
 
-A trainer writes segments (see `storage.segments`) into its run's directory `record/`. `fold` copies
+A trainer writes segments (see `gradebook.storage.segments`) into its run's directory `record/`. `fold` copies
 them into `history`, and `signals` sums that up. Folding again changes nothing, whenever the last fold was killed.
-`storage.lance_record` has the one that lasts.
+`gradebook.storage.lance_record` has the one that lasts.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -11,8 +11,8 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any, Protocol
 
-from storage import training_dynamics as signals
-from storage.segments import SAID, history_schema, read_segment, segments_in
+from gradebook.storage import training_dynamics as signals
+from gradebook.storage.segments import SAID, history_schema, read_segment, segments_in
 
 TOLD = ["run", "step", *SAID]  # what `Record.history` tells of a row
 MOMENT = itemgetter("run", "step")
@@ -28,7 +28,7 @@ class Record(Protocol):
         checkpoint. A directory that does not exist says nothing and removes nothing.
 
         Raises:
-            ProjectError: a segment cannot be read or is not of `storage.segments.segment_schema`.
+            ProjectError: a segment cannot be read or is not of `gradebook.storage.segments.segment_schema`.
         """
 
     def fold_all(self, runs: Mapping[str, Path]) -> int:
@@ -41,7 +41,9 @@ class Record(Protocol):
         """Returns the rows of some samples in one run as a `pyarrow.Table` of `history_schema()`, in no order."""
 
     def signals(self, run: str) -> Any:
-        """Returns a `pyarrow.Table` of `storage.training_dynamics.schema()`, one row a sample that the run recorded."""
+        """Returns a `pyarrow.Table` of `gradebook.storage.training_dynamics.schema()`, one row a sample that the run
+        recorded.
+        """
 
     def forget(self, run: str) -> None:
         """Removes everything of a run, before another of its name starts."""

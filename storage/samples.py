@@ -24,7 +24,7 @@ class Sample:
     split: Split
     width: int  # pixels, after EXIF rotation
     height: int  # pixels, after EXIF rotation
-    fingerprint: bytes  # 200 bytes for near-duplicates: see `storage.duplicates.fingerprint`
+    fingerprint: bytes  # 200 bytes for near-duplicates: see `gradebook.storage.duplicates.fingerprint`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from storage.project import ProjectError
+from gradebook.storage.project import ProjectError
 
 SAID = (
     "teacher_label",

@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from storage.catalog import Catalog, LanceCatalog, MemoryCatalog
-from storage.lance_record import LanceRecord
-from storage.lance_tables import Tables
-from storage.log import EventLog, LanceLog, MemoryLog
-from storage.project import Project, read_project
-from storage.record import MemoryRecord, Record
-from storage.vectors import LanceVectors, MemoryVectors, Vectors
+from gradebook.storage.catalog import Catalog, LanceCatalog, MemoryCatalog
+from gradebook.storage.lance_record import LanceRecord
+from gradebook.storage.lance_tables import Tables
+from gradebook.storage.log import EventLog, LanceLog, MemoryLog
+from gradebook.storage.project import Project, read_project
+from gradebook.storage.record import MemoryRecord, Record
+from gradebook.storage.vectors import LanceVectors, MemoryVectors, Vectors
 
 LANCE = "lance"  # the directory of the tables, or of their lock where they are at an address
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.lance_tables import one_of
+from gradebook.storage.lance_tables import one_of
 
 COLUMN = "view_0"
 FEW = 2_000  # up to so many ids are looked up by a condition, more by reading all

@@ -12,11 +12,11 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.embedding_spaces import Space as Space
-from storage.embedding_spaces import is_new, space_of
-from storage.lance_tables import Tables, one_of, quoted
-from storage.project import ProjectError
-from storage.vector_index import COLUMN, FEW, nearest, settle
+from gradebook.storage.embedding_spaces import Space as Space
+from gradebook.storage.embedding_spaces import is_new, space_of
+from gradebook.storage.lance_tables import Tables, one_of, quoted
+from gradebook.storage.project import ProjectError
+from gradebook.storage.vector_index import COLUMN, FEW, nearest, settle
 
 Views = NDArray[np.float16]
 
@@ -57,7 +57,7 @@ class Vectors(Protocol):
         """Returns the `k` samples most like this one and their cosine similarity in [-1, 1], most similar first.
 
         Views 0 are compared. The sample itself is left out, and so are vectors that are all zero. Of many thousand
-        samples a near one may be missed (`storage.vector_index`).
+        samples a near one may be missed (`gradebook.storage.vector_index`).
         """
 
     def nearest_to(

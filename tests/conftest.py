@@ -12,7 +12,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as `pipelines` does, befo
 @pytest.fixture(scope="module")
 def mongodb():
     """A MongoDB for FiftyOne, the same one for all tests of a process: FiftyOne connects once."""
-    from storage import mongodb as database
+    from gradebook.storage import mongodb as database
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(database.URI, "")
@@ -35,7 +35,7 @@ def xla_device():
 @cache
 def _mongodb() -> str:
     """Starts it; it must outlive FiftyOne, whose exit hook waits 30 s for it, and so is stopped after that hook."""
-    from storage import mongodb as database
+    from gradebook.storage import mongodb as database
 
     root = Path(tempfile.mkdtemp(prefix="gradebook-test-"))
     try:

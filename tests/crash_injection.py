@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from storage import lance_tables
+from gradebook.storage import lance_tables
 
 
 @contextmanager

@@ -19,13 +19,13 @@ import lancedb  # noqa: F401
 import pyarrow.parquet  # noqa: F401
 import torch
 
-from pipelines import runs
-from pipelines.curation.verdicts import Shown, verdict
-from pipelines.importing import import_images as job
-from pipelines.training import recorder
-from storage import lance_record, lance_tables
-from storage.segments import SAID
-from storage.store import open_store
+from gradebook.pipelines import runs
+from gradebook.pipelines.curation.verdicts import Shown, verdict
+from gradebook.pipelines.importing import import_images as job
+from gradebook.pipelines.training import recorder
+from gradebook.storage import lance_record, lance_tables
+from gradebook.storage.segments import SAID
+from gradebook.storage.store import open_store
 
 # Its fork support may, it says, hang where another thread was at work: none is in a server that only imports.
 warnings.filterwarnings("ignore", message="lancedb fork support")

@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks import convolutions as of_convolutions
 from benchmarks import decoding as of_decoding
 from benchmarks import store as of_store
-from mpl.backbones import create
+from gradebook.mpl.backbones import create
 
 
 def test_the_store_answers_every_kind_of_question(tmp_path, capsys):

@@ -13,7 +13,7 @@ DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def commands() -> set[str]:
-    from pipelines.cli import app
+    from gradebook.pipelines.cli import app
 
     return {name.replace("_", "-") for name in app._subcommands}
 
@@ -38,7 +38,7 @@ def test_documents_link_to_files_that_exist(document):
 
 
 def test_the_json_keys_of_a_training_are_those_that_it_answers():
-    from pipelines.train import Result
+    from gradebook.pipelines.train import Result
 
     text = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
     assert f"`{', '.join(Result.__dataclass_fields__)}`" in text
@@ -51,7 +51,7 @@ def test_the_readme_names_the_test_command_that_ci_runs():
 
 
 def test_methods_are_documented_where_people_look():
-    from mpl.methods import METHODS
+    from gradebook.mpl.methods import METHODS
 
     text = " ".join(re.sub(r"[│╭╮╰╯─]", " ", done("train", "--help").out).split())
     assert [name for name in METHODS if name not in text] == [], json.dumps(text)[:2000]

@@ -16,14 +16,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.importing.import_images import import_images
-from pipelines.maintenance.verify import verify
-from storage import lance_tables
-from storage.events import VERDICTS, Event, Kind, event, replay
-from storage.log import LanceLog
-from storage.project import ProjectError, create_project
-from storage.record import MemoryRecord
-from storage.store import Store, memory_store, open_store
+from gradebook.pipelines.importing.import_images import import_images
+from gradebook.pipelines.maintenance.verify import verify
+from gradebook.storage import lance_tables
+from gradebook.storage.events import VERDICTS, Event, Kind, event, replay
+from gradebook.storage.log import LanceLog
+from gradebook.storage.project import ProjectError, create_project
+from gradebook.storage.record import MemoryRecord
+from gradebook.storage.store import Store, memory_store, open_store
 from tests import kill_workers
 from tests.forkserver import FORKS
 

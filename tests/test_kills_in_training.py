@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipelines.importing.import_images import import_images
-from pipelines.maintenance.verify import verify
-from pipelines.runs import CONFIG, Run, State
-from pipelines.train import train
-from pipelines.training import run_setup
-from pipelines.training.presets import parse
+from gradebook.pipelines.importing.import_images import import_images
+from gradebook.pipelines.maintenance.verify import verify
+from gradebook.pipelines.runs import CONFIG, Run, State
+from gradebook.pipelines.train import train
+from gradebook.pipelines.training import run_setup
+from gradebook.pipelines.training.presets import parse
 from tests.forkserver import FORKS
 from tests.pipelines.projects import flags, make_project, rows, weights
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from tests.pipelines.blocked_imports import run_without
 
 ROOT = Path(__file__).parent.parent
-LIGHT = "app.main, pipelines.cli.main, pipelines.jobs.launcher, pipelines.runs, pipelines.curation.review_queue, pipelines.inference.predict"
+LIGHT = "gradebook.app.main, gradebook.pipelines.cli.main, gradebook.pipelines.jobs.launcher, gradebook.pipelines.runs, gradebook.pipelines.curation.review_queue, gradebook.pipelines.inference.predict"
 HEAVY = {"torch", "torchvision", "timm", "accelerate", "lancedb", "fiftyone", "pandas", "pyarrow.parquet"}
 
 
@@ -21,7 +21,7 @@ def test_the_layers_hold():
 def test_what_must_start_quickly_loads_nothing_heavy():
     done = run_without((), f"import {LIGHT}; print(*sys.modules)")
     loaded = set(done.stdout.split())
-    assert "pipelines.curation.review_queue" in loaded, done.stderr
+    assert "gradebook.pipelines.curation.review_queue" in loaded, done.stderr
     assert loaded & HEAVY == set()
 
 
@@ -29,9 +29,9 @@ def test_the_queue_is_ranked_without_torch(tmp_path):
     """The app does it at every press."""
     code = """
 from pathlib import Path
-from pipelines.curation.review_queue import rank, sentences
-from storage.project import create_project
-from storage.store import memory_store
+from gradebook.pipelines.curation.review_queue import rank, sentences
+from gradebook.storage.project import create_project
+from gradebook.storage.store import memory_store
 
 assert rank(memory_store(create_project(Path(sys.argv[1]), ["a", "b"])), None) == []
 assert sentences()
@@ -42,12 +42,12 @@ assert sentences()
 
 def test_mpl_speaks_arrays_alone_and_training_needs_no_database_and_no_app():
     code = """
-import mpl.methods, mpl.networks, mpl.augment, mpl.metrics, mpl.reasons, mpl.backbones
+import gradebook.mpl.methods, gradebook.mpl.networks, gradebook.mpl.augment, gradebook.mpl.metrics, gradebook.mpl.reasons, gradebook.mpl.backbones
 
 assert not {name.split(".")[0] for name in sys.modules} & {"storage", "pipelines", "app", "accelerate"}
-import pipelines.train, pipelines.training.image_loader, pipelines.inference.evaluate
+import gradebook.pipelines.train, gradebook.pipelines.training.image_loader, gradebook.pipelines.inference.evaluate
 
-assert "pipelines.training.recorder" in sys.modules
+assert "gradebook.pipelines.training.recorder" in sys.modules
 """
     done = run_without(("lancedb", "fiftyone", "streamlit", "plotly", "pymongo"), code)
     assert done.returncode == 0, done.stderr

@@ -2,10 +2,10 @@
 
 import pytest
 
-from storage.events import Kind, event, replay
-from storage.project import SETTINGS, ProjectError, create_project, read_project
-from storage.samples import Split
-from storage.store import open_store, tables_of
+from gradebook.storage.events import Kind, event, replay
+from gradebook.storage.project import SETTINGS, ProjectError, create_project, read_project
+from gradebook.storage.samples import Split
+from gradebook.storage.store import open_store, tables_of
 from tests.object_store import a_bucket, a_server  # noqa: F401
 from tests.pipelines import projects
 from tests.pipelines.projects import BACKBONE, CLASSES, TEST, TRAIN, make_project
@@ -40,7 +40,9 @@ def test_everything_of_a_store_can_be_in_a_bucket(away, tmp_path):
 
 
 def test_a_store_that_does_not_answer_is_one_sentence(away, monkeypatch):
-    monkeypatch.setattr("storage.lance_tables.ASKING", {"client_max_retries": "0", "client_retry_timeout": "1"})
+    monkeypatch.setattr(
+        "gradebook.storage.lance_tables.ASKING", {"client_max_retries": "0", "client_retry_timeout": "1"}
+    )
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     store, ours = open_store(away.project.root), event(Kind.REJECTED, "s0", actor="ada")
     for ask in (store.log.read, store.catalog.ids, lambda: store.log.append([ours])):

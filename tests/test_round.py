@@ -12,7 +12,14 @@ from tests.pipelines.cli.cli_runner import done
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory):
-    command = [sys.executable, "-m", "pipelines.cli.main", "demo", tmp_path_factory.mktemp("round") / "demo", "--json"]
+    command = [
+        sys.executable,
+        "-m",
+        "gradebook.pipelines.cli.main",
+        "demo",
+        tmp_path_factory.mktemp("round") / "demo",
+        "--json",
+    ]
     said = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert said.returncode == 0, said.stderr
     return json.loads(said.stdout.splitlines()[-1])

@@ -1,13 +1,15 @@
-"""The figures of a run and of a selection: sums of `pipelines.reporting.training_dynamics` in, a Plotly figure out."""
+"""The figures of a run and of a selection: sums of `gradebook.pipelines.reporting.training_dynamics` in, a Plotly
+figure out.
+"""
 
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from app.figures.common import GREY, PALETTE, STUDENT, TEACHER, calm, colours, escaped, short
-from pipelines.reporting.training_dynamics import Course, Table
-from storage.label_snapshots import Said
+from gradebook.app.figures.common import GREY, PALETTE, STUDENT, TEACHER, calm, colours, escaped, short
+from gradebook.pipelines.reporting.training_dynamics import Course, Table
+from gradebook.storage.label_snapshots import Said
 
 SHOWN = 9  # classes of a flow or a course at most; the others are drawn as one
 CELLS = 24  # classes of a confusion matrix at most

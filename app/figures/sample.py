@@ -1,9 +1,11 @@
-"""The figures of one sample's evolution: rows of the record in, a Plotly figure out. Colours as in `app.figures.common`."""
+"""The figures of one sample's evolution: rows of the record in, a Plotly figure out. Colours as in
+`gradebook.app.figures.common`.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from app.figures.common import GREY, calm, colours, escaped, short
+from gradebook.app.figures.common import GREY, calm, colours, escaped, short
 
 RIBBONS = ("student", "runner-up", "teacher")  # from below
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "star", "triangle-down", "hexagon")

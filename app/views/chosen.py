@@ -7,11 +7,11 @@ from urllib.parse import urlencode
 
 import streamlit as st
 
-from app import context as at
-from app.context import Desk
-from app.text import count, plain
-from app.views import fiftyone_button, selection
-from storage.samples import Sample
+from gradebook.app import context as at
+from gradebook.app.context import Desk
+from gradebook.app.text import count, plain
+from gradebook.app.views import fiftyone_button, selection
+from gradebook.storage.samples import Sample
 
 SOME = 24  # pictures
 PIXELS = 192

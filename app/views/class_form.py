@@ -2,9 +2,9 @@
 
 import streamlit as st
 
-from app.context import Desk
-from app.text import plain, sentence
-from storage.project import ProjectError, add_classes
+from gradebook.app.context import Desk
+from gradebook.app.text import plain, sentence
+from gradebook.storage.project import ProjectError, add_classes
 
 
 def render(desk: Desk) -> None:

@@ -5,10 +5,10 @@ The address says what is shown: `sample`, `selection`, `tab`, and on a run's tab
 
 import streamlit as st
 
-from app import context as at
-from app.context import Desk
-from app.views import evolution_image, evolution_run, evolution_selection, opened
-from storage.events import VERDICTS, standing
+from gradebook.app import context as at
+from gradebook.app.context import Desk
+from gradebook.app.views import evolution_image, evolution_run, evolution_selection, opened
+from gradebook.storage.events import VERDICTS, standing
 
 TABS = {"image": "One image", "selection": "A selection", "run": "The run"}
 

@@ -7,21 +7,21 @@ from typing import Any
 
 import streamlit as st
 
-from app import context as at
-from app import dataframes, record_access
-from app.context import Book, Desk
-from app.figures import sample as figures
-from app.review_actions import class_keys, shown_of
-from app.text import ago, count, deed, percent, plain, who
-from app.views import fiftyone_button, opened, selection
-from pipelines.curation import nearest_labelled, review_queue
-from pipelines.curation.proposal import guess
-from pipelines.curation.review_queue import Row
-from pipelines.reporting import run_comparison
-from pipelines.runs import Run, find_run
-from storage.events import VERDICTS, Event, standing
-from storage.project import ProjectError
-from storage.samples import Sample
+from gradebook.app import context as at
+from gradebook.app import dataframes, record_access
+from gradebook.app.context import Book, Desk
+from gradebook.app.figures import sample as figures
+from gradebook.app.review_actions import class_keys, shown_of
+from gradebook.app.text import ago, count, deed, percent, plain, who
+from gradebook.app.views import fiftyone_button, opened, selection
+from gradebook.pipelines.curation import nearest_labelled, review_queue
+from gradebook.pipelines.curation.proposal import guess
+from gradebook.pipelines.curation.review_queue import Row
+from gradebook.pipelines.reporting import run_comparison
+from gradebook.pipelines.runs import Run, find_run
+from gradebook.storage.events import VERDICTS, Event, standing
+from gradebook.storage.project import ProjectError
+from gradebook.storage.samples import Sample
 
 LARGE = 900  # pixels
 NEIGHBOURS = 6

@@ -2,16 +2,16 @@
 
 import streamlit as st
 
-from app import record_access
-from app.context import Desk
-from app.figures import run as figures
-from app.text import count, plain, sentence
-from app.theme import is_dark
-from app.views import next_steps, opened
-from pipelines.reporting import training_dynamics
-from pipelines.reporting.training_dynamics import Move, Table
-from storage.label_snapshots import Said
-from storage.project import ProjectError
+from gradebook.app import record_access
+from gradebook.app.context import Desk
+from gradebook.app.figures import run as figures
+from gradebook.app.text import count, plain, sentence
+from gradebook.app.theme import is_dark
+from gradebook.app.views import next_steps, opened
+from gradebook.pipelines.reporting import training_dynamics
+from gradebook.pipelines.reporting.training_dynamics import Move, Table
+from gradebook.storage.label_snapshots import Said
+from gradebook.storage.project import ProjectError
 
 WHO = {"teacher": "Teacher", "student": "Student", "label": "Your labels"}
 PAIRS = {"teacher-student": "Teacher, student", "label-teacher": "Labels, teacher", "label-student": "Labels, student"}

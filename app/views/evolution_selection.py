@@ -4,13 +4,13 @@ import random
 
 import streamlit as st
 
-from app import record_access
-from app.context import Desk
-from app.figures import run as figures
-from app.text import plain
-from app.theme import is_dark
-from app.views import next_steps, opened, selection
-from pipelines.reporting import training_dynamics
+from gradebook.app import record_access
+from gradebook.app.context import Desk
+from gradebook.app.figures import run as figures
+from gradebook.app.text import plain
+from gradebook.app.theme import is_dark
+from gradebook.app.views import next_steps, opened, selection
+from gradebook.pipelines.reporting import training_dynamics
 
 MOST = 2000  # samples whose records are read
 

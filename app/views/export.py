@@ -5,21 +5,21 @@ from typing import Any
 
 import streamlit as st
 
-from app.context import Desk, read_book
-from app.figures import common
-from app.job_progress import follow
-from app.text import count, percent, plain, sentence
-from pipelines.export.labels import as_coco, as_csv, as_parquet, labels_of
-from pipelines.inference.predict import MODEL, Classifier, predict_content
-from pipelines.jobs import commands
-from pipelines.jobs.launcher import Ending, Job
-from pipelines.runs import Run, State, list_runs
-from storage.images import BrokenImage, decode
-from storage.project import ProjectError
+from gradebook.app.context import Desk, read_book
+from gradebook.app.figures import common
+from gradebook.app.job_progress import follow
+from gradebook.app.text import count, percent, plain, sentence
+from gradebook.pipelines.export.labels import as_coco, as_csv, as_parquet, labels_of
+from gradebook.pipelines.inference.predict import MODEL, Classifier, predict_content
+from gradebook.pipelines.jobs import commands
+from gradebook.pipelines.jobs.launcher import Ending, Job
+from gradebook.pipelines.runs import Run, State, list_runs
+from gradebook.storage.images import BrokenImage, decode
+from gradebook.storage.project import ProjectError
 
 CARD = "README.md"
 IMAGES = "exports"  # the directory of a project that exports go to unless another is named
-FORMS = {  # a form of `pipelines.export.labels` -> what it is for
+FORMS = {  # a form of `gradebook.pipelines.export.labels` -> what it is for
     "csv": "A table of file, label, split, and who said so and when. An import reads it again.",
     "parquet": "The same table, for large projects and data frames.",
     "coco": "One JSON file in COCO's form, with an annotation an image whose box is the whole image.",

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from app.context import Desk
-from app.text import count, plain, sentence
-from pipelines.fiftyone_app import links
-from storage.project import ProjectError
+from gradebook.app.context import Desk
+from gradebook.app.text import count, plain, sentence
+from gradebook.pipelines.fiftyone_app import links
+from gradebook.storage.project import ProjectError
 
 STYLE = "<style>:has(> .st-key-elsewhere-problem) { flex: 1 0 100% !important; }</style>"  # a row of its own below
 

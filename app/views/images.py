@@ -8,15 +8,15 @@ from typing import Any
 
 import streamlit as st
 
-from app.context import Desk, read_samples
-from app.job_progress import follow
-from app.text import ago, count, plain
-from app.views import chosen, next_steps
-from pipelines.importing.fiftyone_datasets import PREFIX
-from pipelines.importing.zip_archive import LARGEST
-from pipelines.jobs import commands
-from pipelines.jobs.launcher import Ending, Job
-from storage.vectors import Space
+from gradebook.app.context import Desk, read_samples
+from gradebook.app.job_progress import follow
+from gradebook.app.text import ago, count, plain
+from gradebook.app.views import chosen, next_steps
+from gradebook.pipelines.importing.fiftyone_datasets import PREFIX
+from gradebook.pipelines.importing.zip_archive import LARGEST
+from gradebook.pipelines.jobs import commands
+from gradebook.pipelines.jobs.launcher import Ending, Job
+from gradebook.storage.vectors import Space
 
 LABELS = {"none": "None yet", "folders": "The name of an image's folder", "csv": "A CSV file"}
 SPLITS = {"train": "Train on them", "test": "Test on them, never train"}

@@ -5,19 +5,19 @@ from typing import Any
 
 import streamlit as st
 
-from app import context as at
-from app import map_component
-from app.context import Desk
-from app.job_progress import follow
-from app.text import count, plain, sentence
-from app.views import chosen
-from pipelines.curation import lasso, map_colors, review_queue
-from pipelines.curation.map_colors import Colouring, Kind
-from pipelines.embedding import map_projection
-from pipelines.embedding.map_projection import Projection
-from pipelines.jobs import commands
-from pipelines.jobs.launcher import Ending, Job
-from storage.project import ProjectError
+from gradebook.app import context as at
+from gradebook.app import map_component
+from gradebook.app.context import Desk
+from gradebook.app.job_progress import follow
+from gradebook.app.text import count, plain, sentence
+from gradebook.app.views import chosen
+from gradebook.pipelines.curation import lasso, map_colors, review_queue
+from gradebook.pipelines.curation.map_colors import Colouring, Kind
+from gradebook.pipelines.embedding import map_projection
+from gradebook.pipelines.embedding.map_projection import Projection
+from gradebook.pipelines.jobs import commands
+from gradebook.pipelines.jobs.launcher import Ending, Job
+from gradebook.storage.project import ProjectError
 
 BY = {
     map_colors.LABEL: "Label",

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from app.context import Desk, read_training_labels
-from app.event_cache import Book
+from gradebook.app.context import Desk, read_training_labels
+from gradebook.app.event_cache import Book
 
 ENOUGH = 5  # labels a class with which a first run is worth its time
 

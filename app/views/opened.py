@@ -5,11 +5,11 @@ from pathlib import Path
 
 import streamlit as st
 
-from app import context as at
-from app.context import Desk
-from app.text import count, plain, shortened
-from app.views import fiftyone_button, selection
-from storage.samples import Sample
+from gradebook.app import context as at
+from gradebook.app.context import Desk
+from gradebook.app.text import count, plain, shortened
+from gradebook.app.views import fiftyone_button, selection
+from gradebook.storage.samples import Sample
 
 SOME = 12  # pictures
 MOST = 5000  # samples of a selection that is made here

@@ -5,16 +5,16 @@ from typing import Any
 
 import streamlit as st
 
-from app import bars, dataframes
-from app.context import Desk, read_numbers
-from app.figures import common
-from app.text import ago, capital, listed, percent, plain, shortened
-from app.views import class_form, next_steps
-from pipelines.curation.agreement import Agreement
-from pipelines.curation.review_queue import sentence_of
-from pipelines.reporting.project_stats import Numbers
-from pipelines.reporting.run_comparison import Row, compare
-from pipelines.runs import Run, State, list_runs
+from gradebook.app import bars, dataframes
+from gradebook.app.context import Desk, read_numbers
+from gradebook.app.figures import common
+from gradebook.app.text import ago, capital, listed, percent, plain, shortened
+from gradebook.app.views import class_form, next_steps
+from gradebook.pipelines.curation.agreement import Agreement
+from gradebook.pipelines.curation.review_queue import sentence_of
+from gradebook.pipelines.reporting.project_stats import Numbers
+from gradebook.pipelines.reporting.run_comparison import Row, compare
+from gradebook.pipelines.runs import Run, State, list_runs
 
 NAMED = 6  # classes in a sentence
 

@@ -13,17 +13,17 @@ from typing import Any
 
 import streamlit as st
 
-from app import context as at
-from app import review_component
-from app.context import Desk
-from app.event_cache import Book
-from app.review_actions import Deed, Press, Refused, answer, class_keys, presses, sitting
-from app.text import capital, count, plain
-from app.views import class_form, fiftyone_button, keyboard_help, next_steps, review_filters, selection
-from app.views.review_filters import Choices
-from pipelines.curation import label_propagation, leases, review_queue
-from pipelines.curation.review_queue import Only, Row
-from storage.project import ProjectError
+from gradebook.app import context as at
+from gradebook.app import review_component
+from gradebook.app.context import Desk
+from gradebook.app.event_cache import Book
+from gradebook.app.review_actions import Deed, Press, Refused, answer, class_keys, presses, sitting
+from gradebook.app.text import capital, count, plain
+from gradebook.app.views import class_form, fiftyone_button, keyboard_help, next_steps, review_filters, selection
+from gradebook.app.views.review_filters import Choices
+from gradebook.pipelines.curation import label_propagation, leases, review_queue
+from gradebook.pipelines.curation.review_queue import Only, Row
+from gradebook.storage.project import ProjectError
 
 SPREAD = partial(review_queue.rank, spread=True)  # images that are not all the same one
 AHEAD = 8  # images that the browser holds
@@ -53,8 +53,8 @@ def render(desk: Desk, *, rank: Rank = SPREAD, draw: Draw = review_component.mou
 
     Args:
         desk: the open project.
-        rank: gives the queue, as `pipelines.curation.review_queue.rank` does.
-        draw: draws the board, as `app.review_component.mount` does.
+        rank: gives the queue, as `gradebook.pipelines.curation.review_queue.rank` does.
+        draw: draws the board, as `gradebook.app.review_component.mount` does.
     """
     with st.container(horizontal=True, vertical_alignment="center"):
         st.title("Review", width="stretch")

@@ -5,10 +5,10 @@ from typing import Literal
 
 import streamlit as st
 
-from app.context import Desk
-from app.text import capital, plain
-from pipelines.curation import review_queue
-from pipelines.curation.review_queue import Only
+from gradebook.app.context import Desk
+from gradebook.app.text import capital, plain
+from gradebook.pipelines.curation import review_queue
+from gradebook.pipelines.curation.review_queue import Only
 
 ANY = "any"
 ALONE, GRID = "One by one", "Grid"

@@ -5,12 +5,12 @@ from functools import partial
 
 import streamlit as st
 
-from app.context import Desk
-from app.text import count, plain, sentence
-from pipelines.curation import selection_queue
-from pipelines.curation.review_queue import Row
-from pipelines.curation.selections import Selection, read_selection, save_selection
-from storage.project import ProjectError
+from gradebook.app.context import Desk
+from gradebook.app.text import count, plain, sentence
+from gradebook.pipelines.curation import selection_queue
+from gradebook.pipelines.curation.review_queue import Row
+from gradebook.pipelines.curation.selections import Selection, read_selection, save_selection
+from gradebook.storage.project import ProjectError
 
 WAYS = {  # page -> what to call the way there, its icon, and what its address holds beside the selection
     "review": ("Review these", ":material/done_all:", {}),

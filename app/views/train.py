@@ -6,20 +6,20 @@ from typing import Any
 
 import streamlit as st
 
-from app import underway
-from app.context import Desk, read_book, read_training_labels
-from app.text import count, lasting, plain
-from app.views import next_steps, train_settings
-from app.views.overview import draw_curves
-from pipelines.jobs import commands, launcher
-from pipelines.jobs.launcher import Job
-from pipelines.process.job_files import Progress
-from pipelines.runs import LOG, Run, State, find_run, list_runs
-from pipelines.training.presets import PRESETS
-from storage.project import Project, ProjectError
+from gradebook.app import underway
+from gradebook.app.context import Desk, read_book, read_training_labels
+from gradebook.app.text import count, lasting, plain
+from gradebook.app.views import next_steps, train_settings
+from gradebook.app.views.overview import draw_curves
+from gradebook.pipelines.jobs import commands, launcher
+from gradebook.pipelines.jobs.launcher import Job
+from gradebook.pipelines.process.job_files import Progress
+from gradebook.pipelines.runs import LOG, Run, State, find_run, list_runs
+from gradebook.pipelines.training.presets import PRESETS
+from gradebook.storage.project import Project, ProjectError
 
 GOING = (State.STARTING, State.RUNNING)
-METHODS = {  # name in `mpl.methods`, which needs torch -> what it does
+METHODS = {  # name in `gradebook.mpl.methods`, which needs torch -> what it does
     "mpl": "Meta Pseudo Labels: the teacher learns from how its labels change the student.",
     "reduced_mpl": "Meta Pseudo Labels with a small teacher that corrects one set of stored labels.",
     "supervised": "Labels alone, to compare with.",

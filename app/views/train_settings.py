@@ -4,10 +4,10 @@ from collections.abc import Mapping
 
 import streamlit as st
 
-from app.text import count, listed, plain, sentence
-from pipelines.training import settings_schema
-from pipelines.training.settings_schema import Setting, Value
-from storage.project import ProjectError
+from gradebook.app.text import count, listed, plain, sentence
+from gradebook.pipelines.training import settings_schema
+from gradebook.pipelines.training.settings_schema import Setting, Value
+from gradebook.storage.project import ProjectError
 
 WIDE = 780  # pixels that the longest meaning takes
 TYPED = "settings-typed"  # in the session: (preset, method) -> setting -> text

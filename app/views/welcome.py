@@ -4,8 +4,8 @@ from pathlib import Path
 
 import streamlit as st
 
-from app.text import plain, sentence
-from storage.project import SETTINGS, ProjectError, create_project
+from gradebook.app.text import plain, sentence
+from gradebook.storage.project import SETTINGS, ProjectError, create_project
 
 START = """\
 gradebook init birds --classes crow,heron,swan  # make a project

@@ -12,9 +12,9 @@ from benchmarks.contenders.clock import Clock, Over, Task, task_of, tell
 def main() -> None:
     """Trains until the clock stops it."""
     task = task_of(sys.argv[1:])
-    from pipelines.train import train
-    from pipelines.training import learners
-    from pipelines.training.presets import Call
+    from gradebook.pipelines.train import train
+    from gradebook.pipelines.training import learners
+    from gradebook.pipelines.training.presets import Call
 
     clock = Clock(task)
     set_rates = learners.set_rates
@@ -32,7 +32,7 @@ def main() -> None:
 
 
 def _config(task: Task) -> Any:
-    from pipelines.training.presets import preset_of
+    from gradebook.pipelines.training.presets import preset_of
 
     config = preset_of("cifar10_4k", task.method)
     settings = config.settings

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from mpl.methods import (
+from gradebook.mpl.methods import (
     fixmatch,
     flexmatch,
     freematch,
@@ -22,7 +22,7 @@ from mpl.methods import (
     uda,
     vat,
 )
-from mpl.step import StepReport
+from gradebook.mpl.step import StepReport
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import torch
 
-from mpl import losses
-from mpl.step import Batch, Clock, Learners, Runtime, StepReport, full, opinions, together
+from gradebook.mpl import losses
+from gradebook.mpl.step import Batch, Clock, Learners, Runtime, StepReport, full, opinions, together
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

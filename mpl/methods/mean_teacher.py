@@ -16,9 +16,20 @@ from dataclasses import dataclass
 
 import torch
 
-from mpl import losses
-from mpl.schedules import slow_ramp
-from mpl.step import Batch, Clock, Learners, Runtime, StepReport, averaged, evaluating, full, opinions, together
+from gradebook.mpl import losses
+from gradebook.mpl.schedules import slow_ramp
+from gradebook.mpl.step import (
+    Batch,
+    Clock,
+    Learners,
+    Runtime,
+    StepReport,
+    averaged,
+    evaluating,
+    full,
+    opinions,
+    together,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 
 import torch
 
-from mpl import losses, mixup
-from mpl.schedules import ramp
-from mpl.step import Batch, Clock, Learners, Runtime, StepReport, opinions, together
+from gradebook.mpl import losses, mixup
+from gradebook.mpl.schedules import ramp
+from gradebook.mpl.step import Batch, Clock, Learners, Runtime, StepReport, opinions, together
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

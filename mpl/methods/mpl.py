@@ -1,4 +1,5 @@
-"""Meta Pseudo Labels (Pham et al., 2021, https://arxiv.org/abs/2003.10580), with the feedback of `mpl.feedback`.
+"""Meta Pseudo Labels (Pham et al., 2021, https://arxiv.org/abs/2003.10580), with the feedback of
+`gradebook.mpl.feedback`.
 
 Paper to code   T teacher    S student    x_uw, x_us weak and strong view    q = softmax(T(x_u)) (U, K)    η rate
 
@@ -18,12 +19,12 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from mpl import losses
-from mpl import student_step as answers
-from mpl.activation_recompute import sparing
-from mpl.schedules import ramp
-from mpl.step import Batch, Clock, Learners, Runtime, StepReport, full, opinions, together
-from mpl.step_timer import phase
+from gradebook.mpl import losses
+from gradebook.mpl import student_step as answers
+from gradebook.mpl.activation_recompute import sparing
+from gradebook.mpl.schedules import ramp
+from gradebook.mpl.step import Batch, Clock, Learners, Runtime, StepReport, full, opinions, together
+from gradebook.mpl.step_timer import phase
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

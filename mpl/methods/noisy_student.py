@@ -32,8 +32,19 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from mpl import losses, method_state
-from mpl.step import Batch, Clock, Learner, Learners, Runtime, StepReport, evaluating, full, opinions, together
+from gradebook.mpl import losses, method_state
+from gradebook.mpl.step import (
+    Batch,
+    Clock,
+    Learner,
+    Learners,
+    Runtime,
+    StepReport,
+    evaluating,
+    full,
+    opinions,
+    together,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

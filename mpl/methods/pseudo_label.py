@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as nnf
 
-from mpl import losses
-from mpl.step import Batch, Clock, Learners, Runtime, StepReport, evaluating, full, opinions, together
+from gradebook.mpl import losses
+from gradebook.mpl.step import Batch, Clock, Learners, Runtime, StepReport, evaluating, full, opinions, together
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

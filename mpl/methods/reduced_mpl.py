@@ -27,9 +27,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mpl import losses, method_state
-from mpl import student_step as answers
-from mpl.step import (
+from gradebook.mpl import losses, method_state
+from gradebook.mpl import student_step as answers
+from gradebook.mpl.step import (
     Batch,
     Clock,
     Learner,

@@ -24,9 +24,9 @@ import torch
 import torch.nn.functional as nnf
 from torch import Tensor, nn
 
-from mpl import losses, method_state, mixup
-from mpl.schedules import ramp
-from mpl.step import (
+from gradebook.mpl import losses, method_state, mixup
+from gradebook.mpl.schedules import ramp
+from gradebook.mpl.step import (
     Batch,
     Clock,
     Learners,

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mpl import losses, method_state
-from mpl.step import Batch, Clock, Learners, Runtime, StepReport, full, opinions, together
+from gradebook.mpl import losses, method_state
+from gradebook.mpl.step import Batch, Clock, Learners, Runtime, StepReport, full, opinions, together
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,8 +8,8 @@ section 3.1) when it starts from trained weights.
 
 from dataclasses import dataclass
 
-from mpl import losses
-from mpl.step import Batch, Clock, Learners, Runtime, StepReport, full
+from gradebook.mpl import losses
+from gradebook.mpl.step import Batch, Clock, Learners, Runtime, StepReport, full
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,9 +19,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mpl import losses, method_state
-from mpl.schedules import slow_ramp
-from mpl.step import Batch, Clock, Learners, Runtime, StepReport, opinions, together
+from gradebook.mpl import losses, method_state
+from gradebook.mpl.schedules import slow_ramp
+from gradebook.mpl.step import Batch, Clock, Learners, Runtime, StepReport, opinions, together
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

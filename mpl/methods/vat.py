@@ -18,9 +18,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mpl import feedback as fb
-from mpl import losses, mixup
-from mpl.step import Batch, Clock, Learner, Learners, Runtime, StepReport, opinions, together
+from gradebook.mpl import feedback as fb
+from gradebook.mpl import losses, mixup
+from gradebook.mpl.step import Batch, Clock, Learner, Learners, Runtime, StepReport, opinions, together
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
-from pipelines.cli.options import Json, answer, app
+from gradebook.pipelines.cli.options import Json, answer, app
 
 
 @app.command
@@ -26,10 +26,10 @@ def plan(
     """Plan a step of Meta Pseudo Labels on many devices without any: memory, communication, computation."""
     from dataclasses import replace
 
-    from pipelines.cost.formatting import plan_table
-    from pipelines.cost.memory_plan import Layout
-    from pipelines.cost.memory_plan import plan as make_plan
-    from pipelines.training.presets import preset_of
+    from gradebook.pipelines.cost.formatting import plan_table
+    from gradebook.pipelines.cost.memory_plan import Layout
+    from gradebook.pipelines.cost.memory_plan import plan as make_plan
+    from gradebook.pipelines.training.presets import preset_of
 
     config = preset_of(preset, "mpl")
     if feedback is not None:
@@ -58,10 +58,10 @@ def profile(
     """Tell where a training step's time and memory go, on made-up images: no project is needed."""
     from dataclasses import replace
 
-    from pipelines.cost.step_profiler import profile as measure
-    from pipelines.cost.step_profiler import profile_table
-    from pipelines.training.config import ConfigError
-    from pipelines.training.presets import preset_of
+    from gradebook.pipelines.cost.step_profiler import profile as measure
+    from gradebook.pipelines.cost.step_profiler import profile_table
+    from gradebook.pipelines.training.config import ConfigError
+    from gradebook.pipelines.training.presets import preset_of
 
     if steps < 1:
         raise ConfigError(f"steps={steps} must be above 0")

@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from pipelines.cli.options import Json, Project, answer, app
-from pipelines.process.progress import progress, say, stage
+from gradebook.pipelines.cli.options import Json, Project, answer, app
+from gradebook.pipelines.process.progress import progress, say, stage
 
 
 @app.command
@@ -19,8 +19,8 @@ def init(
     store: Annotated[str, arg(help="where the tables are instead, such as s3://bucket/prefix")] = "",
 ) -> None:
     """Make a project directory. Classes can be added later, or come with an import."""
-    from storage.object_store import listed
-    from storage.project import create_project
+    from gradebook.storage.object_store import listed
+    from gradebook.storage.project import create_project
 
     if store:
         listed(store)
@@ -34,7 +34,7 @@ def classes(
     project: Project, *, add: Annotated[str, arg(help="names to add at the end, as a,b,c")] = "", json: Json = False
 ) -> None:
     """List a project's classes, or add some."""
-    from storage.project import add_classes, read_project
+    from gradebook.storage.project import add_classes, read_project
 
     opened = read_project(project)
     opened = add_classes(opened, add.split(",")) if add else opened
@@ -63,11 +63,11 @@ def import_(
     json: Json = False,
 ) -> None:
     """Take images into the catalogue, where they are: nothing is copied, moved or changed. Again means: what is new."""
-    from pipelines.cli.formatting import import_words
-    from pipelines.importing.import_images import import_images
-    from pipelines.importing.sources import opened_source
-    from storage.samples import Split
-    from storage.store import open_store
+    from gradebook.pipelines.cli.formatting import import_words
+    from gradebook.pipelines.importing.import_images import import_images
+    from gradebook.pipelines.importing.sources import opened_source
+    from gradebook.storage.samples import Split
+    from gradebook.storage.store import open_store
 
     stage("Opening the project")
     with progress("import") as show:
@@ -90,10 +90,10 @@ def embed(
     json: Json = False,
 ) -> None:
     """Run a frozen backbone over every image and keep its vectors, for training and for finding neighbours."""
-    from pipelines.cli.formatting import embed_words
-    from pipelines.embedding.embed import embed as run_embed
-    from pipelines.process.partition import parse_part
-    from storage.store import open_store
+    from gradebook.pipelines.cli.formatting import embed_words
+    from gradebook.pipelines.embedding.embed import embed as run_embed
+    from gradebook.pipelines.process.partition import parse_part
+    from gradebook.storage.store import open_store
 
     which = parse_part(part)
     stage("Opening the project")
@@ -114,9 +114,9 @@ def label(
     json: Json = False,
 ) -> None:
     """Give labels, from a CSV file or to one sample. Each is a verdict in the log, with your name."""
-    from pipelines.curation.labelling import label_file, label_sample
-    from storage.project import ProjectError
-    from storage.store import open_store
+    from gradebook.pipelines.curation.labelling import label_file, label_sample
+    from gradebook.storage.project import ProjectError
+    from gradebook.storage.store import open_store
 
     store = open_store(project)
     if file is not None and sample is None and label is None:

@@ -3,9 +3,9 @@
 import sys
 from collections.abc import Sequence
 
-from pipelines.cli import app
-from pipelines.process.errors import one_sentence
-from pipelines.process.progress import hush
+from gradebook.pipelines.cli import app
+from gradebook.pipelines.process.errors import one_sentence
+from gradebook.pipelines.process.progress import hush
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -13,7 +13,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     hush()
     if given[:1] == ["train"]:  # its flags depend on its method, so it reads them itself
-        from pipelines.train import main as train_main
+        from gradebook.pipelines.train import main as train_main
 
         return train_main(given[1:])
     with one_sentence():

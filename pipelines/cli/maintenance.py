@@ -6,8 +6,8 @@ from typing import Annotated
 
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
-from pipelines.cli.options import Json, Project, RunName, answer, app
-from pipelines.process.progress import progress
+from gradebook.pipelines.cli.options import Json, Project, RunName, answer, app
+from gradebook.pipelines.process.progress import progress
 
 REMAIN = 1  # exit status: findings remain
 Flag = FlagCreatePairsOff[bool]
@@ -22,8 +22,8 @@ def verify(
     json: Json = False,
 ) -> int:
     """Check that nothing is lost, torn or out of place, and how to mend it. Exit status 1 if findings remain."""
-    from pipelines.maintenance.verify import report_words
-    from pipelines.maintenance.verify import verify as run_verify
+    from gradebook.pipelines.maintenance.verify import report_words
+    from gradebook.pipelines.maintenance.verify import verify as run_verify
 
     report = run_verify(project, content=content, mend=mend)
     answer(report.as_json(), json, lambda: report_words(report))
@@ -40,8 +40,8 @@ def history(
     json: Json = False,
 ) -> None:
     """Show who said what when, newest first: of one image, or of all."""
-    from pipelines.reporting.audit_log import history_table, who_said
-    from storage.store import open_store
+    from gradebook.pipelines.reporting.audit_log import history_table, who_said
+    from gradebook.storage.store import open_store
 
     rows = who_said(open_store(project), sample, actor=actor, limit=limit)
     print(jsonlib.dumps([row.as_json() for row in rows], ensure_ascii=False) if json else history_table(rows))
@@ -55,10 +55,10 @@ def undo(
     json: Json = False,
 ) -> None:
     """Take a verdict back, or an undo: one more row in the log, so that what stood before stands again."""
-    from pipelines.curation.labelling import actor
-    from pipelines.reporting.audit_log import undo as take_back
-    from storage.events import replay
-    from storage.store import open_store
+    from gradebook.pipelines.curation.labelling import actor
+    from gradebook.pipelines.reporting.audit_log import undo as take_back
+    from gradebook.storage.events import replay
+    from gradebook.storage.store import open_store
 
     store = open_store(project)
     row = take_back(store, event, actor=actor())
@@ -77,9 +77,9 @@ def relocate(
     json: Json = False,
 ) -> None:
     """Tell the project that a folder of images has moved. Labels stay: they belong to the images' content."""
-    from pipelines.maintenance.relocate import relocate as run_relocate
-    from pipelines.maintenance.relocate import relocation_words
-    from storage.store import open_store
+    from gradebook.pipelines.maintenance.relocate import relocate as run_relocate
+    from gradebook.pipelines.maintenance.relocate import relocation_words
+    from gradebook.storage.store import open_store
 
     with progress("relocate") as show:
         done = run_relocate(open_store(project), old, new, dry_run=dry_run, progress=show).as_json()
@@ -95,8 +95,8 @@ def forget(
     json: Json = False,
 ) -> None:
     """Take files that were deleted on purpose off the catalogue. What was said of them stays in the log."""
-    from pipelines.maintenance.forget import forget as run_forget
-    from storage.store import open_store
+    from gradebook.pipelines.maintenance.forget import forget as run_forget
+    from gradebook.storage.store import open_store
 
     gone = run_forget(open_store(project), below, dry_run=dry_run)
     said = f"{len(gone)} files {'would be' if dry_run else 'are'} forgotten: import them again to undo"
@@ -106,8 +106,8 @@ def forget(
 @app.command
 def runs(project: Project, *, json: Json = False) -> None:
     """Show a project's runs side by side: labels that each has read, how far it is, validation and test accuracy."""
-    from pipelines.reporting.run_comparison import compare, runs_table
-    from storage.project import read_project
+    from gradebook.pipelines.reporting.run_comparison import compare, runs_table
+    from gradebook.storage.project import read_project
 
     rows = compare(read_project(project))
     print(jsonlib.dumps([row.as_json() for row in rows], ensure_ascii=False) if json else runs_table(rows))
@@ -116,8 +116,8 @@ def runs(project: Project, *, json: Json = False) -> None:
 @app.command
 def fetch(project: Project, *, run: RunName = None, json: Json = False) -> None:
     """Bring the record of runs here from where it was sent (train --record s3://...). Without --run, of every run."""
-    from pipelines.training.record_upload import bring
-    from storage.store import open_store
+    from gradebook.pipelines.training.record_upload import bring
+    from gradebook.storage.store import open_store
 
     with progress("fetch") as show:
         brought = bring(open_store(project), run, progress=show)

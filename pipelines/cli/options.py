@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 from tyro.extras import SubcommandApp
 
-from pipelines.process.job_files import tell_answer
+from gradebook.pipelines.process.job_files import tell_answer
 
 app = SubcommandApp()
 

@@ -5,8 +5,8 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from pipelines.cli.options import Json, RunName, answer, app
-from pipelines.process.progress import progress
+from gradebook.pipelines.cli.options import Json, RunName, answer, app
+from gradebook.pipelines.process.progress import progress
 
 
 @app.command
@@ -25,9 +25,9 @@ def pool(
     json: Json = False,
 ) -> None:
     """Let a classifier choose the images of a large folder that it is surest of, for import. Again means: go on."""
-    from pipelines.cli.formatting import pool_words
-    from pipelines.pool.selection import pool as choose
-    from pipelines.process.partition import parse_part
+    from gradebook.pipelines.cli.formatting import pool_words
+    from gradebook.pipelines.pool.selection import pool as choose
+    from gradebook.pipelines.process.partition import parse_part
 
     which = parse_part(part)
     with progress("pool") as show:
@@ -54,7 +54,7 @@ def pool_join(
     json: Json = False,
 ) -> None:
     """Put the tables of a pool's parts together: the surest images of each class of all of them."""
-    from pipelines.pool.merge import join
+    from gradebook.pipelines.pool.merge import join
 
     kept = join(tables, out, per_class=per_class)
     found = {"out": str(out), "kept": sum(kept.values()), "kept_per_class": kept}

@@ -6,9 +6,9 @@ from typing import Annotated
 
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
-from pipelines.cli.options import Json, Project, RunName, answer, app
-from pipelines.process.progress import progress, say, stage
-from storage.project import ProjectError
+from gradebook.pipelines.cli.options import Json, Project, RunName, answer, app
+from gradebook.pipelines.process.progress import progress, say, stage
+from gradebook.storage.project import ProjectError
 
 
 @app.command
@@ -25,9 +25,9 @@ def queue(
     json: Json = False,
 ) -> None:
     """Show which images to look at next, and why."""
-    from pipelines.curation.review_queue import GIVEN, as_json, newest_finished, rank
-    from pipelines.runs import find_run
-    from storage.store import open_store
+    from gradebook.pipelines.curation.review_queue import GIVEN, as_json, newest_finished, rank
+    from gradebook.pipelines.runs import find_run
+    from gradebook.storage.store import open_store
 
     store = open_store(project)
     chosen = find_run(store.project, run) if run else newest_finished(store.project)
@@ -37,7 +37,7 @@ def queue(
     if json:
         print(jsonlib.dumps([as_json(row) for row in rows], ensure_ascii=False))
         return
-    from pipelines.cli.formatting import queue_table
+    from gradebook.pipelines.cli.formatting import queue_table
 
     print(queue_table(rows, chosen.name if chosen else None))
 
@@ -54,9 +54,9 @@ def neighbours(
     json: Json = False,
 ) -> None:
     """Show the unlabelled images most like a labelled one, with its label as a proposal."""
-    from pipelines.curation import label_propagation, labelling
-    from pipelines.reporting.sample_history import find_sample
-    from storage.store import open_store
+    from gradebook.pipelines.curation import label_propagation, labelling
+    from gradebook.pipelines.reporting.sample_history import find_sample
+    from gradebook.storage.store import open_store
 
     store = open_store(project)
     found = label_propagation.neighbours(store, find_sample(store, sample), limit=limit)
@@ -79,14 +79,14 @@ def record(
     json: Json = False,
 ) -> None:
     """Show what teacher and student said of one image, step by step, and the feedback; without --run, of every run."""
-    from pipelines.reporting.sample_history import history
-    from storage.store import open_store
+    from gradebook.pipelines.reporting.sample_history import history
+    from gradebook.storage.store import open_store
 
     rows = history(open_store(project), sample, run)
     if json:
         print(jsonlib.dumps(rows, ensure_ascii=False))
         return
-    from pipelines.cli.formatting import record_table
+    from gradebook.pipelines.cli.formatting import record_table
 
     print(record_table(rows))
 
@@ -100,9 +100,9 @@ def map_(
     json: Json = False,
 ) -> None:
     """Place every image to train on in two dimensions, like images together, for the app's page Map."""
-    from pipelines.cli.formatting import map_words
-    from pipelines.embedding.map_projection import make
-    from storage.store import open_store
+    from gradebook.pipelines.cli.formatting import map_words
+    from gradebook.pipelines.embedding.map_projection import make
+    from gradebook.storage.store import open_store
 
     stage("Opening the project")
     with progress("map") as show:
@@ -114,9 +114,9 @@ def map_(
 @app.command
 def status(project: Project, *, json: Json = False) -> None:
     """Show a project in numbers: samples, labels, classes and runs."""
-    from pipelines.cli.formatting import status_table
-    from pipelines.reporting.project_stats import overview
-    from storage.store import open_store
+    from gradebook.pipelines.cli.formatting import status_table
+    from gradebook.pipelines.reporting.project_stats import overview
+    from gradebook.storage.store import open_store
 
     numbers = overview(open_store(project))
     answer(numbers, json, lambda: status_table(numbers))
@@ -129,7 +129,7 @@ def app_(
     port: Annotated[int, arg(help="where to serve, on this machine only")] = 8501,
 ) -> int:
     """Open the app in a browser."""
-    from pipelines.cli.serve_app import open_app
+    from gradebook.pipelines.cli.serve_app import open_app
 
     return open_app(project, port)
 
@@ -142,10 +142,10 @@ def fiftyone(
     port: Annotated[int | None, arg(help="where to serve, on this machine only; without one, a free port")] = None,
 ) -> None:
     """Open the project in FiftyOne, with fields and saved views rebuilt from the store."""
-    from pipelines.curation.review_queue import newest_finished
-    from pipelines.fiftyone_app.launch import open_app
-    from pipelines.runs import find_run
-    from storage.store import open_store
+    from gradebook.pipelines.curation.review_queue import newest_finished
+    from gradebook.pipelines.fiftyone_app.launch import open_app
+    from gradebook.pipelines.runs import find_run
+    from gradebook.storage.store import open_store
 
     store = open_store(project)
     open_app(store, find_run(store.project, run) if run else newest_finished(store.project), port=port, say=say)
@@ -158,6 +158,6 @@ def demo(
     json: Json = False,
 ) -> None:
     """Run the whole path on handwritten digits: import, embed, train three ways, queue, export. Three minutes."""
-    from pipelines.demo import demo as run_demo
+    from gradebook.pipelines.demo import demo as run_demo
 
     run_demo(directory, as_json=json)

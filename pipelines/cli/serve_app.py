@@ -6,8 +6,8 @@ import sys
 from contextlib import nullcontext
 from pathlib import Path
 
-from pipelines.process import servers
-from storage.project import ProjectError, read_project
+from gradebook.pipelines.process import servers
+from gradebook.storage.project import ProjectError, read_project
 
 
 def open_app(project: Path | None, port: int) -> int:
@@ -18,7 +18,7 @@ def open_app(project: Path | None, port: int) -> int:
     """
     if project is not None:
         read_project(project)
-    main = importlib.util.find_spec("app.main")
+    main = importlib.util.find_spec("gradebook.app.main")
     if main is None or main.origin is None:
         raise ProjectError("the app is not installed: install gradebook as its README says")
     port = servers.free_port(port)

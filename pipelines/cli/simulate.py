@@ -6,7 +6,7 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from pipelines.cli.options import Json, app
+from gradebook.pipelines.cli.options import Json, app
 
 
 @app.command
@@ -37,9 +37,9 @@ def simulate(
     json: Json = False,
 ) -> None:
     """Let a scripted reviewer answer the queue, and compare strategies by the labels that they save."""
-    from pipelines.studies import label_savings
-    from pipelines.studies.active_learning import Simulation
-    from pipelines.studies.active_learning import simulate as run
+    from gradebook.pipelines.studies import label_savings
+    from gradebook.pipelines.studies.active_learning import Simulation
+    from gradebook.pipelines.studies.active_learning import simulate as run
 
     asked = Simulation(
         train=train,

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from pipelines.cli.options import Json, Project, RunName, answer, app
-from pipelines.process.errors import FAILED
-from pipelines.process.progress import progress, say, stage
+from gradebook.pipelines.cli.options import Json, Project, RunName, answer, app
+from gradebook.pipelines.process.errors import FAILED
+from gradebook.pipelines.process.progress import progress, say, stage
 
 if TYPE_CHECKING:
-    from pipelines.inference.predict import Prediction
+    from gradebook.pipelines.inference.predict import Prediction
 
 
 @app.command
@@ -31,20 +31,20 @@ def evaluate(
     json: Json = False,
 ) -> None:
     """Compare a run's student with the labels of the test split."""
-    from pipelines.cli.formatting import evaluation_table
-    from pipelines.inference.evaluate import evaluate as compare
-    from pipelines.inference.evaluate import evaluate_beside_data, is_beside_data
-    from pipelines.reporting.run_comparison import keep_evaluation
-    from pipelines.runs import find_run
-    from storage.project import read_project
-    from storage.samples import Split
+    from gradebook.pipelines.cli.formatting import evaluation_table
+    from gradebook.pipelines.inference.evaluate import evaluate as compare
+    from gradebook.pipelines.inference.evaluate import evaluate_beside_data, is_beside_data
+    from gradebook.pipelines.reporting.run_comparison import keep_evaluation
+    from gradebook.pipelines.runs import find_run
+    from gradebook.storage.project import read_project
+    from gradebook.storage.samples import Split
 
     opened = read_project(project)
     chosen = find_run(opened, run)
     if is_beside_data(chosen):
         found = evaluate_beside_data(opened, chosen)
     else:
-        from storage.store import open_store
+        from gradebook.storage.store import open_store
 
         found = compare(open_store(project), chosen, split=Split(split))
     result = found.as_json()
@@ -64,9 +64,9 @@ def export(
     """Write a run's student as a directory of its own: for timm, ONNX with preprocessing, classes, model card."""
     from dataclasses import asdict
 
-    from pipelines.export.classifier import export as write
-    from pipelines.runs import find_run
-    from storage.store import open_store
+    from gradebook.pipelines.export.classifier import export as write
+    from gradebook.pipelines.runs import find_run
+    from gradebook.storage.store import open_store
 
     stage("Opening the project")
     store = open_store(project)
@@ -88,9 +88,9 @@ def export_labels(
     json: Json = False,
 ) -> None:
     """Write the labels as they stand, for other programs. Images are copied at most; nothing is written over."""
-    from pipelines.export.labels import export_labels as write
-    from pipelines.export.labels import words
-    from storage.store import open_store
+    from gradebook.pipelines.export.labels import export_labels as write
+    from gradebook.pipelines.export.labels import words
+    from gradebook.storage.store import open_store
 
     stage("Opening the project")
     with progress("export-labels") as show:
@@ -107,8 +107,8 @@ def predict(
     json: Json = False,
 ) -> int:
     """Predict with an exported classifier; needs neither the project nor torch."""
-    from pipelines.inference.predict import predict as run_predict
-    from pipelines.inference.predict_csv import into_file
+    from gradebook.pipelines.inference.predict import predict as run_predict
+    from gradebook.pipelines.inference.predict_csv import into_file
 
     broken: list[str] = []
     with progress("predict") as show:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pipelines.cost.memory_plan import GIB, Network, Plan
+from gradebook.pipelines.cost.memory_plan import GIB, Network, Plan
 
 WIDTH = 44  # characters of a row's name
 

@@ -1,6 +1,6 @@
 """What a step of Meta Pseudo Labels would take on many devices: a dry run on the meta device, and arithmetic.
 
-Weights are shared out inside a node and copied across nodes (`mpl.sharding`). Of a step's passes
+Weights are shared out inside a node and copied across nodes (`gradebook.mpl.sharding`). Of a step's passes
 
     teacher   labels the weak view (forward), and learns from the feedback through that very pass (backward); learns
               from labels and strong views (forward, backward)
@@ -16,8 +16,8 @@ Shape legend    B labelled images    U unlabelled images    S devices that share
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from pipelines.cost.meta_cost import WEIGHT, Measured, shard_of
-from pipelines.training.config import ConfigError, TrainConfig
+from gradebook.pipelines.cost.meta_cost import WEIGHT, Measured, shard_of
+from gradebook.pipelines.training.config import ConfigError, TrainConfig
 
 GIB = 2**30
 FEEDBACKS = ("difference", "reinforce", "none")
@@ -98,8 +98,8 @@ def plan(config: TrainConfig[Any], classes: int, layout: Layout, memory: float |
     Raises:
         ConfigError: the config cannot be planned, or does not divide by the devices.
     """
-    from pipelines.cost.meta_cost import measure, on_meta
-    from pipelines.training.learners import image_classifier
+    from gradebook.pipelines.cost.meta_cost import measure, on_meta
+    from gradebook.pipelines.training.learners import image_classifier
 
     _check(config, layout)
     names = config.backbone, config.teacher_backbone or config.backbone

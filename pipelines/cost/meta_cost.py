@@ -69,9 +69,9 @@ def measure(net: "nn.Module", size: int, *, half: bool, recompute: bool) -> Meas
         net: takes images uint8 (N, 3, size, size); on the meta device. With `recompute` it is changed in place.
         size: pixels a side.
         half: whether matrix products and convolutions are done in bfloat16.
-        recompute: whether blocks keep their input alone (`mpl.sharding.recompute`).
+        recompute: whether blocks keep their input alone (`gradebook.mpl.sharding.recompute`).
     """
-    from mpl import sharding
+    from gradebook.mpl import sharding
 
     blocks, rest = parts(net)
     forward = _operations(net, size)
@@ -93,7 +93,7 @@ def measure(net: "nn.Module", size: int, *, half: bool, recompute: bool) -> Meas
 
 def parts(net: "nn.Module") -> tuple[tuple[Shapes, ...], Shapes]:
     """Returns the shapes of each block's parameters, and of those outside blocks."""
-    from mpl import sharding
+    from gradebook.mpl import sharding
 
     blocks = sharding.blocks(net)
     inside = {id(p) for block in blocks for p in block.parameters()}
@@ -127,7 +127,7 @@ def _kept(net: "nn.Module", size: int, *, half: bool, images: int, inputs: bool 
     """Does a forward pass and notes what it keeps; with `inputs` also what is handed to each block."""
     import torch
 
-    from mpl import sharding
+    from gradebook.mpl import sharding
 
     batch = _images(images, size)
     there = [*net.parameters(), *net.buffers(), batch]

@@ -107,7 +107,7 @@ def needs(assumed: Scale, images: float) -> Needs:
 
 def bytes_a_sample(made: int = 2000) -> float:
     """Returns the bytes of memory that one `Sample` of the catalogue takes, counted on samples that are made here."""
-    from storage.samples import Sample, Split
+    from gradebook.storage.samples import Sample, Split
 
     tracemalloc.start()
     kept = [

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipelines.training.config import ConfigError, TrainConfig
-from pipelines.training.dataset import CachedViews, Population, Source
+from gradebook.pipelines.training.config import ConfigError, TrainConfig
+from gradebook.pipelines.training.dataset import CachedViews, Population, Source
 
 if TYPE_CHECKING:
     import torch
@@ -71,8 +71,8 @@ def profile(config: TrainConfig[Any], *, steps: int, processor: bool = False) ->
     import torch
     from accelerate import Accelerator
 
-    from mpl.step_timer import Stopwatch, kept_bytes, running
-    from pipelines.training.cpu_setup import get_ready
+    from gradebook.mpl.step_timer import Stopwatch, kept_bytes, running
+    from gradebook.pipelines.training.cpu_setup import get_ready
 
     if config.distributions:
         raise ConfigError("a step that needs another run's distributions cannot be profiled: leave --distributions out")
@@ -143,11 +143,11 @@ def profile_table(found: Profile) -> str:
 
 def _steps(config: TrainConfig[Any], accelerator: Any, directory: Path) -> Generator[None, None, None]:
     """Does the trainer's steps, one whenever it is asked for the next."""
-    from mpl.methods import METHODS
-    from mpl.step import Clock
-    from mpl.step_timer import phase
-    from pipelines.training import finalize, learners
-    from pipelines.training.recorder import Recorder
+    from gradebook.mpl.methods import METHODS
+    from gradebook.mpl.step import Clock
+    from gradebook.mpl.step_timer import phase
+    from gradebook.pipelines.training import finalize, learners
+    from gradebook.pipelines.training.recorder import Recorder
 
     people = _population(config)
     source = _source(config, people, accelerator.device)
@@ -195,7 +195,7 @@ def _source(config: TrainConfig[Any], people: Population, device: "torch.device"
 
     count, random = len(people.sample_ids), np.random.default_rng(config.seed)
     if config.inputs == "views":
-        from mpl.backbones import BackboneError, create
+        from gradebook.mpl.backbones import BackboneError, create
 
         try:
             backbone: Any = create(config.backbone, weights="random")[0]
@@ -203,7 +203,7 @@ def _source(config: TrainConfig[Any], people: Population, device: "torch.device"
             raise ConfigError(str(error)) from error
         views = random.standard_normal((count, VIEWS, backbone.num_features), np.float32).astype(np.float16)
         return CachedViews(torch.from_numpy(views).to(device), WEAK)
-    from pipelines.training.image_loader import InMemory, Pixels
+    from gradebook.pipelines.training.image_loader import InMemory, Pixels
 
     pixels = random.integers(0, 256, (count, config.size, config.size, 3), np.uint8)
     images = InMemory(pixels, config.size)

@@ -6,7 +6,7 @@ A reason that finds mistakes is one whose guesses reviewers agree with less ofte
 from collections.abc import Iterable
 from typing import TypedDict
 
-from storage.events import VERDICTS, Event, Kind, standing
+from gradebook.storage.events import VERDICTS, Event, Kind, standing
 
 STRONG = 0.5  # from which score on a reason counts as one why a sample was shown
 

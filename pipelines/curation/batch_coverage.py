@@ -1,4 +1,5 @@
-"""A batch for a reviewer: what stands for most of the doubt that the labels have left (`mpl.facility_location`).
+"""A batch for a reviewer: what stands for most of the doubt that the labels have left
+(`gradebook.mpl.facility_location`).
 
 What each sample would cover is worked out once a run, beside the labels that the run knew, and kept with its reasons:
 labels that come later only lessen it, so it says which few samples are worth a look. Of very many samples some are
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from pipelines.curation.evidence import Known
+    from gradebook.pipelines.curation.evidence import Known
 
 CANDIDATES = 10_000  # samples that are chosen from at most
 GOALS = 2_000  # samples to cover, where there are more candidates than that
@@ -43,8 +44,8 @@ def covers(found: "Known", doubt: NDArray[np.float64]) -> tuple[Covers, NDArray[
     Returns:
         The second is (N,), NaN of those that were not drawn to choose from.
     """
-    from mpl.facility_location import COVERED, Goals, beside, gains, towards
-    from mpl.ranking import one_of_each, rank
+    from gradebook.mpl.facility_location import COVERED, Goals, beside, gains, towards
+    from gradebook.mpl.ranking import one_of_each, rank
 
     if found.beside is None or found.space is None or not len(found.space):
         return None
@@ -86,7 +87,7 @@ def covering(
         seen: places of those that stand for their kind since.
         limit: how many to choose.
     """
-    from mpl.facility_location import Goals, beside, choose, towards
+    from gradebook.mpl.facility_location import Goals, beside, choose, towards
 
     goals_at, chosen_from = np.array(kept.goals, np.int64), np.flatnonzero(open_ & ~np.isnan(bounds))
     to_cover = open_[goals_at]

@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from storage.store import Store
+    from gradebook.storage.store import Store
 
 LOOKED_AT = 10_000  # samples at most, drawn where there are more: bounds time and memory
 
 
 def first_to_label(store: "Store", waiting: Sequence[str], seen: Sequence[str], limit: int) -> list[str]:
-    """Returns waiting samples by what each stands for beside those that are decided (`mpl.facility_location`).
+    """Returns waiting samples by what each stands for beside those that are decided
+    (`gradebook.mpl.facility_location`).
 
     The vectors are those of the newest backbone; samples without vectors come last, as they stand in `waiting`.
 
@@ -22,7 +23,7 @@ def first_to_label(store: "Store", waiting: Sequence[str], seen: Sequence[str], 
         seen: training samples that stand for their kind already.
         limit: how many to return; all where there are fewer.
     """
-    from mpl.facility_location import cover
+    from gradebook.mpl.facility_location import cover
 
     spaces = store.vectors.spaces()
     if not spaces:

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.curation.feature_classifier import Predictions, Reading, predictions, reading
-from pipelines.runs import PREDICTIONS, Run
-from storage.project import ProjectError
+from gradebook.pipelines.curation.feature_classifier import Predictions, Reading, predictions, reading
+from gradebook.pipelines.runs import PREDICTIONS, Run
+from gradebook.storage.project import ProjectError
 
 if TYPE_CHECKING:
-    from mpl.reasons import Evidence
-    from storage.store import Store
+    from gradebook.mpl.reasons import Evidence
+    from gradebook.storage.store import Store
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,8 +71,8 @@ def finished(run: Run) -> None:
 def _side_by_side(
     store: "Store", run: Run, ids: list[str], given: Mapping[str, str], thought: Predictions, read: Reading | None
 ) -> Known:
-    from mpl.ranking import groups_of
-    from mpl.reasons import Evidence
+    from gradebook.mpl.ranking import groups_of
+    from gradebook.mpl.reasons import Evidence
 
     index = {name: k for k, name in enumerate(thought.classes)}
     student, teacher = (_at(thought.sample_ids, table, ids) for table in (thought.student, thought.teacher))
@@ -120,7 +120,7 @@ def _twin_labels(
     store: "Store", run: Run, ids: list[str], label: NDArray[np.int64], thought: Predictions, read: Reading | None
 ) -> NDArray[np.int64]:
     """Returns the label of each sample's near-duplicate, one that differs if there is one; -1 without any."""
-    from storage.events import replay
+    from gradebook.storage.events import replay
 
     found = np.full(len(ids), -1, np.int64)
     if read is None:

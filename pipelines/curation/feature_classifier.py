@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.runs import PREDICTIONS, Run
+from gradebook.pipelines.runs import PREDICTIONS, Run
 
 if TYPE_CHECKING:
-    from storage.store import Store
+    from gradebook.storage.store import Store
 
 SAMPLES = "samples.json"
 READING = "reading.npz"
@@ -84,7 +84,7 @@ def reading(store: "Store", run: Run, thought: Predictions) -> Reading | None:
 
 
 def _made(store: "Store", run: Run, backbone: str, ids: Sequence[str], thought: Predictions, made_of: str) -> Reading:
-    from mpl.gaussian_classifier import nearest, reading_space, second_reading
+    from gradebook.mpl.gaussian_classifier import nearest, reading_space, second_reading
 
     space = reading_space(store.vectors.read(backbone, ids))
     place = {sample_id: row for row, sample_id in enumerate(thought.sample_ids)}
@@ -113,7 +113,7 @@ def _made(store: "Store", run: Run, backbone: str, ids: Sequence[str], thought: 
 
 
 def _twins(store: "Store", ids: Sequence[str]) -> NDArray[np.int32]:
-    from storage.duplicates import as_array, near_duplicates
+    from gradebook.storage.duplicates import as_array, near_duplicates
 
     marks = as_array([sample.fingerprint for sample in store.catalog.get(ids)])
     pairs = near_duplicates(marks, marks[:0])

@@ -4,12 +4,12 @@ from collections.abc import Container, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from storage.events import Event, Kind, decisions, event, queue
-from storage.project import ProjectError
-from storage.samples import Split
+from gradebook.storage.events import Event, Kind, decisions, event, queue
+from gradebook.storage.project import ProjectError
+from gradebook.storage.samples import Split
 
 if TYPE_CHECKING:
-    from storage.store import Store
+    from gradebook.storage.store import Store
 
 ALIKE = ("alike", "it is much like an image that has this label")  # the reason of such a proposal, and its sentence
 ASKED = ("asked", "somebody asked to look at it")  # the same of a sample that a person sent to the queue, in FiftyOne

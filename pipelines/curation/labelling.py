@@ -6,12 +6,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.importing.labels import read_labels
-from storage.events import VERDICTS, Event, Kind, decisions, event
-from storage.project import ProjectError
+from gradebook.pipelines.importing.labels import read_labels
+from gradebook.storage.events import VERDICTS, Event, Kind, decisions, event
+from gradebook.storage.project import ProjectError
 
 if TYPE_CHECKING:
-    from storage.store import Store
+    from gradebook.storage.store import Store
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.project import ProjectError
+from gradebook.storage.project import ProjectError
 
 RING = re.compile(r"([0-9a-f]{8}){3,400}")
 RINGS = 20  # at most

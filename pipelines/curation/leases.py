@@ -14,7 +14,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from storage.project import Project, ProjectError
+from gradebook.storage.project import Project, ProjectError
 
 FILE = "leases.json"
 SECONDS = 60.0  # a lease that nobody renews

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.runs import Run
-from storage.project import ProjectError
+from gradebook.pipelines.runs import Run
+from gradebook.storage.project import ProjectError
 
 if TYPE_CHECKING:
-    from storage.store import Store
+    from gradebook.storage.store import Store
 
 LABEL, TEACHER, STUDENT, DISAGREEMENT, FEEDBACK, PROBABILITY, REASON = NAMES = (
     "label",
@@ -97,7 +97,7 @@ def _signals(store: "Store", run: Run, sample_ids: Sequence[str]) -> Any:
 def _reason(
     store: "Store", run: Run, sample_ids: Sequence[str], labels: Mapping[str, str], reason: str | None
 ) -> Colouring:
-    from pipelines.curation import reason_cache, review_queue
+    from gradebook.pipelines.curation import reason_cache, review_queue
 
     known = review_queue.sentences()
     if reason is not None and reason not in known:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from storage.store import Store
+    from gradebook.storage.store import Store
 
 Looks = dict[str, NDArray[np.float32]]  # sample_id -> (D,) of length one; no sample without vectors is in it
 COMPARED = 2_000  # labels, the last ones given: bounds time and memory

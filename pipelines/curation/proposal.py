@@ -3,16 +3,16 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from pipelines.curation import reason_cache
-from pipelines.curation.label_propagation import asked_for
-from pipelines.curation.reason_table import Reasons
-from pipelines.curation.review_queue import Row, asked, unseen, with_label
-from pipelines.runs import PREDICTIONS, Run
-from storage.events import Event
-from storage.samples import Sample
+from gradebook.pipelines.curation import reason_cache
+from gradebook.pipelines.curation.label_propagation import asked_for
+from gradebook.pipelines.curation.reason_table import Reasons
+from gradebook.pipelines.curation.review_queue import Row, asked, unseen, with_label
+from gradebook.pipelines.runs import PREDICTIONS, Run
+from gradebook.storage.events import Event
+from gradebook.storage.samples import Sample
 
 if TYPE_CHECKING:
-    from storage.store import Store
+    from gradebook.storage.store import Store
 
 
 def guess(
@@ -27,7 +27,7 @@ def guess(
         run: whose opinions; there is no guess without one, or before it has finished.
         sample: which.
         events: the log.
-        decided: what it comes to, as `storage.events.decisions` says.
+        decided: what it comes to, as `gradebook.storage.events.decisions` says.
     """
     decision = decided.get(sample.sample_id)
     if decision is None:

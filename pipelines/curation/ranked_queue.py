@@ -1,4 +1,5 @@
-"""The queue from a run's opinions, read from the tables that keep its reasons (`pipelines.curation.reason_cache`).
+"""The queue from a run's opinions, read from the tables that keep its reasons
+(`gradebook.pipelines.curation.reason_cache`).
 
 Only scores are read whole; samples are looked up for as many as are shown. Loads no torch.
 """
@@ -9,16 +10,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.curation.label_propagation import asked_for
-from pipelines.curation.reason_cache import reasons
-from pipelines.curation.reason_table import Reasons, Scores
-from pipelines.curation.review_queue import GIVEN, Only, Row, asked, settled, with_label
-from pipelines.runs import Run
-from storage.events import Event
-from storage.samples import Split
+from gradebook.pipelines.curation.label_propagation import asked_for
+from gradebook.pipelines.curation.reason_cache import reasons
+from gradebook.pipelines.curation.reason_table import Reasons, Scores
+from gradebook.pipelines.curation.review_queue import GIVEN, Only, Row, asked, settled, with_label
+from gradebook.pipelines.runs import Run
+from gradebook.storage.events import Event
+from gradebook.storage.samples import Split
 
 if TYPE_CHECKING:
-    from storage.store import Store
+    from gradebook.storage.store import Store
 
 FIRST = 64  # samples more than are asked for that are looked at to begin with: some are decided
 
@@ -36,13 +37,14 @@ def ordered(
     spread: bool,
     only: Only | None,
 ) -> list[Row]:
-    """Returns the rows of `pipelines.curation.review_queue.rank` from a run: strictly by score, or with `spread` a batch.
+    """Returns the rows of `gradebook.pipelines.curation.review_queue.rank` from a run: strictly by score, or with
+    `spread` a batch.
 
     Args:
         store: the project.
         run: whose opinions to use.
         events: the log.
-        decided: what it comes to, as `storage.events.decisions` says.
+        decided: what it comes to, as `gradebook.storage.events.decisions` says.
         reason: what to order by; None for the default order.
         limit: rows at most.
         spread: leave out near-duplicates and cover what is in doubt, or with a reason classes and clusters.
@@ -92,8 +94,8 @@ def _rows(
     spread: bool,
     only: Only | None,
 ) -> list[Row]:
-    from mpl.ranking import POOL, one_of_each
-    from mpl.ranking import spread as spread_out
+    from gradebook.mpl.ranking import POOL, one_of_each
+    from gradebook.mpl.ranking import spread as spread_out
 
     there = np.arange(len(scores)) if only is None else kept.those(only.label, only.least, only.most)
     enough = POOL * limit if spread else limit
@@ -166,7 +168,7 @@ def _best(
     lookup: Lookup,
 ) -> tuple[NDArray[np.int64], dict[str, str]]:
     """Returns those of the `k` places with the highest scores that are wanted, first ones first, and their paths."""
-    from mpl.ranking import top
+    from gradebook.mpl.ranking import top
 
     places = there[top(scores[there], k)]
     ids = kept.ids(places)

@@ -3,7 +3,7 @@
 A table is an Arrow file that is mapped into memory, written whole and then renamed. It says what it was made of:
 predictions, segments of the record, vectors; where one of them has changed it is made again. What labels change needs
 no new table: who reads it leaves out what is decided, and labels of near-duplicates are compared then. Of guesses it
-has too what each sample would cover (`pipelines.curation.batch_coverage`).
+has too what each sample would cover (`gradebook.pipelines.curation.batch_coverage`).
 """
 
 import json
@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipelines.curation import feature_classifier
-from pipelines.curation.batch_coverage import Covers, covers
-from pipelines.curation.evidence import Known, finished, known
-from pipelines.curation.reason_table import LIVE, Reasons
-from pipelines.runs import PREDICTIONS, Run
-from storage.samples import Split
+from gradebook.pipelines.curation import feature_classifier
+from gradebook.pipelines.curation.batch_coverage import Covers, covers
+from gradebook.pipelines.curation.evidence import Known, finished, known
+from gradebook.pipelines.curation.reason_table import LIVE, Reasons
+from gradebook.pipelines.runs import PREDICTIONS, Run
+from gradebook.storage.samples import Split
 
 if TYPE_CHECKING:
-    from storage.store import Store
+    from gradebook.storage.store import Store
 
 GUESSED, GIVEN = "reasons.arrow", "reasons_given.arrow"  # of samples without a label when the run began; with one
 FORM = 3  # counts the ways in which tables were made: older ones are made again
@@ -54,7 +54,7 @@ def reasons(store: "Store", run: Run, given: Mapping[str, str] | None = None) ->
 
 def made_of(store: "Store", run: Run) -> str:
     """Returns what a run's tables are made of, without reading it."""
-    from storage.record import digest
+    from gradebook.storage.record import digest
 
     stat, backbone = (run.path / PREDICTIONS).stat(), feature_classifier.backbone_of(store, run)
     vectors = f"{backbone} {store.vectors.count(backbone)}" if backbone else "-"
@@ -66,7 +66,7 @@ def worked_out(store: "Store", run: Run, given: Mapping[str, str] | None) -> Any
     """Returns a table of reasons, made anew; keeps nothing."""
     import pyarrow as pa
 
-    from mpl import reasons as of
+    from gradebook.mpl import reasons as of
 
     ids = [s.sample_id for s in store.catalog.samples(Split.TRAIN) if given is None or s.sample_id in given]
     found = known(store, run, ids, given or {})

@@ -1,4 +1,5 @@
-"""A table of a run's reasons, as it is asked: a column without the others. `pipelines.curation.reason_cache` makes it.
+"""A table of a run's reasons, as it is asked: a column without the others. `gradebook.pipelines.curation.reason_cache`
+makes it.
 
 Shape legend    N samples of the table    P pairs of near-duplicates    d of the space
 """
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.curation.batch_coverage import Covers, covering
+from gradebook.pipelines.curation.batch_coverage import Covers, covering
 
 LIVE = "twin_differs"  # the reason that is worked out when it is read, for labels change it
 
@@ -60,7 +61,7 @@ class Reasons:
         """Returns of each place label (a class name), probability, and the reasons that say something."""
         import pyarrow as pa
 
-        from mpl.reasons import REASONS
+        from gradebook.mpl.reasons import REASONS
 
         some = self.table.take(pa.array(places))
         columns = {name: some[name].to_numpy() for name in REASONS if name != LIVE}
@@ -133,7 +134,7 @@ class Reasons:
 
     def _repeats(self, places: NDArray[np.int64], doubt: Scores) -> NDArray[np.int64]:
         """Returns those of the places that a more doubtful near-duplicate stands for."""
-        from mpl.ranking import one_of_each, rank
+        from gradebook.mpl.ranking import one_of_each, rank
 
         kept = one_of_each(rank(doubt[places].astype(np.float64)), self.groups(places))
         return np.delete(places, kept)
@@ -161,7 +162,9 @@ class Reasons:
         return np.asarray(self.table[name].to_numpy(), np.float32)
 
     def _twins_differ(self, rows: Any, labels: Mapping[str, str]) -> Scores:
-        """Returns `mpl.reasons.twin_differs` of some rows (n,): a near-duplicate's label counts before its guess."""
+        """Returns `gradebook.mpl.reasons.twin_differs` of some rows (n,): a near-duplicate's label counts before its
+        guess.
+        """
         import pyarrow as pa
         import pyarrow.compute as pc
 

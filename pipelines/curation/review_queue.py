@@ -4,14 +4,14 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from pipelines.curation.label_propagation import ALIKE, ASKED, asked_for
-from pipelines.runs import Run, State, list_runs
-from storage.events import VERDICTS, Event, Kind, decisions, standing
-from storage.project import Project, ProjectError
-from storage.samples import Sample, Split
+from gradebook.pipelines.curation.label_propagation import ALIKE, ASKED, asked_for
+from gradebook.pipelines.runs import Run, State, list_runs
+from gradebook.storage.events import VERDICTS, Event, Kind, decisions, standing
+from gradebook.storage.project import Project, ProjectError
+from gradebook.storage.samples import Sample, Split
 
 if TYPE_CHECKING:
-    from storage.store import Store
+    from gradebook.storage.store import Store
 
 GIVEN = "mislabelled"  # the reason that is about labels which were given
 
@@ -57,17 +57,18 @@ def rank(
 ) -> list[Row]:
     """Returns the samples to look at, first ones first; those that somebody decided are left out.
 
-    Samples that somebody asked for (`pipelines.curation.label_propagation`) come before all others, unless one reason is named.
+    Samples that somebody asked for (`gradebook.pipelines.curation.label_propagation`) come before all others, unless
+    one reason is named.
 
     Args:
         store: the project.
         run: whose opinions to use; without one the samples come without a guess: spread, first those that stand for
-            most of the others (`pipelines.curation.cold_start`), else in order of import.
+            most of the others (`gradebook.pipelines.curation.cold_start`), else in order of import.
         reason: the one reason to order by, instead of the default blend. `mislabelled` gives samples that have a label,
             without those whose label somebody has confirmed or changed when asked about it.
         limit: rows at most.
-        spread: leave out near-duplicates and cover what is in doubt (`pipelines.curation.batch_coverage`), or with one reason
-            classes and clusters (`mpl.ranking.spread`), instead of going strictly by score.
+        spread: leave out near-duplicates and cover what is in doubt (`gradebook.pipelines.curation.batch_coverage`), or
+            with one reason classes and clusters (`gradebook.mpl.ranking.spread`), instead of going strictly by score.
         only: which guesses to look at; all samples without it.
 
     Raises:
@@ -77,7 +78,7 @@ def rank(
     events = store.log.read()
     decided = decisions(events)
     if run is not None:
-        from pipelines.curation.ranked_queue import ordered
+        from gradebook.pipelines.curation.ranked_queue import ordered
 
         return ordered(store, run, events, decided, reason=reason, limit=limit, spread=spread, only=only)
     if reason == GIVEN:
@@ -101,7 +102,7 @@ def newest_finished(project: Project) -> Run | None:
 
 def sentences() -> dict[str, str]:
     """Returns what each reason says to a reviewer: name -> sentence."""
-    from mpl.reasons import REASONS
+    from gradebook.mpl.reasons import REASONS
 
     return {name: reason.sentence for name, reason in REASONS.items()}
 
@@ -120,7 +121,7 @@ def _to_begin(store: "Store", waiting: list[str], seen: list[str], limit: int, s
     """Returns what to look at while there is no run."""
     if not spread:
         return waiting
-    from pipelines.curation.cold_start import first_to_label
+    from gradebook.pipelines.curation.cold_start import first_to_label
 
     return first_to_label(store, waiting, seen, limit)
 

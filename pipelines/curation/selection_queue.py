@@ -5,16 +5,16 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from pipelines.curation.label_propagation import ASKED
-from pipelines.curation.review_queue import Row, unseen, with_label
-from pipelines.curation.selections import Selection
-from pipelines.runs import Run
-from storage.events import Event, decisions
-from storage.project import ProjectError
-from storage.samples import Sample
+from gradebook.pipelines.curation.label_propagation import ASKED
+from gradebook.pipelines.curation.review_queue import Row, unseen, with_label
+from gradebook.pipelines.curation.selections import Selection
+from gradebook.pipelines.runs import Run
+from gradebook.storage.events import Event, decisions
+from gradebook.storage.project import ProjectError
+from gradebook.storage.samples import Sample
 
 if TYPE_CHECKING:
-    from storage.store import Store
+    from gradebook.storage.store import Store
 
 
 def rank(
@@ -54,7 +54,7 @@ def _rows(store: "Store", run: Run | None, ids: Sequence[str], decided: Mapping[
 
 def _seen(store: "Store", run: Run, samples: Mapping[str, Sample], decided: Mapping[str, Event]) -> list[Row]:
     """Returns the rows of those samples of which the run has an opinion, their reasons as they are in the queue."""
-    from pipelines.curation.reason_cache import reasons
+    from gradebook.pipelines.curation.reason_cache import reasons
 
     labels = {i: e.label for i, e in decided.items() if e.label is not None}
     tables = [(reasons(store, run), [i for i in samples if i not in labels])]

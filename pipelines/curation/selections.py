@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from storage.project import Project, ProjectError
+from gradebook.storage.project import Project, ProjectError
 
 DIRECTORY = "selections"
 ID = re.compile(r"[0-9a-f]{16}")
-SAMPLE = re.compile(r"[0-9a-f]{32}")  # see `storage.samples.sample_id`
+SAMPLE = re.compile(r"[0-9a-f]{32}")  # see `gradebook.storage.samples.sample_id`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

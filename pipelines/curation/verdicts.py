@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from storage.events import VERDICTS, Event, Kind, event, retraction, standing
+from gradebook.storage.events import VERDICTS, Event, Kind, event, retraction, standing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,8 +1,9 @@
 """Embedding: a frozen backbone looks at every sample once, and its vectors are kept for training and searching.
 
-A training sample has V views: the plain image, the same mirrored, and V - 2 strong ones (`mpl.augment.strong`), whose
-seeds come from the sample's id: neither the order of work nor an interruption changes them. A test sample is never
-trained on, so it is only looked at plainly; it is stored with its plain vector in the place of every view.
+A training sample has V views: the plain image, the same mirrored, and V - 2 strong ones
+(`gradebook.mpl.augment.strong`), whose seeds come from the sample's id: neither the order of work nor an interruption
+changes them. A test sample is never trained on, so it is only looked at plainly; it is stored with its plain vector in
+the place of every view.
 
 Shape legend    N samples    V views a sample    M views a batch    S pixels    D features
 """
@@ -17,13 +18,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from pipelines.embedding.view_dataset import Batch, Made, ViewsOf, collate
-from pipelines.process.partition import WHOLE, Part, of_part
-from pipelines.process.progress import stage
-from storage.project import ProjectError
-from storage.samples import Sample
-from storage.store import Store
-from storage.vectors import Space, Views
+from gradebook.pipelines.embedding.view_dataset import Batch, Made, ViewsOf, collate
+from gradebook.pipelines.process.partition import WHOLE, Part, of_part
+from gradebook.pipelines.process.progress import stage
+from gradebook.storage.project import ProjectError
+from gradebook.storage.samples import Sample
+from gradebook.storage.store import Store
+from gradebook.storage.vectors import Space, Views
 
 if TYPE_CHECKING:
     from torch import nn
@@ -82,7 +83,8 @@ def embed(
         batch_size: images in one pass of the network; when None, as many as suit the machine.
         seed: of the strong views, and of random weights.
         weights: "random" only for tests: such vectors say little.
-        part: which part of the samples to look at, while other processes look at the others: see `pipelines.process.partition`.
+        part: which part of the samples to look at, while other processes look at the others: see
+            `gradebook.pipelines.process.partition`.
         progress: called now and then with the samples done and the samples to do.
 
     Raises:
@@ -124,9 +126,9 @@ def _prepare(
     stage("Loading the network")
     import torch
 
-    from mpl.backbones import BackboneError, create, digest, features
-    from mpl.batchnorm_fusion import folded
-    from mpl.networks import ImageClassifier
+    from gradebook.mpl.backbones import BackboneError, create, digest, features
+    from gradebook.mpl.batchnorm_fusion import folded
+    from gradebook.mpl.networks import ImageClassifier
 
     try:
         size = _size(store, samples, backbone, size)
@@ -146,7 +148,7 @@ def _prepare(
 
 
 def _size(store: Store, samples: Sequence[Sample], backbone: str, asked: int | None) -> int:
-    from mpl.backbones import input_size
+    from gradebook.mpl.backbones import input_size
 
     trained_at, fixed = input_size(backbone)
     if fixed and asked not in (None, trained_at):
@@ -243,7 +245,7 @@ class _Look:
         """
         import torch
 
-        from mpl.backbones import features
+        from gradebook.mpl.backbones import features
 
         plain = torch.zeros(len(batch.images), dtype=torch.bool)
         plain[np.cumsum([0, *batch.views])[:-1]] = True

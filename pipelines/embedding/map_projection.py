@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.process.progress import stage
-from storage.project import Project, ProjectError
-from storage.samples import Split
+from gradebook.pipelines.process.progress import stage
+from gradebook.storage.project import Project, ProjectError
+from gradebook.storage.samples import Split
 
 if TYPE_CHECKING:
-    from storage.store import Store
-    from storage.vectors import Space
+    from gradebook.storage.store import Store
+    from gradebook.storage.vectors import Space
 
 MAP = "map.npz"
 FORM = 1  # counts the ways in which maps were made: older ones are made again
@@ -79,7 +79,7 @@ def make(store: "Store", *, backbone: str | None = None, seed: int = 0, tell: Te
         ProjectError: there are no images to train on, or no vectors of them.
     """
     stage("Loading what finds like images")
-    from mpl.tsne import project
+    from gradebook.mpl.tsne import project
 
     began = time.monotonic()
     space, ids = _embedded(store, backbone)

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Union
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.images import BrokenImage, content_of, decode, square
-from storage.samples import Sample, Split, sample_id
-from storage.vectors import Space
+from gradebook.storage.images import BrokenImage, content_of, decode, square
+from gradebook.storage.samples import Sample, Split, sample_id
+from gradebook.storage.vectors import Space
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -45,7 +45,7 @@ class ViewsOf:
     def __getitem__(self, position: int) -> Made:
         import torch
 
-        from mpl import augment
+        from gradebook.mpl import augment
 
         sample, space = self._samples[position], self._space
         pixels = _pixels(sample, space.size)

@@ -8,20 +8,20 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from pipelines.export.model_card import model_card
-from pipelines.inference.evaluate import evaluate, predict_samples, student_of
-from pipelines.inference.predict import CLASSES, MODEL
-from pipelines.process.errors import stopped_at_once
-from pipelines.runs import Run
-from pipelines.training.config import ConfigError, TrainConfig
-from pipelines.training.learners import timm_model
-from pipelines.training.presets import restored
-from storage.samples import Split
+from gradebook.pipelines.export.model_card import model_card
+from gradebook.pipelines.inference.evaluate import evaluate, predict_samples, student_of
+from gradebook.pipelines.inference.predict import CLASSES, MODEL
+from gradebook.pipelines.process.errors import stopped_at_once
+from gradebook.pipelines.runs import Run
+from gradebook.pipelines.training.config import ConfigError, TrainConfig
+from gradebook.pipelines.training.learners import timm_model
+from gradebook.pipelines.training.presets import restored
+from gradebook.storage.samples import Split
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from storage.store import Store
+    from gradebook.storage.store import Store
 
 Normal = tuple[tuple[float, ...], tuple[float, ...]]  # mean and standard deviation of each channel, of 1
 
@@ -113,7 +113,7 @@ def whole_model(student: "nn.Module", config: TrainConfig[Any], store: "Store", 
     """Returns the student from pixels to logits: a head on cached views is put on the backbone that made them."""
     import torch
 
-    from mpl.networks import ImageClassifier, LinearHead
+    from gradebook.mpl.networks import ImageClassifier, LinearHead
 
     if isinstance(student, ImageClassifier):
         return Whole(student.model, _normal(student.model), config.size, timm=True)
@@ -137,7 +137,7 @@ def from_bytes(whole: Whole) -> "nn.Module":
     """Returns a whole model with its preprocessing: images uint8 (N, 3, S, S) in, probabilities (N, K) out."""
     import torch
 
-    from mpl.networks import ImageClassifier
+    from gradebook.mpl.networks import ImageClassifier
 
     return torch.nn.Sequential(ImageClassifier(whole.model, *whole.normal), torch.nn.Softmax(-1)).eval()
 
@@ -192,8 +192,8 @@ def _compare(student: "nn.Module", config: TrainConfig[Any], store: "Store", dir
     """
     import numpy as np
 
-    from pipelines.inference.predict import Classifier
-    from storage.images import BrokenImage, open_square
+    from gradebook.pipelines.inference.predict import Classifier
+    from gradebook.storage.images import BrokenImage, open_square
 
     classifier = Classifier(directory)
     opened = {}

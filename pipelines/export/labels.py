@@ -18,10 +18,10 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from storage.project import ProjectError
+from gradebook.storage.project import ProjectError
 
 if TYPE_CHECKING:
-    from storage.store import Store
+    from gradebook.storage.store import Store
 
 Form = Literal["csv", "parquet", "coco", "folder", "fiftyone"]
 Progress = Callable[[int, int], None]  # images done, images in all
@@ -62,7 +62,7 @@ class LabelsExport:
 
 def labels_of(store: "Store") -> list[Label]:
     """Returns the labels as they stand, in order of import."""
-    from storage.events import decisions
+    from gradebook.storage.events import decisions
 
     decided = decisions(store.log.read())
     chosen = [(s, decided[s.sample_id]) for s in store.catalog.samples() if s.sample_id in decided]

@@ -5,8 +5,8 @@ import re
 from collections import Counter
 from typing import Any
 
-from pipelines.runs import Run
-from pipelines.training.config import TrainConfig
+from gradebook.pipelines.runs import Run
+from gradebook.pipelines.training.config import TrainConfig
 
 IN_TIMM = """or in timm: `timm.create_model("local-dir:THIS_DIRECTORY", pretrained=True)`."""
 NOT_IN_TIMM = """timm has no model like it: its head is not one linear layer on the backbone's features.

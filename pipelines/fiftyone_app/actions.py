@@ -11,17 +11,17 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.curation.label_propagation import ASKED, asked_for
-from pipelines.curation.labelling import actor
-from pipelines.curation.verdicts import Shown, last_verdict, undo, verdict
-from storage.events import VERDICTS, Event, Kind, decisions, event, replay
-from storage.fiftyone_dataset import show_labels
-from storage.fiftyone_samples import Seen, ids_of, see
-from storage.project import ProjectError
-from storage.samples import Split
+from gradebook.pipelines.curation.label_propagation import ASKED, asked_for
+from gradebook.pipelines.curation.labelling import actor
+from gradebook.pipelines.curation.verdicts import Shown, last_verdict, undo, verdict
+from gradebook.storage.events import VERDICTS, Event, Kind, decisions, event, replay
+from gradebook.storage.fiftyone_dataset import show_labels
+from gradebook.storage.fiftyone_samples import Seen, ids_of, see
+from gradebook.storage.project import ProjectError
+from gradebook.storage.samples import Split
 
 if TYPE_CHECKING:
-    from storage.store import Store
+    from gradebook.storage.store import Store
 
 ALIKE = 60  # samples shown beside the one that they are like
 _deciding = threading.Lock()  # FiftyOne's server runs operators in threads: of two quick presses, one writes first
@@ -81,7 +81,7 @@ def ask(dataset: Any, ids: Sequence[str]) -> str:
 
 def evolution(dataset: Any, ids: Sequence[str]) -> tuple[Seen, list[dict[str, Any]]]:
     """Returns the first of the samples, and its record in the run whose labels the dataset shows."""
-    from pipelines.reporting.sample_history import history
+    from gradebook.pipelines.reporting.sample_history import history
 
     first, *_ = _selected(dataset, ids[:1])
     run = dataset.info.get("run")
@@ -110,7 +110,7 @@ def open_project(dataset: Any) -> "Store":
     Raises:
         ProjectError: the dataset is none of ours, or the project is gone.
     """
-    from storage.store import open_store
+    from gradebook.storage.store import open_store
 
     if dataset is None or not (root := (dataset.info or {}).get("gradebook")):
         raise ProjectError("this dataset shows no project: open one with: gradebook fiftyone PROJECT")

@@ -11,17 +11,17 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
-from pipelines.embedding.map_projection import read_map
-from pipelines.fiftyone_app import links
-from pipelines.fiftyone_app.reasons import reasons_now
-from pipelines.process import servers
-from pipelines.process.servers import ADDRESS
-from pipelines.runs import Run
-from storage.fiftyone_brain_runs import offer_map, offer_vectors
-from storage.fiftyone_dataset import Changes, refresh
-from storage.mongodb import point_fiftyone
-from storage.project import ProjectError
-from storage.store import Store
+from gradebook.pipelines.embedding.map_projection import read_map
+from gradebook.pipelines.fiftyone_app import links
+from gradebook.pipelines.fiftyone_app.reasons import reasons_now
+from gradebook.pipelines.process import servers
+from gradebook.pipelines.process.servers import ADDRESS
+from gradebook.pipelines.runs import Run
+from gradebook.storage.fiftyone_brain_runs import offer_map, offer_vectors
+from gradebook.storage.fiftyone_dataset import Changes, refresh
+from gradebook.storage.mongodb import point_fiftyone
+from gradebook.storage.project import ProjectError
+from gradebook.storage.store import Store
 
 PATIENCE = 120.0  # seconds in which the App must answer; 25 were seen on a busy machine
 PLUGINS = "FIFTYONE_PLUGINS_DIR"

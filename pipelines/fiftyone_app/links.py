@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from pipelines.process import servers
-from storage.fiftyone_dataset import dataset_name
-from storage.fiftyone_samples import see
-from storage.project import Project, ProjectError
+from gradebook.pipelines.process import servers
+from gradebook.storage.fiftyone_dataset import dataset_name
+from gradebook.storage.fiftyone_samples import see
+from gradebook.storage.project import Project, ProjectError
 
 PATIENCE = 20.0  # seconds in which FiftyOne must say where samples are; its first answer takes some
 

@@ -3,13 +3,13 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from pipelines.curation import review_queue
-from pipelines.runs import Run
-from storage.fiftyone_reasons import Reason, Reasons
-from storage.project import ProjectError
+from gradebook.pipelines.curation import review_queue
+from gradebook.pipelines.runs import Run
+from gradebook.storage.fiftyone_reasons import Reason, Reasons
+from gradebook.storage.project import ProjectError
 
 if TYPE_CHECKING:
-    from storage.store import Store
+    from gradebook.storage.store import Store
 
 
 def reasons_now(store: "Store", run: Run | None, *, say: Callable[[str], None] = print) -> Reasons:

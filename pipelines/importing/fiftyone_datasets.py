@@ -1,7 +1,8 @@
 """A dataset that FiftyOne keeps under a name is made into tables that an import reads: its images and their labels.
 
 The database is the one that FiftyOne itself would use: what FIFTYONE_DATABASE_URI or its own settings name, else the
-one in the user's home. It is read, never written to; a project's own MongoDB (`storage.mongodb`) has no part in it.
+one in the user's home. It is read, never written to; a project's own MongoDB (`gradebook.storage.mongodb`) has no part
+in it.
 """
 
 import csv
@@ -11,10 +12,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipelines.importing.zip_archive import UNPACKED
-from pipelines.process.progress import stage
-from storage.mongodb import URI
-from storage.project import ProjectError
+from gradebook.pipelines.importing.zip_archive import UNPACKED
+from gradebook.pipelines.process.progress import stage
+from gradebook.storage.mongodb import URI
+from gradebook.storage.project import ProjectError
 
 PREFIX = "fiftyone:"  # begins the name of a dataset where a path could stand
 USUAL = ("ground_truth", "label")  # fields in which labels are looked for first

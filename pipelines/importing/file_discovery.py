@@ -6,8 +6,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from storage.images import is_image
-from storage.project import ProjectError
+from gradebook.storage.images import is_image
+from gradebook.storage.project import ProjectError
 
 LISTS = (".csv", ".parquet")  # tables whose column filepath names images
 Refusals = list[tuple[str, str]]  # a path, printable, and one sentence

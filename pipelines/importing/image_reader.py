@@ -6,11 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines.image_cache import keep_thumbnail
-from storage.duplicates import fingerprint
-from storage.images import BrokenImage, content_of, decode
-from storage.project import Project
-from storage.samples import sample_id
+from gradebook.pipelines.image_cache import keep_thumbnail
+from gradebook.storage.duplicates import fingerprint
+from gradebook.storage.images import BrokenImage, content_of, decode
+from gradebook.storage.project import Project
+from gradebook.storage.samples import sample_id
 
 SIZE = 64  # pixels a JPEG is read at: enough for a fingerprint
 SMALL = 20_000  # bytes; below, a file costs more Python than decoding, and threads only wait for each other

@@ -9,17 +9,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipelines.importing.file_discovery import FoundFile, Refusals, find_images
-from pipelines.importing.image_reader import ReadImage, read_images
-from pipelines.importing.labels import Labels, checked_classes, read_labels
-from pipelines.process.progress import stage
-from storage import cache_files
-from storage.catalog import GONE
-from storage.duplicates import as_array, near_duplicates
-from storage.events import Event, Kind, event
-from storage.project import SETTINGS, Project, read_project
-from storage.samples import File, Sample, Split
-from storage.store import Store
+from gradebook.pipelines.importing.file_discovery import FoundFile, Refusals, find_images
+from gradebook.pipelines.importing.image_reader import ReadImage, read_images
+from gradebook.pipelines.importing.labels import Labels, checked_classes, read_labels
+from gradebook.pipelines.process.progress import stage
+from gradebook.storage import cache_files
+from gradebook.storage.catalog import GONE
+from gradebook.storage.duplicates import as_array, near_duplicates
+from gradebook.storage.events import Event, Kind, event
+from gradebook.storage.project import SETTINGS, Project, read_project
+from gradebook.storage.samples import File, Sample, Split
+from gradebook.storage.store import Store
 
 CHUNK = 1_000  # files read before they are written: what a kill loses at most
 EVENTS = 10_000  # events written at once

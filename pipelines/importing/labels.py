@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from storage.project import Project, ProjectError, add_classes
+from gradebook.storage.project import Project, ProjectError, add_classes
 
 COLUMNS = ("filepath", "label")
 

@@ -5,9 +5,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pipelines.importing.fiftyone_datasets import PREFIX, tables_of
-from pipelines.importing.zip_archive import UNPACKED, Progress, unpack
-from storage.project import ProjectError
+from gradebook.pipelines.importing.fiftyone_datasets import PREFIX, tables_of
+from gradebook.pipelines.importing.zip_archive import UNPACKED, Progress, unpack
+from gradebook.storage.project import ProjectError
 
 LABELS = "labels.json"  # of FiftyOne's FiftyOneImageClassificationDataset
 MANIFEST = "data.json"  # of the same, where its images lie elsewhere
@@ -18,8 +18,8 @@ def opened_source(root: Path, images: Path, labels: str, progress: Progress | No
 
     A zip is unpacked below the project; labels may then name a CSV file in it. A folder with FiftyOne's labels.json
     becomes a table of the images that it names, and its labels are taken along unless they come from elsewhere; so
-    does a dataset that FiftyOne keeps under a name (`pipelines.importing.fiftyone_datasets`), whose labels may also name a
-    field.
+    does a dataset that FiftyOne keeps under a name (`gradebook.pipelines.importing.fiftyone_datasets`), whose labels
+    may also name a field.
 
     Args:
         root: the project's directory.

@@ -10,8 +10,8 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
-from storage.images import is_image
-from storage.project import ProjectError
+from gradebook.storage.images import is_image
+from gradebook.storage.project import ProjectError
 
 UNPACKED = "unpacked"
 LARGEST = 50 * 2**30  # bytes that an archive may hold unpacked

@@ -6,18 +6,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.image_cache import Squares
-from pipelines.runs import Run
-from pipelines.training.config import ConfigError, TrainConfig
-from pipelines.training.presets import restored
-from storage.events import replay
-from storage.project import Project
-from storage.samples import Sample, Split
+from gradebook.pipelines.image_cache import Squares
+from gradebook.pipelines.runs import Run
+from gradebook.pipelines.training.config import ConfigError, TrainConfig
+from gradebook.pipelines.training.presets import restored
+from gradebook.storage.events import replay
+from gradebook.storage.project import Project
+from gradebook.storage.samples import Sample, Split
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from storage.store import Store
+    from gradebook.storage.store import Store
 
 Probabilities = NDArray[np.float64]  # (N, K)
 
@@ -65,10 +65,10 @@ def evaluate_beside_data(project: Project, run: Run) -> Evaluation:
     """
     import torch
 
-    from pipelines.training.data_modules import DATA
-    from pipelines.training.finalize import probabilities
-    from pipelines.training.image_loader import Pixels
-    from pipelines.training.plain_datasets import open_dataset
+    from gradebook.pipelines.training.data_modules import DATA
+    from gradebook.pipelines.training.finalize import probabilities
+    from gradebook.pipelines.training.image_loader import Pixels
+    from gradebook.pipelines.training.plain_datasets import open_dataset
 
     config = restored(run.config())
     data = open_dataset(config.data, project.root / DATA, Split.TEST, size=config.size)
@@ -86,7 +86,7 @@ def is_beside_data(run: Run) -> bool:
 
 
 def _evaluation(run: Run, on: str, probabilities: Probabilities, labels: NDArray[np.int64]) -> Evaluation:
-    from mpl import metrics
+    from gradebook.mpl import metrics
 
     classes = list(run.config()["classes"])
     table = metrics.confusion(probabilities, labels)
@@ -107,7 +107,7 @@ def _evaluation(run: Run, on: str, probabilities: Probabilities, labels: NDArray
 
 def student_of(run: Run) -> "nn.Module":
     """Returns the finished student of a run; raises what `learners.load_student` raises."""
-    from pipelines.training.learners import load_student
+    from gradebook.pipelines.training.learners import load_student
 
     return load_student(run.path, restored(run.config()))
 
@@ -120,9 +120,9 @@ def predict_samples(net: "nn.Module", config: TrainConfig[Any], store: "Store", 
     """
     import torch
 
-    from pipelines.training.dataset import CachedViews, Source, views_of
-    from pipelines.training.finalize import probabilities
-    from pipelines.training.image_loader import Pixels
+    from gradebook.pipelines.training.dataset import CachedViews, Source, views_of
+    from gradebook.pipelines.training.finalize import probabilities
+    from gradebook.pipelines.training.image_loader import Pixels
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if config.inputs == "views":

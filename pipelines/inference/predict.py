@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Union
 
-from storage.images import BrokenImage, decode, is_image, open_square, square
-from storage.project import ProjectError
+from gradebook.storage.images import BrokenImage, decode, is_image, open_square, square
+from gradebook.storage.project import ProjectError
 
 if TYPE_CHECKING:
     import numpy as np

@@ -5,8 +5,8 @@ import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from pipelines.inference.predict import Classifier, predict
-from storage.project import ProjectError
+from gradebook.pipelines.inference.predict import Classifier, predict
+from gradebook.storage.project import ProjectError
 
 END = b"\r\n"  # of a line
 

@@ -4,14 +4,14 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from pipelines.inference.predict import CLASSES, MODEL, Classifier
-from storage.project import SETTINGS, ProjectError, read_project
+from gradebook.pipelines.inference.predict import CLASSES, MODEL, Classifier
+from gradebook.storage.project import SETTINGS, ProjectError, read_project
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from pipelines.runs import Run
+    from gradebook.pipelines.runs import Run
 
 
 class Scorer(Protocol):
@@ -34,8 +34,8 @@ def open_scorer(place: Path, run: str | None) -> tuple[Scorer, str]:
         if run:
             raise ProjectError(f"{place} is no project, so it has no run {run}: leave --run out, or give the project")
         return Classifier(place), _digest([place / MODEL, place / CLASSES])
-    from pipelines.runs import find_run
-    from pipelines.training.learners import WEIGHTS
+    from gradebook.pipelines.runs import find_run
+    from gradebook.pipelines.training.learners import WEIGHTS
 
     found = find_run(read_project(place), run)
     return Student(place, found), _digest([found.path / WEIGHTS])
@@ -47,10 +47,10 @@ class Student:
     def __init__(self, project: Path, run: "Run"):
         import torch
 
-        from pipelines.export.classifier import from_bytes, whole_model
-        from pipelines.inference.evaluate import student_of
-        from pipelines.training.presets import restored
-        from storage.store import open_store
+        from gradebook.pipelines.export.classifier import from_bytes, whole_model
+        from gradebook.pipelines.inference.evaluate import student_of
+        from gradebook.pipelines.training.presets import restored
+        from gradebook.storage.store import open_store
 
         self.classes: list[str] = list(run.config()["classes"])
         student = student_of(run)

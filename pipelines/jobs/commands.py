@@ -5,17 +5,17 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.inference.predict import MODEL
-from pipelines.jobs.launcher import Ending, Job, exit_status, jobs, start
-from pipelines.jobs.launcher import ending as jobs_ending
-from pipelines.process.errors import INTERRUPTED
-from pipelines.process.job_files import Progress, read_answer, read_progress
-from storage.project import Project
+from gradebook.pipelines.inference.predict import MODEL
+from gradebook.pipelines.jobs.launcher import Ending, Job, exit_status, jobs, start
+from gradebook.pipelines.jobs.launcher import ending as jobs_ending
+from gradebook.pipelines.process.errors import INTERRUPTED
+from gradebook.pipelines.process.job_files import Progress, read_answer, read_progress
+from gradebook.storage.project import Project
 
 if TYPE_CHECKING:
-    from storage.vectors import Space
+    from gradebook.storage.vectors import Space
 
-CLI = "pipelines.cli.main"
+CLI = "gradebook.pipelines.cli.main"
 SAID = "gradebook: "  # begins the one sentence with which a command fails
 TAIL = 20_000  # bytes of a log in which it is looked for
 
@@ -50,7 +50,7 @@ def start_export(project: Project, run: str, directory: Path) -> Job:
 
 
 def start_export_labels(project: Project, out: Path, form: str) -> Job:
-    """Starts writing the labels to a file or directory, in a form of `pipelines.export.labels`."""
+    """Starts writing the labels to a file or directory, in a form of `gradebook.pipelines.export.labels`."""
     return _start(project, "export-labels", str(out), "--format", form)
 
 

@@ -4,7 +4,7 @@
     log.txt    what it printed, errors included
     exit       how it ended, once it has
 
-and, of gradebook's own commands, progress.json and answer.json (`pipelines.process.job_files`).
+and, of gradebook's own commands, progress.json and answer.json (`gradebook.pipelines.process.job_files`).
 
 A training's directory is its run's; any other job gets `jobs/NUMBER` of the project.
 """
@@ -21,10 +21,10 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 
-from pipelines.process import job_files, supervisor
-from pipelines.process.pids import alive, group
-from pipelines.runs import GOING, LOG, Run, State, list_runs, new_run_name, status_now, write_status
-from storage.project import Project, ProjectError
+from gradebook.pipelines.process import job_files, supervisor
+from gradebook.pipelines.process.pids import alive, group
+from gradebook.pipelines.runs import GOING, LOG, Run, State, list_runs, new_run_name, status_now, write_status
+from gradebook.storage.project import Project, ProjectError
 
 JOB = "job.json"
 EXIT = "exit"
@@ -96,8 +96,8 @@ def start_training(
 
     Args:
         project: whose samples and labels to train on.
-        preset: a name of `pipelines.training.presets`.
-        method: a name of `mpl.methods`.
+        preset: a name of `gradebook.pipelines.training.presets`.
+        method: a name of `gradebook.mpl.methods`.
         steps: steps to train instead of the preset's.
         seed: of everything random in the run.
         more: further settings, named as on the command line of `pipelines/train.py`, without the dashes; True and

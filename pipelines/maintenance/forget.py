@@ -3,13 +3,13 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from storage.cache_files import drop
-from storage.catalog import GONE
-from storage.project import ProjectError
-from storage.samples import File
+from gradebook.storage.cache_files import drop
+from gradebook.storage.catalog import GONE
+from gradebook.storage.project import ProjectError
+from gradebook.storage.samples import File
 
 if TYPE_CHECKING:
-    from storage.store import Store
+    from gradebook.storage.store import Store
 
 
 def forget(store: "Store", below: Path, *, dry_run: bool = False) -> list[str]:

@@ -10,12 +10,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from storage.catalog import GONE
-from storage.project import ProjectError
-from storage.samples import File, sample_id
+from gradebook.storage.catalog import GONE
+from gradebook.storage.project import ProjectError
+from gradebook.storage.samples import File, sample_id
 
 if TYPE_CHECKING:
-    from storage.store import Store
+    from gradebook.storage.store import Store
 
 SHOWN = 5  # folders that an error names
 

@@ -10,13 +10,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.maintenance.checks import catalog_files, event_log, reason_cache, record, temp_files, vectors
-from pipelines.maintenance.checks import runs_and_jobs as runs
-from pipelines.maintenance.checks.finding import Finding, Subject
-from storage.project import SETTINGS, ProjectError, read_project
+from gradebook.pipelines.maintenance.checks import catalog_files, event_log, reason_cache, record, temp_files, vectors
+from gradebook.pipelines.maintenance.checks import runs_and_jobs as runs
+from gradebook.pipelines.maintenance.checks.finding import Finding, Subject
+from gradebook.storage.project import SETTINGS, ProjectError, read_project
 
 if TYPE_CHECKING:
-    from storage.store import Store
+    from gradebook.storage.store import Store
 
 Check = Callable[[Subject], Iterator[Finding]]
 
@@ -33,7 +33,7 @@ MEND_TABLE = {
 
 def tables(subject: Subject) -> Iterator[Finding]:
     """Every table can be read, whatever interrupted its last writer; with content each column of it."""
-    from storage.store import tables_of
+    from gradebook.storage.store import tables_of
 
     lance = tables_of(subject.store.project)
     for name, why in lance.damaged(whole=subject.content).items():
@@ -112,7 +112,7 @@ def verify(root: Path, *, content: bool = False, mend: bool = False) -> Report:
     Raises:
         ProjectError: `root` is no project, or one of another version.
     """
-    from storage.store import open_store
+    from gradebook.storage.store import open_store
 
     try:
         read_project(root)
@@ -185,9 +185,9 @@ def _is_torn(root: Path) -> bool:
 
 def _of_torn_settings(root: Path, error: ProjectError) -> Report:
     """Returns a report that says which classes the newest run knew, for there is nothing else to write them from."""
-    from pipelines.maintenance.checks.finding import has_settings
-    from pipelines.runs import list_runs
-    from storage.project import Project
+    from gradebook.pipelines.maintenance.checks.finding import has_settings
+    from gradebook.pipelines.runs import list_runs
+    from gradebook.storage.project import Project
 
     root = root.expanduser().resolve()
     told = [run for run in list_runs(Project(root=root, classes=())) if has_settings(run)]

@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipelines.pool.top_k import Kept, Surest
-from storage.project import ProjectError
+from gradebook.pipelines.pool.top_k import Kept, Surest
+from gradebook.storage.project import ProjectError
 
 _KEY = b"progress"
 

@@ -12,14 +12,14 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipelines.importing.file_discovery import is_directory, misnamed, printable
-from storage.images import BrokenImage, is_image
+from gradebook.pipelines.importing.file_discovery import is_directory, misnamed, printable
+from gradebook.storage.images import BrokenImage, is_image
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from pipelines.pool.holdout_overlap import Overlap
+    from gradebook.pipelines.pool.holdout_overlap import Overlap
 
 AHEAD = 2  # batches that are read while one is scored
 
@@ -99,9 +99,9 @@ def reader(size: int, overlap: "Callable[[str, Callable[[], bytes]], Overlap | N
     """
     import numpy as np
 
-    from storage.duplicates import fingerprint
-    from storage.images import content_of, decode, square
-    from storage.samples import sample_id
+    from gradebook.storage.duplicates import fingerprint
+    from gradebook.storage.images import content_of, decode, square
+    from gradebook.storage.samples import sample_id
 
     def read(found: Found) -> Read:
         if found.refused:

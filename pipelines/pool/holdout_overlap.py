@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 from enum import StrEnum
 from pathlib import Path
 
-from storage.duplicates import Known, as_array
-from storage.project import SETTINGS, ProjectError
+from gradebook.storage.duplicates import Known, as_array
+from gradebook.storage.project import SETTINGS, ProjectError
 
 
 class Overlap(StrEnum):
@@ -48,13 +48,13 @@ class LeftOut:
 def _read(place: Path) -> list[tuple[str, bytes]]:
     """Returns id and fingerprint of each image."""
     if (place / SETTINGS).exists():
-        from storage.samples import Split
-        from storage.store import open_store
+        from gradebook.storage.samples import Split
+        from gradebook.storage.store import open_store
 
         found = [(s.sample_id, s.fingerprint) for s in open_store(place).catalog.samples(Split.TEST)]
     else:
-        from pipelines.importing.file_discovery import find_images
-        from pipelines.importing.image_reader import ReadImage, read_images
+        from gradebook.pipelines.importing.file_discovery import find_images
+        from gradebook.pipelines.importing.image_reader import ReadImage, read_images
 
         files, _ = find_images(place.expanduser().resolve())
         size = sum(file.size for file in files) / max(len(files), 1)

@@ -4,9 +4,9 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipelines.pool.checkpoint import write
-from pipelines.pool.top_k import Kept, Surest
-from storage.project import ProjectError
+from gradebook.pipelines.pool.checkpoint import write
+from gradebook.pipelines.pool.top_k import Kept, Surest
+from gradebook.storage.project import ProjectError
 
 
 def join(tables: Sequence[Path], out: Path, *, per_class: int) -> dict[str, int]:

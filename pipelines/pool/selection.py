@@ -15,8 +15,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.inference.scorer import Scorer, open_scorer
-from pipelines.pool.checkpoint import (
+from gradebook.pipelines.inference.scorer import Scorer, open_scorer
+from gradebook.pipelines.pool.checkpoint import (
     Progress,
     broken_file,
     cut_list,
@@ -27,12 +27,12 @@ from pipelines.pool.checkpoint import (
     save,
     write,
 )
-from pipelines.pool.file_stream import Found, Read, batches, read_ahead, reader, walk
-from pipelines.pool.holdout_overlap import LeftOut, Overlap
-from pipelines.pool.top_k import Kept, Surest
-from pipelines.process.partition import WHOLE, Part, of_part
-from pipelines.process.progress import say
-from storage.project import ProjectError
+from gradebook.pipelines.pool.file_stream import Found, Read, batches, read_ahead, reader, walk
+from gradebook.pipelines.pool.holdout_overlap import LeftOut, Overlap
+from gradebook.pipelines.pool.top_k import Kept, Surest
+from gradebook.pipelines.process.partition import WHOLE, Part, of_part
+from gradebook.pipelines.process.progress import say
+from gradebook.storage.project import ProjectError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -90,7 +90,7 @@ def pool(
         threshold: probability from which an image may be kept.
         without: test sets to leave out: folders of images, or projects, of which the test split counts.
         run: the run whose student scores, where `classifier` is a project; without one, the newest that finished.
-        part: which part of the folder's files to look at: see `pipelines.process.partition`.
+        part: which part of the folder's files to look at: see `gradebook.pipelines.process.partition`.
         show: called now and then with the files done.
         every: seconds between two saves of the progress.
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from pipelines.process.job_files import follower
-from storage.project import ProjectError
+from gradebook.pipelines.process.job_files import follower
+from gradebook.storage.project import ProjectError
 
 FAILED = 2  # exit status
 INTERRUPTED = 130  # exit status, by the shell's custom for Ctrl-C

@@ -1,6 +1,7 @@
 """What a command tells whoever follows its job: how far it is, and at the end its answer.
 
-`pipelines.jobs.launcher.start` names the job's directory in the environment; two files in it, written whole, are the telling:
+`gradebook.pipelines.jobs.launcher.start` names the job's directory in the environment; two files in it, written whole,
+are the telling:
 
     progress.json  what is being done, how much of it is done, and how much there is
     answer.json    what the command answers with --json

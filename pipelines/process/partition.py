@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import TypeVar
 
-from storage.project import ProjectError
+from gradebook.storage.project import ProjectError
 
 Part = tuple[int, int]  # which of how many, from 1
 WHOLE: Part = (1, 1)

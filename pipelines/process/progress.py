@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from pipelines.process.job_files import follower, progress_to
+from gradebook.pipelines.process.job_files import follower, progress_to
 
 Show = Callable[..., None]
 

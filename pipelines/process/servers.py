@@ -12,8 +12,8 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from pipelines.process.pids import alive
-from storage.project import ProjectError
+from gradebook.pipelines.process.pids import alive
+from gradebook.storage.project import ProjectError
 
 ADDRESS = "127.0.0.1"  # neither server asks anybody for a password
 APP, FIFTYONE = "app", "fiftyone"

@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.reporting.sample_history import find_sample
-from storage.events import VERDICTS, Event, Kind, in_order, retracted, retraction
-from storage.project import ProjectError
+from gradebook.pipelines.reporting.sample_history import find_sample
+from gradebook.storage.events import VERDICTS, Event, Kind, in_order, retracted, retraction
+from gradebook.storage.project import ProjectError
 
 if TYPE_CHECKING:
-    from storage.store import Store
+    from gradebook.storage.store import Store
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,15 +7,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from pipelines.curation.agreement import Agreement, agreement
-from pipelines.runs import list_runs
-from storage.events import Event, Kind, decisions
-from storage.project import Project
-from storage.samples import Sample, Split
-from storage.store import tables_of
+from gradebook.pipelines.curation.agreement import Agreement, agreement
+from gradebook.pipelines.runs import list_runs
+from gradebook.storage.events import Event, Kind, decisions
+from gradebook.storage.project import Project
+from gradebook.storage.samples import Sample, Split
+from gradebook.storage.store import tables_of
 
 if TYPE_CHECKING:
-    from storage.store import Store
+    from gradebook.storage.store import Store
 
 KEPT = "overview.json"
 COUNTED = ("samples", "files", "events", "spaces")  # the tables that the numbers are of
@@ -31,7 +31,7 @@ class Numbers:
     labels_per_class: Mapping[str, int]  # of these, in the project's order
     rejected: int  # no class applies
     embedded: Sequence[str]  # backbones that looked at the images, in order
-    agreement: Mapping[str, Agreement]  # see `pipelines.curation.agreement`
+    agreement: Mapping[str, Agreement]  # see `gradebook.pipelines.curation.agreement`
 
 
 def count(
@@ -41,7 +41,9 @@ def count(
     decided: Mapping[str, Event],
     embedded: Sequence[str],
 ) -> Numbers:
-    """Returns the numbers of what was read: `decided` is what `storage.events.decisions` says of the events."""
+    """Returns the numbers of what was read: `decided` is what `gradebook.storage.events.decisions` says of the
+    events.
+    """
     splits = {sample.sample_id: sample.split for sample in samples}
     times = Counter(e.label for i, e in decided.items() if e.label is not None and splits.get(i) is Split.TRAIN)
     return Numbers(

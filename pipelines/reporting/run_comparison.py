@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from pipelines.runs import CONFIG, Run, list_runs
-from storage.project import Project, ProjectError
+from gradebook.pipelines.runs import CONFIG, Run, list_runs
+from gradebook.storage.project import Project, ProjectError
 
 EVALUATION = "evaluation.json"  # of a run on the test split, the newest
 

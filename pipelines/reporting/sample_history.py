@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.runs import find_run, list_runs
-from storage.project import ProjectError
+from gradebook.pipelines.runs import find_run, list_runs
+from gradebook.storage.project import ProjectError
 
 if TYPE_CHECKING:
-    from storage.store import Store
+    from gradebook.storage.store import Store
 
 
 def history(store: "Store", sample: str, run: str | None = None) -> list[dict[str, Any]]:

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.runs import Run
-from storage.label_snapshots import Extent, Said, extent, said_at
-from storage.training_dynamics import coded
+from gradebook.pipelines.runs import Run
+from gradebook.storage.label_snapshots import Extent, Said, extent, said_at
+from gradebook.storage.training_dynamics import coded
 
 CHECKPOINTS = 4  # moments after the first
 BINS = 24  # of steps, in a selection's course
@@ -126,7 +126,7 @@ def against(signals: Any, rows: str, columns: str, labels: Mapping[str, str], cl
     """Returns what one says against what another says, at the end of a run, of the samples of which both say something.
 
     Args:
-        signals: of the run, see `storage.training_dynamics`.
+        signals: of the run, see `gradebook.storage.training_dynamics`.
         rows: `teacher`, `student`, or `label` for what people say.
         columns: likewise.
         labels: sample_id -> class name, what people say.

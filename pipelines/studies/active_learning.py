@@ -14,15 +14,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.process.progress import say
-from pipelines.runs import Run, State
-from pipelines.studies.query_strategies import Picker, Scene, picker
-from pipelines.training.config import ConfigError
-from storage.events import replay
-from storage.log import MemoryLog
-from storage.record import MemoryRecord
-from storage.samples import Split
-from storage.store import Store, memory_store
+from gradebook.pipelines.process.progress import say
+from gradebook.pipelines.runs import Run, State
+from gradebook.pipelines.studies.query_strategies import Picker, Scene, picker
+from gradebook.pipelines.training.config import ConfigError
+from gradebook.storage.events import replay
+from gradebook.storage.log import MemoryLog
+from gradebook.storage.record import MemoryRecord
+from gradebook.storage.samples import Split
+from gradebook.storage.store import Store, memory_store
 
 REVIEWER = "simulated"  # the actor of its verdicts
 STRATEGIES = ("random", "entropy", "margin", "k_centre", "badge", "skactiveml:TypiClust", "ours")
@@ -101,7 +101,7 @@ def simulate(asked: Simulation) -> Curves:
 
 def opened(asked: Simulation) -> World:
     """Returns the images, imported and embedded below `work` unless they are already."""
-    from pipelines.studies.method_comparison import Report, prepared
+    from gradebook.pipelines.studies.method_comparison import Report, prepared
 
     images = Report(train=asked.train, test=asked.test, work=asked.work, take=asked.take, take_test=asked.take_test)
     on_disk = prepared(images)
@@ -159,7 +159,7 @@ def _start(asked: Simulation, world: World, seed: int) -> tuple[str, ...]:
 
 def _labelled(world: World, root: Path, given: list[tuple[str, ...]]) -> Store:
     """Returns a project of its own with the same images, where the reviewer has answered these rounds truly."""
-    from pipelines.curation.labelling import label_samples
+    from gradebook.pipelines.curation.labelling import label_samples
 
     project = replace(world.store.project, root=root.absolute())
     store = replace(world.store, project=project, log=MemoryLog(), record=MemoryRecord())
@@ -171,8 +171,8 @@ def _labelled(world: World, root: Path, given: list[tuple[str, ...]]) -> Store:
 
 def _trained(asked: Simulation, store: Store, seed: int) -> Run:
     """Returns the finished run on the labels that there are; its name comes from them, so it is trained once."""
-    from pipelines.train import train
-    from pipelines.training.presets import Call, preset_of
+    from gradebook.pipelines.train import train
+    from gradebook.pipelines.training.presets import Call, preset_of
 
     name = blake2b("\n".join(sorted(replay(store.log.read()))).encode(), digest_size=8).hexdigest()
     run = Run(store.project.runs / name)
@@ -190,7 +190,7 @@ def _trained(asked: Simulation, store: Store, seed: int) -> Run:
 
 
 def _accuracy(store: Store, run: Run) -> float:
-    from pipelines.inference.evaluate import evaluate
+    from gradebook.pipelines.inference.evaluate import evaluate
 
     return evaluate(store, run).accuracy
 

@@ -21,12 +21,12 @@ from typing import Annotated, Any
 import numpy as np
 from tyro.conf import Positional, arg
 
-from pipelines.process.errors import one_sentence
-from pipelines.process.progress import hush
-from pipelines.studies.method_comparison import as_interval, machine
-from pipelines.training.config import TrainConfig
-from pipelines.training.dataset import Population
-from pipelines.training.image_loader import InMemory, Pixels
+from gradebook.pipelines.process.errors import one_sentence
+from gradebook.pipelines.process.progress import hush
+from gradebook.pipelines.studies.method_comparison import as_interval, machine
+from gradebook.pipelines.training.config import TrainConfig
+from gradebook.pipelines.training.dataset import Population
+from gradebook.pipelines.training.image_loader import InMemory, Pixels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,11 +67,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def accuracy(asked: EqualCompute, method: str, seed: int) -> float:
     """Returns the test accuracy of one run, which is trained unless its result is kept already."""
-    from pipelines.inference.evaluate import evaluate_beside_data
-    from pipelines.runs import find_run
-    from pipelines.train import train
-    from pipelines.training.presets import Call
-    from storage.project import read_project
+    from gradebook.pipelines.inference.evaluate import evaluate_beside_data
+    from gradebook.pipelines.runs import find_run
+    from gradebook.pipelines.train import train
+    from gradebook.pipelines.training.presets import Call
+    from gradebook.storage.project import read_project
 
     config = config_of(asked, method, seed)
     kept = asked.work / f"{config.run}.json"
@@ -104,9 +104,9 @@ def operations(config: TrainConfig[Any]) -> int:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    from mpl.methods import METHODS
-    from mpl.step import Clock, Solo
-    from pipelines.training import learners
+    from gradebook.mpl.methods import METHODS
+    from gradebook.mpl.step import Clock, Solo
+    from gradebook.pipelines.training import learners
 
     people, source = _random_images(config)
     device = torch.device("cpu")
@@ -161,7 +161,7 @@ mean with its 95 % confidence interval (Student's t) over seeds {", ".join(map(s
 
 def _config(asked: EqualCompute, method: str) -> TrainConfig[Any]:
     """Returns the preset for a method such as mpl:none, on these images."""
-    from pipelines.training.presets import preset_of
+    from gradebook.pipelines.training.presets import preset_of
 
     name, _, feedback = method.partition(":")
     config = preset_of(asked.preset, name)

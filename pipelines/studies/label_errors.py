@@ -4,8 +4,8 @@
 
 (a) Wrong guesses: a run learns from a few right labels, and its student's guesses of the other images are held against
 the folders. (b) Wrong labels: a share of the given labels is swapped for another class, drawn with the seed, and a run
-learns from all of them. Images and runs are kept below `--work`, shared with pipelines/studies/method_comparison.py; test images
-are imported with them, and nothing here looks at them. cleanlab's scores need: uv sync --group bench.
+learns from all of them. Images and runs are kept below `--work`, shared with pipelines/studies/method_comparison.py;
+test images are imported with them, and nothing here looks at them. cleanlab's scores need: uv sync --group bench.
 """
 
 import shutil
@@ -20,17 +20,17 @@ import numpy as np
 from numpy.typing import NDArray
 from tyro.conf import Positional, arg
 
-from pipelines.curation.review_queue import GIVEN
-from pipelines.process.errors import one_sentence
-from pipelines.process.progress import hush, say
-from pipelines.runs import Run
-from pipelines.studies.method_comparison import Report, as_interval, labelled, machine, prepared, trained
-from storage.events import Kind, event, replay
-from storage.samples import Split
-from storage.store import Store, open_store
+from gradebook.pipelines.curation.review_queue import GIVEN
+from gradebook.pipelines.process.errors import one_sentence
+from gradebook.pipelines.process.progress import hush, say
+from gradebook.pipelines.runs import Run
+from gradebook.pipelines.studies.method_comparison import Report, as_interval, labelled, machine, prepared, trained
+from gradebook.storage.events import Kind, event, replay
+from gradebook.storage.samples import Split
+from gradebook.storage.store import Store, open_store
 
 if TYPE_CHECKING:
-    from pipelines.curation.evidence import Known
+    from gradebook.pipelines.curation.evidence import Known
 
 Floats = NDArray[np.float64]
 
@@ -99,8 +99,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def found_guesses(store: Store, run: Run) -> Trial:
     """Holds every score of every unlabelled image against whether the student's guess of it is wrong."""
-    from mpl.reasons import doubt, score
-    from pipelines.curation.evidence import known
+    from gradebook.mpl.reasons import doubt, score
+    from gradebook.pipelines.curation.evidence import known
 
     truth, labels = _truth(store), replay(store.log.read())
     found = known(store, run, [i for i in truth if i not in labels], {})
@@ -124,10 +124,10 @@ def found_guesses(store: Store, run: Run) -> Trial:
 
 def found_labels(store: Store, run: Run) -> Trial:
     """Holds every score of every given label against whether it was swapped."""
-    from mpl.reasons import score, thin_margin
-    from pipelines.curation.evidence import known
-    from pipelines.inference.evaluate import predict_samples, student_of
-    from pipelines.training.presets import restored
+    from gradebook.mpl.reasons import score, thin_margin
+    from gradebook.pipelines.curation.evidence import known
+    from gradebook.pipelines.inference.evaluate import predict_samples, student_of
+    from gradebook.pipelines.training.presets import restored
 
     truth, given = _truth(store), run.labels()
     found = known(store, run, list(given), given)
@@ -180,14 +180,14 @@ def _truth(store: Store) -> dict[str, str]:
 
 def _shown(store: Store, run: Run, sample_ids: list[str]) -> Callable[[int], NDArray[np.int64]]:
     """Returns the places of what the queue shows first."""
-    from pipelines.curation.review_queue import rank
+    from gradebook.pipelines.curation.review_queue import rank
 
     place = {sample_id: k for k, sample_id in enumerate(sample_ids)}
     return lambda budget: np.array([place[row.sample_id] for row in rank(store, run, limit=budget, spread=True)])
 
 
 def _spread(found: "Known", order_by: Floats) -> Callable[[int], NDArray[np.int64]]:
-    from mpl.ranking import spread
+    from gradebook.mpl.ranking import spread
 
     return lambda budget: spread(order_by, budget, space=found.space, classes=found.guess, groups=found.groups)
 
@@ -231,7 +231,7 @@ def as_markdown(title: str, words: str, trials: Sequence[Trial], budgets: Sequen
     """Returns a table in %, means with 95 % intervals over seeds: AUROC, how far it is above the baseline's on the same
     seed, and the share of wrong ones among the first so many.
     """
-    from mpl.ranking import rank
+    from gradebook.mpl.ranking import rank
 
     share = as_interval([float(t.wrong.mean()) for t in trials])
     lines = [

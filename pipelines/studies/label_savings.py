@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.studies.active_learning import Curves
+from gradebook.pipelines.studies.active_learning import Curves
 
 BASELINE = "random"
 DRAWS = 2_000  # resamplings of the seeds

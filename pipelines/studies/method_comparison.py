@@ -22,12 +22,12 @@ import numpy as np
 from numpy.typing import NDArray
 from tyro.conf import Positional, arg
 
-from pipelines.process.errors import one_sentence
-from pipelines.process.progress import hush, progress, say
-from pipelines.runs import Run, State
-from storage.project import ProjectError, create_project
-from storage.samples import Split
-from storage.store import Store, open_store
+from gradebook.pipelines.process.errors import one_sentence
+from gradebook.pipelines.process.progress import hush, progress, say
+from gradebook.pipelines.runs import Run, State
+from gradebook.storage.project import ProjectError, create_project
+from gradebook.storage.samples import Split
+from gradebook.storage.store import Store, open_store
 
 CHOSEN = "chosen"  # the directory of links to the images that take part
 
@@ -78,9 +78,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def prepared(asked: Report) -> Store:
     """Returns the project with all images, those of TRAIN without labels; embedded if the preset needs cached views."""
-    from pipelines.embedding.embed import embed
-    from pipelines.importing.import_images import import_images
-    from pipelines.training.presets import preset_of
+    from gradebook.pipelines.embedding.embed import embed
+    from gradebook.pipelines.importing.import_images import import_images
+    from gradebook.pipelines.training.presets import preset_of
 
     root = asked.work / "project"
     train = _chosen(asked.train, asked.take, asked.work / CHOSEN / "train")
@@ -99,7 +99,7 @@ def prepared(asked: Report) -> Store:
 
 def accuracy(asked: Report, base: Store, number: int, seed: int, method: str) -> float:
     """Returns the test accuracy of one run, which is trained unless its result is kept already."""
-    from pipelines.inference.evaluate import evaluate
+    from gradebook.pipelines.inference.evaluate import evaluate
 
     store = labelled(asked, base, number, seed)
     kept = store.project.root / f"{run_name(method, asked.preset, asked.steps, asked.start)}.json"
@@ -122,8 +122,8 @@ def trained(store: Store, method: str, *, preset: str, steps: int = 0, seed: int
     run = Run(store.project.runs / run_name(method, preset, steps, start))
     if run.status().state is State.FINISHED:
         return run
-    from pipelines.train import train
-    from pipelines.training.presets import Call, preset_of
+    from gradebook.pipelines.train import train
+    from gradebook.pipelines.training.presets import Call, preset_of
 
     name, _, feedback = method.partition(":")
     config = preset_of(preset, name)
@@ -165,7 +165,7 @@ accuracy, mean with its 95 % confidence interval (Student's t) over seeds {", ".
 
 def _chosen(folder: Path, take: int, links: Path) -> Path:
     """Returns the folder, or one with links to `take` of its images, drawn with seed 0."""
-    from storage.images import is_image
+    from gradebook.storage.images import is_image
 
     if not folder.is_dir():
         raise ProjectError(f"there is no folder {folder}: give images in a folder a class")
@@ -183,7 +183,7 @@ def _chosen(folder: Path, take: int, links: Path) -> Path:
 
 def labelled(asked: Report, base: Store, number: int, seed: int) -> Store:
     """Returns a copy of the project in which `number` images a class, drawn with the seed, have their label."""
-    from pipelines.curation.labelling import label_file
+    from gradebook.pipelines.curation.labelling import label_file
 
     root = asked.work / f"labels-{number}-seed-{seed}"
     if (root / "labels.csv").exists():

@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.curation.feature_classifier import predictions
-from pipelines.runs import Run
-from pipelines.training.config import ConfigError
+from gradebook.pipelines.curation.feature_classifier import predictions
+from gradebook.pipelines.runs import Run
+from gradebook.pipelines.training.config import ConfigError
 
 if TYPE_CHECKING:
-    from mpl.query_strategies import Pool
-    from storage.store import Store
+    from gradebook.mpl.query_strategies import Pool
+    from gradebook.storage.store import Store
 
 OURS, LIBRARY = "ours", "skactiveml"
 
@@ -49,7 +49,7 @@ def picker(strategy: str) -> Picker:
     Raises:
         ConfigError: there is no such strategy, or its library is not installed.
     """
-    from mpl.query_strategies import STRATEGIES
+    from gradebook.mpl.query_strategies import STRATEGIES
 
     kind, _, name = strategy.partition(":")
     if kind == OURS:
@@ -66,14 +66,14 @@ def picker(strategy: str) -> Picker:
 
 def _ours(scene: Scene, batch: int, *, reason: str | None) -> list[str]:
     """The product's own queue, as a reviewer meets it."""
-    from pipelines.curation.review_queue import rank
+    from gradebook.pipelines.curation.review_queue import rank
 
     return [row.sample_id for row in rank(scene.store, scene.run, reason=reason, limit=batch, spread=True)]
 
 
 def _known(scene: Scene, batch: int, *, strategy: str) -> list[str]:
     """A strategy of mpl/query_strategies.py; before the first run those that ask a student draw instead."""
-    from mpl.query_strategies import COLD, STRATEGIES, at_random
+    from gradebook.mpl.query_strategies import COLD, STRATEGIES, at_random
 
     choose = STRATEGIES[strategy] if scene.run or strategy in COLD else at_random
     return [scene.candidates[k] for k in choose(_pool(scene), batch, scene.random)]
@@ -92,7 +92,7 @@ def _library(scene: Scene, batch: int, *, query: Any) -> list[str]:
 
 
 def _pool(scene: Scene) -> "Pool":
-    from mpl.query_strategies import Pool
+    from gradebook.mpl.query_strategies import Pool
 
     uniform = np.full((len(scene.candidates), scene.classes), 1 / scene.classes)
     return Pool(
@@ -110,7 +110,7 @@ def _student(run: Run, ids: list[str]) -> NDArray[np.float64]:
 
 
 def _reason(name: str) -> str:
-    from mpl.reasons import REASONS
+    from gradebook.mpl.reasons import REASONS
 
     if name not in REASONS:
         raise ConfigError(f"there is no reason {name!r}: choose one of {', '.join(REASONS)}")

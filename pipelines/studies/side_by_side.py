@@ -6,8 +6,8 @@ rows            (N·R, ...): row n·R + r is the n-th sample of run r
 The methods of `mpl` take means over rows. Over N·R rows such a mean is the mean over the runs of each run's own loss,
 so its gradient in a run's weights is 1/R of that run's own: at R times the rate η every run moves as it would by
 itself, and F = -Rη ⟨g/R, ∇ log S⟩ stays what it is. Two things look at a batch rather than at a row: the root mean
-square that divides F, and the one number h of `reinforce`. `step` below is `mpl.methods.mpl.step` with these two taken
-a run at a time; every other method is used as it stands.
+square that divides F, and the one number h of `reinforce`. `step` below is `gradebook.mpl.methods.mpl.step` with these
+two taken a run at a time; every other method is used as it stands.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,11 +17,11 @@ import torch
 import torch.nn.functional as nnf
 from torch import Tensor, nn
 
-from mpl import feedback as fb
-from mpl import losses as objectives
-from mpl import student_step as answers
-from mpl.methods.mpl import Settings
-from mpl.step import Batch, Learner, Learners, Runtime, together
+from gradebook.mpl import feedback as fb
+from gradebook.mpl import losses as objectives
+from gradebook.mpl import student_step as answers
+from gradebook.mpl.methods.mpl import Settings
+from gradebook.mpl.step import Batch, Learner, Learners, Runtime, together
 
 Loss = Callable[[Tensor], Tensor]
 
@@ -63,7 +63,7 @@ def learner(net: SideBySide, rate: float, momentum: float) -> Learner:
 
 
 def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings) -> None:
-    """Does one step of `mpl.methods.mpl` in every run, with the feedback `exact` or `reinforce`."""
+    """Does one step of `gradebook.mpl.methods.mpl` in every run, with the feedback `exact` or `reinforce`."""
     student, teacher = learners.student, learners.teacher
     assert teacher is not None and isinstance(student.net, SideBySide)
     with torch.no_grad():

@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipelines.process.progress import hush, progress, say
+from gradebook.pipelines.process.progress import hush, progress, say
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from mpl.step import Batch, Learners
+    from gradebook.mpl.step import Batch, Learners
 
 SUCCESS = 0.95
 POINTS = 2000
@@ -97,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         say(f"{name}: {(found[name] > SUCCESS).sum()} of {asked.seeds}")
     print(as_markdown(found, teachers, given))
     if asked.figure is not None:
-        from pipelines.studies.two_moon_figure import draw
+        from gradebook.pipelines.studies.two_moon_figure import draw
 
         draw(asked.figure, data, students, found, asked.first_seed)
     return 0
@@ -122,9 +122,9 @@ def train(asked: TwoMoon, name: str, data: Moons) -> "Learners":
     """Returns the students of all seeds, and their teachers; `name` is a method or mpl:FEEDBACK."""
     import torch
 
-    from mpl.methods import METHODS
-    from mpl.step import Clock, Solo
-    from pipelines.studies import side_by_side
+    from gradebook.mpl.methods import METHODS
+    from gradebook.mpl.step import Clock, Solo
+    from gradebook.pipelines.studies import side_by_side
 
     torch.manual_seed(asked.first_seed)  # what reinforce draws
     method = METHODS[name.partition(":")[0]]
@@ -163,8 +163,8 @@ def learners_of(asked: TwoMoon, *, teacher: bool) -> "Learners":
     """Returns students, and teachers if asked for, as each seed draws them: students first."""
     import torch
 
-    from mpl.step import Learners
-    from pipelines.studies.side_by_side import SideBySide, learner
+    from gradebook.mpl.step import Learners
+    from gradebook.pipelines.studies.side_by_side import SideBySide, learner
 
     random = [torch.Generator().manual_seed(seed) for seed in _seeds(asked)]
     both = [learner(SideBySide(SIZES, random, bound=BOUND), RATE, asked.momentum) for _ in range(1 + teacher)]
@@ -175,8 +175,8 @@ def batches(asked: TwoMoon, data: Moons) -> Iterator["Batch"]:
     """Yields a batch for each step: rows of all seeds, each seed's drawn by its own generator."""
     import torch
 
-    from mpl.step import Batch
-    from pipelines.studies.side_by_side import as_rows
+    from gradebook.mpl.step import Batch
+    from gradebook.pipelines.studies.side_by_side import as_rows
 
     random = [torch.Generator().manual_seed(10**6 + seed) for seed in _seeds(asked)]  # not those of the weights
     run = torch.arange(asked.seeds)[:, None]
@@ -196,7 +196,7 @@ def accuracy(net: "nn.Module", data: Moons) -> "np.ndarray":
     """Returns each run's share (R,) of all its points that its network gets right."""
     import torch
 
-    from pipelines.studies.side_by_side import as_rows, by_run
+    from gradebook.pipelines.studies.side_by_side import as_rows, by_run
 
     with torch.no_grad():
         said = by_run(net(as_rows(data.points)).argmax(-1), len(data.points))

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipelines.studies.two_moon import SUCCESS
+from gradebook.pipelines.studies.two_moon import SUCCESS
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from pipelines.studies.two_moon import Moons
+    from gradebook.pipelines.studies.two_moon import Moons
 
 BLUE, VERMILION, INK, PALE = "#0072B2", "#D55E00", "#1a1a1a", "#b8b8b8"
 TINTS = ("#cfe3f1", "#f7dccb")  # of the two decisions
@@ -82,7 +82,7 @@ def _margins(net: "nn.Module", runs: int, x: np.ndarray, y: np.ndarray) -> np.nd
     """Returns the second class's logit less the first's, (R, H, W)."""
     import torch
 
-    from pipelines.studies.side_by_side import as_rows, by_run
+    from gradebook.pipelines.studies.side_by_side import as_rows, by_run
 
     grid = torch.from_numpy(np.stack([x.ravel(), y.ravel()], 1)).float().expand(runs, -1, -1)
     with torch.no_grad():

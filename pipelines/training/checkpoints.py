@@ -13,14 +13,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.training.config import ConfigError
-from pipelines.training.fsdp import put_back, put_back_momentum, shards_of
-from pipelines.training.sampler import noise_seed
+from gradebook.pipelines.training.config import ConfigError
+from gradebook.pipelines.training.fsdp import put_back, put_back_momentum, shards_of
+from gradebook.pipelines.training.sampler import noise_seed
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from mpl.step import Learner, Learners
+    from gradebook.mpl.step import Learner, Learners
 
 CONTENTS = "checkpoint.json"
 
@@ -226,6 +226,6 @@ def _file(process: int, learners: "Learners") -> str:
 
 
 def _shared_out(learners: "Learners") -> bool:
-    from mpl.sharding import is_sharded
+    from gradebook.mpl.sharding import is_sharded
 
     return is_sharded(learners.student.net)

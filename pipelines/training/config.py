@@ -5,7 +5,7 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from tyro.conf import FlagConversionOff, arg
 
-from storage.project import ProjectError
+from gradebook.storage.project import ProjectError
 
 Settings = TypeVar("Settings")
 
@@ -203,7 +203,7 @@ def method_settings(method: str, **told: Any) -> Any:
     Raises:
         ConfigError: there is no such method.
     """
-    from mpl.methods import METHODS
+    from gradebook.mpl.methods import METHODS
 
     if method not in METHODS:
         raise ConfigError(f"there is no method {method!r}: choose one of {', '.join(METHODS)}")

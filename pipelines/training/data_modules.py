@@ -11,22 +11,22 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from pipelines.training import dataset, plain_datasets
-from pipelines.training.config import ConfigError, TrainConfig
-from pipelines.training.dataset import SAMPLES, Population, Source
-from pipelines.training.live_labels import Listener
-from pipelines.training.plain_datasets import DataSet
-from pipelines.training.sampler import Positions
-from pipelines.training.warm_start import beginning
-from storage.events import replay
-from storage.project import SETTINGS, Project, create_project, read_project
-from storage.samples import Split
+from gradebook.pipelines.training import dataset, plain_datasets
+from gradebook.pipelines.training.config import ConfigError, TrainConfig
+from gradebook.pipelines.training.dataset import SAMPLES, Population, Source
+from gradebook.pipelines.training.live_labels import Listener
+from gradebook.pipelines.training.plain_datasets import DataSet
+from gradebook.pipelines.training.sampler import Positions
+from gradebook.pipelines.training.warm_start import beginning
+from gradebook.storage.events import replay
+from gradebook.storage.project import SETTINGS, Project, create_project, read_project
+from gradebook.storage.samples import Split
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from storage.store import Store
+    from gradebook.storage.store import Store
 
 DATA = "data"  # where a plain data set lies unless its settings say otherwise
 
@@ -64,7 +64,7 @@ def open_place(root: Path, config: TrainConfig[Any], store: "Store | None" = Non
         ProjectError: `root` is not a project, or the data set is not there.
     """
     if config.data.kind == "project":
-        from storage.store import open_store
+        from gradebook.storage.store import open_store
 
         return InProject(store or open_store(root), config)
     return BesideData.opened(root, config)
@@ -144,7 +144,7 @@ class BesideData:
 
     def source(self, people: Population, device: "torch.device") -> Source:
         """See `Place`."""
-        from pipelines.training.image_loader import Pixels
+        from gradebook.pipelines.training.image_loader import Pixels
 
         return Pixels(self.found.images, workers=self.config.workers, device=device, magnitude=self.config.magnitude)
 

@@ -13,19 +13,19 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.image_cache import Squares
-from pipelines.process.progress import say
-from pipelines.runs import LABELS, Run
-from pipelines.training.config import ConfigError, TrainConfig
-from pipelines.training.sampler import Draw, Positions, Sampler
-from storage.samples import Sample, Split
+from gradebook.pipelines.image_cache import Squares
+from gradebook.pipelines.process.progress import say
+from gradebook.pipelines.runs import LABELS, Run
+from gradebook.pipelines.training.config import ConfigError, TrainConfig
+from gradebook.pipelines.training.sampler import Draw, Positions, Sampler
+from gradebook.storage.samples import Sample, Split
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from mpl.step import Batch
-    from storage.store import Store
+    from gradebook.mpl.step import Batch
+    from gradebook.storage.store import Store
 
 SAMPLES = "samples.json"
 AT_ONCE = 8192  # features that are squared together
@@ -71,7 +71,7 @@ def population(store: "Store", config: TrainConfig[Any]) -> Population:
     Raises:
         ConfigError: there is too little to train on; the sentence says what is missing.
     """
-    from storage.events import replay
+    from gradebook.storage.events import replay
 
     samples = _usable(store, config)
     ids = [s.sample_id for s in samples]
@@ -143,7 +143,7 @@ class CachedViews:
         """See `Source`. Labelled images come in any view, weak or strong."""
         import torch
 
-        from mpl.step import Batch
+        from gradebook.mpl.step import Batch
 
         every = self._views.shape[1]
         for draw in draws:
@@ -175,7 +175,7 @@ def open_source(store: "Store", config: TrainConfig[Any], people: Population, de
     """Opens what the run's networks are fed; raises what `cached_views` raises."""
     if config.inputs == "views":
         return cached_views(store, config, people, device)
-    from pipelines.training.image_loader import Pixels
+    from gradebook.pipelines.training.image_loader import Pixels
 
     images = Squares(store.project, people.filepaths, people.sample_ids, config.size)
     return Pixels(images, workers=config.workers, device=device, magnitude=config.magnitude)

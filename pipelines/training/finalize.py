@@ -8,18 +8,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.runs import PREDICTIONS
-from pipelines.training import xla
-from pipelines.training.config import TrainConfig
-from pipelines.training.dataset import Population, Source
-from pipelines.training.learners import finetuning
-from pipelines.training.sampler import Positions
+from gradebook.pipelines.runs import PREDICTIONS
+from gradebook.pipelines.training import xla
+from gradebook.pipelines.training.config import TrainConfig
+from gradebook.pipelines.training.dataset import Population, Source
+from gradebook.pipelines.training.learners import finetuning
+from gradebook.pipelines.training.sampler import Positions
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
     from torch import Tensor, nn
 
-    from mpl.step import Learners, Opinions
+    from gradebook.mpl.step import Learners, Opinions
 
 
 AT_ONCE = 1_000_000  # rows of a column of lists: where one ends is a 32-bit number
@@ -31,8 +31,8 @@ def finetuned(
     """Returns the averaged student after a short training on the labels alone (Pham et al., 2021, section 3.1)."""
     import torch
 
-    from mpl.methods import supervised
-    from mpl.step import Clock
+    from gradebook.mpl.methods import supervised
+    from gradebook.mpl.step import Clock
 
     tuned = finetuning(learners, config)
     labels = torch.from_numpy(people.labels).to(accelerator.device)
@@ -86,7 +86,7 @@ def student_alone(learners: "Learners", weak: "Tensor") -> "Opinions":
     """Returns the record's rows for a step that asked nobody's opinion: the student's, of the weak views (U, ...)."""
     import torch
 
-    from mpl.step import evaluating, full, opinions
+    from gradebook.mpl.step import evaluating, full, opinions
 
     with torch.no_grad(), evaluating(learners.student.net) as net:
         return opinions(student=full(net(weak)))
@@ -130,7 +130,7 @@ def _probabilities(nets: "list[nn.Module]", source: Source, positions: Positions
     """Returns what each network thinks, (N, K) each; every image is read once for all of them."""
     import torch
 
-    from mpl.step import evaluating, full
+    from gradebook.mpl.step import evaluating, full
 
     parts: list[list[Tensor]] = [[] for _ in nets]
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Runs whose processes share the networks' weights out (`mpl.sharding`): what that changes around the step.
+"""Runs whose processes share the networks' weights out (`gradebook.mpl.sharding`): what that changes around the step.
 
 Shards stay where they are made: each process checkpoints its own. To be looked at or kept for good, a network is
 gathered into a plain one, which one device holds for evaluation; training is what it could not hold.
@@ -7,7 +7,7 @@ gathered into a plain one, which one device holds for evaluation; training is wh
 import os
 from typing import TYPE_CHECKING, Any
 
-from pipelines.training.config import ConfigError, TrainConfig
+from gradebook.pipelines.training.config import ConfigError, TrainConfig
 
 if TYPE_CHECKING:
     import torch
@@ -69,7 +69,7 @@ def averaged(
     """
     from timm.utils.model_ema import ModelEmaV3
 
-    from mpl import sharding
+    from gradebook.mpl import sharding
 
     if not decay:
         return None
@@ -88,9 +88,9 @@ def whole(net: "nn.Module", backbone: str, classes: int) -> "nn.Module":
         backbone: its timm model.
         classes: K.
     """
-    from mpl import sharding
-    from pipelines.cost.meta_cost import on_meta
-    from pipelines.training.learners import image_classifier
+    from gradebook.mpl import sharding
+    from gradebook.pipelines.cost.meta_cost import on_meta
+    from gradebook.pipelines.training.learners import image_classifier
 
     if not sharding.is_sharded(net):
         return net
@@ -107,7 +107,7 @@ def shards_of(state: Any) -> Any:
     from torch.distributed.tensor import DTensor
     from torch.utils._pytree import tree_map_only
 
-    from mpl import sharding
+    from gradebook.mpl import sharding
 
     return tree_map_only(DTensor, sharding.local, state)
 
@@ -116,7 +116,7 @@ def put_back(net: "nn.Module", state: "dict[str, torch.Tensor]") -> None:
     """Puts what `shards_of` made of the network's state back into it."""
     import torch
 
-    from mpl import sharding
+    from gradebook.mpl import sharding
 
     if not sharding.is_sharded(net):
         net.load_state_dict(state)
@@ -130,7 +130,7 @@ def put_back_momentum(optimizer: "Optimizer", state: dict[str, Any]) -> None:
     """Loads what `shards_of` made of the optimiser's state."""
     from torch import Tensor
 
-    from mpl import sharding
+    from gradebook.mpl import sharding
 
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     remembered = {

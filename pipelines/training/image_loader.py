@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.training import xla
-from pipelines.training.config import ConfigError
-from pipelines.training.sampler import Draw, Positions
+from gradebook.pipelines.training import xla
+from gradebook.pipelines.training.config import ConfigError
+from gradebook.pipelines.training.sampler import Draw, Positions
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from mpl.step import Batch
+    from gradebook.mpl.step import Batch
 
 
 class Images(Protocol):
@@ -45,7 +45,7 @@ class Files:
 
     def read(self, position: int) -> NDArray[np.uint8]:
         """See `Images`."""
-        from storage.images import open_square
+        from gradebook.storage.images import open_square
 
         return np.array(open_square(Path(self.filepaths[position]), self.size))
 
@@ -64,7 +64,7 @@ class InMemory:
             return image
         from PIL import Image
 
-        from storage.images import square
+        from gradebook.storage.images import square
 
         return np.array(square(Image.fromarray(self.pixels[position]), self.size))
 
@@ -80,10 +80,10 @@ class Pixels:
         self._magnitude = magnitude
 
     def batches(self, draws: Iterable[Draw], labels: "Tensor") -> "Iterator[Batch]":
-        """See `pipelines.training.dataset.Source`. Labelled images come in a weak view."""
-        from mpl import augment
-        from mpl.step import Batch
-        from mpl.step_timer import phase
+        """See `gradebook.pipelines.training.dataset.Source`. Labelled images come in a weak view."""
+        from gradebook.mpl import augment
+        from gradebook.mpl.step import Batch
+        from gradebook.mpl.step_timer import phase
 
         kept: list[Draw] = []
 
@@ -108,7 +108,7 @@ class Pixels:
             yield Batch(x_l=x_l, y_l=labels[at_l], x_uw=x_uw, x_us=x_us, id_u=at_u)
 
     def plain(self, positions: Positions, *, chunk: int) -> "Iterator[Tensor]":
-        """See `pipelines.training.dataset.Source`."""
+        """See `gradebook.pipelines.training.dataset.Source`."""
         yield from self._load((positions[k : k + chunk] for k in range(0, len(positions), chunk)), self._device)
 
     def _load(self, parts: Iterable[Positions], device: "torch.device") -> "Iterator[Tensor]":
@@ -145,7 +145,7 @@ class _Read:
     def __getitem__(self, position: int) -> "Tensor | str":
         import torch
 
-        from storage.images import BrokenImage
+        from gradebook.storage.images import BrokenImage
 
         try:
             return torch.from_numpy(self._images.read(position)).permute(2, 0, 1)

@@ -6,17 +6,17 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.training import fsdp
-from pipelines.training.config import ConfigError, OptimConfig, TrainConfig
+from gradebook.pipelines.training import fsdp
+from gradebook.pipelines.training.config import ConfigError, OptimConfig, TrainConfig
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
     from torch.distributed.device_mesh import DeviceMesh
 
-    from mpl.networks import ImageClassifier
-    from mpl.step import Clock, Learner, Learners
-    from pipelines.training.dataset import Population, Source
+    from gradebook.mpl.networks import ImageClassifier
+    from gradebook.mpl.step import Clock, Learner, Learners
+    from gradebook.pipelines.training.dataset import Population, Source
 
 WEIGHTS = "student.safetensors"
 
@@ -39,7 +39,7 @@ def build(
     """
     import torch
 
-    from mpl.step import Learners
+    from gradebook.mpl.step import Learners
 
     torch.manual_seed(config.seed)
     new = partial(_network, people=people, shape=_shape(source), start=start)
@@ -54,7 +54,7 @@ def build(
 
 def has_teacher(config: TrainConfig[Any]) -> bool:
     """Tells whether a run trains a network beside the student: some methods do only where it has a size of its own."""
-    from mpl.methods import METHODS
+    from gradebook.mpl.methods import METHODS
 
     method = METHODS[config.method]
     own_size = bool(config.student_hidden or config.teacher_backbone)
@@ -63,7 +63,7 @@ def has_teacher(config: TrainConfig[Any]) -> bool:
 
 def set_rates(learners: "Learners", config: TrainConfig[Any], clock: "Clock") -> None:
     """Sets the learning rates and the decay of the average for one step: pure functions of the step."""
-    from mpl.schedules import average_decay, warmup_cosine
+    from gradebook.mpl.schedules import average_decay, warmup_cosine
 
     moved = [(learners.student, config.student), (learners.teacher, config.teacher)]
     for learner, optim in moved:
@@ -79,8 +79,8 @@ def finetuning(learners: "Learners", config: TrainConfig[Any]) -> "Learners":
     """Returns the averaged student as a learner of its own, to be trained on the labels alone."""
     import torch
 
-    from mpl.accumulation import accumulate
-    from mpl.step import Learner, Learners
+    from gradebook.mpl.accumulation import accumulate
+    from gradebook.mpl.step import Learner, Learners
 
     net = learners.student.best_net().requires_grad_(True).train()
     if net is not learners.student.net:
@@ -91,7 +91,7 @@ def finetuning(learners: "Learners", config: TrainConfig[Any]) -> "Learners":
 
 def not_finite(learners: "Learners") -> list[str]:
     """Returns whose weights are no numbers any more, as sentences' parts: "a weight of the student"."""
-    from mpl import sharding
+    from gradebook.mpl import sharding
 
     moved = {"student": learners.student, "teacher": learners.teacher}
     return [
@@ -118,7 +118,7 @@ def load_student(path: Path, config: TrainConfig[Any]) -> "nn.Module":
     """
     from safetensors.torch import load_file
 
-    from mpl.networks import LinearHead, MlpHead
+    from gradebook.mpl.networks import LinearHead, MlpHead
 
     if not (path / WEIGHTS).exists():
         raise ConfigError(f"run {path.name} has not finished: go on with: gradebook train --resume --run {path.name}")
@@ -142,7 +142,7 @@ def image_classifier(backbone: str, classes: int, *, pretrained: bool, dropout: 
     Raises:
         ConfigError: there is no such model, or none with trained weights here.
     """
-    from mpl.networks import ImageClassifier
+    from gradebook.mpl.networks import ImageClassifier
 
     model = timm_model(backbone, classes, pretrained=pretrained, dropout=dropout)
     normal: Any = model.pretrained_cfg
@@ -157,7 +157,7 @@ def timm_model(backbone: str, classes: int, *, pretrained: bool, dropout: float 
     Raises:
         ConfigError: there is no such model, or none with trained weights here.
     """
-    from mpl.backbones import BackboneError, create
+    from gradebook.mpl.backbones import BackboneError, create
 
     try:
         model, _ = create(backbone, weights="pretrained" if pretrained else "random", dropout=dropout)
@@ -170,7 +170,7 @@ def timm_model(backbone: str, classes: int, *, pretrained: bool, dropout: float 
 
 def _shape(source: "Source") -> tuple[int, float]:
     """Returns D and the scale of cached features; zeros for images."""
-    from pipelines.training.dataset import CachedViews
+    from gradebook.pipelines.training.dataset import CachedViews
 
     return (source.features, source.scale()) if isinstance(source, CachedViews) else (0, 0.0)
 
@@ -183,7 +183,7 @@ def _network(
     hidden: int,
     start: "nn.Module | None",
 ) -> "nn.Module":
-    from mpl.networks import LinearHead, MlpHead
+    from gradebook.mpl.networks import LinearHead, MlpHead
 
     features, scale = shape
     classes = len(people.classes)
@@ -199,7 +199,7 @@ def _network(
 
 
 def _check_size(backbone: str, size: int) -> None:
-    from mpl.backbones import BackboneError, input_size
+    from gradebook.mpl.backbones import BackboneError, input_size
 
     try:
         trained_at, fixed = input_size(backbone)
@@ -220,10 +220,10 @@ def _learner(
 ) -> "Learner":
     import torch
 
-    from mpl import sharding
-    from mpl.accumulation import accumulate
-    from mpl.networks import to_channels_last
-    from mpl.step import Learner
+    from gradebook.mpl import sharding
+    from gradebook.mpl.accumulation import accumulate
+    from gradebook.mpl.networks import to_channels_last
+    from gradebook.mpl.step import Learner
 
     if config.inputs == "pixels" and shares is None:
         to_channels_last(net)

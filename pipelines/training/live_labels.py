@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from pipelines.process.progress import say
-from pipelines.runs import CHANGES, Change, Run
-from pipelines.training.config import TrainConfig
-from pipelines.training.dataset import Population, labels_of, write_labels
-from pipelines.training.sampler import Deck
+from gradebook.pipelines.process.progress import say
+from gradebook.pipelines.runs import CHANGES, Change, Run
+from gradebook.pipelines.training.config import TrainConfig
+from gradebook.pipelines.training.dataset import Population, labels_of, write_labels
+from gradebook.pipelines.training.sampler import Deck
 
 if TYPE_CHECKING:
     from accelerate import Accelerator

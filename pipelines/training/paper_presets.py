@@ -6,17 +6,18 @@ says what was taken. The data are plain (no catalogue): torchvision's, or a fold
 Unlabelled images here are those without a label; the released program deals the labelled ones among them too.
 
 The large experiment (section 4) is `large_l2` and `large_b6_wide`. From the paper: the networks, 512 px, 2,048
-labelled and 16,384 unlabelled images a step, a million steps, 20,000 steps of fine-tuning, all of ImageNet's labels, and
-130 million images of JFT, which is not public: `gradebook pool` selects others. What it does not say of these networks
-(optimiser, rates, weights of the losses) was taken from `imagenet_10`, and dropout from timm's note on L2: a guess that
-nobody has tried. In place of the paper's split of images and weights over 16 TPU cores, weights are sharded inside a
-node and activations are recomputed in the backward pass; feedback is by differences, which works on sharded weights.
+labelled and 16,384 unlabelled images a step, a million steps, 20,000 steps of fine-tuning, all of ImageNet's labels,
+and 130 million images of JFT, which is not public: `gradebook pool` selects others. What it does not say of these
+networks (optimiser, rates, weights of the losses) was taken from `imagenet_10`, and dropout from timm's note on L2: a
+guess that nobody has tried. In place of the paper's split of images and weights over 16 TPU cores, weights are sharded
+inside a node and activations are recomputed in the backward pass; feedback is by differences, which works on sharded
+weights.
 """
 
 from dataclasses import replace
 from typing import Any
 
-from pipelines.training.config import DataConfig, OptimConfig, TrainConfig, method_settings
+from gradebook.pipelines.training.config import DataConfig, OptimConfig, TrainConfig, method_settings
 
 
 def cifar10_4k(method: str) -> TrainConfig[Any]:
@@ -101,7 +102,8 @@ def large_l2(method: str) -> TrainConfig[Any]:
 def large_b6_wide(method: str) -> TrainConfig[Any]:
     """EfficientNet-B6-Wide: the paper's 90.0 % top-1 on ImageNet, after 10 days on 2,048 TPU cores.
 
-    The paper counts 390 million parameters, this network has 317 million (`mpl.wide_efficientnet` says why). Not run.
+    The paper counts 390 million parameters, this network has 317 million (`gradebook.mpl.wide_efficientnet` says why).
+    Not run.
     """
     return _large(method, "large_b6_wide", "efficientnet_b6_wide")
 

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.training.config import ConfigError, DataConfig
-from pipelines.training.image_loader import Files, Images, InMemory
-from storage.samples import Split
+from gradebook.pipelines.training.config import ConfigError, DataConfig
+from gradebook.pipelines.training.image_loader import Files, Images, InMemory
+from gradebook.storage.samples import Split
 
 IN_MEMORY = 2**29  # bytes of decoded images up to which they stay in memory
 
@@ -116,7 +116,7 @@ def _in_memory(files: Files) -> Images:
     """Decodes images that fit into memory once and for all; others stay files, decoded each time they come up."""
     from multiprocessing.pool import ThreadPool
 
-    from storage.images import BrokenImage
+    from gradebook.storage.images import BrokenImage
 
     shape = (len(files.filepaths), files.size, files.size, 3)
     if np.prod(shape) > IN_MEMORY:

@@ -10,9 +10,9 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.runs import CONFIG, PREDICTIONS
-from pipelines.training.config import ConfigError, TrainConfig
-from pipelines.training.dataset import Population
+from gradebook.pipelines.runs import CONFIG, PREDICTIONS
+from gradebook.pipelines.training.config import ConfigError, TrainConfig
+from gradebook.pipelines.training.dataset import Population
 
 if TYPE_CHECKING:
     import torch

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Generic
 
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
-from pipelines.training.config import (
+from gradebook.pipelines.training.config import (
     ConfigError,
     DataConfig,
     OptimConfig,
@@ -19,7 +19,7 @@ from pipelines.training.config import (
     differences,
     method_settings,
 )
-from pipelines.training.paper_presets import (
+from gradebook.pipelines.training.paper_presets import (
     cifar10_4k,
     cifar10_cpu,
     imagenet_10,

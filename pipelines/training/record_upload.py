@@ -11,14 +11,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipelines.process.progress import say
-from pipelines.runs import GOING, Run, find_run, list_runs
-from pipelines.training.recorder import cut_after
-from storage import object_store
-from storage.project import ProjectError
+from gradebook.pipelines.process.progress import say
+from gradebook.pipelines.runs import GOING, Run, find_run, list_runs
+from gradebook.pipelines.training.recorder import cut_after
+from gradebook.storage import object_store
+from gradebook.storage.project import ProjectError
 
 if TYPE_CHECKING:
-    from storage.store import Store
+    from gradebook.storage.store import Store
 
 AGAIN = 15.0  # seconds between two tries where an address does not answer
 LAST = 30.0  # seconds that the end of a run waits for what is left

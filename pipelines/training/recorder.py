@@ -12,13 +12,13 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from storage.segments import LABELS, SAID, segment_schema
+from gradebook.storage.segments import LABELS, SAID, segment_schema
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from mpl.step import Opinions
-    from pipelines.training.record_upload import Mirror
+    from gradebook.mpl.step import Opinions
+    from gradebook.pipelines.training.record_upload import Mirror
 
 ROWS = 200_000  # rows of a segment at most
 _HELD = 2  # segments that may wait for the disk before training waits too

@@ -5,13 +5,13 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines import runs
-from pipelines.process.progress import say
-from pipelines.runs import State
-from pipelines.training import dataset
-from pipelines.training.config import ConfigError, TrainConfig, as_json
-from pipelines.training.presets import Call
-from storage.project import Project, read_project
+from gradebook.pipelines import runs
+from gradebook.pipelines.process.progress import say
+from gradebook.pipelines.runs import State
+from gradebook.pipelines.training import dataset
+from gradebook.pipelines.training.config import ConfigError, TrainConfig, as_json
+from gradebook.pipelines.training.presets import Call
+from gradebook.storage.project import Project, read_project
 
 if TYPE_CHECKING:
     from accelerate import Accelerator

@@ -1,6 +1,6 @@
 """Every setting of a training, what it is in a preset and what it means, for people who choose.
 
-    python -m pipelines.training.settings_schema PRESET METHOD
+    python -m gradebook.pipelines.training.settings_schema PRESET METHOD
 
 Presets and methods need torch: the app asks a process of its own, by `ask`, and gets JSON.
 """
@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from typing import Any
 
-from storage.project import ProjectError
+from gradebook.storage.project import ProjectError
 
 APART = ("preset", "method", "data", "run", "steps", "seed")  # asked for elsewhere, or not of a project
 PATIENCE = 120.0  # seconds
@@ -38,7 +38,7 @@ def settings(preset: str, method: str) -> list[Setting]:
     Raises:
         ConfigError: there is no such preset or method.
     """
-    from pipelines.training.presets import preset_of
+    from gradebook.pipelines.training.presets import preset_of
 
     config = preset_of(preset, method)
     common = [one for one in _of(config) if one.name.partition(".")[0] not in (*APART, "settings")]
@@ -61,7 +61,7 @@ def ask(preset: str, method: str) -> list[Setting]:
 
 
 def changed(known: list[Setting], typed: Mapping[str, str]) -> dict[str, Value]:
-    """Returns the settings whose text was changed, as `pipelines.jobs.launcher.start_training` takes them.
+    """Returns the settings whose text was changed, as `gradebook.pipelines.jobs.launcher.start_training` takes them.
 
     Raises:
         ProjectError: a text is not of the setting's kind.

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pipelines import runs
-from pipelines.runs import State
-from pipelines.training import checkpoints
-from storage.project import ProjectError
+from gradebook.pipelines import runs
+from gradebook.pipelines.runs import State
+from gradebook.pipelines.training import checkpoints
+from gradebook.storage.project import ProjectError
 
 
 @contextmanager

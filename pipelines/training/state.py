@@ -8,19 +8,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines import runs
-from pipelines.runs import State
-from pipelines.training import checkpoints, dataset, finalize, trackers
-from pipelines.training.config import ConfigError, TrainConfig
-from pipelines.training.live_labels import Live
-from pipelines.training.recorder import Recorder
+from gradebook.pipelines import runs
+from gradebook.pipelines.runs import State
+from gradebook.pipelines.training import checkpoints, dataset, finalize, trackers
+from gradebook.pipelines.training.config import ConfigError, TrainConfig
+from gradebook.pipelines.training.live_labels import Live
+from gradebook.pipelines.training.recorder import Recorder
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
     from torch import Tensor
 
-    from mpl.step import Learners, StepReport
-    from mpl.step_timer import Stopwatch
+    from gradebook.mpl.step import Learners, StepReport
+    from gradebook.mpl.step_timer import Stopwatch
 
 
 @dataclass(slots=True, kw_only=True)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.training.config import ConfigError, TrainConfig, as_json
+from gradebook.pipelines.training.config import ConfigError, TrainConfig, as_json
 
 if TYPE_CHECKING:
     from accelerate import Accelerator

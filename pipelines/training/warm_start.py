@@ -6,14 +6,14 @@ keep what the backbone knows (linear probing, then fine-tuning: Kumar et al., 20
 
 from typing import TYPE_CHECKING, Any
 
-from pipelines.runs import CONFIG, Run
-from pipelines.training.config import ConfigError, TrainConfig
+from gradebook.pipelines.runs import CONFIG, Run
+from gradebook.pipelines.training.config import ConfigError, TrainConfig
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from storage.project import Project
-    from storage.store import Store
+    from gradebook.storage.project import Project
+    from gradebook.storage.store import Store
 
 
 def beginning(config: TrainConfig[Any], project: "Project", store: "Store | None") -> "nn.Module | None":
@@ -30,10 +30,10 @@ def beginning(config: TrainConfig[Any], project: "Project", store: "Store | None
     """
     if not config.start:
         return None
-    from mpl.networks import ImageClassifier
-    from pipelines.export.classifier import whole_model
-    from pipelines.training.learners import load_student
-    from pipelines.training.presets import restored
+    from gradebook.mpl.networks import ImageClassifier
+    from gradebook.pipelines.export.classifier import whole_model
+    from gradebook.pipelines.training.learners import load_student
+    from gradebook.pipelines.training.presets import restored
 
     run = Run(project.runs / config.start)
     if not (run.path / CONFIG).exists():

@@ -2,15 +2,15 @@
 
 from typing import TYPE_CHECKING, Any
 
-from pipelines.training.config import ConfigError, TrainConfig
-from pipelines.training.sampler import noise_seed
+from gradebook.pipelines.training.config import ConfigError, TrainConfig
+from gradebook.pipelines.training.sampler import noise_seed
 
 if TYPE_CHECKING:
     import torch
     from accelerate import Accelerator
     from torch import Tensor
 
-    from mpl.step import Runtime
+    from gradebook.mpl.step import Runtime
 
 
 def check(config: TrainConfig[Any], device: "torch.device") -> None:
@@ -48,11 +48,11 @@ class Whole:
         self._accelerator = accelerator
 
     def backward(self, loss: "Tensor") -> None:
-        """See `mpl.step.Runtime`."""
+        """See `gradebook.mpl.step.Runtime`."""
         self._accelerator.backward(loss)
 
     def reduce(self, tensor: "Tensor", reduction: str) -> "Tensor":
-        """See `mpl.step.Runtime`."""
+        """See `gradebook.mpl.step.Runtime`."""
         import torch_xla.core.xla_model as xm
 
         processes = self._accelerator.num_processes

@@ -9,16 +9,16 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from app.context import Desk
-from pipelines.curation.review_queue import Row
-from pipelines.jobs import commands, launcher
-from pipelines.process.job_files import ANSWER
-from pipelines.runs import Run, State, append_metrics, status_now, write_status
-from storage.events import Kind, decisions, event
-from storage.project import ProjectError, create_project
-from storage.samples import Sample, Split, sample_id
-from storage.segments import segment_schema
-from storage.store import Store, memory_store
+from gradebook.app.context import Desk
+from gradebook.pipelines.curation.review_queue import Row
+from gradebook.pipelines.jobs import commands, launcher
+from gradebook.pipelines.process.job_files import ANSWER
+from gradebook.pipelines.runs import Run, State, append_metrics, status_now, write_status
+from gradebook.storage.events import Kind, decisions, event
+from gradebook.storage.project import ProjectError, create_project
+from gradebook.storage.samples import Sample, Split, sample_id
+from gradebook.storage.segments import segment_schema
+from gradebook.storage.store import Store, memory_store
 from tests.app.fake_component import Board
 
 HOSTILE = "<img src=x onerror=alert(1)> **bold** [a](http://b) :red[c] $d$"

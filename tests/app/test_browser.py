@@ -10,9 +10,9 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from benchmarks.browser import CHROMIUM, chromium, serving
-from storage.events import VERDICTS, Event, Kind
-from storage.project import create_project
-from storage.store import Store, open_store
+from gradebook.storage.events import VERDICTS, Event, Kind
+from gradebook.storage.project import create_project
+from gradebook.storage.store import Store, open_store
 from tests.app.conftest import CLASSES, HOSTILE, TRAIN, fill
 
 pytestmark = pytest.mark.browser

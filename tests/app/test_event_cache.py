@@ -6,11 +6,11 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.context import read_book
-from app.event_cache import Book, grown, last_verdict
-from storage.events import VERDICTS, Event, Kind, decisions
-from storage.log import MemoryLog
-from storage.store import Store
+from gradebook.app.context import read_book
+from gradebook.app.event_cache import Book, grown, last_verdict
+from gradebook.storage.events import VERDICTS, Event, Kind, decisions
+from gradebook.storage.log import MemoryLog
+from gradebook.storage.store import Store
 
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -5,17 +5,17 @@ import json
 import numpy as np
 import pytest
 
-from app.context import Desk
-from pipelines.curation.review_queue import rank
-from pipelines.curation.selections import save_selection
-from pipelines.runs import CHANGES, LABELS, PREDICTIONS, State
-from storage.events import Kind, event
+from gradebook.app.context import Desk
+from gradebook.pipelines.curation.review_queue import rank
+from gradebook.pipelines.curation.selections import save_selection
+from gradebook.pipelines.runs import CHANGES, LABELS, PREDICTIONS, State
+from gradebook.storage.events import Kind, event
 from tests.app.conftest import CLASSES, HOSTILE, a_run
 from tests.app.test_views import drawn, text, verdicts
 
 
 def draw_evolution(desk):
-    from app.views import evolution
+    from gradebook.app.views import evolution
 
     evolution.render(desk)
 

@@ -8,18 +8,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.context import Desk
-from pipelines.jobs import commands, launcher
-from pipelines.process.job_files import ANSWER, PROGRESS
-from pipelines.runs import State
-from storage.project import create_project
-from storage.store import memory_store
+from gradebook.app.context import Desk
+from gradebook.pipelines.jobs import commands, launcher
+from gradebook.pipelines.process.job_files import ANSWER, PROGRESS
+from gradebook.pipelines.runs import State
+from gradebook.storage.project import create_project
+from gradebook.storage.store import memory_store
 from tests.app.conftest import CLASSES, HOSTILE, a_run, finish
 from tests.app.test_views import drawn, text
 
 
 def draw_export(desk):
-    from app.views import export
+    from gradebook.app.views import export
 
     export.render(desk)
 
@@ -136,7 +136,7 @@ def test_without_a_finished_run_or_labels_it_says_what_to_do(tmp_path, state):
 
 
 def test_names_in_a_model_card_are_text():
-    from pipelines.export.model_card import _cell
+    from gradebook.pipelines.export.model_card import _cell
 
     assert _cell("a | b\n") == "a \\| b "
     assert all(sign not in _cell(HOSTILE).replace(f"\\{sign}", "") for sign in "<>[]*:$")

@@ -1,6 +1,6 @@
 """From a page to FiftyOne, without either of them running."""
 
-from pipelines.fiftyone_app import links
+from gradebook.pipelines.fiftyone_app import links
 from tests.app.test_evolution import draw_evolution
 from tests.app.test_review_page import draw_review
 from tests.app.test_views import drawn

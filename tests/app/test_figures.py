@@ -1,4 +1,4 @@
-from app.figures import common
+from gradebook.app.figures import common
 
 
 def test_known_metrics_are_grouped_and_unknown_ones_are_drawn_too():

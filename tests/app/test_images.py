@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from app.context import Desk
-from pipelines.jobs import commands, launcher
-from pipelines.process.job_files import PROGRESS
-from storage.project import create_project, read_project
-from storage.store import memory_store
-from storage.vectors import Space
+from gradebook.app.context import Desk
+from gradebook.pipelines.jobs import commands, launcher
+from gradebook.pipelines.process.job_files import PROGRESS
+from gradebook.storage.project import create_project, read_project
+from gradebook.storage.store import memory_store
+from gradebook.storage.vectors import Space
 from tests.app.conftest import finish
 from tests.app.test_views import app, drawn, text
 
@@ -31,7 +31,7 @@ FOUND = {
 
 
 def draw_images(desk):
-    from app.views import images
+    from gradebook.app.views import images
 
     images.render(desk)
 
@@ -99,8 +99,8 @@ def test_what_an_import_found_is_shown_after_it(desk, sleeping, tmp_path):
 
 
 def test_every_list_of_a_report_is_shown_or_counted():
-    from app.views.images import TABLES
-    from pipelines.importing.import_images import ImportReport
+    from gradebook.app.views.images import TABLES
+    from gradebook.pipelines.importing.import_images import ImportReport
 
     lists = {name for name in ImportReport.__slots__ if name.endswith(("_files", "_pairs", "_places"))}
     assert {key for key, *_ in TABLES} == lists

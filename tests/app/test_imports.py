@@ -4,12 +4,12 @@ import subprocess
 import sys
 
 VIEWS = ("evolution", "export", "images", "overview", "review", "train", "welcome")
-PAGES = ", ".join(["app.main", *(f"app.views.{name}" for name in VIEWS)])
+PAGES = ", ".join(["gradebook.app.main", *(f"gradebook.app.views.{name}" for name in VIEWS)])
 HEAVY = {"torch", "torchvision", "timm", "accelerate", "fiftyone", "lancedb", "onnxruntime", "pyarrow.parquet"}
 
 
 def test_no_page_loads_what_only_an_open_project_needs():
     program = f"import sys, {PAGES}; print(*sys.modules)"
     loaded = set(subprocess.check_output([sys.executable, "-c", program], text=True).split())
-    assert "app.views.review" in loaded
+    assert "gradebook.app.views.review" in loaded
     assert loaded & HEAVY == set()

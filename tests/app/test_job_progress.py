@@ -6,12 +6,12 @@ import time
 
 import pytest
 
-from app import dataframes
-from pipelines.jobs import commands, launcher
-from pipelines.process.errors import INTERRUPTED
-from pipelines.process.job_files import JOB, PROGRESS, Progress, read_progress
-from pipelines.process.progress import progress, stage
-from pipelines.runs import State, status_now, write_status
+from gradebook.app import dataframes
+from gradebook.pipelines.jobs import commands, launcher
+from gradebook.pipelines.process.errors import INTERRUPTED
+from gradebook.pipelines.process.job_files import JOB, PROGRESS, Progress, read_progress
+from gradebook.pipelines.process.progress import progress, stage
+from gradebook.pipelines.runs import State, status_now, write_status
 from tests.app.conftest import a_run
 from tests.app.test_export import draw_export
 from tests.app.test_views import draw_train, drawn
@@ -19,7 +19,7 @@ from tests.app.test_views import draw_train, drawn
 BUSY = """
 import time
 from pathlib import Path
-from pipelines.process.errors import stopped_at_once
+from gradebook.pipelines.process.errors import stopped_at_once
 
 draft = Path("draft")
 draft.mkdir()

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 from playwright.sync_api import expect
 
-from app.context import Desk
-from pipelines.curation.selections import read_selection
-from pipelines.embedding import map_projection
-from pipelines.jobs import commands
-from storage.events import Kind, event
-from storage.project import create_project
-from storage.samples import Split
-from storage.store import memory_store
-from storage.vectors import Space
+from gradebook.app.context import Desk
+from gradebook.pipelines.curation.selections import read_selection
+from gradebook.pipelines.embedding import map_projection
+from gradebook.pipelines.jobs import commands
+from gradebook.storage.events import Kind, event
+from gradebook.storage.project import create_project
+from gradebook.storage.samples import Split
+from gradebook.storage.store import memory_store
+from gradebook.storage.vectors import Space
 from tests.app.conftest import HOSTILE
 from tests.app.test_browser import address, real_store  # noqa: F401
 from tests.app.test_browser import page as tab  # noqa: F401
@@ -24,7 +24,7 @@ EVERYWHERE = "00000000ffff0000ffffffff0000ffff"
 
 
 def draw_map(desk):
-    from app.views import map as map_view
+    from gradebook.app.views import map as map_view
 
     map_view.render(desk)
 

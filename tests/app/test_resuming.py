@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from pipelines.jobs import launcher
-from pipelines.runs import State, status_now, write_status
-from storage.store import Store
+from gradebook.pipelines.jobs import launcher
+from gradebook.pipelines.runs import State, status_now, write_status
+from gradebook.storage.store import Store
 from tests.app.conftest import a_run
 from tests.app.test_browser import page, real_store, served  # noqa: F401
 

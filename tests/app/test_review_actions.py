@@ -2,9 +2,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from app.event_cache import Book, grown
-from app.review_actions import class_keys, sitting
-from storage.events import Kind, event, retraction
+from gradebook.app.event_cache import Book, grown
+from gradebook.app.review_actions import class_keys, sitting
+from gradebook.storage.events import Kind, event, retraction
 
 
 def test_digits_as_class_names_are_their_own_keys():

@@ -6,10 +6,10 @@ import io
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
-from pipelines.curation import leases
-from pipelines.image_cache import as_jpeg
-from storage.cache_files import thumbnails
-from storage.events import Kind
+from gradebook.pipelines.curation import leases
+from gradebook.pipelines.image_cache import as_jpeg
+from gradebook.storage.cache_files import thumbnails
+from gradebook.storage.events import Kind
 from tests.app.test_review_page import draw_review
 from tests.app.test_views import drawn, verdicts
 

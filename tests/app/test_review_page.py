@@ -9,28 +9,28 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.context import Desk
-from app.review_actions import presses
-from pipelines.curation import review_queue
-from pipelines.curation.review_queue import Only
-from pipelines.curation.selections import save_selection
-from pipelines.runs import State
-from storage.events import Kind, event, replay
-from storage.project import create_project, read_project
-from storage.store import memory_store
-from storage.vectors import Space
+from gradebook.app.context import Desk
+from gradebook.app.review_actions import presses
+from gradebook.pipelines.curation import review_queue
+from gradebook.pipelines.curation.review_queue import Only
+from gradebook.pipelines.curation.selections import save_selection
+from gradebook.pipelines.runs import State
+from gradebook.storage.events import Kind, event, replay
+from gradebook.storage.project import create_project, read_project
+from gradebook.storage.store import memory_store
+from gradebook.storage.vectors import Space
 from tests.app.conftest import HOSTILE, a_run
 from tests.app.test_views import drawn, text, verdicts
 
 
 def draw_review(desk, rank, board):
-    from app.views import review
+    from gradebook.app.views import review
 
     review.render(desk, rank=rank, draw=board)
 
 
 def draw_review_as_it_is(desk, board):
-    from app.views import review
+    from gradebook.app.views import review
 
     review.render(desk, draw=board)
 

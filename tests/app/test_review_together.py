@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from app.context import Desk
-from app.views import review
-from pipelines.curation import leases
-from storage.events import Kind, event, replay
-from storage.project import ProjectError
+from gradebook.app.context import Desk
+from gradebook.app.views import review
+from gradebook.pipelines.curation import leases
+from gradebook.storage.events import Kind, event, replay
+from gradebook.storage.project import ProjectError
 from tests.app.conftest import HOSTILE
 from tests.app.fake_component import Board
 from tests.app.test_review_page import draw_review
@@ -16,7 +16,7 @@ from tests.app.test_views import drawn, verdicts
 
 
 def draw_few(desk, rank, board, ahead):
-    from app.views import review
+    from gradebook.app.views import review
 
     review.AHEAD = ahead
     review.render(desk, rank=rank, draw=board)
@@ -88,12 +88,12 @@ def test_a_lock_that_another_holds_keeps_the_presses_until_they_are_said_again(d
     def taken(project):
         raise ProjectError("another process has been deciding")
 
-    monkeypatch.setattr("app.context.leases.turn", taken)
+    monkeypatch.setattr("gradebook.app.context.leases.turn", taken)
     monkeypatch.setattr(leases, "hold", lambda project, holder, wanted, most: list(wanted)[:most])
     board.press(page, "label", ids[0], "crow")
     assert "nother process" in page.toast[0].value
     assert len(board.presses) == 1 and verdicts(desk) == [], "the browser is not told that it was heard"
-    monkeypatch.setattr("app.context.leases.turn", turn)
+    monkeypatch.setattr("gradebook.app.context.leases.turn", turn)
     board.presses = [*board.presses, {"press": "b" * 32, "deed": "here"}]
     page.button(key="say").click().run()
     assert replay(desk.store.log.read())[ids[0]] == "crow" and board.presses == []

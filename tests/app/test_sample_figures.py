@@ -2,10 +2,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from app.figures import common, run, sample
-from pipelines.reporting import training_dynamics
-from pipelines.reporting.training_dynamics import Table
-from storage.label_snapshots import Said
+from gradebook.app.figures import common, run, sample
+from gradebook.pipelines.reporting import training_dynamics
+from gradebook.pipelines.reporting.training_dynamics import Table
+from gradebook.storage.label_snapshots import Said
 
 ROWS = [
     {

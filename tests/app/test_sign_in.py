@@ -5,7 +5,7 @@ import importlib.util
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from storage.project import create_project
+from gradebook.storage.project import create_project
 from tests.app.test_views import app
 
 PROVIDER = {"client_id": "y", "client_secret": "z", "server_metadata_url": "https://door.example/openid"}

@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from benchmarks.browser import free_port
-from storage.events import VERDICTS
+from gradebook.storage.events import VERDICTS
 from tests.app.test_browser import board, page, real_store, served, written  # noqa: F401
 
 pytestmark = pytest.mark.browser

@@ -2,8 +2,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from app.text import ago, count, deed, listed, percent, plain, shortened, who
-from storage.events import Kind, event
+from gradebook.app.text import ago, count, deed, listed, percent, plain, shortened, who
+from gradebook.storage.events import Kind, event
 
 
 @pytest.mark.parametrize(

@@ -7,28 +7,28 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from app import progressive_render as first
-from app.context import Desk, decide
-from app.text import lasting
-from pipelines.curation.verdicts import Shown
-from pipelines.jobs import launcher
-from pipelines.runs import State, status_now, write_status
-from pipelines.training import settings_schema
-from pipelines.training.settings_schema import Setting
-from storage.events import Kind, decisions, replay
-from storage.project import create_project, read_project
-from storage.store import memory_store
+from gradebook.app import progressive_render as first
+from gradebook.app.context import Desk, decide
+from gradebook.app.text import lasting
+from gradebook.pipelines.curation.verdicts import Shown
+from gradebook.pipelines.jobs import launcher
+from gradebook.pipelines.runs import State, status_now, write_status
+from gradebook.pipelines.training import settings_schema
+from gradebook.pipelines.training.settings_schema import Setting
+from gradebook.storage.events import Kind, decisions, replay
+from gradebook.storage.project import create_project, read_project
+from gradebook.storage.store import memory_store
 from tests.app.conftest import a_run
 
 
 def draw_overview(desk):
-    from app.views import overview
+    from gradebook.app.views import overview
 
     overview.render(desk)
 
 
 def draw_train(desk):
-    from app.views import train
+    from gradebook.app.views import train
 
     train.render(desk)
 
@@ -140,7 +140,7 @@ def test_a_setting_that_was_changed_goes_with_the_run(desk, ids, monkeypatch):
 
 
 def test_the_time_that_is_left_is_told_at_the_newest_pace():
-    from app.views.train import _left
+    from gradebook.app.views.train import _left
 
     rows = [{"step": 10 * n, "seconds": 4.0 if n < 5 else 2.0 * n} for n in range(20)]
     assert _left(rows, 190, 200) == pytest.approx(2.0)
@@ -179,17 +179,17 @@ def test_a_failed_run_says_why(desk):
 
 
 def test_the_methods_on_offer_are_the_methods_there_are():
-    from app.views import train
-    from mpl import methods
+    from gradebook.app.views import train
+    from gradebook.mpl import methods
 
     assert set(train.METHODS) == set(methods.METHODS)
 
 
 def app(monkeypatch, *arguments: str) -> AppTest:
-    import app.main
+    import gradebook.app.main
 
     monkeypatch.setattr(sys, "argv", ["app/main.py", *arguments])
-    return AppTest.from_file(app.main.__file__, default_timeout=30)
+    return AppTest.from_file(gradebook.app.main.__file__, default_timeout=30)
 
 
 def test_without_a_project_one_can_be_typed_and_stays_in_the_address(monkeypatch, tmp_path):

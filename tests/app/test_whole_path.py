@@ -10,13 +10,13 @@ import pytest
 from playwright.sync_api import Page, Response, expect
 
 from benchmarks.browser import answering, serving_fiftyone
-from pipelines.jobs import launcher
-from pipelines.runs import State, find_run, list_runs
-from storage import mongodb
-from storage.events import Kind, replay
-from storage.project import SETTINGS, read_project
-from storage.samples import Split
-from storage.store import Store, open_store
+from gradebook.pipelines.jobs import launcher
+from gradebook.pipelines.runs import State, find_run, list_runs
+from gradebook.storage import mongodb
+from gradebook.storage.events import Kind, replay
+from gradebook.storage.project import SETTINGS, read_project
+from gradebook.storage.samples import Split
+from gradebook.storage.store import Store, open_store
 from tests.app.test_browser import board, page, served, written  # noqa: F401
 from tests.pipelines.colours import CLASSES, picture
 
@@ -237,7 +237,7 @@ def look_at_the_run_and_the_map(page: Page) -> None:  # noqa: F811
 
 def export_and_predict(page: Page, store: Store, folder: Path) -> None:  # noqa: F811
     """Exports, drops a picture on the page, and compares what it says with what the exported directory says."""
-    from pipelines.inference.predict import Classifier, predict_content
+    from gradebook.pipelines.inference.predict import Classifier, predict_content
 
     open_page(page, "Export")
     page.get_by_role("button", name="Export", exact=True).click()

@@ -13,9 +13,9 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from mpl import sharding
-from mpl.methods import mpl
-from mpl.step import Batch, Clock, Learner, Learners, StepReport
+from gradebook.mpl import sharding
+from gradebook.mpl.methods import mpl
+from gradebook.mpl.step import Batch, Clock, Learner, Learners, StepReport
 from tests.forkserver import FORKS
 from tests.mpl.toy_problems import CLOCK, SPARE, D, K
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from mpl.accumulation import accumulate
+from gradebook.mpl.accumulation import accumulate
 from tests.mpl.test_every_method import HARD, VARIANTS, state, steps
 from tests.mpl.toy_problems import flat, image_problem, plain_net, problem
 

@@ -8,12 +8,12 @@ import torch
 from torch import nn
 from torch.multiprocessing.reductions import StorageWeakRef
 
-from mpl import wide_resnet  # noqa: F401 its networks come into timm's registry
-from mpl.accumulation import accumulate
-from mpl.activation_recompute import sparing
-from mpl.forward_mode import Convolutions
-from mpl.sharding import blocks, recompute
-from mpl.step_timer import Stopwatch, kept_bytes
+from gradebook.mpl import wide_resnet  # noqa: F401 its networks come into timm's registry
+from gradebook.mpl.accumulation import accumulate
+from gradebook.mpl.activation_recompute import sparing
+from gradebook.mpl.forward_mode import Convolutions
+from gradebook.mpl.sharding import blocks, recompute
+from gradebook.mpl.step_timer import Stopwatch, kept_bytes
 
 X = torch.rand(8, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 NETWORKS = {  # what is kept at most, as a share of the plain pass

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torchvision.transforms import v2
 
-from mpl import augment
+from gradebook.mpl import augment
 
 N = 40
 SEEDS = np.random.default_rng(1).integers(2**63, size=N, dtype=np.uint64)

@@ -10,9 +10,9 @@ import torch.nn.functional as nnf
 from torch import nn
 from torch.func import functional_call
 
-from mpl.methods import noisy_student
-from mpl.schedules import slow_ramp
-from mpl.step import Clock
+from gradebook.mpl.methods import noisy_student
+from gradebook.mpl.schedules import slow_ramp
+from gradebook.mpl.step import Clock
 from tests.mpl.toy_problems import SPARE, D, K, flat, gradient, half, noisy_net, problem, slope, step
 
 

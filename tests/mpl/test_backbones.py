@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from mpl import backbones
-from mpl.backbones import PACKAGED, BackboneError, create, features, in_order, input_size
-from mpl.networks import ImageClassifier
+from gradebook.mpl import backbones
+from gradebook.mpl.backbones import PACKAGED, BackboneError, create, features, in_order, input_size
+from gradebook.mpl.networks import ImageClassifier
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ import timm
 import torch
 from torch import nn
 
-from mpl import wide_resnet  # noqa: F401 its networks come into timm's registry
-from mpl.batchnorm_fusion import NORMS, folded
+from gradebook.mpl import wide_resnet  # noqa: F401 its networks come into timm's registry
+from gradebook.mpl.batchnorm_fusion import NORMS, folded
 
 X = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 

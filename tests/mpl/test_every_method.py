@@ -5,9 +5,9 @@ from dataclasses import fields, replace
 import pytest
 import torch
 
-from mpl import mixup
-from mpl.methods import METHODS
-from mpl.step import Batch, Clock, Learners, Solo
+from gradebook.mpl import mixup
+from gradebook.mpl.methods import METHODS
+from gradebook.mpl.step import Batch, Clock, Learners, Solo
 from tests.mpl.toy_problems import Pair, flat, half, image_problem, noisy_net, norm_net, plain_net, problem
 
 DRAWS = {"mixmatch", "remixmatch", "ict", "vat"}  # take random numbers, which no two processes share

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from mpl import facility_location as module
-from mpl.facility_location import Goals, beside, choose, gains, towards
+from gradebook.mpl import facility_location as module
+from gradebook.mpl.facility_location import Goals, beside, choose, gains, towards
 
 
 def heaps(n: int, seed: int) -> np.ndarray:

@@ -5,9 +5,9 @@ import torch
 import torch.nn.functional as nnf
 from torch.func import functional_call
 
-from mpl import feedback as fb
-from mpl.rng_state import noise_state, same_noise
-from mpl.step import Solo
+from gradebook.mpl import feedback as fb
+from gradebook.mpl.rng_state import noise_state, same_noise
+from gradebook.mpl.step import Solo
 from tests.mpl.toy_problems import K, noisy_net, norm_net, plain_net, problem
 
 NETS = [plain_net, norm_net, noisy_net]

@@ -7,8 +7,8 @@ from torch.autograd import forward_ad
 from torch.func import functional_call
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mpl.activation_recompute import sparing
-from mpl.forward_mode import Convolutions, Quick
+from gradebook.mpl.activation_recompute import sparing
+from gradebook.mpl.forward_mode import Convolutions, Quick
 
 
 def slope(net, x, dx, direction):

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from mpl import approximate_neighbours, gaussian_classifier
-from mpl.gaussian_classifier import nearest, reading_space, second_reading
+from gradebook.mpl import approximate_neighbours, gaussian_classifier
+from gradebook.mpl.gaussian_classifier import nearest, reading_space, second_reading
 
 K, D = 3, 6
 

@@ -6,9 +6,9 @@ import math
 import pytest
 import torch
 
-from mpl import losses
-from mpl.schedules import ramp, warmup_cosine
-from mpl.step import Clock
+from gradebook.mpl import losses
+from gradebook.mpl.schedules import ramp, warmup_cosine
+from gradebook.mpl.step import Clock
 
 LOG3 = math.log(3.0)
 

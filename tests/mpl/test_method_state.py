@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from mpl import losses, method_state, mixup
-from mpl.schedules import slow_ramp
-from mpl.step import Clock, Solo, mean_over_processes
+from gradebook.mpl import losses, method_state, mixup
+from gradebook.mpl.schedules import slow_ramp
+from gradebook.mpl.step import Clock, Solo, mean_over_processes
 from tests.mpl.toy_problems import Pair
 
 

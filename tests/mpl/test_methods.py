@@ -8,10 +8,10 @@ import pytest
 import torch
 import torch.nn.functional as nnf
 
-from mpl import feedback as fb
-from mpl.methods import METHODS, mpl
-from mpl.rng_state import noise_state, same_noise
-from mpl.step import Clock, Learners, Solo
+from gradebook.mpl import feedback as fb
+from gradebook.mpl.methods import METHODS, mpl
+from gradebook.mpl.rng_state import noise_state, same_noise
+from gradebook.mpl.step import Clock, Learners, Solo
 from tests.mpl.toy_problems import convolution_problem, flat, noisy_net, norm_net, plain_net, problem
 
 CLOCK = Clock(at=5, steps=10)

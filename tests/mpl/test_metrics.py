@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mpl import metrics
+from gradebook.mpl import metrics
 
 # Four samples, three classes; said: 0, 1, 1, 2
 SAID = np.array([[0.8, 0.1, 0.1], [0.3, 0.6, 0.1], [0.2, 0.8, 0.0], [0.0, 0.1, 0.9]])

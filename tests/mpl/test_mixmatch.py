@@ -6,8 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as nnf
 
-from mpl.methods import remixmatch
-from mpl.step import Clock
+from gradebook.mpl.methods import remixmatch
+from gradebook.mpl.step import Clock
 from tests.mpl.toy_problems import K, gradient, image_problem, problem, slope, step
 
 END = Clock(9, 10)

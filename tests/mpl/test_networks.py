@@ -4,8 +4,8 @@ import pytest
 import timm
 import torch
 
-from mpl.backbones import BackboneError, create
-from mpl.networks import ImageClassifier, LinearHead, MlpHead
+from gradebook.mpl.backbones import BackboneError, create
+from gradebook.mpl.networks import ImageClassifier, LinearHead, MlpHead
 
 
 def test_the_scale_is_folded_into_the_weights_exactly():

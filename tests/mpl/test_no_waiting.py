@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mpl.augment import strong, weak
+from gradebook.mpl.augment import strong, weak
 from tests.mpl.test_every_method import HARD, VARIANTS, problems, steps
 
 aten = torch.ops.aten

@@ -5,10 +5,10 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from mpl import facility_location as covering
-from mpl import query_strategies
-from mpl.facility_location import cover
-from mpl.query_strategies import COLD, STRATEGIES, Pool
+from gradebook.mpl import facility_location as covering
+from gradebook.mpl import query_strategies
+from gradebook.mpl.facility_location import cover
+from gradebook.mpl.query_strategies import COLD, STRATEGIES, Pool
 
 
 def drawing(seed: int = 0) -> np.random.Generator:

@@ -1,6 +1,6 @@
 import numpy as np
 
-from mpl.ranking import groups_of, rank, spread, top
+from gradebook.mpl.ranking import groups_of, rank, spread, top
 
 NAN = np.nan
 

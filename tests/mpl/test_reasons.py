@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mpl import reasons
-from mpl.reasons import REASONS, Evidence
+from gradebook.mpl import reasons
+from gradebook.mpl.reasons import REASONS, Evidence
 
 NAN = np.nan
 

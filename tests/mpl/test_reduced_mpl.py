@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as nnf
 from torch.func import functional_call
 
-from mpl.methods import reduced_mpl
-from mpl.step import Clock, Learners
+from gradebook.mpl.methods import reduced_mpl
+from gradebook.mpl.step import Clock, Learners
 from tests.mpl.toy_problems import SPARE, flat, gradient, noisy_net, problem, slope, step
 
 PARTS = ("weight_1", "bias_1", "weight_2", "bias_2")

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from mpl import sharding
-from mpl.step import Solo
+from gradebook.mpl import sharding
+from gradebook.mpl.step import Solo
 from tests.mpl import shards
 
 KINDS = {"one node": (2, 1), "two nodes": (4, 2)}

@@ -2,7 +2,7 @@ import time
 
 import torch
 
-from mpl.step_timer import REST, Stopwatch, kept_bytes, phase, running
+from gradebook.mpl.step_timer import REST, Stopwatch, kept_bytes, phase, running
 
 
 def test_a_phase_within_another_is_counted_once():

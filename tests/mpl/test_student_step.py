@@ -4,10 +4,10 @@ import pytest
 import torch
 import torch.nn.functional as nnf
 
-from mpl import feedback as fb
-from mpl import student_step as answers
-from mpl.rng_state import noise_state, same_noise
-from mpl.step import Solo
+from gradebook.mpl import feedback as fb
+from gradebook.mpl import student_step as answers
+from gradebook.mpl.rng_state import noise_state, same_noise
+from gradebook.mpl.step import Solo
 from tests.mpl.toy_problems import K, Pair, half, noisy_net, problem
 
 

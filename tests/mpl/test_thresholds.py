@@ -8,9 +8,9 @@ import pytest
 import torch
 import torch.nn.functional as nnf
 
-from mpl import losses
-from mpl.methods import flexmatch, freematch, softmatch
-from mpl.step import Solo
+from gradebook.mpl import losses
+from gradebook.mpl.methods import flexmatch, freematch, softmatch
+from gradebook.mpl.step import Solo
 from tests.mpl.toy_problems import SPARE, K, gradient, problem, slope, step
 
 SURE = 0.42  # between the probabilities of the tiny networks: some images are confident and some are not

@@ -5,8 +5,8 @@ import torch
 import torch.nn.functional as nnf
 from torch import nn
 
-from mpl.methods import vat
-from mpl.step import Learner, Solo
+from gradebook.mpl.methods import vat
+from gradebook.mpl.step import Learner, Solo
 from tests.mpl.toy_problems import D, K, Pair, gradient, image_problem, noisy_net, problem, slope, step
 
 

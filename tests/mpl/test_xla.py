@@ -9,9 +9,9 @@ from functools import partial
 import pytest
 import torch
 
-from mpl import feedback as fb
-from mpl.rng_state import noise_state, same_noise
-from mpl.step import Solo
+from gradebook.mpl import feedback as fb
+from gradebook.mpl.rng_state import noise_state, same_noise
+from gradebook.mpl.step import Solo
 from tests.mpl.test_every_method import problems, state, steps
 from tests.mpl.toy_problems import convolution_problem, noisy_net, problem
 

@@ -9,9 +9,9 @@ import torch
 from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor, nn
 
-from mpl.methods import METHODS
-from mpl.step import Batch, Clock, Learner, Learners, Solo, StepReport
-from mpl.wide_resnet import WideResNet
+from gradebook.mpl.methods import METHODS
+from gradebook.mpl.step import Batch, Clock, Learner, Learners, Solo, StepReport
+from gradebook.mpl.wide_resnet import WideResNet
 
 K = 3
 D = 4
@@ -69,7 +69,7 @@ def problem(make=plain_net, *, labelled: int = 5, unlabelled: int = 6, seed: int
 
 
 class ImageNet(nn.Module):
-    """Takes images as they are stored, as `mpl.networks.ImageClassifier` does."""
+    """Takes images as they are stored, as `gradebook.mpl.networks.ImageClassifier` does."""
 
     def __init__(self):
         super().__init__()

@@ -4,8 +4,8 @@ from collections import namedtuple
 
 import pytest
 
-from storage import cache_files
-from storage.store import Store
+from gradebook.storage import cache_files
+from gradebook.storage.store import Store
 from tests.pipelines.projects import copy_of, make_project
 
 

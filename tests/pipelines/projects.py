@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from pipelines.runs import Run
-from pipelines.train import Result, train
-from pipelines.training.presets import parse
-from storage.events import Kind, event
-from storage.project import create_project
-from storage.samples import Sample, Split, sample_id
-from storage.store import Store, open_store
-from storage.vectors import Space
+from gradebook.pipelines.runs import Run
+from gradebook.pipelines.train import Result, train
+from gradebook.pipelines.training.presets import parse
+from gradebook.storage.events import Kind, event
+from gradebook.storage.project import create_project
+from gradebook.storage.samples import Sample, Split, sample_id
+from gradebook.storage.store import Store, open_store
+from gradebook.storage.vectors import Space
 
 CLASSES = ("crow", "heron", "owl")
 BACKBONE = "test_efficientnet"  # timm's smallest

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.image_cache import Squares
-from pipelines.importing.import_images import import_images
-from pipelines.maintenance.forget import forget
-from pipelines.maintenance.verify import verify
-from pipelines.training.image_loader import Files
-from storage.images import BrokenImage
-from storage.project import create_project
-from storage.store import open_store
+from gradebook.pipelines.image_cache import Squares
+from gradebook.pipelines.importing.import_images import import_images
+from gradebook.pipelines.maintenance.forget import forget
+from gradebook.pipelines.maintenance.verify import verify
+from gradebook.pipelines.training.image_loader import Files
+from gradebook.storage.images import BrokenImage
+from gradebook.storage.project import create_project
+from gradebook.storage.store import open_store
 
 N, SIZE = 4, 12
 

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.image_cache import LARGE, SIDE, open_small
-from pipelines.importing.import_images import import_images
-from pipelines.maintenance.forget import forget
-from pipelines.maintenance.verify import verify
-from storage import cache_files
-from storage.images import BrokenImage, open_rgb
-from storage.project import create_project
-from storage.store import open_store
+from gradebook.pipelines.image_cache import LARGE, SIDE, open_small
+from gradebook.pipelines.importing.import_images import import_images
+from gradebook.pipelines.maintenance.forget import forget
+from gradebook.pipelines.maintenance.verify import verify
+from gradebook.storage import cache_files
+from gradebook.storage.images import BrokenImage, open_rgb
+from gradebook.storage.project import create_project
+from gradebook.storage.store import open_store
 
 HUGE, MIDDLING, SMALL = (1600, 2800), (800, 1000), (60, 80)  # rows and columns: an import reads 1/8 of a huge one
 

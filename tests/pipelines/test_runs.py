@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.runs import (
+from gradebook.pipelines.runs import (
     METRICS,
     Run,
     State,
@@ -18,7 +18,7 @@ from pipelines.runs import (
     status_now,
     write_status,
 )
-from storage.project import Project, ProjectError, create_project
+from gradebook.storage.project import Project, ProjectError, create_project
 
 
 @pytest.fixture

@@ -2,8 +2,8 @@
 
 import pytest
 
-from storage.lance_record import LanceRecord
-from storage.record import MemoryRecord, Record
+from gradebook.storage.lance_record import LanceRecord
+from gradebook.storage.record import MemoryRecord, Record
 
 
 @pytest.fixture(params=["memory", "lance"])

@@ -5,8 +5,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from storage.record import Record
-from storage.segments import SAID, segment_schema
+from gradebook.storage.record import Record
+from gradebook.storage.segments import SAID, segment_schema
 
 CLASSES = ["cat", "dog", "ünï"]
 

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from storage.catalog import GONE, Catalog, LanceCatalog, MemoryCatalog
-from storage.project import ProjectError
-from storage.samples import File, Sample, Split
+from gradebook.storage.catalog import GONE, Catalog, LanceCatalog, MemoryCatalog
+from gradebook.storage.project import ProjectError
+from gradebook.storage.samples import File, Sample, Split
 from tests.forkserver import forked
 from tests.polling import until
 
@@ -175,7 +175,7 @@ def test_a_file_tells_its_sample_until_it_is_gone(catalog):
 
 
 def test_a_long_catalogue_gets_indices_and_answers_the_same(tmp_path, monkeypatch):
-    monkeypatch.setattr("storage.catalog.INDEX_FROM", 3)
+    monkeypatch.setattr("gradebook.storage.catalog.INDEX_FROM", 3)
     catalog = LanceCatalog(tmp_path)
     for n in range(8):
         catalog.add([sample(f"s{n}")], [file(f"s{n}", f"s{n}")])

@@ -3,9 +3,9 @@
 import pyarrow as pa
 import pytest
 
-from storage import training_dynamics
-from storage.segments import history_schema
-from storage.training_dynamics import summarise
+from gradebook.storage import training_dynamics
+from gradebook.storage.segments import history_schema
+from gradebook.storage.training_dynamics import summarise
 
 TEACHER = ["owl", "owl", None, "crow", "owl", "owl"]
 STUDENT = ["owl", "crow", "crow", None, "owl", "owl"]

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageEnhance
 
-from storage import duplicates
-from storage.duplicates import BYTES, Known, as_array, fingerprint, near_duplicates
+from gradebook.storage import duplicates
+from gradebook.storage.duplicates import BYTES, Known, as_array, fingerprint, near_duplicates
 
 NONE = np.empty((0, BYTES), np.uint8)
 

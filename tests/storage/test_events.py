@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage.events import VERDICTS, Event, Kind, decisions, event, queue, replay, standing
+from gradebook.storage.events import VERDICTS, Event, Kind, decisions, event, queue, replay, standing
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 

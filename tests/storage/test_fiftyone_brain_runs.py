@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from storage.fiftyone_samples import names_of
-from storage.project import create_project
-from storage.samples import Sample, Split, sample_id
-from storage.store import Store, open_store
-from storage.vectors import Space
+from gradebook.storage.fiftyone_samples import names_of
+from gradebook.storage.project import create_project
+from gradebook.storage.samples import Sample, Split, sample_id
+from gradebook.storage.store import Store, open_store
+from gradebook.storage.vectors import Space
 
 SPACE = Space(backbone="tiny", weights="random", size=8, dim=4, weak=1, strong=0, seed=0)
 N = 12
@@ -33,7 +33,7 @@ def store(tmp_path, mongodb) -> Store:
 def dataset(store):
     import fiftyone as fo
 
-    from storage.fiftyone_dataset import refresh
+    from gradebook.storage.fiftyone_dataset import refresh
 
     return fo.load_dataset(refresh(store, None).dataset)
 
@@ -51,7 +51,7 @@ def nearest(vectors: dict[str, np.ndarray], query: np.ndarray) -> list[str]:
 
 
 def test_sorting_by_similarity_asks_the_projects_vectors(store, dataset):
-    from storage.fiftyone_brain_runs import VECTORS, offer_vectors
+    from gradebook.storage.fiftyone_brain_runs import VECTORS, offer_vectors
 
     vectors = embedded(store)
     offer_vectors(dataset, there=True)
@@ -70,7 +70,7 @@ def test_sorting_by_similarity_asks_the_projects_vectors(store, dataset):
 
 
 def test_the_index_is_no_copy_and_takes_nothing_from_the_project(store, dataset):
-    from storage.fiftyone_brain_runs import VECTORS, offer_vectors
+    from gradebook.storage.fiftyone_brain_runs import VECTORS, offer_vectors
 
     offer_vectors(dataset, there=False)
     assert dataset.list_brain_runs() == []
@@ -92,7 +92,7 @@ def test_the_index_is_no_copy_and_takes_nothing_from_the_project(store, dataset)
 
 
 def test_an_image_without_vectors_is_an_error_that_says_what_to_do(store, dataset):
-    from storage.fiftyone_brain_runs import VECTORS, offer_vectors
+    from gradebook.storage.fiftyone_brain_runs import VECTORS, offer_vectors
 
     vectors = embedded(store, slice(0, 8))
     offer_vectors(dataset, there=True)
@@ -101,7 +101,7 @@ def test_an_image_without_vectors_is_an_error_that_says_what_to_do(store, datase
 
 
 def test_the_embeddings_panel_is_given_the_places_of_the_map(store, dataset):
-    from storage.fiftyone_brain_runs import MAP, offer_map
+    from gradebook.storage.fiftyone_brain_runs import MAP, offer_map
 
     ids = [sample.sample_id for sample in store.catalog.samples()][:8]
     places = np.random.default_rng(0).integers(1, 65_534, (9, 2)).astype(np.uint16)

@@ -4,11 +4,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from storage.catalog import GONE
-from storage.events import Kind, event
-from storage.project import create_project
-from storage.samples import File, Sample, Split
-from storage.store import Store, memory_store
+from gradebook.storage.catalog import GONE
+from gradebook.storage.events import Kind, event
+from gradebook.storage.project import create_project
+from gradebook.storage.samples import File, Sample, Split
+from gradebook.storage.store import Store, memory_store
 
 
 @dataclass
@@ -63,13 +63,13 @@ def signals(teacher: list[str | None], student: list[str], flips: list[int]) -> 
 def dataset(store: Store):
     import fiftyone as fo
 
-    from storage.fiftyone_dataset import dataset_name
+    from gradebook.storage.fiftyone_dataset import dataset_name
 
     return fo.load_dataset(dataset_name(store.project))
 
 
 def test_a_dataset_says_what_the_store_says(store):
-    from storage.fiftyone_dataset import refresh
+    from gradebook.storage.fiftyone_dataset import refresh
 
     assert refresh(store, "mpl-001").added == 4
     view = dataset(store)
@@ -89,7 +89,7 @@ def test_a_dataset_says_what_the_store_says(store):
 
 
 def test_a_refresh_writes_only_what_changed(store):
-    from storage.fiftyone_dataset import refresh
+    from gradebook.storage.fiftyone_dataset import refresh
 
     refresh(store, "mpl-001")
     ids = dataset(store).values("id")
@@ -111,7 +111,7 @@ def test_a_refresh_writes_only_what_changed(store):
 def test_new_samples_are_added_and_a_lost_dataset_is_made_again(store):
     import fiftyone as fo
 
-    from storage.fiftyone_dataset import dataset_name, refresh
+    from gradebook.storage.fiftyone_dataset import dataset_name, refresh
 
     refresh(store, "mpl-001")
     (first,) = store.catalog.get(["s0"])
@@ -128,7 +128,7 @@ def test_new_samples_are_added_and_a_lost_dataset_is_made_again(store):
 
 
 def test_the_saved_views_are_there(store):
-    from storage.fiftyone_dataset import refresh
+    from gradebook.storage.fiftyone_dataset import refresh
 
     refresh(store, "mpl-001")
     view = dataset(store)
@@ -141,8 +141,8 @@ def test_the_saved_views_are_there(store):
 
 
 def test_each_reason_is_a_field_and_a_saved_view_that_is_written_anew_only_where_it_changes(store):
-    from storage.fiftyone_dataset import refresh
-    from storage.fiftyone_reasons import Reason, Reasons
+    from gradebook.storage.fiftyone_dataset import refresh
+    from gradebook.storage.fiftyone_reasons import Reason, Reasons
 
     known = {"flips": Reason("the teacher kept changing its mind"), "mislabelled": Reason("is wrong", of_labels=True)}
     scores = {"s0": {"mislabelled": 0.7}, "s1": {"flips": 0.25}, "s2": {"flips": 0.75}, "s3": {"flips": 0.0}}
@@ -170,7 +170,7 @@ def saved(view):
 
 
 def test_fields_are_read_only_so_that_no_label_is_typed_where_it_would_be_lost(store):
-    from storage.fiftyone_dataset import refresh
+    from gradebook.storage.fiftyone_dataset import refresh
 
     refresh(store, "mpl-001")
     store.log.append([event(Kind.RELABELLED, "s1", "crow", actor="ada")])
@@ -188,8 +188,8 @@ def test_fields_are_read_only_so_that_no_label_is_typed_where_it_would_be_lost(s
 
 def test_fiftyone_makes_label_schemas_of_the_fields_without_a_fault(store):
     """What its App asks for whenever it opens a dataset: a fault is a red notice."""
-    from storage.fiftyone_dataset import refresh
-    from storage.fiftyone_reasons import Reason, Reasons
+    from gradebook.storage.fiftyone_dataset import refresh
+    from gradebook.storage.fiftyone_reasons import Reason, Reasons
 
     refresh(store, "mpl-001", Reasons({"flips": Reason("changed its mind")}, {"s1": {"flips": 0.25}}))
     view = dataset(store)
@@ -200,7 +200,7 @@ def test_fiftyone_makes_label_schemas_of_the_fields_without_a_fault(store):
 
 
 def test_what_an_older_gradebook_or_a_kill_left_is_marked_anew(store):
-    from storage.fiftyone_dataset import refresh
+    from gradebook.storage.fiftyone_dataset import refresh
 
     refresh(store, "mpl-001")
     for name, read_only in (("label", True), ("flips", False)):
@@ -215,7 +215,7 @@ def test_what_an_older_gradebook_or_a_kill_left_is_marked_anew(store):
 
 
 def test_two_projects_in_folders_of_one_name_have_two_datasets(tmp_path):
-    from storage.fiftyone_dataset import dataset_name
+    from gradebook.storage.fiftyone_dataset import dataset_name
 
     names = [dataset_name(create_project(tmp_path / place / "birds", ["crow"])) for place in ("a", "b")]
     assert names[0] != names[1]
@@ -223,8 +223,8 @@ def test_two_projects_in_folders_of_one_name_have_two_datasets(tmp_path):
 
 
 def test_the_grid_shows_thumbnails_where_there_are_some(store):
-    from storage import cache_files
-    from storage.fiftyone_dataset import refresh
+    from gradebook.storage import cache_files
+    from gradebook.storage.fiftyone_dataset import refresh
 
     thumbnails = cache_files.thumbnails(store.project)
     thumbnails.write("s1", b"a small picture")
@@ -242,8 +242,8 @@ def test_the_grid_shows_thumbnails_where_there_are_some(store):
 
 
 def test_a_dataset_of_before_thumbnails_gets_them(store):
-    from storage import cache_files
-    from storage.fiftyone_dataset import refresh
+    from gradebook.storage import cache_files
+    from gradebook.storage.fiftyone_dataset import refresh
 
     refresh(store, None)
     old = dataset(store)

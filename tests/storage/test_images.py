@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from storage.images import BOMB, BrokenImage, decode, is_image, open_rgb, open_square
+from gradebook.storage.images import BOMB, BrokenImage, decode, is_image, open_rgb, open_square
 
 
 def picture(width: int = 40, height: int = 24) -> Image.Image:
@@ -241,7 +241,7 @@ def test_names_tell_which_files_are_images():
 
 
 def test_it_needs_only_pillow():
-    code = "import sys, storage.images; print({'numpy', 'torch', 'lancedb', 'pyarrow', 'filelock'} & {*sys.modules})"
+    code = "import sys, gradebook.storage.images; print({'numpy', 'torch', 'lancedb', 'pyarrow', 'filelock'} & {*sys.modules})"
     root = Path(__file__).parents[2]
     out = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "set()"

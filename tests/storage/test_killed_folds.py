@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from storage import lance_record, lance_tables
-from storage.lance_record import LanceRecord
+from gradebook.storage import lance_record, lance_tables
+from gradebook.storage.lance_record import LanceRecord
 from tests.crash_injection import dying_after
 from tests.forkserver import forked
 from tests.polling import until

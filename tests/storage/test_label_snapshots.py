@@ -2,9 +2,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from storage.label_snapshots import Extent, extent, said_at
-from storage.project import ProjectError
-from storage.segments import SAID, segment_schema
+from gradebook.storage.label_snapshots import Extent, extent, said_at
+from gradebook.storage.project import ProjectError
+from gradebook.storage.segments import SAID, segment_schema
 
 
 def write(directory, name, classes, rows):

@@ -5,9 +5,9 @@ import threading
 import pyarrow as pa
 import pytest
 
-from storage import lance_tables
-from storage.lance_tables import Tables, one_of, quoted
-from storage.project import ProjectError
+from gradebook.storage import lance_tables
+from gradebook.storage.lance_tables import Tables, one_of, quoted
+from gradebook.storage.project import ProjectError
 
 SCHEMA = pa.schema({"name": pa.string()})
 

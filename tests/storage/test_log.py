@@ -12,8 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from storage.events import Event, Kind, event, queue, replay
-from storage.log import EventLog, LanceLog, MemoryLog
+from gradebook.storage.events import Event, Kind, event, queue, replay
+from gradebook.storage.log import EventLog, LanceLog, MemoryLog
 from tests.forkserver import FORKS, forked
 from tests.kill_workers import tell
 

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from storage import mongodb
-from storage.events import Kind, event
-from storage.mongodb import NoDatabase, find_or_start, point_fiftyone, stop
-from storage.project import create_project
-from storage.samples import Sample, Split
-from storage.store import open_store
+from gradebook.storage import mongodb
+from gradebook.storage.events import Kind, event
+from gradebook.storage.mongodb import NoDatabase, find_or_start, point_fiftyone, stop
+from gradebook.storage.project import create_project
+from gradebook.storage.samples import Sample, Split
+from gradebook.storage.store import open_store
 
 
 def has_mongod() -> bool:
@@ -78,7 +78,9 @@ def test_a_mongod_that_does_not_start_is_named_with_its_log(root, monkeypatch, t
 @needs_mongod
 def test_one_server_a_project_found_again_by_others_and_stopped(root):
     """Two that start at once, and a later process, share it; it outlives the process that started it."""
-    program = f"from pathlib import Path; from storage.mongodb import *; print(find_or_start(Path({str(root)!r})))"
+    program = (
+        f"from pathlib import Path; from gradebook.storage.mongodb import *; print(find_or_start(Path({str(root)!r})))"
+    )
     with ThreadPoolExecutor() as pool:
         runs = [pool.submit(subprocess.check_output, [sys.executable, "-c", program], text=True) for _ in range(2)]
         uris = {run.result().strip() for run in runs}
@@ -147,11 +149,11 @@ def test_the_address_that_we_set_is_not_taken_for_the_users(root, monkeypatch):
 SAY = """
 import json, sys
 from pathlib import Path
-from storage.mongodb import point_fiftyone
-from storage.store import open_store
+from gradebook.storage.mongodb import point_fiftyone
+from gradebook.storage.store import open_store
 root = Path(sys.argv[1])
 point_fiftyone(root)
-from storage.fiftyone_dataset import dataset_name, refresh
+from gradebook.storage.fiftyone_dataset import dataset_name, refresh
 store = open_store(root)
 added = refresh(store, None).added
 import fiftyone as fo

@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from storage.project import ProjectError, add_classes, create_project, read_project
+from gradebook.storage.project import ProjectError, add_classes, create_project, read_project
 
 
 def test_a_project_comes_back_as_it_was_made(tmp_path):

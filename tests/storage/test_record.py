@@ -9,11 +9,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from storage import lance_tables, training_dynamics
-from storage.lance_record import LanceRecord, key_of
-from storage.project import ProjectError
-from storage.record import MemoryRecord
-from storage.segments import SAID, history_schema, segments_in
+from gradebook.storage import lance_tables, training_dynamics
+from gradebook.storage.lance_record import LanceRecord, key_of
+from gradebook.storage.project import ProjectError
+from gradebook.storage.record import MemoryRecord
+from gradebook.storage.segments import SAID, history_schema, segments_in
 from tests.storage.segments import row, steps, write
 
 
@@ -83,7 +83,7 @@ def test_a_history_is_whole_though_rows_move_while_it_is_read(tmp_path, monkeypa
         table.optimize()
         return history_schema()
 
-    monkeypatch.setattr("storage.lance_record.history_schema", after_a_merge)
+    monkeypatch.setattr("gradebook.storage.lance_record.history_schema", after_a_merge)
     assert [said["step"] for said in record.history("s1")] == [0, 1, 2, 3]
     monkeypatch.undo()
     assert [said["step"] for said in record.history("s1")] == [1, 2, 3]
@@ -201,7 +201,7 @@ def test_a_segment_that_cannot_be_read_is_an_error_with_its_path(record, tmp_pat
 
 
 def test_a_long_history_gets_an_index_and_answers_the_same(tmp_path, monkeypatch):
-    monkeypatch.setattr("storage.lance_record.INDEX_FROM", 3)
+    monkeypatch.setattr("gradebook.storage.lance_record.INDEX_FROM", 3)
     record = LanceRecord(tmp_path / "lance")
     for n in range(4):
         write(tmp_path / "r", f"rank0-{n}", [row(n, "s0"), row(n, "s1")])

@@ -2,10 +2,10 @@ import json
 
 import pytest
 
-from storage.catalog import LanceCatalog
-from storage.events import Kind, event
-from storage.project import ProjectError, create_project
-from storage.store import memory_store, open_store
+from gradebook.storage.catalog import LanceCatalog
+from gradebook.storage.events import Kind, event
+from gradebook.storage.project import ProjectError, create_project
+from gradebook.storage.store import memory_store, open_store
 
 
 def test_opening_what_is_not_a_project_says_how_to_make_one_and_leaves_nothing(tmp_path):

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from storage.lance_record import LanceRecord
-from storage.record import MemoryRecord
-from storage.segments import SAID
+from gradebook.storage.lance_record import LanceRecord
+from gradebook.storage.record import MemoryRecord
+from gradebook.storage.segments import SAID
 from tests.storage.segments import CLASSES, row, write
 
 

@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from storage.project import ProjectError
-from storage.vectors import LanceVectors, MemoryVectors, Space, Vectors
+from gradebook.storage.project import ProjectError
+from gradebook.storage.vectors import LanceVectors, MemoryVectors, Space, Vectors
 
 SPACE = Space(backbone="tiny", weights="random", size=32, dim=4, weak=2, strong=1, seed=0)
 
@@ -188,9 +188,9 @@ def test_a_vector_without_a_direction_is_near_nothing(vectors):
 
 def test_many_vectors_get_an_index_which_finds_almost_all_and_is_kept(tmp_path, monkeypatch):
     """Cells of 40: a search that looks at twelve of them must find what comparing with all does."""
-    monkeypatch.setattr("storage.vector_index.INDEX_FROM", 500)
-    monkeypatch.setattr("storage.vector_index.CELL", 40)
-    monkeypatch.setattr("storage.vector_index.PROBES", 12)
+    monkeypatch.setattr("gradebook.storage.vector_index.INDEX_FROM", 500)
+    monkeypatch.setattr("gradebook.storage.vector_index.CELL", 40)
+    monkeypatch.setattr("gradebook.storage.vector_index.PROBES", 12)
     vectors, space = LanceVectors(tmp_path), replace(SPACE, dim=8)
     vectors.create(space)
     x = views(1500, space)
@@ -233,8 +233,8 @@ def test_many_vectors_get_an_index_which_finds_almost_all_and_is_kept(tmp_path, 
     vectors.settle("tiny")
     assert [index[0] for index in indices()] == ["cells-37", "sample_id_idx"], "made anew once it is twice as long"
     assert found() > 0.9
-    monkeypatch.setattr("storage.vector_index.FEW", 100)
+    monkeypatch.setattr("gradebook.storage.vector_index.FEW", 100)
     assert found(among=names(1500)[::3]) > 0.9
-    monkeypatch.setattr("storage.vector_index.FEW", 5)
+    monkeypatch.setattr("gradebook.storage.vector_index.FEW", 5)
     assert found(k=5, among=names(1500)[:8]) == 1.0, "so few that the cells looked at do not have them: each is"
     vectors.settle("nope")

@@ -1,7 +1,7 @@
-"""The buttons of FiftyOne's App for a project: what they do is in `pipelines.fiftyone_app.actions`.
+"""The buttons of FiftyOne's App for a project: what they do is in `gradebook.pipelines.fiftyone_app.actions`.
 
-`gradebook fiftyone` makes FiftyOne find this folder (`pipelines.fiftyone_app.launch`). Every operator acts on the selected
-samples, else on the one that is open.
+`gradebook fiftyone` makes FiftyOne find this folder (`gradebook.pipelines.fiftyone_app.launch`). Every operator acts on
+the selected samples, else on the one that is open.
 """
 
 from collections.abc import Callable
@@ -10,9 +10,9 @@ from typing import Any
 import fiftyone.operators as foo
 from fiftyone.operators import types
 
-from pipelines.fiftyone_app import actions, links, plots
-from storage.fiftyone_samples import place
-from storage.project import ProjectError
+from gradebook.pipelines.fiftyone_app import actions, links, plots
+from gradebook.storage.fiftyone_samples import place
+from gradebook.storage.project import ProjectError
 
 GRID = types.Places.SAMPLES_GRID_ACTIONS
 

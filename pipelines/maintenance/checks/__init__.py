@@ -1,1 +1,1 @@
-"""What must hold of a project, a function each; `pipelines.maintenance.verify` asks them all."""
+"""What must hold of a project, a function each; `gradebook.pipelines.maintenance.verify` asks them all."""

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
-from pipelines.maintenance.checks.finding import Finding, Subject
-from storage.samples import File, sample_id
+from gradebook.pipelines.maintenance.checks.finding import Finding, Subject
+from gradebook.storage.samples import File, sample_id
 
 
 def samples_once(subject: Subject) -> Iterator[Finding]:

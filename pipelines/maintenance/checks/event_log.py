@@ -3,8 +3,8 @@
 import random
 from collections.abc import Iterator
 
-from pipelines.maintenance.checks.finding import Finding, Subject
-from storage.events import Event, Kind, queue, replay
+from gradebook.pipelines.maintenance.checks.finding import Finding, Subject
+from gradebook.storage.events import Event, Kind, queue, replay
 
 BACKUP = "restore lance/events.lance from a backup"
 

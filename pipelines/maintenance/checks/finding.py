@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from pipelines.runs import Run, list_runs
-from storage.project import ProjectError
+from gradebook.pipelines.runs import Run, list_runs
+from gradebook.storage.project import ProjectError
 
 if TYPE_CHECKING:
-    from storage.events import Event
-    from storage.samples import File
-    from storage.store import Store
+    from gradebook.storage.events import Event
+    from gradebook.storage.samples import File
+    from gradebook.storage.store import Store
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +22,7 @@ class Finding:
     where: tuple[str, ...] = ()  # paths or ids
     mend: str  # a sentence that says what to do
     mending: Callable[[], None] | None = None  # does it, where that is safe: nothing but what can be derived is changed
-    check: str = ""  # the name of the check; `pipelines.maintenance.verify` fills it in
+    check: str = ""  # the name of the check; `gradebook.pipelines.maintenance.verify` fills it in
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from pipelines.curation import reason_cache
-from pipelines.curation.feature_classifier import READING
-from pipelines.maintenance.checks.finding import Finding, Subject
-from pipelines.runs import PREDICTIONS, Run
+from gradebook.pipelines.curation import reason_cache
+from gradebook.pipelines.curation.feature_classifier import READING
+from gradebook.pipelines.maintenance.checks.finding import Finding, Subject
+from gradebook.pipelines.runs import PREDICTIONS, Run
 
 
 def reasons(subject: Subject) -> Iterator[Finding]:

@@ -7,12 +7,12 @@ from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
-from pipelines.maintenance.checks.finding import Finding, Subject
-from pipelines.runs import Run
-from pipelines.training import checkpoints
-from storage.project import ProjectError
-from storage.record import MemoryRecord
-from storage.segments import segment_schema, segments_in
+from gradebook.pipelines.maintenance.checks.finding import Finding, Subject
+from gradebook.pipelines.runs import Run
+from gradebook.pipelines.training import checkpoints
+from gradebook.storage.project import ProjectError
+from gradebook.storage.record import MemoryRecord
+from gradebook.storage.segments import segment_schema, segments_in
 
 
 def segments(subject: Subject) -> Iterator[Finding]:

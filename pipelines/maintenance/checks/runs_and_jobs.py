@@ -6,13 +6,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pipelines import runs
-from pipelines.jobs.launcher import JOB
-from pipelines.maintenance.checks.finding import Finding, Subject, has_settings
-from pipelines.runs import GOING, PREDICTIONS, STATUS, Run, State
-from pipelines.training import checkpoints
-from pipelines.training.dataset import SAMPLES
-from pipelines.training.learners import WEIGHTS
+from gradebook.pipelines import runs
+from gradebook.pipelines.jobs.launcher import JOB
+from gradebook.pipelines.maintenance.checks.finding import Finding, Subject, has_settings
+from gradebook.pipelines.runs import GOING, PREDICTIONS, STATUS, Run, State
+from gradebook.pipelines.training import checkpoints
+from gradebook.pipelines.training.dataset import SAMPLES
+from gradebook.pipelines.training.learners import WEIGHTS
 
 CHANGES = "changes.json"  # of the labels, while it trained
 

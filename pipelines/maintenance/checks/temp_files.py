@@ -8,10 +8,10 @@ from pathlib import Path
 
 import psutil
 
-from pipelines.maintenance.checks.finding import Finding, Subject
-from pipelines.runs import GOING
-from storage import cache_files
-from storage.project import SETTINGS
+from gradebook.pipelines.maintenance.checks.finding import Finding, Subject
+from gradebook.pipelines.runs import GOING
+from gradebook.storage import cache_files
+from gradebook.storage.project import SETTINGS
 
 OF_PROJECT = (f".{SETTINGS}.*", ".map.npz.*", ".overview.json.*", "selections/.*.json.*", *cache_files.DRAFTS)
 OF_RUN = (".*.json", ".*.json.*", ".*.npz.*", ".*.arrow.*", ".predictions.parquet", ".student.safetensors", ".exit.*")

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from pipelines.maintenance.checks.finding import Finding, Subject
-from storage.vectors import Views, table_name
+from gradebook.pipelines.maintenance.checks.finding import Finding, Subject
+from gradebook.storage.vectors import Views, table_name
 
 CHUNK = 2_000  # samples whose views are read at once
 

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from pipelines.cli.main import main
+from gradebook.pipelines.cli.main import main
 
 
 @dataclass(frozen=True)

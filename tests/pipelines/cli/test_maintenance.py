@@ -5,15 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import runs
-from pipelines.cli import maintenance
-from pipelines.curation.labelling import actor
-from pipelines.importing.import_images import import_images
-from pipelines.reporting import run_comparison
-from pipelines.runs import Run, State, append_metrics, status_now, write_status
-from storage.events import Kind, event, replay
-from storage.project import Project, create_project, read_project
-from storage.store import open_store
+from gradebook.pipelines import runs
+from gradebook.pipelines.cli import maintenance
+from gradebook.pipelines.curation.labelling import actor
+from gradebook.pipelines.importing.import_images import import_images
+from gradebook.pipelines.reporting import run_comparison
+from gradebook.pipelines.runs import Run, State, append_metrics, status_now, write_status
+from gradebook.storage.events import Kind, event, replay
+from gradebook.storage.project import Project, create_project, read_project
+from gradebook.storage.store import open_store
 from tests.pipelines.cli.cli_runner import done, gradebook
 from tests.pipelines.importing.folders import put
 

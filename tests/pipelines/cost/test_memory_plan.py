@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import nn
 
-from pipelines.cost.formatting import plan_table
-from pipelines.cost.memory_plan import Layout, Passes, Plan, gathers, laid_out, plan
-from pipelines.cost.meta_cost import Kept, Measured, measure, on_meta, parts, shard_of
-from pipelines.training.config import ConfigError
-from pipelines.training.learners import image_classifier
-from pipelines.training.paper_presets import large_b6_wide, large_l2
+from gradebook.pipelines.cost.formatting import plan_table
+from gradebook.pipelines.cost.memory_plan import Layout, Passes, Plan, gathers, laid_out, plan
+from gradebook.pipelines.cost.meta_cost import Kept, Measured, measure, on_meta, parts, shard_of
+from gradebook.pipelines.training.config import ConfigError
+from gradebook.pipelines.training.learners import image_classifier
+from gradebook.pipelines.training.paper_presets import large_b6_wide, large_l2
 from tests.mpl import shards
 
 K, SIDE = 5, 8
@@ -84,7 +84,9 @@ def test_a_network_is_counted():
 
 
 def test_published_sizes():
-    """480 million in the paper for L2; the 390 million that it says of B6-Wide are not met (mpl.wide_efficientnet)."""
+    """480 million in the paper for L2; the 390 million that it says of B6-Wide are not met
+    (gradebook.mpl.wide_efficientnet).
+    """
     sizes = [
         sum(p.numel() for p in on_meta(lambda c=c: image_classifier(c.backbone, 1000, pretrained=False)).parameters())
         for c in (large_l2("mpl"), large_b6_wide("mpl"))

@@ -4,7 +4,7 @@ import tracemalloc
 
 import pytest
 
-from pipelines.cost.scaling import Scale, bytes_a_sample, main, needs
+from gradebook.pipelines.cost.scaling import Scale, bytes_a_sample, main, needs
 
 
 def test_the_arithmetic_by_hand():

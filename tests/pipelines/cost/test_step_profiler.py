@@ -2,10 +2,10 @@ import json
 
 import pytest
 
-from pipelines.cli.main import main
-from pipelines.cost.step_profiler import profile
-from pipelines.training.config import ConfigError
-from pipelines.training.presets import preset_of
+from gradebook.pipelines.cli.main import main
+from gradebook.pipelines.cost.step_profiler import profile
+from gradebook.pipelines.training.config import ConfigError
+from gradebook.pipelines.training.presets import preset_of
 
 SMALL = ["--backbone", "test_efficientnet", "--labelled", "2", "--unlabelled", "4", "--steps", "2", "--device", "cpu"]
 

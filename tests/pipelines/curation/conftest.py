@@ -2,7 +2,7 @@
 
 import pytest
 
-from storage.store import Store
+from gradebook.storage.store import Store
 from tests.pipelines.projects import make_project, trained
 
 

@@ -1,5 +1,5 @@
-from pipelines.curation.agreement import agreement
-from storage.events import Event, Kind, event
+from gradebook.pipelines.curation.agreement import agreement
+from gradebook.storage.events import Event, Kind, event
 
 
 def asked(sample: str, verdict: Kind, label: str | None, **reasons: float) -> list[Event]:

@@ -5,12 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pipelines.curation.reason_cache import reasons
-from pipelines.curation.review_queue import Only, rank
-from storage.catalog import MemoryCatalog
-from storage.events import Kind, decisions, event
-from storage.samples import Split
-from storage.store import Store
+from gradebook.pipelines.curation.reason_cache import reasons
+from gradebook.pipelines.curation.review_queue import Only, rank
+from gradebook.storage.catalog import MemoryCatalog
+from gradebook.storage.events import Kind, decisions, event
+from gradebook.storage.samples import Split
+from gradebook.storage.store import Store
 from tests.pipelines.projects import CLASSES, LABELLED, make_project, run_of, trained
 
 
@@ -24,8 +24,8 @@ def test_a_batch_for_one_reason_covers_the_classes_and_repeats(store):
 
 
 def test_a_batch_in_the_default_order_covers_what_is_in_doubt(store):
-    """The sum of `mpl.facility_location`, written out: no other choice for one place adds as much."""
-    from pipelines.curation.feature_classifier import predictions, reading
+    """The sum of `gradebook.mpl.facility_location`, written out: no other choice for one place adds as much."""
+    from gradebook.pipelines.curation.feature_classifier import predictions, reading
 
     rows = rank(store, run_of(store), limit=5, spread=True)
     assert rows == rank(store, run_of(store), limit=5, spread=True)
@@ -50,10 +50,12 @@ def test_a_batch_in_the_default_order_covers_what_is_in_doubt(store):
 
 
 def test_a_batch_follows_the_labels_as_if_it_were_chosen_anew(store, monkeypatch):
-    """Against `mpl.facility_location.cover` of all that waits and is known, also where a few alone are looked at."""
-    from mpl.facility_location import cover
-    from mpl.reasons import doubt, score
-    from pipelines.curation.evidence import known
+    """Against `gradebook.mpl.facility_location.cover` of all that waits and is known, also where a few alone are
+    looked at.
+    """
+    from gradebook.mpl.facility_location import cover
+    from gradebook.mpl.reasons import doubt, score
+    from gradebook.pipelines.curation.evidence import known
 
     def anew(limit: int) -> list[str]:
         decided = decisions(store.log.read())
@@ -70,8 +72,8 @@ def test_a_batch_follows_the_labels_as_if_it_were_chosen_anew(store, monkeypatch
     assert first == anew(6)
     given = [event(Kind.RELABELLED, i, CLASSES[0], actor="ada") for i in [*first[:3], *shown(20)[12:]]]
     store.log.append([*given, event(Kind.REJECTED, first[4], actor="ada")])
-    monkeypatch.setattr("mpl.facility_location.POOL", 2)
-    monkeypatch.setattr("mpl.facility_location.AT_ONCE", 1)
+    monkeypatch.setattr("gradebook.mpl.facility_location.POOL", 2)
+    monkeypatch.setattr("gradebook.mpl.facility_location.AT_ONCE", 1)
     after = shown(6)
     assert after == anew(6) and not {e.sample_id for e in given} & set(after)
     assert [i for i in first if i in after] != first
@@ -80,8 +82,8 @@ def test_a_batch_follows_the_labels_as_if_it_were_chosen_anew(store, monkeypatch
 
 
 def test_of_very_many_samples_some_are_drawn_to_choose_from(store, monkeypatch):
-    monkeypatch.setattr("pipelines.curation.batch_coverage.CANDIDATES", 20)
-    monkeypatch.setattr("mpl.facility_location.COVERED", 12)
+    monkeypatch.setattr("gradebook.pipelines.curation.batch_coverage.CANDIDATES", 20)
+    monkeypatch.setattr("gradebook.mpl.facility_location.COVERED", 12)
     rows = rank(store, run_of(store), limit=3, spread=True)
     assert rows == rank(store, run_of(store), limit=3, spread=True)
     again = []

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from pipelines.curation import cold_start
-from pipelines.curation.cold_start import first_to_label
-from pipelines.curation.review_queue import rank
-from storage.events import Kind, event
-from storage.samples import Split
-from storage.store import Store
-from storage.vectors import Space
+from gradebook.pipelines.curation import cold_start
+from gradebook.pipelines.curation.cold_start import first_to_label
+from gradebook.pipelines.curation.review_queue import rank
+from gradebook.storage.events import Kind, event
+from gradebook.storage.samples import Split
+from gradebook.storage.store import Store
+from gradebook.storage.vectors import Space
 from tests.pipelines.projects import BACKBONE, CLASSES, DIM, TRAIN, class_of, make_project
 
 

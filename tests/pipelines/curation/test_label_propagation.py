@@ -1,11 +1,11 @@
 import pytest
 
-from pipelines.curation.label_propagation import asked_for, neighbours, propose
-from pipelines.curation.review_queue import rank, sentence_of
-from storage.events import VERDICTS, Kind, event, replay
-from storage.project import ProjectError
-from storage.samples import Split
-from storage.store import Store
+from gradebook.pipelines.curation.label_propagation import asked_for, neighbours, propose
+from gradebook.pipelines.curation.review_queue import rank, sentence_of
+from gradebook.storage.events import VERDICTS, Kind, event, replay
+from gradebook.storage.project import ProjectError
+from gradebook.storage.samples import Split
+from gradebook.storage.store import Store
 from tests.pipelines.projects import BACKBONE, LABELLED
 
 
@@ -64,7 +64,7 @@ def test_what_cannot_be_is_a_sentence(store):
 
 
 def test_without_vectors_there_is_nothing_to_compare(store):
-    from storage.vectors import MemoryVectors
+    from gradebook.storage.vectors import MemoryVectors
 
     bare = Store(store.project, store.catalog, store.log, MemoryVectors(), store.record)
     with pytest.raises(ProjectError, match="no image has vectors to compare: run: gradebook embed"):

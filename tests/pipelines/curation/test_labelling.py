@@ -1,10 +1,10 @@
 import pytest
 
-from pipelines.curation.labelling import LabelReport, actor, label_file, label_sample
-from storage.events import Kind, event, replay
-from storage.project import ProjectError, create_project
-from storage.samples import File, Sample, Split
-from storage.store import Store, memory_store
+from gradebook.pipelines.curation.labelling import LabelReport, actor, label_file, label_sample
+from gradebook.storage.events import Kind, event, replay
+from gradebook.storage.project import ProjectError, create_project
+from gradebook.storage.samples import File, Sample, Split
+from gradebook.storage.store import Store, memory_store
 
 
 @pytest.fixture

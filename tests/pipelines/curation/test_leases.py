@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.curation.leases import FILE, SECONDS, held_by_others, hold
-from storage.project import Project, create_project, read_project
+from gradebook.pipelines.curation.leases import FILE, SECONDS, held_by_others, hold
+from gradebook.storage.project import Project, create_project, read_project
 
 
 @pytest.fixture

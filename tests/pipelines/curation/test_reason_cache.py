@@ -4,14 +4,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from mpl import reasons as of
-from pipelines.curation import reason_cache
-from pipelines.curation.evidence import known
-from pipelines.curation.reason_cache import reasons
-from pipelines.curation.review_queue import GIVEN, rank
-from storage.events import Kind, decisions, event, replay
-from storage.samples import Split
-from storage.store import Store
+from gradebook.mpl import reasons as of
+from gradebook.pipelines.curation import reason_cache
+from gradebook.pipelines.curation.evidence import known
+from gradebook.pipelines.curation.reason_cache import reasons
+from gradebook.pipelines.curation.review_queue import GIVEN, rank
+from gradebook.storage.events import Kind, decisions, event, replay
+from gradebook.storage.samples import Split
+from gradebook.storage.store import Store
 from tests.pipelines.projects import CLASSES, LABELLED, class_of, copy_of, run_of
 
 
@@ -22,7 +22,7 @@ def store(template, tmp_path, monkeypatch) -> Store:
     def twins(_store, ids):
         return np.array([-1 if n % 3 == 0 else n - n % 3 for n in range(len(ids))], np.int32)
 
-    monkeypatch.setattr("pipelines.curation.feature_classifier._twins", twins)
+    monkeypatch.setattr("gradebook.pipelines.curation.feature_classifier._twins", twins)
     return copy_of(template, tmp_path / "project")
 
 
@@ -99,9 +99,9 @@ def test_a_queue_in_order_is_made_of_the_table_and_follows_labels(store, made):
 
 
 def test_a_batch_for_one_reason_is_the_same_as_one_from_all_that_is_known(store, made, monkeypatch):
-    from mpl import ranking
+    from gradebook.mpl import ranking
 
-    monkeypatch.setattr("pipelines.curation.ranked_queue.FIRST", 4)
+    monkeypatch.setattr("gradebook.pipelines.curation.ranked_queue.FIRST", 4)
     found = known(store, run_of(store), [s.sample_id for s in store.catalog.samples(Split.TRAIN)[LABELLED:]], {})
     for reason in ("entropy", "second_reader", "twin_differs"):
         scores = np.nan_to_num(of.score(found.evidence)[reason], nan=-1.0)
@@ -170,7 +170,7 @@ def test_a_table_is_there_whole_or_not_at_all(store, made, monkeypatch):
 
 
 def test_verify_knows_the_tables_and_mends_what_is_wrong_with_them(store):
-    from pipelines.maintenance.verify import verify_store
+    from gradebook.pipelines.maintenance.verify import verify_store
 
     def found() -> list[str]:
         return [f.check for f in verify_store(store, content=True).findings if f.check == "reasons"]

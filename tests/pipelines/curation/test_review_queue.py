@@ -5,14 +5,14 @@ from dataclasses import replace
 import pyarrow.parquet as pq
 import pytest
 
-from mpl.reasons import REASONS
-from pipelines.curation.review_queue import Only, as_json, newest_finished, rank, sentences
-from pipelines.runs import Run, State, status_now, write_status
-from storage.events import Kind, event, replay
-from storage.project import ProjectError
-from storage.samples import Split
-from storage.store import Store
-from storage.vectors import MemoryVectors
+from gradebook.mpl.reasons import REASONS
+from gradebook.pipelines.curation.review_queue import Only, as_json, newest_finished, rank, sentences
+from gradebook.pipelines.runs import Run, State, status_now, write_status
+from gradebook.storage.events import Kind, event, replay
+from gradebook.storage.project import ProjectError
+from gradebook.storage.samples import Split
+from gradebook.storage.store import Store
+from gradebook.storage.vectors import MemoryVectors
 from tests.pipelines.projects import CLASSES, LABELLED, TRAIN, class_of, run_of
 
 ABOUT_OTHERS = {"mislabelled", "twin_differs"}  # no guess is a given label, and no picture here has a near-duplicate

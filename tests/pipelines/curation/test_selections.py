@@ -2,11 +2,11 @@ import os
 
 import pytest
 
-from pipelines.curation.selection_queue import rank
-from pipelines.curation.selections import DIRECTORY, read_selection, save_selection
-from pipelines.runs import find_run
-from storage.events import Kind, event
-from storage.project import ProjectError, create_project
+from gradebook.pipelines.curation.selection_queue import rank
+from gradebook.pipelines.curation.selections import DIRECTORY, read_selection, save_selection
+from gradebook.pipelines.runs import find_run
+from gradebook.storage.events import Kind, event
+from gradebook.storage.project import ProjectError, create_project
 
 IDS = [f"{n:032x}" for n in (7, 3, 5)]
 

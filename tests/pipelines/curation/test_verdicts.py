@@ -1,8 +1,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.curation.verdicts import Shown, last_verdict, undo, verdict
-from storage.events import Kind, event, queue, replay
+from gradebook.pipelines.curation.verdicts import Shown, last_verdict, undo, verdict
+from gradebook.storage.events import Kind, event, queue, replay
 
 SHOWN = Shown(sample_id="s0", label="heron", probability=0.75, reasons={"thin_margin": 0.9}, run="mpl-001")
 

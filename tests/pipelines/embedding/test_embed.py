@@ -11,15 +11,15 @@ import pytest
 import torch
 from PIL import Image
 
-from mpl import augment, backbones
-from pipelines.cli.main import main
-from pipelines.embedding import embed as job
-from pipelines.embedding.embed import EmbedReport, embed
-from pipelines.embedding.view_dataset import ViewsOf
-from pipelines.importing.import_images import import_images
-from storage.project import ProjectError, create_project
-from storage.samples import Split
-from storage.store import Store, memory_store, open_store
+from gradebook.mpl import augment, backbones
+from gradebook.pipelines.cli.main import main
+from gradebook.pipelines.embedding import embed as job
+from gradebook.pipelines.embedding.embed import EmbedReport, embed
+from gradebook.pipelines.embedding.view_dataset import ViewsOf
+from gradebook.pipelines.importing.import_images import import_images
+from gradebook.storage.project import ProjectError, create_project
+from gradebook.storage.samples import Split
+from gradebook.storage.store import Store, memory_store, open_store
 from tests.forkserver import forked, program
 
 TINY = "test_efficientnet"  # timm's smallest, 256 features

@@ -5,16 +5,16 @@ import re
 import numpy as np
 import pytest
 
-from mpl import tsne as reducer
-from pipelines.cli.main import main
-from pipelines.curation import lasso
-from pipelines.curation.map_colors import DISAGREE, NOTHING, Kind, colouring
-from pipelines.embedding.map_projection import MAP, SIDE, compare, make, read_map
-from pipelines.runs import find_run
-from storage.project import ProjectError, create_project
-from storage.samples import Split
-from storage.store import memory_store, open_store
-from storage.vectors import Space
+from gradebook.mpl import tsne as reducer
+from gradebook.pipelines.cli.main import main
+from gradebook.pipelines.curation import lasso
+from gradebook.pipelines.curation.map_colors import DISAGREE, NOTHING, Kind, colouring
+from gradebook.pipelines.embedding.map_projection import MAP, SIDE, compare, make, read_map
+from gradebook.pipelines.runs import find_run
+from gradebook.storage.project import ProjectError, create_project
+from gradebook.storage.samples import Split
+from gradebook.storage.store import memory_store, open_store
+from gradebook.storage.vectors import Space
 from tests.pipelines.projects import BACKBONE, DIM, STRONG, WEAK, add_vectors, class_of, copy_of, make_project, trained
 
 

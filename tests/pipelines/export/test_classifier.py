@@ -15,17 +15,17 @@ from PIL import Image
 from safetensors.torch import load_file
 from timm.models.resnet import ResNet
 
-from pipelines.embedding.embed import embed
-from pipelines.export import classifier as module
-from pipelines.export.classifier import Export, export
-from pipelines.inference.evaluate import evaluate, predict_samples, student_of
-from pipelines.inference.predict import Classifier, predict
-from pipelines.runs import Run
-from pipelines.training.config import ConfigError
-from pipelines.training.presets import restored
-from storage.images import open_square
-from storage.project import ProjectError
-from storage.store import Store
+from gradebook.pipelines.embedding.embed import embed
+from gradebook.pipelines.export import classifier as module
+from gradebook.pipelines.export.classifier import Export, export
+from gradebook.pipelines.inference.evaluate import evaluate, predict_samples, student_of
+from gradebook.pipelines.inference.predict import Classifier, predict
+from gradebook.pipelines.runs import Run
+from gradebook.pipelines.training.config import ConfigError
+from gradebook.pipelines.training.presets import restored
+from gradebook.storage.images import open_square
+from gradebook.storage.project import ProjectError
+from gradebook.storage.store import Store
 from tests.pipelines.blocked_imports import run_without
 from tests.pipelines.projects import CLASSES, SIDE, TEST, copy_of, make_project, trained
 
@@ -213,7 +213,7 @@ TRAINERS = ("torch", "torchvision", "timm", "accelerate", "pyarrow", "pandas", "
 
 def test_predicting_needs_nothing_that_trained_the_student(exported):
     file = exported.files()[3]
-    code = "from pipelines.cli.main import main; sys.exit(main(['predict', *sys.argv[1:], '--json']))"
+    code = "from gradebook.pipelines.cli.main import main; sys.exit(main(['predict', *sys.argv[1:], '--json']))"
     done = run_without(TRAINERS, code, str(exported.directory), str(file))
     assert (done.returncode, done.stderr) == (0, "")
     (row,) = json.loads(done.stdout)

@@ -9,12 +9,12 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.export.labels import as_coco, as_csv, export_labels, labels_of
-from pipelines.importing.import_images import import_images
-from storage.events import Kind, event
-from storage.project import ProjectError, create_project
-from storage.samples import Split
-from storage.store import Store, memory_store
+from gradebook.pipelines.export.labels import as_coco, as_csv, export_labels, labels_of
+from gradebook.pipelines.importing.import_images import import_images
+from gradebook.storage.events import Kind, event
+from gradebook.storage.project import ProjectError, create_project
+from gradebook.storage.samples import Split
+from gradebook.storage.store import Store, memory_store
 from tests.pipelines.projects import CLASSES, LABELLED, TEST, class_of, make_project
 from tests.polling import until
 
@@ -125,7 +125,7 @@ def test_without_labels_it_says_what_to_do(tmp_path):
 
 
 def test_a_job_tells_how_far_it_is_and_leaves_its_answer(store, tmp_path):
-    from pipelines.jobs import commands, launcher
+    from gradebook.pipelines.jobs import commands, launcher
 
     job = commands.start_export_labels(store.project, tmp_path / "out", "folder")
     until(lambda: launcher.ending(job) is not launcher.Ending.GOING)
@@ -139,7 +139,7 @@ def test_a_job_tells_how_far_it_is_and_leaves_its_answer(store, tmp_path):
 
 
 def test_a_job_that_fails_leaves_its_sentence(store):
-    from pipelines.jobs import commands, launcher
+    from gradebook.pipelines.jobs import commands, launcher
 
     said = "print('Traceback'); print('gradebook: the disk is full'); print('bye'); raise SystemExit(2)"
     job = launcher.start(store.project, [sys.executable, "-c", said])

@@ -5,15 +5,15 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from pipelines.curation.review_queue import rank, sentence_of
-from pipelines.fiftyone_app import actions, links
-from pipelines.fiftyone_app.launch import plugins
-from pipelines.process import servers
-from storage.events import Kind, decisions, event, replay
-from storage.fiftyone_samples import place
-from storage.project import ProjectError, create_project
-from storage.store import open_store
-from storage.vectors import Space
+from gradebook.pipelines.curation.review_queue import rank, sentence_of
+from gradebook.pipelines.fiftyone_app import actions, links
+from gradebook.pipelines.fiftyone_app.launch import plugins
+from gradebook.pipelines.process import servers
+from gradebook.storage.events import Kind, decisions, event, replay
+from gradebook.storage.fiftyone_samples import place
+from gradebook.storage.project import ProjectError, create_project
+from gradebook.storage.store import open_store
+from gradebook.storage.vectors import Space
 from tests.app.conftest import CLASSES, HOSTILE, TRAIN, a_run, fill
 
 URI = "@gradebook/verdicts/"
@@ -36,7 +36,7 @@ def store(tmp_path, server, monkeypatch):
     fill(store, tmp_path / "pictures")
     run = a_run(store)
     store.record.fold(run.name, run.path / "record")
-    from storage.fiftyone_dataset import refresh
+    from gradebook.storage.fiftyone_dataset import refresh
 
     refresh(store, run.name)
     return store
@@ -46,7 +46,7 @@ def store(tmp_path, server, monkeypatch):
 def dataset(store):
     import fiftyone as fo
 
-    from storage.fiftyone_dataset import dataset_name
+    from gradebook.storage.fiftyone_dataset import dataset_name
 
     return fo.load_dataset(dataset_name(store.project))
 
@@ -197,7 +197,7 @@ def test_the_server_expects_the_page_that_will_open_and_keeps_so_many_views(stor
     from fiftyone.core.state import StateDescription
     from fiftyone.server.events import state
 
-    from storage import fiftyone_samples
+    from gradebook.storage import fiftyone_samples
 
     monkeypatch.setattr(fiftyone_samples, "KEPT", 2)
     sample_ids = dataset.values("gradebook_id")

@@ -7,17 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.fiftyone_app.launch import open_app
-from storage.mongodb import stop
-from storage.project import ProjectError, create_project
-from storage.store import memory_store
+from gradebook.pipelines.fiftyone_app.launch import open_app
+from gradebook.storage.mongodb import stop
+from gradebook.storage.project import ProjectError, create_project
+from gradebook.storage.store import memory_store
 
 PROGRAM = """
 import os, re, signal, sys, urllib.request
 from pathlib import Path
-from pipelines.fiftyone_app.launch import open_app
-from storage.project import read_project
-from storage.store import memory_store
+from gradebook.pipelines.fiftyone_app.launch import open_app
+from gradebook.storage.project import read_project
+from gradebook.storage.store import memory_store
 
 def say(line):
     print(line)

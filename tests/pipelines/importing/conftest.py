@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from storage.project import create_project
-from storage.store import Store, memory_store, open_store
+from gradebook.storage.project import create_project
+from gradebook.storage.store import Store, memory_store, open_store
 
 
 @pytest.fixture(params=["memory", "lance"])

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pipelines.importing import import_images as job
-from storage.events import replay
-from storage.store import Store
+from gradebook.pipelines.importing import import_images as job
+from gradebook.storage.events import replay
+from gradebook.storage.store import Store
 
 
 def put(path: Path, seed: int = 0, size: tuple[int, int] = (20, 12)) -> Path:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.importing.import_images import import_images
-from storage.project import ProjectError, create_project
-from storage.store import memory_store
+from gradebook.pipelines.importing.import_images import import_images
+from gradebook.storage.project import ProjectError, create_project
+from gradebook.storage.store import memory_store
 from tests.pipelines.importing.folders import counts, put
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from pipelines.importing import import_images as job
-from pipelines.importing.import_images import import_images
-from storage.samples import Split, sample_id
+from gradebook.pipelines.importing import import_images as job
+from gradebook.pipelines.importing.import_images import import_images
+from gradebook.storage.samples import Split, sample_id
 from tests.pipelines.importing.folders import copy, counts, csv, put
 
 
@@ -143,7 +143,7 @@ def test_progress_grows_to_the_number_of_files(quick, images):
 
 
 def test_large_files_are_read_by_threads_in_the_same_order(quick, images, monkeypatch):
-    monkeypatch.setattr("pipelines.importing.image_reader.SMALL", 0)
+    monkeypatch.setattr("gradebook.pipelines.importing.image_reader.SMALL", 0)
     for seed in range(40):
         put(images / f"{seed:02d}.png", seed)
     (images / "07.png").write_text("no")

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.importing import import_images as job
-from pipelines.importing.import_images import import_images
-from storage.events import replay
-from storage.project import create_project
-from storage.samples import sample_id
-from storage.store import open_store
+from gradebook.pipelines.importing import import_images as job
+from gradebook.pipelines.importing.import_images import import_images
+from gradebook.storage.events import replay
+from gradebook.storage.project import create_project
+from gradebook.storage.samples import sample_id
+from gradebook.storage.store import open_store
 from tests.crash_injection import dying_after
 from tests.forkserver import forked
 from tests.pipelines.importing.folders import copy, counts, labels, put

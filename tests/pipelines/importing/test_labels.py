@@ -2,10 +2,10 @@
 
 import pytest
 
-from pipelines.importing.import_images import import_images
-from storage.events import Kind, event
-from storage.project import ProjectError, create_project, read_project
-from storage.store import memory_store
+from gradebook.pipelines.importing.import_images import import_images
+from gradebook.storage.events import Kind, event
+from gradebook.storage.project import ProjectError, create_project, read_project
+from gradebook.storage.store import memory_store
 from tests.pipelines.importing.folders import copy, counts, csv, labels, put
 
 

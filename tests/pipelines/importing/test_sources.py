@@ -11,18 +11,18 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from pipelines.cli.main import main
-from pipelines.export.labels import export_labels
-from pipelines.importing import zip_archive as unpacking
-from pipelines.importing.import_images import import_images
-from pipelines.importing.sources import opened_source
-from pipelines.importing.zip_archive import unpack
-from pipelines.jobs import commands, launcher
-from pipelines.process import job_files as told
-from storage.events import replay
-from storage.project import ProjectError, create_project
-from storage.samples import Split
-from storage.store import Store, memory_store, open_store
+from gradebook.pipelines.cli.main import main
+from gradebook.pipelines.export.labels import export_labels
+from gradebook.pipelines.importing import zip_archive as unpacking
+from gradebook.pipelines.importing.import_images import import_images
+from gradebook.pipelines.importing.sources import opened_source
+from gradebook.pipelines.importing.zip_archive import unpack
+from gradebook.pipelines.jobs import commands, launcher
+from gradebook.pipelines.process import job_files as told
+from gradebook.storage.events import replay
+from gradebook.storage.project import ProjectError, create_project
+from gradebook.storage.samples import Split
+from gradebook.storage.store import Store, memory_store, open_store
 from tests.polling import until
 
 

@@ -1,14 +1,14 @@
 import numpy as np
 import pytest
 
-from pipelines.inference.evaluate import evaluate, predict_samples, student_of
-from pipelines.runs import Run, State, status_now, write_status
-from pipelines.training.config import ConfigError
-from pipelines.training.presets import restored
-from storage.events import Kind, event
-from storage.project import add_classes
-from storage.samples import Split
-from storage.store import Store, open_store
+from gradebook.pipelines.inference.evaluate import evaluate, predict_samples, student_of
+from gradebook.pipelines.runs import Run, State, status_now, write_status
+from gradebook.pipelines.training.config import ConfigError
+from gradebook.pipelines.training.presets import restored
+from gradebook.storage.events import Kind, event
+from gradebook.storage.project import add_classes
+from gradebook.storage.samples import Split
+from gradebook.storage.store import Store, open_store
 from tests.pipelines.projects import CLASSES, LABELLED, TEST, TRAIN, class_of, make_project, run_of, trained
 
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.cli.main import main
-from pipelines.inference import predict as predicting
-from pipelines.inference import predict_csv
-from pipelines.inference.predict_csv import into_file
-from storage.project import ProjectError
+from gradebook.pipelines.cli.main import main
+from gradebook.pipelines.inference import predict as predicting
+from gradebook.pipelines.inference import predict_csv
+from gradebook.pipelines.inference.predict_csv import into_file
+from gradebook.storage.project import ProjectError
 
 IMAGES = 9
 

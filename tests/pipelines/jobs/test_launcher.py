@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.jobs import launcher
-from pipelines.jobs.launcher import (
+from gradebook.pipelines.jobs import launcher
+from gradebook.pipelines.jobs.launcher import (
     Ending,
     Job,
     can_resume,
@@ -21,14 +21,14 @@ from pipelines.jobs.launcher import (
     start_training,
     stop,
 )
-from pipelines.runs import State, status_now, write_status
-from storage.project import Project, create_project
+from gradebook.pipelines.runs import State, status_now, write_status
+from gradebook.storage.project import Project, create_project
 from tests.polling import until
 
 TRAINER = """
 import os, signal, subprocess, sys, time
 from pathlib import Path
-from pipelines.runs import State, status_now, write_status
+from gradebook.pipelines.runs import State, status_now, write_status
 run = Path(sys.argv[1]) / "runs" / sys.argv[sys.argv.index("--run") + 1]
 print("settings", *sys.argv[2:], flush=True)
 def leave(number, frame):
@@ -77,8 +77,8 @@ def test_a_command_that_does_not_exist_is_said_in_the_log(project):
 def test_a_job_outlives_its_starter_and_is_found_again(project):
     starter = f"""
 from pathlib import Path
-from pipelines.jobs.launcher import start
-from storage.project import read_project
+from gradebook.pipelines.jobs.launcher import start
+from gradebook.storage.project import read_project
 start(read_project(Path({str(project.root)!r})), ["sleep", "60"])
 """
     subprocess.run(python(starter), check=True)

@@ -11,14 +11,14 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from pipelines import runs
-from pipelines.importing.import_images import import_images
-from pipelines.runs import State, status_now, write_status
-from storage.events import Kind, event
-from storage.project import create_project
-from storage.segments import SAID, segment_schema
-from storage.store import Store, open_store
-from storage.vectors import Space
+from gradebook.pipelines import runs
+from gradebook.pipelines.importing.import_images import import_images
+from gradebook.pipelines.runs import State, status_now, write_status
+from gradebook.storage.events import Kind, event
+from gradebook.storage.project import create_project
+from gradebook.storage.segments import SAID, segment_schema
+from gradebook.storage.store import Store, open_store
+from gradebook.storage.vectors import Space
 
 SPACE = Space(backbone="tiny", weights="none", size=8, dim=4, weak=2, strong=1, seed=0)
 IMAGES = 6

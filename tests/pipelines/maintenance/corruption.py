@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from pipelines.runs import State, status_now, write_status
-from storage.events import Kind, event
-from storage.samples import File
-from storage.store import open_store
-from storage.vectors import table_name
+from gradebook.pipelines.runs import State, status_now, write_status
+from gradebook.storage.events import Kind, event
+from gradebook.storage.samples import File
+from gradebook.storage.store import open_store
+from gradebook.storage.vectors import table_name
 
 
 def ids(root: Path) -> list[str]:

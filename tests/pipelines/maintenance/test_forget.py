@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.importing.import_images import import_images
-from pipelines.maintenance.forget import forget
-from pipelines.maintenance.verify import verify
-from storage.events import replay
-from storage.project import ProjectError, create_project
-from storage.store import open_store
+from gradebook.pipelines.importing.import_images import import_images
+from gradebook.pipelines.maintenance.forget import forget
+from gradebook.pipelines.maintenance.verify import verify
+from gradebook.storage.events import replay
+from gradebook.storage.project import ProjectError, create_project
+from gradebook.storage.store import open_store
 
 
 @pytest.fixture

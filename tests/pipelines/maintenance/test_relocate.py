@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.importing.import_images import import_images
-from pipelines.maintenance.relocate import relocate, relocation_words
-from storage.project import ProjectError, create_project
-from storage.samples import Sample, Split, sample_id
-from storage.store import Store, memory_store, open_store
+from gradebook.pipelines.importing.import_images import import_images
+from gradebook.pipelines.maintenance.relocate import relocate, relocation_words
+from gradebook.storage.project import ProjectError, create_project
+from gradebook.storage.samples import Sample, Split, sample_id
+from gradebook.storage.store import Store, memory_store, open_store
 
 
 @pytest.fixture(params=["memory", "lance"])

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from pipelines.importing.import_images import import_images
-from pipelines.maintenance.verify import report_words, verify, verify_store
-from pipelines.runs import State, status_now, write_status
-from storage.events import Kind, event
-from storage.project import ProjectError, create_project
-from storage.samples import File
-from storage.store import memory_store, open_store
+from gradebook.pipelines.importing.import_images import import_images
+from gradebook.pipelines.maintenance.verify import report_words, verify, verify_store
+from gradebook.pipelines.runs import State, status_now, write_status
+from gradebook.storage.events import Kind, event
+from gradebook.storage.project import ProjectError, create_project
+from gradebook.storage.samples import File
+from gradebook.storage.store import memory_store, open_store
 from tests.pipelines.maintenance.corruption import (
     FOUND,
     MENDED,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.pool import selection as module
+from gradebook.pipelines.pool import selection as module
 from tests.pipelines.colours import make_classifier, make_pictures
 
 NUMBER = 60

@@ -3,8 +3,8 @@
 import csv
 from pathlib import Path
 
-from pipelines.inference.predict import predict
-from storage.samples import sample_id
+from gradebook.pipelines.inference.predict import predict
+from gradebook.storage.samples import sample_id
 from tests.pipelines.colours import CLASSES
 
 

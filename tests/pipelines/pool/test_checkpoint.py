@@ -8,9 +8,9 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.pool.file_stream import walk
-from pipelines.pool.selection import PoolReport, pool
-from storage.project import ProjectError
+from gradebook.pipelines.pool.file_stream import walk
+from gradebook.pipelines.pool.selection import PoolReport, pool
+from gradebook.storage.project import ProjectError
 from tests.pipelines.colours import break_some
 from tests.pipelines.pool.conftest import NUMBER
 from tests.pipelines.pool.tables import brute_force, rows
@@ -47,7 +47,7 @@ def test_a_pool_that_was_stopped_ends_as_if_it_had_not_been(classifier, folder, 
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from pipelines.pool import choose as module
+from gradebook.pipelines.pool import choose as module
 module.BATCH, module.SHARE = 8, 0
 def die(done):
     if done >= 24:

@@ -4,11 +4,11 @@ from operator import itemgetter
 
 import pytest
 
-from pipelines.pool import selection as module
-from pipelines.pool.merge import join
-from pipelines.pool.selection import pool
-from pipelines.process.partition import parse_part
-from storage.project import ProjectError
+from gradebook.pipelines.pool import selection as module
+from gradebook.pipelines.pool.merge import join
+from gradebook.pipelines.pool.selection import pool
+from gradebook.pipelines.process.partition import parse_part
+from gradebook.storage.project import ProjectError
 from tests.pipelines.colours import CLASSES
 from tests.pipelines.pool.conftest import NUMBER
 from tests.pipelines.pool.tables import rows

@@ -6,17 +6,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines.importing.import_images import import_images
-from pipelines.inference.evaluate import predict_samples, student_of
-from pipelines.pool.file_stream import Read, batches, read_ahead, walk
-from pipelines.pool.holdout_overlap import LeftOut
-from pipelines.pool.selection import PoolReport, pool
-from pipelines.pool.top_k import Kept, Surest
-from pipelines.runs import Run
-from pipelines.training.presets import restored
-from storage.project import ProjectError, create_project
-from storage.samples import Split, sample_id
-from storage.store import open_store
+from gradebook.pipelines.importing.import_images import import_images
+from gradebook.pipelines.inference.evaluate import predict_samples, student_of
+from gradebook.pipelines.pool.file_stream import Read, batches, read_ahead, walk
+from gradebook.pipelines.pool.holdout_overlap import LeftOut
+from gradebook.pipelines.pool.selection import PoolReport, pool
+from gradebook.pipelines.pool.top_k import Kept, Surest
+from gradebook.pipelines.runs import Run
+from gradebook.pipelines.training.presets import restored
+from gradebook.storage.project import ProjectError, create_project
+from gradebook.storage.samples import Split, sample_id
+from gradebook.storage.store import open_store
 from tests.pipelines.blocked_imports import run_without
 from tests.pipelines.colours import CLASSES, break_some, picture
 from tests.pipelines.pool.conftest import NUMBER
@@ -185,7 +185,7 @@ def test_a_run_of_a_project_scores_too(tmp_path):
 
 
 def test_the_command_needs_nothing_that_trains(classifier, folder, tmp_path):
-    code = "import sys; from pipelines.cli.main import main; sys.exit(main(['pool', *sys.argv[1:]]))"
+    code = "import sys; from gradebook.pipelines.cli.main import main; sys.exit(main(['pool', *sys.argv[1:]]))"
     paths = [str(path) for path in (classifier, folder, tmp_path / "out.csv")]
     blocked = ("torch", "timm", "accelerate", "lancedb", "fiftyone")
     done = run_without(blocked, code, *paths, "--per-class", "25", "--without", str(folder / "a"), "--json")

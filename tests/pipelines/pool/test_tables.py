@@ -2,12 +2,12 @@
 
 import pytest
 
-from pipelines.importing.import_images import import_images
-from pipelines.pool.selection import pool
-from storage.events import replay
-from storage.project import ProjectError, create_project
-from storage.samples import Split
-from storage.store import open_store
+from gradebook.pipelines.importing.import_images import import_images
+from gradebook.pipelines.pool.selection import pool
+from gradebook.storage.events import replay
+from gradebook.storage.project import ProjectError, create_project
+from gradebook.storage.samples import Split
+from gradebook.storage.store import open_store
 from tests.pipelines.colours import CLASSES
 from tests.pipelines.pool.tables import brute_force
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from pipelines.process import servers
+from gradebook.pipelines.process import servers
 
 LISTEN = """
 import socket, sys, time

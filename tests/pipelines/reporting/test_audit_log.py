@@ -6,11 +6,11 @@ from datetime import timedelta
 
 import pytest
 
-from pipelines.reporting.audit_log import history_table, undo, who_said
-from storage.events import Event, Kind, event, replay
-from storage.project import ProjectError, create_project
-from storage.samples import File, Sample, Split
-from storage.store import Store, memory_store, open_store
+from gradebook.pipelines.reporting.audit_log import history_table, undo, who_said
+from gradebook.storage.events import Event, Kind, event, replay
+from gradebook.storage.project import ProjectError, create_project
+from gradebook.storage.samples import File, Sample, Split
+from gradebook.storage.store import Store, memory_store, open_store
 
 
 @pytest.fixture(params=["memory", "lance"])

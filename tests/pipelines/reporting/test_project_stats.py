@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.reporting import project_stats
-from storage.events import Kind, event
-from storage.project import add_classes, create_project
-from storage.samples import Sample, Split
-from storage.store import Store, open_store
+from gradebook.pipelines.reporting import project_stats
+from gradebook.storage.events import Kind, event
+from gradebook.storage.project import add_classes, create_project
+from gradebook.storage.samples import Sample, Split
+from gradebook.storage.store import Store, open_store
 
 
 @pytest.fixture

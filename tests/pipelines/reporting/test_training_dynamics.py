@@ -1,9 +1,9 @@
 import numpy as np
 import pyarrow as pa
 
-from pipelines.reporting.training_dynamics import Move, against, course, flow, moments, moved, moves
-from pipelines.runs import Run
-from storage.label_snapshots import Extent, Said
+from gradebook.pipelines.reporting.training_dynamics import Move, against, course, flow, moments, moved, moves
+from gradebook.pipelines.runs import Run
+from gradebook.storage.label_snapshots import Extent, Said
 from tests.pipelines.projects import make_project, rows, trained
 
 

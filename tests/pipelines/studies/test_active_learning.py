@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.studies import active_learning, label_savings, query_strategies
-from pipelines.studies.active_learning import REVIEWER, Simulation, World, world_of
-from pipelines.studies.label_savings import Curve, reach, saving
-from pipelines.training.config import ConfigError
-from storage.catalog import MemoryCatalog
-from storage.samples import Split
+from gradebook.pipelines.studies import active_learning, label_savings, query_strategies
+from gradebook.pipelines.studies.active_learning import REVIEWER, Simulation, World, world_of
+from gradebook.pipelines.studies.label_savings import Curve, reach, saving
+from gradebook.pipelines.training.config import ConfigError
+from gradebook.storage.catalog import MemoryCatalog
+from gradebook.storage.samples import Split
 from tests.pipelines.cli.cli_runner import gradebook
 from tests.pipelines.cli.finished_round import picture
 from tests.pipelines.projects import TEST, class_of, make_project
@@ -47,7 +47,7 @@ def asked(world, tmp_path, monkeypatch) -> Simulation:
 
 def trainings(monkeypatch) -> list[str]:
     """Returns a list that grows by a name with each training."""
-    from pipelines import train as module
+    from gradebook.pipelines import train as module
 
     names: list[str] = []
     real = module.train
@@ -93,7 +93,7 @@ def test_an_interrupted_simulation_goes_on_to_the_same_end(asked, monkeypatch, t
 
 
 def test_a_training_that_is_asked_to_stop_ends_the_simulation(asked, monkeypatch):
-    from pipelines import train as module
+    from gradebook.pipelines import train as module
 
     monkeypatch.setattr(module, "train", lambda call, store: None)
     with pytest.raises(KeyboardInterrupt):

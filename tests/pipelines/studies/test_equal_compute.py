@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.studies.equal_compute import EqualCompute, as_markdown, config_of, operations
-from pipelines.training.presets import PRESETS
+from gradebook.pipelines.studies.equal_compute import EqualCompute, as_markdown, config_of, operations
+from gradebook.pipelines.training.presets import PRESETS
 
 ASKED = EqualCompute(images=Path("images"), steps=100)
 

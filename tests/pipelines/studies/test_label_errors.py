@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 
-from pipelines.runs import Run
-from pipelines.studies import label_errors
-from pipelines.studies.label_errors import Trial, as_markdown, auroc, found_guesses, found_labels
-from storage.samples import Split
-from storage.store import Store
+from gradebook.pipelines.runs import Run
+from gradebook.pipelines.studies import label_errors
+from gradebook.pipelines.studies.label_errors import Trial, as_markdown, auroc, found_guesses, found_labels
+from gradebook.storage.samples import Split
+from gradebook.storage.store import Store
 from tests.pipelines.projects import TRAIN, class_of, make_project, trained
 
 
@@ -41,7 +41,7 @@ def test_wrong_guesses_are_those_that_differ_from_the_truth(world, monkeypatch):
     monkeypatch.setattr(label_errors, "_truth", lambda store: {s.sample_id: class_of(s) for s in train})
     found = found_guesses(world, Run(world.project.runs / "r"))
     assert len(found.wrong) == TRAIN - 30 and all(len(score) == TRAIN - 30 for score in found.scores.values())
-    from pipelines.curation.review_queue import rank
+    from gradebook.pipelines.curation.review_queue import rank
 
     rows = {row.sample_id: row for row in rank(world, Run(world.project.runs / "r"), limit=99)}
     right = [rows[s.sample_id].label == class_of(s) for s in train[30:]]

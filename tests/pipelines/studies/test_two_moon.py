@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from mpl import feedback as fb
-from mpl.methods import METHODS
-from mpl.step import Clock, Solo
-from pipelines.studies import side_by_side
-from pipelines.studies.two_moon import (
+from gradebook.mpl import feedback as fb
+from gradebook.mpl.methods import METHODS
+from gradebook.mpl.step import Clock, Solo
+from gradebook.pipelines.studies import side_by_side
+from gradebook.pipelines.studies.two_moon import (
     TwoMoon,
     accuracy,
     as_markdown,
@@ -23,7 +23,7 @@ from pipelines.studies.two_moon import (
     share,
     train,
 )
-from pipelines.studies.two_moon_figure import telling
+from gradebook.pipelines.studies.two_moon_figure import telling
 
 SMALL = TwoMoon(seeds=3, first_seed=5, steps=30, batch=16)
 

@@ -5,10 +5,10 @@ import signal
 import pytest
 import torch
 
-from pipelines import train as module
-from pipelines.training.presets import parse
-from pipelines.training.run_setup import saved_settings
-from storage.store import Store
+from gradebook.pipelines import train as module
+from gradebook.pipelines.training.presets import parse
+from gradebook.pipelines.training.run_setup import saved_settings
+from gradebook.storage.store import Store
 from tests.pipelines.projects import rows, timeless, trained, weights
 
 PIXELS = ("--inputs", "pixels")

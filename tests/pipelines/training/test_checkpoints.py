@@ -6,9 +6,9 @@ import torch
 from timm.utils.model_ema import ModelEmaV3
 from torch import nn
 
-from mpl.step import Learner, Learners, Solo
-from pipelines.training import checkpoints
-from pipelines.training.config import ConfigError
+from gradebook.mpl.step import Learner, Learners, Solo
+from gradebook.pipelines.training import checkpoints
+from gradebook.pipelines.training.config import ConfigError
 
 
 def learner(*, average: bool) -> Learner:

@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.inference.evaluate import evaluate_beside_data, is_beside_data
-from pipelines.runs import Run, State, find_run
-from pipelines.train import train
-from pipelines.training import checkpoints, plain_datasets
-from pipelines.training.config import ConfigError, DataConfig
-from pipelines.training.image_loader import Files, InMemory
-from pipelines.training.plain_datasets import held_out, labelled, open_dataset
-from pipelines.training.presets import PRESETS, parse
-from pipelines.training.run_setup import saved_settings
-from storage.project import ProjectError, read_project
-from storage.samples import Split
+from gradebook.pipelines.inference.evaluate import evaluate_beside_data, is_beside_data
+from gradebook.pipelines.runs import Run, State, find_run
+from gradebook.pipelines.train import train
+from gradebook.pipelines.training import checkpoints, plain_datasets
+from gradebook.pipelines.training.config import ConfigError, DataConfig
+from gradebook.pipelines.training.image_loader import Files, InMemory
+from gradebook.pipelines.training.plain_datasets import held_out, labelled, open_dataset
+from gradebook.pipelines.training.presets import PRESETS, parse
+from gradebook.pipelines.training.run_setup import saved_settings
+from gradebook.storage.project import ProjectError, read_project
+from gradebook.storage.samples import Split
 from tests.pipelines.blocked_imports import run_without
 
 CLASSES, EACH, TESTS, SIDE = ("crow", "heron", "owl"), 12, 4, 32
@@ -109,7 +109,7 @@ def test_images_that_changed_since_are_refused_by_a_resume(images, tmp_path):
 
 def test_it_needs_neither_lancedb_nor_fiftyone_nor_streamlit(images, tmp_path):
     code = """
-from pipelines.cli.main import main
+from gradebook.pipelines.cli.main import main
 
 assert main(["train", *sys.argv[2:]]) == 0
 sys.exit(main(["evaluate", sys.argv[1], "--json"]))

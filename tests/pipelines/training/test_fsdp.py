@@ -6,14 +6,14 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from pipelines import train as module
-from pipelines.inference.evaluate import student_of
-from pipelines.runs import Run, State
-from pipelines.training import fsdp
-from pipelines.training.config import ConfigError
-from pipelines.training.paper_presets import large_l2
-from pipelines.training.presets import preset_of
-from storage.store import Store
+from gradebook.pipelines import train as module
+from gradebook.pipelines.inference.evaluate import student_of
+from gradebook.pipelines.runs import Run, State
+from gradebook.pipelines.training import fsdp
+from gradebook.pipelines.training.config import ConfigError
+from gradebook.pipelines.training.paper_presets import large_l2
+from gradebook.pipelines.training.presets import preset_of
+from gradebook.storage.store import Store
 from tests.forkserver import together
 from tests.pipelines.projects import flags, make_project, rows, timeless, weights
 

@@ -5,10 +5,10 @@ import pytest
 import torch
 from PIL import Image
 
-from mpl import augment
-from pipelines.training.config import ConfigError
-from pipelines.training.image_loader import Files, Pixels
-from pipelines.training.sampler import Sampler
+from gradebook.mpl import augment
+from gradebook.pipelines.training.config import ConfigError
+from gradebook.pipelines.training.image_loader import Files, Pixels
+from gradebook.pipelines.training.sampler import Sampler
 
 N, SIZE = 9, 24
 

@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from pipelines.inference.evaluate import evaluate
-from pipelines.runs import Run, State
-from pipelines.training import dataset
-from pipelines.training.config import ConfigError
-from pipelines.training.presets import parse
+from gradebook.pipelines.inference.evaluate import evaluate
+from gradebook.pipelines.runs import Run, State
+from gradebook.pipelines.training import dataset
+from gradebook.pipelines.training.config import ConfigError
+from gradebook.pipelines.training.presets import parse
 from tests.pipelines.projects import BACKBONE, CLASSES, DIM, TEST, flags, trained, weights
 
 LARGER = ("--method", "noisy_student", "--hidden", "0", "--student-hidden", "8", "--rounds", "2")

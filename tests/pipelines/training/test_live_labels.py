@@ -7,16 +7,16 @@ import time
 import numpy as np
 import pytest
 
-from pipelines import train as module
-from pipelines.runs import Change, Run
-from pipelines.training.dataset import Population
-from pipelines.training.live_labels import Listener, changed, differences
-from pipelines.training.presets import parse
-from pipelines.training.run_setup import saved_settings
-from pipelines.training.sampler import Deck, Sampler
-from storage.events import Kind, event
-from storage.samples import Split
-from storage.store import Store
+from gradebook.pipelines import train as module
+from gradebook.pipelines.runs import Change, Run
+from gradebook.pipelines.training.dataset import Population
+from gradebook.pipelines.training.live_labels import Listener, changed, differences
+from gradebook.pipelines.training.presets import parse
+from gradebook.pipelines.training.run_setup import saved_settings
+from gradebook.pipelines.training.sampler import Deck, Sampler
+from gradebook.storage.events import Kind, event
+from gradebook.storage.samples import Split
+from gradebook.storage.store import Store
 from tests.pipelines.projects import CLASSES, LABELLED, Told, class_of, copy_of, flags, labels, rows, timeless, weights
 from tests.pipelines.training.resuming import resume
 
@@ -29,7 +29,7 @@ def run(store: Store, *extra: str, steps: int = 12):
 
 def told(monkeypatch, *news: dict[str, str] | None) -> None:
     """Lets the next run hear all labels that are given here, after its first step, its second, and so on."""
-    monkeypatch.setattr("pipelines.training.data_modules.InProject.listener", lambda place: Told(*news))
+    monkeypatch.setattr("gradebook.pipelines.training.data_modules.InProject.listener", lambda place: Told(*news))
 
 
 def samples(store: Store) -> tuple[list, list]:
@@ -235,7 +235,8 @@ def test_what_a_run_has_taken_in_is_written_before_it_takes_effect(store, monkey
     told(monkeypatch, labels(*known, *others[:5]))
     with monkeypatch.context() as patch:
         patch.setattr(
-            "pipelines.training.live_labels.write_labels", lambda *given: (_ for _ in ()).throw(OSError("killed"))
+            "gradebook.pipelines.training.live_labels.write_labels",
+            lambda *given: (_ for _ in ()).throw(OSError("killed")),
         )
         with pytest.raises(OSError, match="killed"):
             run(store)

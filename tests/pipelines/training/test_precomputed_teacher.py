@@ -8,15 +8,15 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from pipelines import train as module
-from pipelines.runs import State
-from pipelines.training import checkpoints
-from pipelines.training.config import ConfigError
-from pipelines.training.presets import parse
-from storage.events import Kind, event
-from storage.project import add_classes
-from storage.samples import Split
-from storage.store import Store, open_store
+from gradebook.pipelines import train as module
+from gradebook.pipelines.runs import State
+from gradebook.pipelines.training import checkpoints
+from gradebook.pipelines.training.config import ConfigError
+from gradebook.pipelines.training.presets import parse
+from gradebook.storage.events import Kind, event
+from gradebook.storage.project import add_classes
+from gradebook.storage.samples import Split
+from gradebook.storage.store import Store, open_store
 from tests.pipelines.projects import CLASSES, copy_of, flags, make_project, rows, saved, trained, weights
 from tests.pipelines.training.resuming import resume
 

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipelines.runs import Run
-from pipelines.training import record_upload
-from pipelines.training.record_upload import Mirror, bring, fetch, mirrored, take_back
-from pipelines.training.recorder import Recorder, cut_after
-from storage import object_store
-from storage.project import ProjectError
-from storage.record import MemoryRecord
+from gradebook.pipelines.runs import Run
+from gradebook.pipelines.training import record_upload
+from gradebook.pipelines.training.record_upload import Mirror, bring, fetch, mirrored, take_back
+from gradebook.pipelines.training.recorder import Recorder, cut_after
+from gradebook.storage import object_store
+from gradebook.storage.project import ProjectError
+from gradebook.storage.record import MemoryRecord
 from tests.object_store import a_bucket, a_server  # noqa: F401
 from tests.pipelines.projects import make_project, rows, trained
 from tests.pipelines.training.test_recorder import CLASSES, IDS, said

@@ -5,10 +5,10 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from mpl.step import Opinions, opinions
-from pipelines.training import recorder as module
-from pipelines.training.recorder import Recorder, cut_after
-from storage.record import MemoryRecord
+from gradebook.mpl.step import Opinions, opinions
+from gradebook.pipelines.training import recorder as module
+from gradebook.pipelines.training.recorder import Recorder, cut_after
+from gradebook.storage.record import MemoryRecord
 
 CLASSES = ("crow", "heron", "owl")
 IDS = [f"s{n}" for n in range(6)]

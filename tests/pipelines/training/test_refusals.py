@@ -6,10 +6,10 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from mpl.methods import METHODS
-from pipelines import train as module
-from pipelines.runs import Run, State
-from pipelines.training.config import ConfigError
+from gradebook.mpl.methods import METHODS
+from gradebook.pipelines import train as module
+from gradebook.pipelines.runs import Run, State
+from gradebook.pipelines.training.config import ConfigError
 from tests.pipelines.projects import flags, make_project, trained
 from tests.pipelines.training.resuming import PIXELS, resume
 

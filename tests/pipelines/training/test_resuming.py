@@ -8,16 +8,16 @@ import signal
 import numpy as np
 import pytest
 
-from mpl.methods import METHODS
-from pipelines import train as module
-from pipelines.runs import Run, State, status_now, write_status
-from pipelines.training.config import ConfigError
-from pipelines.training.presets import parse
-from pipelines.training.run_setup import saved_settings
-from storage.events import Kind, event
-from storage.project import add_classes
-from storage.samples import Split
-from storage.store import open_store
+from gradebook.mpl.methods import METHODS
+from gradebook.pipelines import train as module
+from gradebook.pipelines.runs import Run, State, status_now, write_status
+from gradebook.pipelines.training.config import ConfigError
+from gradebook.pipelines.training.presets import parse
+from gradebook.pipelines.training.run_setup import saved_settings
+from gradebook.storage.events import Kind, event
+from gradebook.storage.project import add_classes
+from gradebook.storage.samples import Split
+from gradebook.storage.store import open_store
 from tests.forkserver import forked, program
 from tests.pipelines.projects import (
     BACKBONE,

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from pipelines.training.sampler import Draw, Sampler
+from gradebook.pipelines.training.sampler import Draw, Sampler
 
 LABELLED, UNLABELLED = np.arange(100, 107), np.arange(23)
 

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from pipelines.jobs.launcher import start_training
-from pipelines.training import settings_schema
-from pipelines.training.presets import parse, preset_of
-from pipelines.training.settings_schema import changed, settings
-from storage.project import ProjectError, create_project
+from gradebook.pipelines.jobs.launcher import start_training
+from gradebook.pipelines.training import settings_schema
+from gradebook.pipelines.training.presets import parse, preset_of
+from gradebook.pipelines.training.settings_schema import changed, settings
+from gradebook.storage.project import ProjectError, create_project
 
 
 @pytest.mark.parametrize(("preset", "method"), [("quick", "mpl"), ("finetune", "fixmatch")])
@@ -29,7 +29,9 @@ def test_only_what_was_changed_is_told(monkeypatch, tmp_path):
     more = changed(found, typed)
     assert more == {"student.lr": 0.1, "live": False, "threshold": 0.5}
     started = []
-    monkeypatch.setattr("pipelines.jobs.launcher._train", lambda project, path, options, **_: started.extend(options))
+    monkeypatch.setattr(
+        "gradebook.pipelines.jobs.launcher._train", lambda project, path, options, **_: started.extend(options)
+    )
     start_training(create_project(tmp_path / "p", ["crow"]), preset="quick", method="mpl", more=more)
     config = parse(["x", *started], program="train", saved=lambda *_: {}).config
     usual = preset_of("quick", "mpl")

@@ -1,8 +1,8 @@
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from pipelines.runs import Run
-from pipelines.training.config import ConfigError
+from gradebook.pipelines.runs import Run
+from gradebook.pipelines.training.config import ConfigError
 from tests.pipelines.projects import trained
 
 

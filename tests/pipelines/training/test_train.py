@@ -7,13 +7,13 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from mpl.methods import METHODS
-from pipelines.runs import Run, State
-from pipelines.training import dataset
-from pipelines.training.config import ConfigError
-from storage.events import Kind, event
-from storage.samples import Split
-from storage.store import Store
+from gradebook.mpl.methods import METHODS
+from gradebook.pipelines.runs import Run, State
+from gradebook.pipelines.training import dataset
+from gradebook.pipelines.training.config import ConfigError
+from gradebook.storage.events import Kind, event
+from gradebook.storage.samples import Split
+from gradebook.storage.store import Store
 from tests.pipelines.projects import (
     CLASSES,
     LABELLED,

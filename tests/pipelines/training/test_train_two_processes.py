@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 import torch
 
-import pipelines
-from pipelines import train as module
-from pipelines.runs import Run, State
-from pipelines.training.config import ConfigError
-from pipelines.training.data_modules import InProject
-from pipelines.training.presets import parse, quick
-from pipelines.training.run_setup import check_processes, saved_settings
-from storage.store import Store
+from gradebook import pipelines
+from gradebook.pipelines import train as module
+from gradebook.pipelines.runs import Run, State
+from gradebook.pipelines.training.config import ConfigError
+from gradebook.pipelines.training.data_modules import InProject
+from gradebook.pipelines.training.presets import parse, quick
+from gradebook.pipelines.training.run_setup import check_processes, saved_settings
+from gradebook.storage.store import Store
 from tests.forkserver import together
 from tests.pipelines.projects import copy_of, flags, make_project, rows, timeless, told_in_run_live, trained, weights
 
@@ -52,11 +52,11 @@ def stores(tmp_path_factory) -> tuple[Store, Store]:
     one = make_project(root)
     two = copy_of(one, root / "other")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pipelines.training.data_modules.InProject.listener", told_in_run_live)
+        patch.setattr("gradebook.pipelines.training.data_modules.InProject.listener", told_in_run_live)
         for run, extra in KINDS.items():
             trained(one, *extra, run=run, steps=8)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pipelines.train._asked", lambda t: (t.done == 4, False))
+        patch.setattr("gradebook.pipelines.train._asked", lambda t: (t.done == 4, False))
         trained(two, run="begun-by-one", steps=8)
     lines = [
         *(["0", *flags(two, *extra, run=run, steps=8)] for run, extra in KINDS.items()),

@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 import torch
 
-from mpl.networks import ImageClassifier
-from pipelines.embedding.embed import embed
-from pipelines.inference.evaluate import predict_samples, student_of
-from pipelines.runs import Run, State
-from pipelines.train import train
-from pipelines.training.config import ConfigError
-from pipelines.training.presets import parse, restored
-from pipelines.training.run_setup import saved_settings
-from storage.store import Store
+from gradebook.mpl.networks import ImageClassifier
+from gradebook.pipelines.embedding.embed import embed
+from gradebook.pipelines.inference.evaluate import predict_samples, student_of
+from gradebook.pipelines.runs import Run, State
+from gradebook.pipelines.train import train
+from gradebook.pipelines.training.config import ConfigError
+from gradebook.pipelines.training.presets import parse, restored
+from gradebook.pipelines.training.run_setup import saved_settings
+from gradebook.storage.store import Store
 from tests.pipelines.projects import SIDE, copy_of, make_project, trained, weights
 
 NETWORK = "test_resnet"
@@ -74,7 +74,7 @@ def test_it_resumes_bit_for_bit(store, tmp_path, monkeypatch, lost):
     other, told = copy_of(store, tmp_path / "other"), (*PIXELS, "--start", "views")
     whole = copy_of(store, tmp_path / "whole")
     trained(whole, *told, steps=6)
-    monkeypatch.setattr("pipelines.train._asked", lambda t: (t.done == 4, False))
+    monkeypatch.setattr("gradebook.pipelines.train._asked", lambda t: (t.done == 4, False))
     assert trained(other, *told, steps=6).state is State.STOPPED
     monkeypatch.undo()
     path = other.project.runs / "r"

@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from pipelines.runs import Run, State
-from pipelines.training import xla
-from pipelines.training.config import ConfigError
-from pipelines.training.presets import preset_of
+from gradebook.pipelines.runs import Run, State
+from gradebook.pipelines.training import xla
+from gradebook.pipelines.training.config import ConfigError
+from gradebook.pipelines.training.presets import preset_of
 from tests.pipelines.projects import rows, timeless, trained, weights
 from tests.pipelines.training.resuming import resume
 
@@ -41,7 +41,7 @@ def test_a_run_is_a_program_a_step_and_resumes_bit_for_bit(xla_device, store, mo
     assert compiled[2:STEPS] == [0] * (STEPS - 2), "the second step has momentum, later ones are the same program"
 
     with monkeypatch.context() as patch:
-        patch.setattr("pipelines.train._asked", lambda t: (t.done == 3, False))
+        patch.setattr("gradebook.pipelines.train._asked", lambda t: (t.done == 3, False))
         assert trained(store, *KINDS[kind], run="stopped", steps=STEPS).state is State.STOPPED
     assert resume(store, run="stopped").state is State.FINISHED
     whole, resumed = weights(store, "whole"), weights(store, "stopped")
