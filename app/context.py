@@ -12,7 +12,7 @@ import streamlit as st
 
 from gradebook.app.event_cache import Book, grown
 from gradebook.pipelines.curation import leases
-from gradebook.pipelines.curation.review_queue import Row
+from gradebook.pipelines.curation.queue_items import Row
 from gradebook.pipelines.curation.verdicts import Shown, undo, verdict
 from gradebook.pipelines.image_cache import as_jpeg, open_small
 from gradebook.pipelines.reporting.project_stats import Numbers, count, kept

@@ -4,9 +4,13 @@ Here stands what all pages share: which project, whose name, which run. A page i
 """
 
 import sys
+from pathlib import Path
+
+# Streamlit looks in this folder first: there, no module of ours may hide an installed package.
+sys.path[:] = [path for path in sys.path if Path(path).resolve() != Path(__file__).resolve().parent]
+
 from functools import partial
 from importlib import import_module
-from pathlib import Path
 
 import streamlit as st
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from gradebook.app.context import Desk, deciding, read_book
 from gradebook.app.event_cache import Book, last_verdict
-from gradebook.pipelines.curation.review_queue import Row
+from gradebook.pipelines.curation.queue_items import Row
 from gradebook.pipelines.curation.verdicts import Shown, undo, verdict
 from gradebook.storage.events import VERDICTS, Event, Kind
 from gradebook.storage.project import ProjectError

@@ -17,8 +17,8 @@ from gradebook.app.context import Desk
 from gradebook.app.event_cache import Book
 from gradebook.app.review_actions import Refused
 from gradebook.app.text import capital, who
-from gradebook.pipelines.curation import nearest_labelled, review_queue
-from gradebook.pipelines.curation.review_queue import Row
+from gradebook.pipelines.curation import nearest_labelled, queue_items
+from gradebook.pipelines.curation.queue_items import Row
 
 LARGE, TILE, SMALL = 960, 224, 112  # pixels either way of an image alone, in the grid, beside another
 NEAR = 5
@@ -88,7 +88,7 @@ def trail(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
 
 def _why(row: Row) -> list[tuple[float, str]]:
     strongest = sorted(row.reasons.items(), key=lambda item: -item[1])[:WHY]
-    return [(score, capital(review_queue.sentence_of(name))) for name, score in strongest if score > 0]
+    return [(score, capital(queue_items.sentence_of(name))) for name, score in strongest if score > 0]
 
 
 def _near(desk: Desk, book: Book, rows: Sequence[Row]) -> dict[str, list[dict[str, str | None]]]:

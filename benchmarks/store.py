@@ -88,7 +88,8 @@ def of_a_run(asked: StoreSpeed) -> list[Answers]:
     """Returns how long each kind of question takes about a run's reasons, and about vectors."""
     from gradebook.mpl.reasons import REASONS
     from gradebook.pipelines.curation.label_propagation import neighbours
-    from gradebook.pipelines.curation.review_queue import GIVEN, rank
+    from gradebook.pipelines.curation.queue_items import GIVEN
+    from gradebook.pipelines.curation.review_queue import rank
     from gradebook.pipelines.runs import Run
     from gradebook.storage.store import open_store
 

@@ -140,7 +140,8 @@ def _trained(store: "Store", method: str) -> float:
 
 
 def _finished(store: "Store", accuracy: dict[str, float], root: Path, began: float) -> DemoReport:
-    from gradebook.pipelines.curation.review_queue import as_json, rank
+    from gradebook.pipelines.curation.queue_items import as_json
+    from gradebook.pipelines.curation.review_queue import rank
     from gradebook.pipelines.export.classifier import export
     from gradebook.pipelines.reporting.project_stats import read_numbers
     from gradebook.pipelines.runs import find_run

@@ -234,3 +234,9 @@ def _began(path: Path) -> int:
         except (FileNotFoundError, NotADirectoryError):
             continue
     return 0
+
+
+def newest_finished(project: Project) -> Run | None:
+    """Returns the newest run that has finished, if any: the one whose opinions count."""
+    finished = [run for run in list_runs(project) if run.status().state is State.FINISHED]
+    return finished[-1] if finished else None

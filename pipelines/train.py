@@ -4,13 +4,17 @@ The loop is a clock: it deals batches, sets rates, and asks whether it is time t
 What a step does stands in `mpl/methods/`; what others may want to know stands in the run's directory.
 """
 
-import json
 import sys
+from pathlib import Path
+
+# Run as a file, Python looks in this folder first: there, no module of ours may hide an installed package.
+sys.path[:] = [path for path in sys.path if Path(path).resolve() != Path(__file__).resolve().parent]
+
+import json
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gradebook.pipelines.process.errors import one_sentence
@@ -32,9 +36,11 @@ from gradebook.pipelines.training.data_modules import Place, open_place
 from gradebook.pipelines.training.live_labels import keep_up, open_live, take_in
 from gradebook.pipelines.training.presets import Call, parse
 from gradebook.pipelines.training.record_upload import address_of, mirrored, take_back
-from gradebook.pipelines.training.recorder import Recorder, cut_after
+from gradebook.pipelines.training.recorder import Recorder
 from gradebook.pipelines.training.shutdown import failures_told, stoppable
 from gradebook.pipelines.training.state import Training, log, refuse, tell, validate
+from gradebook.pipelines.training.student import save_student
+from gradebook.storage.segments import cut_after
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -249,7 +255,7 @@ def _end(t: Training) -> Result | None:
         return None
     seconds = time.perf_counter() - t.began
     if finished:
-        learners.save_student(net, t.path)
+        save_student(net, t.path)
         finalize.write_predictions(net, teacher, t.source, t.people, t.path)
         validate(t, net)
     trackers.finish(t.accelerator)

@@ -102,3 +102,17 @@ def read_segment(run: str, key: str, path: Path) -> Any | None:
 def unreadable(path: Path, error: Exception) -> ProjectError:
     """Returns the sentence on a file that is no segment."""
     return ProjectError(f"{path} cannot be read as a segment of a record ({error}): move it away")
+
+
+def cut_after(directory: Path, step: int) -> list[str]:
+    """Takes away the segments that hold steps after `step`, which a run that resumes there writes again; names them."""
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    cut = []
+    for path in directory.glob("*.parquet"):
+        steps = pq.read_table(path, columns=["step"])["step"]
+        if pc.max(steps).as_py() > step:
+            path.unlink()
+            cut.append(path.name)
+    return cut

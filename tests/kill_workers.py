@@ -23,7 +23,7 @@ from gradebook.pipelines import runs
 from gradebook.pipelines.curation.verdicts import Shown, verdict
 from gradebook.pipelines.importing import import_images as job
 from gradebook.pipelines.training import recorder
-from gradebook.storage import lance_record, lance_tables
+from gradebook.storage import lance_record, lance_tables, segments
 from gradebook.storage.segments import SAID
 from gradebook.storage.store import open_store
 
@@ -72,7 +72,7 @@ def train(root: Path, begin: int, done: Connection) -> None:
     """Writes the record of a run that goes on after step `begin`; tells the steps whose segment is on disk."""
     path = root / "runs" / "endless"
     runs.write_status(path, runs.status_now(runs.State.RUNNING, pid=os.getpid(), step=begin, steps=10**6))
-    recorder.cut_after(path / "record", begin)
+    segments.cut_after(path / "record", begin)
     keeper = recorder.Recorder(path / "record", CLASSES, SAMPLES)
     ready(done)
     for step in count(begin + 1):

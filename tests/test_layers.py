@@ -4,10 +4,22 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.pipelines.blocked_imports import run_without
 
 ROOT = Path(__file__).parent.parent
-LIGHT = "gradebook.app.main, gradebook.pipelines.cli.main, gradebook.pipelines.jobs.launcher, gradebook.pipelines.runs, gradebook.pipelines.curation.review_queue, gradebook.pipelines.inference.predict"
+LIGHT = ", ".join(
+    f"gradebook.{name}"
+    for name in (
+        "app.main",
+        "pipelines.cli.main",
+        "pipelines.jobs.launcher",
+        "pipelines.runs",
+        "pipelines.curation.review_queue",
+        "pipelines.inference.predict",
+    )
+)
 HEAVY = {"torch", "torchvision", "timm", "accelerate", "lancedb", "fiftyone", "pandas", "pyarrow.parquet"}
 
 
@@ -42,15 +54,36 @@ assert sentences()
 
 def test_mpl_speaks_arrays_alone_and_training_needs_no_database_and_no_app():
     code = """
-import gradebook.mpl.methods, gradebook.mpl.networks, gradebook.mpl.augment, gradebook.mpl.metrics, gradebook.mpl.reasons, gradebook.mpl.backbones
+from gradebook.mpl import augment, backbones, methods, metrics, networks, reasons
 
-assert not {name.split(".")[0] for name in sys.modules} & {"storage", "pipelines", "app", "accelerate"}
+assert not {*sys.modules} & {"gradebook.storage", "gradebook.pipelines", "gradebook.app", "accelerate"}
 import gradebook.pipelines.train, gradebook.pipelines.training.image_loader, gradebook.pipelines.inference.evaluate
 
 assert "gradebook.pipelines.training.recorder" in sys.modules
 """
     done = run_without(("lancedb", "fiftyone", "streamlit", "plotly", "pymongo"), code)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_package_has_one_name_and_every_module_goes_by_it():
+    """In a checkout `import mpl` would load every module a second time, with classes of its own."""
+    ours = ("app", "mpl", "pipelines", "storage")
+    assert [(ROOT / "gradebook" / name).resolve() for name in ours] == [ROOT / name for name in ours]
+    done = run_without((), f"import {LIGHT}, gradebook.pipelines.train; print(*sys.modules)")
+    loaded = done.stdout.split()
+    assert "gradebook.pipelines.train" in loaded, done.stderr
+    assert [name for name in loaded if name.split(".")[0] in ours] == []
+
+
+@pytest.mark.parametrize("program", ["pipelines/train.py", "app/main.py"])
+def test_a_program_that_is_run_as_a_file_hides_no_package(program):
+    path = ROOT / program
+    head = path.read_text().partition("\nsys.path[:] = ")
+    code = f"import sys; sys.path.insert(0, {str(path.parent)!r}); __file__ = {program!r}\n"
+    code += head[0] + head[1] + head[2].partition("\n")[0] + "\nprint(*sys.path, sep='\\n')"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert str(path.parent) not in done.stdout.splitlines()
 
 
 def test_no_module_of_pipelines_hides_another_package():

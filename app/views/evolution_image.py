@@ -3,20 +3,21 @@
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import streamlit as st
 
 from gradebook.app import context as at
 from gradebook.app import dataframes, record_access
-from gradebook.app.context import Book, Desk
+from gradebook.app.context import Desk
+from gradebook.app.event_cache import Book
 from gradebook.app.figures import sample as figures
 from gradebook.app.review_actions import class_keys, shown_of
 from gradebook.app.text import ago, count, deed, percent, plain, who
 from gradebook.app.views import fiftyone_button, opened, selection
-from gradebook.pipelines.curation import nearest_labelled, review_queue
+from gradebook.pipelines.curation import nearest_labelled, queue_items
 from gradebook.pipelines.curation.proposal import guess
-from gradebook.pipelines.curation.review_queue import Row
+from gradebook.pipelines.curation.queue_items import Row
 from gradebook.pipelines.reporting import run_comparison
 from gradebook.pipelines.runs import Run, find_run
 from gradebook.storage.events import VERDICTS, Event, standing
@@ -74,8 +75,8 @@ def _verdict(desk: Desk, sample: Sample, book: Book) -> None:
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         if row.label is not None and (decision is None or decision.label != row.label):
             text = f"Accept {plain(row.label)}"
-            press = {"key": "accept", "type": "primary", "shortcut": "Enter"}
-            st.button(text, on_click=_decide, args=(desk, row, decision, row.label), **press)
+            args = (desk, row, decision, row.label)
+            st.button(text, key="accept", type="primary", shortcut="Enter", on_click=_decide, args=args)
             st.caption(_whose(row, desk.run))
         st.button(
             "Reject",
@@ -89,7 +90,7 @@ def _verdict(desk: Desk, sample: Sample, book: Book) -> None:
             st.button("Undo", key="undo", shortcut="U", on_click=at.take_back, args=(desk, decision))
     _classes(desk, row, decision, len(book.events))
     strongest = sorted(row.reasons.items(), key=lambda reason: -reason[1])[:REASONS]
-    said = [f"{percent(score)} {plain(review_queue.sentence_of(name))}" for name, score in strongest if score > 0]
+    said = [f"{percent(score)} {plain(queue_items.sentence_of(name))}" for name, score in strongest if score > 0]
     if said:
         st.caption("Why the queue shows it:  \n" + "  \n".join(said))
 
@@ -105,7 +106,7 @@ def _whose(row: Row, run: Run | None) -> str:
 def _classes(desk: Desk, row: Row, decision: Event | None, entries: int) -> None:
     """Draws a key for each class, as on the review page; a box holds those that no key is left for."""
     keys = class_keys(desk.store.project.classes)
-    height = HIGH if len(keys) > MANY else "content"
+    height: int | Literal["content"] = HIGH if len(keys) > MANY else "content"
     with st.container(horizontal=True, gap="xsmall", key="class-keys", height=height, border=False):
         for key, label in keys.items():
             st.button(
@@ -136,7 +137,7 @@ def _proposed(desk: Desk, sample: Sample, book: Book) -> tuple[Row, str | None]:
     try:
         return guess(desk.store, desk.run, sample, book.events, book.decided), None
     except ProjectError as error:
-        return review_queue.unseen(sample), str(error)
+        return queue_items.unseen(sample), str(error)
 
 
 def _history(desk: Desk, sample: Sample, histories: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:

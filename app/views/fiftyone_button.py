@@ -42,9 +42,11 @@ def link(desk: Desk, sample_ids: Sequence[str]) -> None:
 
 
 def _ask(desk: Desk, sample_ids: Sequence[str], key: str) -> None:
+    address: str | None = None
+    problem: tuple[str, str | None] | None = None  # what is missing, and the command that mends it
     try:
-        found = (links.in_fiftyone(desk.store.project, sample_ids), None)
+        address = links.in_fiftyone(desk.store.project, sample_ids)
     except ProjectError as error:
-        said, _, command = str(error).rpartition(": gradebook ")
-        found = (None, (said, f"gradebook {command}") if said else (str(error), None))
-    st.session_state["elsewhere"] = {key: found}  # the newest alone: FiftyOne keeps only so many saved views
+        reason, _, command = str(error).rpartition(": gradebook ")
+        problem = (reason, f"gradebook {command}") if reason else (str(error), None)
+    st.session_state["elsewhere"] = {key: (address, problem)}  # FiftyOne keeps few saved views

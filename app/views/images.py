@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import streamlit as st
 
@@ -116,9 +116,12 @@ def _follow_import(desk: Desk, job: Job) -> None:
     """Draws how an import is; one that was stopped goes on as it was asked for, also where the page was reloaded."""
     follow(job, doing="Starting", stopped="What was read is kept; press Go on to read the rest.")
     if _is_halted(job):
-        again, these = commands.start_again, (desk.store.project, job)
         press: dict[str, Any] = {"key": "import-again", "type": "primary", "icon": ":material/play_arrow:"}
-        st.button("Go on", on_click=again, args=these, **press)
+        st.button("Go on", on_click=_import_again, args=(desk, job), **press)
+
+
+def _import_again(desk: Desk, job: Job) -> None:
+    commands.start_again(desk.store.project, job)
 
 
 def _is_halted(job: Job) -> bool:
@@ -181,7 +184,7 @@ def _embed(desk: Desk, busy: bool) -> None:
         some = "None" if left == len(samples) else f"{len(samples) - left:,}"
         st.markdown(f"{some} of {count(len(samples), 'image')} looked at so far." if left else whole)
         st.caption("A frozen network looks at each image, so that trainings take seconds and neighbours are found.")
-        look = "primary" if left and not busy else "secondary"
+        look: Literal["primary", "secondary"] = "primary" if left and not busy else "secondary"
         if left and st.button("Embed", key="embed", type=look, icon=":material/visibility:", disabled=busy):
             commands.start_embed(desk.store.project, space)
             st.rerun()

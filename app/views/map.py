@@ -11,7 +11,7 @@ from gradebook.app.context import Desk
 from gradebook.app.job_progress import follow
 from gradebook.app.text import count, plain, sentence
 from gradebook.app.views import chosen
-from gradebook.pipelines.curation import lasso, map_colors, review_queue
+from gradebook.pipelines.curation import lasso, map_colors, queue_items
 from gradebook.pipelines.curation.map_colors import Colouring, Kind
 from gradebook.pipelines.embedding import map_projection
 from gradebook.pipelines.embedding.map_projection import Projection
@@ -121,7 +121,7 @@ def _choices(desk: Desk) -> tuple[str, str | None]:
         )
         which = DOUBT
         if by == map_colors.REASON:
-            names = {DOUBT: "whatever is most doubtful", **review_queue.sentences()}
+            names = {DOUBT: "whatever is most doubtful", **queue_items.sentences()}
             which = st.selectbox(
                 "Reason",
                 list(names),

@@ -11,7 +11,7 @@ from gradebook.app.figures import common
 from gradebook.app.text import ago, capital, listed, percent, plain, shortened
 from gradebook.app.views import class_form, next_steps
 from gradebook.pipelines.curation.agreement import Agreement
-from gradebook.pipelines.curation.review_queue import sentence_of
+from gradebook.pipelines.curation.queue_items import sentence_of
 from gradebook.pipelines.reporting.project_stats import Numbers
 from gradebook.pipelines.reporting.run_comparison import Row, compare
 from gradebook.pipelines.runs import Run, State, list_runs

@@ -21,8 +21,8 @@ from gradebook.app.review_actions import Deed, Press, Refused, answer, class_key
 from gradebook.app.text import capital, count, plain
 from gradebook.app.views import class_form, fiftyone_button, keyboard_help, next_steps, review_filters, selection
 from gradebook.app.views.review_filters import Choices
-from gradebook.pipelines.curation import label_propagation, leases, review_queue
-from gradebook.pipelines.curation.review_queue import Only, Row
+from gradebook.pipelines.curation import label_propagation, leases, queue_items, review_queue
+from gradebook.pipelines.curation.queue_items import Only, Row
 from gradebook.storage.project import ProjectError
 
 SPREAD = partial(review_queue.rank, spread=True)  # images that are not all the same one
@@ -223,7 +223,7 @@ def _bring_back(desk: Desk, batch: Batch, sample_ids: Iterable[str]) -> None:
     for sample_id in sample_ids:
         batch.skipped.discard(sample_id)
         (sample,) = desk.store.catalog.get([sample_id])
-        row = batch.rows.get(sample_id) or review_queue.unseen(sample)
+        row = batch.rows.get(sample_id) or queue_items.unseen(sample)
         batch.rows = {sample_id: row, **{i: other for i, other in batch.rows.items() if i != sample_id}}
 
 

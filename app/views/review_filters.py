@@ -7,8 +7,8 @@ import streamlit as st
 
 from gradebook.app.context import Desk
 from gradebook.app.text import capital, plain
-from gradebook.pipelines.curation import review_queue
-from gradebook.pipelines.curation.review_queue import Only
+from gradebook.pipelines.curation import queue_items
+from gradebook.pipelines.curation.queue_items import Only
 
 ANY = "any"
 ALONE, GRID = "One by one", "Grid"
@@ -37,7 +37,7 @@ def ask(desk: Desk) -> Choices:
         size = SIZES[0]
         if layout == GRID:
             size = st.segmented_control("Images", SIZES, default=SIZES[0], required=True, key="size", bind=BIND)
-        sentences = {name: capital(sentence) for name, sentence in review_queue.sentences().items()}
+        sentences = {name: capital(sentence) for name, sentence in queue_items.sentences().items()}
         reasons = {ANY: "Whatever is most doubtful", **sentences}
         reason = st.selectbox(
             "Look for", list(reasons), format_func=reasons.__getitem__, key=_key("reason"), width=360, bind=BIND

@@ -8,7 +8,7 @@ import streamlit as st
 from gradebook.app.context import Desk
 from gradebook.app.text import count, plain, sentence
 from gradebook.pipelines.curation import selection_queue
-from gradebook.pipelines.curation.review_queue import Row
+from gradebook.pipelines.curation.queue_items import Row
 from gradebook.pipelines.curation.selections import Selection, read_selection, save_selection
 from gradebook.storage.project import ProjectError
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from gradebook.pipelines.curation.review_queue import Row, sentence_of
+from gradebook.pipelines.curation.queue_items import Row, sentence_of
 
 SHOWN = 10  # rows of a list before "and N more"
 

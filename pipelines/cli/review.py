@@ -25,8 +25,9 @@ def queue(
     json: Json = False,
 ) -> None:
     """Show which images to look at next, and why."""
-    from gradebook.pipelines.curation.review_queue import GIVEN, as_json, newest_finished, rank
-    from gradebook.pipelines.runs import find_run
+    from gradebook.pipelines.curation.queue_items import GIVEN, as_json
+    from gradebook.pipelines.curation.review_queue import rank
+    from gradebook.pipelines.runs import find_run, newest_finished
     from gradebook.storage.store import open_store
 
     store = open_store(project)
@@ -142,9 +143,8 @@ def fiftyone(
     port: Annotated[int | None, arg(help="where to serve, on this machine only; without one, a free port")] = None,
 ) -> None:
     """Open the project in FiftyOne, with fields and saved views rebuilt from the store."""
-    from gradebook.pipelines.curation.review_queue import newest_finished
     from gradebook.pipelines.fiftyone_app.launch import open_app
-    from gradebook.pipelines.runs import find_run
+    from gradebook.pipelines.runs import find_run, newest_finished
     from gradebook.storage.store import open_store
 
     store = open_store(project)

@@ -98,8 +98,8 @@ def plan(config: TrainConfig[Any], classes: int, layout: Layout, memory: float |
     Raises:
         ConfigError: the config cannot be planned, or does not divide by the devices.
     """
-    from gradebook.pipelines.cost.meta_cost import measure, on_meta
-    from gradebook.pipelines.training.learners import image_classifier
+    from gradebook.pipelines.cost.meta_cost import measure
+    from gradebook.pipelines.training.networks import image_classifier, on_meta
 
     _check(config, layout)
     names = config.backbone, config.teacher_backbone or config.backbone

@@ -3,7 +3,6 @@
 Every figure is in bytes, elements or floating-point operations (a multiplication and an addition count as two).
 """
 
-from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
@@ -52,14 +51,6 @@ class Measured:
 def shard_of(shapes: Shapes, devices: int) -> int:
     """Returns how many elements of weights of these shapes a device holds: each is cut along its first dimension."""
     return sum(ceil(shape[0] / devices) * prod(shape[1:]) for shape in shapes)
-
-
-def on_meta(make: "Callable[[], nn.Module]") -> "nn.Module":
-    """Returns the network that `make` makes, without any memory for its weights."""
-    import torch
-
-    with torch.device("meta"):
-        return make()
 
 
 def measure(net: "nn.Module", size: int, *, half: bool, recompute: bool) -> Measured:

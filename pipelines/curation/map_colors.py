@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gradebook.pipelines.curation import queue_items
 from gradebook.pipelines.runs import Run
 from gradebook.storage.project import ProjectError
 
@@ -97,12 +98,12 @@ def _signals(store: "Store", run: Run, sample_ids: Sequence[str]) -> Any:
 def _reason(
     store: "Store", run: Run, sample_ids: Sequence[str], labels: Mapping[str, str], reason: str | None
 ) -> Colouring:
-    from gradebook.pipelines.curation import reason_cache, review_queue
+    from gradebook.pipelines.curation import reason_cache
 
-    known = review_queue.sentences()
+    known = queue_items.sentences()
     if reason is not None and reason not in known:
         raise ProjectError(f"there is no reason {reason!r}: choose one of {', '.join(known)}")
-    given = dict(labels) if reason == review_queue.GIVEN else None
+    given = dict(labels) if reason == queue_items.GIVEN else None
     table = reason_cache.reasons(store, run, given)
     scores = table.scores(reason, labels)
     places = table.places(sample_ids)

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 from gradebook.pipelines.curation import reason_cache
 from gradebook.pipelines.curation.label_propagation import asked_for
+from gradebook.pipelines.curation.queue_items import Row, asked, unseen, with_label
 from gradebook.pipelines.curation.reason_table import Reasons
-from gradebook.pipelines.curation.review_queue import Row, asked, unseen, with_label
 from gradebook.pipelines.runs import PREDICTIONS, Run
 from gradebook.storage.events import Event
 from gradebook.storage.samples import Sample

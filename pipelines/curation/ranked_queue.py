@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradebook.pipelines.curation.label_propagation import asked_for
+from gradebook.pipelines.curation.queue_items import GIVEN, Only, Row, asked, settled, with_label
 from gradebook.pipelines.curation.reason_cache import reasons
 from gradebook.pipelines.curation.reason_table import Reasons, Scores
-from gradebook.pipelines.curation.review_queue import GIVEN, Only, Row, asked, settled, with_label
 from gradebook.pipelines.runs import Run
 from gradebook.storage.events import Event
 from gradebook.storage.samples import Split

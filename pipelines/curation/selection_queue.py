@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from gradebook.pipelines.curation.label_propagation import ASKED
-from gradebook.pipelines.curation.review_queue import Row, unseen, with_label
+from gradebook.pipelines.curation.queue_items import Row, unseen, with_label
 from gradebook.pipelines.curation.selections import Selection
 from gradebook.pipelines.runs import Run
 from gradebook.storage.events import Event, decisions

@@ -6,16 +6,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from gradebook.pipelines.export.model_card import model_card
-from gradebook.pipelines.inference.evaluate import evaluate, predict_samples, student_of
+from gradebook.pipelines.inference.evaluate import evaluate
 from gradebook.pipelines.inference.predict import CLASSES, MODEL
 from gradebook.pipelines.process.errors import stopped_at_once
 from gradebook.pipelines.runs import Run
 from gradebook.pipelines.training.config import ConfigError, TrainConfig
-from gradebook.pipelines.training.learners import timm_model
 from gradebook.pipelines.training.presets import restored
+from gradebook.pipelines.training.student import Whole, from_bytes, predict_samples, student_of, whole_model
 from gradebook.storage.samples import Split
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     from gradebook.storage.store import Store
 
-Normal = tuple[tuple[float, ...], tuple[float, ...]]  # mean and standard deviation of each channel, of 1
 
 CARD = "README.md"
 CHECKED = 64  # images on which the exported model is compared with the student
@@ -45,16 +44,6 @@ class Export:
     run: str
     checked: int  # images on which exported model and student were compared
     largest_difference: float  # of a probability, on those
-
-
-@dataclass(frozen=True, slots=True)
-class Whole:
-    """A student with all that is between an image and its logits."""
-
-    model: "nn.Module"  # normalised images (N, 3, S, S) in, logits (N, K) out
-    normal: Normal
-    size: int  # S, pixels
-    timm: bool  # whether timm knows the model: not where a head is more than the backbone's one linear layer
 
 
 def export(
@@ -107,43 +96,6 @@ def _stages(progress: Callable[[int, int, str], None] | None) -> Callable[[int],
             progress(stage, len(STAGES), STAGES[stage])
 
     return begin
-
-
-def whole_model(student: "nn.Module", config: TrainConfig[Any], store: "Store", classes: list[str]) -> Whole:
-    """Returns the student from pixels to logits: a head on cached views is put on the backbone that made them."""
-    import torch
-
-    from gradebook.mpl.networks import ImageClassifier, LinearHead
-
-    if isinstance(student, ImageClassifier):
-        return Whole(student.model, _normal(student.model), config.size, timm=True)
-    space = next(s for s in store.vectors.spaces() if s.backbone == config.backbone)
-    torch.manual_seed(space.seed)
-    model = timm_model(config.backbone, len(classes), pretrained="random" not in space.weights).eval()
-    normal, new = _normal(model), cast(Any, model)
-    classifier = new.get_classifier()
-    fits = isinstance(classifier, torch.nn.Linear) and classifier.in_features == space.dim
-    if not (isinstance(student, LinearHead) and fits):
-        new.reset_classifier(0)
-        return Whole(torch.nn.Sequential(model, student), normal, space.size, timm=False)
-    with torch.no_grad():
-        weight, bias = student.folded()
-        classifier.weight.copy_(weight)
-        classifier.bias.copy_(bias)
-    return Whole(model, normal, space.size, timm=True)
-
-
-def from_bytes(whole: Whole) -> "nn.Module":
-    """Returns a whole model with its preprocessing: images uint8 (N, 3, S, S) in, probabilities (N, K) out."""
-    import torch
-
-    from gradebook.mpl.networks import ImageClassifier
-
-    return torch.nn.Sequential(ImageClassifier(whole.model, *whole.normal), torch.nn.Softmax(-1)).eval()
-
-
-def _normal(model: Any) -> Normal:
-    return tuple(model.pretrained_cfg["mean"]), tuple(model.pretrained_cfg["std"])
 
 
 def _write_weights(whole: Whole, directory: Path, classes: list[str]) -> None:

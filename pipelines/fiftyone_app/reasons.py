@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from gradebook.pipelines.curation import review_queue
+from gradebook.pipelines.curation import queue_items, review_queue
 from gradebook.pipelines.runs import Run
 from gradebook.storage.fiftyone_reasons import Reason, Reasons
 from gradebook.storage.project import ProjectError
@@ -21,14 +21,14 @@ def reasons_now(store: "Store", run: Run | None, *, say: Callable[[str], None] =
         say: is told what is missing, a line at a time.
     """
     known = {
-        name: Reason(sentence, of_labels=name == review_queue.GIVEN)
-        for name, sentence in review_queue.sentences().items()
+        name: Reason(sentence, of_labels=name == queue_items.GIVEN)
+        for name, sentence in queue_items.sentences().items()
     }
     scores: dict[str, dict[str, float]] = {}
-    about_guesses = next(name for name in known if name != review_queue.GIVEN)
+    about_guesses = next(name for name in known if name != queue_items.GIVEN)
     many = max(len(store.catalog.samples()), 1)
     try:
-        for reason in (about_guesses, review_queue.GIVEN) if run else ():
+        for reason in (about_guesses, queue_items.GIVEN) if run else ():
             rows = review_queue.rank(store, run, reason=reason, limit=many)
             scores |= {row.sample_id: row.reasons for row in rows}
     except ProjectError as error:

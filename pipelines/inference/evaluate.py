@@ -6,20 +6,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradebook.pipelines.image_cache import Squares
 from gradebook.pipelines.runs import Run
-from gradebook.pipelines.training.config import ConfigError, TrainConfig
+from gradebook.pipelines.training.config import ConfigError
 from gradebook.pipelines.training.presets import restored
+from gradebook.pipelines.training.student import Probabilities, predict_samples, student_of
 from gradebook.storage.events import replay
 from gradebook.storage.project import Project
 from gradebook.storage.samples import Sample, Split
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from gradebook.storage.store import Store
-
-Probabilities = NDArray[np.float64]  # (N, K)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,35 +99,6 @@ def _evaluation(run: Run, on: str, probabilities: Probabilities, labels: NDArray
         confusion=table.tolist(),
         classes=classes,
     )
-
-
-def student_of(run: Run) -> "nn.Module":
-    """Returns the finished student of a run; raises what `learners.load_student` raises."""
-    from gradebook.pipelines.training.learners import load_student
-
-    return load_student(run.path, restored(run.config()))
-
-
-def predict_samples(net: "nn.Module", config: TrainConfig[Any], store: "Store", samples: list[Sample]) -> Probabilities:
-    """Returns what a student thinks of samples, (N, K), from cached views or from their files, as it was trained.
-
-    Raises:
-        ConfigError: samples have no cached views yet.
-    """
-    import torch
-
-    from gradebook.pipelines.training.dataset import CachedViews, Source, views_of
-    from gradebook.pipelines.training.finalize import probabilities
-    from gradebook.pipelines.training.image_loader import Pixels
-
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if config.inputs == "views":
-        views, weak = views_of(store, config.backbone, [s.sample_id for s in samples])
-        source: Source = CachedViews(torch.from_numpy(views).to(device), weak)
-    else:
-        images = Squares(store.project, [s.filepath for s in samples], [s.sample_id for s in samples], config.size)
-        source = Pixels(images, workers=config.workers, device=device)
-    return probabilities(net.to(device), source, np.arange(len(samples))).double().numpy()
 
 
 def _labelled(store: "Store", run: Run, split: Split, classes: list[str]) -> tuple[list[Sample], NDArray[np.int64]]:

@@ -35,7 +35,7 @@ def open_scorer(place: Path, run: str | None) -> tuple[Scorer, str]:
             raise ProjectError(f"{place} is no project, so it has no run {run}: leave --run out, or give the project")
         return Classifier(place), _digest([place / MODEL, place / CLASSES])
     from gradebook.pipelines.runs import find_run
-    from gradebook.pipelines.training.learners import WEIGHTS
+    from gradebook.pipelines.training.student import WEIGHTS
 
     found = find_run(read_project(place), run)
     return Student(place, found), _digest([found.path / WEIGHTS])
@@ -47,9 +47,8 @@ class Student:
     def __init__(self, project: Path, run: "Run"):
         import torch
 
-        from gradebook.pipelines.export.classifier import from_bytes, whole_model
-        from gradebook.pipelines.inference.evaluate import student_of
         from gradebook.pipelines.training.presets import restored
+        from gradebook.pipelines.training.student import from_bytes, student_of, whole_model
         from gradebook.storage.store import open_store
 
         self.classes: list[str] = list(run.config()["classes"])

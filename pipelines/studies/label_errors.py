@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tyro.conf import Positional, arg
 
-from gradebook.pipelines.curation.review_queue import GIVEN
+from gradebook.pipelines.curation.queue_items import GIVEN
 from gradebook.pipelines.process.errors import one_sentence
 from gradebook.pipelines.process.progress import hush, say
 from gradebook.pipelines.runs import Run
@@ -126,8 +126,8 @@ def found_labels(store: Store, run: Run) -> Trial:
     """Holds every score of every given label against whether it was swapped."""
     from gradebook.mpl.reasons import score, thin_margin
     from gradebook.pipelines.curation.evidence import known
-    from gradebook.pipelines.inference.evaluate import predict_samples, student_of
     from gradebook.pipelines.training.presets import restored
+    from gradebook.pipelines.training.student import predict_samples, student_of
 
     truth, given = _truth(store), run.labels()
     found = known(store, run, list(given), given)

@@ -19,13 +19,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gradebook.pipelines.process.progress import hush, progress, say
+from gradebook.pipelines.studies.two_moon_figure import SUCCESS, Moons, draw
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
     from gradebook.mpl.step import Batch, Learners
 
-SUCCESS = 0.95
+
 POINTS = 2000
 SIZES = (2, 8, 8, 2)  # of the layers
 BOUND = 0.1  # of the first weights
@@ -66,15 +67,6 @@ class TwoMoon:
     """Where to draw the decision boundaries."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Moons:
-    """The data of R runs."""
-
-    points: "Tensor"  # (R, N, 2)
-    truth: "Tensor"  # (R, N) int64, 0 or 1
-    labels: "Tensor"  # (R, 6) int64 positions of the labelled points
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Prints the table; returns the exit status."""
     import torch
@@ -97,8 +89,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         say(f"{name}: {(found[name] > SUCCESS).sum()} of {asked.seeds}")
     print(as_markdown(found, teachers, given))
     if asked.figure is not None:
-        from gradebook.pipelines.studies.two_moon_figure import draw
-
         draw(asked.figure, data, students, found, asked.first_seed)
     return 0
 

@@ -5,17 +5,16 @@ kind of line too.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gradebook.pipelines.studies.two_moon import SUCCESS
-
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
-    from gradebook.pipelines.studies.two_moon import Moons
+SUCCESS = 0.95  # accuracy above which a run has succeeded
 
 BLUE, VERMILION, INK, PALE = "#0072B2", "#D55E00", "#1a1a1a", "#b8b8b8"
 TINTS = ("#cfe3f1", "#f7dccb")  # of the two decisions
@@ -31,9 +30,18 @@ TITLES = {
 }
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moons:
+    """The data of R runs."""
+
+    points: "Tensor"  # (R, N, 2)
+    truth: "Tensor"  # (R, N) int64, 0 or 1
+    labels: "Tensor"  # (R, 6) int64 positions of the labelled points
+
+
 def draw(
     path: Path,
-    data: "Moons",
+    data: Moons,
     students: "Mapping[str, nn.Module]",
     found: Mapping[str, np.ndarray],
     first_seed: int = 0,
@@ -90,7 +98,7 @@ def _margins(net: "nn.Module", runs: int, x: np.ndarray, y: np.ndarray) -> np.nd
     return (logits[..., 1] - logits[..., 0]).reshape(runs, *x.shape).numpy()
 
 
-def _decision(axis: Any, x: np.ndarray, y: np.ndarray, margin: np.ndarray, data: "Moons", run: int) -> None:
+def _decision(axis: Any, x: np.ndarray, y: np.ndarray, margin: np.ndarray, data: Moons, run: int) -> None:
     axis.contourf(x, y, margin, levels=[-np.inf, 0, np.inf], colors=TINTS)
     axis.contour(x, y, margin, levels=[0], colors=INK, linewidths=1.4)
     points, truth, labels = data.points[run].numpy(), data.truth[run].numpy(), data.labels[run].numpy()
@@ -101,7 +109,7 @@ def _decision(axis: Any, x: np.ndarray, y: np.ndarray, margin: np.ndarray, data:
     _bare(axis)
 
 
-def _boundaries(axis: Any, x: np.ndarray, y: np.ndarray, margins: np.ndarray, right: np.ndarray, data: "Moons") -> None:
+def _boundaries(axis: Any, x: np.ndarray, y: np.ndarray, margins: np.ndarray, right: np.ndarray, data: Moons) -> None:
     axis.scatter(*data.points[0].numpy().T, s=1.2, color=PALE, linewidths=0)
     for margin, success in sorted(zip(margins, right, strict=True), key=lambda pair: bool(pair[1])):
         style = {"colors": BLUE, "linewidths": 0.9} if success else {"colors": VERMILION, "linewidths": 0.7}

@@ -89,8 +89,7 @@ def whole(net: "nn.Module", backbone: str, classes: int) -> "nn.Module":
         classes: K.
     """
     from gradebook.mpl import sharding
-    from gradebook.pipelines.cost.meta_cost import on_meta
-    from gradebook.pipelines.training.learners import image_classifier
+    from gradebook.pipelines.training.networks import image_classifier, on_meta
 
     if not sharding.is_sharded(net):
         return net

@@ -1,24 +1,20 @@
 """From a config to what a method moves, and from a finished run back to the network that predicts."""
 
-import json
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gradebook.pipelines.training import fsdp
-from gradebook.pipelines.training.config import ConfigError, OptimConfig, TrainConfig
+from gradebook.pipelines.training.config import OptimConfig, TrainConfig
+from gradebook.pipelines.training.networks import check_size, image_classifier
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
     from torch.distributed.device_mesh import DeviceMesh
 
-    from gradebook.mpl.networks import ImageClassifier
     from gradebook.mpl.step import Clock, Learner, Learners
     from gradebook.pipelines.training.dataset import Population, Source
-
-WEIGHTS = "student.safetensors"
 
 
 def build(
@@ -101,73 +97,6 @@ def not_finite(learners: "Learners") -> list[str]:
     ]
 
 
-def save_student(net: "nn.Module", path: Path) -> None:
-    """Writes the finished student's weights into the run's directory `path`, whole or not at all."""
-    from safetensors.torch import save_file
-
-    draft = path / f".{WEIGHTS}"
-    save_file({name: value.cpu().contiguous() for name, value in net.state_dict().items()}, draft)
-    draft.replace(path / WEIGHTS)
-
-
-def load_student(path: Path, config: TrainConfig[Any]) -> "nn.Module":
-    """Returns the finished student of the run in the directory `path`, ready to predict.
-
-    Raises:
-        ConfigError: the run has not finished.
-    """
-    from safetensors.torch import load_file
-
-    from gradebook.mpl.networks import LinearHead, MlpHead
-
-    if not (path / WEIGHTS).exists():
-        raise ConfigError(f"run {path.name} has not finished: go on with: gradebook train --resume --run {path.name}")
-    state = load_file(path / WEIGHTS)
-    if config.inputs == "views" and config.student_hidden:
-        (hidden, features), (classes, _) = state["layers.0.weight"].shape, state["layers.2.weight"].shape
-        net: nn.Module = MlpHead(features, hidden, classes, float(state["scale"]))
-    elif config.inputs == "views":
-        classes, features = state["classifier.weight"].shape
-        net = LinearHead(features, classes, float(state["scale"]))
-    else:
-        classes = len(json.loads((path / "config.json").read_text(encoding="utf-8"))["classes"])
-        net = image_classifier(config.backbone, classes, pretrained=False)
-    net.load_state_dict(state)
-    return net.eval()
-
-
-def image_classifier(backbone: str, classes: int, *, pretrained: bool, dropout: float = 0.0) -> "ImageClassifier":
-    """Returns a timm model on uint8 images with a new classifier for these classes.
-
-    Raises:
-        ConfigError: there is no such model, or none with trained weights here.
-    """
-    from gradebook.mpl.networks import ImageClassifier
-
-    model = timm_model(backbone, classes, pretrained=pretrained, dropout=dropout)
-    normal: Any = model.pretrained_cfg
-    return ImageClassifier(model, tuple(normal["mean"]), tuple(normal["std"]))
-
-
-def timm_model(backbone: str, classes: int, *, pretrained: bool, dropout: float = 0.0) -> "nn.Module":
-    """Returns a timm model with a new classifier, its other weights those that an embedding with it has.
-
-    Random ones come from torch's global generator, in the order in which an embedding draws them.
-
-    Raises:
-        ConfigError: there is no such model, or none with trained weights here.
-    """
-    from gradebook.mpl.backbones import BackboneError, create
-
-    try:
-        model, _ = create(backbone, weights="pretrained" if pretrained else "random", dropout=dropout)
-    except BackboneError as error:
-        raise ConfigError(str(error)) from error
-    new: Any = model
-    new.reset_classifier(classes)
-    return model
-
-
 def _shape(source: "Source") -> tuple[int, float]:
     """Returns D and the scale of cached features; zeros for images."""
     from gradebook.pipelines.training.dataset import CachedViews
@@ -188,7 +117,7 @@ def _network(
     features, scale = shape
     classes = len(people.classes)
     if config.inputs == "pixels":
-        _check_size(config.backbone, config.size)
+        check_size(config.backbone, config.size)
         pretrained = config.weights == "pretrained" and start is None
         net = image_classifier(config.backbone, classes, pretrained=pretrained, dropout=config.dropout)
         if start is not None:
@@ -196,17 +125,6 @@ def _network(
         net.frozen_norms = config.norms == "frozen"
         return net
     return MlpHead(features, hidden, classes, scale) if hidden else LinearHead(features, classes, scale)
-
-
-def _check_size(backbone: str, size: int) -> None:
-    from gradebook.mpl.backbones import BackboneError, input_size
-
-    try:
-        trained_at, fixed = input_size(backbone)
-    except BackboneError as error:
-        raise ConfigError(str(error)) from error
-    if fixed and size != trained_at:
-        raise ConfigError(f"{backbone} only takes images of {trained_at} px: give --size {trained_at}")
 
 
 def _learner(

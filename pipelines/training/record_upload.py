@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 from gradebook.pipelines.process.progress import say
 from gradebook.pipelines.runs import GOING, Run, find_run, list_runs
-from gradebook.pipelines.training.recorder import cut_after
 from gradebook.storage import object_store
 from gradebook.storage.project import ProjectError
+from gradebook.storage.segments import cut_after
 
 if TYPE_CHECKING:
     from gradebook.storage.store import Store

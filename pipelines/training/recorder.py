@@ -188,17 +188,3 @@ def _arrival(samples: "Tensor") -> Callable[[], None]:
 
     wait: Callable[[], None] = torch.cuda.current_stream(samples.device).record_event().synchronize
     return wait
-
-
-def cut_after(directory: Path, step: int) -> list[str]:
-    """Takes away the segments that hold steps after `step`, which a run that resumes there writes again; names them."""
-    import pyarrow.compute as pc
-    import pyarrow.parquet as pq
-
-    cut = []
-    for path in directory.glob("*.parquet"):
-        steps = pq.read_table(path, columns=["step"])["step"]
-        if pc.max(steps).as_py() > step:
-            path.unlink()
-            cut.append(path.name)
-    return cut

@@ -31,9 +31,8 @@ def beginning(config: TrainConfig[Any], project: "Project", store: "Store | None
     if not config.start:
         return None
     from gradebook.mpl.networks import ImageClassifier
-    from gradebook.pipelines.export.classifier import whole_model
-    from gradebook.pipelines.training.learners import load_student
     from gradebook.pipelines.training.presets import restored
+    from gradebook.pipelines.training.student import load_student, whole_model
 
     run = Run(project.runs / config.start)
     if not (run.path / CONFIG).exists():

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from gradebook.app.context import Desk
-from gradebook.pipelines.curation.review_queue import Row
+from gradebook.pipelines.curation.queue_items import Row
 from gradebook.pipelines.jobs import commands, launcher
 from gradebook.pipelines.process.job_files import ANSWER
 from gradebook.pipelines.runs import Run, State, append_metrics, status_now, write_status

@@ -12,7 +12,7 @@ from PIL import Image
 from gradebook.app.context import Desk
 from gradebook.app.review_actions import presses
 from gradebook.pipelines.curation import review_queue
-from gradebook.pipelines.curation.review_queue import Only
+from gradebook.pipelines.curation.queue_items import Only
 from gradebook.pipelines.curation.selections import save_selection
 from gradebook.pipelines.runs import State
 from gradebook.storage.events import Kind, event, replay

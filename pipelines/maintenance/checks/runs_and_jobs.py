@@ -12,7 +12,7 @@ from gradebook.pipelines.maintenance.checks.finding import Finding, Subject, has
 from gradebook.pipelines.runs import GOING, PREDICTIONS, STATUS, Run, State
 from gradebook.pipelines.training import checkpoints
 from gradebook.pipelines.training.dataset import SAMPLES
-from gradebook.pipelines.training.learners import WEIGHTS
+from gradebook.pipelines.training.student import WEIGHTS
 
 CHANGES = "changes.json"  # of the labels, while it trained
 

@@ -8,9 +8,9 @@ from torch import nn
 
 from gradebook.pipelines.cost.formatting import plan_table
 from gradebook.pipelines.cost.memory_plan import Layout, Passes, Plan, gathers, laid_out, plan
-from gradebook.pipelines.cost.meta_cost import Kept, Measured, measure, on_meta, parts, shard_of
+from gradebook.pipelines.cost.meta_cost import Kept, Measured, measure, parts, shard_of
 from gradebook.pipelines.training.config import ConfigError
-from gradebook.pipelines.training.learners import image_classifier
+from gradebook.pipelines.training.networks import image_classifier, on_meta
 from gradebook.pipelines.training.paper_presets import large_b6_wide, large_l2
 from tests.mpl import shards
 

@@ -5,8 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from gradebook.pipelines.curation.queue_items import Only
 from gradebook.pipelines.curation.reason_cache import reasons
-from gradebook.pipelines.curation.review_queue import Only, rank
+from gradebook.pipelines.curation.review_queue import rank
 from gradebook.storage.catalog import MemoryCatalog
 from gradebook.storage.events import Kind, decisions, event
 from gradebook.storage.samples import Split

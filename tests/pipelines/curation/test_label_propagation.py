@@ -1,7 +1,8 @@
 import pytest
 
 from gradebook.pipelines.curation.label_propagation import asked_for, neighbours, propose
-from gradebook.pipelines.curation.review_queue import rank, sentence_of
+from gradebook.pipelines.curation.queue_items import sentence_of
+from gradebook.pipelines.curation.review_queue import rank
 from gradebook.storage.events import VERDICTS, Kind, event, replay
 from gradebook.storage.project import ProjectError
 from gradebook.storage.samples import Split

@@ -7,8 +7,9 @@ import pytest
 from gradebook.mpl import reasons as of
 from gradebook.pipelines.curation import reason_cache
 from gradebook.pipelines.curation.evidence import known
+from gradebook.pipelines.curation.queue_items import GIVEN
 from gradebook.pipelines.curation.reason_cache import reasons
-from gradebook.pipelines.curation.review_queue import GIVEN, rank
+from gradebook.pipelines.curation.review_queue import rank
 from gradebook.storage.events import Kind, decisions, event, replay
 from gradebook.storage.samples import Split
 from gradebook.storage.store import Store

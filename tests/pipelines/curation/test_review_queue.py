@@ -6,8 +6,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from gradebook.mpl.reasons import REASONS
-from gradebook.pipelines.curation.review_queue import Only, as_json, newest_finished, rank, sentences
-from gradebook.pipelines.runs import Run, State, status_now, write_status
+from gradebook.pipelines.curation.queue_items import Only, as_json, sentences
+from gradebook.pipelines.curation.review_queue import rank
+from gradebook.pipelines.runs import Run, State, newest_finished, status_now, write_status
 from gradebook.storage.events import Kind, event, replay
 from gradebook.storage.project import ProjectError
 from gradebook.storage.samples import Split

@@ -18,11 +18,12 @@ from timm.models.resnet import ResNet
 from gradebook.pipelines.embedding.embed import embed
 from gradebook.pipelines.export import classifier as module
 from gradebook.pipelines.export.classifier import Export, export
-from gradebook.pipelines.inference.evaluate import evaluate, predict_samples, student_of
+from gradebook.pipelines.inference.evaluate import evaluate
 from gradebook.pipelines.inference.predict import Classifier, predict
 from gradebook.pipelines.runs import Run
 from gradebook.pipelines.training.config import ConfigError
 from gradebook.pipelines.training.presets import restored
+from gradebook.pipelines.training.student import predict_samples, student_of
 from gradebook.storage.images import open_square
 from gradebook.storage.project import ProjectError
 from gradebook.storage.store import Store

@@ -5,7 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from gradebook.pipelines.curation.review_queue import rank, sentence_of
+from gradebook.pipelines.curation.queue_items import sentence_of
+from gradebook.pipelines.curation.review_queue import rank
 from gradebook.pipelines.fiftyone_app import actions, links
 from gradebook.pipelines.fiftyone_app.launch import plugins
 from gradebook.pipelines.process import servers

@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
 
-from gradebook.pipelines.inference.evaluate import evaluate, predict_samples, student_of
+from gradebook.pipelines.inference.evaluate import evaluate
 from gradebook.pipelines.runs import Run, State, status_now, write_status
 from gradebook.pipelines.training.config import ConfigError
 from gradebook.pipelines.training.presets import restored
+from gradebook.pipelines.training.student import predict_samples, student_of
 from gradebook.storage.events import Kind, event
 from gradebook.storage.project import add_classes
 from gradebook.storage.samples import Split

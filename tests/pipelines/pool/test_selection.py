@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from gradebook.pipelines.importing.import_images import import_images
-from gradebook.pipelines.inference.evaluate import predict_samples, student_of
 from gradebook.pipelines.pool.file_stream import Read, batches, read_ahead, walk
 from gradebook.pipelines.pool.holdout_overlap import LeftOut
 from gradebook.pipelines.pool.selection import PoolReport, pool
 from gradebook.pipelines.pool.top_k import Kept, Surest
 from gradebook.pipelines.runs import Run
 from gradebook.pipelines.training.presets import restored
+from gradebook.pipelines.training.student import predict_samples, student_of
 from gradebook.storage.project import ProjectError, create_project
 from gradebook.storage.samples import Split, sample_id
 from gradebook.storage.store import open_store

@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from gradebook.pipelines import train as module
-from gradebook.pipelines.inference.evaluate import student_of
 from gradebook.pipelines.runs import Run, State
 from gradebook.pipelines.training import fsdp
 from gradebook.pipelines.training.config import ConfigError
 from gradebook.pipelines.training.paper_presets import large_l2
 from gradebook.pipelines.training.presets import preset_of
+from gradebook.pipelines.training.student import student_of
 from gradebook.storage.store import Store
 from tests.forkserver import together
 from tests.pipelines.projects import flags, make_project, rows, timeless, weights

@@ -10,10 +10,11 @@ import torch
 from gradebook.pipelines.runs import Run
 from gradebook.pipelines.training import record_upload
 from gradebook.pipelines.training.record_upload import Mirror, bring, fetch, mirrored, take_back
-from gradebook.pipelines.training.recorder import Recorder, cut_after
+from gradebook.pipelines.training.recorder import Recorder
 from gradebook.storage import object_store
 from gradebook.storage.project import ProjectError
 from gradebook.storage.record import MemoryRecord
+from gradebook.storage.segments import cut_after
 from tests.object_store import a_bucket, a_server  # noqa: F401
 from tests.pipelines.projects import make_project, rows, trained
 from tests.pipelines.training.test_recorder import CLASSES, IDS, said

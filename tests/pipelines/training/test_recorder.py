@@ -7,8 +7,9 @@ import torch
 
 from gradebook.mpl.step import Opinions, opinions
 from gradebook.pipelines.training import recorder as module
-from gradebook.pipelines.training.recorder import Recorder, cut_after
+from gradebook.pipelines.training.recorder import Recorder
 from gradebook.storage.record import MemoryRecord
+from gradebook.storage.segments import cut_after
 
 CLASSES = ("crow", "heron", "owl")
 IDS = [f"s{n}" for n in range(6)]

@@ -9,12 +9,12 @@ import torch
 
 from gradebook.mpl.networks import ImageClassifier
 from gradebook.pipelines.embedding.embed import embed
-from gradebook.pipelines.inference.evaluate import predict_samples, student_of
 from gradebook.pipelines.runs import Run, State
 from gradebook.pipelines.train import train
 from gradebook.pipelines.training.config import ConfigError
 from gradebook.pipelines.training.presets import parse, restored
 from gradebook.pipelines.training.run_setup import saved_settings
+from gradebook.pipelines.training.student import predict_samples, student_of
 from gradebook.storage.store import Store
 from tests.pipelines.projects import SIDE, copy_of, make_project, trained, weights
 

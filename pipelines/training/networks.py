@@ -1,0 +1,63 @@
+"""Networks from their names: timm models with a new classifier, with or without memory for their weights."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from gradebook.pipelines.training.config import ConfigError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from gradebook.mpl.networks import ImageClassifier
+
+
+def image_classifier(backbone: str, classes: int, *, pretrained: bool, dropout: float = 0.0) -> "ImageClassifier":
+    """Returns a timm model on uint8 images with a new classifier for these classes.
+
+    Raises:
+        ConfigError: there is no such model, or none with trained weights here.
+    """
+    from gradebook.mpl.networks import ImageClassifier
+
+    model = timm_model(backbone, classes, pretrained=pretrained, dropout=dropout)
+    normal: Any = model.pretrained_cfg
+    return ImageClassifier(model, tuple(normal["mean"]), tuple(normal["std"]))
+
+
+def timm_model(backbone: str, classes: int, *, pretrained: bool, dropout: float = 0.0) -> "nn.Module":
+    """Returns a timm model with a new classifier, its other weights those that an embedding with it has.
+
+    Random ones come from torch's global generator, in the order in which an embedding draws them.
+
+    Raises:
+        ConfigError: there is no such model, or none with trained weights here.
+    """
+    from gradebook.mpl.backbones import BackboneError, create
+
+    try:
+        model, _ = create(backbone, weights="pretrained" if pretrained else "random", dropout=dropout)
+    except BackboneError as error:
+        raise ConfigError(str(error)) from error
+    new: Any = model
+    new.reset_classifier(classes)
+    return model
+
+
+def check_size(backbone: str, size: int) -> None:
+    """Raises ConfigError where the backbone takes images of one size alone and `size` is another."""
+    from gradebook.mpl.backbones import BackboneError, input_size
+
+    try:
+        trained_at, fixed = input_size(backbone)
+    except BackboneError as error:
+        raise ConfigError(str(error)) from error
+    if fixed and size != trained_at:
+        raise ConfigError(f"{backbone} only takes images of {trained_at} px: give --size {trained_at}")
+
+
+def on_meta(make: "Callable[[], nn.Module]") -> "nn.Module":
+    """Returns the network that `make` makes, without any memory for its weights."""
+    import torch
+
+    with torch.device("meta"):
+        return make()

@@ -1,0 +1,141 @@
+"""A run's finished student: its weights on disk, its predictions, and the whole network from pixels to logits."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradebook.pipelines.image_cache import Squares
+from gradebook.pipelines.runs import Run
+from gradebook.pipelines.training.config import ConfigError, TrainConfig
+from gradebook.pipelines.training.networks import image_classifier, timm_model
+from gradebook.pipelines.training.presets import restored
+from gradebook.storage.samples import Sample
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from gradebook.storage.store import Store
+
+
+WEIGHTS = "student.safetensors"
+
+
+def save_student(net: "nn.Module", path: Path) -> None:
+    """Writes the finished student's weights into the run's directory `path`, whole or not at all."""
+    from safetensors.torch import save_file
+
+    draft = path / f".{WEIGHTS}"
+    save_file({name: value.cpu().contiguous() for name, value in net.state_dict().items()}, draft)
+    draft.replace(path / WEIGHTS)
+
+
+def load_student(path: Path, config: TrainConfig[Any]) -> "nn.Module":
+    """Returns the finished student of the run in the directory `path`, ready to predict.
+
+    Raises:
+        ConfigError: the run has not finished.
+    """
+    from safetensors.torch import load_file
+
+    from gradebook.mpl.networks import LinearHead, MlpHead
+
+    if not (path / WEIGHTS).exists():
+        raise ConfigError(f"run {path.name} has not finished: go on with: gradebook train --resume --run {path.name}")
+    state = load_file(path / WEIGHTS)
+    if config.inputs == "views" and config.student_hidden:
+        (hidden, features), (classes, _) = state["layers.0.weight"].shape, state["layers.2.weight"].shape
+        net: nn.Module = MlpHead(features, hidden, classes, float(state["scale"]))
+    elif config.inputs == "views":
+        classes, features = state["classifier.weight"].shape
+        net = LinearHead(features, classes, float(state["scale"]))
+    else:
+        classes = len(json.loads((path / "config.json").read_text(encoding="utf-8"))["classes"])
+        net = image_classifier(config.backbone, classes, pretrained=False)
+    net.load_state_dict(state)
+    return net.eval()
+
+
+Probabilities = NDArray[np.float64]  # (N, K)
+
+
+def student_of(run: Run) -> "nn.Module":
+    """Returns the finished student of a run; raises what `learners.load_student` raises."""
+    from gradebook.pipelines.training.student import load_student
+
+    return load_student(run.path, restored(run.config()))
+
+
+def predict_samples(net: "nn.Module", config: TrainConfig[Any], store: "Store", samples: list[Sample]) -> Probabilities:
+    """Returns what a student thinks of samples, (N, K), from cached views or from their files, as it was trained.
+
+    Raises:
+        ConfigError: samples have no cached views yet.
+    """
+    import torch
+
+    from gradebook.pipelines.training.dataset import CachedViews, Source, views_of
+    from gradebook.pipelines.training.finalize import probabilities
+    from gradebook.pipelines.training.image_loader import Pixels
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if config.inputs == "views":
+        views, weak = views_of(store, config.backbone, [s.sample_id for s in samples])
+        source: Source = CachedViews(torch.from_numpy(views).to(device), weak)
+    else:
+        images = Squares(store.project, [s.filepath for s in samples], [s.sample_id for s in samples], config.size)
+        source = Pixels(images, workers=config.workers, device=device)
+    return probabilities(net.to(device), source, np.arange(len(samples))).double().numpy()
+
+
+Normal = tuple[tuple[float, ...], tuple[float, ...]]  # mean and standard deviation of each channel, of 1
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """A student with all that is between an image and its logits."""
+
+    model: "nn.Module"  # normalised images (N, 3, S, S) in, logits (N, K) out
+    normal: Normal
+    size: int  # S, pixels
+    timm: bool  # whether timm knows the model: not where a head is more than the backbone's one linear layer
+
+
+def whole_model(student: "nn.Module", config: TrainConfig[Any], store: "Store", classes: list[str]) -> Whole:
+    """Returns the student from pixels to logits: a head on cached views is put on the backbone that made them."""
+    import torch
+
+    from gradebook.mpl.networks import ImageClassifier, LinearHead
+
+    if isinstance(student, ImageClassifier):
+        return Whole(student.model, _normal(student.model), config.size, timm=True)
+    space = next(s for s in store.vectors.spaces() if s.backbone == config.backbone)
+    torch.manual_seed(space.seed)
+    model = timm_model(config.backbone, len(classes), pretrained="random" not in space.weights).eval()
+    normal, new = _normal(model), cast(Any, model)
+    classifier = new.get_classifier()
+    fits = isinstance(classifier, torch.nn.Linear) and classifier.in_features == space.dim
+    if not (isinstance(student, LinearHead) and fits):
+        new.reset_classifier(0)
+        return Whole(torch.nn.Sequential(model, student), normal, space.size, timm=False)
+    with torch.no_grad():
+        weight, bias = student.folded()
+        classifier.weight.copy_(weight)
+        classifier.bias.copy_(bias)
+    return Whole(model, normal, space.size, timm=True)
+
+
+def from_bytes(whole: Whole) -> "nn.Module":
+    """Returns a whole model with its preprocessing: images uint8 (N, 3, S, S) in, probabilities (N, K) out."""
+    import torch
+
+    from gradebook.mpl.networks import ImageClassifier
+
+    return torch.nn.Sequential(ImageClassifier(whole.model, *whole.normal), torch.nn.Softmax(-1)).eval()
+
+
+def _normal(model: Any) -> Normal:
+    return tuple(model.pretrained_cfg["mean"]), tuple(model.pretrained_cfg["std"])
