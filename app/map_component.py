@@ -50,7 +50,7 @@ def draw(
     """
     begin = {**start, "hidden": [NO_GROUP if group == NOTHING else group for group in start["hidden"]]}
     data = {"places": _packed(places), **_coloured(colouring, unknown, wants_a_look), "start": begin}
-    component("scatter")(key=key, data=data, on_lasso_change=on_lasso, on_hidden_change=on_hidden)
+    component("map_component")(key=key, data=data, on_lasso_change=on_lasso, on_hidden_change=on_hidden)
 
 
 def group_of(told: int) -> int:

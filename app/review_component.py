@@ -27,7 +27,7 @@ WHY = 3  # reasons at most
 
 def mount(key: str, data: Mapping[str, Any], *, on_said: Any) -> None:
     """Draws the board; `on_said` is called when the browser tells something, which stands in the session's `key`."""
-    component("board")(key=key, data=dict(data), on_said_change=on_said)
+    component("review_component")(key=key, data=dict(data), on_said_change=on_said)
 
 
 def cards(desk: Desk, book: Book, rows: Sequence[Row], have: Collection[str], *, grid: bool) -> list[dict[str, Any]]:
