@@ -1,4 +1,4 @@
-"""Our parts of a page that run in the browser: NAME.js, what it draws with in NAME_look.js, and NAME.css."""
+"""Custom components that run in the browser: NAME.js, its drawing code NAME_look.js, and its styles NAME.css."""
 
 from functools import cache
 from pathlib import Path
@@ -6,17 +6,17 @@ from typing import Any
 
 import streamlit as st
 
-HERE = Path(__file__).parent
+FOLDER = Path(__file__).parent
 
 
 def component(name: str) -> Any:
-    """Returns what draws the component of that name."""
-    js, css = _files(name)
+    """Returns the Streamlit component `name`, ready to be called."""
+    js, css = _sources(name)
     return st.components.v2.component(f"gradebook_{name}", js=js, css=css)
 
 
 @cache
-def _files(name: str) -> tuple[str, str]:
-    """Returns script and style, read once: a key that somebody presses draws the component again."""
-    look, js, css = ((HERE / f"{name}{part}").read_text(encoding="utf-8") for part in ("_look.js", ".js", ".css"))
+def _sources(name: str) -> tuple[str, str]:
+    """Returns script and styles. They are read once, because every key press mounts the component again."""
+    look, js, css = ((FOLDER / f"{name}{part}").read_text("utf-8") for part in ("_look.js", ".js", ".css"))
     return look + js, css

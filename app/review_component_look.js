@@ -1,4 +1,4 @@
-// How the board looks: see board.js, which it is put before. All text of others goes in by textContent.
+// How the board looks: see review_component.js, which it is put before. All text of others goes in by textContent.
 
 function make(tag, name = "", text = "") {
   const made = document.createElement(tag);

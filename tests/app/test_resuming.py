@@ -15,9 +15,9 @@ from tests.app.test_browser import page, real_store, served  # noqa: F401
 pytestmark = pytest.mark.browser
 
 ASLEEP = f"""
-from app import main
-from pipelines import jobs
-jobs._launch = lambda: [{sys.executable!r}, "-c", "import time; time.sleep(120)"]
+from gradebook.app import main
+from gradebook.pipelines.jobs import launcher
+launcher._launch = lambda: [{sys.executable!r}, "-c", "import time; time.sleep(120)"]
 main.main()
 """
 
