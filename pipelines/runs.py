@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from gradebook.pipelines.process.pids import alive
+from gradebook.storage.files import write_json
 from gradebook.storage.project import Project, ProjectError
 
 STATUS = "status.json"
@@ -184,9 +185,7 @@ def status_now(
 
 def write_status(path: Path, status: Status) -> None:
     """Writes the status of the run in the directory `path`, whole or not at all."""
-    draft = path / f".{STATUS}.{os.getpid()}"
-    draft.write_text(json.dumps(asdict(status)) + "\n", encoding="utf-8")
-    draft.replace(path / STATUS)
+    write_json(path / STATUS, asdict(status))
 
 
 def append_metrics(path: Path, row: Mapping[str, Any]) -> None:

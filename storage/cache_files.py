@@ -3,11 +3,11 @@
 import errno
 import os
 import shutil
-import threading
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from gradebook.storage.files import write_atomic
 from gradebook.storage.project import Project
 
 SPARE = 2**31  # bytes that are left free on the disk, for checkpoints and all else
@@ -38,15 +38,10 @@ class Derived:
             OSError: it cannot be written, or too little of the disk would be left.
         """
         path = self.path(sample_id)
-        draft = path.with_name(f".{path.name}.{threading.get_ident()}.{os.getpid()}")
         path.parent.mkdir(parents=True, exist_ok=True)
         if shutil.disk_usage(path.parent).free < SPARE:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        try:
-            draft.write_bytes(content)
-            draft.replace(path)
-        finally:
-            draft.unlink(missing_ok=True)
+        write_atomic(path, content)
 
 
 def squares(project: Project, size: int) -> Derived:

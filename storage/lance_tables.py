@@ -1,6 +1,5 @@
 """LanceDB tables in one directory: readers never wait, writers take turns, small files are merged now and then."""
 
-import errno
 import hashlib
 import os
 import re
@@ -12,6 +11,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from gradebook.storage.files import DISK_FULL
 from gradebook.storage.project import ProjectError
 
 LOCK = ".write.lock"
@@ -22,7 +22,6 @@ TIDY_EVERY = (
 ASKING = {"connect_timeout": "5s", "timeout": "60s", "client_max_retries": "2", "client_retry_timeout": "20"}
 ALL = 10_000  # tables that are listed
 LATE = 50  # a table with indices takes in what is not indexed once it is this part of it
-FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})  # no space on the disk, in the quota, for a file
 KEEP = timedelta(hours=1)  # for how long readers in other processes may go on with an old version
 
 
@@ -219,4 +218,4 @@ def _is_full(error: Exception) -> bool:
     """Returns whether an error, LanceDB's included, says that nothing more can be written."""
     told = re.search(r"os error (\d+)", str(error))
     number = int(told[1]) if told else getattr(error, "errno", None)
-    return number in FULL
+    return number in DISK_FULL

@@ -21,6 +21,7 @@ from typing import Any
 
 from filelock import FileLock
 
+from gradebook.storage.files import write_json
 from gradebook.storage.project import ProjectError
 
 URI = "FIFTYONE_DATABASE_URI"
@@ -149,7 +150,7 @@ def _start(mongod: Path, home: Path) -> int:
                 start_new_session=True,
             )
         if _answers(process, port):
-            (home / "server.json").write_text(json.dumps({"port": port, "pid": process.pid}) + "\n", encoding="utf-8")
+            write_json(home / "server.json", {"port": port, "pid": process.pid})
             return port
         if process.returncode != 48:  # 48: the address is in use
             break

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from gradebook.storage.files import atomic_path
 from gradebook.storage.project import ProjectError
 
 PATIENCE = {"connect_timeout": 5, "read_timeout": 30, "retries": {"max_attempts": 2}}  # seconds; of S3
@@ -49,11 +50,9 @@ def send(path: Path, address: str) -> None:
 
 def fetch(address: str, name: str, path: Path) -> None:
     """Copies a file from below an address to a path, whole or not at all."""
-    draft = path.with_name(f".{path.name}.tmp")
-    with told(address):
+    with atomic_path(path) as temporary, told(address):
         fs, root = _opened(address)
-        fs.get_file(f"{root}/{name}", str(draft))
-    draft.replace(path)
+        fs.get_file(f"{root}/{name}", str(temporary))
 
 
 def remove(address: str, names: Iterable[str]) -> None:

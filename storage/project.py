@@ -1,13 +1,14 @@
 """A project is a directory; `gradebook.json` in it says which classes there are."""
 
 import json
-import os
 import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from filelock import FileLock
+
+from gradebook.storage.files import write_json
 
 SETTINGS = "gradebook.json"
 LOCK = ".gradebook.lock"
@@ -114,6 +115,4 @@ def _write(project: Project) -> None:
     del settings["root"]
     if not project.store:
         del settings["store"]
-    draft = project.root / f".{SETTINGS}.{os.getpid()}"
-    draft.write_text(json.dumps(settings, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    draft.replace(project.root / SETTINGS)
+    write_json(project.root / SETTINGS, settings, indent=2)

@@ -4,7 +4,6 @@ Shape legend    N samples    d of the space    K classes    k neighbours
 """
 
 import json
-import os
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -15,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradebook.pipelines.runs import PREDICTIONS, Run
+from gradebook.storage.files import atomic_path
 
 if TYPE_CHECKING:
     from gradebook.storage.store import Store
@@ -149,10 +149,8 @@ def _kept(path: Path, made_of: str) -> Reading | None:
 
 
 def _keep(path: Path, made: Reading) -> None:
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    with draft.open("wb") as file:
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
         np.savez(file, **{field.name: getattr(made, field.name) for field in fields(Reading)})
-    draft.replace(path)
 
 
 def _distributions(column: Any, classes: int) -> NDArray[np.float64]:

@@ -5,15 +5,14 @@ for longer than `SECONDS`. A lease keeps a sample from others' queues and nothin
 """
 
 import json
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from time import time
 from typing import Any
 
 from filelock import FileLock, Timeout
 
+from gradebook.storage.files import write_json
 from gradebook.storage.project import Project, ProjectError
 
 FILE = "leases.json"
@@ -76,7 +75,4 @@ def _read(project: Project, now: float) -> dict[str, dict[str, Any]]:
 
 
 def _write(project: Project, leases: dict[str, dict[str, Any]]) -> None:
-    path = project.root / FILE
-    draft = Path(f"{path.parent / ('.' + FILE)}.{os.getpid()}")
-    draft.write_text(json.dumps(leases) + "\n", encoding="utf-8")
-    draft.replace(path)
+    write_json(project.root / FILE, leases)

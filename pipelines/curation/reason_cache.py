@@ -7,7 +7,6 @@ has too what each sample would cover (`gradebook.pipelines.curation.batch_covera
 """
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -20,6 +19,7 @@ from gradebook.pipelines.curation.batch_coverage import Covers, covers
 from gradebook.pipelines.curation.evidence import Known, finished, known
 from gradebook.pipelines.curation.reason_table import LIVE, Reasons
 from gradebook.pipelines.runs import PREDICTIONS, Run
+from gradebook.storage.files import atomic_path
 from gradebook.storage.samples import Split
 
 if TYPE_CHECKING:
@@ -101,10 +101,13 @@ def write(path: Path, of: str, table: Any) -> None:
     import pyarrow as pa
 
     metadata = {**table.schema.metadata, b"made_of": of.encode()}
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    with pa.OSFile(str(draft), "wb") as file, pa.ipc.new_file(file, table.schema.with_metadata(metadata)) as writer:
-        writer.write_table(table.replace_schema_metadata(metadata).combine_chunks())
-    draft.replace(path)
+    table = table.replace_schema_metadata(metadata).combine_chunks()
+    with (
+        atomic_path(path) as temporary,
+        pa.OSFile(str(temporary), "wb") as file,
+        pa.ipc.new_file(file, table.schema) as writer,
+    ):
+        writer.write_table(table)
 
 
 def read(path: Path, of: str) -> Reasons | None:

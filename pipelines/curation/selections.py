@@ -6,13 +6,13 @@ for the same reason are one selection. Choosing them again only renews its time.
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from gradebook.storage.files import write_json
 from gradebook.storage.project import Project, ProjectError
 
 DIRECTORY = "selections"
@@ -52,9 +52,7 @@ def save_selection(project: Project, sample_ids: Sequence[str], why: str) -> str
     directory.mkdir(exist_ok=True)
     said = {"why": why, "at": datetime.now(UTC).isoformat(), "sample_ids": ids}
     path = _path(project, selection_id)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_text(json.dumps(said, ensure_ascii=False) + "\n", encoding="utf-8")
-    draft.replace(path)
+    write_json(path, said)
     return selection_id
 
 

@@ -7,7 +7,6 @@ Shape legend    N samples
 """
 
 import json
-import os
 import time
 import zipfile
 from collections.abc import Callable, Sequence
@@ -18,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradebook.pipelines.process.progress import stage
+from gradebook.storage.files import atomic_path
 from gradebook.storage.project import Project, ProjectError
 from gradebook.storage.samples import Split
 
@@ -155,8 +155,7 @@ def _made_of(space: "Space", ids: Sequence[str], seed: int) -> str:
 def _keep(
     project: Project, ids: Sequence[str], places: NDArray[np.float32], backbone: str, seed: int, made_of: str
 ) -> None:
-    draft = project.root / f".{MAP}.{os.getpid()}"
-    with draft.open("wb") as file:
+    with atomic_path(project.root / MAP) as temporary, temporary.open("wb") as file:
         np.savez(
             file,
             form=np.array(FORM),
@@ -166,7 +165,6 @@ def _keep(
             seed=np.array(seed),
             made_of=np.array(made_of),
         )
-    draft.replace(project.root / MAP)
 
 
 def _whole(places: NDArray[np.float32]) -> NDArray[np.uint16]:

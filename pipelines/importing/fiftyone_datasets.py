@@ -14,6 +14,7 @@ from typing import Any
 
 from gradebook.pipelines.importing.zip_archive import UNPACKED
 from gradebook.pipelines.process.progress import stage
+from gradebook.storage.files import atomic_path
 from gradebook.storage.mongodb import URI
 from gradebook.storage.project import ProjectError
 
@@ -92,8 +93,6 @@ def _field(dataset: Any, name: str, asked: str | None) -> str | None:
 
 
 def _written(place: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> Path:
-    draft = place.with_name(f".{place.name}.draft")
-    with draft.open("w", encoding="utf-8", newline="") as file:
+    with atomic_path(place) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([header, *rows])
-    draft.replace(place)
     return place

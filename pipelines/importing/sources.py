@@ -7,6 +7,7 @@ from typing import Any
 
 from gradebook.pipelines.importing.fiftyone_datasets import PREFIX, tables_of
 from gradebook.pipelines.importing.zip_archive import UNPACKED, Progress, unpack
+from gradebook.storage.files import atomic_path
 from gradebook.storage.project import ProjectError
 
 LABELS = "labels.json"  # of FiftyOne's FiftyOneImageClassificationDataset
@@ -63,10 +64,8 @@ def _table(root: Path, dataset: Path) -> Path:
     ]
     (root / UNPACKED).mkdir(exist_ok=True)
     place = root / UNPACKED / f"{dataset.name}.csv"
-    draft = place.with_name(f".{place.name}.draft")
-    with draft.open("w", encoding="utf-8", newline="") as file:
+    with atomic_path(place) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([("filepath", "label"), *rows])
-    draft.replace(place)
     return place
 
 

@@ -24,6 +24,7 @@ from pathlib import Path
 from gradebook.pipelines.process import job_files, supervisor
 from gradebook.pipelines.process.pids import alive, group
 from gradebook.pipelines.runs import GOING, LOG, Run, State, list_runs, new_run_name, status_now, write_status
+from gradebook.storage.files import write_json
 from gradebook.storage.project import Project, ProjectError
 
 JOB = "job.json"
@@ -77,9 +78,7 @@ def start(project: Project, command: Sequence[str], *, path: Path | None = None)
         )
     job = Job(path, tuple(command), process.pid, began)
     row = {"command": job.command, "pid": job.pid, "began": began.isoformat()}
-    draft = path / f".{JOB}.{os.getpid()}"
-    draft.write_text(json.dumps(row) + "\n", encoding="utf-8")
-    draft.replace(path / JOB)
+    write_json(path / JOB, row)
     return job
 
 

@@ -9,11 +9,13 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from gradebook.pipelines.pool.top_k import Kept, Surest
+from gradebook.storage.files import atomic_path
 from gradebook.storage.project import ProjectError
 
 _KEY = b"progress"
@@ -58,9 +60,8 @@ def save(progress: Progress, surest: Surest, out: Path) -> None:
 
     told = asdict(progress) | {"kept": []}
     table = as_table(surest).replace_schema_metadata({_KEY: json.dumps(told).encode()})
-    draft = progress_file(out).with_name(f".{progress_file(out).name}")
-    pq.write_table(table, draft, compression="zstd")
-    draft.replace(progress_file(out))
+    with _replacing(progress_file(out)) as temporary:
+        pq.write_table(table, temporary, compression="zstd")
 
 
 def load(out: Path, settings: dict[str, Any]) -> Progress:
@@ -99,17 +100,21 @@ def as_table(kept: Iterable[Kept]) -> Any:
 
 def write(surest: Surest, out: Path) -> None:
     """Writes the finished table, as CSV or Parquet by how its name ends, whole or not at all."""
-    draft = out.with_name(f".{out.name}")
-    if out.suffix == ".parquet":
-        import pyarrow.parquet as pq
+    with _replacing(out) as temporary:
+        if out.suffix == ".parquet":
+            import pyarrow.parquet as pq
 
-        pq.write_table(as_table(surest), draft, compression="zstd")
-    else:
-        with draft.open("w", newline="", encoding="utf-8") as file:
-            rows = csv.writer(file)
-            rows.writerow(Kept.__dataclass_fields__)
-            rows.writerows((k.filepath, k.sample_id, k.label, repr(k.probability)) for k in surest)
-    draft.replace(out)
+            pq.write_table(as_table(surest), temporary, compression="zstd")
+        else:
+            with temporary.open("w", newline="", encoding="utf-8") as file:
+                rows = csv.writer(file)
+                rows.writerow(Kept.__dataclass_fields__)
+                rows.writerows((k.filepath, k.sample_id, k.label, repr(k.probability)) for k in surest)
+
+
+def _replacing(path: Path) -> AbstractContextManager[Path]:
+    """Like `atomic_path`, always under the same name: `verify` does not look here, so the next job overwrites it."""
+    return atomic_path(path, path.with_name(f".{path.name}"))
 
 
 def cut_list(progress: Progress, out: Path) -> None:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from gradebook.pipelines.process.job_files import follower
+from gradebook.storage.files import DISK_FULL
 from gradebook.storage.project import ProjectError
 
 FAILED = 2  # exit status
@@ -26,6 +27,8 @@ def one_sentence() -> Iterator[None]:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123  # whoever read our output, say `head`, has enough
         raise SystemExit(0) from None
     except OSError as error:
+        if error.errno in DISK_FULL:
+            _end(f"no space left to write to {error.filename or 'the disk'}: free some, then do it again", FAILED)
         where = f" ({error.filename})" if error.filename else ""
         _end(f"{error.strerror or error}{where}", FAILED)
     except KeyboardInterrupt:

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gradebook.storage.files import write_json
+
 JOB = "GRADEBOOK_JOB"  # environment: the directory of the job that runs us
 PROGRESS = "progress.json"
 ANSWER = "answer.json"
@@ -45,7 +47,7 @@ def progress_to(directory: Path, title: str, total: int = 0) -> Callable[..., No
         news = what not in (None, doing) or total not in (None, whole)
         whole, doing = whole if total is None else total, what or doing
         if news or done >= whole or time.monotonic() - last >= PAUSE:
-            _write(directory / PROGRESS, {"what": doing, "done": done, "total": whole})
+            write_json(directory / PROGRESS, {"what": doing, "done": done, "total": whole})
             last = time.monotonic()
 
     return show
@@ -54,7 +56,7 @@ def progress_to(directory: Path, title: str, total: int = 0) -> Callable[..., No
 def tell_answer(value: Mapping[str, Any]) -> None:
     """Leaves a command's answer with its job, if it is one."""
     if (directory := follower()) is not None:
-        _write(directory / ANSWER, value)
+        write_json(directory / ANSWER, value)
 
 
 def read_progress(directory: Path) -> Progress | None:
@@ -66,12 +68,6 @@ def read_progress(directory: Path) -> Progress | None:
 def read_answer(directory: Path) -> dict[str, Any] | None:
     """Returns what the job in `directory` answered; None before that, or where it failed."""
     return _read(directory / ANSWER)
-
-
-def _write(path: Path, value: Mapping[str, Any]) -> None:
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_text(json.dumps(value, ensure_ascii=False) + "\n", encoding="utf-8", errors="backslashreplace")
-    draft.replace(path)
 
 
 def _read(path: Path) -> dict[str, Any] | None:

@@ -1,7 +1,6 @@
 """Where a project's servers are: the app and FiftyOne's App each leave their port in a file, to be found."""
 
 import json
-import os
 import signal
 import socket
 import threading
@@ -13,6 +12,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from gradebook.pipelines.process.pids import alive
+from gradebook.storage.files import write_atomic
 from gradebook.storage.project import ProjectError
 
 ADDRESS = "127.0.0.1"  # neither server asks anybody for a password
@@ -38,9 +38,7 @@ def known(root: Path, name: str, *, port: int, pid: int) -> Iterator[None]:
     file = _file(root, name)
     file.parent.mkdir(exist_ok=True)
     mine = json.dumps({"port": port, "pid": pid, "at": datetime.now(UTC).isoformat()}) + "\n"
-    draft = file.with_name(f".{file.name}.{os.getpid()}")
-    draft.write_text(mine, encoding="utf-8")
-    draft.replace(file)
+    write_atomic(file, mine)
     try:
         yield
     finally:

@@ -1,15 +1,16 @@
 """A project in numbers. What they were counted from is stamped: nobody counts twice, or loads LanceDB, for them."""
 
 import json
-import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from gradebook.pipelines.curation.agreement import Agreement, agreement
 from gradebook.pipelines.runs import list_runs
 from gradebook.storage.events import Event, Kind, decisions
+from gradebook.storage.files import write_json
 from gradebook.storage.project import Project
 from gradebook.storage.samples import Sample, Split
 from gradebook.storage.store import tables_of
@@ -117,9 +118,5 @@ def _read(project: Project, stamp: str) -> Numbers | None:
 
 
 def _keep(project: Project, stamp: str, numbers: Numbers) -> None:
-    draft = project.root / f".{KEPT}.{os.getpid()}"
-    try:
-        draft.write_text(json.dumps({"stamp": stamp, "numbers": asdict(numbers)}, ensure_ascii=False), encoding="utf-8")
-        draft.replace(project.root / KEPT)
-    except OSError:  # nobody may write here, or the disk is full: they are counted again
-        draft.unlink(missing_ok=True)
+    with suppress(OSError):  # nobody may write here, or the disk is full: they are counted again
+        write_json(project.root / KEPT, {"stamp": stamp, "numbers": asdict(numbers)})

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from gradebook.pipelines.runs import CONFIG, Run, list_runs
+from gradebook.storage.files import write_json
 from gradebook.storage.project import Project, ProjectError
 
 EVALUATION = "evaluation.json"  # of a run on the test split, the newest
@@ -40,11 +41,7 @@ def compare(project: Project) -> list[Row]:
 
 def keep_evaluation(run: Run, found: dict[str, Any]) -> None:
     """Keeps what an evaluation on the test split found beside the run, for `compare`."""
-    draft = run.path / f".{EVALUATION}"
-    draft.write_text(
-        json.dumps({name: found[name] for name in ("on", "accuracy", "n", "ece")}) + "\n", encoding="utf-8"
-    )
-    draft.replace(run.path / EVALUATION)
+    write_json(run.path / EVALUATION, {name: found[name] for name in ("on", "accuracy", "n", "ece")})
 
 
 def runs_table(rows: Sequence[Row]) -> str:

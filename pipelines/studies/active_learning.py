@@ -19,6 +19,7 @@ from gradebook.pipelines.runs import Run, State
 from gradebook.pipelines.studies.query_strategies import Picker, Scene, picker
 from gradebook.pipelines.training.config import ConfigError
 from gradebook.storage.events import replay
+from gradebook.storage.files import write_json
 from gradebook.storage.log import MemoryLog
 from gradebook.storage.record import MemoryRecord
 from gradebook.storage.samples import Split
@@ -224,6 +225,4 @@ def _read(path: Path) -> list[Look]:
 
 def _write(path: Path, looks: list[Look]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_suffix(".draft")
-    draft.write_text(json.dumps([asdict(look) for look in looks], indent=1), encoding="utf-8")
-    draft.replace(path)
+    write_json(path, [asdict(look) for look in looks], indent=1)

@@ -27,6 +27,7 @@ from gradebook.pipelines.studies.method_comparison import as_interval, machine
 from gradebook.pipelines.training.config import TrainConfig
 from gradebook.pipelines.training.dataset import Population
 from gradebook.pipelines.training.image_loader import InMemory, Pixels
+from gradebook.storage.files import write_json
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +82,7 @@ def accuracy(asked: EqualCompute, method: str, seed: int) -> float:
     train(Call(project=asked.work, config=config))
     project = read_project(asked.work)
     found = evaluate_beside_data(project, find_run(project, config.run)).accuracy
-    kept.write_text(json.dumps(found), encoding="utf-8")
+    write_json(kept, found)
     return found
 
 

@@ -25,6 +25,7 @@ from tyro.conf import Positional, arg
 from gradebook.pipelines.process.errors import one_sentence
 from gradebook.pipelines.process.progress import hush, progress, say
 from gradebook.pipelines.runs import Run, State
+from gradebook.storage.files import write_json
 from gradebook.storage.project import ProjectError, create_project
 from gradebook.storage.samples import Split
 from gradebook.storage.store import Store, open_store
@@ -108,7 +109,7 @@ def accuracy(asked: Report, base: Store, number: int, seed: int, method: str) ->
     start = trained(store, method, preset=asked.start, seed=seed).name if asked.start else ""
     run = trained(store, method, preset=asked.preset, steps=asked.steps, seed=seed, start=start)
     found = evaluate(store, run).accuracy
-    kept.write_text(json.dumps(found), encoding="utf-8")
+    write_json(kept, found)
     return found
 
 

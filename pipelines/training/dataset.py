@@ -18,6 +18,7 @@ from gradebook.pipelines.process.progress import say
 from gradebook.pipelines.runs import LABELS, Run
 from gradebook.pipelines.training.config import ConfigError, TrainConfig
 from gradebook.pipelines.training.sampler import Draw, Positions, Sampler
+from gradebook.storage.files import write_json
 from gradebook.storage.samples import Sample, Split
 
 if TYPE_CHECKING:
@@ -96,15 +97,13 @@ def save_population(people: Population, path: Path) -> None:
         "validation": people.validation.tolist(),
         "labels": labels_of(people),
     }
-    (path / SAMPLES).write_text(json.dumps(saved, ensure_ascii=False), encoding="utf-8")
+    write_json(path / SAMPLES, saved)
     write_labels(people, path)
 
 
 def write_labels(people: Population, path: Path) -> None:
     """Writes the labels that the run in the directory `path` has read so far, whole or not at all."""
-    draft = path / f".{LABELS}"
-    draft.write_text(json.dumps(labels_of(people), ensure_ascii=False, indent=1), encoding="utf-8")
-    draft.replace(path / LABELS)
+    write_json(path / LABELS, labels_of(people), indent=1)
 
 
 def labels_of(people: Population) -> dict[str, str]:

@@ -14,6 +14,7 @@ from gradebook.pipelines.training.config import TrainConfig
 from gradebook.pipelines.training.dataset import Population, Source
 from gradebook.pipelines.training.learners import finetuning
 from gradebook.pipelines.training.sampler import Positions
+from gradebook.storage.files import atomic_path
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -109,9 +110,8 @@ def write_predictions(
             "student": said[0],
         }
     ).replace_schema_metadata({b"classes": json.dumps(list(people.classes)).encode()})
-    draft = path / f".{PREDICTIONS}"
-    pq.write_table(table, draft, compression="zstd")
-    draft.replace(path / PREDICTIONS)
+    with atomic_path(path / PREDICTIONS) as temporary:
+        pq.write_table(table, temporary, compression="zstd")
 
 
 def _lists(rows: "Tensor") -> Any:

@@ -5,7 +5,6 @@ labels read so far), so that a resumed run takes it in at that step again. It ta
 where batches are drawn ahead by the processes that decode images.
 """
 
-import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -19,6 +18,7 @@ from gradebook.pipelines.runs import CHANGES, Change, Run
 from gradebook.pipelines.training.config import TrainConfig
 from gradebook.pipelines.training.dataset import Population, labels_of, write_labels
 from gradebook.pipelines.training.sampler import Deck
+from gradebook.storage.files import write_json
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -179,10 +179,7 @@ def _planned(live: Live, config: TrainConfig[Any], done: int) -> Change | None:
 
 def _write(live: Live, path: Path) -> None:
     """Writes the changes, then the labels: a run killed between the two reads both from the first."""
-    draft = path / f".{CHANGES}"
-    rows = [{"step": change.step, "labels": change.labels} for change in live.changes]
-    draft.write_text(json.dumps(rows, ensure_ascii=False), encoding="utf-8")
-    draft.replace(path / CHANGES)
+    write_json(path / CHANGES, [{"step": change.step, "labels": change.labels} for change in live.changes])
     write_labels(live.ahead, path)
 
 

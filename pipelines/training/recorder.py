@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gradebook.storage.files import atomic_path
 from gradebook.storage.segments import LABELS, SAID, segment_schema
 
 if TYPE_CHECKING:
@@ -123,13 +124,12 @@ class Recorder:
 
         numbers = [int(path.stem.split("-")[1]) for path in self._directory.glob(f"rank{self._process}-*.parquet")]
         name = f"rank{self._process}-{max(numbers, default=0) + 1:06d}"
-        draft = self._directory / f".{name}.tmp"
         # Of numbers that hardly repeat a dictionary costs more than it saves; readers ask for the bounds of steps only.
         repeating = ["step", "sample_id", *LABELS]
-        pq.write_table(
-            self._table(rows), draft, compression="zstd", use_dictionary=repeating, write_statistics=["step"]
-        )
-        draft.rename(self._directory / f"{name}.parquet")
+        with atomic_path(self._directory / f"{name}.parquet", self._directory / f".{name}.tmp") as temporary:
+            pq.write_table(
+                self._table(rows), temporary, compression="zstd", use_dictionary=repeating, write_statistics=["step"]
+            )
         if self._mirror is not None:
             self._mirror.wake()
 

@@ -1,6 +1,5 @@
 """How a run begins: its name, its directory, and what a person is told; and how a stopped one is found again."""
 
-import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ from gradebook.pipelines.runs import State
 from gradebook.pipelines.training import dataset
 from gradebook.pipelines.training.config import ConfigError, TrainConfig, as_json
 from gradebook.pipelines.training.presets import Call
+from gradebook.storage.files import write_json
 from gradebook.storage.project import Project, read_project
 
 if TYPE_CHECKING:
@@ -44,9 +44,7 @@ def found(path: Path, config: TrainConfig[Any], people: dataset.Population, acce
         "device": str(accelerator.device),
         "processes": accelerator.num_processes,
     }
-    draft = path / f".{runs.CONFIG}"
-    draft.write_text(json.dumps(as_json(config) | about, indent=2), encoding="utf-8")
-    draft.replace(path / runs.CONFIG)
+    write_json(path / runs.CONFIG, as_json(config) | about, indent=2)
 
 
 def greet(config: TrainConfig[Any], people: dataset.Population, accelerator: "Accelerator", done: int) -> None:

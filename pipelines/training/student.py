@@ -13,6 +13,7 @@ from gradebook.pipelines.runs import Run
 from gradebook.pipelines.training.config import ConfigError, TrainConfig
 from gradebook.pipelines.training.networks import image_classifier, timm_model
 from gradebook.pipelines.training.presets import restored
+from gradebook.storage.files import atomic_path
 from gradebook.storage.samples import Sample
 
 if TYPE_CHECKING:
@@ -28,9 +29,8 @@ def save_student(net: "nn.Module", path: Path) -> None:
     """Writes the finished student's weights into the run's directory `path`, whole or not at all."""
     from safetensors.torch import save_file
 
-    draft = path / f".{WEIGHTS}"
-    save_file({name: value.cpu().contiguous() for name, value in net.state_dict().items()}, draft)
-    draft.replace(path / WEIGHTS)
+    with atomic_path(path / WEIGHTS) as temporary:
+        save_file({name: value.cpu().contiguous() for name, value in net.state_dict().items()}, temporary)
 
 
 def load_student(path: Path, config: TrainConfig[Any]) -> "nn.Module":

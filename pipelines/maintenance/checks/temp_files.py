@@ -9,13 +9,20 @@ from pathlib import Path
 import psutil
 
 from gradebook.pipelines.maintenance.checks.finding import Finding, Subject
-from gradebook.pipelines.runs import GOING
+from gradebook.pipelines.runs import GOING, PREDICTIONS
+from gradebook.pipelines.training.student import WEIGHTS
 from gradebook.storage import cache_files
 from gradebook.storage.project import SETTINGS
 
-OF_PROJECT = (f".{SETTINGS}.*", ".map.npz.*", ".overview.json.*", "selections/.*.json.*", *cache_files.DRAFTS)
-OF_RUN = (".*.json", ".*.json.*", ".*.npz.*", ".*.arrow.*", ".predictions.parquet", ".student.safetensors", ".exit.*")
-OF_PARTS = ("record/.rank*-*.tmp", "checkpoints/.step-*")
+OF_PROJECT = (
+    *(f".{SETTINGS}.*", ".map.npz.*", ".overview.json.*", ".leases.json.[0-9]*", "selections/.*.json.*"),
+    *("servers/.*.json.*", "mongo/.*.json.*", "unpacked/.*.csv.*", *cache_files.DRAFTS),
+)
+OF_RUN = (
+    *(".*.json", ".*.json.*", ".*.npz.*", ".*.arrow.*", ".exit.*"),
+    *(f".{name}{end}" for name in (PREDICTIONS, WEIGHTS) for end in ("", ".*")),
+)
+OF_PARTS = ("record/.rank*-*.tmp", "record/.rank*-*.parquet.*", "checkpoints/.step-*")
 YOUNG = 60.0  # seconds in which somebody may still be about to use what they made
 
 

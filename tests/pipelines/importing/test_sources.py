@@ -157,7 +157,7 @@ def test_a_job_tells_what_it_is_at_and_how_far_it_is(tmp_path, monkeypatch):
     archive = zipped(tmp_path / "b.zip", {"crow/1.png": picture(10), "owl/1.png": picture(200)})
     monkeypatch.setenv(told.JOB, str(tmp_path))
     said = []
-    monkeypatch.setattr(told, "_write", lambda path, value: path.name == told.PROGRESS and said.append(value))
+    monkeypatch.setattr(told, "write_json", lambda path, value: path.name == told.PROGRESS and said.append(value))
     assert main(["import", str(project.root), str(archive), "--labels", "folders"]) == 0
     counted = ["unpack", "import"]
     stages = ["Opening the project", "unpack", "Looking for images", "import", "Comparing what was found"]

@@ -151,7 +151,14 @@ def drafts(root: Path) -> None:
     (root / "runs/one/record/.rank0-000003.tmp").write_bytes(b"half")
     (root / "runs/two/checkpoints/.step-000006").mkdir()
     (root / "runs/two/checkpoints/.step-000006/state.pt").write_bytes(b"half")
-    (root / f".gradebook.json.{2**22 + 1}").write_bytes(b"half")
+    (root / "servers").mkdir()
+    dead = 2**22 + 1  # above the largest id of a process
+    for name in (
+        *(f".gradebook.json.{dead}", f".leases.json.7.{dead}", f"servers/.app.json.7.{dead}"),
+        *(f"runs/one/.{name}.7.{dead}" for name in ("labels.json", "student.safetensors", "predictions.parquet")),
+        f"runs/one/record/.rank0-000003.parquet.7.{dead}",
+    ):
+        (root / name).write_bytes(b"half")
 
 
 def run_that_never_began(root: Path) -> None:

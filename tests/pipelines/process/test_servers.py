@@ -13,7 +13,7 @@ from gradebook.pipelines.process import servers
 LISTEN = """
 import socket, sys, time
 from pathlib import Path
-from pipelines import servers
+from gradebook.pipelines.process import servers
 
 listening = socket.create_server(("127.0.0.1", 0))
 port = listening.getsockname()[1]
@@ -87,7 +87,7 @@ def test_a_server_ends_on_either_signal_though_its_shell_ignores_ctrl_c(number):
     """A shell that starts a program in the background makes it ignore SIGINT."""
     code = """
 import time
-from pipelines import servers
+from gradebook.pipelines.process import servers
 with servers.ended_by_signals():
     try:
         print("ready", flush=True)

@@ -1,0 +1,58 @@
+"""Files written whole or not at all: to a hidden temporary file beside the path, which then replaces it."""
+
+import errno
+import json
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})  # no space on the disk, in the quota, for a file
+
+
+def write_atomic(path: Path, content: str | bytes) -> None:
+    """Writes a file; text is encoded as UTF-8.
+
+    Raises:
+        OSError: as `atomic_path`.
+    """
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def write_json(path: Path, data: Any, *, indent: int | None = None) -> None:
+    """Writes data as JSON; what UTF-8 cannot encode, such as bytes in a file's name, is written as JSON escapes.
+
+    Raises:
+        OSError: as `atomic_path`.
+    """
+    text = json.dumps(data, ensure_ascii=False, indent=indent) + "\n"
+    write_atomic(path, text.encode(errors="backslashreplace"))
+
+
+@contextmanager
+def atomic_path(path: Path, temporary: Path | None = None) -> Iterator[Path]:
+    """Lends a path to write to, for a library that wants one. At the end of the block that file replaces `path`.
+
+    After an error there is no temporary file, and `path` is as it was. A killed process leaves its temporary file
+    behind: `gradebook verify` finds it by its name, which ends with the id of the process.
+
+    Args:
+        path: the file to write; its directory exists.
+        temporary: a name of the caller's choice in the same directory, instead of one that only this thread uses.
+
+    Raises:
+        OSError: it cannot be written, for example because the disk is full; the error names `path`.
+    """
+    if temporary is None:
+        temporary = path.with_name(f".{path.name}.{threading.get_ident()}.{os.getpid()}")
+    try:
+        yield temporary
+        temporary.replace(path)
+    except BaseException as error:
+        temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno and error.filename in (None, str(temporary)):
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise
