@@ -10,8 +10,8 @@ from typing import Any
 
 import streamlit as st
 
-from gradebook.app.event_cache import Book, grown
 from gradebook.pipelines.curation import leases
+from gradebook.pipelines.curation.event_cache import EventCache, grown
 from gradebook.pipelines.curation.queue_items import Row
 from gradebook.pipelines.curation.verdicts import Shown, undo, verdict
 from gradebook.pipelines.image_cache import as_jpeg, open_small
@@ -58,14 +58,14 @@ def open_project(root: Path) -> Store:
     return _opened(str(root), settings.stat().st_mtime_ns if settings.is_file() else 0)
 
 
-def read_book(store: Store) -> Book:
+def read_book(store: Store) -> EventCache:
     """Returns the log as it is now: what was read before is kept, what has come since is read."""
     shelf = _shelf(str(store.project.root))
     first = shelf.store is not store  # LanceDB is loaded, which takes seconds
     with st.spinner("Opening the project") if first else nullcontext(), shelf.lock:
         version = store.log.version()
         if shelf.store is not store or version < shelf.version:  # another project has taken this one's place
-            shelf.store, shelf.version, shelf.book = store, 0, Book()
+            shelf.store, shelf.version, shelf.book = store, 0, EventCache()
         if version != shelf.version:
             shelf.book = grown(shelf.book, store.log.read(len(shelf.book.events)))
             shelf.version = version
@@ -125,7 +125,7 @@ def warm(store: Store) -> None:
     _warm(str(store.project.root), store)
 
 
-def read_training_labels(store: Store, book: Book) -> dict[str, str]:
+def read_training_labels(store: Store, book: EventCache) -> dict[str, str]:
     """Returns the labels of the samples to train on, those of the test split left out: sample_id -> label."""
     samples = read_samples(store)
     return {i: label for i, label in book.labels.items() if i in samples and samples[i].split is Split.TRAIN}
@@ -187,7 +187,7 @@ class _Shelf:
     lock: threading.Lock = field(default_factory=threading.Lock)
     store: Store | None = None
     version: int = 0
-    book: Book = field(default_factory=Book)
+    book: EventCache = field(default_factory=EventCache)
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from gradebook.app.context import Desk, deciding, read_book
-from gradebook.app.event_cache import Book, last_verdict
+from gradebook.pipelines.curation.event_cache import EventCache, last_verdict
 from gradebook.pipelines.curation.queue_items import Row
 from gradebook.pipelines.curation.verdicts import Shown, undo, verdict
 from gradebook.storage.events import VERDICTS, Event, Kind
@@ -126,7 +126,7 @@ def answer(desk: Desk, said: Sequence[Press], rows: Mapping[str, Row]) -> tuple[
     return refused, undone
 
 
-def sitting(book: Book, actor: str, *, now: datetime | None = None) -> Sitting:
+def sitting(book: EventCache, actor: str, *, now: datetime | None = None) -> Sitting:
     """Returns what an actor has done since their last long pause."""
     mine = sorted((e for e in book.decided.values() if e.actor == actor and e.kind in VERDICTS), key=lambda e: e.at)
     first, later = len(mine), now or datetime.now(UTC)
@@ -143,7 +143,7 @@ def sitting(book: Book, actor: str, *, now: datetime | None = None) -> Sitting:
     )
 
 
-def _undone(book: Book, press: Press, actor: str) -> Event | None:
+def _undone(book: EventCache, press: Press, actor: str) -> Event | None:
     """Returns the verdict to take back: one's own that the press names or, where it names none, one's last."""
     event = last_verdict(book, actor) if press.over is None else book.known.get(press.over)
     stands = event is not None and book.decided.get(event.sample_id) == event

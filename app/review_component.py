@@ -14,10 +14,10 @@ import streamlit as st
 from gradebook.app import context as at
 from gradebook.app.browser_components import component
 from gradebook.app.context import Desk
-from gradebook.app.event_cache import Book
 from gradebook.app.review_actions import Refused
 from gradebook.app.text import capital, who
 from gradebook.pipelines.curation import nearest_labelled, queue_items
+from gradebook.pipelines.curation.event_cache import EventCache
 from gradebook.pipelines.curation.queue_items import Row
 
 LARGE, TILE, SMALL = 960, 224, 112  # pixels either way of an image alone, in the grid, beside another
@@ -30,7 +30,9 @@ def mount(key: str, data: Mapping[str, Any], *, on_said: Any) -> None:
     component("review_component")(key=key, data=dict(data), on_said_change=on_said)
 
 
-def cards(desk: Desk, book: Book, rows: Sequence[Row], have: Collection[str], *, grid: bool) -> list[dict[str, Any]]:
+def cards(
+    desk: Desk, book: EventCache, rows: Sequence[Row], have: Collection[str], *, grid: bool
+) -> list[dict[str, Any]]:
     """Returns the cards that the browser lacks, whole."""
     new = [row for row in rows if row.sample_id not in have]
     near = {} if grid else _near(desk, book, new)
@@ -51,7 +53,7 @@ def cards(desk: Desk, book: Book, rows: Sequence[Row], have: Collection[str], *,
     ]
 
 
-def answers(book: Book, ids: Collection[str], rows: Mapping[str, Row], actor: str) -> dict[str, dict[str, Any]]:
+def answers(book: EventCache, ids: Collection[str], rows: Mapping[str, Row], actor: str) -> dict[str, dict[str, Any]]:
     """Returns what has been decided of these samples since they were shown: a label in question is no answer."""
     found = {i: e for i in ids if (e := book.decided.get(i)) is not None}
     return {
@@ -91,7 +93,7 @@ def _why(row: Row) -> list[tuple[float, str]]:
     return [(score, capital(queue_items.sentence_of(name))) for name, score in strongest if score > 0]
 
 
-def _near(desk: Desk, book: Book, rows: Sequence[Row]) -> dict[str, list[dict[str, str | None]]]:
+def _near(desk: Desk, book: EventCache, rows: Sequence[Row]) -> dict[str, list[dict[str, str | None]]]:
     """Returns for each row the labelled images most like it."""
     backbone = nearest_labelled.backbone_of(desk.store) if rows and book.decided else None
     if backbone is None:

@@ -10,12 +10,12 @@ import streamlit as st
 from gradebook.app import context as at
 from gradebook.app import dataframes, record_access
 from gradebook.app.context import Desk
-from gradebook.app.event_cache import Book
 from gradebook.app.figures import sample as figures
 from gradebook.app.review_actions import class_keys, shown_of
 from gradebook.app.text import ago, count, deed, percent, plain, who
 from gradebook.app.views import fiftyone_button, opened, selection
 from gradebook.pipelines.curation import nearest_labelled, queue_items
+from gradebook.pipelines.curation.event_cache import EventCache
 from gradebook.pipelines.curation.proposal import guess
 from gradebook.pipelines.curation.queue_items import Row
 from gradebook.pipelines.reporting import run_comparison
@@ -65,7 +65,7 @@ def _facts(sample: Sample) -> None:
     st.caption(f"**{name}**  \n{size}  \n{path}  \nsample {sample.sample_id}")
 
 
-def _verdict(desk: Desk, sample: Sample, book: Book) -> None:
+def _verdict(desk: Desk, sample: Sample, book: EventCache) -> None:
     """Draws who decided the label, what the queue proposes, and the means to decide anew."""
     decision = book.decided.get(sample.sample_id)
     st.markdown(f"{plain(deed(decision))}, {ago(decision.at)}" if decision else "Nobody has decided it yet.")
@@ -132,7 +132,7 @@ def _classes(desk: Desk, row: Row, decision: Event | None, entries: int) -> None
         )
 
 
-def _proposed(desk: Desk, sample: Sample, book: Book) -> tuple[Row, str | None]:
+def _proposed(desk: Desk, sample: Sample, book: EventCache) -> tuple[Row, str | None]:
     """Returns what the queue proposes, and why it proposes nothing if that is a mishap."""
     try:
         return guess(desk.store, desk.run, sample, book.events, book.decided), None

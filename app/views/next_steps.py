@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import streamlit as st
 
 from gradebook.app.context import Desk, read_training_labels
-from gradebook.app.event_cache import Book
+from gradebook.pipelines.curation.event_cache import EventCache
 
 ENOUGH = 5  # labels a class with which a first run is worth its time
 
@@ -25,7 +25,7 @@ def links(desk: Desk, ways: Sequence[tuple[str, str]], **query: str) -> None:
                 st.page_link(desk.pages[name], label=f"{text} →", query_params={**desk.query, **query})
 
 
-def to_the_first_run(desk: Desk, book: Book) -> None:
+def to_the_first_run(desk: Desk, book: EventCache) -> None:
     """Leads from labelling to training once there are labels enough for a first run."""
     if desk.run is not None:
         return

@@ -16,12 +16,12 @@ import streamlit as st
 from gradebook.app import context as at
 from gradebook.app import review_component
 from gradebook.app.context import Desk
-from gradebook.app.event_cache import Book
 from gradebook.app.review_actions import Deed, Press, Refused, answer, class_keys, presses, sitting
 from gradebook.app.text import capital, count, plain
 from gradebook.app.views import class_form, fiftyone_button, keyboard_help, next_steps, review_filters, selection
 from gradebook.app.views.review_filters import Choices
 from gradebook.pipelines.curation import label_propagation, leases, queue_items, review_queue
+from gradebook.pipelines.curation.event_cache import EventCache
 from gradebook.pipelines.curation.queue_items import Only, Row
 from gradebook.storage.project import ProjectError
 
@@ -103,7 +103,9 @@ def _batch(choices: Choices) -> Batch:
     return batch
 
 
-def _in_order(desk: Desk, book: Book, batch: Batch, more: Callable[[], None], most: int, *, grid: bool) -> list[str]:
+def _in_order(
+    desk: Desk, book: EventCache, batch: Batch, more: Callable[[], None], most: int, *, grid: bool
+) -> list[str]:
     """Returns the samples to show, which nobody else is shown meanwhile; in a grid those that are answered, too."""
     empty, waiting = not batch.rows, _waiting(book, batch)
     busy = leases.held_by_others(desk.store.project, _holder(desk))
@@ -118,11 +120,11 @@ def _in_order(desk: Desk, book: Book, batch: Batch, more: Callable[[], None], mo
     return list(batch.rows)
 
 
-def _waiting(book: Book, batch: Batch) -> list[str]:
+def _waiting(book: EventCache, batch: Batch) -> list[str]:
     return [i for i, row in batch.rows.items() if i not in batch.skipped and not _is_answered(book, row)]
 
 
-def _is_answered(book: Book, row: Row) -> bool:
+def _is_answered(book: EventCache, row: Row) -> bool:
     """Tells whether the sample was decided since it came into the batch; a label in question is no answer."""
     decision = book.decided.get(row.sample_id)
     return decision is not None and decision.event_id != row.decision
@@ -150,7 +152,7 @@ def _ranked(desk: Desk, rank: Rank, reason: str | None, only: Only | None, limit
         return rank(desk.store, None, limit=limit), str(error)
 
 
-def _data(desk: Desk, book: Book, batch: Batch, order: Sequence[str], key: str, *, grid: bool) -> dict[str, Any]:
+def _data(desk: Desk, book: EventCache, batch: Batch, order: Sequence[str], key: str, *, grid: bool) -> dict[str, Any]:
     """Returns what the browser is told."""
     said = st.session_state.get(key, {}).get("said") or {}
     have = {i for i in said.get("have") or [] if isinstance(i, str)} if said.get("batch") == batch.name else set()

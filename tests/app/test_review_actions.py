@@ -2,8 +2,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from gradebook.app.event_cache import Book, grown
 from gradebook.app.review_actions import class_keys, sitting
+from gradebook.pipelines.curation.event_cache import EventCache, grown
 from gradebook.storage.events import Kind, event, retraction
 
 
@@ -33,11 +33,11 @@ def test_a_sitting_ends_with_a_long_pause_and_counts_what_stands():
         gone := said(now - timedelta(minutes=1), "e", Kind.RELABELLED),
         retraction(gone, actor="ada"),
     ]
-    found = sitting(grown(Book(), [*before, *since]), "ada", now=now)
+    found = sitting(grown(EventCache(), [*before, *since]), "ada", now=now)
     assert (found.given, found.guessed, found.agreed) == (3, 2, 1)
     assert found.a_minute == pytest.approx(2 / 8)
-    assert sitting(Book(), "ada").given == 0
-    assert sitting(grown(Book(), since), "ada", now=now + timedelta(hours=1)).given == 0
+    assert sitting(EventCache(), "ada").given == 0
+    assert sitting(grown(EventCache(), since), "ada", now=now + timedelta(hours=1)).given == 0
 
 
 def said(at, sample_id, kind, *, actor="ada", ref=None):

@@ -1,16 +1,12 @@
-"""The book that grows is the book that is read anew."""
+"""A cache that grows holds what one that is read anew holds."""
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gradebook.app.context import read_book
-from gradebook.app.event_cache import Book, grown, last_verdict
+from gradebook.pipelines.curation.event_cache import EventCache, grown, last_verdict
 from gradebook.storage.events import VERDICTS, Event, Kind, decisions
-from gradebook.storage.log import MemoryLog
-from gradebook.storage.store import Store
 
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -35,14 +31,14 @@ def logs(draw) -> list[Event]:
 
 
 @given(logs(), st.integers(0, 16))
-def test_a_book_that_grows_says_what_the_whole_log_says(events, cut):
-    book = grown(grown(Book(), events[:cut]), events[cut:])
-    assert book.decided == decisions(events)
-    assert list(book.events) == events
-    assert book.known.keys() == {e.event_id for e in events}
+def test_a_cache_that_grows_holds_what_the_whole_log_says(events, cut):
+    cache = grown(grown(EventCache(), events[:cut]), events[cut:])
+    assert cache.decided == decisions(events)
+    assert list(cache.events) == events
+    assert cache.known.keys() == {e.event_id for e in events}
 
 
-def test_the_verdict_to_undo_is_the_actors_last_that_decides(store, ids):
+def test_the_verdict_to_undo_is_the_actors_last_that_decides():
     def said(kind, sample_id, seconds, actor):
         at = BEGIN + timedelta(seconds=seconds)
         return Event(event_id=f"{seconds:032}", at=at, actor=actor, kind=kind, sample_id=sample_id, label="crow")
@@ -53,23 +49,6 @@ def test_the_verdict_to_undo_is_the_actors_last_that_decides(store, ids):
         said(Kind.RELABELLED, "b", 3, "bob"),
         said(Kind.IMPORTED, "c", 4, "ada"),
     ]
-    book = grown(Book(), events)
-    assert last_verdict(book, "ada") == events[0], "bob has decided the other"
-    assert last_verdict(book, "eve") is None
-
-
-def test_a_press_reads_only_what_is_new(store, ids, monkeypatch):
-    reads = []
-    read = store.log.read
-    monkeypatch.setattr(store.log, "read", lambda after=0: reads.append(after) or read(after))
-    before = len(read_book(store).events)
-    read_book(store)
-    store.log.append([replace(read_book(store).events[0], event_id="f" * 32, sample_id=ids[0], label="heron")])
-    assert read_book(store).labels[ids[0]] == "heron"
-    assert reads == [0, before]
-
-
-def test_a_project_made_anew_in_the_same_place_is_read_anew(store, ids):
-    assert read_book(store).events
-    other = Store(store.project, store.catalog, MemoryLog(), store.vectors, store.record)
-    assert read_book(other) == Book()
+    cache = grown(EventCache(), events)
+    assert last_verdict(cache, "ada") == events[0], "bob has decided the other"
+    assert last_verdict(cache, "eve") is None

@@ -1,4 +1,4 @@
-"""The log as the app keeps it: read once, then only what has come since, with the fold that gives labels beside it."""
+"""The log in memory, with the fold that gives labels: it is read once, then grows by the events that were added."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,8 +7,8 @@ from gradebook.storage.events import VERDICTS, Event, Kind, decisions
 
 
 @dataclass(frozen=True, slots=True)
-class Book:
-    """The log, and the fold over it."""
+class EventCache:
+    """The events of a log, what they decide, and where to find each."""
 
     events: Sequence[Event] = ()  # in the order they were appended
     decided: Mapping[str, Event] = field(default_factory=dict)  # sample_id -> the event that decides it
@@ -21,33 +21,33 @@ class Book:
         return {sample_id: e.label for sample_id, e in self.decided.items() if e.label is not None}
 
 
-def grown(book: Book, new: Sequence[Event]) -> Book:
-    """Returns the book with events added: `decided` is what `gradebook.storage.events.decisions` says of all of them.
+def grown(cache: EventCache, new: Sequence[Event]) -> EventCache:
+    """Returns a cache with events added; it holds what one made of all events at once would hold.
 
-    Only samples that the new events are about are folded again, so that a press costs the same in a long log.
+    Only the samples of the new events are folded again, so a verdict costs the same in a long log as in a short one.
     """
     if not new:
-        return book
-    events, known = [*book.events, *new], {**book.known, **{e.event_id: e for e in new}}
-    of, decided, touched = dict(book.of), dict(book.decided), dict[str, list[Event]]()
+        return cache
+    events, known = [*cache.events, *new], {**cache.known, **{e.event_id: e for e in new}}
+    of, decided, touched = dict(cache.of), dict(cache.decided), dict[str, list[Event]]()
     for e in new:
         touched.setdefault(_about(e, known), []).append(e)
     for sample_id, more in touched.items():
         of[sample_id] = [*of.get(sample_id, ()), *more]
-    if not book.events:
-        return Book(events, decisions(events), known, of)
+    if not cache.events:
+        return EventCache(events, decisions(events), known, of)
     for sample_id in touched:
         decision = decisions(of[sample_id]).get(sample_id)
         if decision is None:
             decided.pop(sample_id, None)
         else:
             decided[sample_id] = decision
-    return Book(events, decided, known, of)
+    return EventCache(events, decided, known, of)
 
 
-def last_verdict(book: Book, actor: str) -> Event | None:
+def last_verdict(cache: EventCache, actor: str) -> Event | None:
     """Returns the actor's newest verdict that decides a sample, which is the one to undo next."""
-    mine = [e for e in book.decided.values() if e.actor == actor and e.kind in VERDICTS]
+    mine = [e for e in cache.decided.values() if e.actor == actor and e.kind in VERDICTS]
     return max(mine, key=lambda e: (e.at, e.event_id), default=None)
 
 
