@@ -22,6 +22,7 @@ class Kind(StrEnum):
     IMPORTED = "imported"  # a file or a folder name said so at import
 
 
+RESOLUTION = timedelta(microseconds=1)  # of the times in the log
 VERDICTS = frozenset({Kind.ACCEPTED, Kind.RELABELLED, Kind.REJECTED})
 
 
@@ -65,9 +66,22 @@ def event(
 
 
 def retraction(said: Event, *, actor: str) -> Event:
-    """Returns the event that takes another back: it happens after that one, even where a clock was put back since."""
-    taken_back = event(Kind.RETRACTED, said.sample_id, actor=actor, ref=said.event_id)
-    return replace(taken_back, at=max(taken_back.at, said.at + timedelta(microseconds=1)))
+    """Returns the event that takes another back. It is later than that one, even if the clock was set back since."""
+    (taken_back,) = sequenced([event(Kind.RETRACTED, said.sample_id, actor=actor, ref=said.event_id)], said.at)
+    return taken_back
+
+
+def sequenced(events: Iterable[Event], after: datetime | None) -> list[Event]:
+    """Returns the events in this order, each later than `after` and than the one before it.
+
+    Times that are in order already stay. The others move: a clock that was set back, or another machine's, would sort
+    an answer before what it answers.
+    """
+    rows, last = list[Event](), after
+    for e in events:
+        last = e.at if last is None else max(e.at, last + RESOLUTION)
+        rows.append(e if e.at == last else replace(e, at=last))
+    return rows
 
 
 def replay(events: Iterable[Event]) -> dict[str, str]:

@@ -1,11 +1,15 @@
-"""The event log: rows are added and read, never changed."""
+"""The event log: rows are added and read, never changed.
+
+New events go in through `append_now`, whose times follow everything in the log, so that the order of time is the order
+of writing whatever the clocks say. `append` is for events that have happened already: copies from another log.
+"""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
-from gradebook.storage.events import Event, Kind
+from gradebook.storage.events import Event, Kind, sequenced
 from gradebook.storage.lance_tables import Tables
 
 
@@ -13,7 +17,16 @@ class EventLog(Protocol):
     """What every log does. An event appended twice is harmless: the folds ignore repeats."""
 
     def append(self, events: Sequence[Event]) -> None:
-        """Adds all of the events, or none when it fails or is killed.
+        """Adds all of the events with the times that they have, or none when it fails or is killed.
+
+        Raises:
+            ValueError: an event's time has no time zone.
+        """
+
+    def append_now(self, events: Sequence[Event]) -> list[Event]:
+        """Adds new events, all or none, each later than every event before it; returns them with their times.
+
+        An event keeps its time if that is later already; else it gets the last one's plus a microsecond.
 
         Raises:
             ValueError: an event's time has no time zone.
@@ -37,6 +50,13 @@ class MemoryLog:
         _check(events)
         self._events = [*self._events, *events]
 
+    def append_now(self, events: Sequence[Event]) -> list[Event]:
+        """See `EventLog.append_now`."""
+        _check(events)
+        rows = sequenced(events, max((e.at for e in self._events), default=None))
+        self._events = [*self._events, *rows]
+        return rows
+
     def read(self, after: int = 0) -> list[Event]:
         """See `EventLog.read`."""
         return self._events[after:]
@@ -51,22 +71,25 @@ class LanceLog:
 
     def __init__(self, directory: Path, address: str = ""):
         self._tables = Tables(directory, address)
+        self._newest: tuple[int, datetime | None] = 0, None  # the latest time among the first so many rows
 
     def append(self, events: Sequence[Event]) -> None:
         """See `EventLog.append`."""
         _check(events)
         if not events:
             return
-        import pyarrow as pa
-
-        columns: dict[str, list[Any]] = {name: [getattr(event, name) for event in events] for name in _schema().names}
-        columns["kind"] = [event.kind.value for event in events]
-        columns["reasons"] = [
-            [{"reason": reason, "score": score} for reason, score in event.reasons.items()] for event in events
-        ]
-        rows = pa.Table.from_pydict(columns, _schema())
         with self._tables.changing("events", _schema()) as table:
-            table.add(rows)
+            table.add(_table(events))
+
+    def append_now(self, events: Sequence[Event]) -> list[Event]:
+        """See `EventLog.append_now`."""
+        _check(events)
+        if not events:
+            return []
+        with self._tables.changing("events", _schema()) as table:
+            rows = sequenced(events, self._latest(table.count_rows()))
+            table.add(_table(rows))
+        return rows
 
     def read(self, after: int = 0) -> list[Event]:
         """See `EventLog.read`."""
@@ -82,6 +105,19 @@ class LanceLog:
         table = self._tables.open("events")
         return 0 if table is None else int(table.version)
 
+    def _latest(self, rows: int) -> datetime | None:
+        """Returns the latest time in a log of so many rows; reads only the rows added since the last call."""
+        known, newest = self._newest if self._newest[0] <= rows else (0, None)  # fewer: it is another log
+        if known < rows:
+            import pyarrow.compute as pc
+
+            times = self._tables.read("events", ["at"], after=known)
+            assert times is not None
+            latest = _EPOCH + timedelta(microseconds=pc.max(times.column("at").cast("int64")).as_py())
+            newest = latest if newest is None else max(latest, newest)
+        self._newest = rows, newest
+        return newest
+
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -90,6 +126,16 @@ def _check(events: Sequence[Event]) -> None:
     for event in events:
         if event.at.tzinfo is None:
             raise ValueError(f"event {event.event_id} has the time {event.at} without a time zone: give it in UTC")
+
+
+def _table(events: Sequence[Event]) -> Any:
+    """Returns the events as a `pyarrow.Table`."""
+    import pyarrow as pa
+
+    columns: dict[str, list[Any]] = {name: [getattr(event, name) for event in events] for name in _schema().names}
+    columns["kind"] = [event.kind.value for event in events]
+    columns["reasons"] = [[{"reason": name, "score": score} for name, score in e.reasons.items()] for e in events]
+    return pa.Table.from_pydict(columns, _schema())
 
 
 def _event(

@@ -66,7 +66,7 @@ def propose(store: "Store", found: Sequence[Neighbour], *, actor: str) -> int:
     """Writes a proposal for each, which puts it at the front of the queue; returns how many were new."""
     open_ = {(e.sample_id, e.label) for e in asked_for(store.log.read())}
     new = [n for n in found if (n.sample_id, n.label) not in open_]
-    store.log.append(
+    store.log.append_now(
         [
             event(Kind.PROPOSED, n.sample_id, n.label, actor=actor, reasons={ALIKE[0]: max(n.similarity, 0.0)})
             for n in new

@@ -95,7 +95,7 @@ def import_images(
     stage("Comparing what was found")
     conflicts, events = _decide(store, said, reading.contents)
     for start in range(0, len(events), EVENTS):
-        store.log.append(events[start : start + EVENTS])
+        store.log.append_now(events[start : start + EVENTS])
     return _report(reading, refused, project, said, conflicts, len(events))
 
 

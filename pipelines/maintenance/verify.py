@@ -65,6 +65,7 @@ OF_TABLES: tuple[Check, ...] = (
     event_log.labels_are_classes,
     event_log.references,
     event_log.order,
+    event_log.times,
     catalog_files.samples_once,
     catalog_files.files_of_samples,
     catalog_files.samples_have_files,

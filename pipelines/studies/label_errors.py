@@ -167,7 +167,7 @@ def _swapped(report: Report, base: Store, asked: Planted, seed: int) -> tuple[St
         names = {i: truth[i] for i in sorted(replay(right.log.read()).keys() & truth.keys())}
         for i in random.permutation(list(names))[: round(asked.share * len(names))].tolist():
             names[i] = str(random.choice([name for name in classes if name != truth[i]]))
-        store.log.append([event(Kind.IMPORTED, i, name, actor="planted") for i, name in names.items()])
+        store.log.append_now([event(Kind.IMPORTED, i, name, actor="planted") for i, name in names.items()])
         (root / "swapped").touch()
     store = open_store(root)
     return store, trained(store, "mpl", preset="quick", seed=seed)

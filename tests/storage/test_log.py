@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from itertools import count
 from multiprocessing.connection import Connection
@@ -77,6 +78,42 @@ def test_a_time_in_another_zone_is_the_same_time(log):
     at = datetime(2026, 1, 1, 12, 0, 0, 123456, tzinfo=timezone(timedelta(hours=2)))
     log.append([Event(event_id="e", at=at, actor="a", kind=Kind.REJECTED, sample_id="s")])
     assert log.read()[0].at == at
+
+
+def test_new_events_of_every_kind_follow_an_event_ahead_of_the_clock(log):
+    ahead = replace(event(Kind.RELABELLED, "s0", "cat", actor="zoe"), at=datetime.now(UTC) + timedelta(minutes=10))
+    log.append([ahead])
+    new = [event(kind, "s0", "dog", actor="abe", ref=ahead.event_id) for kind in Kind]
+    stored = log.append_now(new[:2]) + log.append_now(new[2:])
+    assert log.read() == [ahead, *stored]
+    assert [e.at - ahead.at for e in stored] == [timedelta(microseconds=n + 1) for n in range(len(new))]
+    assert [replace(e, at=old.at) for e, old in zip(stored, new, strict=True)] == new, "nothing else changes"
+
+
+def test_new_events_keep_their_times_where_these_are_in_order(log):
+    events = [replace(proposal("s0"), at=datetime(2026, 1, day, tzinfo=UTC)) for day in (1, 2, 3)]
+    assert log.append_now([]) == []
+    assert log.append_now(events[:1]) == events[:1]
+    assert log.append_now(events[1:]) == events[1:]
+    assert log.read() == events
+
+
+def test_the_last_event_is_the_latest_and_not_the_last_row(log):
+    """A log that was copied from two machines need not be in order of time."""
+    days = [datetime(2026, 1, day, tzinfo=UTC) for day in (3, 1)]
+    log.append([replace(proposal("s0"), at=day) for day in days])
+    (new,) = log.append_now([replace(proposal("s1"), at=datetime(2026, 1, 2, tzinfo=UTC))])
+    assert new.at == days[0] + timedelta(microseconds=1)
+
+
+def test_new_events_follow_those_of_another_process(tmp_path):
+    log, other = LanceLog(tmp_path), LanceLog(tmp_path)
+    day = datetime(2100, 1, 1, tzinfo=UTC)
+    log.append_now([proposal("s0")])
+    other.append([replace(proposal("s1"), at=day)])
+    log.append_now([proposal("s2")])
+    other.append_now([proposal("s3")])
+    assert [e.at - day for e in log.read()[2:]] == [timedelta(microseconds=1), timedelta(microseconds=2)]
 
 
 kinds = st.sampled_from([Kind.PROPOSED, Kind.ACCEPTED, Kind.RELABELLED, Kind.REJECTED, Kind.IMPORTED])

@@ -2,11 +2,13 @@
 
 import random
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 
 from gradebook.pipelines.maintenance.checks.finding import Finding, Subject
 from gradebook.storage.events import Event, Kind, queue, replay
 
 BACKUP = "restore lance/events.lance from a backup"
+CLOCK_SKEW = timedelta(minutes=1)  # between two machines that write to one project; more is no accident
 
 
 def event_ids(subject: Subject) -> Iterator[Finding]:
@@ -60,3 +62,16 @@ def order(subject: Subject) -> Iterator[Finding]:
     random.Random(0).shuffle(shuffled)
     if replay(shuffled) != replay(events) or queue(shuffled) != queue(events):
         yield Finding(what="the labels depend on the order of the log's rows", mend=BACKUP)
+
+
+def times(subject: Subject) -> Iterator[Finding]:
+    """No event is from the future: a clock was set back since, or another machine's is ahead."""
+    now = datetime.now(UTC) + CLOCK_SKEW
+    ahead = [e for e in subject.events if e.at > now]
+    if ahead:
+        last = max(e.at for e in ahead)
+        yield Finding(
+            what=f"{len(ahead)} events are from the future, the last one from {last:%Y-%m-%d %H:%M} UTC",
+            where=tuple(e.event_id for e in ahead),
+            mend="set this machine's clock right; nothing is lost, new events follow these in the log",
+        )

@@ -5,6 +5,7 @@ import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +41,11 @@ def stranger(root: Path) -> None:
 
 def unknown_class(root: Path) -> None:
     say(root, event(Kind.RELABELLED, ids(root)[0], "cow", actor="zoe"))
+
+
+def event_from_the_future(root: Path) -> None:
+    ahead = event(Kind.RELABELLED, ids(root)[0], "cat", actor="zoe")
+    say(root, replace(ahead, at=ahead.at + timedelta(minutes=10)))
 
 
 def loose_reference(root: Path) -> None:
@@ -180,6 +186,7 @@ FOUND: list[tuple[Callable[[Path], None], str]] = [
     (two_of_one_id, "event_ids"),
     (stranger, "events_of_samples"),
     (unknown_class, "labels_are_classes"),
+    (event_from_the_future, "times"),
     (loose_reference, "references"),
     (file_of_nobody, "files_of_samples"),
     (lost_file, "files_are_there"),
