@@ -11,6 +11,8 @@ from benchmarks import decoding as of_decoding
 from benchmarks import store as of_store
 from gradebook.mpl.backbones import create
 
+pytestmark = pytest.mark.slow
+
 
 def test_the_store_answers_every_kind_of_question(tmp_path, capsys):
     sizes = ("--rows", "4000", "--samples", "800", "--vectors", "800", "--dim", "16", "--runs", "2", "--questions", "2")

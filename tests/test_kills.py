@@ -27,6 +27,8 @@ from gradebook.storage.store import Store, memory_store, open_store
 from tests import kill_workers
 from tests.forkserver import FORKS
 
+pytestmark = pytest.mark.slow
+
 SEED = 20261121
 ROUNDS = 11  # times five processes: 55 kills
 WAIT = 0.25  # seconds at most from the last one's start to a kill

@@ -11,6 +11,8 @@ from tests.pipelines import projects
 from tests.pipelines.projects import BACKBONE, CLASSES, TEST, TRAIN, make_project
 from tests.storage.segments import row, write
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def away(tmp_path, bucket, monkeypatch):

@@ -9,6 +9,8 @@ import pytest
 
 from tests.pipelines.cli.cli_runner import done
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory):

@@ -10,7 +10,7 @@ from benchmarks.browser import free_port
 from gradebook.storage.events import VERDICTS
 from tests.app.test_browser import board, page, real_store, served, written  # noqa: F401
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 PEOPLE = {"ada": "Ada@example.org", "eve": "eve@example.org"}
 SECRETS = """

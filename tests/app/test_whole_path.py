@@ -20,7 +20,7 @@ from gradebook.storage.store import Store, open_store
 from tests.app.test_browser import board, page, served, written  # noqa: F401
 from tests.pipelines.colours import CLASSES, picture
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 TRAIN, TEST, LABELS = 60, 12, 20
 STEPS = 100

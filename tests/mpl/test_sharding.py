@@ -8,6 +8,8 @@ from gradebook.mpl import sharding
 from gradebook.mpl.step import Solo
 from tests.mpl import shards
 
+pytestmark = pytest.mark.slow
+
 KINDS = {"one node": (2, 1), "two nodes": (4, 2)}
 EXACT = {"rtol": 0, "atol": 1e-12}
 

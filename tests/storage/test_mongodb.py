@@ -18,6 +18,8 @@ from gradebook.storage.project import create_project
 from gradebook.storage.samples import Sample, Split
 from gradebook.storage.store import open_store
 
+pytestmark = pytest.mark.slow
+
 
 def has_mongod() -> bool:
     try:

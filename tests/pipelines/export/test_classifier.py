@@ -30,6 +30,8 @@ from gradebook.storage.store import Store
 from tests.pipelines.blocked_imports import run_without
 from tests.pipelines.projects import CLASSES, SIDE, TEST, copy_of, make_project, trained
 
+pytestmark = pytest.mark.slow
+
 NETWORK = "test_resnet"  # small, and its classifier is one linear layer
 FILES = ["README.md", "classes.json", "config.json", "model.onnx", "model.safetensors"]
 

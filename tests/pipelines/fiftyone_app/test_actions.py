@@ -17,6 +17,8 @@ from gradebook.storage.store import open_store
 from gradebook.storage.vectors import Space
 from tests.app.conftest import CLASSES, HOSTILE, TRAIN, a_run, fill
 
+pytestmark = pytest.mark.slow
+
 URI = "@gradebook/verdicts/"
 
 

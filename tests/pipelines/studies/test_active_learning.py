@@ -18,6 +18,8 @@ from tests.pipelines.cli.cli_runner import gradebook
 from tests.pipelines.cli.finished_round import picture
 from tests.pipelines.projects import TEST, class_of, make_project
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory) -> World:

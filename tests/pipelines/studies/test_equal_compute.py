@@ -6,6 +6,8 @@ import pytest
 from gradebook.pipelines.studies.equal_compute import EqualCompute, as_markdown, config_of, operations
 from gradebook.pipelines.training.presets import PRESETS
 
+pytestmark = pytest.mark.slow
+
 ASKED = EqualCompute(images=Path("images"), steps=100)
 
 

@@ -17,6 +17,8 @@ from gradebook.storage.store import Store
 from tests.forkserver import together
 from tests.pipelines.projects import flags, make_project, rows, timeless, weights
 
+pytestmark = pytest.mark.slow
+
 PIXELS = ("--preset", "finetune", "--feedback", "difference", "--student.clip", "1.0")
 SHARED = (*PIXELS, "--sharding", "hybrid", "--recompute")
 

@@ -20,6 +20,8 @@ from tests.pipelines.projects import make_project, rows, trained
 from tests.pipelines.training.test_recorder import CLASSES, IDS, said
 from tests.polling import until
 
+pytestmark = pytest.mark.slow
+
 
 def recorded(directory: Path, address: str, steps: range, every: int = 1) -> None:
     recorder = Recorder(directory, CLASSES, IDS, mirror=Mirror(directory, address))

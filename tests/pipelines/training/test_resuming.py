@@ -37,6 +37,8 @@ from tests.pipelines.projects import (
 from tests.pipelines.training.resuming import PIXELS, resume, same_run, same_weights, stopped_after
 from tests.polling import until
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("inputs", ["views", "pixels"])
 def test_a_run_repeats_bit_for_bit(store, template, tmp_path, inputs):

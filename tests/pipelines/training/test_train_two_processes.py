@@ -21,6 +21,8 @@ from gradebook.storage.store import Store
 from tests.forkserver import together
 from tests.pipelines.projects import copy_of, flags, make_project, rows, timeless, told_in_run_live, trained, weights
 
+pytestmark = pytest.mark.slow
+
 PIPELINES = str(Path(pipelines.__file__).parent)
 ROOT = str(Path(__file__).parents[3])
 

@@ -18,6 +18,8 @@ from gradebook.pipelines.training.student import predict_samples, student_of
 from gradebook.storage.store import Store
 from tests.pipelines.projects import SIDE, copy_of, make_project, trained, weights
 
+pytestmark = pytest.mark.slow
+
 NETWORK = "test_resnet"
 PIXELS = ("--backbone", NETWORK, "--inputs", "pixels", "--size", str(SIDE))
 STILL = ("--student.lr", "1e-12", "--teacher.lr", "1e-12", "--finetune-lr", "1e-12", "--norms", "frozen")

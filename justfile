@@ -1,0 +1,26 @@
+# Format, lint, types, layers
+check:
+    uv run ruff format --check .
+    uv run ruff check .
+    uv run mypy
+    uv run lint-imports --no-cache
+
+# The checks and the first tier of tests: minutes
+test *arguments:
+    uv run --extra mongodb python -m tests {{arguments}}
+
+# The checks and every test, as CI runs them
+test-all *arguments:
+    uv run --extra mongodb python -m tests --all {{arguments}}
+
+# Lines that the tests run, by file
+coverage:
+    uv run --extra mongodb python -m tests --all --cov gradebook --cov-report term:skip-covered
+
+# The README's demo: real images to an exported classifier in about a minute
+demo:
+    uv run --extra mongodb gradebook demo
+
+# Draw the pictures of README and docs again, from the demo in a browser
+docs:
+    uv run --extra mongodb python -m docs.pictures
