@@ -6,7 +6,7 @@ from gradebook.app import underway
 from gradebook.app.context import forget_samples
 from gradebook.app.text import plain, sentence
 from gradebook.pipelines.jobs import commands, launcher
-from gradebook.pipelines.jobs.launcher import Ending, Job
+from gradebook.pipelines.jobs.launcher import Job, JobState
 from gradebook.pipelines.process.job_files import Progress
 
 EVERY = 1.0  # seconds between two looks at a job that goes on
@@ -20,7 +20,7 @@ DOING = {  # what commands call what they do -> what it is to people
 TAIL = 6000  # bytes of a log that are shown
 
 
-def follow(job: Job, *, doing: str, stopped: str) -> Ending:
+def follow(job: Job, *, doing: str, stopped: str) -> JobState:
     """Draws how a job is, and returns it; while it goes on, this much of the page is drawn anew every second.
 
     Args:
@@ -28,23 +28,23 @@ def follow(job: Job, *, doing: str, stopped: str) -> Ending:
         doing: what it does first, shown until it tells itself.
         stopped: what to do where somebody has stopped it.
     """
-    ending = commands.ending(job)
-    going = ending is Ending.GOING
+    ending = commands.job_state(job)
+    going = ending is JobState.RUNNING
     st.fragment(_live, run_every=EVERY if going else None)(job, going, doing, stopped)
     return ending
 
 
 def _live(job: Job, was_going: bool, doing: str, stopped: str) -> None:
-    ending = commands.ending(job)
-    if ending is Ending.GOING:
+    ending = commands.job_state(job)
+    if ending is JobState.RUNNING:
         _going(job, doing)
     elif was_going:
         forget_samples()
         st.rerun()
-    elif ending is Ending.FAILED and commands.was_stopped(job):
+    elif ending is JobState.FAILED and commands.was_stopped(job):
         st.info(f"Stopped. {plain(stopped)}", icon=":material/pause_circle:")
-    elif ending is Ending.FAILED:
-        st.error(plain(sentence(commands.problem(job)) or "It failed without a word."), icon=":material/error:")
+    elif ending is JobState.FAILED:
+        st.error(plain(sentence(commands.failure_message(job)) or "It failed without a word."), icon=":material/error:")
         with st.expander("What it printed"):
             st.code(_tail(job) or "Nothing.", language=None, wrap_lines=True)
 

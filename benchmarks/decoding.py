@@ -19,7 +19,7 @@ from pathlib import Path
 from benchmarks.throughput import photographs
 from gradebook.pipelines.image_cache import Squares
 from gradebook.pipelines.studies.method_comparison import machine
-from gradebook.pipelines.training.image_loader import Files, Images
+from gradebook.pipelines.training.image_loader import ImageFiles, Images
 
 KINDS = {"4032 x 3024": (4032, 3024), "640 x 480": (640, 480)}  # width and height, pixels
 WAYS = ("from its file", "the first time", "from then on")
@@ -65,7 +65,7 @@ def row(kind: str, files: Sequence[Path], size: int, rounds: int) -> str:
         root = Path(tempfile.mkdtemp())
         try:
             squares = Squares(create_project(root, ["one"]), paths, list(map(sample_id, content)), size)
-            for way, images in zip(WAYS, (Files(paths, size), squares, squares), strict=True):
+            for way, images in zip(WAYS, (ImageFiles(paths, size), squares, squares), strict=True):
                 took[way].append(_milliseconds(images, len(files)))
             kept = sum(path.stat().st_size for path in root.glob("squares/*/*/*"))
         finally:

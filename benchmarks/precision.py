@@ -104,7 +104,7 @@ def outcome(asked: Study, config: TrainConfig[Any]) -> Outcome:
     from gradebook.pipelines.inference.evaluate import evaluate_beside_data
     from gradebook.pipelines.runs import find_run
     from gradebook.pipelines.train import train
-    from gradebook.pipelines.training.presets import Call
+    from gradebook.pipelines.training.presets import TrainCommand
     from gradebook.storage.project import read_project
 
     kept = asked.work / f"{config.run}.json"
@@ -113,7 +113,7 @@ def outcome(asked: Study, config: TrainConfig[Any]) -> Outcome:
     shutil.rmtree(asked.work / "runs" / config.run, ignore_errors=True)
     AcceleratorState._reset_state(reset_partial_state=True)  # or it keeps the first training's precision
     before = resource.getrusage(resource.RUSAGE_SELF)
-    train(Call(project=asked.work, config=config))
+    train(TrainCommand(project=asked.work, config=config))
     after = resource.getrusage(resource.RUSAGE_SELF)
     project = read_project(asked.work)
     accuracy = evaluate_beside_data(project, find_run(project, config.run)).accuracy

@@ -67,11 +67,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def trained(project: Path, asked: RecordCost, kind: str) -> tuple[float, float]:
     """Returns the CPU-seconds of one training and the wall seconds of its steps."""
     from gradebook.pipelines.train import train
-    from gradebook.pipelines.training.presets import Call
+    from gradebook.pipelines.training.presets import TrainCommand
 
     shutil.rmtree(project / "runs" / "cost", ignore_errors=True)
     before = resource.getrusage(resource.RUSAGE_SELF)
-    result = train(Call(project=project, config=_config(asked, kind)))
+    result = train(TrainCommand(project=project, config=_config(asked, kind)))
     after = resource.getrusage(resource.RUSAGE_SELF)
     assert result is not None
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, result.seconds

@@ -139,8 +139,8 @@ def _classifier(directory: Path, folder: Path, size: int) -> Path:
     from gradebook.pipelines.importing.import_images import import_images
     from gradebook.pipelines.runs import list_runs
     from gradebook.pipelines.train import train
-    from gradebook.pipelines.training.presets import parse
-    from gradebook.pipelines.training.run_setup import saved_settings
+    from gradebook.pipelines.training.presets import parse_command
+    from gradebook.pipelines.training.run_setup import saved_config
     from gradebook.storage.project import create_project
     from gradebook.storage.store import open_store
 
@@ -150,7 +150,7 @@ def _classifier(directory: Path, folder: Path, size: int) -> Path:
     label_samples(store, {sample_id: CLASSES[n % 2] for n, sample_id in enumerate(few)}, who="benchmark")
     words = f"--preset finetune --method supervised --backbone {BACKBONE} --weights random --size {size} --steps 1"
     words += " --labelled 2 --unlabelled 2 --finetune-steps 1 --workers 0 --validation-share 0"
-    train(parse([str(store.project.root), *words.split()], program="", saved=saved_settings))
+    train(parse_command([str(store.project.root), *words.split()], program="", saved=saved_config))
     export(store, list_runs(store.project)[0], directory / "classifier")
     return directory / "classifier"
 

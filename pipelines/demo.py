@@ -19,10 +19,10 @@ from gradebook.storage.samples import Split
 if TYPE_CHECKING:
     from gradebook.storage.store import Store
 
-MARK = "gradebook-demo.json"  # says that a directory is a demo of ours, which another demo may replace
-TEST = 600  # images of the test split
-LABELS = 3  # a class
-ENLARGED = 8  # times: the digits are 8 x 8 pixels
+MARKER = "gradebook-demo.json"  # says that a directory is a demo of ours, which another demo may replace
+TEST_IMAGES = 600  # images of the test split
+LABELS_PER_CLASS = 3  # a class
+SCALE = 8  # times: the digits are 8 x 8 pixels
 SEED = 0
 METHODS = ("supervised", "uda", "mpl")
 
@@ -53,7 +53,7 @@ def demo(directory: Path, *, as_json: bool) -> DemoReport:
     store = _imported(root)
     say("3/5  embed: a frozen backbone looks at every image once")
     _embedded(store)
-    say(f"4/5  train: supervised, UDA and Meta Pseudo Labels on the same {LABELS * 10} labels")
+    say(f"4/5  train: supervised, UDA and Meta Pseudo Labels on the same {LABELS_PER_CLASS * 10} labels")
     accuracy = {method: _trained(store, method) for method in METHODS}
     say("5/5  queue and export")
     report = _finished(store, accuracy, root, began)
@@ -79,13 +79,13 @@ def write_digits(directory: Path) -> None:
     given: dict[int, int] = {}
     rows = []
     for place, k in enumerate(order):
-        name, test = int(digits.target[k]), place < TEST
+        name, test = int(digits.target[k]), place < TEST_IMAGES
         folder = directory / "test" / str(name) if test else directory / "train"
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"digit-{k:04d}.png"
         grey = Image.fromarray((255 - digits.images[k] * 255 / 16).astype(np.uint8))
-        grey.resize((8 * ENLARGED, 8 * ENLARGED), Image.Resampling.BICUBIC).save(path)
-        if not test and given.get(name, 0) < LABELS:
+        grey.resize((8 * SCALE, 8 * SCALE), Image.Resampling.BICUBIC).save(path)
+        if not test and given.get(name, 0) < LABELS_PER_CLASS:
             given[name] = given.get(name, 0) + 1
             rows.append((f"train/{path.name}", str(name)))
     with (directory / "labels.csv").open("w", newline="", encoding="utf-8") as file:
@@ -96,11 +96,11 @@ def _fresh(directory: Path) -> Path:
     """Returns an empty directory for the demo; an earlier demo there is taken away, anything else is left alone."""
     root = directory.expanduser().resolve()
     if root.exists() and any(root.iterdir()):
-        if not (root / MARK).exists():
+        if not (root / MARKER).exists():
             raise ProjectError(f"{root} holds other files: choose another directory with: gradebook demo DIR")
         shutil.rmtree(root)
     root.mkdir(parents=True, exist_ok=True)
-    (root / MARK).write_text("{}\n", encoding="utf-8")
+    (root / MARKER).write_text("{}\n", encoding="utf-8")
     return root
 
 
@@ -132,10 +132,10 @@ def _trained(store: "Store", method: str) -> float:
     from gradebook.pipelines.inference.evaluate import evaluate
     from gradebook.pipelines.runs import find_run
     from gradebook.pipelines.train import train
-    from gradebook.pipelines.training.presets import Call, quick
+    from gradebook.pipelines.training.presets import TrainCommand, quick
 
     config = replace(quick(method), run=method, seed=SEED, validation_share=0.0)
-    train(Call(project=store.project.root, config=config))
+    train(TrainCommand(project=store.project.root, config=config))
     return evaluate(store, find_run(store.project, method)).accuracy
 
 
@@ -152,8 +152,8 @@ def _finished(store: "Store", accuracy: dict[str, float], root: Path, began: flo
     return DemoReport(
         project=str(store.project.root),
         accuracy=accuracy,
-        test_images=TEST,
-        labels=LABELS * 10,
+        test_images=TEST_IMAGES,
+        labels=LABELS_PER_CLASS * 10,
         queue=[as_json(row) for row in rank(store, run, limit=5)],
         exported=exported.dir,
         seconds=round(time.monotonic() - began, 1),

@@ -31,14 +31,14 @@ from gradebook.pipelines.training import (
     xla,
 )
 from gradebook.pipelines.training.config import ConfigError
-from gradebook.pipelines.training.cpu_setup import get_ready
-from gradebook.pipelines.training.data_modules import Place, open_place
-from gradebook.pipelines.training.live_labels import keep_up, open_live, take_in
-from gradebook.pipelines.training.presets import Call, parse
-from gradebook.pipelines.training.record_upload import address_of, mirrored, take_back
+from gradebook.pipelines.training.cpu_setup import prepare_process
+from gradebook.pipelines.training.data_modules import DataModule, open_data
+from gradebook.pipelines.training.live_labels import apply_due_changes, open_live_labels, plan_change
+from gradebook.pipelines.training.presets import TrainCommand, parse_command
+from gradebook.pipelines.training.record_upload import run_address, start_upload, truncate_record
 from gradebook.pipelines.training.recorder import Recorder
-from gradebook.pipelines.training.shutdown import failures_told, stoppable
-from gradebook.pipelines.training.state import Training, log, refuse, tell, validate
+from gradebook.pipelines.training.shutdown import report_failure, stop_on_signal
+from gradebook.pipelines.training.state import TrainState, fail_if_not_finite, log_metrics, update_status, validate
 from gradebook.pipelines.training.student import save_student
 from gradebook.storage.segments import cut_after
 
@@ -68,14 +68,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with one_sentence():
         stage("Loading what trains")
         given = sys.argv[1:] if arguments is None else arguments
-        call = parse(given, program="gradebook train", saved=run_setup.saved_settings)
+        call = parse_command(given, program="gradebook train", saved=run_setup.saved_config)
         result = train(call)
         if result is not None:
             _say(result, call)
     return 0
 
 
-def train(call: Call[Any], store: "Store | None" = None) -> Result | None:
+def train(call: TrainCommand[Any], store: "Store | None" = None) -> Result | None:
     """Trains as told, in this process or as one of several; the main process returns the result.
 
     Args:
@@ -91,44 +91,44 @@ def train(call: Call[Any], store: "Store | None" = None) -> Result | None:
     # what autocast remembers of gathered weights would be as large as all of them, and old after a step
     remembers = AutocastKwargs(cache_enabled=call.config.sharding == "none")
     accelerator = Accelerator(mixed_precision=call.config.precision, kwargs_handlers=[remembers])
-    get_ready(accelerator.device, call.config.inputs)
+    prepare_process(accelerator.device, call.config.inputs)
     stage("Opening the images and their labels")
     with accelerator.main_process_first():  # one process makes or downloads what is not there yet
-        place = open_place(call.project, call.config, store)
-    name = run_setup.name_of(call, place.project, accelerator)
-    with failures_told(place.project.runs / name, call.config.steps):
+        place = open_data(call.project, call.config, store)
+    name = run_setup.choose_run_name(call, place.project, accelerator)
+    with report_failure(place.project.runs / name, call.config.steps):
         run_setup.check_processes(call.config, accelerator.num_processes)
         fsdp.check(call.config, accelerator.num_processes)
         xla.check(call.config, accelerator.device)
         trackers.check(call.config)
         training = _begin(replace(call, config=replace(call.config, run=name)), place, accelerator)
-        with stoppable(training.stop):
+        with stop_on_signal(training.stop):
             _steps(training)
         return _end(training)
 
 
-def _begin(call: Call[Any], place: Place, accelerator: "Accelerator") -> Training:
+def _begin(call: TrainCommand[Any], place: DataModule, accelerator: "Accelerator") -> TrainState:
     """Reads the data, makes the networks, opens the run's directory, and goes back to the checkpoint if told to."""
     from gradebook.mpl.step_timer import Stopwatch
 
     config, path, rank = call.config, place.project.runs / call.config.run, accelerator.process_index
-    people = place.saved_population(path) if call.resume else place.population()
-    source = place.source(people, accelerator.device)
+    training_set = place.saved_training_set(path) if call.resume else place.training_set()
+    source = place.source(training_set, accelerator.device)
     done = _resumed_at(path, accelerator) if call.resume else 0
     stage("Making the networks")
-    start = None if done else place.beginning()
-    made = learners.build(config, people, source, accelerator.device, start)
+    start = None if done else place.initial_model()
+    made = learners.build(config, training_set, source, accelerator.device, start)
     if not done:
-        made.memory |= precomputed_teacher.given(config, people, path.parent, accelerator.device)
+        made.memory |= precomputed_teacher.load_distributions(config, training_set, path.parent, accelerator.device)
     if accelerator.is_main_process:
         if not call.resume:
-            run_setup.found(path, config, people, accelerator)
-            place.forget(config.run)
+            run_setup.create_run_directory(path, config, training_set, accelerator)
+            place.drop_record(config.run)
         if call.resume and config.record:
-            take_back(path / "record", address_of(config.record, path.name), done)
+            truncate_record(path / "record", run_address(config.record, path.name), done)
         else:
             cut_after(path / "record", done)
-        run_setup.greet(config, people, accelerator, done)
+        run_setup.print_summary(config, training_set, accelerator, done)
     accelerator.wait_for_everyone()
     if done:
         processes = accelerator.num_processes
@@ -137,15 +137,15 @@ def _begin(call: Call[Any], place: Place, accelerator: "Accelerator") -> Trainin
         )
         if accelerator.is_main_process and made_by != processes:
             say(f"{made_by} processes began the run and {processes} go on with it: correctly, but not bit for bit")
-    mirror = mirrored(config.record, path, rank)
-    trackers.begin(config, place.project.root.name, path, accelerator)
-    recorder = Recorder(path / "record", people.classes, people.sample_ids, process=rank, mirror=mirror)
+    mirror = start_upload(config.record, path, rank)
+    trackers.start(config, place.project.root.name, path, accelerator)
+    recorder = Recorder(path / "record", training_set.classes, training_set.sample_ids, process=rank, mirror=mirror)
     listener = place.listener() if config.live and accelerator.is_main_process else None
-    return Training(
+    return TrainState(
         config=config,
         path=path,
         accelerator=accelerator,
-        live=open_live(people, config, path, done, accelerator, listener),
+        live=open_live_labels(training_set, config, path, done, accelerator, listener),
         source=source,
         hosts=_hosts(accelerator),
         learners=made,
@@ -168,13 +168,13 @@ def _hosts(accelerator: "Accelerator") -> Any:
 def _resumed_at(path: Path, accelerator: "Accelerator") -> int:
     """Returns the steps of the newest checkpoint that is whole, 0 if there is none; says what was damaged."""
     if accelerator.is_main_process:
-        for sentence in checkpoints.put_damaged_aside(path / "checkpoints"):
+        for sentence in checkpoints.quarantine_damaged(path / "checkpoints"):
             say(sentence)
     accelerator.wait_for_everyone()
-    return checkpoints.newest(path / "checkpoints")
+    return checkpoints.newest_step(path / "checkpoints")
 
 
-def _steps(t: Training) -> None:
+def _steps(t: TrainState) -> None:
     """Does the run's steps until it is over or asked to stop; the last one ends in a checkpoint."""
     from gradebook.mpl.methods import METHODS
     from gradebook.mpl.step import Clock
@@ -183,14 +183,14 @@ def _steps(t: Training) -> None:
     step, steps, runtime = METHODS[t.config.method].step, t.config.steps, xla.runtime(t.accelerator)
     rank, processes = t.accelerator.process_index, t.accelerator.num_processes
     draws = (t.live.deck.draw(at, process=rank, processes=processes) for at in range(t.done, steps))
-    tell(t, State.RUNNING)
+    update_status(t, State.RUNNING)
     batches = t.source.batches(draws, t.live.labels)
     with progress(f"train {t.config.run}", steps) as show, running(t.stopwatch):
         while t.done < steps:
             with phase("data"):
                 batch = next(batches)
             clock = Clock(t.done, steps)
-            learners.set_rates(t.learners, t.config, clock)
+            learners.set_learning_rates(t.learners, t.config, clock)
             xla.seed(t.accelerator.device, t.config.seed, t.done, rank)
             with t.accelerator.autocast(), _settings_refused(first=t.done == t.began_at):
                 report = step(t.learners, batch, runtime, t.config.settings, clock)
@@ -204,8 +204,8 @@ def _steps(t: Training) -> None:
             if over:
                 break
             if heard:
-                take_in(t.live, t.config, t.path, t.done, t.accelerator)
-            keep_up(t.live, t.done)
+                plan_change(t.live, t.config, t.path, t.done, t.accelerator)
+            apply_due_changes(t.live, t.done)
 
 
 @contextmanager
@@ -219,19 +219,19 @@ def _settings_refused(*, first: bool) -> Iterator[None]:
         raise
 
 
-def _after_step(t: Training, report: "StepReport", samples: "Tensor", weak: "Tensor", *, over: bool) -> None:
+def _after_step(t: TrainState, report: "StepReport", samples: "Tensor", weak: "Tensor", *, over: bool) -> None:
     """Records, logs, validates and checkpoints, each when it is time to."""
     if t.done % t.config.record_every == 0 and len(samples):
-        t.recorder.put(t.done, samples, report.opinions or finalize.student_alone(t.learners, weak))
+        t.recorder.put(t.done, samples, report.opinions or finalize.student_predictions(t.learners, weak))
     checkpoint = t.done % t.config.checkpoint_every == 0 or over
     if t.done % t.config.log_every == 0 or checkpoint:
-        log(t, report, samples)
+        log_metrics(t, report, samples)
     if t.done % t.config.validate_every == 0 or over:
         net = _whole(t, t.learners.student.best_net())
         if t.accelerator.is_main_process:
             validate(t, net)
     if checkpoint:
-        refuse(t, learners.not_finite(t.learners))
+        fail_if_not_finite(t, learners.non_finite_weights(t.learners))
         t.recorder.flush()
         checkpoints.save(
             t.path / "checkpoints",
@@ -243,47 +243,47 @@ def _after_step(t: Training, report: "StepReport", samples: "Tensor", weak: "Ten
         )
 
 
-def _end(t: Training) -> Result | None:
+def _end(t: TrainState) -> Result | None:
     """Finishes the student, unless the run was stopped before its last step; leaves all that others need."""
     stage("Writing down what it has learned")
     t.recorder.close()
     finished = t.done == t.config.steps
     if finished:
-        net = _whole(t, finalize.finetuned(t.learners, t.config, t.people, t.source, t.accelerator))
+        net = _whole(t, finalize.finetuned_student(t.learners, t.config, t.training_set, t.source, t.accelerator))
         teacher = _whole_teacher(t)
     if not t.accelerator.is_main_process:
         return None
     seconds = time.perf_counter() - t.began
     if finished:
         save_student(net, t.path)
-        finalize.write_predictions(net, teacher, t.source, t.people, t.path)
+        finalize.write_predictions(net, teacher, t.source, t.training_set, t.path)
         validate(t, net)
     trackers.finish(t.accelerator)
     state = State.FINISHED if finished else State.STOPPED
-    tell(t, state)
+    update_status(t, state)
     return Result(
         run=t.config.run,
         state=state,
         steps=t.done,
         seconds=round(seconds, 3),
         validation_accuracy=t.accuracy,
-        validation_labels=len(t.people.validation),
+        validation_labels=len(t.training_set.validation),
     )
 
 
-def _whole(t: Training, net: "nn.Module") -> "nn.Module":
+def _whole(t: TrainState, net: "nn.Module") -> "nn.Module":
     """Returns the student's network to evaluate, gathered by all processes where its weights are shared out."""
-    return fsdp.whole(net, t.config.backbone, len(t.people.classes))
+    return fsdp.gathered(net, t.config.backbone, len(t.training_set.classes))
 
 
-def _whole_teacher(t: Training) -> "nn.Module | None":
+def _whole_teacher(t: TrainState) -> "nn.Module | None":
     if t.learners.teacher is None:
         return None
     backbone = t.config.teacher_backbone or t.config.backbone
-    return fsdp.whole(t.learners.teacher.best_net(), backbone, len(t.people.classes))
+    return fsdp.gathered(t.learners.teacher.best_net(), backbone, len(t.training_set.classes))
 
 
-def _asked(t: Training) -> tuple[bool, bool]:
+def _asked(t: TrainState) -> tuple[bool, bool]:
     """Returns whether any process was asked to stop, and whether labels came in: the same on all processes."""
     heard = t.live.listener is not None and t.live.listener.waiting()
     if t.accelerator.num_processes == 1:
@@ -296,7 +296,7 @@ def _asked(t: Training) -> tuple[bool, bool]:
     return stop, heard_by_any
 
 
-def _say(result: Result, call: Call[Any]) -> None:
+def _say(result: Result, call: TrainCommand[Any]) -> None:
     if call.json:
         print(json.dumps(asdict(result)))
         return

@@ -13,7 +13,7 @@ from gradebook.pipelines.maintenance.verify import verify
 from gradebook.pipelines.runs import CONFIG, Run, State
 from gradebook.pipelines.train import train
 from gradebook.pipelines.training import run_setup
-from gradebook.pipelines.training.presets import parse
+from gradebook.pipelines.training.presets import parse_command
 from tests.forkserver import FORKS
 from tests.pipelines.projects import flags, make_project, rows, weights
 
@@ -27,8 +27,8 @@ def go_on(root: Path, given: list[str], run: str) -> None:
     """Starts a run, or resumes it where it has begun."""
     begun = (root / "runs" / run / CONFIG).exists()
     train(
-        parse(
-            [str(root), "--run", run, "--resume"] if begun else given, program="train", saved=run_setup.saved_settings
+        parse_command(
+            [str(root), "--run", run, "--resume"] if begun else given, program="train", saved=run_setup.saved_config
         )
     )
 

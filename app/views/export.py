@@ -12,7 +12,7 @@ from gradebook.app.text import count, percent, plain, sentence
 from gradebook.pipelines.export.labels import as_coco, as_csv, as_parquet, labels_of
 from gradebook.pipelines.inference.predict import MODEL, Classifier, predict_content
 from gradebook.pipelines.jobs import commands
-from gradebook.pipelines.jobs.launcher import Ending, Job
+from gradebook.pipelines.jobs.launcher import Job, JobState
 from gradebook.pipelines.runs import Run, State, list_runs
 from gradebook.storage.images import BrokenImage, decode
 from gradebook.storage.project import ProjectError
@@ -60,7 +60,7 @@ def render(desk: Desk) -> None:
         if run is None:
             _nothing(desk)
             return
-        directory = commands.exported(desk.store.project, run.name)
+        directory = commands.exported_to(desk.store.project, run.name)
         if directory is None:
             st.caption(f"{plain(run.name)} has not been exported yet. Once it is, you can try it here on an image.")
             st.markdown(HOLDS)
@@ -78,7 +78,7 @@ def _classifier(desk: Desk, finished: list[Run]) -> Run | None:
             return None
         run = _chosen(desk, finished)
         job = commands.newest(desk.store.project, "export")
-        going = job is not None and commands.ending(job) is Ending.GOING
+        going = job is not None and commands.job_state(job) is JobState.RUNNING
         usual = desk.store.project.root / IMAGES / run.name
         typed = st.text_input("Into the directory", value=str(usual), key=f"into-{run.name}").strip()
         if st.button("Export", key="export", type="primary", icon=":material/output:", disabled=going or not typed):
@@ -92,7 +92,7 @@ def _classifier(desk: Desk, finished: list[Run]) -> Run | None:
 
 def _followed(job: Job, *, doing: str, stopped: str) -> None:
     """Draws a job as it is, and what it has made once it is done."""
-    if follow(job, doing=doing, stopped=stopped) is not Ending.DONE or (done := commands.answer(job)) is None:
+    if follow(job, doing=doing, stopped=stopped) is not JobState.DONE or (done := commands.result(job)) is None:
         return
     st.success(plain(_made(done)), icon=":material/check_circle:")
     if done.get("missing_files"):
@@ -147,13 +147,13 @@ def _labels(desk: Desk) -> None:
 def _first_form(desk: Desk) -> str:
     """Returns the form that a page begins with: of what is being written, or was not written to its end."""
     job = commands.newest(desk.store.project, "export-labels")
-    unfinished = job is not None and commands.ending(job) is not Ending.DONE
+    unfinished = job is not None and commands.job_state(job) is not JobState.DONE
     return commands.command_of(job)[-1] if job is not None and unfinished else next(iter(FORMS))
 
 
 def _write(desk: Desk, form: str, number: int) -> None:
     job = commands.newest(desk.store.project, "export-labels")
-    going = job is not None and commands.ending(job) is Ending.GOING
+    going = job is not None and commands.job_state(job) is JobState.RUNNING
     usual = desk.store.project.root / IMAGES / f"labels-{form}"
     typed = st.text_input("Into a new directory", value=str(usual), key=f"labels-into-{form}").strip()
     text = f"Copy {count(number, 'image')}" if form == "folder" else f"Write {count(number, 'label')}"

@@ -15,7 +15,7 @@ from gradebook.app.views import chosen, next_steps
 from gradebook.pipelines.importing.fiftyone_datasets import PREFIX
 from gradebook.pipelines.importing.zip_archive import LARGEST
 from gradebook.pipelines.jobs import commands
-from gradebook.pipelines.jobs.launcher import Ending, Job
+from gradebook.pipelines.jobs.launcher import Job, JobState
 from gradebook.storage.vectors import Space
 
 LABELS = {"none": "None yet", "folders": "The name of an image's folder", "csv": "A CSV file"}
@@ -78,7 +78,7 @@ def render(desk: Desk) -> None:
     """Draws the page."""
     st.title("Images")
     job = commands.newest(desk.store.project, "import", "embed")
-    busy = job is not None and commands.ending(job) is Ending.GOING
+    busy = job is not None and commands.job_state(job) is JobState.RUNNING
     left, right = st.columns([4, 6], gap="large")
     with left:
         _import(desk, busy)
@@ -121,11 +121,11 @@ def _follow_import(desk: Desk, job: Job) -> None:
 
 
 def _import_again(desk: Desk, job: Job) -> None:
-    commands.start_again(desk.store.project, job)
+    commands.restart(desk.store.project, job)
 
 
 def _is_halted(job: Job) -> bool:
-    return commands.ending(job) is Ending.FAILED and commands.was_stopped(job)
+    return commands.job_state(job) is JobState.FAILED and commands.was_stopped(job)
 
 
 def _missing_words(kept: str, typed: str) -> str:
@@ -191,7 +191,7 @@ def _embed(desk: Desk, busy: bool) -> None:
         job = commands.newest(desk.store.project, "embed")
         if job is not None and (left or busy):
             follow(job, doing="Starting", stopped="What was looked at is kept; press Embed to go on.")
-            _unread(commands.answer(job))
+            _unread(commands.result(job))
         elif not left:
             _next(desk)
 
@@ -220,7 +220,7 @@ def _next(desk: Desk) -> None:
 def _found(desk: Desk) -> None:
     """Draws what the newest import that ended has found."""
     job = commands.newest(desk.store.project, "import")
-    report = commands.answer(job) if job is not None else None
+    report = commands.result(job) if job is not None else None
     if job is None or report is None:
         _empty(desk, job)
         return
@@ -259,7 +259,7 @@ def _base(paths: Sequence[Any]) -> str:
 
 def _empty(desk: Desk, job: Job | None) -> None:
     samples = read_samples(desk.store)
-    if job is not None and commands.ending(job) is Ending.GOING:
+    if job is not None and commands.job_state(job) is JobState.RUNNING:
         st.caption("What is odd about the images stands here when all are read.")
     elif samples:
         st.caption(f"The project has {count(len(samples), 'image')}. What the next import finds stands here.")

@@ -16,7 +16,7 @@ from gradebook.pipelines.curation.map_colors import Colouring, Kind
 from gradebook.pipelines.embedding import map_projection
 from gradebook.pipelines.embedding.map_projection import Projection
 from gradebook.pipelines.jobs import commands
-from gradebook.pipelines.jobs.launcher import Ending, Job
+from gradebook.pipelines.jobs.launcher import Job, JobState
 from gradebook.storage.project import ProjectError
 
 BY = {
@@ -47,7 +47,7 @@ def render(desk: Desk) -> None:
     """Draws the page."""
     st.title("Map")
     job = commands.newest(desk.store.project, "map")
-    going = job is not None and commands.ending(job) is Ending.GOING
+    going = job is not None and commands.job_state(job) is JobState.RUNNING
     there = _kept(desk.root, map_projection.age(desk.store.project), desk)
     if there is None:
         _first(desk, job, going)
@@ -96,7 +96,7 @@ def _follow(job: Job) -> None:
 def _compare(desk: Desk, there: Projection, job: Job | None, going: bool) -> None:
     """Says how the map differs from what the project has now, with the means to make it anew."""
     gap = _gap(desk.root, there.made_of, desk.store.vectors.count(there.backbone), desk, there)
-    failed = job is not None and commands.ending(job) is Ending.FAILED
+    failed = job is not None and commands.job_state(job) is JobState.FAILED
     if gap.new or gap.gone:
         parts = [f"{count(gap.new, 'image')} looked at since are not on it"] if gap.new else []
         parts += [f"{count(gap.gone, 'image')} on it are not in the project any more"] if gap.gone else []

@@ -20,7 +20,7 @@ def choose(preset: str, method: str) -> dict[str, Value]:
     typed: Mapping[str, str] = st.session_state.get(TYPED, {}).get((preset, method), {})
     if not typed:
         return {}
-    more = settings_schema.changed(_known(preset, method), typed)
+    more = settings_schema.changed_settings(_known(preset, method), typed)
     st.caption(f"Changed: {plain(listed([f'{name} {value}' for name, value in more.items()]))}")
     return more
 
@@ -52,7 +52,7 @@ def _dialog(preset: str, method: str) -> None:
         use = st.button("Use these", key="settings-use", type="primary")
         back = st.button("Back to the preset's", key="settings-back")
     try:
-        more = settings_schema.changed(known, now)
+        more = settings_schema.changed_settings(known, now)
     except ProjectError as error:
         st.error(plain(sentence(str(error))), icon=":material/error:")
         return
@@ -64,4 +64,4 @@ def _dialog(preset: str, method: str) -> None:
 
 @st.cache_data(max_entries=64, show_spinner="Asking the method")
 def _known(preset: str, method: str) -> list[Setting]:
-    return settings_schema.ask(preset, method)
+    return settings_schema.load_settings(preset, method)

@@ -14,19 +14,19 @@ def main() -> None:
     task = task_of(sys.argv[1:])
     from gradebook.pipelines.train import train
     from gradebook.pipelines.training import learners
-    from gradebook.pipelines.training.presets import Call
+    from gradebook.pipelines.training.presets import TrainCommand
 
     clock = Clock(task)
-    set_rates = learners.set_rates
+    set_rates = learners.set_learning_rates
 
     def at_a_step(*given: Any) -> None:  # the trainer sets the rates when it has a batch in its hands
         clock.mark()
         set_rates(*given)
 
-    learners.set_rates = at_a_step
+    learners.set_learning_rates = at_a_step
     with tempfile.TemporaryDirectory() as directory:
         try:
-            train(Call(project=Path(directory), config=_config(task)))
+            train(TrainCommand(project=Path(directory), config=_config(task)))
         except Over:
             tell(clock)
 

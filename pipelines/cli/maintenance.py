@@ -116,11 +116,11 @@ def runs(project: Project, *, json: Json = False) -> None:
 @app.command
 def fetch(project: Project, *, run: RunName = None, json: Json = False) -> None:
     """Bring the record of runs here from where it was sent (train --record s3://...). Without --run, of every run."""
-    from gradebook.pipelines.training.record_upload import bring
+    from gradebook.pipelines.training.record_upload import download_records
     from gradebook.storage.store import open_store
 
     with progress("fetch") as show:
-        brought = bring(open_store(project), run, progress=show)
+        brought = download_records(open_store(project), run, progress=show)
     answer(
         brought, json, lambda: "\n".join(f"{name}: {n} segments" for name, n in brought.items()) or "nothing to bring"
     )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gradebook.pipelines.training.config import ConfigError, TrainConfig
-from gradebook.pipelines.training.dataset import CachedViews, Population, Source
+from gradebook.pipelines.training.dataset import CachedViews, InputSource, TrainingSet
 
 if TYPE_CHECKING:
     import torch
@@ -72,14 +72,14 @@ def profile(config: TrainConfig[Any], *, steps: int, processor: bool = False) ->
     from accelerate import Accelerator
 
     from gradebook.mpl.step_timer import Stopwatch, kept_bytes, running
-    from gradebook.pipelines.training.cpu_setup import get_ready
+    from gradebook.pipelines.training.cpu_setup import prepare_process
 
     if config.distributions:
         raise ConfigError("a step that needs another run's distributions cannot be profiled: leave --distributions out")
     config = replace(config, weights="random", steps=max(config.steps, WARM_UP + steps + 1))
     accelerator = Accelerator(mixed_precision=config.precision, cpu=processor)
     device = accelerator.device
-    get_ready(device, config.inputs)
+    prepare_process(device, config.inputs)
     stopwatch = Stopwatch(device)
     with tempfile.TemporaryDirectory() as directory, running(stopwatch):
         step = _steps(config, accelerator, Path(directory))
@@ -160,12 +160,12 @@ def _steps(config: TrainConfig[Any], accelerator: Any, directory: Path) -> Gener
             with phase("data"):
                 batch = next(batches)
             clock = Clock(at, config.steps)
-            learners.set_rates(made, config, clock)
+            learners.set_learning_rates(made, config, clock)
             with accelerator.autocast():
                 report = method.step(made, batch, accelerator, config.settings, clock)
             with phase("record"):
                 if (at + 1) % config.record_every == 0 and len(batch.id_u):
-                    recorder.put(at + 1, batch.id_u, report.opinions or finalize.student_alone(made, batch.x_uw))
+                    recorder.put(at + 1, batch.id_u, report.opinions or finalize.student_predictions(made, batch.x_uw))
             yield
 
 
@@ -177,10 +177,10 @@ def _recorder(recorder: Any) -> Iterator[Any]:
         recorder.close()
 
 
-def _population(config: TrainConfig[Any]) -> Population:
+def _population(config: TrainConfig[Any]) -> TrainingSet:
     count = max(1000, 2 * (config.labelled + config.unlabelled))
     labels = np.where(np.arange(count) < count // 4, np.arange(count) % CLASSES, -1)
-    return Population(
+    return TrainingSet(
         classes=tuple(f"class {k}" for k in range(CLASSES)),
         sample_ids=[f"{k:032x}" for k in range(count)],
         labels=labels,
@@ -190,7 +190,7 @@ def _population(config: TrainConfig[Any]) -> Population:
     )
 
 
-def _source(config: TrainConfig[Any], people: Population, device: "torch.device") -> Source:
+def _source(config: TrainConfig[Any], people: TrainingSet, device: "torch.device") -> InputSource:
     import torch
 
     count, random = len(people.sample_ids), np.random.default_rng(config.seed)
@@ -203,14 +203,14 @@ def _source(config: TrainConfig[Any], people: Population, device: "torch.device"
             raise ConfigError(str(error)) from error
         views = random.standard_normal((count, VIEWS, backbone.num_features), np.float32).astype(np.float16)
         return CachedViews(torch.from_numpy(views).to(device), WEAK)
-    from gradebook.pipelines.training.image_loader import InMemory, Pixels
+    from gradebook.pipelines.training.image_loader import ImageArray, ImageLoader
 
     pixels = random.integers(0, 256, (count, config.size, config.size, 3), np.uint8)
-    images = InMemory(pixels, config.size)
-    return Pixels(images, workers=config.workers, device=device, magnitude=config.magnitude)
+    images = ImageArray(pixels, config.size)
+    return ImageLoader(images, workers=config.workers, device=device, magnitude=config.magnitude)
 
 
-def _labels(people: Population, device: "torch.device") -> "torch.Tensor":
+def _labels(people: TrainingSet, device: "torch.device") -> "torch.Tensor":
     import torch
 
     return torch.from_numpy(people.labels).to(device)

@@ -14,8 +14,14 @@ from gradebook.pipelines.inference.predict import CLASSES, MODEL
 from gradebook.pipelines.process.errors import stopped_at_once
 from gradebook.pipelines.runs import Run
 from gradebook.pipelines.training.config import ConfigError, TrainConfig
-from gradebook.pipelines.training.presets import restored
-from gradebook.pipelines.training.student import Whole, from_bytes, predict_samples, student_of, whole_model
+from gradebook.pipelines.training.presets import config_from_json
+from gradebook.pipelines.training.student import (
+    FullModel,
+    full_model,
+    load_run_student,
+    predict_samples,
+    with_preprocessing,
+)
 from gradebook.storage.samples import Split
 
 if TYPE_CHECKING:
@@ -61,11 +67,11 @@ def export(
         ConfigError: the run has not finished, the directory holds other files, or the exported model does not do
             what the student does.
     """
-    config, classes = restored(run.config()), list(run.config()["classes"])
+    config, classes = config_from_json(run.config()), list(run.config()["classes"])
     begin = _stages(progress)
     begin(0)
-    student = student_of(run)
-    whole = whole_model(student, config, store, classes)
+    student = load_run_student(run)
+    whole = full_model(student, config, store, classes)
     draft = _draft(directory)
     tidy = partial(shutil.rmtree, draft, ignore_errors=True)
     try:
@@ -98,7 +104,7 @@ def _stages(progress: Callable[[int, int, str], None] | None) -> Callable[[int],
     return begin
 
 
-def _write_weights(whole: Whole, directory: Path, classes: list[str]) -> None:
+def _write_weights(whole: FullModel, directory: Path, classes: list[str]) -> None:
     """Writes model.safetensors, and config.json as timm reads it where it can."""
     from safetensors.torch import save_file
     from timm.models import save_for_hf
@@ -117,13 +123,13 @@ def _write_weights(whole: Whole, directory: Path, classes: list[str]) -> None:
     save_for_hf(model, str(directory), model_config={"label_names": classes}, safe_serialization=True)
 
 
-def _write_onnx(whole: Whole, path: Path) -> None:
+def _write_onnx(whole: FullModel, path: Path) -> None:
     """Writes the network with its preprocessing: uint8 images in, probabilities out, any number at a time."""
     import torch
 
     example = torch.zeros(2, 3, whole.size, whole.size, dtype=torch.uint8)
     program = torch.onnx.export(
-        from_bytes(whole),
+        with_preprocessing(whole),
         (example,),
         input_names=["images"],
         output_names=["probabilities"],

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from gradebook.pipelines.runs import Run
 from gradebook.pipelines.training.config import ConfigError
-from gradebook.pipelines.training.presets import restored
-from gradebook.pipelines.training.student import Probabilities, predict_samples, student_of
+from gradebook.pipelines.training.presets import config_from_json
+from gradebook.pipelines.training.student import Probabilities, load_run_student, predict_samples
 from gradebook.storage.events import replay
 from gradebook.storage.project import Project
 from gradebook.storage.samples import Sample, Split
@@ -45,10 +45,10 @@ def evaluate(store: "Store", run: Run, *, split: Split = Split.TEST) -> Evaluati
     Raises:
         ConfigError: the run has not finished, or no image of the split has a label.
     """
-    config = restored(run.config())
+    config = config_from_json(run.config())
     classes = list(run.config()["classes"])
     samples, labels = _labelled(store, run, split, classes)
-    probabilities = predict_samples(student_of(run), config, store, samples)
+    probabilities = predict_samples(load_run_student(run), config, store, samples)
     on = "test split" if split is Split.TEST else "training images whose labels the run never saw"
     return _evaluation(run, on, probabilities, labels)
 
@@ -63,16 +63,16 @@ def evaluate_beside_data(project: Project, run: Run) -> Evaluation:
 
     from gradebook.pipelines.training.data_modules import DATA
     from gradebook.pipelines.training.finalize import probabilities
-    from gradebook.pipelines.training.image_loader import Pixels
+    from gradebook.pipelines.training.image_loader import ImageLoader
     from gradebook.pipelines.training.plain_datasets import open_dataset
 
-    config = restored(run.config())
+    config = config_from_json(run.config())
     data = open_dataset(config.data, project.root / DATA, Split.TEST, size=config.size)
     if list(data.classes) != run.config()["classes"]:
         raise ConfigError(f"the test images have other classes than {run.name}: correct their folders")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    source = Pixels(data.images, workers=config.workers, device=device)
-    found = probabilities(student_of(run).to(device), source, np.arange(len(data.truth)))
+    source = ImageLoader(data.images, workers=config.workers, device=device)
+    found = probabilities(load_run_student(run).to(device), source, np.arange(len(data.truth)))
     return _evaluation(run, "test split", found.double().numpy(), data.truth)
 
 

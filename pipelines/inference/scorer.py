@@ -47,16 +47,16 @@ class Student:
     def __init__(self, project: Path, run: "Run"):
         import torch
 
-        from gradebook.pipelines.training.presets import restored
-        from gradebook.pipelines.training.student import from_bytes, student_of, whole_model
+        from gradebook.pipelines.training.presets import config_from_json
+        from gradebook.pipelines.training.student import full_model, load_run_student, with_preprocessing
         from gradebook.storage.store import open_store
 
         self.classes: list[str] = list(run.config()["classes"])
-        student = student_of(run)
-        whole = whole_model(student, restored(run.config()), open_store(project), self.classes)
+        student = load_run_student(run)
+        whole = full_model(student, config_from_json(run.config()), open_store(project), self.classes)
         self.size = whole.size
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self._net = from_bytes(whole).to(self._device)
+        self._net = with_preprocessing(whole).to(self._device)
 
     def probabilities(self, images: "NDArray[np.uint8]") -> "NDArray[np.float32]":
         """See `Scorer`."""

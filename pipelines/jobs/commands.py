@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gradebook.pipelines.inference.predict import MODEL
-from gradebook.pipelines.jobs.launcher import Ending, Job, exit_status, jobs, start
-from gradebook.pipelines.jobs.launcher import ending as jobs_ending
+from gradebook.pipelines.jobs.launcher import Job, JobState, exit_status, list_jobs, start
+from gradebook.pipelines.jobs.launcher import job_state as jobs_ending
 from gradebook.pipelines.process.errors import INTERRUPTED
 from gradebook.pipelines.process.job_files import Progress, read_answer, read_progress
 from gradebook.storage.project import Project
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from gradebook.storage.vectors import Space
 
 CLI = "gradebook.pipelines.cli.main"
-SAID = "gradebook: "  # begins the one sentence with which a command fails
-TAIL = 20_000  # bytes of a log in which it is looked for
+FAILURE_PREFIX = "gradebook: "  # begins the one sentence with which a command fails
+LOG_TAIL_BYTES = 20_000  # bytes of a log in which it is looked for
 
 
 def start_import(project: Project, images: Path, *, labels: str, split: str) -> Job:
@@ -25,7 +25,7 @@ def start_import(project: Project, images: Path, *, labels: str, split: str) -> 
     return _start(project, "import", str(images), "--labels", labels, "--split", split)
 
 
-def start_again(project: Project, job: Job) -> Job:
+def restart(project: Project, job: Job) -> Job:
     """Starts the command of a job that has ended once more, with the same arguments."""
     return _start(project, *command_of(job))
 
@@ -70,15 +70,15 @@ def newest(project: Project, *commands: str) -> Job | None:
         commands: names of commands, such as import.
     """
     return next(
-        (job for job in reversed(jobs(project)) if command_of(job)[:1] and command_of(job)[0] in commands), None
+        (job for job in reversed(list_jobs(project)) if command_of(job)[:1] and command_of(job)[0] in commands), None
     )
 
 
-def exported(project: Project, run: str) -> Path | None:
+def exported_to(project: Project, run: str) -> Path | None:
     """Returns where the newest export of a run that is still there put its classifier, None if there is none."""
-    for job in reversed(jobs(project)):
+    for job in reversed(list_jobs(project)):
         name, *arguments = command_of(job) or ("",)
-        done = answer(job) if name == "export" and run in arguments else None
+        done = result(job) if name == "export" and run in arguments else None
         if done is not None and done["run"] == run and (Path(done["dir"]) / MODEL).is_file():
             return Path(done["dir"])
     return None
@@ -89,15 +89,15 @@ def progress(job: Job) -> Progress | None:
     return read_progress(job.path)
 
 
-def answer(job: Job) -> dict[str, Any] | None:
+def result(job: Job) -> dict[str, Any] | None:
     """Returns what the command answers with --json, None before it has."""
     return read_answer(job.path)
 
 
-def ending(job: Job) -> Ending:
+def job_state(job: Job) -> JobState:
     """Returns how a job is or ended; one that has answered has done its work, though it was stopped as it closed."""
     how = jobs_ending(job)
-    return Ending.DONE if how is Ending.FAILED and answer(job) is not None else how
+    return JobState.DONE if how is JobState.FAILED and result(job) is not None else how
 
 
 def was_stopped(job: Job) -> bool:
@@ -105,15 +105,15 @@ def was_stopped(job: Job) -> bool:
     return exit_status(job) in (INTERRUPTED, -signal.SIGINT, None)
 
 
-def problem(job: Job) -> str:
+def failure_message(job: Job) -> str:
     """Returns the sentence with which a job failed, empty if it left none."""
     try:
         with job.log.open("rb") as log:
-            log.seek(max(0, job.log.stat().st_size - TAIL))
+            log.seek(max(0, job.log.stat().st_size - LOG_TAIL_BYTES))
             lines = log.read().decode("utf-8", "replace").splitlines()
     except FileNotFoundError:
         return ""
-    return next((line.removeprefix(SAID) for line in reversed(lines) if line.startswith(SAID)), "")
+    return next((line.removeprefix(FAILURE_PREFIX) for line in reversed(lines) if line.startswith(FAILURE_PREFIX)), "")
 
 
 def _start(project: Project, command: str, *arguments: str) -> Job:

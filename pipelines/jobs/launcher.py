@@ -32,10 +32,10 @@ EXIT = "exit"
 TRAIN = Path(supervisor.__file__).parents[1] / "train.py"
 
 
-class Ending(StrEnum):
+class JobState(StrEnum):
     """How a job is, or how it ended."""
 
-    GOING = "going"
+    RUNNING = "going"
     DONE = "done"
     FAILED = "failed"
 
@@ -135,7 +135,7 @@ def can_resume(run: Run) -> bool:
     return early and checkpoints.is_dir() and any(checkpoints.iterdir())
 
 
-def jobs(project: Project) -> list[Job]:
+def list_jobs(project: Project) -> list[Job]:
     """Returns every job of the project, trainings included, oldest first."""
     return sorted(_read_all(project), key=lambda job: job.began)
 
@@ -145,12 +145,12 @@ def find_job(run: Run) -> Job | None:
     return _read(run.path)
 
 
-def ending(job: Job) -> Ending:
+def job_state(job: Job) -> JobState:
     """Returns whether a job goes on, and if not, how it ended."""
     if _members(job):
-        return Ending.GOING
+        return JobState.RUNNING
     code = exit_status(job)
-    return Ending.DONE if code == 0 else Ending.FAILED
+    return JobState.DONE if code == 0 else JobState.FAILED
 
 
 def exit_status(job: Job) -> int | None:

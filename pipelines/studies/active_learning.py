@@ -173,7 +173,7 @@ def _labelled(world: World, root: Path, given: list[tuple[str, ...]]) -> Store:
 def _trained(asked: Simulation, store: Store, seed: int) -> Run:
     """Returns the finished run on the labels that there are; its name comes from them, so it is trained once."""
     from gradebook.pipelines.train import train
-    from gradebook.pipelines.training.presets import Call, preset_of
+    from gradebook.pipelines.training.presets import TrainCommand, preset_of
 
     name = blake2b("\n".join(sorted(replay(store.log.read()))).encode(), digest_size=8).hexdigest()
     run = Run(store.project.runs / name)
@@ -184,7 +184,7 @@ def _trained(asked: Simulation, store: Store, seed: int) -> Run:
     steps = asked.steps or config.steps
     config = replace(config, run=name, seed=seed, steps=steps, validation_share=0.0, checkpoint_every=steps, live=False)
     config = replace(config, backbone=store.vectors.spaces()[0].backbone)
-    train(Call(project=store.project.root, config=config), store)
+    train(TrainCommand(project=store.project.root, config=config), store)
     if run.status().state is not State.FINISHED:  # it was asked to stop, and stops as a training does
         raise KeyboardInterrupt
     return run

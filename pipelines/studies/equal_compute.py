@@ -25,8 +25,8 @@ from gradebook.pipelines.process.errors import one_sentence
 from gradebook.pipelines.process.progress import hush
 from gradebook.pipelines.studies.method_comparison import as_interval, machine
 from gradebook.pipelines.training.config import TrainConfig
-from gradebook.pipelines.training.dataset import Population
-from gradebook.pipelines.training.image_loader import InMemory, Pixels
+from gradebook.pipelines.training.dataset import TrainingSet
+from gradebook.pipelines.training.image_loader import ImageArray, ImageLoader
 from gradebook.storage.files import write_json
 
 
@@ -71,7 +71,7 @@ def accuracy(asked: EqualCompute, method: str, seed: int) -> float:
     from gradebook.pipelines.inference.evaluate import evaluate_beside_data
     from gradebook.pipelines.runs import find_run
     from gradebook.pipelines.train import train
-    from gradebook.pipelines.training.presets import Call
+    from gradebook.pipelines.training.presets import TrainCommand
     from gradebook.storage.project import read_project
 
     config = config_of(asked, method, seed)
@@ -79,7 +79,7 @@ def accuracy(asked: EqualCompute, method: str, seed: int) -> float:
     if kept.exists():
         return float(json.loads(kept.read_text(encoding="utf-8")))
     shutil.rmtree(asked.work / "runs" / config.run, ignore_errors=True)
-    train(Call(project=asked.work, config=config))
+    train(TrainCommand(project=asked.work, config=config))
     project = read_project(asked.work)
     found = evaluate_beside_data(project, find_run(project, config.run)).accuracy
     write_json(kept, found)
@@ -114,20 +114,20 @@ def operations(config: TrainConfig[Any]) -> int:
     made = learners.build(config, people, source, device)
     (batch,) = source.batches([people.sampler(config).draw(0)], torch.from_numpy(people.labels))
     middle = Clock(config.steps // 2, config.steps)
-    learners.set_rates(made, config, middle)
+    learners.set_learning_rates(made, config, middle)
     with FlopCounterMode(display=False) as counter:
         METHODS[config.method].step(made, batch, Solo(), config.settings, middle)
     return int(counter.get_total_flops())
 
 
-def _random_images(config: TrainConfig[Any]) -> tuple[Population, Pixels]:
+def _random_images(config: TrainConfig[Any]) -> tuple[TrainingSet, ImageLoader]:
     """Returns a batch's worth of random images of ten classes."""
     import torch
 
     n = config.labelled + config.unlabelled
     labels = np.full(n, -1)
     labels[: config.labelled] = np.arange(config.labelled) % 10
-    people = Population(
+    people = TrainingSet(
         classes=tuple("0123456789"),
         sample_ids=[str(k) for k in range(n)],
         labels=labels,
@@ -136,7 +136,7 @@ def _random_images(config: TrainConfig[Any]) -> tuple[Population, Pixels]:
         unlabelled=np.flatnonzero(labels < 0),
     )
     pixels = np.random.default_rng(0).integers(0, 256, (n, config.size, config.size, 3)).astype(np.uint8)
-    return people, Pixels(InMemory(pixels, config.size), workers=0, device=torch.device("cpu"))
+    return people, ImageLoader(ImageArray(pixels, config.size), workers=0, device=torch.device("cpu"))
 
 
 def as_markdown(asked: EqualCompute, table: dict[str, list[float]], given: Sequence[str]) -> str:

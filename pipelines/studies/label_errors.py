@@ -126,14 +126,14 @@ def found_labels(store: Store, run: Run) -> Trial:
     """Holds every score of every given label against whether it was swapped."""
     from gradebook.mpl.reasons import score, thin_margin
     from gradebook.pipelines.curation.evidence import known
-    from gradebook.pipelines.training.presets import restored
-    from gradebook.pipelines.training.student import predict_samples, student_of
+    from gradebook.pipelines.training.presets import config_from_json
+    from gradebook.pipelines.training.student import load_run_student, predict_samples
 
     truth, given = _truth(store), run.labels()
     found = known(store, run, list(given), given)
     columns, label = score(found.evidence), found.evidence.label
     samples = store.catalog.get(found.sample_ids)
-    student = predict_samples(student_of(run), restored(run.config()), store, samples)
+    student = predict_samples(load_run_student(run), config_from_json(run.config()), store, samples)
     said = replace(found.evidence, student=student)
     folds = _cross_validated(store, run, found.sample_ids, label)
     scores = {

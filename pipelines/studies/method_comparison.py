@@ -124,7 +124,7 @@ def trained(store: Store, method: str, *, preset: str, steps: int = 0, seed: int
     if run.status().state is State.FINISHED:
         return run
     from gradebook.pipelines.train import train
-    from gradebook.pipelines.training.presets import Call, preset_of
+    from gradebook.pipelines.training.presets import TrainCommand, preset_of
 
     name, _, feedback = method.partition(":")
     config = preset_of(preset, name)
@@ -139,7 +139,7 @@ def trained(store: Store, method: str, *, preset: str, steps: int = 0, seed: int
         start=start,
     )
     shutil.rmtree(run.path, ignore_errors=True)
-    train(Call(project=store.project.root, config=config))
+    train(TrainCommand(project=store.project.root, config=config))
     return run
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gradebook.pipelines.training.config import ConfigError
-from gradebook.pipelines.training.fsdp import put_back, put_back_momentum, shards_of
+from gradebook.pipelines.training.fsdp import load_optimizer_shards, load_shards, local_shards
 from gradebook.pipelines.training.sampler import noise_seed
 
 if TYPE_CHECKING:
@@ -62,22 +62,22 @@ def save(directory: Path, step: int, learners: "Learners", *, keep: int, process
     if process == 0:
         shutil.rmtree(final, ignore_errors=True)
         draft.replace(final)
-        for old in all_in(directory)[:-keep]:
+        for old in list_checkpoints(directory)[:-keep]:
             shutil.rmtree(old, ignore_errors=True)
     wait()
 
 
-def all_in(directory: Path) -> list[Path]:
+def list_checkpoints(directory: Path) -> list[Path]:
     """Returns the checkpoints in a run's `checkpoints`, oldest first."""
     return sorted(directory.glob("step-*"), key=lambda path: int(path.name.removeprefix("step-")))
 
 
-def newest(directory: Path) -> int:
+def newest_step(directory: Path) -> int:
     """Returns the steps of the newest checkpoint, 0 if there is none."""
-    return max((int(path.name.removeprefix("step-")) for path in all_in(directory)), default=0)
+    return max((int(path.name.removeprefix("step-")) for path in list_checkpoints(directory)), default=0)
 
 
-def faults(checkpoint: Path, *, content: bool) -> list[str]:
+def damaged_files(checkpoint: Path, *, content: bool) -> list[str]:
     """Returns the names of a checkpoint's files that are missing or damaged.
 
     Args:
@@ -91,16 +91,16 @@ def faults(checkpoint: Path, *, content: bool) -> list[str]:
         return [CONTENTS]
 
 
-def put_damaged_aside(directory: Path) -> Iterator[str]:
+def quarantine_damaged(directory: Path) -> Iterator[str]:
     """Renames every newest checkpoint that is damaged, until one is whole; yields a sentence on each."""
-    for checkpoint in reversed(all_in(directory)):
-        bad = faults(checkpoint, content=True)
+    for checkpoint in reversed(list_checkpoints(directory)):
+        bad = damaged_files(checkpoint, content=True)
         if not bad:
             return
         aside = directory / f"damaged-{checkpoint.name}"
         shutil.rmtree(aside, ignore_errors=True)
         checkpoint.replace(aside)
-        kept = newest(directory)
+        kept = newest_step(directory)
         start = f"from step {kept}" if kept else "from its beginning"
         yield f"{checkpoint} is damaged ({', '.join(bad)}) and is now {aside.name}: the run goes on {start}"
 
@@ -208,17 +208,17 @@ def _state(learners: "Learners") -> dict[str, Any]:
 
 def _of(learner: "Learner") -> dict[str, Any]:
     return {
-        "net": shards_of(learner.net.state_dict()),
-        "optimizer": shards_of(learner.optimizer.state_dict()),
-        "average": shards_of(learner.average.module.state_dict()) if learner.average is not None else None,
+        "net": local_shards(learner.net.state_dict()),
+        "optimizer": local_shards(learner.optimizer.state_dict()),
+        "average": local_shards(learner.average.module.state_dict()) if learner.average is not None else None,
     }
 
 
 def _restore(learner: "Learner", state: dict[str, Any]) -> None:
-    put_back(learner.net, state["net"])
-    put_back_momentum(learner.optimizer, state["optimizer"])
+    load_shards(learner.net, state["net"])
+    load_optimizer_shards(learner.optimizer, state["optimizer"])
     if learner.average is not None:
-        put_back(learner.average.module, state["average"])
+        load_shards(learner.average.module, state["average"])
 
 
 def _file(process: int, learners: "Learners") -> str:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's mallopt(3)
 
 
-def get_ready(device: "torch.device", inputs: str) -> None:
+def prepare_process(device: "torch.device", inputs: str) -> None:
     """Makes a process ready to train on the processor; on another device it does nothing.
 
     Args:

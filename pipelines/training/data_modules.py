@@ -1,7 +1,7 @@
 """Where a run's images come from and where its directory lies: a project, or a plain data set beside its runs.
 
-The trainer asks a place for its population and its source, and knows no more of it. A plain data set's directory
-becomes a project too, as far as its runs go: with classes and runs but without a catalogue, which takes no database.
+A data module supplies the training set and the networks' inputs. A plain data set's directory becomes a project too, as
+far as its runs go: with classes and runs but without a catalogue, which takes no database.
 """
 
 import json
@@ -13,11 +13,11 @@ import numpy as np
 
 from gradebook.pipelines.training import dataset, plain_datasets
 from gradebook.pipelines.training.config import ConfigError, TrainConfig
-from gradebook.pipelines.training.dataset import SAMPLES, Population, Source
-from gradebook.pipelines.training.live_labels import Listener
-from gradebook.pipelines.training.plain_datasets import DataSet
+from gradebook.pipelines.training.dataset import SAMPLES, InputSource, TrainingSet
+from gradebook.pipelines.training.live_labels import LabelListener
+from gradebook.pipelines.training.plain_datasets import PlainDataset
 from gradebook.pipelines.training.sampler import Positions
-from gradebook.pipelines.training.warm_start import beginning
+from gradebook.pipelines.training.warm_start import initial_model
 from gradebook.storage.events import replay
 from gradebook.storage.project import SETTINGS, Project, create_project, read_project
 from gradebook.storage.samples import Split
@@ -31,33 +31,33 @@ if TYPE_CHECKING:
 DATA = "data"  # where a plain data set lies unless its settings say otherwise
 
 
-class Place(Protocol):
+class DataModule(Protocol):
     """What the trainer asks of where it trains."""
 
     @property
     def project(self) -> Project:
         """Whose runs these are."""
 
-    def population(self) -> Population:
+    def training_set(self) -> TrainingSet:
         """Returns the samples to train on and what is known of them; raises ConfigError where that is too little."""
 
-    def saved_population(self, path: Path) -> Population:
+    def saved_training_set(self, path: Path) -> TrainingSet:
         """Returns what the run in the directory `path` began with, whatever has changed since."""
 
-    def source(self, people: Population, device: "torch.device") -> Source:
+    def source(self, training_set: TrainingSet, device: "torch.device") -> InputSource:
         """Opens what the networks are fed; raises ConfigError where it is not there."""
 
-    def beginning(self) -> "nn.Module | None":
+    def initial_model(self) -> "nn.Module | None":
         """Returns the timm model that networks on pixels begin as; None for that of the config's backbone."""
 
-    def listener(self) -> Listener | None:
+    def listener(self) -> LabelListener | None:
         """Begins to listen for labels that people give from now on; None where nobody can."""
 
-    def forget(self, run: str) -> None:
+    def drop_record(self, run: str) -> None:
         """Drops what is kept of an earlier run of that name."""
 
 
-def open_place(root: Path, config: TrainConfig[Any], store: "Store | None" = None) -> Place:
+def open_data(root: Path, config: TrainConfig[Any], store: "Store | None" = None) -> DataModule:
     """Opens the project in `root`, unless its `store` is open already, or the plain data set whose runs lie there.
 
     Raises:
@@ -66,58 +66,58 @@ def open_place(root: Path, config: TrainConfig[Any], store: "Store | None" = Non
     if config.data.kind == "project":
         from gradebook.storage.store import open_store
 
-        return InProject(store or open_store(root), config)
-    return BesideData.opened(root, config)
+        return ProjectData(store or open_store(root), config)
+    return PlainData.opened(root, config)
 
 
 @dataclass(frozen=True, slots=True)
-class InProject:
-    """A project with a catalogue; see `Place`."""
+class ProjectData:
+    """A project with a catalogue; see `DataModule`."""
 
     store: "Store"
     config: TrainConfig[Any]
 
     @property
     def project(self) -> Project:
-        """See `Place`."""
+        """See `DataModule`."""
         return self.store.project
 
-    def population(self) -> Population:
-        """See `Place`."""
-        return dataset.population(self.store, self.config)
+    def training_set(self) -> TrainingSet:
+        """See `DataModule`."""
+        return dataset.load_training_set(self.store, self.config)
 
-    def saved_population(self, path: Path) -> Population:
-        """See `Place`."""
-        return dataset.saved_population(self.store, path)
+    def saved_training_set(self, path: Path) -> TrainingSet:
+        """See `DataModule`."""
+        return dataset.load_saved_training_set(self.store, path)
 
-    def source(self, people: Population, device: "torch.device") -> Source:
-        """See `Place`."""
-        return dataset.open_source(self.store, self.config, people, device)
+    def source(self, training_set: TrainingSet, device: "torch.device") -> InputSource:
+        """See `DataModule`."""
+        return dataset.open_source(self.store, self.config, training_set, device)
 
-    def beginning(self) -> "nn.Module | None":
-        """See `Place`."""
-        return beginning(self.config, self.project, self.store)
+    def initial_model(self) -> "nn.Module | None":
+        """See `DataModule`."""
+        return initial_model(self.config, self.project, self.store)
 
-    def listener(self) -> Listener | None:
-        """See `Place`."""
+    def listener(self) -> LabelListener | None:
+        """See `DataModule`."""
         log = self.store.log
-        return Listener(log.version, lambda: replay(log.read()))
+        return LabelListener(log.version, lambda: replay(log.read()))
 
-    def forget(self, run: str) -> None:
-        """See `Place`."""
+    def drop_record(self, run: str) -> None:
+        """See `DataModule`."""
         self.store.record.forget(run)
 
 
 @dataclass(frozen=True, slots=True)
-class BesideData:
-    """A plain data set's training split; see `Place`."""
+class PlainData:
+    """A plain data set's training split; see `DataModule`."""
 
     project: Project
-    found: DataSet
+    found: PlainDataset
     config: TrainConfig[Any]
 
     @classmethod
-    def opened(cls, root: Path, config: TrainConfig[Any]) -> "BesideData":
+    def opened(cls, root: Path, config: TrainConfig[Any]) -> "PlainData":
         """Finds the data, and makes `root` a project of its classes where it is none yet."""
         root = root.expanduser().resolve()
         found = plain_datasets.open_dataset(config.data, root / DATA, Split.TRAIN, size=config.size)
@@ -126,44 +126,46 @@ class BesideData:
             raise ConfigError(f"{root} holds runs of other classes than this data's: choose another directory")
         return cls(project, found, config)
 
-    def population(self) -> Population:
-        """See `Place`. Images that are neither labelled nor held out are the unlabelled ones."""
+    def training_set(self) -> TrainingSet:
+        """See `DataModule`. Images that are neither labelled nor held out are the unlabelled ones."""
         told, seed = self.config.data, self.config.seed
-        shown = plain_datasets.labelled(told, self.found, seed)
-        return self._population(shown, plain_datasets.held_out(told, self.found, shown, seed))
+        shown = plain_datasets.choose_labelled(told, self.found, seed)
+        return self._training_set(shown, plain_datasets.choose_validation(told, self.found, shown, seed))
 
-    def saved_population(self, path: Path) -> Population:
-        """See `Place`."""
+    def saved_training_set(self, path: Path) -> TrainingSet:
+        """See `DataModule`."""
         saved = json.loads((path / SAMPLES).read_text(encoding="utf-8"))
         if saved["sample_ids"] != list(self.found.names):
             raise ConfigError(f"the images have changed since {path.name} began: put them back, or start a new run")
         at = {name: position for position, name in enumerate(self.found.names)}
         validation = np.array(saved["validation"], np.int64)
         known = np.array(sorted(at[name] for name in saved["labels"]), np.int64)
-        return self._population(np.setdiff1d(known, validation), validation)
+        return self._training_set(np.setdiff1d(known, validation), validation)
 
-    def source(self, people: Population, device: "torch.device") -> Source:
-        """See `Place`."""
-        from gradebook.pipelines.training.image_loader import Pixels
+    def source(self, training_set: TrainingSet, device: "torch.device") -> InputSource:
+        """See `DataModule`."""
+        from gradebook.pipelines.training.image_loader import ImageLoader
 
-        return Pixels(self.found.images, workers=self.config.workers, device=device, magnitude=self.config.magnitude)
+        return ImageLoader(
+            self.found.images, workers=self.config.workers, device=device, magnitude=self.config.magnitude
+        )
 
-    def beginning(self) -> "nn.Module | None":
-        """See `Place`."""
-        return beginning(self.config, self.project, None)
+    def initial_model(self) -> "nn.Module | None":
+        """See `DataModule`."""
+        return initial_model(self.config, self.project, None)
 
-    def listener(self) -> Listener | None:
-        """See `Place`. The labels are the folders' names."""
+    def listener(self) -> LabelListener | None:
+        """See `DataModule`. The labels are the folders' names."""
         return None
 
-    def forget(self, run: str) -> None:
-        """See `Place`. Nothing is kept elsewhere."""
+    def drop_record(self, run: str) -> None:
+        """See `DataModule`. Nothing is kept elsewhere."""
 
-    def _population(self, shown: Positions, validation: Positions) -> Population:
+    def _training_set(self, shown: Positions, validation: Positions) -> TrainingSet:
         known = np.union1d(shown, validation)
         labels = np.full(len(self.found.truth), -1, np.int64)
         labels[known] = self.found.truth[known]
-        people = Population(
+        training_set = TrainingSet(
             classes=self.found.classes,
             sample_ids=self.found.names,
             labels=labels,
@@ -172,9 +174,9 @@ class BesideData:
             unlabelled=np.flatnonzero(labels < 0),
             truth=self.found.truth,
         )
-        if len(people.unlabelled) == 0 and self.config.method != "supervised":
+        if len(training_set.unlabelled) == 0 and self.config.method != "supervised":
             raise ConfigError(
                 f"every training image has a label, so {self.config.method} has nothing to learn from: "
                 "use --method supervised, give fewer --data.labels, or a --data.pool"
             )
-        return people
+        return training_set

@@ -29,11 +29,11 @@ if TYPE_CHECKING:
     from gradebook.storage.store import Store
 
 SAMPLES = "samples.json"
-AT_ONCE = 8192  # features that are squared together
+RMS_BATCH = 8192  # features that are squared together
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Population:
+class TrainingSet:
     """The samples of a run's training split, by position, and what is known of them."""
 
     classes: tuple[str, ...]
@@ -56,7 +56,7 @@ class Population:
         )
 
 
-class Source(Protocol):
+class InputSource(Protocol):
     """Where a run's inputs come from."""
 
     def batches(self, draws: Iterable[Draw], labels: "Tensor") -> "Iterator[Batch]":
@@ -66,7 +66,7 @@ class Source(Protocol):
         """Yields the inputs of these samples without augmentation, `chunk` at a time."""
 
 
-def population(store: "Store", config: TrainConfig[Any]) -> Population:
+def load_training_set(store: "Store", config: TrainConfig[Any]) -> TrainingSet:
     """Reads the training split and its labels, and holds out the validation labels.
 
     Raises:
@@ -78,44 +78,46 @@ def population(store: "Store", config: TrainConfig[Any]) -> Population:
     ids = [s.sample_id for s in samples]
     labels = _indices(ids, replay(store.log.read()), store.project.classes)
     _check(store, labels, config)
-    return _population(store.project.classes, samples, labels, _held_out(labels, config.validation_share, config.seed))
+    return _training_set(
+        store.project.classes, samples, labels, _held_out(labels, config.validation_share, config.seed)
+    )
 
 
-def saved_population(store: "Store", path: Path) -> Population:
+def load_saved_training_set(store: "Store", path: Path) -> TrainingSet:
     """Reads what the run in the directory `path` began with, whatever was imported or labelled since."""
     saved = json.loads((path / SAMPLES).read_text(encoding="utf-8"))
     classes = Run(path).config()["classes"]
     samples = store.catalog.get(saved["sample_ids"])
     labels = _indices(saved["sample_ids"], saved["labels"], classes)
-    return _population(classes, samples, labels, np.array(saved["validation"], np.int64))
+    return _training_set(classes, samples, labels, np.array(saved["validation"], np.int64))
 
 
-def save_population(people: Population, path: Path) -> None:
+def save_training_set(training_set: TrainingSet, path: Path) -> None:
     """Writes what a run begins with into its directory `path`: samples.json and labels.json."""
     saved = {
-        "sample_ids": list(people.sample_ids),
-        "validation": people.validation.tolist(),
-        "labels": labels_of(people),
+        "sample_ids": list(training_set.sample_ids),
+        "validation": training_set.validation.tolist(),
+        "labels": label_names(training_set),
     }
     write_json(path / SAMPLES, saved)
-    write_labels(people, path)
+    write_labels(training_set, path)
 
 
-def write_labels(people: Population, path: Path) -> None:
+def write_labels(training_set: TrainingSet, path: Path) -> None:
     """Writes the labels that the run in the directory `path` has read so far, whole or not at all."""
-    write_json(path / LABELS, labels_of(people), indent=1)
+    write_json(path / LABELS, label_names(training_set), indent=1)
 
 
-def labels_of(people: Population) -> dict[str, str]:
+def label_names(training_set: TrainingSet) -> dict[str, str]:
     """Returns sample_id -> class name of every label, those held out among them."""
-    known = np.flatnonzero(people.labels >= 0).tolist()
-    return {people.sample_ids[k]: people.classes[people.labels[k]] for k in known}
+    known = np.flatnonzero(training_set.labels >= 0).tolist()
+    return {training_set.sample_ids[k]: training_set.classes[training_set.labels[k]] for k in known}
 
 
-def missing_classes(people: Population) -> list[str]:
+def missing_classes(training_set: TrainingSet) -> list[str]:
     """Returns the classes that no training label names: a model cannot learn them."""
-    known = set(people.labels[people.labelled].tolist())
-    return [name for k, name in enumerate(people.classes) if k not in known]
+    known = set(training_set.labels[training_set.labelled].tolist())
+    return [name for k, name in enumerate(training_set.classes) if k not in known]
 
 
 class CachedViews:
@@ -135,11 +137,11 @@ class CachedViews:
         import torch
 
         plain = self._views[:, 0]
-        squares = sum(float(part.float().square().sum(dtype=torch.float64)) for part in plain.split(AT_ONCE))
+        squares = sum(float(part.float().square().sum(dtype=torch.float64)) for part in plain.split(RMS_BATCH))
         return 0.5 / max(math.sqrt(squares / plain.numel()), 1e-12)
 
     def batches(self, draws: Iterable[Draw], labels: "Tensor") -> "Iterator[Batch]":
-        """See `Source`. Labelled images come in any view, weak or strong."""
+        """See `InputSource`. Labelled images come in any view, weak or strong."""
         import torch
 
         from gradebook.mpl.step import Batch
@@ -158,7 +160,7 @@ class CachedViews:
             )
 
     def plain(self, positions: Positions, *, chunk: int) -> "Iterator[Tensor]":
-        """See `Source`."""
+        """See `InputSource`."""
         import torch
 
         for part in torch.from_numpy(positions).split(chunk):
@@ -170,17 +172,21 @@ class CachedViews:
         return self._views[positions, torch.from_numpy(views.astype(np.int64)).to(positions.device)].float()
 
 
-def open_source(store: "Store", config: TrainConfig[Any], people: Population, device: "torch.device") -> Source:
+def open_source(
+    store: "Store", config: TrainConfig[Any], training_set: TrainingSet, device: "torch.device"
+) -> InputSource:
     """Opens what the run's networks are fed; raises what `cached_views` raises."""
     if config.inputs == "views":
-        return cached_views(store, config, people, device)
-    from gradebook.pipelines.training.image_loader import Pixels
+        return cached_views(store, config, training_set, device)
+    from gradebook.pipelines.training.image_loader import ImageLoader
 
-    images = Squares(store.project, people.filepaths, people.sample_ids, config.size)
-    return Pixels(images, workers=config.workers, device=device, magnitude=config.magnitude)
+    images = Squares(store.project, training_set.filepaths, training_set.sample_ids, config.size)
+    return ImageLoader(images, workers=config.workers, device=device, magnitude=config.magnitude)
 
 
-def cached_views(store: "Store", config: TrainConfig[Any], people: Population, device: "torch.device") -> CachedViews:
+def cached_views(
+    store: "Store", config: TrainConfig[Any], training_set: TrainingSet, device: "torch.device"
+) -> CachedViews:
     """Reads the cached views of the run's samples.
 
     Raises:
@@ -188,7 +194,7 @@ def cached_views(store: "Store", config: TrainConfig[Any], people: Population, d
     """
     import torch
 
-    views, weak = views_of(store, config.backbone, people.sample_ids)
+    views, weak = load_views(store, config.backbone, training_set.sample_ids)
     if views.shape[1] == weak:
         raise ConfigError(
             f"the cached views of {config.backbone} hold no strong view: "
@@ -197,7 +203,7 @@ def cached_views(store: "Store", config: TrainConfig[Any], people: Population, d
     return CachedViews(torch.from_numpy(views).to(device), weak)
 
 
-def views_of(store: "Store", backbone: str, sample_ids: Sequence[str]) -> tuple[NDArray[np.float16], int]:
+def load_views(store: "Store", backbone: str, sample_ids: Sequence[str]) -> tuple[NDArray[np.float16], int]:
     """Returns the cached views (N, V, D) of these samples, and how many of the V are weak.
 
     Raises:
@@ -233,10 +239,10 @@ def _indices(ids: Sequence[str], given: Mapping[str, str], classes: Sequence[str
     return np.array([index[given[i]] if i in given else -1 for i in ids], np.int64)
 
 
-def _population(
+def _training_set(
     classes: Sequence[str], samples: Sequence[Sample], labels: Positions, validation: Positions
-) -> Population:
-    return Population(
+) -> TrainingSet:
+    return TrainingSet(
         classes=tuple(classes),
         sample_ids=[s.sample_id for s in samples],
         filepaths=[s.filepath for s in samples],

@@ -60,7 +60,7 @@ def mesh(config: TrainConfig[Any], device: "torch.device") -> "DeviceMesh | None
     return init_device_mesh(device.type, (processes // per_node, per_node), mesh_dim_names=("nodes", "devices"))
 
 
-def averaged(
+def sharded_average(
     net: "nn.Module", decay: float, device: "torch.device", shares: "DeviceMesh | None"
 ) -> "ModelEmaV3 | None":
     """Returns the running average, on a device, of a network on the processor; shared out, if there is a mesh.
@@ -80,7 +80,7 @@ def averaged(
     return average
 
 
-def whole(net: "nn.Module", backbone: str, classes: int) -> "nn.Module":
+def gathered(net: "nn.Module", backbone: str, classes: int) -> "nn.Module":
     """Returns a network to evaluate or save; every process of a sharded one calls this, and gets a copy in full.
 
     Args:
@@ -101,7 +101,7 @@ def whole(net: "nn.Module", backbone: str, classes: int) -> "nn.Module":
     return plain.requires_grad_(False).eval()
 
 
-def shards_of(state: Any) -> Any:
+def local_shards(state: Any) -> Any:
     """Returns a state, nested as it may be, with this process's shards in the place of sharded tensors."""
     from torch.distributed.tensor import DTensor
     from torch.utils._pytree import tree_map_only
@@ -111,8 +111,8 @@ def shards_of(state: Any) -> Any:
     return tree_map_only(DTensor, sharding.local, state)
 
 
-def put_back(net: "nn.Module", state: "dict[str, torch.Tensor]") -> None:
-    """Puts what `shards_of` made of the network's state back into it."""
+def load_shards(net: "nn.Module", state: "dict[str, torch.Tensor]") -> None:
+    """Puts what `local_shards` made of the network's state back into it."""
     import torch
 
     from gradebook.mpl import sharding
@@ -125,8 +125,8 @@ def put_back(net: "nn.Module", state: "dict[str, torch.Tensor]") -> None:
             sharding.local(value).copy_(state[name])
 
 
-def put_back_momentum(optimizer: "Optimizer", state: dict[str, Any]) -> None:
-    """Loads what `shards_of` made of the optimiser's state."""
+def load_optimizer_shards(optimizer: "Optimizer", state: dict[str, Any]) -> None:
+    """Loads what `local_shards` made of the optimiser's state."""
     from torch import Tensor
 
     from gradebook.mpl import sharding

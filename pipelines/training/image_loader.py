@@ -37,7 +37,7 @@ class Images(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Files:
+class ImageFiles:
     """Images straight from their files."""
 
     filepaths: Sequence[str]
@@ -51,7 +51,7 @@ class Files:
 
 
 @dataclass(frozen=True, slots=True)
-class InMemory:
+class ImageArray:
     """Images that are all in memory."""
 
     pixels: NDArray[np.uint8]  # (N, H, W, 3)
@@ -69,7 +69,7 @@ class InMemory:
         return np.array(square(Image.fromarray(self.pixels[position]), self.size))
 
 
-class Pixels:
+class ImageLoader:
     """Images at a fixed size, uint8 (3, S, S), decoded and augmented as they are needed."""
 
     def __init__(self, images: Images, *, workers: int, device: "torch.device", magnitude: int = 9):
@@ -80,7 +80,7 @@ class Pixels:
         self._magnitude = magnitude
 
     def batches(self, draws: Iterable[Draw], labels: "Tensor") -> "Iterator[Batch]":
-        """See `gradebook.pipelines.training.dataset.Source`. Labelled images come in a weak view."""
+        """See `gradebook.pipelines.training.dataset.InputSource`. Labelled images come in a weak view."""
         from gradebook.mpl import augment
         from gradebook.mpl.step import Batch
         from gradebook.mpl.step_timer import phase
@@ -108,7 +108,7 @@ class Pixels:
             yield Batch(x_l=x_l, y_l=labels[at_l], x_uw=x_uw, x_us=x_us, id_u=at_u)
 
     def plain(self, positions: Positions, *, chunk: int) -> "Iterator[Tensor]":
-        """See `gradebook.pipelines.training.dataset.Source`."""
+        """See `gradebook.pipelines.training.dataset.InputSource`."""
         yield from self._load((positions[k : k + chunk] for k in range(0, len(positions), chunk)), self._device)
 
     def _load(self, parts: Iterable[Positions], device: "torch.device") -> "Iterator[Tensor]":

@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from torch.distributed.device_mesh import DeviceMesh
 
     from gradebook.mpl.step import Clock, Learner, Learners
-    from gradebook.pipelines.training.dataset import Population, Source
+    from gradebook.pipelines.training.dataset import InputSource, TrainingSet
 
 
 def build(
     config: TrainConfig[Any],
-    people: "Population",
-    source: "Source",
+    training_set: "TrainingSet",
+    source: "InputSource",
     device: "torch.device",
     start: "nn.Module | None" = None,
 ) -> "Learners":
@@ -28,7 +28,7 @@ def build(
 
     Args:
         config: its seed draws what is random.
-        people: whose classes they tell.
+        training_set: whose classes they tell.
         source: what they are fed.
         device: where they are.
         start: the timm model that networks on pixels begin as, without one that of the config's backbone.
@@ -38,14 +38,16 @@ def build(
     from gradebook.mpl.step import Learners
 
     torch.manual_seed(config.seed)
-    new = partial(_network, people=people, shape=_shape(source), start=start)
+    new = partial(_network, training_set=training_set, shape=_shape(source), start=start)
     make = partial(_learner, config, device, fsdp.mesh(config, device))
     student = make(new(config, hidden=config.student_hidden), config.student, average=config.average)
     teacher = None
     if has_teacher(config):
         other = replace(config, backbone=config.teacher_backbone or config.backbone)
         teacher = make(new(other, hidden=config.hidden), config.teacher, average=0.0)
-    return Learners(student=student, teacher=teacher, samples=len(people.sample_ids), unlabelled=len(people.unlabelled))
+    return Learners(
+        student=student, teacher=teacher, samples=len(training_set.sample_ids), unlabelled=len(training_set.unlabelled)
+    )
 
 
 def has_teacher(config: TrainConfig[Any]) -> bool:
@@ -57,7 +59,7 @@ def has_teacher(config: TrainConfig[Any]) -> bool:
     return (method.teacher and not config.distributions) or (method.first_teacher and own_size)
 
 
-def set_rates(learners: "Learners", config: TrainConfig[Any], clock: "Clock") -> None:
+def set_learning_rates(learners: "Learners", config: TrainConfig[Any], clock: "Clock") -> None:
     """Sets the learning rates and the decay of the average for one step: pure functions of the step."""
     from gradebook.mpl.schedules import average_decay, warmup_cosine
 
@@ -71,7 +73,7 @@ def set_rates(learners: "Learners", config: TrainConfig[Any], clock: "Clock") ->
         learners.student.average.decay = average_decay(clock, config.average)
 
 
-def finetuning(learners: "Learners", config: TrainConfig[Any]) -> "Learners":
+def finetuning_learner(learners: "Learners", config: TrainConfig[Any]) -> "Learners":
     """Returns the averaged student as a learner of its own, to be trained on the labels alone."""
     import torch
 
@@ -85,7 +87,7 @@ def finetuning(learners: "Learners", config: TrainConfig[Any]) -> "Learners":
     return Learners(student=Learner(net=net, optimizer=optimizer))
 
 
-def not_finite(learners: "Learners") -> list[str]:
+def non_finite_weights(learners: "Learners") -> list[str]:
     """Returns whose weights are no numbers any more, as sentences' parts: "a weight of the student"."""
     from gradebook.mpl import sharding
 
@@ -97,7 +99,7 @@ def not_finite(learners: "Learners") -> list[str]:
     ]
 
 
-def _shape(source: "Source") -> tuple[int, float]:
+def _shape(source: "InputSource") -> tuple[int, float]:
     """Returns D and the scale of cached features; zeros for images."""
     from gradebook.pipelines.training.dataset import CachedViews
 
@@ -107,7 +109,7 @@ def _shape(source: "Source") -> tuple[int, float]:
 def _network(
     config: TrainConfig[Any],
     *,
-    people: "Population",
+    training_set: "TrainingSet",
     shape: tuple[int, float],
     hidden: int,
     start: "nn.Module | None",
@@ -115,7 +117,7 @@ def _network(
     from gradebook.mpl.networks import LinearHead, MlpHead
 
     features, scale = shape
-    classes = len(people.classes)
+    classes = len(training_set.classes)
     if config.inputs == "pixels":
         check_size(config.backbone, config.size)
         pretrained = config.weights == "pretrained" and start is None
@@ -145,7 +147,7 @@ def _learner(
 
     if config.inputs == "pixels" and shares is None:
         to_channels_last(net)
-    kept = fsdp.averaged(net, average, device, shares)
+    kept = fsdp.sharded_average(net, average, device, shares)
     net.to(device).train()
     if config.recompute:
         sharding.recompute(net)

@@ -16,24 +16,24 @@ import numpy as np
 from gradebook.pipelines.process.progress import say
 from gradebook.pipelines.runs import CHANGES, Change, Run
 from gradebook.pipelines.training.config import TrainConfig
-from gradebook.pipelines.training.dataset import Population, labels_of, write_labels
-from gradebook.pipelines.training.sampler import Deck
+from gradebook.pipelines.training.dataset import TrainingSet, label_names, write_labels
+from gradebook.pipelines.training.sampler import SamplerTimeline
 from gradebook.storage.files import write_json
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
     from torch import Tensor
 
-EVERY = 1.0  # seconds between two looks at the log
+POLL_INTERVAL_S = 1.0  # seconds between two looks at the log
 
 Labels = Mapping[str, str]  # sample_id -> class name
 Answer = TypeVar("Answer")
 
 
-class Listener:
+class LabelListener:
     """Looks now and then, between two steps, whether the labels may be others than before."""
 
-    def __init__(self, version: Callable[[], int], labels: Callable[[], Labels], *, every: float = EVERY):
+    def __init__(self, version: Callable[[], int], labels: Callable[[], Labels], *, every: float = POLL_INTERVAL_S):
         self._version = version
         self._labels = labels
         self._every = every
@@ -68,41 +68,41 @@ class Listener:
 
 
 @dataclass(slots=True, kw_only=True)
-class Live:
+class LiveLabels:
     """A run's samples and labels as they change."""
 
-    people: Population  # at the step at hand
-    ahead: Population  # after all changes that are known
-    labels: "Tensor"  # (N,) of `people`, on the device; the source of batches looks at it
-    deck: Deck
+    training_set: TrainingSet  # at the step at hand
+    ahead: TrainingSet  # after all changes that are known
+    labels: "Tensor"  # (N,) of `training_set`, on the device; the source of batches looks at it
+    deck: SamplerTimeline
     changes: list[Change]  # in order of steps
-    listener: Listener | None = None  # in the main process of a run in a project
+    listener: LabelListener | None = None  # in the main process of a run in a project
 
 
-def open_live(
-    start: Population,
+def open_live_labels(
+    start: TrainingSet,
     config: TrainConfig[Any],
     path: Path,
     done: int,
     accelerator: "Accelerator",
-    listener: Listener | None,
-) -> Live:
+    listener: LabelListener | None,
+) -> LiveLabels:
     """Returns the state after `done` steps of a run that began with `start` and has the directory `path`."""
     import torch
 
-    deck, now, ahead = Deck(start.sampler(config)), start, start
+    deck, now, ahead = SamplerTimeline(start.sampler(config)), start, start
     changes = Run(path).changes()
     for change in changes:
-        ahead = changed(ahead, change)
+        ahead = apply_change(ahead, change)
         deck.change(change.step, ahead.sampler(config))
         now = ahead if change.step <= done else now
     if changes and accelerator.is_main_process:
         write_labels(ahead, path)  # a kill may have come between the two files
     labels = torch.from_numpy(now.labels).to(accelerator.device)
-    return Live(people=now, ahead=ahead, labels=labels, deck=deck, changes=changes, listener=listener)
+    return LiveLabels(training_set=now, ahead=ahead, labels=labels, deck=deck, changes=changes, listener=listener)
 
 
-def take_in(live: Live, config: TrainConfig[Any], path: Path, done: int, accelerator: "Accelerator") -> None:
+def plan_change(live: LiveLabels, config: TrainConfig[Any], path: Path, done: int, accelerator: "Accelerator") -> None:
     """Plans the change that the newest labels make; every process calls this when the main one has heard some."""
     from accelerate.utils import broadcast_object_list
 
@@ -112,7 +112,7 @@ def take_in(live: Live, config: TrainConfig[Any], path: Path, done: int, acceler
     change = plan[0]
     if change is None:
         return
-    live.ahead = changed(live.ahead, change)
+    live.ahead = apply_change(live.ahead, change)
     live.deck.change(change.step, live.ahead.sampler(config))
     live.changes.append(change)
     if accelerator.is_main_process:
@@ -120,27 +120,27 @@ def take_in(live: Live, config: TrainConfig[Any], path: Path, done: int, acceler
         say(f"step {change.step}: {_in_words(change)}; {len(live.ahead.labelled)} labels to learn from")
 
 
-def keep_up(live: Live, done: int) -> None:
+def apply_due_changes(live: LiveLabels, done: int) -> None:
     """Makes the changes that take effect before the step number `done`."""
     import torch
 
     for change in live.changes:
         if change.step == done:
-            live.people = changed(live.people, change)
-            live.labels.copy_(torch.from_numpy(live.people.labels))
+            live.training_set = apply_change(live.training_set, change)
+            live.labels.copy_(torch.from_numpy(live.training_set.labels))
 
 
-def changed(people: Population, change: Change) -> Population:
-    """Returns the population after a change. Held-out labels stay held out as long as they are labels."""
-    position = {sample: k for k, sample in enumerate(people.sample_ids)}
-    index = {name: k for k, name in enumerate(people.classes)}
-    labels = people.labels.copy()
+def apply_change(training_set: TrainingSet, change: Change) -> TrainingSet:
+    """Returns the training set after a change. Held-out labels stay held out as long as they are labels."""
+    position = {sample: k for k, sample in enumerate(training_set.sample_ids)}
+    index = {name: k for k, name in enumerate(training_set.classes)}
+    labels = training_set.labels.copy()
     for sample, label in change.labels.items():
         labels[position[sample]] = -1 if label is None else index[label]
     known = np.flatnonzero(labels >= 0)
-    validation = np.intersect1d(people.validation, known)
+    validation = np.intersect1d(training_set.validation, known)
     return replace(
-        people,
+        training_set,
         labels=labels,
         validation=validation,
         labelled=np.setdiff1d(known, validation),
@@ -148,36 +148,36 @@ def changed(people: Population, change: Change) -> Population:
     )
 
 
-def differences(people: Population, now: Labels) -> dict[str, str | None]:
+def label_changes(training_set: TrainingSet, now: Labels) -> dict[str, str | None]:
     """Returns what labels change for these samples: the class, or None where the run's label is none any more.
 
     A class that the run does not know cannot be learned by it: such a label takes the old one away, and adds nothing.
     """
-    before = labels_of(people)
-    known = {sample: name for sample, name in now.items() if name in people.classes}
-    new = {sample: known[sample] for sample in people.sample_ids if sample in known}
+    before = label_names(training_set)
+    known = {sample: name for sample, name in now.items() if name in training_set.classes}
+    new = {sample: known[sample] for sample in training_set.sample_ids if sample in known}
     told = {sample: name for sample, name in new.items() if before.get(sample) != name}
     return told | {sample: None for sample in before if sample not in new}
 
 
-def _planned(live: Live, config: TrainConfig[Any], done: int) -> Change | None:
+def _planned(live: LiveLabels, config: TrainConfig[Any], done: int) -> Change | None:
     """Returns the change that the newest labels make, at a step that no process has drawn yet; None for no change."""
     assert live.listener is not None
     newest = live.listener.take()
-    labels = {} if newest is None else differences(live.ahead, newest)
+    labels = {} if newest is None else label_changes(live.ahead, newest)
     ahead = 2 * config.workers if config.inputs == "pixels" else 0  # batches that a DataLoader asks for in advance
     step = max(done + ahead, live.changes[-1].step + 1 if live.changes else 0)
     if not labels or step >= config.steps:
         return None
     change = Change(step=step, labels=labels)
-    after = changed(live.ahead, change)
+    after = apply_change(live.ahead, change)
     if len(after.unlabelled) == 0 < len(live.ahead.unlabelled) or len(after.labelled) == 0:
         say("the newest labels leave this run no image without a label, or none with one: it goes on without them")
         return None
     return change
 
 
-def _write(live: Live, path: Path) -> None:
+def _write(live: LiveLabels, path: Path) -> None:
     """Writes the changes, then the labels: a run killed between the two reads both from the first."""
     write_json(path / CHANGES, [{"step": change.step, "labels": change.labels} for change in live.changes])
     write_labels(live.ahead, path)

@@ -15,14 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradebook.pipelines.training.config import ConfigError, DataConfig
-from gradebook.pipelines.training.image_loader import Files, Images, InMemory
+from gradebook.pipelines.training.image_loader import ImageArray, ImageFiles, Images
 from gradebook.storage.samples import Split
 
-IN_MEMORY = 2**29  # bytes of decoded images up to which they stay in memory
+MAX_BYTES_IN_MEMORY = 2**29  # bytes of decoded images up to which they stay in memory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DataSet:
+class PlainDataset:
     """One split of a data set."""
 
     classes: tuple[str, ...]
@@ -31,7 +31,7 @@ class DataSet:
     images: Images
 
 
-def open_dataset(config: DataConfig, root: Path, split: Split, *, size: int) -> DataSet:
+def open_dataset(config: DataConfig, root: Path, split: Split, *, size: int) -> PlainDataset:
     """Opens one split; the training split has the images of the pool at its end, if there is one.
 
     Args:
@@ -49,7 +49,7 @@ def open_dataset(config: DataConfig, root: Path, split: Split, *, size: int) -> 
     return _torchvision(config.kind, place, split, size)
 
 
-def labelled(config: DataConfig, data: DataSet, seed: int) -> NDArray[np.int64]:
+def choose_labelled(config: DataConfig, data: PlainDataset, seed: int) -> NDArray[np.int64]:
     """Returns the positions of the images whose label the run is shown: a list's, or evenly drawn over the classes.
 
     Raises:
@@ -74,7 +74,7 @@ def labelled(config: DataConfig, data: DataSet, seed: int) -> NDArray[np.int64]:
     return np.sort(np.concatenate(chosen))
 
 
-def held_out(config: DataConfig, data: DataSet, shown: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
+def choose_validation(config: DataConfig, data: PlainDataset, shown: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
     """Returns the positions of training images that take no part but in `validation_accuracy`.
 
     Raises:
@@ -86,7 +86,7 @@ def held_out(config: DataConfig, data: DataSet, shown: NDArray[np.int64], seed: 
     return np.sort(np.random.default_rng([seed, 1]).choice(others, config.validation, replace=False))
 
 
-def _folder(place: Path, split: Split, size: int, *, pool: str) -> DataSet:
+def _folder(place: Path, split: Split, size: int, *, pool: str) -> PlainDataset:
     from torchvision.datasets import ImageFolder
 
     names = ("train",) if split is Split.TRAIN else ("test", "val")
@@ -104,22 +104,22 @@ def _folder(place: Path, split: Split, size: int, *, pool: str) -> DataSet:
     if not paths:
         raise ConfigError(f"the class folders of {found} hold no images: correct --data.images")
     more = _pool(Path(pool).expanduser()) if pool else []
-    return DataSet(
+    return PlainDataset(
         classes=tuple(folder.classes),
         names=[str(Path(p).relative_to(place)) for p in paths] + more,
         truth=np.array(truth + [-1] * len(more), np.int64),
-        images=_in_memory(Files(paths + more, size)),
+        images=_in_memory(ImageFiles(paths + more, size)),
     )
 
 
-def _in_memory(files: Files) -> Images:
+def _in_memory(files: ImageFiles) -> Images:
     """Decodes images that fit into memory once and for all; others stay files, decoded each time they come up."""
     from multiprocessing.pool import ThreadPool
 
     from gradebook.storage.images import BrokenImage
 
     shape = (len(files.filepaths), files.size, files.size, 3)
-    if np.prod(shape) > IN_MEMORY:
+    if np.prod(shape) > MAX_BYTES_IN_MEMORY:
         return files
     pixels = np.empty(shape, np.uint8)
     try:
@@ -128,7 +128,7 @@ def _in_memory(files: Files) -> Images:
                 pixels[position] = image
     except BrokenImage as error:
         raise ConfigError(f"{error}; put the file back, or take it out of the folder") from error
-    return InMemory(pixels, files.size)
+    return ImageArray(pixels, files.size)
 
 
 def _pool(path: Path) -> list[str]:
@@ -146,7 +146,7 @@ def _pool(path: Path) -> list[str]:
         raise ConfigError(f"{path} is no folder and no table with a column filepath ({error})") from error
 
 
-def _torchvision(kind: str, place: Path, split: Split, size: int) -> DataSet:
+def _torchvision(kind: str, place: Path, split: Split, size: int) -> PlainDataset:
     """Reads CIFAR-10 or SVHN, which torchvision downloads where they are not yet."""
     from torchvision import datasets
 
@@ -164,15 +164,15 @@ def _torchvision(kind: str, place: Path, split: Split, size: int) -> DataSet:
             "or give a folder of images with --data.kind folder --data.images DIR"
         ) from error
     names = [f"{kind}/{split}/{number:05d}" for number in range(len(pixels))]
-    return DataSet(
+    return PlainDataset(
         classes=classes,
         names=names,
         truth=np.asarray(truth, np.int64),
-        images=InMemory(np.ascontiguousarray(pixels), size),
+        images=ImageArray(np.ascontiguousarray(pixels), size),
     )
 
 
-def _listed(path: Path, data: DataSet, known: NDArray[np.int64]) -> NDArray[np.int64]:
+def _listed(path: Path, data: PlainDataset, known: NDArray[np.int64]) -> NDArray[np.int64]:
     """Returns the positions of the images that a file names, one a line: by their path, or by their file's name."""
     try:
         lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]

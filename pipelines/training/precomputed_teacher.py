@@ -12,21 +12,23 @@ from typing import TYPE_CHECKING, Any
 
 from gradebook.pipelines.runs import CONFIG, PREDICTIONS
 from gradebook.pipelines.training.config import ConfigError, TrainConfig
-from gradebook.pipelines.training.dataset import Population
+from gradebook.pipelines.training.dataset import TrainingSet
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
 
-def given(config: TrainConfig[Any], people: Population, runs: Path, device: "torch.device") -> "dict[str, Tensor]":
+def load_distributions(
+    config: TrainConfig[Any], training_set: TrainingSet, runs: Path, device: "torch.device"
+) -> "dict[str, Tensor]":
     """Returns what a method's memory begins with: "distributions" (N, K) where the config names a run, else nothing.
 
     Rows of samples that the method is never asked about, those with a label, are zero.
 
     Args:
         config: of the run that begins.
-        people: its samples.
+        training_set: its samples.
         runs: the directory that both runs lie in.
         device: where to keep them.
 
@@ -37,16 +39,16 @@ def given(config: TrainConfig[Any], people: Population, runs: Path, device: "tor
         return {}
     import torch
 
-    said = _said(runs / config.distributions, people.classes)
-    ids = [people.sample_ids[position] for position in people.unlabelled]
+    said = _said(runs / config.distributions, training_set.classes)
+    ids = [training_set.sample_ids[position] for position in training_set.unlabelled]
     missing = sum(sample_id not in said for sample_id in ids)
     if missing:
         raise ConfigError(
             f"run {config.distributions} says nothing of {missing} of the {len(ids)} images without a label, because "
             "they came, or lost their label, after it began: train it anew under another name and give that"
         )
-    rows = torch.zeros(len(people.sample_ids), len(people.classes))
-    rows[torch.from_numpy(people.unlabelled)] = torch.tensor([said[sample_id] for sample_id in ids])
+    rows = torch.zeros(len(training_set.sample_ids), len(training_set.classes))
+    rows[torch.from_numpy(training_set.unlabelled)] = torch.tensor([said[sample_id] for sample_id in ids])
     return {"distributions": rows.to(device)}
 
 

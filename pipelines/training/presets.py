@@ -95,7 +95,7 @@ PRESETS: dict[str, Callable[[str], TrainConfig[Any]]] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Call(Generic[Settings]):
+class TrainCommand(Generic[Settings]):
     """Train a classifier on a project's labels and unlabelled images.
 
     --preset and --method decide the other defaults and which settings a method has: see also --method uda --help.
@@ -110,7 +110,9 @@ class Call(Generic[Settings]):
     """Print the result as one line of JSON."""
 
 
-def parse(arguments: Sequence[str], *, program: str, saved: Callable[[Path, str], dict[str, Any]]) -> Call[Any]:
+def parse_command(
+    arguments: Sequence[str], *, program: str, saved: Callable[[Path, str], dict[str, Any]]
+) -> TrainCommand[Any]:
     """Reads the command line of a training: preset and method first, since they decide what else can be said.
 
     Args:
@@ -127,16 +129,16 @@ def parse(arguments: Sequence[str], *, program: str, saved: Callable[[Path, str]
     if "--resume" in arguments and not {"--help", "-h"} & set(arguments):
         if arguments[0].startswith("-"):
             raise ConfigError(f"give the project first: {program} PROJECT --resume")
-        stored = restored(saved(Path(arguments[0]), _value(arguments, "--run") or ""))
+        stored = config_from_json(saved(Path(arguments[0]), _value(arguments, "--run") or ""))
     method = _value(arguments, "--method") or (stored.method if stored else "mpl")
     preset = _value(arguments, "--preset") or (stored.preset if stored else "quick")
     start = stored if stored and stored.method == method else preset_of(preset, method)
-    generic: Any = Call
-    call: Call[Any] = tyro.cli(
+    generic: Any = TrainCommand
+    call: TrainCommand[Any] = tyro.cli(
         generic[type(start.settings)],
         args=arguments,
         prog=program,
-        default=Call(project=tyro.MISSING, config=start),
+        default=TrainCommand(project=tyro.MISSING, config=start),
     )
     if stored and call.config != stored:
         raise ConfigError(
@@ -157,7 +159,7 @@ def preset_of(preset: str, method: str) -> TrainConfig[Any]:
     return PRESETS[preset](method)
 
 
-def restored(saved: dict[str, Any]) -> TrainConfig[Any]:
+def config_from_json(saved: dict[str, Any]) -> TrainConfig[Any]:
     """Returns the config that `as_json` wrote; what else stands beside it is left out.
 
     Raises:

@@ -20,12 +20,12 @@ from gradebook.storage.segments import cut_after
 if TYPE_CHECKING:
     from gradebook.storage.store import Store
 
-AGAIN = 15.0  # seconds between two tries where an address does not answer
-LAST = 30.0  # seconds that the end of a run waits for what is left
+RETRY_INTERVAL_S = 15.0  # seconds between two tries where an address does not answer
+CLOSE_TIMEOUT_S = 30.0  # seconds that the end of a run waits for what is left
 UNSENT = ".unsent"  # in a record's directory while something may not have been sent
 
 
-class Mirror:
+class RecordUploader:
     """Sends one process's segments of one run."""
 
     def __init__(self, directory: Path, address: str, *, process: int = 0):
@@ -51,7 +51,7 @@ class Mirror:
     def close(self) -> None:
         """Waits a while for what is left, and says what stays behind."""
         self.end()
-        self._thread.join(LAST)
+        self._thread.join(CLOSE_TIMEOUT_S)
         if self._mark.exists():
             say(
                 f"not all of the record is at {self._address}: what is missing stays in {self._directory} "
@@ -60,7 +60,7 @@ class Mirror:
 
     def _work(self) -> None:
         while True:
-            self._news.wait(AGAIN)
+            self._news.wait(RETRY_INTERVAL_S)
             self._news.clear()
             last = self._over.is_set()
             try:
@@ -87,12 +87,12 @@ class Mirror:
                 self._there[path.name] = (stat.st_size, time.time())
 
 
-def address_of(record: str, run: str) -> str:
+def run_address(record: str, run: str) -> str:
     """Returns where a run's segments are, of the place that its settings name."""
     return f"{record.rstrip('/')}/{run}"
 
 
-def fetch(directory: Path, address: str) -> int:
+def download(directory: Path, address: str) -> int:
     """Brings the segments that are at an address and not in the directory, or newer there; returns how many.
 
     Raises:
@@ -110,7 +110,7 @@ def fetch(directory: Path, address: str) -> int:
     return brought
 
 
-def bring(store: "Store", name: str | None, *, progress: Callable[[int, int], None]) -> dict[str, int]:
+def download_records(store: "Store", name: str | None, *, progress: Callable[[int, int], None]) -> dict[str, int]:
     """Fetches and folds the record of one run, or of all that send it somewhere; returns the new segments of each.
 
     Raises:
@@ -122,30 +122,30 @@ def bring(store: "Store", name: str | None, *, progress: Callable[[int, int], No
         raise ProjectError(f"the record of {name} is in its own directory: it was trained without --record")
     brought = {}
     for number, (run, record) in enumerate(sent, 1):
-        brought[run.name] = fetch(run.path / "record", address_of(record, run.name))
+        brought[run.name] = download(run.path / "record", run_address(record, run.name))
         store.record.fold(run.name, run.path / "record")
         progress(number, len(sent))
     return brought
 
 
-def take_back(directory: Path, address: str, step: int) -> None:
+def truncate_record(directory: Path, address: str, step: int) -> None:
     """Takes the segments away that hold steps after `step`, here and there, and brings the others here.
 
     Raises:
         ProjectError: the address does not answer, so that what is there cannot be taken back.
     """
-    fetch(directory, address)
+    download(directory, address)
     object_store.remove(address, cut_after(directory, step))
 
 
-def mirrored(record: str, path: Path, process: int) -> Mirror | None:
+def start_upload(record: str, path: Path, process: int) -> RecordUploader | None:
     """Begins to send what a process records of the run in the directory `path`, None where it stays here.
 
     The main process also sends what earlier trainings of the project could not.
     """
     if process == 0:
         _send_left_over(path.parent, but=path.name)
-    return Mirror(path / "record", address_of(record, path.name), process=process) if record else None
+    return RecordUploader(path / "record", run_address(record, path.name), process=process) if record else None
 
 
 def _send_left_over(runs: Path, but: str) -> None:
@@ -153,4 +153,4 @@ def _send_left_over(runs: Path, but: str) -> None:
         run = Run(mark.parent.parent)
         if run.name != but and run.status().state not in GOING and (record := run.config().get("record")):
             process = mark.name.removeprefix(f"{UNSENT}-")
-            Mirror(mark.parent, address_of(record, run.name), process=int(process)).end()
+            RecordUploader(mark.parent, run_address(record, run.name), process=int(process)).end()

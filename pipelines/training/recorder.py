@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from gradebook.mpl.step import Opinions
-    from gradebook.pipelines.training.record_upload import Mirror
+    from gradebook.pipelines.training.record_upload import RecordUploader
 
-ROWS = 200_000  # rows of a segment at most
+MAX_SEGMENT_ROWS = 200_000  # rows of a segment at most
 _HELD = 2  # segments that may wait for the disk before training waits too
 
 _Rows = list[tuple[int, "Tensor", "Opinions"]]
@@ -47,7 +47,7 @@ class Recorder:
         sample_ids: Sequence[str],
         *,
         process: int = 0,
-        mirror: "Mirror | None" = None,
+        mirror: "RecordUploader | None" = None,
     ):
         directory.mkdir(parents=True, exist_ok=True)
         for draft in directory.glob(f".rank{process}-*.tmp"):
@@ -77,7 +77,7 @@ class Recorder:
             here, self._arrived = _sent(samples, opinions), _arrival(samples)
         self._rows.append((step, *here))
         self._number += len(samples)
-        if self._number >= ROWS:
+        if self._number >= MAX_SEGMENT_ROWS:
             self._end()
 
     def flush(self) -> None:

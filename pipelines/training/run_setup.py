@@ -9,7 +9,7 @@ from gradebook.pipelines.process.progress import say
 from gradebook.pipelines.runs import State
 from gradebook.pipelines.training import dataset
 from gradebook.pipelines.training.config import ConfigError, TrainConfig, as_json
-from gradebook.pipelines.training.presets import Call
+from gradebook.pipelines.training.presets import TrainCommand
 from gradebook.storage.files import write_json
 from gradebook.storage.project import Project, read_project
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 
-def name_of(call: Call[Any], project: Project, accelerator: "Accelerator") -> str:
+def choose_run_name(call: TrainCommand[Any], project: Project, accelerator: "Accelerator") -> str:
     """Returns the run's name, the same on every process.
 
     Raises:
@@ -34,30 +34,34 @@ def name_of(call: Call[Any], project: Project, accelerator: "Accelerator") -> st
     return name
 
 
-def found(path: Path, config: TrainConfig[Any], people: dataset.Population, accelerator: "Accelerator") -> None:
+def create_run_directory(
+    path: Path, config: TrainConfig[Any], training_set: dataset.TrainingSet, accelerator: "Accelerator"
+) -> None:
     """Makes the run's directory with what it begins with; the settings come last, so a run that has them is whole."""
     path.mkdir(parents=True, exist_ok=True)
     runs.write_status(path, runs.status_now(State.STARTING, pid=os.getpid(), step=0, steps=config.steps))
-    dataset.save_population(people, path)
+    dataset.save_training_set(training_set, path)
     about = {
-        "classes": people.classes,
+        "classes": training_set.classes,
         "device": str(accelerator.device),
         "processes": accelerator.num_processes,
     }
     write_json(path / runs.CONFIG, as_json(config) | about, indent=2)
 
 
-def greet(config: TrainConfig[Any], people: dataset.Population, accelerator: "Accelerator", done: int) -> None:
+def print_summary(
+    config: TrainConfig[Any], training_set: dataset.TrainingSet, accelerator: "Accelerator", done: int
+) -> None:
     """Says what is going to be learned from what."""
     fed = f"cached views of {config.backbone}" if config.inputs == "views" else f"images at {config.size} px"
     processes = "1 process" if accelerator.num_processes == 1 else f"{accelerator.num_processes} processes"
     say(
-        f"{config.run}: {config.method} on {fed}; {len(people.labelled)} labels to learn from, "
-        f"{len(people.validation)} held out, {len(people.unlabelled)} images without; "
+        f"{config.run}: {config.method} on {fed}; {len(training_set.labelled)} labels to learn from, "
+        f"{len(training_set.validation)} held out, {len(training_set.unlabelled)} images without; "
         f"{processes} on {accelerator.device}, precision {config.precision}"
         + (f"; goes on from step {done}" if done else "")
     )
-    missing = dataset.missing_classes(people)
+    missing = dataset.missing_classes(training_set)
     if missing:
         say(f"no training label says {', '.join(missing)}: the student cannot learn what nobody showed it")
 
@@ -80,7 +84,7 @@ def check_processes(config: TrainConfig[Any], processes: int) -> None:
             raise ConfigError(f"{name}={batch} does not divide by {processes} processes: choose a multiple")
 
 
-def saved_settings(project: Path, name: str) -> dict[str, Any]:
+def saved_config(project: Path, name: str) -> dict[str, Any]:
     """Returns the settings of the run to resume: the one of that name, else the newest that has not finished."""
     opened = read_project(project)
     if name:

@@ -64,7 +64,7 @@ class Sampler:
 
 
 @dataclass(slots=True)
-class Deck:
+class SamplerTimeline:
     """A run's samplers: one from its start, and another from each step on at which its labels change."""
 
     first: Sampler

@@ -2,7 +2,7 @@
 
     python -m gradebook.pipelines.training.settings_schema PRESET METHOD
 
-Presets and methods need torch: the app asks a process of its own, by `ask`, and gets JSON.
+Presets and methods need torch: the app asks a process of its own, by `load_settings`, and gets JSON.
 """
 
 import ast
@@ -17,8 +17,8 @@ from typing import Any
 
 from gradebook.storage.project import ProjectError
 
-APART = ("preset", "method", "data", "run", "steps", "seed")  # asked for elsewhere, or not of a project
-PATIENCE = 120.0  # seconds
+EXCLUDED = ("preset", "method", "data", "run", "steps", "seed")  # asked for elsewhere, or not of a project
+TIMEOUT_S = 120.0  # seconds
 Value = bool | int | float | str
 
 
@@ -32,7 +32,7 @@ class Setting:
     kind: str  # flag, int, float or text
 
 
-def settings(preset: str, method: str) -> list[Setting]:
+def list_settings(preset: str, method: str) -> list[Setting]:
     """Returns every setting that goes with a preset and a method, the method's own first.
 
     Raises:
@@ -41,26 +41,26 @@ def settings(preset: str, method: str) -> list[Setting]:
     from gradebook.pipelines.training.presets import preset_of
 
     config = preset_of(preset, method)
-    common = [one for one in _of(config) if one.name.partition(".")[0] not in (*APART, "settings")]
+    common = [one for one in _of(config) if one.name.partition(".")[0] not in (*EXCLUDED, "settings")]
     return [*_of(config.settings, told=True), *common]
 
 
-def ask(preset: str, method: str) -> list[Setting]:
-    """Returns `settings` without loading torch in this process.
+def load_settings(preset: str, method: str) -> list[Setting]:
+    """Returns `list_settings` without loading torch in this process.
 
     Raises:
         ProjectError: the other process failed.
     """
     command = [sys.executable, "-P", "-m", __name__, preset, method]
     try:
-        told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=PATIENCE)
+        told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=TIMEOUT_S)
     except (subprocess.SubprocessError, OSError) as error:
         said = str(getattr(error, "stderr", None) or error).strip().splitlines()
         raise ProjectError(f"the settings cannot be listed ({said[-1][:200] if said else error})") from error
     return [Setting(**one) for one in json.loads(told.stdout)]
 
 
-def changed(known: list[Setting], typed: Mapping[str, str]) -> dict[str, Value]:
+def changed_settings(known: list[Setting], typed: Mapping[str, str]) -> dict[str, Value]:
     """Returns the settings whose text was changed, as `gradebook.pipelines.jobs.launcher.start_training` takes them.
 
     Raises:
@@ -115,4 +115,4 @@ def _meanings(kind: type) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    print(json.dumps([asdict(one) for one in settings(*sys.argv[1:3])]))
+    print(json.dumps([asdict(one) for one in list_settings(*sys.argv[1:3])]))

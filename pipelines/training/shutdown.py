@@ -13,7 +13,7 @@ from gradebook.storage.project import ProjectError
 
 
 @contextmanager
-def stoppable(stop: threading.Event) -> Iterator[None]:
+def stop_on_signal(stop: threading.Event) -> Iterator[None]:
     """Turns the first Ctrl-C into a `stop` after the step at hand; a second one ends the process as usual."""
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -34,7 +34,7 @@ def stoppable(stop: threading.Event) -> Iterator[None]:
 
 
 @contextmanager
-def failures_told(path: Path, steps: int) -> Iterator[None]:
+def report_failure(path: Path, steps: int) -> Iterator[None]:
     """Leaves a failure's sentence in the status of a run that has a directory, for whoever follows it from there.
 
     Args:
@@ -54,5 +54,5 @@ def failures_told(path: Path, steps: int) -> Iterator[None]:
 
 def _leave(path: Path, state: State, steps: int, message: str) -> None:
     if (path / runs.STATUS).exists():
-        done = checkpoints.newest(path / "checkpoints")
+        done = checkpoints.newest_step(path / "checkpoints")
         runs.write_status(path, runs.status_now(state, pid=0, step=done, steps=steps, message=message))

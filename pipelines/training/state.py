@@ -12,7 +12,7 @@ from gradebook.pipelines import runs
 from gradebook.pipelines.runs import State
 from gradebook.pipelines.training import checkpoints, dataset, finalize, trackers
 from gradebook.pipelines.training.config import ConfigError, TrainConfig
-from gradebook.pipelines.training.live_labels import Live
+from gradebook.pipelines.training.live_labels import LiveLabels
 from gradebook.pipelines.training.recorder import Recorder
 
 if TYPE_CHECKING:
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True, kw_only=True)
-class Training:
+class TrainState:
     """One run, in one process."""
 
     config: TrainConfig[Any]
     path: Path  # the run's directory
     accelerator: "Accelerator"
-    live: Live  # its samples and labels, and what people say of them while it trains
-    source: dataset.Source
+    live: LiveLabels  # its samples and labels, and what people say of them while it trains
+    source: dataset.InputSource
     hosts: Any  # the processes' group on the CPU; None of one process
     learners: "Learners"
     recorder: Recorder
@@ -44,12 +44,12 @@ class Training:
     stop: threading.Event = field(default_factory=threading.Event)
 
     @property
-    def people(self) -> dataset.Population:
+    def training_set(self) -> dataset.TrainingSet:
         """The samples and their labels at this step."""
-        return self.live.people
+        return self.live.training_set
 
 
-def log(t: Training, report: "StepReport", samples: "Tensor") -> None:
+def log_metrics(t: TrainState, report: "StepReport", samples: "Tensor") -> None:
     """Adds a row to the metrics, means over the processes: the loop's only wait for the device.
 
     Raises:
@@ -57,50 +57,50 @@ def log(t: Training, report: "StepReport", samples: "Tensor") -> None:
     """
     import torch
 
-    found = report.scalars | finalize.pseudo_label_accuracy(t.people, report.opinions, samples)
+    found = report.scalars | finalize.pseudo_label_accuracy(t.training_set, report.opinions, samples)
     mean = t.accelerator.reduce(torch.stack([value.float() for value in found.values()]), "mean")
     scalars = dict(zip(found, mean.tolist(), strict=True))
     phases = _phases(t)
-    refuse(t, [name for name, value in scalars.items() if not math.isfinite(value)])
+    fail_if_not_finite(t, [name for name, value in scalars.items() if not math.isfinite(value)])
     if t.accelerator.is_main_process:
         seconds = time.perf_counter() - t.began
         row: dict[str, Any] = {"step": t.done, "seconds": seconds, **scalars}
         row |= {"images_per_second": images_per_second(t), "phases": phases}
         runs.append_metrics(t.path, row)
-        trackers.tell(t.accelerator, row)
-        tell(t, State.RUNNING)
+        trackers.log_row(t.accelerator, row)
+        update_status(t, State.RUNNING)
 
 
-def _phases(t: Training) -> dict[str, float]:
+def _phases(t: TrainState) -> dict[str, float]:
     """Returns the seconds a step of each phase, on average since the last row; the device has done all of it by now."""
     steps, t.timed = max(t.done - max(t.timed, t.began_at), 1), t.done
     return {phase: round(seconds / steps, 6) for phase, seconds in t.stopwatch.seconds().items()}
 
 
-def validate(t: Training, net: Any) -> None:
+def validate(t: TrainState, net: Any) -> None:
     """Measures a network on the validation labels, if there are any, and adds that to the metrics."""
-    t.accuracy = finalize.validation_accuracy(net, t.source, t.people)
+    t.accuracy = finalize.validation_accuracy(net, t.source, t.training_set)
     if t.accuracy is not None:
         row = {"step": t.done, "validation_accuracy": t.accuracy}
         runs.append_metrics(t.path, row)
-        trackers.tell(t.accelerator, row)
+        trackers.log_row(t.accelerator, row)
 
 
-def refuse(t: Training, bad: list[str]) -> None:
+def fail_if_not_finite(t: TrainState, bad: list[str]) -> None:
     """Ends the run where something is not a number any more, so that no checkpoint keeps it.
 
     Raises:
         ConfigError: `bad` names something.
     """
     if bad:
-        kept = checkpoints.newest(t.path / "checkpoints")
+        kept = checkpoints.newest_step(t.path / "checkpoints")
         raise ConfigError(
             f"{', '.join(bad)} is not a number any more at step {t.done}: lower the learning rate "
             f"(--student.lr, --teacher.lr) in a new run" + (f"; the checkpoint of step {kept} is kept" if kept else "")
         )
 
 
-def tell(t: Training, state: State) -> None:
+def update_status(t: TrainState, state: State) -> None:
     """Writes the run's status."""
     if t.accelerator.is_main_process:
         status = runs.status_now(
@@ -109,7 +109,7 @@ def tell(t: Training, state: State) -> None:
         runs.write_status(t.path, status)
 
 
-def images_per_second(t: Training) -> float:
+def images_per_second(t: TrainState) -> float:
     """Returns how many images a second this process has learned from."""
     images = (t.done - t.began_at) * (t.config.labelled + t.config.unlabelled)
     return round(images / max(time.perf_counter() - t.began, 1e-9), 1)

@@ -12,7 +12,7 @@ from gradebook.pipelines.image_cache import Squares
 from gradebook.pipelines.runs import Run
 from gradebook.pipelines.training.config import ConfigError, TrainConfig
 from gradebook.pipelines.training.networks import image_classifier, timm_model
-from gradebook.pipelines.training.presets import restored
+from gradebook.pipelines.training.presets import config_from_json
 from gradebook.storage.files import atomic_path
 from gradebook.storage.samples import Sample
 
@@ -62,11 +62,11 @@ def load_student(path: Path, config: TrainConfig[Any]) -> "nn.Module":
 Probabilities = NDArray[np.float64]  # (N, K)
 
 
-def student_of(run: Run) -> "nn.Module":
+def load_run_student(run: Run) -> "nn.Module":
     """Returns the finished student of a run; raises what `learners.load_student` raises."""
     from gradebook.pipelines.training.student import load_student
 
-    return load_student(run.path, restored(run.config()))
+    return load_student(run.path, config_from_json(run.config()))
 
 
 def predict_samples(net: "nn.Module", config: TrainConfig[Any], store: "Store", samples: list[Sample]) -> Probabilities:
@@ -77,17 +77,17 @@ def predict_samples(net: "nn.Module", config: TrainConfig[Any], store: "Store", 
     """
     import torch
 
-    from gradebook.pipelines.training.dataset import CachedViews, Source, views_of
+    from gradebook.pipelines.training.dataset import CachedViews, InputSource, load_views
     from gradebook.pipelines.training.finalize import probabilities
-    from gradebook.pipelines.training.image_loader import Pixels
+    from gradebook.pipelines.training.image_loader import ImageLoader
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if config.inputs == "views":
-        views, weak = views_of(store, config.backbone, [s.sample_id for s in samples])
-        source: Source = CachedViews(torch.from_numpy(views).to(device), weak)
+        views, weak = load_views(store, config.backbone, [s.sample_id for s in samples])
+        source: InputSource = CachedViews(torch.from_numpy(views).to(device), weak)
     else:
         images = Squares(store.project, [s.filepath for s in samples], [s.sample_id for s in samples], config.size)
-        source = Pixels(images, workers=config.workers, device=device)
+        source = ImageLoader(images, workers=config.workers, device=device)
     return probabilities(net.to(device), source, np.arange(len(samples))).double().numpy()
 
 
@@ -95,7 +95,7 @@ Normal = tuple[tuple[float, ...], tuple[float, ...]]  # mean and standard deviat
 
 
 @dataclass(frozen=True, slots=True)
-class Whole:
+class FullModel:
     """A student with all that is between an image and its logits."""
 
     model: "nn.Module"  # normalised images (N, 3, S, S) in, logits (N, K) out
@@ -104,14 +104,14 @@ class Whole:
     timm: bool  # whether timm knows the model: not where a head is more than the backbone's one linear layer
 
 
-def whole_model(student: "nn.Module", config: TrainConfig[Any], store: "Store", classes: list[str]) -> Whole:
+def full_model(student: "nn.Module", config: TrainConfig[Any], store: "Store", classes: list[str]) -> FullModel:
     """Returns the student from pixels to logits: a head on cached views is put on the backbone that made them."""
     import torch
 
     from gradebook.mpl.networks import ImageClassifier, LinearHead
 
     if isinstance(student, ImageClassifier):
-        return Whole(student.model, _normal(student.model), config.size, timm=True)
+        return FullModel(student.model, _normal(student.model), config.size, timm=True)
     space = next(s for s in store.vectors.spaces() if s.backbone == config.backbone)
     torch.manual_seed(space.seed)
     model = timm_model(config.backbone, len(classes), pretrained="random" not in space.weights).eval()
@@ -120,15 +120,15 @@ def whole_model(student: "nn.Module", config: TrainConfig[Any], store: "Store", 
     fits = isinstance(classifier, torch.nn.Linear) and classifier.in_features == space.dim
     if not (isinstance(student, LinearHead) and fits):
         new.reset_classifier(0)
-        return Whole(torch.nn.Sequential(model, student), normal, space.size, timm=False)
+        return FullModel(torch.nn.Sequential(model, student), normal, space.size, timm=False)
     with torch.no_grad():
         weight, bias = student.folded()
         classifier.weight.copy_(weight)
         classifier.bias.copy_(bias)
-    return Whole(model, normal, space.size, timm=True)
+    return FullModel(model, normal, space.size, timm=True)
 
 
-def from_bytes(whole: Whole) -> "nn.Module":
+def with_preprocessing(whole: FullModel) -> "nn.Module":
     """Returns a whole model with its preprocessing: images uint8 (N, 3, S, S) in, probabilities (N, K) out."""
     import torch
 

@@ -32,7 +32,7 @@ def check(config: TrainConfig[Any]) -> None:
             raise ConfigError(f"the tracker {name} is not installed: install {name}, or leave it out of --trackers")
 
 
-def begin(config: TrainConfig[Any], project: str, path: Path, accelerator: "Accelerator") -> None:
+def start(config: TrainConfig[Any], project: str, path: Path, accelerator: "Accelerator") -> None:
     """Starts the run's trackers, if it has any; the others than TensorBoard under the project's and the run's name.
 
     Args:
@@ -53,7 +53,7 @@ def begin(config: TrainConfig[Any], project: str, path: Path, accelerator: "Acce
             tracker.store_init_configuration(_flat(as_json(config)))
 
 
-def tell(accelerator: "Accelerator", row: Mapping[str, Any]) -> None:
+def log_row(accelerator: "Accelerator", row: Mapping[str, Any]) -> None:
     """Tells the trackers a row of the metrics."""
     if accelerator.trackers:
         accelerator.log(_flat({name: value for name, value in row.items() if name != "step"}), step=int(row["step"]))

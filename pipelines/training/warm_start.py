@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from gradebook.storage.store import Store
 
 
-def beginning(config: TrainConfig[Any], project: "Project", store: "Store | None") -> "nn.Module | None":
+def initial_model(config: TrainConfig[Any], project: "Project", store: "Store | None") -> "nn.Module | None":
     """Returns the timm model that both networks begin as, where the config names a run.
 
     Args:
@@ -31,8 +31,8 @@ def beginning(config: TrainConfig[Any], project: "Project", store: "Store | None
     if not config.start:
         return None
     from gradebook.mpl.networks import ImageClassifier
-    from gradebook.pipelines.training.presets import restored
-    from gradebook.pipelines.training.student import load_student, whole_model
+    from gradebook.pipelines.training.presets import config_from_json
+    from gradebook.pipelines.training.student import full_model, load_student
 
     run = Run(project.runs / config.start)
     if not (run.path / CONFIG).exists():
@@ -40,7 +40,7 @@ def beginning(config: TrainConfig[Any], project: "Project", store: "Store | None
             f"there is no run {config.start!r} to start from: train it first, such as with --preset quick"
         )
     said = run.config()
-    theirs = restored(said)
+    theirs = config_from_json(said)
     if theirs.backbone != config.backbone:
         raise ConfigError(f"run {run.name} is of {theirs.backbone}: give --backbone {theirs.backbone} to start from it")
     if tuple(said["classes"]) != tuple(project.classes):
@@ -51,7 +51,7 @@ def beginning(config: TrainConfig[Any], project: "Project", store: "Store | None
     if isinstance(student, ImageClassifier):
         return student.model
     assert store is not None, "cached views belong to a project with a store"
-    whole = whole_model(student, theirs, store, list(project.classes))
+    whole = full_model(student, theirs, store, list(project.classes))
     if not whole.timm:
         raise ConfigError(f"the student of run {run.name} has hidden units: start from one with --student-hidden 0")
     return whole.model

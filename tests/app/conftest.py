@@ -140,7 +140,7 @@ def a_run(store: Store, name: str = "mpl-001", state: State = State.FINISHED) ->
 def finish(job: launcher.Job, answer: dict) -> None:
     """Makes a job that of a command that has answered."""
     launcher.kill(job)
-    while launcher.ending(job) is launcher.Ending.GOING:
+    while launcher.job_state(job) is launcher.JobState.RUNNING:
         time.sleep(0.01)
     (job.path / "exit").write_text("0\n")
     (job.path / ANSWER).write_text(json.dumps(answer))

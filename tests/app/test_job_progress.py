@@ -99,11 +99,11 @@ def test_a_job_that_would_not_heed_a_stop_ends_at_once_and_leaves_nothing_half_d
     monkeypatch.chdir(tmp_path)
     job = launcher.start(desk.store.project, [sys.executable, "-c", BUSY])
     while "busy" not in job.log.read_text():
-        assert launcher.ending(job) is launcher.Ending.GOING
+        assert launcher.job_state(job) is launcher.JobState.RUNNING
         time.sleep(0.05)
     launcher.stop(job, patience=20)
     assert launcher.exit_status(job) == INTERRUPTED and commands.was_stopped(job)
-    assert commands.problem(job).startswith("stopped")
+    assert commands.failure_message(job).startswith("stopped")
     assert not (tmp_path / "draft").exists()
 
 

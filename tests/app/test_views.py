@@ -128,7 +128,7 @@ def test_a_run_is_started_with_what_was_chosen(desk, ids, monkeypatch):
 def test_a_setting_that_was_changed_goes_with_the_run(desk, ids, monkeypatch):
     asked = {}
     known = [Setting(name="threshold", value="0.8", meaning="Sure enough.", kind="float")]
-    monkeypatch.setattr(settings_schema, "ask", lambda preset, method: known)
+    monkeypatch.setattr(settings_schema, "load_settings", lambda preset, method: known)
     monkeypatch.setattr(launcher, "start_training", lambda project, **said: asked.update(said) or desk.run)
     decide(desk, guessed(ids[0]), "heron", over=None)
     page = drawn(draw_train, desk)
@@ -154,10 +154,10 @@ def test_a_run_is_stopped_and_killed(desk, monkeypatch):
     run = launcher.start_training(project, preset="quick", method="mpl")
     job = launcher.find_job(run)
     while "deaf" not in job.log.read_text():
-        assert launcher.ending(job) is launcher.Ending.GOING
+        assert launcher.job_state(job) is launcher.JobState.RUNNING
     page = drawn(draw_train, desk)
     page.button(key="stop").click().run()
-    assert launcher.ending(job) is launcher.Ending.GOING
+    assert launcher.job_state(job) is launcher.JobState.RUNNING
     write_status(run.path, status_now(State.RUNNING, pid=job.pid, step=3, steps=9))
     page.run()
     page.button(key="kill").click().run()

@@ -43,7 +43,7 @@ def root(tmp_path: Path) -> Iterator[Path]:
     """Where the project will be; jobs that a failed test leaves there are ended."""
     root = tmp_path / "colours"
     yield root
-    for job in launcher.jobs(read_project(root)) if (root / SETTINGS).exists() else []:
+    for job in launcher.list_jobs(read_project(root)) if (root / SETTINGS).exists() else []:
         launcher.stop(job, patience=0)
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from gradebook.pipelines.runs import Run
 from gradebook.pipelines.train import Result, train
-from gradebook.pipelines.training.presets import parse
+from gradebook.pipelines.training.presets import parse_command
 from gradebook.storage.events import Kind, event
 from gradebook.storage.project import create_project
 from gradebook.storage.samples import Sample, Split, sample_id
@@ -70,7 +70,7 @@ def flags(store: Store, *extra: str, run: str = "r", steps: int = 6) -> list[str
 
 
 def trained(store: Store, *extra: str, run: str = "r", steps: int = 6) -> Result:
-    result = train(parse(flags(store, *extra, run=run, steps=steps), program="train", saved=_nothing))
+    result = train(parse_command(flags(store, *extra, run=run, steps=steps), program="train", saved=_nothing))
     assert result is not None
     return result
 

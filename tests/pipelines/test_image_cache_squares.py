@@ -10,7 +10,7 @@ from gradebook.pipelines.image_cache import Squares
 from gradebook.pipelines.importing.import_images import import_images
 from gradebook.pipelines.maintenance.forget import forget
 from gradebook.pipelines.maintenance.verify import verify
-from gradebook.pipelines.training.image_loader import Files
+from gradebook.pipelines.training.image_loader import ImageFiles
 from gradebook.storage.images import BrokenImage
 from gradebook.storage.project import create_project
 from gradebook.storage.store import open_store
@@ -36,7 +36,7 @@ def opened(store, size: int = SIZE) -> Squares:
 
 
 def decoded(store, size: int = SIZE) -> list[np.ndarray]:
-    files = Files([s.filepath for s in store.catalog.samples()], size)
+    files = ImageFiles([s.filepath for s in store.catalog.samples()], size)
     return [files.read(n) for n in range(N)]
 
 

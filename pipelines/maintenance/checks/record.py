@@ -31,7 +31,7 @@ def steps(subject: Subject) -> Iterator[Finding]:
     """Each process's segments are numbered without a gap, go on where the last ended, and reach the checkpoint."""
     for run in subject.runs:
         every = int(run.config().get("record_every", 1))
-        reached = checkpoints.newest(run.path / "checkpoints") // every * every
+        reached = checkpoints.newest_step(run.path / "checkpoints") // every * every
         found: dict[str, list[tuple[int, int, int]]] = defaultdict(list)
         for path, footer in _footers(run).items():
             process, _, number = path.stem.rpartition("-")

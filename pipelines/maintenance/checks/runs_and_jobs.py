@@ -20,7 +20,7 @@ CHANGES = "changes.json"  # of the labels, while it trained
 def settings(subject: Subject) -> Iterator[Finding]:
     """A run's settings can be read; one that has checkpoints or an end has settings."""
     for run in subject.every_run:
-        begun = (run.path / runs.CONFIG).exists() or checkpoints.newest(run.path / "checkpoints") > 0
+        begun = (run.path / runs.CONFIG).exists() or checkpoints.newest_step(run.path / "checkpoints") > 0
         if begun and not has_settings(run):
             yield Finding(
                 what=f"the settings of {run.name} cannot be read",
@@ -90,8 +90,8 @@ def endings(subject: Subject) -> Iterator[Finding]:
 def checkpoints_load(subject: Subject) -> Iterator[Finding]:
     """Checkpoints are whole; with content each byte is checked."""
     for run in subject.runs:
-        for path in checkpoints.all_in(run.path / "checkpoints"):
-            if bad := checkpoints.faults(path, content=subject.content):
+        for path in checkpoints.list_checkpoints(run.path / "checkpoints"):
+            if bad := checkpoints.damaged_files(path, content=subject.content):
                 yield Finding(
                     what=f"a checkpoint of {run.name} is damaged: {', '.join(bad)}",
                     where=(str(path),),
@@ -114,7 +114,7 @@ def jobs_are_readable(subject: Subject) -> Iterator[Finding]:
 
 
 def _mark_stopped(run: Run, steps: int) -> None:
-    done = checkpoints.newest(run.path / "checkpoints")
+    done = checkpoints.newest_step(run.path / "checkpoints")
     said = "Its process ended without a word." + (" It can be resumed." if done else "")
     planned = steps or (int(run.config().get("steps", 0)) if has_settings(run) else 0)
     runs.write_status(run.path, runs.status_now(State.STOPPED, pid=0, step=done, steps=planned, message=said))

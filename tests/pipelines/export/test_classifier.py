@@ -22,8 +22,8 @@ from gradebook.pipelines.inference.evaluate import evaluate
 from gradebook.pipelines.inference.predict import Classifier, predict
 from gradebook.pipelines.runs import Run
 from gradebook.pipelines.training.config import ConfigError
-from gradebook.pipelines.training.presets import restored
-from gradebook.pipelines.training.student import predict_samples, student_of
+from gradebook.pipelines.training.presets import config_from_json
+from gradebook.pipelines.training.student import load_run_student, predict_samples
 from gradebook.storage.images import open_square
 from gradebook.storage.project import ProjectError
 from gradebook.storage.store import Store
@@ -49,8 +49,8 @@ class Exported:
 
     def student(self) -> np.ndarray:
         """Returns what the student says of every sample, (N, K)."""
-        config = restored(self.run.config())
-        return predict_samples(student_of(self.run), config, self.store, self.store.catalog.samples())
+        config = config_from_json(self.run.config())
+        return predict_samples(load_run_student(self.run), config, self.store, self.store.catalog.samples())
 
     def files(self) -> list[Path]:
         return [Path(s.filepath) for s in self.store.catalog.samples()]

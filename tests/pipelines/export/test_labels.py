@@ -128,11 +128,11 @@ def test_a_job_tells_how_far_it_is_and_leaves_its_answer(store, tmp_path):
     from gradebook.pipelines.jobs import commands, launcher
 
     job = commands.start_export_labels(store.project, tmp_path / "out", "folder")
-    until(lambda: launcher.ending(job) is not launcher.Ending.GOING)
-    assert commands.problem(job) == "" and launcher.ending(job) is launcher.Ending.DONE
+    until(lambda: launcher.job_state(job) is not launcher.JobState.RUNNING)
+    assert commands.failure_message(job) == "" and launcher.job_state(job) is launcher.JobState.DONE
     told = commands.progress(job)
     assert told is not None and told.done == told.total == LABELLED + TEST
-    assert (commands.answer(job) or {})["labels"] == LABELLED + TEST
+    assert (commands.result(job) or {})["labels"] == LABELLED + TEST
     assert commands.command_of(job)[:2] == ("export-labels", str(tmp_path / "out"))
     assert commands.newest(store.project, "export-labels") == job
     assert commands.newest(store.project, "import") is None
@@ -143,6 +143,6 @@ def test_a_job_that_fails_leaves_its_sentence(store):
 
     said = "print('Traceback'); print('gradebook: the disk is full'); print('bye'); raise SystemExit(2)"
     job = launcher.start(store.project, [sys.executable, "-c", said])
-    until(lambda: launcher.ending(job) is not launcher.Ending.GOING)
-    assert commands.problem(job) == "the disk is full" and not commands.was_stopped(job)
+    until(lambda: launcher.job_state(job) is not launcher.JobState.RUNNING)
+    assert commands.failure_message(job) == "the disk is full" and not commands.was_stopped(job)
     assert commands.command_of(job) == ()

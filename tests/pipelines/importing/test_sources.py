@@ -145,9 +145,9 @@ def test_a_zip_is_imported_as_a_job(tmp_path):
     project = create_project(tmp_path / "project", [])
     archive = zipped(tmp_path / "b.zip", {"crow/1.png": picture(10), "owl/1.png": picture(200)})
     job = commands.start_import(project, archive, labels="folders", split="test")
-    until(lambda: launcher.ending(job) is not launcher.Ending.GOING)
-    assert commands.problem(job) == "" and launcher.ending(job) is launcher.Ending.DONE
-    answer = commands.answer(job)
+    until(lambda: launcher.job_state(job) is not launcher.JobState.RUNNING)
+    assert commands.failure_message(job) == "" and launcher.job_state(job) is launcher.JobState.DONE
+    answer = commands.result(job)
     assert answer is not None and (answer["imported"], answer["labelled"]) == (2, 2)
     assert {sample.split for sample in open_store(project.root).catalog.samples()} == {Split.TEST}
 

@@ -4,8 +4,8 @@ import pytest
 from gradebook.pipelines.inference.evaluate import evaluate
 from gradebook.pipelines.runs import Run, State, status_now, write_status
 from gradebook.pipelines.training.config import ConfigError
-from gradebook.pipelines.training.presets import restored
-from gradebook.pipelines.training.student import predict_samples, student_of
+from gradebook.pipelines.training.presets import config_from_json
+from gradebook.pipelines.training.student import load_run_student, predict_samples
 from gradebook.storage.events import Kind, event
 from gradebook.storage.project import add_classes
 from gradebook.storage.samples import Split
@@ -22,7 +22,7 @@ def template(tmp_path_factory) -> Store:
 
 def said_of(store: Store, samples) -> np.ndarray:
     run = run_of(store)
-    return predict_samples(student_of(run), restored(run.config()), store, samples)
+    return predict_samples(load_run_student(run), config_from_json(run.config()), store, samples)
 
 
 def test_accuracy_confusion_and_classes_come_from_the_test_split(store):

@@ -9,13 +9,13 @@ import pytest
 
 from gradebook.pipelines.jobs import launcher
 from gradebook.pipelines.jobs.launcher import (
-    Ending,
     Job,
+    JobState,
     can_resume,
-    ending,
     exit_status,
     find_job,
     interrupt,
+    job_state,
     resume_training,
     start,
     start_training,
@@ -44,7 +44,7 @@ time.sleep(60)
 def project(tmp_path: Path) -> Iterator[Project]:
     project = create_project(tmp_path / "birds", ["crow", "heron"])
     yield project
-    for job in launcher.jobs(project):
+    for job in launcher.list_jobs(project):
         launcher.kill(job)
 
 
@@ -53,24 +53,24 @@ def python(text: str) -> list[str]:
 
 
 def over(job: Job) -> bool:
-    return ending(job) is not Ending.GOING
+    return job_state(job) is not JobState.RUNNING
 
 
 def test_a_job_says_what_it_printed_and_how_it_ended(project):
     job = start(project, python("import sys; print('out'); print('err', file=sys.stderr); sys.exit(3)"))
     until(lambda: over(job))
-    assert (ending(job), exit_status(job)) == (Ending.FAILED, 3)
+    assert (job_state(job), exit_status(job)) == (JobState.FAILED, 3)
     assert sorted(job.log.read_text().split()) == ["err", "out"]
     fine = start(project, python("print('ü')"))
     until(lambda: over(fine))
-    assert (ending(fine), exit_status(fine)) == (Ending.DONE, 0)
-    assert [j.path.name for j in launcher.jobs(project)] == ["0001", "0002"]
+    assert (job_state(fine), exit_status(fine)) == (JobState.DONE, 0)
+    assert [j.path.name for j in launcher.list_jobs(project)] == ["0001", "0002"]
 
 
 def test_a_command_that_does_not_exist_is_said_in_the_log(project):
     job = start(project, ["/no/such/program"])
     until(lambda: over(job))
-    assert (ending(job), exit_status(job)) == (Ending.FAILED, 127)
+    assert (job_state(job), exit_status(job)) == (JobState.FAILED, 127)
     assert "cannot run /no/such/program" in job.log.read_text()
 
 
@@ -82,10 +82,10 @@ from gradebook.storage.project import read_project
 start(read_project(Path({str(project.root)!r})), ["sleep", "60"])
 """
     subprocess.run(python(starter), check=True)
-    (job,) = launcher.jobs(project)
-    assert job.command == ("sleep", "60") and ending(job) is Ending.GOING
+    (job,) = launcher.list_jobs(project)
+    assert job.command == ("sleep", "60") and job_state(job) is JobState.RUNNING
     stop(job, patience=10)
-    assert ending(job) is Ending.FAILED
+    assert job_state(job) is JobState.FAILED
 
 
 def test_stop_kills_what_does_not_listen(project):
@@ -95,18 +95,18 @@ def test_stop_kills_what_does_not_listen(project):
     job = start(project, python(deaf))
     until(lambda: "deaf" in job.log.read_text())
     interrupt(job)
-    assert ending(job) is Ending.GOING
+    assert job_state(job) is JobState.RUNNING
     stop(job, patience=0.2)
-    assert ending(job) is Ending.FAILED and exit_status(job) is None
+    assert job_state(job) is JobState.FAILED and exit_status(job) is None
 
 
 def test_a_grandchild_that_lives_on_keeps_the_job_going(project):
     text = "import subprocess; print(subprocess.Popen(['sleep', '60']).pid, flush=True)"
     job = start(project, python(text))
     until(lambda: exit_status(job) == 0)
-    assert ending(job) is Ending.GOING, "an orphan in the group still works for this job"
+    assert job_state(job) is JobState.RUNNING, "an orphan in the group still works for this job"
     stop(job, patience=5)
-    assert ending(job) is Ending.DONE
+    assert job_state(job) is JobState.DONE
 
 
 def test_a_stranger_with_the_leaders_id_is_left_alone(project):
@@ -115,8 +115,8 @@ def test_a_stranger_with_the_leaders_id_is_left_alone(project):
     until(lambda: over(job))
     text = (job.path / "job.json").read_text().replace(str(job.pid), str(stranger.pid))
     (job.path / "job.json").write_text(text.replace(str(job.began.year), "1999"))
-    (mistaken,) = launcher.jobs(project)
-    assert ending(mistaken) is Ending.DONE
+    (mistaken,) = launcher.list_jobs(project)
+    assert job_state(mistaken) is JobState.DONE
     stop(mistaken, patience=0)
     assert stranger.poll() is None
     stranger.kill()
@@ -144,7 +144,7 @@ def test_a_training_is_a_run_from_the_first_moment_until_it_is_stopped(project, 
     assert (run.name, run.status().state, run.status().steps) == ("mpl-001", State.STARTING, 9)
     until(lambda: run.status().state is State.RUNNING)
     job = find_job(run)
-    assert job is not None and ending(job) is Ending.GOING
+    assert job is not None and job_state(job) is JobState.RUNNING
     assert job.log.read_text() == "settings --run mpl-001 --preset head --method mpl --steps 9 --seed 5 --lr 0.1\n", (
         "Accelerate adds no remark"
     )
@@ -196,6 +196,6 @@ def test_an_unreadable_job_says_what_to_do(project):
     until(lambda: over(job))
     (job.path / "job.json").write_text("{")
     with pytest.raises(ValueError, match=r"job\.json cannot be read"):
-        launcher.jobs(project)
+        launcher.list_jobs(project)
     os.unlink(job.path / "job.json")
-    assert launcher.jobs(project) == []
+    assert launcher.list_jobs(project) == []

@@ -12,8 +12,8 @@ from gradebook.pipelines.pool.holdout_overlap import LeftOut
 from gradebook.pipelines.pool.selection import PoolReport, pool
 from gradebook.pipelines.pool.top_k import Kept, Surest
 from gradebook.pipelines.runs import Run
-from gradebook.pipelines.training.presets import restored
-from gradebook.pipelines.training.student import predict_samples, student_of
+from gradebook.pipelines.training.presets import config_from_json
+from gradebook.pipelines.training.student import load_run_student, predict_samples
 from gradebook.storage.project import ProjectError, create_project
 from gradebook.storage.samples import Split, sample_id
 from gradebook.storage.store import open_store
@@ -177,7 +177,7 @@ def test_a_run_of_a_project_scores_too(tmp_path):
     pictures = tmp_path / "pictures"
     pool(store.project.root, pictures, tmp_path / "out.csv", per_class=1000, run="r")
     samples = store.catalog.samples()
-    said = predict_samples(student_of(run), restored(run.config()), store, samples)
+    said = predict_samples(load_run_student(run), config_from_json(run.config()), store, samples)
     expected = {s.sample_id: row.max() for s, row in zip(samples, said, strict=True)}
     found = {row["sample_id"]: float(row["probability"]) for row in rows(tmp_path / "out.csv")}
     assert found.keys() == expected.keys()

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from gradebook.pipelines import train as module
-from gradebook.pipelines.training.presets import parse
-from gradebook.pipelines.training.run_setup import saved_settings
+from gradebook.pipelines.training.presets import parse_command
+from gradebook.pipelines.training.run_setup import saved_config
 from gradebook.storage.store import Store
 from tests.pipelines.projects import rows, timeless, trained, weights
 
@@ -15,7 +15,9 @@ PIXELS = ("--inputs", "pixels")
 
 
 def resume(store: Store, *extra: str, run: str = "r") -> module.Result:
-    call = parse([str(store.project.root), "--resume", "--run", run, *extra], program="train", saved=saved_settings)
+    call = parse_command(
+        [str(store.project.root), "--resume", "--run", run, *extra], program="train", saved=saved_config
+    )
     result = module.train(call)
     assert result is not None
     return result

@@ -66,11 +66,13 @@ def test_a_checkpoint_brings_everything_back_bit_for_bit(tmp_path):
 @pytest.mark.parametrize("keep", [1, 2, 3])
 def test_the_newest_are_kept(tmp_path, keep):
     made = learners()
-    assert checkpoints.newest(tmp_path) == 0
+    assert checkpoints.newest_step(tmp_path) == 0
     for step in (5, 10, 200, 1_000_000):
         save(tmp_path, step, made, keep=keep)
-        assert checkpoints.newest(tmp_path) == step
-    assert [p.name for p in checkpoints.all_in(tmp_path)] == ["step-000010", "step-000200", "step-1000000"][-keep:]
+        assert checkpoints.newest_step(tmp_path) == step
+    assert [p.name for p in checkpoints.list_checkpoints(tmp_path)] == ["step-000010", "step-000200", "step-1000000"][
+        -keep:
+    ]
 
 
 def test_a_draft_that_a_kill_left_is_no_checkpoint(tmp_path):
@@ -79,9 +81,9 @@ def test_a_draft_that_a_kill_left_is_no_checkpoint(tmp_path):
     draft = tmp_path / ".step-000010"
     draft.mkdir()
     (draft / "state.pt").write_bytes(b"half")
-    assert checkpoints.newest(tmp_path) == 5
+    assert checkpoints.newest_step(tmp_path) == 5
     save(tmp_path, 10, made)
-    assert checkpoints.newest(tmp_path) == 10
+    assert checkpoints.newest_step(tmp_path) == 10
     load(tmp_path, 10, made)
 
 
@@ -95,7 +97,7 @@ def test_a_full_disk_leaves_the_checkpoints_before(tmp_path, monkeypatch):
     monkeypatch.setattr(torch, "save", full)
     with pytest.raises(OSError, match=r"no checkpoint could be written .*No space left.*free some space"):
         save(tmp_path, 10, made)
-    assert checkpoints.newest(tmp_path) == 5
+    assert checkpoints.newest_step(tmp_path) == 5
     load(tmp_path, 5, made)
 
 
@@ -113,7 +115,7 @@ def test_a_torn_checkpoint_is_a_sentence(tmp_path, name, damage):
     path = tmp_path / "step-000005" / name
     path.write_bytes(damage(path.read_bytes()))
     before = [value.clone() for value in everything(made)]
-    assert checkpoints.faults(tmp_path / "step-000005", content=False) == [name]
+    assert checkpoints.damaged_files(tmp_path / "step-000005", content=False) == [name]
     with pytest.raises(ConfigError, match=r"step-000005 is damaged: delete that directory and resume from the one"):
         load(tmp_path, 5, made)
     assert all(map(torch.equal, before, everything(made))), "and nothing was half loaded"
@@ -125,8 +127,8 @@ def test_a_flipped_bit_is_found(tmp_path):
     save(tmp_path, 5, made)
     path = tmp_path / "step-000005" / "state.pt"
     path.write_bytes(flipped(path.read_bytes()))
-    assert checkpoints.faults(path.parent, content=False) == []
-    assert checkpoints.faults(path.parent, content=True) == ["state.pt"]
+    assert checkpoints.damaged_files(path.parent, content=False) == []
+    assert checkpoints.damaged_files(path.parent, content=True) == ["state.pt"]
 
 
 def test_the_newest_that_is_whole_is_found_and_what_is_damaged_is_kept_aside(tmp_path):
@@ -135,12 +137,12 @@ def test_the_newest_that_is_whole_is_found_and_what_is_damaged_is_kept_aside(tmp
     (tmp_path / "step-000020" / "checkpoint.json").unlink()
     (tmp_path / "step-000015" / "state.pt").unlink()
     (tmp_path / "step-000005" / "state.pt").unlink()
-    said = list(checkpoints.put_damaged_aside(tmp_path))
+    said = list(checkpoints.quarantine_damaged(tmp_path))
     assert [sentence.split("(")[1] for sentence in said] == [
         "checkpoint.json) and is now damaged-step-000020: the run goes on from step 15",
         "state.pt) and is now damaged-step-000015: the run goes on from step 10",
     ]
-    assert checkpoints.newest(tmp_path) == 10
+    assert checkpoints.newest_step(tmp_path) == 10
     assert (tmp_path / "damaged-step-000020" / "state.pt").exists()
     assert (tmp_path / "step-000005").exists(), "older ones are nobody's concern"
 
@@ -170,8 +172,8 @@ def test_an_older_checkpoint_serves_where_the_newest_was_deleted(tmp_path):
     (tmp_path / "step-000010" / "state.pt").unlink()
     with pytest.raises(ConfigError, match="is damaged"):
         load(tmp_path, 10, made)
-    assert checkpoints.newest(tmp_path) == 10
+    assert checkpoints.newest_step(tmp_path) == 10
     shutil.rmtree(tmp_path / "step-000010")
-    assert checkpoints.newest(tmp_path) == 5
+    assert checkpoints.newest_step(tmp_path) == 5
     load(tmp_path, 5, made)
     assert all(map(torch.equal, kept, everything(made)))

@@ -11,10 +11,10 @@ from gradebook.pipelines.runs import Run, State, find_run
 from gradebook.pipelines.train import train
 from gradebook.pipelines.training import checkpoints, plain_datasets
 from gradebook.pipelines.training.config import ConfigError, DataConfig
-from gradebook.pipelines.training.image_loader import Files, InMemory
-from gradebook.pipelines.training.plain_datasets import held_out, labelled, open_dataset
-from gradebook.pipelines.training.presets import PRESETS, parse
-from gradebook.pipelines.training.run_setup import saved_settings
+from gradebook.pipelines.training.image_loader import ImageArray, ImageFiles
+from gradebook.pipelines.training.plain_datasets import choose_labelled, choose_validation, open_dataset
+from gradebook.pipelines.training.presets import PRESETS, parse_command
+from gradebook.pipelines.training.run_setup import saved_config
 from gradebook.storage.project import ProjectError, read_project
 from gradebook.storage.samples import Split
 from tests.pipelines.blocked_imports import run_without
@@ -49,7 +49,7 @@ def flags(place: Path, images: Path, *extra: str, run: str = "r", steps: int = 4
 
 
 def trained(place: Path, images: Path, *extra: str, run: str = "r", steps: int = 4) -> Run:
-    assert train(parse(flags(place, images, *extra, run=run, steps=steps), program="train", saved=saved_settings))
+    assert train(parse_command(flags(place, images, *extra, run=run, steps=steps), program="train", saved=saved_config))
     return find_run(read_project(place), run)
 
 
@@ -91,8 +91,8 @@ def test_a_stopped_run_on_a_folder_ends_as_if_it_had_not_been(images, tmp_path):
     again = trained(tmp_path, images, run="again")
     shutil.rmtree(again.path / "checkpoints" / "step-000004")
     (again.path / "student.safetensors").unlink()
-    assert checkpoints.newest(again.path / "checkpoints") == 2
-    call = parse([str(tmp_path), "--resume", "--run", "again"], program="train", saved=saved_settings)
+    assert checkpoints.newest_step(again.path / "checkpoints") == 2
+    call = parse_command([str(tmp_path), "--resume", "--run", "again"], program="train", saved=saved_config)
     assert train(call)
     one, other = (load_file(run.path / "student.safetensors") for run in (whole, again))
     assert all((one[name] == other[name]).all() for name in one)
@@ -104,7 +104,7 @@ def test_images_that_changed_since_are_refused_by_a_resume(images, tmp_path):
     trained(tmp_path / "runs", mine)
     (mine / "train" / "owl" / "owl-00.png").unlink()
     with pytest.raises(ConfigError, match="the images have changed since r began: put them back"):
-        train(parse([str(tmp_path / "runs"), "--resume", "--run", "r"], program="train", saved=saved_settings))
+        train(parse_command([str(tmp_path / "runs"), "--resume", "--run", "r"], program="train", saved=saved_config))
 
 
 def test_it_needs_neither_lancedb_nor_fiftyone_nor_streamlit(images, tmp_path):
@@ -123,9 +123,9 @@ sys.exit(main(["evaluate", sys.argv[1], "--json"]))
 
 def test_images_that_fit_into_memory_are_decoded_once(images, monkeypatch):
     inside = opened(images)
-    monkeypatch.setattr(plain_datasets, "IN_MEMORY", 3 * EACH * SIDE * SIDE * 3 - 1)
+    monkeypatch.setattr(plain_datasets, "MAX_BYTES_IN_MEMORY", 3 * EACH * SIDE * SIDE * 3 - 1)
     outside = opened(images)
-    assert (type(inside.images), type(outside.images)) == (InMemory, Files)
+    assert (type(inside.images), type(outside.images)) == (ImageArray, ImageFiles)
     for position in range(3 * EACH):
         assert (inside.images.read(position) == outside.images.read(position)).all()
 
@@ -139,25 +139,25 @@ def test_a_broken_image_is_named(images, tmp_path):
 
 def test_labels_are_drawn_evenly_and_the_same_for_a_seed(images):
     data = opened(images)
-    shown = labelled(config(images, labels=7), data, 3)
+    shown = choose_labelled(config(images, labels=7), data, 3)
     assert sorted(np.bincount(data.truth[shown]).tolist()) == [2, 2, 3]
-    assert shown.tolist() == labelled(config(images, labels=7), data, 3).tolist()
-    assert shown.tolist() != labelled(config(images, labels=7), data, 4).tolist()
-    aside = held_out(config(images, labels=7, validation=5), data, shown, 3)
+    assert shown.tolist() == choose_labelled(config(images, labels=7), data, 3).tolist()
+    assert shown.tolist() != choose_labelled(config(images, labels=7), data, 4).tolist()
+    aside = choose_validation(config(images, labels=7, validation=5), data, shown, 3)
     assert len(aside) == 5
     assert not set(aside) & set(shown)
-    assert labelled(config(images, labels=0), data, 3).tolist() == list(range(3 * EACH))
+    assert choose_labelled(config(images, labels=0), data, 3).tolist() == list(range(3 * EACH))
 
 
 def test_a_list_names_the_labelled_images_by_path_or_by_name(images, tmp_path):
     listed = tmp_path / "list.txt"
     listed.write_text("train/crow/crow-03.png\n\nowl-01.png\n")
     data = opened(images)
-    shown = labelled(config(images, label_list=str(listed)), data, 0)
+    shown = choose_labelled(config(images, label_list=str(listed)), data, 0)
     assert [data.names[p] for p in shown] == ["train/crow/crow-03.png", "train/owl/owl-01.png"]
     listed.write_text("finch-01.png\n")
     with pytest.raises(ConfigError, match=r"names 1 images that are not there, such as finch-01\.png"):
-        labelled(config(images, label_list=str(listed)), data, 0)
+        choose_labelled(config(images, label_list=str(listed)), data, 0)
 
 
 @pytest.mark.parametrize("as_table", [False, True])
@@ -168,7 +168,7 @@ def test_a_pool_comes_in_without_labels(images, tmp_path, as_table):
         pool.write_text("filepath\n" + "\n".join(str(images / "pool" / "deep" / f"{n}.png") for n in range(5)))
     data = opened(images, pool=str(pool))
     assert data.truth[-5:].tolist() == [-1] * 5
-    assert labelled(config(images, labels=0, pool=str(pool)), data, 0).tolist() == list(range(3 * EACH))
+    assert choose_labelled(config(images, labels=0, pool=str(pool)), data, 0).tolist() == list(range(3 * EACH))
     assert data.images.read(len(data.truth) - 1).tolist() == np.full((SIDE, SIDE, 3), 160).tolist()
 
 
@@ -216,13 +216,13 @@ def test_what_is_not_there_is_a_sentence(images, tmp_path):
     with pytest.raises(ConfigError, match="hold no images"):
         opened(tmp_path)
     with pytest.raises(ConfigError, match=r"class crow has 12 training images, 20 labels were asked of it"):
-        labelled(config(images, labels=60), opened(images), 0)
+        choose_labelled(config(images, labels=60), opened(images), 0)
     with pytest.raises(ConfigError, match="27 training images are left for validation"):
-        held_out(config(images, validation=28), opened(images), np.arange(9), 0)
+        choose_validation(config(images, validation=28), opened(images), np.arange(9), 0)
     with pytest.raises(ConfigError, match="is no folder and no table with a column filepath"):
         opened(images, pool=str(tmp_path / "none.csv"))
     with pytest.raises(ConfigError, match="cached views belong to a project"):
-        parse([str(tmp_path), "--data.kind", "folder"], program="train", saved=saved_settings)
+        parse_command([str(tmp_path), "--data.kind", "folder"], program="train", saved=saved_config)
     with pytest.raises(ConfigError, match="every training image has a label, so mpl has nothing to learn from"):
         trained(tmp_path / "new", images, "--data.labels", "0")
 

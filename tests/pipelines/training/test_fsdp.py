@@ -12,7 +12,7 @@ from gradebook.pipelines.training import fsdp
 from gradebook.pipelines.training.config import ConfigError
 from gradebook.pipelines.training.paper_presets import large_l2
 from gradebook.pipelines.training.presets import preset_of
-from gradebook.pipelines.training.student import student_of
+from gradebook.pipelines.training.student import load_run_student
 from gradebook.storage.store import Store
 from tests.forkserver import together
 from tests.pipelines.projects import flags, make_project, rows, timeless, weights
@@ -94,7 +94,7 @@ def test_each_process_checkpoints_its_own_shards(store):
 
 
 def test_the_finished_student_is_a_plain_network(store):
-    net = student_of(Run(store.project.runs / "shared"))
+    net = load_run_student(Run(store.project.runs / "shared"))
     with torch.inference_mode():
         logits = net(torch.zeros(2, 3, 32, 32, dtype=torch.uint8))
     assert logits.shape == (2, 3) and logits.isfinite().all()
@@ -119,4 +119,4 @@ def test_what_cannot_be_shared_out_is_a_sentence(config, processes, says):
 
 def test_whole_networks_come_back_as_they_are():
     net = torch.nn.Linear(2, 2)
-    assert fsdp.whole(net, "none", 2) is net
+    assert fsdp.gathered(net, "none", 2) is net

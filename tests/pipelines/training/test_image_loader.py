@@ -7,7 +7,7 @@ from PIL import Image
 
 from gradebook.mpl import augment
 from gradebook.pipelines.training.config import ConfigError
-from gradebook.pipelines.training.image_loader import Files, Pixels
+from gradebook.pipelines.training.image_loader import ImageFiles, ImageLoader
 from gradebook.pipelines.training.sampler import Sampler
 
 N, SIZE = 9, 24
@@ -22,8 +22,8 @@ def files(tmp_path) -> list[str]:
     return [str(path) for path in paths]
 
 
-def pixels(files, *, workers: int = 0) -> Pixels:
-    return Pixels(Files(files, SIZE), workers=workers, device=torch.device("cpu"))
+def pixels(files, *, workers: int = 0) -> ImageLoader:
+    return ImageLoader(ImageFiles(files, SIZE), workers=workers, device=torch.device("cpu"))
 
 
 def stored(path: str) -> torch.Tensor:

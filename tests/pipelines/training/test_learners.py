@@ -7,7 +7,7 @@ from gradebook.pipelines.inference.evaluate import evaluate
 from gradebook.pipelines.runs import Run, State
 from gradebook.pipelines.training import dataset
 from gradebook.pipelines.training.config import ConfigError
-from gradebook.pipelines.training.presets import parse
+from gradebook.pipelines.training.presets import parse_command
 from tests.pipelines.projects import BACKBONE, CLASSES, DIM, TEST, flags, trained, weights
 
 LARGER = ("--method", "noisy_student", "--hidden", "0", "--student-hidden", "8", "--rounds", "2")
@@ -37,12 +37,12 @@ def test_on_pixels_the_student_may_have_a_larger_backbone_than_its_teacher(store
 
 def test_cached_views_are_of_one_backbone(store):
     with pytest.raises(ConfigError, match="give --inputs pixels with --teacher-backbone"):
-        parse(flags(store, "--teacher-backbone", "test_vit"), program="train", saved=lambda project, name: {})
+        parse_command(flags(store, "--teacher-backbone", "test_vit"), program="train", saved=lambda project, name: {})
 
 
 def test_cached_features_are_brought_to_a_root_mean_square_of_one_half():
     """Of the plain views, more of them than are squared together, the last ones larger."""
-    views = torch.randn(dataset.AT_ONCE + 100, 2, 3, generator=torch.Generator().manual_seed(0)).half()
+    views = torch.randn(dataset.RMS_BATCH + 100, 2, 3, generator=torch.Generator().manual_seed(0)).half()
     views[-100:] *= 50
     plain = views[:, 0].float() * dataset.CachedViews(views, 1).scale()
     assert plain.square().mean().sqrt() == pytest.approx(0.5, rel=1e-3)

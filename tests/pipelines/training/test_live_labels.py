@@ -9,11 +9,11 @@ import pytest
 
 from gradebook.pipelines import train as module
 from gradebook.pipelines.runs import Change, Run
-from gradebook.pipelines.training.dataset import Population
-from gradebook.pipelines.training.live_labels import Listener, changed, differences
-from gradebook.pipelines.training.presets import parse
-from gradebook.pipelines.training.run_setup import saved_settings
-from gradebook.pipelines.training.sampler import Deck, Sampler
+from gradebook.pipelines.training.dataset import TrainingSet
+from gradebook.pipelines.training.live_labels import LabelListener, apply_change, label_changes
+from gradebook.pipelines.training.presets import parse_command
+from gradebook.pipelines.training.run_setup import saved_config
+from gradebook.pipelines.training.sampler import Sampler, SamplerTimeline
 from gradebook.storage.events import Kind, event
 from gradebook.storage.samples import Split
 from gradebook.storage.store import Store
@@ -24,12 +24,12 @@ PIXELS = ("--inputs", "pixels", "--workers", "2", "--validate-every", "12")
 
 
 def run(store: Store, *extra: str, steps: int = 12):
-    return module.train(parse(flags(store, *extra, steps=steps), program="train", saved=saved_settings))
+    return module.train(parse_command(flags(store, *extra, steps=steps), program="train", saved=saved_config))
 
 
 def told(monkeypatch, *news: dict[str, str] | None) -> None:
     """Lets the next run hear all labels that are given here, after its first step, its second, and so on."""
-    monkeypatch.setattr("gradebook.pipelines.training.data_modules.InProject.listener", lambda place: Told(*news))
+    monkeypatch.setattr("gradebook.pipelines.training.data_modules.ProjectData.listener", lambda place: Told(*news))
 
 
 def samples(store: Store) -> tuple[list, list]:
@@ -141,7 +141,7 @@ def test_a_verdict_reaches_a_run_that_is_training(store):
                 time.sleep(0.1)
 
         patch.setattr(module, "_after_step", slowly)
-        patch.setitem(Listener.__init__.__kwdefaults__, "every", 0.02)
+        patch.setitem(LabelListener.__init__.__kwdefaults__, "every", 0.02)
         run(store, steps=100)
     (change,) = Run(store.project.runs / "r").changes()
     assert change.labels == {others[0].sample_id: class_of(others[0])}
@@ -163,7 +163,7 @@ def test_a_log_that_cannot_be_read_is_said_once_and_read_when_it_can_be(capsys):
             raise state[name]
         return state[name]
 
-    listener = Listener(lambda: asked("version"), lambda: asked("labels"), every=0.0)
+    listener = LabelListener(lambda: asked("version"), lambda: asked("labels"), every=0.0)
     assert not listener.waiting()
     assert not listener.waiting()
     assert capsys.readouterr().err.count("the labels cannot be read at the moment (gone)") == 1
@@ -181,13 +181,13 @@ def test_a_log_that_cannot_be_read_is_said_once_and_read_when_it_can_be(capsys):
 
 def test_a_listener_looks_no_more_often_than_it_is_told():
     looks: list[int] = []
-    listener = Listener(lambda: len(looks.append(1) or looks), dict, every=60.0)
+    listener = LabelListener(lambda: len(looks.append(1) or looks), dict, every=60.0)
     assert [listener.waiting() for _ in range(5)] == [True, False, False, False, False]
     assert len(looks) == 1
 
 
-def people() -> Population:
-    return Population(
+def people() -> TrainingSet:
+    return TrainingSet(
         classes=("x", "y"),
         sample_ids=["a", "b", "c", "d"],
         labels=np.array([0, 1, -1, -1]),
@@ -198,17 +198,17 @@ def people() -> Population:
 
 
 def test_held_out_labels_stay_held_out_as_long_as_they_are_labels():
-    after = changed(people(), Change(step=1, labels={"b": "x", "c": "y"}))
+    after = apply_change(people(), Change(step=1, labels={"b": "x", "c": "y"}))
     assert (after.validation.tolist(), after.labelled.tolist(), after.unlabelled.tolist()) == ([1], [0, 2], [3])
     assert after.labels.tolist() == [0, 0, 1, -1]
-    after = changed(after, Change(step=2, labels={"b": None}))
+    after = apply_change(after, Change(step=2, labels={"b": None}))
     assert (after.validation.tolist(), after.labelled.tolist(), after.unlabelled.tolist()) == ([], [0, 2], [1, 3])
 
 
 def test_differences_are_of_the_runs_samples_and_classes_alone():
-    assert differences(people(), {"a": "x", "b": "y"}) == {}
-    assert differences(people(), {"a": "x", "b": "y", "z": "x", "d": "w"}) == {}
-    assert differences(people(), {"a": "y", "c": "x"}) == {"a": "y", "c": "x", "b": None}
+    assert label_changes(people(), {"a": "x", "b": "y"}) == {}
+    assert label_changes(people(), {"a": "x", "b": "y", "z": "x", "d": "w"}) == {}
+    assert label_changes(people(), {"a": "y", "c": "x"}) == {"a": "y", "c": "x", "b": None}
 
 
 def sampler(labelled: list[int], unlabelled: list[int]) -> Sampler:
@@ -218,7 +218,7 @@ def sampler(labelled: list[int], unlabelled: list[int]) -> Sampler:
 
 
 def test_a_deck_deals_from_the_sampler_of_the_step():
-    deck = Deck(sampler([0, 1], [2, 3, 4, 5]))
+    deck = SamplerTimeline(sampler([0, 1], [2, 3, 4, 5]))
     before = deck.draw(3)
     deck.change(4, sampler([0, 1, 2, 3], [4, 5]))
     assert deck.draw(3).unlabelled.tolist() == before.unlabelled.tolist()

@@ -12,7 +12,7 @@ from gradebook.pipelines import train as module
 from gradebook.pipelines.runs import State
 from gradebook.pipelines.training import checkpoints
 from gradebook.pipelines.training.config import ConfigError
-from gradebook.pipelines.training.presets import parse
+from gradebook.pipelines.training.presets import parse_command
 from gradebook.storage.events import Kind, event
 from gradebook.storage.project import add_classes
 from gradebook.storage.samples import Split
@@ -89,7 +89,7 @@ def test_a_killed_run_resumes_to_the_same_weights(store, template, tmp_path, at)
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(module, "_after_step", kill)
         trained(other, *REDUCED)
-    assert checkpoints.newest(other.project.runs / "r" / "checkpoints") == (3 if at == 4 else 0)
+    assert checkpoints.newest_step(other.project.runs / "r" / "checkpoints") == (3 if at == 4 else 0)
     if at == 4:
         (other.project.runs / "large" / "predictions.parquet").unlink()
     assert resume(other).state is State.FINISHED
@@ -128,4 +128,4 @@ def test_the_run_must_speak_of_every_sample_without_a_label(store):
 
 def test_only_reduced_mpl_takes_distributions(store):
     with pytest.raises(ConfigError, match="go with --method reduced_mpl, not uda"):
-        parse(flags(store, "--method", "uda", *REDUCED[2:]), program="train", saved=lambda project, name: {})
+        parse_command(flags(store, "--method", "uda", *REDUCED[2:]), program="train", saved=lambda project, name: {})

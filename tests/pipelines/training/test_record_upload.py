@@ -9,7 +9,13 @@ import torch
 
 from gradebook.pipelines.runs import Run
 from gradebook.pipelines.training import record_upload
-from gradebook.pipelines.training.record_upload import Mirror, bring, fetch, mirrored, take_back
+from gradebook.pipelines.training.record_upload import (
+    RecordUploader,
+    download,
+    download_records,
+    start_upload,
+    truncate_record,
+)
 from gradebook.pipelines.training.recorder import Recorder
 from gradebook.storage import object_store
 from gradebook.storage.project import ProjectError
@@ -24,7 +30,7 @@ pytestmark = pytest.mark.slow
 
 
 def recorded(directory: Path, address: str, steps: range, every: int = 1) -> None:
-    recorder = Recorder(directory, CLASSES, IDS, mirror=Mirror(directory, address))
+    recorder = Recorder(directory, CLASSES, IDS, mirror=RecordUploader(directory, address))
     for step in steps:
         recorder.put(step, torch.tensor([0, 1]), said(2))
         if step % every == 0:
@@ -40,7 +46,7 @@ def history(directory: Path) -> list:
 
 def test_segments_are_sent_whole_as_they_are_closed(tmp_path, bucket):
     address = f"{bucket}/records/r"
-    recorder = Recorder(tmp_path / "r", CLASSES, IDS, mirror=Mirror(tmp_path / "r", address))
+    recorder = Recorder(tmp_path / "r", CLASSES, IDS, mirror=RecordUploader(tmp_path / "r", address))
     recorder.put(1, torch.tensor([0, 1]), said(2))
     recorder.flush()
     until(lambda: object_store.listed(address))
@@ -50,34 +56,34 @@ def test_segments_are_sent_whole_as_they_are_closed(tmp_path, bucket):
     sizes = {path.name: path.stat().st_size for path in (tmp_path / "r").glob("*.parquet")}
     assert {name: size for name, (size, _) in object_store.listed(address).items()} == sizes and len(sizes) == 2
     assert not list((tmp_path / "r").glob(".unsent*"))
-    assert fetch(tmp_path / "elsewhere", address) == 2
+    assert download(tmp_path / "elsewhere", address) == 2
     assert history(tmp_path / "elsewhere") == history(tmp_path / "r") != []
-    assert fetch(tmp_path / "elsewhere", address) == 0
+    assert download(tmp_path / "elsewhere", address) == 0
 
 
 def test_a_run_that_goes_on_elsewhere_takes_back_what_came_after_its_checkpoint(tmp_path, bucket):
     address = f"{bucket}/r"
     recorded(tmp_path / "here", address, range(1, 5), every=2)
-    take_back(tmp_path / "there", address, 2)
+    truncate_record(tmp_path / "there", address, 2)
     assert list(object_store.listed(address)) == ["rank0-000001.parquet"]
     recorded(tmp_path / "there", address, range(3, 5), every=2)
-    assert fetch(tmp_path / "third", address) == 2
+    assert download(tmp_path / "third", address) == 2
     assert [row["step"] for row in history(tmp_path / "third")] == [1, 2, 3, 4]
 
 
 def test_a_segment_written_anew_under_its_old_name_is_sent_again(tmp_path, bucket):
     recorded(tmp_path, f"{bucket}/r", range(1, 3))
     cut_after(tmp_path, 1)
-    recorder = Recorder(tmp_path, CLASSES, IDS, mirror=Mirror(tmp_path, f"{bucket}/r"))
+    recorder = Recorder(tmp_path, CLASSES, IDS, mirror=RecordUploader(tmp_path, f"{bucket}/r"))
     recorder.put(9, torch.tensor([0, 1, 2]), said(3))
     recorder.close()
-    fetch(tmp_path / "copy", f"{bucket}/r")
+    download(tmp_path / "copy", f"{bucket}/r")
     assert [row["step"] for row in history(tmp_path / "copy")] == [1, 9]
 
 
 @pytest.mark.parametrize("fault", ["endpoint", "bucket"])
 def test_a_store_that_is_not_there_is_one_sentence_and_stops_nothing(tmp_path, bucket, monkeypatch, capsys, fault):
-    monkeypatch.setattr(record_upload, "LAST", 20.0)
+    monkeypatch.setattr(record_upload, "CLOSE_TIMEOUT_S", 20.0)
     address = f"{bucket}/r" if fault == "endpoint" else "s3://nowhere/r"
     if fault == "endpoint":
         monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
@@ -85,7 +91,7 @@ def test_a_store_that_is_not_there_is_one_sentence_and_stops_nothing(tmp_path, b
 
         s3fs.S3FileSystem.clear_instance_cache()
     began = time.monotonic()
-    recorder = Recorder(tmp_path, CLASSES, IDS, mirror=Mirror(tmp_path, address))
+    recorder = Recorder(tmp_path, CLASSES, IDS, mirror=RecordUploader(tmp_path, address))
     for step in (1, 2):
         recorder.put(step, torch.tensor([0]), said(1))
         recorder.flush()
@@ -97,7 +103,7 @@ def test_a_store_that_is_not_there_is_one_sentence_and_stops_nothing(tmp_path, b
     assert "is sent when the next training of the project starts" in lines[1]
     assert [row["step"] for row in history(tmp_path)] == [1, 2]
     with pytest.raises(ProjectError, match="cannot be reached"):
-        take_back(tmp_path, address, 1)
+        truncate_record(tmp_path, address, 1)
     assert [row["step"] for row in history(tmp_path)] == [1, 2], "nothing is taken back here alone"
 
 
@@ -116,15 +122,15 @@ def test_a_training_sends_its_record_and_the_next_what_was_left(tmp_path, bucket
     assert set(object_store.listed(f"{bucket}/all/one")) == names and names
     object_store.remove(f"{bucket}/all/one", names)
     (path / "record" / ".unsent-0").touch()
-    mirrored("", store.project.runs / "two", 0)
+    start_upload("", store.project.runs / "two", 0)
     until(lambda: not (path / "record" / ".unsent-0").exists())
     assert set(object_store.listed(f"{bucket}/all/one")) == names
     before = rows(store, "one")
     shutil.rmtree(path / "record")
-    assert bring(store, "one", progress=lambda done, total: None) == {"one": len(names)}
+    assert download_records(store, "one", progress=lambda done, total: None) == {"one": len(names)}
     assert rows(store, "one") == before
     assert store.record.rows("one") == len(before)
     trained(store, run="plain", steps=1)
     with pytest.raises(ProjectError, match="trained without --record"):
-        bring(store, "plain", progress=lambda done, total: None)
+        download_records(store, "plain", progress=lambda done, total: None)
     assert Run(path).config()["record"] == f"{bucket}/all"

@@ -57,7 +57,7 @@ def test_columns_that_nobody_filled_are_null(tmp_path):
 
 
 def test_a_segment_ends_at_each_flush_and_where_it_is_full(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "ROWS", 4)
+    monkeypatch.setattr(module, "MAX_SEGMENT_ROWS", 4)
     recorder = Recorder(tmp_path, CLASSES, IDS)
     recorder.put(1, torch.tensor([0]), said(1))
     recorder.flush()
@@ -115,7 +115,7 @@ def test_a_full_disk_is_told_at_the_next_flush(tmp_path, monkeypatch):
 
 def test_a_full_disk_is_told_at_the_next_step(tmp_path, monkeypatch):
     monkeypatch.setattr(pq, "write_table", full_disk)
-    monkeypatch.setattr(module, "ROWS", 1)
+    monkeypatch.setattr(module, "MAX_SEGMENT_ROWS", 1)
     recorder = Recorder(tmp_path, CLASSES, IDS)
     with pytest.raises(OSError, match="free some space"):
         for step in range(10_000):

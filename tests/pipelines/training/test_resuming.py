@@ -12,8 +12,8 @@ from gradebook.mpl.methods import METHODS
 from gradebook.pipelines import train as module
 from gradebook.pipelines.runs import Run, State, status_now, write_status
 from gradebook.pipelines.training.config import ConfigError
-from gradebook.pipelines.training.presets import parse
-from gradebook.pipelines.training.run_setup import saved_settings
+from gradebook.pipelines.training.presets import parse_command
+from gradebook.pipelines.training.run_setup import saved_config
 from gradebook.storage.events import Kind, event
 from gradebook.storage.project import add_classes
 from gradebook.storage.samples import Split
@@ -165,17 +165,17 @@ def test_resuming_with_another_setting_is_refused(store, more, says):
 
 def test_resuming_without_a_name_goes_on_with_the_newest_unfinished_run(store):
     with pytest.raises(ConfigError, match="no run that stopped before its end"):
-        parse([str(store.project.root), "--resume"], program="train", saved=saved_settings)
+        parse_command([str(store.project.root), "--resume"], program="train", saved=saved_config)
     trained(store, run="done", steps=2)
     stopped_after(3, store)
     (store.project.runs / "killed-early").mkdir()
     write_status(store.project.runs / "killed-early", status_now(State.STARTING, pid=0, step=0, steps=5))
-    call = parse([str(store.project.root), "--resume"], program="train", saved=saved_settings)
+    call = parse_command([str(store.project.root), "--resume"], program="train", saved=saved_config)
     assert call.config.run == "r"
     with pytest.raises(ConfigError, match="before it had written its settings"):
         resume(store, run="killed-early")
     with pytest.raises(ConfigError, match="give the project first"):
-        parse(["--resume", str(store.project.root)], program="gradebook train", saved=saved_settings)
+        parse_command(["--resume", str(store.project.root)], program="gradebook train", saved=saved_config)
 
 
 def test_a_damaged_checkpoint_is_put_aside_and_told(store, template, tmp_path, capsys):

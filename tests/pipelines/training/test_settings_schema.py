@@ -8,32 +8,32 @@ import pytest
 
 from gradebook.pipelines.jobs.launcher import start_training
 from gradebook.pipelines.training import settings_schema
-from gradebook.pipelines.training.presets import parse, preset_of
-from gradebook.pipelines.training.settings_schema import changed, settings
+from gradebook.pipelines.training.presets import parse_command, preset_of
+from gradebook.pipelines.training.settings_schema import changed_settings, list_settings
 from gradebook.storage.project import ProjectError, create_project
 
 
 @pytest.mark.parametrize(("preset", "method"), [("quick", "mpl"), ("finetune", "fixmatch")])
 def test_every_setting_has_a_meaning_and_is_understood_as_it_is_listed(preset, method):
-    found = settings(preset, method)
+    found = list_settings(preset, method)
     assert [one.name for one in found if not one.meaning] == []
     told = [text for one in found if one.kind != "flag" for text in (f"--{one.name}", one.value)]
     told += [f"--{one.name}" if one.value == "True" else f"--no-{one.name}" for one in found if one.kind == "flag"]
-    call = parse(["x", "--preset", preset, "--method", method, *told], program="train", saved=lambda *_: {})
+    call = parse_command(["x", "--preset", preset, "--method", method, *told], program="train", saved=lambda *_: {})
     assert call.config == preset_of(preset, method)
 
 
 def test_only_what_was_changed_is_told(monkeypatch, tmp_path):
-    found = settings("quick", "mpl")
+    found = list_settings("quick", "mpl")
     typed = {one.name: one.value for one in found} | {"student.lr": " 0.1", "live": "false", "threshold": "0.5"}
-    more = changed(found, typed)
+    more = changed_settings(found, typed)
     assert more == {"student.lr": 0.1, "live": False, "threshold": 0.5}
     started = []
     monkeypatch.setattr(
         "gradebook.pipelines.jobs.launcher._train", lambda project, path, options, **_: started.extend(options)
     )
     start_training(create_project(tmp_path / "p", ["crow"]), preset="quick", method="mpl", more=more)
-    config = parse(["x", *started], program="train", saved=lambda *_: {}).config
+    config = parse_command(["x", *started], program="train", saved=lambda *_: {}).config
     usual = preset_of("quick", "mpl")
     assert config == replace(
         usual,
@@ -47,7 +47,7 @@ def test_only_what_was_changed_is_told(monkeypatch, tmp_path):
 @pytest.mark.parametrize(("name", "text"), [("labelled", "many"), ("threshold", ""), ("live", "perhaps")])
 def test_what_cannot_be_is_a_sentence(name, text):
     with pytest.raises(ProjectError, match=f"{name} is .* must be"):
-        changed(settings("quick", "mpl"), {name: text})
+        changed_settings(list_settings("quick", "mpl"), {name: text})
 
 
 def test_a_process_that_fails_is_a_sentence(monkeypatch):
@@ -56,4 +56,4 @@ def test_a_process_that_fails_is_a_sentence(monkeypatch):
 
     monkeypatch.setattr(subprocess, "run", fail)
     with pytest.raises(ProjectError, match="no torch"):
-        settings_schema.ask("quick", "mpl")
+        settings_schema.load_settings("quick", "mpl")

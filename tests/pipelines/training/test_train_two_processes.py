@@ -14,9 +14,9 @@ from gradebook import pipelines
 from gradebook.pipelines import train as module
 from gradebook.pipelines.runs import Run, State
 from gradebook.pipelines.training.config import ConfigError
-from gradebook.pipelines.training.data_modules import InProject
-from gradebook.pipelines.training.presets import parse, quick
-from gradebook.pipelines.training.run_setup import check_processes, saved_settings
+from gradebook.pipelines.training.data_modules import ProjectData
+from gradebook.pipelines.training.presets import parse_command, quick
+from gradebook.pipelines.training.run_setup import check_processes, saved_config
 from gradebook.storage.store import Store
 from tests.forkserver import together
 from tests.pipelines.projects import copy_of, flags, make_project, rows, timeless, told_in_run_live, trained, weights
@@ -54,7 +54,7 @@ def stores(tmp_path_factory) -> tuple[Store, Store]:
     one = make_project(root)
     two = copy_of(one, root / "other")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("gradebook.pipelines.training.data_modules.InProject.listener", told_in_run_live)
+        patch.setattr("gradebook.pipelines.training.data_modules.ProjectData.listener", told_in_run_live)
         for run, extra in KINDS.items():
             trained(one, *extra, run=run, steps=8)
     with pytest.MonkeyPatch.context() as patch:
@@ -75,7 +75,7 @@ def stores(tmp_path_factory) -> tuple[Store, Store]:
     assert done.returncode == 0, done.stderr
     assert "1 processes began the run and 2 go on with it: correctly, but not bit for bit" in done.stderr
     result = module.train(
-        parse([str(two.project.root), "--resume", "--run", "begun-by-two"], program="", saved=saved_settings)
+        parse_command([str(two.project.root), "--resume", "--run", "begun-by-two"], program="", saved=saved_config)
     )
     assert result is not None and result.steps == 8
     return one, two
@@ -99,7 +99,7 @@ def go_through(lines: list[list[str]]) -> None:
 
     It begins with the steps after which somebody asks the run to stop (0: nobody), or after which, -N, one is killed.
     """
-    InProject.listener = told_in_run_live
+    ProjectData.listener = told_in_run_live
     asked = module._asked
     for stop, *words in lines:
         module._asked = partial(_asked_or_killed, int(stop), asked)

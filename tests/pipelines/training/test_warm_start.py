@@ -12,9 +12,9 @@ from gradebook.pipelines.embedding.embed import embed
 from gradebook.pipelines.runs import Run, State
 from gradebook.pipelines.train import train
 from gradebook.pipelines.training.config import ConfigError
-from gradebook.pipelines.training.presets import parse, restored
-from gradebook.pipelines.training.run_setup import saved_settings
-from gradebook.pipelines.training.student import predict_samples, student_of
+from gradebook.pipelines.training.presets import config_from_json, parse_command
+from gradebook.pipelines.training.run_setup import saved_config
+from gradebook.pipelines.training.student import load_run_student, predict_samples
 from gradebook.storage.store import Store
 from tests.pipelines.projects import SIDE, copy_of, make_project, trained, weights
 
@@ -36,7 +36,7 @@ def store(tmp_path_factory) -> Store:
 def said(store: Store, run: str) -> np.ndarray:
     """What the finished student of a run says of every sample."""
     made = Run(store.project.runs / run)
-    return predict_samples(student_of(made), restored(made.config()), store, store.catalog.samples())
+    return predict_samples(load_run_student(made), config_from_json(made.config()), store, store.catalog.samples())
 
 
 def norms_of(store: Store, run: str) -> dict[str, torch.Tensor]:
@@ -81,7 +81,7 @@ def test_it_resumes_bit_for_bit(store, tmp_path, monkeypatch, lost):
     monkeypatch.undo()
     path = other.project.runs / "r"
     shutil.rmtree(path / "checkpoints" if lost else other.project.runs / "views")
-    result = train(parse([str(other.project.root), "--resume", "--run", "r"], program="", saved=saved_settings))
+    result = train(parse_command([str(other.project.root), "--resume", "--run", "r"], program="", saved=saved_config))
     assert result is not None and result.state is State.FINISHED
     one, two = weights(whole), weights(other)
     assert all(torch.equal(value, two[name]) for name, value in one.items())
