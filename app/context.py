@@ -14,8 +14,8 @@ from gradebook.pipelines.curation import leases
 from gradebook.pipelines.curation.event_cache import EventCache, grown
 from gradebook.pipelines.curation.queue_items import Row
 from gradebook.pipelines.curation.verdicts import Shown, undo, verdict
-from gradebook.pipelines.image_cache import as_jpeg, open_small
-from gradebook.pipelines.reporting.project_stats import Numbers, count, kept
+from gradebook.pipelines.image_cache import as_jpeg, open_preview
+from gradebook.pipelines.reporting.project_stats import ProjectStats, cached_stats, count_stats
 from gradebook.pipelines.runs import Run
 from gradebook.storage.events import Event
 from gradebook.storage.images import BrokenImage
@@ -110,14 +110,14 @@ def read_samples(store: Store) -> dict[str, Sample]:
     return _samples(str(store.project.root), stamp, store)
 
 
-def read_numbers(store: Store) -> Numbers:
+def read_stats(store: Store) -> ProjectStats:
     """Returns the project's numbers. Where they are kept, LanceDB is not loaded for them, which takes seconds."""
 
-    def counted() -> Numbers:
+    def counted() -> ProjectStats:
         book, embedded = read_book(store), [space.backbone for space in store.vectors.spaces()]
-        return count(store.project, read_samples(store).values(), book.events, book.decided, embedded)
+        return count_stats(store.project, read_samples(store).values(), book.events, book.decided, embedded)
 
-    return kept(store.project, counted)
+    return cached_stats(store.project, counted)
 
 
 def warm(store: Store) -> None:
@@ -165,7 +165,7 @@ def picture_address(desk: Desk, sample: Sample | Row, size: int) -> str | None:
 
 @st.cache_data(max_entries=4000, show_spinner=False)
 def _jpeg(root: str, sample_id: str, filepath: str, size: int, _project: Project) -> bytes:
-    return as_jpeg(open_small(_project, sample_id, Path(filepath), size), size)
+    return as_jpeg(open_preview(_project, sample_id, Path(filepath), size), size)
 
 
 @st.cache_resource(max_entries=4, show_spinner="Opening the project")

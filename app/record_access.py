@@ -9,7 +9,7 @@ from gradebook.app.context import Desk, fold, read_book
 from gradebook.pipelines.reporting import training_dynamics
 from gradebook.pipelines.reporting.training_dynamics import Table
 from gradebook.pipelines.runs import Run, list_runs
-from gradebook.storage.label_snapshots import Said
+from gradebook.storage.label_snapshots import LabelSnapshots
 from gradebook.storage.segments import segments_in
 from gradebook.storage.store import Store
 
@@ -31,7 +31,7 @@ def read_rows(desk: Desk, sample_ids: Sequence[str]) -> Any:
     return desk.store.record.histories(sample_ids, desk.run.name)
 
 
-def read_flow(desk: Desk) -> Said | None:
+def read_flow(desk: Desk) -> LabelSnapshots | None:
     """Returns `gradebook.pipelines.reporting.training_dynamics.flow` of the desk's run, which there must be."""
     assert desk.run is not None
     return _flow(desk.root, desk.run.name, _version(desk.run), desk.run)
@@ -52,14 +52,14 @@ def _version(run: Run) -> str:
 
 
 @st.cache_resource(max_entries=4, show_spinner="Reading what the run recorded")
-def _flow(root: str, run: str, version: str, _run: Run) -> Said | None:
+def _flow(root: str, run: str, version: str, _run: Run) -> LabelSnapshots | None:
     return training_dynamics.flow(_run)
 
 
 @st.cache_resource(max_entries=4, show_spinner="Reading what the run recorded")
 def _signals(root: str, run: str, version: str, _store: Store, _run: Run) -> Any:
     _store.record.fold(run, _run.path / "record")
-    return _store.record.signals(run).select(["sample_id", "teacher_label", "student_label"])
+    return _store.record.dynamics(run).select(["sample_id", "teacher_label", "student_label"])
 
 
 @st.cache_resource(max_entries=12, show_spinner=False)

@@ -22,7 +22,7 @@ from typing import Annotated, Any
 from tyro.conf import Positional, arg
 
 from benchmarks.browser import chromium, serving
-from gradebook.pipelines.process.progress import hush
+from gradebook.pipelines.process.progress import silence_libraries
 from gradebook.pipelines.studies.method_comparison import machine
 
 EMPTY = """import streamlit as st
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Prints the figures; returns the exit status."""
     import tyro
 
-    hush()
+    silence_libraries()
     given = list(sys.argv[1:] if arguments is None else arguments)
     asked = tyro.cli(AppStart, args=given, prog="benchmarks.app_start", description=__doc__)
     with chromium() as browser, tempfile.TemporaryDirectory() as folder:

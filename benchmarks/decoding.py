@@ -17,7 +17,7 @@ from datetime import date
 from pathlib import Path
 
 from benchmarks.throughput import photographs
-from gradebook.pipelines.image_cache import Squares
+from gradebook.pipelines.image_cache import SquareImages
 from gradebook.pipelines.studies.method_comparison import machine
 from gradebook.pipelines.training.image_loader import ImageFiles, Images
 
@@ -64,7 +64,7 @@ def row(kind: str, files: Sequence[Path], size: int, rounds: int) -> str:
     for _ in range(rounds):
         root = Path(tempfile.mkdtemp())
         try:
-            squares = Squares(create_project(root, ["one"]), paths, list(map(sample_id, content)), size)
+            squares = SquareImages(create_project(root, ["one"]), paths, list(map(sample_id, content)), size)
             for way, images in zip(WAYS, (ImageFiles(paths, size), squares, squares), strict=True):
                 took[way].append(_milliseconds(images, len(files)))
             kept = sum(path.stat().st_size for path in root.glob("squares/*/*/*"))

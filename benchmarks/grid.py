@@ -23,7 +23,7 @@ from typing import Any
 from benchmarks.browser import chromium, serving
 from benchmarks.large_project import make_project
 from gradebook.pipelines.curation import leases
-from gradebook.pipelines.process.progress import hush
+from gradebook.pipelines.process.progress import silence_libraries
 from gradebook.pipelines.studies.method_comparison import machine
 from gradebook.storage.cache_files import thumbnails
 from gradebook.storage.events import Kind, event, replay
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Prints the figures; returns the exit status."""
     import tyro
 
-    hush()
+    silence_libraries()
     given = list(sys.argv[1:] if arguments is None else arguments)
     asked = tyro.cli(GridTime, args=given, prog="benchmarks.grid", description=__doc__)
     with tempfile.TemporaryDirectory() as directory:

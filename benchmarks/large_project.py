@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from gradebook.pipelines.image_cache import keep_thumbnail
+from gradebook.pipelines.image_cache import save_thumbnail
 from gradebook.pipelines.runs import Run, State, append_metrics, status_now, write_status
 from gradebook.storage.events import Kind, event
 from gradebook.storage.project import Project, create_project
@@ -68,7 +68,7 @@ def _drawn(project: Project, number: int, kind: int, size: tuple[int, int], rand
     image.save(path, quality=90)
     content = path.read_bytes()
     sample = sample_id(content)
-    keep_thumbnail(project, sample, image, len(content))  # as an import does
+    save_thumbnail(project, sample, image, len(content))  # as an import does
     return Sample(
         sample_id=sample,
         filepath=str(path),

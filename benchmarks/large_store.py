@@ -62,7 +62,7 @@ def build(asked: StoreSpeed, told: Any) -> None:
             with timed(f"vectors, {asked.dim} numbers each", told):
                 add_vectors(store, ids[: asked.vectors], asked.dim, random)
         with timed("index of the vectors", told):
-            store.vectors.settle(BACKBONE)
+            store.vectors.update_index(BACKBONE)
     with timed("segments", told):
         for run in range(1, asked.runs + 1):
             path, rows = asked.directory / "runs" / f"run-{run}", asked.rows // asked.runs
@@ -159,7 +159,7 @@ def write_segments(path: Path, ids: Sequence[str], rows: int, random: np.random.
     import pyarrow.parquet as pq
 
     from gradebook.storage.segments import LABELS as NAMED
-    from gradebook.storage.segments import SAID, segment_schema
+    from gradebook.storage.segments import RECORDED, segment_schema
 
     schema, names = segment_schema(CLASSES), np.array(ids)
     left = np.empty(0, np.int64)
@@ -173,7 +173,7 @@ def write_segments(path: Path, ids: Sequence[str], rows: int, random: np.random.
             "step": pa.array(np.arange(n, dtype=np.int32) // 192 + number * SEGMENT // 192),
             "sample_id": pa.DictionaryArray.from_arrays(pa.array(codes.astype(np.int32)), pa.array(names[used])),
         }
-        for name in SAID:
+        for name in RECORDED:
             drawn = random.integers(len(CLASSES), size=n).astype(np.int16) if name in NAMED else _numbers(random, n)
             columns[name] = pa.array(drawn)
         pq.write_table(pa.table(columns, schema=schema), path / f"rank0-{number:06}.parquet", compression="zstd")

@@ -21,8 +21,8 @@ from typing import Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
-from gradebook.pipelines.process.errors import one_sentence
-from gradebook.pipelines.process.progress import hush
+from gradebook.pipelines.process.errors import exit_with_message
+from gradebook.pipelines.process.progress import silence_libraries
 from gradebook.pipelines.studies.method_comparison import as_interval, machine
 from gradebook.pipelines.training.config import TrainConfig
 
@@ -62,11 +62,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     import torch
     import tyro
 
-    hush()
+    silence_libraries()
     torch.set_num_threads(1)
     given = list(sys.argv[1:] if arguments is None else arguments)
     asked = tyro.cli(Study, args=given, prog="precision.py", description=__doc__)
-    with one_sentence():
+    with exit_with_message():
         table = {method: studied(asked, method) for method in asked.methods}
         print(as_markdown(asked, table, given))
     return 0

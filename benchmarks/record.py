@@ -24,7 +24,7 @@ from unittest.mock import patch
 
 from tyro.conf import Positional, arg
 
-from gradebook.pipelines.process.progress import hush
+from gradebook.pipelines.process.progress import silence_libraries
 from gradebook.pipelines.studies.method_comparison import machine
 
 
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Prints the table; returns the exit status."""
     import tyro
 
-    hush()
+    silence_libraries()
     given = list(sys.argv[1:] if arguments is None else arguments)
     asked = tyro.cli(RecordCost, args=given, prog="record.py", description=__doc__)
     times: dict[str, list[tuple[float, float]]] = {"on": [], "off": []}

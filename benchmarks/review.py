@@ -19,7 +19,7 @@ from typing import Any
 
 from benchmarks.browser import chromium, serving
 from benchmarks.large_project import make_project
-from gradebook.pipelines.process.progress import hush
+from gradebook.pipelines.process.progress import silence_libraries
 from gradebook.pipelines.studies.method_comparison import machine
 from gradebook.storage.project import SETTINGS
 from gradebook.storage.store import open_store
@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Prints the figures; returns the exit status."""
     import tyro
 
-    hush()
+    silence_libraries()
     given = list(sys.argv[1:] if arguments is None else arguments)
     asked = tyro.cli(ReviewTime, args=given, prog="benchmarks.review", description=__doc__)
     with tempfile.TemporaryDirectory() if asked.project is None else nullcontext(asked.project) as directory:

@@ -54,9 +54,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Prints the table; returns the exit status."""
     import tyro
 
-    from gradebook.pipelines.process.progress import hush
+    from gradebook.pipelines.process.progress import silence_libraries
 
-    hush()
+    silence_libraries()
     given = list(sys.argv[1:] if arguments is None else arguments)
     asked = tyro.cli(Throughput, args=given, prog="throughput.py", description=__doc__)
     with tempfile.TemporaryDirectory() as directory:

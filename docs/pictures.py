@@ -167,7 +167,7 @@ def _fiftyone(page: Any, address: str, project: Path) -> None:
 
 def _found(project: Path, address: str) -> Any:
     """Lets FiftyOne find the app, as `gradebook app` does."""
-    return servers.known(project, servers.APP, port=int(address.rpartition(":")[2]), pid=os.getpid())
+    return servers.registered(project, servers.APP, port=int(address.rpartition(":")[2]), pid=os.getpid())
 
 
 def _save(page: Any, path: Path) -> None:

@@ -143,11 +143,11 @@ def _finished(store: "Store", accuracy: dict[str, float], root: Path, began: flo
     from gradebook.pipelines.curation.queue_items import as_json
     from gradebook.pipelines.curation.review_queue import rank
     from gradebook.pipelines.export.classifier import export
-    from gradebook.pipelines.reporting.project_stats import read_numbers
+    from gradebook.pipelines.reporting.project_stats import read_stats
     from gradebook.pipelines.runs import find_run
 
     run = find_run(store.project, "mpl")
-    read_numbers(store)  # which keeps them: the app's first page need not load LanceDB
+    read_stats(store)  # which keeps them: the app's first page need not load LanceDB
     exported = export(store, run, root / "classifier")
     return DemoReport(
         project=str(store.project.root),

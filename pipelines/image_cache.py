@@ -21,7 +21,7 @@ from PIL import Image
 
 from gradebook.pipelines.process.progress import say
 from gradebook.storage import cache_files
-from gradebook.storage.cache_files import Derived
+from gradebook.storage.cache_files import CacheFiles
 from gradebook.storage.images import BrokenImage, open_rgb, open_with_content, square
 from gradebook.storage.project import Project
 from gradebook.storage.samples import sample_id
@@ -33,7 +33,7 @@ QUALITY = 90  # of the JPEG
 _full: set[Path] = set()  # directories in which this process has failed to write
 
 
-def keep_thumbnail(project: Project, sample: str, image: Image.Image, size: int) -> None:
+def save_thumbnail(project: Project, sample: str, image: Image.Image, size: int) -> None:
     """Keeps a thumbnail of an image if its file is large.
 
     Args:
@@ -46,7 +46,7 @@ def keep_thumbnail(project: Project, sample: str, image: Image.Image, size: int)
         _keep(cache_files.thumbnails(project), sample, as_jpeg(image, SIDE))
 
 
-def open_small(project: Project, sample: str, filepath: Path, side: int) -> Image.Image:
+def open_preview(project: Project, sample: str, filepath: Path, side: int) -> Image.Image:
     """Returns an image of at least `side` pixels the longer way, if it has so many, from its thumbnail if that will do.
 
     Raises:
@@ -61,7 +61,7 @@ def open_small(project: Project, sample: str, filepath: Path, side: int) -> Imag
             return open_rgb(filepath, side)
     image, content = open_with_content(filepath, SIDE)
     if sample_id(content) == sample:
-        keep_thumbnail(project, sample, image, len(content))
+        save_thumbnail(project, sample, image, len(content))
     return image
 
 
@@ -81,7 +81,7 @@ def _is_large(path: Path) -> bool:
         return False
 
 
-class Squares:
+class SquareImages:
     """The images of some samples, stretched to squares; see `gradebook.pipelines.training.image_loader.Images`."""
 
     def __init__(self, project: Project, filepaths: Sequence[str], sample_ids: Sequence[str], size: int):
@@ -119,7 +119,7 @@ class Squares:
         return pixels
 
 
-def _keep(files: Derived, sample_id: str, content: bytes) -> None:
+def _keep(files: CacheFiles, sample_id: str, content: bytes) -> None:
     """Keeps a sample's file; where that fails, this process says so and tries no more."""
     if files.directory in _full:
         return

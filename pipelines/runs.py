@@ -48,7 +48,7 @@ class State(StrEnum):
     FAILED = "failed"
 
 
-GOING = frozenset({State.STARTING, State.RUNNING})
+ACTIVE_STATES = frozenset({State.STARTING, State.RUNNING})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +91,7 @@ class Run:
             return Status(state=State.FAILED, message="The run wrote no status: see its log.txt.")
         except (ValueError, TypeError, KeyError) as error:
             return Status(state=State.FAILED, message=f"{STATUS} cannot be read ({error}): start the run again.")
-        if status.state in GOING and not alive(status.pid, seen=datetime.fromisoformat(status.updated)):
+        if status.state in ACTIVE_STATES and not alive(status.pid, seen=datetime.fromisoformat(status.updated)):
             return replace(
                 status,
                 state=State.FAILED,

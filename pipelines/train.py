@@ -17,8 +17,8 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from gradebook.pipelines.process.errors import one_sentence
-from gradebook.pipelines.process.progress import hush, progress, say, stage
+from gradebook.pipelines.process.errors import exit_with_message
+from gradebook.pipelines.process.progress import progress, say, silence_libraries, stage
 from gradebook.pipelines.runs import State
 from gradebook.pipelines.training import (
     checkpoints,
@@ -40,7 +40,7 @@ from gradebook.pipelines.training.recorder import Recorder
 from gradebook.pipelines.training.shutdown import report_failure, stop_on_signal
 from gradebook.pipelines.training.state import TrainState, fail_if_not_finite, log_metrics, update_status, validate
 from gradebook.pipelines.training.student import save_student
-from gradebook.storage.segments import cut_after
+from gradebook.storage.segments import delete_segments_after
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -64,8 +64,8 @@ class Result:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
-    hush()
-    with one_sentence():
+    silence_libraries()
+    with exit_with_message():
         stage("Loading what trains")
         given = sys.argv[1:] if arguments is None else arguments
         call = parse_command(given, program="gradebook train", saved=run_setup.saved_config)
@@ -127,7 +127,7 @@ def _begin(call: TrainCommand[Any], place: DataModule, accelerator: "Accelerator
         if call.resume and config.record:
             truncate_record(path / "record", run_address(config.record, path.name), done)
         else:
-            cut_after(path / "record", done)
+            delete_segments_after(path / "record", done)
         run_setup.print_summary(config, training_set, accelerator, done)
     accelerator.wait_for_everyone()
     if done:

@@ -13,11 +13,11 @@ from gradebook.storage.project import Project
 SPARE = 2**31  # bytes that are left free on the disk, for checkpoints and all else
 DIRECTORIES = SQUARES, THUMBNAILS = "squares", "thumbnails"  # of a project
 RGB, JPG = ".rgb", ".jpg"
-DRAFTS = (f"{SQUARES}/*/*/.*{RGB}.*", f"{THUMBNAILS}/*/.*{JPG}.*")  # what a kill leaves, below a project
+TEMP_FILES = (f"{SQUARES}/*/*/.*{RGB}.*", f"{THUMBNAILS}/*/.*{JPG}.*")  # what a kill leaves, below a project
 
 
 @dataclass(frozen=True, slots=True)
-class Derived:
+class CacheFiles:
     """Such files of one kind. The directory may be deleted at any time, also while somebody reads from it."""
 
     directory: Path
@@ -44,19 +44,19 @@ class Derived:
         write_atomic(path, content)
 
 
-def squares(project: Project, size: int) -> Derived:
+def squares(project: Project, size: int) -> CacheFiles:
     """Returns images as trainings on pixels see them: raw RGB of `size` by `size` pixels."""
-    return Derived(project.root / SQUARES / str(size), RGB)
+    return CacheFiles(project.root / SQUARES / str(size), RGB)
 
 
-def thumbnails(project: Project) -> Derived:
+def thumbnails(project: Project) -> CacheFiles:
     """Returns small pictures of large images, for people."""
-    return Derived(project.root / THUMBNAILS, JPG)
+    return CacheFiles(project.root / THUMBNAILS, JPG)
 
 
-def drop(project: Project, sample_ids: Collection[str]) -> None:
+def delete_cached(project: Project, sample_ids: Collection[str]) -> None:
     """Deletes all that was derived from these samples."""
-    sizes = [Derived(path, RGB) for path in (project.root / SQUARES).glob("*")]
+    sizes = [CacheFiles(path, RGB) for path in (project.root / SQUARES).glob("*")]
     for files in (*sizes, thumbnails(project)):
         for sample_id in sample_ids:
             files.path(sample_id).unlink(missing_ok=True)

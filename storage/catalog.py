@@ -46,7 +46,7 @@ class Catalog(Protocol):
     def files(self) -> list[File]:
         """Returns all files in order of path, except those that are gone."""
 
-    def at(self, filepath: str) -> str | None:
+    def sample_at(self, filepath: str) -> str | None:
         """Returns the id of the sample that a file holds, None where the file is not listed or is gone."""
 
     def ids(self) -> list[str]:
@@ -84,8 +84,8 @@ class MemoryCatalog:
         """See `Catalog.files`."""
         return _in_place(self._files.values())
 
-    def at(self, filepath: str) -> str | None:
-        """See `Catalog.at`."""
+    def sample_at(self, filepath: str) -> str | None:
+        """See `Catalog.sample_at`."""
         file = self._files.get(filepath)
         return None if file is None or file.sample_id == GONE else file.sample_id
 
@@ -105,7 +105,7 @@ class LanceCatalog:
 
     def add(self, samples: Sequence[Sample], files: Sequence[File]) -> None:
         """See `Catalog.add`."""
-        with self._tables.writing():
+        with self._tables.write_lock():
             self._add_samples(samples)
             self._add_files({file.filepath: file for file in files})
 
@@ -147,8 +147,8 @@ class LanceCatalog:
         rows = self._tables.read("samples", ["position", "sample_id"])
         return [] if rows is None else rows.sort_by("position").column("sample_id").to_pylist()
 
-    def at(self, filepath: str) -> str | None:
-        """See `Catalog.at`."""
+    def sample_at(self, filepath: str) -> str | None:
+        """See `Catalog.sample_at`."""
         found = _in_place(self._files(f"filepath = {quoted(filepath)}"))
         return found[0].sample_id if found else None
 
@@ -192,7 +192,7 @@ class LanceCatalog:
         import pyarrow as pa
 
         columns = {"position": list(range(len(known), len(known) + len(new))), **_columns(Sample, new.values())}
-        with self._tables.changing("samples", _samples_schema()) as table:
+        with self._tables.open_for_writing("samples", _samples_schema()) as table:
             table.add(pa.Table.from_pydict(columns, _samples_schema()))
             keep_indices(table, ["sample_id"], INDEX_FROM)
 
@@ -203,7 +203,7 @@ class LanceCatalog:
 
         rows = pa.Table.from_pydict(_columns(File, files.values()), _files_schema())
         known = self._known("files", "filepath")
-        with self._tables.changing("files", _files_schema()) as table:
+        with self._tables.open_for_writing("files", _files_schema()) as table:
             if known.isdisjoint(files):
                 table.add(rows)
             else:

@@ -61,8 +61,8 @@ def near_duplicates(new: Fingerprints, known: Fingerprints) -> NDArray[np.int64]
     return np.stack([found, earlier[len(known) :][found]], axis=1)
 
 
-class Known:
-    """Known images, of which a stream of new ones is asked one at a time; threads may ask at once."""
+class FingerprintIndex:
+    """FingerprintIndex images, of which a stream of new ones is asked one at a time; threads may ask at once."""
 
     def __init__(self, fingerprints: Fingerprints):
         """Takes (M, 200) fingerprints."""
@@ -71,9 +71,9 @@ class Known:
         self._orders = [np.argsort(band, kind="stable") for band in bands]
         self._sorted = [band[order] for band, order in zip(bands, self._orders, strict=True)]
 
-    def like(self, fingerprint: bytes) -> int | None:
+    def find(self, fingerprint: bytes) -> int | None:
         """Returns which known image this is a near-duplicate of, the most similar one; None where there is none."""
-        new = as_array([fingerprint])
+        new = stack_fingerprints([fingerprint])
         code = _hashes(new)
         places = []
         for band, (order, keys) in enumerate(zip(self._orders, self._sorted, strict=True)):
@@ -91,7 +91,7 @@ def _scaled(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     return image.resize(size, Image.Resampling.BILINEAR)
 
 
-def as_array(fingerprints: list[bytes]) -> Fingerprints:
+def stack_fingerprints(fingerprints: list[bytes]) -> Fingerprints:
     """Returns (N, 200) for N fingerprints."""
     return np.frombuffer(b"".join(fingerprints), np.uint8).reshape(-1, BYTES)
 

@@ -19,7 +19,7 @@ class Space:
     seed: int  # of the strong views
 
 
-def space_of(spaces: Sequence[Space], backbone: str) -> Space:
+def find_space(spaces: Sequence[Space], backbone: str) -> Space:
     """Returns the space of a backbone; raises ProjectError where it has none."""
     for space in spaces:
         if space.backbone == backbone:

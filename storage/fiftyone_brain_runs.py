@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradebook.storage.fiftyone_samples import names_of
+from gradebook.storage.fiftyone_samples import ids_by_sample
 
 VECTORS, MAP = "gradebook_vectors", "gradebook_map"  # the keys of the brain runs
 
 
-def offer_vectors(dataset: Any, *, there: bool) -> None:
+def register_similarity(dataset: Any, *, there: bool) -> None:
     """Lets FiftyOne ask a project's vectors what is like what, where it has some.
 
     Args:
@@ -34,7 +34,7 @@ def offer_vectors(dataset: Any, *, there: bool) -> None:
         fob.compute_similarity(dataset, backend=VectorsConfig, embeddings=False, brain_key=VECTORS)
 
 
-def offer_map(dataset: Any, sample_ids: Sequence[str], places: NDArray[np.uint16], made_of: str) -> None:
+def register_map(dataset: Any, sample_ids: Sequence[str], places: NDArray[np.uint16], made_of: str) -> None:
     """Gives the Embeddings panel the places of samples on the project's map, unless it has them.
 
     Args:
@@ -45,7 +45,7 @@ def offer_map(dataset: Any, sample_ids: Sequence[str], places: NDArray[np.uint16
     """
     import fiftyone.brain as fob
 
-    names = names_of(dataset)
+    names = ids_by_sample(dataset)
     here = [(row, names[sample_id]) for row, sample_id in enumerate(sample_ids) if sample_id in names]
     drawn = hashlib.blake2b(" ".join([made_of, *(name for _, name in here)]).encode(), digest_size=8).hexdigest()
     if dataset.has_brain_run(MAP):

@@ -32,7 +32,7 @@ from filelock import FileLock
 from gradebook.storage import cache_files, fiftyone_reasons
 from gradebook.storage.events import replay
 from gradebook.storage.fiftyone_reasons import Reasons
-from gradebook.storage.mongodb import point_fiftyone
+from gradebook.storage.mongodb import use_project_database
 from gradebook.storage.project import Project
 from gradebook.storage.samples import Sample
 from gradebook.storage.store import Store
@@ -99,7 +99,7 @@ def refresh(store: Store, run: str | None, reasons: Reasons | None = None) -> Ch
     Raises:
         NoDatabase: FiftyOne has no MongoDB on this machine.
     """
-    point_fiftyone(store.project.root)
+    use_project_database(store.project.root)
     reasons = reasons or Reasons()
     with FileLock(store.project.root / LOCK):
         dataset = _open(store.project, run)
@@ -165,7 +165,7 @@ def _judged(facts: Facts) -> Facts:
 def _signals(store: Store, run: str | None) -> dict[str, Facts]:
     if run is None:
         return {}
-    table = store.record.signals(run)
+    table = store.record.dynamics(run)
     columns = {path: map(_finite, table.column(name).to_pylist()) for path, name in SIGNALS.items()}
     rows = zip(*columns.values(), strict=True)
     sample_ids = table.column("sample_id").to_pylist()

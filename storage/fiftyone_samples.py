@@ -16,7 +16,7 @@ FIELDS = ("id", "gradebook_id", "split", "label.label", "teacher.label", "teache
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
+class FiftyOneSample:
     """What the App shows of one sample."""
 
     id: str  # in FiftyOne
@@ -27,22 +27,22 @@ class Seen:
     confidence: float | None  # of that
 
 
-def see(dataset: Any, ids: Sequence[str]) -> list[Seen]:
+def read_samples(dataset: Any, ids: Sequence[str]) -> list[FiftyOneSample]:
     """Returns what a project's dataset shows of the samples with these ids in FiftyOne, guests left out."""
     columns = dataset.select(list(ids)).exists("gradebook_id").values(list(FIELDS))
     return [
-        Seen(id=id_, sample_id=sample_id, split=split, label=label, teacher=teacher, confidence=confidence)
+        FiftyOneSample(id=id_, sample_id=sample_id, split=split, label=label, teacher=teacher, confidence=confidence)
         for id_, sample_id, split, label, teacher, confidence in zip(*columns, strict=True)
     ]
 
 
-def ids_of(dataset: Any, sample_ids: Sequence[str]) -> list[str]:
+def fiftyone_ids(dataset: Any, sample_ids: Sequence[str]) -> list[str]:
     """Returns the ids in FiftyOne of these samples in their order, those left out that the dataset lacks."""
     found = _found(dataset, sample_ids)
     return [found[sample_id] for sample_id in sample_ids if sample_id in found]
 
 
-def names_of(samples: Any) -> dict[str, str]:
+def ids_by_sample(samples: Any) -> dict[str, str]:
     """Returns sample_id -> id in FiftyOne of a dataset or a view of it, guests left out."""
     return dict(zip(*samples.exists("gradebook_id").values(["gradebook_id", "id"]), strict=True))
 

@@ -16,7 +16,7 @@ import numpy as np
 from fiftyone.brain.similarity import Similarity, SimilarityConfig, SimilarityIndex
 from numpy.typing import NDArray
 
-from gradebook.storage.fiftyone_samples import ids_of, names_of, see
+from gradebook.storage.fiftyone_samples import fiftyone_ids, ids_by_sample, read_samples
 
 if TYPE_CHECKING:
     from gradebook.storage.vectors import Vectors as OurVectors
@@ -88,7 +88,7 @@ class VectorsIndex(SimilarityIndex):  # type: ignore[misc]
         ids = self.current_sample_ids if asked is None else asked
         vectors, backbone = self._vectors()
         known = set(vectors.ids(backbone))
-        there = [seen for seen in see(self._dataset(), list(ids)) if seen.sample_id in known]
+        there = [seen for seen in read_samples(self._dataset(), list(ids)) if seen.sample_id in known]
         if not allow_missing and len(there) < len(ids):
             raise ValueError(f"{len(ids) - len(there)} of {len(ids)} samples have no vectors: gradebook embed")
         wide = vectors.read(backbone, [seen.sample_id for seen in there], views=1)[:, 0].astype(np.float32)
@@ -122,10 +122,10 @@ class VectorsIndex(SimilarityIndex):  # type: ignore[misc]
     def _near(self, vector: NDArray[np.float32], k: int) -> list[tuple[str, float]]:
         """Returns id in FiftyOne and cosine distance of the samples of the view that are nearest to a vector (D,)."""
         vectors, backbone = self._vectors()
-        names = names_of(self.view) if self.has_view else None
+        names = ids_by_sample(self.view) if self.has_view else None
         found = dict(vectors.nearest_to(backbone, vector, min(k, MOST), names))
         if names is None:
-            names = dict(zip(found, ids_of(self._dataset(), list(found)), strict=True))
+            names = dict(zip(found, fiftyone_ids(self._dataset(), list(found)), strict=True))
         return [(names[sample_id], 1 - similarity) for sample_id, similarity in found.items()]
 
     def _vectors(self) -> tuple["OurVectors", str]:

@@ -21,7 +21,7 @@ Labels = NDArray[np.int16]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Said:
+class LabelSnapshots:
     """The labels of G samples at M moments."""
 
     sample_ids: list[str]
@@ -52,7 +52,7 @@ def extent(directory: Path) -> Extent | None:
     return Extent(min(s.first for s in spans), max(s.last for s in spans), sum(s.rows for s in spans))
 
 
-def said_at(directory: Path, steps: Sequence[int], within: int) -> Said:
+def read_snapshots(directory: Path, steps: Sequence[int], within: int) -> LabelSnapshots:
     """Returns the last label that each network gave each sample in the `within` steps that end with each moment.
 
     Args:
@@ -76,7 +76,9 @@ def said_at(directory: Path, steps: Sequence[int], within: int) -> Said:
                 parts[m].append((step[there], *(column[there] for column in columns)))
     labels = [_last(part, len(ids)) for part in parts]
     teacher, student = (np.stack([of[k] for of in labels], 1) for k in (0, 1))
-    return Said(sample_ids=list(ids), classes=list(classes), steps=list(steps), teacher=teacher, student=student)
+    return LabelSnapshots(
+        sample_ids=list(ids), classes=list(classes), steps=list(steps), teacher=teacher, student=student
+    )
 
 
 def _last(parts: Sequence[tuple[NDArray[np.int32], ...]], samples: int) -> tuple[Labels, Labels]:

@@ -5,9 +5,9 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from gradebook.storage import training_dynamics as signals
+from gradebook.storage import training_dynamics
 from gradebook.storage.lance_tables import Tables, keep_indices, one_of, quoted
-from gradebook.storage.record import MOMENT, TOLD, digest
+from gradebook.storage.record import BY_RUN_AND_STEP, HISTORY_COLUMNS, digest
 from gradebook.storage.segments import history_schema, read_segment, segments_in
 
 BEGUN = -1  # stands for a segment's rows in `folded` while a fold takes it in
@@ -18,7 +18,7 @@ PLACES = 5_000  # rows asked for in one go
 
 
 class LanceRecord:
-    """A record in three LanceDB tables: `history`, `signals` (a cache) and `folded`, the segments that history has.
+    """A record in three LanceDB tables: `history`, `dynamics` (a cache) and `folded`, the segments that history has.
 
     A segment stands in `folded` as `BEGUN` before its rows are added, so that a fold after a killed one knows which to
     take out, even where a resumed run has taken the segment itself away by then.
@@ -34,7 +34,7 @@ class LanceRecord:
         marks = self._marks(run)
         if found is None or (marks.keys() == found.keys() and BEGUN not in marks.values()):
             return 0
-        with self._tables.writing():
+        with self._tables.write_lock():
             marks = self._marks(run)
             whole = {key for key, rows in marks.items() if rows != BEGUN}
             old, new = marks.keys() - (whole & found.keys()), found.keys() - whole
@@ -53,26 +53,26 @@ class LanceRecord:
 
     def history(self, sample_id: str, run: str | None = None) -> list[dict[str, Any]]:
         """See `Record.history`."""
-        return sorted(self._of([sample_id], run).select(TOLD).to_pylist(), key=MOMENT)
+        return sorted(self._of([sample_id], run).select(HISTORY_COLUMNS).to_pylist(), key=BY_RUN_AND_STEP)
 
     def histories(self, sample_ids: Collection[str], run: str) -> Any:
         """See `Record.histories`."""
         return self._of(sample_ids, run)
 
-    def signals(self, run: str) -> Any:
-        """See `Record.signals`. They are summed up when first asked for after a fold, and kept."""
-        kept = self.kept_signals(run)
+    def dynamics(self, run: str) -> Any:
+        """See `Record.dynamics`. They are summed up when first asked for after a fold, and kept."""
+        kept = self.cached_dynamics(run)
         if kept is not None:
             return kept
-        with self._tables.writing():
-            fresh = self.fresh_signals(run)
+        with self._tables.write_lock():
+            fresh = self.compute_dynamics(run)
             if fresh.num_rows:
                 self._keep_signals(run, fresh)
             return fresh
 
     def forget(self, run: str) -> None:
         """See `Record.forget`."""
-        with self._tables.writing():
+        with self._tables.write_lock():
             for name in ("history", "signals", "folded"):
                 self._delete(name, run, None)
 
@@ -90,11 +90,11 @@ class LanceRecord:
         table = self._tables.open("history")
         return 0 if table is None else int(table.count_rows(f"run = {quoted(run)}"))
 
-    def fresh_signals(self, run: str) -> Any:
-        """See `Record.fresh_signals`."""
+    def compute_dynamics(self, run: str) -> Any:
+        """See `Record.compute_dynamics`."""
         columns = [name for name in history_schema().names if name not in ("run", "segment", "runner_up")]
         rows = self._tables.read("history", columns, f"run = {quoted(run)}")
-        return signals.summarise(run, history_schema().empty_table() if rows is None else rows)
+        return training_dynamics.summarise(run, history_schema().empty_table() if rows is None else rows)
 
     def _of(self, sample_ids: Collection[str], run: str | None) -> Any:
         """Returns the rows of some samples in one run or all, in the columns of `history_schema()`.
@@ -141,7 +141,7 @@ class LanceRecord:
             tables = {key: table for key in keys if (table := read_segment(run, key, found[key])) is not None}
             rows |= {key: table.num_rows for key, table in tables.items()}
             if any(rows[key] for key in tables):
-                with self._tables.changing("history", schema) as table:
+                with self._tables.open_for_writing("history", schema) as table:
                     table.add(with_key(pa.concat_tables(tables.values())).select(schema.names).cast(schema))
         if any(rows.values()):
             keep_indices(self._tables.open("history"), [_sought(schema)], INDEX_FROM)
@@ -153,7 +153,7 @@ class LanceRecord:
             import pyarrow as pa
 
             marks = pa.table({"run": [run] * len(rows), "segment": list(rows), "rows": list(rows.values())})
-            with self._tables.changing("folded", marks.schema) as table:
+            with self._tables.open_for_writing("folded", marks.schema) as table:
                 merge = table.merge_insert(["run", "segment"])
                 merge.when_matched_update_all().when_not_matched_insert_all().execute(marks)
 
@@ -166,15 +166,15 @@ class LanceRecord:
         if table is not None and table.count_rows(condition):
             table.delete(condition)
 
-    def kept_signals(self, run: str) -> Any | None:
-        """See `Record.kept_signals`."""
-        columns = [*signals.schema().names, "made_of"]
+    def cached_dynamics(self, run: str) -> Any | None:
+        """See `Record.cached_dynamics`."""
+        columns = [*training_dynamics.schema().names, "made_of"]
         if self._signal_columns() != columns:  # none were ever kept, or an earlier version kept fewer
             return None
         rows = self._tables.read("signals", columns, f"run = {quoted(run)}")
         if rows is None or not rows.num_rows or rows["made_of"][0].as_py() != digest(self.folded(run)):
             return None
-        return rows.drop_columns("made_of").cast(signals.schema())
+        return rows.drop_columns("made_of").cast(training_dynamics.schema())
 
     def _keep_signals(self, run: str, fresh: Any) -> None:
         """Replaces the run's signals. A kill between the two steps leaves none, and they are made again."""
@@ -185,7 +185,7 @@ class LanceRecord:
         if self._signal_columns() not in (None, rows.column_names):
             self._tables.drop("signals")
         self._delete("signals", run, None)
-        with self._tables.changing("signals", rows.schema) as table:
+        with self._tables.open_for_writing("signals", rows.schema) as table:
             table.add(rows)
 
     def _signal_columns(self) -> list[str] | None:

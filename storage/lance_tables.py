@@ -99,7 +99,7 @@ class Tables:
 
     def drop(self, name: str) -> None:
         """Throws a table away, readable or not."""
-        with self.writing():
+        with self.write_lock():
             if any(path.stem == name for path in self._paths()):
                 self._connect().drop_table(name)
 
@@ -123,7 +123,7 @@ class Tables:
         )
 
     @contextmanager
-    def writing(self) -> Iterator[None]:
+    def write_lock(self) -> Iterator[None]:
         """Holds the write lock. What was read inside stays true until the end of the block; blocks may nest.
 
         Raises:
@@ -146,9 +146,9 @@ class Tables:
             ) from error
 
     @contextmanager
-    def changing(self, name: str, schema: Any) -> Iterator[Any]:
+    def open_for_writing(self, name: str, schema: Any) -> Iterator[Any]:
         """Yields a table to write to, made if need be, under the lock; then merges its small files if it is time."""
-        with self.writing():
+        with self.write_lock():
             table = self._connect().create_table(name, schema=schema, exist_ok=True)
             before = table.version
             yield table

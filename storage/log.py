@@ -78,7 +78,7 @@ class LanceLog:
         _check(events)
         if not events:
             return
-        with self._tables.changing("events", _schema()) as table:
+        with self._tables.open_for_writing("events", _schema()) as table:
             table.add(_table(events))
 
     def append_now(self, events: Sequence[Event]) -> list[Event]:
@@ -86,7 +86,7 @@ class LanceLog:
         _check(events)
         if not events:
             return []
-        with self._tables.changing("events", _schema()) as table:
+        with self._tables.open_for_writing("events", _schema()) as table:
             rows = sequenced(events, self._latest(table.count_rows()))
             table.add(_table(rows))
         return rows

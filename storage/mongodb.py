@@ -32,7 +32,7 @@ class NoDatabase(ProjectError):  # noqa: N818 - it is a fact about this machine,
     """FiftyOne has no MongoDB here; the message says how to get one."""
 
 
-def point_fiftyone(root: Path) -> str:
+def use_project_database(root: Path) -> str:
     """Sets the environment so that a later `import fiftyone` uses this project's database, and returns its URI.
 
     Raises:

@@ -19,9 +19,9 @@ def is_address(place: str) -> bool:
     return "://" in place
 
 
-def listed(address: str, ending: str = ".parquet") -> dict[str, tuple[int, float]]:
+def list_files(address: str, ending: str = ".parquet") -> dict[str, tuple[int, float]]:
     """Returns the files right below an address: name -> bytes, and seconds since 1970 at which it was written."""
-    with told(address):
+    with readable_errors(address):
         fs, root = _opened(address)
         fs.invalidate_cache()
         try:
@@ -37,9 +37,9 @@ def listed(address: str, ending: str = ".parquet") -> dict[str, tuple[int, float
         }
 
 
-def send(path: Path, address: str) -> None:
+def upload(path: Path, address: str) -> None:
     """Puts a file below an address under its own name, whole or not at all, over one that is there."""
-    with told(address):
+    with readable_errors(address):
         fs, root = _opened(address)
         fs.makedirs(root, exist_ok=True)
         draft = f"{root}/.{path.name}" if _is_a_disk(fs) else f"{root}/{path.name}"
@@ -48,16 +48,16 @@ def send(path: Path, address: str) -> None:
             fs.mv(draft, f"{root}/{path.name}")
 
 
-def fetch(address: str, name: str, path: Path) -> None:
+def download(address: str, name: str, path: Path) -> None:
     """Copies a file from below an address to a path, whole or not at all."""
-    with atomic_path(path) as temporary, told(address):
+    with atomic_path(path) as temporary, readable_errors(address):
         fs, root = _opened(address)
         fs.get_file(f"{root}/{name}", str(temporary))
 
 
-def remove(address: str, names: Iterable[str]) -> None:
+def delete(address: str, names: Iterable[str]) -> None:
     """Deletes files below an address; those that are not there are fine."""
-    with told(address):
+    with readable_errors(address):
         fs, root = _opened(address)
         fs.invalidate_cache()
         for name in names:
@@ -66,7 +66,7 @@ def remove(address: str, names: Iterable[str]) -> None:
 
 
 @contextmanager
-def told(address: str) -> Iterator[None]:
+def readable_errors(address: str) -> Iterator[None]:
     """Says in one sentence what an object store did not do.
 
     Raises:

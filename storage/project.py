@@ -41,11 +41,11 @@ class Project:
         if label not in self.classes:
             raise ProjectError(
                 f"label {label!r} is not a class of this project ({', '.join(self.classes) or 'it has none'}): "
-                f"correct it, or add it with: {self.adding([label])}"
+                f"correct it, or add it with: {self.add_command([label])}"
             )
         return label
 
-    def adding(self, labels: Iterable[str]) -> str:
+    def add_command(self, labels: Iterable[str]) -> str:
         """Returns the command that makes labels classes of the project, as a shell takes it."""
         return shlex.join(["gradebook", "classes", str(self.root), "--add", ",".join(labels)])
 

@@ -1,7 +1,7 @@
 """The record: what teacher and student said of every sample, step by step, and what it comes to.
 
 A trainer writes segments (see `gradebook.storage.segments`) into its run's directory `record/`. `fold` copies
-them into `history`, and `signals` sums that up. Folding again changes nothing, whenever the last fold was killed.
+them into `history`, and `dynamics` sums that up. Folding again changes nothing, whenever the last fold was killed.
 `gradebook.storage.lance_record` has the one that lasts.
 """
 
@@ -11,11 +11,11 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any, Protocol
 
-from gradebook.storage import training_dynamics as signals
-from gradebook.storage.segments import SAID, history_schema, read_segment, segments_in
+from gradebook.storage import training_dynamics
+from gradebook.storage.segments import RECORDED, history_schema, read_segment, segments_in
 
-TOLD = ["run", "step", *SAID]  # what `Record.history` tells of a row
-MOMENT = itemgetter("run", "step")
+HISTORY_COLUMNS = ["run", "step", *RECORDED]  # what `Record.history` tells of a row
+BY_RUN_AND_STEP = itemgetter("run", "step")
 
 
 class Record(Protocol):
@@ -35,12 +35,12 @@ class Record(Protocol):
         """Does what `fold` does for every run and its directory, quicker where most have nothing new."""
 
     def history(self, sample_id: str, run: str | None = None) -> list[dict[str, Any]]:
-        """Returns the rows of a sample by run and step: run, step and `SAID`, labels as names; None where unknown."""
+        """Returns a sample's rows by run and step: run, step and `RECORDED`, with names for labels, None if unknown."""
 
     def histories(self, sample_ids: Collection[str], run: str) -> Any:
         """Returns the rows of some samples in one run as a `pyarrow.Table` of `history_schema()`, in no order."""
 
-    def signals(self, run: str) -> Any:
+    def dynamics(self, run: str) -> Any:
         """Returns a `pyarrow.Table` of `gradebook.storage.training_dynamics.schema()`, one row a sample that the run
         recorded.
         """
@@ -57,11 +57,11 @@ class Record(Protocol):
     def rows(self, run: str) -> int:
         """Returns how many rows the history has of a run: the sum of `folded`, or something is wrong."""
 
-    def fresh_signals(self, run: str) -> Any:
-        """Returns what `signals` does, summed up anew from the history; keeps nothing."""
+    def compute_dynamics(self, run: str) -> Any:
+        """Returns what `dynamics` does, summed up anew from the history; keeps nothing."""
 
-    def kept_signals(self, run: str) -> Any | None:
-        """Returns what `signals` has kept from before, None where it would sum up anew."""
+    def cached_dynamics(self, run: str) -> Any | None:
+        """Returns what `dynamics` has kept from before, None where it would sum up anew."""
 
 
 class MemoryRecord:
@@ -93,7 +93,7 @@ class MemoryRecord:
 
         tables = [rows for name in self._runs if run in (None, name) for rows in self._runs[name].values()]
         mine = (rows.filter(pc.equal(rows["sample_id"], sample_id)) for rows in tables)
-        return sorted((row for rows in mine for row in rows.select(TOLD).to_pylist()), key=MOMENT)
+        return sorted((row for rows in mine for row in rows.select(HISTORY_COLUMNS).to_pylist()), key=BY_RUN_AND_STEP)
 
     def histories(self, sample_ids: Collection[str], run: str) -> Any:
         """See `Record.histories`."""
@@ -103,11 +103,11 @@ class MemoryRecord:
         chosen = pc.field("sample_id").isin(pa.array(list(sample_ids), pa.string()))
         return pa.concat_tables([history_schema().empty_table(), *self._runs.get(run, {}).values()]).filter(chosen)
 
-    def signals(self, run: str) -> Any:
-        """See `Record.signals`."""
+    def dynamics(self, run: str) -> Any:
+        """See `Record.dynamics`."""
         import pyarrow as pa
 
-        return signals.summarise(
+        return training_dynamics.summarise(
             run, pa.concat_tables([history_schema().empty_table(), *self._runs.get(run, {}).values()])
         )
 
@@ -127,12 +127,12 @@ class MemoryRecord:
         """See `Record.rows`."""
         return sum(self.folded(run).values())
 
-    def fresh_signals(self, run: str) -> Any:
-        """See `Record.fresh_signals`."""
-        return self.signals(run)
+    def compute_dynamics(self, run: str) -> Any:
+        """See `Record.compute_dynamics`."""
+        return self.dynamics(run)
 
-    def kept_signals(self, run: str) -> Any | None:
-        """See `Record.kept_signals`."""
+    def cached_dynamics(self, run: str) -> Any | None:
+        """See `Record.cached_dynamics`."""
         return None
 
 

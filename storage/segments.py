@@ -8,7 +8,7 @@ from typing import Any
 
 from gradebook.storage.project import ProjectError
 
-SAID = (
+RECORDED = (
     "teacher_label",
     "teacher_probability",
     "runner_up",
@@ -28,7 +28,7 @@ def segment_schema(classes: Sequence[str]) -> Any:
     columns = [
         pa.field("step", pa.int32(), nullable=False),
         pa.field("sample_id", pa.dictionary(pa.int32(), pa.string()), nullable=False),
-        *(pa.field(name, pa.int16() if name in LABELS else pa.float32()) for name in SAID),
+        *(pa.field(name, pa.int16() if name in LABELS else pa.float32()) for name in RECORDED),
     ]
     return pa.schema(columns, metadata={b"classes": json.dumps(list(classes)).encode()})
 
@@ -68,7 +68,7 @@ def history_schema() -> Any:
             "segment": named,
             "step": pa.int32(),
             "sample_id": pa.string(),
-            **{name: named if name in LABELS else pa.float32() for name in SAID},
+            **{name: named if name in LABELS else pa.float32() for name in RECORDED},
         }
     )
 
@@ -86,7 +86,7 @@ def read_segment(run: str, key: str, path: Path) -> Any | None:
     try:
         rows = pq.read_table(path)
         classes = pa.array(read_classes(rows.schema), pa.string())
-        columns = {name: rows[name].combine_chunks() for name in ("step", "sample_id", *SAID)}
+        columns = {name: rows[name].combine_chunks() for name in ("step", "sample_id", *RECORDED)}
         for name in LABELS:
             columns[name] = pa.DictionaryArray.from_arrays(columns[name].cast(pa.int32()), classes)
         for name, value in (("run", run), ("segment", key)):
@@ -104,7 +104,7 @@ def unreadable(path: Path, error: Exception) -> ProjectError:
     return ProjectError(f"{path} cannot be read as a segment of a record ({error}): move it away")
 
 
-def cut_after(directory: Path, step: int) -> list[str]:
+def delete_segments_after(directory: Path, step: int) -> list[str]:
     """Takes away the segments that hold steps after `step`, which a run that resumes there writes again; names them."""
     import pyarrow.compute as pc
     import pyarrow.parquet as pq

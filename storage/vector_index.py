@@ -2,7 +2,7 @@
 
 The index is IVF_FLAT: vectors are kept whole, in cells around centres, and a search looks at the nearest cells only;
 what that misses stands in docs/results.md. Rows that came after the index was made are compared one by one, until
-`settle`.
+`update_indices`.
 """
 
 from collections.abc import Collection
@@ -24,7 +24,7 @@ WIDER = 8  # how many times more a search asks for where some may not be shown
 Found = list[tuple[str, float]]  # sample_id, cosine similarity
 
 
-def settle(table: Any) -> None:
+def update_indices(table: Any) -> None:
     """Gives a long table its indices, makes them anew once it has doubled, else takes in what is not indexed.
 
     A kill leaves the table as it was: searches are right without an index too, only slower.

@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradebook.storage.embedding_spaces import Space as Space
-from gradebook.storage.embedding_spaces import is_new, space_of
+from gradebook.storage.embedding_spaces import find_space, is_new
 from gradebook.storage.lance_tables import Tables, one_of, quoted
 from gradebook.storage.project import ProjectError
-from gradebook.storage.vector_index import COLUMN, FEW, nearest, settle
+from gradebook.storage.vector_index import COLUMN, FEW, nearest, update_indices
 
 Views = NDArray[np.float16]
 
@@ -65,7 +65,7 @@ class Vectors(Protocol):
     ) -> list[tuple[str, float]]:
         """As `nearest`, of a vector (D,) of anything: a sample that it is of is the first to be found."""
 
-    def settle(self, backbone: str) -> None:
+    def update_index(self, backbone: str) -> None:
         """Makes searches quick after many additions; says nothing of a backbone without vectors."""
 
     def count(self, backbone: str) -> int:
@@ -91,13 +91,13 @@ class MemoryVectors:
 
     def add(self, backbone: str, sample_ids: Sequence[str], views: Views) -> None:
         """See `Vectors.add`."""
-        _check(space_of(self.spaces(), backbone), sample_ids, views)
+        _check(find_space(self.spaces(), backbone), sample_ids, views)
         for sample_id, view in zip(sample_ids, views, strict=True):
             self._views[backbone].setdefault(sample_id, view.copy())
 
     def missing(self, backbone: str, sample_ids: Sequence[str]) -> list[str]:
         """See `Vectors.missing`."""
-        space_of(self.spaces(), backbone)
+        find_space(self.spaces(), backbone)
         return [sample_id for sample_id in sample_ids if sample_id not in self._views[backbone]]
 
     def ids(self, backbone: str) -> list[str]:
@@ -106,7 +106,7 @@ class MemoryVectors:
 
     def read(self, backbone: str, sample_ids: Sequence[str], views: int | None = None) -> Views:
         """See `Vectors.read`."""
-        space = space_of(self.spaces(), backbone)
+        space = find_space(self.spaces(), backbone)
         out = np.empty((len(sample_ids), views or space.weak + space.strong, space.dim), np.float16)
         for row, sample_id in enumerate(sample_ids):
             if sample_id not in self._views[backbone]:
@@ -133,8 +133,8 @@ class MemoryVectors:
         ranked = sorted((-score, other) for other, score in scores.items() if score is not None)
         return [(other, -score) for score, other in ranked[:k]]
 
-    def settle(self, backbone: str) -> None:
-        """See `Vectors.settle`."""
+    def update_index(self, backbone: str) -> None:
+        """See `Vectors.update_index`."""
 
     def count(self, backbone: str) -> int:
         """See `Vectors.count`."""
@@ -156,26 +156,26 @@ class LanceVectors:
         """See `Vectors.create`."""
         import pyarrow as pa
 
-        with self._tables.writing():
+        with self._tables.write_lock():
             if is_new(self.spaces(), space):
                 row = pa.table({"space": [json.dumps(asdict(space))]})
-                with self._tables.changing("spaces", row.schema) as table:
+                with self._tables.open_for_writing("spaces", row.schema) as table:
                     table.add(row)
 
     def add(self, backbone: str, sample_ids: Sequence[str], views: Views) -> None:
         """See `Vectors.add`."""
-        _check(space := space_of(self.spaces(), backbone), sample_ids, views)
-        with self._tables.writing():
+        _check(space := find_space(self.spaces(), backbone), sample_ids, views)
+        with self._tables.write_lock():
             known = set(self.ids(backbone))
             first = {sample_id: row for row, sample_id in reversed(list(enumerate(sample_ids)))}
             new = sorted(row for sample_id, row in first.items() if sample_id not in known)
             if new:
-                with self._tables.changing(table_name(backbone), _schema(space)) as table:
+                with self._tables.open_for_writing(table_name(backbone), _schema(space)) as table:
                     table.add(_rows(space, [sample_ids[row] for row in new], views[new]))
 
     def missing(self, backbone: str, sample_ids: Sequence[str]) -> list[str]:
         """See `Vectors.missing`."""
-        space_of(self.spaces(), backbone)
+        find_space(self.spaces(), backbone)
         known = set(self.ids(backbone))
         return [sample_id for sample_id in sample_ids if sample_id not in known]
 
@@ -186,7 +186,7 @@ class LanceVectors:
 
     def read(self, backbone: str, sample_ids: Sequence[str], views: int | None = None) -> Views:
         """See `Vectors.read`."""
-        space = space_of(self.spaces(), backbone)
+        space = find_space(self.spaces(), backbone)
         places = {sample_id: row for row, sample_id in enumerate(dict.fromkeys(sample_ids))}
         out = np.empty((len(places), views or space.weak + space.strong, space.dim), np.float16)
         found = np.zeros(len(places), bool)
@@ -219,12 +219,12 @@ class LanceVectors:
         unit = vector.astype(np.float32) / np.linalg.norm(vector.astype(np.float32))
         return nearest(table, None, unit.astype(np.float16), k, kept)
 
-    def settle(self, backbone: str) -> None:
-        """See `Vectors.settle`."""
-        with self._tables.writing():
+    def update_index(self, backbone: str) -> None:
+        """See `Vectors.update_index`."""
+        with self._tables.write_lock():
             table = self._tables.open(table_name(backbone))
             if table is not None:
-                settle(table)
+                update_indices(table)
 
     def count(self, backbone: str) -> int:
         """See `Vectors.count`."""

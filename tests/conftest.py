@@ -44,5 +44,5 @@ def _mongodb() -> str:
         pytest.skip(str(error))
     atexit.register(database.stop, root)
     os.environ[database.URI] = uri
-    database.point_fiftyone(root)
+    database.use_project_database(root)
     return uri

@@ -11,7 +11,7 @@ from gradebook.storage import lance_tables
 @contextmanager
 def dying_after(commits: int) -> Iterator[None]:
     """Lets so many commits of tables through and kills the block before the next one."""
-    changing, left = lance_tables.Tables.changing, commits
+    changing, left = lance_tables.Tables.open_for_writing, commits
 
     def mortal(tables, name, schema):
         nonlocal left
@@ -21,5 +21,5 @@ def dying_after(commits: int) -> Iterator[None]:
         return changing(tables, name, schema)
 
     with pytest.MonkeyPatch.context() as dead, pytest.raises(KeyboardInterrupt):
-        dead.setattr(lance_tables.Tables, "changing", mortal)
+        dead.setattr(lance_tables.Tables, "open_for_writing", mortal)
         yield

@@ -24,7 +24,7 @@ from gradebook.pipelines.curation.verdicts import Shown, verdict
 from gradebook.pipelines.importing import import_images as job
 from gradebook.pipelines.training import recorder
 from gradebook.storage import lance_record, lance_tables, segments
-from gradebook.storage.segments import SAID
+from gradebook.storage.segments import RECORDED
 from gradebook.storage.store import open_store
 
 # Its fork support may, it says, hang where another thread was at work: none is in a server that only imports.
@@ -34,7 +34,7 @@ CLASSES = ("cat", "dog")
 SAMPLES = [f"sample {n}" for n in range(6)]  # of the run that never ends
 EVERY = 2  # steps of a segment
 PACE = 0.003  # seconds a step
-Opinions = make_dataclass("Opinions", [(name, Any, None) for name in SAID])
+Opinions = make_dataclass("Opinions", [(name, Any, None) for name in RECORDED])
 
 
 def ready(done: Connection) -> None:
@@ -72,7 +72,7 @@ def train(root: Path, begin: int, done: Connection) -> None:
     """Writes the record of a run that goes on after step `begin`; tells the steps whose segment is on disk."""
     path = root / "runs" / "endless"
     runs.write_status(path, runs.status_now(runs.State.RUNNING, pid=os.getpid(), step=begin, steps=10**6))
-    segments.cut_after(path / "record", begin)
+    segments.delete_segments_after(path / "record", begin)
     keeper = recorder.Recorder(path / "record", CLASSES, SAMPLES)
     ready(done)
     for step in count(begin + 1):
@@ -93,7 +93,7 @@ def fold(root: Path, seed: int, done: Connection) -> None:
         if draw.random() < 0.1:
             store.record.forget("endless")
         store.record.fold("endless", root / "runs" / "endless" / "record")
-        store.record.signals("endless")
+        store.record.dynamics("endless")
 
 
 def compact(root: Path, seed: int, done: Connection) -> None:
@@ -103,7 +103,7 @@ def compact(root: Path, seed: int, done: Connection) -> None:
     while True:
         table = tables.open(draw.choice(["events", "samples", "files", "history", "folded"]))
         if table is not None:
-            with tables.writing():
+            with tables.write_lock():
                 table.optimize(cleanup_older_than=lance_tables.KEEP)
 
 

@@ -94,7 +94,7 @@ def check_record(store: Store, step: int) -> None:
         steps = [row["step"] for row in fresh.history(sample)]
         assert steps == list(range(1, len(steps) + 1)) and len(steps) >= step
         assert store.record.history(sample) == fresh.history(sample)
-    assert store.record.signals("endless") == fresh.signals("endless")
+    assert store.record.dynamics("endless") == fresh.dynamics("endless")
 
 
 def test_kill_9_fifty_five_times_loses_and_doubles_nothing(tmp_path):

@@ -35,7 +35,7 @@ def test_everything_of_a_store_can_be_in_a_bucket(away, tmp_path):
     assert len(other.catalog.samples(Split.TRAIN)) == TRAIN
     assert len(other.vectors.nearest(BACKBONE, one, 5)) == 5
     assert [said["step"] for said in other.record.history(one)] == [1, 2]
-    assert other.record.signals("r")["steps"].to_pylist() == [2]
+    assert other.record.dynamics("r")["steps"].to_pylist() == [2]
     assert tables_of(away.project).damaged(whole=True) == {}
     other.record.clear()
     assert (other.record.rows("r"), len(other.catalog.ids())) == (0, TRAIN + TEST)

@@ -9,7 +9,7 @@ import numpy as np
 
 from gradebook.app.figures.common import GREY, PALETTE, STUDENT, TEACHER, calm, colours, escaped, short
 from gradebook.pipelines.reporting.training_dynamics import Course, Table
-from gradebook.storage.label_snapshots import Said
+from gradebook.storage.label_snapshots import LabelSnapshots
 
 SHOWN = 9  # classes of a flow or a course at most; the others are drawn as one
 CELLS = 24  # classes of a confusion matrix at most
@@ -18,7 +18,7 @@ SHORT = 4  # characters of a name that a flow has room for at every moment
 OTHERS = "other classes"
 
 
-def flow(said: Said, labels: Any, classes: Sequence[str], *, dark: bool = False) -> Any:
+def flow(said: LabelSnapshots, labels: Any, classes: Sequence[str], *, dark: bool = False) -> Any:
     """Returns how the (G, M) labels of a run's samples flow from one moment to the next; colour is the class left.
 
     Of many classes only those drawn by themselves have colours; long names stand at the first and last moment alone.

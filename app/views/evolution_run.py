@@ -10,7 +10,7 @@ from gradebook.app.theme import is_dark
 from gradebook.app.views import next_steps, opened
 from gradebook.pipelines.reporting import training_dynamics
 from gradebook.pipelines.reporting.training_dynamics import Move, Table
-from gradebook.storage.label_snapshots import Said
+from gradebook.storage.label_snapshots import LabelSnapshots
 from gradebook.storage.project import ProjectError
 
 WHO = {"teacher": "Teacher", "student": "Student", "label": "Your labels"}
@@ -44,7 +44,7 @@ def render(desk: Desk) -> None:
     _open(desk, said)
 
 
-def _flow(desk: Desk, said: Said) -> None:
+def _flow(desk: Desk, said: LabelSnapshots) -> None:
     st.subheader("How labels moved")
     known = [who for who in ("teacher", "student") if (getattr(said, who) >= 0).any()]
     who = st.segmented_control(
@@ -108,7 +108,7 @@ def _left_out(classes: int) -> str:
     return f" Of {classes} classes the {figures.CELLS} are drawn about which most is said." * (classes > figures.CELLS)
 
 
-def _open(desk: Desk, said: Said) -> None:
+def _open(desk: Desk, said: LabelSnapshots) -> None:
     """Draws the images of the move or cell that the address names."""
     parts = st.query_params.get("open", "").split("-")
     match parts:
@@ -179,7 +179,7 @@ def _table(desk: Desk, pair: str) -> Table:
     return record_access.read_table(desk, rows, columns)
 
 
-def _move(said: Said, move: Move) -> str:
+def _move(said: LabelSnapshots, move: Move) -> str:
     steps = f"steps {said.steps[move.moment]:,} to {said.steps[move.moment + 1]:,}"
     return f"{said.classes[move.before]} → {said.classes[move.after]}, {steps}: {move.count:,}"
 

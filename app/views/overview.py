@@ -6,13 +6,13 @@ from typing import Any
 import streamlit as st
 
 from gradebook.app import bars, dataframes
-from gradebook.app.context import Desk, read_numbers
+from gradebook.app.context import Desk, read_stats
 from gradebook.app.figures import common
 from gradebook.app.text import ago, capital, listed, percent, plain, shortened
 from gradebook.app.views import class_form, next_steps
 from gradebook.pipelines.curation.agreement import Agreement
 from gradebook.pipelines.curation.queue_items import sentence_of
-from gradebook.pipelines.reporting.project_stats import Numbers
+from gradebook.pipelines.reporting.project_stats import ProjectStats
 from gradebook.pipelines.reporting.run_comparison import Row, compare
 from gradebook.pipelines.runs import Run, State, list_runs
 
@@ -22,7 +22,7 @@ NAMED = 6  # classes in a sentence
 def render(desk: Desk) -> None:
     """Draws the page."""
     st.title(plain(desk.store.project.root.name))
-    numbers = read_numbers(desk.store)
+    numbers = read_stats(desk.store)
     if not numbers.samples:
         _begin(desk)
         return
@@ -79,7 +79,7 @@ def _agreement(found: Mapping[str, Agreement]) -> None:
     )
 
 
-def _numbers(numbers: Numbers) -> None:
+def _numbers(numbers: ProjectStats) -> None:
     share = percent(numbers.labelled / numbers.train) if numbers.train else "–"
     shown = [
         ("Samples", numbers.samples, "distinct images"),
@@ -95,7 +95,7 @@ def _numbers(numbers: Numbers) -> None:
             st.caption(note)
 
 
-def _advice(desk: Desk, numbers: Numbers, runs: list[Run]) -> None:
+def _advice(desk: Desk, numbers: ProjectStats, runs: list[Run]) -> None:
     """Says the one thing to do next."""
     counts = numbers.labels_per_class
     if not counts:

@@ -63,7 +63,7 @@ def render(desk: Desk, *, rank: Rank = SPREAD, draw: Draw = review_component.mou
     if not desk.store.project.classes:
         class_form.render(desk)
         return
-    if not at.read_numbers(desk.store).samples:
+    if not at.read_stats(desk.store).samples:
         st.info("There are no images to review yet.", icon=":material/add_photo_alternate:")
         next_steps.links(desk, [("images", "Bring some in")])
         return

@@ -18,7 +18,7 @@ from gradebook.pipelines.runs import LOG, Run, State, find_run, list_runs
 from gradebook.pipelines.training.presets import PRESETS
 from gradebook.storage.project import Project, ProjectError
 
-GOING = (State.STARTING, State.RUNNING)
+ACTIVE_STATES = (State.STARTING, State.RUNNING)
 METHODS = {  # name in `gradebook.mpl.methods`, which needs torch -> what it does
     "mpl": "Meta Pseudo Labels: the teacher learns from how its labels change the student.",
     "reduced_mpl": "Meta Pseudo Labels with a small teacher that corrects one set of stored labels.",
@@ -68,7 +68,7 @@ def render(desk: Desk) -> None:
         if run is None:
             st.caption("No run yet. Choose on the left how to train, and start one.")
             return
-        going = run.status().state in GOING
+        going = run.status().state in ACTIVE_STATES
         st.fragment(_live, run_every=EVERY if going else None)(desk, run, going)
 
 
@@ -134,7 +134,7 @@ def _live(desk: Desk, run: Run, was_going: bool) -> None:
     icon, colour = FACES[status.state]
     with st.container(horizontal=True, vertical_alignment="center"):
         st.badge(status.state.value, icon=icon, color=colour)
-        if status.state in GOING and (job := launcher.find_job(run)) is not None:
+        if status.state in ACTIVE_STATES and (job := launcher.find_job(run)) is not None:
             _stop(job)
         if launcher.can_resume(run):
             st.button(
@@ -156,7 +156,7 @@ def _live(desk: Desk, run: Run, was_going: bool) -> None:
         draw_curves(run)
     with st.expander("What it printed", expanded=status.state is State.FAILED):
         st.code(_tail(run.path / LOG) or "Nothing yet.", language=None, wrap_lines=True)
-    if was_going != (status.state in GOING):  # the page looks at a run every second while it goes on
+    if was_going != (status.state in ACTIVE_STATES):  # the page looks at a run every second while it goes on
         st.rerun()
 
 
@@ -181,7 +181,7 @@ def _interrupt(job: Job, asked: str) -> None:
 
 def _progress(run: Run) -> None:
     status, told = run.status(), _told(run)
-    if status.state in GOING and told is not None and not told.total:
+    if status.state in ACTIVE_STATES and told is not None and not told.total:
         underway.draw(told.what)
         return
     if status.state is State.STARTING:

@@ -19,11 +19,11 @@ def init(
     store: Annotated[str, arg(help="where the tables are instead, such as s3://bucket/prefix")] = "",
 ) -> None:
     """Make a project directory. Classes can be added later, or come with an import."""
-    from gradebook.storage.object_store import listed
+    from gradebook.storage.object_store import list_files
     from gradebook.storage.project import create_project
 
     if store:
-        listed(store)
+        list_files(store)
     names = [name for name in classes.split(",") if name.strip() or classes.strip(",")]
     made = create_project(project, names, store=store)
     print(f"made {made.root} with {len(made.classes)} classes; next: gradebook import {project} IMAGES")

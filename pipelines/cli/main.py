@@ -4,19 +4,19 @@ import sys
 from collections.abc import Sequence
 
 from gradebook.pipelines.cli import app
-from gradebook.pipelines.process.errors import one_sentence
-from gradebook.pipelines.process.progress import hush
+from gradebook.pipelines.process.errors import exit_with_message
+from gradebook.pipelines.process.progress import silence_libraries
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    hush()
+    silence_libraries()
     if given[:1] == ["train"]:  # its flags depend on its method, so it reads them itself
         from gradebook.pipelines.train import main as train_main
 
         return train_main(given[1:])
-    with one_sentence():
+    with exit_with_message():
         return int(app.cli(prog="gradebook", description=_HELP, args=given or ["--help"], use_underscores=False) or 0)
 
 

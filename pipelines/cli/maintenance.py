@@ -40,11 +40,11 @@ def history(
     json: Json = False,
 ) -> None:
     """Show who said what when, newest first: of one image, or of all."""
-    from gradebook.pipelines.reporting.audit_log import history_table, who_said
+    from gradebook.pipelines.reporting.audit_log import audit_log_table, read_audit_log
     from gradebook.storage.store import open_store
 
-    rows = who_said(open_store(project), sample, actor=actor, limit=limit)
-    print(jsonlib.dumps([row.as_json() for row in rows], ensure_ascii=False) if json else history_table(rows))
+    rows = read_audit_log(open_store(project), sample, actor=actor, limit=limit)
+    print(jsonlib.dumps([row.as_json() for row in rows], ensure_ascii=False) if json else audit_log_table(rows))
 
 
 @app.command

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 from tyro.extras import SubcommandApp
 
-from gradebook.pipelines.process.job_files import tell_answer
+from gradebook.pipelines.process.job_files import write_answer
 
 app = SubcommandApp()
 
@@ -19,5 +19,5 @@ RunName = Annotated[str | None, arg(help="the run's name; without one, the newes
 
 def answer(value: dict[str, Any], as_json: bool, words: Callable[[], str]) -> None:
     """Prints what a command found, as JSON or in words for a person, and leaves it with the job that it may be."""
-    tell_answer(value)
+    write_answer(value)
     print(jsonlib.dumps(value, ensure_ascii=False) if as_json else words())

@@ -116,10 +116,10 @@ def map_(
 def status(project: Project, *, json: Json = False) -> None:
     """Show a project in numbers: samples, labels, classes and runs."""
     from gradebook.pipelines.cli.formatting import status_table
-    from gradebook.pipelines.reporting.project_stats import overview
+    from gradebook.pipelines.reporting.project_stats import summarize_project
     from gradebook.storage.store import open_store
 
-    numbers = overview(open_store(project))
+    numbers = summarize_project(open_store(project))
     answer(numbers, json, lambda: status_table(numbers))
 
 

@@ -29,8 +29,8 @@ def open_app(project: Path | None, port: int) -> int:
     ]
     server = subprocess.Popen(command)
     root = project.expanduser().resolve() if project else None
-    known = servers.known(root, servers.APP, port=port, pid=server.pid) if root else nullcontext()
-    with servers.ended_by_signals(), known:
+    known = servers.registered(root, servers.APP, port=port, pid=server.pid) if root else nullcontext()
+    with servers.signals_as_interrupts(), known:
         try:
             return server.wait()
         except KeyboardInterrupt:

@@ -34,7 +34,7 @@ def evaluate(
     from gradebook.pipelines.cli.formatting import evaluation_table
     from gradebook.pipelines.inference.evaluate import evaluate as compare
     from gradebook.pipelines.inference.evaluate import evaluate_beside_data, is_beside_data
-    from gradebook.pipelines.reporting.run_comparison import keep_evaluation
+    from gradebook.pipelines.reporting.run_comparison import save_evaluation
     from gradebook.pipelines.runs import find_run
     from gradebook.storage.project import read_project
     from gradebook.storage.samples import Split
@@ -49,7 +49,7 @@ def evaluate(
         found = compare(open_store(project), chosen, split=Split(split))
     result = found.as_json()
     if split == "test":
-        keep_evaluation(chosen, result)
+        save_evaluation(chosen, result)
     answer(result, json, lambda: evaluation_table(result))
 
 

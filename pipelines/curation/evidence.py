@@ -81,7 +81,7 @@ def _side_by_side(
     guess, probability = _likeliest(said if given else student)
     label = np.array([index.get(given[i], -1) for i in ids], np.int64) if given else guess
     store.record.fold(run.name, run.path / "record")
-    signals = _aligned(store.record.signals(run.name), ids)
+    signals = _aligned(store.record.dynamics(run.name), ids)
     length = np.maximum(_numbers(signals["last_step"]) - _numbers(signals["first_step"]), 1)
     evidence = Evidence(
         student=student,

@@ -113,9 +113,9 @@ def _made(store: "Store", run: Run, backbone: str, ids: Sequence[str], thought: 
 
 
 def _twins(store: "Store", ids: Sequence[str]) -> NDArray[np.int32]:
-    from gradebook.storage.duplicates import as_array, near_duplicates
+    from gradebook.storage.duplicates import near_duplicates, stack_fingerprints
 
-    marks = as_array([sample.fingerprint for sample in store.catalog.get(ids)])
+    marks = stack_fingerprints([sample.fingerprint for sample in store.catalog.get(ids)])
     pairs = near_duplicates(marks, marks[:0])
     twins = np.full(len(ids), -1, np.int32)
     twins[pairs[:, 0]] = pairs[:, 1]

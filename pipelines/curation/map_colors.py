@@ -91,7 +91,7 @@ def _signals(store: "Store", run: Run, sample_ids: Sequence[str]) -> Any:
     import pyarrow.compute as pc
 
     store.record.fold(run.name, run.path / "record")
-    signals = store.record.signals(run.name)
+    signals = store.record.dynamics(run.name)
     return signals.take(pc.index_in(pa.array(sample_ids, pa.string()), value_set=signals["sample_id"]))
 
 

@@ -105,7 +105,7 @@ def embed(
     todo = [sample for sample in mine if sample.sample_id in missing]
     broken = _embed(store, space, todo, net, batch_size, progress or (lambda done, total: None))
     stage("Putting the vectors in order")
-    store.vectors.settle(backbone)
+    store.vectors.update_index(backbone)
     return EmbedReport(
         backbone=backbone,
         weights=sentence,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from gradebook.pipelines.export.model_card import model_card
 from gradebook.pipelines.inference.evaluate import evaluate
 from gradebook.pipelines.inference.predict import CLASSES, MODEL
-from gradebook.pipelines.process.errors import stopped_at_once
+from gradebook.pipelines.process.errors import stop_immediately
 from gradebook.pipelines.runs import Run
 from gradebook.pipelines.training.config import ConfigError, TrainConfig
 from gradebook.pipelines.training.presets import config_from_json
@@ -75,7 +75,7 @@ def export(
     draft = _draft(directory)
     tidy = partial(shutil.rmtree, draft, ignore_errors=True)
     try:
-        with stopped_at_once(tidy):  # torch takes 20 seconds to heed Ctrl-C while it writes ONNX
+        with stop_immediately(tidy):  # torch takes 20 seconds to heed Ctrl-C while it writes ONNX
             begin(1)
             _write_weights(whole, draft, classes)
             begin(2)

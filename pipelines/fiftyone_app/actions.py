@@ -16,7 +16,7 @@ from gradebook.pipelines.curation.labelling import actor
 from gradebook.pipelines.curation.verdicts import Shown, last_verdict, undo, verdict
 from gradebook.storage.events import VERDICTS, Event, Kind, decisions, event, replay
 from gradebook.storage.fiftyone_dataset import show_labels
-from gradebook.storage.fiftyone_samples import Seen, ids_of, see
+from gradebook.storage.fiftyone_samples import FiftyOneSample, fiftyone_ids, read_samples
 from gradebook.storage.project import ProjectError
 from gradebook.storage.samples import Split
 
@@ -49,7 +49,7 @@ def take_back(dataset: Any, ids: Sequence[str]) -> str:
         events = store.log.read()
         if ids:
             decided = decisions(events)
-            found = [decided[s.sample_id] for s in see(dataset, ids) if s.sample_id in decided]
+            found = [decided[s.sample_id] for s in read_samples(dataset, ids) if s.sample_id in decided]
             mine = [e for e in found if e.kind in VERDICTS and e.actor == me]
         else:
             last = last_verdict(events, me)
@@ -79,7 +79,7 @@ def ask(dataset: Any, ids: Sequence[str]) -> str:
     return " ".join(said)
 
 
-def evolution(dataset: Any, ids: Sequence[str]) -> tuple[Seen, list[dict[str, Any]]]:
+def evolution(dataset: Any, ids: Sequence[str]) -> tuple[FiftyOneSample, list[dict[str, Any]]]:
     """Returns the first of the samples, and its record in the run whose labels the dataset shows."""
     from gradebook.pipelines.reporting.sample_history import history
 
@@ -101,7 +101,7 @@ def alike(dataset: Any, ids: Sequence[str], many: int = ALIKE) -> list[str]:
     if not spaces or store.vectors.missing(spaces[-1].backbone, [first.sample_id]):
         raise ProjectError(f"this image has no vectors to compare: run: gradebook embed {store.project.root}")
     near = [sample_id for sample_id, _ in store.vectors.nearest(spaces[-1].backbone, first.sample_id, many)]
-    return ids_of(dataset, [first.sample_id, *near])
+    return fiftyone_ids(dataset, [first.sample_id, *near])
 
 
 def open_project(dataset: Any) -> "Store":
@@ -127,7 +127,7 @@ def _import() -> None:
     import pyarrow.parquet  # noqa: F401
 
 
-def _decide(dataset: Any, ids: Sequence[str], choose: Callable[[Seen], str | None], done: str) -> str:
+def _decide(dataset: Any, ids: Sequence[str], choose: Callable[[FiftyOneSample], str | None], done: str) -> str:
     """Writes one verdict a sample, unless it was decided since the dataset was brought up to date."""
     store, seen, me = open_project(dataset), _selected(dataset, ids), actor()
     run = dataset.info.get("run")
@@ -141,7 +141,7 @@ def _decide(dataset: Any, ids: Sequence[str], choose: Callable[[Seen], str | Non
     return " ".join([f"{_count(len(judged), 'sample')} {done}.", *(f"{n} {fate}." for fate, n in left.items())])
 
 
-def _fate(seen: Seen, label: str | None, now: Event | None) -> str | None:
+def _fate(seen: FiftyOneSample, label: str | None, now: Event | None) -> str | None:
     """Returns why a sample gets no verdict, None if it gets one."""
     if label is None:
         return "left as before: no run has said anything of it"
@@ -152,11 +152,11 @@ def _fate(seen: Seen, label: str | None, now: Event | None) -> str | None:
     )
 
 
-def _shown(seen: Seen, run: str | None) -> Shown:
+def _shown(seen: FiftyOneSample, run: str | None) -> Shown:
     return Shown(sample_id=seen.sample_id, label=seen.teacher, probability=seen.confidence, run=run)
 
 
-def _proposal(seen: Seen) -> Event:
+def _proposal(seen: FiftyOneSample) -> Event:
     return event(
         Kind.PROPOSED,
         seen.sample_id,
@@ -167,8 +167,8 @@ def _proposal(seen: Seen) -> Event:
     )
 
 
-def _selected(dataset: Any, ids: Sequence[str]) -> list[Seen]:
-    seen = see(dataset, ids) if ids else []
+def _selected(dataset: Any, ids: Sequence[str]) -> list[FiftyOneSample]:
+    seen = read_samples(dataset, ids) if ids else []
     if not seen:
         raise ProjectError("select samples of the project in the grid, or open one, and press again")
     return seen

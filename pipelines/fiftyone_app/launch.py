@@ -17,9 +17,9 @@ from gradebook.pipelines.fiftyone_app.reasons import reasons_now
 from gradebook.pipelines.process import servers
 from gradebook.pipelines.process.servers import ADDRESS
 from gradebook.pipelines.runs import Run
-from gradebook.storage.fiftyone_brain_runs import offer_map, offer_vectors
+from gradebook.storage.fiftyone_brain_runs import register_map, register_similarity
 from gradebook.storage.fiftyone_dataset import Changes, refresh
-from gradebook.storage.mongodb import point_fiftyone
+from gradebook.storage.mongodb import use_project_database
 from gradebook.storage.project import ProjectError
 from gradebook.storage.store import Store
 
@@ -45,8 +45,8 @@ def open_app(store: Store, run: Run | None, *, port: int | None = None, say: Cal
     """
     root = store.project.root
     with ExitStack() as until_the_end:
-        until_the_end.enter_context(servers.ended_by_signals())
-        with servers.starting(root, servers.FIFTYONE):
+        until_the_end.enter_context(servers.signals_as_interrupts())
+        with servers.start_lock(root, servers.FIFTYONE):
             running = servers.find(root, servers.FIFTYONE)
             free = 0 if running else servers.free_port(port or 0)
             changes = _refresh(store, run, say)
@@ -56,7 +56,7 @@ def open_app(store: Store, run: Run | None, *, port: int | None = None, say: Cal
                 say(f"FiftyOne shows it at {running}/datasets/{quote(changes.dataset)}, where it runs already")
                 return
             server = until_the_end.enter_context(_serving(free, plugins(root)))
-            until_the_end.enter_context(servers.known(root, servers.FIFTYONE, port=free, pid=server.pid))
+            until_the_end.enter_context(servers.registered(root, servers.FIFTYONE, port=free, pid=server.pid))
         try:
             say(f"FiftyOne shows it at http://{ADDRESS}:{free}/datasets/{quote(changes.dataset)} (Ctrl-C ends)")
             server.wait()
@@ -82,7 +82,7 @@ def plugins(root: Path) -> Path:
 
 
 def _refresh(store: Store, run: Run | None, say: Callable[[str], None]) -> Changes:
-    point_fiftyone(store.project.root)
+    use_project_database(store.project.root)
     if run is not None:
         store.record.fold(run.name, run.path / "record")
     changes = refresh(store, run.name if run else None, reasons_now(store, run, say=say))
@@ -95,10 +95,12 @@ def _offer(store: Store, name: str) -> None:
     import fiftyone as fo
 
     dataset = fo.load_dataset(name)
-    offer_vectors(dataset, there=any(store.vectors.count(space.backbone) for space in store.vectors.spaces()[-1:]))
+    register_similarity(
+        dataset, there=any(store.vectors.count(space.backbone) for space in store.vectors.spaces()[-1:])
+    )
     drawn = read_map(store.project)
     if drawn is not None:
-        offer_map(dataset, drawn.sample_ids, drawn.places, drawn.made_of)
+        register_map(dataset, drawn.sample_ids, drawn.places, drawn.made_of)
 
 
 @contextmanager

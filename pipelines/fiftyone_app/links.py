@@ -9,7 +9,7 @@ from urllib.parse import quote, urlencode
 
 from gradebook.pipelines.process import servers
 from gradebook.storage.fiftyone_dataset import dataset_name
-from gradebook.storage.fiftyone_samples import see
+from gradebook.storage.fiftyone_samples import read_samples
 from gradebook.storage.project import Project, ProjectError
 
 PATIENCE = 20.0  # seconds in which FiftyOne must say where samples are; its first answer takes some
@@ -46,7 +46,7 @@ def evolution_page(dataset: Any, ids: Sequence[str]) -> str:
     address = servers.find(root, servers.APP)
     if address is None:
         raise ProjectError(f"the app does not run for this project: gradebook app {root}")
-    seen = see(dataset, ids[:1])
+    seen = read_samples(dataset, ids[:1])
     if not seen:
         raise ProjectError("select one sample of the project in the grid, or open it")
     return f"{address}/evolution?{urlencode({'sample': seen[0].sample_id})}"

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from gradebook.pipelines.image_cache import keep_thumbnail
+from gradebook.pipelines.image_cache import save_thumbnail
 from gradebook.storage.duplicates import fingerprint
 from gradebook.storage.images import BrokenImage, content_of, decode
 from gradebook.storage.project import Project
@@ -71,5 +71,5 @@ def _read(filepath: str, project: Project | None) -> ReadImage | str:
         return str(error)
     sample = sample_id(content)
     if project is not None:
-        keep_thumbnail(project, sample, image, len(content))
+        save_thumbnail(project, sample, image, len(content))
     return ReadImage(sample, width, height, fingerprint(image))

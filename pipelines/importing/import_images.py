@@ -15,7 +15,7 @@ from gradebook.pipelines.importing.labels import Labels, checked_classes, read_l
 from gradebook.pipelines.process.progress import stage
 from gradebook.storage import cache_files
 from gradebook.storage.catalog import GONE
-from gradebook.storage.duplicates import as_array, near_duplicates
+from gradebook.storage.duplicates import near_duplicates, stack_fingerprints
 from gradebook.storage.events import Event, Kind, event
 from gradebook.storage.project import SETTINGS, Project, read_project
 from gradebook.storage.samples import File, Sample, Split
@@ -277,7 +277,9 @@ def _leaks(reading: _Reading) -> list[tuple[str, str]]:
 
 
 def _near_duplicates(reading: _Reading) -> list[tuple[str, str]]:
-    new, known = (as_array([sample.fingerprint for sample in samples]) for samples in (reading.new, reading.before))
+    new, known = (
+        stack_fingerprints([sample.fingerprint for sample in samples]) for samples in (reading.new, reading.before)
+    )
     every = [*reading.before, *reading.new]
     return [(reading.new[a].filepath, every[b].filepath) for a, b in near_duplicates(new, known).tolist()]
 

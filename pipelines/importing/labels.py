@@ -61,7 +61,7 @@ def checked_classes(project: Project, labels: Labels) -> Project:
     if unknown:
         raise ProjectError(
             f"these labels are not classes of the project: {', '.join(unknown)}. Nothing was imported: correct them, "
-            f"or add them with: {project.adding(unknown)}"
+            f"or add them with: {project.add_command(unknown)}"
         )
     return project
 

@@ -22,8 +22,8 @@ from enum import StrEnum
 from pathlib import Path
 
 from gradebook.pipelines.process import job_files, supervisor
-from gradebook.pipelines.process.pids import alive, group
-from gradebook.pipelines.runs import GOING, LOG, Run, State, list_runs, new_run_name, status_now, write_status
+from gradebook.pipelines.process.pids import alive, process_group
+from gradebook.pipelines.runs import ACTIVE_STATES, LOG, Run, State, list_runs, new_run_name, status_now, write_status
 from gradebook.storage.files import write_json
 from gradebook.storage.project import Project, ProjectError
 
@@ -121,7 +121,7 @@ def resume_training(project: Project, run: Run) -> Run:
         ProjectError: the run goes on, or has no checkpoint.
     """
     status = run.status()
-    if status.state in GOING:
+    if status.state in ACTIVE_STATES:
         raise ProjectError(f"{run.name} is training: stop it first")
     if not can_resume(run):
         raise ProjectError(f"{run.name} has no checkpoint to go on from: start a new run")
@@ -253,7 +253,7 @@ def _read(path: Path) -> Job | None:
 def _members(job: Job) -> list[int]:
     """Returns the ids of the job's processes that still run; a stranger that got the leader's id is none."""
     _reap(job.pid)
-    members = group(job.pid)
+    members = process_group(job.pid)
     return [] if job.pid in members and not alive(job.pid, seen=job.began) else members
 
 

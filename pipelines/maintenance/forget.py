@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gradebook.storage.cache_files import drop
+from gradebook.storage.cache_files import delete_cached
 from gradebook.storage.catalog import GONE
 from gradebook.storage.project import ProjectError
 from gradebook.storage.samples import File
@@ -34,5 +34,5 @@ def forget(store: "Store", below: Path, *, dry_run: bool = False) -> list[str]:
     if not dry_run:
         known = store.catalog.ids()
         store.catalog.add([], [File(filepath=path, sample_id=GONE, size=0, mtime_ns=0) for path in missing])
-        drop(store.project, set(known) - {file.sample_id for file in store.catalog.files()})
+        delete_cached(store.project, set(known) - {file.sample_id for file in store.catalog.files()})
     return missing

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from enum import StrEnum
 from pathlib import Path
 
-from gradebook.storage.duplicates import Known, as_array
+from gradebook.storage.duplicates import FingerprintIndex, stack_fingerprints
 from gradebook.storage.project import SETTINGS, ProjectError
 
 
@@ -27,7 +27,7 @@ class LeftOut:
         """
         pairs = dict(pair for place in places for pair in _read(place))
         self._ids = frozenset(pairs)
-        self._known = Known(as_array(list(pairs.values())))
+        self._known = FingerprintIndex(stack_fingerprints(list(pairs.values())))
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -42,7 +42,7 @@ class LeftOut:
             return None
         if sample_id in self._ids:
             return Overlap.SAME
-        return Overlap.ALIKE if self._known.like(fingerprint()) is not None else None
+        return Overlap.ALIKE if self._known.find(fingerprint()) is not None else None
 
 
 def _read(place: Path) -> list[tuple[str, bytes]]:

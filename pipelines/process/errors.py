@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from gradebook.pipelines.process.job_files import follower
+from gradebook.pipelines.process.job_files import job_directory
 from gradebook.storage.files import DISK_FULL
 from gradebook.storage.project import ProjectError
 
@@ -17,7 +17,7 @@ STOPPED = "stopped; what was done is kept: the same command goes on from it, a t
 
 
 @contextmanager
-def one_sentence() -> Iterator[None]:
+def exit_with_message() -> Iterator[None]:
     """Ends the program with one sentence on standard error where a command cannot be done."""
     try:
         yield
@@ -36,13 +36,13 @@ def one_sentence() -> Iterator[None]:
 
 
 @contextmanager
-def stopped_at_once(tidy: Callable[[], None]) -> Iterator[None]:
+def stop_immediately(tidy: Callable[[], None]) -> Iterator[None]:
     """Lets a job end in the block as soon as it is asked to, also where a library would first finish what it does.
 
     Args:
         tidy: takes away what is half done.
     """
-    if follower() is None:  # a terminal wants its bar cleared away
+    if job_directory() is None:  # a terminal wants its bar cleared away
         yield
         return
 

@@ -32,13 +32,13 @@ class Progress:
     total: int  # 0 where it is not known
 
 
-def follower() -> Path | None:
+def job_directory() -> Path | None:
     """Returns the directory of the job that runs this process, None where it is none."""
     told = os.environ.get(JOB)
     return Path(told) if told else None
 
 
-def progress_to(directory: Path, title: str, total: int = 0) -> Callable[..., None]:
+def progress_writer(directory: Path, title: str, total: int = 0) -> Callable[..., None]:
     """Returns a function `show(done, total, what)` that writes how far we are, five times a second at most."""
     last, whole, doing = -PAUSE, total, title
 
@@ -53,9 +53,9 @@ def progress_to(directory: Path, title: str, total: int = 0) -> Callable[..., No
     return show
 
 
-def tell_answer(value: Mapping[str, Any]) -> None:
+def write_answer(value: Mapping[str, Any]) -> None:
     """Leaves a command's answer with its job, if it is one."""
-    if (directory := follower()) is not None:
+    if (directory := job_directory()) is not None:
         write_json(directory / ANSWER, value)
 
 

@@ -19,7 +19,7 @@ def alive(pid: int, *, seen: datetime) -> bool:
         return True
 
 
-def group(leader: int) -> list[int]:
+def process_group(leader: int) -> list[int]:
     """Returns the ids of the processes in the group that `leader` leads or led, zombies left out."""
     return [pid for pid in psutil.pids() if _group_of(pid) == leader and not _is_zombie(pid)]
 

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from gradebook.pipelines.process.job_files import follower, progress_to
+from gradebook.pipelines.process.job_files import job_directory, progress_writer
 
 Show = Callable[..., None]
 
@@ -12,8 +12,8 @@ Show = Callable[..., None]
 @contextmanager
 def progress(title: str, total: int | None = None) -> Iterator[Show]:
     """Lends a function `show(done, total, what)`: a job tells its followers, a terminal gets a bar, others nothing."""
-    if (directory := follower()) is not None:
-        yield progress_to(directory, title, total or 0)
+    if (directory := job_directory()) is not None:
+        yield progress_writer(directory, title, total or 0)
         return
     if not sys.stderr.isatty():
         yield lambda done, total=None, what=None: None
@@ -34,8 +34,8 @@ def progress(title: str, total: int | None = None) -> Iterator[Show]:
 
 def stage(words: str) -> None:
     """Tells whoever follows this job what has begun, where it is not known how much of it there is, such as a start."""
-    if (directory := follower()) is not None:
-        progress_to(directory, words)(0)
+    if (directory := job_directory()) is not None:
+        progress_writer(directory, words)(0)
 
 
 def say(sentence: str) -> None:
@@ -43,7 +43,7 @@ def say(sentence: str) -> None:
     print(sentence, file=sys.stderr, flush=True)
 
 
-def hush() -> None:
+def silence_libraries() -> None:
     """Silences what libraries say to developers of libraries, so that a person reads what concerns them."""
     import logging
     import warnings

@@ -33,7 +33,7 @@ def find(root: Path, name: str) -> str | None:
 
 
 @contextmanager
-def known(root: Path, name: str, *, port: int, pid: int) -> Iterator[None]:
+def registered(root: Path, name: str, *, port: int, pid: int) -> Iterator[None]:
     """Lets others find a server of the project's while the block runs."""
     file = _file(root, name)
     file.parent.mkdir(exist_ok=True)
@@ -46,7 +46,7 @@ def known(root: Path, name: str, *, port: int, pid: int) -> Iterator[None]:
             file.unlink()
 
 
-def starting(root: Path, name: str) -> FileLock:
+def start_lock(root: Path, name: str) -> FileLock:
     """Returns the lock that whoever looks for a server in order to start one must hold: one server a project."""
     file = _file(root, name)
     file.parent.mkdir(exist_ok=True)
@@ -54,7 +54,7 @@ def starting(root: Path, name: str) -> FileLock:
 
 
 @contextmanager
-def ended_by_signals() -> Iterator[None]:
+def signals_as_interrupts() -> Iterator[None]:
     """Makes Ctrl-C and SIGTERM a KeyboardInterrupt while the block runs, even where a shell has us ignore Ctrl-C.
 
     Only the main thread hears signals: elsewhere nothing changes.

@@ -27,7 +27,7 @@ class Row:
         return said | plain | {"filepath": self.filepath, "undone_by": self.undone_by}
 
 
-def who_said(
+def read_audit_log(
     store: "Store", sample: str | None = None, *, actor: str | None = None, limit: int | None = None
 ) -> list[Row]:
     """Returns the events of the log, newest first.
@@ -87,7 +87,7 @@ def undo(store: "Store", event_id: str, *, actor: str) -> Event:
     return taken_back
 
 
-def history_table(rows: list[Row]) -> str:
+def audit_log_table(rows: list[Row]) -> str:
     """Returns the rows for people, a line an event."""
     if not rows:
         return "Nobody has said anything yet."

@@ -23,7 +23,7 @@ COUNTED = ("samples", "files", "events", "spaces")  # the tables that the number
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Numbers:
+class ProjectStats:
     """What a project holds: train + test = samples."""
 
     samples: int
@@ -35,19 +35,19 @@ class Numbers:
     agreement: Mapping[str, Agreement]  # see `gradebook.pipelines.curation.agreement`
 
 
-def count(
+def count_stats(
     project: Project,
     samples: Iterable[Sample],
     events: Sequence[Event],
     decided: Mapping[str, Event],
     embedded: Sequence[str],
-) -> Numbers:
+) -> ProjectStats:
     """Returns the numbers of what was read: `decided` is what `gradebook.storage.events.decisions` says of the
     events.
     """
     splits = {sample.sample_id: sample.split for sample in samples}
     times = Counter(e.label for i, e in decided.items() if e.label is not None and splits.get(i) is Split.TRAIN)
-    return Numbers(
+    return ProjectStats(
         samples=len(splits),
         train=sum(split is Split.TRAIN for split in splits.values()),
         labelled=times.total(),
@@ -58,18 +58,18 @@ def count(
     )
 
 
-def read_numbers(store: "Store") -> Numbers:
+def read_stats(store: "Store") -> ProjectStats:
     """Returns a project's numbers as they are now."""
 
-    def counted() -> Numbers:
+    def counted() -> ProjectStats:
         events = store.log.read()
         embedded = [space.backbone for space in store.vectors.spaces()]
-        return count(store.project, store.catalog.samples(), events, decisions(events), embedded)
+        return count_stats(store.project, store.catalog.samples(), events, decisions(events), embedded)
 
-    return kept(store.project, counted)
+    return cached_stats(store.project, counted)
 
 
-def kept(project: Project, counted: Callable[[], Numbers]) -> Numbers:
+def cached_stats(project: Project, counted: Callable[[], ProjectStats]) -> ProjectStats:
     """Returns the numbers that were kept if nothing was written since, else those that `counted` gives, and keeps them.
 
     Args:
@@ -87,9 +87,9 @@ def kept(project: Project, counted: Callable[[], Numbers]) -> Numbers:
     return found
 
 
-def overview(store: "Store") -> dict[str, Any]:
+def summarize_project(store: "Store") -> dict[str, Any]:
     """Returns the project's counts (labeled + unlabeled + test = samples), classes, spaces of vectors and runs."""
-    numbers = read_numbers(store)
+    numbers = read_stats(store)
     return {
         "project": str(store.project.root),
         "samples": numbers.samples,
@@ -109,14 +109,14 @@ def overview(store: "Store") -> dict[str, Any]:
     }
 
 
-def _read(project: Project, stamp: str) -> Numbers | None:
+def _read(project: Project, stamp: str) -> ProjectStats | None:
     try:
         said = json.loads((project.root / KEPT).read_text(encoding="utf-8"))
-        return Numbers(**said["numbers"]) if said["stamp"] == stamp else None
+        return ProjectStats(**said["numbers"]) if said["stamp"] == stamp else None
     except (OSError, ValueError, KeyError, TypeError):  # none there, or not ours: they are counted
         return None
 
 
-def _keep(project: Project, stamp: str, numbers: Numbers) -> None:
+def _keep(project: Project, stamp: str, numbers: ProjectStats) -> None:
     with suppress(OSError):  # nobody may write here, or the disk is full: they are counted again
         write_json(project.root / KEPT, {"stamp": stamp, "numbers": asdict(numbers)})

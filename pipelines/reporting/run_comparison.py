@@ -39,7 +39,7 @@ def compare(project: Project) -> list[Row]:
     return [_row(run) for run in list_runs(project)]
 
 
-def keep_evaluation(run: Run, found: dict[str, Any]) -> None:
+def save_evaluation(run: Run, found: dict[str, Any]) -> None:
     """Keeps what an evaluation on the test split found beside the run, for `compare`."""
     write_json(run.path / EVALUATION, {name: found[name] for name in ("on", "accuracy", "n", "ece")})
 

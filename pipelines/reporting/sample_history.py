@@ -31,7 +31,7 @@ def find_sample(store: "Store", sample: str) -> str:
     """Returns the id of a sample given by its id or by the path of one of its files."""
     if sample in store.catalog.paths([sample]):
         return sample
-    held = store.catalog.at(str(Path(sample).expanduser().absolute()))
+    held = store.catalog.sample_at(str(Path(sample).expanduser().absolute()))
     if held is not None:
         return held
     try:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradebook.pipelines.runs import Run
-from gradebook.storage.label_snapshots import Extent, Said, extent, said_at
+from gradebook.storage.label_snapshots import Extent, LabelSnapshots, extent, read_snapshots
 from gradebook.storage.training_dynamics import coded
 
 CHECKPOINTS = 4  # moments after the first
@@ -29,8 +29,8 @@ Codes = NDArray[np.int16]
 class Move:
     """Samples whose label went from one class to another between two moments."""
 
-    moment: int  # the first of the two, a place in `Said.steps`
-    before: int  # places in `Said.classes`
+    moment: int  # the first of the two, a place in `LabelSnapshots.steps`
+    before: int  # places in `LabelSnapshots.classes`
     after: int
     count: int
 
@@ -67,7 +67,7 @@ class Course:
     shares: Mapping[str, NDArray[np.float64]]  # class -> (B,) share of the teacher's answers
 
 
-def flow(run: Run) -> Said | None:
+def flow(run: Run) -> LabelSnapshots | None:
     """Returns what was said at the run's checkpoints, a handful of them, and once every sample had had a turn at first.
 
     Returns None where nothing is recorded.
@@ -80,7 +80,7 @@ def flow(run: Run) -> Said | None:
     if reach is None:
         return None
     turn = _turn(run, reach)
-    return said_at(directory, moments(reach, int(run.config().get("checkpoint_every", 0)), turn), TURNS * turn)
+    return read_snapshots(directory, moments(reach, int(run.config().get("checkpoint_every", 0)), turn), TURNS * turn)
 
 
 def moments(reach: Extent, checkpoint_every: int, turn: int) -> list[int]:
@@ -116,7 +116,7 @@ def moves(labels: Codes) -> list[Move]:
     return sorted(found, key=lambda move: (-move.count, move.moment, move.before, move.after))
 
 
-def moved(said: Said, labels: Codes, moment: int, before: int, after: int) -> list[str]:
+def moved(said: LabelSnapshots, labels: Codes, moment: int, before: int, after: int) -> list[str]:
     """Returns the samples of a move."""
     chosen = (labels[:, moment] == before) & (labels[:, moment + 1] == after)
     return [said.sample_ids[k] for k in np.flatnonzero(chosen)]

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from tyro.conf import Positional, arg
 
 from gradebook.pipelines.curation.queue_items import GIVEN
-from gradebook.pipelines.process.errors import one_sentence
-from gradebook.pipelines.process.progress import hush, say
+from gradebook.pipelines.process.errors import exit_with_message
+from gradebook.pipelines.process.progress import say, silence_libraries
 from gradebook.pipelines.runs import Run
 from gradebook.pipelines.studies.method_comparison import Report, as_interval, labelled, machine, prepared, trained
 from gradebook.storage.events import Kind, event, replay
@@ -77,10 +77,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Prints the tables; returns the exit status."""
     import tyro
 
-    hush()
+    silence_libraries()
     given = list(sys.argv[1:] if arguments is None else arguments)
     asked = tyro.cli(Planted, args=given, prog="planted.py", description=__doc__)
-    with one_sentence():
+    with exit_with_message():
         report = Report(train=asked.train, test=asked.test, work=asked.work, take=asked.take, take_test=asked.take_test)
         base = prepared(report)
         guesses = [found_guesses(*_few(report, base, asked.labels, seed)) for seed in asked.seeds]

@@ -22,8 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tyro.conf import Positional, arg
 
-from gradebook.pipelines.process.errors import one_sentence
-from gradebook.pipelines.process.progress import hush, progress, say
+from gradebook.pipelines.process.errors import exit_with_message
+from gradebook.pipelines.process.progress import progress, say, silence_libraries
 from gradebook.pipelines.runs import Run, State
 from gradebook.storage.files import write_json
 from gradebook.storage.project import ProjectError, create_project
@@ -63,10 +63,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Prints the tables; returns the exit status."""
     import tyro
 
-    hush()
+    silence_libraries()
     given = list(sys.argv[1:] if arguments is None else arguments)
     asked = tyro.cli(Report, args=given, prog="report.py", description=__doc__)
-    with one_sentence():
+    with exit_with_message():
         base = prepared(asked)
         for number in asked.labels:
             table = {

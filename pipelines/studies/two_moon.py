@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gradebook.pipelines.process.progress import hush, progress, say
+from gradebook.pipelines.process.progress import progress, say, silence_libraries
 from gradebook.pipelines.studies.two_moon_figure import SUCCESS, Moons, draw
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     import torch
     import tyro
 
-    hush()
+    silence_libraries()
     torch.set_num_threads(1)
     given = list(sys.argv[1:] if arguments is None else arguments)
     asked = tyro.cli(TwoMoon, args=given, prog="two_moon.py", description=__doc__)

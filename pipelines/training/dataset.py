@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from gradebook.pipelines.image_cache import Squares
+from gradebook.pipelines.image_cache import SquareImages
 from gradebook.pipelines.process.progress import say
 from gradebook.pipelines.runs import LABELS, Run
 from gradebook.pipelines.training.config import ConfigError, TrainConfig
@@ -180,7 +180,7 @@ def open_source(
         return cached_views(store, config, training_set, device)
     from gradebook.pipelines.training.image_loader import ImageLoader
 
-    images = Squares(store.project, training_set.filepaths, training_set.sample_ids, config.size)
+    images = SquareImages(store.project, training_set.filepaths, training_set.sample_ids, config.size)
     return ImageLoader(images, workers=config.workers, device=device, magnitude=config.magnitude)
 
 

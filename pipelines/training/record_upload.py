@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gradebook.pipelines.process.progress import say
-from gradebook.pipelines.runs import GOING, Run, find_run, list_runs
+from gradebook.pipelines.runs import ACTIVE_STATES, Run, find_run, list_runs
 from gradebook.storage import object_store
 from gradebook.storage.project import ProjectError
-from gradebook.storage.segments import cut_after
+from gradebook.storage.segments import delete_segments_after
 
 if TYPE_CHECKING:
     from gradebook.storage.store import Store
@@ -78,12 +78,12 @@ class RecordUploader:
 
     def _send(self) -> None:
         if self._there is None:
-            self._there = object_store.listed(self._address)
+            self._there = object_store.list_files(self._address)
         for path in sorted(self._directory.glob(self._pattern)):
             stat = path.stat()
             size, at = self._there.get(path.name, (-1, 0.0))
             if size != stat.st_size or at < stat.st_mtime - 1:
-                object_store.send(path, self._address)
+                object_store.upload(path, self._address)
                 self._there[path.name] = (stat.st_size, time.time())
 
 
@@ -100,11 +100,11 @@ def download(directory: Path, address: str) -> int:
     """
     directory.mkdir(parents=True, exist_ok=True)
     brought = 0
-    for name, (size, at) in object_store.listed(address).items():
+    for name, (size, at) in object_store.list_files(address).items():
         path = directory / name
         stat = path.stat() if path.exists() else None
         if stat is None or (stat.st_size != size and stat.st_mtime < at):
-            object_store.fetch(address, name, path)
+            object_store.download(address, name, path)
             os.utime(path, (at, at))
             brought += 1
     return brought
@@ -135,7 +135,7 @@ def truncate_record(directory: Path, address: str, step: int) -> None:
         ProjectError: the address does not answer, so that what is there cannot be taken back.
     """
     download(directory, address)
-    object_store.remove(address, cut_after(directory, step))
+    object_store.delete(address, delete_segments_after(directory, step))
 
 
 def start_upload(record: str, path: Path, process: int) -> RecordUploader | None:
@@ -151,6 +151,6 @@ def start_upload(record: str, path: Path, process: int) -> RecordUploader | None
 def _send_left_over(runs: Path, but: str) -> None:
     for mark in sorted(runs.glob(f"*/record/{UNSENT}*")):
         run = Run(mark.parent.parent)
-        if run.name != but and run.status().state not in GOING and (record := run.config().get("record")):
+        if run.name != but and run.status().state not in ACTIVE_STATES and (record := run.config().get("record")):
             process = mark.name.removeprefix(f"{UNSENT}-")
             RecordUploader(mark.parent, run_address(record, run.name), process=int(process)).end()

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gradebook.storage.files import atomic_path
-from gradebook.storage.segments import LABELS, SAID, segment_schema
+from gradebook.storage.segments import LABELS, RECORDED, segment_schema
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -145,7 +145,7 @@ class Recorder:
             "step": pa.array(steps),
             "sample_id": pa.DictionaryArray.from_arrays(pa.array(codes.astype(np.int32)), names),
         }
-        for name in SAID:
+        for name in RECORDED:
             columns[name] = _column([(len(ids), getattr(said, name)) for _, ids, said in rows], name in LABELS)
         return pa.table([columns[name] for name in self._schema.names], schema=self._schema)
 

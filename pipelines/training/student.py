@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from gradebook.pipelines.image_cache import Squares
+from gradebook.pipelines.image_cache import SquareImages
 from gradebook.pipelines.runs import Run
 from gradebook.pipelines.training.config import ConfigError, TrainConfig
 from gradebook.pipelines.training.networks import image_classifier, timm_model
@@ -86,7 +86,7 @@ def predict_samples(net: "nn.Module", config: TrainConfig[Any], store: "Store", 
         views, weak = load_views(store, config.backbone, [s.sample_id for s in samples])
         source: InputSource = CachedViews(torch.from_numpy(views).to(device), weak)
     else:
-        images = Squares(store.project, [s.filepath for s in samples], [s.sample_id for s in samples], config.size)
+        images = SquareImages(store.project, [s.filepath for s in samples], [s.sample_id for s in samples], config.size)
         source = ImageLoader(images, workers=config.workers, device=device)
     return probabilities(net.to(device), source, np.arange(len(samples))).double().numpy()
 

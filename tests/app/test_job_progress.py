@@ -19,11 +19,11 @@ from tests.app.test_views import draw_train, drawn
 BUSY = """
 import time
 from pathlib import Path
-from gradebook.pipelines.process.errors import stopped_at_once
+from gradebook.pipelines.process.errors import stop_immediately
 
 draft = Path("draft")
 draft.mkdir()
-with stopped_at_once(draft.rmdir):
+with stop_immediately(draft.rmdir):
     print("busy", flush=True)
     while True:
         try:

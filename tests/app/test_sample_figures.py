@@ -5,7 +5,7 @@ import pytest
 from gradebook.app.figures import common, run, sample
 from gradebook.pipelines.reporting import training_dynamics
 from gradebook.pipelines.reporting.training_dynamics import Table
-from gradebook.storage.label_snapshots import Said
+from gradebook.storage.label_snapshots import LabelSnapshots
 
 ROWS = [
     {
@@ -85,7 +85,9 @@ def test_two_runs_of_unlike_length_stand_beside_each_other():
 def said(labels, classes):
     labels = np.array(labels, np.int16)
     ids = [str(k) for k in range(len(labels))]
-    return Said(sample_ids=ids, classes=classes, steps=list(range(labels.shape[1])), teacher=labels, student=labels)
+    return LabelSnapshots(
+        sample_ids=ids, classes=classes, steps=list(range(labels.shape[1])), teacher=labels, student=labels
+    )
 
 
 def test_a_flow_counts_what_is_known_at_both_ends():

@@ -24,4 +24,4 @@ def store(template, tmp_path) -> Store:
 def full_disk(monkeypatch) -> None:
     """Leaves a byte less on the disk than what is derived from images must leave."""
     usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr(cache_files.shutil, "disk_usage", lambda _: usage(0, 0, cache_files.SPARE - 1))
+    monkeypatch.setattr(cache_files.shutil, "disk_usage", lambda _: usage(0, 0, cache_files.MIN_FREE_BYTES - 1))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gradebook.pipelines.image_cache import Squares
+from gradebook.pipelines.image_cache import SquareImages
 from gradebook.pipelines.importing.import_images import import_images
 from gradebook.pipelines.maintenance.forget import forget
 from gradebook.pipelines.maintenance.verify import verify
@@ -30,9 +30,9 @@ def store(tmp_path):
     return store
 
 
-def opened(store, size: int = SIZE) -> Squares:
+def opened(store, size: int = SIZE) -> SquareImages:
     samples = store.catalog.samples()
-    return Squares(store.project, [s.filepath for s in samples], [s.sample_id for s in samples], size)
+    return SquareImages(store.project, [s.filepath for s in samples], [s.sample_id for s in samples], size)
 
 
 def decoded(store, size: int = SIZE) -> list[np.ndarray]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gradebook.pipelines.image_cache import LARGE, SIDE, open_small
+from gradebook.pipelines.image_cache import LARGE, SIDE, open_preview
 from gradebook.pipelines.importing.import_images import import_images
 from gradebook.pipelines.maintenance.forget import forget
 from gradebook.pipelines.maintenance.verify import verify
@@ -45,7 +45,7 @@ def kept(store) -> list[Path]:
 
 
 def opened(store, sample, side: int = SIDE) -> Image.Image:
-    return open_small(store.project, sample.sample_id, Path(sample.filepath), side)
+    return open_preview(store.project, sample.sample_id, Path(sample.filepath), side)
 
 
 def distance(one: Image.Image, other: Image.Image) -> float:

@@ -6,13 +6,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gradebook.storage.record import Record
-from gradebook.storage.segments import SAID, segment_schema
+from gradebook.storage.segments import RECORDED, segment_schema
 
 CLASSES = ["cat", "dog", "ünï"]
 
 
 def row(step: int, sample_id: str, **said) -> dict:
-    return {"step": step, "sample_id": sample_id, **dict.fromkeys(SAID), **said}
+    return {"step": step, "sample_id": sample_id, **dict.fromkeys(RECORDED), **said}
 
 
 def write(directory: Path, name: str, rows: list[dict]) -> Path:

@@ -167,11 +167,11 @@ def test_a_few_samples_of_a_split_are_looked_up_by_id(catalog):
 
 
 def test_a_file_tells_its_sample_until_it_is_gone(catalog):
-    assert catalog.at("/images/a.png") is None
+    assert catalog.sample_at("/images/a.png") is None
     catalog.add([sample("s0")], [file("a", "s0"), file("it's", "s0")])
-    assert [catalog.at(f"/images/{name}.png") for name in ("a", "it's", "b")] == ["s0", "s0", None]
+    assert [catalog.sample_at(f"/images/{name}.png") for name in ("a", "it's", "b")] == ["s0", "s0", None]
     catalog.add([], [File(filepath="/images/a.png", sample_id=GONE, size=0, mtime_ns=0)])
-    assert catalog.at("/images/a.png") is None
+    assert catalog.sample_at("/images/a.png") is None
 
 
 def test_a_long_catalogue_gets_indices_and_answers_the_same(tmp_path, monkeypatch):
@@ -187,4 +187,4 @@ def test_a_long_catalogue_gets_indices_and_answers_the_same(tmp_path, monkeypatc
         late = [table.index_stats(index.name).num_unindexed_rows for index in table.list_indices()]
         assert max(late) <= 4, "what came since is taken in"
     assert [s.sample_id for s in catalog.samples(among=["s7", "s6", "s0"])] == ["s0", "s6"]
-    assert [catalog.at(f"/images/s{n}.png") for n in (0, 7)] == ["s0", "s6"]
+    assert [catalog.sample_at(f"/images/s{n}.png") for n in (0, 7)] == ["s0", "s6"]

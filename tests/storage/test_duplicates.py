@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageEnhance
 
 from gradebook.storage import duplicates
-from gradebook.storage.duplicates import BYTES, Known, as_array, fingerprint, near_duplicates
+from gradebook.storage.duplicates import BYTES, FingerprintIndex, fingerprint, near_duplicates, stack_fingerprints
 
 NONE = np.empty((0, BYTES), np.uint8)
 
@@ -27,7 +27,7 @@ def as_jpeg(image: Image.Image, quality: int) -> Image.Image:
 
 
 def prints(images: list[Image.Image]) -> np.ndarray:
-    return as_array([fingerprint(image) for image in images])
+    return stack_fingerprints([fingerprint(image) for image in images])
 
 
 SCENES = [scene(seed) for seed in range(60)]
@@ -60,17 +60,17 @@ def test_one_image_at_a_time_finds_what_all_at_once_do():
     new = [as_jpeg(image, 60) for image in SCENES[:40]] + [scene(seed) for seed in range(100, 140)]
     known = prints(SCENES)
     every = {int(a): int(b) for a, b in near_duplicates(prints(new), known)}
-    look_up = Known(known)
-    found = {n: like for n, image in enumerate(new) if (like := look_up.like(fingerprint(image))) is not None}
+    look_up = FingerprintIndex(known)
+    found = {n: like for n, image in enumerate(new) if (like := look_up.find(fingerprint(image))) is not None}
     assert found == every
     assert 38 <= len(found) <= 42
-    assert Known(NONE).like(fingerprint(SCENES[0])) is None
+    assert FingerprintIndex(NONE).find(fingerprint(SCENES[0])) is None
 
 
 def test_of_several_that_look_alike_the_most_similar_is_named():
     scenes = [as_jpeg(SCENES[0], 20), SCENES[0].resize((48, 48)), SCENES[0], as_jpeg(SCENES[0], 40)]
-    known = Known(prints(scenes))
-    assert all(known.like(one) == n for n, one in enumerate(map(fingerprint, scenes)))
+    known = FingerprintIndex(prints(scenes))
+    assert all(known.find(one) == n for n, one in enumerate(map(fingerprint, scenes)))
 
 
 def test_different_pictures_are_no_duplicates():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gradebook.storage.fiftyone_samples import names_of
+from gradebook.storage.fiftyone_samples import ids_by_sample
 from gradebook.storage.project import create_project
 from gradebook.storage.samples import Sample, Split, sample_id
 from gradebook.storage.store import Store, open_store
@@ -51,12 +51,12 @@ def nearest(vectors: dict[str, np.ndarray], query: np.ndarray) -> list[str]:
 
 
 def test_sorting_by_similarity_asks_the_projects_vectors(store, dataset):
-    from gradebook.storage.fiftyone_brain_runs import VECTORS, offer_vectors
+    from gradebook.storage.fiftyone_brain_runs import VECTORS, register_similarity
 
     vectors = embedded(store)
-    offer_vectors(dataset, there=True)
+    register_similarity(dataset, there=True)
     (first, *others), k = list(vectors)[3:6], 5
-    ids = names_of(dataset)
+    ids = ids_by_sample(dataset)
     view = dataset.sort_by_similarity(ids[first], k=k, brain_key=VECTORS)
     assert view.values("gradebook_id") == nearest(vectors, vectors[first])[:k]
     assert view.values("gradebook_id")[0] == first
@@ -70,12 +70,12 @@ def test_sorting_by_similarity_asks_the_projects_vectors(store, dataset):
 
 
 def test_the_index_is_no_copy_and_takes_nothing_from_the_project(store, dataset):
-    from gradebook.storage.fiftyone_brain_runs import VECTORS, offer_vectors
+    from gradebook.storage.fiftyone_brain_runs import VECTORS, register_similarity
 
-    offer_vectors(dataset, there=False)
+    register_similarity(dataset, there=False)
     assert dataset.list_brain_runs() == []
     vectors = embedded(store, slice(0, 8))
-    offer_vectors(dataset, there=True)
+    register_similarity(dataset, there=True)
     index = dataset.load_brain_results(VECTORS)
     assert index.total_index_size == 8
     embedded(store)
@@ -92,26 +92,26 @@ def test_the_index_is_no_copy_and_takes_nothing_from_the_project(store, dataset)
 
 
 def test_an_image_without_vectors_is_an_error_that_says_what_to_do(store, dataset):
-    from gradebook.storage.fiftyone_brain_runs import VECTORS, offer_vectors
+    from gradebook.storage.fiftyone_brain_runs import VECTORS, register_similarity
 
     vectors = embedded(store, slice(0, 8))
-    offer_vectors(dataset, there=True)
+    register_similarity(dataset, there=True)
     with pytest.raises(ValueError, match="gradebook embed"):
-        dataset.sort_by_similarity(names_of(dataset)[list(vectors)[9]], k=3, brain_key=VECTORS)
+        dataset.sort_by_similarity(ids_by_sample(dataset)[list(vectors)[9]], k=3, brain_key=VECTORS)
 
 
 def test_the_embeddings_panel_is_given_the_places_of_the_map(store, dataset):
-    from gradebook.storage.fiftyone_brain_runs import MAP, offer_map
+    from gradebook.storage.fiftyone_brain_runs import MAP, register_map
 
     ids = [sample.sample_id for sample in store.catalog.samples()][:8]
     places = np.random.default_rng(0).integers(1, 65_534, (9, 2)).astype(np.uint16)
-    offer_map(dataset, [*ids, "gone"], places, "1 a 0")
+    register_map(dataset, [*ids, "gone"], places, "1 a 0")
     drawn = dataset.load_brain_results(MAP)
     assert dataset.select(list(drawn.sample_ids), ordered=True).values("gradebook_id") == ids
     np.testing.assert_array_equal(drawn.points[:, 0], places[:8, 0])
     np.testing.assert_array_equal(np.argsort(drawn.points[:, 1]), np.argsort(-places[:8, 1].astype(int)), "up is up")
     before = dataset.get_brain_info(MAP).timestamp
-    offer_map(dataset, [*ids, "gone"], places, "1 a 0")
+    register_map(dataset, [*ids, "gone"], places, "1 a 0")
     assert dataset.get_brain_info(MAP).timestamp == before, "it has that one"
-    offer_map(dataset, ids[:2], places[:2], "1 b 0")
+    register_map(dataset, ids[:2], places[:2], "1 b 0")
     assert len(dataset.load_brain_results(MAP).points) == 2

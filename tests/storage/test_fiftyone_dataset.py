@@ -17,7 +17,7 @@ class Signals:
 
     table: object
 
-    def signals(self, run: str) -> object:
+    def dynamics(self, run: str) -> object:
         assert run == "mpl-001"
         return self.table
 

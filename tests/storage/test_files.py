@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from gradebook.pipelines.process.errors import one_sentence
+from gradebook.pipelines.process.errors import exit_with_message
 from gradebook.storage.files import atomic_path, write_atomic, write_json
 
 KILLED_WHILE_WRITING = """
@@ -98,7 +98,7 @@ def test_a_new_file_has_the_permissions_that_the_umask_gives(path):
 def test_a_full_disk_is_one_sentence_and_leaves_the_old_content(path, full_disk, capsys):
     with pytest.raises(OSError, match=r"file\.json'$"):
         write_atomic(path, "after")
-    with pytest.raises(SystemExit), one_sentence():
+    with pytest.raises(SystemExit), exit_with_message():
         write_json(path, {"after": 1})
     assert capsys.readouterr().err == f"gradebook: no space left to write to {path}: free some, then do it again\n"
     assert path.read_text() == "before" and list(path.parent.iterdir()) == [path]

@@ -19,7 +19,7 @@ from tests.storage.segments import row, steps, write
 def test_a_fold_killed_before_any_of_its_writes_is_made_good(tmp_path, monkeypatch, killed_at):
     write(tmp_path / "r", "rank0-000001", [row(1, "s0", teacher_label=0)])
     record = LanceRecord(tmp_path / "lance")
-    changing = lance_tables.Tables.changing
+    changing = lance_tables.Tables.open_for_writing
 
     def dying(tables, name, schema):
         if name == killed_at:
@@ -27,13 +27,13 @@ def test_a_fold_killed_before_any_of_its_writes_is_made_good(tmp_path, monkeypat
         return changing(tables, name, schema)
 
     with monkeypatch.context() as dead:
-        dead.setattr(lance_tables.Tables, "changing", dying)
+        dead.setattr(lance_tables.Tables, "open_for_writing", dying)
         with pytest.raises(KeyboardInterrupt):
             record.fold("a", tmp_path / "r")
-            record.signals("a")
+            record.dynamics("a")
     record.fold("a", tmp_path / "r")
     assert steps(record) == [("a", 1)]
-    assert record.signals("a")["steps"].to_pylist() == [1]
+    assert record.dynamics("a")["steps"].to_pylist() == [1]
     assert record.fold("a", tmp_path / "r") == 0
 
 
@@ -67,7 +67,7 @@ def test_kill_9_at_a_random_moment_loses_and_doubles_nothing(tmp_path):
     record = LanceRecord(tmp_path / "lance")
     record.fold("a", tmp_path / "r")
     assert steps(record) == [("a", n) for n in range(segments)]
-    assert record.signals("a")["steps"].to_pylist() == [segments, segments]
+    assert record.dynamics("a")["steps"].to_pylist() == [segments, segments]
 
 
 def _fold(directory: Path) -> None:

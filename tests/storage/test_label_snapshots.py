@@ -2,16 +2,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from gradebook.storage.label_snapshots import Extent, extent, said_at
+from gradebook.storage.label_snapshots import Extent, extent, read_snapshots
 from gradebook.storage.project import ProjectError
-from gradebook.storage.segments import SAID, segment_schema
+from gradebook.storage.segments import RECORDED, segment_schema
 
 
 def write(directory, name, classes, rows):
     """Writes rows of (step, sample, teacher's class, student's class) as a segment, None where nothing was said."""
     directory.mkdir(exist_ok=True)
     schema = segment_schema(classes)
-    columns = {n: pa.nulls(len(rows), schema.field(n).type) for n in SAID}
+    columns = {n: pa.nulls(len(rows), schema.field(n).type) for n in RECORDED}
     columns["step"] = pa.array([step for step, *_ in rows], pa.int32())
     columns["sample_id"] = pa.array([sample for _, sample, _, _ in rows], pa.string()).dictionary_encode()
     for k, column in ((2, "teacher_label"), (3, "student_label")):
@@ -35,11 +35,11 @@ def test_the_last_label_by_each_moment_counts_where_it_is_near_enough(tmp_path):
     )
     write(tmp_path, "rank1-000001", ["heron", "owl"], [(2, "c", "owl", "heron"), (9, "b", "heron", "owl")])
     assert extent(tmp_path) == Extent(1, 9, 5)
-    said = said_at(tmp_path, [2, 9], 4)
+    said = read_snapshots(tmp_path, [2, 9], 4)
     assert named(said, "teacher") == {"a": ["crow", None], "b": ["heron", "heron"], "c": ["owl", None]}
     assert named(said, "student") == {"a": [None, None], "b": ["crow", "owl"], "c": ["heron", None]}
-    assert named(said_at(tmp_path, [3], 4), "teacher")["a"] == ["heron"], "it said crow before"
-    assert named(said_at(tmp_path, [3], 1), "teacher") == {"a": ["heron"], "b": [None], "c": [None]}
+    assert named(read_snapshots(tmp_path, [3], 4), "teacher")["a"] == ["heron"], "it said crow before"
+    assert named(read_snapshots(tmp_path, [3], 1), "teacher") == {"a": ["heron"], "b": [None], "c": [None]}
 
 
 def test_segments_out_of_reach_are_not_opened(tmp_path, monkeypatch):
@@ -48,7 +48,7 @@ def test_segments_out_of_reach_are_not_opened(tmp_path, monkeypatch):
     opened = []
     read = pq.read_table
     monkeypatch.setattr(pq, "read_table", lambda path, **how: opened.append((path.name, how)) or read(path, **how))
-    said_at(tmp_path, [9], 3)
+    read_snapshots(tmp_path, [9], 3)
     ((name, how),) = opened
     assert name == "rank0-000002.parquet" and set(how["columns"]) == {
         "step",

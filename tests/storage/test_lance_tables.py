@@ -13,7 +13,7 @@ SCHEMA = pa.schema({"name": pa.string()})
 
 
 def add(tables: Tables, name: str) -> None:
-    with tables.changing("t", SCHEMA) as table:
+    with tables.open_for_writing("t", SCHEMA) as table:
         table.add(pa.table({"name": [name]}))
 
 
@@ -26,7 +26,7 @@ def test_a_writer_waits_until_the_other_is_done(tmp_path):
     one, other = Tables(tmp_path), Tables(tmp_path)
     add(one, "first")
     waiting = threading.Thread(target=add, args=(other, "third"))
-    with one.writing():
+    with one.write_lock():
         waiting.start()
         waiting.join(0.5)
         assert waiting.is_alive()
@@ -48,13 +48,13 @@ def test_threads_that_share_one_object_take_turns_too(tmp_path):
 
 def test_a_writer_that_never_ends_is_one_sentence(tmp_path, monkeypatch):
     monkeypatch.setattr(lance_tables, "PATIENCE", 0.05)
-    with Tables(tmp_path).writing(), pytest.raises(ProjectError, match="another process has been writing"):
+    with Tables(tmp_path).write_lock(), pytest.raises(ProjectError, match="another process has been writing"):
         add(Tables(tmp_path), "x")
 
 
 def test_an_error_while_writing_frees_the_lock(tmp_path):
     tables = Tables(tmp_path)
-    with pytest.raises(RuntimeError), tables.writing():
+    with pytest.raises(RuntimeError), tables.write_lock():
         raise RuntimeError
     add(Tables(tmp_path), "x")
     assert names(tables) == ["x"]

@@ -13,7 +13,7 @@ import pytest
 
 from gradebook.storage import mongodb
 from gradebook.storage.events import Kind, event
-from gradebook.storage.mongodb import NoDatabase, find_or_start, point_fiftyone, stop
+from gradebook.storage.mongodb import NoDatabase, find_or_start, stop, use_project_database
 from gradebook.storage.project import create_project
 from gradebook.storage.samples import Sample, Split
 from gradebook.storage.store import open_store
@@ -55,7 +55,7 @@ def rows(uri: str) -> list[int]:
 
 def test_the_users_server_comes_first(root, monkeypatch):
     monkeypatch.setenv(mongodb.URI, "mongodb://elsewhere:27017")
-    assert point_fiftyone(root) == "mongodb://elsewhere:27017"
+    assert use_project_database(root) == "mongodb://elsewhere:27017"
     assert not (root / "mongo").exists(), "nothing is started and nothing is written"
 
 
@@ -136,14 +136,14 @@ def test_a_project_of_another_process_is_refused_once_fiftyone_is_imported(root,
     monkeypatch.setitem(sys.modules, "fiftyone", object())
     monkeypatch.setattr(mongodb, "find_or_start", lambda root: f"mongodb://{root.name}")
     with pytest.raises(ValueError, match="process of its own"):
-        point_fiftyone(root)
+        use_project_database(root)
 
 
 def test_the_address_that_we_set_is_not_taken_for_the_users(root, monkeypatch):
     monkeypatch.delitem(sys.modules, "fiftyone", raising=False)
     monkeypatch.setattr(mongodb, "_mongod", lambda: Path("mongod"))
     monkeypatch.setattr(mongodb, "_start", lambda mongod, home: 1 if home.parent == root else 2)
-    assert point_fiftyone(root) == os.environ[mongodb.URI]
+    assert use_project_database(root) == os.environ[mongodb.URI]
     other = root.parent / "other"
     assert ":2/" in find_or_start(other)
 
@@ -151,10 +151,10 @@ def test_the_address_that_we_set_is_not_taken_for_the_users(root, monkeypatch):
 SAY = """
 import json, sys
 from pathlib import Path
-from gradebook.storage.mongodb import point_fiftyone
+from gradebook.storage.mongodb import use_project_database
 from gradebook.storage.store import open_store
 root = Path(sys.argv[1])
-point_fiftyone(root)
+use_project_database(root)
 from gradebook.storage.fiftyone_dataset import dataset_name, refresh
 store = open_store(root)
 added = refresh(store, None).added

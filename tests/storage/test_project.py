@@ -70,7 +70,7 @@ def test_a_label_must_be_a_class(tmp_path):
 
 def test_the_command_that_adds_a_class_is_one_that_a_shell_takes(tmp_path):
     project = create_project(tmp_path / "my pets", ["cat"])
-    command = shlex.split(project.adding(["maine coon", "cat's kin; rm"]))
+    command = shlex.split(project.add_command(["maine coon", "cat's kin; rm"]))
     assert command == ["gradebook", "classes", str(tmp_path / "my pets"), "--add", "maine coon,cat's kin; rm"]
 
 

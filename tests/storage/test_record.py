@@ -13,15 +13,15 @@ from gradebook.storage import lance_tables, training_dynamics
 from gradebook.storage.lance_record import LanceRecord, key_of
 from gradebook.storage.project import ProjectError
 from gradebook.storage.record import MemoryRecord
-from gradebook.storage.segments import SAID, history_schema, segments_in
+from gradebook.storage.segments import RECORDED, history_schema, segments_in
 from tests.storage.segments import row, steps, write
 
 
 def test_an_empty_record_is_empty(record, tmp_path):
     assert record.fold("mpl-001", tmp_path / "nowhere") == 0
     assert record.history("s0") == []
-    assert record.signals("mpl-001").num_rows == 0
-    assert record.signals("mpl-001").schema == training_dynamics.schema()
+    assert record.dynamics("mpl-001").num_rows == 0
+    assert record.dynamics("mpl-001").schema == training_dynamics.schema()
     record.forget("mpl-001")
 
 
@@ -31,9 +31,9 @@ def test_what_was_said_comes_back_with_names(record, tmp_path):
     assert record.fold("it's run", tmp_path / "r") == 2
     names = {"teacher_label": "ünï", "runner_up": "cat", "best_label": "dog"}
     (back,) = record.history("it's")
-    assert back == {"run": "it's run", "step": 3, **dict.fromkeys(SAID), **said, **names}
+    assert back == {"run": "it's run", "step": 3, **dict.fromkeys(RECORDED), **said, **names}
     (back,) = record.history("s1", "it's run")
-    assert back == {"run": "it's run", "step": 3, **dict.fromkeys(SAID), "student_label": "cat", "feedback": 1.5}
+    assert back == {"run": "it's run", "step": 3, **dict.fromkeys(RECORDED), "student_label": "cat", "feedback": 1.5}
 
 
 def test_history_is_in_order_of_run_and_step_whatever_the_order_of_segments(record, tmp_path):
@@ -92,7 +92,7 @@ def test_a_history_is_whole_though_rows_move_while_it_is_read(tmp_path, monkeypa
 def test_a_history_that_an_earlier_version_began_goes_on(tmp_path):
     """Names that repeat were plain strings then, and there was no key."""
     plain = [(f.name, pa.string() if pa.types.is_dictionary(f.type) else f.type) for f in history_schema()]
-    with lance_tables.Tables(tmp_path / "lance").changing("history", pa.schema(plain)):
+    with lance_tables.Tables(tmp_path / "lance").open_for_writing("history", pa.schema(plain)):
         pass
     write(tmp_path / "a", "rank0-000001", [row(1, "s0", teacher_label=1), row(2, "s1")])
     write(tmp_path / "a", "rank0-000002", [row(3, "s0", student_label=2)])
@@ -100,7 +100,7 @@ def test_a_history_that_an_earlier_version_began_goes_on(tmp_path):
     assert old.fold("a", tmp_path / "a") == new.fold("a", tmp_path / "a") == 3
     assert old.history("s0") == new.history("s0") != []
     assert old.histories(["s0"], "a").to_pylist() == new.histories(["s0"], "a").to_pylist()
-    assert old.signals("a").to_pylist() == new.signals("a").to_pylist()
+    assert old.dynamics("a").to_pylist() == new.dynamics("a").to_pylist()
 
 
 def test_folding_again_changes_nothing_and_only_new_segments_count(record, tmp_path):
@@ -119,18 +119,18 @@ def test_a_resumed_run_takes_back_its_last_steps(record, tmp_path):
     late.unlink()
     assert record.fold("a", tmp_path / "r") == 0
     assert steps(record) == [("a", 1)]
-    assert record.signals("a")["last_step"].to_pylist() == [1]
+    assert record.dynamics("a")["last_step"].to_pylist() == [1]
 
 
 def test_a_segment_written_anew_under_its_old_name_replaces_the_old_one(record, tmp_path):
     path = write(tmp_path / "r", "rank0-000001", [row(1, "s0", teacher_label=0)])
     record.fold("a", tmp_path / "r")
-    assert record.signals("a")["teacher_label"].to_pylist() == ["cat"]
+    assert record.dynamics("a")["teacher_label"].to_pylist() == ["cat"]
     write(tmp_path / "r", "rank0-000001", [row(1, "s0", teacher_label=1)])
     os.utime(path, ns=(1, 1))  # even within one tick of the clock
     assert record.fold("a", tmp_path / "r") == 1
     assert [said["teacher_label"] for said in record.history("s0")] == ["dog"]
-    assert record.signals("a")["teacher_label"].to_pylist() == ["dog"]
+    assert record.dynamics("a")["teacher_label"].to_pylist() == ["dog"]
 
 
 def test_all_runs_are_folded_at_once_and_only_what_is_new(record, tmp_path):
@@ -162,7 +162,7 @@ def test_what_was_folded_is_told_by_segment_and_adds_up(record, tmp_path):
         found = segments_in(tmp_path / "r")
         assert record.folded("a") == {key: pq.read_metadata(path).num_rows for key, path in found.items()}
         assert record.rows("a") == sum(record.folded("a").values())
-        assert record.fresh_signals("a") == record.signals("a")
+        assert record.compute_dynamics("a") == record.dynamics("a")
         late.unlink(missing_ok=True)
     assert record.rows("a") == 1
     record.forget("a")
@@ -173,13 +173,13 @@ def test_forgetting_a_run_leaves_the_others(record, tmp_path):
     for run in ("a", "b"):
         write(tmp_path / run, "rank0-000001", [row(1, "s0", teacher_label=0)])
         record.fold(run, tmp_path / run)
-        assert record.signals(run).num_rows == 1
+        assert record.dynamics(run).num_rows == 1
     record.forget("a")
     assert steps(record) == [("b", 1)]
-    assert (record.signals("a").num_rows, record.signals("b").num_rows) == (0, 1)
+    assert (record.dynamics("a").num_rows, record.dynamics("b").num_rows) == (0, 1)
     record.clear()
     record.clear()
-    assert (record.signals("b").num_rows, record.folded("b")) == (0, {})
+    assert (record.dynamics("b").num_rows, record.folded("b")) == (0, {})
     assert record.fold("a", tmp_path / "a") == 1, "the new run of that name is recorded"
 
 
@@ -239,4 +239,4 @@ def test_however_segments_come_and_go_both_records_end_as_the_disk_is(tmp_path_f
     for record in both:
         record.fold("a", root / "r")
         assert [said["step"] for said in record.history("s0")] == sorted(on_disk.values())
-    assert both[0].signals("a") == both[1].signals("a")
+    assert both[0].dynamics("a") == both[1].dynamics("a")

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from gradebook.storage.lance_record import LanceRecord
 from gradebook.storage.record import MemoryRecord
-from gradebook.storage.segments import SAID
+from gradebook.storage.segments import RECORDED
 from tests.storage.segments import CLASSES, row, write
 
 
@@ -24,7 +24,7 @@ def test_signals_of_a_record_worked_out_by_hand(record, tmp_path):
     write(tmp_path / "r", "rank0-000001", rows[2:])
     write(tmp_path / "r", "rank1-000001", rows[:2])
     record.fold("a", tmp_path / "r")
-    first, second = record.signals("a").to_pylist()
+    first, second = record.dynamics("a").to_pylist()
     assert first == {
         "run": "a",
         "sample_id": "s0",
@@ -53,7 +53,7 @@ def test_signals_of_a_record_worked_out_by_hand(record, tmp_path):
 def test_without_a_teacher_its_columns_stay_null(record, tmp_path):
     write(tmp_path / "r", "rank0-000001", [row(n, "s0", student_label=n % 2, student_probability=0.5) for n in (1, 2)])
     record.fold("a", tmp_path / "r")
-    (said,) = record.signals("a").to_pylist()
+    (said,) = record.dynamics("a").to_pylist()
     for name in ("teacher_label", "teacher_probability", "mean_probability", "flips", "agreement", "best_label"):
         assert said[name] is None
     assert (said["student_label"], said["student_flips"]) == ("cat", 1)
@@ -63,18 +63,18 @@ def test_signals_that_an_earlier_version_kept_are_made_again(tmp_path):
     write(tmp_path / "r", "rank0-000001", [row(1, "s0", teacher_label=0)])
     record = LanceRecord(tmp_path / "lance")
     record.fold("a", tmp_path / "r")
-    whole = record.signals("a")
+    whole = record.dynamics("a")
     old = record._tables.read("signals", ["run", "sample_id", "flips", "made_of"])
     record._tables.drop("signals")
-    with record._tables.changing("signals", old.schema) as table:
+    with record._tables.open_for_writing("signals", old.schema) as table:
         table.add(old)
-    assert record.kept_signals("a") is None
-    assert record.signals("a") == whole == record.kept_signals("a")
+    assert record.cached_dynamics("a") is None
+    assert record.dynamics("a") == whole == record.cached_dynamics("a")
 
 
 label = st.none() | st.integers(0, 2)
 number = st.none() | st.floats(-1, 1, width=32)
-spoken = st.fixed_dictionaries({name: label if name.endswith(("label", "up")) else number for name in SAID})
+spoken = st.fixed_dictionaries({name: label if name.endswith(("label", "up")) else number for name in RECORDED})
 records = st.lists(st.tuples(st.sampled_from(["s0", "s1", "s2"]), spoken), min_size=1, max_size=12)
 
 
@@ -86,7 +86,7 @@ def test_signals_agree_with_a_plain_loop(tmp_path_factory, said):
     write(directory, "rank0-000001", rows)
     record = MemoryRecord()
     record.fold("a", directory)
-    found = {line["sample_id"]: line for line in record.signals("a").to_pylist()}
+    found = {line["sample_id"]: line for line in record.dynamics("a").to_pylist()}
     assert found.keys() == {sample_id for sample_id, _ in said}
     for sample_id, line in found.items():
         _check_against_loop(line, [r for r in rows if r["sample_id"] == sample_id])

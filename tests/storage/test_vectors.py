@@ -219,22 +219,22 @@ def test_many_vectors_get_an_index_which_finds_almost_all_and_is_kept(tmp_path, 
         return hits / (10 * k)
 
     vectors.add("tiny", names(499), x[:499])
-    vectors.settle("tiny")
+    vectors.update_index("tiny")
     assert indices() == [] and found() == 1.0
     vectors.add("tiny", names(600)[499:], x[499:600])
-    vectors.settle("tiny")
+    vectors.update_index("tiny")
     assert [index[0] for index in indices()] == ["cells-15", "sample_id_idx"]
     assert found() > 0.9
     vectors.add("tiny", names(1000)[600:], x[600:1000])
     assert found() > 0.9, "what is not indexed yet is found too"
-    vectors.settle("tiny")
+    vectors.update_index("tiny")
     assert indices() == [("cells-15", 1000, 0), ("sample_id_idx", 1000, 0)]
     vectors.add("tiny", names(1500)[1000:], x[1000:])
-    vectors.settle("tiny")
+    vectors.update_index("tiny")
     assert [index[0] for index in indices()] == ["cells-37", "sample_id_idx"], "made anew once it is twice as long"
     assert found() > 0.9
     monkeypatch.setattr("gradebook.storage.vector_index.FEW", 100)
     assert found(among=names(1500)[::3]) > 0.9
     monkeypatch.setattr("gradebook.storage.vector_index.FEW", 5)
     assert found(k=5, among=names(1500)[:8]) == 1.0, "so few that the cells looked at do not have them: each is"
-    vectors.settle("nope")
+    vectors.update_index("nope")

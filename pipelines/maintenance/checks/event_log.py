@@ -38,7 +38,7 @@ def labels_are_classes(subject: Subject) -> Iterator[Finding]:
         yield Finding(
             what=f"{len(unknown)} labels are no classes of the project",
             where=tuple(unknown),
-            mend=f"add them with: {project.adding(unknown)}",
+            mend=f"add them with: {project.add_command(unknown)}",
         )
 
 

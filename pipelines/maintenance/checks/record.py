@@ -72,8 +72,8 @@ def signals(subject: Subject) -> Iterator[Finding]:
             fresh.fold(run.name, run.path / "record")
         except ProjectError:
             continue  # `segments` says so
-        told, kept = fresh.signals(run.name), record.kept_signals(run.name)
-        if record.fresh_signals(run.name) != told or kept not in (None, told):
+        told, kept = fresh.dynamics(run.name), record.cached_dynamics(run.name)
+        if record.compute_dynamics(run.name) != told or kept not in (None, told):
             yield _torn(subject, run, "history or signals do not say what the segments say")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from gradebook.pipelines import runs
 from gradebook.pipelines.jobs.launcher import JOB
 from gradebook.pipelines.maintenance.checks.finding import Finding, Subject, has_settings
-from gradebook.pipelines.runs import GOING, PREDICTIONS, STATUS, Run, State
+from gradebook.pipelines.runs import ACTIVE_STATES, PREDICTIONS, STATUS, Run, State
 from gradebook.pipelines.training import checkpoints
 from gradebook.pipelines.training.dataset import SAMPLES
 from gradebook.pipelines.training.student import WEIGHTS
@@ -40,7 +40,7 @@ def status(subject: Subject) -> Iterator[Finding]:
                 mend="verify with --mend, which says that it stopped at its last checkpoint",
                 mending=partial(_mark_stopped, run, 0),
             )
-        elif said is not None and said.get("state") in GOING and run.status().state not in GOING:
+        elif said is not None and said.get("state") in ACTIVE_STATES and run.status().state not in ACTIVE_STATES:
             yield Finding(
                 what=f"{run.name} says that it goes on, but its process is gone",
                 where=(str(run.path / STATUS),),

@@ -9,14 +9,14 @@ from pathlib import Path
 import psutil
 
 from gradebook.pipelines.maintenance.checks.finding import Finding, Subject
-from gradebook.pipelines.runs import GOING, PREDICTIONS
+from gradebook.pipelines.runs import ACTIVE_STATES, PREDICTIONS
 from gradebook.pipelines.training.student import WEIGHTS
 from gradebook.storage import cache_files
 from gradebook.storage.project import SETTINGS
 
 OF_PROJECT = (
     *(f".{SETTINGS}.*", ".map.npz.*", ".overview.json.*", ".leases.json.[0-9]*", "selections/.*.json.*"),
-    *("servers/.*.json.*", "mongo/.*.json.*", "unpacked/.*.csv.*", *cache_files.DRAFTS),
+    *("servers/.*.json.*", "mongo/.*.json.*", "unpacked/.*.csv.*", *cache_files.TEMP_FILES),
 )
 OF_RUN = (
     *(".*.json", ".*.json.*", ".*.npz.*", ".*.arrow.*", ".exit.*"),
@@ -30,7 +30,7 @@ def drafts(subject: Subject) -> Iterator[Finding]:
     """Nothing is half written, but for what a process writes at this moment."""
     root = subject.store.project.root
     found = [path for pattern in OF_PROJECT for path in root.glob(pattern) if not _is_writing(path)]
-    going = {run.path for run in subject.every_run if run.status().state in GOING}
+    going = {run.path for run in subject.every_run if run.status().state in ACTIVE_STATES}
     for place in [*(root / "runs").glob("*"), *(root / "jobs").glob("*")]:
         if place not in going:
             found += [path for pattern in (*OF_RUN, *OF_PARTS) for path in place.glob(pattern) if not _is_writing(path)]

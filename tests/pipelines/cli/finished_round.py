@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from tests.pipelines.cli.cli_runner import Said
+from tests.pipelines.cli.cli_runner import LabelSnapshots
 
 NETWORK, SIDE = "test_resnet", 32
 
@@ -22,7 +22,7 @@ def picture(path: Path, seed: int, label: int) -> Path:
 @dataclass(frozen=True)
 class World:
     root: Path
-    said: dict[str, Said]
+    said: dict[str, LabelSnapshots]
 
     @property
     def project(self) -> Path:

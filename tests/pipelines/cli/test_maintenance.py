@@ -92,7 +92,7 @@ def test_runs_stand_side_by_side(root):
     begin(project, "uda-001", State.STOPPED, None)
     (project.runs / "torn").mkdir()
     (project.runs / "torn" / runs.CONFIG).write_text("{")
-    run_comparison.keep_evaluation(one, {"on": "test split", "accuracy": 0.5, "n": 8, "ece": 0.1, "classes": []})
+    run_comparison.save_evaluation(one, {"on": "test split", "accuracy": 0.5, "n": 8, "ece": 0.1, "classes": []})
     rows = {row["run"]: row for row in done("runs", root, "--json").json}
     assert list(rows) == ["mpl-001", "uda-001", "torn"]
     first = {k: rows["mpl-001"][k] for k in ("method", "labels", "step", "steps", "state", "validation_accuracy")}

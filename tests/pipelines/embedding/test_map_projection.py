@@ -167,7 +167,7 @@ def test_colours_say_what_labels_and_the_run_say(store, tmp_path):
     given = colouring(store, None, ids, "label", labels, None)
     assert [given.names[g] if g != NOTHING else None for g in given.groups] == [labels.get(i) for i in ids]
     store.record.fold("r", run.path / "record")
-    signals = {row["sample_id"]: row for row in store.record.signals("r").to_pylist()}
+    signals = {row["sample_id"]: row for row in store.record.dynamics("r").to_pylist()}
     for by, column in (("teacher", "teacher_label"), ("student", "student_label")):
         found = colouring(store, run, ids, by, labels, None)
         said = [found.names[g] if g != NOTHING else None for g in found.groups]

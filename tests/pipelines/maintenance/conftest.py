@@ -16,7 +16,7 @@ from gradebook.pipelines.importing.import_images import import_images
 from gradebook.pipelines.runs import State, status_now, write_status
 from gradebook.storage.events import Kind, event
 from gradebook.storage.project import create_project
-from gradebook.storage.segments import SAID, segment_schema
+from gradebook.storage.segments import RECORDED, segment_schema
 from gradebook.storage.store import Store, open_store
 from gradebook.storage.vectors import Space
 
@@ -41,7 +41,7 @@ def template(tmp_path_factory) -> Path:
     for name, state in (("one", State.FINISHED), ("two", State.STOPPED)):
         begin_run(store, name, state, ids)
         store.record.fold(name, store.project.runs / name / "record")
-        store.record.signals(name)
+        store.record.dynamics(name)
     return root
 
 
@@ -54,7 +54,7 @@ def begin_run(store: Store, name: str, state: State, ids: list[str]) -> None:
     (path / "samples.json").write_text(json.dumps({"sample_ids": ids, "validation": []}))
     (path / runs.LABELS).write_text(json.dumps(dict.fromkeys(ids[-2:], "cat")))
     for step in (2, 4):
-        rows = [{"step": step, "sample_id": i, **dict.fromkeys(SAID), "teacher_label": 0} for i in ids[:4]]
+        rows = [{"step": step, "sample_id": i, **dict.fromkeys(RECORDED), "teacher_label": 0} for i in ids[:4]]
         pq.write_table(
             pa.Table.from_pylist(rows, segment_schema(["cat", "dog"])), path / f"record/rank0-{step // 2:06}.parquet"
         )

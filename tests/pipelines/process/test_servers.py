@@ -17,7 +17,7 @@ from gradebook.pipelines.process import servers
 
 listening = socket.create_server(("127.0.0.1", 0))
 port = listening.getsockname()[1]
-with servers.known(Path(sys.argv[1]), servers.FIFTYONE, port=port, pid=__import__("os").getpid()):
+with servers.registered(Path(sys.argv[1]), servers.FIFTYONE, port=port, pid=__import__("os").getpid()):
     print(port, flush=True)
     sys.stdin.read()
 """
@@ -31,7 +31,7 @@ def port():
 
 def test_a_server_is_found_while_it_runs_and_by_its_own_name(tmp_path, port):
     assert servers.find(tmp_path, servers.APP) is None
-    with servers.known(tmp_path, servers.APP, port=port, pid=os.getpid()):
+    with servers.registered(tmp_path, servers.APP, port=port, pid=os.getpid()):
         assert servers.find(tmp_path, servers.APP) == f"http://127.0.0.1:{port}"
         assert servers.find(tmp_path, servers.FIFTYONE) is None
     assert servers.find(tmp_path, servers.APP) is None
@@ -64,9 +64,9 @@ def test_a_file_of_another_boot_or_with_nonsense_is_not_believed(tmp_path, port)
 def test_the_newest_server_is_the_one_that_is_found(tmp_path, port):
     with socket.create_server(("127.0.0.1", 0)) as second:
         newer = second.getsockname()[1]
-        first = servers.known(tmp_path, servers.APP, port=port, pid=os.getpid())
+        first = servers.registered(tmp_path, servers.APP, port=port, pid=os.getpid())
         first.__enter__()
-        with servers.known(tmp_path, servers.APP, port=newer, pid=os.getpid()):
+        with servers.registered(tmp_path, servers.APP, port=newer, pid=os.getpid()):
             first.__exit__(None, None, None)
             assert servers.find(tmp_path, servers.APP) == f"http://127.0.0.1:{newer}", "an older one takes only its own"
 
@@ -76,7 +76,7 @@ def test_a_live_process_whose_port_is_closed_is_no_server(tmp_path):
         server.bind(("127.0.0.1", 0))
         server.listen()
         port = server.getsockname()[1]
-        with servers.known(tmp_path, servers.APP, port=port, pid=os.getpid()):
+        with servers.registered(tmp_path, servers.APP, port=port, pid=os.getpid()):
             assert servers.find(tmp_path, servers.APP) == f"http://127.0.0.1:{port}"
             server.close()
             assert servers.find(tmp_path, servers.APP) is None
@@ -88,7 +88,7 @@ def test_a_server_ends_on_either_signal_though_its_shell_ignores_ctrl_c(number):
     code = """
 import time
 from gradebook.pipelines.process import servers
-with servers.ended_by_signals():
+with servers.signals_as_interrupts():
     try:
         print("ready", flush=True)
         time.sleep(60)
@@ -105,6 +105,6 @@ with servers.ended_by_signals():
 
 def test_handlers_are_put_back():
     before = signal.getsignal(signal.SIGTERM)
-    with servers.ended_by_signals():
+    with servers.signals_as_interrupts():
         assert signal.getsignal(signal.SIGTERM) is signal.default_int_handler
     assert signal.getsignal(signal.SIGTERM) is before

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from gradebook.pipelines.reporting.audit_log import history_table, undo, who_said
+from gradebook.pipelines.reporting.audit_log import audit_log_table, read_audit_log, undo
 from gradebook.storage.events import Event, Kind, event, replay
 from gradebook.storage.project import ProjectError, create_project
 from gradebook.storage.samples import File, Sample, Split
@@ -34,17 +34,17 @@ def test_what_was_said_comes_newest_first_with_who_and_of_what(store, tmp_path):
     proposal = event(Kind.PROPOSED, "s0", "dog", actor="run:mpl-001", confidence=0.75, reasons={"flips": 0.5})
     verdict = event(Kind.ACCEPTED, "s0", "dog", actor="zoe", ref=proposal.event_id)
     say(store, verdict, imported, proposal)
-    rows = who_said(store)
+    rows = read_audit_log(store)
     assert [(row.event.kind, row.event.actor) for row in rows] == [
         (Kind.ACCEPTED, "zoe"),
         (Kind.PROPOSED, "run:mpl-001"),
         (Kind.IMPORTED, "import"),
     ]
     assert rows[0].filepath == str(tmp_path / "s0.png")
-    assert [row.event for row in who_said(store, "s1")] == [row.event for row in rows[2:]]
-    assert who_said(store, str(tmp_path / "s0.png"))[0] == rows[0]
-    assert who_said(store, actor="zoe", limit=5) == rows[:1]
-    assert who_said(store, limit=2) == rows[:2]
+    assert [row.event for row in read_audit_log(store, "s1")] == [row.event for row in rows[2:]]
+    assert read_audit_log(store, str(tmp_path / "s0.png"))[0] == rows[0]
+    assert read_audit_log(store, actor="zoe", limit=5) == rows[:1]
+    assert read_audit_log(store, limit=2) == rows[:2]
     told = json.loads(json.dumps(rows[1].as_json()))
     assert (told["kind"], told["reasons"], told["undone_by"]) == ("proposed", {"flips": 0.5}, None)
 
@@ -55,10 +55,10 @@ def test_undo_is_one_more_row_and_what_stood_before_stands_again(store):
     row = undo(store, second.event_id, actor="abe")
     assert replay(store.log.read()) == {"s0": "cat"}
     assert [e.event_id for e in store.log.read()] == [first.event_id, second.event_id, row.event_id]
-    top, undone, _ = who_said(store)
+    top, undone, _ = read_audit_log(store)
     assert (top.event.kind, top.event.actor, top.event.ref) == (Kind.RETRACTED, "abe", second.event_id)
     assert undone.undone_by == row.event_id
-    assert "[undone]" in history_table([undone]) and "[undone]" not in history_table([top])
+    assert "[undone]" in audit_log_table([undone]) and "[undone]" not in audit_log_table([top])
     undo(store, row.event_id, actor="zoe")
     assert replay(store.log.read()) == {"s0": "dog"}, "an undo can be undone"
 
@@ -91,14 +91,14 @@ def test_what_cannot_be_undone_is_said_in_a_sentence(store):
 def test_an_actor_or_a_sample_that_is_not_there_is_one_sentence(store):
     say(store, event(Kind.RELABELLED, "s0", "cat", actor="zoe"))
     with pytest.raises(ProjectError, match=r"'abe' has said nothing in .*: those who have are zoe"):
-        who_said(store, actor="abe")
+        read_audit_log(store, actor="abe")
     with pytest.raises(ProjectError, match="neither a sample's id nor"):
-        who_said(store, "nothing")
-    assert who_said(store, "s1") == []
-    assert history_table([]) == "Nobody has said anything yet."
+        read_audit_log(store, "nothing")
+    assert read_audit_log(store, "s1") == []
+    assert audit_log_table([]) == "Nobody has said anything yet."
 
 
 def test_an_event_of_a_sample_that_the_catalogue_lost_is_still_shown(store):
     say(store, event(Kind.RELABELLED, "lost", "cat", actor="zoe"))
-    (row,) = who_said(store)
-    assert row.filepath == "" and "lost" in history_table([row])
+    (row,) = read_audit_log(store)
+    assert row.filepath == "" and "lost" in audit_log_table([row])

@@ -28,7 +28,7 @@ def written(store: Store, n: int, kind: Kind, label: str | None = None) -> None:
 
 
 def counted(root: Path) -> tuple[int, int, int, int, int]:
-    found = project_stats.read_numbers(open_store(root))
+    found = project_stats.read_stats(open_store(root))
     assert found.labelled == sum(found.labels_per_class.values())
     return found.samples, found.train, found.labelled, found.labels_per_class["heron"], found.rejected
 
@@ -36,10 +36,10 @@ def counted(root: Path) -> tuple[int, int, int, int, int]:
 def test_what_was_kept_is_what_was_counted(store, monkeypatch):
     written(store, 0, Kind.RELABELLED, "heron")
     written(store, 2, Kind.RELABELLED, "crow")  # a test sample's label is none to train on
-    first = project_stats.overview(store)
+    first = project_stats.summarize_project(store)
     assert (first["samples"], first["labeled"], first["unlabeled"], first["test"]) == (3, 1, 1, 1)
-    monkeypatch.setattr(project_stats, "count", None)  # nobody may count now
-    assert project_stats.overview(open_store(store.project.root)) == first
+    monkeypatch.setattr(project_stats, "count_stats", None)  # nobody may count now
+    assert project_stats.summarize_project(open_store(store.project.root)) == first
 
 
 def test_whatever_is_written_is_counted(store):
@@ -52,7 +52,7 @@ def test_whatever_is_written_is_counted(store):
     store.catalog.add([sample(3)], [])
     assert counted(root) == (4, 3, 1, 1, 1)
     add_classes(store.project, ["swan"])
-    assert "swan" in project_stats.read_numbers(open_store(root)).labels_per_class
+    assert "swan" in project_stats.read_stats(open_store(root)).labels_per_class
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"stamp": 1}', '{"stamp": "x", "numbers": {}}'])

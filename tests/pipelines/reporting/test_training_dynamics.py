@@ -3,14 +3,14 @@ import pyarrow as pa
 
 from gradebook.pipelines.reporting.training_dynamics import Move, against, course, flow, moments, moved, moves
 from gradebook.pipelines.runs import Run
-from gradebook.storage.label_snapshots import Extent, Said
+from gradebook.storage.label_snapshots import Extent, LabelSnapshots
 from tests.pipelines.projects import make_project, rows, trained
 
 
 def said(teacher):
     labels = np.array(teacher, np.int16)
     ids = [f"s{k}" for k in range(len(labels))]
-    return Said(sample_ids=ids, classes=["crow", "heron"], steps=[1, 5, 9], teacher=labels, student=labels)
+    return LabelSnapshots(sample_ids=ids, classes=["crow", "heron"], steps=[1, 5, 9], teacher=labels, student=labels)
 
 
 def test_moves_are_counted_between_neighbouring_moments_and_lead_to_their_samples():

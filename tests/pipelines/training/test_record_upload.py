@@ -20,7 +20,7 @@ from gradebook.pipelines.training.recorder import Recorder
 from gradebook.storage import object_store
 from gradebook.storage.project import ProjectError
 from gradebook.storage.record import MemoryRecord
-from gradebook.storage.segments import cut_after
+from gradebook.storage.segments import delete_segments_after
 from tests.object_store import a_bucket, a_server  # noqa: F401
 from tests.pipelines.projects import make_project, rows, trained
 from tests.pipelines.training.test_recorder import CLASSES, IDS, said
@@ -49,12 +49,12 @@ def test_segments_are_sent_whole_as_they_are_closed(tmp_path, bucket):
     recorder = Recorder(tmp_path / "r", CLASSES, IDS, mirror=RecordUploader(tmp_path / "r", address))
     recorder.put(1, torch.tensor([0, 1]), said(2))
     recorder.flush()
-    until(lambda: object_store.listed(address))
-    assert list(object_store.listed(address)) == ["rank0-000001.parquet"], "while the run goes on"
+    until(lambda: object_store.list_files(address))
+    assert list(object_store.list_files(address)) == ["rank0-000001.parquet"], "while the run goes on"
     recorder.put(2, torch.tensor([0]), said(1))
     recorder.close()
     sizes = {path.name: path.stat().st_size for path in (tmp_path / "r").glob("*.parquet")}
-    assert {name: size for name, (size, _) in object_store.listed(address).items()} == sizes and len(sizes) == 2
+    assert {name: size for name, (size, _) in object_store.list_files(address).items()} == sizes and len(sizes) == 2
     assert not list((tmp_path / "r").glob(".unsent*"))
     assert download(tmp_path / "elsewhere", address) == 2
     assert history(tmp_path / "elsewhere") == history(tmp_path / "r") != []
@@ -65,7 +65,7 @@ def test_a_run_that_goes_on_elsewhere_takes_back_what_came_after_its_checkpoint(
     address = f"{bucket}/r"
     recorded(tmp_path / "here", address, range(1, 5), every=2)
     truncate_record(tmp_path / "there", address, 2)
-    assert list(object_store.listed(address)) == ["rank0-000001.parquet"]
+    assert list(object_store.list_files(address)) == ["rank0-000001.parquet"]
     recorded(tmp_path / "there", address, range(3, 5), every=2)
     assert download(tmp_path / "third", address) == 2
     assert [row["step"] for row in history(tmp_path / "third")] == [1, 2, 3, 4]
@@ -73,7 +73,7 @@ def test_a_run_that_goes_on_elsewhere_takes_back_what_came_after_its_checkpoint(
 
 def test_a_segment_written_anew_under_its_old_name_is_sent_again(tmp_path, bucket):
     recorded(tmp_path, f"{bucket}/r", range(1, 3))
-    cut_after(tmp_path, 1)
+    delete_segments_after(tmp_path, 1)
     recorder = Recorder(tmp_path, CLASSES, IDS, mirror=RecordUploader(tmp_path, f"{bucket}/r"))
     recorder.put(9, torch.tensor([0, 1, 2]), said(3))
     recorder.close()
@@ -109,7 +109,7 @@ def test_a_store_that_is_not_there_is_one_sentence_and_stops_nothing(tmp_path, b
 
 def test_a_denied_key_and_a_missing_package_are_sentences():
     for error, sentence in ((PermissionError("Access Denied"), "may not be used"), (ImportError("s3fs"), "extra s3")):
-        with pytest.raises(ProjectError, match=sentence), object_store.told("s3://b/r"):
+        with pytest.raises(ProjectError, match=sentence), object_store.readable_errors("s3://b/r"):
             raise error
 
 
@@ -119,12 +119,12 @@ def test_a_training_sends_its_record_and_the_next_what_was_left(tmp_path, bucket
     trained(store, "--record", f"{bucket}/all", run="one")
     path = store.project.runs / "one"
     names = {p.name for p in (path / "record").glob("*.parquet")}
-    assert set(object_store.listed(f"{bucket}/all/one")) == names and names
-    object_store.remove(f"{bucket}/all/one", names)
+    assert set(object_store.list_files(f"{bucket}/all/one")) == names and names
+    object_store.delete(f"{bucket}/all/one", names)
     (path / "record" / ".unsent-0").touch()
     start_upload("", store.project.runs / "two", 0)
     until(lambda: not (path / "record" / ".unsent-0").exists())
-    assert set(object_store.listed(f"{bucket}/all/one")) == names
+    assert set(object_store.list_files(f"{bucket}/all/one")) == names
     before = rows(store, "one")
     shutil.rmtree(path / "record")
     assert download_records(store, "one", progress=lambda done, total: None) == {"one": len(names)}

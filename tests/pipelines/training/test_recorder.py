@@ -9,7 +9,7 @@ from gradebook.mpl.step import Opinions, opinions
 from gradebook.pipelines.training import recorder as module
 from gradebook.pipelines.training.recorder import Recorder
 from gradebook.storage.record import MemoryRecord
-from gradebook.storage.segments import cut_after
+from gradebook.storage.segments import delete_segments_after
 
 CLASSES = ("crow", "heron", "owl")
 IDS = [f"s{n}" for n in range(6)]
@@ -142,7 +142,7 @@ def test_what_comes_after_a_checkpoint_is_taken_away(tmp_path):
             recorder.flush()
     recorder.close()
     assert len(segments(tmp_path)) == 3
-    cut_after(tmp_path, 2)
+    delete_segments_after(tmp_path, 2)
     assert segments(tmp_path) == ["rank0-000001.parquet"]
     again = Recorder(tmp_path, CLASSES, IDS)
     again.put(3, torch.tensor([0]), said(1))
@@ -151,5 +151,5 @@ def test_what_comes_after_a_checkpoint_is_taken_away(tmp_path):
     record = MemoryRecord()
     record.fold("r", tmp_path)
     assert [row["step"] for row in record.history("s0")] == [1, 2, 3]
-    cut_after(tmp_path, 0)
+    delete_segments_after(tmp_path, 0)
     assert segments(tmp_path) == []
