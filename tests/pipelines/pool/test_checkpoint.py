@@ -47,7 +47,7 @@ def test_a_pool_that_was_stopped_ends_as_if_it_had_not_been(classifier, folder, 
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from gradebook.pipelines.pool import choose as module
+from gradebook.pipelines.pool import selection as module
 module.BATCH, module.SHARE = 8, 0
 def die(done):
     if done >= 24:
