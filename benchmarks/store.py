@@ -138,8 +138,8 @@ def recall(asked: StoreSpeed) -> float:
     """Returns the share of the 20 neighbours found by looking at every vector that a search finds."""
     from gradebook.storage import vector_index
     from gradebook.storage.lance_tables import Tables
+    from gradebook.storage.lance_vectors import table_name
     from gradebook.storage.store import open_store
-    from gradebook.storage.vectors import table_name
 
     store, some = open_store(asked.directory), drawn(asked, asked.vectors)[:RECALLED]
     table: Any = Tables(store.project.root / "lance").open(table_name(BACKBONE))

@@ -6,10 +6,11 @@ from pathlib import Path
 from gradebook.storage.catalog import Catalog, LanceCatalog, MemoryCatalog
 from gradebook.storage.lance_record import LanceRecord
 from gradebook.storage.lance_tables import Tables
+from gradebook.storage.lance_vectors import LanceVectors
 from gradebook.storage.log import EventLog, LanceLog, MemoryLog
 from gradebook.storage.project import Project, read_project
 from gradebook.storage.record import MemoryRecord, Record
-from gradebook.storage.vectors import LanceVectors, MemoryVectors, Vectors
+from gradebook.storage.vectors import MemoryVectors, Vectors
 
 LANCE = "lance"  # the directory of the tables, or of their lock where they are at an address
 

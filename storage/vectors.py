@@ -1,28 +1,25 @@
-"""Vectors: what a frozen backbone says of each sample's views, kept so that it runs over an image once.
+"""Vectors: the features of each sample's views under a frozen backbone, computed once.
+
+View 0 is the plain image. The others, the augmented views, may come later, or only for some samples.
 
 Shape legend    N samples    V views of a sample, weak ones first    D numbers a view
 """
 
-import json
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict
-from pathlib import Path
-from typing import Any, Protocol
+from collections.abc import Collection, Sequence
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gradebook.storage.embedding_spaces import Space as Space
 from gradebook.storage.embedding_spaces import find_space, is_new
-from gradebook.storage.lance_tables import Tables, one_of, quoted
 from gradebook.storage.project import ProjectError
-from gradebook.storage.vector_index import COLUMN, FEW, nearest, update_indices
 
 Views = NDArray[np.float16]
 
 
 class Vectors(Protocol):
-    """What every keeper of vectors does. A sample's vectors, once added, never change."""
+    """A store of vectors. Those of a sample, once added, never change."""
 
     def spaces(self) -> list[Space]:
         """Returns the spaces in the order they were made."""
@@ -31,15 +28,23 @@ class Vectors(Protocol):
         """Makes room for a backbone's vectors; the same space again is fine, another one a `ProjectError`."""
 
     def add(self, backbone: str, sample_ids: Sequence[str], views: Views) -> None:
-        """Adds the (N, V, D) views of N samples; a sample that has its vectors keeps them.
+        """Adds all views (N, V, D) of N samples, or the plain ones alone (N, 1, D).
+
+        A view that is there already stays as it is.
 
         Raises:
             ValueError: the shape or type is not the space's, or a number is not finite.
             ProjectError: the backbone has no space.
         """
 
+    def add_augmented(self, backbone: str, sample_ids: Sequence[str], views: Views) -> None:
+        """Adds the views (N, V - 1, D) after the plain one; raises what `add` raises."""
+
     def missing(self, backbone: str, sample_ids: Sequence[str]) -> list[str]:
         """Returns those of the ids that have no vectors, in the order given."""
+
+    def missing_augmented(self, backbone: str, sample_ids: Sequence[str]) -> list[str]:
+        """Returns those of the ids that lack augmented views, in the order given; none in a space that has none."""
 
     def ids(self, backbone: str) -> list[str]:
         """Returns the ids of the samples that have vectors, in the order they were added."""
@@ -47,8 +52,10 @@ class Vectors(Protocol):
     def read(self, backbone: str, sample_ids: Sequence[str], views: int | None = None) -> Views:
         """Returns the (N, V, D) views in the order asked, or only the first so many `views` of each.
 
+        Without `views`, V is 1 where a sample lacks its augmented views.
+
         Raises:
-            ProjectError: a sample has no vectors, or the backbone no space.
+            ProjectError: a sample has no such views, or the backbone no space.
         """
 
     def nearest(
@@ -63,10 +70,10 @@ class Vectors(Protocol):
     def nearest_to(
         self, backbone: str, vector: NDArray[np.floating], k: int, among: Collection[str] | None = None
     ) -> list[tuple[str, float]]:
-        """As `nearest`, of a vector (D,) of anything: a sample that it is of is the first to be found."""
+        """Does as `nearest` for any vector (D,); the sample that it belongs to, if any, comes first."""
 
     def update_index(self, backbone: str) -> None:
-        """Makes searches quick after many additions; says nothing of a backbone without vectors."""
+        """Makes searches quick after many additions; a backbone without vectors is fine."""
 
     def count(self, backbone: str) -> int:
         """Returns how many samples have vectors."""
@@ -77,7 +84,8 @@ class MemoryVectors:
 
     def __init__(self) -> None:
         self._spaces: dict[str, Space] = {}
-        self._views: dict[str, dict[str, Views]] = {}
+        self._plain: dict[str, dict[str, Views]] = {}  # backbone -> sample_id -> (1, D)
+        self._augmented: dict[str, dict[str, Views]] = {}  # backbone -> sample_id -> (V - 1, D)
 
     def spaces(self) -> list[Space]:
         """See `Vectors.spaces`."""
@@ -87,39 +95,58 @@ class MemoryVectors:
         """See `Vectors.create`."""
         if is_new(self.spaces(), space):
             self._spaces[space.backbone] = space
-            self._views[space.backbone] = {}
+            self._plain[space.backbone], self._augmented[space.backbone] = {}, {}
 
     def add(self, backbone: str, sample_ids: Sequence[str], views: Views) -> None:
         """See `Vectors.add`."""
-        _check(find_space(self.spaces(), backbone), sample_ids, views)
+        space = find_space(self.spaces(), backbone)
+        check_views(space, sample_ids, views, (1, space.weak + space.strong))
         for sample_id, view in zip(sample_ids, views, strict=True):
-            self._views[backbone].setdefault(sample_id, view.copy())
+            self._plain[backbone].setdefault(sample_id, view[:1].copy())
+        if views.shape[1] > 1:
+            self.add_augmented(backbone, sample_ids, views[:, 1:])
+
+    def add_augmented(self, backbone: str, sample_ids: Sequence[str], views: Views) -> None:
+        """See `Vectors.add_augmented`."""
+        space = find_space(self.spaces(), backbone)
+        check_views(space, sample_ids, views, (space.weak + space.strong - 1,))
+        for sample_id, view in zip(sample_ids, views, strict=True):
+            self._augmented[backbone].setdefault(sample_id, view.copy())
 
     def missing(self, backbone: str, sample_ids: Sequence[str]) -> list[str]:
         """See `Vectors.missing`."""
         find_space(self.spaces(), backbone)
-        return [sample_id for sample_id in sample_ids if sample_id not in self._views[backbone]]
+        return [sample_id for sample_id in sample_ids if sample_id not in self._plain[backbone]]
+
+    def missing_augmented(self, backbone: str, sample_ids: Sequence[str]) -> list[str]:
+        """See `Vectors.missing_augmented`."""
+        space = find_space(self.spaces(), backbone)
+        if space.weak + space.strong == 1:
+            return []
+        return [sample_id for sample_id in sample_ids if sample_id not in self._augmented[backbone]]
 
     def ids(self, backbone: str) -> list[str]:
         """See `Vectors.ids`."""
-        return list(self._views.get(backbone, {}))
+        return list(self._plain.get(backbone, {}))
 
     def read(self, backbone: str, sample_ids: Sequence[str], views: int | None = None) -> Views:
         """See `Vectors.read`."""
         space = find_space(self.spaces(), backbone)
-        out = np.empty((len(sample_ids), views or space.weak + space.strong, space.dim), np.float16)
+        count = views or (1 if self.missing_augmented(backbone, sample_ids) else space.weak + space.strong)
+        out = np.empty((len(sample_ids), count, space.dim), np.float16)
         for row, sample_id in enumerate(sample_ids):
-            if sample_id not in self._views[backbone]:
-                raise _no_vectors(backbone, sample_id)
-            out[row] = self._views[backbone][sample_id][:views]
+            plain, augmented = self._plain[backbone].get(sample_id), self._augmented[backbone].get(sample_id)
+            if plain is None or (augmented is None and count > 1):
+                raise no_vectors(backbone, sample_id)
+            out[row] = plain if augmented is None else np.concatenate([plain, augmented])[:count]
         return out
 
     def nearest(
         self, backbone: str, sample_id: str, k: int, among: Collection[str] | None = None
     ) -> list[tuple[str, float]]:
         """See `Vectors.nearest`."""
-        others = set(self._views[backbone] if among is None else among) - {sample_id}
-        return self.nearest_to(backbone, self.read(backbone, [sample_id])[0, 0], k, others)
+        others = set(self._plain[backbone] if among is None else among) - {sample_id}
+        return self.nearest_to(backbone, self.read(backbone, [sample_id], views=1)[0, 0], k, others)
 
     def nearest_to(
         self, backbone: str, vector: NDArray[np.floating], k: int, among: Collection[str] | None = None
@@ -127,9 +154,9 @@ class MemoryVectors:
         """See `Vectors.nearest_to`."""
         if not np.any(vector):
             return []
-        query = vector.astype(np.float32)
-        kept = self._views[backbone] if among is None else set(among) & self._views[backbone].keys()
-        scores = {other: _cosine(query, self._views[backbone][other][0]) for other in kept}
+        query, plain = vector.astype(np.float32), self._plain[backbone]
+        candidates = plain.keys() if among is None else set(among) & plain.keys()
+        scores = {other: _cosine(query, plain[other][0]) for other in candidates}
         ranked = sorted((-score, other) for other, score in scores.items() if score is not None)
         return [(other, -score) for score, other in ranked[:k]]
 
@@ -138,158 +165,24 @@ class MemoryVectors:
 
     def count(self, backbone: str) -> int:
         """See `Vectors.count`."""
-        return len(self._views.get(backbone, {}))
+        return len(self._plain.get(backbone, {}))
 
 
-class LanceVectors:
-    """Vectors in LanceDB: a table a backbone with a column a view, and the table `spaces`."""
-
-    def __init__(self, directory: Path, address: str = ""):
-        self._tables = Tables(directory, address)
-
-    def spaces(self) -> list[Space]:
-        """See `Vectors.spaces`."""
-        rows = self._tables.read("spaces", ["space"])
-        return [] if rows is None else [Space(**json.loads(text)) for text in rows.column("space").to_pylist()]
-
-    def create(self, space: Space) -> None:
-        """See `Vectors.create`."""
-        import pyarrow as pa
-
-        with self._tables.write_lock():
-            if is_new(self.spaces(), space):
-                row = pa.table({"space": [json.dumps(asdict(space))]})
-                with self._tables.open_for_writing("spaces", row.schema) as table:
-                    table.add(row)
-
-    def add(self, backbone: str, sample_ids: Sequence[str], views: Views) -> None:
-        """See `Vectors.add`."""
-        _check(space := find_space(self.spaces(), backbone), sample_ids, views)
-        with self._tables.write_lock():
-            known = set(self.ids(backbone))
-            first = {sample_id: row for row, sample_id in reversed(list(enumerate(sample_ids)))}
-            new = sorted(row for sample_id, row in first.items() if sample_id not in known)
-            if new:
-                with self._tables.open_for_writing(table_name(backbone), _schema(space)) as table:
-                    table.add(_rows(space, [sample_ids[row] for row in new], views[new]))
-
-    def missing(self, backbone: str, sample_ids: Sequence[str]) -> list[str]:
-        """See `Vectors.missing`."""
-        find_space(self.spaces(), backbone)
-        known = set(self.ids(backbone))
-        return [sample_id for sample_id in sample_ids if sample_id not in known]
-
-    def ids(self, backbone: str) -> list[str]:
-        """See `Vectors.ids`."""
-        rows = self._tables.read(table_name(backbone), ["sample_id"])
-        return [] if rows is None else rows["sample_id"].to_pylist()
-
-    def read(self, backbone: str, sample_ids: Sequence[str], views: int | None = None) -> Views:
-        """See `Vectors.read`."""
-        space = find_space(self.spaces(), backbone)
-        places = {sample_id: row for row, sample_id in enumerate(dict.fromkeys(sample_ids))}
-        out = np.empty((len(places), views or space.weak + space.strong, space.dim), np.float16)
-        found = np.zeros(len(places), bool)
-        if places:
-            self._fill(backbone, places, out, found)
-        if not found.all():
-            raise _no_vectors(backbone, list(places)[int(np.argmin(found))])
-        whole = len(places) == len(sample_ids)
-        return out if whole else np.asarray(out[[places[sample_id] for sample_id in sample_ids]])
-
-    def nearest(
-        self, backbone: str, sample_id: str, k: int, among: Collection[str] | None = None
-    ) -> list[tuple[str, float]]:
-        """See `Vectors.nearest`."""
-        table: Any = self._tables.open(table_name(backbone))
-        query = self.read(backbone, [sample_id])[0, 0] if table is None else self._plain(table, backbone, sample_id)
-        kept = None if among is None else set(among) - {sample_id}
-        if k < 1 or not np.any(query) or (kept is not None and not kept):
-            return []
-        return nearest(table, sample_id, query, k, kept)
-
-    def nearest_to(
-        self, backbone: str, vector: NDArray[np.floating], k: int, among: Collection[str] | None = None
-    ) -> list[tuple[str, float]]:
-        """See `Vectors.nearest_to`."""
-        table: Any = self._tables.open(table_name(backbone))
-        kept = None if among is None else set(among)
-        if table is None or k < 1 or not np.any(vector) or (kept is not None and not kept):
-            return []
-        unit = vector.astype(np.float32) / np.linalg.norm(vector.astype(np.float32))
-        return nearest(table, None, unit.astype(np.float16), k, kept)
-
-    def update_index(self, backbone: str) -> None:
-        """See `Vectors.update_index`."""
-        with self._tables.write_lock():
-            table = self._tables.open(table_name(backbone))
-            if table is not None:
-                update_indices(table)
-
-    def count(self, backbone: str) -> int:
-        """See `Vectors.count`."""
-        table = self._tables.open(table_name(backbone))
-        return 0 if table is None else int(table.count_rows())
-
-    def _plain(self, table: Any, backbone: str, sample_id: str) -> NDArray[np.float16]:
-        """Returns a sample's view 0 (D,)."""
-        rows = table.search().where(f"sample_id = {quoted(sample_id)}").select([COLUMN]).to_arrow()
-        if not rows.num_rows:
-            raise _no_vectors(backbone, sample_id)
-        return np.asarray(rows[COLUMN].combine_chunks().flatten().to_numpy())
-
-    def _fill(self, backbone: str, rows: Mapping[str, int], out: Views, found: NDArray[np.bool_]) -> None:
-        """Writes the views of samples to their rows of `out` batch by batch, so memory holds them once."""
-        table = self._tables.open(table_name(backbone))
-        if table is None:
-            return
-        names = [f"view_{view}" for view in range(out.shape[1])]
-        query = table.search().select(["sample_id", *names])
-        if len(rows) <= FEW:
-            query = query.where(one_of("sample_id", rows))
-        for batch in query.to_batches():
-            places = np.array([rows.get(sample_id, -1) for sample_id in batch["sample_id"].to_pylist()], np.int64)
-            asked = places >= 0
-            found[places[asked]] = True
-            for view, name in enumerate(names):
-                out[places[asked], view] = batch[name].flatten().to_numpy().reshape(len(places), -1)[asked]
-
-
-def _check(space: Space, sample_ids: Sequence[str], views: Views) -> None:
-    expected = (len(sample_ids), space.weak + space.strong, space.dim)
-    if views.dtype != np.float16 or views.shape != expected:
-        raise ValueError(f"views are {views.dtype} {views.shape}, {space.backbone} takes float16 {expected}")
+def check_views(space: Space, sample_ids: Sequence[str], views: Views, counts: Collection[int]) -> None:
+    """Raises ValueError unless `views` are float16, finite, of shape (N, V, D), and V is one of `counts`."""
+    allowed = [(len(sample_ids), count, space.dim) for count in counts]
+    if views.dtype != np.float16 or views.shape not in allowed:
+        wanted = " or ".join(str(shape) for shape in allowed)
+        raise ValueError(f"views are {views.dtype} {views.shape}, {space.backbone} takes float16 {wanted}")
     if not np.isfinite(views).all():
         raise ValueError(f"{space.backbone} gave vectors that are not finite: they may overflow float16, scale them")
 
 
-def _no_vectors(backbone: str, sample_id: str) -> ProjectError:
+def no_vectors(backbone: str, sample_id: str) -> ProjectError:
+    """Returns the error that a sample lacks the views asked for."""
     return ProjectError(f"sample {sample_id} has no vectors of {backbone}: gradebook embed --backbone {backbone}")
 
 
 def _cosine(query: NDArray[np.float32], other: Views) -> float | None:
     norms = float(np.linalg.norm(query) * np.linalg.norm(other.astype(np.float32)))
     return float(query @ other.astype(np.float32)) / norms if norms > 0 else None
-
-
-def table_name(backbone: str) -> str:
-    """Returns the name of a backbone's table. Only letters, digits and `_-.` may stand in one."""
-    plain = "".join(c if c.isascii() and (c.isalnum() or c in "_.") else f"-{ord(c):x}-" for c in backbone)
-    return f"vectors-{plain}"
-
-
-def _schema(space: Space) -> Any:
-    import pyarrow as pa
-
-    view = pa.list_(pa.float16(), space.dim)
-    return pa.schema([("sample_id", pa.string()), *((f"view_{n}", view) for n in range(space.weak + space.strong))])
-
-
-def _rows(space: Space, sample_ids: Sequence[str], views: Views) -> Any:
-    import pyarrow as pa
-
-    columns = [
-        pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(views[:, n]).ravel()), space.dim)
-        for n in range(views.shape[1])
-    ]
-    return pa.table([pa.array(sample_ids), *columns], schema=_schema(space))

@@ -3,10 +3,12 @@
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
+from gradebook.storage.lance_vectors import LanceVectors
 from gradebook.storage.project import ProjectError
-from gradebook.storage.vectors import LanceVectors, MemoryVectors, Space, Vectors
+from gradebook.storage.vectors import MemoryVectors, Space, Vectors
 
 SPACE = Space(backbone="tiny", weights="random", size=32, dim=4, weak=2, strong=1, seed=0)
 
@@ -238,3 +240,46 @@ def test_many_vectors_get_an_index_which_finds_almost_all_and_is_kept(tmp_path, 
     monkeypatch.setattr("gradebook.storage.vector_index.FEW", 5)
     assert found(k=5, among=names(1500)[:8]) == 1.0, "so few that the cells looked at do not have them: each is"
     vectors.update_index("nope")
+
+
+def test_augmented_views_may_come_after_the_plain_ones(vectors):
+    vectors.create(SPACE)
+    x = views(3)
+    vectors.add("tiny", names(3), x[:, :1])
+    assert vectors.missing("tiny", names(4)) == ["s3"]
+    assert vectors.missing_augmented("tiny", names(3)) == names(3)
+    np.testing.assert_array_equal(vectors.read("tiny", names(3)), x[:, :1])
+    vectors.add_augmented("tiny", ["s2", "s0"], x[[2, 0], 1:])
+    assert vectors.missing_augmented("tiny", names(3)) == ["s1"]
+    np.testing.assert_array_equal(vectors.read("tiny", ["s0", "s2"]), x[[0, 2]])
+    np.testing.assert_array_equal(vectors.read("tiny", names(3)), x[:, :1], "s1 has its plain view alone")
+    with pytest.raises(ProjectError, match="s1 has no vectors"):
+        vectors.read("tiny", names(3), views=2)
+    with pytest.raises(ValueError, match="float16"):
+        vectors.add_augmented("tiny", ["s1"], x[1:2])
+
+
+def test_a_space_of_plain_views_lacks_none(vectors):
+    vectors.create(replace(SPACE, weak=1, strong=0))
+    vectors.add("tiny", ["s0"], views(1)[:, :1])
+    assert vectors.missing_augmented("tiny", ["s0"]) == []
+    np.testing.assert_array_equal(vectors.read("tiny", ["s0"]), views(1)[:, :1])
+
+
+def test_a_table_with_all_views_together_is_read_and_split_up_by_the_next_addition(tmp_path):
+    """Projects made before 2026-12 have such tables; a kill while one is split up loses nothing."""
+    vectors = LanceVectors(tmp_path)
+    vectors.create(SPACE)
+    x = views(3)
+    columns = [pa.FixedSizeListArray.from_arrays(pa.array(x[:2, n].ravel()), SPACE.dim) for n in range(3)]
+    together = pa.table([pa.array(names(2)), *columns], names=["sample_id", "view_0", "view_1", "view_2"])
+    with vectors._tables.open_for_writing("vectors-tiny", together.schema) as table:
+        table.add(together)
+    with vectors._tables.open_for_writing("vectors-tiny-augmented", together.schema) as killed:
+        killed.add(together.slice(0, 1))
+    np.testing.assert_array_equal(vectors.read("tiny", names(2)), x[:2])
+    assert vectors.missing_augmented("tiny", names(3)) == ["s2"]
+    vectors.add("tiny", names(3), x)
+    np.testing.assert_array_equal(vectors.read("tiny", names(3)), x)
+    np.testing.assert_array_equal(vectors.read("tiny", names(3), views=1), x[:, :1])
+    assert "view_1" not in vectors._tables.open("vectors-tiny").schema.names

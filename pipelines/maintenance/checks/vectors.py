@@ -6,7 +6,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from gradebook.pipelines.maintenance.checks.finding import Finding, Subject
-from gradebook.storage.vectors import Views, table_name
+from gradebook.storage.lance_vectors import augmented_table_name, table_name
+from gradebook.storage.vectors import Views
 
 CHUNK = 2_000  # samples whose views are read at once
 
@@ -35,8 +36,7 @@ def views_are_whole(subject: Subject) -> Iterator[Finding]:
     """Views have the dimension of their space; of the first and last sample, or with content of all, and finite."""
     vectors = subject.store.vectors
     for space in vectors.spaces():
-        ids = list(dict.fromkeys(vectors.ids(space.backbone)))
-        chunks = [ids[n : n + CHUNK] for n in range(0, len(ids), CHUNK)] if subject.content else [ids[:1], ids[-1:]]
+        chunks = _chunks(subject, space.backbone)
         try:
             bad = [i for part in chunks if part for i in _not_finite(part, vectors.read(space.backbone, part))]
         except (ValueError, TypeError) as error:
@@ -48,12 +48,23 @@ def views_are_whole(subject: Subject) -> Iterator[Finding]:
             yield Finding(what=what, where=tuple(bad), mend=_again(subject, space.backbone))
 
 
+def _chunks(subject: Subject, backbone: str) -> list[list[str]]:
+    """Returns the samples to read, those with augmented views apart from those with plain ones alone."""
+    ids = list(dict.fromkeys(subject.store.vectors.ids(backbone)))
+    plain_only = set(subject.store.vectors.missing_augmented(backbone, ids))
+    groups = [[i for i in ids if i not in plain_only], [i for i in ids if i in plain_only]]
+    if not subject.content:
+        return [ends for group in groups for ends in (group[:1], group[-1:])]
+    return [group[n : n + CHUNK] for group in groups for n in range(0, len(group), CHUNK)]
+
+
 def _not_finite(ids: list[str], views: Views) -> list[str]:
     return [i for i, view in zip(ids, views, strict=True) if not np.isfinite(view).all()]
 
 
 def _again(subject: Subject, backbone: str) -> str:
+    lance = subject.store.project.root / "lance"
     return (
-        f"delete {subject.store.project.root / 'lance' / table_name(backbone)}.lance and make them again: "
-        f"gradebook embed {subject.store.project.root} --backbone {backbone}"
+        f"delete {lance / table_name(backbone)}.lance and {augmented_table_name(backbone)}.lance beside it, and make "
+        f"them again: gradebook embed {subject.store.project.root} --backbone {backbone}"
     )

@@ -13,9 +13,9 @@ import pyarrow as pa
 
 from gradebook.pipelines.runs import State, status_now, write_status
 from gradebook.storage.events import Kind, event
+from gradebook.storage.lance_vectors import table_name
 from gradebook.storage.samples import File
 from gradebook.storage.store import open_store
-from gradebook.storage.vectors import table_name
 
 
 def ids(root: Path) -> list[str]:
