@@ -1,4 +1,4 @@
-"""The subcommands of `gradebook`: each is one job, and what it needs is imported when it is called."""
+"""The subcommands of `gradebook`. Each imports what it needs when it is called, so that the others start fast."""
 
 from gradebook.pipelines.cli import cost, data, maintenance, pool, review, simulate, training
 from gradebook.pipelines.cli.options import app

@@ -1,43 +1,58 @@
-"""What the commands print for people: short tables and sentences from the same values that --json gives."""
+"""What the commands print as text: short tables and sentences, from the same values that --json prints."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gradebook.pipelines.curation.queue_items import Row, sentence_of
 
-SHOWN = 10  # rows of a list before "and N more"
+if TYPE_CHECKING:
+    from gradebook.pipelines.curation.label_propagation import Neighbour
+
+MAX_LISTED = 10  # entries of a list before "and N more"
+MIN_REASON_SCORE = 0.3  # weaker reasons are not named
 
 
 def queue_table(rows: Sequence[Row], run: str | None) -> str:
-    """Returns the queue: guess, probability, the two strongest reasons in words, and the file."""
+    """Returns the queue: predicted label, probability, file, and the two strongest reasons."""
     if not rows:
         return "The queue is empty: every training image has a label."
     if run is None and not any(row.label for row in rows):
-        return "\n".join(
-            ["No run has finished, so nothing is guessed yet. Label these first:", *(row.filepath for row in rows)]
-        )
-    lines = [f"Look at these first, says {run}:" if run else "Look at these first:"]
-    for row in rows:
-        strongest = sorted(row.reasons.items(), key=lambda item: -item[1])[:2]
-        why = "; ".join(sentence_of(name) for name, score in strongest if score >= 0.3)
-        guess = "no guess" if row.label is None else row.label
-        sure = "" if row.probability is None else f" {row.probability:.0%}"
-        given = "" if row.given is None else f", labelled {row.given}"
-        lines.append(f"  {guess}{sure}{given}  {row.filepath}  ({why or 'nothing odd'})  {row.sample_id}")
-    return "\n".join(lines)
+        files = [row.filepath for row in rows]
+        return "\n".join(["No run has finished, so there are no predictions yet. Label these first:", *files])
+    title = f"Review these first, by {run}:" if run else "Review these first:"
+    return "\n".join([title, *(_queue_line(row) for row in rows)])
+
+
+def _queue_line(row: Row) -> str:
+    strongest = sorted(row.reasons.items(), key=lambda item: -item[1])[:2]
+    reasons = "; ".join(sentence_of(name) for name, score in strongest if score >= MIN_REASON_SCORE)
+    label = "no prediction" if row.label is None else row.label
+    probability = "" if row.probability is None else f" {row.probability:.0%}"
+    given = "" if row.given is None else f", labelled {row.given}"
+    return f"  {label}{probability}{given}  {row.filepath}  ({reasons or 'nothing unusual'})  {row.sample_id}"
+
+
+def neighbours_table(rows: Sequence["Neighbour"]) -> str:
+    """Returns the images similar to a labelled one: proposed label, cosine similarity, file and id."""
+    return "\n".join(f"{row.label}?  {row.similarity:.3f}  {row.filepath}  {row.sample_id}" for row in rows)
 
 
 def record_table(rows: Sequence[dict[str, Any]]) -> str:
-    """Returns a sample's history, a line a step."""
+    """Returns the record of a sample, one line a step."""
     if not rows:
         return "No run has recorded this image yet."
     lines = [f"{'run':<16} {'step':>6}  {'teacher':<20} {'student':<20} {'feedback':>10}  best label"]
     for row in rows:
-        teacher, student = _said(row, "teacher"), _said(row, "student")
+        teacher, student = _prediction(row, "teacher"), _prediction(row, "student")
         feedback = "" if row["feedback"] is None else f"{row['feedback']:+.2e}"
         best = row["best_label"] or ""
         lines.append(f"{row['run']:<16} {row['step']:>6}  {teacher:<20} {student:<20} {feedback:>10}  {best}")
     return "\n".join(lines)
+
+
+def _prediction(row: dict[str, Any], network: str) -> str:
+    label, probability = row[f"{network}_label"], row[f"{network}_probability"]
+    return "" if label is None else f"{label} {probability:.0%}"
 
 
 def status_table(numbers: dict[str, Any]) -> str:
@@ -46,7 +61,7 @@ def status_table(numbers: dict[str, Any]) -> str:
         f"{numbers['project']}: {numbers['samples']} images: {numbers['labeled']} labelled, "
         f"{numbers['unlabeled']} unlabelled, {numbers['test']} for testing",
         "labels: " + (", ".join(f"{name} {n}" for name, n in numbers["labels_per_class"].items()) or "no class yet"),
-        "cached views of: " + (", ".join(numbers["embedded"]) or "nothing yet"),
+        "cached views: " + (", ".join(numbers["embedded"]) or "none yet"),
     ]
     lines += [
         f"run {run['name']}: {run['state']} at step {run['step']} of {run['steps']}"
@@ -58,88 +73,86 @@ def status_table(numbers: dict[str, Any]) -> str:
 
 
 def agreement_lines(agreement: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Returns how often reviewers agreed with the guesses that they were shown: all, then for each reason."""
+    """Returns how often reviewers agreed with the predictions they were shown: overall, and for each reason."""
     if not agreement["all"]["answered"]:
         return []
-    return ["guesses that reviewers agreed with, by reason why they were shown:"] + [
+    return ["predictions that reviewers agreed with, by reason:"] + [
         f"  {name}: {row['agreed']} of {row['answered']} ({row['rate']:.0%})" for name, row in agreement.items()
     ]
 
 
 def evaluation_table(result: dict[str, Any]) -> str:
-    """Returns accuracy, calibration and, class by class, how many were found."""
+    """Returns accuracy and calibration, then for each class its accuracy and most frequent confusions."""
     lines = [
         f"{result['run']} on {result['n']} images of the {result['on']}: accuracy {result['accuracy']:.1%}, "
         f"expected calibration error {result['ece']:.3f}"
     ]
     for name, row, counts in zip(result["classes"], result["per_class"].values(), result["confusion"], strict=True):
-        if row["n"]:
-            wrong = {result["classes"][k]: n for k, n in enumerate(counts) if n and result["classes"][k] != name}
-            taken = ", ".join(f"{other} {n}" for other, n in sorted(wrong.items(), key=lambda item: -item[1])[:3])
-            lines.append(f"  {name}: {row['accuracy']:.0%} of {row['n']}" + (f" (taken for {taken})" if taken else ""))
-        else:
-            lines.append(f"  {name}: no image")
+        lines.append(_class_line(name, row, dict(zip(result["classes"], counts, strict=True))))
     return "\n".join(lines)
 
 
-def import_words(report: dict[str, Any]) -> str:
-    """Returns what an import found, with the files that a person should know of."""
+def _class_line(name: str, row: Mapping[str, Any], counts: Mapping[str, int]) -> str:
+    if not row["n"]:
+        return f"  {name}: no image"
+    wrong = sorted(((n, other) for other, n in counts.items() if n and other != name), key=lambda item: -item[0])
+    confusions = ", ".join(f"{other} {n}" for n, other in wrong[:3])
+    return f"  {name}: {row['accuracy']:.0%} of {row['n']}" + (f" (predicted as {confusions})" if confusions else "")
+
+
+def import_summary(report: dict[str, Any]) -> str:
+    """Returns the counts of an import, and the files that need attention."""
     lines = [
-        f"{report['imported']} images imported, {report['already_known']} known already, "
+        f"{report['imported']} images imported, {report['already_known']} already in the project, "
         f"{report['labelled']} labels; the project has the classes {', '.join(report['classes']) or '(none yet)'}"
     ]
     lists = (
-        ("duplicate_files", "same bytes as another file", " = "),
+        ("duplicate_files", "have the same bytes as another file", " = "),
         ("near_duplicate_pairs", "look almost the same as another image", " ~ "),
-        ("leak_files", "in the other split already, where they stay", ": "),
-        ("broken_files", "cannot be used and were left out", ": "),
+        ("leak_files", "are already in the other split, where they stay", ": "),
+        ("broken_files", "cannot be read and were skipped", ": "),
         ("label_problem_places", "labels could not be used", ": "),
     )
-    for key, what, between in lists:
-        lines += _some(f"{len(report[key])} {what}:", [between.join(pair) for pair in report[key]])
-    conflicts = [", ".join(f"{file} says {name}" for file, name in one) for one in report["conflict_files"]]
+    for key, title, between in lists:
+        lines += _some(f"{len(report[key])} {title}:", [between.join(pair) for pair in report[key]])
+    conflicts = [", ".join(f"{file} says {name}" for file, name in files) for files in report["conflict_files"]]
     lines += _some(f"{len(conflicts)} images have files with different labels, so they get none:", conflicts)
     return "\n".join(lines)
 
 
-def embed_words(report: dict[str, Any]) -> str:
-    """Returns what an embedding did."""
+def embed_summary(report: dict[str, Any]) -> str:
+    """Returns the counts of an embedding."""
     lines = [
         f"{report['embedded']} images embedded at {report['size']} px in {report['seconds']} s, "
-        f"{report['already_there']} were so already; {report['weights']}"
+        f"{report['already_there']} already embedded; {report['weights']}"
     ]
     broken = [": ".join(pair) for pair in report["broken_files"]]
-    lines += _some(f"{len(broken)} files cannot be read any more and have no vectors:", broken)
+    lines += _some(f"{len(broken)} files can no longer be read and have no embedding:", broken)
     return "\n".join(lines)
 
 
-def map_words(report: dict[str, Any]) -> str:
-    """Returns what the map was made of."""
-    made = "it was so already" if report["already_there"] else f"made in {report['seconds']} s"
-    return f"{report['points']} images are on the map, by their vectors of {report['backbone']}; {made}"
+def map_summary(report: dict[str, Any]) -> str:
+    """Returns the size of the map and its backbone."""
+    state = "already up to date" if report["already_there"] else f"computed in {report['seconds']} s"
+    return f"{report['points']} images are on the map, by their embeddings of {report['backbone']}; {state}"
 
 
-def pool_words(report: dict[str, Any]) -> str:
-    """Returns what a pool was made of, and which classes have too few images."""
+def pool_summary(report: dict[str, Any]) -> str:
+    """Returns the counts of a pool, and the classes with too few images."""
     lines = [
         f"{report['kept']} of {report['files']} images are in {report['out']}; {report['broken']} files cannot be "
-        f"used, {report['same_as_test']} are test images and {report['like_test']} look almost like one, "
+        f"read, {report['same_as_test']} are test images and {report['like_test']} look almost like one, "
         f"{report['below_threshold']} are below the threshold; {report['images_per_second']:.0f} images a second"
     ]
     if report["broken_list"]:
-        lines.append(f"the files that cannot be used are named in {report['broken_list']}")
-    few = [f"{name} {report['kept_per_class'][name]}" for name in report["too_few"]]
-    lines += _some(f"{len(few)} classes have fewer images than were asked for:", few)
+        lines.append(f"the files that cannot be read are listed in {report['broken_list']}")
+    too_few = [f"{name} {report['kept_per_class'][name]}" for name in report["too_few"]]
+    lines += _some(f"{len(too_few)} classes have fewer images than --per-class:", too_few)
     return "\n".join(lines)
 
 
 def _some(title: str, entries: Sequence[str]) -> list[str]:
     if not entries:
         return []
-    more = [f"  and {len(entries) - SHOWN} more (see --json)"] if len(entries) > SHOWN else []
-    return [title, *(f"  {entry}" for entry in entries[:SHOWN]), *more]
-
-
-def _said(row: dict[str, Any], who: str) -> str:
-    label, probability = row[f"{who}_label"], row[f"{who}_probability"]
-    return "" if label is None else f"{label} {probability:.0%}"
+    more = [f"  and {len(entries) - MAX_LISTED} more (see --json)"] if len(entries) > MAX_LISTED else []
+    return [title, *(f"  {entry}" for entry in entries[:MAX_LISTED]), *more]

@@ -1,126 +1,142 @@
-"""Keeping the book: is all well, who said what, take it back, the folder has moved, the runs side by side."""
+"""Commands that keep a project in order: verify, read and undo the log, follow moved files, compare runs."""
 
-import json as jsonlib
 from pathlib import Path
 from typing import Annotated
 
-from tyro.conf import FlagCreatePairsOff, Positional, arg
+from tyro.conf import Positional, arg
 
-from gradebook.pipelines.cli.options import Json, Project, RunName, answer, app
+from gradebook.pipelines.cli.options import EveryRun, Flag, Json, Project, app, print_result, print_rows
 from gradebook.pipelines.process.progress import progress
 
-REMAIN = 1  # exit status: findings remain
-Flag = FlagCreatePairsOff[bool]
+FINDINGS_REMAIN = 1  # exit status of verify
 
 
 @app.command
 def verify(
     project: Project,
     *,
-    content: Annotated[Flag, arg(help="read every file, vector, segment and checkpoint too")] = False,
-    mend: Annotated[Flag, arg(help="mend what can be derived; never an event, never a file of yours")] = False,
+    content: Annotated[Flag, arg(help="also read every file, vector, segment and checkpoint")] = False,
+    mend: Annotated[Flag, arg(help="repair what can be derived; never changes an event or a file of yours")] = False,
     json: Json = False,
 ) -> int:
-    """Check that nothing is lost, torn or out of place, and how to mend it. Exit status 1 if findings remain."""
+    """Check a project for lost or corrupt data.
+
+    Says for each finding how to repair it. The exit status is 1 if findings remain.
+    """
     from gradebook.pipelines.maintenance.verify import report_words
     from gradebook.pipelines.maintenance.verify import verify as run_verify
 
     report = run_verify(project, content=content, mend=mend)
-    answer(report.as_json(), json, lambda: report_words(report))
-    return REMAIN if report.findings else 0
+    print_result(report.as_json(), json, lambda: report_words(report))
+    return FINDINGS_REMAIN if report.findings else 0
 
 
-@app.command
-def history(
+@app.command(aliases=["history"])
+def log(
     project: Project,
     sample: Annotated[Positional[str | None], arg(metavar="SAMPLE", help="a sample's id, or an image's path")] = None,
     *,
-    limit: Annotated[int, arg(help="events at most")] = 50,
-    actor: Annotated[str | None, arg(help="only what this person, import or run:NAME said")] = None,
+    limit: Annotated[int, arg(help="maximum number of events")] = 50,
+    actor: Annotated[str | None, arg(help="only events of this person, of import or of run:NAME")] = None,
     json: Json = False,
 ) -> None:
-    """Show who said what when, newest first: of one image, or of all."""
+    """Show who labelled what and when, newest first.
+
+    Shows the events of one image, or of all. An older name of this command is history.
+    """
     from gradebook.pipelines.reporting.audit_log import audit_log_table, read_audit_log
     from gradebook.storage.store import open_store
 
     rows = read_audit_log(open_store(project), sample, actor=actor, limit=limit)
-    print(jsonlib.dumps([row.as_json() for row in rows], ensure_ascii=False) if json else audit_log_table(rows))
+    print_rows([row.as_json() for row in rows], json, lambda: audit_log_table(rows))
 
 
 @app.command
 def undo(
     project: Project,
-    event: Annotated[Positional[str], arg(metavar="EVENT", help="an event's id, from gradebook history")],
+    event: Annotated[Positional[str], arg(metavar="EVENT", help="an event's id, as gradebook log shows it")],
     *,
     json: Json = False,
 ) -> None:
-    """Take a verdict back, or an undo: one more row in the log, so that what stood before stands again."""
+    """Undo a verdict, or an earlier undo.
+
+    Adds an event to the log, and removes none. The label from before counts again.
+    """
     from gradebook.pipelines.curation.labelling import actor
-    from gradebook.pipelines.reporting.audit_log import undo as take_back
+    from gradebook.pipelines.reporting.audit_log import undo as undo_event
     from gradebook.storage.events import replay
     from gradebook.storage.store import open_store
 
     store = open_store(project)
-    row = take_back(store, event, actor=actor())
+    row = undo_event(store, event, actor=actor())
     label = replay(store.log.read()).get(row.sample_id)
-    told = {"event_id": row.event_id, "undone": event, "sample_id": row.sample_id, "label": label}
-    answer(told, json, lambda: f"undone; the label of {row.sample_id} is now {label or 'none'}")
+    result = {"event_id": row.event_id, "undone": event, "sample_id": row.sample_id, "label": label}
+    print_result(result, json, lambda: f"undone; the label of {row.sample_id} is now {label or 'none'}")
 
 
 @app.command
 def relocate(
     project: Project,
-    old: Annotated[Positional[Path], arg(metavar="OLD", help="the folder as it was called at import")],
+    old: Annotated[Positional[Path], arg(metavar="OLD", help="where the folder was at import")],
     new: Annotated[Positional[Path], arg(metavar="NEW", help="where it is now")],
     *,
-    dry_run: Annotated[Flag, arg(help="only say what would be done")] = False,
+    dry_run: Annotated[Flag, arg(help="show what would change, and change nothing")] = False,
     json: Json = False,
 ) -> None:
-    """Tell the project that a folder of images has moved. Labels stay: they belong to the images' content."""
+    """Update the paths of images whose folder has moved.
+
+    Labels stay, because they belong to the content of the images.
+    """
     from gradebook.pipelines.maintenance.relocate import relocate as run_relocate
     from gradebook.pipelines.maintenance.relocate import relocation_words
     from gradebook.storage.store import open_store
 
     with progress("relocate") as show:
-        done = run_relocate(open_store(project), old, new, dry_run=dry_run, progress=show).as_json()
-    answer(done, json, lambda: relocation_words(done))
+        result = run_relocate(open_store(project), old, new, dry_run=dry_run, progress=show).as_json()
+    print_result(result, json, lambda: relocation_words(result))
 
 
 @app.command
 def forget(
     project: Project,
-    below: Annotated[Positional[Path], arg(metavar="PATH", help="a folder, or a file, that was deleted on purpose")],
+    path: Annotated[Positional[Path], arg(metavar="PATH", help="a folder or a file that you have deleted")],
     *,
-    dry_run: Annotated[Flag, arg(help="only say what would be done")] = False,
+    dry_run: Annotated[Flag, arg(help="show what would change, and change nothing")] = False,
     json: Json = False,
 ) -> None:
-    """Take files that were deleted on purpose off the catalogue. What was said of them stays in the log."""
+    """Remove deleted files from the catalogue.
+
+    Their labels stay in the log. Importing the files again brings them back.
+    """
     from gradebook.pipelines.maintenance.forget import forget as run_forget
     from gradebook.storage.store import open_store
 
-    gone = run_forget(open_store(project), below, dry_run=dry_run)
-    said = f"{len(gone)} files {'would be' if dry_run else 'are'} forgotten: import them again to undo"
-    answer({"files": gone, "dry_run": dry_run}, json, lambda: said)
+    files = run_forget(open_store(project), path, dry_run=dry_run)
+    text = f"{len(files)} files {'would be' if dry_run else 'are'} forgotten: import them again to undo"
+    print_result({"files": files, "dry_run": dry_run}, json, lambda: text)
 
 
 @app.command
 def runs(project: Project, *, json: Json = False) -> None:
-    """Show a project's runs side by side: labels that each has read, how far it is, validation and test accuracy."""
+    """Compare runs: labels, progress and accuracy."""
     from gradebook.pipelines.reporting.run_comparison import compare, runs_table
     from gradebook.storage.project import read_project
 
     rows = compare(read_project(project))
-    print(jsonlib.dumps([row.as_json() for row in rows], ensure_ascii=False) if json else runs_table(rows))
+    print_rows([row.as_json() for row in rows], json, lambda: runs_table(rows))
 
 
 @app.command
-def fetch(project: Project, *, run: RunName = None, json: Json = False) -> None:
-    """Bring the record of runs here from where it was sent (train --record s3://...). Without --run, of every run."""
+def fetch(project: Project, *, run: EveryRun = None, json: Json = False) -> None:
+    """Download the record of runs from an object store.
+
+    The counterpart of gradebook train --record s3://bucket/prefix.
+    """
     from gradebook.pipelines.training.record_upload import download_records
     from gradebook.storage.store import open_store
 
     with progress("fetch") as show:
-        brought = download_records(open_store(project), run, progress=show)
-    answer(
-        brought, json, lambda: "\n".join(f"{name}: {n} segments" for name, n in brought.items()) or "nothing to bring"
+        result = download_records(open_store(project), run, progress=show)
+    print_result(
+        result, json, lambda: "\n".join(f"{name}: {n} segments" for name, n in result.items()) or "nothing to fetch"
     )

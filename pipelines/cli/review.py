@@ -1,12 +1,11 @@
-"""What there is to see: the queue, the record, the numbers, the app, FiftyOne, the demo."""
+"""Commands to look at a project: the queue, the record, the numbers, the map, the app, FiftyOne, the demo."""
 
-import json as jsonlib
 from pathlib import Path
 from typing import Annotated
 
-from tyro.conf import FlagCreatePairsOff, Positional, arg
+from tyro.conf import Positional, arg
 
-from gradebook.pipelines.cli.options import Json, Project, RunName, answer, app
+from gradebook.pipelines.cli.options import EveryRun, Flag, Json, Project, RunName, app, print_result, print_rows
 from gradebook.pipelines.process.progress import progress, say, stage
 from gradebook.storage.project import ProjectError
 
@@ -16,15 +15,16 @@ def queue(
     project: Project,
     *,
     reason: Annotated[str | None, arg(help="order by this reason alone, such as disagreement")] = None,
-    limit: Annotated[int, arg(help="rows at most: what you have time for")] = 20,
-    spread: Annotated[bool, arg(help="a batch that covers what is in doubt; else, and with --reason, by score")] = True,
-    labelled: Annotated[
-        FlagCreatePairsOff[bool], arg(help="labels that are probably wrong, instead of guesses")
-    ] = False,
+    limit: Annotated[int, arg(help="maximum number of images")] = 20,
+    spread: Annotated[
+        bool, arg(help="choose a diverse batch; --no-spread and --reason order strictly by score")
+    ] = True,
+    labelled: Annotated[Flag, arg(help="show labels that are probably wrong, instead of unlabelled images")] = False,
     run: RunName = None,
     json: Json = False,
 ) -> None:
-    """Show which images to look at next, and why."""
+    """Show which images to review next, and why."""
+    from gradebook.pipelines.cli.formatting import queue_table
     from gradebook.pipelines.curation.queue_items import GIVEN, as_json
     from gradebook.pipelines.curation.review_queue import rank
     from gradebook.pipelines.runs import find_run, newest_finished
@@ -35,12 +35,7 @@ def queue(
     if labelled and reason not in (None, GIVEN):
         raise ProjectError(f"--labelled orders by {GIVEN}: leave out --reason {reason}")
     rows = rank(store, chosen, reason=GIVEN if labelled else reason, limit=limit, spread=spread and reason is None)
-    if json:
-        print(jsonlib.dumps([as_json(row) for row in rows], ensure_ascii=False))
-        return
-    from gradebook.pipelines.cli.formatting import queue_table
-
-    print(queue_table(rows, chosen.name if chosen else None))
+    print_rows([as_json(row) for row in rows], json, lambda: queue_table(rows, chosen.name if chosen else None))
 
 
 @app.command
@@ -48,27 +43,25 @@ def neighbours(
     project: Project,
     sample: Annotated[Positional[str], arg(metavar="SAMPLE", help="a labelled sample's id, or its image's path")],
     *,
-    limit: Annotated[int, arg(help="images at most")] = 12,
-    propose: Annotated[
-        FlagCreatePairsOff[bool], arg(help="put them at the front of the queue; labels nothing")
-    ] = False,
+    limit: Annotated[int, arg(help="maximum number of images")] = 12,
+    propose: Annotated[Flag, arg(help="put them first in the queue, with the label as a proposal")] = False,
     json: Json = False,
 ) -> None:
-    """Show the unlabelled images most like a labelled one, with its label as a proposal."""
+    """Show the unlabelled images most similar to a labelled one.
+
+    With --propose a reviewer is asked about them first. Nothing is labelled before that.
+    """
+    from gradebook.pipelines.cli.formatting import neighbours_table
     from gradebook.pipelines.curation import label_propagation, labelling
     from gradebook.pipelines.reporting.sample_history import find_sample
     from gradebook.storage.store import open_store
 
     store = open_store(project)
-    found = label_propagation.neighbours(store, find_sample(store, sample), limit=limit)
+    rows = label_propagation.neighbours(store, find_sample(store, sample), limit=limit)
     if propose:
-        new = label_propagation.propose(store, found, actor=labelling.actor())
-        say(f"{new} images are at the front of the queue now; nothing is labelled before somebody looks at them")
-    if json:
-        print(jsonlib.dumps([label_propagation.as_json(one) for one in found], ensure_ascii=False))
-        return
-    for one in found:
-        print(f"{one.label}?  {one.similarity:.3f}  {one.filepath}  {one.sample_id}")
+        count = label_propagation.propose(store, rows, actor=labelling.actor())
+        say(f"{count} images are now first in the queue; none is labelled until somebody reviews it")
+    print_rows([label_propagation.as_json(row) for row in rows], json, lambda: neighbours_table(rows))
 
 
 @app.command
@@ -76,32 +69,34 @@ def record(
     project: Project,
     sample: Annotated[Positional[str], arg(metavar="SAMPLE", help="a sample's id, or an image's path")],
     *,
-    run: RunName = None,
+    run: EveryRun = None,
     json: Json = False,
 ) -> None:
-    """Show what teacher and student said of one image, step by step, and the feedback; without --run, of every run."""
+    """Show what each training step predicted for an image.
+
+    A row has the predictions of teacher and student, and the feedback.
+    """
+    from gradebook.pipelines.cli.formatting import record_table
     from gradebook.pipelines.reporting.sample_history import history
     from gradebook.storage.store import open_store
 
     rows = history(open_store(project), sample, run)
-    if json:
-        print(jsonlib.dumps(rows, ensure_ascii=False))
-        return
-    from gradebook.pipelines.cli.formatting import record_table
-
-    print(record_table(rows))
+    print_rows(rows, json, lambda: record_table(rows))
 
 
 @app.command(name="map")
 def map_(
     project: Project,
     *,
-    backbone: Annotated[str | None, arg(help="whose vectors; without it the newest that there are")] = None,
-    seed: Annotated[int, arg(help="of everything random in the map")] = 0,
+    backbone: Annotated[str | None, arg(help="the backbone of the embeddings; by default the newest")] = None,
+    seed: Annotated[int, arg(help="random seed")] = 0,
     json: Json = False,
 ) -> None:
-    """Place every image to train on in two dimensions, like images together, for the app's page Map."""
-    from gradebook.pipelines.cli.formatting import map_words
+    """Compute the map of similar images, for the app.
+
+    Places every training image in two dimensions by t-SNE.
+    """
+    from gradebook.pipelines.cli.formatting import map_summary
     from gradebook.pipelines.embedding.map_projection import make
     from gradebook.storage.store import open_store
 
@@ -109,27 +104,28 @@ def map_(
     with progress("map") as show:
         store = open_store(project)
         report = make(store, backbone=backbone, seed=seed, tell=lambda what, n, of: show(n, of or None, what=what))
-    answer(report.as_json(), json, lambda: map_words(report.as_json()))
+    result = report.as_json()
+    print_result(result, json, lambda: map_summary(result))
 
 
 @app.command
 def status(project: Project, *, json: Json = False) -> None:
-    """Show a project in numbers: samples, labels, classes and runs."""
+    """Show a project in numbers: images, labels, runs."""
     from gradebook.pipelines.cli.formatting import status_table
     from gradebook.pipelines.reporting.project_stats import summarize_project
     from gradebook.storage.store import open_store
 
     numbers = summarize_project(open_store(project))
-    answer(numbers, json, lambda: status_table(numbers))
+    print_result(numbers, json, lambda: status_table(numbers))
 
 
 @app.command(name="app")
 def app_(
     project: Annotated[Positional[Path | None], arg(metavar="PROJECT", help="without one, the app asks")] = None,
     *,
-    port: Annotated[int, arg(help="where to serve, on this machine only")] = 8501,
+    port: Annotated[int, arg(help="port, on this machine only")] = 8501,
 ) -> int:
-    """Open the app in a browser."""
+    """Open the app in the browser."""
     from gradebook.pipelines.cli.serve_app import open_app
 
     return open_app(project, port)
@@ -140,9 +136,12 @@ def fiftyone(
     project: Project,
     *,
     run: RunName = None,
-    port: Annotated[int | None, arg(help="where to serve, on this machine only; without one, a free port")] = None,
+    port: Annotated[int | None, arg(help="port, on this machine only; by default a free one")] = None,
 ) -> None:
-    """Open the project in FiftyOne, with fields and saved views rebuilt from the store."""
+    """Open the project in FiftyOne.
+
+    Fields and saved views are brought up to date first.
+    """
     from gradebook.pipelines.fiftyone_app.launch import open_app
     from gradebook.pipelines.runs import find_run, newest_finished
     from gradebook.storage.store import open_store
@@ -153,11 +152,14 @@ def fiftyone(
 
 @app.command
 def demo(
-    directory: Annotated[Positional[Path], arg(metavar="DIR", help="where to put the demo")] = Path("demo"),
+    directory: Annotated[Positional[Path], arg(metavar="DIR", help="directory of the demo")] = Path("demo"),
     *,
     json: Json = False,
 ) -> None:
-    """Run the whole path on handwritten digits: import, embed, train three ways, queue, export. Three minutes."""
+    """Try a whole round on handwritten digits, in three minutes.
+
+    Imports and embeds them, trains with three methods, ranks the queue and exports a classifier.
+    """
     from gradebook.pipelines.demo import demo as run_demo
 
     run_demo(directory, as_json=json)

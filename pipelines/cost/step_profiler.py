@@ -57,13 +57,13 @@ class Profile:
         return asdict(self)
 
 
-def profile(config: TrainConfig[Any], *, steps: int, processor: bool = False) -> Profile:
+def profile(config: TrainConfig[Any], *, steps: int, cpu: bool = False) -> Profile:
     """Does a few steps and tells what they took.
 
     Args:
         config: the training's; its data are made up.
         steps: to measure, after a warm-up.
-        processor: use the CPU where there is a GPU.
+        cpu: use the CPU even if there is a GPU.
 
     Raises:
         ConfigError: the settings do not go together.
@@ -77,7 +77,7 @@ def profile(config: TrainConfig[Any], *, steps: int, processor: bool = False) ->
     if config.distributions:
         raise ConfigError("a step that needs another run's distributions cannot be profiled: leave --distributions out")
     config = replace(config, weights="random", steps=max(config.steps, WARM_UP + steps + 1))
-    accelerator = Accelerator(mixed_precision=config.precision, cpu=processor)
+    accelerator = Accelerator(mixed_precision=config.precision, cpu=cpu)
     device = accelerator.device
     prepare_process(device, config.inputs)
     stopwatch = Stopwatch(device)

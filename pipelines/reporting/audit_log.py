@@ -71,7 +71,7 @@ def undo(store: "Store", event_id: str, *, actor: str) -> Event:
     said = next((e for e in events if e.event_id == event_id), None)
     root = store.project.root
     if said is None:
-        raise ProjectError(f"there is no event {event_id!r} in the log: gradebook history {root} lists their ids")
+        raise ProjectError(f"there is no event {event_id!r} in the log: gradebook log {root} lists their ids")
     by = retracted(events).get(event_id)
     if by is not None:
         raise ProjectError(

@@ -10,7 +10,7 @@ from gradebook.pipelines.cli.main import main
 
 
 @dataclass(frozen=True)
-class LabelSnapshots:
+class Completed:
     status: int
     out: str
     err: str
@@ -20,7 +20,7 @@ class LabelSnapshots:
         return json.loads(self.out)
 
 
-def gradebook(*arguments: object) -> LabelSnapshots:
+def gradebook(*arguments: object) -> Completed:
     """Calls the command as a program whose standard error is no terminal."""
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
@@ -28,10 +28,10 @@ def gradebook(*arguments: object) -> LabelSnapshots:
             status = main([str(argument) for argument in arguments])
         except SystemExit as end:
             status = end.code if isinstance(end.code, int) else int(end.code is not None)
-    return LabelSnapshots(status, out.getvalue(), err.getvalue())
+    return Completed(status, out.getvalue(), err.getvalue())
 
 
-def done(*arguments: object) -> LabelSnapshots:
+def done(*arguments: object) -> Completed:
     said = gradebook(*arguments)
     assert said.status == 0, said.err
     return said

@@ -1,16 +1,16 @@
-"""A whole round on twenty-four small pictures, each command with what it said."""
+"""A whole round on twenty-four small pictures, with the result of each command."""
 
 import shutil
 
 import pytest
 
 from tests.pipelines.cli.cli_runner import gradebook
-from tests.pipelines.cli.finished_round import NETWORK, SIDE, World, picture
+from tests.pipelines.cli.finished_round import NETWORK, SIDE, FinishedRound, picture
 
 
 @pytest.fixture(scope="session")
-def world(tmp_path_factory) -> World:
-    """A whole round on twenty-four small pictures, each command with what it said."""
+def world(tmp_path_factory) -> FinishedRound:
+    """A whole round on twenty-four small pictures, with the result of each command."""
     root = tmp_path_factory.mktemp("world")
     project, images = root / "project", root / "images"
     train = [picture(images / f"{n:03}.png", n, n % 2) for n in range(20)]
@@ -36,4 +36,4 @@ def world(tmp_path_factory) -> World:
         "export": ("export", project, root / "classifier", "--json"),
         "predict": ("predict", root / "classifier", train[3], root / "test", "--json"),
     }
-    return World(root, {name: gradebook(*call) for name, call in calls.items()})
+    return FinishedRound(root, {name: gradebook(*call) for name, call in calls.items()})

@@ -1,4 +1,4 @@
-"""What a round left."""
+"""The project that a round of commands left, with their results."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from tests.pipelines.cli.cli_runner import LabelSnapshots
+from tests.pipelines.cli.cli_runner import Completed
 
 NETWORK, SIDE = "test_resnet", 32
 
@@ -20,9 +20,9 @@ def picture(path: Path, seed: int, label: int) -> Path:
 
 
 @dataclass(frozen=True)
-class World:
+class FinishedRound:
     root: Path
-    said: dict[str, LabelSnapshots]
+    results: dict[str, Completed]
 
     @property
     def project(self) -> Path:

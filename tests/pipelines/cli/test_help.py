@@ -1,18 +1,31 @@
 """Every command explains itself."""
 
+import re
+import typing
+
 import pytest
 
-from tests.pipelines.cli.cli_runner import gradebook
+import gradebook as gradebook_package
+from gradebook.pipelines.cli import app
+from gradebook.pipelines.cli.overview import GROUPS, summaries
+from tests.pipelines.cli.cli_runner import done, gradebook
 
-COMMANDS = ("init", "classes", "import", "embed", "label", "train", "queue", "record", "status", "evaluate", "export")
-COMMANDS = (*COMMANDS, "predict", "app", "fiftyone", "demo")
+COMMANDS = summaries()
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_explains_itself(command):
-    said = gradebook(command, "--help")
-    assert said.status == 0
-    assert "usage: gradebook" in said.out and len(said.out.splitlines()) > 5
+    out = done(command, "--help").out
+    assert f"usage: gradebook {command}" in out
+    assert len(out.splitlines()) > 5
+
+
+@pytest.mark.parametrize("command", app._subcommands)
+def test_every_argument_has_a_help_text(command):
+    hints = typing.get_type_hints(app._subcommands[command].target, include_extras=True)
+    hints.pop("return")
+    for name, hint in hints.items():
+        assert any(getattr(mark, "help", None) for mark in hint.__metadata__), name
 
 
 @pytest.mark.parametrize("method", ["mpl", "uda"])
@@ -24,8 +37,18 @@ def test_the_help_of_train_shows_the_settings_of_its_method(method):
     assert "--uda-weight" in said
 
 
-def test_without_a_command_it_teaches_the_first_round():
-    said = gradebook()
-    assert said.status == 0
-    assert all(command in said.out for command in COMMANDS)
-    assert "A first round:" in said.out
+@pytest.mark.parametrize("arguments", [(), ("--help",), ("-h",)])
+def test_without_a_command_it_shows_a_first_round_and_every_command(arguments):
+    out = done(*arguments).out
+    assert "A first round:" in out
+    for command, summary in COMMANDS.items():
+        assert re.search(rf"(?m)^  {command} +{re.escape(summary)}$", out)
+    assert max(map(len, out.splitlines())) <= 80, "a terminal's width"
+
+
+def test_each_command_is_in_one_group():
+    assert sorted(name for names in GROUPS.values() for name in names) == sorted(COMMANDS)
+
+
+def test_it_tells_its_version():
+    assert done("--version").out == f"gradebook {gradebook_package.__version__}\n"

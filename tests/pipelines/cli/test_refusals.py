@@ -3,7 +3,7 @@
 import pytest
 
 from tests.pipelines.cli.cli_runner import done, gradebook, refused
-from tests.pipelines.cli.finished_round import NETWORK, World
+from tests.pipelines.cli.finished_round import NETWORK, FinishedRound
 
 
 @pytest.mark.parametrize(
@@ -38,8 +38,8 @@ def test_bad_names_are_sentences(world, tmp_path):
     assert "holds no exported classifier" in refused("predict", tmp_path, world.image)
 
 
-def _id(world: World) -> str:
-    return str(world.said["queue"].json[0]["sample_id"])
+def _id(world: FinishedRound) -> str:
+    return str(world.results["queue"].json[0]["sample_id"])
 
 
 def test_too_little_to_train_on_is_a_sentence(world, tmp_path):
@@ -53,7 +53,7 @@ def test_too_little_to_train_on_is_a_sentence(world, tmp_path):
     done("import", project, world.root / "images")
     assert "fewer than two classes have a label" in refused(*train)
     assert "has no run yet: start one with: gradebook train" in refused("evaluate", project)
-    assert "No run has finished, so nothing is guessed yet. Label these first:" in done("queue", project).out
+    assert "No run has finished, so there are no predictions yet. Label these first:" in done("queue", project).out
     (tmp_path / "cats.csv").write_text("".join(f"{line}\n" for line in ("filepath,label", f"{world.image},cat")))
     done("label", project, tmp_path / "cats.csv")
     assert "fewer than two classes have a label" in refused(*train)

@@ -12,7 +12,7 @@ from tests.pipelines.cli.cli_runner import done, refused
 
 
 def test_every_command_of_a_round_succeeds_quietly(world):
-    for name, said in world.said.items():
+    for name, said in world.results.items():
         assert said.status == 0, (name, said.err)
         assert "\x1b" not in said.out + said.err and "\r" not in said.err, "no progress where nobody looks"
         assert len(said.err.splitlines()) <= 1, (name, said.err)
@@ -20,7 +20,7 @@ def test_every_command_of_a_round_succeeds_quietly(world):
 
 
 def test_import_counts_and_names_what_it_found(world):
-    found = world.said["import"].json
+    found = world.results["import"].json
     assert {k: found[k] for k in ("imported", "already_known", "duplicates", "conflicts", "broken")} == {
         **{"imported": 20, "already_known": 0, "duplicates": 1, "conflicts": 0, "broken": 1}
     }
@@ -28,24 +28,24 @@ def test_import_counts_and_names_what_it_found(world):
     assert "broken.png" in json.dumps(found["broken_files"])
     again = done("import", world.project, world.root / "images", "--json").json
     assert (again["imported"], again["already_known"]) == (0, 21), "files, the copy among them"
-    assert world.said["import test"].json["imported"] == 4
+    assert world.results["import test"].json["imported"] == 4
 
 
 def test_embed_and_label_count(world):
-    assert world.said["embed"].json["embedded"] == 24
-    assert "random" in world.said["embed"].json["weights"]
-    assert world.said["label"].json == {"labelled": 8, "unchanged": 0, "problems": []}
+    assert world.results["embed"].json["embedded"] == 24
+    assert "random" in world.results["embed"].json["weights"]
+    assert world.results["label"].json == {"labelled": 8, "unchanged": 0, "problems": []}
 
 
 def test_train_ends_with_a_line_of_json(world):
-    said = world.said["train"].json
+    said = world.results["train"].json
     assert {"run", "steps", "seconds", "validation_accuracy"} <= said.keys()
     assert (said["run"], said["steps"], said["state"]) == ("one", 4, "finished")
     assert 0 <= said["validation_accuracy"] <= 1 and said["seconds"] > 0
 
 
 def test_queue_is_a_list_of_rows(world):
-    rows = world.said["queue"].json
+    rows = world.results["queue"].json
     assert len(rows) == 5
     for row in rows:
         assert {"sample_id", "filepath", "label", "probability", "reasons"} <= row.keys()
@@ -56,7 +56,7 @@ def test_queue_is_a_list_of_rows(world):
 
 
 def test_record_is_a_samples_history(world):
-    rows = world.said["record"].json
+    rows = world.results["record"].json
     assert rows and all(row["step"] in (2, 4) for row in rows)
     keys = {"run", "step", "teacher_label", "teacher_probability", "student_label", "student_probability"}
     assert all(keys | {"feedback", "best_label", "best_gain"} <= row.keys() for row in rows)
@@ -66,7 +66,7 @@ def test_record_is_a_samples_history(world):
 
 
 def test_status_is_the_project_in_numbers(world):
-    found = world.said["status"].json
+    found = world.results["status"].json
     numbers = {k: found[k] for k in ("samples", "labeled", "unlabeled", "test", "classes")}
     assert numbers == {"samples": 24, "labeled": 8, "unlabeled": 12, "test": 4, "classes": ["cat", "dog"]}
     assert [(run["name"], run["state"], run["step"]) for run in found["runs"]] == [("one", "finished", 4)]
@@ -94,7 +94,7 @@ def test_neighbours_are_proposed_and_agreement_is_told(world, tmp_path):
     before = done("status", project, "--json").json
     assert before["agreement"] == {"all": {"answered": 0, "agreed": 0, "rate": 0.0}}
     said = done(*like, "--propose")
-    assert "3 images are at the front of the queue now" in said.err and f"{labelled['given']}?  " in said.out
+    assert "3 images are now first in the queue" in said.err and f"{labelled['given']}?  " in said.out
     rows = done("queue", project, "--limit", 4, "--json").json
     assert [row["sample_id"] for row in rows[:3]] == [row["sample_id"] for row in found]
     assert all(row["proposal"] and row["label"] == labelled["given"] for row in rows[:3]) and not rows[3]["proposal"]
@@ -104,17 +104,17 @@ def test_neighbours_are_proposed_and_agreement_is_told(world, tmp_path):
 
 
 def test_evaluate_compares_with_the_test_split(world):
-    found = world.said["evaluate"].json
+    found = world.results["evaluate"].json
     assert {"run", "accuracy", "n", "ece", "per_class", "confusion"} <= found.keys()
     assert (found["run"], found["n"], sum(map(sum, found["confusion"]))) == ("one", 4, 4)
     assert set(found["per_class"]) == {"cat", "dog"}
 
 
 def test_export_names_its_files_and_predict_uses_them(world):
-    found = world.said["export"].json
+    found = world.results["export"].json
     assert found["dir"] == str(world.root / "classifier")
     assert all((world.root / "classifier" / name).exists() for name in found["files"])
-    rows = world.said["predict"].json
+    rows = world.results["predict"].json
     assert len(rows) == 5 and rows[0]["filepath"].endswith("003.png")
     for row in rows:
         assert {"filepath", "label", "probability", "probabilities"} <= row.keys()
@@ -133,11 +133,11 @@ def test_classes_are_listed_and_added(world, tmp_path):
 @pytest.mark.parametrize(
     ("command", "says"),
     [
-        (("queue",), "Look at these first, says one:"),
+        (("queue",), "Review these first, by one:"),
         (("status",), "24 images: 8 labelled, 12 unlabelled, 4 for testing"),
         (("evaluate",), "one on 4 images of the test split: accuracy"),
         (("classes",), "cat\ndog"),
-        (("import", "IMAGES"), "0 images imported, 21 known already"),
+        (("import", "IMAGES"), "0 images imported, 21 already in the project"),
     ],
 )
 def test_people_get_words(world, command, says):

@@ -78,7 +78,7 @@ def test_what_cannot_be_undone_is_said_in_a_sentence(store):
     say(store, verdict, imported, proposal)
     row = undo(store, verdict.event_id, actor="zoe")
     for event_id, sentence in (
-        ("nothing", "there is no event 'nothing' in the log: gradebook history"),
+        ("nothing", "there is no event 'nothing' in the log: gradebook log"),
         (verdict.event_id, f"zoe has undone {verdict.event_id} already.*gradebook undo .* {row.event_id}"),
         (imported.event_id, "at an import.*--sample s1 --label"),
         (proposal.event_id, "a proposal of run:mpl-001"),

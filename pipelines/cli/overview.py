@@ -1,0 +1,52 @@
+"""What `gradebook` alone prints: how to start, and the commands in groups."""
+
+import inspect
+
+from gradebook.pipelines.cli.options import app
+
+GROUPS = {
+    "Data": ("init", "classes", "import", "embed", "pool", "pool-join"),
+    "Label": ("queue", "label", "neighbours", "undo"),
+    "Train": ("train", "export", "predict"),
+    "Look": ("app", "fiftyone", "status", "record", "map", "demo"),
+    "Keep": ("verify", "log", "export-labels", "relocate", "forget", "fetch"),
+    "Measure": ("evaluate", "runs", "simulate", "profile", "plan"),
+}
+
+START = """usage: gradebook COMMAND ...
+
+Label a hundred images, train on thousands.
+
+A first round:
+
+  gradebook init PROJECT --classes cat,dog
+  gradebook import PROJECT IMAGES
+  gradebook embed PROJECT
+  gradebook label PROJECT labels.csv
+  gradebook train PROJECT
+  gradebook queue PROJECT      which images to label next, and why
+  gradebook app PROJECT        or look and label in the browser
+  gradebook export PROJECT classifier
+  gradebook predict classifier IMAGES
+"""
+
+END = """gradebook COMMAND --help   the arguments of a command
+gradebook --version        the version"""
+
+
+def overview() -> str:
+    """Returns the help of the whole program."""
+    width = max(len(name) for names in GROUPS.values() for name in names)
+    groups = [
+        "\n".join([f"{title}:", *(f"  {name:<{width}}  {summaries()[name]}" for name in names), ""])
+        for title, names in GROUPS.items()
+    ]
+    return "\n".join([START, *groups, END])
+
+
+def summaries() -> dict[str, str]:
+    """Returns each command's first line of help."""
+    return {
+        name.replace("_", "-"): (inspect.getdoc(spec.target) or "").splitlines()[0]
+        for name, spec in app._subcommands.items()
+    }
