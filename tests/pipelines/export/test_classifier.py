@@ -21,6 +21,7 @@ from gradebook.pipelines.export.classifier import Export, export
 from gradebook.pipelines.inference.evaluate import evaluate
 from gradebook.pipelines.inference.predict import Classifier, predict
 from gradebook.pipelines.runs import Run
+from gradebook.pipelines.training import student as students
 from gradebook.pipelines.training.config import ConfigError
 from gradebook.pipelines.training.presets import config_from_json
 from gradebook.pipelines.training.student import load_run_student, predict_samples
@@ -157,13 +158,13 @@ def test_exporting_again_replaces_the_earlier_export(store, tmp_path, monkeypatc
 
 def test_a_model_that_is_not_the_student_is_not_exported(store, tmp_path, monkeypatch):
     """What happens when the backbone's weights have changed since the embedding."""
-    made = module.timm_model
+    made = students.timm_model
 
     def other(*args, **kwargs):
         torch.manual_seed(99)
         return made(*args, **kwargs)
 
-    monkeypatch.setattr(module, "timm_model", other)
+    monkeypatch.setattr(students, "timm_model", other)
     with pytest.raises(ConfigError, match="the exported model differs from the student by"):
         export(store, Run(store.project.runs / "views"), tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
