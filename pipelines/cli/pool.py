@@ -30,12 +30,12 @@ def pool(
     run it again to continue.
     """
     from gradebook.pipelines.cli.formatting import pool_summary
-    from gradebook.pipelines.pool.selection import pool as select
+    from gradebook.pipelines.pool.selection import select_pool
     from gradebook.pipelines.process.partition import parse_part
 
     partition = parse_part(part)
     with progress("pool") as show:
-        report = select(
+        report = select_pool(
             classifier,
             folder,
             out,

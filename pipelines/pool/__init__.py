@@ -1,1 +1,1 @@
-"""A pool for semi-supervised training: the surest images of each class out of a folder of any size."""
+"""Choosing unlabelled images from a folder of any size, by the probabilities of a classifier."""

@@ -1,7 +1,7 @@
-"""How far a pool has come, in one file beside its table: whole or not there, so that a kill loses minutes at most.
+"""The progress of a pool, in a file beside its table that is replaced whole, so that a kill loses little.
 
-The images that are kept so far are the rows of a Parquet file; all else stands in its metadata. Files that cannot be
-used go to a list of their own as they are met, which is cut back to where the progress was saved.
+The file is Parquet: its rows are the images that are selected so far, its metadata holds everything else. Files that
+cannot be read are appended to a list, which a resumed pool truncates to where the progress was saved.
 """
 
 import csv
@@ -14,61 +14,61 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gradebook.pipelines.pool.top_k import Kept, Surest
+from gradebook.pipelines.pool.top_k import ScoredImage, TopK
 from gradebook.storage.files import atomic_path
 from gradebook.storage.project import ProjectError
 
-_KEY = b"progress"
+_KEY = b"progress"  # in the metadata
 
 
 @dataclass(slots=True, kw_only=True)
 class Progress:
-    """What has been done of a pool, to be gone on with under the same settings alone."""
+    """What has been done of a pool. It continues only with the same settings. Its fields are the format on disk."""
 
     settings: dict[str, Any]
-    files: int = 0  # image files met
+    files: int = 0  # image files so far
     digest: str = ""  # of their paths, in order
-    scored: int = 0  # images that the classifier has seen
+    scored: int = 0  # images that the classifier has scored
     same: int = 0  # left out: the bytes of a test image
     alike: int = 0  # left out: near-duplicates of a test image
     unsure: int = 0  # below the threshold
-    broken: int = 0  # files that cannot be used
+    broken: int = 0  # files that cannot be read
     listed: int = 0  # bytes of the list of those
-    kept: list[Kept] = field(default_factory=list)  # as it was saved
+    kept: list[ScoredImage] = field(default_factory=list)  # the images selected when it was saved
 
 
 def progress_file(out: Path) -> Path:
-    """Returns where the progress of a table is kept."""
+    """Returns the path of a table's progress."""
     return out.with_name(f"{out.name}.progress")
 
 
 def broken_file(out: Path) -> Path:
-    """Returns where the files that cannot be used are listed."""
+    """Returns the path of the list of files that cannot be read."""
     return out.with_name(f"{out.name}.broken.csv")
 
 
-def digest_with(digest: str, filepaths: Iterable[str]) -> str:
-    """Returns the digest of the paths so far with some more."""
+def extend_digest(digest: str, filepaths: Iterable[str]) -> str:
+    """Returns the digest of the paths so far and some more."""
     for filepath in filepaths:
         digest = hashlib.blake2b(f"{digest}\n{filepath}".encode(), digest_size=16).hexdigest()
     return digest
 
 
-def save(progress: Progress, surest: Surest, out: Path) -> None:
-    """Writes how far it has come."""
+def save(progress: Progress, top_k: TopK, out: Path) -> None:
+    """Writes the progress."""
     import pyarrow.parquet as pq
 
-    told = asdict(progress) | {"kept": []}
-    table = as_table(surest).replace_schema_metadata({_KEY: json.dumps(told).encode()})
-    with _replacing(progress_file(out)) as temporary:
-        pq.write_table(table, temporary, compression="zstd")
+    metadata = asdict(progress) | {"kept": []}
+    table = as_table(top_k).replace_schema_metadata({_KEY: json.dumps(metadata).encode()})
+    with _replacing(progress_file(out)) as draft:
+        pq.write_table(table, draft, compression="zstd")
 
 
 def load(out: Path, settings: dict[str, Any]) -> Progress:
-    """Returns how far the table has come, from the beginning where nothing was saved.
+    """Returns the progress of a table, an empty one if nothing was saved.
 
     Raises:
-        ProjectError: it was begun with other settings.
+        ProjectError: the table was begun with other settings.
     """
     import pyarrow.parquet as pq
 
@@ -77,48 +77,48 @@ def load(out: Path, settings: dict[str, Any]) -> Progress:
         return Progress(settings=settings)
     table = pq.read_table(path)
     progress = Progress(**json.loads(table.schema.metadata[_KEY]))
-    others = [name for name, value in settings.items() if progress.settings.get(name) != value]
-    if others:
+    differing = [name for name, value in settings.items() if progress.settings.get(name) != value]
+    if differing:
         raise ProjectError(
-            f"{out} was begun with another {', '.join(others)}: give the same again, or another file, "
+            f"{out} was begun with another {', '.join(differing)}: give the same again, or another file, "
             f"or delete {path} to start over"
         )
-    progress.kept = [Kept(**row) for row in table.to_pylist()]
+    progress.kept = [ScoredImage(**row) for row in table.to_pylist()]
     return progress
 
 
-def as_table(kept: Iterable[Kept]) -> Any:
+def as_table(images: Iterable[ScoredImage]) -> Any:
     """Returns a table with the columns filepath, sample_id, label and probability."""
     import pyarrow as pa
 
-    names = Kept.__dataclass_fields__
-    rows = [[getattr(image, name) for name in names] for image in kept]
+    names = ScoredImage.__dataclass_fields__
+    rows = [[getattr(image, name) for name in names] for image in images]
     columns = list(zip(*rows, strict=True)) if rows else [()] * len(names)
-    kinds = [pa.string(), pa.string(), pa.string(), pa.float64()]
-    return pa.table({n: pa.array(c, kind) for n, c, kind in zip(names, columns, kinds, strict=True)})
+    types = [pa.string(), pa.string(), pa.string(), pa.float64()]
+    return pa.table({n: pa.array(column, kind) for n, column, kind in zip(names, columns, types, strict=True)})
 
 
-def write(surest: Surest, out: Path) -> None:
-    """Writes the finished table, as CSV or Parquet by how its name ends, whole or not at all."""
-    with _replacing(out) as temporary:
+def write_table(top_k: TopK, out: Path) -> None:
+    """Writes the finished table, as CSV or Parquet by its suffix, whole or not at all."""
+    with _replacing(out) as draft:
         if out.suffix == ".parquet":
             import pyarrow.parquet as pq
 
-            pq.write_table(as_table(surest), temporary, compression="zstd")
+            pq.write_table(as_table(top_k), draft, compression="zstd")
         else:
-            with temporary.open("w", newline="", encoding="utf-8") as file:
-                rows = csv.writer(file)
-                rows.writerow(Kept.__dataclass_fields__)
-                rows.writerows((k.filepath, k.sample_id, k.label, repr(k.probability)) for k in surest)
+            with draft.open("w", newline="", encoding="utf-8") as file:
+                writer = csv.writer(file)
+                writer.writerow(ScoredImage.__dataclass_fields__)
+                writer.writerows((i.filepath, i.sample_id, i.label, repr(i.probability)) for i in top_k)
 
 
 def _replacing(path: Path) -> AbstractContextManager[Path]:
-    """Like `atomic_path`, always under the same name: `verify` does not look here, so the next job overwrites it."""
+    """Like `atomic_path`, always under the same name: `verify` does not look here, so the next pool overwrites it."""
     return atomic_path(path, path.with_name(f".{path.name}"))
 
 
-def cut_list(progress: Progress, out: Path) -> None:
-    """Takes away what was listed after the progress was saved."""
+def truncate_broken_list(progress: Progress, out: Path) -> None:
+    """Removes what was listed after the progress was saved."""
     path = broken_file(out)
     if path.exists():
         if progress.listed:
@@ -127,8 +127,8 @@ def cut_list(progress: Progress, out: Path) -> None:
             path.unlink()
 
 
-def list_broken(progress: Progress, rows: Sequence[tuple[str, str]], out: Path) -> None:
-    """Adds files that cannot be used, and why, to their list."""
+def append_broken(progress: Progress, rows: Sequence[tuple[str, str]], out: Path) -> None:
+    """Adds files that cannot be read, each with the error, to their list."""
     if not rows:
         return
     with broken_file(out).open("a", newline="", encoding="utf-8") as file:

@@ -1,6 +1,6 @@
-"""A folder as a stream: its image files in the order in which the disk tells them, read ahead by several threads.
+"""The image files of a folder as a stream, in the order of the file system, read ahead by several threads.
 
-However many files there are, memory holds the open directories and the batches that are being read.
+Memory holds the open directories and the batches that are being read, whatever the number of files.
 """
 
 import os
@@ -21,81 +21,86 @@ if TYPE_CHECKING:
 
     from gradebook.pipelines.pool.holdout_overlap import Overlap
 
-AHEAD = 2  # batches that are read while one is scored
+BATCHES_AHEAD = 2  # that are read while one is scored
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """An image file, or something that should be one or hold some and cannot be looked at."""
+class ImageFile:
+    """The path of an image file, or of something that cannot be opened."""
 
-    filepath: str  # absolute, and such that it can be printed
-    refused: str = ""  # one sentence why it cannot be looked at
+    filepath: str  # absolute and printable
+    error: str = ""  # why it cannot be opened
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Read:
-    """What is in one file."""
+class LoadedImage:
+    """The content of an image file."""
 
     filepath: str
-    broken: str = ""  # one sentence why it cannot be used
+    error: str = ""  # why it cannot be read
     sample_id: str = ""
-    pixels: "NDArray[np.uint8] | None" = None  # (3, S, S); none where nobody needs them
-    overlap: "Overlap | None" = None  # where it is in a set to leave out
+    pixels: "NDArray[np.uint8] | None" = None  # (3, S, S); None where they are not needed
+    overlap: "Overlap | None" = None  # with the test set
 
 
-def walk(folder: str, above: tuple[tuple[int, int], ...] = ()) -> Iterator[Found]:
-    """Yields the image files at any depth below a folder, unsorted: a directory of millions is not listed first.
+def walk(folder: str, parents: tuple[tuple[int, int], ...] = ()) -> Iterator[ImageFile]:
+    """Yields the image files below a folder at any depth, unsorted: a directory of millions is not listed first.
 
-    The order is the disk's, the same as long as nothing changes. Links are followed, unless they lead to a directory
-    that they lie in. Hidden directories are left out.
+    The order is that of the file system, and stays the same while nothing changes. Links are followed, unless they
+    lead to a directory that they lie in. Hidden directories are left out.
+
+    Args:
+        folder: its absolute path; a string, because names that are not UTF-8 are easier as strings.
+        parents: device and inode of the directories above it.
     """
     try:
-        status = os.stat(folder)  # noqa: PTH116  # names that are not UTF-8 are easier as strings
-        here = (status.st_dev, status.st_ino)
-        if here in above:
+        status = os.stat(folder)  # noqa: PTH116
+        identity = (status.st_dev, status.st_ino)
+        if identity in parents:
             return
         with os.scandir(folder) as entries:
             for entry in entries:
                 if not entry.name.startswith(".") and is_directory(entry):
-                    yield from walk(entry.path, (*above, here))
+                    yield from walk(entry.path, (*parents, identity))
                 elif is_image(Path(entry.name)):
-                    yield _found(entry.path)
+                    yield ImageFile(printable(entry.path), misnamed(entry.path))
     except OSError as error:
-        yield Found(printable(folder), f"the directory cannot be read ({error.strerror or error})")
+        yield ImageFile(printable(folder), f"the directory cannot be read ({error.strerror or error})")
 
 
-def batches(found: Iterable[Found], size: int) -> Iterator[list[Found]]:
-    """Yields `size` at a time; fewer at the end."""
-    rest = iter(found)
+def batched(files: Iterable[ImageFile], size: int) -> Iterator[list[ImageFile]]:
+    """Yields `size` files at a time, and fewer at the end."""
+    rest = iter(files)
     while batch := list(islice(rest, size)):
         yield batch
 
 
 def read_ahead(
-    found: Iterable[list[Found]], read: Callable[[Found], Read], threads: int
-) -> Iterator[tuple[list[Found], list[Read]]]:
-    """Yields each batch with what is in its files, in order, while the next ones are being read."""
+    batches: Iterable[list[ImageFile]], read: Callable[[ImageFile], LoadedImage], threads: int
+) -> Iterator[tuple[list[ImageFile], list[LoadedImage]]]:
+    """Yields each batch with its images, in order, while threads read the next ones."""
     executor = ThreadPoolExecutor(threads)
-    waiting: deque[tuple[list[Found], list[Future[list[Read]]]]] = deque()
+    pending: deque[tuple[list[ImageFile], list[Future[list[LoadedImage]]]]] = deque()
     try:
-        for batch in found:
-            parts = [batch[start::threads] for start in range(threads)]
-            waiting.append((batch, [executor.submit(_read_all, part, read) for part in parts]))
-            if len(waiting) > AHEAD:
-                yield _done(*waiting.popleft())
-        while waiting:
-            yield _done(*waiting.popleft())
+        for batch in batches:
+            shares = [batch[start::threads] for start in range(threads)]
+            pending.append((batch, [executor.submit(_read_all, share, read) for share in shares]))
+            if len(pending) > BATCHES_AHEAD:
+                yield _in_order(*pending.popleft())
+        while pending:
+            yield _in_order(*pending.popleft())
     finally:
         executor.shutdown(cancel_futures=True)
 
 
-def reader(size: int, overlap: "Callable[[str, Callable[[], bytes]], Overlap | None]") -> Callable[[Found], Read]:
+def image_reader(
+    size: int, overlap: "Callable[[str, Callable[[], bytes]], Overlap | None]"
+) -> Callable[[ImageFile], LoadedImage]:
     """Returns a function that reads one file.
 
     Args:
-        size: S, pixels a side that the classifier wants.
-        overlap: is asked of each image, with its id and a function that makes its fingerprint, whether it is to be
-            left out.
+        size: S, the classifier's image size in pixels.
+        overlap: (sample id, function that computes the fingerprint) -> the overlap with the test set.
     """
     import numpy as np
 
@@ -103,32 +108,29 @@ def reader(size: int, overlap: "Callable[[str, Callable[[], bytes]], Overlap | N
     from gradebook.storage.images import content_of, decode, square
     from gradebook.storage.samples import sample_id
 
-    def read(found: Found) -> Read:
-        if found.refused:
-            return Read(filepath=found.filepath, broken=found.refused)
+    def read(file: ImageFile) -> LoadedImage:
+        if file.error:
+            return LoadedImage(filepath=file.filepath, error=file.error)
         try:
-            content = content_of(Path(found.filepath))
+            content = content_of(Path(file.filepath))
             image, _ = decode(content, size)
         except BrokenImage as error:
-            return Read(filepath=found.filepath, broken=str(error))
+            return LoadedImage(filepath=file.filepath, error=str(error))
         name = sample_id(content)
-        left_out = overlap(name, lambda: fingerprint(image))
-        pixels = None if left_out else np.asarray(square(image, size)).transpose(2, 0, 1)
-        return Read(filepath=found.filepath, sample_id=name, pixels=pixels, overlap=left_out)
+        in_test = overlap(name, lambda: fingerprint(image))
+        pixels = None if in_test else np.asarray(square(image, size)).transpose(2, 0, 1)
+        return LoadedImage(filepath=file.filepath, sample_id=name, pixels=pixels, overlap=in_test)
 
     return read
 
 
-def _read_all(part: Sequence[Found], read: Callable[[Found], Read]) -> list[Read]:
-    return [read(found) for found in part]
+def _read_all(files: Sequence[ImageFile], read: Callable[[ImageFile], LoadedImage]) -> list[LoadedImage]:
+    return [read(file) for file in files]
 
 
-def _done(batch: list[Found], futures: "list[Future[list[Read]]]") -> tuple[list[Found], list[Read]]:
-    """Puts the threads' parts, every so-manieth file each, back into the order of the batch."""
-    parts = [future.result() for future in futures]
-    return batch, [parts[number % len(parts)][number // len(parts)] for number in range(len(batch))]
-
-
-def _found(path: str) -> Found:
-    why = misnamed(path)
-    return Found(printable(path), why) if why else Found(path)
+def _in_order(
+    batch: list[ImageFile], futures: "list[Future[list[LoadedImage]]]"
+) -> tuple[list[ImageFile], list[LoadedImage]]:
+    """Puts the images that the threads have read, each an interleaved share, back into the order of the batch."""
+    shares = [future.result() for future in futures]
+    return batch, [shares[number % len(shares)][number // len(shares)] for number in range(len(batch))]

@@ -1,47 +1,47 @@
-"""The tables of a pool's parts, joined into one."""
+"""Merges the tables that the parts of a pool have written."""
 
 import csv
 from collections.abc import Sequence
 from pathlib import Path
 
-from gradebook.pipelines.pool.checkpoint import write
-from gradebook.pipelines.pool.top_k import Kept, Surest
+from gradebook.pipelines.pool.checkpoint import write_table
+from gradebook.pipelines.pool.top_k import ScoredImage, TopK
 from gradebook.storage.project import ProjectError
 
 
 def join(tables: Sequence[Path], out: Path, *, per_class: int) -> dict[str, int]:
-    """Writes the surest images of each class of several tables, as one table of the whole folder would have them.
+    """Writes the table that the whole folder would have given.
 
     Args:
-        tables: those of the parts, .csv or .parquet, each with at least `per_class` images a class where there are any.
+        tables: those of the parts, .csv or .parquet, made with at least the same `per_class`.
         out: .csv or .parquet; it must not exist.
-        per_class: N, images to keep of each class at most.
+        per_class: N, maximum number of images of each class.
 
     Returns:
-        How many images of each class are kept.
+        The number of images of each class.
 
     Raises:
-        ProjectError: a table is none that `gradebook pool` has finished, or `out` is there.
+        ProjectError: a table is not a finished one of `gradebook pool`, or `out` exists.
     """
     if out.exists() or out.suffix not in (".csv", ".parquet"):
         raise ProjectError(f"{out} must be a new file that ends in .csv or .parquet")
-    every = [image for table in tables for image in _read(table)]
-    surest = Surest(list(dict.fromkeys(image.label for image in every)), per_class)
-    for image in every:
-        surest.add(image)
-    write(surest, out)
-    return surest.counts()
+    images = [image for table in tables for image in _read(table)]
+    top_k = TopK(list(dict.fromkeys(image.label for image in images)), per_class)
+    for image in images:
+        top_k.add(image)
+    write_table(top_k, out)
+    return top_k.counts()
 
 
-def _read(table: Path) -> list[Kept]:
+def _read(table: Path) -> list[ScoredImage]:
     try:
         if table.suffix == ".parquet":
             import pyarrow.parquet as pq
 
-            return [Kept(**row) for row in pq.read_table(table).to_pylist()]
+            return [ScoredImage(**row) for row in pq.read_table(table).to_pylist()]
         with table.open(newline="", encoding="utf-8") as file:
             return [
-                Kept(
+                ScoredImage(
                     filepath=row["filepath"],
                     sample_id=row["sample_id"],
                     label=row["label"],
@@ -51,5 +51,5 @@ def _read(table: Path) -> list[Kept]:
             ]
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise ProjectError(
-            f"{table} is no table that gradebook pool has finished ({error}): finish that part first"
+            f"{table} is not a finished table of gradebook pool ({error}): finish that part first"
         ) from error

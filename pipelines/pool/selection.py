@@ -1,10 +1,10 @@
-"""A pool for semi-supervised training: the surest images of each class, out of a folder of any size.
+"""Selects a pool of unlabelled images: of each class the N with the highest probability, from a folder of any size.
 
-A model that was trained on the labels scores every image, and the N that it is surest of are kept of each class, as in
-Meta Pseudo Labels on ImageNet with a large unlabelled pool (Pham et al., 2021, section 3.3) and Noisy Student (Xie et
-al., 2020, section 3.1). Images of the test set are left out, by their bytes and where they look almost the same.
+A trained classifier scores every image, as in Meta Pseudo Labels on ImageNet with a large unlabelled pool (Pham et al.,
+2021, section 3.3) and Noisy Student (Xie et al., 2020, section 3.1). Images of the test set are left out, by their
+bytes and as near-duplicates.
 
-Nothing is copied, moved or changed: what comes out is a table of paths.
+The result is a table of paths. Images are not copied, moved or changed.
 """
 
 import os
@@ -18,18 +18,18 @@ from typing import TYPE_CHECKING, Any
 from gradebook.pipelines.inference.scorer import Scorer, open_scorer
 from gradebook.pipelines.pool.checkpoint import (
     Progress,
+    append_broken,
     broken_file,
-    cut_list,
-    digest_with,
-    list_broken,
+    extend_digest,
     load,
     progress_file,
     save,
-    write,
+    truncate_broken_list,
+    write_table,
 )
-from gradebook.pipelines.pool.file_stream import Found, Read, batches, read_ahead, reader, walk
-from gradebook.pipelines.pool.holdout_overlap import LeftOut, Overlap
-from gradebook.pipelines.pool.top_k import Kept, Surest
+from gradebook.pipelines.pool.file_stream import ImageFile, LoadedImage, batched, image_reader, read_ahead, walk
+from gradebook.pipelines.pool.holdout_overlap import HoldoutIndex, Overlap
+from gradebook.pipelines.pool.top_k import ScoredImage, TopK
 from gradebook.pipelines.process.partition import WHOLE, Part, of_part
 from gradebook.pipelines.process.progress import say
 from gradebook.storage.project import ProjectError
@@ -38,26 +38,26 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-BATCH = 64  # files at a time
-EVERY = 30.0  # seconds between two saves: what a kill loses at most
-SHARE = 20  # and at least so many times what a save takes
+BATCH = 64  # files
+SAVE_INTERVAL_S = 30.0  # the most that a kill loses
+MIN_WORK_PER_SAVE = 20  # times the seconds of the last save, so that saving takes a twentieth of the time at most
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoolReport:
-    """What `gradebook pool` answers. Each file counts once among scored, broken, same_as_test and like_test."""
+    """The result of `gradebook pool`. Each file counts once among scored, broken, same_as_test and like_test."""
 
     out: str
     files: int  # image files
     scored: int
-    broken: int  # files that cannot be used
+    broken: int  # files that cannot be read
     same_as_test: int  # left out: the bytes of a test image
     like_test: int  # left out: near-duplicates of a test image
     below_threshold: int  # of those scored
     kept: int
     kept_per_class: dict[str, int]
-    too_few: tuple[str, ...]  # classes with fewer images than were asked for
-    broken_list: str | None  # the file that names those that cannot be used
+    too_few: tuple[str, ...]  # classes with fewer than N images
+    broken_list: str | None  # the list of files that cannot be read
     resumed_at: int  # files that an earlier call had done
     seconds: float  # of this call
     images_per_second: float  # of this call
@@ -67,7 +67,7 @@ class PoolReport:
         return asdict(self)
 
 
-def pool(
+def select_pool(
     classifier: Path,
     folder: Path,
     out: Path,
@@ -78,98 +78,98 @@ def pool(
     run: str | None = None,
     part: Part = WHOLE,
     show: Callable[[int], None] = lambda done: None,
-    every: float = EVERY,
+    save_interval_s: float = SAVE_INTERVAL_S,
 ) -> PoolReport:
-    """Writes a table of the surest images of each class, the surest first, or goes on with it after a kill.
+    """Writes a table of the most probable images of each class, or resumes after a kill.
 
     Args:
         classifier: directory of an exported classifier, or of a project.
-        folder: searched through for image files.
+        folder: searched for image files, at any depth.
         out: the table, .csv or .parquet; it must not exist.
-        per_class: N, images to keep of each class at most.
-        threshold: probability from which an image may be kept.
-        without: test sets to leave out: folders of images, or projects, of which the test split counts.
-        run: the run whose student scores, where `classifier` is a project; without one, the newest that finished.
-        part: which part of the folder's files to look at: see `gradebook.pipelines.process.partition`.
-        show: called now and then with the files done.
-        every: seconds between two saves of the progress.
+        per_class: N, maximum number of images of each class.
+        threshold: minimum probability of an image.
+        without: test sets to leave out: folders of images, or projects, for their test split.
+        run: the run whose student scores, if `classifier` is a project; by default the newest finished one.
+        part: which part of the folder's files to score: see `gradebook.pipelines.process.partition`.
+        show: called with the number of files done.
+        save_interval_s: seconds between two saves of the progress.
 
     Raises:
-        ProjectError: something that is needed is not there, or `out` is; the sentence says what to do.
+        ProjectError: an input is missing, or `out` exists.
     """
     began = time.perf_counter()
     out, folder = out.expanduser().absolute(), folder.expanduser().absolute()
     _check(folder, out, per_class=per_class, threshold=threshold)
-    left_out = LeftOut(without)
-    scorer, which = open_scorer(classifier.expanduser(), run)
+    holdout = HoldoutIndex(without)
+    scorer, classifier_digest = open_scorer(classifier.expanduser(), run)
     settings = {
         "folder": str(folder),
-        "classifier": which,
+        "classifier": classifier_digest,
         "per class": per_class,
         "threshold": threshold,
-        "test set": left_out.digest(),
+        "test set": holdout.digest(),
         "part": list(part),
     }
-    done, files = _resumed(load(out, settings), folder, part, out)
-    cut_list(done, out)
-    resumed_at, surest = done.files, Surest(scorer.classes, per_class)
-    for image in done.kept:
-        surest.add(image)
-    read = reader(scorer.size, left_out.overlap)
-    saved, cost = time.perf_counter(), 0.0
-    for found, images in read_ahead(batches(files, BATCH), read, os.cpu_count() or 1):
-        _take(images, scorer, surest, done, out)
-        done.files += len(found)
-        done.digest = digest_with(done.digest, (one.filepath for one in found))
-        show(done.files)
-        if time.perf_counter() - saved >= max(every, SHARE * cost):
-            saved = time.perf_counter()
-            save(done, surest, out)
-            cost = time.perf_counter() - saved
-    return _finished(done, surest, out, resumed_at, time.perf_counter() - began)
+    progress, files = _resume(load(out, settings), folder, part, out)
+    truncate_broken_list(progress, out)
+    resumed_at, top_k = progress.files, TopK(scorer.classes, per_class)
+    for image in progress.kept:
+        top_k.add(image)
+    read = image_reader(scorer.size, holdout.overlap)
+    saved_at, save_seconds = time.perf_counter(), 0.0
+    for batch, images in read_ahead(batched(files, BATCH), read, os.cpu_count() or 1):
+        _score_batch(images, scorer, top_k, progress, out)
+        progress.files += len(batch)
+        progress.digest = extend_digest(progress.digest, (file.filepath for file in batch))
+        show(progress.files)
+        if time.perf_counter() - saved_at >= max(save_interval_s, MIN_WORK_PER_SAVE * save_seconds):
+            saved_at = time.perf_counter()
+            save(progress, top_k, out)
+            save_seconds = time.perf_counter() - saved_at
+    return _finish(progress, top_k, out, resumed_at, time.perf_counter() - began)
 
 
 def _check(folder: Path, out: Path, *, per_class: int, threshold: float) -> None:
     if per_class < 1 or not 0 <= threshold <= 1:
         raise ProjectError(f"--per-class {per_class} must be above 0, and --threshold {threshold} from 0 to 1")
     if out.suffix not in (".csv", ".parquet"):
-        raise ProjectError(f"{out.name} must end in .csv or .parquet: that is how the table is written")
+        raise ProjectError(f"{out.name} must end in .csv or .parquet, the two formats of the table")
     if out.exists():
-        raise ProjectError(f"there is a file {out} already: give the table another name")
+        raise ProjectError(f"the file {out} already exists: give the table another name")
     if not out.parent.is_dir():
         raise ProjectError(f"there is no directory {out.parent} for the table: make it first")
     if not folder.is_dir():
-        raise ProjectError(f"there is no folder {folder}: give one that has images in it, at any depth")
+        raise ProjectError(f"there is no folder {folder}: give one with images in it, at any depth")
 
 
-def _resumed(done: Progress, folder: Path, part: Part, out: Path) -> tuple[Progress, Iterator[Found]]:
-    """Returns the progress and the files that are left; both from the beginning if the folder is not what it was."""
+def _resume(progress: Progress, folder: Path, part: Part, out: Path) -> tuple[Progress, Iterator[ImageFile]]:
+    """Returns the progress and the files that are left. Both start over if the folder has changed."""
     files = of_part(walk(str(folder)), part)
-    passed = (one.filepath for one in islice(files, done.files))
-    if digest_with("", passed) == done.digest:
-        return done, files
+    done = (file.filepath for file in islice(files, progress.files))
+    if extend_digest("", done) == progress.digest:
+        return progress, files
     say(f"{folder} has changed since {progress_file(out).name} was saved, so every image is scored again")
-    return Progress(settings=done.settings), of_part(walk(str(folder)), part)
+    return Progress(settings=progress.settings), of_part(walk(str(folder)), part)
 
 
-def _take(images: Sequence[Read], scorer: Scorer, surest: Surest, done: Progress, out: Path) -> None:
-    """Scores a batch and keeps what is sure enough."""
-    broken = [(image.filepath, image.broken) for image in images if image.broken]
-    list_broken(done, broken, out)
-    done.broken += len(broken)
-    done.same += sum(image.overlap is Overlap.SAME for image in images)
-    done.alike += sum(image.overlap is Overlap.ALIKE for image in images)
+def _score_batch(images: Sequence[LoadedImage], scorer: Scorer, top_k: TopK, progress: Progress, out: Path) -> None:
+    """Scores a batch, selects from it and counts it."""
+    broken = [(image.filepath, image.error) for image in images if image.error]
+    append_broken(progress, broken, out)
+    progress.broken += len(broken)
+    progress.same += sum(image.overlap is Overlap.SAME for image in images)
+    progress.alike += sum(image.overlap is Overlap.ALIKE for image in images)
     usable = [(image, image.pixels) for image in images if image.pixels is not None]
-    done.scored += len(usable)
-    threshold = float(done.settings["threshold"])
+    progress.scored += len(usable)
+    threshold = float(progress.settings["threshold"])
     for (image, _), row in zip(usable, _scores(scorer, [pixels for _, pixels in usable]), strict=True):
         best = int(row.argmax())
         probability = float(row[best])
         if probability < threshold:
-            done.unsure += 1
+            progress.unsure += 1
             continue
-        name = scorer.classes[best]
-        surest.add(Kept(filepath=image.filepath, sample_id=image.sample_id, label=name, probability=probability))
+        label = scorer.classes[best]
+        top_k.add(ScoredImage(filepath=image.filepath, sample_id=image.sample_id, label=label, probability=probability))
 
 
 def _scores(scorer: Scorer, pixels: "list[NDArray[np.uint8]]") -> "NDArray[np.float32]":
@@ -178,28 +178,28 @@ def _scores(scorer: Scorer, pixels: "list[NDArray[np.uint8]]") -> "NDArray[np.fl
     return scorer.probabilities(np.stack(pixels)) if pixels else np.empty((0, len(scorer.classes)), np.float32)
 
 
-def _finished(done: Progress, surest: Surest, out: Path, resumed_at: int, seconds: float) -> PoolReport:
-    """Writes the table, takes the progress away, and tells how it went."""
-    if done.files == 0:
+def _finish(progress: Progress, top_k: TopK, out: Path, resumed_at: int, seconds: float) -> PoolReport:
+    """Writes the table, deletes the progress, and returns the report."""
+    if progress.files == 0:
         raise ProjectError(
-            f"there are no images in {done.settings['folder']}: files count as images by how their names end"
+            f"there are no images in {progress.settings['folder']}: files are recognised as images by their suffix"
         )
-    write(surest, out)
+    write_table(top_k, out)
     progress_file(out).unlink(missing_ok=True)
-    counts = surest.counts()
+    counts = top_k.counts()
     return PoolReport(
         out=str(out),
-        files=done.files,
-        scored=done.scored,
-        broken=done.broken,
-        same_as_test=done.same,
-        like_test=done.alike,
-        below_threshold=done.unsure,
+        files=progress.files,
+        scored=progress.scored,
+        broken=progress.broken,
+        same_as_test=progress.same,
+        like_test=progress.alike,
+        below_threshold=progress.unsure,
         kept=sum(counts.values()),
         kept_per_class=counts,
-        too_few=tuple(name for name, number in counts.items() if number < done.settings["per class"]),
-        broken_list=str(broken_file(out)) if done.broken else None,
+        too_few=tuple(name for name, number in counts.items() if number < progress.settings["per class"]),
+        broken_list=str(broken_file(out)) if progress.broken else None,
         resumed_at=resumed_at,
         seconds=round(seconds, 1),
-        images_per_second=round((done.files - resumed_at) / max(seconds, 1e-9), 1),
+        images_per_second=round((progress.files - resumed_at) / max(seconds, 1e-9), 1),
     )

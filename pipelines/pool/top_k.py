@@ -1,4 +1,4 @@
-"""The surest N images of each class, out of any number: memory for those that are kept, and for no other."""
+"""The N images of each class with the highest probability, in memory for N images of each class."""
 
 import heapq
 from collections.abc import Iterator, Sequence
@@ -6,25 +6,25 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Kept:
-    """One image that is kept."""
+class ScoredImage:
+    """An image and what the classifier predicts for it."""
 
     filepath: str
     sample_id: str
-    label: str  # the class that the classifier finds likeliest
+    label: str  # the most probable class
     probability: float
 
 
-class Surest:
-    """A heap a class, the least sure of its images on top. Of two that are equally sure the smaller id is kept."""
+class TopK:
+    """A heap for each class, with the least probable image on top. Of two equal ones the smaller id is kept."""
 
     def __init__(self, classes: Sequence[str], per_class: int):
         self._classes, self._per_class = classes, per_class
         self._heaps: dict[str, list[tuple[float, int, str]]] = {name: [] for name in classes}
         self._ids: set[int] = set()
 
-    def add(self, image: Kept) -> None:
-        """Takes an image in, if it is among the surest so far. Content that is there already counts once."""
+    def add(self, image: ScoredImage) -> None:
+        """Keeps an image if it is among the best so far. The same content is kept once."""
         number = -int(image.sample_id, 16)  # negative, so that the smaller id is the larger number
         if number in self._ids:
             return
@@ -38,11 +38,11 @@ class Surest:
         self._ids.add(number)
 
     def counts(self) -> dict[str, int]:
-        """Returns how many images each class has."""
+        """Returns the number of images of each class."""
         return {name: len(self._heaps[name]) for name in self._classes}
 
-    def __iter__(self) -> Iterator[Kept]:
-        """Yields what is kept, class by class, the surest first."""
+    def __iter__(self) -> Iterator[ScoredImage]:
+        """Yields the images class by class, the most probable first."""
         for name in self._classes:
             for probability, number, filepath in sorted(self._heaps[name], reverse=True):
-                yield Kept(filepath=filepath, sample_id=f"{-number:032x}", label=name, probability=probability)
+                yield ScoredImage(filepath=filepath, sample_id=f"{-number:032x}", label=name, probability=probability)

@@ -1,4 +1,4 @@
-"""What a pool has written, and what it should have."""
+"""The rows that a pool has written, and those that it should have."""
 
 import csv
 from pathlib import Path
@@ -14,9 +14,9 @@ def rows(out: Path) -> list[dict[str, str]]:
 
 
 def brute_force(classifier: Path, folder: Path, per_class: int, threshold: float = 0.0) -> list[tuple[str, str]]:
-    """Returns label and id of what is to be kept: everything is scored, then sorted."""
-    said = predict(classifier, [folder], broken=lambda sentence: None)
-    every = {sample_id(Path(p.filepath).read_bytes()): p for p in said if p.probability >= threshold}
+    """Returns label and id of the images to select, by scoring all and sorting."""
+    predictions = predict(classifier, [folder], broken=lambda sentence: None)
+    every = {sample_id(Path(p.filepath).read_bytes()): p for p in predictions if p.probability >= threshold}
     kept = []
     for name in CLASSES:
         of_class = sorted((-p.probability, i) for i, p in every.items() if p.label == name)

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from gradebook.pipelines.pool.file_stream import walk
-from gradebook.pipelines.pool.selection import PoolReport, pool
+from gradebook.pipelines.pool.selection import PoolReport, select_pool
 from gradebook.storage.project import ProjectError
 from tests.pipelines.colours import break_some
 from tests.pipelines.pool.conftest import NUMBER
@@ -24,17 +24,17 @@ def stopped(at: int, *args, **kwargs) -> None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        pool(*args, **kwargs, show=die, every=0.0)
+        select_pool(*args, **kwargs, show=die, save_interval_s=0.0)
 
 
 def test_a_pool_that_was_stopped_ends_as_if_it_had_not_been(classifier, folder, tmp_path):
     break_some(folder)
-    whole = pool(classifier, folder, tmp_path / "whole.csv", per_class=4, threshold=0.5)
-    told = {"per_class": 4, "threshold": 0.5}
+    whole = select_pool(classifier, folder, tmp_path / "whole.csv", per_class=4, threshold=0.5)
+    options = {"per_class": 4, "threshold": 0.5}
     for at in (8, 24, 56):
-        stopped(at, classifier, folder, tmp_path / "out.csv", **told)
+        stopped(at, classifier, folder, tmp_path / "out.csv", **options)
         assert not (tmp_path / "out.csv").exists()
-    report = pool(classifier, folder, tmp_path / "out.csv", **told)
+    report = select_pool(classifier, folder, tmp_path / "out.csv", **options)
     assert report.resumed_at == 48, "the batch that was not saved is done again, no other"
     assert (tmp_path / "out.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
     assert (tmp_path / "out.csv.broken.csv").read_bytes() == (tmp_path / "whole.csv.broken.csv").read_bytes()
@@ -48,21 +48,21 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from gradebook.pipelines.pool import selection as module
-module.BATCH, module.SHARE = 8, 0
+module.BATCH, module.MIN_WORK_PER_SAVE = 8, 0
 def die(done):
     if done >= 24:
         os.kill(os.getpid(), signal.SIGKILL)
 classifier, folder, out = map(Path, sys.argv[1:])
-module.pool(classifier, folder, out, per_class=4, show=die, every=0.0)
+module.select_pool(classifier, folder, out, per_class=4, show=die, save_interval_s=0.0)
 """
 
 
-def test_a_killed_pool_goes_on(classifier, folder, tmp_path):
+def test_a_killed_pool_resumes(classifier, folder, tmp_path):
     break_some(folder)
-    pool(classifier, folder, tmp_path / "whole.parquet", per_class=4)
+    select_pool(classifier, folder, tmp_path / "whole.parquet", per_class=4)
     paths = [str(path) for path in (classifier, folder, tmp_path / "out.parquet")]
     assert subprocess.run([sys.executable, "-c", KILLED, *paths]).returncode == -signal.SIGKILL
-    report = pool(classifier, folder, tmp_path / "out.parquet", per_class=4)
+    report = select_pool(classifier, folder, tmp_path / "out.parquet", per_class=4)
     assert report.resumed_at == 16
     assert pq.read_table(tmp_path / "out.parquet") == pq.read_table(tmp_path / "whole.parquet")
     assert pq.read_table(tmp_path / "out.parquet").num_rows == 12
@@ -74,15 +74,15 @@ def test_a_folder_that_has_changed_is_scored_from_the_beginning(classifier, fold
     stopped(48, classifier, folder, tmp_path / "out.csv", per_class=4)
     first = next(one.filepath for one in walk(str(folder)))
     Path(first).unlink()
-    report = pool(classifier, folder, tmp_path / "out.csv", per_class=4)
+    report = select_pool(classifier, folder, tmp_path / "out.csv", per_class=4)
     assert "has changed" in capsys.readouterr().err
     assert (report.files, report.resumed_at) == (NUMBER - 1, 0)
     assert [(r["label"], r["sample_id"]) for r in rows(tmp_path / "out.csv")] == brute_force(classifier, folder, 4)
 
 
-def test_what_was_begun_with_other_settings_is_not_gone_on_with(classifier, folder, tmp_path):
+def test_a_pool_does_not_resume_with_other_settings(classifier, folder, tmp_path):
     stopped(16, classifier, folder, tmp_path / "out.csv", per_class=4)
     with pytest.raises(
         ProjectError, match=r"begun with another per class, threshold: .*or delete .*out\.csv\.progress"
     ):
-        pool(classifier, folder, tmp_path / "out.csv", per_class=5, threshold=0.1)
+        select_pool(classifier, folder, tmp_path / "out.csv", per_class=5, threshold=0.1)

@@ -1,4 +1,4 @@
-"""The pool: the surest of each class as by brute force, the test set left out."""
+"""A pool has the most probable images of each class, as brute force finds them, and none of the test set."""
 
 import json
 from pathlib import Path
@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from gradebook.pipelines.importing.import_images import import_images
-from gradebook.pipelines.pool.file_stream import Read, batches, read_ahead, walk
-from gradebook.pipelines.pool.holdout_overlap import LeftOut
-from gradebook.pipelines.pool.selection import PoolReport, pool
-from gradebook.pipelines.pool.top_k import Kept, Surest
+from gradebook.pipelines.pool.file_stream import LoadedImage, batched, read_ahead, walk
+from gradebook.pipelines.pool.holdout_overlap import HoldoutIndex
+from gradebook.pipelines.pool.selection import PoolReport, select_pool
+from gradebook.pipelines.pool.top_k import ScoredImage, TopK
 from gradebook.pipelines.runs import Run
 from gradebook.pipelines.training.presets import config_from_json
 from gradebook.pipelines.training.student import load_run_student, predict_samples
@@ -25,13 +25,13 @@ from tests.pipelines.projects import make_project, trained
 
 
 @pytest.mark.parametrize(("per_class", "threshold"), [(1, 0.0), (5, 0.0), (5, 0.9), (1000, 0.5)])
-def test_the_surest_of_each_class_are_those_that_brute_force_finds(classifier, folder, tmp_path, per_class, threshold):
-    report = pool(classifier, folder, tmp_path / "out.csv", per_class=per_class, threshold=threshold)
-    found = rows(tmp_path / "out.csv")
+def test_the_most_probable_of_each_class_are_selected(classifier, folder, tmp_path, per_class, threshold):
+    report = select_pool(classifier, folder, tmp_path / "out.csv", per_class=per_class, threshold=threshold)
+    selected = rows(tmp_path / "out.csv")
     expected = brute_force(classifier, folder, per_class, threshold)
-    assert [(row["label"], row["sample_id"]) for row in found] == expected
+    assert [(row["label"], row["sample_id"]) for row in selected] == expected
     assert len({label for label, _ in expected}) == 3
-    for row in found:
+    for row in selected:
         assert sample_id(Path(row["filepath"]).read_bytes()) == row["sample_id"]
     assert (report.files, report.scored, report.kept) == (NUMBER, NUMBER, len(expected))
     assert report.below_threshold == NUMBER - len(brute_force(classifier, folder, NUMBER, threshold))
@@ -40,41 +40,41 @@ def test_the_surest_of_each_class_are_those_that_brute_force_finds(classifier, f
     assert [p.name for p in tmp_path.iterdir() if "out" in p.name] == ["out.csv"], "no progress and no draft stays"
 
 
-def test_of_images_that_are_equally_sure_those_with_the_smallest_ids_are_kept(classifier, tmp_path):
+def test_of_equally_probable_images_those_with_the_smallest_ids_are_selected(classifier, tmp_path):
     """One picture in many encodings: the same pixels, other bytes."""
     (tmp_path / "images").mkdir()
     for level in range(10):
         picture(1, 0).save(tmp_path / "images" / f"{level}.png", compress_level=level)
     ids = sorted({sample_id(p.read_bytes()) for p in (tmp_path / "images").iterdir()})
     assert len(ids) > 5
-    pool(classifier, tmp_path / "images", tmp_path / "out.csv", per_class=3)
+    select_pool(classifier, tmp_path / "images", tmp_path / "out.csv", per_class=3)
     assert [row["sample_id"] for row in rows(tmp_path / "out.csv")] == ids[:3]
 
 
-def test_only_what_is_kept_takes_memory():
-    surest = Surest(CLASSES, 3)
+def test_memory_holds_only_the_selected_images():
+    top_k = TopK(CLASSES, 3)
     for number in np.random.default_rng(0).permutation(500).tolist():
-        one = Kept(
+        one = ScoredImage(
             filepath=str(number), sample_id=f"{number:032x}", label=CLASSES[number % 3], probability=number / 500
         )
-        surest.add(one)
-    assert [int(one.sample_id, 16) for one in surest] == [498, 495, 492, 499, 496, 493, 497, 494, 491]
-    assert surest._ids == {-int(one.sample_id, 16) for one in surest}
+        top_k.add(one)
+    assert [int(one.sample_id, 16) for one in top_k] == [498, 495, 492, 499, 496, 493, 497, 494, 491]
+    assert top_k._ids == {-int(one.sample_id, 16) for one in top_k}
 
 
 @pytest.mark.parametrize("threads", [1, 3])
 def test_files_come_in_the_order_of_the_walk_however_many_threads_read_them(folder, threads):
-    found = list(walk(str(folder)))
-    read = read_ahead(batches(found, 8), lambda one: Read(filepath=one.filepath), threads)
-    assert [one.filepath for _, images in read for one in images] == [one.filepath for one in found]
+    files = list(walk(str(folder)))
+    read = read_ahead(batched(files, 8), lambda file: LoadedImage(filepath=file.filepath), threads)
+    assert [image.filepath for _, images in read for image in images] == [file.filepath for file in files]
 
 
 def test_content_that_comes_twice_counts_once(classifier, folder, tmp_path):
     for path in list(folder.rglob("*.png")):
         (path.parent / f"copy-{path.name}").write_bytes(path.read_bytes())
-    report = pool(classifier, folder, tmp_path / "out.csv", per_class=5)
-    found = [(row["label"], row["sample_id"]) for row in rows(tmp_path / "out.csv")]
-    assert found == brute_force(classifier, folder, 5)
+    report = select_pool(classifier, folder, tmp_path / "out.csv", per_class=5)
+    selected = [(row["label"], row["sample_id"]) for row in rows(tmp_path / "out.csv")]
+    assert selected == brute_force(classifier, folder, 5)
     assert report.files == 2 * NUMBER
 
 
@@ -82,7 +82,7 @@ def test_content_that_comes_twice_counts_once(classifier, folder, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["folder", "project"])
-def test_test_images_are_left_out_by_bytes_and_by_looks(classifier, folder, tmp_path, kind):
+def test_test_images_are_left_out_by_bytes_and_as_near_duplicates(classifier, folder, tmp_path, kind):
     test = tmp_path / "test"
     test.mkdir()
     chosen = brute_force(classifier, folder, 2)  # the best ones, which would be kept
@@ -98,17 +98,17 @@ def test_test_images_are_left_out_by_bytes_and_by_looks(classifier, folder, tmp_
         store = open_store(create_project(tmp_path / "project", CLASSES).root)
         import_images(store, test, split=Split.TEST)
         import_images(store, next(folder.rglob("030.png")))  # a training image is not left out
-    place = test if kind == "folder" else tmp_path / "project"
-    report = pool(classifier, folder, tmp_path / "out.csv", per_class=30, without=[place])
-    found = {row["sample_id"] for row in rows(tmp_path / "out.csv")}
-    assert found == set(paths) - {name for _, name in chosen}
+    source = test if kind == "folder" else tmp_path / "project"
+    report = select_pool(classifier, folder, tmp_path / "out.csv", per_class=30, without=[source])
+    selected = {row["sample_id"] for row in rows(tmp_path / "out.csv")}
+    assert selected == set(paths) - {name for _, name in chosen}
     assert (report.same_as_test, report.like_test, report.scored) == (3, 3, NUMBER - 6)
 
 
-def test_a_place_without_test_images_is_refused(tmp_path):
+def test_a_source_without_test_images_is_refused(tmp_path):
     create_project(tmp_path / "project", CLASSES)
     with pytest.raises(ProjectError, match="has no test images to leave out"):
-        LeftOut([tmp_path / "project"])
+        HoldoutIndex([tmp_path / "project"])
 
 
 # Folders as they are
@@ -121,7 +121,7 @@ def test_what_cannot_be_used_is_counted_and_listed(classifier, folder, tmp_path)
     (folder / "notes.txt").write_text("no image")
     (folder / ".hidden").mkdir()
     picture(1, 1).save(folder / ".hidden" / "x.png")
-    report = pool(classifier, folder, tmp_path / "out.csv", per_class=5)
+    report = select_pool(classifier, folder, tmp_path / "out.csv", per_class=5)
     assert (report.files, report.broken, report.scored) == (NUMBER + 2, 6, NUMBER - 4)
     assert report.broken_list == str(tmp_path / "out.csv.broken.csv")
     listed = {Path(row["filepath"]).name: row["why"] for row in rows(Path(report.broken_list))}
@@ -131,13 +131,13 @@ def test_what_cannot_be_used_is_counted_and_listed(classifier, folder, tmp_path)
 
 def test_links_that_lead_back_are_entered_once(classifier, folder, tmp_path):
     (folder / "a" / "back").symlink_to(folder)
-    found = [one.filepath for one in walk(str(folder))]
-    assert len(found) == len(set(found)) == NUMBER
+    paths = [file.filepath for file in walk(str(folder))]
+    assert len(paths) == len(set(paths)) == NUMBER
 
 
 def test_no_file_is_touched(classifier, folder, tmp_path):
     before = {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in folder.rglob("*.png")}
-    pool(classifier, folder, tmp_path / "out.csv", per_class=5)
+    select_pool(classifier, folder, tmp_path / "out.csv", per_class=5)
     assert {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in folder.rglob("*") if p.is_file()} == before
 
 
@@ -147,7 +147,7 @@ def test_no_file_is_touched(classifier, folder, tmp_path):
         ({"folder": "nowhere"}, "there is no folder"),
         ({"folder": "empty"}, "there are no images in"),
         ({"classifier": "empty"}, "holds no exported classifier"),
-        ({"out": "taken.csv"}, "there is a file .* already"),
+        ({"out": "taken.csv"}, "the file .* already exists"),
         ({"out": "out.txt"}, "must end in .csv or .parquet"),
         ({"out": "nowhere/out.csv"}, "there is no directory"),
         ({"per_class": 0}, "--per-class 0 must be above 0"),
@@ -155,7 +155,7 @@ def test_no_file_is_touched(classifier, folder, tmp_path):
         ({"run": "r"}, "is no project, so it has no run r"),
     ],
 )
-def test_what_cannot_be_is_said_in_a_sentence(classifier, folder, tmp_path, change, says):
+def test_an_impossible_request_is_an_error_that_says_what_to_do(classifier, folder, tmp_path, change, says):
     (tmp_path / "empty").mkdir()
     (tmp_path / "taken.csv").write_text("mine")
     given = {"classifier": classifier, "folder": folder, "out": tmp_path / "out.csv", "per_class": 5}
@@ -163,7 +163,7 @@ def test_what_cannot_be_is_said_in_a_sentence(classifier, folder, tmp_path, chan
         name: tmp_path / value if name in ("folder", "classifier", "out") else value for name, value in change.items()
     }
     with pytest.raises(ProjectError, match=says):
-        pool(**given)
+        select_pool(**given)
     assert (tmp_path / "taken.csv").read_text() == "mine"
 
 
@@ -175,13 +175,13 @@ def test_a_run_of_a_project_scores_too(tmp_path):
     trained(store, "--inputs", "pixels", steps=2)
     run = Run(store.project.runs / "r")
     pictures = tmp_path / "pictures"
-    pool(store.project.root, pictures, tmp_path / "out.csv", per_class=1000, run="r")
+    select_pool(store.project.root, pictures, tmp_path / "out.csv", per_class=1000, run="r")
     samples = store.catalog.samples()
-    said = predict_samples(load_run_student(run), config_from_json(run.config()), store, samples)
-    expected = {s.sample_id: row.max() for s, row in zip(samples, said, strict=True)}
-    found = {row["sample_id"]: float(row["probability"]) for row in rows(tmp_path / "out.csv")}
-    assert found.keys() == expected.keys()
-    assert np.allclose([found[i] for i in found], [expected[i] for i in found], atol=1e-5)
+    probabilities = predict_samples(load_run_student(run), config_from_json(run.config()), store, samples)
+    expected = {s.sample_id: row.max() for s, row in zip(samples, probabilities, strict=True)}
+    selected = {row["sample_id"]: float(row["probability"]) for row in rows(tmp_path / "out.csv")}
+    assert selected.keys() == expected.keys()
+    assert np.allclose([selected[i] for i in selected], [expected[i] for i in selected], atol=1e-5)
 
 
 def test_the_command_needs_nothing_that_trains(classifier, folder, tmp_path):

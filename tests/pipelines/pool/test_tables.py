@@ -3,7 +3,7 @@
 import pytest
 
 from gradebook.pipelines.importing.import_images import import_images
-from gradebook.pipelines.pool.selection import pool
+from gradebook.pipelines.pool.selection import select_pool
 from gradebook.storage.events import replay
 from gradebook.storage.project import ProjectError, create_project
 from gradebook.storage.samples import Split
@@ -14,7 +14,7 @@ from tests.pipelines.pool.tables import brute_force
 
 @pytest.mark.parametrize("name", ["out.csv", "out.parquet"])
 def test_the_table_can_be_imported_as_images_without_labels(classifier, folder, tmp_path, name):
-    pool(classifier, folder, tmp_path / name, per_class=4)
+    select_pool(classifier, folder, tmp_path / name, per_class=4)
     store = open_store(create_project(tmp_path / "project", CLASSES).root)
     report = import_images(store, tmp_path / name)
     assert (report.imported, report.labelled, report.broken) == (12, 0, 0)
