@@ -2,18 +2,20 @@
 
 import base64
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
-from gradebook.pipelines.curation import leases
+from gradebook.pipelines.curation import labelling
 from gradebook.pipelines.curation.event_cache import EventCache, grown
+from gradebook.pipelines.curation.labelling import Choice, Undo
 from gradebook.pipelines.curation.queue_items import Row
-from gradebook.pipelines.curation.verdicts import Shown, undo, verdict
+from gradebook.pipelines.curation.verdicts import Shown
 from gradebook.pipelines.image_cache import as_jpeg, open_preview
 from gradebook.pipelines.reporting.project_stats import ProjectStats, cached_stats, count_stats
 from gradebook.pipelines.runs import Run
@@ -42,9 +44,6 @@ class Desk:
     def root(self) -> str:
         """The project's directory, which keys everything kept in memory."""
         return str(self.store.project.root)
-
-
-_deciding = threading.Lock()  # two presses in quick succession run in two threads
 
 
 def open_project(root: Path) -> Store:
@@ -84,24 +83,22 @@ def decide(desk: Desk, shown: Shown, label: str | None, *, over: Event | None) -
     Returns:
         The event that came in between, so that nothing was written; None if all is well.
     """
-    with deciding(desk):
-        now = read_book(desk.store).decided.get(shown.sample_id)
-        if now is not None and now != over:
-            return now
-        desk.store.log.append(verdict(shown, label, actor=desk.actor))
-        return None
+    return _conflict(desk, Choice(shown=shown, label=label, expected=over.event_id if over else None))
 
 
-@contextmanager
-def deciding(desk: Desk) -> Iterator[None]:
-    """Holds the right to decide: nobody else's app writes a verdict into this project until the end of the block."""
-    with _deciding, leases.turn(desk.store.project):
-        yield
+def take_back(desk: Desk, decision: Event) -> Event | None:
+    """Writes that a verdict does not stand any more; returns what `decide` does."""
+    return _conflict(desk, Undo(ref=decision.event_id, expected=decision.event_id, of_anyone=True))
 
 
-def take_back(desk: Desk, decision: Event) -> None:
-    """Writes that a verdict does not stand any more."""
-    desk.store.log.append([undo(decision, actor=desk.actor)])
+def _conflict(desk: Desk, item: labelling.Item) -> Event | None:
+    outcome = write_verdicts(desk, [item])
+    return outcome.conflicts[0].by if outcome.conflicts else None
+
+
+def write_verdicts(desk: Desk, items: Sequence[labelling.Item]) -> labelling.Outcome:
+    """Writes what a reviewer decided: see `gradebook.pipelines.curation.labelling.decide`."""
+    return labelling.decide(desk.store, items, actor=desk.actor, read=partial(read_book, desk.store))
 
 
 def read_samples(store: Store) -> dict[str, Sample]:

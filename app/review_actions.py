@@ -2,15 +2,16 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from gradebook.app.context import Desk, deciding, read_book
-from gradebook.pipelines.curation.event_cache import EventCache, last_verdict
+from gradebook.app.context import Desk, write_verdicts
+from gradebook.pipelines.curation.event_cache import EventCache
+from gradebook.pipelines.curation.labelling import Choice, Item, Undo
 from gradebook.pipelines.curation.queue_items import Row
-from gradebook.pipelines.curation.verdicts import Shown, undo, verdict
+from gradebook.pipelines.curation.verdicts import Shown
 from gradebook.storage.events import VERDICTS, Event, Kind
 from gradebook.storage.project import ProjectError
 
@@ -102,28 +103,12 @@ def answer(desk: Desk, said: Sequence[Press], rows: Mapping[str, Row]) -> tuple[
     Returns:
         The verdicts that were refused, and of each undo the sample it was about: press id -> sample id.
     """
-    refused, undone = list[Refused](), dict[str, str]()
-    with deciding(desk):
-        book, new, now = read_book(desk.store), list[Event](), dict[str, Event]()
-        for press in said:
-            if press.press_id in book.known or press.press_id in {e.event_id for e in new}:
-                continue
-            if press.deed is Deed.UNDO:
-                desk.store.log.append(new)
-                book, new, now = read_book(desk.store), [], {}
-                if (event := _undone(book, press, desk.actor)) is not None:
-                    undone[press.press_id] = event.sample_id
-                    desk.store.log.append([replace(undo(event, actor=desk.actor), event_id=press.press_id)])
-                    book = read_book(desk.store)
-            elif press.deed in (Deed.LABEL, Deed.REJECT) and _is_possible(desk, press, rows):
-                before = now.get(press.sample_id) or book.decided.get(press.sample_id)
-                if before is not None and before.event_id != press.over:
-                    refused.append(Refused(press=press, by=before))
-                else:
-                    new += _events(desk, press, rows.get(press.sample_id))
-                    now[press.sample_id] = new[-1]
-        desk.store.log.append(new)
-    return refused, undone
+    items = [item for press in said if (item := _item(desk, press, rows)) is not None]
+    if not items:
+        return [], {}
+    outcome, by_id = write_verdicts(desk, items), {press.press_id: press for press in said}
+    refused = [Refused(press=by_id[c.item.event_id], by=c.by) for c in outcome.conflicts if c.by is not None]
+    return refused, {e.event_id: e.sample_id for e in outcome.taken if e.kind is Kind.RETRACTED}
 
 
 def sitting(book: EventCache, actor: str, *, now: datetime | None = None) -> Sitting:
@@ -143,11 +128,19 @@ def sitting(book: EventCache, actor: str, *, now: datetime | None = None) -> Sit
     )
 
 
-def _undone(book: EventCache, press: Press, actor: str) -> Event | None:
-    """Returns the verdict to take back: one's own that the press names or, where it names none, one's last."""
-    event = last_verdict(book, actor) if press.over is None else book.known.get(press.over)
-    stands = event is not None and book.decided.get(event.sample_id) == event
-    return event if stands and event is not None and event.actor == actor and event.kind in VERDICTS else None
+def _item(desk: Desk, press: Press, rows: Mapping[str, Row]) -> Item | None:
+    """Returns the verdict or undo that a press amounts to, None where it is neither or names what there is not."""
+    if press.deed is Deed.UNDO:
+        return Undo(ref=press.over, expected=press.over, event_id=press.press_id)
+    if press.deed not in (Deed.LABEL, Deed.REJECT) or not _is_possible(desk, press, rows):
+        return None
+    row = rows.get(press.sample_id)
+    return Choice(
+        shown=Shown(sample_id=press.sample_id) if row is None else shown_of(row, desk),
+        label=press.label if press.deed is Deed.LABEL else None,
+        expected=press.over,
+        event_id=press.press_id,
+    )
 
 
 def _is_possible(desk: Desk, press: Press, rows: Mapping[str, Row]) -> bool:
@@ -157,12 +150,6 @@ def _is_possible(desk: Desk, press: Press, rows: Mapping[str, Row]) -> bool:
         return press.sample_id in rows or bool(desk.store.catalog.get([press.sample_id]))
     except ProjectError:
         return False
-
-
-def _events(desk: Desk, press: Press, row: Row | None) -> list[Event]:
-    shown = Shown(sample_id=press.sample_id) if row is None else shown_of(row, desk)
-    events = verdict(shown, press.label if press.deed is Deed.LABEL else None, actor=desk.actor)
-    return [*events[:-1], replace(events[-1], event_id=press.press_id)]
 
 
 def shown_of(row: Row, desk: Desk) -> Shown:

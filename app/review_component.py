@@ -14,11 +14,12 @@ import streamlit as st
 from gradebook.app import context as at
 from gradebook.app.browser_components import component
 from gradebook.app.context import Desk
-from gradebook.app.review_actions import Refused
+from gradebook.app.review_actions import Deed, Refused
 from gradebook.app.text import capital, who
 from gradebook.pipelines.curation import nearest_labelled, queue_items
 from gradebook.pipelines.curation.event_cache import EventCache
 from gradebook.pipelines.curation.queue_items import Row
+from gradebook.storage.events import Kind
 
 LARGE, TILE, SMALL = 960, 224, 112  # pixels either way of an image alone, in the grid, beside another
 NEAR = 5
@@ -65,8 +66,9 @@ def answers(book: EventCache, ids: Collection[str], rows: Mapping[str, Row], act
 
 def refusal(one: Refused) -> dict[str, str]:
     """Returns a verdict that was not written, and why, for the browser."""
-    mine, theirs = one.press.label or "no class", one.by.label or "no class"
-    by = f"{who(one.by.actor)} had answered {theirs} already: your {mine} was not written."
+    mine = "undo" if one.press.deed is Deed.UNDO else one.press.label or "no class"
+    theirs = "undone it" if one.by.kind is Kind.RETRACTED else f"answered {one.by.label or 'no class'}"
+    by = f"{who(one.by.actor)} had {theirs} already: your {mine} was not written."
     return {"id": one.press.sample_id, "press": one.press.press_id, "by": by}
 
 

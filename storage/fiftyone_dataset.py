@@ -2,7 +2,7 @@
 
 The store is the truth. The dataset can be thrown away and made again at any time, and refreshing it writes only
 what differs. Its fields are therefore marked read-only: a label typed there would be overwritten here. Verdicts in
-the App are operators' (`gradebook.pipelines.fiftyone_app.actions`): they write events, and `show_labels` then what
+the App are operators' (`gradebook.pipelines.fiftyone_app.actions`): they write events, and `show_decisions` then what
 these say. Of classifications it is the parts that are read-only, not the whole: FiftyOne 1.22 makes a label schema of
 type `str` for a read-only one and refuses it itself, with a red "invalid label schema(s)" whenever the App opens the
 dataset (fiftyone/core/annotation/generate_label_schemas.py returns before it looks at the document's type).
@@ -10,6 +10,7 @@ dataset (fiftyone/core/annotation/generate_label_schemas.py returns before it lo
     gradebook_id      sample_id
     split             train or test
     label             what a person or an import decided
+    decision          the event that did so
     teacher, student  what each said last in the run's record, and how surely
     feedback          mean feedback of the teacher's pseudo-labels, nats
     flips             how often the teacher changed its mind
@@ -30,7 +31,7 @@ from typing import Any
 from filelock import FileLock
 
 from gradebook.storage import cache_files, fiftyone_reasons
-from gradebook.storage.events import replay
+from gradebook.storage.events import Event, decisions
 from gradebook.storage.fiftyone_reasons import Reasons
 from gradebook.storage.mongodb import use_project_database
 from gradebook.storage.project import Project
@@ -44,6 +45,7 @@ FIELDS = {
     "filepath": ("filepath",),
     "split": ("split",),
     "label": ("label.label",),
+    "decision": ("decision",),
     "teacher": ("teacher.label", "teacher.confidence"),
     "student": ("student.label", "student.confidence"),
     "feedback": ("feedback",),
@@ -56,6 +58,7 @@ CLASSIFICATIONS = ("label", "teacher", "student")
 PLAIN = {  # name -> FiftyOne's kind of field
     "gradebook_id": "StringField",
     "split": "StringField",
+    "decision": "StringField",
     "feedback": "FloatField",
     "flips": "IntField",
     "mean_probability": "FloatField",
@@ -80,7 +83,7 @@ class Changes:
     dataset: str  # its name in FiftyOne
     added: int  # samples
     removed: int  # samples whose files are gone
-    changed: Mapping[str, int]  # field -> samples whose value was written
+    changed: Mapping[str, int]  # field -> samples whose value was written, for the fields that people look at
 
 
 def dataset_name(project: Project) -> str:
@@ -105,7 +108,7 @@ def refresh(store: Store, run: str | None, reasons: Reasons | None = None) -> Ch
         dataset = _open(store.project, run)
         fiftyone_reasons.declare(dataset, reasons.known)
         samples = store.catalog.samples()
-        wanted = _facts(samples, replay(store.log.read()), _signals(store, run), _thumbnails(store.project))
+        wanted = _facts(samples, decisions(store.log.read()), _signals(store, run), _thumbnails(store.project))
         paths = fiftyone_reasons.paths(dataset)
         wanted = {i: facts | _why(paths, reasons.scores.get(i, {})) for i, facts in wanted.items()}
         ids, known = _known(dataset)
@@ -115,27 +118,27 @@ def refresh(store: Store, run: str | None, reasons: Reasons | None = None) -> Ch
         gone = [ids[sample_id] for sample_id in known if sample_id not in wanted]
         dataset.delete_samples(gone)
         fiftyone_reasons.save_views(dataset, reasons.known)
-        return Changes(dataset.name, len(added), len(gone), changed)
+        return Changes(dataset.name, len(added), len(gone), {f: n for f, n in changed.items() if f != "decision"})
 
 
-def show_labels(dataset: Any, labels: Mapping[str, str | None]) -> None:
-    """Writes the labels that some samples have now into a project's dataset, None where there is no label any more.
+def show_decisions(dataset: Any, decided: Mapping[str, Event | None]) -> None:
+    """Writes what decides some samples now into a project's dataset.
 
     Args:
         dataset: the project's, loaded.
-        labels: sample_id -> label.
+        decided: sample_id -> the event, None where nothing decides any more.
     """
     from fiftyone import ViewField as F
 
     with FileLock(Path(dataset.info["gradebook"]) / LOCK):
-        ids, known = _known(dataset.match(F("gradebook_id").is_in(list(labels))))
-        wanted = {sample_id: _judged(facts | {"label.label": labels[sample_id]}) for sample_id, facts in known.items()}
+        ids, known = _known(dataset.match(F("gradebook_id").is_in(list(decided))))
+        wanted = {sample_id: _judged(facts | _decision(decided[sample_id])) for sample_id, facts in known.items()}
         _push(dataset, ids, known, wanted)
 
 
 def _facts(
     samples: Sequence[Sample],
-    labels: Mapping[str, str],
+    decided: Mapping[str, Event],
     signals: Mapping[str, Facts],
     thumbnails: Mapping[str, str],
 ) -> dict[str, Facts]:
@@ -143,10 +146,14 @@ def _facts(
     nothing: Facts = dict.fromkeys(SIGNALS)
     wanted = {}
     for sample in samples:
-        facts = {"filepath": sample.filepath, "split": sample.split.value, "label.label": labels.get(sample.sample_id)}
+        facts = {"filepath": sample.filepath, "split": sample.split.value, **_decision(decided.get(sample.sample_id))}
         facts |= {"thumbnail_path": thumbnails.get(sample.sample_id), **signals.get(sample.sample_id, nothing)}
         wanted[sample.sample_id] = _judged(facts)
     return wanted
+
+
+def _decision(e: Event | None) -> Facts:
+    return {"label.label": e.label if e else None, "decision": e.event_id if e else None}
 
 
 def _thumbnails(project: Project) -> dict[str, str]:

@@ -12,7 +12,16 @@ SHOWN = "from gradebook"  # begins the names of saved views that hold samples wh
 KEPT = 12  # such views
 MOST = 100_000  # samples of a view: MongoDB keeps it in one document of 16 MB at most
 _placing = threading.Lock()  # of two who save a view at once, one would take the other's away
-FIELDS = ("id", "gradebook_id", "split", "label.label", "teacher.label", "teacher.confidence")
+FIELDS = {  # attribute of `FiftyOneSample` -> path in the dataset
+    "id": "id",
+    "sample_id": "gradebook_id",
+    "filepath": "filepath",
+    "split": "split",
+    "label": "label.label",
+    "decision": "decision",
+    "teacher": "teacher.label",
+    "confidence": "teacher.confidence",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,19 +30,18 @@ class FiftyOneSample:
 
     id: str  # in FiftyOne
     sample_id: str
+    filepath: str
     split: str
     label: str | None
+    decision: str | None  # the event that decided the label
     teacher: str | None  # the pseudo-label: what the teacher said last
     confidence: float | None  # of that
 
 
 def read_samples(dataset: Any, ids: Sequence[str]) -> list[FiftyOneSample]:
     """Returns what a project's dataset shows of the samples with these ids in FiftyOne, guests left out."""
-    columns = dataset.select(list(ids)).exists("gradebook_id").values(list(FIELDS))
-    return [
-        FiftyOneSample(id=id_, sample_id=sample_id, split=split, label=label, teacher=teacher, confidence=confidence)
-        for id_, sample_id, split, label, teacher, confidence in zip(*columns, strict=True)
-    ]
+    columns = dataset.select(list(ids)).exists("gradebook_id").values(list(FIELDS.values()))
+    return [FiftyOneSample(**dict(zip(FIELDS, row, strict=True))) for row in zip(*columns, strict=True)]
 
 
 def fiftyone_ids(dataset: Any, sample_ids: Sequence[str]) -> list[str]:

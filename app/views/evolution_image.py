@@ -87,7 +87,7 @@ def _verdict(desk: Desk, sample: Sample, book: EventCache) -> None:
             args=(desk, row, decision, None),
         )
         if decision is not None and decision.kind in VERDICTS:
-            st.button("Undo", key="undo", shortcut="U", on_click=at.take_back, args=(desk, decision))
+            st.button("Undo", key="undo", shortcut="U", on_click=_take_back, args=(desk, decision))
     _classes(desk, row, decision, len(book.events))
     strongest = sorted(row.reasons.items(), key=lambda reason: -reason[1])[:REASONS]
     said = [f"{percent(score)} {plain(queue_items.sentence_of(name))}" for name, score in strongest if score > 0]
@@ -253,6 +253,13 @@ def _choose(desk: Desk, row: Row, over: Event | None, key: str) -> None:
 
 
 def _decide(desk: Desk, row: Row, over: Event | None, label: str | None) -> None:
-    quicker = at.decide(desk, shown_of(row, desk), label, over=over)
+    _tell(desk, at.decide(desk, shown_of(row, desk), label, over=over))
+
+
+def _take_back(desk: Desk, decision: Event) -> None:
+    _tell(desk, at.take_back(desk, decision))
+
+
+def _tell(desk: Desk, quicker: Event | None) -> None:
     if quicker is not None and quicker.actor != desk.actor:
         st.toast(f"{plain(who(quicker.actor))} has decided this image meanwhile: look again.")

@@ -62,13 +62,12 @@ def undo(
 
     Adds an event to the log, and removes none. The label from before counts again.
     """
-    from gradebook.pipelines.curation.labelling import actor
-    from gradebook.pipelines.reporting.audit_log import undo as undo_event
+    from gradebook.pipelines.curation.labelling import actor, take_back
     from gradebook.storage.events import replay
     from gradebook.storage.store import open_store
 
     store = open_store(project)
-    row = undo_event(store, event, actor=actor())
+    row = take_back(store, event, actor=actor())
     label = replay(store.log.read()).get(row.sample_id)
     result = {"event_id": row.event_id, "undone": event, "sample_id": row.sample_id, "label": label}
     print_result(result, json, lambda: f"undone; the label of {row.sample_id} is now {label or 'none'}")

@@ -45,9 +45,9 @@ def grown(cache: EventCache, new: Sequence[Event]) -> EventCache:
     return EventCache(events, decided, known, of)
 
 
-def last_verdict(cache: EventCache, actor: str) -> Event | None:
-    """Returns the actor's newest verdict that decides a sample, which is the one to undo next."""
-    mine = [e for e in cache.decided.values() if e.actor == actor and e.kind in VERDICTS]
+def last_verdict(decided: Mapping[str, Event], actor: str) -> Event | None:
+    """Returns the actor's newest verdict among those that decide a sample, which is the one to undo next."""
+    mine = [e for e in decided.values() if e.actor == actor and e.kind in VERDICTS]
     return max(mine, key=lambda e: (e.at, e.event_id), default=None)
 
 

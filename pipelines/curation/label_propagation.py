@@ -4,6 +4,7 @@ from collections.abc import Container, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from gradebook.pipelines.curation.leases import turn
 from gradebook.storage.events import Event, Kind, decisions, event, queue
 from gradebook.storage.project import ProjectError
 from gradebook.storage.samples import Split
@@ -64,14 +65,15 @@ def _nearest(
 
 def propose(store: "Store", found: Sequence[Neighbour], *, actor: str) -> int:
     """Writes a proposal for each, which puts it at the front of the queue; returns how many were new."""
-    open_ = {(e.sample_id, e.label) for e in asked_for(store.log.read())}
-    new = [n for n in found if (n.sample_id, n.label) not in open_]
-    store.log.append_now(
-        [
-            event(Kind.PROPOSED, n.sample_id, n.label, actor=actor, reasons={ALIKE[0]: max(n.similarity, 0.0)})
-            for n in new
-        ]
-    )
+    with turn(store.project):
+        open_ = {(e.sample_id, e.label) for e in asked_for(store.log.read())}
+        new = [n for n in found if (n.sample_id, n.label) not in open_]
+        store.log.append_now(
+            [
+                event(Kind.PROPOSED, n.sample_id, n.label, actor=actor, reasons={ALIKE[0]: max(n.similarity, 0.0)})
+                for n in new
+            ]
+        )
     return len(new)
 
 

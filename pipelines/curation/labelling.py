@@ -1,17 +1,70 @@
-"""Labels that a person gives outside the app: one sample's, or a CSV file's."""
+"""Labels that people give and take back. Every verdict goes into the log through `decide`.
+
+The app, FiftyOne's plugin, `gradebook label` and `gradebook undo` use it. Each names the event that decided a sample
+when the person looked at it. If another event decides the sample by now, the verdict is reported as a conflict and not
+written.
+"""
 
 import getpass
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gradebook.pipelines.curation import leases
+from gradebook.pipelines.curation.event_cache import EventCache, grown, last_verdict
+from gradebook.pipelines.curation.verdicts import Shown, undo, verdict
 from gradebook.pipelines.importing.labels import read_labels
-from gradebook.storage.events import VERDICTS, Event, Kind, decisions, event
+from gradebook.storage.events import VERDICTS, Event, Kind, decisions, retracted, sequenced
 from gradebook.storage.project import ProjectError
 
 if TYPE_CHECKING:
     from gradebook.storage.store import Store
+
+
+def _new_id() -> str:
+    return uuid.uuid4().hex
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """The class that a person chose for a sample."""
+
+    shown: Shown
+    label: str | None  # None: no class applies
+    expected: str | None  # the event that decided the sample when it was shown, None if nothing did
+    event_id: str = field(default_factory=_new_id)  # of the verdict; one that is in the log is not written again
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Undo:
+    """A verdict that a person takes back, or an earlier undo."""
+
+    ref: str | None  # the event; None: the actor's newest verdict that decides a sample
+    expected: str | None = None  # as in `Choice`; not used without `ref`
+    of_anyone: bool = False  # whether it may be another person's
+    event_id: str = field(default_factory=_new_id)  # of the retraction; see `Choice`
+
+
+Item = Choice | Undo
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conflict:
+    """An item that was not written."""
+
+    item: Item
+    by: Event | None  # the event that stands in its way; None: an undo of nothing that can be taken back
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What became of verdicts."""
+
+    taken: tuple[Event, ...]  # the verdicts and retractions that were written, in the order of their items
+    conflicts: tuple[Conflict, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,20 +73,123 @@ class LabelReport:
 
     labelled: int  # verdicts written
     unchanged: int  # samples that a person had given this label before
-    problems: list[tuple[str, str]]  # where in the file, and why it was left out
+    problems: list[tuple[str, str]]  # where in the file, or which file, and why it was left out
 
     def as_json(self) -> dict[str, Any]:
         """Returns it as plain data."""
         return asdict(self)
 
 
+def read_log(store: "Store", cached: EventCache | None = None) -> EventCache:
+    """Returns the log as it is now; of a cached one only what has come since is read."""
+    cached = cached or EventCache()
+    return grown(cached, store.log.read(len(cached.events)))
+
+
+def decide(
+    store: "Store", items: Sequence[Item], *, actor: str, read: Callable[[], EventCache] | None = None
+) -> Outcome:
+    """Writes what a person decided, in one append: all of it but conflicts, or nothing on an error.
+
+    Nobody else decides in the project meanwhile. Of several items about one sample, each builds on those before it.
+
+    Args:
+        store: the project.
+        items: what was decided, in order.
+        actor: who decided.
+        read: returns the log as it is now; without it, the whole log is read.
+
+    Raises:
+        ProjectError: a label is no class of the project, or another process holds the project's turn.
+    """
+    for label in {item.label for item in items if isinstance(item, Choice) and item.label is not None}:
+        store.project.check_label(label)
+    with leases.turn(store.project):
+        draft = _Draft(read() if read else read_log(store), actor)
+        for item in items:
+            draft.add(item)
+        written = {e.event_id: e for e in store.log.append_now(list(draft.new.values()))}
+    taken = tuple(written[item.event_id] for item in draft.taken)
+    return Outcome(taken=taken, conflicts=tuple(draft.conflicts))
+
+
+class _Draft:
+    """The log with verdicts that are not written yet."""
+
+    def __init__(self, log: EventCache, actor: str):
+        self.new: dict[str, Event] = {}  # event_id -> event to append
+        self.taken: list[Item] = []
+        self.conflicts: list[Conflict] = []
+        self._log, self._actor = log, actor
+        self._changed: dict[str, list[Event]] = {}  # sample_id -> all its events, of samples that have new ones
+
+    def add(self, item: Item) -> None:
+        """Takes an item in, or notes its conflict; one whose event is in the log already is passed over."""
+        if self._event(item.event_id) is None:
+            if isinstance(item, Choice):
+                self._choose(item)
+            else:
+                self._undo(item)
+
+    def _choose(self, choice: Choice) -> None:
+        now = self._decision(choice.shown.sample_id)
+        if now is not None and now.event_id != choice.expected:
+            self.conflicts.append(Conflict(item=choice, by=now))
+            return
+        *proposal, answer = verdict(choice.shown, choice.label, actor=self._actor)
+        self._write(choice, [*proposal, replace(answer, event_id=choice.event_id)])
+
+    def _undo(self, item: Undo) -> None:
+        event = self._last() if item.ref is None else self._event(item.ref)
+        if event is None or event.kind not in VERDICTS | {Kind.RETRACTED}:
+            self.conflicts.append(Conflict(item=item, by=None))
+        elif (by := self._obstacle(event, item)) is not None:
+            self.conflicts.append(Conflict(item=item, by=by))
+        else:
+            self._write(item, [replace(undo(event, actor=self._actor), event_id=item.event_id)])
+
+    def _obstacle(self, event: Event, item: Undo) -> Event | None:
+        """Returns what keeps an event from being taken back."""
+        if event.actor != self._actor and not item.of_anyone:
+            return event
+        gone = retracted(self._events(event.sample_id)).get(event.event_id)
+        now, expected = self._decision(event.sample_id), event.event_id if item.ref is None else item.expected
+        return gone or (now if now is not None and now.event_id != expected else None)
+
+    def _write(self, item: Item, events: list[Event]) -> None:
+        sample_id = events[-1].sample_id
+        before = self._events(sample_id)
+        events = sequenced(events, max((e.at for e in before), default=None))
+        self._changed[sample_id] = [*before, *events]
+        self.new |= {e.event_id: e for e in events}
+        self.taken.append(item)
+
+    def _event(self, event_id: str) -> Event | None:
+        return self.new.get(event_id) or self._log.known.get(event_id)
+
+    def _events(self, sample_id: str) -> Sequence[Event]:
+        return self._changed.get(sample_id) or self._log.of.get(sample_id, ())
+
+    def _decision(self, sample_id: str) -> Event | None:
+        changed = self._changed.get(sample_id)
+        return self._log.decided.get(sample_id) if changed is None else decisions(changed).get(sample_id)
+
+    def _last(self) -> Event | None:
+        changed = {i: e for i in self._changed if (e := self._decision(i)) is not None}
+        rest = {i: e for i, e in self._log.decided.items() if i not in self._changed}
+        return last_verdict(rest | changed, self._actor)
+
+
 def label_sample(store: "Store", sample_id: str, label: str) -> LabelReport:
     """Gives one sample a label.
 
     Raises:
-        ProjectError: there is no such sample or class.
+        ProjectError: there is no such sample or class, or somebody else decided the sample at the same moment.
     """
-    return label_samples(store, {sample_id: label}, who=actor())
+    report = label_samples(store, {sample_id: label}, who=actor())
+    for name, why in report.problems:
+        raise ProjectError(f"{name}: {why}: look at it again, then give the label")
+    return report
 
 
 def label_samples(store: "Store", labels: Mapping[str, str], *, who: str) -> LabelReport:
@@ -42,8 +198,9 @@ def label_samples(store: "Store", labels: Mapping[str, str], *, who: str) -> Lab
     Raises:
         ProjectError: there is no such sample or class.
     """
+    seen = read_log(store)
     store.catalog.get(list(labels))
-    return _write(store, {i: store.project.check_label(label) for i, label in labels.items()}, [], who)
+    return _label(store, {i: store.project.check_label(label) for i, label in labels.items()}, seen, who)
 
 
 def label_file(store: "Store", path: Path) -> LabelReport:
@@ -54,7 +211,7 @@ def label_file(store: "Store", path: Path) -> LabelReport:
     Raises:
         ProjectError: the file cannot be read, or names an unknown class.
     """
-    files = {file.filepath: file.sample_id for file in store.catalog.files()}
+    seen, files = read_log(store), {file.filepath: file.sample_id for file in store.catalog.files()}
     said = read_labels(str(path), path.expanduser().absolute().parent, list(files))
     for name in said.classes():
         store.project.check_label(name)
@@ -66,7 +223,8 @@ def label_file(store: "Store", path: Path) -> LabelReport:
     problems = [*said.problems, *((next(iter(s.values())), f"it is given {' and '.join(s)}") for s in torn)]
     if not wanted and problems:
         raise ProjectError(f"no row of {path} can be used; the first one: {problems[0][0]}: {problems[0][1]}")
-    return _write(store, wanted, problems, actor())
+    report = _label(store, wanted, seen, actor())
+    return replace(report, problems=[*problems, *report.problems])
 
 
 def actor() -> str:
@@ -77,11 +235,59 @@ def actor() -> str:
         return "somebody"
 
 
-def _write(store: "Store", wanted: dict[str, str], problems: list[tuple[str, str]], who: str) -> LabelReport:
-    decided = decisions(store.log.read())
-    new = {i: name for i, name in wanted.items() if not _says(decided.get(i), name)}
-    store.log.append([event(Kind.RELABELLED, i, name, actor=who) for i, name in new.items()])
-    return LabelReport(labelled=len(new), unchanged=len(wanted) - len(new), problems=problems)
+def take_back(store: "Store", event_id: str, *, actor: str) -> Event:
+    """Takes back a verdict, or an undo, whoever gave it; returns the event that does so.
+
+    Raises:
+        ProjectError: there is no such event, it is no verdict or undo, it is taken back already, or somebody else
+            decided the sample at the same moment.
+    """
+    seen, root = read_log(store), store.project.root
+    event = seen.known.get(event_id)
+    if event is None:
+        raise ProjectError(f"there is no event {event_id!r} in the log: gradebook log {root} lists their ids")
+    now = seen.decided.get(event.sample_id)
+    item = Undo(ref=event_id, expected=now.event_id if now else None, of_anyone=True)
+    outcome = decide(store, [item], actor=actor, read=partial(read_log, store, seen))
+    for conflict in outcome.conflicts:
+        raise ProjectError(_why_not(store, event, conflict.by))
+    return outcome.taken[0]
+
+
+def _why_not(store: "Store", event: Event, by: Event | None) -> str:
+    """Returns why an event could not be taken back."""
+    root = store.project.root
+    if by is None:
+        what = "a label given at an import" if event.kind is Kind.IMPORTED else f"a proposal of {event.actor}"
+        return (
+            f"{event.event_id} is no verdict but {what}, so there is nothing to undo: "
+            f"to give another label, gradebook label {root} --sample {event.sample_id} --label NAME"
+        )
+    if by.ref == event.event_id:
+        return (
+            f"{by.actor} has undone {event.event_id} already: to let it stand again, "
+            f"gradebook undo {root} {by.event_id}"
+        )
+    look = f"gradebook log {root} {event.sample_id}"
+    return f"{by.actor} has just decided {event.sample_id}: look at it with {look}, then undo again"
+
+
+def _label(store: "Store", wanted: Mapping[str, str], seen: EventCache, who: str) -> LabelReport:
+    """Gives samples their labels where these are not a person's already; `seen` is the log that this is based on."""
+    choices = [
+        Choice(shown=Shown(sample_id=i), label=name, expected=now.event_id if now else None)
+        for i, name in wanted.items()
+        if not _says(now := seen.decided.get(i), name)
+    ]
+    outcome = decide(store, choices, actor=who, read=partial(read_log, store, seen))
+    conflicts = {c.by.sample_id: c.by for c in outcome.conflicts if c.by is not None}
+    problems = [
+        (i, f"{by.actor} has just decided it ({by.label or 'no class'})")
+        for i, by in conflicts.items()
+        if not _says(by, wanted[i])
+    ]
+    unchanged = len(wanted) - len(outcome.taken) - len(problems)
+    return LabelReport(labelled=len(outcome.taken), unchanged=unchanged, problems=problems)
 
 
 def _says(decision: Event | None, label: str) -> bool:

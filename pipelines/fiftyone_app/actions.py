@@ -1,30 +1,34 @@
-"""What people do in FiftyOne's App, as events: the functions behind the buttons of `pipelines/fiftyone_plugin`.
+"""What people do in FiftyOne's App, as events: the functions behind the buttons of `pipelines/fiftyone_app/plugin`.
 
 Each takes the project's dataset and the ids that its samples have in FiftyOne, and returns a sentence on what was done.
 The dataset's `info` names the project and the run. The events are those that the app would write, and the fields of
 these samples say at once what the log says.
 """
 
+import base64
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gradebook.pipelines.curation import labelling, leases
 from gradebook.pipelines.curation.label_propagation import ASKED, asked_for
-from gradebook.pipelines.curation.labelling import actor
-from gradebook.pipelines.curation.verdicts import Shown, last_verdict, undo, verdict
-from gradebook.storage.events import VERDICTS, Event, Kind, decisions, event, replay
-from gradebook.storage.fiftyone_dataset import show_labels
+from gradebook.pipelines.curation.labelling import Choice, Conflict, Undo, actor
+from gradebook.pipelines.curation.verdicts import Shown
+from gradebook.storage.events import VERDICTS, Event, Kind, decisions, event
+from gradebook.storage.fiftyone_dataset import show_decisions
 from gradebook.storage.fiftyone_samples import FiftyOneSample, fiftyone_ids, read_samples
+from gradebook.storage.images import BrokenImage
 from gradebook.storage.project import ProjectError
 from gradebook.storage.samples import Split
 
 if TYPE_CHECKING:
     from gradebook.storage.store import Store
 
+PICTURE = 160  # pixels either way at most of a picture in a dialog
 ALIKE = 60  # samples shown beside the one that they are like
-_deciding = threading.Lock()  # FiftyOne's server runs operators in threads: of two quick presses, one writes first
 
 
 def accept(dataset: Any, ids: Sequence[str]) -> str:
@@ -45,38 +49,55 @@ def assign(dataset: Any, ids: Sequence[str], label: str) -> str:
 def take_back(dataset: Any, ids: Sequence[str]) -> str:
     """Takes back the verdicts of whoever is at the keyboard on these samples; without samples, their last one."""
     store, me = open_project(dataset), actor()
-    with _deciding:
-        events = store.log.read()
-        if ids:
-            decided = decisions(events)
-            found = [decided[s.sample_id] for s in read_samples(dataset, ids) if s.sample_id in decided]
-            mine = [e for e in found if e.kind in VERDICTS and e.actor == me]
-        else:
-            last = last_verdict(events, me)
-            mine = [last] if last else []
-        if not mine:
-            raise ProjectError(
-                f"{'these samples have' if ids else 'there is'} no verdict of yours ({me}) to take back"
-                + (": select none to take back your last one" if ids else "")
-            )
-        store.log.append([undo(e, actor=me) for e in mine])
-    _show(store, dataset, [e.sample_id for e in mine])
-    return f"{_count(len(mine), 'verdict')} taken back."
+    log = labelling.read_log(store)
+    items = [Undo(ref=None)]
+    if ids:
+        now = [(s, log.decided.get(s.sample_id)) for s in read_samples(dataset, ids)]
+        mine = [(s, e) for s, e in now if e is not None and e.kind in VERDICTS and e.actor == me]
+        items = [Undo(ref=e.event_id, expected=s.decision) for s, e in mine]
+    outcome = labelling.decide(store, items, actor=me, read=partial(labelling.read_log, store, log))
+    if not outcome.taken and all(conflict.by is None for conflict in outcome.conflicts):
+        raise ProjectError(
+            f"{'these samples have' if ids else 'there is'} no verdict of yours ({me}) to take back"
+            + (": select none to take back your last one" if ids else "")
+        )
+    _show(store, dataset, [*(e.sample_id for e in outcome.taken), *_samples(outcome.conflicts)])
+    return " ".join([f"{_count(len(outcome.taken), 'verdict')} taken back.", *_overtaken(outcome.conflicts)])
 
 
 def ask(dataset: Any, ids: Sequence[str]) -> str:
     """Puts samples that nobody has decided at the front of the queue, the teacher's label as the guess."""
     store, seen = open_project(dataset), _selected(dataset, ids)
-    with _deciding:
+    with leases.turn(store.project):
         events = store.log.read()
         decided, waiting = decisions(events), {e.sample_id for e in asked_for(events)}
         free = [s for s in seen if s.sample_id not in decided and s.split == Split.TRAIN.value]
         new = [s for s in free if s.sample_id not in waiting]
-        store.log.append([_proposal(s) for s in new])
+        store.log.append_now([_proposal(s) for s in new])
     said = [f"{_count(len(new), 'sample')} sent to the front of the queue."]
     said += [f"{len(free) - len(new)} waited there already."] if len(free) > len(new) else []
     said += [f"{len(seen) - len(free)} stayed out: decided, or a test image."] if len(seen) > len(free) else []
     return " ".join(said)
+
+
+def pictures(dataset: Any, ids: Sequence[str], limit: int) -> list[tuple[str, str | None]]:
+    """Returns the file name of each of the samples and, of the first ones, a small picture as a data address.
+
+    Raises:
+        ProjectError: no sample is selected, or the dataset shows no project.
+    """
+    store, seen = open_project(dataset), _selected(dataset, ids)
+    return [(Path(s.filepath).name, _picture(store, s) if n < limit else None) for n, s in enumerate(seen)]
+
+
+def _picture(store: "Store", seen: FiftyOneSample) -> str | None:
+    from gradebook.pipelines.image_cache import as_jpeg, open_preview
+
+    try:
+        content = as_jpeg(open_preview(store.project, seen.sample_id, Path(seen.filepath), PICTURE), PICTURE)
+    except BrokenImage:
+        return None
+    return f"data:image/jpeg;base64,{base64.b64encode(content).decode()}"
 
 
 def evolution(dataset: Any, ids: Sequence[str]) -> tuple[FiftyOneSample, list[dict[str, Any]]]:
@@ -129,27 +150,36 @@ def _import() -> None:
 
 def _decide(dataset: Any, ids: Sequence[str], choose: Callable[[FiftyOneSample], str | None], done: str) -> str:
     """Writes one verdict a sample, unless it was decided since the dataset was brought up to date."""
-    store, seen, me = open_project(dataset), _selected(dataset, ids), actor()
-    run = dataset.info.get("run")
-    with _deciding:
-        decided = decisions(store.log.read())
-        fates = {s.sample_id: _fate(s, choose(s), decided.get(s.sample_id)) for s in seen}
-        judged = [s for s in seen if fates[s.sample_id] is None]
-        store.log.append([e for s in judged for e in verdict(_shown(s, run), choose(s), actor=me)])
-    _show(store, dataset, list(fates))
-    left = Counter(fate for fate in fates.values() if fate)
-    return " ".join([f"{_count(len(judged), 'sample')} {done}.", *(f"{n} {fate}." for fate, n in left.items())])
+    store, seen = open_project(dataset), _selected(dataset, ids)
+    log = labelling.read_log(store)
+    reasons = {s.sample_id: _needless(s, choose(s), log.decided.get(s.sample_id)) for s in seen}
+    choices = [
+        Choice(shown=_shown(s, dataset.info.get("run")), label=choose(s), expected=s.decision)
+        for s in seen
+        if reasons[s.sample_id] is None
+    ]
+    outcome = labelling.decide(store, choices, actor=actor(), read=partial(labelling.read_log, store, log))
+    _show(store, dataset, [s.sample_id for s in seen])
+    left = Counter(reason for reason in reasons.values() if reason)
+    sentences = [f"{_count(len(outcome.taken), 'sample')} {done}.", *_overtaken(outcome.conflicts)]
+    return " ".join([*sentences, *(f"{n} left as before: {reason}." for reason, n in left.items())])
 
 
-def _fate(seen: FiftyOneSample, label: str | None, now: Event | None) -> str | None:
-    """Returns why a sample gets no verdict, None if it gets one."""
+def _needless(seen: FiftyOneSample, label: str | None, now: Event | None) -> str | None:
+    """Returns why a sample needs no verdict, None if it needs one."""
     if label is None:
-        return "left as before: no run has said anything of it"
-    if (now.label if now else None) != seen.label:
-        return "decided by somebody meanwhile: look again"
-    return (
-        "left as before: a person has said so already" if now and now.kind in VERDICTS and now.label == label else None
-    )
+        return "no run has said anything of it"
+    if now is None or now.event_id != seen.decision:  # not as it was shown: a conflict
+        return None
+    return "a person has said so already" if now.kind in VERDICTS and now.label == label else None
+
+
+def _overtaken(conflicts: Sequence[Conflict]) -> list[str]:
+    return [f"{len(conflicts)} decided by somebody meanwhile: look again."] if conflicts else []
+
+
+def _samples(conflicts: Sequence[Conflict]) -> list[str]:
+    return [conflict.by.sample_id for conflict in conflicts if conflict.by is not None]
 
 
 def _shown(seen: FiftyOneSample, run: str | None) -> Shown:
@@ -175,8 +205,8 @@ def _selected(dataset: Any, ids: Sequence[str]) -> list[FiftyOneSample]:
 
 
 def _show(store: "Store", dataset: Any, sample_ids: Sequence[str]) -> None:
-    labels: Mapping[str, str] = replay(store.log.read())
-    show_labels(dataset, {sample_id: labels.get(sample_id) for sample_id in sample_ids})
+    decided = decisions(store.log.read())
+    show_decisions(dataset, {sample_id: decided.get(sample_id) for sample_id in sample_ids})
 
 
 def _count(number: int, one: str) -> str:

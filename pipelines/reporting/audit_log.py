@@ -1,11 +1,11 @@
-"""Who said what of which sample, and when: the event log for people, and taking a row of it back."""
+"""The event log for people: who decided or proposed what for which sample, and when."""
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gradebook.pipelines.reporting.sample_history import find_sample
-from gradebook.storage.events import VERDICTS, Event, Kind, in_order, retracted, retraction
+from gradebook.storage.events import Event, Kind, in_order, retracted
 from gradebook.storage.project import ProjectError
 
 if TYPE_CHECKING:
@@ -61,32 +61,6 @@ def read_audit_log(
     ]
 
 
-def undo(store: "Store", event_id: str, *, actor: str) -> Event:
-    """Takes a verdict back, or takes an undo back, by one more row of the log, which it returns.
-
-    Raises:
-        ProjectError: there is no such event, it is taken back already, or it is nothing that can be taken back.
-    """
-    events = store.log.read()
-    said = next((e for e in events if e.event_id == event_id), None)
-    root = store.project.root
-    if said is None:
-        raise ProjectError(f"there is no event {event_id!r} in the log: gradebook log {root} lists their ids")
-    by = retracted(events).get(event_id)
-    if by is not None:
-        raise ProjectError(
-            f"{by.actor} has undone {event_id} already: to let it stand again, gradebook undo {root} {by.event_id}"
-        )
-    if said.kind not in VERDICTS | {Kind.RETRACTED}:
-        raise ProjectError(
-            f"{event_id} is no verdict ({_why_not(said)}), so there is nothing to undo: "
-            f"to say otherwise, gradebook label {root} --sample {said.sample_id} --label NAME"
-        )
-    taken_back = retraction(said, actor=actor)
-    store.log.append([taken_back])
-    return taken_back
-
-
 def audit_log_table(rows: list[Row]) -> str:
     """Returns the rows for people, a line an event."""
     if not rows:
@@ -101,7 +75,3 @@ def audit_log_table(rows: list[Row]) -> str:
         name = Path(row.filepath).name if row.filepath else e.sample_id
         lines.append(f"{e.at:%Y-%m-%d %H:%M:%S}  {e.actor:<16} {said:<28} {name}{undone}  {e.event_id}")
     return "\n".join(lines)
-
-
-def _why_not(said: Event) -> str:
-    return "a file or folder said so at an import" if said.kind is Kind.IMPORTED else f"a proposal of {said.actor}"

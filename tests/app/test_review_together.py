@@ -88,12 +88,12 @@ def test_a_lock_that_another_holds_keeps_the_presses_until_they_are_said_again(d
     def taken(project):
         raise ProjectError("another process has been deciding")
 
-    monkeypatch.setattr("gradebook.app.context.leases.turn", taken)
+    monkeypatch.setattr(leases, "turn", taken)
     monkeypatch.setattr(leases, "hold", lambda project, holder, wanted, most: list(wanted)[:most])
     board.press(page, "label", ids[0], "crow")
     assert "nother process" in page.toast[0].value
     assert len(board.presses) == 1 and verdicts(desk) == [], "the browser is not told that it was heard"
-    monkeypatch.setattr("gradebook.app.context.leases.turn", turn)
+    monkeypatch.setattr(leases, "turn", turn)
     board.presses = [*board.presses, {"press": "b" * 32, "deed": "here"}]
     page.button(key="say").click().run()
     assert replay(desk.store.log.read())[ids[0]] == "crow" and board.presses == []

@@ -184,3 +184,11 @@ def test_many_small_appends_leave_few_files(tmp_path):
     table = log._tables.open("events")
     assert table is not None
     assert table.stats()["fragment_stats"]["num_fragments"] < 40
+
+
+def test_only_copies_of_another_log_are_added_with_their_own_times():
+    """Everything else is new, and must follow what is in the log: `append_now`."""
+    root = Path(__file__).parents[2]
+    sources = [path for folder in ("app", "pipelines") for path in (root / folder).rglob("*.py")]
+    copying = {str(path.relative_to(root)) for path in sources if "log.append(" in path.read_text(encoding="utf-8")}
+    assert copying == {"pipelines/studies/active_learning.py"}

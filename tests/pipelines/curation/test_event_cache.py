@@ -49,6 +49,6 @@ def test_the_verdict_to_undo_is_the_actors_last_that_decides():
         said(Kind.RELABELLED, "b", 3, "bob"),
         said(Kind.IMPORTED, "c", 4, "ada"),
     ]
-    cache = grown(EventCache(), events)
-    assert last_verdict(cache, "ada") == events[0], "bob has decided the other"
-    assert last_verdict(cache, "eve") is None
+    decided = decisions(events)
+    assert last_verdict(decided, "ada") == events[0], "bob has decided the other"
+    assert last_verdict(decided, "eve") is None

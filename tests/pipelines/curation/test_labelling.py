@@ -1,6 +1,11 @@
+from dataclasses import replace
+from datetime import timedelta
+
 import pytest
 
-from gradebook.pipelines.curation.labelling import LabelReport, actor, label_file, label_sample
+from gradebook.pipelines.curation import labelling
+from gradebook.pipelines.curation.labelling import LabelReport, actor, label_file, label_sample, take_back
+from gradebook.pipelines.importing.labels import read_labels
 from gradebook.storage.events import Kind, event, replay
 from gradebook.storage.project import ProjectError, create_project
 from gradebook.storage.samples import File, Sample, Split
@@ -46,6 +51,27 @@ def test_saying_the_same_again_writes_nothing(store):
     assert len(store.log.read()) == 1
     assert label_sample(store, "s1", "crow").labelled == 1
     assert replay(store.log.read()) == {"s1": "crow"}
+
+
+def test_a_label_changes_one_that_is_ahead_of_the_clock(store):
+    """A clock that was set back, or another machine's, must not let the old label stand."""
+    ahead = event(Kind.RELABELLED, "s1", "crow", actor="zoe")
+    store.log.append([replace(ahead, at=ahead.at + timedelta(minutes=10))])
+    assert label_sample(store, "s1", "heron").labelled == 1
+    assert replay(store.log.read()) == {"s1": "heron"}
+    take_back(store, store.log.read()[-1].event_id, actor="zoe")
+    assert replay(store.log.read()) == {"s1": "crow"}
+
+
+def test_what_somebody_decides_while_a_file_is_read_is_left_out_and_told(store, tmp_path, monkeypatch):
+    def meanwhile(*arguments):
+        store.log.append_now([event(Kind.RELABELLED, i, "heron", actor="zoe") for i in ("s0", "s1")])
+        return read_labels(*arguments)
+
+    monkeypatch.setattr(labelling, "read_labels", meanwhile)
+    report = label_file(store, csv(tmp_path, "images/0.png,crow", "images/1.png,heron", "images/2.png,crow"))
+    assert report == LabelReport(labelled=1, unchanged=1, problems=[("s0", "zoe has just decided it (heron)")])
+    assert replay(store.log.read()) == {"s0": "heron", "s1": "heron", "s2": "crow"}
 
 
 def test_a_person_who_agrees_with_an_import_is_noted(store):

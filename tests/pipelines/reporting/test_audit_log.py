@@ -6,7 +6,8 @@ from datetime import timedelta
 
 import pytest
 
-from gradebook.pipelines.reporting.audit_log import audit_log_table, read_audit_log, undo
+from gradebook.pipelines.curation.labelling import take_back
+from gradebook.pipelines.reporting.audit_log import audit_log_table, read_audit_log
 from gradebook.storage.events import Event, Kind, event, replay
 from gradebook.storage.project import ProjectError, create_project
 from gradebook.storage.samples import File, Sample, Split
@@ -52,14 +53,14 @@ def test_what_was_said_comes_newest_first_with_who_and_of_what(store, tmp_path):
 def test_undo_is_one_more_row_and_what_stood_before_stands_again(store):
     first, second = (event(Kind.RELABELLED, "s0", name, actor="zoe") for name in ("cat", "dog"))
     say(store, first, second)
-    row = undo(store, second.event_id, actor="abe")
+    row = take_back(store, second.event_id, actor="abe")
     assert replay(store.log.read()) == {"s0": "cat"}
     assert [e.event_id for e in store.log.read()] == [first.event_id, second.event_id, row.event_id]
     top, undone, _ = read_audit_log(store)
     assert (top.event.kind, top.event.actor, top.event.ref) == (Kind.RETRACTED, "abe", second.event_id)
     assert undone.undone_by == row.event_id
     assert "[undone]" in audit_log_table([undone]) and "[undone]" not in audit_log_table([top])
-    undo(store, row.event_id, actor="zoe")
+    take_back(store, row.event_id, actor="zoe")
     assert replay(store.log.read()) == {"s0": "dog"}, "an undo can be undone"
 
 
@@ -67,7 +68,7 @@ def test_undo_holds_even_where_the_clock_was_put_back_since(store):
     later = event(Kind.RELABELLED, "s0", "cat", actor="zoe")
     later = replace(later, at=later.at + timedelta(hours=1))
     say(store, later)
-    undo(store, later.event_id, actor="zoe")
+    take_back(store, later.event_id, actor="zoe")
     assert replay(store.log.read()) == {}
 
 
@@ -76,7 +77,7 @@ def test_what_cannot_be_undone_is_said_in_a_sentence(store):
     imported = event(Kind.IMPORTED, "s1", "cat", actor="import")
     proposal = event(Kind.PROPOSED, "s1", "dog", actor="run:mpl-001")
     say(store, verdict, imported, proposal)
-    row = undo(store, verdict.event_id, actor="zoe")
+    row = take_back(store, verdict.event_id, actor="zoe")
     for event_id, sentence in (
         ("nothing", "there is no event 'nothing' in the log: gradebook log"),
         (verdict.event_id, f"zoe has undone {verdict.event_id} already.*gradebook undo .* {row.event_id}"),
@@ -84,7 +85,7 @@ def test_what_cannot_be_undone_is_said_in_a_sentence(store):
         (proposal.event_id, "a proposal of run:mpl-001"),
     ):
         with pytest.raises(ProjectError, match=sentence):
-            undo(store, event_id, actor="zoe")
+            take_back(store, event_id, actor="zoe")
     assert len(store.log.read()) == 4
 
 

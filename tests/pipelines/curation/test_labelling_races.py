@@ -1,0 +1,206 @@
+"""The five ways to decide, at once on the same few samples: the review page, the page Evolution, FiftyOne's buttons,
+`gradebook label` and `gradebook undo`, each in a process of its own.
+"""
+
+import json
+import random
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+
+from gradebook.pipelines.curation import labelling
+from gradebook.pipelines.curation.labelling import Choice, Undo, decide
+from gradebook.pipelines.curation.verdicts import Shown
+from gradebook.storage.events import VERDICTS, Event, Kind, decisions
+from gradebook.storage.project import ProjectError, create_project
+from gradebook.storage.samples import File, Sample, Split
+from gradebook.storage.store import Store, memory_store, open_store
+from tests.forkserver import forked
+
+CLASSES = ("crow", "heron", "owl")
+SAMPLES = ("s0", "s1", "s2")
+ROUNDS = 12
+Way = Callable[[Store, str, Event | None, str], bool]  # store, sample, what decides it, label -> whether it was written
+
+
+def fill(store: Store) -> Store:
+    for name in SAMPLES:
+        path = str(store.project.root / f"{name}.png")
+        sample = Sample(sample_id=name, filepath=path, split=Split.TRAIN, width=1, height=1, fingerprint=bytes(200))
+        store.catalog.add([sample], [File(filepath=path, sample_id=name, size=1, mtime_ns=1)])
+    return store
+
+
+def review_page(store: Store, sample_id: str, now: Event | None, label: str) -> bool:
+    from gradebook.app.context import Desk
+    from gradebook.app.review_actions import Deed, Press, answer
+
+    press = Press(
+        press_id=f"{random.getrandbits(128):032x}",
+        deed=Deed.LABEL,
+        sample_id=sample_id,
+        label=label,
+        over=now.event_id if now else None,
+    )
+    refused, _ = answer(Desk(store, None, "review"), [press], {})
+    return not refused
+
+
+def evolution_page(store: Store, sample_id: str, now: Event | None, label: str) -> bool:
+    from gradebook.app import context
+
+    desk = context.Desk(store, None, "evolution")
+    if now is not None and now.kind in VERDICTS and random.random() < 0.5:
+        return context.take_back(desk, now) is None
+    return context.decide(desk, Shown(sample_id=sample_id), label, over=now) is None
+
+
+def fiftyone_button(store: Store, sample_id: str, now: Event | None, label: str) -> bool:
+    from gradebook.pipelines.fiftyone_app import actions
+    from gradebook.storage.fiftyone_samples import FiftyOneSample
+
+    seen = FiftyOneSample(
+        id="",
+        sample_id=sample_id,
+        filepath="",
+        split="train",
+        label=now.label if now else None,
+        decision=now.event_id if now else None,
+        teacher=None,
+        confidence=None,
+    )
+    dataset = SimpleNamespace(info={"gradebook": str(store.project.root), "run": None})
+    with patch.object(actions, "read_samples", lambda *_: [seen]), patch.object(actions, "show_decisions"):
+        return "meanwhile" not in actions.assign(dataset, [""], label)
+
+
+def label_command(store: Store, sample_id: str, now: Event | None, label: str) -> bool:
+    try:
+        labelling.label_sample(store, sample_id, label)
+    except ProjectError as error:
+        assert "has just decided it" in str(error)
+        return False
+    return True
+
+
+def undo_command(store: Store, sample_id: str, now: Event | None, label: str) -> bool:
+    if now is None or now.kind not in VERDICTS:
+        return True
+    try:
+        labelling.take_back(store, now.event_id, actor="undo")
+    except ProjectError as error:
+        assert "has just decided" in str(error) or "has undone" in str(error)
+        return False
+    return True
+
+
+WAYS: dict[str, Way] = {
+    way.__name__: way for way in (review_page, evolution_page, fiftyone_button, label_command, undo_command)
+}
+
+
+def work(root: Path, name: str, result: Path) -> None:
+    """Decides again and again; writes down every verdict with what it was based on, and every conflict it was told."""
+    store, rng, taken, conflicts = open_store(root), random.Random(name), list[Any](), 0
+
+    def slowly(store: Store, items: Any, **how: Any) -> labelling.Outcome:
+        time.sleep(rng.random() / 20)  # a person looks; meanwhile the others decide
+        outcome = decide(store, items, **how)
+        expected = {item.event_id: item.expected for item in items}
+        taken.extend((e.event_id, expected[e.event_id]) for e in outcome.taken)
+        return outcome
+
+    with patch.object(labelling, "decide", slowly):
+        for _ in range(ROUNDS):
+            sample_id = rng.choice(SAMPLES)
+            now = decisions(store.log.read()).get(sample_id)
+            conflicts += not WAYS[name](store, sample_id, now, rng.choice(CLASSES))
+    result.write_text(json.dumps({"taken": taken, "conflicts": conflicts}))
+
+
+def test_no_verdict_is_lost_and_none_overrides_one_that_was_not_on_the_screen(tmp_path):
+    store = fill(open_store(create_project(tmp_path / "project", CLASSES).root))
+    with ExitStack() as block:
+        running = [
+            block.enter_context(forked(work, store.project.root, name, tmp_path / f"{name}.json")) for name in WAYS
+        ]
+        for process in running:
+            process.join()
+    assert [process.exitcode for process in running] == [0] * len(WAYS)
+    told = {name: json.loads((tmp_path / f"{name}.json").read_text()) for name in WAYS}
+    expected = {event_id: seen for one in told.values() for event_id, seen in one["taken"]}
+    log = store.log.read()
+    assert [e.at for e in log] == sorted(e.at for e in log)
+    assert [e.event_id for e in log if e.event_id not in expected] == [], "every verdict went through the one door"
+    assert len(log) == len(expected), "what was acknowledged is there, once"
+    for n, e in enumerate(log):
+        before = decisions(log[:n]).get(e.sample_id)
+        assert before is None or before.event_id == expected[e.event_id], "it was on the screen"
+    assert all(one["taken"] for one in told.values())
+    assert sum(one["conflicts"] for one in told.values()) > 0, "they were in each other's way, and were told"
+
+
+@pytest.fixture
+def store(tmp_path) -> Store:
+    return fill(memory_store(create_project(tmp_path / "project", CLASSES)))
+
+
+def choice(label: str | None, expected: str | None = None, sample_id: str = "s0") -> Choice:
+    return Choice(shown=Shown(sample_id=sample_id), label=label, expected=expected)
+
+
+def test_items_on_one_sample_build_on_each_other_and_are_written_at_once(store):
+    first = choice("crow")
+    second = choice("heron", first.event_id)
+    back = Undo(ref=second.event_id, expected=second.event_id)
+    outcome = decide(store, [first, second, back, Undo(ref=None)], actor="ada")
+    assert [e.kind for e in outcome.taken] == [Kind.RELABELLED, Kind.RELABELLED, Kind.RETRACTED, Kind.RETRACTED]
+    assert [e.ref for e in outcome.taken[2:]] == [second.event_id, first.event_id]
+    assert (decisions(store.log.read()), store.log.version()) == ({}, 4)
+
+
+def test_an_item_that_is_in_the_log_already_is_not_written_again(store):
+    item = choice("crow")
+    decide(store, [item], actor="ada")
+    outcome = decide(store, [item, item], actor="ada")
+    assert (outcome.taken, outcome.conflicts, len(store.log.read())) == ((), (), 1)
+
+
+def test_a_conflict_names_what_stands_and_the_others_are_written(store):
+    (theirs,) = decide(store, [choice("owl")], actor="bob").taken
+    late, other = choice("crow"), choice(None, sample_id="s1")
+    outcome = decide(store, [late, other], actor="ada")
+    assert [(c.item, c.by) for c in outcome.conflicts] == [(late, theirs)]
+    assert [e.sample_id for e in outcome.taken] == ["s1"]
+
+
+def test_an_undo_is_for_ones_own_standing_verdict_that_decides(store):
+    mine, theirs = choice("owl"), choice("crow", sample_id="s1")
+    decide(store, [mine], actor="ada")
+    decide(store, [theirs, choice("heron", mine.event_id)], actor="bob")
+
+    def conflict(item: Undo) -> Event | None:
+        (one,) = decide(store, [item], actor="ada").conflicts
+        return one.by
+
+    known = {e.event_id: e for e in store.log.read()}
+    assert conflict(Undo(ref=theirs.event_id, expected=theirs.event_id)) == known[theirs.event_id], "not her own"
+    assert conflict(Undo(ref=mine.event_id, expected=mine.event_id)).actor == "bob", "bob has decided it since"
+    assert conflict(Undo(ref=None)) is None, "she has none that decides"
+    assert conflict(Undo(ref="nothing")) is None
+    back = Undo(ref=mine.event_id, expected=decisions(known.values())["s0"].event_id)
+    assert len(decide(store, [back], actor="ada").taken) == 1
+    again = Undo(ref=mine.event_id, expected=back.expected)
+    assert conflict(again).event_id == back.event_id, "it is taken back already"
+
+
+def test_a_label_that_is_no_class_is_refused_whole(store):
+    with pytest.raises(ProjectError, match="'dodo' is not a class"):
+        decide(store, [choice("crow"), choice("dodo", sample_id="s1")], actor="ada")
+    assert store.log.read() == []
