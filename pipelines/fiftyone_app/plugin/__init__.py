@@ -4,7 +4,7 @@
 the selected samples, else on the one that is open.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import fiftyone.operators as foo
@@ -15,6 +15,8 @@ from gradebook.storage.fiftyone_samples import place
 from gradebook.storage.project import ProjectError
 
 GRID = types.Places.SAMPLES_GRID_ACTIONS
+PICTURES = 4  # images that a dialog shows
+NAMES = 8  # files that it names
 
 
 class Accept(foo.Operator):  # type: ignore[misc]
@@ -47,13 +49,24 @@ class Assign(foo.Operator):  # type: ignore[misc]
         return _button(ctx, "Assign a label", "label", prompt=True)
 
     def resolve_input(self, ctx: Any) -> Any:
-        """Asks which class; what else is sent is refused by `execute`, in a sentence."""
+        """Shows the images and asks for their class; anything else that is sent is refused by `execute`."""
+        inputs = types.Object()
+        try:
+            images = actions.pictures(ctx.dataset, _ids(ctx), PICTURES)
+        except ProjectError as error:
+            inputs.view("none", types.Notice(label=_sentence(error)))
+            return types.Property(inputs, view=types.View(label="Assign a label"))
+        row = inputs.h_stack("images", gap=1, align_x="left")
+        for n, (name, picture) in enumerate(images):
+            if picture is not None:
+                row.str(f"image_{n}", default=picture, view=types.ImageView(height="96px", alt=name))
+        inputs.view("names", types.Notice(label=_some([name for name, _ in images])))
         choices = types.DropdownView(label="Label")
         for name in _classes(ctx):
             choices.add_choice(name, label=name)
-        inputs = types.Object()
         inputs.str("label", required=True, label="Label", view=choices)
-        return types.Property(inputs, view=types.View(label="Assign a label"))
+        title = f"Label {len(images)} image{'' if len(images) == 1 else 's'}"
+        return types.Property(inputs, view=types.PromptView(label=title, submit_button_label=title))
 
     def execute(self, ctx: Any) -> dict[str, Any]:
         """Writes the verdicts."""
@@ -229,10 +242,14 @@ def _ids(ctx: Any) -> list[str]:
 
 
 def _answer(ctx: Any, do: Callable[[], str]) -> dict[str, Any]:
-    """Does it, tells the person and draws the changed samples anew."""
+    """Does it, tells the person, draws the changed samples anew and selects none.
+
+    A verdict can take samples out of the view. Selected still, they would get the next verdict, too.
+    """
     said = _try(lambda: {"said": do()})
     ctx.ops.notify(said.get("said") or said["refused"], variant="success" if "said" in said else "error")
     if "said" in said:
+        ctx.ops.clear_selected_samples()
         ctx.ops.reload_dataset()
     return said
 
@@ -247,6 +264,11 @@ def _try(do: Callable[[], dict[str, Any]]) -> dict[str, Any]:
 def _sentence(error: ProjectError) -> str:
     said = str(error)
     return f"{said[:1].upper()}{said[1:]}"
+
+
+def _some(names: Sequence[str]) -> str:
+    more = len(names) - NAMES
+    return ", ".join(names[:NAMES]) + (f" and {more} more" if more > 0 else "")
 
 
 def _link_to_app(inputs: Any, ctx: Any) -> None:

@@ -1,6 +1,7 @@
 """The operators, executed as FiftyOne's server does, on a real MongoDB: one process and one server for all of them."""
 
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -109,6 +110,62 @@ def test_a_label_is_assigned_and_undone_and_stands_as_before(store, dataset):
     assert fields(dataset, [first]) == [None]
     assert press("undo", dataset)[1] == ["There is no verdict of yours (ada) to take back"]
     assert replay(store.log.read()) == {dataset[last]["gradebook_id"]: "crow"}
+
+
+def dialog(name, dataset, selected):
+    """Returns the title of an operator's dialog, and its fields."""
+    from fiftyone.operators.executor import ExecutionContext
+    from fiftyone.operators.registry import OperatorRegistry
+
+    ctx = ExecutionContext({"dataset_name": dataset.name, "selected": list(selected), "params": {}})
+    asked = OperatorRegistry().get_operator(URI + name).resolve_input(ctx).to_json()
+    return asked["view"]["label"], asked["type"]["properties"]
+
+
+def test_a_label_is_given_to_the_images_that_the_dialog_shows(store, dataset):
+    ids, paths = dataset.values("id"), dataset.values("filepath")
+    title, shown = dialog("assign", dataset, ids[2:3])
+    assert title == "Label 1 image"
+    assert shown["names"]["view"]["label"] == Path(paths[2]).name
+    (picture,) = shown["images"]["type"]["properties"].values()
+    assert picture["default"].startswith("data:image/jpeg;base64,")
+    title, shown = dialog("assign", dataset, ids)
+    assert title == f"Label {len(ids)} images"
+    assert all(Path(path).name in shown["names"]["view"]["label"] for path in paths)
+    title, shown = dialog("assign", dataset, [])
+    assert "Select samples" in shown["none"]["view"]["label"] and "label" not in shown
+
+
+@pytest.mark.parametrize("name", ["accept", "assign", "undo", "ask"])
+def test_after_a_verdict_nothing_is_selected_that_the_next_one_could_hit(store, dataset, name):
+    import fiftyone.operators as foo
+
+    ids = dataset.values("id")[:2]
+    if name == "undo":
+        press("accept", dataset, ids)
+    params = {"label": "crow"} if name == "assign" else {}
+    done = foo.execute_operator(URI + name, ctx={"dataset": dataset, "selected": ids, "params": params})
+    assert len(triggered(done, "clear_selected_samples")) == 1
+    refused = foo.execute_operator(URI + name, ctx={"dataset": dataset, "selected": [], "params": {"label": "dodo"}})
+    if name != "undo":
+        assert triggered(refused, "clear_selected_samples") == [], "what was refused can be pressed again"
+
+
+def test_a_verdict_with_the_same_label_that_was_not_shown_is_a_conflict(store, dataset):
+    """The label on the screen was another's: an import said so, meanwhile a person does."""
+    last = dataset.values("id")[-1]
+    store.log.append([event(Kind.ACCEPTED, dataset[last]["gradebook_id"], "crow", actor="bob")])
+    assert press("assign", dataset, [last], label="heron")[1] == [
+        "0 samples labelled heron. 1 decided by somebody meanwhile: look again."
+    ]
+    assert press("assign", dataset, [last], label="heron")[1] == ["1 sample labelled heron."], "now it is shown"
+
+
+def test_an_undo_of_what_was_decided_elsewhere_since_is_a_conflict(store, dataset):
+    first = dataset.values("id")[0]
+    store.log.append([event(Kind.REJECTED, dataset[first]["gradebook_id"], actor="ada")])
+    assert press("undo", dataset, [first])[1] == ["0 verdicts taken back. 1 decided by somebody meanwhile: look again."]
+    assert press("undo", dataset, [first])[1] == ["1 verdict taken back."]
 
 
 def test_a_label_that_is_no_class_is_refused_in_one_sentence_and_nothing_is_written(store, dataset):
