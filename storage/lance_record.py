@@ -18,7 +18,7 @@ PLACES = 5_000  # rows asked for in one go
 
 
 class LanceRecord:
-    """A record in three LanceDB tables: `history`, `dynamics` (a cache) and `folded`, the segments that history has.
+    """A record in three LanceDB tables: `history`, `signals` (cached training dynamics) and `folded` (segments).
 
     A segment stands in `folded` as `BEGUN` before its rows are added, so that a fold after a killed one knows which to
     take out, even where a resumed run has taken the segment itself away by then.
@@ -81,6 +81,10 @@ class LanceRecord:
         for name in ("folded", "signals", "history"):
             self._tables.drop(name)
 
+    def runs(self) -> list[str]:
+        """See `Record.runs`."""
+        return sorted(name for name in self._all_marks() if any(self.folded(name).values()))
+
     def folded(self, run: str) -> dict[str, int]:
         """See `Record.folded`."""
         return {key: rows for key, rows in self._marks(run).items() if rows != BEGUN}
@@ -119,7 +123,11 @@ class LanceRecord:
         return pa.concat_tables(found).filter(pc.field("sample_id").isin(pa.array(list(sample_ids), pa.string())))
 
     def _marks(self, run: str) -> dict[str, int]:
-        """Returns the rows of each segment of a run; what all have is kept until somebody writes."""
+        """Returns the rows of each segment of a run, `BEGUN` for one that is being folded."""
+        return self._all_marks().get(run, {})
+
+    def _all_marks(self) -> dict[str, dict[str, int]]:
+        """Returns the marks of every run, which stay in memory until somebody writes."""
         stamp = self._tables.stamp(["folded"])
         if self._kept is None or stamp is None or self._kept[0] != stamp:
             names, every = ["run", "segment", "rows"], dict[str, dict[str, int]]()
@@ -127,7 +135,7 @@ class LanceRecord:
             for one, segment, number in zip(*(rows[name].to_pylist() for name in names), strict=True) if rows else ():
                 every.setdefault(one, {})[segment] = number
             self._kept = stamp, every
-        return self._kept[1].get(run, {})
+        return self._kept[1]
 
     def _append(self, run: str, found: dict[str, Path]) -> dict[str, int]:
         """Adds segments to `history`; returns the rows of each, without those that went away meanwhile."""

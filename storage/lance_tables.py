@@ -1,6 +1,7 @@
 """LanceDB tables in one directory: readers never wait, writers take turns, small files are merged now and then."""
 
 import hashlib
+import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -22,6 +23,7 @@ TIDY_EVERY = (
 ASKING = {"connect_timeout": "5s", "timeout": "60s", "client_max_retries": "2", "client_retry_timeout": "20"}
 ALL = 10_000  # tables that are listed
 LATE = 50  # a table with indices takes in what is not indexed once it is this part of it
+_LAST = 2**64 - 1  # a version is named by its distance from here, so that the newest sorts first
 KEEP = timedelta(hours=1)  # for how long readers in other processes may go on with an old version
 
 
@@ -96,6 +98,10 @@ class Tables:
             except (OSError, RuntimeError, ValueError) as error:
                 found[path.stem] = str(error).split(", /", 1)[0]
         return found
+
+    def rolled_back(self) -> list[str]:
+        """Returns the tables on this disk whose newest version is missing: LanceDB shows the one before it instead."""
+        return [path.stem for path in ([] if self.address else self._paths()) if _newest(path) < _newest_written(path)]
 
     def drop(self, name: str) -> None:
         """Throws a table away, readable or not."""
@@ -174,6 +180,20 @@ def _options() -> dict[str, str]:
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL", "")
     told = {"endpoint": endpoint, "allow_http": "true"} if endpoint.startswith("http://") else {}
     return {**({"endpoint": endpoint} if endpoint else {}), **told, **ASKING}
+
+
+def _newest(table: Path) -> int:
+    """Returns the newest version in a table's directory, 0 if there is none."""
+    numbers = [int(path.stem) for path in table.glob("_versions/*.manifest") if path.stem.isdecimal()]
+    return max((_LAST - number if number > _LAST // 2 else number for number in numbers), default=0)
+
+
+def _newest_written(table: Path) -> int:
+    """Returns the version that LanceDB wrote last to a table's directory, as it noted there; 0 if it did not."""
+    try:
+        return int(json.loads((table / "_versions" / "latest_version_hint.json").read_text())["version"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0
 
 
 def keep_indices(table: Any, columns: Sequence[str], beyond: int) -> None:

@@ -51,6 +51,9 @@ class Record(Protocol):
     def clear(self) -> None:
         """Removes everything of every run, even what cannot be read any more; `fold` makes it anew."""
 
+    def runs(self) -> list[str]:
+        """Returns the names of the runs that have rows, in alphabetical order."""
+
     def folded(self, run: str) -> dict[str, int]:
         """Returns the segments that were taken in whole, by their keys in `segments_in`, and the rows of each."""
 
@@ -118,6 +121,10 @@ class MemoryRecord:
     def clear(self) -> None:
         """See `Record.clear`."""
         self._runs.clear()
+
+    def runs(self) -> list[str]:
+        """See `Record.runs`."""
+        return sorted(name for name in self._runs if self.rows(name))
 
     def folded(self, run: str) -> dict[str, int]:
         """See `Record.folded`."""

@@ -33,7 +33,7 @@ SEED = 20261121
 ROUNDS = 11  # times five processes: 55 kills
 WAIT = 0.25  # seconds at most from the last one's start to a kill
 REVIEW, TRAIN = 0, 1  # their numbers among the five
-AFTER_A_KILL = {"samples_have_files", "status", "drafts", "history"}  # what verifying may then find, and mends
+AFTER_A_KILL = {"samples_have_files", "status", "drafts", "history"}  # what verify may then find, and repairs
 
 
 def start(*works: tuple[Any, ...]) -> list[tuple[BaseProcess, Connection]]:
@@ -122,7 +122,7 @@ def test_kill_9_fifty_five_times_loses_and_doubles_nothing(tmp_path):
         step = max([step, *map(int, said[TRAIN])])
         check_reviews(store, told, n)
         assert {finding.check for finding in verify(root).findings} <= AFTER_A_KILL
-        assert verify(root, mend=True).findings == ()
+        assert verify(root, repair=True).findings == ()
         check_record(store, step)
     assert kills >= 50 and len(told) > ROUNDS and step > ROUNDS, "there was something to lose"
     whole = memory_store(create_project(tmp_path / "whole", kill_workers.CLASSES))

@@ -74,7 +74,7 @@ def test_training_killed_fifty_times_ends_as_if_it_had_not_been(tmp_path):
         assert process.exitcode in (0, -signal.SIGKILL)
         if (root / "runs" / run).exists():
             resumed.add(Run(root / "runs" / run).status().step)
-        verify(root, mend=True)
+        verify(root, repair=True)
         assert verify(root).findings == ()
         if process.exitcode == 0:
             assert Run(root / "runs" / run).status().state is State.FINISHED

@@ -40,7 +40,7 @@ def test_verify_names_images_that_have_moved_and_nothing_else(tmp_path):
     said = gradebook("verify", unpacked(tmp_path) / "project", "--content", "--json")
     assert said.status == 1
     [finding] = said.json["findings"]
-    assert finding["what"] == "16 files are not where they were imported from"
+    assert finding["what"] == "16 files are missing"
 
 
 def test_verify_finds_nothing_once_the_images_are_relocated(root):

@@ -16,18 +16,20 @@ def verify(
     project: Project,
     *,
     content: Annotated[Flag, arg(help="also read every file, vector, segment and checkpoint")] = False,
-    mend: Annotated[Flag, arg(help="repair what can be derived; never changes an event or a file of yours")] = False,
+    repair: Annotated[
+        Flag, arg(aliases=["--mend"], help="repair what can be derived; never changes an event or a file of yours")
+    ] = False,
     json: Json = False,
 ) -> int:
     """Check a project for lost or corrupt data.
 
     Says for each finding how to repair it. The exit status is 1 if findings remain.
     """
-    from gradebook.pipelines.maintenance.verify import report_words
+    from gradebook.pipelines.maintenance.verify import format_report
     from gradebook.pipelines.maintenance.verify import verify as run_verify
 
-    report = run_verify(project, content=content, mend=mend)
-    print_result(report.as_json(), json, lambda: report_words(report))
+    report = run_verify(project, content=content, repair=repair)
+    print_result(report.as_json(), json, lambda: format_report(report))
     return FINDINGS_REMAIN if report.findings else 0
 
 
@@ -86,13 +88,13 @@ def relocate(
 
     Labels stay, because they belong to the content of the images.
     """
+    from gradebook.pipelines.maintenance.relocate import format_relocation
     from gradebook.pipelines.maintenance.relocate import relocate as run_relocate
-    from gradebook.pipelines.maintenance.relocate import relocation_words
     from gradebook.storage.store import open_store
 
     with progress("relocate") as show:
         result = run_relocate(open_store(project), old, new, dry_run=dry_run, progress=show).as_json()
-    print_result(result, json, lambda: relocation_words(result))
+    print_result(result, json, lambda: format_relocation(result))
 
 
 @app.command

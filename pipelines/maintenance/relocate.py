@@ -1,11 +1,11 @@
-"""`gradebook relocate`: a folder of images was moved, and the catalogue is told so, for the files that are the same.
+"""`gradebook relocate` updates the catalogue after a folder of images was moved.
 
-Labels, events and vectors know a sample by its content, so they are not touched. Nothing is guessed: a file counts as
-moved where the same path below the new folder holds the same bytes.
+Labels, events and vectors know a sample by its content, so they stay as they are. A file counts as moved if the same
+path below the new folder has the same bytes.
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,14 +22,14 @@ SHOWN = 5  # folders that an error names
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Relocation:
-    """What became of the files of the old folder."""
+    """The result of a relocation."""
 
     old: str
     new: str
-    moved: int  # files that are now known by their path below the new folder
-    missing: list[str]  # files that are not there; the catalogue keeps their old paths
-    different: list[str]  # files in whose place another content is; the catalogue keeps their old paths
-    dry_run: bool  # the catalogue is as it was
+    moved: int  # files that the catalogue now has below the new folder
+    missing: list[str]  # files that are missing there; the catalogue keeps their old paths
+    different: list[str]  # files with other content there; the catalogue keeps their old paths
+    dry_run: bool  # the catalogue was not changed
 
     def as_json(self) -> dict[str, Any]:
         """Returns it as plain data."""
@@ -44,15 +44,15 @@ def relocate(
     dry_run: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Relocation:
-    """Rewrites the paths of the files below `old` to those below `new`, all at once or, when killed, none.
+    """Replaces the paths of the files below `old` by those below `new`: all of them, or none if it is killed.
 
-    A file of the same size and time is taken for the same, another is read and its hash compared.
+    A file of the same size and time counts as the same; of any other the content hash is compared.
 
     Args:
         store: the project.
-        old: the folder as it was called at import, or one file.
-        new: where it is now.
-        dry_run: only say what would be done.
+        old: the folder or file at import.
+        new: its path now.
+        dry_run: change nothing.
         progress: called now and then with the files done and the files in all.
 
     Raises:
@@ -66,17 +66,7 @@ def relocate(
     below = [(file, base) for base in bases for file in known if _is_below(file, base)]
     if not below:
         raise ProjectError(f"the catalogue has no file below {before}: its folders are {', '.join(_folders(known))}")
-    moved: list[tuple[File, File]] = []
-    missing: list[str] = []
-    different: list[str] = []
-    for done, (file, base) in enumerate(below, 1):
-        found = _same(file, after / Path(file.filepath).relative_to(base))
-        if isinstance(found, File):
-            moved.append((file, found))
-        else:
-            (missing if found is None else different).append(file.filepath)
-        if done % 100 == 0 or done == len(below):
-            progress(done, len(below))
+    moved, missing, different = _compare(below, after, progress)
     if not dry_run:
         store.catalog.add([], list(_rows(moved)))
     return Relocation(
@@ -84,8 +74,8 @@ def relocate(
     )
 
 
-def relocation_words(done: dict[str, Any]) -> str:
-    """Returns what was done, for people."""
+def format_relocation(done: dict[str, Any]) -> str:
+    """Returns the result for people."""
     would = "would be found" if done["dry_run"] else "are now found"
     lines = [f"{done['moved']} files {would} below {done['new']}; labels, record and vectors stay as they are"]
     for name, what in (("missing", "are not there"), ("different", "hold another content there")):
@@ -96,15 +86,39 @@ def relocation_words(done: dict[str, Any]) -> str:
 
 
 def _files(store: "Store") -> list[File]:
-    """Returns the catalogue's files, and the first files of samples that have none listed."""
+    """Returns the catalogue's files, and the file of each sample that has none listed."""
     files = store.catalog.files()
     listed = {file.filepath for file in files}
-    loose = [s for s in store.catalog.samples() if s.filepath not in listed]
-    return files + [File(filepath=s.filepath, sample_id=s.sample_id, size=-1, mtime_ns=0) for s in loose]
+    unlisted = [s for s in store.catalog.samples() if s.filepath not in listed]
+    return files + [File(filepath=s.filepath, sample_id=s.sample_id, size=-1, mtime_ns=0) for s in unlisted]
+
+
+def _compare(
+    below: Sequence[tuple[File, Path]], new: Path, progress: Callable[[int, int], None]
+) -> tuple[list[tuple[File, File]], list[str], list[str]]:
+    """Returns the files that are below `new` too, each with the file there, and those missing or different there.
+
+    Args:
+        below: each file with the folder to which its path below `new` is relative.
+        new: the folder to look in.
+        progress: see `relocate`.
+    """
+    moved: list[tuple[File, File]] = []
+    missing: list[str] = []
+    different: list[str] = []
+    for done, (file, base) in enumerate(below, 1):
+        match = _same(file, new / Path(file.filepath).relative_to(base))
+        if isinstance(match, File):
+            moved.append((file, match))
+        else:
+            (missing if match is None else different).append(file.filepath)
+        if done % 100 == 0 or done == len(below):
+            progress(done, len(below))
+    return moved, missing, different
 
 
 def _same(file: File, path: Path) -> File | bool | None:
-    """Returns the file as it is at `path`; False where that holds another content, None where there is nothing."""
+    """Returns the file as it is at `path`, False if that has other content, None if it is missing."""
     try:
         stat = path.stat()
         same = (stat.st_size, stat.st_mtime_ns) == (file.size, file.mtime_ns)
@@ -116,10 +130,10 @@ def _same(file: File, path: Path) -> File | bool | None:
 
 
 def _rows(moved: list[tuple[File, File]]) -> Iterator[File]:
-    """Yields the new paths, and the old ones as gone where they are not new paths too."""
-    arrived = {found.filepath for _, found in moved}
-    for file, found in moved:
-        yield found
+    """Yields the new paths, and the old ones as gone unless they are new paths too."""
+    arrived = {match.filepath for _, match in moved}
+    for file, match in moved:
+        yield match
         if file.filepath not in arrived:
             yield File(filepath=file.filepath, sample_id=GONE, size=0, mtime_ns=0)
 

@@ -1,12 +1,12 @@
-"""`gradebook verify`: asks every check of `pipelines/checks/` of a project, and mends what is safe to mend.
+"""`gradebook verify` runs the checks of `gradebook.pipelines.maintenance.checks`, and repairs what is safe to repair.
 
-Safe is what can be derived from what is there: a record folded anew, a draft of ours deleted, a dead run marked
-as stopped, a file listed that holds its sample. No event, no label, no file of the user's is ever changed.
+A repair changes derived data only: it folds a record anew, deletes a temporary file, marks a dead run as stopped, or
+lists a file that has its sample's content. It never changes an event, a label or a user's file.
 """
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,35 +20,48 @@ if TYPE_CHECKING:
 
 Check = Callable[[Subject], Iterator[Finding]]
 
-SHOWN = 3  # places of a finding before "and N more"
+SHOWN = 3  # paths or ids of a finding before "and N more"
 DERIVED = frozenset({"history", "signals", "folded"})  # tables that a fold of the runs' segments makes anew
-MEND_TABLE = {
-    "events": "restore lance/events.lance from a backup: it holds the labels, which nothing else does",
+TABLE_ADVICE = {
+    "events": "restore lance/events.lance from a backup: nothing else has all labels",
     "samples": "restore the table from a backup, or delete lance/samples.lance and lance/files.lance and import again: "
     "an id is a hash of the image's content, so labels find their images",
-    "vectors": "delete the table's directory and make the vectors again: gradebook embed",
-    "derived": "verify with --mend, which folds the runs' segments anew",
+    "vectors": "delete the table's directory and compute the vectors again: gradebook embed",
+    "derived": "run verify --repair, which folds the runs' segments anew",
 }
 
 
 def tables(subject: Subject) -> Iterator[Finding]:
-    """Every table can be read, whatever interrupted its last writer; with content each column of it."""
+    """Every table can be read, whatever interrupted its last writer; with content all of its columns."""
     from gradebook.storage.store import tables_of
 
     lance = tables_of(subject.store.project)
-    for name, why in lance.damaged(whole=subject.content).items():
-        kind = {"files": "samples", "spaces": "vectors"}.get(name, "vectors" if name.startswith("vectors-") else name)
-        segments = all((run.path / "record").is_dir() for run in subject.every_run)
+    for name, error in lance.damaged(whole=subject.content).items():
         yield Finding(
-            what=f"the table {name} cannot be read ({why})",
+            problem=f"the table {name} cannot be read ({error})",
             where=(f"{lance.address or lance.directory}/{name}.lance",),
-            mend=MEND_TABLE["derived" if name in DERIVED else kind],
-            mending=(lambda: _fold_all(subject)) if name in DERIVED and segments else None,
+            advice=TABLE_ADVICE[_kind(name)],
+            repair=(lambda: _fold_all(subject)) if name in DERIVED and _has_all_segments(subject) else None,
+        )
+
+
+def table_versions(subject: Subject) -> Iterator[Finding]:
+    """The newest version of every table is there. Without its manifest, the rows written last would be lost."""
+    from gradebook.storage.store import tables_of
+
+    lance = tables_of(subject.store.project)
+    for name in lance.rolled_back():
+        yield Finding(
+            problem=f"the newest version of the table {name} is missing, so that it lacks what was written last",
+            where=(f"{lance.directory}/{name}.lance/_versions",),
+            advice=TABLE_ADVICE[_kind(name)],
+            repair=(lambda: _fold_all(subject)) if name in DERIVED and _has_all_segments(subject) else None,
         )
 
 
 FIRST: tuple[Check, ...] = (tables,)
 OF_DIRECTORIES: tuple[Check, ...] = (
+    table_versions,
     runs.settings,
     runs.status,
     runs.checkpoints_load,
@@ -66,6 +79,7 @@ OF_TABLES: tuple[Check, ...] = (
     event_log.references,
     event_log.order,
     event_log.times,
+    event_log.labels_of_runs,
     catalog_files.samples_once,
     catalog_files.files_of_samples,
     catalog_files.samples_have_files,
@@ -73,6 +87,7 @@ OF_TABLES: tuple[Check, ...] = (
     catalog_files.files_hold_their_sample,
     vectors.vectors_of_samples,
     vectors.views_are_whole,
+    runs.runs_are_there,
     runs.beginnings,
     record.history,
     record.signals,
@@ -82,33 +97,36 @@ OF_TABLES: tuple[Check, ...] = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """What a verification found."""
+    """The result of a verification."""
 
     project: str
-    checks: tuple[str, ...]  # those that were asked
+    checks: tuple[str, ...]  # those that ran
     samples: int
     events: int
     runs: int
-    findings: tuple[Finding, ...]  # what is still so
-    mended: tuple[Finding, ...]  # what was so before
+    findings: tuple[Finding, ...]  # problems that remain
+    repaired: tuple[Finding, ...]  # problems that were there before
 
     def as_json(self) -> dict[str, Any]:
         """Returns it as plain data."""
-        told = {name: getattr(self, name) for name in Report.__slots__}
-        return (
-            told
-            | {"checks": list(self.checks)}
-            | {name: [_plain(finding) for finding in told[name]] for name in ("findings", "mended")}
-        )
+        return {
+            "project": self.project,
+            "checks": list(self.checks),
+            "samples": self.samples,
+            "events": self.events,
+            "runs": self.runs,
+            "findings": [finding.as_json() for finding in self.findings],
+            "mended": [finding.as_json() for finding in self.repaired],
+        }
 
 
-def verify(root: Path, *, content: bool = False, mend: bool = False) -> Report:
+def verify(root: Path, *, content: bool = False, repair: bool = False) -> Report:
     """Checks a project directory.
 
     Args:
         root: the project.
         content: read the content of every file, vector, segment and checkpoint too.
-        mend: mend what is safe to mend, then check again.
+        repair: repair what is safe to repair, then check again.
 
     Raises:
         ProjectError: `root` is no project, or one of another version.
@@ -118,51 +136,62 @@ def verify(root: Path, *, content: bool = False, mend: bool = False) -> Report:
     try:
         read_project(root)
     except ProjectError as error:
-        if not _is_torn(root):
+        if not _has_corrupt_settings(root):
             raise
-        return _of_torn_settings(root, error)
+        return _report_corrupt_settings(root, error)
     before = verify_store(open_store(root), content=content)
-    if not mend or not before.findings:
+    if not repair or not before.findings:
         return before
     for finding in before.findings:
-        if finding.mending:
-            finding.mending()
+        if finding.repair:
+            finding.repair()
     after = verify_store(open_store(root), content=content)
-    still = Counter((finding.check, finding.what) for finding in after.findings)
-    return replace(after, mended=tuple(f for f in before.findings if not still[f.check, f.what]))
+    remaining = Counter((finding.check, finding.problem) for finding in after.findings)
+    return replace(after, repaired=tuple(f for f in before.findings if not remaining[f.check, f.problem]))
 
 
 def verify_store(store: "Store", *, content: bool = False) -> Report:
-    """Checks an open project and changes nothing. Where a table cannot be read, only what does without is checked."""
+    """Checks an open project and changes nothing. If a table cannot be read, the checks that read tables do not run."""
     subject = Subject(store, content)
-    damaged = list(_ask(FIRST, subject))
-    asked = FIRST + OF_DIRECTORIES + (() if damaged else OF_TABLES)
-    findings = [*damaged, *_ask(asked[len(FIRST) :], subject)]
+    damaged = list(_run(FIRST, subject))
+    checks = FIRST + OF_DIRECTORIES + (() if damaged else OF_TABLES)
+    findings = [*damaged, *_run(checks[len(FIRST) :], subject)]
     return Report(
         project=str(store.project.root),
-        checks=tuple(check.__name__ for check in asked),
+        checks=tuple(check.__name__ for check in checks),
         samples=0 if damaged else len(subject.ids),
         events=0 if damaged else len(subject.events),
         runs=len(subject.every_run),
         findings=tuple(findings),
-        mended=(),
+        repaired=(),
     )
 
 
-def report_words(report: Report) -> str:
-    """Returns what was found, for people."""
-    lines = [f"mended: {finding.what}" for finding in report.mended]
+def format_report(report: Report) -> str:
+    """Returns a report for people."""
+    lines = [f"repaired: {finding.problem}" for finding in report.repaired]
     for f in report.findings:
-        places = ", ".join(f.where[:SHOWN]) + (f" and {len(f.where) - SHOWN} more" if len(f.where) > SHOWN else "")
-        lines += [f"{f.what}{': ' if places else ''}{places}", f"    {f.mend}"]
-    looked = f"{len(report.checks)} checks of {report.samples} images, {report.events} events and {report.runs} runs"
-    return "\n".join([*lines, f"{looked}: {f'{len(report.findings)} findings' if report.findings else 'all is well'}"])
+        where = ", ".join(f.where[:SHOWN]) + (f" and {len(f.where) - SHOWN} more" if len(f.where) > SHOWN else "")
+        lines += [f"{f.problem}{': ' if where else ''}{where}", f"    {f.advice}"]
+    scope = f"{len(report.checks)} checks of {report.samples} images, {report.events} events and {report.runs} runs"
+    result = f"{len(report.findings)} findings" if report.findings else "all is well"
+    return "\n".join([*lines, f"{scope}: {result}"])
 
 
-def _ask(checks: tuple[Check, ...], subject: Subject) -> Iterator[Finding]:
+def _run(checks: tuple[Check, ...], subject: Subject) -> Iterator[Finding]:
     for check in checks:
         for finding in check(subject):
             yield replace(finding, check=check.__name__)
+
+
+def _kind(table: str) -> str:
+    if table in DERIVED:
+        return "derived"
+    return {"files": "samples", "events": "events", "samples": "samples"}.get(table, "vectors")
+
+
+def _has_all_segments(subject: Subject) -> bool:
+    return all((run.path / "record").is_dir() for run in subject.every_run)
 
 
 def _fold_all(subject: Subject) -> None:
@@ -171,7 +200,7 @@ def _fold_all(subject: Subject) -> None:
         subject.store.record.fold(run.name, run.path / "record")
 
 
-def _is_torn(root: Path) -> bool:
+def _has_corrupt_settings(root: Path) -> bool:
     """Returns whether there are settings of a project which are not JSON."""
     import json
 
@@ -184,21 +213,21 @@ def _is_torn(root: Path) -> bool:
     return False
 
 
-def _of_torn_settings(root: Path, error: ProjectError) -> Report:
-    """Returns a report that says which classes the newest run knew, for there is nothing else to write them from."""
+def _report_corrupt_settings(root: Path, error: ProjectError) -> Report:
+    """Returns a report that names the newest run's classes: nothing else is left to write the settings from."""
     from gradebook.pipelines.maintenance.checks.finding import has_settings
     from gradebook.pipelines.runs import list_runs
     from gradebook.storage.project import Project
 
     root = root.expanduser().resolve()
-    told = [run for run in list_runs(Project(root=root, classes=())) if has_settings(run)]
-    classes: Mapping[str, Any] = told[-1].config() if told else {}
-    hint = f"; {told[-1].name} knew the classes {', '.join(classes.get('classes', []))}" if told else ""
+    readable = [run for run in list_runs(Project(root=root, classes=())) if has_settings(run)]
+    config: Mapping[str, Any] = readable[-1].config() if readable else {}
+    hint = f"; {readable[-1].name} has the classes {', '.join(config.get('classes', []))}" if readable else ""
     finding = Finding(
-        what=str(error).partition(":")[0],
+        problem=str(error).partition(":")[0],
         where=(str(root / SETTINGS),),
-        mend=f"restore it from a backup, or delete it and make it anew in the same place: "
-        f"gradebook init {root} --classes a,b,c, in the order they had{hint}",
+        advice=f"restore it from a backup, or delete it and create it again in the same place: "
+        f"gradebook init {root} --classes a,b,c, in the order that they had{hint}",
         check="settings_of_project",
     )
     return Report(
@@ -206,12 +235,7 @@ def _of_torn_settings(root: Path, error: ProjectError) -> Report:
         checks=("settings_of_project",),
         samples=0,
         events=0,
-        runs=len(told),
+        runs=len(readable),
         findings=(finding,),
-        mended=(),
+        repaired=(),
     )
-
-
-def _plain(finding: Finding) -> dict[str, Any]:
-    told = asdict(replace(finding, mending=None))
-    return told | {"where": list(finding.where), "mending": None, "can_mend": finding.mending is not None}

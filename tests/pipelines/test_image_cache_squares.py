@@ -102,7 +102,7 @@ def test_a_square_half_written_by_a_killed_process_is_found_and_deleted(store):
     draft.write_bytes(b"half")
     (finding,) = verify(store.project.root).findings
     assert finding.where == (str(draft),)
-    verify(store.project.root, mend=True)
+    verify(store.project.root, repair=True)
     assert kept(store) == [path.name]
 
 

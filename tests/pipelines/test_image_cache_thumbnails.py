@@ -123,7 +123,7 @@ def test_a_thumbnail_half_written_by_a_killed_process_is_found_and_deleted(store
     assert list(cache_files.thumbnails(store.project).paths()) == [path]
     (finding,) = verify(store.project.root).findings
     assert finding.where == (str(draft),)
-    verify(store.project.root, mend=True)
+    verify(store.project.root, repair=True)
     assert kept(store) == [path]
 
 

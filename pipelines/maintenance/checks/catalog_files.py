@@ -1,4 +1,4 @@
-"""The catalogue: its files are where they were and hold what they held. Nothing is written to a user's file."""
+"""The catalogue's files are where they were imported from, with the same content. No user's file is ever written."""
 
 import os
 from collections import Counter
@@ -11,63 +11,63 @@ from gradebook.storage.samples import File, sample_id
 
 
 def samples_once(subject: Subject) -> Iterator[Finding]:
-    """A sample stands in the catalogue once."""
+    """Every sample is listed once."""
     twice = [i for i, n in Counter(subject.ids).items() if n > 1]
     if twice:
         yield Finding(
-            what=f"{len(twice)} samples stand in the catalogue twice",
+            problem=f"{len(twice)} samples are listed twice in the catalogue",
             where=tuple(twice),
-            mend="restore lance/samples.lance from a backup, or delete it with lance/files.lance and import again",
+            advice="restore lance/samples.lance from a backup, or delete it with lance/files.lance and import again",
         )
 
 
 def files_of_samples(subject: Subject) -> Iterator[Finding]:
     """Every file's sample is in the catalogue."""
-    strangers = [file.filepath for file in subject.files if file.sample_id not in subject.known]
-    if strangers:
+    unknown = [file.filepath for file in subject.files if file.sample_id not in subject.known_ids]
+    if unknown:
         yield Finding(
-            what=f"{len(strangers)} files are of samples that the catalogue does not have",
-            where=tuple(strangers),
-            mend="delete lance/files.lance and import the images again",
+            problem=f"{len(unknown)} files belong to samples that are not in the catalogue",
+            where=tuple(unknown),
+            advice="delete lance/files.lance and import the images again",
         )
 
 
 def samples_have_files(subject: Subject) -> Iterator[Finding]:
-    """Every sample's file is listed; a killed import can have written a sample and not yet its file."""
+    """Every sample's file is listed. An import that is killed can write a sample without its file."""
     listed = {file.filepath for file in subject.files}
-    loose = [s for s in subject.store.catalog.samples() if s.filepath not in listed]
-    if loose:
+    unlisted = [s for s in subject.store.catalog.samples() if s.filepath not in listed]
+    if unlisted:
         yield Finding(
-            what=f"the files of {len(loose)} samples are not listed, as after an import that was killed",
-            where=tuple(s.filepath for s in loose),
-            mend="import their folder again, or verify with --mend, which lists those that hold their sample",
-            mending=partial(_list, subject, {s.filepath: s.sample_id for s in loose}),
+            problem=f"the files of {len(unlisted)} samples are not listed, as after an import that was killed",
+            where=tuple(s.filepath for s in unlisted),
+            advice="import their folder again, or run verify --repair, which lists the files that have their content",
+            repair=partial(_list, subject, {s.filepath: s.sample_id for s in unlisted}),
         )
 
 
 def files_are_there(subject: Subject) -> Iterator[Finding]:
     """Every file is where it was imported from."""
-    gone = [file.filepath for file in subject.files if _stat(file.filepath) is None]
-    if gone:
+    missing = [file.filepath for file in subject.files if _stat(file.filepath) is None]
+    if missing:
+        root, folder = subject.store.project.root, _folder(missing)
         yield Finding(
-            what=f"{len(gone)} files are not where they were imported from",
-            where=tuple(gone),
-            mend=f"put them back, or say where their folder is now: "
-            f"gradebook relocate {subject.store.project.root} {_folder(gone)} NEW; "
-            f"were they deleted on purpose: gradebook forget {subject.store.project.root} {_folder(gone)}",
+            problem=f"{len(missing)} files are missing",
+            where=tuple(missing),
+            advice=f"put them back; if their folder was moved: gradebook relocate {root} {folder} NEW; "
+            f"if they were deleted on purpose: gradebook forget {root} {folder}",
         )
 
 
 def files_hold_their_sample(subject: Subject) -> Iterator[Finding]:
-    """Every file holds the content that its sample's id is a hash of; the same size and time are taken for that."""
+    """Every file has the content that its sample's id was hashed from. The same size and time count as that."""
     doubtful = [file for file in subject.files if subject.content or _is_doubtful(file)]
-    other = [file.filepath for file in doubtful if _content(file.filepath) not in (None, file.sample_id)]
-    if other:
+    changed = [file.filepath for file in doubtful if _content(file.filepath) not in (None, file.sample_id)]
+    if changed:
         yield Finding(
-            what=f"{len(other)} files hold another content than when they were imported",
-            where=tuple(other),
-            mend=f"import them again, which makes the new content a sample of its own: "
-            f"gradebook import {subject.store.project.root} {_folder(other)}",
+            problem=f"{len(changed)} files have changed since they were imported",
+            where=tuple(changed),
+            advice=f"import them again, which makes the new content a new sample: "
+            f"gradebook import {subject.store.project.root} {_folder(changed)}",
         )
 
 
@@ -87,7 +87,7 @@ def _is_doubtful(file: File) -> bool:
 
 def _stat(path: str) -> os.stat_result | None:
     try:
-        return os.stat(path)  # noqa: PTH116  # twice as quick as pathlib's, and there may be 100,000
+        return os.stat(path)  # noqa: PTH116  # twice as fast as pathlib's, and there may be 100,000
     except OSError:
         return None
 

@@ -1,4 +1,4 @@
-"""The kept reasons of runs: tables that can be made again at any time."""
+"""The cached reason tables of runs, which can be computed again at any time."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -11,26 +11,26 @@ from gradebook.pipelines.runs import PREDICTIONS, Run
 
 
 def reasons(subject: Subject) -> Iterator[Finding]:
-    """Tables of reasons can be read; with content they say what working them out anew says."""
+    """Reason tables can be read; with content they equal those that are computed anew."""
     for run in subject.runs:
         paths = [run.path / name for name in (reason_cache.GUESSED, reason_cache.GIVEN)]
-        bad = [path for path in paths if path.exists() and not _is_well(subject, run, path)]
+        bad = [path for path in paths if path.exists() and not _is_valid(subject, run, path)]
         if bad:
             yield Finding(
-                what=f"{run.name}: {len(bad)} tables of reasons are torn, or say what its record does not",
+                problem=f"{run.name}: {len(bad)} reason tables are corrupt, or do not match its record",
                 where=tuple(map(str, bad)),
-                mend="verify with --mend, which deletes them: the queue makes them again when it is asked",
-                mending=partial(_delete, bad),
+                advice="run verify --repair, which deletes them: the queue computes them again when it needs them",
+                repair=partial(_delete, bad),
             )
 
 
-def _is_well(subject: Subject, run: Run, path: Path) -> bool:
+def _is_valid(subject: Subject, run: Run, path: Path) -> bool:
     if not (run.path / PREDICTIONS).exists():
         return reason_cache.opened(path) is not None
     of = reason_cache.made_of(subject.store, run)
     kept = reason_cache.read(path, of)
     if kept is None or not subject.content or not (run.path / READING).exists():
-        return reason_cache.opened(path) is not None  # one that is out of date is made again by who asks
+        return reason_cache.opened(path) is not None  # an outdated one is computed again when it is needed
     given = kept.labels() if path.name == reason_cache.GIVEN else None
     return reason_cache.same(kept.table, reason_cache.worked_out(subject.store, run, given))
 

@@ -1,4 +1,4 @@
-"""Runs and jobs: what each directory says of itself is readable, whole, and true of the processes that are there."""
+"""The files of runs and jobs can be read, are complete, and agree with the processes that are running."""
 
 import json
 from collections.abc import Iterator
@@ -8,125 +8,153 @@ from typing import Any
 
 from gradebook.pipelines import runs
 from gradebook.pipelines.jobs.launcher import JOB
-from gradebook.pipelines.maintenance.checks.finding import Finding, Subject, has_settings
-from gradebook.pipelines.runs import ACTIVE_STATES, PREDICTIONS, STATUS, Run, State
+from gradebook.pipelines.maintenance.checks.finding import Finding, Subject, has_settings, uses_project_data
+from gradebook.pipelines.runs import ACTIVE_STATES, CHANGES, PREDICTIONS, STATUS, Run, State
 from gradebook.pipelines.training import checkpoints
 from gradebook.pipelines.training.dataset import SAMPLES
 from gradebook.pipelines.training.student import WEIGHTS
 
-CHANGES = "changes.json"  # of the labels, while it trained
+
+def runs_are_there(subject: Subject) -> Iterator[Finding]:
+    """Every run of the record has its directory."""
+    project, record = subject.store.project, subject.store.record
+    for name in record.runs():
+        path = project.runs / name
+        if not path.is_dir():
+            yield Finding(
+                problem=f"the directory of {name} is missing; {record.rows(name)} rows of it are in the record",
+                where=(str(path),),
+                advice=f"restore it from a backup; deleted on purpose: gradebook forget {project.root} {path}",
+            )
 
 
 def settings(subject: Subject) -> Iterator[Finding]:
-    """A run's settings can be read; one that has checkpoints or an end has settings."""
+    """The settings of every run that has started can be read."""
     for run in subject.every_run:
-        begun = (run.path / runs.CONFIG).exists() or checkpoints.newest_step(run.path / "checkpoints") > 0
-        if begun and not has_settings(run):
+        started = (run.path / runs.CONFIG).exists() or checkpoints.newest_step(run.path / "checkpoints") > 0
+        if started and not has_settings(run):
             yield Finding(
-                what=f"the settings of {run.name} cannot be read",
+                problem=f"the settings of {run.name} cannot be read",
                 where=(str(run.path / runs.CONFIG),),
-                mend="restore the file from a backup, or start the run again under another name",
+                advice="restore the file from a backup, or start the run again under another name",
             )
 
 
 def status(subject: Subject) -> Iterator[Finding]:
-    """A run's status can be read, and one that says that it goes on has a process."""
+    """The status of every run can be read, and a run that is marked as running has a process."""
     for run in subject.every_run:
-        said = _object(run.path / STATUS)
-        if said is None and (run.path / STATUS).exists():
+        written = _object(run.path / STATUS)
+        if written is None:
             yield Finding(
-                what=f"the status of {run.name} cannot be read",
+                problem=f"the status of {run.name} is missing or cannot be read",
                 where=(str(run.path / STATUS),),
-                mend="verify with --mend, which says that it stopped at its last checkpoint",
-                mending=partial(_mark_stopped, run, 0),
+                advice="run verify --repair, which marks it as finished if its results are there, else as stopped at "
+                "its last checkpoint",
+                repair=partial(_write_status, run),
             )
-        elif said is not None and said.get("state") in ACTIVE_STATES and run.status().state not in ACTIVE_STATES:
+        elif written.get("state") in ACTIVE_STATES and run.status().state not in ACTIVE_STATES:
             yield Finding(
-                what=f"{run.name} says that it goes on, but its process is gone",
+                problem=f"{run.name} is marked as running, but its process is gone",
                 where=(str(run.path / STATUS),),
-                mend=f"go on with: gradebook train {subject.store.project.root} --resume --run {run.name}; "
-                "or verify with --mend, which says that it stopped",
-                mending=partial(_mark_stopped, run, int(said.get("steps", 0))),
+                advice=f"resume it: gradebook train {subject.store.project.root} --resume --run {run.name}; "
+                "or run verify --repair, which marks it as stopped",
+                repair=partial(_mark_stopped, run),
             )
 
 
 def beginnings(subject: Subject) -> Iterator[Finding]:
-    """What a run began with can be read: its samples are in the catalogue, its labels among its classes."""
+    """What a run started with can be read: samples of the catalogue, and labels of its classes."""
     for run in subject.runs:
         began, labels = _object(run.path / SAMPLES), _object(run.path / runs.LABELS)
         if began is None or labels is None or "sample_ids" not in began:
             yield Finding(
-                what=f"what {run.name} began with cannot be read",
+                problem=f"the samples or labels that {run.name} started with cannot be read",
                 where=(str(run.path / SAMPLES), str(run.path / runs.LABELS)),
-                mend="restore the files from a backup; without them the run cannot be resumed",
+                advice="restore the files from a backup; without them the run cannot be resumed",
             )
-        elif _of_project(run):
-            strangers = (set(began["sample_ids"]) | labels.keys()) - subject.known
-            other = set(labels.values()) - set(run.config().get("classes", []))
-            if strangers or other:
+        elif uses_project_data(run):
+            samples = (set(began["sample_ids"]) | labels.keys()) - subject.known_ids
+            classes = set(labels.values()) - set(run.config().get("classes", []))
+            if samples or classes:
                 yield Finding(
-                    what=f"{run.name} began with {len(strangers)} samples that the catalogue does not have, "
-                    f"and {len(other)} labels that are none of its classes",
-                    where=tuple(sorted(strangers | other)),
-                    mend="import the missing images again: an id is a hash of the image's content",
+                    problem=f"{run.name} started with {len(samples)} samples that are not in the catalogue, "
+                    f"and {len(classes)} labels that are not among its classes",
+                    where=tuple(sorted(samples | classes)),
+                    advice="import the missing images again: an id is a hash of the image's content",
                 )
 
 
 def endings(subject: Subject) -> Iterator[Finding]:
-    """A run that finished has its student and what both think of every sample without a label."""
+    """A finished run has its student, and predictions for every sample without a label."""
     for run in subject.runs:
         if run.status().state is not State.FINISHED:
             continue
-        bad = [name for name, whole in ((PREDICTIONS, _has_predictions(run)), (WEIGHTS, _is_whole(run))) if not whole]
-        if bad:
+        if bad := _missing_results(run):
             yield Finding(
-                what=f"{run.name} finished, but {' and '.join(bad)} are not whole",
+                problem=f"{run.name} finished, but {' and '.join(bad)} are missing or incomplete",
                 where=tuple(str(run.path / name) for name in bad),
-                mend=f"make them again from its last checkpoint: "
+                advice=f"make them again from its last checkpoint: "
                 f"gradebook train {subject.store.project.root} --resume --run {run.name}",
             )
 
 
 def checkpoints_load(subject: Subject) -> Iterator[Finding]:
-    """Checkpoints are whole; with content each byte is checked."""
+    """Checkpoints are complete; with content every byte is checked."""
     for run in subject.runs:
         for path in checkpoints.list_checkpoints(run.path / "checkpoints"):
             if bad := checkpoints.damaged_files(path, content=subject.content):
                 yield Finding(
-                    what=f"a checkpoint of {run.name} is damaged: {', '.join(bad)}",
+                    problem=f"a checkpoint of {run.name} is corrupt: {', '.join(bad)}",
                     where=(str(path),),
-                    mend="resume the run, which puts it aside and goes on from the one before",
+                    advice="resume the run, which quarantines it and starts from the one before",
                 )
 
 
 def jobs_are_readable(subject: Subject) -> Iterator[Finding]:
-    """What is known of a job can be read."""
-    places = [*(subject.store.project.root / "jobs").glob("*"), *(run.path for run in subject.every_run)]
-    bad = [
-        path / JOB for path in places if (path / JOB).exists() and not {"command", "pid", "began"} <= _keys(path / JOB)
-    ]
+    """The files that describe jobs can be read."""
+    directories = [*(subject.store.project.root / "jobs").glob("*"), *(run.path for run in subject.every_run)]
+    files = [directory / JOB for directory in directories if (directory / JOB).exists()]
+    bad = [path for path in files if not {"command", "pid", "began"} <= (_object(path) or {}).keys()]
     if bad:
         yield Finding(
-            what=f"{len(bad)} jobs cannot be read",
+            problem=f"the files of {len(bad)} jobs cannot be read",
             where=tuple(map(str, bad)),
-            mend="delete these files: a job that runs goes on",
+            advice="delete these files: a running job is not affected",
         )
 
 
-def _mark_stopped(run: Run, steps: int) -> None:
-    done = checkpoints.newest_step(run.path / "checkpoints")
-    said = "Its process ended without a word." + (" It can be resumed." if done else "")
-    planned = steps or (int(run.config().get("steps", 0)) if has_settings(run) else 0)
-    runs.write_status(run.path, runs.status_now(State.STOPPED, pid=0, step=done, steps=planned, message=said))
+def _write_status(run: Run) -> None:
+    """Writes the status that the run's files show: finished if all results are there, else stopped."""
+    planned = _planned_steps(run)
+    if not _missing_results(run) and _reached_step(run) in (0, planned):
+        message = "Its status was lost, but its results are complete."
+        status = runs.status_now(State.FINISHED, pid=0, step=planned, steps=planned, message=message)
+        runs.write_status(run.path, status)
+    else:
+        _mark_stopped(run)
 
 
-def _of_project(run: Run) -> bool:
-    data = run.config().get("data")
-    return not isinstance(data, dict) or data.get("kind", "project") == "project"
+def _mark_stopped(run: Run) -> None:
+    done, planned = _reached_step(run), _planned_steps(run) or run.status().steps
+    message = "Its process ended without a message." + (" It can be resumed." if done else "")
+    runs.write_status(run.path, runs.status_now(State.STOPPED, pid=0, step=done, steps=planned, message=message))
+
+
+def _reached_step(run: Run) -> int:
+    return checkpoints.newest_step(run.path / "checkpoints")
+
+
+def _planned_steps(run: Run) -> int:
+    return int(run.config().get("steps", 0)) if has_settings(run) else 0
+
+
+def _missing_results(run: Run) -> list[str]:
+    complete = {PREDICTIONS: _has_predictions(run), WEIGHTS: _has_weights(run)}
+    return [name for name, there in complete.items() if not there]
 
 
 def _has_predictions(run: Run) -> bool:
-    """Returns whether every sample has a label or a prediction, but for those whose label came and went meanwhile."""
+    """Returns whether every sample has a label or a prediction, except those whose label came and went meanwhile."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -135,11 +163,11 @@ def _has_predictions(run: Run) -> bool:
         predicted = set(pq.read_table(run.path / PREDICTIONS, columns=["sample_id"])["sample_id"].to_pylist())
     except (OSError, pa.ArrowException):
         return False
-    return set(began["sample_ids"]) - labels.keys() - predicted <= _changed(run)
+    return set(began["sample_ids"]) - labels.keys() - predicted <= _relabelled(run)
 
 
-def _changed(run: Run) -> set[str]:
-    """Returns the samples whose labels came or went while the run trained."""
+def _relabelled(run: Run) -> set[str]:
+    """Returns the samples whose labels changed while the run trained."""
     try:
         changes = json.loads((run.path / CHANGES).read_text(encoding="utf-8"))
         return {sample_id for change in changes for sample_id in change["labels"]}
@@ -147,13 +175,14 @@ def _changed(run: Run) -> set[str]:
         return set()
 
 
-def _is_whole(run: Run) -> bool:
+def _has_weights(run: Run) -> bool:
     """Returns whether the file of the student's weights is as long as its header says."""
     try:
         with (run.path / WEIGHTS).open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
             header = json.loads(file.read(length))
-        last = max((told["data_offsets"][1] for name, told in header.items() if name != "__metadata__"), default=0)
+        tensors = [entry for name, entry in header.items() if name != "__metadata__"]
+        last = max((entry["data_offsets"][1] for entry in tensors), default=0)
         return bool((run.path / WEIGHTS).stat().st_size == 8 + length + last)
     except (OSError, ValueError, KeyError, TypeError, MemoryError, OverflowError):
         return False
@@ -165,7 +194,3 @@ def _object(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return value if isinstance(value, dict) else None
-
-
-def _keys(path: Path) -> set[str]:
-    return set(_object(path) or {})

@@ -1,4 +1,4 @@
-"""Drafts of ours that a kill left: each file is written under a hidden name first. None of them is ever read."""
+"""Temporary files that killed processes left. Files are written under a hidden name first, which nothing reads."""
 
 import shutil
 import time
@@ -22,51 +22,52 @@ OF_RUN = (
     *(".*.json", ".*.json.*", ".*.npz.*", ".*.arrow.*", ".exit.*"),
     *(f".{name}{end}" for name in (PREDICTIONS, WEIGHTS) for end in ("", ".*")),
 )
-OF_PARTS = ("record/.rank*-*.tmp", "record/.rank*-*.parquet.*", "checkpoints/.step-*")
-YOUNG = 60.0  # seconds in which somebody may still be about to use what they made
+OF_RECORD_AND_CHECKPOINTS = ("record/.rank*-*.tmp", "record/.rank*-*.parquet.*", "checkpoints/.step-*")
+MIN_AGE_S = 60.0  # of an empty directory: a younger one may be about to be used
 
 
 def drafts(subject: Subject) -> Iterator[Finding]:
-    """Nothing is half written, but for what a process writes at this moment."""
+    """There are no temporary files, except those of running processes."""
     root = subject.store.project.root
-    found = [path for pattern in OF_PROJECT for path in root.glob(pattern) if not _is_writing(path)]
-    going = {run.path for run in subject.every_run if run.status().state in ACTIVE_STATES}
-    for place in [*(root / "runs").glob("*"), *(root / "jobs").glob("*")]:
-        if place not in going:
-            found += [path for pattern in (*OF_RUN, *OF_PARTS) for path in place.glob(pattern) if not _is_writing(path)]
-    if found:
+    left = [path for pattern in OF_PROJECT for path in root.glob(pattern)]
+    active = {run.path for run in subject.every_run if run.status().state in ACTIVE_STATES}
+    for directory in [*(root / "runs").glob("*"), *(root / "jobs").glob("*")]:
+        if directory not in active:
+            left += [p for pattern in (*OF_RUN, *OF_RECORD_AND_CHECKPOINTS) for p in directory.glob(pattern)]
+    left = [path for path in left if not _is_being_written(path)]
+    if left:
         yield Finding(
-            what=f"{len(found)} files were half written when their process ended",
-            where=tuple(map(str, sorted(found))),
-            mend="verify with --mend, which deletes them: what they were to replace is as it was",
-            mending=partial(_delete, found),
+            problem=f"{len(left)} temporary files were left by processes that were killed",
+            where=tuple(map(str, sorted(left))),
+            advice="run verify --repair, which deletes them: the files that they were to replace are as they were",
+            repair=partial(_delete, left),
         )
 
 
 def empty_directories(subject: Subject) -> Iterator[Finding]:
-    """No run or job has an empty directory, which one leaves that is killed before it begins."""
+    """No run or job has an empty directory, as one that is killed before it starts leaves it."""
     root = subject.store.project.root
-    places = [path for name in ("runs", "jobs") for path in (root / name).glob("*") if path.is_dir()]
-    empty = [path for path in places if not any(path.iterdir()) and time.time() - path.stat().st_mtime > YOUNG]
+    directories = [path for name in ("runs", "jobs") for path in (root / name).glob("*") if path.is_dir()]
+    empty = [d for d in directories if not any(d.iterdir()) and time.time() - d.stat().st_mtime > MIN_AGE_S]
     if empty:
         yield Finding(
-            what=f"{len(empty)} runs or jobs ended before they began",
+            problem=f"{len(empty)} runs or jobs ended before they started, and left an empty directory",
             where=tuple(map(str, sorted(empty))),
-            mend="verify with --mend, which removes the empty directories",
-            mending=partial(_delete, empty),
+            advice="run verify --repair, which removes the empty directories",
+            repair=partial(_delete, empty),
         )
 
 
-def _is_writing(path: Path) -> bool:
-    """Returns whether the process whose id ends the name is there."""
-    number = path.suffix[1:]
-    return number.isdecimal() and psutil.pid_exists(int(number))
+def _is_being_written(path: Path) -> bool:
+    """Returns whether the process whose id ends the name is running."""
+    pid = path.suffix[1:]
+    return pid.isdecimal() and psutil.pid_exists(int(pid))
 
 
 def _delete(paths: list[Path]) -> None:
     for path in paths:
         if path.is_dir() and path.parent.name != "checkpoints":
-            path.rmdir()  # only while it is empty
+            path.rmdir()  # only if it is still empty
         elif path.is_dir():
             shutil.rmtree(path)
         else:

@@ -1,4 +1,4 @@
-"""Cached views: of samples that exist, whole, of the size that their space says."""
+"""Cached views belong to samples of the catalogue, and are finite vectors of the size that their space has."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -13,39 +13,39 @@ CHUNK = 2_000  # samples whose views are read at once
 
 
 def vectors_of_samples(subject: Subject) -> Iterator[Finding]:
-    """Vectors are of samples of the catalogue, each sample's once."""
+    """Vectors are of samples of the catalogue, one row a sample."""
     for space in subject.store.vectors.spaces():
         ids = subject.store.vectors.ids(space.backbone)
-        strangers = sorted(set(ids) - subject.known)
-        if strangers:
+        unknown = sorted(set(ids) - subject.known_ids)
+        if unknown:
             yield Finding(
-                what=f"{len(strangers)} vectors of {space.backbone} are of samples that the catalogue does not have",
-                where=tuple(strangers),
-                mend="import their images again; until then nothing uses these vectors",
+                problem=f"{len(unknown)} vectors of {space.backbone} are of samples that are not in the catalogue",
+                where=tuple(unknown),
+                advice="import their images again; until then these vectors are not used",
             )
         twice = [i for i, n in Counter(ids).items() if n > 1]
         if twice:
             yield Finding(
-                what=f"{len(twice)} samples have two rows of vectors of {space.backbone}",
+                problem=f"{len(twice)} samples have two rows of vectors of {space.backbone}",
                 where=tuple(twice),
-                mend=_again(subject, space.backbone),
+                advice=_embed_again(subject, space.backbone),
             )
 
 
 def views_are_whole(subject: Subject) -> Iterator[Finding]:
-    """Views have the dimension of their space; of the first and last sample, or with content of all, and finite."""
+    """Views are finite and of their space's size: of the first and last sample, with content of all samples."""
     vectors = subject.store.vectors
     for space in vectors.spaces():
         chunks = _chunks(subject, space.backbone)
         try:
             bad = [i for part in chunks if part for i in _not_finite(part, vectors.read(space.backbone, part))]
         except (ValueError, TypeError) as error:
-            what = f"the vectors of {space.backbone} are not of {space.dim} numbers a view ({error})"
-            yield Finding(what=what, mend=_again(subject, space.backbone))
+            problem = f"the vectors of {space.backbone} do not have {space.dim} numbers a view ({error})"
+            yield Finding(problem=problem, advice=_embed_again(subject, space.backbone))
             continue
         if bad:
-            what = f"{len(bad)} samples have vectors of {space.backbone} that are not finite"
-            yield Finding(what=what, where=tuple(bad), mend=_again(subject, space.backbone))
+            problem = f"{len(bad)} samples have vectors of {space.backbone} that are not finite"
+            yield Finding(problem=problem, where=tuple(bad), advice=_embed_again(subject, space.backbone))
 
 
 def _chunks(subject: Subject, backbone: str) -> list[list[str]]:
@@ -62,9 +62,9 @@ def _not_finite(ids: list[str], views: Views) -> list[str]:
     return [i for i, view in zip(ids, views, strict=True) if not np.isfinite(view).all()]
 
 
-def _again(subject: Subject, backbone: str) -> str:
+def _embed_again(subject: Subject, backbone: str) -> str:
     lance = subject.store.project.root / "lance"
     return (
-        f"delete {lance / table_name(backbone)}.lance and {augmented_table_name(backbone)}.lance beside it, and make "
-        f"them again: gradebook embed {subject.store.project.root} --backbone {backbone}"
+        f"delete {lance / table_name(backbone)}.lance and {augmented_table_name(backbone)}.lance beside it, and "
+        f"compute them again: gradebook embed {subject.store.project.root} --backbone {backbone}"
     )

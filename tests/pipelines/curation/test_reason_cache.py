@@ -170,7 +170,7 @@ def test_a_table_is_there_whole_or_not_at_all(store, made, monkeypatch):
     assert path.read_bytes() == whole and from_table(store) == before
 
 
-def test_verify_knows_the_tables_and_mends_what_is_wrong_with_them(store):
+def test_verify_finds_and_repairs_corrupt_tables(store):
     from gradebook.pipelines.maintenance.verify import verify_store
 
     def found() -> list[str]:
@@ -191,6 +191,6 @@ def test_verify_knows_the_tables_and_mends_what_is_wrong_with_them(store):
         path.write_bytes(whole[:200])
         (finding,) = [f for f in verify_store(store).findings if f.check == "reasons"]
         assert finding.where == (str(path),)
-        assert finding.mending is not None
-        finding.mending()
+        assert finding.repair is not None
+        finding.repair()
         assert found() == [] and not path.exists()

@@ -102,20 +102,21 @@ def test_a_torn_map_is_none_and_is_made_again(store, tmp_path):
         assert read_map(store.project) is not None
 
 
-def test_a_kill_while_writing_leaves_the_old_map_and_verify_mends_the_rest(store, tmp_path, monkeypatch, capsys):
+def test_a_kill_while_writing_leaves_the_old_map_and_verify_deletes_the_rest(store, tmp_path, monkeypatch, capsys):
     store = copy_of(store, tmp_path / "project")
 
-    def killed(*_):
+    def killed(*_, **__):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "getpid", lambda: 2**30)
         patch.setattr("pathlib.Path.replace", killed)
+        patch.setattr("pathlib.Path.unlink", killed)  # a killed process does not clean up
         with pytest.raises(KeyboardInterrupt):
             make(store, seed=5)
     assert read_map(store.project).seed == 0
-    main(["verify", str(store.project.root), "--mend"])
-    assert "half written" in capsys.readouterr().out
+    main(["verify", str(store.project.root), "--repair"])
+    assert "temporary files" in capsys.readouterr().out
     assert not list(store.project.root.glob(f".{MAP}*"))
 
 

@@ -83,7 +83,7 @@ def short_vectors(root: Path) -> None:
     lancedb.connect(root / "lance").create_table(table_name("tiny"), pa.table(rows))
 
 
-def torn_segment(root: Path) -> None:
+def corrupt_segment(root: Path) -> None:
     path = root / "runs/one/record/rank0-000002.parquet"
     path.write_bytes(path.read_bytes()[:-20])
 
@@ -108,11 +108,11 @@ def history_that_says_otherwise(root: Path) -> None:
     lancedb.connect(root / "lance").open_table("history").update(where="run = 'one'", values={"teacher_label": "dog"})
 
 
-def torn_settings(root: Path) -> None:
+def corrupt_settings(root: Path) -> None:
     (root / "runs/one/config.json").write_text("{")
 
 
-def torn_status(root: Path) -> None:
+def corrupt_status(root: Path) -> None:
     (root / "runs/two/status.json").write_text("{")
 
 
@@ -120,7 +120,7 @@ def dead_run(root: Path) -> None:
     write_status(root / "runs/two", status_now(State.RUNNING, pid=2**22 + 1, step=3, steps=4))
 
 
-def torn_beginning(root: Path) -> None:
+def corrupt_beginning(root: Path) -> None:
     (root / "runs/two/samples.json").write_text("[")
 
 
@@ -137,7 +137,7 @@ def no_predictions(root: Path) -> None:
     (root / "runs/one/predictions.parquet").unlink()
 
 
-def torn_checkpoint(root: Path) -> None:
+def corrupt_checkpoint(root: Path) -> None:
     path = root / "runs/two/checkpoints/step-000004/state.pt"
     path.write_bytes(path.read_bytes()[:-30])
 
@@ -147,7 +147,7 @@ def checkpoint_with_a_flipped_bit(root: Path) -> None:
     path.write_bytes(path.read_bytes().replace(b"1234", b"1235", 1))
 
 
-def torn_job(root: Path) -> None:
+def corrupt_job(root: Path) -> None:
     (root / "jobs/0001").mkdir(parents=True)
     (root / "jobs/0001/job.json").write_text("{}")
 
@@ -172,14 +172,38 @@ def run_that_never_began(root: Path) -> None:
     os.utime(root / "runs/three", (1, 1))
 
 
-def torn_table(root: Path) -> None:
+def corrupt_table(root: Path) -> None:
     for path in (root / "lance/samples.lance/data").iterdir():
         path.unlink()
 
 
-def torn_history(root: Path) -> None:
+def corrupt_history(root: Path) -> None:
     for path in (root / "lance/history.lance/data").iterdir():
         path.unlink()
+
+
+def lost_log(root: Path) -> None:
+    shutil.rmtree(root / "lance/events.lance")
+
+
+def lost_manifest_of_the_log(root: Path) -> None:
+    """The newest version's: the log is then as it was before the last label."""
+    say(root, event(Kind.RELABELLED, ids(root)[0], "dog", actor="zoe"))
+    labels = root / "runs/one/labels.json"
+    labels.write_text(json.dumps(json.loads(labels.read_text()) | {ids(root)[0]: "dog"}))
+    lose_newest_version(root, "events")
+
+
+def lose_newest_version(root: Path, table: str) -> None:
+    min((root / f"lance/{table}.lance/_versions").glob("*.manifest")).unlink()  # the newest sorts first
+
+
+def lost_run(root: Path) -> None:
+    shutil.rmtree(root / "runs/one")
+
+
+def lost_status(root: Path) -> None:
+    (root / "runs/one/status.json").unlink()
 
 
 FOUND: list[tuple[Callable[[Path], None], str]] = [
@@ -188,27 +212,32 @@ FOUND: list[tuple[Callable[[Path], None], str]] = [
     (unknown_class, "labels_are_classes"),
     (event_from_the_future, "times"),
     (loose_reference, "references"),
+    (lost_log, "labels_of_runs"),
+    (lost_manifest_of_the_log, "labels_of_runs"),
+    (lost_manifest_of_the_log, "table_versions"),
+    (lost_run, "runs_are_there"),
     (file_of_nobody, "files_of_samples"),
     (lost_file, "files_are_there"),
     (changed_file, "files_hold_their_sample"),
     (vectors_of_nobody, "vectors_of_samples"),
     (short_vectors, "views_are_whole"),
-    (torn_segment, "segments"),
+    (corrupt_segment, "segments"),
     (lost_segment, "steps"),
     (record_behind_its_checkpoint, "steps"),
-    (torn_settings, "settings"),
-    (torn_beginning, "beginnings"),
+    (corrupt_settings, "settings"),
+    (corrupt_beginning, "beginnings"),
     (run_of_strangers, "beginnings"),
     (short_student, "endings"),
     (no_predictions, "endings"),
-    (torn_checkpoint, "checkpoints_load"),
-    (torn_job, "jobs_are_readable"),
-    (torn_table, "tables"),
+    (corrupt_checkpoint, "checkpoints_load"),
+    (corrupt_job, "jobs_are_readable"),
+    (corrupt_table, "tables"),
 ]
-MENDED: list[tuple[Callable[[Path], None], str]] = [
+REPAIRED: list[tuple[Callable[[Path], None], str]] = [
     (history_short_of_rows, "history"),
-    (torn_history, "tables"),
-    (torn_status, "status"),
+    (corrupt_history, "tables"),
+    (corrupt_status, "status"),
+    (lost_status, "status"),
     (dead_run, "status"),
     (drafts, "drafts"),
     (run_that_never_began, "empty_directories"),

@@ -29,7 +29,7 @@ def test_what_is_gone_on_purpose_is_forgotten_until_it_is_imported_again(store, 
     for path in kept:
         path.unlink()
     (finding,) = verify(store.project.root).findings
-    assert f"gradebook forget {store.project.root} {images / 'cat'}" in finding.mend
+    assert f"gradebook forget {store.project.root} {images / 'cat'}" in finding.advice
     assert forget(store, images / "cat", dry_run=True) == [str(path) for path in kept]
     assert store.catalog.samples() == before
     assert forget(store, images / "cat") == [str(path) for path in kept]

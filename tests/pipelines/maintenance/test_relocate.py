@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from gradebook.pipelines.importing.import_images import import_images
-from gradebook.pipelines.maintenance.relocate import relocate, relocation_words
+from gradebook.pipelines.maintenance.relocate import format_relocation, relocate
 from gradebook.storage.project import ProjectError, create_project
 from gradebook.storage.samples import Sample, Split, sample_id
 from gradebook.storage.store import Store, memory_store, open_store
@@ -57,7 +57,7 @@ def test_what_is_missing_or_different_keeps_its_path_and_is_named(store, tmp_pat
     gone, other = str(tmp_path / "old/cat/1.png"), str(tmp_path / "old/cat/3.png")
     assert (done.moved, done.missing, done.different) == (4, [gone], [other])
     assert {gone, other} < set(paths(store)) and str(tmp_path / "new/cat/3.png") not in paths(store)
-    words = relocation_words(done.as_json())
+    words = format_relocation(done.as_json())
     assert gone in words and other in words
 
 
@@ -83,7 +83,7 @@ def test_a_dry_run_says_the_same_and_changes_nothing(store, tmp_path):
     assert store.catalog.files() == before
     wet = relocate(store, tmp_path / "old", tmp_path / "new")
     assert (dry.moved, dry.missing, dry.different) == (wet.moved, wet.missing, wet.different)
-    assert "would be found" in relocation_words(dry.as_json())
+    assert "would be found" in format_relocation(dry.as_json())
 
 
 def test_a_part_and_one_file_can_move_and_move_back(store, tmp_path):

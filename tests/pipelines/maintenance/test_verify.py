@@ -1,4 +1,4 @@
-"""Verifying: a sound project passes, each thing broken on purpose is found, and mending mends what it may."""
+"""A sound project passes every check, each kind of corruption is found, and what is derived is repaired."""
 
 import json
 import os
@@ -9,19 +9,23 @@ import pytest
 from PIL import Image
 
 from gradebook.pipelines.importing.import_images import import_images
-from gradebook.pipelines.maintenance.verify import report_words, verify, verify_store
-from gradebook.pipelines.runs import State, status_now, write_status
+from gradebook.pipelines.maintenance.forget import forget
+from gradebook.pipelines.maintenance.verify import format_report, verify, verify_store
+from gradebook.pipelines.runs import Run, State, status_now, write_status
 from gradebook.storage.events import Kind, event
 from gradebook.storage.project import ProjectError, create_project
 from gradebook.storage.samples import File
 from gradebook.storage.store import memory_store, open_store
 from tests.pipelines.maintenance.corruption import (
     FOUND,
-    MENDED,
+    REPAIRED,
     checkpoint_with_a_flipped_bit,
     history_that_says_otherwise,
     ids,
     image,
+    lose_newest_version,
+    lost_log,
+    lost_run,
     say,
 )
 
@@ -40,7 +44,7 @@ def test_a_sound_project_passes_every_check_and_is_left_as_it_was(root):
     assert report.findings == ()
     assert (report.samples, report.events, report.runs) == (6, 2, 2)
     assert tree(root) == before
-    assert "all is well" in report_words(report)
+    assert "all is well" in format_report(report)
 
 
 def test_what_a_training_leaves_is_sound(tmp_path):
@@ -65,22 +69,22 @@ def test_what_is_broken_is_found_and_left_to_a_person(root, harm, check):
     before = tree(root)
     assert check in found(root)
     assert tree(root) == before, "looking changes nothing"
-    report = verify(root, mend=True)
+    report = verify(root, repair=True)
     assert check in [finding.check for finding in report.findings]
-    assert report.mended == ()
-    assert all(finding.mend for finding in report.findings)
+    assert report.repaired == ()
+    assert all(finding.advice for finding in report.findings)
 
 
-@pytest.mark.parametrize(("harm", "check"), MENDED, ids=lambda value: getattr(value, "__name__", ""))
-def test_what_can_be_derived_is_mended_when_asked(root, harm, check):
+@pytest.mark.parametrize(("harm", "check"), REPAIRED, ids=lambda value: getattr(value, "__name__", ""))
+def test_what_can_be_derived_is_repaired_when_asked(root, harm, check):
     events, samples = open_store(root).log.read(), open_store(root).catalog.samples()
     history = open_store(root).record.history(ids(root)[0])
     harm(root)
     before = tree(root)
     assert found(root) == [check]
     assert tree(root) == before, "looking changes nothing"
-    report = verify(root, mend=True)
-    assert (report.findings, [finding.check for finding in report.mended]) == ((), [check])
+    report = verify(root, repair=True)
+    assert (report.findings, [finding.check for finding in report.repaired]) == ((), [check])
     assert found(root, content=True) == []
     store = open_store(root)
     assert (store.log.read(), store.catalog.samples(), store.record.history(ids(root)[0])) == (events, samples, history)
@@ -115,22 +119,60 @@ def test_a_sample_whose_file_a_killed_import_did_not_list_is_listed(root, tmp_pa
     import_images(whole, tmp_path / "red.png")
     open_store(root).catalog.add(whole.catalog.samples(), [])
     assert found(root) == ["samples_have_files"]
-    assert verify(root, mend=True).findings == ()
+    assert verify(root, repair=True).findings == ()
     assert set(whole.catalog.files()) < set(open_store(root).catalog.files())
+
+
+@pytest.mark.parametrize("table", ["events", "samples", "files", "spaces", "vectors-tiny", "history", "folded"])
+def test_a_table_whose_newest_version_was_deleted_is_found(root, table):
+    lose_newest_version(root, table)
+    assert "table_versions" in found(root)
+
+
+def test_the_labels_that_a_lost_log_had_are_named_with_the_file_that_still_has_them(root):
+    labels = open_store(root).log.read()
+    lost_log(root)
+    finding = next(f for f in verify(root).findings if f.check == "labels_of_runs")
+    assert set(finding.where) == {e.sample_id for e in labels}
+    assert str(root / "runs/one/labels.json") in finding.advice
+    open_store(root).log.append(labels)
+    assert "labels_of_runs" not in found(root)
+
+
+def test_a_run_that_was_deleted_on_purpose_is_forgotten(root):
+    lost_run(root)
+    assert found(root) == ["runs_are_there"]
+    assert forget(open_store(root), root / "runs/one", dry_run=True) == [str(root / "runs/one")]
+    assert found(root) == ["runs_are_there"]
+    assert forget(open_store(root), root / "runs/one") == [str(root / "runs/one")]
+    assert found(root) == []
+    with pytest.raises(ProjectError, match="nothing was imported from"):
+        forget(open_store(root), root / "runs/two")  # it is there
+
+
+def test_a_status_that_was_deleted_is_written_again_from_what_the_run_left(root):
+    for name, weights, state in (("one", True, State.FINISHED), ("two", False, State.STOPPED)):
+        (root / "runs" / name / "status.json").unlink()
+        if not weights:
+            (root / "runs" / name / "student.safetensors").unlink()
+        assert found(root) == ["status"]
+        assert verify(root, repair=True).findings == ()
+        status = Run(root / "runs" / name).status()
+        assert (status.state, status.step, status.steps) == (state, 4, 4)
 
 
 def test_a_run_that_goes_on_keeps_its_drafts(root):
     write_status(root / "runs/two", status_now(State.RUNNING, pid=os.getpid(), step=3, steps=4))
     (root / "runs/two/.predictions.parquet").write_bytes(b"half")
-    assert found(root, mend=True) == []
+    assert found(root, repair=True) == []
     assert (root / "runs/two/.predictions.parquet").exists()
 
 
-def test_a_torn_gradebook_json_is_a_finding_that_names_the_classes(root):
+def test_a_corrupt_gradebook_json_is_a_finding_that_names_the_classes(root):
     (root / "gradebook.json").write_text('{"version": 1, "clas')
-    (finding,) = verify(root, mend=True).findings
-    assert "gradebook.json cannot be read" in finding.what
-    assert "two knew the classes cat, dog" in finding.mend
+    (finding,) = verify(root, repair=True).findings
+    assert "gradebook.json cannot be read" in finding.problem
+    assert "two has the classes cat, dog" in finding.advice
 
 
 def test_what_is_no_project_is_one_sentence(tmp_path):
@@ -143,4 +185,4 @@ def test_the_report_is_json_and_words_name_a_few_places(root):
     report = verify(root)
     (told,) = json.loads(json.dumps(report.as_json()))["findings"]
     assert told["check"] == "events_of_samples" and len(told["where"]) == 9 and told["can_mend"] is False
-    assert "nobody 2 and 6 more" in report_words(report)
+    assert "nobody 2 and 6 more" in format_report(report)
