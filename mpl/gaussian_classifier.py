@@ -9,6 +9,8 @@ that has seen none of them. How well that finds mistakes stands in docs/results.
 Shape legend    N samples    V views of a sample    D features    d of the space    K classes    k neighbours
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -79,8 +81,16 @@ def second_reading(
     return whole, np.asarray(x @ directions / np.sqrt(lengths), np.float32)
 
 
-def _fitted(x: Opinions, weights: Opinions) -> tuple[Opinions, Opinions]:
-    """Returns what a reader fitted to the weights (N, K) says, (N, K), and its covariance (d, d)."""
+def linear_discriminant(x: NDArray[Any], weights: NDArray[Any]) -> tuple[Opinions, Opinions, Opinions]:
+    """Fits one Gaussian a class with one covariance for all; its log odds are linear in x.
+
+    Args:
+        x: (N, d).
+        weights: (N, K) how much each sample counts for each class.
+
+    Returns:
+        slopes (d, K) and offsets (K,) of the logits x @ slopes + offsets, divided by SOFTEN; and the covariance (d, d).
+    """
     total, inside = weights.sum(0), weights.sum(1)
     means = (weights.T @ x) / total[:, None]
     covariance = ((x * inside[:, None]).T @ x - (means.T * total) @ means) / total.sum()
@@ -88,8 +98,15 @@ def _fitted(x: Opinions, weights: Opinions) -> tuple[Opinions, Opinions]:
     covariance = (1 - SHRINKAGE) * covariance + SHRINKAGE * np.eye(d) * (np.trace(covariance) / d + TINY)
     # log p(c) + log p(x | c), without what is the same for all c
     slopes = np.linalg.solve(covariance, means.T)
-    logs = x @ slopes - (means * slopes.T).sum(1) / 2 + np.log(total / total.sum())
-    odds = np.exp((logs - logs.max(1, keepdims=True)) / SOFTEN)
+    offsets = np.log(total / total.sum()) - (means * slopes.T).sum(1) / 2
+    return slopes / SOFTEN, offsets / SOFTEN, covariance
+
+
+def _fitted(x: Opinions, weights: Opinions) -> tuple[Opinions, Opinions]:
+    """Returns what a reader fitted to the weights (N, K) says, (N, K), and its covariance (d, d)."""
+    slopes, offsets, covariance = linear_discriminant(x, weights)
+    logits = x @ slopes + offsets
+    odds = np.exp(logits - logits.max(1, keepdims=True))
     return odds / odds.sum(1, keepdims=True), covariance
 
 

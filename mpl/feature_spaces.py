@@ -1,0 +1,90 @@
+"""Three linear spaces of frozen features: principal directions of the plain, standardised and noise-whitened features.
+
+Classifiers that learn from few labels differ more by the space they see than by their kind. Standardising helps where
+a few features are much larger than the others; whitening by what augmentation moves (within-sample covariance, as in
+linear discriminant analysis with a class for each image) helps where most of the variance says nothing of the class.
+
+Shape legend    N samples    D features    d principal directions    n labelled    M samples with views    V views
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+Indices = NDArray[np.int64]
+
+MAX_DIRECTIONS = 256  # d at most; also at most a third of the samples
+NOISE_SHRINKAGE = 0.3  # of the augmentation's covariance towards a multiple of the identity
+SPREAD_FLOOR = 0.05  # share of the mean standard deviation that is added to every feature's own
+EPS = 1e-12
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureSpaces:
+    """The samples in each space, at root mean square length 1, and the way from features to the plain space."""
+
+    mean: Floats  # (D,)
+    basis: Floats  # (D, d): plain = (features - mean) @ basis
+    plain: Floats  # (N, d)
+    standardised: Floats  # (N, d)
+    whitened: Floats | None  # (N, d); None without views
+    labelled_views: Floats | None  # (n, V, d) the labelled samples' views in the whitened space
+
+
+def feature_spaces(
+    features: NDArray[np.floating],
+    labelled: Indices,
+    views: NDArray[np.floating] | None = None,
+    viewed: Indices | None = None,
+) -> FeatureSpaces:
+    """Returns the samples in each of the three spaces.
+
+    Args:
+        features: (N, D) of the images without augmentation.
+        labelled: (n,) rows with a label.
+        views: (M, V, D) features of augmented views of some samples, the labelled ones among them.
+        viewed: (M,) the rows that `views` are of.
+    """
+    x = np.asarray(features, np.float32)
+    mean = x.mean(0)
+    x = x - mean
+    covariance = (x.T @ x).astype(np.float64) / len(x)
+    d = max(1, min(MAX_DIRECTIONS, len(x) // 3, x.shape[1]))
+    basis = _principal_directions(covariance, d)
+    plain = x @ basis
+    length = _rms_length(plain)
+    basis, plain = basis / length, plain / length
+    spread = np.sqrt(np.diag(covariance))
+    spread = np.maximum(spread + SPREAD_FLOOR * spread.mean(), EPS)
+    directions = _principal_directions(covariance / np.outer(spread, spread), d)
+    standardised = x @ (directions / spread[:, None]).astype(np.float32)
+    standardised /= _rms_length(standardised)
+    if views is None or viewed is None:
+        return FeatureSpaces(mean, basis, plain, standardised, None, None)
+    projected = (np.asarray(views, np.float32) - mean) @ basis  # (M, V, d)
+    whitening = _whitening((projected - plain[viewed][:, None]).reshape(-1, d))
+    whitened = plain @ whitening
+    length = _rms_length(whitened)
+    row_of = {int(sample): row for row, sample in enumerate(viewed)}
+    of_labelled = projected[[row_of[int(sample)] for sample in labelled]] @ whitening / length
+    return FeatureSpaces(mean, basis, plain, standardised, whitened / length, of_labelled)
+
+
+def _principal_directions(covariance: NDArray[np.float64], d: int) -> Floats:
+    _, directions = np.linalg.eigh(covariance)
+    return np.ascontiguousarray(directions[:, ::-1][:, :d], np.float32)
+
+
+def _whitening(noise: Floats) -> Floats:
+    """Returns (d, d): the inverse square root of the shrunken covariance of the noise (M V, d)."""
+    d = noise.shape[1]
+    covariance = (noise.T @ noise).astype(np.float64)
+    covariance *= d / max(float(np.trace(covariance)), EPS)
+    lengths, directions = np.linalg.eigh((1 - NOISE_SHRINKAGE) * covariance + NOISE_SHRINKAGE * np.eye(d))
+    return np.asarray(directions / np.sqrt(lengths), np.float32)
+
+
+def _rms_length(x: Floats) -> np.float32:
+    return np.float32(max(float(np.sqrt(np.square(x, dtype=np.float64).sum(1).mean())), EPS))

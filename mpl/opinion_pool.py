@@ -1,0 +1,88 @@
+"""A logarithmic opinion pool with exponents learned from held-out labels, class shares by EM, and one temperature.
+
+Shape legend    m members    N samples    n labelled    K classes
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+Doubles = NDArray[np.float64]
+Indices = NDArray[np.int64]
+
+EXPONENT_SUM = 1.6  # of all exponents before any label is seen: members that agree make each other surer
+EXPONENT_HOLD = 1.0  # nats for moving an exponent by 1
+MIN_PROBABILITY = 1e-3  # of a pooled member's opinion: none can veto a class
+SHARE_PRIOR = 0.3  # weight of the labels' class shares against the samples'
+TEMPERATURE_SPREAD = 0.5  # standard deviation of the prior on the logarithm of the temperature
+EM_STEPS = 50
+EPS = 1e-9
+
+
+def softmax(logits: NDArray[np.floating]) -> Doubles:
+    """Returns the distributions of logits (..., K)."""
+    odds = np.exp(logits - logits.max(-1, keepdims=True))
+    return np.asarray(odds / odds.sum(-1, keepdims=True), np.float64)
+
+
+def pooled(opinions: NDArray[np.floating], exponents: Doubles) -> Doubles:
+    """Returns Π_m p_m^w_m, normalised: (N, K), of opinions (m, N, K) (Genest and Zidek, 1986)."""
+    return softmax(np.tensordot(exponents, np.log(np.maximum(opinions, MIN_PROBABILITY)), 1))
+
+
+def pool_exponents(held_out: NDArray[np.floating], y: Indices) -> Doubles:
+    """Returns the exponents w ≥ 0 (m,) of the pool that gives held-out labels most probability.
+
+    They minimise the labels' negative log-likelihood + EXPONENT_HOLD |w - w₀|², with w₀ = EXPONENT_SUM / m each.
+
+    Args:
+        held_out: (m, n, K) each member's opinion of the labelled samples, learned without their labels.
+        y: (n,) the labels.
+    """
+    from scipy.optimize import minimize
+
+    logs = np.log(np.maximum(held_out, MIN_PROBABILITY))
+    start = np.full(len(logs), EXPONENT_SUM / len(logs))
+    rows = np.arange(len(y))
+
+    def objective(w: Doubles) -> tuple[float, Doubles]:
+        p = softmax(np.tensordot(w, logs, 1))
+        loss = -np.log(p[rows, y]).sum() + EXPONENT_HOLD * np.square(w - start).sum()
+        slope = -(logs[:, rows, y] - (logs * p).sum(2)).sum(1) + 2 * EXPONENT_HOLD * (w - start)
+        return float(loss), slope
+
+    best = minimize(objective, start, jac=True, method="L-BFGS-B", bounds=[(0, None)] * len(start))
+    return np.asarray(best.x, np.float64)
+
+
+def class_shares(opinions: Doubles, labelled_shares: Doubles) -> Doubles:
+    """Returns the estimated class shares (K,) of samples, from opinions (N, K) learned at the shares of the labels.
+
+    Expectation-maximisation (Saerens et al., 2002, https://doi.org/10.1162/089976602753284446), with a Dirichlet prior
+    around the labels' shares that weighs SHARE_PRIOR N samples.
+    """
+    n, shares = len(opinions), labelled_shares
+    for _ in range(EM_STEPS if n else 0):
+        posterior = opinions * (shares / np.maximum(labelled_shares, EPS))
+        posterior /= posterior.sum(1, keepdims=True)
+        shares = (posterior.sum(0) + SHARE_PRIOR * n * labelled_shares) / (n * (1 + SHARE_PRIOR))
+    return shares
+
+
+def fitted_temperature(logits: Doubles, y: Indices, weights: Doubles) -> float:
+    """Returns the temperature to divide logits by (Guo et al., 2017, https://arxiv.org/abs/1706.04599).
+
+    Args:
+        logits: (n, K) held-out: learned without the labels of their rows.
+        y: (n,) the labels.
+        weights: (n,) how much each label counts, such as its class's share of the samples against the labels'.
+    """
+    from scipy.optimize import minimize_scalar
+
+    weights = weights / weights.mean()
+    rows = np.arange(len(y))
+
+    def loss(log_temperature: float) -> float:
+        p = softmax(logits / np.exp(log_temperature))[rows, y]
+        return float(-(weights * np.log(p + EPS)).sum() + (log_temperature / TEMPERATURE_SPREAD) ** 2 / 2)
+
+    return float(np.exp(minimize_scalar(loss, bounds=(-2.0, 2.0), method="bounded").x))

@@ -1,0 +1,210 @@
+"""A linear classifier of frozen features from few labels and many unlabelled samples.
+
+1. Members give an opinion of every sample: multinomial logistic regression and label diffusion, each in the
+   standardised and in the noise-whitened space (`gradebook.mpl.feature_spaces`), and whatever opinions are handed in.
+2. Their held-out opinions of the labelled samples choose the exponents of a logarithmic opinion pool.
+3. Expectation-maximisation estimates the class shares of the unlabelled samples, which correct the pooled opinions.
+4. A Gaussian a class with a shared covariance is fitted to the pooled opinions. It is linear in the features, so its
+   weights are an ordinary classifier's; and made of thousands of opinions, it forgets those that do not fit.
+5. One temperature is fitted to held-out logits.
+
+Figures against every member and other baselines: docs/results.md.
+
+Shape legend    N samples    D features    d principal directions    K classes    n labelled    m members    V views
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as nnf
+from numpy.typing import NDArray
+
+from gradebook.mpl.feature_spaces import FeatureSpaces, feature_spaces
+from gradebook.mpl.gaussian_classifier import linear_discriminant
+from gradebook.mpl.label_diffusion import diffused_probabilities, influence, neighbour_graph
+from gradebook.mpl.opinion_pool import (
+    Doubles,
+    Indices,
+    class_shares,
+    fitted_temperature,
+    pool_exponents,
+    pooled,
+    softmax,
+)
+
+Floats = NDArray[np.float32]
+# (kept (n,) bool, classes of the labelled (n,), K) -> opinions (N, K), learned from the labels that are kept
+Member = Callable[[NDArray[np.bool_], Indices, int], NDArray[np.floating]]
+
+FOLDS = 5
+STANDARDISED_SCALE, WHITENED_SCALE = 35.0, 20.0  # rms length of what logistic regression sees, at C = 1
+SHARE_POWER = 0.5  # share of the correction by class shares that is made
+SHARPEN = 2.0  # power of the pooled opinions that the Gaussians are fitted to
+LABEL_WEIGHT = 10.0  # of a label against an opinion
+FITS = 3  # the second and third to the mean of the pooled opinions and the Gaussians' own
+EPS = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class PooledClassifier:
+    """A linear classifier: softmax(features @ weight.T + bias)."""
+
+    weight: Floats  # (K, D)
+    bias: Floats  # (K,)
+    probabilities: Floats  # (N, K) of the samples that it was fitted to
+    members: tuple[str, ...]  # names
+    exponents: tuple[float, ...]  # of the members in the pool
+    held_out_accuracy: tuple[float, ...]  # of each member and, last, of the classifier, by FOLDS-fold cross-validation
+    class_shares: tuple[float, ...]  # (K,) estimated, of the unlabelled samples
+    temperature: float
+
+
+def fit_pooled_classifier(
+    features: NDArray[np.floating],
+    labels: Indices,
+    classes: int,
+    *,
+    views: NDArray[np.floating] | None = None,
+    viewed: Indices | None = None,
+    seed: int = 0,
+) -> PooledClassifier:
+    """Fits the classifier.
+
+    Args:
+        features: (N, D) of the images without augmentation.
+        labels: (N,) class, -1 for none; at least two classes have one.
+        classes: K.
+        views: (M, V, D) features of augmented views of some samples, the labelled ones among them; 500 more will do.
+        viewed: (M,) the rows that `views` are of.
+        seed: of the folds.
+    """
+    labelled = np.flatnonzero(labels >= 0)
+    y = labels[labelled]
+    spaces = feature_spaces(features, labelled, views, viewed)
+    members = _members(spaces, labelled)
+    folds = _folds(y, min(FOLDS, len(y)), seed)
+    without = [  # by fold: every member's opinion of every sample without that fold's labels, (m, N, K)
+        np.stack([member(folds != fold, y, classes) for member in members.values()]) for fold in range(folds.max() + 1)
+    ]
+    held_out = np.stack([without[fold][:, row] for fold, row in zip(folds, labelled, strict=True)], axis=1)
+    exponents = pool_exponents(held_out, y)
+    opinions = np.stack([member(np.ones(len(y), bool), y, classes) for member in members.values()])
+    slopes, offsets, shares = _fit(spaces.plain, pooled(opinions, exponents), labelled, y)
+    logits = np.zeros((len(y), classes))
+    for fold, others in enumerate(without):
+        kept = folds != fold
+        s, o, _ = _fit(spaces.plain, pooled(others, exponents), labelled[kept], y[kept])
+        logits[~kept] = spaces.plain[labelled[~kept]] @ s + o
+    given = _shares(y, classes)
+    temperature = fitted_temperature(logits, y, (shares / np.maximum(given, EPS))[y])
+    slopes, offsets = slopes / temperature, offsets / temperature
+    weight = (spaces.basis @ slopes).T
+    accuracies = [float((p.argmax(1) == y).mean()) for p in (*held_out, logits)]
+    return PooledClassifier(
+        weight=weight.astype(np.float32),
+        bias=(offsets - weight @ spaces.mean).astype(np.float32),
+        probabilities=softmax(spaces.plain @ slopes + offsets).astype(np.float32),
+        members=tuple(members),
+        exponents=tuple(float(w) for w in exponents),
+        held_out_accuracy=tuple(accuracies),
+        class_shares=tuple(float(share) for share in shares),
+        temperature=temperature,
+    )
+
+
+def _members(spaces: FeatureSpaces, labelled: Indices) -> dict[str, Member]:
+    members = {
+        "logistic, standardised": _logistic_member(spaces.standardised, labelled, STANDARDISED_SCALE),
+        "diffusion, standardised": _diffusion_member(spaces.standardised, labelled),
+    }
+    if spaces.whitened is not None:
+        views = spaces.labelled_views
+        members["logistic, whitened"] = _logistic_member(spaces.whitened, labelled, WHITENED_SCALE, views)
+        members["diffusion, whitened"] = _diffusion_member(spaces.whitened, labelled)
+    return members
+
+
+def _logistic_member(x: Floats, labelled: Indices, scale: float, views: Floats | None = None) -> Member:
+    def opinions(kept: NDArray[np.bool_], y: Indices, classes: int) -> NDArray[np.floating]:
+        inputs, targets = x[labelled[kept]], y[kept]
+        if views is not None:
+            inputs = np.concatenate([inputs, *views[kept].swapaxes(0, 1)])
+            targets = np.tile(targets, views.shape[1] + 1)
+        weights, bias = logistic_regression(inputs * scale, targets, classes)
+        return softmax(x @ (weights * scale) + bias)
+
+    return opinions
+
+
+def _diffusion_member(x: Floats, labelled: Indices) -> Member:
+    reached = influence(neighbour_graph(x), labelled)
+
+    def opinions(kept: NDArray[np.bool_], y: Indices, classes: int) -> NDArray[np.floating]:
+        return diffused_probabilities(reached[:, kept], y[kept], classes)
+
+    return opinions
+
+
+def logistic_regression(x: Floats, y: Indices, classes: int, *, c: float = 1.0) -> tuple[Floats, Floats]:
+    """Returns weights (d, K) and bias (K,) of multinomial logistic regression, as scikit-learn's with the same C.
+
+    Unlike scikit-learn's, it also has weights for classes without a label, which a fold can lack.
+
+    Args:
+        x: (n, d).
+        y: (n,) class.
+        classes: K.
+        c: inverse strength of the penalty |W|² / (2 c).
+    """
+    inputs, targets = torch.from_numpy(np.ascontiguousarray(x, np.float32)), torch.from_numpy(y)
+    weights = torch.zeros(x.shape[1], classes, requires_grad=True)
+    bias = torch.zeros(classes, requires_grad=True)
+    optimizer = torch.optim.LBFGS(
+        [weights, bias], max_iter=100, tolerance_grad=1e-4, tolerance_change=1e-6, line_search_fn="strong_wolfe"
+    )
+
+    def closure() -> torch.Tensor:
+        optimizer.zero_grad()
+        loss = c * nnf.cross_entropy(inputs @ weights + bias, targets, reduction="sum") + weights.square().sum() / 2
+        loss.backward()
+        return loss
+
+    with torch.enable_grad():
+        optimizer.step(closure)
+    return weights.detach().numpy(), bias.detach().numpy()
+
+
+def _fit(x: Floats, opinions: Doubles, labelled: Indices, y: Indices) -> tuple[Doubles, Doubles, Doubles]:
+    """Fits Gaussians to pooled opinions (N, K); returns slopes (d, K), offsets (K,) and the class shares (K,)."""
+    classes = opinions.shape[1]
+    given = _shares(y, classes)
+    unlabelled = np.ones(len(x), bool)
+    unlabelled[labelled] = False
+    shares = class_shares(opinions[unlabelled], given)
+    opinions = opinions * (shares / np.maximum(given, EPS)) ** SHARE_POWER
+    opinions = (opinions / opinions.sum(1, keepdims=True)) ** SHARPEN
+    targets = (opinions / opinions.sum(1, keepdims=True)).astype(np.float32)
+    targets[labelled] = LABEL_WEIGHT * np.eye(classes, dtype=np.float32)[y]
+    weights = targets
+    for fit in range(FITS):
+        slopes, offsets, _ = linear_discriminant(x, weights + np.float32(EPS))
+        if fit < FITS - 1:
+            own = softmax(x @ slopes.astype(np.float32) + offsets.astype(np.float32)).astype(np.float32)
+            weights = np.where(unlabelled[:, None], (targets + own) / 2, targets)
+    return slopes, offsets, shares
+
+
+def _shares(y: Indices, classes: int) -> Doubles:
+    return np.bincount(y, minlength=classes) / len(y)
+
+
+def _folds(y: Indices, number: int, seed: int) -> Indices:
+    """Returns the fold of every label (n,), each class dealt out evenly."""
+    rng, folds, dealt = np.random.default_rng(seed), np.empty(len(y), np.int64), 0
+    for label in np.unique(y):
+        rows = rng.permutation(np.flatnonzero(y == label))
+        folds[rows] = (np.arange(len(rows)) + dealt) % number
+        dealt += len(rows)
+    return folds
