@@ -1,12 +1,12 @@
-"""Tables of a page."""
+"""Helpers for tables."""
 
 from collections.abc import Sequence
 from typing import Any
 
-UNKNOWN = "–"  # stands where a row has nothing to say
+MISSING = "–"  # placeholder of an empty cell
 
 
-def filled(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Returns the rows without the columns that are None in all of them."""
-    known = {name for row in rows for name, cell in row.items() if cell is not None}
-    return [{name: cell for name, cell in row.items() if name in known} for row in rows]
+def drop_empty_columns(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Returns the rows without the columns that are None in every row."""
+    filled = {name for row in rows for name, cell in row.items() if cell is not None}
+    return [{name: cell for name, cell in row.items() if name in filled} for row in rows]

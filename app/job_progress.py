@@ -1,93 +1,121 @@
-"""Following a job on a page: how far it is, a way to stop it, and how it ended. The job outlives the page."""
+"""The progress of a background job on a page, with a button to stop it. The job continues if the page is closed."""
+
+from pathlib import Path
 
 import streamlit as st
 
-from gradebook.app import underway
-from gradebook.app.context import forget_samples
-from gradebook.app.text import plain, sentence
+from gradebook.app.data_access import clear_samples
+from gradebook.app.text import as_sentence, plain
 from gradebook.pipelines.jobs import commands, launcher
 from gradebook.pipelines.jobs.launcher import Job, JobState
 from gradebook.pipelines.process.job_files import Progress
 
-EVERY = 1.0  # seconds between two looks at a job that goes on
-DOING = {  # what commands call what they do -> what it is to people
-    "unpack": "Unpacking the zip",
+POLL_INTERVAL_S = 1.0  # of a running job
+TASKS = {  # a task of a command -> its title on the page
+    "unpack": "Unpacking the archive",
     "import": "Reading images",
-    "embed": "Looking at images",
+    "embed": "Computing embeddings",
     "export-labels": "Copying images",
-    "move": "Bringing like images together",
+    "move": "Arranging the map",
 }
-TAIL = 6000  # bytes of a log that are shown
+LOG_TAIL_BYTES = 6000
 
 
-def follow(job: Job, *, doing: str, stopped: str) -> JobState:
-    """Draws how a job is, and returns it; while it goes on, this much of the page is drawn anew every second.
+def follow(job: Job, *, first_task: str, after_stop: str) -> JobState:
+    """Draws the state of a job and returns it; a running job is drawn again every second.
 
     Args:
-        job: one of gradebook's commands.
-        doing: what it does first, shown until it tells itself.
-        stopped: what to do where somebody has stopped it.
+        job: one that runs a command of gradebook.
+        first_task: what it does until it reports its own progress.
+        after_stop: how to continue after somebody stopped it.
     """
-    ending = commands.job_state(job)
-    going = ending is JobState.RUNNING
-    st.fragment(_live, run_every=EVERY if going else None)(job, going, doing, stopped)
-    return ending
+    state = commands.job_state(job)
+    running = state is JobState.RUNNING
+    st.fragment(_draw, run_every=POLL_INTERVAL_S if running else None)(job, running, first_task, after_stop)
+    return state
 
 
-def _live(job: Job, was_going: bool, doing: str, stopped: str) -> None:
-    ending = commands.job_state(job)
-    if ending is JobState.RUNNING:
-        _going(job, doing)
-    elif was_going:
-        forget_samples()
-        st.rerun()
-    elif ending is JobState.FAILED and commands.was_stopped(job):
-        st.info(f"Stopped. {plain(stopped)}", icon=":material/pause_circle:")
-    elif ending is JobState.FAILED:
-        st.error(plain(sentence(commands.failure_message(job)) or "It failed without a word."), icon=":material/error:")
-        with st.expander("What it printed"):
-            st.code(_tail(job) or "Nothing.", language=None, wrap_lines=True)
+def draw_task(title: str) -> None:
+    """Draws a task whose length is unknown."""
+    st.status(plain(title), state="running", type="compact")
 
 
-def _going(job: Job, doing: str) -> None:
-    told = commands.progress(job)
-    if told is None or not told.done or not told.total:
-        underway.draw(doing if told is None else _words(told))
-    else:
-        st.progress(min(told.done / told.total, 1.0), text=_words(told) if told.what in DOING else plain(_words(told)))
-    asked = f"asked-{job.path.name}"
+def stop_button(job: Job) -> None:
+    """Draws a button that interrupts a job, and after that one that kills it."""
+    name = job.path.name
     with st.container(horizontal=True, vertical_alignment="center"):
-        if st.session_state.get(asked):
-            st.button(
-                "Kill it", key=f"kill-{job.path.name}", on_click=launcher.kill, args=(job,), icon=":material/dangerous:"
-            )
-            st.caption("It has been asked to stop and writes what it has done.")
+        if is_stopping(job):
+            st.button("Kill", key=f"kill-{name}", on_click=launcher.kill, args=(job,), icon=":material/dangerous:")
+            st.caption("Stopping: it saves its work first.")
         else:
-            key = f"stop-{job.path.name}"
-            st.button("Stop", key=key, on_click=_interrupt, args=(job, asked), icon=":material/stop:")
-            st.caption("It goes on if you close this page.")
+            st.button("Stop", key=f"stop-{name}", on_click=_interrupt, args=(job,), icon=":material/stop:")
+            st.caption("It continues if you close this page.")
 
 
-def _words(told: Progress) -> str:
-    """Returns what a job says that it does, and how far it is where it knows."""
-    doing = DOING.get(told.what, told.what)
-    if not told.total:
-        return doing
-    if told.what in DOING:
-        return f"{doing}: {told.done:,} of {told.total:,}"
-    return f"{doing} ({told.done + 1} of {told.total})"  # a stage, told in a sentence of its own
+def is_stopping(job: Job) -> bool:
+    """Returns whether somebody has pressed Stop in this session."""
+    return bool(st.session_state.get(_stop_key(job)))
 
 
-def _tail(job: Job) -> str:
-    """Returns the end of what a job printed; a progress bar's carriage returns are line ends."""
+def clear_stop(job_name: str) -> None:
+    """Forgets that somebody pressed Stop: the job starts again."""
+    st.session_state.pop(f"stopping-{job_name}", None)
+
+
+def log_tail(log: Path) -> str:
+    """Returns the end of a log, empty if there is none; the carriage returns of progress bars become line ends."""
     try:
-        with job.log.open("rb") as file:
-            file.seek(max(0, job.log.stat().st_size - TAIL))
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - LOG_TAIL_BYTES))
             return file.read().decode("utf-8", "replace").replace("\r", "\n").strip()
     except FileNotFoundError:
         return ""
 
 
-def _interrupt(job: Job, asked: str) -> None:
-    st.session_state[asked] = True
+def draw_log(log: Path, *, expanded: bool = False) -> None:
+    """Draws the end of a log, folded away unless `expanded`."""
+    with st.expander("Log", expanded=expanded):
+        st.code(log_tail(log) or "Empty so far.", language=None, wrap_lines=True)
+
+
+def _draw(job: Job, was_running: bool, first_task: str, after_stop: str) -> None:
+    state = commands.job_state(job)
+    if state is JobState.RUNNING:
+        _draw_progress(commands.progress(job), first_task)
+        stop_button(job)
+    elif was_running:
+        clear_samples()
+        st.rerun()
+    elif state is JobState.FAILED and commands.was_stopped(job):
+        st.info(f"Stopped. {plain(after_stop)}", icon=":material/pause_circle:")
+    elif state is JobState.FAILED:
+        st.error(
+            plain(as_sentence(commands.failure_message(job)) or "It failed without a message."), icon=":material/error:"
+        )
+        draw_log(job.log)
+
+
+def _draw_progress(progress: Progress | None, first_task: str) -> None:
+    if progress is None or not progress.done or not progress.total:
+        draw_task(first_task if progress is None else _title(progress))
+    else:
+        st.progress(min(progress.done / progress.total, 1.0), text=plain(_title(progress)))
+
+
+def _title(progress: Progress) -> str:
+    """Returns the current task of a job, and how much of it is done if that is known."""
+    title = TASKS.get(progress.what, progress.what)
+    if not progress.total:
+        return title
+    if progress.what in TASKS:
+        return f"{title}: {progress.done:,} of {progress.total:,}"
+    return f"{title} ({progress.done + 1} of {progress.total})"  # one of several stages
+
+
+def _stop_key(job: Job) -> str:
+    return f"stopping-{job.path.name}"
+
+
+def _interrupt(job: Job) -> None:
+    st.session_state[_stop_key(job)] = True
     launcher.interrupt(job)

@@ -1,12 +1,12 @@
-"""The app: `streamlit run app/main.py -- PROJECT`, or without a project to be asked for one.
+"""The app: `streamlit run app/main.py -- PROJECT`; without a project, it asks for one.
 
-Here stands what all pages share: which project, whose name, which run. A page is one file of `app/views`.
+This module has what all pages share: the project, the user's name and the run. Each page is a module of `app/views`.
 """
 
 import sys
 from pathlib import Path
 
-# Streamlit looks in this folder first: there, no module of ours may hide an installed package.
+# Streamlit puts this folder first on the path, where our modules could hide installed packages.
 sys.path[:] = [path for path in sys.path if Path(path).resolve() != Path(__file__).resolve().parent]
 
 from functools import partial
@@ -15,7 +15,8 @@ from importlib import import_module
 import streamlit as st
 
 from gradebook.app import progressive_render, sign_in
-from gradebook.app.context import Desk, open_project, warm
+from gradebook.app.context import PageContext
+from gradebook.app.data_access import open_project, preload
 from gradebook.app.text import plain
 from gradebook.app.theme import is_dark
 from gradebook.pipelines.curation import labelling
@@ -23,7 +24,7 @@ from gradebook.pipelines.runs import Run, find_run, list_runs
 from gradebook.storage.project import Project, ProjectError
 from gradebook.storage.store import Store
 
-HERE = Path(__file__).parent
+FOLDER = Path(__file__).parent
 STYLE = """<style>
 .stMainBlockContainer { padding-left: 2.5rem; padding-right: 2.5rem; }
 .stMainBlockContainer h1 { padding: 0 0 0.7rem; }
@@ -37,11 +38,11 @@ STYLE = """<style>
 </style>"""
 DARK = """<style>
 :is([data-testid^=stBaseButton-primary], [data-testid^=stBaseLinkButton-primary]):not(:disabled) { color: #16191B; }
-</style>"""  # white on the lighter teal of the dark theme was hard to read
+</style>"""  # white is hard to read on the lighter teal of the dark theme
 
-FIRST = "overview"
-VIEWS = {
-    FIRST: ("Overview", ":material/menu_book:"),
+HOME = "overview"
+VIEWS = {  # page -> title, icon
+    HOME: ("Overview", ":material/menu_book:"),
     "images": ("Images", ":material/add_photo_alternate:"),
     "review": ("Review", ":material/done_all:"),
     "evolution": ("Evolution", ":material/timeline:"),
@@ -52,106 +53,105 @@ VIEWS = {
 
 
 def main() -> None:
-    """Draws the page that the address names."""
-    st.set_page_config("Gradebook", page_icon=str(HERE / "mark.svg"), layout="wide", initial_sidebar_state=250)
+    """Draws the page in the address."""
+    st.set_page_config("Gradebook", page_icon=str(FOLDER / "mark.svg"), layout="wide", initial_sidebar_state=250)
     st.html(STYLE + DARK * is_dark())
-    st.logo(str(HERE / "logo.svg"), size="large", icon_image=str(HERE / "mark.svg"))
-    if sign_in.is_asked_for() and sign_in.name() is None:
-        _sign_in()
+    st.logo(str(FOLDER / "logo.svg"), size="large", icon_image=str(FOLDER / "mark.svg"))
+    if sign_in.is_required() and sign_in.user_name() is None:
+        _draw_sign_in()
         return
-    root, asked = _project_root()
+    root, query = _requested_project()
     if root is None:
-        _welcome(None)
+        _draw_welcome(None)
         return
     try:
         store = open_project(root)
     except ProjectError as error:
-        _welcome(str(error))
+        _draw_welcome(str(error))
         return
-    query = {"project": asked} if asked else {}
     st.query_params.update(query)
-    _run_page(store, query)
+    _draw_page(store, query)
 
 
-def _sign_in() -> None:
-    """Asks who it is, at the address of every page: whoever follows a link is not told that there is no such page."""
-    pages = [st.Page(sign_in.render, title="Sign in", url_path=name, default=name == FIRST) for name in VIEWS]
+def _draw_sign_in() -> None:
+    """Asks the user to sign in, at the address of every page, so that links work after it."""
+    pages = [st.Page(sign_in.render, title="Sign in", url_path=name, default=name == HOME) for name in VIEWS]
     st.navigation(pages, position="hidden").run()
 
 
-def _welcome(problem: str | None) -> None:
+def _draw_welcome(problem: str | None) -> None:
     from gradebook.app.views import welcome
 
     page = st.Page(partial(welcome.render, problem), title="Open a project", url_path="open", default=True)
     st.navigation([page], position="hidden").run()
 
 
-def _project_root() -> tuple[Path | None, str | None]:
-    """Returns the project's directory, and what the address must keep to name it: nothing if it was an argument."""
+def _requested_project() -> tuple[Path | None, dict[str, str]]:
+    """Returns the project's folder, and the parameters that name it in an address (none if it is an argument)."""
     if len(sys.argv) > 1:
-        return Path(sys.argv[1]), None
-    asked = st.query_params.get("project") or st.session_state.get("project")
-    if not asked:
-        return None, None
-    st.session_state["project"] = asked  # going to another page empties the address
-    return Path(asked), asked
+        return Path(sys.argv[1]), {}
+    requested = st.query_params.get("project") or st.session_state.get("project")
+    if not requested:
+        return None, {}
+    st.session_state["project"] = requested  # a change of page clears the address
+    return Path(requested), {"project": requested}
 
 
-def _run_page(store: Store, query: dict[str, str]) -> None:
-    desks: list[Desk] = []  # the pages are named before the sidebar tells who sits there
+def _draw_page(store: Store, query: dict[str, str]) -> None:
+    """Draws the sidebar and the page in the address."""
+    contexts: list[PageContext] = []  # filled after the pages are declared: the sidebar has the rest of the context
     pages = {
-        name: st.Page(partial(_draw, name, desks), title=title, icon=icon, url_path=name, default=name == FIRST)
+        name: st.Page(
+            partial(_render_view, name, contexts), title=title, icon=icon, url_path=name, default=name == HOME
+        )
         for name, (title, icon) in VIEWS.items()
     }
     page = st.navigation(list(pages.values()), position="hidden")
-    if (wanted := st.session_state.pop("go_to", None)) in pages:
-        st.switch_page(pages[wanted])
-    beginning = page is pages[FIRST] and not progressive_render.was_drawn(FIRST)
+    if (target := st.session_state.pop("go_to", None)) in pages:
+        st.switch_page(pages[target])
+    first_pass = page is pages[HOME] and not progressive_render.is_first_pass_drawn(HOME)
     with st.sidebar:
         links = st.container(gap="xsmall", key="pages")
-        run = None if beginning else _choose_run(store.project)
-        actor = _ask_name(beginning=beginning)
+        run = None if first_pass else _choose_run(store.project)
+        actor = _user_name(first_pass=first_pass)
         st.caption(f"{plain(store.project.root.name)}  \n{plain(str(store.project.root))}")
         if query:
-            st.button("Another project", type="tertiary", icon=":material/folder_open:", on_click=_close)
-    kept = {"run": st.query_params["run"]} if "run" in st.query_params else {}
-    with links:  # ours rather than Streamlit's: these keep the project and the run, in a new tab of the browser too
-        for one in pages.values():
-            st.page_link(one, query_params=query | kept)
-    desks.append(Desk(store, run, actor, pages, query | kept, beginning))
+            st.button("Another project", type="tertiary", icon=":material/folder_open:", on_click=_close_project)
+    if "run" in st.query_params:
+        query = {**query, "run": st.query_params["run"]}
+    with links:  # Streamlit's own links would drop the project and the run
+        for link in pages.values():
+            st.page_link(link, query_params=query)
+    contexts.append(PageContext(store, run, actor, pages, query, first_pass))
     page.run()
-    if beginning:
-        progressive_render.go_on_soon(FIRST)
-    warm(store)
+    if first_pass:
+        progressive_render.schedule_second_pass(HOME)
+    preload(store)
 
 
-def _draw(view: str, desks: list[Desk]) -> None:
-    """Draws a view, imported when it is first asked for: the app starts with what its first page needs."""
-    import_module(f"gradebook.app.views.{view}").render(desks[0])
+def _render_view(view: str, contexts: list[PageContext]) -> None:
+    """Draws a view. It is imported here, so that the app starts with no more than its first page needs."""
+    import_module(f"gradebook.app.views.{view}").render(contexts[0])
 
 
-def _close() -> None:
+def _close_project() -> None:
     st.session_state.clear()
     st.query_params.clear()
 
 
 def _choose_run(project: Project) -> Run | None:
-    """Returns the run whose guesses and record the pages show."""
+    """Draws the choice of a run and returns it; the address has any run but the default one."""
     names = [run.name for run in reversed(list_runs(project))]
     if not names:
         return None
-    usual, asked = find_run(project, None).name, st.query_params.get("run")
-    if asked in names and asked != st.session_state.get("run_in_address"):
-        st.session_state["run"] = asked
+    default, requested = find_run(project, None).name, st.query_params.get("run")
+    if requested in names and requested != st.session_state.get("run_in_address"):
+        st.session_state["run"] = requested
     if st.session_state.get("run") not in names:
-        st.session_state["run"] = usual
-    chosen = st.selectbox(
-        "Run",
-        names,
-        key="run",
-        help="Whose guesses, reasons and record the pages show. At first: the newest run that finished.",
-    )
-    if chosen == usual:
+        st.session_state["run"] = default
+    help_ = "The pages show this run's predictions, reasons and record. By default, the newest finished run."
+    chosen = st.selectbox("Run", names, key="run", help=help_)
+    if chosen == default:
         st.query_params.pop("run", None)
     else:
         st.query_params["run"] = chosen
@@ -159,17 +159,17 @@ def _choose_run(project: Project) -> Run | None:
     return find_run(project, chosen)
 
 
-def _ask_name(*, beginning: bool) -> str:
-    """Returns the name under which verdicts go into the log: of whoever has signed in, or what is typed, later."""
-    if sign_in.is_asked_for():
-        signed = str(sign_in.name())
-        st.caption(f"Signed in as {plain(signed)}")
-        sign_in.sign_out()
-        return signed
-    if beginning:
+def _user_name(*, first_pass: bool) -> str:
+    """Returns the user's name in the log: the address they signed in with, or else a name that they can type."""
+    if sign_in.is_required():
+        email = str(sign_in.user_name())
+        st.caption(f"Signed in as {plain(email)}")
+        sign_in.sign_out_button()
+        return email
+    if first_pass:
         return labelling.actor()
-    kept = st.session_state.get("actor") or labelling.actor()
-    name = st.text_input("Your name", value=kept, max_chars=60, help="Verdicts go into the log under this name.")
+    default = st.session_state.get("actor") or labelling.actor()
+    name = st.text_input("Your name", value=default, max_chars=60, help="The log records your labels under this name.")
     st.session_state["actor"] = name.strip() or labelling.actor()
     return str(st.session_state["actor"])
 

@@ -1,194 +1,198 @@
-// The map: points on a canvas, drawn pixel by pixel, and a lasso on another above it. Places are whole numbers in
-// [0, SIDE]; a lasso is told as its corners in them, so that the server finds the same points (pipelines/curation/lasso.py).
-// Names are other people's text and go in by textContent.
+// The map: points on a canvas, drawn pixel by pixel, and a lasso on a second canvas above it. Coordinates are whole numbers
+// in [0, SIDE]. A lasso goes to the server as its corners, so that it finds the same points (pipelines/curation/lasso.py).
+// All text of other people goes in by textContent.
 
-const SIDE = 65535, NOTHING = 65535;
-const PAD = 18; // pixels around the map at the beginning
-const TOOLS = 30; // pixels above it that the tools take
-const NEAR = 9; // pixels within which a point answers the pointer
-const STEP = 4; // pixels between two corners of a lasso
-const MOST = 380; // corners a ring
-const FAR = 200; // times that one can come nearer
-const FAINT = 0.13; // how much is left of the points that are not chosen
-const HOLLOW = 0.5; // how much of a hollow point's radius is open
-const LEAST = 2.5; // pixels of radius that a hollow point must have
+const SIDE = 65535, NO_GROUP = 65535;
+const PADDING = 18; // pixels around the whole map
+const TOOLBAR = 30; // pixels of its height
+const HOVER_RADIUS = 9; // pixels around a point in which the pointer is on it
+const CORNER_DISTANCE = 4; // pixels between two corners of a lasso
+const MAX_CORNERS = 380; // of a ring
+const MAX_RINGS = 20;
+const MAX_ZOOM = 200, MIN_ZOOM = 0.5;
+const FAINT = 0.13; // opacity of the points that are not selected
+const HOLE = 0.5; // share of a hollow point's radius
+const MIN_HOLLOW_RADIUS = 2.5; // pixels
 const maps = new WeakMap();
 
 export default function (component) {
   const { data, parentElement, setStateValue } = component;
   let map = maps.get(parentElement);
   if (!map) {
-    map = opened(parentElement, data.start);
+    map = createMap(parentElement, data.initial);
     maps.set(parentElement, map);
   }
-  map.say = setStateValue;
-  take(map, data);
+  map.setState = setStateValue;
+  receive(map, data);
 }
 
-function opened(root, start) {
-  const box = make("div", "scatter"), field = make("div", "field"), legend = make("div", "legend");
-  const under = make("canvas"), top = make("canvas", "top"), tools = make("div", "tools"), tip = make("div", "tip");
-  top.tabIndex = 0;
-  top.setAttribute("role", "application");
-  top.setAttribute("aria-label", "Map of the images. Arrows move it, plus and minus bring it nearer or farther, Enter "
-    + "chooses what is in sight, Escape lets go.");
+function createMap(root, initial) {
+  const box = make("div", "map"), field = make("div", "field"), legend = make("div", "legend");
+  const points = make("canvas"), overlay = make("canvas", "overlay"), tools = make("div", "tools"), tip = make("div", "tip");
+  overlay.tabIndex = 0;
+  overlay.setAttribute("role", "application");
+  overlay.setAttribute("aria-label", "Map of the images. Arrow keys move it, plus and minus zoom, Enter selects the visible "
+    + "images, Escape clears the selection.");
   tip.hidden = true;
-  field.append(under, top, tools, tip);
+  field.append(points, overlay, tools, tip);
   box.append(field, legend);
   root.append(box);
-  const map = { root, field, legend, under, top, tools, tip, data: {}, x: null, y: null, group: null, hidden: new Set(start.hidden),
-    rings: read(start.lasso), mode: "lasso", zoom: 1, cx: SIDE / 2, cy: SIDE / 2, drag: null, alone: null, due: false, wide: SIDE, high: SIDE };
+  const map = { root, field, legend, points, overlay, tools, tip, data: {}, x: null, y: null, group: null, hidden: new Set(initial.hidden),
+    rings: parseLasso(initial.lasso), selected: null, mode: "lasso", zoom: 1, cx: SIDE / 2, cy: SIDE / 2, drag: null, highlighted: null,
+    scheduled: false, width: SIDE, height: SIDE };
   for (const [mode, name] of [["lasso", "Lasso"], ["box", "Box"], ["move", "Move"]])
-    tools.append(button(name, () => choose(map, mode), mode));
-  tools.append(button("+", () => nearer(map, 1.5), "in", "Nearer"), button("−", () => nearer(map, 1 / 1.5), "out", "Farther"),
-    button("All", () => whole(map), "all", "The whole map"));
-  choose(map, "lasso");
+    tools.append(makeButton(name, () => setMode(map, mode), mode));
+  tools.append(makeButton("+", () => zoomBy(map, 1.5), "in", "Zoom in"), makeButton("−", () => zoomBy(map, 1 / 1.5), "out", "Zoom out"),
+    makeButton("All", () => resetView(map), "all", "Show the whole map"));
+  setMode(map, "lasso");
   listen(map);
   return map;
 }
 
 function listen(map) {
-  const { top } = map;
-  top.addEventListener("pointerdown", (event) => down(map, event));
-  top.addEventListener("pointermove", (event) => (map.drag ? drag(map, event) : hover(map, event)));
-  top.addEventListener("pointerup", (event) => up(map, event));
-  top.addEventListener("pointercancel", () => { map.drag = null; overlay(map); });
-  top.addEventListener("pointerleave", () => (map.tip.hidden = true));
-  top.addEventListener("wheel", (event) => {
+  const { overlay } = map;
+  overlay.addEventListener("pointerdown", (event) => onPointerDown(map, event));
+  overlay.addEventListener("pointermove", (event) => (map.drag ? onDrag(map, event) : onHover(map, event)));
+  overlay.addEventListener("pointerup", (event) => onPointerUp(map, event));
+  overlay.addEventListener("pointercancel", () => { map.drag = null; drawOverlay(map); });
+  overlay.addEventListener("pointerleave", () => (map.tip.hidden = true));
+  overlay.addEventListener("wheel", (event) => {
     event.preventDefault();
-    nearer(map, Math.exp(-event.deltaY / 400), event.offsetX, event.offsetY);
+    zoomBy(map, Math.exp(-event.deltaY / 400), event.offsetX, event.offsetY);
   }, { passive: false });
-  top.addEventListener("keydown", (event) => key(map, event));
+  overlay.addEventListener("keydown", (event) => onKey(map, event));
   new ResizeObserver(() => draw(map)).observe(map.field);
   new MutationObserver(() => draw(map)).observe(document.documentElement, { attributes: true, subtree: false });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => draw(map));
 }
 
-function take(map, data) {
+function receive(map, data) {
   const before = map.data;
   map.data = data;
-  if (data.places !== before.places) {
-    const both = numbers(data.places);
-    map.x = new Uint16Array(both.length / 2);
-    map.y = new Uint16Array(both.length / 2);
-    for (let k = 0; k < map.x.length; k++) [map.x[k], map.y[k]] = [both[2 * k], both[2 * k + 1]];
-    map.order = shuffled(map.x.length);
-    [map.wide, map.high] = [extent(map.x), extent(map.y)];
-    map.chosen = null;
+  if (data.xy !== before.xy) {
+    const xy = decodeUint16(data.xy);
+    map.x = new Uint16Array(xy.length / 2);
+    map.y = new Uint16Array(xy.length / 2);
+    for (let k = 0; k < map.x.length; k++) [map.x[k], map.y[k]] = [xy[2 * k], xy[2 * k + 1]];
+    map.order = shuffledIndices(map.x.length);
+    [map.width, map.height] = [rangeOf(map.x), rangeOf(map.y)];
+    map.selected = null;
   }
-  if (data.groups !== before.groups) map.group = numbers(data.groups);
+  if (data.groups !== before.groups) map.group = decodeUint16(data.groups);
   if (before.names && JSON.stringify(data.names) !== JSON.stringify(before.names)) map.hidden.clear();
-  if (data.places !== before.places || data.groups !== before.groups || data.kind !== before.kind) key_to(map);
+  if (data.xy !== before.xy || data.groups !== before.groups || data.kind !== before.kind) drawLegend(map);
   draw(map);
 }
 
-// What a hand does ---------------------------------------------------------------------------------------------------
+// ---- what the pointer and the keys do
 
-function down(map, event) {
+function onPointerDown(map, event) {
   if (event.button > 1) return;
-  map.top.setPointerCapture(event.pointerId);
+  map.overlay.setPointerCapture(event.pointerId);
   map.tip.hidden = true;
-  const moves = map.mode === "move" || event.button === 1;
-  map.drag = { x: event.offsetX, y: event.offsetY, from: [event.offsetX, event.offsetY], moves, more: event.shiftKey,
-    ring: moves ? null : [place(map, event)] };
+  const pans = map.mode === "move" || event.button === 1;
+  map.drag = { x: event.offsetX, y: event.offsetY, start: [event.offsetX, event.offsetY], pans, adds: event.shiftKey,
+    ring: pans ? null : [toMapXY(map, event)] };
 }
 
-function drag(map, event) {
+function onDrag(map, event) {
   const { drag } = map;
-  if (drag.moves) {
-    const at = scale(map, 1);
-    map.cx -= (event.offsetX - drag.x) / at.per;
-    map.cy -= (event.offsetY - drag.y) / at.per;
+  if (drag.pans) {
+    const { pixels } = transform(map, 1);
+    map.cx -= (event.offsetX - drag.x) / pixels;
+    map.cy -= (event.offsetY - drag.y) / pixels;
     [drag.x, drag.y] = [event.offsetX, event.offsetY];
     draw(map);
   } else if (map.mode === "box") {
-    const [x1, y1] = drag.ring[0], [x2, y2] = place(map, event);
+    const [x1, y1] = drag.ring[0], [x2, y2] = toMapXY(map, event);
     drag.ring = [[x1, y1], [x2, y1], [x2, y2], [x1, y2]];
-    overlay(map);
-  } else if (Math.hypot(event.offsetX - drag.x, event.offsetY - drag.y) >= STEP) {
-    drag.ring.push(place(map, event));
+    drawOverlay(map);
+  } else if (Math.hypot(event.offsetX - drag.x, event.offsetY - drag.y) >= CORNER_DISTANCE) {
+    drag.ring.push(toMapXY(map, event));
     [drag.x, drag.y] = [event.offsetX, event.offsetY];
-    overlay(map);
+    drawOverlay(map);
   }
 }
 
-function up(map, event) {
+function onPointerUp(map, event) {
   const { drag } = map;
   map.drag = null;
-  if (!drag || drag.moves) return;
-  const far = Math.hypot(event.offsetX - drag.from[0], event.offsetY - drag.from[1]);
-  if (drag.ring.length < 3 && far < STEP) drag.ring = around(map, event);
-  settle(map, drag.ring && drag.ring.length > 2 ? [...(drag.more ? map.rings : []), thinned(drag.ring)] : []);
+  if (!drag || drag.pans) return;
+  const distance = Math.hypot(event.offsetX - drag.start[0], event.offsetY - drag.start[1]);
+  if (drag.ring.length < 3 && distance < CORNER_DISTANCE) drag.ring = pointRing(map, event);
+  setLasso(map, drag.ring && drag.ring.length > 2 ? [...(drag.adds ? map.rings : []), thinOut(drag.ring)] : []);
 }
 
-function around(map, event) {
-  const k = nearest(map, event);
+// Returns a small ring around the point under the pointer, null without one.
+function pointRing(map, event) {
+  const k = nearestPoint(map, event);
   if (k < 0) return null;
-  const by = Math.max(1, Math.round(2 / scale(map, 1).per)), [x, y] = [map.x[k], map.y[k]];
-  return [[-by, -by], [by, -by], [by, by], [-by, by]].map(([dx, dy]) => [clip(x + dx), clip(y + dy)]);
+  const r = Math.max(1, Math.round(2 / transform(map, 1).pixels)), [x, y] = [map.x[k], map.y[k]];
+  return [[-r, -r], [r, -r], [r, r], [-r, r]].map(([dx, dy]) => [clip(x + dx), clip(y + dy)]);
 }
 
-function settle(map, rings) {
-  map.rings = rings.slice(-20);
-  map.chosen = null;
-  map.say("lasso", map.rings.map((ring) => ring.map(([x, y]) => four(x) + four(y)).join("")).join("."));
+function setLasso(map, rings) {
+  map.rings = rings.slice(-MAX_RINGS);
+  map.selected = null;
+  map.setState("lasso", map.rings.map((ring) => ring.map(([x, y]) => hex4(x) + hex4(y)).join("")).join("."));
   draw(map);
 }
 
-function key(map, event) {
-  const by = 60 / scale(map, 1).per;
-  const acts = { ArrowLeft: () => (map.cx -= by), ArrowRight: () => (map.cx += by), ArrowUp: () => (map.cy -= by),
-    ArrowDown: () => (map.cy += by), "+": () => nearer(map, 1.3), "=": () => nearer(map, 1.3), "-": () => nearer(map, 1 / 1.3),
-    0: () => whole(map), Escape: () => settle(map, []), Enter: () => settle(map, [sight(map)]) };
-  if (!acts[event.key] || event.ctrlKey || event.metaKey || event.altKey) return;
+function onKey(map, event) {
+  const by = 60 / transform(map, 1).pixels;
+  const actions = { ArrowLeft: () => (map.cx -= by), ArrowRight: () => (map.cx += by), ArrowUp: () => (map.cy -= by),
+    ArrowDown: () => (map.cy += by), "+": () => zoomBy(map, 1.3), "=": () => zoomBy(map, 1.3), "-": () => zoomBy(map, 1 / 1.3),
+    0: () => resetView(map), Escape: () => setLasso(map, []), Enter: () => setLasso(map, [visibleArea(map)]) };
+  if (!actions[event.key] || event.ctrlKey || event.metaKey || event.altKey) return;
   event.preventDefault();
   event.stopPropagation();
-  acts[event.key]();
+  actions[event.key]();
   draw(map);
 }
 
-function sight(map) {
+function visibleArea(map) {
   const { width, height } = map.field.getBoundingClientRect();
-  return [[0, 0], [width, 0], [width, height], [0, height]].map(([x, y]) => place(map, { offsetX: x, offsetY: y }));
+  return [[0, 0], [width, 0], [width, height], [0, height]].map(([x, y]) => toMapXY(map, { offsetX: x, offsetY: y }));
 }
 
-function hover(map, event) {
-  const k = nearest(map, event);
+function onHover(map, event) {
+  const k = nearestPoint(map, event);
   map.tip.hidden = k < 0;
   if (k < 0) return;
   const group = map.group[k];
-  map.tip.textContent = group === NOTHING ? map.data.unknown : map.data.names[group];
+  map.tip.textContent = group === NO_GROUP ? map.data.missing_label : map.data.names[group];
   const { width } = map.field.getBoundingClientRect();
   map.tip.style.left = `${Math.min(event.offsetX + 14, width - map.tip.offsetWidth - 4)}px`;
   map.tip.style.top = `${event.offsetY + 14}px`;
 }
 
-function nearest(map, event) {
-  const at = scale(map, 1);
-  let best = -1, least = NEAR * NEAR;
+function nearestPoint(map, event) {
+  const { toX, toY } = transform(map, 1);
+  let nearest = -1, least = HOVER_RADIUS * HOVER_RADIUS;
   for (let k = 0; k < map.x.length; k++) {
-    const dx = at.x(map.x[k]) - event.offsetX, dy = at.y(map.y[k]) - event.offsetY, far = dx * dx + dy * dy;
-    if (far < least && !map.hidden.has(map.group[k])) [best, least] = [k, far];
+    const dx = toX(map.x[k]) - event.offsetX, dy = toY(map.y[k]) - event.offsetY, squared = dx * dx + dy * dy;
+    if (squared < least && !map.hidden.has(map.group[k])) [nearest, least] = [k, squared];
   }
-  return best;
+  return nearest;
 }
 
-function nearer(map, times, x, y) {
-  const { width, height } = map.field.getBoundingClientRect(), before = scale(map, 1);
+// Zooms around a point of the screen, without one around the centre.
+function zoomBy(map, factor, x, y) {
+  const { width, height } = map.field.getBoundingClientRect(), before = transform(map, 1);
   const dx = (x ?? width / 2) - width / 2, dy = (y ?? height / 2) - height / 2;
-  map.zoom = Math.min(FAR, Math.max(0.5, map.zoom * times));
-  const after = scale(map, 1);
-  map.cx += dx / before.per - dx / after.per;
-  map.cy += dy / before.per - dy / after.per;
+  map.zoom = Math.min(MAX_ZOOM, Math.max(MIN_ZOOM, map.zoom * factor));
+  const after = transform(map, 1);
+  map.cx += dx / before.pixels - dx / after.pixels;
+  map.cy += dy / before.pixels - dy / after.pixels;
   draw(map);
 }
 
-function whole(map) {
+function resetView(map) {
   Object.assign(map, { zoom: 1, cx: SIDE / 2, cy: SIDE / 2 });
   draw(map);
 }
 
-function choose(map, mode) {
+function setMode(map, mode) {
   map.mode = mode;
   map.field.classList.toggle("moving", mode === "move");
   for (const tool of map.tools.children)

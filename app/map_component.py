@@ -1,11 +1,12 @@
-"""The map's points in the browser: what it is sent of them, and the component that draws them and takes a lasso.
+"""The map component: the points that the browser gets, and the component that draws them and returns a lasso.
 
-Of a point it is sent six bytes, as base64: whole numbers of two, for its place and for the group that gives its colour.
-What comes back is the lasso's corners, not the points in it.
+A point takes six bytes, sent as base64: two 16-bit coordinates, and the 16-bit group that gives its colour. The browser
+returns the corners of the lasso, not the points in it.
 """
 
 import base64
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,74 +16,80 @@ from gradebook.app.browser_components import component
 from gradebook.app.figures.common import PALETTE
 from gradebook.pipelines.curation.map_colors import DISAGREE, NOTHING, Colouring, Kind
 
-HELPED, HARMED = "#2C97A0", "#D55E00"
-HOT = "#D55E00"  # the end of a share that asks for a look
-MUCH = "#0072B2"  # the end of a share that does not
-GROUND = "ground"  # a colour between paper and ink, which the browser knows
-NO_GROUP = 65_535  # how the browser calls `NOTHING`
+POSITIVE, NEGATIVE = "#2C97A0", "#D55E00"
+WARNING = "#D55E00"  # high end of a number that asks for review
+HIGH = "#0072B2"  # high end of any other number
+NEUTRAL = "neutral"  # a colour between background and text, which the browser works out
+NO_GROUP = 65_535  # the browser's number for `NOTHING`
 
 
-def draw(
-    key: str,
-    places: NDArray[np.uint16],
-    colouring: Colouring,
-    *,
-    unknown: str,
-    wants_a_look: bool,
-    start: Mapping[str, Any],
-    on_lasso: Callable[[], None],
-    on_hidden: Callable[[], None],
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MapPoints:
+    """What the map shows."""
+
+    xy: NDArray[np.uint16]  # (N, 2)
+    coloring: Colouring  # of the same N points
+    missing_label: str  # legend of the points without a group
+    high_is_warning: bool  # whether a high number asks for review
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MapState:
+    """What the user has drawn and hidden."""
+
+    lasso: str  # as `gradebook.pipelines.curation.lasso` reads it
+    hidden: Sequence[int]  # groups
+
+
+def mount(
+    key: str, points: MapPoints, initial: MapState, *, on_lasso: Callable[[], None], on_hidden: Callable[[], None]
 ) -> None:
-    """Draws the points.
-
-    The session's `key` then has `lasso`, as `gradebook.pipelines.curation.lasso` reads it, and `hidden`, the groups
-    that are off.
+    """Draws the map. The session then has its `lasso` and `hidden` under `key`.
 
     Args:
         key: of the component.
-        places: (N, 2).
-        colouring: of the same N.
-        unknown: what a point in no group stands for.
-        wants_a_look: whether a high number is the one to look at.
-        start: `lasso` and `hidden` to begin with.
-        on_lasso: is called when somebody has drawn another lasso.
-        on_hidden: is called when somebody has hidden other groups.
+        points: what to show.
+        initial: the state of the map when the browser first draws it.
+        on_lasso: called after the user has drawn another lasso.
+        on_hidden: called after the user has hidden other groups.
     """
-    begin = {**start, "hidden": [NO_GROUP if group == NOTHING else group for group in start["hidden"]]}
-    data = {"places": _packed(places), **_coloured(colouring, unknown, wants_a_look), "start": begin}
+    hidden = [NO_GROUP if group == NOTHING else group for group in initial.hidden]
+    data = {**_encode(points), "initial": {"lasso": initial.lasso, "hidden": hidden}}
     component("map_component")(key=key, data=data, on_lasso_change=on_lasso, on_hidden_change=on_hidden)
 
 
-def group_of(told: int) -> int:
-    """Returns the group that the browser means."""
-    return NOTHING if told == NO_GROUP else told
+def to_group(number: int) -> int:
+    """Returns the group that the browser's number stands for."""
+    return NOTHING if number == NO_GROUP else number
 
 
-def _coloured(colouring: Colouring, unknown: str, wants_a_look: bool) -> dict[str, Any]:
-    counts = np.bincount(colouring.groups[colouring.groups != NOTHING], minlength=len(colouring.names))
+def _encode(points: MapPoints) -> dict[str, Any]:
+    """Returns the points as the browser gets them."""
+    groups, names = points.coloring.groups, points.coloring.names
     return {
-        "groups": _packed(np.where(colouring.groups == NOTHING, NO_GROUP, colouring.groups)),
-        "kind": colouring.kind.value,
-        "names": list(colouring.names),
-        "counts": counts.tolist(),
-        "nothing": int((colouring.groups == NOTHING).sum()),
-        "unknown": unknown,
-        "round": len(PALETTE),  # classes before the colours come again, darker or lighter
-        "colours": _colours(colouring, wants_a_look),
-        "ends": [colouring.names[0], colouring.names[-1]] if colouring.names else [],
+        "xy": _base64(points.xy),
+        "groups": _base64(np.where(groups == NOTHING, NO_GROUP, groups)),
+        "kind": points.coloring.kind.value,
+        "names": list(names),
+        "counts": np.bincount(groups[groups != NOTHING], minlength=len(names)).tolist(),
+        "missing": int((groups == NOTHING).sum()),
+        "missing_label": points.missing_label,
+        "palette_size": len(PALETTE),  # classes before colours repeat, in a darker or lighter shade
+        "colors": _colors(points.coloring, points.high_is_warning),
+        "ends": [names[0], names[-1]] if names else [],
     }
 
 
-def _colours(colouring: Colouring, wants_a_look: bool) -> Sequence[str]:
-    """Returns a colour a class, or the ends (and the middle) of a ramp."""
-    if colouring.kind is Kind.BALANCE:
-        return (HARMED, GROUND, HELPED)
-    if colouring.kind is Kind.SHARE:
-        return (GROUND, HOT if wants_a_look else MUCH)
-    if DISAGREE in colouring.names:
-        return (HOT, MUCH)
-    return [PALETTE[n % len(PALETTE)] for n in range(len(colouring.names))]
+def _colors(coloring: Colouring, high_is_warning: bool) -> Sequence[str]:
+    """Returns a colour for each class, or the ends (and the middle) of a colour scale."""
+    if coloring.kind is Kind.BALANCE:
+        return (NEGATIVE, NEUTRAL, POSITIVE)
+    if coloring.kind is Kind.SHARE:
+        return (NEUTRAL, WARNING if high_is_warning else HIGH)
+    if DISAGREE in coloring.names:
+        return (WARNING, HIGH)
+    return [PALETTE[n % len(PALETTE)] for n in range(len(coloring.names))]
 
 
-def _packed(numbers: NDArray[Any]) -> str:
+def _base64(numbers: NDArray[Any]) -> str:
     return base64.b64encode(np.ascontiguousarray(numbers, "<u2").tobytes()).decode()

@@ -1,29 +1,29 @@
-"""Drawing what matters of a page first: its numbers stand while the browser loads what tables and figures need.
+"""Draws a page in two passes: first its numbers, then the tables and figures.
 
-Those are 6 MB of scripts, and for the sidebar's controls another two dozen files. Sent along with the numbers, they
-are read before any number is shown.
+The browser loads 6 MB of scripts for tables and figures, and two dozen files for the sidebar's controls. Sent together
+with the numbers, these would be loaded before any number is shown.
 """
 
 import streamlit as st
 
-SOON = 0.6  # seconds after the browser got the beginning until it asks for the rest
-SEEN = "seen-first"  # in the session: pages whose beginning the browser has drawn
+DELAY_S = 0.6  # from the first pass in the browser to its request for the second
+DRAWN = "pages-drawn"  # session key: the pages whose first pass the browser has drawn
 
 
-def was_drawn(page: str) -> bool:
-    """Returns whether the browser has drawn the beginning of a page."""
-    seen: set[str] = st.session_state.setdefault(SEEN, set())
-    return page in seen
+def is_first_pass_drawn(page: str) -> bool:
+    """Returns whether the browser has drawn the first pass of a page."""
+    drawn: set[str] = st.session_state.setdefault(DRAWN, set())
+    return page in drawn
 
 
-def go_on_soon(page: str) -> None:
-    """Lets the browser draw what there is of a page, its beginning, and run it again."""
-    st.fragment(_ask, run_every=SOON)(page, [])
+def schedule_second_pass(page: str) -> None:
+    """Lets the browser draw the first pass of a page, then runs the page again."""
+    st.fragment(_rerun_when_drawn, run_every=DELAY_S)(page, [])
 
 
-def _ask(page: str, calls: list[None]) -> None:
-    """Is called once as the page is made, and again when the browser has drawn it."""
+def _rerun_when_drawn(page: str, calls: list[None]) -> None:
+    """Runs once with the page, and once more when the browser has drawn it."""
     calls.append(None)
     if len(calls) > 1:
-        st.session_state[SEEN].add(page)
+        st.session_state[DRAWN].add(page)
         st.rerun()

@@ -1,164 +1,210 @@
-"""Reviewing without a page: the keys, what presses become in the log, and how the sitting goes."""
+"""Review without a page: the keys of the classes, the events that actions amount to, and the session's statistics."""
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from functools import partial
 from typing import Any
 
-from gradebook.app.context import Desk, write_verdicts
+from gradebook.app.data_access import read_events
+from gradebook.pipelines.curation import labelling
 from gradebook.pipelines.curation.event_cache import EventCache
-from gradebook.pipelines.curation.labelling import Choice, Item, Undo
 from gradebook.pipelines.curation.queue_items import Row
 from gradebook.pipelines.curation.verdicts import Shown
+from gradebook.pipelines.runs import Run
 from gradebook.storage.events import VERDICTS, Event, Kind
 from gradebook.storage.project import ProjectError
+from gradebook.storage.store import Store
 
 DIGITS = "0123456789"
-LETTERS = "abdefgijmnopqtvwyz"  # the others are the page's: H K L S U X, and Streamlit's: C R
-PAUSE = timedelta(minutes=10)  # after which a sitting is over
-ID = re.compile(r"[0-9a-f]{32}")
+LETTERS = "abdefgijmnopqtvwyz"  # without the page's own keys (H K L S U X) and Streamlit's (C R)
+SESSION_GAP = timedelta(minutes=10)  # a longer pause between two verdicts ends the session
+ACTION_ID = re.compile(r"[0-9a-f]{32}")
+
+
+class Action(StrEnum):
+    """What a reviewer can do."""
+
+    LABEL = "label"
+    REJECT = "reject"  # no class applies
+    UNDO = "undo"
+    SKIP = "skip"
+    MORE = "more"  # show other images
+    SIMILAR = "similar"  # show the images most similar to this one next
+    HISTORY = "history"  # open the sample on the page Evolution
+    HEARTBEAT = "heartbeat"  # the reviewer is still there
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReviewAction:
+    """One action of a reviewer, as the browser sends it."""
+
+    action_id: str  # 32 hexadecimal digits from the browser; becomes the id of the event that the action writes
+    action: Action
+    sample_id: str = ""
+    label: str | None = None
+    expected: str | None = None  # id of the event that decided the sample on the screen; for an undo, the one to undo
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conflict:
+    """A verdict or an undo that was not written, because of an event that was not on the screen."""
+
+    action: ReviewAction
+    existing: Event
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What became of a list of actions."""
+
+    conflicts: list[Conflict] = field(default_factory=list)
+    undone: dict[str, str] = field(default_factory=dict)  # action_id of an undo -> the sample whose verdict it undid
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionStats:
+    """What a reviewer has done in the current session."""
+
+    verdicts: int  # that still stand
+    predicted: int  # of these, on samples that were shown with a prediction
+    correct: int  # of these, the prediction was accepted
+    per_minute: float | None  # verdicts; None for fewer than two
 
 
 def class_keys(classes: Sequence[str]) -> dict[str, str]:
-    """Returns the keyboard's key of each class: key -> class. Classes that no key is left for are typed.
+    """Returns the keyboard key of each class: key -> class. Classes beyond the last key have none.
 
-    Where every class is named by a digit, that digit is its key; else the first nine have 1 to 9, the next letters.
+    Classes that are all named by a digit have that digit. Otherwise the first nine have 1 to 9, the others letters.
     """
     if all(len(name) == 1 and name in DIGITS for name in classes):
         return {name: name for name in classes}
     return dict(zip(DIGITS[1:] + LETTERS, classes, strict=False))
 
 
-class Deed(StrEnum):
-    """What a reviewer does."""
-
-    LABEL = "label"
-    REJECT = "reject"  # no class applies
-    UNDO = "undo"
-    SKIP = "skip"
-    MORE = "more"  # other images, please
-    ALIKE = "alike"  # those most like this one next
-    RECORD = "record"  # show me its record
-    HERE = "here"  # somebody is still looking
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Press:
-    """One deed of a reviewer, as the browser tells it."""
-
-    press_id: str  # 32 hexadecimal digits, drawn by the browser; becomes the id of the event that it writes
-    deed: Deed
-    sample_id: str = ""
-    label: str | None = None
-    over: str | None = None  # the event that decided the sample on the screen; of an undo the one to take back
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refused:
-    """A verdict that was not written: another's came first, which had not been on the screen."""
-
-    press: Press
-    by: Event  # that one
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sitting:
-    """What somebody has done since they sat down."""
-
-    given: int  # verdicts that stand
-    guessed: int  # of these, answers to a guess
-    agreed: int  # of these, the guess was right
-    a_minute: float | None  # verdicts; None for fewer than two
-
-
-def presses(said: Any) -> list[Press]:
-    """Returns what a browser told; what is no press is left out, for it was not we who wrote it."""
-    found = []
-    for one in said if isinstance(said, list) else []:
+def parse_actions(message: Any) -> list[ReviewAction]:
+    """Returns the valid actions of a message from the browser, which is not trusted; others are dropped."""
+    actions = []
+    for item in message if isinstance(message, list) else []:
         try:
-            press = Press(
-                press_id=one["press"],
-                deed=Deed(one["deed"]),
-                sample_id=str(one.get("id") or ""),
-                label=one.get("label"),
-                over=one.get("over"),
+            action = ReviewAction(
+                action_id=item["action_id"],
+                action=Action(item["action"]),
+                sample_id=str(item.get("sample_id") or ""),
+                label=item.get("label"),
+                expected=item.get("expected"),
             )
         except (KeyError, TypeError, ValueError, AttributeError):
             continue
-        if isinstance(press.press_id, str) and ID.fullmatch(press.press_id):
-            found.append(press)
-    return found
+        if isinstance(action.action_id, str) and ACTION_ID.fullmatch(action.action_id):
+            actions.append(action)
+    return actions
 
 
-def answer(desk: Desk, said: Sequence[Press], rows: Mapping[str, Row]) -> tuple[list[Refused], dict[str, str]]:
-    """Writes what presses amount to; those that are in the log already are passed over, so that none counts twice.
+def apply_actions(
+    store: Store, run: Run | None, actor: str, actions: Sequence[ReviewAction], rows: Mapping[str, Row]
+) -> Outcome:
+    """Writes the verdicts of a list of actions in one append; those that are in the log already change nothing.
 
     Args:
-        desk: the open project, and who reviews.
-        said: presses in order.
-        rows: what was on the screen, by sample id.
+        store: the open project.
+        run: whose predictions were on the screen.
+        actor: the reviewer.
+        actions: in order.
+        rows: what was on the screen, by sample_id.
+    """
+    items = [item for action in actions if (item := _to_item(store, run, action, rows)) is not None]
+    if not items:
+        return Outcome()
+    outcome, by_id = _decide(store, actor, items), {action.action_id: action for action in actions}
+    return Outcome(
+        conflicts=[Conflict(action=by_id[c.item.event_id], existing=c.by) for c in outcome.conflicts if c.by],
+        undone={e.event_id: e.sample_id for e in outcome.taken if e.kind is Kind.RETRACTED},
+    )
+
+
+def decide(store: Store, actor: str, shown: Shown, label: str | None, *, expected: Event | None) -> Event | None:
+    """Writes one verdict, unless the sample has been decided since it was drawn.
+
+    Args:
+        store: the open project.
+        actor: the reviewer.
+        shown: what was on the screen.
+        label: the class; None rejects the sample, because no class applies.
+        expected: the event that decided the sample when it was drawn, None if there was none.
 
     Returns:
-        The verdicts that were refused, and of each undo the sample it was about: press id -> sample id.
+        The conflicting event, in which case nothing was written, else None.
     """
-    items = [item for press in said if (item := _item(desk, press, rows)) is not None]
-    if not items:
-        return [], {}
-    outcome, by_id = write_verdicts(desk, items), {press.press_id: press for press in said}
-    refused = [Refused(press=by_id[c.item.event_id], by=c.by) for c in outcome.conflicts if c.by is not None]
-    return refused, {e.event_id: e.sample_id for e in outcome.taken if e.kind is Kind.RETRACTED}
+    item = labelling.Choice(shown=shown, label=label, expected=expected.event_id if expected else None)
+    return _conflicting_event(_decide(store, actor, [item]))
 
 
-def sitting(book: EventCache, actor: str, *, now: datetime | None = None) -> Sitting:
-    """Returns what an actor has done since their last long pause."""
-    mine = sorted((e for e in book.decided.values() if e.actor == actor and e.kind in VERDICTS), key=lambda e: e.at)
-    first, later = len(mine), now or datetime.now(UTC)
-    while first and later - mine[first - 1].at < PAUSE:
-        first, later = first - 1, mine[first - 1].at
-    since = mine[first:]
-    guessed = [e for e in since if e.ref is not None]
-    minutes = (since[-1].at - since[0].at).total_seconds() / 60 if since else 0.0
-    return Sitting(
-        given=len(since),
-        guessed=len(guessed),
-        agreed=sum(e.kind is Kind.ACCEPTED for e in guessed),
-        a_minute=(len(since) - 1) / minutes if minutes > 0 else None,
-    )
+def undo_verdict(store: Store, actor: str, decision: Event) -> Event | None:
+    """Writes the retraction of a verdict, whoever gave it; returns what `decide` returns."""
+    item = labelling.Undo(ref=decision.event_id, expected=decision.event_id, of_anyone=True)
+    return _conflicting_event(_decide(store, actor, [item]))
 
 
-def _item(desk: Desk, press: Press, rows: Mapping[str, Row]) -> Item | None:
-    """Returns the verdict or undo that a press amounts to, None where it is neither or names what there is not."""
-    if press.deed is Deed.UNDO:
-        return Undo(ref=press.over, expected=press.over, event_id=press.press_id)
-    if press.deed not in (Deed.LABEL, Deed.REJECT) or not _is_possible(desk, press, rows):
-        return None
-    row = rows.get(press.sample_id)
-    return Choice(
-        shown=Shown(sample_id=press.sample_id) if row is None else shown_of(row, desk),
-        label=press.label if press.deed is Deed.LABEL else None,
-        expected=press.over,
-        event_id=press.press_id,
-    )
-
-
-def _is_possible(desk: Desk, press: Press, rows: Mapping[str, Row]) -> bool:
-    if press.deed is Deed.LABEL and press.label not in desk.store.project.classes:
-        return False
-    try:
-        return press.sample_id in rows or bool(desk.store.catalog.get([press.sample_id]))
-    except ProjectError:
-        return False
-
-
-def shown_of(row: Row, desk: Desk) -> Shown:
+def shown_of(row: Row, run: Run | None) -> Shown:
     """Returns what was on the screen, for the log."""
     return Shown(
         sample_id=row.sample_id,
         label=row.label,
         probability=row.probability,
         reasons=row.reasons,
-        run=desk.run.name if desk.run else None,
+        run=run.name if run else None,
         proposal=row.proposal,
     )
+
+
+def session_stats(events: EventCache, actor: str, *, now: datetime | None = None) -> SessionStats:
+    """Returns the statistics of an actor since their last pause of more than `SESSION_GAP`."""
+    own = sorted((e for e in events.decided.values() if e.actor == actor and e.kind in VERDICTS), key=lambda e: e.at)
+    start, later = len(own), now or datetime.now(UTC)
+    while start and later - own[start - 1].at < SESSION_GAP:
+        start, later = start - 1, own[start - 1].at
+    session = own[start:]
+    predicted = [e for e in session if e.ref is not None]
+    minutes = (session[-1].at - session[0].at).total_seconds() / 60 if session else 0.0
+    return SessionStats(
+        verdicts=len(session),
+        predicted=len(predicted),
+        correct=sum(e.kind is Kind.ACCEPTED for e in predicted),
+        per_minute=(len(session) - 1) / minutes if minutes > 0 else None,
+    )
+
+
+def _decide(store: Store, actor: str, items: Sequence[labelling.Item]) -> labelling.Outcome:
+    return labelling.decide(store, items, actor=actor, read=partial(read_events, store))
+
+
+def _conflicting_event(outcome: labelling.Outcome) -> Event | None:
+    return outcome.conflicts[0].by if outcome.conflicts else None
+
+
+def _to_item(store: Store, run: Run | None, action: ReviewAction, rows: Mapping[str, Row]) -> labelling.Item | None:
+    """Returns the verdict or undo that an action asks for, None if it asks for neither or is invalid."""
+    if action.action is Action.UNDO:
+        return labelling.Undo(ref=action.expected, expected=action.expected, event_id=action.action_id)
+    if action.action not in (Action.LABEL, Action.REJECT) or not _is_valid(store, action, rows):
+        return None
+    row = rows.get(action.sample_id)
+    return labelling.Choice(
+        shown=Shown(sample_id=action.sample_id) if row is None else shown_of(row, run),
+        label=action.label if action.action is Action.LABEL else None,
+        expected=action.expected,
+        event_id=action.action_id,
+    )
+
+
+def _is_valid(store: Store, action: ReviewAction, rows: Mapping[str, Row]) -> bool:
+    """Returns whether the action names a sample and, if it labels it, a class of the project."""
+    if action.action is Action.LABEL and action.label not in store.project.classes:
+        return False
+    try:
+        return action.sample_id in rows or bool(store.catalog.get([action.sample_id]))
+    except ProjectError:
+        return False

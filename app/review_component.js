@@ -1,209 +1,225 @@
-// The board on which a reviewer decides. It holds the next images, so that a key shows the next one at once; what was
-// pressed is told to the server until the server says that it has heard it. All text of others goes in by textContent.
+// The review component. It holds the next images, so that a key shows the next one at once, and sends each action to the
+// server until the server acknowledges it. All text of other people goes in by textContent.
 
-const AWAY = 180_000, BEAT = 25_000; // milliseconds: nobody is there any more; between two signs that somebody is
-const AGAIN = 3_000; // milliseconds: what was not heard by then is told again
-const SEEN = 60; // milliseconds: nobody has seen the next image before; a key that bounces decides once
-const boards = new WeakMap();
-const LINE = "http://www.w3.org/2000/svg";
+const IDLE_MS = 180_000; // without a key or a pointer move, after which nobody is there any more
+const HEARTBEAT_MS = 25_000;
+const RESEND_MS = 3_000; // after which an action without acknowledgement is sent again
+const MIN_VIEW_MS = 60; // shorter than anybody can see an image: a bouncing key decides once
+const MANY_TRAIL_POINTS = 40; // of a history, beyond which only points with another class are marked
+const views = new WeakMap();
+const SVG = "http://www.w3.org/2000/svg";
 
 export default function (component) {
   const { data, parentElement, setStateValue } = component;
-  let board = boards.get(parentElement);
-  if (!board) {
-    board = opened(parentElement);
-    boards.set(parentElement, board);
+  let view = views.get(parentElement);
+  if (!view) {
+    view = createView(parentElement);
+    views.set(parentElement, view);
   }
-  board.say = (said) => setStateValue("said", said);
-  take(board, data);
+  view.setMessage = (message) => setStateValue("message", message);
+  receive(view, data);
 }
 
-function opened(root) {
-  const frame = make("div", "board");
+function createView(root) {
+  const frame = make("div", "review");
   frame.tabIndex = -1;
   root.append(frame);
-  const board = { root, frame, batch: null, cards: new Map(), order: [], at: null, mine: new Map(), gone: new Set(),
-    pending: [], chosen: new Set(), last: [], data: null, notice: "", typed: "", acted: Date.now(), given: 0 };
+  const view = { root, frame, batch: null, cards: new Map(), order: [], current: null, own: new Map(), skipped: new Set(),
+    pending: [], selected: new Set(), undoable: [], data: null, notice: "", lastActive: Date.now(), lastVerdict: 0 };
   const stop = new AbortController();
-  const here = (act) => (event) => (root.isConnected ? act(event) : stop.abort());
-  document.addEventListener("keydown", here((event) => onKey(board, event)), { capture: true, signal: stop.signal });
-  document.addEventListener("pointermove", here(() => (board.acted = Date.now())), { signal: stop.signal });
-  window.addEventListener("beforeunload", here((event) => board.pending.length && event.preventDefault()), { signal: stop.signal });
-  const beat = setInterval(() => {
-    if (!root.isConnected) return clearInterval(beat);
-    if (document.visibilityState === "visible" && Date.now() - board.acted < AWAY) press(board, "here", {});
-  }, BEAT);
-  return board;
+  const ifShown = (act) => (event) => (root.isConnected ? act(event) : stop.abort());
+  document.addEventListener("keydown", ifShown((event) => onKey(view, event)), { capture: true, signal: stop.signal });
+  document.addEventListener("pointermove", ifShown(() => (view.lastActive = Date.now())), { signal: stop.signal });
+  window.addEventListener("beforeunload", ifShown((event) => view.pending.length && event.preventDefault()), { signal: stop.signal });
+  const heartbeat = setInterval(() => {
+    if (!root.isConnected) return clearInterval(heartbeat);
+    if (document.visibilityState === "visible" && Date.now() - view.lastActive < IDLE_MS) queue(view, "heartbeat", {});
+  }, HEARTBEAT_MS);
+  return view;
 }
 
-// Takes in what the server says. What was pressed meanwhile and not heard yet stays as the reviewer sees it.
-function take(board, data) {
-  if (data.batch !== board.batch) {
-    globalThis.gradebookBoard = board;
-    const on = document.activeElement; // a choice that was made would take the keys
-    if (on === document.body || on?.matches("a, [role=combobox], [type=radio], [role=radio]")) board.frame.focus({ preventScroll: true });
-    const unheard = new Set(board.pending.map((one) => one.press)); // what they answer is not shown again meanwhile
-    const mine = new Map([...board.mine].filter(([, one]) => unheard.has(one.press)));
-    Object.assign(board, { batch: data.batch, order: [], at: null, mine, gone: new Set(), last: [], chosen: new Set() });
-  }
-  const heard = new Set(data.heard);
-  board.pending = board.pending.filter((one) => !heard.has(one.press));
-  board.data = data;
+// Takes the server's state. Actions that it has not acknowledged stay as the reviewer sees them.
+function receive(view, data) {
+  if (data.batch !== view.batch) startBatch(view, data.batch);
+  const acknowledged = new Set(data.acknowledged);
+  view.pending = view.pending.filter((action) => !acknowledged.has(action.action_id));
+  view.data = data;
   for (const card of data.cards) {
-    if (card.src !== undefined) board.cards.set(card.id, { ...card, img: drawn(card.src, card.name) });
+    if (card.src !== undefined) view.cards.set(card.sample_id, { ...card, img: makeImage(card.src, card.name) });
   }
-  for (const { id, by, press } of data.refused) {
-    if (board.mine.get(id)?.press === press) board.mine.delete(id);
-    board.notice = by;
+  for (const { sample_id, action_id, text } of data.conflicts) {
+    if (view.own.get(sample_id)?.action_id === action_id) view.own.delete(sample_id);
+    view.notice = text;
   }
-  for (const id of data.order) if (!board.order.includes(id)) board.order.push(id);
-  const open = new Set([...data.order, ...Object.keys(data.answers), board.at]);
-  if (!data.grid) board.order = board.order.filter((id) => open.has(id) || board.mine.has(id) || board.gone.has(id));
-  for (const [press, id] of Object.entries(data.undone)) {
-    if (!board.last.includes(press)) continue;
-    board.last = board.last.filter((one) => one !== press);
-    board.mine.delete(id);
-    if (board.cards.has(id)) board.at = id;
+  for (const id of data.order) if (!view.order.includes(id)) view.order.push(id);
+  const shown = new Set([...data.order, ...Object.keys(data.decisions), view.current]);
+  if (!data.grid) view.order = view.order.filter((id) => shown.has(id) || view.own.has(id) || view.skipped.has(id));
+  for (const [action_id, id] of Object.entries(data.undone)) {
+    if (!view.undoable.includes(action_id)) continue;
+    view.undoable = view.undoable.filter((entry) => entry !== action_id);
+    view.own.delete(id);
+    if (view.cards.has(id)) view.current = id;
   }
-  if (board.at === null || !board.cards.has(board.at)) board.at = following(board, -1);
-  draw(board);
-  clearTimeout(board.again);
-  if (board.pending.length) board.again = setTimeout(() => tell(board), AGAIN);
-  if (board.order.some((id) => !board.cards.has(id)) || (data.order.length && !board.cards.size)) tell(board);
+  if (view.current === null || !view.cards.has(view.current)) view.current = nextOpen(view, -1);
+  draw(view);
+  clearTimeout(view.resendTimer);
+  if (view.pending.length) view.resendTimer = setTimeout(() => send(view), RESEND_MS);
+  if (view.order.some((id) => !view.cards.has(id)) || (data.order.length && !view.cards.size)) send(view);
 }
 
-function answerOf(board, id) {
-  const mine = board.mine.get(id);
-  const waiting = mine && board.pending.some((one) => one.press === mine.press);
-  if (mine === undefined || (!waiting && id in board.data.answers)) return board.data.answers[id] ?? null;
-  return mine.undone ? null : mine;
+function startBatch(view, batch) {
+  globalThis.gradebookReview = view;
+  const focused = document.activeElement; // a control that has just been used would take the keys
+  if (focused === document.body || focused?.matches("a, [role=combobox], [type=radio], [role=radio]")) view.frame.focus({ preventScroll: true });
+  const pending = new Set(view.pending.map((action) => action.action_id)); // their images are not shown again meanwhile
+  const own = new Map([...view.own].filter(([, decision]) => pending.has(decision.action_id)));
+  Object.assign(view, { batch, order: [], current: null, own, skipped: new Set(), undoable: [], selected: new Set() });
 }
 
-function following(board, from) {
-  const free = (id) => board.cards.has(id) && !answerOf(board, id) && !board.gone.has(id);
-  const later = board.order.slice(from + 1).find(free);
-  return later ?? board.order.slice(0, Math.max(from, 0)).find(free) ?? null;
+function decisionOf(view, id) {
+  const own = view.own.get(id);
+  const isPending = own && view.pending.some((action) => action.action_id === own.action_id);
+  if (own === undefined || (!isPending && id in view.data.decisions)) return view.data.decisions[id] ?? null;
+  return own.undone ? null : own;
 }
 
-// ---- what a reviewer does
+function nextOpen(view, from) {
+  const isOpen = (id) => view.cards.has(id) && !decisionOf(view, id) && !view.skipped.has(id);
+  const later = view.order.slice(from + 1).find(isOpen);
+  return later ?? view.order.slice(0, Math.max(from, 0)).find(isOpen) ?? null;
+}
 
-function press(board, deed, more) {
+// ---- what a reviewer can do
+
+function queue(view, action, more) {
   const id = Array.from(crypto.getRandomValues(new Uint8Array(16)), (n) => n.toString(16).padStart(2, "0")).join("");
-  board.pending.push({ press: id, deed, ...more });
-  clearTimeout(board.soon);
-  board.soon = setTimeout(() => tell(board), 0); // several at once are one message
+  view.pending.push({ action_id: id, action, ...more });
+  clearTimeout(view.sendTimer);
+  view.sendTimer = setTimeout(() => send(view), 0); // several actions at once are one message
   return id;
 }
 
-function tell(board) {
-  board.say({ batch: board.batch, presses: board.pending.slice(), have: board.order.filter((id) => board.cards.has(id)) });
+function send(view) {
+  view.setMessage({ batch: view.batch, actions: view.pending.slice(), cached: view.order.filter((id) => view.cards.has(id)) });
 }
 
-function decide(board, label) {
-  const grid = board.data.grid && board.chosen.size > 0;
-  const ids = grid ? board.order.filter((id) => board.chosen.has(id)) : [board.at];
-  give(board, ids.filter(Boolean).map((id) => [id, label]));
+function decide(view, label) {
+  const selected = view.data.grid && view.selected.size > 0;
+  const ids = selected ? view.order.filter((id) => view.selected.has(id)) : [view.current];
+  giveVerdicts(view, ids.filter(Boolean).map((id) => [id, label]));
 }
 
-function accept(board, ids) {
-  give(board, ids.filter((id) => id && board.cards.get(id)?.label != null).map((id) => [id, board.cards.get(id).label]));
+function accept(view, ids) {
+  giveVerdicts(view, ids.filter((id) => id && view.cards.get(id)?.label != null).map((id) => [id, view.cards.get(id).label]));
 }
 
-function give(board, pairs) {
-  if (!pairs.length || Date.now() - board.given < SEEN) return;
-  board.given = Date.now();
-  const done = [];
+function giveVerdicts(view, pairs) {
+  if (!pairs.length || Date.now() - view.lastVerdict < MIN_VIEW_MS) return;
+  view.lastVerdict = Date.now();
   for (const [id, label] of pairs) {
-    const over = answerOf(board, id)?.event ?? board.cards.get(id).over ?? null;
-    const said = press(board, label === null ? "reject" : "label", { id, label, over });
-    board.mine.set(id, { label, press: said, event: said, by: "you", mine: true });
-    done.push(id);
+    const expected = decisionOf(view, id)?.event_id ?? view.cards.get(id).expected ?? null;
+    const action_id = queue(view, label === null ? "reject" : "label", { sample_id: id, label, expected });
+    view.own.set(id, { label, action_id, event_id: action_id, by: "you" });
   }
-  board.last.push(...done.map((id) => ({ id, event: board.mine.get(id).event, many: done.length })));
-  board.notice = "";
-  board.chosen.clear();
-  board.at = following(board, board.order.indexOf(done[done.length - 1])) ?? (board.data.grid ? board.at : null);
-  draw(board, true);
+  view.undoable.push(...pairs.map(([id]) => ({ id, event_id: view.own.get(id).event_id, together: pairs.length })));
+  view.notice = "";
+  view.selected.clear();
+  view.current = nextOpen(view, view.order.indexOf(pairs[pairs.length - 1][0])) ?? (view.data.grid ? view.current : null);
+  draw(view, true);
 }
 
-function undo(board) {
-  const steps = board.last.filter((one) => one.event);
-  const last = steps[steps.length - 1];
+function undo(view) {
+  const own = view.undoable.filter((entry) => entry.event_id);
+  const last = own[own.length - 1];
   if (!last) {
-    board.last.push(press(board, "undo", { over: null }));
+    view.undoable.push(queue(view, "undo", { expected: null })); // of an earlier session: the server knows which
     return;
   }
-  for (const one of steps.slice(-last.many)) {
-    const said = press(board, "undo", { over: one.event, id: one.id });
-    board.mine.set(one.id, { undone: true, press: said });
-    board.last.splice(board.last.indexOf(one), 1);
-    board.at = one.id;
+  for (const entry of own.slice(-last.together)) {
+    const action_id = queue(view, "undo", { expected: entry.event_id, sample_id: entry.id });
+    view.own.set(entry.id, { undone: true, action_id });
+    view.undoable.splice(view.undoable.indexOf(entry), 1);
+    view.current = entry.id;
   }
-  draw(board, true);
+  draw(view, true);
 }
 
-function skip(board) {
-  if (board.at === null) return;
-  board.gone.add(board.at);
-  press(board, "skip", { id: board.at });
-  board.at = following(board, board.order.indexOf(board.at));
-  draw(board, true);
+function skip(view) {
+  if (view.current === null) return;
+  view.skipped.add(view.current);
+  queue(view, "skip", { sample_id: view.current });
+  view.current = nextOpen(view, view.order.indexOf(view.current));
+  draw(view, true);
 }
 
-function move(board, by) {
-  const shown = board.order.filter((id) => board.cards.has(id));
-  const place = board.at === null ? shown.length : shown.indexOf(board.at);
-  const next = shown[Math.min(Math.max(place + by, 0), shown.length - 1)];
+function move(view, by) {
+  const shown = view.order.filter((id) => view.cards.has(id));
+  const index = view.current === null ? shown.length : shown.indexOf(view.current);
+  const next = shown[Math.min(Math.max(index + by, 0), shown.length - 1)];
   if (next === undefined) return;
-  board.at = next;
-  draw(board, true);
+  view.current = next;
+  draw(view, true);
 }
 
-function onKey(board, event) {
-  if (globalThis.gradebookBoard !== board) return; // one that the page is about to take away
-  board.acted = Date.now();
-  if (event.ctrlKey || event.metaKey || event.altKey || event.repeat && !event.key.startsWith("Arrow")) return;
-  const from = event.composedPath()[0];
-  const typed = /^(INPUT|TEXTAREA|SELECT)$/.test(from.tagName) && !/^(radio|checkbox)$/.test(from.type);
-  if (from.isContentEditable || typed) return;
-  const native = from.closest?.("button, a, input, [role=button], [role=option], [role=radio], [role=tab], [role=slider], [role=combobox]");
-  const act = actOf(board, event, native);
+function keepGiven(view) {
+  const card = view.cards.get(view.current);
+  if (card?.given != null) giveVerdicts(view, [[view.current, card.given]]);
+}
+
+function openHistory(view) {
+  if (view.current && view.data.has_history) queue(view, "history", { sample_id: view.current });
+}
+
+function showSimilar(view) {
+  const id = view.current && decisionOf(view, view.current) ? view.current : view.undoable[view.undoable.length - 1]?.id;
+  if (id) queue(view, "similar", { sample_id: id });
+}
+
+function toggle(view, id) {
+  if (!view.selected.delete(id)) view.selected.add(id);
+  view.current = id;
+  draw(view);
+}
+
+function openIds(view) {
+  return view.order.filter((id) => view.cards.has(id) && !decisionOf(view, id) && !view.skipped.has(id));
+}
+
+// ---- keys
+
+function onKey(view, event) {
+  if (globalThis.gradebookReview !== view) return; // the page is about to remove this one
+  view.lastActive = Date.now();
+  if (event.ctrlKey || event.metaKey || event.altKey || (event.repeat && !event.key.startsWith("Arrow"))) return;
+  const target = event.composedPath()[0];
+  const isTextField = /^(INPUT|TEXTAREA|SELECT)$/.test(target.tagName) && !/^(radio|checkbox)$/.test(target.type);
+  if (target.isContentEditable || isTextField) return;
+  const control = target.closest?.("button, a, input, [role=button], [role=option], [role=radio], [role=tab], [role=slider], [role=combobox]");
+  const act = actionOf(view, event, control);
   if (!act) return;
   event.preventDefault();
   event.stopImmediatePropagation();
   act();
 }
 
-function actOf(board, event, native) {
-  const { key } = event, columns = Math.max(board.columns ?? 1, 1);
-  const elsewhere = native && !board.frame.contains(native) && !native.matches("a, button");
-  if (key === "Enter" && !(native && !native.classList?.contains("tile"))) {
-    if (event.shiftKey && board.data.grid) return () => accept(board, waiting(board));
-    return () => accept(board, board.data.grid && board.chosen.size ? [...board.chosen] : [board.at]);
+// Returns what a key does here; null leaves it to the browser. `control` is the control that has the focus, if any.
+function actionOf(view, event, control) {
+  const { key } = event, { grid } = view.data, columns = Math.max(view.columns ?? 1, 1);
+  const isTile = control?.classList?.contains("tile");
+  const outside = control && !view.frame.contains(control) && !control.matches("a, button");
+  if (key === "Enter" && (!control || isTile)) {
+    if (event.shiftKey && grid) return () => accept(view, openIds(view));
+    return () => accept(view, grid && view.selected.size ? [...view.selected] : [view.current]);
   }
-  if (key === " " && board.data.grid && !elsewhere && !(native && !native.classList.contains("tile"))) return () => choose(board, board.at);
-  if (!elsewhere && key === "ArrowRight") return () => move(board, 1);
-  if (!elsewhere && key === "ArrowLeft") return () => move(board, -1);
-  if (!elsewhere && board.data.grid && key === "ArrowDown") return () => move(board, columns);
-  if (!elsewhere && board.data.grid && key === "ArrowUp") return () => move(board, -columns);
-  if (key === "/") return () => board.frame.querySelector("input")?.focus();
+  if (key === " " && grid && !outside && (!control || isTile)) return () => toggle(view, view.current);
+  if (!outside && key === "ArrowRight") return () => move(view, 1);
+  if (!outside && key === "ArrowLeft") return () => move(view, -1);
+  if (!outside && grid && key === "ArrowDown") return () => move(view, columns);
+  if (!outside && grid && key === "ArrowUp") return () => move(view, -columns);
+  if (key === "/") return () => view.frame.querySelector("input")?.focus();
   if (key.length !== 1) return null;
-  if (board.data.keys[key.toLowerCase()] !== undefined) return () => decide(board, board.data.keys[key.toLowerCase()]);
-  return { u: () => undo(board), s: () => skip(board), x: () => decide(board, null), k: () => keep(board),
-    h: () => record(board), l: () => alike(board), "+": () => press(board, "more", {}) }[key.toLowerCase()] ?? null;
-}
-
-const waiting = (board) => board.order.filter((id) => board.cards.has(id) && !answerOf(board, id) && !board.gone.has(id));
-const keep = (board) => board.cards.get(board.at)?.given != null && give(board, [[board.at, board.cards.get(board.at).given]]);
-const record = (board) => board.at && board.data.record && press(board, "record", { id: board.at });
-
-function alike(board) {
-  const id = board.at && answerOf(board, board.at) ? board.at : board.last[board.last.length - 1]?.id;
-  if (id) press(board, "alike", { id });
-}
-
-function choose(board, id) {
-  if (!board.chosen.delete(id)) board.chosen.add(id);
-  board.at = id;
-  draw(board);
+  const label = view.data.keys[key.toLowerCase()];
+  if (label !== undefined) return () => decide(view, label);
+  return { u: () => undo(view), s: () => skip(view), x: () => decide(view, null), k: () => keepGiven(view),
+    h: () => openHistory(view), l: () => showSimilar(view), "+": () => queue(view, "more", {}) }[key.toLowerCase()] ?? null;
 }

@@ -1,14 +1,14 @@
-// How the board looks: see review_component.js, which it is put before. All text of others goes in by textContent.
+// Draws the review component; review_component.js, which follows this text, has its state and its actions.
 
-function make(tag, name = "", text = "") {
-  const made = document.createElement(tag);
-  if (name) made.className = name;
-  if (text) made.textContent = text;
-  return made;
+function make(tag, className = "", text = "") {
+  const element = document.createElement(tag);
+  if (className) element.className = className;
+  if (text) element.textContent = text;
+  return element;
 }
 
-function drawn(src, alt) {
-  if (src === null) return make("p", "broken", "This file cannot be read.");
+function makeImage(src, alt) {
+  if (src === null) return make("p", "unreadable", "This file cannot be read.");
   const img = make("img");
   img.alt = alt;
   img.decoding = "sync";
@@ -17,211 +17,219 @@ function drawn(src, alt) {
   return img;
 }
 
-function button(board, text, key, act, name = "") {
-  const made = make("button", name);
-  made.type = "button";
+function makeButton(view, text, key, act, className = "", title = "") {
+  const button = make("button", className);
+  button.type = "button";
   if (key) {
-    made.append(make("kbd", "", key));
-    made.setAttribute("aria-keyshortcuts", key === "⏎" ? "Enter" : key);
+    button.append(make("kbd", "", key));
+    button.setAttribute("aria-keyshortcuts", key === "⏎" ? "Enter" : key);
   }
-  made.append(make("span", "", text));
-  if (text.length > 30) made.title = text;
-  made.addEventListener("click", (event) => {
-    if (event.detail > 0) board.frame.focus({ preventScroll: true }); // or Enter would press it again
+  button.append(make("span", "", text));
+  if (title || text.length > 30) button.title = title || text;
+  button.addEventListener("click", (event) => {
+    if (event.detail > 0) view.frame.focus({ preventScroll: true }); // otherwise Enter would press the button again
     act();
   });
-  return made;
+  return button;
 }
 
-function draw(board, moved = false) {
-  const focused = board.root.activeElement?.dataset?.focus;
-  const typing = board.root.activeElement?.tagName === "INPUT" ? board.root.activeElement : null;
-  const card = board.cards.get(board.at);
-  const parts = [card || board.data.grid ? keys(board, card, typing) : null, board.data.grid ? grid(board) : one(board, card)];
-  board.frame.replaceChildren(...parts.filter(Boolean), foot(board));
-  board.frame.dataset.at = board.at ?? "";
-  board.frame.dataset.unheard = board.pending.length;
-  if (typing) typing.focus();
-  else if (focused) board.frame.querySelector(`[data-focus="${focused}"]`)?.focus();
-  if (board.data.grid) measure(board, moved);
+function draw(view, scroll = false) {
+  const focused = view.root.activeElement?.dataset?.focus;
+  const input = view.root.activeElement?.tagName === "INPUT" ? view.root.activeElement : null;
+  const card = view.cards.get(view.current), { grid } = view.data;
+  const parts = [card || grid ? drawControls(view, card, input) : null, grid ? drawGrid(view) : drawSingle(view, card)];
+  view.frame.replaceChildren(...parts.filter(Boolean), drawStatus(view));
+  view.frame.dataset.current = view.current ?? "";
+  view.frame.dataset.pending = view.pending.length;
+  if (input) input.focus();
+  else if (focused) view.frame.querySelector(`[data-focus="${focused}"]`)?.focus();
+  if (grid) measureGrid(view, scroll);
 }
 
-function one(board, card) {
+function drawSingle(view, card) {
   if (!card) {
-    const idle = make("div", "empty");
-    idle.append(make("p", "", board.pending.length || !board.data.empty ? "One moment…" : board.data.empty));
-    if (board.data.empty) idle.append(button(board, "Look again", "+", () => press(board, "more", {})));
-    return idle;
+    const empty = make("div", "empty");
+    empty.append(make("p", "", view.pending.length || !view.data.empty_text ? "Loading…" : view.data.empty_text));
+    if (view.data.empty_text) empty.append(makeButton(view, "Reload", "+", () => queue(view, "more", {})));
+    return empty;
   }
-  const made = make("div", "one"), picture = make("figure"), side = make("aside");
-  made.classList.toggle("crowded", board.data.classes.length > 20);
-  picture.append(card.img, make("figcaption", "", card.name));
-  side.append(guess(board, card), why(card), trail(card), near(card));
-  made.append(picture, side);
-  return made;
+  const single = make("div", "single"), figure = make("figure"), side = make("aside");
+  single.classList.toggle("many-classes", view.data.classes.length > 20);
+  figure.append(card.img, make("figcaption", "", card.name));
+  side.append(drawPrediction(view, card), drawReasons(card), drawHistory(card), drawSimilar(card));
+  single.append(figure, side);
+  return single;
 }
 
-function guess(board, card) {
-  const made = make("div", "guess"), answer = answerOf(board, card.id);
-  made.setAttribute("aria-live", "polite");
-  if (answer) {
-    made.append(make("p", "small", `Answered by ${answer.by}`), make("p", "big", answer.label ?? "No class applies"));
+function drawPrediction(view, card) {
+  const box = make("div", "prediction"), decision = decisionOf(view, card.sample_id);
+  box.setAttribute("aria-live", "polite");
+  if (decision) {
+    box.append(make("p", "small", `Decided by ${decision.by}`), make("p", "big", decision.label ?? "Rejected"));
   } else {
-    made.append(make("p", "small", card.label === null ? "No guess yet" : "The guess"));
-    if (card.label !== null) made.append(make("p", "big", card.label), bar(card.sure));
+    box.append(make("p", "small", card.label === null ? "No prediction yet" : "Prediction"));
+    if (card.label !== null) box.append(make("p", "big", card.label), drawProbability(card.probability));
   }
-  if (card.given != null) made.append(make("p", "small", `Its label: ${card.given}`));
-  if (board.gone.has(card.id) && !answer) made.append(make("p", "small", "Skipped"));
-  return made;
+  if (card.given != null) box.append(make("p", "small", `Current label: ${card.given}`));
+  if (view.skipped.has(card.sample_id) && !decision) box.append(make("p", "small", "Skipped"));
+  return box;
 }
 
-function bar(sure) {
-  const made = make("div", "sure"), full = make("div");
-  if (sure === null) return made;
-  full.style.width = `${Math.round(100 * sure)}%`;
-  made.append(full);
-  const row = make("div", "row");
-  row.append(made, make("span", "", `${Math.round(100 * sure)} %`));
+function drawProbability(probability) {
+  const row = make("div", "row"), bar = make("div", "probability"), fill = make("div");
+  if (probability === null) return bar;
+  fill.style.width = `${Math.round(100 * probability)}%`;
+  bar.append(fill);
+  row.append(bar, make("span", "", `${Math.round(100 * probability)}%`));
   return row;
 }
 
-function why(card) {
-  const made = make("ul", "why");
-  for (const [score, text] of card.why) {
-    const line = make("li"), full = Math.min(4, Math.max(1, Math.round(4 * score)));
-    const dots = make("span", "dots", "●".repeat(full) + "○".repeat(4 - full));
+function drawReasons(card) {
+  const list = make("ul", "reasons");
+  for (const [score, sentence] of card.reasons) {
+    const item = make("li"), level = Math.min(4, Math.max(1, Math.round(4 * score)));
+    const dots = make("span", "dots", "●".repeat(level) + "○".repeat(4 - level));
     dots.setAttribute("aria-hidden", "true");
-    line.append(dots, make("span", "", text));
-    made.append(line);
+    item.append(dots, make("span", "", sentence));
+    list.append(item);
   }
-  return made;
+  return list;
 }
 
-function trail(card) {
-  const made = make("div", "trail");
-  if (!card.trail) return made;
-  const W = 260, H = 46, points = card.trail.points, last = points.length - 1;
-  const svg = document.createElementNS(LINE, "svg");
+// The probabilities of teacher and student over the run, and a sentence.
+function drawHistory(card) {
+  const box = make("div", "history");
+  if (!card.history) return box;
+  const W = 260, H = 46, { points, text } = card.history, last = points.length - 1;
+  const svg = document.createElementNS(SVG, "svg");
   svg.setAttribute("viewBox", `-4 -4 ${W + 8} ${H + 8}`);
   svg.setAttribute("role", "img");
-  svg.setAttribute("aria-label", card.trail.words);
+  svg.setAttribute("aria-label", text);
   const x = (n) => (last ? (W * n) / last : W / 2), y = (p) => H * (1 - p);
   const add = (tag, attributes) => {
-    const node = document.createElementNS(LINE, tag);
+    const node = document.createElementNS(SVG, tag);
     for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
     svg.append(node);
   };
   add("path", { d: `M0 ${H}H${W}`, class: "axis" });
-  for (const [who, place] of [["student", 1], ["teacher", 0]]) {
-    const known = points.map((p, n) => [n, p[place]]).filter(([, p]) => p !== null);
-    add("polyline", { points: known.map(([n, p]) => `${x(n)},${y(p)}`).join(" "), class: who });
+  for (const [network, index] of [["student", 1], ["teacher", 0]]) {
+    const known = points.map((point, n) => [n, point[index]]).filter(([, p]) => p !== null);
+    add("polyline", { points: known.map(([n, p]) => `${x(n)},${y(p)}`).join(" "), class: network });
   }
-  const many = points.length > 40; // then only looks at which another class was named have a mark of their own
-  points.forEach((p, n) => p[0] !== null && !(many && p[2]) && add("circle", { cx: x(n), cy: y(p[0]), r: many ? 2 : 3, class: p[2] ? "same" : "other" }));
-  made.append(svg, make("p", "small", card.trail.words));
-  return made;
+  const many = points.length > MANY_TRAIL_POINTS;
+  points.forEach(([teacher, , isFinalClass], n) => {
+    if (teacher === null || (many && isFinalClass)) return;
+    add("circle", { cx: x(n), cy: y(teacher), r: many ? 2 : 3, class: isFinalClass ? "same" : "other" });
+  });
+  box.append(svg, make("p", "small", text));
+  return box;
 }
 
-function near(card) {
-  const made = make("div", "near");
-  if (!card.near.length) return made;
-  made.append(make("p", "small", "Labelled images most like it"));
-  const row = make("div", "shelf");
-  for (const other of card.near) {
+function drawSimilar(card) {
+  const box = make("div", "similar");
+  if (!card.similar.length) return box;
+  box.append(make("p", "small", "Most similar labelled images"));
+  const shelf = make("div", "shelf");
+  for (const { src, label } of card.similar) {
     const figure = make("figure");
-    figure.append(drawn(other.src, ""), make("figcaption", "", other.label));
-    row.append(figure);
+    figure.append(makeImage(src, ""), make("figcaption", "", label));
+    shelf.append(figure);
   }
-  made.append(row);
-  return made;
+  box.append(shelf);
+  return box;
 }
 
-function grid(board) {
-  const made = make("div", "tiles");
-  for (const id of board.order) {
-    const card = board.cards.get(id);
-    if (!card) continue;
-    const tile = make("button", "tile"), answer = answerOf(board, id);
-    tile.type = "button";
-    tile.dataset.focus = id;
-    tile.setAttribute("aria-pressed", String(board.chosen.has(id)));
-    tile.classList.toggle("at", id === board.at);
-    tile.classList.toggle("answered", Boolean(answer));
-    const text = answer ? `✓ ${answer.label ?? "No class"}` : card.label === null ? "No guess" : card.label;
-    const line = make("span", "line");
-    line.append(make("span", "name", text), make("span", "share", answer || card.sure === null ? "" : `${Math.round(100 * card.sure)} %`));
-    tile.append(card.img, line);
-    if (card.why.length) tile.title = card.why[0][1];
-    tile.addEventListener("click", () => choose(board, id));
-    made.append(tile);
+function drawGrid(view) {
+  const tiles = make("div", "tiles");
+  for (const id of view.order) {
+    const card = view.cards.get(id);
+    if (card) tiles.append(drawTile(view, id, card));
   }
-  return made;
+  return tiles;
 }
 
-function measure(board, moved) {
-  const tiles = [...board.frame.querySelectorAll(".tile")];
-  board.columns = tiles.filter((tile) => tile.offsetTop === tiles[0].offsetTop).length;
-  if (moved) board.frame.querySelector(".tile.at")?.scrollIntoView({ block: "nearest" });
+function drawTile(view, id, card) {
+  const tile = make("button", "tile"), decision = decisionOf(view, id), line = make("span", "line");
+  tile.type = "button";
+  tile.dataset.focus = id;
+  tile.setAttribute("aria-pressed", String(view.selected.has(id)));
+  tile.classList.toggle("current", id === view.current);
+  tile.classList.toggle("decided", Boolean(decision));
+  const text = decision ? `✓ ${decision.label ?? "Rejected"}` : card.label === null ? "No prediction" : card.label;
+  const share = decision || card.probability === null ? "" : `${Math.round(100 * card.probability)}%`;
+  line.append(make("span", "name", text), make("span", "share", share));
+  tile.append(card.img, line);
+  if (card.reasons.length) tile.title = card.reasons[0][1];
+  tile.addEventListener("click", () => toggle(view, id));
+  return tile;
 }
 
-function keys(board, card, typing) {
-  const made = make("div", "keys"), open = waiting(board), many = board.chosen.size;
-  const act = make("div", "acts"), classes = make("div", "classes");
-  if (board.data.grid) {
-    act.append(button(board, many ? `Accept the ${many} chosen` : "Accept", "⏎", () => accept(board, many ? [...board.chosen] : [board.at]), "main"));
-    act.append(button(board, `Accept all ${open.length}`, "⇧⏎", () => accept(board, open)));
-  } else if (card?.label != null) act.append(button(board, `Accept ${card.label}`, "⏎", () => accept(board, [board.at]), "main"));
-  if (!board.data.grid && card?.given != null && card.given !== card.label) act.append(button(board, `Keep ${card.given}`, "K", () => keep(board)));
-  act.append(button(board, "No class", "X", () => decide(board, null)), button(board, "Skip", "S", () => skip(board)));
-  act.append(button(board, "Undo", "U", () => undo(board)));
-  if (card && board.data.record) act.append(button(board, "Evolution", "H", () => record(board), "quiet"));
-  if (board.data.like) act.append(button(board, "More like the last", "L", () => alike(board), "quiet"));
-  if (board.data.grid) act.append(button(board, "More images", "+", () => press(board, "more", {}), open.length ? "quiet" : "main"));
-  const keyOf = Object.fromEntries(Object.entries(board.data.keys).map(([key, name]) => [name, key.toUpperCase()]));
-  for (const name of board.data.classes) classes.append(button(board, name, keyOf[name], () => decide(board, name)));
-  if (board.data.classes.length > 10) act.append(finder(board, typing));
-  made.append(act, classes);
-  return made;
+function measureGrid(view, scroll) {
+  const tiles = [...view.frame.querySelectorAll(".tile")];
+  view.columns = tiles.filter((tile) => tile.offsetTop === tiles[0].offsetTop).length;
+  if (scroll) view.frame.querySelector(".tile.current")?.scrollIntoView({ block: "nearest" });
 }
 
-function finder(board, typing) {
-  const made = make("div", "finder"), found = make("div", "classes");
-  const input = typing ?? make("input");
+function drawControls(view, card, input) {
+  const box = make("div", "controls"), actions = make("div", "actions"), classes = make("div", "classes");
+  const { data } = view, open = openIds(view), selected = view.selected.size;
+  const add = (...button) => actions.append(makeButton(view, ...button));
+  if (data.grid) {
+    add(selected ? `Accept ${selected} selected` : "Accept", "⏎", () => accept(view, selected ? [...view.selected] : [view.current]), "main");
+    add(`Accept all ${open.length}`, "⇧⏎", () => accept(view, open));
+  } else if (card?.label != null) add(`Accept ${card.label}`, "⏎", () => accept(view, [view.current]), "main");
+  if (!data.grid && card?.given != null && card.given !== card.label) add(`Keep ${card.given}`, "K", () => keepGiven(view));
+  add("Reject", "X", () => decide(view, null), "", "No class applies");
+  add("Skip", "S", () => skip(view));
+  add("Undo", "U", () => undo(view));
+  if (card && data.has_history) add("Evolution", "H", () => openHistory(view), "quiet");
+  if (data.has_similar) add("Similar images", "L", () => showSimilar(view), "quiet", "Show images similar to the one labelled last");
+  if (data.grid) add("More images", "+", () => queue(view, "more", {}), open.length ? "quiet" : "main");
+  const keyOf = Object.fromEntries(Object.entries(data.keys).map(([key, name]) => [name, key.toUpperCase()]));
+  for (const name of data.classes) classes.append(makeButton(view, name, keyOf[name], () => decide(view, name)));
+  if (data.classes.length > 10) actions.append(drawFinder(view, input));
+  box.append(actions, classes);
+  return box;
+}
+
+// A field in which a class is typed. `focused` is the field of the last drawing, if somebody types in it.
+function drawFinder(view, focused) {
+  const box = make("div", "finder"), list = make("div", "classes"), input = focused ?? make("input");
   const matches = () => {
     const typed = input.value.trim().toLowerCase();
-    const good = typed ? board.data.classes.filter((name) => name.toLowerCase().includes(typed)) : [];
-    return good.sort((a, b) => b.toLowerCase().startsWith(typed) - a.toLowerCase().startsWith(typed)).slice(0, 8);
+    const names = typed ? view.data.classes.filter((name) => name.toLowerCase().includes(typed)) : [];
+    return names.sort((a, b) => b.toLowerCase().startsWith(typed) - a.toLowerCase().startsWith(typed)).slice(0, 8);
   };
-  const choice = (name) => {
+  const choose = (name) => {
     input.value = "";
     input.blur();
-    board.frame.focus({ preventScroll: true });
-    decide(board, name);
+    view.frame.focus({ preventScroll: true });
+    decide(view, name);
   };
-  input.placeholder = "/  type a class";
-  input.setAttribute("aria-label", "Type a class, Enter takes the first");
-  input.oninput = () => found.replaceChildren(...matches().map((name, n) => button(board, name, n ? "" : "⏎", () => choice(name))));
+  input.placeholder = "/  Type a class";
+  input.setAttribute("aria-label", "Type a class; Enter takes the first match");
+  input.oninput = () => list.replaceChildren(...matches().map((name, n) => makeButton(view, name, n ? "" : "⏎", () => choose(name))));
   input.onkeydown = (event) => {
-    if (event.key === "Enter" && matches().length) choice(matches()[0]);
-    else if (event.key === "Escape") board.frame.focus({ preventScroll: true });
+    if (event.key === "Enter" && matches().length) choose(matches()[0]);
+    else if (event.key === "Escape") view.frame.focus({ preventScroll: true });
     else return;
     event.preventDefault();
     event.stopPropagation();
   };
-  made.append(input, found);
+  box.append(input, list);
   input.oninput();
-  return made;
+  return box;
 }
 
-function foot(board) {
-  const made = make("p", "foot"), { given, agreed, guessed, a_minute: pace, labelled } = board.data.tally;
-  const ahead = board.pending.filter((one) => one.deed === "label" || one.deed === "reject").length;
-  const parts = [`${given + ahead} given in this sitting`];
-  if (guessed) parts.push(`the guess was right in ${Math.round((100 * agreed) / guessed)} % of ${guessed}`);
-  if (pace) parts.push(`${pace < 10 ? pace.toFixed(1) : Math.round(pace)} a minute`);
-  parts.push(`${labelled.toLocaleString()} labelled in all`);
-  made.append(make("span", "", parts.join(" · ")));
-  if (board.notice) made.append(make("span", "notice", board.notice));
-  made.setAttribute("role", "status");
-  return made;
+function drawStatus(view) {
+  const line = make("p", "status"), { verdicts, correct, predicted, per_minute: pace, labelled } = view.data.stats;
+  const pending = view.pending.filter(({ action }) => action === "label" || action === "reject").length;
+  const parts = [`${verdicts + pending} labelled this session`];
+  if (predicted) parts.push(`${Math.round((100 * correct) / predicted)}% of ${predicted} predictions accepted`);
+  if (pace) parts.push(`${pace < 10 ? pace.toFixed(1) : Math.round(pace)} per minute`);
+  parts.push(`${labelled.toLocaleString("en")} labelled in total`);
+  line.append(make("span", "", parts.join(" · ")));
+  if (view.notice) line.append(make("span", "notice", view.notice));
+  line.setAttribute("role", "status");
+  return line;
 }

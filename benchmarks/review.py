@@ -26,14 +26,14 @@ from gradebook.storage.store import open_store
 
 KEYS = "123456789"
 CLOCK = """async () => {
-  const root = [...document.querySelectorAll('*')].find((e) => e.shadowRoot?.querySelector('.board')).shadowRoot;
-  const board = root.querySelector('.board');
+  const root = [...document.querySelectorAll('*')].find((e) => e.shadowRoot?.querySelector('.review')).shadowRoot;
+  const review = root.querySelector('.review');
   window.times = [];
   window.addEventListener('keydown', (event) => {
-    const before = board.dataset.at, given = event.timeStamp;
+    const before = review.dataset.current, given = event.timeStamp;
     const look = () => {
-      const image = board.querySelector('figure img');
-      if (board.dataset.at === before || !image?.complete) return requestAnimationFrame(look);
+      const image = review.querySelector('figure img');
+      if (review.dataset.current === before || !image?.complete) return requestAnimationFrame(look);
       image.decode().then(() => requestAnimationFrame(() => setTimeout(() => {
         window.times.push(performance.now() - given);
       })));
@@ -83,7 +83,7 @@ def measured(browser: Any, address: str, asked: ReviewTime) -> tuple[list[float]
     """Returns for each press how long it took until the next image was painted, and until the server had heard."""
     page = browser.new_page(viewport={"width": 1440, "height": 1000})
     page.goto(address)
-    page.wait_for_selector(".board figure img", timeout=120_000)
+    page.wait_for_selector(".review figure img", timeout=120_000)
     page.wait_for_timeout(2_000)
     page.evaluate(CLOCK)
     heard = []
@@ -91,9 +91,9 @@ def measured(browser: Any, address: str, asked: ReviewTime) -> tuple[list[float]
         page.keyboard.press(KEYS[n % len(KEYS)])
         heard.append(
             page.evaluate(
-                "async () => { const from = performance.now(), board = [...document.querySelectorAll('*')]"
-                ".find((e) => e.shadowRoot?.querySelector('.board')).shadowRoot.querySelector('.board');"
-                " while (board.dataset.unheard !== '0') await new Promise((r) => setTimeout(r, 1));"
+                "async () => { const from = performance.now(), review = [...document.querySelectorAll('*')]"
+                ".find((e) => e.shadowRoot?.querySelector('.review')).shadowRoot.querySelector('.review');"
+                " while (review.dataset.pending !== '0') await new Promise((r) => setTimeout(r, 1));"
                 " return performance.now() - from; }"
             )
         )

@@ -71,14 +71,14 @@ def _review(page: Any, address: str, project: Path) -> Any:
 
     digits = load_digits().target
     page.goto(f"{address}/review")
-    page.locator(".board figcaption").first.wait_for()
+    page.locator(".review figcaption").first.wait_for()
     for _ in range(ANSWERS):
-        at = page.locator(".board").get_attribute("data-at")
-        name = page.locator(".board figcaption").first.inner_text()
+        at = page.locator(".review").get_attribute("data-current")
+        name = page.locator(".review figcaption").first.inner_text()
         page.wait_for_timeout(PAUSE)
         page.keyboard.press(str(digits[int(name.removesuffix(".png").removeprefix("digit-"))]))
-        page.locator(f".board:not([data-at='{at}'])").wait_for()
-    page.locator(".board[data-unheard='0']").wait_for()
+        page.locator(f".review:not([data-current='{at}'])").wait_for()
+    page.locator(".review[data-pending='0']").wait_for()
     return page
 
 
@@ -96,8 +96,8 @@ def _run(page: Any, address: str, project: Path) -> Any:
 
 def _map(page: Any, address: str, project: Path) -> Any:
     page.goto(f"{address}/map?colour=student")
-    make = page.get_by_role("button", name="Make the map")
-    field = page.locator("canvas.top")
+    make = page.get_by_role("button", name="Compute the map")
+    field = page.locator("canvas.overlay")
     make.or_(field).first.wait_for()
     if make.is_visible():
         make.click()
@@ -111,7 +111,7 @@ def _map(page: Any, address: str, project: Path) -> Any:
     for corner in corners[1:]:
         page.mouse.move(*corner, steps=6)
     page.mouse.up()
-    page.locator(".shelf-of-map img").first.wait_for()
+    page.locator(".gallery img").first.wait_for()
     return page
 
 
@@ -137,7 +137,7 @@ def _images(browser: Any, page: Any, asked: Pictures) -> None:
     create_project(root, [str(digit) for digit in range(10)])
     with serving(root) as address:
         page.goto(f"{address}/images")
-        field = page.get_by_role("textbox", name="Where they are")
+        field = page.get_by_role("textbox", name="Path")
         field.fill(str(images / "train"))
         field.press("Enter")
         page.get_by_role("button", name="Import", exact=True).click()

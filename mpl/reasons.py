@@ -124,20 +124,20 @@ def mislabelled(e: Evidence) -> Scores:
 
 
 REASONS: dict[str, Reason] = {
-    "second_reader": Reason(second_reader, "a second reader of the images alone says another class"),
-    "neighbours_disagree": Reason(neighbours_disagree, "the images most like it are taken for another class"),
-    "unsure": Reason(unsure, "the teacher was seldom sure of it over training"),
-    "disagreement": Reason(disagreement, "teacher and student often named different classes"),
-    "flips": Reason(flips, "the teacher kept changing its mind"),
-    "thin_margin": Reason(thin_margin, "two classes are almost level"),
-    "entropy": Reason(entropy, "many classes are possible"),
-    "at_odds": Reason(at_odds, "teacher and student end far apart"),
-    "harmful_feedback": Reason(harmful_feedback, "its pseudo-label made the student worse on your labels"),
-    "prefers_another": Reason(prefers_another, "another class would have helped the student more"),
-    "late": Reason(late, "the teacher came to its label late or never settled"),
-    "outlier": Reason(outlier, "no other image is much like it"),
+    "second_reader": Reason(second_reader, "a linear probe predicts another class"),
+    "neighbours_disagree": Reason(neighbours_disagree, "nearest neighbours disagree"),
+    "unsure": Reason(unsure, "low mean probability of the teacher"),
+    "disagreement": Reason(disagreement, "teacher and student often disagree"),
+    "flips": Reason(flips, "the teacher's prediction keeps changing"),
+    "thin_margin": Reason(thin_margin, "small margin"),
+    "entropy": Reason(entropy, "high entropy"),
+    "at_odds": Reason(at_odds, "final predictions of teacher and student differ"),
+    "harmful_feedback": Reason(harmful_feedback, "negative feedback: its pseudo-label raised the loss on your labels"),
+    "prefers_another": Reason(prefers_another, "feedback favours another class"),
+    "late": Reason(late, "the teacher's prediction settled late or never"),
+    "outlier": Reason(outlier, "outlier"),
     "twin_differs": Reason(twin_differs, "a near-duplicate has another label"),
-    "mislabelled": Reason(mislabelled, "the label that it was given is probably wrong"),
+    "mislabelled": Reason(mislabelled, "its label is probably wrong"),
 }
 
 # The default blend, and what it falls back on for a run without vectors: chosen on images of CIFAR-10's training set

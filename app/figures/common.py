@@ -1,129 +1,157 @@
-"""The figures: rows in, a Plotly figure out.
+"""Figures shared by several pages: rows in, a Plotly figure out.
 
-Colours are Okabe and Ito's, which stay apart for every common kind of colour-blindness; teacher and student also
-differ in their line, so that nothing hangs on colour alone.
+The colours are those of Okabe and Ito, which stay distinct for every common kind of colour blindness. Teacher and
+student also differ in their line style, so nothing depends on colour alone.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C6D31", "#7F7F7F")
-BARS = "#2C97A0"
+BAR = "#2C97A0"
 LINES = ("#2C97A0", "#E69F00", "#CC79A7", "#56B4E9", "#8C8C8C")
-GREY = "#9A9A9A"  # no class either
-TEACHER, STUDENT = "#2C97A0", "#A07C5B"  # no class's colour
-SHARES = (
+GREY = "#9A9A9A"  # no class has it
+TEACHER, STUDENT = "#2C97A0", "#A07C5B"  # no class has them
+PERCENT_TITLES = (
     "Validation accuracy",
-    "Teacher and student agree",
+    "Teacher–student agreement",
     "Confident pseudo-labels",
-    "Pseudo-labels that are right",
-)  # drawn in percent
-GROUPS = {  # title -> the metrics drawn together, in this order
+    "Pseudo-label accuracy",
+)
+GROUPS = {  # title -> the metrics in one figure, in this order
     "Validation accuracy": ("validation_accuracy", "validation_accuracy_ema", "ema_accuracy"),
-    "Teacher and student agree": ("agreement",),
+    "Teacher–student agreement": ("agreement",),
     "Losses, nats": ("student_loss", "teacher_loss", "supervised_loss", "uda_loss", "pseudo_loss", "feedback_loss"),
     "Confident pseudo-labels": ("confident",),
     "Feedback, root mean square": ("feedback_rms",),
 }
-COMPARED = {  # of several runs, and the title
+COMPARED = {  # the metrics of which runs are compared -> title
     "validation_accuracy": "Validation accuracy",
-    "pseudo_label_accuracy": "Pseudo-labels that are right",
-    "agreement": "Teacher and student agree",
-    "student_loss": "Student's loss, nats",
+    "pseudo_label_accuracy": "Pseudo-label accuracy",
+    "agreement": "Teacher–student agreement",
+    "student_loss": "Student loss, nats",
 }
-APART = ("step", "seconds", "images_per_second", "steps")  # not drawn unless asked for
+NOT_DRAWN = ("step", "seconds", "images_per_second", "steps")  # columns without a figure of their own
 
 
-def guesses(probabilities: Mapping[str, float], most: int = 6) -> Any:
-    """Returns a bar for each of the likeliest classes, the likeliest on top."""
+def class_probabilities(probabilities: Mapping[str, float], max_classes: int = 6) -> Any:
+    """Returns a horizontal bar for each of the most probable classes, the first on top."""
     import plotly.graph_objects as go
 
-    best = sorted(probabilities.items(), key=lambda pair: -pair[1])[:most]
+    top = sorted(probabilities.items(), key=lambda pair: -pair[1])[:max_classes]
     figure = go.Figure(
         go.Bar(
-            x=[p for _, p in best],
-            y=list(range(len(best))),  # names may repeat once they are shortened
+            x=[p for _, p in top],
+            y=list(range(len(top))),  # not names: two may be equal once they are shortened
             orientation="h",
-            text=[f"{p:.1%}" for _, p in best],
+            text=[f"{p:.1%}" for _, p in top],
             textposition="outside",
             cliponaxis=False,
-            marker_color=[BARS, *["#8C8C8C"] * (len(best) - 1)],
-            customdata=[escaped(name) for name, _ in best],
+            marker_color=[BAR, *["#8C8C8C"] * (len(top) - 1)],
+            customdata=[escape_html(name) for name, _ in top],
             hovertemplate="%{customdata}: %{x:.2%}<extra></extra>",
         )
     )
-    names = [short(name) for name, _ in best]
-    figure.update_yaxes(autorange="reversed", tickmode="array", tickvals=list(range(len(best))), ticktext=names)
+    names = [short_label(name) for name, _ in top]
+    figure.update_yaxes(autorange="reversed", tickmode="array", tickvals=list(range(len(top))), ticktext=names)
     figure.update_xaxes(visible=False, range=[0, 1])
-    return calm(figure, height=34 * max(len(best), 1) + 8, bargap=0.35, margin={"l": 4, "r": 52, "t": 4, "b": 4})
+    return with_layout(figure, height=34 * max(len(top), 1) + 8, bargap=0.35, margin={"l": 4, "r": 52, "t": 4, "b": 4})
 
 
-def curves(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Returns a figure for each group of metrics that the rows have, by its title, unknown ones at the end."""
-    seen = [key for key in dict.fromkeys(key for row in rows for key in row) if key not in APART]
-    seen = [key for key in seen if any(isinstance(row.get(key), int | float) for row in rows)]
-    groups = {title: [key for key in keys if key in seen] for title, keys in GROUPS.items()}
-    known = {key for keys in groups.values() for key in keys}
-    groups |= {key.replace("_", " ").capitalize(): [key] for key in seen if key not in known}
+def metric_curves(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Returns a figure for each group of metrics in the rows, by title; metrics of no group come last."""
+    metrics = [key for key in dict.fromkeys(key for row in rows for key in row) if key not in NOT_DRAWN]
+    metrics = [key for key in metrics if any(isinstance(row.get(key), int | float) for row in rows)]
+    groups = {title: [key for key in keys if key in metrics] for title, keys in GROUPS.items()}
+    grouped = {key for keys in groups.values() for key in keys}
+    groups |= {key.replace("_", " ").capitalize(): [key] for key in metrics if key not in grouped}
     return {
-        title: _lines(title, rows, {key: key.replace("_", " ") for key in keys})
+        title: _line_chart(title, rows, {key: key.replace("_", " ") for key in keys})
         for title, keys in groups.items()
         if keys
     }
 
 
-def together(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
-    """Returns a figure for each metric of `COMPARED` that several runs have reported: a line for each run, by name."""
-    drawn = {}
+def compare_runs(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
+    """Returns a figure for each metric of `COMPARED` that several runs have, by title; each run is a line."""
+    figures = {}
     for key, title in COMPARED.items():
         rows = [{"step": row["step"], name: row.get(key)} for name, rows in runs.items() for row in rows]
-        known = [name for name in runs if any(isinstance(row.get(name), int | float) for row in rows)]
-        if len(known) > 1:
-            drawn[title] = _lines(title, rows, {name: name for name in known})
-    return drawn
+        names = [name for name in runs if any(isinstance(row.get(name), int | float) for row in rows)]
+        if len(names) > 1:
+            figures[title] = _line_chart(title, rows, {name: name for name in names})
+    return figures
 
 
-def colours(classes: Sequence[str]) -> dict[str, str]:
-    """Returns a colour for each class; past eight classes they come again, and the text tells them apart."""
+def class_colors(classes: Sequence[str]) -> dict[str, str]:
+    """Returns a colour for each class. They repeat after eight classes; labels or line styles then differ."""
     return {name: PALETTE[n % len(PALETTE)] for n, name in enumerate(dict.fromkeys(classes))}
 
 
-def calm(figure: Any, **layout: Any) -> Any:
-    """Returns a figure with our margins and this layout."""
+def chart_colors(
+    drawn: Sequence[str], all_names: Sequence[str], classes: Sequence[str], *, dark: bool
+) -> dict[str, str]:
+    """Returns a colour for each class of a figure, distinct for twice as many classes as the palette has.
+
+    Args:
+        drawn: the classes that the figure draws individually.
+        all_names: all classes that occur; if all of them are drawn, each has the colour of its place in the project.
+        classes: the project's.
+        dark: whether the page has the dark theme; a colour's second use is nearer to the colour of text.
+    """
+    names = list(dict.fromkeys([*classes, *all_names])) if len(drawn) == len(all_names) else list(drawn)
+    first_use = dict.fromkeys(names[: len(PALETTE)])
+    text = 255 if dark else 0
+    return {name: c if name in first_use else _mix_with_grey(c, text) for name, c in class_colors(names).items()}
+
+
+def with_alpha(color: str, alpha: float) -> str:
+    """Returns a colour #RRGGBB with an opacity in [0, 1]."""
+    r, g, b = (int(color[k : k + 2], 16) for k in (1, 3, 5))
+    return f"rgba({r},{g},{b},{alpha:.2f})"
+
+
+def with_layout(figure: Any, **layout: Any) -> Any:
+    """Returns the figure with the margins of this app and the given layout."""
     figure.update_layout({"margin": {"l": 4, "r": 28, "t": 40, "b": 4}, **layout})
     return figure
 
 
-def short(name: str, most: int = 24) -> str:
-    """Returns a name that an axis has room for: so many characters at most."""
-    return escaped(name if len(name) <= most else name[: most - 1] + "…")
+def short_label(name: str, max_chars: int = 24) -> str:
+    """Returns a name that fits on an axis, of at most `max_chars` characters, escaped for Plotly."""
+    return escape_html(name if len(name) <= max_chars else name[: max_chars - 1] + "…")
 
 
-def escaped(text: str) -> str:
-    """Returns `text` with Plotly's tags made harmless: it draws <b> bold and makes <a> a link."""
+def escape_html(text: str) -> str:
+    """Returns `text` with the characters of HTML escaped: Plotly would render <b> and <a>."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-def _lines(title: str, rows: Sequence[Mapping[str, Any]], names: Mapping[str, str]) -> Any:
-    """Returns a line for each key of `names` that rows have, called by its name."""
+def _mix_with_grey(color: str, grey: int) -> str:
+    """Returns the mean of a colour and a shade of grey in [0, 255]."""
+    return "#" + "".join(f"{round((int(color[k : k + 2], 16) + grey) / 2):02X}" for k in (1, 3, 5))
+
+
+def _line_chart(title: str, rows: Sequence[Mapping[str, Any]], names: Mapping[str, str]) -> Any:
+    """Returns a line over the steps for each key of `names`, with that name in the legend."""
     import plotly.graph_objects as go
 
     dashes = ("solid", "dot", "dash", "dashdot", "longdash")
     figure = go.Figure()
     for n, (key, name) in enumerate(names.items()):
-        known = [row for row in rows if isinstance(row.get(key), int | float)]
+        points = [row for row in rows if isinstance(row.get(key), int | float)]
         figure.add_trace(
             go.Scatter(
-                x=[row["step"] for row in known],
-                y=[row[key] for row in known],
-                mode="lines+markers" if len(known) < 3 else "lines",
-                name=short(name),
+                x=[row["step"] for row in points],
+                y=[row[key] for row in points],
+                mode="lines+markers" if len(points) < 3 else "lines",
+                name=short_label(name),
                 line={"width": 2, "color": LINES[n % len(LINES)], "dash": dashes[n % len(dashes)]},
             )
         )
     figure.update_xaxes(title_text="step", title_standoff=6, rangemode="tozero")
-    if title in SHARES:
+    if title in PERCENT_TITLES:
         figure.update_yaxes(tickformat=".0%", range=[0, 1.02])
-    figure.update_layout(title={"text": escaped(title), "font_size": 14}, showlegend=len(names) > 1)
-    height = 294 if len(names) > 3 else 270  # the names below take two rows
-    return calm(figure, height=height, legend={"orientation": "h", "y": -0.42, "x": 0})
+    figure.update_layout(title={"text": escape_html(title), "font_size": 14}, showlegend=len(names) > 1)
+    height = 294 if len(names) > 3 else 270  # a legend of more than three names takes two lines
+    return with_layout(figure, height=height, legend={"orientation": "h", "y": -0.42, "x": 0})

@@ -1,24 +1,36 @@
-"""The figures of one sample's evolution: rows of the record in, a Plotly figure out. Colours as in
-`gradebook.app.figures.common`.
-"""
+"""The figures of one sample: rows of the record in, a Plotly figure out."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-from gradebook.app.figures.common import GREY, calm, colours, escaped, short
+from gradebook.app.figures.common import GREY, class_colors, escape_html, short_label, with_layout
 
-RIBBONS = ("student", "runner-up", "teacher")  # from below
+RIBBONS = ("student", "runner-up", "teacher")  # from the bottom
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "star", "triangle-down", "hexagon")
 HATCHES = ("", "/", "x", ".", "\\", "+", "|", "-")  # of ribbons
+LABEL_COLUMNS = ("teacher_label", "runner_up", "student_label", "best_label")
+
+Rows = Sequence[Mapping[str, Any]]  # of `Record.history`, in the order of their steps
 
 
-def history(rows: Sequence[Mapping[str, Any]], classes: Sequence[str], given: Mapping[int, str | None]) -> Any:
-    """Returns what teacher and student said of one sample over the steps of one run, and the feedback, class by class.
+class ClassStyle(NamedTuple):
+    """How a class is drawn. Classes with the same colour have another symbol and hatching."""
+
+    color: str
+    symbol: str
+    hatch: str
+
+
+Styles = Mapping[str, ClassStyle]
+
+
+def training_history(rows: Rows, classes: Sequence[str], given: Mapping[int, str | None]) -> Any:
+    """Returns the predictions of teacher and student for one sample over the steps of a run, and the feedback.
 
     Args:
-        rows: the sample's rows of `Record.history`.
-        classes: the project's, which decide the colours.
-        given: step -> the label that the run was given then, None where one was taken back.
+        rows: the sample's rows of one run.
+        classes: the project's, whose order decides the colours.
+        given: step -> the label that the run was given then; None where a label was undone.
     """
     from plotly.subplots import make_subplots
 
@@ -29,120 +41,110 @@ def history(rows: Sequence[Mapping[str, Any]], classes: Sequence[str], given: Ma
         vertical_spacing=0.075,
         row_heights=[0.19, 0.27, 0.27, 0.27],
         subplot_titles=(
-            "What each said",
-            "Teacher's probability of the class it named",
-            "Student's probability of the class it named",
+            "Predicted class",
+            "Teacher: probability of its predicted class",
+            "Student: probability of its predicted class",
             "Feedback, nats: ● teacher's class, ◇ best class",
         ),
     )
-    look = _looks([*classes, *(row[name] for row in rows for name in _NAMES)])
-    _add_ribbons(figure, rows, look)
-    _add_said(figure, rows, look, "teacher", 2)
-    _add_said(figure, rows, look, "student", 3)
-    _add_feedback(figure, rows, look)
-    _add_given(figure, given, rows)
+    styles = _class_styles([*classes, *(row[name] for row in rows for name in LABEL_COLUMNS)])
+    _add_ribbons(figure, rows, styles)
+    _add_probabilities(figure, rows, styles, "teacher", 2)
+    _add_probabilities(figure, rows, styles, "student", 3)
+    _add_feedback(figure, rows, styles)
+    _add_given_labels(figure, given, rows)
     figure.update_xaxes(title_text="step", row=4, col=1)
     for row in (2, 3):
         figure.update_yaxes(range=[0, 1.05], tickformat=".0%", nticks=4, row=row, col=1)
     figure.update_annotations(x=0, xanchor="left", font_size=13, selector={"xref": "paper"})
     figure.update_layout(barmode="overlay", legend={"orientation": "h", "y": -0.1, "x": 0})
-    return calm(figure, height=640, margin={"l": 4, "r": 28, "t": 24, "b": 4})
+    return with_layout(figure, height=640, margin={"l": 4, "r": 28, "t": 24, "b": 4})
 
 
-def across(histories: Mapping[str, Sequence[Mapping[str, Any]]], classes: Sequence[str]) -> Any:
-    """Returns two ribbons for each run, what its teacher and its student said of one sample over its own steps."""
+def across_runs(histories: Mapping[str, Rows], classes: Sequence[str]) -> Any:
+    """Returns two ribbons for each run: the predictions of its teacher and student for one sample over its steps."""
     import plotly.graph_objects as go
 
     figure = go.Figure()
-    look = _looks([*classes, *(row[name] for rows in histories.values() for row in rows for name in _NAMES)])
-    seen: set[str] = set()
+    styles = _class_styles(
+        [*classes, *(row[name] for rows in histories.values() for row in rows for name in LABEL_COLUMNS)]
+    )
+    in_legend: set[str] = set()
     for run, rows in histories.items():
         last = max(row["step"] for row in rows)
-        for who in ("student", "teacher"):
-            for label, start, end in _stretches(rows, f"{who}_label"):
+        for network in ("student", "teacher"):
+            for label, start, end in _spans(rows, f"{network}_label"):
                 figure.add_trace(
                     go.Bar(
                         base=[start / last],
                         x=[(end - start) / last],
-                        y=[[short(run)], [who]],
+                        y=[[short_label(run)], [network]],
                         orientation="h",
                         width=0.6,
-                        name=short(label),
+                        name=short_label(label),
                         legendgroup=label,
-                        showlegend=label not in seen,
-                        marker=_ribbon(look[label]),
-                        hovertemplate=f"steps {start} to {end}: {who} said {escaped(label)}<extra></extra>",
+                        showlegend=label not in in_legend,
+                        marker=_ribbon_marker(styles[label]),
+                        hovertemplate=f"steps {start} to {end}: {network} predicts {escape_html(label)}<extra></extra>",
                     )
                 )
-                seen.add(label)
-    figure.update_xaxes(tickformat=".0%", range=[0, 1], title_text="of each run's steps")
+                in_legend.add(label)
+    figure.update_xaxes(tickformat=".0%", range=[0, 1], title_text="share of each run's steps")
     figure.update_layout(barmode="overlay", legend={"orientation": "h", "y": -0.25, "x": 0})
-    return calm(figure, height=90 + 70 * len(histories), margin={"l": 4, "r": 28, "t": 8, "b": 4})
+    return with_layout(figure, height=90 + 70 * len(histories), margin={"l": 4, "r": 28, "t": 8, "b": 4})
 
 
-_NAMES = ("teacher_label", "runner_up", "student_label", "best_label")
-
-
-def _looks(names: Sequence[str | None]) -> dict[str, tuple[str, str, str]]:
-    """Returns a colour, a symbol and a hatching for each class: where colours come again, the others differ."""
-    known = list(dict.fromkeys(name for name in names if name is not None))
-    paint = colours(known)
-    turn = [k // (len(set(paint.values())) or 1) for k in range(len(known))]
+def _class_styles(names: Sequence[str | None]) -> dict[str, ClassStyle]:
+    """Returns a style for each class."""
+    classes = list(dict.fromkeys(name for name in names if name is not None))
+    colors = class_colors(classes)
+    distinct = len(set(colors.values())) or 1
     return {
-        name: (paint[name], SYMBOLS[k % len(SYMBOLS)], HATCHES[k % len(HATCHES)])
-        for k, name in zip(turn, known, strict=True)
+        name: ClassStyle(colors[name], SYMBOLS[k // distinct % len(SYMBOLS)], HATCHES[k // distinct % len(HATCHES)])
+        for k, name in enumerate(classes)
     }
 
 
-def _ribbon(look: tuple[str, str, str]) -> dict[str, Any]:
-    hatch = {
-        "shape": look[2],
-        "fillmode": "overlay",
-        "fgcolor": "white",
-        "fgopacity": 0.55,
-        "size": 6,
-        "solidity": 0.25,
-    }
-    return {"color": look[0], "line_width": 0, "pattern": hatch}
+def _ribbon_marker(style: ClassStyle) -> dict[str, Any]:
+    pattern = {"shape": style.hatch, "fillmode": "overlay", "fgcolor": "white", "fgopacity": 0.55, "size": 6}
+    return {"color": style.color, "line_width": 0, "pattern": {**pattern, "solidity": 0.25}}
 
 
-def _stretches(rows: Sequence[Mapping[str, Any]], column: str) -> list[tuple[str, int, int]]:
-    """Returns what was said from which step until which, neighbours that say the same as one; silence is left out."""
+def _spans(rows: Rows, column: str) -> list[tuple[str, int, int]]:
+    """Returns (label, first step, end) for each span of equal labels in a column; rows without a label are left out."""
     steps = [row["step"] for row in rows]
     ends = [*steps[1:], 2 * steps[-1] - steps[-2] if len(steps) > 1 else steps[0] + 1]
-    found: list[tuple[str, int, int]] = []
+    spans: list[tuple[str, int, int]] = []
     for row, end in zip(rows, ends, strict=True):
         if row[column] is None:
             continue
-        if found and found[-1][0] == row[column] and found[-1][2] == row["step"]:
-            found[-1] = (row[column], found[-1][1], end)
+        if spans and spans[-1][0] == row[column] and spans[-1][2] == row["step"]:
+            spans[-1] = (row[column], spans[-1][1], end)
         else:
-            found.append((row[column], row["step"], end))
-    return found
+            spans.append((row[column], row["step"], end))
+    return spans
 
 
-def _add_ribbons(figure: Any, rows: Sequence[Mapping[str, Any]], look: Mapping[str, tuple[str, str, str]]) -> None:
-    """Adds a ribbon for each network, coloured and named by the class it said, from each record to the next."""
+def _add_ribbons(figure: Any, rows: Rows, styles: Styles) -> None:
+    """Adds a ribbon for each network, with the colour of the predicted class from each record to the next."""
     import plotly.graph_objects as go
 
-    said = [
-        (who, *stretch)
-        for who, column in zip(RIBBONS, ("student_label", "runner_up", "teacher_label"), strict=True)
-        for stretch in _stretches(rows, column)
-    ]
-    for name in dict.fromkeys(label for _, label, _, _ in said):
-        mine = [one for one in said if one[1] == name]
+    columns = zip(RIBBONS, ("student_label", "runner_up", "teacher_label"), strict=True)
+    spans = [(ribbon, *span) for ribbon, column in columns for span in _spans(rows, column)]
+    for name in dict.fromkeys(label for _, label, _, _ in spans):
+        of_class = [span for span in spans if span[1] == name]
+        opacity = [0.45 if ribbon == "runner-up" else 1 for ribbon, *_ in of_class]
         figure.add_trace(
             go.Bar(
-                base=[start for _, _, start, _ in mine],
-                x=[end - start for _, _, start, end in mine],
-                y=[who for who, *_ in mine],
+                base=[start for _, _, start, _ in of_class],
+                x=[end - start for _, _, start, end in of_class],
+                y=[ribbon for ribbon, *_ in of_class],
                 orientation="h",
                 width=0.62,
-                name=short(name),
+                name=short_label(name),
                 legendgroup=name,
-                marker=_ribbon(look[name]) | {"opacity": [0.45 if m[0] == "runner-up" else 1 for m in mine]},
-                customdata=[[escaped(name), start, end] for _, _, start, end in mine],
+                marker=_ribbon_marker(styles[name]) | {"opacity": opacity},
+                customdata=[[escape_html(name), start, end] for _, _, start, end in of_class],
                 hovertemplate="steps %{customdata[1]} to %{customdata[2]}: %{y} %{customdata[0]}<extra></extra>",
             ),
             row=1,
@@ -151,44 +153,43 @@ def _add_ribbons(figure: Any, rows: Sequence[Mapping[str, Any]], look: Mapping[s
     figure.update_yaxes(categoryorder="array", categoryarray=RIBBONS, row=1, col=1)
 
 
-def _add_said(
-    figure: Any, rows: Sequence[Mapping[str, Any]], look: Mapping[str, tuple[str, str, str]], who: str, row: int
-) -> None:
-    """Adds a line for each class that a network named, with gaps where it named another."""
+def _add_probabilities(figure: Any, rows: Rows, styles: Styles, network: str, row: int) -> None:
+    """Adds a line for each class that a network predicted, with gaps where it predicted another."""
     import plotly.graph_objects as go
 
-    for name in dict.fromkeys(r[f"{who}_label"] for r in rows if r[f"{who}_label"] is not None):
-        paint, symbol, _ = look[name]
+    for name in dict.fromkeys(r[f"{network}_label"] for r in rows if r[f"{network}_label"] is not None):
+        style = styles[name]
         figure.add_trace(
             go.Scatter(
                 x=[r["step"] for r in rows],
-                y=[r[f"{who}_probability"] if r[f"{who}_label"] == name else None for r in rows],
+                y=[r[f"{network}_probability"] if r[f"{network}_label"] == name else None for r in rows],
                 mode="lines+markers",
                 connectgaps=False,
                 showlegend=False,
                 legendgroup=name,
-                line={"color": paint, "width": 1.6, "dash": "solid" if who == "teacher" else "dot"},
-                marker={"size": 6, "symbol": symbol},
-                hovertemplate=f"step %{{x}}: {who} {escaped(name)}, %{{y:.0%}}<extra></extra>",
+                line={"color": style.color, "width": 1.6, "dash": "solid" if network == "teacher" else "dot"},
+                marker={"size": 6, "symbol": style.symbol},
+                hovertemplate=f"step %{{x}}: {network} {escape_html(name)}, %{{y:.0%}}<extra></extra>",
             ),
             row=row,
             col=1,
         )
 
 
-def _add_feedback(figure: Any, rows: Sequence[Mapping[str, Any]], look: Mapping[str, tuple[str, str, str]]) -> None:
+def _add_feedback(figure: Any, rows: Rows, styles: Styles) -> None:
+    """Adds the feedback of the teacher's class, and of the best class where that is another."""
     import plotly.graph_objects as go
 
-    known = [row for row in rows if row["feedback"] is not None]
-    of_said = [(r["teacher_label"], r["step"], r["feedback"]) for r in known]
-    of_best = [
+    recorded = [row for row in rows if row["feedback"] is not None]
+    teacher = [(r["teacher_label"], r["step"], r["feedback"]) for r in recorded]
+    best = [
         (r["best_label"], r["step"], r["feedback"] + r["best_gain"])
-        for r in known
+        for r in recorded
         if r["best_label"] not in (None, r["teacher_label"]) and r.get("best_gain") is not None
     ]
-    for points, symbol, size, what in (
-        (of_best, "diamond-open", 6, "would have helped most"),
-        (of_said, "circle", 5, "said"),
+    for points, symbol, size, meaning in (
+        (best, "diamond-open", 6, "best class"),
+        (teacher, "circle", 5, "teacher's class"),
     ):
         for name in dict.fromkeys(name for name, _, _ in points if name is not None):
             figure.add_trace(
@@ -198,8 +199,8 @@ def _add_feedback(figure: Any, rows: Sequence[Mapping[str, Any]], look: Mapping[
                     mode="markers",
                     showlegend=False,
                     legendgroup=name,
-                    marker={"size": size, "color": look[name][0], "symbol": symbol},
-                    hovertemplate=f"step %{{x}}: {escaped(name)} ({what}) %{{y:.2g}}<extra></extra>",
+                    marker={"size": size, "color": styles[name].color, "symbol": symbol},
+                    hovertemplate=f"step %{{x}}: {escape_html(name)} ({meaning}) %{{y:.2g}}<extra></extra>",
                 ),
                 row=4,
                 col=1,
@@ -207,18 +208,17 @@ def _add_feedback(figure: Any, rows: Sequence[Mapping[str, Any]], look: Mapping[
     figure.add_hline(y=0, line={"color": GREY, "width": 1}, row=4, col=1)
 
 
-def _add_given(figure: Any, given: Mapping[int, str | None], rows: Sequence[Mapping[str, Any]]) -> None:
-    """Adds a line through all parts where the run was given a label of the sample."""
+def _add_given_labels(figure: Any, given: Mapping[int, str | None], rows: Rows) -> None:
+    """Adds a vertical line at each step at which the run was given a label of the sample."""
     for step, label in given.items():
-        text = "label taken back" if label is None else f"labelled {short(label)}"
         figure.add_vline(x=step, line={"color": GREY, "width": 2, "dash": "dash"})
-        late = step > rows[len(rows) // 2]["step"]
+        in_second_half = step > rows[len(rows) // 2]["step"]
         figure.add_annotation(
             x=step,
             y=1.0,
             yref="y2 domain",
-            text=text,
+            text="label undone" if label is None else f"labelled {short_label(label)}",
             showarrow=False,
-            xanchor="right" if late else "left",
+            xanchor="right" if in_second_half else "left",
             yanchor="top",
         )

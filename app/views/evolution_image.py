@@ -1,4 +1,4 @@
-"""One image: large, what was said of it step by step and in every run, its entries in the log, and a verdict."""
+"""One image: its predictions at each step and in every run, its entries in the log, and the buttons to label it."""
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -7,13 +7,13 @@ from typing import Any, Literal
 
 import streamlit as st
 
-from gradebook.app import context as at
 from gradebook.app import dataframes, record_access
-from gradebook.app.context import Desk
+from gradebook.app.context import PageContext
+from gradebook.app.data_access import read_events, read_image
 from gradebook.app.figures import sample as figures
-from gradebook.app.review_actions import class_keys, shown_of
-from gradebook.app.text import ago, count, deed, percent, plain, who
-from gradebook.app.views import fiftyone_button, opened, selection
+from gradebook.app.review_actions import class_keys, decide, shown_of, undo_verdict
+from gradebook.app.text import actor_name, ago, count, describe_event, percent, plain
+from gradebook.app.views import fiftyone_button, sample_gallery, selection
 from gradebook.pipelines.curation import nearest_labelled, queue_items
 from gradebook.pipelines.curation.event_cache import EventCache
 from gradebook.pipelines.curation.proposal import guess
@@ -21,201 +21,205 @@ from gradebook.pipelines.curation.queue_items import Row
 from gradebook.pipelines.reporting import run_comparison
 from gradebook.pipelines.runs import Run, find_run
 from gradebook.storage.events import VERDICTS, Event, standing
-from gradebook.storage.project import ProjectError
+from gradebook.storage.project import Project, ProjectError
 from gradebook.storage.samples import Sample
+from gradebook.storage.store import Store
 
-LARGE = 900  # pixels
-NEIGHBOURS = 6
-REASONS = 3
-MANY, HIGH = 12, 200  # classes whose keys have room; pixels of the frame in which more are scrolled
+IMAGE_PX = 900
+MAX_NEIGHBOURS = 6
+MAX_REASONS = 3
+MAX_FREE_KEYS, KEYS_HEIGHT = 12, 200  # with more classes, their buttons scroll in a box of so many pixels
+
+Histories = Mapping[str, Sequence[Mapping[str, Any]]]  # run -> rows of its record
 
 
-def render(desk: Desk, sample: Sample) -> None:
-    """Draws it."""
-    book = at.read_book(desk.store)
-    histories = record_access.read_histories(desk, sample.sample_id)
-    if "review" in desk.pages:
-        query = {**desk.query, **selection.kept()}
-        st.page_link(desk.pages["review"], label="Back to review", query_params=query)
+def render(context: PageContext, sample: Sample) -> None:
+    """Draws the image."""
+    store = context.store
+    events = read_events(store)
+    histories = record_access.histories_by_run(store, sample.sample_id)
+    if "review" in context.pages:
+        query = {**context.query, **selection.query()}
+        st.page_link(context.pages["review"], label="Back to review", query_params=query)
     left, right = st.columns([5, 7], gap="large")
     with left:
-        _picture(desk, sample)
-        st.subheader(plain(book.labels.get(sample.sample_id, "Unlabelled")))
-        _verdict(desk, sample, book)
-        _facts(sample)
-        fiftyone_button.link(desk, [sample.sample_id])
-        _events([e for e in book.events if e.sample_id == sample.sample_id])
+        _draw_picture(store.project, sample)
+        st.subheader(plain(events.labels.get(sample.sample_id, "Unlabelled")))
+        _draw_decision(context, sample, events)
+        _draw_facts(sample)
+        fiftyone_button.draw(store.project, [sample.sample_id])
+        _draw_log([e for e in events.events if e.sample_id == sample.sample_id])
     with right:
-        _history(desk, sample, histories)
-    _across(desk, sample, histories)
-    _neighbours(desk, sample)
+        _draw_history(store.project, context.run, sample, histories)
+    _draw_runs(store.project, sample, histories)
+    _draw_neighbours(context, sample)
 
 
-def _picture(desk: Desk, sample: Sample) -> None:
-    content = at.picture(desk, sample, LARGE)
+def _draw_picture(project: Project, sample: Sample) -> None:
+    content = read_image(project, sample, IMAGE_PX)
     if content is None:
         st.warning("This file cannot be read.", icon=":material/broken_image:")
     else:
         st.image(content, width="stretch", alt=Path(sample.filepath).name)
 
 
-def _facts(sample: Sample) -> None:
-    size = f"{sample.width} × {sample.height} pixels, {sample.split.value} split"
+def _draw_facts(sample: Sample) -> None:
     name, path = plain(Path(sample.filepath).name), plain(sample.filepath)
+    size = f"{sample.width} × {sample.height} pixels, {sample.split.value} split"
     st.caption(f"**{name}**  \n{size}  \n{path}  \nsample {sample.sample_id}")
 
 
-def _verdict(desk: Desk, sample: Sample, book: EventCache) -> None:
-    """Draws who decided the label, what the queue proposes, and the means to decide anew."""
-    decision = book.decided.get(sample.sample_id)
-    st.markdown(f"{plain(deed(decision))}, {ago(decision.at)}" if decision else "Nobody has decided it yet.")
-    row, problem = _proposed(desk, sample, book)
+def _draw_decision(context: PageContext, sample: Sample, events: EventCache) -> None:
+    """Draws who decided the label, what the queue predicts, and the buttons to decide again."""
+    decision = events.decided.get(sample.sample_id)
+    st.markdown(f"{plain(describe_event(decision))}, {ago(decision.at)}" if decision else "Not labelled yet.")
+    row, problem = _queue_row(context.store, context.run, sample, events)
     if problem:
-        st.caption(f"The queue proposes nothing: {plain(problem)}.")
+        st.caption(f"There is no prediction: {plain(problem)}.")
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         if row.label is not None and (decision is None or decision.label != row.label):
-            text = f"Accept {plain(row.label)}"
-            args = (desk, row, decision, row.label)
-            st.button(text, key="accept", type="primary", shortcut="Enter", on_click=_decide, args=args)
-            st.caption(_whose(row, desk.run))
-        st.button(
-            "Reject",
-            key="reject",
-            icon=":material/block:",
-            shortcut="X",
-            on_click=_decide,
-            args=(desk, row, decision, None),
-        )
+            label, args = f"Accept {plain(row.label)}", (context, row, decision, row.label)
+            st.button(label, key="accept", type="primary", shortcut="Enter", on_click=_decide, args=args)
+            st.caption(_source(row, context.run))
+        reject: tuple[Any, ...] = (context, row, decision, None)
+        icon, title = ":material/block:", "No class applies."
+        st.button("Reject", key="reject", icon=icon, help=title, shortcut="X", on_click=_decide, args=reject)
         if decision is not None and decision.kind in VERDICTS:
-            st.button("Undo", key="undo", shortcut="U", on_click=_take_back, args=(desk, decision))
-    _classes(desk, row, decision, len(book.events))
-    strongest = sorted(row.reasons.items(), key=lambda reason: -reason[1])[:REASONS]
-    said = [f"{percent(score)} {plain(queue_items.sentence_of(name))}" for name, score in strongest if score > 0]
-    if said:
-        st.caption("Why the queue shows it:  \n" + "  \n".join(said))
+            st.button("Undo", key="undo", shortcut="U", on_click=_undo, args=(context, decision))
+    _draw_classes(context, row, decision, len(events.events))
+    strongest = sorted(row.reasons.items(), key=lambda reason: -reason[1])[:MAX_REASONS]
+    reasons = [f"{percent(score)} {plain(queue_items.sentence_of(name))}" for name, score in strongest if score > 0]
+    if reasons:
+        st.caption("Reasons to review it:  \n" + "  \n".join(reasons))
 
 
-def _whose(row: Row, run: Run | None) -> str:
-    """Says whose guess the queue proposes."""
+def _source(row: Row, run: Run | None) -> str:
+    """Returns whose prediction the row has."""
     if row.proposal is not None:
-        return "which somebody asked about"
-    reader = "the second reader" if row.given is not None else "the student"
-    return f"the guess of {reader} of {plain(run.name if run else '')}, {percent(row.probability)}"
+        return "proposed by a reviewer"
+    model = "linear probe" if row.given is not None else "student"
+    return f"predicted by the {model} of {plain(run.name if run else '')}, {percent(row.probability)}"
 
 
-def _classes(desk: Desk, row: Row, decision: Event | None, entries: int) -> None:
-    """Draws a key for each class, as on the review page; a box holds those that no key is left for."""
-    keys = class_keys(desk.store.project.classes)
-    height: int | Literal["content"] = HIGH if len(keys) > MANY else "content"
+def _draw_classes(context: PageContext, row: Row, decision: Event | None, number_of_events: int) -> None:
+    """Draws a button with a key for each class, as on the page Review, and a box of the classes without a key."""
+    classes = context.store.project.classes
+    keys = class_keys(classes)
+    height: int | Literal["content"] = KEYS_HEIGHT if len(keys) > MAX_FREE_KEYS else "content"
     with st.container(horizontal=True, gap="xsmall", key="class-keys", height=height, border=False):
         for key, label in keys.items():
-            st.button(
-                plain(label),
-                key=f"key-{key}",
-                shortcut=key.upper(),
-                on_click=_decide,
-                args=(desk, row, decision, label),
-            )
-    rest = [label for label in desk.store.project.classes if label not in keys.values()]
-    if rest:
-        key = f"label-{row.sample_id}-{entries}"  # anew after each entry, so that no choice is left over
+            args = (context, row, decision, label)
+            st.button(plain(label), key=f"key-{key}", shortcut=key.upper(), on_click=_decide, args=args)
+    others = [label for label in classes if label not in keys.values()]
+    if others:
+        box = f"label-{row.sample_id}-{number_of_events}"  # a new box after each event, so that it is empty again
         st.selectbox(
             "Another class",
-            rest,
+            others,
             index=None,
             placeholder="Another class",
             label_visibility="collapsed",
-            key=key,
-            on_change=_choose,
-            args=(desk, row, decision, key),
+            key=box,
+            on_change=_decide_selected,
+            args=(context, row, decision, box),
             width=220,
         )
 
 
-def _proposed(desk: Desk, sample: Sample, book: EventCache) -> tuple[Row, str | None]:
-    """Returns what the queue proposes, and why it proposes nothing if that is a mishap."""
+def _queue_row(store: Store, run: Run | None, sample: Sample, events: EventCache) -> tuple[Row, str | None]:
+    """Returns the sample as the queue has it; and if it has no prediction because of an error, that error."""
     try:
-        return guess(desk.store, desk.run, sample, book.events, book.decided), None
+        return guess(store, run, sample, events.events, events.decided), None
     except ProjectError as error:
         return queue_items.unseen(sample), str(error)
 
 
-def _history(desk: Desk, sample: Sample, histories: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
-    run = desk.run
+def _draw_history(project: Project, run: Run | None, sample: Sample, histories: Histories) -> None:
+    """Draws the record of the image in one run."""
     rows = histories.get(run.name, []) if run else []
     if run is None or not rows:
-        name = f"{plain(run.name)} has" if run else "There is no run, so there is"
-        st.subheader("Nothing was recorded" if run else "No run yet")
-        st.caption(f"{name} no record of it: a run records the unlabelled images that it trains on, and no others.")
+        st.subheader("No record" if run else "No run yet")
+        if run is not None:
+            name = plain(run.name)
+            st.caption(f"{name} did not record this image: a run records the unlabelled images that it trains on.")
         return
     given = {
         change.step: change.labels[sample.sample_id] for change in run.changes() if sample.sample_id in change.labels
     }
-    last = rows[-1]
-    st.subheader(f"Through {plain(run.name)}")
-    said = f"It ends as {plain(last['teacher_label'])} to the teacher, " if last["teacher_label"] else "It ends "
-    st.markdown(
-        f"{said}as {plain(last['student_label'] or 'nothing')} to the student; the teacher changed its mind "
-        f"{count(_flips(rows), 'time')} in {count(len(rows), 'record')}."
-    )
-    figure = figures.history(rows, desk.store.project.classes, given)
+    st.subheader(f"Record of {plain(run.name)}")
+    st.markdown(_summarize(rows))
+    figure = figures.training_history(rows, project.classes, given)
     st.plotly_chart(figure, key="history", config={"displayModeBar": False})
-    labelled = "A dashed line is the moment at which the run was given a label. " if given else ""
+    labelled = "A dashed line is the step at which the run was given a label. " if given else ""
     st.caption(
-        f"{labelled}The record keeps the class that each network named, with its probability, and the teacher's "
-        "runner-up without one: where a class has a gap, another was named. Feedback is the influence on the student: "
-        "above zero, a step towards that class lowered the loss on the labelled images. It is known of the teacher's "
-        "class and of the one that would have helped most, and no score of right or wrong."
+        f"{labelled}The record has the class that each network predicted and its probability, and the teacher's second "
+        "choice; a line has gaps where another class was predicted. Feedback is the influence on the student: above "
+        "zero, a step towards that class lowered the loss on the labelled images. It is known for the teacher's class "
+        "and for the best class, and does not say which class is correct."
     )
 
 
-def _across(desk: Desk, sample: Sample, histories: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
-    """Draws the same image in every run: what was said, and what the run knew and was worth."""
-    runs = run_comparison.compare(desk.store.project)
+def _summarize(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Returns the final predictions of a record, and how often the teacher's changed."""
+    last = rows[-1]
+    teacher = f"Final teacher prediction: **{plain(last['teacher_label'])}**. " if last["teacher_label"] else ""
+    student = f"Final student prediction: **{plain(last['student_label'] or 'none')}**. "
+    changes = (
+        f"The teacher's prediction changed {count(_label_changes(rows), 'time')} in " if teacher else "Recorded at "
+    )
+    return f"{teacher}{student}{changes}{count(len(rows), 'checkpoint')}."
+
+
+def _draw_runs(project: Project, sample: Sample, histories: Histories) -> None:
+    """Draws the predictions for the image in every run, and what each run had learned from."""
+    runs = run_comparison.compare(project)
     if len(runs) < 2:
         return
     st.subheader("In every run")
-    if said := {name: rows for name, rows in histories.items() if rows}:
-        figure = figures.across(said, desk.store.project.classes)
+    if recorded := {name: rows for name, rows in histories.items() if rows}:
+        figure = figures.across_runs(recorded, project.classes)
         st.plotly_chart(figure, key="across", config={"displayModeBar": False})
-    rows = [_in_run(desk, run, sample, histories.get(run.run, [])) for run in reversed(runs)]
+    rows = [_run_row(project, run, sample, histories.get(run.run, [])) for run in reversed(runs)]
     st.dataframe(
-        dataframes.filled(rows),
+        dataframes.drop_empty_columns(rows),
         key="runs-of-sample",
         hide_index=True,
         column_config={
-            "it was given": st.column_config.TextColumn(help="the label of this image that the run has read"),
-            "labels": st.column_config.NumberColumn(help="that the run has read"),
-            "validation": st.column_config.NumberColumn(format="percent", help="accuracy, the last measured"),
-            "test": st.column_config.NumberColumn(format="percent", help="accuracy on the test split"),
+            "label given": st.column_config.TextColumn(help="The label of this image that the run has read."),
+            "labels": st.column_config.NumberColumn(help="The number of labels that the run has read."),
+            "label changes": st.column_config.NumberColumn(help="How often the teacher's prediction changed."),
+            "validation": st.column_config.NumberColumn(format="percent", help="Latest validation accuracy."),
+            "test": st.column_config.NumberColumn(format="percent", help="Test accuracy."),
         },
-        placeholder=dataframes.UNKNOWN,
+        placeholder=dataframes.MISSING,
     )
 
 
-def _in_run(desk: Desk, run: run_comparison.Row, sample: Sample, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _run_row(
+    project: Project, run: run_comparison.Row, sample: Sample, rows: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
     last: Mapping[str, Any] = rows[-1] if rows else {}
     return {
         "run": run.run,
         "method": run.method,
         "labels": run.labels,
-        "it was given": _given(find_run(desk.store.project, run.run), sample.sample_id),
+        "label given": _label_given(find_run(project, run.run), sample.sample_id),
         "teacher": last.get("teacher_label"),
         "student": last.get("student_label"),
-        "flips": _flips(rows) if last.get("teacher_label") is not None else None,
+        "label changes": _label_changes(rows) if last.get("teacher_label") is not None else None,
         "validation": run.validation_accuracy,
         "test": run.test_accuracy,
     }
 
 
-def _flips(rows: Sequence[Mapping[str, Any]]) -> int:
-    """Returns how often the teacher said another class than at the step before."""
-    said = [row["teacher_label"] for row in rows if row["teacher_label"] is not None]
-    return sum(before != after for before, after in pairwise(said))
+def _label_changes(rows: Sequence[Mapping[str, Any]]) -> int:
+    """Returns how often the teacher predicted another class than at its previous record."""
+    labels = [row["teacher_label"] for row in rows if row["teacher_label"] is not None]
+    return sum(before != after for before, after in pairwise(labels))
 
 
-def _given(run: Run, sample_id: str) -> str:
-    """Says which label of a sample a run has read, and when."""
+def _label_given(run: Run, sample_id: str) -> str:
+    """Returns the label of a sample that a run has read, and when."""
     try:
         label = run.labels().get(sample_id)
         changes = [change for change in run.changes() if sample_id in change.labels]
@@ -226,40 +230,43 @@ def _given(run: Run, sample_id: str) -> str:
     return f"{label}, at step {changes[-1].step}" if changes else f"{label}, from the start"
 
 
-def _events(events: Sequence[Event]) -> None:
-    st.subheader("In the log")
+def _draw_log(events: Sequence[Event]) -> None:
+    """Draws the entries of the log, the newest first; those that were undone are struck out."""
+    st.subheader("Log")
     if not events:
-        st.caption("Nothing yet.")
-    stands = {e.event_id for e in standing(events)}
+        st.caption("No entries yet.")
+    valid = {e.event_id for e in standing(events)}
     for e in sorted(events, key=lambda e: e.at, reverse=True):
-        text = plain(deed(e)) + (f" {percent(e.confidence)}" if e.confidence is not None else "")
-        gone = e.kind in VERDICTS and e.event_id not in stands
-        st.markdown(f"{e.at:%Y-%m-%d %H:%M} &nbsp; {f'~~{text}~~' if gone else text}")
+        text = plain(describe_event(e)) + (f" {percent(e.confidence)}" if e.confidence is not None else "")
+        undone = e.kind in VERDICTS and e.event_id not in valid
+        st.markdown(f"{e.at:%Y-%m-%d %H:%M} &nbsp; {f'~~{text}~~' if undone else text}")
 
 
-def _neighbours(desk: Desk, sample: Sample) -> None:
-    backbone = nearest_labelled.backbone_of(desk.store)
-    if backbone is None or desk.store.vectors.missing(backbone, [sample.sample_id]):
+def _draw_neighbours(context: PageContext, sample: Sample) -> None:
+    store = context.store
+    backbone = nearest_labelled.backbone_of(store)
+    if backbone is None or store.vectors.missing(backbone, [sample.sample_id]):
         return
-    st.subheader("It looks like")
-    near = [i for i, _ in desk.store.vectors.nearest(backbone, sample.sample_id, NEIGHBOURS)]
-    found = {s.sample_id: s for s in desk.store.catalog.get(near)}
-    opened.shelf(desk, [found[i] for i in near])
+    st.subheader("Nearest neighbours")
+    nearest = [i for i, _ in store.vectors.nearest(backbone, sample.sample_id, MAX_NEIGHBOURS)]
+    samples = {s.sample_id: s for s in store.catalog.get(nearest)}
+    sample_gallery.draw_thumbnails(context, [samples[i] for i in nearest])
 
 
-def _choose(desk: Desk, row: Row, over: Event | None, key: str) -> None:
+def _decide_selected(context: PageContext, row: Row, expected: Event | None, key: str) -> None:
     if (label := st.session_state[key]) is not None:
-        _decide(desk, row, over, label)
+        _decide(context, row, expected, label)
 
 
-def _decide(desk: Desk, row: Row, over: Event | None, label: str | None) -> None:
-    _tell(desk, at.decide(desk, shown_of(row, desk), label, over=over))
+def _decide(context: PageContext, row: Row, expected: Event | None, label: str | None) -> None:
+    shown = shown_of(row, context.run)
+    _report_conflict(context.actor, decide(context.store, context.actor, shown, label, expected=expected))
 
 
-def _take_back(desk: Desk, decision: Event) -> None:
-    _tell(desk, at.take_back(desk, decision))
+def _undo(context: PageContext, decision: Event) -> None:
+    _report_conflict(context.actor, undo_verdict(context.store, context.actor, decision))
 
 
-def _tell(desk: Desk, quicker: Event | None) -> None:
-    if quicker is not None and quicker.actor != desk.actor:
-        st.toast(f"{plain(who(quicker.actor))} has decided this image meanwhile: look again.")
+def _report_conflict(actor: str, existing: Event | None) -> None:
+    if existing is not None and existing.actor != actor:
+        st.toast(f"{plain(actor_name(existing.actor))} has decided this image before you: check the label.")

@@ -1,196 +1,215 @@
-"""A run: how its labels flowed between moments, and who says what against whom; each number leads to its images."""
+"""A run: the flow of its labels, and confusion matrices of teacher, student and labels; numbers open their images."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import streamlit as st
 
 from gradebook.app import record_access
-from gradebook.app.context import Desk
+from gradebook.app.context import PageContext
 from gradebook.app.figures import run as figures
-from gradebook.app.text import count, plain, sentence
+from gradebook.app.text import as_sentence, count, plain
 from gradebook.app.theme import is_dark
-from gradebook.app.views import next_steps, opened
+from gradebook.app.views import next_steps, sample_gallery
 from gradebook.pipelines.reporting import training_dynamics
 from gradebook.pipelines.reporting.training_dynamics import Move, Table
+from gradebook.pipelines.runs import Run
 from gradebook.storage.label_snapshots import LabelSnapshots
 from gradebook.storage.project import ProjectError
+from gradebook.storage.store import Store
 
-WHO = {"teacher": "Teacher", "student": "Student", "label": "Your labels"}
+SOURCES = {"teacher": "Teacher", "student": "Student", "label": "Labels"}
 PAIRS = {"teacher-student": "Teacher, student", "label-teacher": "Labels, teacher", "label-student": "Labels, student"}
-LISTED = 200  # moves and cells to choose from
+MAX_OPTIONS = 200  # moves or cells in a select box
 STYLE = "<style>.st-key-compared [role=radiogroup] { flex-wrap: wrap; row-gap: 0.25rem; mask-image: none; }</style>"
 
 
-def render(desk: Desk) -> None:
-    """Draws it."""
-    if desk.run is None:
-        st.info("There is no run yet, so no label has moved.", icon=":material/model_training:")
-        next_steps.links(desk, [("train", "Train one")])
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The images of a move or a cell."""
+
+    sample_ids: list[str]
+    why: str  # what they have in common
+
+
+def render(context: PageContext) -> None:
+    """Draws the context's run."""
+    store, run = context.store, context.run
+    if run is None:
+        st.info("There is no run yet.", icon=":material/model_training:")
+        next_steps.links(context, [("train", "Train")])
         return
     try:
-        said = record_access.read_flow(desk)
+        snapshots = record_access.label_snapshots(store, run)
     except ProjectError as error:
-        st.error(plain(sentence(str(error))), icon=":material/error:")
+        st.error(plain(as_sentence(str(error))), icon=":material/error:")
         return
-    if said is None:
-        st.caption(f"{plain(desk.run.name)} has recorded nothing yet.")
+    if snapshots is None:
+        st.caption(f"{plain(run.name)} has not recorded anything yet.")
         return
-    if len(said.classes) <= figures.FEW:
+    if len(snapshots.classes) <= figures.MAX_COLUMN_CLASSES:
         left, right = st.columns([6, 5], gap="large")
     else:
         left, right = st.container(), st.container()
     with left:
-        _flow(desk, said)
+        _draw_flow(snapshots, store.project.classes)
     with right:
-        _confusion(desk)
-    _open(desk, said)
+        _draw_confusion(store, run)
+    _draw_open_group(context, run, snapshots)
 
 
-def _flow(desk: Desk, said: LabelSnapshots) -> None:
-    st.subheader("How labels moved")
-    known = [who for who in ("teacher", "student") if (getattr(said, who) >= 0).any()]
-    who = st.segmented_control(
-        "Whose labels", known, format_func=WHO.__getitem__, default=known[0], required=True, key="flow-of"
+def _draw_flow(snapshots: LabelSnapshots, classes: tuple[str, ...]) -> None:
+    st.subheader("Label flow")
+    networks = [network for network in ("teacher", "student") if (getattr(snapshots, network) >= 0).any()]
+    network = st.segmented_control(
+        "Labels of", networks, format_func=SOURCES.__getitem__, default=networks[0], required=True, key="flow-of"
     )
-    labels = getattr(said, who)
-    figure = figures.flow(said, labels, desk.store.project.classes, dark=is_dark())
-    st.plotly_chart(figure, key=f"flow-{who}", config={"displayModeBar": False})
-    found = training_dynamics.moves(labels)
-    if not found:
-        st.caption("No label changed between these moments.")
+    labels = getattr(snapshots, network)
+    figure = figures.label_flow(snapshots, labels, classes, dark=is_dark())
+    st.plotly_chart(figure, key=f"flow-{network}", config={"displayModeBar": False})
+    moves = training_dynamics.moves(labels)
+    if not moves:
+        st.caption("No label changed between these steps.")
         return
-    names = {f"move-{who}-{m.moment}-{m.before}-{m.after}": _move(said, m) for m in found[:LISTED]}
-    _choice("Open the images that moved", names, f"moves-{who}")
-    quiet = int((labels < 0).any(1).sum())
-    unheard = f" {count(quiet, 'image')} had no record near one of the moments and are left out there." if quiet else ""
+    options = {f"move-{network}-{m.moment}-{m.before}-{m.after}": _describe_move(snapshots, m) for m in moves}
+    _select("Open the images that changed", options, f"moves-{network}")
+    unrecorded = int((labels < 0).any(1).sum())
+    left_out = (
+        f" {count(unrecorded, 'image')} without a record near one of the steps are left out." if unrecorded else ""
+    )
     st.caption(
-        f"Of {count(len(said.sample_ids), 'image')} the last label said by each moment: first once every image had had "
-        f"its turn, then at checkpoints. Bands that stay in their class are pale.{unheard}"
+        f"The latest label of {count(len(snapshots.sample_ids), 'image')} at each step. At the first step every image "
+        f"had been recorded once; the others are checkpoints. Pale bands keep their class.{left_out}"
     )
 
 
-def _confusion(desk: Desk) -> None:
-    st.subheader("Who says what")
-    st.html(STYLE)  # in a narrow window the last choice was cut off
-    tables = {pair: _table(desk, pair) for pair in PAIRS}
-    known = [pair for pair, table in tables.items() if table.sample_ids]
-    if not known:
-        st.caption("Nothing to compare: this run has a teacher or a student alone, and none of its images has a label.")
+def _draw_confusion(store: Store, run: Run) -> None:
+    st.subheader("Confusion matrix")
+    st.html(STYLE)  # otherwise a narrow window cuts the last choice off
+    tables = {pair: _cross_table(store, run, pair) for pair in PAIRS}
+    pairs = [pair for pair, table in tables.items() if table.sample_ids]
+    if not pairs:
+        st.caption("There is nothing to compare: the run has one network, and none of its images has a label.")
         return
     pair = st.segmented_control(
-        "Compared", known, format_func=PAIRS.__getitem__, default=known[0], required=True, key="compared"
+        "Compare", pairs, format_func=PAIRS.__getitem__, default=pairs[0], required=True, key="compared"
     )
-    table, (rows, columns) = tables[pair], pair.split("-")
+    table, (rows, columns), key = tables[pair], pair.split("-"), f"cells-{pair}"
     ink = "#F2F0EA" if is_dark() else "#2B2B2B"
-    figure = figures.confusion(table, WHO[rows], WHO[columns], _cell(pair), ink)
-    key = f"cells-{pair}"
-    st.plotly_chart(
-        figure,
-        key=key,
-        on_select=lambda: _press(key, pair),
-        selection_mode="points",
-        config={"displayModeBar": False, "scrollZoom": False},
-    )
-    counts = table.counts()
-    apart = [(r, c) for r in range(len(table.classes)) for c in range(len(table.classes)) if r != c and counts[r, c]]
-    apart.sort(key=lambda cell: -int(counts[cell]))
-    one, other, classes = WHO[rows], WHO[columns].lower(), table.classes
-    names = {
-        f"cell-{pair}-{r}-{c}": f"{one} {classes[r]}, {other} {classes[c]}: {counts[r, c]:,}" for r, c in apart[:LISTED]
-    }
-    _choice("Open a cell", names, f"apart-{pair}")
-    agree = int(counts.trace()) / max(int(counts.sum()), 1)
+    figure = figures.confusion_matrix(table, SOURCES[rows], SOURCES[columns], _open_cell(pair), ink)
+    config = {"displayModeBar": False, "scrollZoom": False}
+    st.plotly_chart(figure, key=key, on_select=lambda: _save_cell(key, pair), selection_mode="points", config=config)
+    _select("Open a cell", _cell_options(table, pair), f"apart-{pair}")
+    counts, classes = table.counts(), len(table.classes)
+    agreement = int(counts.trace()) / max(int(counts.sum()), 1)
+    shown = f" The {figures.MAX_MATRIX_CLASSES} most frequent of {classes} classes are shown."
     st.caption(
-        f"At the end of the record they agree on {agree:.0%} of {count(len(table.sample_ids), 'image')}; shades are of "
-        f"the numbers beside the diagonal. Press a number to open its images.{_left_out(len(table.classes))}"
+        f"They agree on {agreement:.0%} of {count(len(table.sample_ids), 'image')} at the end of training. Click a "
+        f"number to open its images.{shown if classes > figures.MAX_MATRIX_CLASSES else ''}"
     )
 
 
-def _left_out(classes: int) -> str:
-    return f" Of {classes} classes the {figures.CELLS} are drawn about which most is said." * (classes > figures.CELLS)
+def _cell_options(table: Table, pair: str) -> dict[str, str]:
+    """Returns the cells off the diagonal, the largest first: what the address has -> description."""
+    counts, classes = table.counts(), table.classes
+    row_source, column_source = (SOURCES[source] for source in pair.split("-"))
+    cells = [(r, c) for r in range(len(classes)) for c in range(len(classes)) if r != c and counts[r, c]]
+    cells.sort(key=lambda cell: -int(counts[cell]))
+    return {
+        f"cell-{pair}-{r}-{c}": f"{row_source} {classes[r]}, {column_source.lower()} {classes[c]}: {counts[r, c]:,}"
+        for r, c in cells
+    }
 
 
-def _open(desk: Desk, said: LabelSnapshots) -> None:
-    """Draws the images of the move or cell that the address names."""
-    parts = st.query_params.get("open", "").split("-")
-    match parts:
-        case ["move", ("teacher" | "student") as who, m, a, b] if _numbers(m, a, b):
-            move = Move(moment=int(m), before=int(a), after=int(b), count=0)
-            if move.moment + 1 >= len(said.steps) or max(move.before, move.after) >= len(said.classes):
-                return
-            ids = training_dynamics.moved(said, getattr(said, who), move.moment, move.before, move.after)
-            why = (
-                f"went from {said.classes[move.before]} to {said.classes[move.after]} for the {who} of {_name(desk)}, "
-            )
-            why += f"steps {said.steps[move.moment]} to {said.steps[move.moment + 1]}"
-        case ["cell", rows, columns, a, b] if f"{rows}-{columns}" in PAIRS and _numbers(a, b):
-            table = _table(desk, f"{rows}-{columns}")
-            if max(int(a), int(b)) >= len(table.classes):
-                return
-            ids = table.cell(int(a), int(b))
-            one, other = table.classes[int(a)], table.classes[int(b)]
-            why = f"are {one} to {_to(rows)} and {other} to {_to(columns)}, {_name(desk)}"
-        case _:
-            return
+def _draw_open_group(context: PageContext, run: Run, snapshots: LabelSnapshots) -> None:
+    """Draws the images of the move or cell in the address."""
+    group = _parse_group(context.store, run, snapshots, st.query_params.get("open", ""))
+    if group is None:
+        return
     st.divider()
-    if ids:
-        opened.draw(desk, ids, why)
+    if group.sample_ids:
+        sample_gallery.draw_group(context, group.sample_ids, group.why, max_selected=sample_gallery.MAX_SELECTED)
+        sample_gallery.draw_first(context, group.sample_ids)
     else:
-        st.caption("No image is there any more.")
+        st.caption("It has no images any more.")
 
 
-def _choice(label: str, names: dict[str, str], key: str) -> None:
-    """Draws a box of what can be opened, which is also the way to it by keyboard."""
-    now = st.query_params.get("open")
-    st.session_state[key] = now if now in names else None
+def _parse_group(store: Store, run: Run, snapshots: LabelSnapshots, text: str) -> Group | None:
+    """Returns the images that an address names, None if it names none."""
+    match text.split("-"):
+        case ["move", ("teacher" | "student") as network, moment, before, after] if _are_numbers(moment, before, after):
+            move = Move(moment=int(moment), before=int(before), after=int(after), count=0)
+            if move.moment + 1 >= len(snapshots.steps) or max(move.before, move.after) >= len(snapshots.classes):
+                return None
+            labels = getattr(snapshots, network)
+            ids = training_dynamics.moved(snapshots, labels, move.moment, move.before, move.after)
+            start, end = snapshots.steps[move.moment : move.moment + 2]
+            names = f"from {snapshots.classes[move.before]} to {snapshots.classes[move.after]}"
+            return Group(ids, f"changed {names} for the {network} of {run.name}, steps {start} to {end}")
+        case ["cell", rows, columns, row, column] if f"{rows}-{columns}" in PAIRS and _are_numbers(row, column):
+            table = _cross_table(store, run, f"{rows}-{columns}")
+            if max(int(row), int(column)) >= len(table.classes):
+                return None
+            first, second = table.classes[int(row)], table.classes[int(column)]
+            why = f"{_verb(rows)} {first}, {_verb(columns)} {second}, {run.name}"
+            return Group(table.cell(int(row), int(column)), why)
+        case _:
+            return None
+
+
+def _select(label: str, options: Mapping[str, str], key: str) -> None:
+    """Draws a box with what can be opened, which also makes it reachable by keyboard."""
+    listed = dict(list(options.items())[:MAX_OPTIONS])
+    current = st.query_params.get("open")
+    st.session_state[key] = current if current in listed else None
     st.selectbox(
         label,
-        list(names),
+        list(listed),
         index=None,
-        format_func=names.__getitem__,
+        format_func=listed.__getitem__,
         key=key,
         placeholder=label,
         label_visibility="collapsed",
-        on_change=_choose,
+        on_change=_save_option,
         args=(key,),
     )
 
 
-def _choose(key: str) -> None:
-    if (chosen := st.session_state[key]) is not None:
-        st.query_params["open"] = chosen
+def _save_option(key: str) -> None:
+    if (option := st.session_state[key]) is not None:
+        st.query_params["open"] = option
     else:
         st.query_params.pop("open", None)
 
 
-def _press(key: str, pair: str) -> None:
-    points = st.session_state[key]["selection"]["points"]
+def _save_cell(key: str, pair: str) -> None:
+    points: Any = st.session_state[key]["selection"]["points"]
     if points:
         row, column = points[0]["customdata"]
         st.query_params["open"] = f"cell-{pair}-{row}-{column}"
 
 
-def _cell(pair: str) -> tuple[int, int] | None:
+def _open_cell(pair: str) -> tuple[int, int] | None:
+    """Returns the cell of a pair that the address names."""
     start, _, cell = st.query_params.get("open", "").partition(f"cell-{pair}-")
     parts = cell.split("-")
-    return (int(parts[0]), int(parts[1])) if not start and len(parts) == 2 and _numbers(*parts) else None
+    return (int(parts[0]), int(parts[1])) if not start and len(parts) == 2 and _are_numbers(*parts) else None
 
 
-def _table(desk: Desk, pair: str) -> Table:
+def _cross_table(store: Store, run: Run, pair: str) -> Table:
     rows, columns = pair.split("-")
-    return record_access.read_table(desk, rows, columns)
+    return record_access.cross_table(store, run, rows, columns)
 
 
-def _move(said: LabelSnapshots, move: Move) -> str:
-    steps = f"steps {said.steps[move.moment]:,} to {said.steps[move.moment + 1]:,}"
-    return f"{said.classes[move.before]} → {said.classes[move.after]}, {steps}: {move.count:,}"
+def _describe_move(snapshots: LabelSnapshots, move: Move) -> str:
+    steps = f"steps {snapshots.steps[move.moment]:,} to {snapshots.steps[move.moment + 1]:,}"
+    return f"{snapshots.classes[move.before]} → {snapshots.classes[move.after]}, {steps}: {move.count:,}"
 
 
-def _to(who: str) -> str:
-    return "people" if who == "label" else f"the {who}"
+def _verb(source: str) -> str:
+    return "labelled" if source == "label" else f"{source} predicts"
 
 
-def _name(desk: Desk) -> str:
-    return desk.run.name if desk.run else ""
-
-
-def _numbers(*texts: str) -> bool:
+def _are_numbers(*texts: str) -> bool:
     return all(text.isdecimal() and text.isascii() for text in texts)

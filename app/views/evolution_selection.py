@@ -1,48 +1,54 @@
-"""A selection: how a run went over its images together."""
+"""A selection: how the predictions for its images developed over a run."""
 
 import random
+from collections.abc import Sequence
 
 import streamlit as st
 
 from gradebook.app import record_access
-from gradebook.app.context import Desk
-from gradebook.app.figures import run as figures
+from gradebook.app.context import PageContext
+from gradebook.app.figures import selection as figures
 from gradebook.app.text import plain
 from gradebook.app.theme import is_dark
-from gradebook.app.views import next_steps, opened, selection
+from gradebook.app.views import next_steps, sample_gallery, selection
 from gradebook.pipelines.reporting import training_dynamics
+from gradebook.pipelines.runs import Run
+from gradebook.storage.store import Store
 
-MOST = 2000  # samples whose records are read
+MAX_SAMPLES = 2000  # whose records are read; of more, a random part
+RECORDED = "a run records the unlabelled images that it trains on"
 
 
-def render(desk: Desk) -> None:
-    """Draws the selection that the address names."""
+def render(context: PageContext) -> None:
+    """Draws the selection in the address."""
     if "selection" not in st.query_params:
-        st.info(
-            "Choose images first: press a number or open a move on the tab *The run*, or draw around points on *Map*.",
-            icon=":material/select_all:",
-        )
-        next_steps.links(desk, [("map", "To the map")])
+        text = "Select images first: click a number on the tab *Run*, or draw around points on *Map*."
+        st.info(text, icon=":material/select_all:")
+        next_steps.links(context, [("map", "Map")])
         return
-    chosen = selection.named(desk)
-    if chosen is None:
+    selected = selection.current(context.store)
+    if selected is None:
         return
-    ids = list(chosen.sample_ids)
-    some = sorted(random.Random(0).sample(ids, MOST)) if len(ids) > MOST else ids
-    opened.ways(desk, ids, chosen.why, ["review"])
-    found = training_dynamics.course(record_access.read_rows(desk, some)) if desk.run else None
-    if found is None:
-        st.caption("This run has no record of them: it records the unlabelled images that it trains on, and no others.")
-    else:
-        drawn = f" Summed up are {MOST:,} of them, drawn at random." if some is not ids else ""
-        without = len(some) - found.samples
-        have = "has" if without == 1 else "have"
-        missing = f" {without:,} of them {have} no record: a run records the unlabelled images that it trains on."
-        st.subheader(f"Through {plain(desk.run.name if desk.run else '')}")
-        st.plotly_chart(
-            figures.course(found, desk.store.project.classes, dark=is_dark()),
-            key="course",
-            config={"displayModeBar": False},
-        )
-        st.caption(f"An image counts at the steps at which it was recorded.{drawn}{missing * bool(without)}")
-    opened.first(desk, ids)
+    ids = list(selected.sample_ids)
+    sample_gallery.draw_group(context, ids, selected.why, pages=["review"], max_selected=sample_gallery.MAX_SELECTED)
+    if context.run is not None:
+        _draw_dynamics(context.store, context.run, ids)
+    sample_gallery.draw_first(context, ids)
+
+
+def _draw_dynamics(store: Store, run: Run, ids: Sequence[str]) -> None:
+    """Draws the figure, and what its numbers leave out."""
+    drawn = sorted(random.Random(0).sample(ids, MAX_SAMPLES)) if len(ids) > MAX_SAMPLES else ids
+    course = training_dynamics.course(record_access.read_histories(store, run, drawn))
+    if course is None:
+        st.caption(f"{plain(run.name)} has no record of these images: {RECORDED}.")
+        return
+    st.subheader(f"Record of {plain(run.name)}")
+    figure = figures.dynamics(course, store.project.classes, dark=is_dark())
+    st.plotly_chart(figure, key="course", config={"displayModeBar": False})
+    notes = ["Each image counts at the steps at which it was recorded."]
+    if len(drawn) < len(ids):
+        notes.append(f"The figure summarizes a random {MAX_SAMPLES:,} of them.")
+    if missing := len(drawn) - course.samples:
+        notes.append(f"{missing:,} of them {'has' if missing == 1 else 'have'} no record: {RECORDED}.")
+    st.caption(" ".join(notes))

@@ -5,19 +5,19 @@ from html import escape
 import streamlit as st
 
 KEYS = {
-    "Enter": "accepts the guess",
-    "1 … 9, letters": "the class that the key stands beside",
-    "/": "types a class",
-    "X": "no class applies",
-    "K": "keeps the label in question",
-    "S": "skips",
-    "U": "undoes",
-    "← →": "move",
-    "L": "brings images like the last answered one",
-    "H": "shows its evolution",
-    "Space": "in the grid: chooses images, as a click does; keys then act on those that are chosen",
-    "Shift Enter": "in the grid: accepts all",
-    "+": "in the grid: brings more images",
+    "Enter": "accept the prediction",
+    "1 … 9, letters": "label as the class next to the key",
+    "/": "type a class",
+    "X": "reject: no class applies",
+    "K": "keep the label in question",
+    "S": "skip",
+    "U": "undo",
+    "← →": "previous, next image",
+    "L": "show images similar to the one labelled last",
+    "H": "open the image on Evolution",
+    "Space": "grid: select images, as a click does; keys then apply to the selected ones",
+    "Shift Enter": "grid: accept all",
+    "+": "grid: show more images",
 }
 STYLE = """<style>
 .all-keys { display: grid; grid-template-columns: max-content minmax(0, 22rem); gap: 0.3rem 1.1rem;
@@ -28,6 +28,6 @@ STYLE = """<style>
 
 
 def draw() -> None:
-    """Draws them below each other."""
-    rows = "".join(f"<dt>{escape(key)}</dt><dd>{deed}</dd>" for key, deed in KEYS.items())
+    """Draws the keys as a list."""
+    rows = "".join(f"<dt>{escape(key)}</dt><dd>{escape(meaning)}</dd>" for key, meaning in KEYS.items())
     st.html(f'{STYLE}<dl class="all-keys">{rows}</dl>')

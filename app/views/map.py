@@ -1,25 +1,30 @@
-"""The map page: every image a point, like images together; a lasso chooses those to review or to open in FiftyOne."""
+"""The page Map: each image is a point, similar images close together; a lasso selects images for other pages."""
 
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import streamlit as st
+from numpy.typing import NDArray
 
-from gradebook.app import context as at
 from gradebook.app import map_component
-from gradebook.app.context import Desk
+from gradebook.app.context import PageContext
+from gradebook.app.data_access import read_events, read_samples
 from gradebook.app.job_progress import follow
-from gradebook.app.text import count, plain, sentence
-from gradebook.app.views import chosen
+from gradebook.app.map_component import MapPoints, MapState
+from gradebook.app.text import as_sentence, count, plain
+from gradebook.app.views import next_steps, sample_gallery
 from gradebook.pipelines.curation import lasso, map_colors, queue_items
 from gradebook.pipelines.curation.map_colors import Colouring, Kind
 from gradebook.pipelines.embedding import map_projection
 from gradebook.pipelines.embedding.map_projection import Projection
 from gradebook.pipelines.jobs import commands
 from gradebook.pipelines.jobs.launcher import Job, JobState
-from gradebook.storage.project import ProjectError
+from gradebook.pipelines.runs import Run
+from gradebook.storage.project import Project, ProjectError
+from gradebook.storage.store import Store
 
-BY = {
+NAMES = {
     map_colors.LABEL: "Label",
     map_colors.TEACHER: "Teacher",
     map_colors.STUDENT: "Student",
@@ -28,153 +33,172 @@ BY = {
     map_colors.PROBABILITY: "Probability",
     map_colors.REASON: "Reason",
 }
-MEANS = {
-    map_colors.LABEL: "The label of each image that has one.",
-    map_colors.TEACHER: "The class that the teacher named last. Only images without a label have a record.",
-    map_colors.STUDENT: "The class that the student named last. Only images without a label have a record.",
-    map_colors.DISAGREEMENT: "Whether teacher and student named different classes at the last record.",
-    map_colors.FEEDBACK: "The mean feedback of the teacher's label, nats: above zero it helped the student on your "
-    "labels. It is no score of right or wrong.",
-    map_colors.PROBABILITY: "How sure the student was of its class at the last record.",
-    map_colors.REASON: "How strongly the reason says to look at an image.",
+MEANINGS = {
+    map_colors.LABEL: "The label of each labelled image.",
+    map_colors.TEACHER: "The final teacher prediction. Only unlabelled images have a record.",
+    map_colors.STUDENT: "The final student prediction. Only unlabelled images have a record.",
+    map_colors.DISAGREEMENT: "Whether the final predictions of teacher and student differ.",
+    map_colors.FEEDBACK: "The mean feedback of the teacher's class, in nats: above zero, it lowered the student's loss "
+    "on your labels. It does not say which class is correct.",
+    map_colors.PROBABILITY: "The final probability of the student's predicted class.",
+    map_colors.REASON: "How strongly the reason asks for a review, from 0 to 100%.",
 }
 DOUBT = "doubt"  # in the address: the queue's default order
-WHY = "chosen on the map"
-GAP_SECONDS = 300  # how late the page may see that images on the map have gone; new ones it sees at once
+WHY = "selected on the map"
+GAP_TTL_S = 300  # after which the page sees that images have been removed; new images it sees at once
+INITIAL = "map-initial"  # session key
 
 
-def render(desk: Desk) -> None:
+def render(context: PageContext) -> None:
     """Draws the page."""
     st.title("Map")
-    job = commands.newest(desk.store.project, "map")
-    going = job is not None and commands.job_state(job) is JobState.RUNNING
-    there = _kept(desk.root, map_projection.age(desk.store.project), desk)
-    if there is None:
-        _first(desk, job, going)
+    project = context.store.project
+    job = commands.newest(project, "map")
+    running = job is not None and commands.job_state(job) is JobState.RUNNING
+    projection = _read_map(str(project.root), map_projection.age(project), project)
+    if projection is None:
+        _draw_without_map(context, job, running)
         return
-    _compare(desk, there, job, going)
-    by, reason = _choices(desk)
+    _draw_gap(context.store, projection, job, running)
+    by, reason = _choose_color()
     try:
-        coloured = _colouring(desk, there, by, reason)
+        coloring = _read_coloring(context, projection, by, reason)
     except ProjectError as error:
-        st.info(plain(sentence(str(error))), icon=":material/palette:")
+        st.info(plain(as_sentence(str(error))), icon=":material/palette:")
         return
-    st.fragment(_board)(desk, there, coloured, by)
+    st.fragment(_draw_map)(context, projection, coloring, by)
 
 
-def _first(desk: Desk, job: Job | None, going: bool) -> None:
-    """Draws what is to be done before there is a map, and the job that makes it."""
-    samples = at.read_samples(desk.store)
-    if not samples or not desk.store.vectors.spaces():
-        what = "looked at" if samples else "in the project"
+def _draw_without_map(context: PageContext, job: Job | None, running: bool) -> None:
+    """Draws what to do before there is a map, and the job that makes it."""
+    store = context.store
+    samples = read_samples(store)
+    if not samples or not store.vectors.spaces():
+        text = "No image has an embedding yet." if samples else "The project has no images yet."
         st.info(
-            f"A map shows every image as a point, like images together. No image is {what} yet.",
-            icon=":material/scatter_plot:",
+            f"A map shows each image as a point, similar images close together. {text}", icon=":material/scatter_plot:"
         )
-        if "images" in desk.pages:
-            label = "Look at them on the page Images →" if samples else "Bring some in on the page Images →"
-            st.page_link(desk.pages["images"], label=label, query_params=dict(desk.query))
+        next_steps.links(context, [("images", "Compute embeddings" if samples else "Import images")])
         return
-    if not going:
-        st.markdown("A map shows every image as a point, like images together. It is made once, by one core.")
-        st.caption("Seconds for a thousand images, minutes for a hundred thousand. You can go on working meanwhile.")
-        st.button(
-            "Make the map", key="make", type="primary", icon=":material/scatter_plot:", on_click=_make, args=(desk,)
-        )
+    if not running:
+        st.markdown("A map shows each image as a point, similar images close together. It is computed once.")
+        st.caption("It takes seconds for a thousand images, minutes for a hundred thousand, in the background.")
+        icon = ":material/scatter_plot:"
+        st.button("Compute the map", key="make", type="primary", icon=icon, on_click=_start, args=(store.project,))
     if job is not None:
         _follow(job)
 
 
-def _make(desk: Desk) -> None:
-    commands.start_map(desk.store.project)
+def _start(project: Project) -> None:
+    commands.start_map(project)
 
 
 def _follow(job: Job) -> None:
-    follow(job, doing="Starting", stopped="Nothing was changed; begin again when you like.")
+    follow(job, first_task="Starting", after_stop="Nothing was changed. Press the button to start again.")
 
 
-def _compare(desk: Desk, there: Projection, job: Job | None, going: bool) -> None:
-    """Says how the map differs from what the project has now, with the means to make it anew."""
-    gap = _gap(desk.root, there.made_of, desk.store.vectors.count(there.backbone), desk, there)
+def _draw_gap(store: Store, projection: Projection, job: Job | None, running: bool) -> None:
+    """Draws how the map differs from the project, with the button to compute it again."""
+    embedded = store.vectors.count(projection.backbone)
+    gap = _compare(str(store.project.root), projection.made_of, embedded, store, projection)
+    outdated = bool(gap.new or gap.gone)
+    if outdated:
+        parts = [f"it lacks {count(gap.new, 'new image')}"] if gap.new else []
+        parts += [f"{count(gap.gone, 'image')} on it {'was' if gap.gone == 1 else 'were'} removed"] if gap.gone else []
+        st.warning(f"The map is out of date: {' and '.join(parts)}.", icon=":material/history:")
+        if not running:
+            icon = ":material/scatter_plot:"
+            st.button("Compute it again", key="anew", icon=icon, on_click=_start, args=(store.project,))
     failed = job is not None and commands.job_state(job) is JobState.FAILED
-    if gap.new or gap.gone:
-        parts = [f"{count(gap.new, 'image')} looked at since are not on it"] if gap.new else []
-        parts += [f"{count(gap.gone, 'image')} on it are not in the project any more"] if gap.gone else []
-        st.warning(f"The map is older than the images: {' and '.join(parts)}.", icon=":material/history:")
-        if not going:
-            st.button("Make it anew", key="anew", icon=":material/scatter_plot:", on_click=_make, args=(desk,))
-    if job is not None and (going or (failed and (gap.new or gap.gone))):
+    if job is not None and (running or (failed and outdated)):
         _follow(job)
 
 
-def _choices(desk: Desk) -> tuple[str, str | None]:
-    """Draws what to colour by, which stands in the address."""
-    asked, _, reason = st.query_params.get("colour", map_colors.LABEL).partition(":")
+def _choose_color() -> tuple[str, str | None]:
+    """Draws the choice of colours, which the address keeps; returns it, and the reason if one was chosen."""
+    requested, _, reason = st.query_params.get("colour", map_colors.LABEL).partition(":")
     with st.container(horizontal=True, vertical_alignment="bottom"):
         by = st.segmented_control(
             "Colour by",
-            list(BY),
-            format_func=BY.__getitem__,
-            default=asked if asked in BY else map_colors.LABEL,
+            list(NAMES),
+            format_func=NAMES.__getitem__,
+            default=requested if requested in NAMES else map_colors.LABEL,
             required=True,
             key="colour-by",
         )
-        which = DOUBT
+        chosen = DOUBT
         if by == map_colors.REASON:
-            names = {DOUBT: "whatever is most doubtful", **queue_items.sentences()}
-            which = st.selectbox(
+            sentences = {DOUBT: "most uncertain", **queue_items.sentences()}
+            chosen = st.selectbox(
                 "Reason",
-                list(names),
-                index=list(names).index(reason) if reason in names else 0,
-                format_func=lambda name: sentence(names[name]).rstrip("."),
+                list(sentences),
+                index=list(sentences).index(reason) if reason in sentences else 0,
+                format_func=lambda name: as_sentence(sentences[name]).rstrip("."),
                 key="colour-reason",
                 width=380,
             )
-    st.query_params["colour"] = f"{by}:{which}" if by == map_colors.REASON else by
-    return by, None if which == DOUBT else which
+    st.query_params["colour"] = f"{by}:{chosen}" if by == map_colors.REASON else by
+    return by, None if chosen == DOUBT else chosen
 
 
-def _board(desk: Desk, there: Projection, coloured: Colouring, by: str) -> None:
-    """Draws the points, and below them what the lasso holds; alone drawn anew when it changes."""
-    key, mark = f"scatter-{there.made_of.replace(' ', '-')}", _mark(there)
-    of, _, text = st.query_params.get("lasso", "").partition("-")
-    rings: Sequence[Any] = ()
-    if text and of != mark:
-        st.caption("The address is of an earlier map: draw around the images again.")
+def _draw_map(context: PageContext, projection: Projection, coloring: Colouring, by: str) -> None:
+    """Draws the points, and below them the selected images. A lasso runs only this part of the page again."""
+    key, map_id = f"map-{projection.made_of.replace(' ', '-')}", _map_id(projection)
+    rings, text = _read_lasso(map_id)
+    if key not in st.session_state:  # the page has just been opened: the map begins with what the address has
+        st.session_state[INITIAL] = MapState(lasso=text if rings else "", hidden=_hidden_groups(coloring))
+    points = MapPoints(
+        xy=projection.places,
+        coloring=coloring,
+        missing_label="No label" if by == map_colors.LABEL else "No record",
+        high_is_warning=by == map_colors.REASON,
+    )
+    initial = st.session_state[INITIAL]
+    map_component.mount(
+        key, points, initial, on_lasso=lambda: _save_lasso(key, map_id), on_hidden=lambda: _save_hidden(key, by)
+    )
+    st.caption(MEANINGS[by])
+    if rings:
+        _draw_selected(context, projection, coloring, by, rings)
+
+
+def _draw_selected(
+    context: PageContext, projection: Projection, coloring: Colouring, by: str, rings: Sequence[Any]
+) -> None:
+    """Draws the images in the lasso whose group is not hidden."""
+    selected = lasso.inside(projection.places, rings)
+    for group in _hidden_groups(coloring):
+        selected &= coloring.groups != group
+    ids = _in_review_order(projection.sample_ids, coloring, selected, by, read_events(context.store).decided)
+    if not ids:
+        st.caption("There is no image in the lasso: draw around some points.")
+        return
+    sample_gallery.draw_group(context, ids, WHY)
+    sample_gallery.draw_first(context, ids, new_tab=True)
+
+
+def _read_lasso(map_id: str) -> tuple[Sequence[Any], str]:
+    """Returns the rings of the lasso in the address, and their text; a lasso of another map is none."""
+    lasso_map, _, text = st.query_params.get("lasso", "").partition("-")
+    if text and lasso_map != map_id:
+        st.caption("The lasso in the address belongs to an earlier map: draw it again.")
     elif text:
         try:
-            rings = lasso.rings(text)
+            return lasso.rings(text), text
         except ProjectError as error:
-            st.caption(plain(sentence(str(error))))
-    if key not in st.session_state:  # somebody has just come: the browser begins with what the address says
-        st.session_state["scatter-start"] = {"lasso": text if rings else "", "hidden": _hidden(coloured)}
-    map_component.draw(
-        key,
-        there.places,
-        coloured,
-        unknown="No label" if by == map_colors.LABEL else "Nothing recorded",
-        wants_a_look=by == map_colors.REASON,
-        start=st.session_state["scatter-start"],
-        on_lasso=lambda: _lassoed(key, mark),
-        on_hidden=lambda: _hid(key, by),
-    )
-    st.caption(MEANS[by])
-    held = lasso.inside(there.places, rings) if rings else None
-    if held is not None:
-        for group in _hidden(coloured):
-            held &= coloured.groups != group
-        chosen.draw(desk, _in_order(desk, there, coloured, by, held), WHY)
+            st.caption(plain(as_sentence(str(error))))
+    return (), text
 
 
-def _lassoed(key: str, mark: str) -> None:
+def _save_lasso(key: str, map_id: str) -> None:
     text = st.session_state[key].lasso
     if text:
-        st.query_params["lasso"] = f"{mark}-{text}"
+        st.query_params["lasso"] = f"{map_id}-{text}"
     else:
         st.query_params.pop("lasso", None)
 
 
-def _hid(key: str, by: str) -> None:
+def _save_hidden(key: str, by: str) -> None:
     hidden = [str(int(group)) for group in st.session_state[key].hidden]
     if hidden:
         st.query_params["hide"] = f"{by}-{'.'.join(hidden)}"
@@ -182,61 +206,57 @@ def _hid(key: str, by: str) -> None:
         st.query_params.pop("hide", None)
 
 
-def _hidden(coloured: Colouring) -> list[int]:
-    """Returns the groups that are off in these colours: classes by their place, `NOTHING` for the others."""
-    by, _, text = st.query_params.get("hide", "").partition("-")
-    now = st.query_params.get("colour", "").partition(":")[0]
-    if by != now or (coloured.kind is not Kind.CLASSES and text != str(map_component.NO_GROUP)):
+def _hidden_groups(coloring: Colouring) -> list[int]:
+    """Returns the groups that the address hides in these colours."""
+    hidden_by, _, text = st.query_params.get("hide", "").partition("-")
+    by = st.query_params.get("colour", "").partition(":")[0]
+    if hidden_by != by or (coloring.kind is not Kind.CLASSES and text != str(map_component.NO_GROUP)):
         return []
-    return [map_component.group_of(int(part)) for part in text.split(".") if part.isascii() and part.isdecimal()]
+    return [map_component.to_group(int(part)) for part in text.split(".") if part.isascii() and part.isdecimal()]
 
 
-def _in_order(desk: Desk, there: Projection, coloured: Colouring, by: str, held: Any) -> list[str]:
-    """Returns the samples to look at first, first: those that the reason names most, else those that nobody decided."""
-    decided = at.read_book(desk.store).decided
-    places = held.nonzero()[0].tolist()
+def _in_review_order(
+    sample_ids: Sequence[str], coloring: Colouring, selected: NDArray[np.bool_], by: str, decided: Any
+) -> list[str]:
+    """Returns the selected samples: those that the reason scores highest first, or else the undecided ones first."""
+    indices = selected.nonzero()[0].tolist()
     if by == map_colors.REASON:
-        places.sort(key=lambda k: -int(coloured.groups[k]))
+        indices.sort(key=lambda k: -int(coloring.groups[k]))
     else:
-        places.sort(key=lambda k: there.sample_ids[k] in decided)
-    return [there.sample_ids[k] for k in places]
+        indices.sort(key=lambda k: sample_ids[k] in decided)
+    return [sample_ids[k] for k in indices]
 
 
-def _mark(there: Projection) -> str:
-    return there.made_of.split(" ")[1][:8]
+def _map_id(projection: Projection) -> str:
+    return projection.made_of.split(" ")[1][:8]
 
 
-def _colouring(desk: Desk, there: Projection, by: str, reason: str | None) -> Colouring:
-    run = desk.run
-    with st.spinner("Reading what the run says"):
-        book = at.read_book(desk.store)
-        told = run.status().updated if run else ""
-        return _coloured(
-            desk.root, there.made_of, run.name if run else "", told, by, reason, len(book.events), desk, there
-        )
+def _read_coloring(context: PageContext, projection: Projection, by: str, reason: str | None) -> Colouring:
+    store, run = context.store, context.run
+    with st.spinner("Reading the run's record"):
+        version = (run.name if run else "", run.status().updated if run else "", len(read_events(store).events))
+        return _coloring(str(store.project.root), version, by, reason, projection.made_of, store, run, projection)
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)
-def _coloured(
+def _coloring(
     root: str,
-    made_of: str,
-    run: str,
-    told: str,
+    version: tuple[str, str, int],
     by: str,
     reason: str | None,
-    events: int,
-    _desk: Desk,
-    _there: Projection,
+    made_of: str,
+    _store: Store,
+    _run: Run | None,
+    _projection: Projection,
 ) -> Colouring:
-    labels = at.read_book(_desk.store).labels
-    return map_colors.colouring(_desk.store, _desk.run, _there.sample_ids, by, labels, reason)
+    return map_colors.colouring(_store, _run, _projection.sample_ids, by, read_events(_store).labels, reason)
 
 
 @st.cache_resource(max_entries=2, show_spinner=False)
-def _kept(root: str, age: int, _desk: Desk) -> Projection | None:
-    return map_projection.read_map(_desk.store.project)
+def _read_map(root: str, age: int, _project: Project) -> Projection | None:
+    return map_projection.read_map(_project)
 
 
-@st.cache_resource(max_entries=4, ttl=GAP_SECONDS, show_spinner=False)
-def _gap(root: str, made_of: str, embedded: int, _desk: Desk, _there: Projection) -> map_projection.Gap:
-    return map_projection.compare(_desk.store, _there)
+@st.cache_resource(max_entries=4, ttl=GAP_TTL_S, show_spinner=False)
+def _compare(root: str, made_of: str, embedded: int, _store: Store, _projection: Projection) -> map_projection.Gap:
+    return map_projection.compare(_store, _projection)

@@ -1,36 +1,37 @@
-"""The way from a page whose work is done to the one that comes next."""
+"""Links from a page to the one that comes next."""
 
 from collections import Counter
 from collections.abc import Sequence
 
 import streamlit as st
 
-from gradebook.app.context import Desk, read_training_labels
-from gradebook.pipelines.curation.event_cache import EventCache
+from gradebook.app.context import PageContext
+from gradebook.app.data_access import training_labels
 
-ENOUGH = 5  # labels a class with which a first run is worth its time
+MIN_LABELS_PER_CLASS = 5  # for a first run to be worthwhile
 
 
-def links(desk: Desk, ways: Sequence[tuple[str, str]], **query: str) -> None:
-    """Draws links beside each other.
+def links(context: PageContext, steps: Sequence[tuple[str, str]], **query: str) -> None:
+    """Draws links side by side.
 
     Args:
-        desk: the open project.
-        ways: pages and what to call the way there, such as: ("train", "Train").
-        query: what their addresses hold beside what every address does.
+        context: of the current page.
+        steps: page and label of each link, such as ("train", "Train").
+        query: parameters of the addresses, beside those of every address.
     """
     with st.container(horizontal=True):
-        for name, text in ways:
-            if name in desk.pages:
-                st.page_link(desk.pages[name], label=f"{text} →", query_params={**desk.query, **query})
+        for name, label in steps:
+            if name in context.pages:
+                st.page_link(context.pages[name], label=f"{label} →", query_params={**context.query, **query})
 
 
-def to_the_first_run(desk: Desk, book: EventCache) -> None:
-    """Leads from labelling to training once there are labels enough for a first run."""
-    if desk.run is not None:
+def suggest_first_run(context: PageContext) -> None:
+    """Draws a link to the page Train once there are enough labels for a first run."""
+    if context.run is not None:
         return
-    times = Counter(read_training_labels(desk.store, book).values())
-    if all(times[name] >= ENOUGH for name in desk.store.project.classes):
+    counts = Counter(training_labels(context.store).values())
+    if all(counts[name] >= MIN_LABELS_PER_CLASS for name in context.store.project.classes):
         with st.container(horizontal=True, vertical_alignment="center"):
-            st.caption(f"Every class has {ENOUGH} labels or more: enough for a first run.", width="content")
-            links(desk, [("train", "Train")])
+            text = f"Every class has at least {MIN_LABELS_PER_CLASS} labels: enough for a first run."
+            st.caption(text, width="content")
+            links(context, [("train", "Train")])

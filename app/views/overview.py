@@ -1,183 +1,201 @@
-"""The overview: where the project stands, and what to do next."""
+"""The page Overview: the state of the project, and what to do next."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 import streamlit as st
 
-from gradebook.app import bars, dataframes
-from gradebook.app.context import Desk, read_stats
+from gradebook.app import dataframes
+from gradebook.app.context import PageContext
+from gradebook.app.data_access import read_stats
 from gradebook.app.figures import common
-from gradebook.app.text import ago, capital, listed, percent, plain, shortened
+from gradebook.app.text import ago, capitalized, join_names, percent, plain, shorten
 from gradebook.app.views import class_form, next_steps
 from gradebook.pipelines.curation.agreement import Agreement
 from gradebook.pipelines.curation.queue_items import sentence_of
 from gradebook.pipelines.reporting.project_stats import ProjectStats
 from gradebook.pipelines.reporting.run_comparison import Row, compare
 from gradebook.pipelines.runs import Run, State, list_runs
+from gradebook.storage.project import Project
 
-NAMED = 6  # classes in a sentence
+MAX_NAMED = 6  # classes in a sentence
+MAX_FREE_ROWS, TABLE_HEIGHT = 10, 420  # with more rows, the table scrolls in so many pixels
 
 
-def render(desk: Desk) -> None:
+def render(context: PageContext) -> None:
     """Draws the page."""
-    st.title(plain(desk.store.project.root.name))
-    numbers = read_stats(desk.store)
+    project = context.store.project
+    st.title(plain(project.root.name))
+    numbers = read_stats(context.store)
     if not numbers.samples:
-        _begin(desk)
+        _draw_empty(context)
         return
-    runs, counts = list_runs(desk.store.project), numbers.labels_per_class
-    _numbers(numbers)
-    _advice(desk, numbers, runs)
-    if desk.beginning:
+    runs = list_runs(project)
+    _draw_numbers(numbers)
+    if numbers.labels_per_class:
+        _draw_next_step(context, *_next_step(numbers, runs))
+    else:
+        class_form.render(project)
+    if context.first_pass:
         return
     left, right = st.columns([1, 2], gap="medium")
     with left:
-        st.subheader("Labels of each class")
-        if counts:
-            bars.counts(counts)
-        else:
-            st.caption("The project has no classes yet.")
+        st.subheader("Labels per class")
+        _draw_class_counts(numbers.labels_per_class)
     with right:
         st.subheader("Runs")
-        chosen = _table(desk, runs)
-    _agreement(numbers.agreement)
-    if len(chosen) == 1:
-        _curves(chosen[0])
-    elif chosen:
-        st.subheader(plain(listed([run.name for run in chosen])))
-        _figures("-".join(run.name for run in chosen), common.together({run.name: run.metrics() for run in chosen}))
+        selected = _draw_runs(project, runs)
+    _draw_agreement(numbers.agreement)
+    if len(selected) == 1:
+        _draw_run(selected[0])
+    elif selected:
+        st.subheader(plain(join_names([run.name for run in selected])))
+        figures = common.compare_runs({run.name: run.metrics() for run in selected})
+        _draw_figures("-".join(run.name for run in selected), figures)
 
 
-def _begin(desk: Desk) -> None:
-    """Says how images come in."""
+def draw_curves(run: Run) -> None:
+    """Draws the metrics of a run, two figures side by side."""
+    _draw_figures(run.name, common.metric_curves(run.metrics()))
+
+
+def _draw_empty(context: PageContext) -> None:
+    """Draws how to import images."""
     st.info("There are no images yet.", icon=":material/add_photo_alternate:")
-    if "images" in desk.pages:
-        st.page_link(desk.pages["images"], label="Bring some in →", query_params=dict(desk.query))
+    next_steps.links(context, [("images", "Import images")])
     st.caption("Or in a terminal:")
-    st.code(f"gradebook import {desk.root} FOLDER", language=None)
+    st.code(f"gradebook import {context.store.project.root} FOLDER", language=None)
 
 
-def _agreement(found: Mapping[str, Agreement]) -> None:
-    """Draws how often reviewers agreed with the guesses that they were shown, in all and for each reason."""
-    if not found["all"]["answered"]:
-        return
-    st.subheader("Guesses that reviewers agreed with")
-    whys = {name: "All that were shown" if name == "all" else capital(sentence_of(name)) for name in found}
-    st.dataframe(
-        [
-            {"why shown": whys[name], "answered": row["answered"], "guess was right": 100 * row["rate"]}
-            for name, row in found.items()
-        ],
-        key="agreement",
-        hide_index=True,
-        column_config={
-            "guess was right": st.column_config.ProgressColumn(
-                min_value=0, max_value=100, format="%d %%", help="A reason with a low share finds mistakes."
-            )
-        },
-    )
-
-
-def _numbers(numbers: ProjectStats) -> None:
+def _draw_numbers(numbers: ProjectStats) -> None:
     share = percent(numbers.labelled / numbers.train) if numbers.train else "–"
-    shown = [
-        ("Samples", numbers.samples, "distinct images"),
-        ("Labelled", numbers.labelled, f"{share} of those to train on"),
-        ("Unlabelled", numbers.train - numbers.labelled - numbers.rejected, "waiting for a label"),
+    metrics = [
+        ("Images", numbers.samples, "without duplicates"),
+        ("Labelled", numbers.labelled, f"{share} of the training split"),
+        ("Unlabelled", numbers.train - numbers.labelled - numbers.rejected, "in the training split"),
         ("Test", numbers.samples - numbers.train, "never trained on"),
     ]
     if numbers.rejected:
-        shown.append(("Rejected", numbers.rejected, "no class applies"))
-    for column, (name, number, note) in zip(st.columns(len(shown)), shown, strict=True):
+        metrics.append(("Rejected", numbers.rejected, "no class applies"))
+    for column, (name, number, note) in zip(st.columns(len(metrics)), metrics, strict=True):
         with column.container(border=True, height="stretch", gap="xxsmall"):
             st.metric(name, f"{number:,}")
             st.caption(note)
 
 
-def _advice(desk: Desk, numbers: ProjectStats, runs: list[Run]) -> None:
-    """Says the one thing to do next."""
-    counts = numbers.labels_per_class
-    if not counts:
-        class_form.render(desk)
-        return
-    scarce = [name for name, number in counts.items() if number < next_steps.ENOUGH]
-    going = [run for run in runs if run.status().state in (State.STARTING, State.RUNNING)]
-    some = [shortened(name) for name in scarce]
-    some = some if len(some) <= NAMED else [*some[: NAMED - 1], f"{len(some) - NAMED + 1} others"]
-    page, text = "review", "Review what the newest run is least sure of."
-    if going:
-        page, text = "train", f"{going[-1].name} is training. Watch it, or label on: it takes in what you label."
-    elif not runs and not numbers.embedded:
-        page, text = "images", "Let a frozen network look at the images once, for quick training and neighbours."
-    elif scarce:
-        text = f"Label at least {next_steps.ENOUGH} images of each class: {listed(some)} still need some."
-    elif not runs:
-        page, text = "train", "There are labels enough for a first run."
-    with st.container(horizontal=True, vertical_alignment="center", border=True, key="advice"):
+def _next_step(numbers: ProjectStats, runs: Sequence[Run]) -> tuple[str, str]:
+    """Returns the page of the one thing to do next, and a sentence."""
+    needed = next_steps.MIN_LABELS_PER_CLASS
+    scarce = [shorten(name) for name, number in numbers.labels_per_class.items() if number < needed]
+    running = [run for run in runs if run.status().state in (State.STARTING, State.RUNNING)]
+    if running:
+        return "train", f"{running[-1].name} is training. Labels that you add meanwhile are used."
+    if not runs and not numbers.embedded:
+        return "images", "Compute embeddings: quick training and nearest neighbours need them."
+    if scarce:
+        named = (
+            scarce if len(scarce) <= MAX_NAMED else [*scarce[: MAX_NAMED - 1], f"{len(scarce) - MAX_NAMED + 1} others"]
+        )
+        return "review", f"Label at least {needed} images of each class. Still missing: {join_names(named)}."
+    if not runs:
+        return "train", "There are enough labels for a first run."
+    return "review", "Review the images that the newest run is least certain about."
+
+
+def _draw_next_step(context: PageContext, page: str, text: str) -> None:
+    with st.container(horizontal=True, vertical_alignment="center", border=True, key="next-step"):
         st.markdown(f"**Next:** {plain(text)}", width="stretch")
-        if page in desk.pages:
-            label = {"images": "Images", "review": "Review", "train": "Train"}[page]
-            st.page_link(desk.pages[page], label=f"{label} →", query_params=dict(desk.query))
+        if page in context.pages:
+            label = f"{page.capitalize()} →"
+            st.page_link(context.pages[page], label=label, query_params=dict(context.query))
 
 
-def _table(desk: Desk, runs: list[Run]) -> list[Run]:
-    """Draws the table of runs, newest first, and returns those whose curves to show."""
+def _draw_class_counts(counts: Mapping[str, int]) -> None:
+    """Draws a bar for the number of labels of each class."""
+    if not counts:
+        st.caption("The project has no classes yet.")
+        return
+    column = st.column_config.ProgressColumn(
+        format="localized", min_value=0, max_value=max([1, *counts.values()]), color="#2C97A0"
+    )
+    rows = [{"class": name, "labels": number} for name, number in counts.items()]
+    height: int | Literal["content"] = TABLE_HEIGHT if len(rows) > MAX_FREE_ROWS else "content"
+    st.dataframe(rows, key="class-counts", hide_index=True, height=height, column_config={"labels": column})
+
+
+def _draw_agreement(agreement: Mapping[str, Agreement]) -> None:
+    """Draws how often reviewers accepted the predictions that they were shown, in total and for each reason."""
+    if not agreement["all"]["answered"]:
+        return
+    st.subheader("Accepted predictions")
+    reasons = {name: "All" if name == "all" else capitalized(sentence_of(name)) for name in agreement}
+    st.dataframe(
+        [
+            {"reason": reasons[name], "reviewed": row["answered"], "accepted": 100 * row["rate"]}
+            for name, row in agreement.items()
+        ],
+        key="agreement",
+        hide_index=True,
+        column_config={
+            "accepted": st.column_config.ProgressColumn(
+                min_value=0, max_value=100, format="%d%%", help="A reason with a low share finds wrong predictions."
+            )
+        },
+    )
+
+
+def _draw_runs(project: Project, runs: Sequence[Run]) -> list[Run]:
+    """Draws a table of the runs, newest first, and returns the selected ones, or else the newest."""
     if not runs:
         st.caption("No run yet.")
         return []
-    newest = runs[::-1]
-    beside = {row.run: row for row in compare(desk.store.project)}
-    rows = [_row(run, beside[run.name]) for run in newest if run.name in beside]
-    chosen = st.dataframe(
-        dataframes.filled(rows),
+    newest = list(runs)[::-1]
+    summaries = {row.run: row for row in compare(project)}
+    rows = [_run_row(run, summaries[run.name]) for run in newest if run.name in summaries]
+    event = st.dataframe(
+        dataframes.drop_empty_columns(rows),
         key="runs",
         hide_index=True,
         selection_mode="multi-row",
         on_select="rerun",
         column_config={
-            "progress": st.column_config.ProgressColumn(min_value=0, max_value=100, format="%d %%", width="small"),
-            "accuracy": st.column_config.NumberColumn(format="%.1f %%", help="on the validation images, the last seen"),
-            "test": st.column_config.NumberColumn(format="%.1f %%", help="accuracy on the test split, when evaluated"),
-            "labels": st.column_config.NumberColumn(help="that the run has read so far"),
+            "progress": st.column_config.ProgressColumn(min_value=0, max_value=100, format="%d%%", width="small"),
+            "validation": st.column_config.NumberColumn(format="%.1f%%", help="Latest validation accuracy."),
+            "test": st.column_config.NumberColumn(format="%.1f%%", help="Test accuracy, if the run was evaluated."),
+            "labels": st.column_config.NumberColumn(help="The number of labels that the run has read."),
         },
-        placeholder=dataframes.UNKNOWN,
+        placeholder=dataframes.MISSING,
     )
     if len(newest) > 1:
-        st.caption("Mark several to see their curves together.")
-    marked = chosen["selection"]["rows"] if chosen else []
-    return [newest[n] for n in marked if n < len(newest)] or newest[:1]
+        st.caption("Select several runs to compare their curves.")
+    selected = event["selection"]["rows"] if event else []
+    return [newest[n] for n in selected if n < len(newest)] or newest[:1]
 
 
-def _row(run: Run, row: Row) -> dict[str, Any]:
-    updated, over = run.status().updated, row.state == State.FINISHED
+def _run_row(run: Run, row: Row) -> dict[str, Any]:
+    updated, finished = run.status().updated, row.state == State.FINISHED
     return {
         "run": row.run,
         "state": row.state,
-        "progress": 100 * row.step / row.steps if row.steps and not over else None,
-        "accuracy": None if row.validation_accuracy is None else 100 * row.validation_accuracy,
+        "progress": 100 * row.step / row.steps if row.steps and not finished else None,
+        "validation": None if row.validation_accuracy is None else 100 * row.validation_accuracy,
         "test": None if row.test_accuracy is None else 100 * row.test_accuracy,
         "labels": row.labels,
         "updated": ago(updated) if updated else "",
     }
 
 
-def _curves(run: Run) -> None:
-    st.subheader(f"Curves of {plain(run.name)}")
+def _draw_run(run: Run) -> None:
+    st.subheader(f"Metrics of {plain(run.name)}")
     if message := run.status().message:
         st.caption(plain(message))
     draw_curves(run)
 
 
-def draw_curves(run: Run) -> None:
-    """Draws what the run has reported, two figures beside each other."""
-    _figures(run.name, common.curves(run.metrics()))
-
-
-def _figures(of: str, named: Mapping[str, Any]) -> None:
-    drawn = list(named.items())
-    if not drawn:
-        st.caption("Nothing was reported yet.")
-    for start in range(0, len(drawn), 2):
-        for column, (title, figure) in zip(st.columns(2, gap="medium"), drawn[start : start + 2], strict=False):
-            column.plotly_chart(figure, key=f"curve-{of}-{title}", config={"displayModeBar": False})
+def _draw_figures(name: str, figures: Mapping[str, Any]) -> None:
+    items = list(figures.items())
+    if not items:
+        st.caption("No metrics yet.")
+    for start in range(0, len(items), 2):
+        for column, (title, figure) in zip(st.columns(2, gap="medium"), items[start : start + 2], strict=False):
+            column.plotly_chart(figure, key=f"curve-{name}-{title}", config={"displayModeBar": False})

@@ -1,18 +1,17 @@
-"""The train page: start a run, watch it, stop it. The training is a process of its own; this page reads its files."""
+"""The page Train: start, follow and stop a run. Training is a separate process; this page reads its files."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
-from gradebook.app import underway
-from gradebook.app.context import Desk, read_book, read_training_labels
-from gradebook.app.text import count, lasting, plain
+from gradebook.app.context import PageContext
+from gradebook.app.data_access import training_labels
+from gradebook.app.job_progress import POLL_INTERVAL_S, clear_stop, draw_log, draw_task, stop_button
+from gradebook.app.text import count, duration, plain
 from gradebook.app.views import next_steps, train_settings
 from gradebook.app.views.overview import draw_curves
 from gradebook.pipelines.jobs import commands, launcher
-from gradebook.pipelines.jobs.launcher import Job
 from gradebook.pipelines.process.job_files import Progress
 from gradebook.pipelines.runs import LOG, Run, State, find_run, list_runs
 from gradebook.pipelines.training.presets import PRESETS
@@ -22,32 +21,30 @@ ACTIVE_STATES = (State.STARTING, State.RUNNING)
 METHODS = {  # name in `gradebook.mpl.methods`, which needs torch -> what it does
     "mpl": "Meta Pseudo Labels: the teacher learns from how its labels change the student.",
     "reduced_mpl": "Meta Pseudo Labels with a small teacher that corrects one set of stored labels.",
-    "supervised": "Labels alone, to compare with.",
-    "pseudo_label": "A fixed teacher: the student learns what a teacher trained on the labels says.",
-    "noisy_student": "Rounds in which each student becomes the next one's teacher.",
-    "uda": "Consistency alone: an image and its strong view should get the same answer.",
-    "fixmatch": "Sure answers on the weak view teach the strong one.",
-    "flexmatch": "FixMatch with a threshold a class, lower where learning is behind.",
-    "freematch": "FixMatch with thresholds that follow how sure the network has become.",
+    "supervised": "Labelled images only, as a baseline.",
+    "pseudo_label": "A teacher trained on the labels, then fixed, labels the images for the student.",
+    "noisy_student": "Rounds of self-training: each student is the next one's teacher.",
+    "uda": "Consistency training: a strong view should get the prediction of the original image.",
+    "fixmatch": "Confident predictions on weak views are the labels of strong views.",
+    "flexmatch": "FixMatch with a lower threshold for classes that learn slowly.",
+    "freematch": "FixMatch with thresholds that follow the network's confidence.",
     "softmatch": "FixMatch with weights instead of a threshold.",
-    "mean_teacher": "The average of the student's past weights teaches it.",
-    "temporal_ensembling": "The average of past answers for an image teaches it.",
-    "vat": "Answers must stand against the worst small change of the image.",
-    "ict": "Answers must change evenly from one image to another.",
-    "mixmatch": "Mixtures of labelled and guessed images.",
-    "remixmatch": "MixMatch that keeps the classes in balance and anchors strong views to weak ones.",
+    "mean_teacher": "The teacher is an average of the student's past weights.",
+    "temporal_ensembling": "The target of an image is an average of its past predictions.",
+    "vat": "Predictions should not change under the worst small change of the image.",
+    "ict": "Predictions should change linearly between two images.",
+    "mixmatch": "Trains on mixtures of labelled and pseudo-labelled images.",
+    "remixmatch": "MixMatch with balanced classes and strong views anchored to weak ones.",
 }
 STYLE = """<style>
 @media (min-width: 641px) {
   [data-testid=stColumn]:has(.st-key-start) { flex: 0 0 max(28%, 16.5rem); }
   [data-testid=stColumn]:has(.st-key-start) + [data-testid=stColumn] { flex: 1 1 0; min-width: 0; }
 }
-@media (max-width: 1200px) { .st-key-watched-curves [data-testid=stColumn] { min-width: 100%; } }
-</style>"""  # in a narrow window the curves stand below each other rather than have no room
-EVERY = 1.0  # seconds between two looks at a run that goes on
-PACE = 10  # reports from which the time that is left is worked out
-TAIL = 6000  # bytes of a log that are shown
-FACES: dict[State, tuple[str, Any]] = {  # icon and colour
+@media (max-width: 1200px) { .st-key-run-curves [data-testid=stColumn] { min-width: 100%; } }
+</style>"""  # in a narrow window the curves stand below each other
+PACE_ROWS = 10  # latest rows of the metrics from which the remaining time is estimated
+BADGES: dict[State, tuple[str, Any]] = {  # icon and colour
     State.STARTING: (":material/hourglass_top:", "blue"),
     State.RUNNING: (":material/play_circle:", "blue"),
     State.STOPPED: (":material/pause_circle:", "gray"),
@@ -56,168 +53,130 @@ FACES: dict[State, tuple[str, Any]] = {  # icon and colour
 }
 
 
-def render(desk: Desk) -> None:
+def render(context: PageContext) -> None:
     """Draws the page."""
     st.title("Train")
     st.html(STYLE)
     left, right = st.columns([3, 7], gap="medium")
     with left:
-        _form(desk)
+        _draw_form(context)
     with right:
-        run = _watched(desk)
+        run = _choose_run(context.store.project)
         if run is None:
-            st.caption("No run yet. Choose on the left how to train, and start one.")
+            st.caption("No run yet. Choose a preset and a method, then start one.")
             return
-        going = run.status().state in ACTIVE_STATES
-        st.fragment(_live, run_every=EVERY if going else None)(desk, run, going)
+        running = run.status().state in ACTIVE_STATES
+        st.fragment(_draw_run, run_every=POLL_INTERVAL_S if running else None)(context, run, running)
 
 
-def _form(desk: Desk) -> None:
-    labels = len(read_training_labels(desk.store, read_book(desk.store)))
+def _draw_form(context: PageContext) -> None:
+    """Draws the form that starts a run."""
+    store = context.store
+    labels = len(training_labels(store))
     with st.container(border=True, key="start"):
         st.subheader("Start a run")
         preset = st.selectbox("Preset", list(PRESETS), key="preset")
-        st.caption(plain(_promise(preset)))
+        st.caption(plain((PRESETS[preset].__doc__ or "").split("\n")[0]))
         method = st.selectbox("Method", list(METHODS), key="method")
         st.caption(plain(METHODS[method]))
         with st.container(horizontal=True):
             steps = st.number_input("Steps", min_value=1, value=None, step=100, placeholder="preset's", key="steps")
             seed = st.number_input("Seed", min_value=0, value=0, key="seed", help="The same seed repeats a run.")
-        more = train_settings.choose(preset, method)
+        options = {"steps": steps, "seed": seed, "more": train_settings.choose(preset, method)}
         if st.button("Start", key="start-run", type="primary", icon=":material/play_arrow:", disabled=not labels):
-            _start(desk, preset, method, steps, seed, more)
+            _start(store.project, preset, method, options)
         if labels:
-            st.caption(
-                f"It learns from the {count(labels, 'label')} there are now, and takes in those that you add meanwhile."
-            )
+            st.caption(f"Uses the {count(labels, 'label')} of the training split, and those that you add meanwhile.")
         else:
-            st.caption("There are no labels to train on: label some images first.")
-            next_steps.links(desk, [("review", "Label some")])
-        if preset == "quick" and not desk.store.vectors.spaces():
-            st.caption("This preset trains on what a frozen network sees in the images, and it has not looked yet.")
-            next_steps.links(desk, [("images", "Let it look")])
+            st.caption("There are no labels to train on yet.")
+            next_steps.links(context, [("review", "Label some images")])
+        if preset == "quick" and not store.vectors.spaces():
+            st.caption("This preset trains on embeddings, which have not been computed yet.")
+            next_steps.links(context, [("images", "Compute embeddings")])
 
 
-def _promise(preset: str) -> str:
-    """Returns the sentence with which a preset describes itself."""
-    return (PRESETS[preset].__doc__ or "").split("\n")[0]
-
-
-def _start(
-    desk: Desk, preset: str, method: str, steps: int | None, seed: int, more: Mapping[str, bool | str | int | float]
-) -> None:
+def _start(project: Project, preset: str, method: str, options: Mapping[str, Any]) -> None:
     try:
-        run = launcher.start_training(
-            desk.store.project, preset=preset, method=method, steps=steps, seed=seed, more=more
-        )
+        run = launcher.start_training(project, preset=preset, method=method, **options)
     except (OSError, ProjectError) as error:
         st.error(plain(str(error)))
         return
-    st.session_state["watched"] = run.name
+    st.session_state["shown-run"] = run.name
     st.rerun()
 
 
-def _watched(desk: Desk) -> Run | None:
+def _choose_run(project: Project) -> Run | None:
     """Returns the run to show: the one chosen here, at first the newest."""
-    names = [run.name for run in reversed(list_runs(desk.store.project))]
+    names = [run.name for run in reversed(list_runs(project))]
     if not names:
         return None
-    kept = st.session_state.get("watched")
-    chosen = st.selectbox("Run to watch", names, index=names.index(kept) if kept in names else 0, width=300)
-    st.session_state["watched"] = chosen
-    return find_run(desk.store.project, chosen)
+    last = st.session_state.get("shown-run")
+    chosen = st.selectbox("Show run", names, index=names.index(last) if last in names else 0, width=300)
+    st.session_state["shown-run"] = chosen
+    return find_run(project, chosen)
 
 
-def _live(desk: Desk, run: Run, was_going: bool) -> None:
-    """Draws the run as its files are now; this much of the page is drawn anew every second while it goes on."""
+def _draw_run(context: PageContext, run: Run, was_running: bool) -> None:
+    """Draws the current state of the run. While it runs, this part of the page is drawn again every second."""
     status = run.status()
-    icon, colour = FACES[status.state]
+    icon, color = BADGES[status.state]
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.badge(status.state.value, icon=icon, color=colour)
+        st.badge(status.state.value, icon=icon, color=color)
         if status.state in ACTIVE_STATES and (job := launcher.find_job(run)) is not None:
-            _stop(job)
+            stop_button(job)
         if launcher.can_resume(run):
-            st.button(
-                "Resume", key="resume", on_click=_resume, args=(desk.store.project, run), icon=":material/play_arrow:"
-            )
-    _progress(run)
+            args = (context.store.project, run)
+            st.button("Resume", key="resume", on_click=_resume, args=args, icon=":material/play_arrow:")
+    _draw_progress(run)
     if status.message and status.state is State.FAILED:
         st.error(plain(status.message), icon=":material/error:")
     elif status.message:
         st.markdown(plain(status.message))
     if status.state is State.FINISHED:
-        ways = [
-            ("review", "Review what it is unsure of"),
-            ("evolution", "See how labels moved"),
-            ("export", "Export it"),
-        ]
-        next_steps.links(desk, ways, run=run.name)
-    with st.container(key="watched-curves"):
+        steps = [("review", "Review the most uncertain images"), ("evolution", "Label evolution"), ("export", "Export")]
+        next_steps.links(context, steps, run=run.name)
+    with st.container(key="run-curves"):
         draw_curves(run)
-    with st.expander("What it printed", expanded=status.state is State.FAILED):
-        st.code(_tail(run.path / LOG) or "Nothing yet.", language=None, wrap_lines=True)
-    if was_going != (status.state in ACTIVE_STATES):  # the page looks at a run every second while it goes on
+    draw_log(run.path / LOG, expanded=status.state is State.FAILED)
+    if was_running != (status.state in ACTIVE_STATES):
         st.rerun()
 
 
-def _stop(job: Job) -> None:
-    asked = f"asked-{job.path.name}"
-    if st.session_state.get(asked):
-        st.button("Kill it", key="kill", on_click=launcher.kill, args=(job,), icon=":material/dangerous:")
-        st.caption("It finishes its step and writes a checkpoint first.")
-    else:
-        st.button("Stop", key="stop", on_click=_interrupt, args=(job, asked), icon=":material/stop:")
-
-
 def _resume(project: Project, run: Run) -> None:
-    st.session_state.pop(f"asked-{run.name}", None)
+    clear_stop(run.name)
     launcher.resume_training(project, run)
 
 
-def _interrupt(job: Job, asked: str) -> None:
-    st.session_state[asked] = True
-    launcher.interrupt(job)
-
-
-def _progress(run: Run) -> None:
-    status, told = run.status(), _told(run)
-    if status.state in ACTIVE_STATES and told is not None and not told.total:
-        underway.draw(told.what)
+def _draw_progress(run: Run) -> None:
+    """Draws how far a run is, or what it does before its first step and after its last."""
+    status, progress = run.status(), _job_progress(run)
+    if status.state in ACTIVE_STATES and progress is not None and not progress.total:
+        draw_task(progress.what)
         return
     if status.state is State.STARTING:
-        underway.draw("Starting")
+        draw_task("Starting")
         return
     if not status.steps:
         return
-    pace = ""
+    pace, step = "", status.step
     if status.state is State.RUNNING:
-        left = _left(run.metrics(), status.step, status.steps)
-        fast = f", {status.images_per_second:,.0f} images a second" if status.images_per_second else ""
-        pace = fast + (f", {lasting(left)} left" if left else "")
-    step = max(status.step, told.done) if told is not None and status.state is State.RUNNING else status.step
+        seconds = _seconds_left(run.metrics(), status.step, status.steps)
+        speed = f", {status.images_per_second:,.0f} images per second" if status.images_per_second else ""
+        pace = speed + (f", {duration(seconds)} left" if seconds else "")
+        step = max(status.step, progress.done) if progress is not None else status.step
     st.progress(min(step / status.steps, 1.0), text=f"step {step:,} of {status.steps:,}{pace}")
 
 
-def _told(run: Run) -> Progress | None:
-    """Returns what the run's job says of how far it is, more often than the run itself does; None of one without."""
+def _job_progress(run: Run) -> Progress | None:
+    """Returns the progress of the run's job, which reports more often than the run itself; None without a job."""
     job = launcher.find_job(run)
     return None if job is None else commands.progress(job)
 
 
-def _left(rows: Sequence[Mapping[str, Any]], step: int, steps: int) -> float | None:
-    """Returns the seconds that a run has left at the pace of its last reports, None before there are two."""
-    timed = [row for row in rows if isinstance(row.get("seconds"), int | float)][-PACE:]
+def _seconds_left(rows: Sequence[Mapping[str, Any]], step: int, steps: int) -> float | None:
+    """Returns the remaining time of a run at its latest pace, None before two rows have times."""
+    timed = [row for row in rows if isinstance(row.get("seconds"), int | float)][-PACE_ROWS:]
     if len(timed) < 2:
         return None
-    took, done = timed[-1]["seconds"] - timed[0]["seconds"], timed[-1]["step"] - timed[0]["step"]
-    return took / done * max(steps - step, 0) if took > 0 and done > 0 else None
-
-
-def _tail(log: Path) -> str:
-    """Returns the end of a log; a progress bar's carriage returns are line ends."""
-    try:
-        with log.open("rb") as file:
-            file.seek(max(0, log.stat().st_size - TAIL))
-            return file.read().decode("utf-8", "replace").replace("\r", "\n").strip()
-    except FileNotFoundError:
-        return ""
+    seconds, done = timed[-1]["seconds"] - timed[0]["seconds"], timed[-1]["step"] - timed[0]["step"]
+    return seconds / done * max(steps - step, 0) if seconds > 0 and done > 0 else None

@@ -12,8 +12,8 @@ from gradebook.storage.samples import Split
 if TYPE_CHECKING:
     from gradebook.storage.store import Store
 
-ALIKE = ("alike", "it is much like an image that has this label")  # the reason of such a proposal, and its sentence
-ASKED = ("asked", "somebody asked to look at it")  # the same of a sample that a person sent to the queue, in FiftyOne
+ALIKE = ("alike", "similar to an image with this label")  # the reason of such a proposal, and its sentence
+ASKED = ("asked", "sent to review by a person")  # the same of a sample that a person sent to the queue, in FiftyOne
 
 WIDER = 8  # times as many neighbours are looked at first as are asked for: some are decided already
 

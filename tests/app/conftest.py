@@ -1,4 +1,4 @@
-"""A small project with images on disk, a run with a record, and a queue of our own."""
+"""A small project with images on disk, a run with a record, and a fake queue."""
 
 import json
 import sys
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from gradebook.app.context import Desk
+from gradebook.app.context import PageContext
 from gradebook.pipelines.curation.queue_items import Row
 from gradebook.pipelines.jobs import commands, launcher
 from gradebook.pipelines.process.job_files import ANSWER
@@ -19,7 +19,7 @@ from gradebook.storage.project import ProjectError, create_project
 from gradebook.storage.samples import Sample, Split, sample_id
 from gradebook.storage.segments import segment_schema
 from gradebook.storage.store import Store, memory_store
-from tests.app.fake_component import Board
+from tests.app.fake_component import FakeComponent
 
 HOSTILE = "<img src=x onerror=alert(1)> **bold** [a](http://b) :red[c] $d$"
 CLASSES = ["crow", "heron", HOSTILE]
@@ -28,7 +28,7 @@ TRAIN, TEST = 5, 1
 
 @pytest.fixture(autouse=True)
 def fresh_memory():
-    """Forgets what pages kept of earlier projects."""
+    """Clears what pages have cached of earlier projects."""
     import streamlit as st
 
     st.cache_data.clear()
@@ -37,7 +37,7 @@ def fresh_memory():
 
 @pytest.fixture(autouse=True)
 def main_module(monkeypatch):
-    """Puts the main module back: AppTest leaves a script of its own there, which a later process would run again."""
+    """Restores the main module: AppTest leaves its script there, which a later process would run again."""
     monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
 
 
@@ -54,18 +54,18 @@ def ids(store: Store) -> list[str]:
 
 
 @pytest.fixture
-def desk(store: Store) -> Desk:
-    return Desk(store, a_run(store), "ada")
+def context(store: Store) -> PageContext:
+    return PageContext(store, a_run(store), "ada")
 
 
 @pytest.fixture
-def board() -> Board:
-    return Board()
+def component() -> FakeComponent:
+    return FakeComponent()
 
 
 @pytest.fixture
 def rank() -> Callable[..., list[Row]]:
-    """Stands in for the queue: every unlabelled sample is guessed to be a heron."""
+    """Replaces the queue: every unlabelled sample is predicted to be a heron."""
 
     def rank(store: Store, run: Run | None, *, reason: str | None = None, limit: int = 50) -> list[Row]:
         decided = decisions(store.log.read())
@@ -108,7 +108,7 @@ def fill(store: Store, pictures: Path) -> None:
 
 
 def a_run(store: Store, name: str = "mpl-001", state: State = State.FINISHED) -> Run:
-    """Makes a run in which the teacher takes every sample for a crow, then for a heron."""
+    """Makes a run in which the teacher predicts crow for every sample, then heron."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -138,7 +138,7 @@ def a_run(store: Store, name: str = "mpl-001", state: State = State.FINISHED) ->
 
 
 def finish(job: launcher.Job, answer: dict) -> None:
-    """Makes a job that of a command that has answered."""
+    """Ends a job and gives it the result of its command."""
     launcher.kill(job)
     while launcher.job_state(job) is launcher.JobState.RUNNING:
         time.sleep(0.01)
@@ -148,7 +148,7 @@ def finish(job: launcher.Job, answer: dict) -> None:
 
 @pytest.fixture
 def sleeping(monkeypatch):
-    """Starts a process that only waits in place of each command."""
+    """Replaces each command by a process that only waits."""
     start = commands.start
     started = []
 

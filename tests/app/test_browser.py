@@ -1,4 +1,4 @@
-"""The whole way in a real browser: open, look, press a key, find the event in the log."""
+"""The app in a real browser: open it, press a key, find the event in the log."""
 
 import re
 import time
@@ -44,10 +44,10 @@ def page() -> Iterator:
         yield page
 
 
-def board(page: Page) -> Locator:
-    """Returns the board once it shows an image."""
-    page.locator(".board img").first.wait_for()
-    return page.locator(".board")
+def review(page: Page) -> Locator:
+    """Returns the review component once it shows an image."""
+    page.locator(".review img").first.wait_for()
+    return page.locator(".review")
 
 
 def written(store: Store, many: int) -> list[Event]:
@@ -67,22 +67,22 @@ def test_a_key_labels_the_image_and_undo_takes_it_back(page, address, real_store
     paper = "getComputedStyle(document.querySelector('.stApp')).backgroundColor"
     assert page.evaluate(paper) == "rgb(252, 250, 245)", "our settings are read wherever the server is started"
     page.get_by_role("link", name="Review").first.click()
-    first = board(page).get_attribute("data-at")
-    expect(page.locator(".board figcaption").first).to_contain_text("<b>&.png")  # a file's name is shown as it is
+    first = review(page).get_attribute("data-current")
+    expect(page.locator(".review figcaption").first).to_contain_text("<b>&.png")  # a file's name is shown as it is
     page.keyboard.press("3")
-    expect(page.locator(".board")).not_to_have_attribute("data-at", first)
+    expect(page.locator(".review")).not_to_have_attribute("data-current", first)
     (answer,) = written(real_store, 1)
     assert (answer.kind, answer.label, answer.sample_id) == (Kind.RELABELLED, HOSTILE, first)
     page.keyboard.press("ArrowLeft")
-    expect(page.locator(".board .big")).to_have_text(HOSTILE)  # a label is shown as it is
+    expect(page.locator(".review .big")).to_have_text(HOSTILE)  # a label is shown as it is
     page.keyboard.press("h")
     page.get_by_role("heading", name=HOSTILE).wait_for()
     assert f"sample={first}" in page.url
     page.get_by_text("Back to review").click()
-    second = board(page).get_attribute("data-at")
+    second = review(page).get_attribute("data-current")
     assert second != first
     page.keyboard.press("u")
-    expect(page.locator(".board")).to_have_attribute("data-at", first)
+    expect(page.locator(".review")).to_have_attribute("data-current", first)
     deadline = time.monotonic() + 30
     while real_store.log.read()[-1].kind is not Kind.RETRACTED and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -93,15 +93,15 @@ def test_a_key_labels_the_image_and_undo_takes_it_back(page, address, real_store
 
 def test_a_grid_is_answered_at_once_by_keyboard_alone(page, address, real_store):
     page.goto(f"{address}/review")
-    board(page)
+    review(page)
     page.get_by_role("radio", name="Grid").click()
-    expect(page.locator(".board .tile")).to_have_count(TRAIN)
-    tiles = [tile.get_attribute("data-focus") for tile in page.locator(".board .tile").all()]
+    expect(page.locator(".review .tile")).to_have_count(TRAIN)
+    tiles = [tile.get_attribute("data-focus") for tile in page.locator(".review .tile").all()]
     for key in ("ArrowRight", " ", "ArrowRight", " ", "2"):
         page.keyboard.press(key)
     answers = written(real_store, 2)
     assert {(e.sample_id, e.label) for e in answers} == {(tiles[1], "heron"), (tiles[2], "heron")}
-    expect(page.locator(".board .tile.answered")).to_have_count(2)
+    expect(page.locator(".review .tile.decided")).to_have_count(2)
     page.keyboard.press("Tab")
     focused = "getComputedStyle(document.querySelector('.stApp')).colorScheme"
     assert page.evaluate(focused)
@@ -118,28 +118,28 @@ def test_two_people_are_shown_different_images_and_no_verdict_is_lost(page, addr
         field.press("Enter")
         field.blur()
         if name == "ada":
-            board(one)
+            review(one)
     shown = []
-    while page.locator(".board").get_attribute("data-at"):
-        at = page.locator(".board").get_attribute("data-at")
+    while page.locator(".review").get_attribute("data-current"):
+        at = page.locator(".review").get_attribute("data-current")
         shown.append(at)
         page.keyboard.press("1")
-        expect(page.locator(".board")).not_to_have_attribute("data-at", at)
+        expect(page.locator(".review")).not_to_have_attribute("data-current", at)
         page.wait_for_timeout(100)  # a key that comes sooner than an eye can see is a bounce, and decides nothing
     answers = written(real_store, TRAIN)
     assert [e.sample_id for e in answers] == shown and {e.actor for e in answers} == {"ada"}
-    expect(other.locator(".board .empty")).to_contain_text("somebody is looking at it")
+    expect(other.locator(".review .empty")).to_contain_text("somebody else is looking at them")
     other.close()
 
 
 def test_what_to_look_for_stays_through_other_pages_and_reloads(page, address):
     page.goto(f"{address}/review")
-    board(page)
-    page.get_by_role("combobox", name="Look for").click()
-    page.get_by_role("option", name="Two classes are almost level").click()
+    review(page)
+    page.get_by_role("combobox", name="Order by").click()
+    page.get_by_role("option", name="Small margin").click()
     page.get_by_role("radio", name="Grid").click()
     page.wait_for_url(re.compile("reason=.*layout=Grid|layout=Grid.*reason="))
-    page.locator(".board .tile").first.wait_for()
+    page.locator(".review .tile").first.wait_for()
     for leave in ("Map", "Evolution"):
         open_page(page, leave)
         open_page(page, "Review")
@@ -149,14 +149,14 @@ def test_what_to_look_for_stays_through_other_pages_and_reloads(page, address):
 
 
 def chosen_are_kept(page: Page) -> None:
-    expect(page.get_by_role("combobox", name="Look for")).to_have_value("Two classes are almost level")
+    expect(page.get_by_role("combobox", name="Order by")).to_have_value("Small margin")
     expect(page.get_by_role("radio", name="Grid")).to_be_checked()
 
 
 def test_what_comes_after_the_numbers_of_the_overview_comes(page, address):
     page.goto(address)
     expect(page.get_by_test_id("stMetric").first).to_be_visible()
-    expect(page.get_by_role("heading", name="Labels of each class")).to_be_visible()
+    expect(page.get_by_role("heading", name="Labels per class")).to_be_visible()
     open_page(page, "Map")
     open_page(page, "Overview", heading=page.get_by_role("heading", name="Runs"))
 
@@ -164,9 +164,9 @@ def test_what_comes_after_the_numbers_of_the_overview_comes(page, address):
 def test_the_link_of_a_page_leads_to_its_beginning(page, address, real_store):
     sample = real_store.catalog.samples()[0].sample_id
     page.goto(f"{address}/evolution?sample={sample}")
-    expect(page.get_by_role("radio", name="One image")).to_be_checked()
+    expect(page.get_by_role("radio", name="Image")).to_be_checked()
     open_page(page, "Evolution")
-    expect(page.get_by_role("radio", name="The run")).to_be_checked()
+    expect(page.get_by_role("radio", name="Run")).to_be_checked()
     assert "sample" not in page.url
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gradebook.app.context import Desk
+from gradebook.app.context import PageContext
 from gradebook.pipelines.jobs import commands, launcher
 from gradebook.pipelines.process.job_files import ANSWER, PROGRESS
 from gradebook.pipelines.runs import State
@@ -18,10 +18,10 @@ from tests.app.conftest import CLASSES, HOSTILE, a_run, finish
 from tests.app.test_views import drawn, text
 
 
-def draw_export(desk):
+def draw_export(context):
     from gradebook.app.views import export
 
-    export.render(desk)
+    export.render(context)
 
 
 def classifier(directory: Path) -> Path:
@@ -42,15 +42,15 @@ def classifier(directory: Path) -> Path:
     return directory
 
 
-def test_an_export_is_a_job_that_is_followed_stopped_and_started_again(desk, sleeping, tmp_path):
-    page = drawn(draw_export, desk)
+def test_an_export_is_a_job_that_is_followed_stopped_and_started_again(context, sleeping, tmp_path):
+    page = drawn(draw_export, context)
     page.text_input(key="into-mpl-001").set_value(str(tmp_path / "out"))
     page.button(key="export").click().run()
     (job,) = sleeping
     assert commands.command_of(job) == ("export", str(tmp_path / "out"), "--run", "mpl-001")
     assert page.button(key="export").disabled
     (job.path / PROGRESS).write_text(json.dumps({"what": "Writing ONNX", "done": 2, "total": 5}))
-    other = drawn(draw_export, desk)
+    other = drawn(draw_export, context)
     assert "Writing ONNX" in other.get("progress")[0].proto.text.replace("\\", ""), "another page follows it as well"
     other.button(key=f"stop-{job.path.name}").click().run()
     launcher.stop(job, patience=5)
@@ -59,13 +59,13 @@ def test_an_export_is_a_job_that_is_followed_stopped_and_started_again(desk, sle
     assert not other.button(key="export").disabled
 
 
-def test_what_was_exported_is_shown_and_tried_on_an_image(desk, sleeping, tmp_path):
-    page = drawn(draw_export, desk)
+def test_what_was_exported_is_shown_and_tried_on_an_image(context, sleeping, tmp_path):
+    page = drawn(draw_export, context)
     page.button(key="export").click().run()
     out = classifier(tmp_path / "out")
     finish(sleeping[0], {"dir": str(out), "files": [], "run": "mpl-001", "checked": 6, "largest_difference": 0.001})
     page.run()
-    assert "6 images it differs" in page.success[0].value
+    assert "On 6 images its probabilities differ" in page.success[0].value
     assert "### Classifier `mpl-001`" in text(page)
     content = io.BytesIO()
     Image.new("RGB", (20, 10), "red").save(content, "PNG")
@@ -77,8 +77,8 @@ def test_what_was_exported_is_shown_and_tried_on_an_image(desk, sleeping, tmp_pa
     assert "not an image" in page.warning[0].value and not page.get("plotly_chart")
 
 
-def test_a_failed_export_says_its_sentence(desk, sleeping):
-    page = drawn(draw_export, desk)
+def test_a_failed_export_says_its_sentence(context, sleeping):
+    page = drawn(draw_export, context)
     page.button(key="export").click().run()
     finish(sleeping[0], {})
     (sleeping[0].path / ANSWER).unlink()
@@ -88,40 +88,40 @@ def test_a_failed_export_says_its_sentence(desk, sleeping):
     assert "X holds other files" in page.error[0].value.replace("\\", "").replace("/x", "X")
 
 
-def test_an_export_that_was_stopped_after_its_answer_is_done(desk, sleeping, tmp_path):
-    page = drawn(draw_export, desk)
+def test_an_export_that_was_stopped_after_its_answer_is_done(context, sleeping, tmp_path):
+    page = drawn(draw_export, context)
     page.button(key="export").click().run()
     out = classifier(tmp_path / "out")
     finish(sleeping[0], {"dir": str(out), "files": [], "run": "mpl-001", "checked": 0, "largest_difference": 0.0})
     (sleeping[0].path / "exit").write_text("130\n")
     page.run()
-    assert "mpl-001 is in" in page.success[0].value.replace("\\", "") and not page.info
+    assert "mpl-001 exported to" in page.success[0].value.replace("\\", "") and not page.info
 
 
-def test_the_address_names_the_run_to_export(desk):
-    a_run(desk.store, "uda-001")
-    assert drawn(draw_export, desk, export="uda-001").selectbox(key="export-run").value == "uda-001"
-    page = drawn(draw_export, desk)
+def test_the_address_names_the_run_to_export(context):
+    a_run(context.store, "uda-001")
+    assert drawn(draw_export, context, export="uda-001").selectbox(key="export-run").value == "uda-001"
+    page = drawn(draw_export, context)
     assert page.selectbox(key="export-run").value == "mpl-001"
     page.selectbox(key="export-run").select("uda-001").run()
     assert page.query_params["export"] == "uda-001"
 
 
-def test_labels_are_downloaded_or_written_as_a_job(desk, sleeping, tmp_path):
-    page = drawn(draw_export, desk)
+def test_labels_are_downloaded_or_written_as_a_job(context, sleeping, tmp_path):
+    page = drawn(draw_export, context)
     assert page.download_button(key="download").label == "Download 1 label"
     page.selectbox(key="form").select("folder").run()
     page.text_input(key="labels-into-folder").set_value(str(tmp_path / "out"))
     page.button(key="write-labels").click().run()
     assert commands.command_of(sleeping[0]) == ("export-labels", str(tmp_path / "out"), "--format", "folder")
-    other = drawn(draw_export, desk)  # a page that is reloaded, or opened elsewhere
+    other = drawn(draw_export, context)  # a page that is reloaded, or opened elsewhere
     assert other.selectbox(key="form").value == "folder" and other.button(key=f"stop-{sleeping[0].path.name}")
     missing = [["/gone/<b>.png", "No such file"]]
     finish(sleeping[0], {"labels": 1, "out": str(tmp_path / "out"), "missing": 1, "missing_files": missing})
     page.run()
     assert "1 label" in page.success[0].value
-    assert drawn(draw_export, desk).selectbox(key="form").value == "csv", "it is done"
-    assert page.dataframe[0].value.to_dict("records") == [{"file": "/gone/<b>.png", "why": "No such file"}]
+    assert drawn(draw_export, context).selectbox(key="form").value == "csv", "it is done"
+    assert page.dataframe[0].value.to_dict("records") == [{"file": "/gone/<b>.png", "reason": "No such file"}]
 
 
 @pytest.mark.parametrize("state", [None, State.STOPPED])
@@ -129,7 +129,7 @@ def test_without_a_finished_run_or_labels_it_says_what_to_do(tmp_path, state):
     store = memory_store(create_project(tmp_path / "new", ["a"]))
     if state is not None:
         a_run(store, state=state)
-    page = drawn(draw_export, Desk(store, None, "ada"))
+    page = drawn(draw_export, PageContext(store, None, "ada"))
     assert "No run has finished" in page.info[0].value
     assert "Label some images" in text(page)
     assert not page.button and not page.get("download_button")

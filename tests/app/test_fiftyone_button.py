@@ -6,10 +6,10 @@ from tests.app.test_review_page import draw_review
 from tests.app.test_views import drawn
 
 
-def test_the_page_of_an_image_leads_to_its_sample_in_fiftyone(desk, ids, monkeypatch):
+def test_the_page_of_an_image_leads_to_its_sample_in_fiftyone(context, ids, monkeypatch):
     monkeypatch.setattr(links, "in_fiftyone", lambda project, wanted: f"http://fiftyone/?{'+'.join(wanted)}")
-    page = drawn(draw_evolution, desk, sample=ids[2])
-    page.button(key="elsewhere-ask").click().run()
+    page = drawn(draw_evolution, context, sample=ids[2])
+    page.button(key="fiftyone-ask").click().run()
     assert not page.exception
     (link,) = page.get("link_button")
     assert link.proto.url == f"http://fiftyone/?{ids[2]}"
@@ -18,19 +18,19 @@ def test_the_page_of_an_image_leads_to_its_sample_in_fiftyone(desk, ids, monkeyp
     assert not page.get("link_button"), "the link was to another sample"
 
 
-def test_the_review_page_leads_to_exactly_the_images_on_it(desk, rank, ids, board, monkeypatch):
+def test_the_review_page_leads_to_exactly_the_images_on_it(context, rank, ids, component, monkeypatch):
     monkeypatch.setattr(links, "in_fiftyone", lambda project, wanted: f"http://fiftyone/?{'+'.join(wanted)}")
-    page = drawn(draw_review, desk, rank, board)
-    page.button(key="elsewhere-ask").click().run()
+    page = drawn(draw_review, context, rank, component)
+    page.button(key="fiftyone-ask").click().run()
     assert page.get("link_button")[0].proto.url == f"http://fiftyone/?{ids[0]}"
     page.segmented_control(key="layout").set_value("Grid").run()
-    page.button(key="elsewhere-ask").click().run()
+    page.button(key="fiftyone-ask").click().run()
     assert page.get("link_button")[0].proto.url == f"http://fiftyone/?{'+'.join(ids)}"
 
 
-def test_without_fiftyone_the_page_says_the_command(desk, ids):
-    page = drawn(draw_evolution, desk, sample=ids[0])
-    page.button(key="elsewhere-ask").click().run()
+def test_without_fiftyone_the_page_says_the_command(context, ids):
+    page = drawn(draw_evolution, context, sample=ids[0])
+    page.button(key="fiftyone-ask").click().run()
     assert not page.exception
     assert page.info[0].value.startswith("FiftyOne does not run for this project")
-    assert page.code[0].value == f"gradebook fiftyone {desk.root}"
+    assert page.code[0].value == f"gradebook fiftyone {context.store.project.root}"

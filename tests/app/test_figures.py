@@ -3,35 +3,35 @@ from gradebook.app.figures import common
 
 def test_known_metrics_are_grouped_and_unknown_ones_are_drawn_too():
     rows = [{"step": 1, "seconds": 2.0, "student_loss": 1.0, "teacher_loss": 2.0, "watts": 300, "note": "text"}]
-    drawn = common.curves(rows)
+    drawn = common.metric_curves(rows)
     assert list(drawn) == ["Losses, nats", "Watts"]
     assert [trace.name for trace in drawn["Losses, nats"].data] == ["student loss", "teacher loss"]
-    assert common.curves([]) == {}
+    assert common.metric_curves([]) == {}
 
 
 def test_a_metric_that_is_reported_now_and_then_has_its_own_steps():
     rows = [{"step": 1, "student_loss": 1.0}, {"step": 2, "validation_accuracy": 0.5}, {"step": 3, "student_loss": 0.9}]
-    (trace,) = common.curves(rows)["Validation accuracy"].data
+    (trace,) = common.metric_curves(rows)["Validation accuracy"].data
     assert (list(trace.x), list(trace.y)) == ([2], [0.5])
     assert "markers" in trace.mode, "a line of one point would not be seen"
 
 
 def test_runs_are_drawn_together_where_several_have_the_metric():
     one = [{"step": 1, "student_loss": 2.0, "agreement": 0.5}, {"step": 2, "student_loss": 1.0}]
-    drawn = common.together({"mpl": one, "<b>uda": [{"step": 4, "student_loss": 3.0}], "new": []})
-    assert list(drawn) == ["Student's loss, nats"], "one run alone has an agreement"
-    lines = {trace.name: (list(trace.x), list(trace.y)) for trace in drawn["Student's loss, nats"].data}
+    drawn = common.compare_runs({"mpl": one, "<b>uda": [{"step": 4, "student_loss": 3.0}], "new": []})
+    assert list(drawn) == ["Student loss, nats"], "one run alone has an agreement"
+    lines = {trace.name: (list(trace.x), list(trace.y)) for trace in drawn["Student loss, nats"].data}
     assert lines == {"mpl": ([1, 2], [2.0, 1.0]), "&lt;b&gt;uda": ([4], [3.0])}
 
 
 def test_class_names_are_no_markup_in_a_figure():
-    figure = common.guesses({"<b>crow</b>": 0.6, "h" * 60: 0.4})
+    figure = common.class_probabilities({"<b>crow</b>": 0.6, "h" * 60: 0.4})
     names = figure.layout.yaxis.ticktext
     assert names[0] == "&lt;b&gt;crow&lt;/b&gt;"
     assert len(names[1]) < 30
 
 
 def test_the_first_classes_have_colours_of_their_own():
-    colours = common.colours([str(n) for n in range(len(common.PALETTE))])
-    assert len(set(colours.values())) == len(colours)
-    assert common.colours(["a", "b", "a", "c"]) == common.colours(["a", "b", "c"])
+    colors = common.class_colors([str(n) for n in range(len(common.PALETTE))])
+    assert len(set(colors.values())) == len(colors)
+    assert common.class_colors(["a", "b", "a", "c"]) == common.class_colors(["a", "b", "c"])

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from gradebook.app.context import Desk
+from gradebook.app.context import PageContext
 from gradebook.pipelines.jobs import commands, launcher
 from gradebook.pipelines.process.job_files import PROGRESS
 from gradebook.storage.project import create_project, read_project
@@ -30,14 +30,14 @@ FOUND = {
 }
 
 
-def draw_images(desk):
+def draw_images(context):
     from gradebook.app.views import images
 
-    images.render(desk)
+    images.render(context)
 
 
-def test_an_import_is_a_job_that_is_followed_and_stopped(desk, sleeping, tmp_path):
-    page = drawn(draw_images, desk)
+def test_an_import_is_a_job_that_is_followed_and_stopped(context, sleeping, tmp_path):
+    page = drawn(draw_images, context)
     page.button(key="import").click().run()
     assert "where the images are" in page.error[0].value and not sleeping
     page.text_input(key="images").set_value(str(tmp_path / "pictures")).run()
@@ -48,25 +48,25 @@ def test_an_import_is_a_job_that_is_followed_and_stopped(desk, sleeping, tmp_pat
     asked = ("import", str(tmp_path / "pictures"), "--labels", "folders", "--split", "test")
     assert commands.command_of(job) == asked
     (job.path / PROGRESS).write_text(json.dumps({"what": "import", "done": 50, "total": 200}))
-    other = drawn(draw_images, desk)
+    other = drawn(draw_images, context)
     bar = other.get("progress")[0].proto
-    assert (bar.value, bar.text) == (25, "Reading images: 50 of 200")
+    assert (bar.value, bar.text) == (25, r"Reading images\: 50 of 200")
     assert other.button(key="embed").disabled, "one at a time"
     other.button(key=f"stop-{job.path.name}").click().run()
     launcher.stop(job, patience=5)
     other.run()
-    assert "press Go on" in other.info[0].value
-    drawn(draw_images, desk).button(key="import-again").click().run()
+    assert "Press Continue" in other.info[0].value
+    drawn(draw_images, context).button(key="import-again").click().run()
     (_, again) = sleeping
     assert commands.command_of(again) == asked
-    assert not [b for b in drawn(draw_images, desk).button if b.key == "import-again"], "it goes on already"
+    assert not [b for b in drawn(draw_images, context).button if b.key == "import-again"], "it goes on already"
 
 
-def test_a_dataset_of_fiftyone_is_asked_for_by_its_name(desk, sleeping):
-    page = drawn(draw_images, desk)
-    page.segmented_control(key="from").set_value("A FiftyOne dataset").run()
+def test_a_dataset_of_fiftyone_is_asked_for_by_its_name(context, sleeping):
+    page = drawn(draw_images, context)
+    page.segmented_control(key="from").set_value("FiftyOne dataset").run()
     page.button(key="import").click().run()
-    assert "what the dataset is called" in page.error[0].value and not sleeping
+    assert "name of the dataset" in page.error[0].value and not sleeping
     page.text_input(key="dataset").set_value("my birds").run()
     page.button(key="import").click().run()
     page.text_input(key="field").set_value("truth").run()
@@ -78,39 +78,39 @@ def test_a_dataset_of_fiftyone_is_asked_for_by_its_name(desk, sleeping):
     assert commands.command_of(sleeping[1])[1:4] == ("fiftyone:my birds", "--labels", "truth")
 
 
-def test_what_an_import_found_is_shown_after_it(desk, sleeping, tmp_path):
-    page = drawn(draw_images, desk)
+def test_what_an_import_found_is_shown_after_it(context, sleeping, tmp_path):
+    page = drawn(draw_images, context)
     page.text_input(key="images").set_value(str(tmp_path)).run()
     page.button(key="import").click().run()
     finish(sleeping[0], FOUND)
-    page = drawn(draw_images, desk)
+    page = drawn(draw_images, context)
     numbers = {metric.label: metric.value for metric in page.metric}
-    assert numbers == {"New": "3", "Known": "1", "Labels": "2", "Broken": "1"}
+    assert numbers == {"New": "3", "Known": "1", "Labels": "2", "Unreadable": "1"}
     tables = [table.value.to_dict("records") for table in page.dataframe]
-    (refused,) = (html.proto.body for html in page.get("html") if "refused" in html.proto.body)
-    assert "<dt>&lt;b&gt;.png</dt><dd>the file is empty</dd>" in refused, "a hostile name is shown, not run"
+    (reasons,) = (html.proto.body for html in page.get("html") if "reasons" in html.proto.body)
+    assert "<dt>&lt;b&gt;.png</dt><dd>the file is empty</dd>" in reasons, "a hostile name is shown, not run"
     assert tables == [
-        [{"image": "c.png", "labels": "c.png says crow, d.png says heron"}],
+        [{"image": "c.png", "labels": "c.png: crow, d.png: heron"}],
         [{"file": "b.png", "same as": "a.png"}],
         [{"file": "e.png"}],
     ]
     finish(sleeping[0], {key: [] if isinstance(value, list) else value for key, value in FOUND.items()})
-    assert "Nothing odd" in drawn(draw_images, desk).success[0].value
+    assert "No problems found" in drawn(draw_images, context).success[0].value
 
 
 def test_every_list_of_a_report_is_shown_or_counted():
-    from gradebook.app.views.images import TABLES
+    from gradebook.app.views.import_results import PROBLEMS
     from gradebook.pipelines.importing.import_images import ImportReport
 
     lists = {name for name in ImportReport.__slots__ if name.endswith(("_files", "_pairs", "_places"))}
-    assert {key for key, *_ in TABLES} == lists
+    assert {problem.key for problem in PROBLEMS} == lists
 
 
 @pytest.mark.parametrize("typed", ["labels.csv", "ABSOLUTE"])
-def test_labels_from_a_table_in_the_folder_or_anywhere(desk, sleeping, tmp_path, typed):
+def test_labels_from_a_table_in_the_folder_or_anywhere(context, sleeping, tmp_path, typed):
     table = tmp_path / "pictures" / "labels.csv"
     table.write_text("filepath,label\n")
-    page = drawn(draw_images, desk)
+    page = drawn(draw_images, context)
     page.text_input(key="images").set_value(str(table.parent)).run()
     page.selectbox(key="labels").select("csv").run()
     page.button(key="import").click().run()
@@ -120,32 +120,32 @@ def test_labels_from_a_table_in_the_folder_or_anywhere(desk, sleeping, tmp_path,
     assert commands.command_of(sleeping[0])[2:4] == ("--labels", str(table))
 
 
-def test_embedding_is_a_job_and_goes_on_as_the_earlier_vectors_were_made(desk, sleeping):
-    page = drawn(draw_images, desk)
-    assert "None of 6 images looked at so far" in text(page)
+def test_embedding_is_a_job_and_goes_on_as_the_earlier_vectors_were_made(context, sleeping):
+    page = drawn(draw_images, context)
+    assert "0 of 6 images have embeddings" in text(page)
     page.button(key="embed").click().run()
     assert commands.command_of(sleeping[0]) == ("embed",)
     launcher.stop(sleeping[0], patience=0)
     space = Space(backbone="net", weights="random, 1", size=8, dim=2, weak=2, strong=2, seed=0)
-    desk.store.vectors.create(space)
-    page = drawn(draw_images, desk)
+    context.store.vectors.create(space)
+    page = drawn(draw_images, context)
     page.button(key="embed").click().run()
     assert commands.command_of(sleeping[1]) == (*("embed", "--backbone", "net", "--views", "4", "--weights", "random"),)
 
 
-def test_when_all_are_embedded_there_is_nothing_to_press(desk):
+def test_when_all_are_embedded_there_is_nothing_to_press(context):
     import numpy as np
 
-    ids = [sample.sample_id for sample in desk.store.catalog.samples()]
-    desk.store.vectors.create(Space(backbone="net", weights="x", size=8, dim=2, weak=2, strong=0, seed=0))
-    desk.store.vectors.add("net", ids, np.ones((len(ids), 2, 2), np.float16))
-    page = drawn(draw_images, desk)
-    assert "All 6 images are looked at" in text(page)
+    ids = [sample.sample_id for sample in context.store.catalog.samples()]
+    context.store.vectors.create(Space(backbone="net", weights="x", size=8, dim=2, weak=2, strong=0, seed=0))
+    context.store.vectors.add("net", ids, np.ones((len(ids), 2, 2), np.float16))
+    page = drawn(draw_images, context)
+    assert "All 6 images have embeddings" in text(page)
     assert "embed" not in [button.key for button in page.button]
 
 
 def test_an_empty_project_says_what_to_do(tmp_path):
-    page = drawn(draw_images, Desk(memory_store(create_project(tmp_path / "new", [])), None, "ada"))
+    page = drawn(draw_images, PageContext(memory_store(create_project(tmp_path / "new", [])), None, "ada"))
     assert "no images yet" in page.info[0].value
 
 
@@ -162,11 +162,11 @@ def test_a_project_is_made_on_the_welcome_page_and_opens_where_images_are_brough
 
 
 @pytest.mark.parametrize(
-    ("path", "classes", "said"), [("", "", "where"), ("birds", "a,a", "twice"), ("here", "", "already")]
+    ("path", "classes", "said"), [("", "", "where"), ("birds", "a,a", "twice"), ("heartbeat", "", "already")]
 )
 def test_a_project_that_cannot_be_made_says_why(monkeypatch, tmp_path, path, classes, said):
     monkeypatch.chdir(tmp_path)
-    create_project(tmp_path / "here", [])
+    create_project(tmp_path / "heartbeat", [])
     page = app(monkeypatch).run()
     page.text_input(key="new-path").set_value(path and str(tmp_path / path))
     page.text_input(key="new-classes").set_value(classes)

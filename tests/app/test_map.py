@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import expect
 
-from gradebook.app.context import Desk
+from gradebook.app.context import PageContext
 from gradebook.pipelines.curation.selections import read_selection
 from gradebook.pipelines.embedding import map_projection
 from gradebook.pipelines.jobs import commands
@@ -23,10 +23,10 @@ from tests.app.test_views import drawn, text
 EVERYWHERE = "00000000ffff0000ffffffff0000ffff"
 
 
-def draw_map(desk):
+def draw_map(context):
     from gradebook.app.views import map as map_view
 
-    map_view.render(desk)
+    map_view.render(context)
 
 
 def embed(store) -> list[str]:
@@ -46,19 +46,19 @@ def sent(page) -> dict:
 
 
 @pytest.fixture
-def mapped(desk) -> Desk:
-    embed(desk.store)
-    map_projection.make(desk.store)
-    return desk
+def mapped(context) -> PageContext:
+    embed(context.store)
+    map_projection.make(context.store)
+    return context
 
 
-def test_each_step_before_a_map_says_what_comes_next(tmp_path, desk, sleeping):
-    page = drawn(draw_map, Desk(memory_store(create_project(tmp_path / "new", [])), None, "ada"))
-    assert "No image is in the project yet" in page.info[0].value
-    page = drawn(draw_map, desk)
-    assert "No image is looked at yet" in page.info[0].value
-    embed(desk.store)
-    page = drawn(draw_map, desk)
+def test_each_step_before_a_map_says_what_comes_next(tmp_path, context, sleeping):
+    page = drawn(draw_map, PageContext(memory_store(create_project(tmp_path / "new", [])), None, "ada"))
+    assert "The project has no images yet" in page.info[0].value
+    page = drawn(draw_map, context)
+    assert "No image has an embedding yet" in page.info[0].value
+    embed(context.store)
+    page = drawn(draw_map, context)
     page.button(key="make").click().run()
     (job,) = sleeping
     assert commands.command_of(job) == ("map",)
@@ -66,18 +66,18 @@ def test_each_step_before_a_map_says_what_comes_next(tmp_path, desk, sleeping):
     assert [b.key for b in page.button if b.key.startswith("stop-")]
 
 
-def test_a_map_that_is_made_is_drawn_and_images_embedded_since_are_said(desk, tmp_path):
-    ids = embed(desk.store)
-    fewer = memory_store(desk.store.project)
-    fewer.catalog.add(desk.store.catalog.get(ids[:3]), [])
+def test_a_map_that_is_made_is_drawn_and_images_embedded_since_are_said(context, tmp_path):
+    ids = embed(context.store)
+    fewer = memory_store(context.store.project)
+    fewer.catalog.add(context.store.catalog.get(ids[:3]), [])
     embed(fewer)
     map_projection.make(fewer)
-    page = drawn(draw_map, desk)
-    assert "2 images looked at since are not on it" in page.warning[0].value
+    page = drawn(draw_map, context)
+    assert "it lacks 2 new images" in page.warning[0].value
     assert page.button(key="anew")
-    map_projection.make(desk.store)
-    page = drawn(draw_map, desk)
-    assert not page.warning and sent(page)["nothing"] == len(ids)
+    map_projection.make(context.store)
+    page = drawn(draw_map, context)
+    assert not page.warning and sent(page)["missing"] == len(ids)
 
 
 def test_colours_stand_in_the_address_and_names_go_as_data(mapped):
@@ -91,17 +91,17 @@ def test_colours_stand_in_the_address_and_names_go_as_data(mapped):
 
 
 def test_without_a_run_only_labels_have_colours(mapped):
-    page = drawn(draw_map, Desk(mapped.store, None, "ada"), colour="teacher")
+    page = drawn(draw_map, PageContext(mapped.store, None, "ada"), colour="teacher")
     assert "gradebook train" in page.info[0].value.replace("\\", "")
-    assert sent(drawn(draw_map, Desk(mapped.store, None, "ada")))["kind"] == "classes"
+    assert sent(drawn(draw_map, PageContext(mapped.store, None, "ada")))["kind"] == "classes"
 
 
 def test_what_lies_in_the_lasso_is_counted_shown_and_can_be_hidden_by_its_class(mapped, ids):
     page = drawn(draw_map, mapped, lasso=f"{mark(mapped.store)}-{EVERYWHERE}")
-    assert "**5 images** chosen on the map" in text(page)
-    assert sent(page)["start"]["lasso"] == EVERYWHERE
+    assert "**5 images** selected on the map" in text(page)
+    assert sent(page)["initial"]["lasso"] == EVERYWHERE
     page = drawn(draw_map, mapped, lasso=f"{mark(mapped.store)}-{EVERYWHERE}", hide="label-65535", colour="label")
-    assert "No image lies in there" in text(page)
+    assert "There is no image in the lasso" in text(page)
 
 
 @pytest.mark.parametrize("nonsense", ["zz", "00000000", "../../etc/passwd"])
@@ -114,11 +114,11 @@ def test_an_address_of_no_area_is_a_sentence(mapped, nonsense):
 
 def test_review_keeps_exactly_the_chosen_samples(mapped, ids):
     page = drawn(draw_map, mapped, lasso=f"{mark(mapped.store)}-{EVERYWHERE}")
-    page.button(key="review-chosen").click().run()
+    page.button(key="group-review").click().run()
     (path,) = (mapped.store.project.root / "selections").glob("*.json")
     kept = read_selection(mapped.store.project, path.stem)
-    assert set(kept.sample_ids) == set(ids) and kept.why == "chosen on the map"
-    assert page.button(key="evolution-of-chosen")
+    assert set(kept.sample_ids) == set(ids) and kept.why == "selected on the map"
+    assert page.button(key="group-evolution")
 
 
 @pytest.mark.browser
@@ -126,7 +126,7 @@ def test_a_lasso_drawn_by_hand_leads_to_the_review_of_what_is_in_it(tab, address
     embed(real_store)
     map_projection.make(real_store)
     tab.goto(f"{address}/map")
-    field = tab.locator("canvas.top")
+    field = tab.locator("canvas.overlay")
     field.wait_for()
     expect(tab.locator("[data-drawn^='5 ']")).to_have_count(1)
     box = field.bounding_box()
@@ -135,11 +135,11 @@ def test_a_lasso_drawn_by_hand_leads_to_the_review_of_what_is_in_it(tab, address
     tab.mouse.down()
     tab.mouse.move(box["x"] + box["width"] - 3, box["y"] + box["height"] - 3, steps=4)
     tab.mouse.up()
-    expect(tab.get_by_text("chosen on the map")).to_contain_text("5 images")
-    expect(tab.locator(".shelf-of-map img")).to_have_count(5)
+    expect(tab.get_by_text("selected on the map")).to_contain_text("5 images")
+    expect(tab.locator(".gallery img")).to_have_count(5)
     tab.get_by_role("button", name="Review these").click()
     tab.get_by_role("heading", name="Review").wait_for()
-    expect(tab.get_by_text("chosen on the map")).to_contain_text("5 images")
+    expect(tab.get_by_text("selected on the map")).to_contain_text("5 images")
     assert "selection=" in tab.url
 
 

@@ -30,7 +30,7 @@ def test_a_resumed_run_is_followed_without_a_reload(page: Page, real_store: Stor
     with served(real_store.project.root, script=script, folder=tmp_path) as address:
         page.goto(f"{address}/train")
         page.get_by_role("button", name="Resume", exact=True).click(delay=60)
-        expect(page.locator(".st-key-stop button")).to_be_visible()
+        expect(page.locator("[class*='st-key-stop-'] button")).to_be_visible()
         job = launcher.find_job(run)
         try:
             for step in (11, 12):

@@ -2,7 +2,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from gradebook.app.review_actions import class_keys, sitting
+from gradebook.app.review_actions import class_keys, session_stats
 from gradebook.pipelines.curation.event_cache import EventCache, grown
 from gradebook.storage.events import Kind, event, retraction
 
@@ -21,26 +21,26 @@ def test_classes_have_digits_then_letters_and_none_has_a_key_of_the_pages_own(cl
     assert set("uskxhlcr").isdisjoint(keys)
 
 
-def test_a_sitting_ends_with_a_long_pause_and_counts_what_stands():
+def test_a_session_ends_with_a_long_pause_and_counts_verdicts_that_stand():
     now = datetime(2026, 1, 1, 12, tzinfo=UTC)
-    before = [said(now - timedelta(minutes=m), f"s{m}", Kind.RELABELLED) for m in (60, 55)]
+    before = [verdict(now - timedelta(minutes=m), f"s{m}", Kind.RELABELLED) for m in (60, 55)]
     guess = event(Kind.PROPOSED, "g", "crow", actor="run:r")
     since = [
-        said(now - timedelta(minutes=9), "a", Kind.ACCEPTED, ref=guess.event_id),
-        said(now - timedelta(minutes=5), "b", Kind.RELABELLED, ref=guess.event_id),
-        said(now - timedelta(minutes=1), "c", Kind.RELABELLED),
-        said(now - timedelta(minutes=1), "d", Kind.RELABELLED, actor="bob"),
-        gone := said(now - timedelta(minutes=1), "e", Kind.RELABELLED),
+        verdict(now - timedelta(minutes=9), "a", Kind.ACCEPTED, ref=guess.event_id),
+        verdict(now - timedelta(minutes=5), "b", Kind.RELABELLED, ref=guess.event_id),
+        verdict(now - timedelta(minutes=1), "c", Kind.RELABELLED),
+        verdict(now - timedelta(minutes=1), "d", Kind.RELABELLED, actor="bob"),
+        gone := verdict(now - timedelta(minutes=1), "e", Kind.RELABELLED),
         retraction(gone, actor="ada"),
     ]
-    found = sitting(grown(EventCache(), [*before, *since]), "ada", now=now)
-    assert (found.given, found.guessed, found.agreed) == (3, 2, 1)
-    assert found.a_minute == pytest.approx(2 / 8)
-    assert sitting(EventCache(), "ada").given == 0
-    assert sitting(grown(EventCache(), since), "ada", now=now + timedelta(hours=1)).given == 0
+    stats = session_stats(grown(EventCache(), [*before, *since]), "ada", now=now)
+    assert (stats.verdicts, stats.predicted, stats.correct) == (3, 2, 1)
+    assert stats.per_minute == pytest.approx(2 / 8)
+    assert session_stats(EventCache(), "ada").verdicts == 0
+    assert session_stats(grown(EventCache(), since), "ada", now=now + timedelta(hours=1)).verdicts == 0
 
 
-def said(at, sample_id, kind, *, actor="ada", ref=None):
+def verdict(at, sample_id, kind, *, actor="ada", ref=None):
     from dataclasses import replace
 
     return replace(event(kind, sample_id, "crow", actor=actor, ref=ref), at=at)

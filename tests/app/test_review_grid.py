@@ -18,42 +18,44 @@ def as_grid(page: AppTest) -> AppTest:
     return page.segmented_control(key="layout").set_value("Grid").run()
 
 
-def test_a_grid_shows_many_keeps_them_in_place_and_takes_many_answers_at_once(desk, rank, ids, board):
-    page = as_grid(drawn(draw_review, desk, rank, board))
-    assert board.data["grid"] and board.shown == ids
-    reads = desk.store.log.version()
-    board.presses = [{"press": f"{n:032}", "deed": "label", "id": i, "label": "heron"} for n, i in enumerate(ids[:4])]
-    page.button(key="say").click().run()
-    assert [e.kind for e in verdicts(desk)] == [Kind.ACCEPTED] * 4
-    assert desk.store.log.version() == reads + 8, "proposals and answers"
-    assert board.shown == ids, "nothing moves under the hand"
-    assert {i: a["label"] for i, a in board.data["answers"].items()} == dict.fromkeys(ids[:4], "heron")
-    before = board.data["batch"]
-    board.press(page, "more")
-    assert board.shown == [ids[4]] and board.data["batch"] != before
+def test_a_grid_shows_many_keeps_them_in_place_and_takes_many_answers_at_once(context, rank, ids, component):
+    page = as_grid(drawn(draw_review, context, rank, component))
+    assert component.data["grid"] and component.shown == ids
+    reads = context.store.log.version()
+    component.actions = [
+        {"action_id": f"{n:032}", "action": "label", "sample_id": i, "label": "heron"} for n, i in enumerate(ids[:4])
+    ]
+    page.button(key="send").click().run()
+    assert [e.kind for e in verdicts(context)] == [Kind.ACCEPTED] * 4
+    assert context.store.log.version() == reads + 8, "proposals and answers"
+    assert component.shown == ids, "nothing moves under the hand"
+    assert {i: a["label"] for i, a in component.data["decisions"].items()} == dict.fromkeys(ids[:4], "heron")
+    before = component.data["batch"]
+    component.act(page, "more")
+    assert component.shown == [ids[4]] and component.data["batch"] != before
 
 
-def test_a_grid_shows_the_thumbnail_of_a_large_image(desk, rank, ids, board):
+def test_a_grid_shows_the_thumbnail_of_a_large_image(context, rank, ids, component):
     content = as_jpeg(Image.new("RGB", (300, 200), "red"), 300)
-    thumbnails(desk.store.project).write(ids[0], content)
-    as_grid(drawn(draw_review, desk, rank, board))
-    shown = Image.open(io.BytesIO(base64.b64decode(board.card(ids[0])["src"].split(",")[1])))
+    thumbnails(context.store.project).write(ids[0], content)
+    as_grid(drawn(draw_review, context, rank, component))
+    shown = Image.open(io.BytesIO(base64.b64decode(component.card(ids[0])["src"].split(",")[1])))
     assert shown.size == (224, 149) and shown.getpixel((9, 9))[0] > 250
 
 
-def test_a_grid_leaves_out_what_another_is_looking_at_also_at_the_end_of_the_queue(desk, rank, ids, board):
+def test_a_grid_leaves_out_what_another_is_looking_at_also_at_the_end_of_the_queue(context, rank, ids, component):
     others = [*ids[:2], *ids[3:]]
-    leases.hold(desk.store.project, "bob elsewhere", others, len(others))
-    page = as_grid(drawn(draw_review, desk, rank, board))
-    assert board.shown == [ids[2]]
-    board.press(page, "label", ids[2], "crow")
-    assert board.shown == [ids[2]], "nothing moves under the hand"
+    leases.hold(context.store.project, "bob elsewhere", others, len(others))
+    page = as_grid(drawn(draw_review, context, rank, component))
+    assert component.shown == [ids[2]]
+    component.act(page, "label", ids[2], "crow")
+    assert component.shown == [ids[2]], "nothing moves under the hand"
 
 
-def test_a_grid_of_which_all_is_being_looked_at_fills_once_it_is_free(desk, rank, ids, board):
-    leases.hold(desk.store.project, "bob elsewhere", ids, len(ids))
-    page = as_grid(drawn(draw_review, desk, rank, board))
-    assert board.shown == [] and "somebody is looking at it" in board.data["empty"]
-    leases.hold(desk.store.project, "bob elsewhere", [], 0)
-    board.press(page, "here")
-    assert board.shown == ids
+def test_a_grid_of_which_all_is_being_looked_at_fills_once_it_is_free(context, rank, ids, component):
+    leases.hold(context.store.project, "bob elsewhere", ids, len(ids))
+    page = as_grid(drawn(draw_review, context, rank, component))
+    assert component.shown == [] and "somebody else is looking at them" in component.data["empty_text"]
+    leases.hold(context.store.project, "bob elsewhere", [], 0)
+    component.act(page, "heartbeat")
+    assert component.shown == ids

@@ -1,4 +1,4 @@
-"""The review page without a browser: what it gives to the board, and what the board's presses become."""
+"""The review page without a browser: what it gives to the component, and what the component's presses become."""
 
 import base64
 import io
@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gradebook.app.context import Desk
-from gradebook.app.review_actions import presses
+from gradebook.app.context import PageContext
+from gradebook.app.review_actions import parse_actions
 from gradebook.pipelines.curation import review_queue
 from gradebook.pipelines.curation.queue_items import Only
 from gradebook.pipelines.curation.selections import save_selection
@@ -23,254 +23,262 @@ from tests.app.conftest import HOSTILE, a_run
 from tests.app.test_views import drawn, text, verdicts
 
 
-def draw_review(desk, rank, board):
+def draw_review(context, rank, component):
     from gradebook.app.views import review
 
-    review.render(desk, rank=rank, draw=board)
+    review.render(context, rank=rank, mount=component)
 
 
-def draw_review_as_it_is(desk, board):
+def draw_review_as_it_is(context, component):
     from gradebook.app.views import review
 
-    review.render(desk, draw=board)
+    review.render(context, mount=component)
 
 
-def test_a_press_writes_the_guess_that_was_shown_and_one_verdict(desk, rank, ids, board):
-    page = drawn(draw_review, desk, rank, board)
-    assert board.shown == ids
-    press = board.press(page, "label", ids[1], "heron")
-    _, proposal, answer = desk.store.log.read()
+def test_a_press_writes_the_guess_that_was_shown_and_one_verdict(context, rank, ids, component):
+    page = drawn(draw_review, context, rank, component)
+    assert component.shown == ids
+    press = component.act(page, "label", ids[1], "heron")
+    _, proposal, answer = context.store.log.read()
     assert (answer.kind, answer.sample_id, answer.label, answer.actor) == (Kind.ACCEPTED, ids[1], "heron", "ada")
     assert (answer.ref, answer.event_id) == (proposal.event_id, press)
     assert (proposal.actor, proposal.confidence, proposal.reasons["thin_margin"]) == ("run:mpl-001", 0.75, 0.9)
-    assert board.shown == [ids[0], *ids[2:]]
-    assert board.data["answers"] == {} and board.presses == []
-    assert board.data["tally"] == {"given": 1, "guessed": 1, "agreed": 1, "a_minute": None, "labelled": 1}
+    assert component.shown == [ids[0], *ids[2:]]
+    assert component.data["decisions"] == {} and component.actions == []
+    assert component.data["stats"] == {"verdicts": 1, "predicted": 1, "correct": 1, "per_minute": None, "labelled": 1}
 
 
-def test_another_label_no_class_and_skip(desk, rank, ids, board):
-    page = drawn(draw_review, desk, rank, board)
-    board.press(page, "label", ids[0], "crow")
-    board.press(page, "reject", ids[2])
-    board.press(page, "skip", ids[3])
-    assert [(e.kind, e.sample_id, e.label) for e in verdicts(desk)] == [
+def test_another_label_no_class_and_skip(context, rank, ids, component):
+    page = drawn(draw_review, context, rank, component)
+    component.act(page, "label", ids[0], "crow")
+    component.act(page, "reject", ids[2])
+    component.act(page, "skip", ids[3])
+    assert [(e.kind, e.sample_id, e.label) for e in verdicts(context)] == [
         (Kind.RELABELLED, ids[0], "crow"),
         (Kind.REJECTED, ids[2], None),
     ]
-    assert board.shown == [ids[1], ids[4]]
+    assert component.shown == [ids[1], ids[4]]
 
 
-def test_a_card_has_the_image_the_guess_its_reasons_in_words_and_its_history(desk, rank, ids, board):
-    drawn(draw_review, desk, rank, board)
-    card = board.card(ids[0])
+def test_a_card_has_the_image_the_guess_its_reasons_in_words_and_its_history(context, rank, ids, component):
+    drawn(draw_review, context, rank, component)
+    card = component.card(ids[0])
     content = base64.b64decode(card["src"].removeprefix("data:image/jpeg;base64,"))
     assert Image.open(io.BytesIO(content)).size == (20, 10)
-    assert (card["label"], card["sure"]) == ("heron", 0.75)
-    assert card["why"] == [[0.9, "Two classes are almost level"], [0.2, card["why"][1][1]]]
-    assert card["trail"]["points"] == [[0.75, 0.5, False], [0.75, 0.5, True]]
-    words = "The teacher said heron at 1 of 2 looks, and changed its mind once. Before: crow."
-    assert card["trail"]["words"] == words
+    assert (card["label"], card["probability"]) == ("heron", 0.75)
+    assert card["reasons"] == [[0.9, "Small margin"], [0.2, card["reasons"][1][1]]]
+    assert card["history"]["points"] == [[0.75, 0.5, False], [0.75, 0.5, True]]
+    sentence = (
+        "The teacher predicted heron at 1 of 2 checkpoints; its prediction changed once. Previous prediction: crow."
+    )
+    assert card["history"]["text"] == sentence
 
 
-def test_what_the_browser_has_is_not_sent_again(desk, rank, ids, board):
-    page = drawn(draw_review, desk, rank, board)
-    assert [card["id"] for card in board.data["cards"]] == ids
-    board.have = ids
-    board.press(page, "label", ids[0], "crow")
-    assert board.data["cards"] == []
-    assert board.data["answers"][ids[0]]["label"] == "crow"
+def test_what_the_browser_has_is_not_sent_again(context, rank, ids, component):
+    page = drawn(draw_review, context, rank, component)
+    assert [card["sample_id"] for card in component.data["cards"]] == ids
+    component.cached = ids
+    component.act(page, "label", ids[0], "crow")
+    assert component.data["cards"] == []
+    assert component.data["decisions"][ids[0]]["label"] == "crow"
 
 
-def test_the_labelled_images_most_like_it_stand_beside_it(desk, rank, ids, board):
-    desk.store.vectors.create(Space(backbone="b", weights="none", size=8, dim=2, weak=1, strong=0, seed=0))
-    desk.store.vectors.add("b", ids, np.array([[[1, 0]], [[0, 1]], [[1, 0.1]], [[1, 0.2]], [[1, 1]]], np.float16))
+def test_the_labelled_images_most_like_it_stand_beside_it(context, rank, ids, component):
+    context.store.vectors.create(Space(backbone="b", weights="none", size=8, dim=2, weak=1, strong=0, seed=0))
+    context.store.vectors.add("b", ids, np.array([[[1, 0]], [[0, 1]], [[1, 0.1]], [[1, 0.2]], [[1, 1]]], np.float16))
     given = {ids[1]: "heron", ids[2]: "crow", ids[4]: HOSTILE}
-    desk.store.log.append([event(Kind.RELABELLED, i, label, actor="bob") for i, label in given.items()])
-    drawn(draw_review, desk, rank, board)
-    assert [near["label"] for near in board.card(ids[0])["near"]] == ["crow", HOSTILE, "heron"]
+    context.store.log.append([event(Kind.RELABELLED, i, label, actor="bob") for i, label in given.items()])
+    drawn(draw_review, context, rank, component)
+    assert [near["label"] for near in component.card(ids[0])["similar"]] == ["crow", HOSTILE, "heron"]
 
 
-def test_undo_takes_back_what_was_said_last_and_brings_the_image_back(desk, rank, ids, board):
-    page = drawn(draw_review, desk, rank, board)
-    first = board.press(page, "label", ids[0], "crow")
-    second = board.press(page, "label", ids[1], "crow", over=None)
-    press = board.press(page, "undo", over=second)
-    assert board.data["undone"] == {press: ids[1]}
-    assert board.shown == [ids[1], *ids[2:]]
-    press = board.press(page, "undo")
-    assert (verdicts(desk)[-1].kind, verdicts(desk)[-1].ref) == (Kind.RETRACTED, first)
-    assert board.data["undone"] == {press: ids[0]} and board.shown[0] == ids[0]
-    board.press(page, "undo")
-    assert len(verdicts(desk)) == 4, "there is nothing left to take back"
+def test_undo_takes_back_what_was_said_last_and_brings_the_image_back(context, rank, ids, component):
+    page = drawn(draw_review, context, rank, component)
+    first = component.act(page, "label", ids[0], "crow")
+    second = component.act(page, "label", ids[1], "crow", expected=None)
+    press = component.act(page, "undo", expected=second)
+    assert component.data["undone"] == {press: ids[1]}
+    assert component.shown == [ids[1], *ids[2:]]
+    press = component.act(page, "undo")
+    assert (verdicts(context)[-1].kind, verdicts(context)[-1].ref) == (Kind.RETRACTED, first)
+    assert component.data["undone"] == {press: ids[0]} and component.shown[0] == ids[0]
+    component.act(page, "undo")
+    assert len(verdicts(context)) == 4, "there is nothing left to take back"
 
 
-def test_presses_of_one_message_are_done_in_order_each_once(desk, rank, ids, board):
-    page = drawn(draw_review, desk, rank, board)
+def test_presses_of_one_message_are_done_in_order_each_once(context, rank, ids, component):
+    page = drawn(draw_review, context, rank, component)
     a, b, c = ("a" * 32, "b" * 32, "c" * 32)
-    board.presses = [
-        {"press": a, "deed": "label", "id": ids[0], "label": "crow"},
-        {"press": b, "deed": "undo", "over": a},
-        {"press": c, "deed": "label", "id": ids[0], "label": "heron"},
+    component.actions = [
+        {"action_id": a, "action": "label", "sample_id": ids[0], "label": "crow"},
+        {"action_id": b, "action": "undo", "expected": a},
+        {"action_id": c, "action": "label", "sample_id": ids[0], "label": "heron"},
     ]
-    said = list(board.presses)
-    page.button(key="say").click().run()
-    written = [(e.event_id, e.kind) for e in verdicts(desk)]
+    said = list(component.actions)
+    page.button(key="send").click().run()
+    written = [(e.event_id, e.kind) for e in verdicts(context)]
     assert written == [(a, Kind.RELABELLED), (b, Kind.RETRACTED), (c, Kind.ACCEPTED)]
-    board.presses = said
-    page.button(key="say").click().run()
-    assert [(e.event_id, e.kind) for e in verdicts(desk)] == written, "what is said twice is written once"
-    page = drawn(draw_review, desk, rank, board)
-    board.presses = said
-    page.button(key="say").click().run()
-    assert [(e.event_id, e.kind) for e in verdicts(desk)] == written, "also after the server has forgotten it"
+    component.actions = said
+    page.button(key="send").click().run()
+    assert [(e.event_id, e.kind) for e in verdicts(context)] == written, "what is said twice is written once"
+    page = drawn(draw_review, context, rank, component)
+    component.actions = said
+    page.button(key="send").click().run()
+    assert [(e.event_id, e.kind) for e in verdicts(context)] == written, "also after the server has forgotten it"
 
 
-def test_another_choice_is_another_batch(desk, rank, ids, board):
-    page = drawn(draw_review, desk, rank, board)
-    before = board.data["batch"]
+def test_another_choice_is_another_batch(context, rank, ids, component):
+    page = drawn(draw_review, context, rank, component)
+    before = component.data["batch"]
     page.run()
-    assert board.data["batch"] == before
+    assert component.data["batch"] == before
     page.selectbox(key="reason").select("entropy").run()
-    assert board.data["batch"] != before
+    assert component.data["batch"] != before
 
 
-def test_filters_ask_the_queue_for_some_guesses_only(desk, rank, ids, board):
+def test_filters_ask_the_queue_for_some_guesses_only(context, rank, ids, component):
     asked = []
 
     def ranked(*args, only=None, **more):
         asked.append(only)
         return [replace(row, probability=k / 5) for k, row in enumerate(rank(*args, **more))]
 
-    page = drawn(draw_review, desk, ranked, board)
+    page = drawn(draw_review, context, ranked, component)
     page.selectbox(key="class").select("heron").run()
     page.slider(key="sure").set_range(0, 50).run()
     assert asked[-1] == Only(label="heron", least=0.0, most=0.5)
-    assert board.shown == ids[:3]
+    assert component.shown == ids[:3]
 
 
 @pytest.mark.parametrize(("label", "kind"), [("heron", Kind.ACCEPTED), ("crow", Kind.RELABELLED)])
-def test_a_label_in_question_is_changed_or_kept_by_whoever_has_seen_it(desk, ids, rank, board, label, kind):
+def test_a_label_in_question_is_changed_or_kept_by_whoever_has_seen_it(context, ids, rank, component, label, kind):
     given = event(Kind.IMPORTED, ids[0], "crow", actor="import")
-    row = replace(rank(desk.store, desk.run)[0], given="crow", decision=given.event_id, reasons={"mislabelled": 0.9})
-    desk.store.log.append([given])
-    page = drawn(draw_review, desk, lambda *_, **__: [row], board)
-    card = board.card(ids[0])
-    assert (card["given"], card["over"], board.data["answers"]) == ("crow", given.event_id, {})
-    board.press(page, "label", ids[0], label, over=card["over"])
-    proposal, answer = desk.store.log.read()[-2:]
+    row = replace(
+        rank(context.store, context.run)[0], given="crow", decision=given.event_id, reasons={"mislabelled": 0.9}
+    )
+    context.store.log.append([given])
+    page = drawn(draw_review, context, lambda *_, **__: [row], component)
+    card = component.card(ids[0])
+    assert (card["given"], card["expected"], component.data["decisions"]) == ("crow", given.event_id, {})
+    component.act(page, "label", ids[0], label, expected=card["expected"])
+    proposal, answer = context.store.log.read()[-2:]
     assert (answer.kind, answer.label, answer.ref) == (kind, label, proposal.event_id)
     assert proposal.reasons == {"mislabelled": 0.9}
-    assert board.shown == [] and "No image" not in board.data["cards"]
+    assert component.shown == [] and "No image" not in component.data["cards"]
 
 
-def test_neighbours_of_an_answered_image_come_next_and_are_not_labelled(desk, rank, ids, board):
-    desk.store.vectors.create(Space(backbone="b", weights="none", size=8, dim=2, weak=1, strong=0, seed=0))
-    desk.store.vectors.add("b", ids, np.array([[[1, 0]], [[0, 1]], [[1, 0.1]], [[1, 0.2]], [[1, 1]]], np.float16))
-    page = drawn(draw_review, desk, rank, board)
-    board.press(page, "label", ids[0], "heron")
-    before = replay(desk.store.log.read())
-    board.press(page, "alike", ids[0])
-    assert "4 images like it" in page.toast[0].value
-    assert replay(desk.store.log.read()) == before
+def test_neighbours_of_an_answered_image_come_next_and_are_not_labelled(context, rank, ids, component):
+    context.store.vectors.create(Space(backbone="b", weights="none", size=8, dim=2, weak=1, strong=0, seed=0))
+    context.store.vectors.add("b", ids, np.array([[[1, 0]], [[0, 1]], [[1, 0.1]], [[1, 0.2]], [[1, 1]]], np.float16))
+    page = drawn(draw_review, context, rank, component)
+    component.act(page, "label", ids[0], "heron")
+    before = replay(context.store.log.read())
+    component.act(page, "similar", ids[0])
+    assert "4 similar images come next" in page.toast[0].value
+    assert replay(context.store.log.read()) == before
     near = [ids[2], ids[3], ids[4], ids[1]]
-    assert board.shown == near
-    rows = review_queue.rank(desk.store, None)
+    assert component.shown == near
+    rows = review_queue.rank(context.store, None)
     assert [row.sample_id for row in rows] == near
-    board.press(page, "label", ids[2], "heron")
-    answer = desk.store.log.read()[-1]
+    component.act(page, "label", ids[2], "heron")
+    answer = context.store.log.read()[-1]
     assert (answer.kind, answer.label, answer.ref) == (Kind.ACCEPTED, "heron", rows[0].proposal)
 
 
-def test_without_vectors_the_neighbours_are_a_sentence(desk, rank, ids, board):
-    page = drawn(draw_review, desk, rank, board)
-    board.press(page, "label", ids[0], "crow")
-    board.press(page, "alike", ids[0])
-    assert "embed" in page.toast[0].value and len(verdicts(desk)) == 1
+def test_without_vectors_the_neighbours_are_a_sentence(context, rank, ids, component):
+    page = drawn(draw_review, context, rank, component)
+    component.act(page, "label", ids[0], "crow")
+    component.act(page, "similar", ids[0])
+    assert "embed" in page.toast[0].value and len(verdicts(context)) == 1
 
 
-def test_the_page_says_when_nothing_is_left(desk, rank, ids, board):
-    page = drawn(draw_review, desk, rank, board)
+def test_the_page_says_when_nothing_is_left(context, rank, ids, component):
+    page = drawn(draw_review, context, rank, component)
     for sample_id in ids:
-        board.press(page, "label", sample_id, "heron")
-    assert board.shown == [] and "Nothing is left to review" in board.data["empty"]
-    desk.store.log.append([event(Kind.RETRACTED, ids[0], actor="bob", ref=verdicts(desk)[0].event_id)])
-    board.press(page, "more")
-    assert board.shown == [ids[0]]
+        component.act(page, "label", sample_id, "heron")
+    assert component.shown == [] and "All training images have been reviewed" in component.data["empty_text"]
+    context.store.log.append([event(Kind.RETRACTED, ids[0], actor="bob", ref=verdicts(context)[0].event_id)])
+    component.act(page, "more")
+    assert component.shown == [ids[0]]
 
 
-def test_without_a_run_there_are_classes_but_no_guess(desk, rank, ids, board):
-    page = drawn(draw_review, Desk(desk.store, None, "ada"), rank, board)
-    assert board.card(ids[0])["label"] is None
-    board.press(page, "label", ids[0], "crow")
-    (only,) = verdicts(desk)
+def test_without_a_run_there_are_classes_but_no_guess(context, rank, ids, component):
+    page = drawn(draw_review, PageContext(context.store, None, "ada"), rank, component)
+    assert component.card(ids[0])["label"] is None
+    component.act(page, "label", ids[0], "crow")
+    (only,) = verdicts(context)
     assert (only.kind, only.ref) == (Kind.RELABELLED, None)
 
 
-def test_a_run_that_has_not_finished_leaves_the_images_without_guesses(desk, rank, ids, board):
-    run = a_run(desk.store, "mpl-002", State.STOPPED)
-    page = drawn(draw_review, Desk(desk.store, run, "ada"), rank, board)
+def test_a_run_that_has_not_finished_leaves_the_images_without_guesses(context, rank, ids, component):
+    run = a_run(context.store, "mpl-002", State.STOPPED)
+    page = drawn(draw_review, PageContext(context.store, run, "ada"), rank, component)
     assert "has not finished" in page.info[0].value
-    board.press(page, "label", ids[0], "crow")
-    assert [(e.kind, e.label) for e in verdicts(desk)] == [(Kind.RELABELLED, "crow")]
+    component.act(page, "label", ids[0], "crow")
+    assert [(e.kind, e.label) for e in verdicts(context)] == [(Kind.RELABELLED, "crow")]
 
 
-def test_the_real_queue_takes_the_place_of_ours(desk, ids, board):
+def test_the_real_queue_takes_the_place_of_ours(context, ids, component):
     """What the app uses, on a project before its first run."""
-    page = drawn(draw_review_as_it_is, Desk(desk.store, None, "ada"), board)
-    board.press(page, "label", ids[0], "crow")
-    assert replay(desk.store.log.read())[ids[0]] == "crow"
+    page = drawn(draw_review_as_it_is, PageContext(context.store, None, "ada"), component)
+    component.act(page, "label", ids[0], "crow")
+    assert replay(context.store.log.read())[ids[0]] == "crow"
 
 
-def test_a_selection_in_the_address_is_reviewed_and_nothing_else(desk, ids, board):
-    chosen = save_selection(desk.store.project, [ids[3], ids[1]], "chosen on the map")
-    page = drawn(draw_review_as_it_is, Desk(desk.store, None, "ada"), board, selection=chosen)
-    assert "**2 images** chosen on the map" in text(page)
-    assert board.shown == [ids[3], ids[1]]
-    board.press(page, "label", ids[3], "crow")
-    assert replay(desk.store.log.read())[ids[3]] == "crow"
-    assert board.shown == [ids[1]]
-    board.press(page, "label", ids[1], "crow")
-    assert board.data["empty"] == "All of these have their answer."
+def test_a_selection_in_the_address_is_reviewed_and_nothing_else(context, ids, component):
+    chosen = save_selection(context.store.project, [ids[3], ids[1]], "selected on the map")
+    page = drawn(draw_review_as_it_is, PageContext(context.store, None, "ada"), component, selection=chosen)
+    assert "**2 images** selected on the map" in text(page)
+    assert component.shown == [ids[3], ids[1]]
+    component.act(page, "label", ids[3], "crow")
+    assert replay(context.store.log.read())[ids[3]] == "crow"
+    assert component.shown == [ids[1]]
+    component.act(page, "label", ids[1], "crow")
+    assert component.data["empty_text"] == "All images of this selection have been reviewed."
 
 
 @pytest.mark.parametrize("nonsense", ["../../etc/passwd", "0" * 16])
-def test_a_selection_that_is_not_there_is_a_sentence(desk, board, nonsense):
-    page = drawn(draw_review_as_it_is, desk, board, selection=nonsense)
+def test_a_selection_that_is_not_there_is_a_sentence(context, component, nonsense):
+    page = drawn(draw_review_as_it_is, context, component, selection=nonsense)
     assert "choose the images again" in page.warning[0].value
-    assert board.data == {}
+    assert component.data == {}
 
 
-def test_a_file_that_is_gone_does_not_take_the_page_with_it(desk, rank, ids, board):
-    Path(desk.store.catalog.get(ids[:1])[0].filepath).unlink()
-    page = drawn(draw_review, desk, rank, board)
-    assert board.card(ids[0])["src"] is None
-    board.press(page, "reject", ids[0])
-    assert len(verdicts(desk)) == 1
+def test_a_file_that_is_gone_does_not_take_the_page_with_it(context, rank, ids, component):
+    Path(context.store.catalog.get(ids[:1])[0].filepath).unlink()
+    page = drawn(draw_review, context, rank, component)
+    assert component.card(ids[0])["src"] is None
+    component.act(page, "reject", ids[0])
+    assert len(verdicts(context)) == 1
 
 
-def test_a_project_without_images_leads_to_where_they_come_in(tmp_path, rank, board):
-    desk = Desk(memory_store(create_project(tmp_path / "new", ["crow"])), None, "ada")
-    assert "no images" in drawn(draw_review, desk, rank, board).info[0].value
+def test_a_project_without_images_leads_to_where_they_come_in(tmp_path, rank, component):
+    context = PageContext(memory_store(create_project(tmp_path / "new", ["crow"])), None, "ada")
+    assert "no images" in drawn(draw_review, context, rank, component).info[0].value
 
 
-def test_a_project_without_classes_asks_for_them(tmp_path, rank, board):
+def test_a_project_without_classes_asks_for_them(tmp_path, rank, component):
     project = create_project(tmp_path / "new", [])
-    page = drawn(draw_review, Desk(memory_store(project), None, "ada"), rank, board)
+    page = drawn(draw_review, PageContext(memory_store(project), None, "ada"), rank, component)
     page.form_submit_button[0].click().run()
-    assert "Say what" in page.error[0].value and read_project(project.root).classes == ()
+    assert "Enter the names" in page.error[0].value and read_project(project.root).classes == ()
     page.text_input(key="class-names").set_value("crow, heron,")
     page.form_submit_button[0].click().run()
-    assert read_project(project.root).classes == ("crow", "heron") and board.data == {}
+    assert read_project(project.root).classes == ("crow", "heron") and component.data == {}
 
 
-@pytest.mark.parametrize("nonsense", [{"id": "../../etc/passwd"}, {"label": "no class of ours"}, {"press": "../x"}])
-def test_a_browser_that_is_not_ours_writes_nothing(desk, rank, ids, board, nonsense):
-    page = drawn(draw_review, desk, rank, board)
-    board.presses = [{"press": "a" * 32, "deed": "label", "id": ids[0], "label": "crow", **nonsense}]
-    page.button(key="say").click().run()
-    assert not page.exception and verdicts(desk) == []
+@pytest.mark.parametrize(
+    "nonsense", [{"sample_id": "../../etc/passwd"}, {"label": "no class of ours"}, {"action_id": "../x"}]
+)
+def test_a_browser_that_is_not_ours_writes_nothing(context, rank, ids, component, nonsense):
+    page = drawn(draw_review, context, rank, component)
+    component.actions = [{"action_id": "a" * 32, "action": "label", "sample_id": ids[0], "label": "crow", **nonsense}]
+    page.button(key="send").click().run()
+    assert not page.exception and verdicts(context) == []
 
 
-@pytest.mark.parametrize("said", [None, "x", [None, 1, {}], [{"press": "a" * 32, "deed": "delete"}], [{"press": 3}]])
+@pytest.mark.parametrize(
+    "said", [None, "x", [None, 1, {}], [{"action_id": "a" * 32, "action": "delete"}], [{"action_id": 3}]]
+)
 def test_what_is_no_press_is_left_out(said):
-    assert presses(said) == []
+    assert parse_actions(said) == []

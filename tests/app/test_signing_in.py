@@ -8,7 +8,7 @@ from playwright.sync_api import Page, expect
 
 from benchmarks.browser import free_port
 from gradebook.storage.events import VERDICTS
-from tests.app.test_browser import board, page, real_store, served, written  # noqa: F401
+from tests.app.test_browser import page, real_store, review, served, written  # noqa: F401
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -55,7 +55,7 @@ def test_nobody_sees_an_image_before_they_sign_in_and_verdicts_have_the_name_of_
     nothing_is_shown(page, received)
     sign_in(page, "ada")
     page.goto(f"{address}/review")
-    board(page)
+    review(page)
     assert received(), "the same look at what comes finds images now"
     expect(page.get_by_text("ada@example.org")).to_be_visible()
     expect(page.get_by_role("textbox", name="Your name")).to_have_count(0)
@@ -75,7 +75,7 @@ def test_whom_the_provider_knows_but_the_server_does_not_expect_sees_nothing(pag
     received = images_received(page)
     page.goto(f"{address}/review")
     sign_in(page, "eve")
-    expect(page.get_by_text("eve@example.org is not among the people of this server.")).to_be_visible()
+    expect(page.get_by_text("eve@example.org is not admitted to this server.")).to_be_visible()
     nothing_is_shown(page, received)
     assert [e for e in real_store.log.read() if e.kind in VERDICTS] == []
 
@@ -103,7 +103,7 @@ def images_received(page: Page) -> Received:  # noqa: F811
 
 def nothing_is_shown(page: Page, received: Received) -> None:  # noqa: F811
     assert received() == 0
-    for place in (".board", "main img", "[data-testid=stSidebarNav]"):
+    for place in (".review", "main img", "[data-testid=stSidebarNav]"):
         expect(page.locator(place)).to_have_count(0)
 
 

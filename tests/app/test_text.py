@@ -2,7 +2,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from gradebook.app.text import ago, count, deed, listed, percent, plain, shortened, who
+from gradebook.app.text import actor_name, ago, count, describe_event, join_names, percent, plain, shorten
 from gradebook.storage.events import Kind, event
 
 
@@ -32,11 +32,11 @@ def test_plain_keeps_letters_of_every_language_and_makes_one_line():
     assert plain("Möwe 鷺\n\tx\u202ey\x00") == "Möwe 鷺 x y"
 
 
-def test_deeds_are_sentences():
-    assert deed(event(Kind.ACCEPTED, "s0", "heron", actor="ada")) == "heron, accepted by ada"
-    assert deed(event(Kind.REJECTED, "s0", actor="ada")) == "rejected by ada"
-    assert deed(event(Kind.PROPOSED, "s0", "heron", actor="run:mpl-001")) == "heron, guessed by run mpl-001"
-    assert who("run") == "run"
+def test_events_are_described_with_their_actor():
+    assert describe_event(event(Kind.ACCEPTED, "s0", "heron", actor="ada")) == "heron, accepted by ada"
+    assert describe_event(event(Kind.REJECTED, "s0", actor="ada")) == "rejected by ada"
+    assert describe_event(event(Kind.PROPOSED, "s0", "heron", actor="run:mpl-001")) == "heron, proposed by run mpl-001"
+    assert actor_name("run") == "run"
 
 
 def test_numbers_in_words():
@@ -46,7 +46,7 @@ def test_numbers_in_words():
         "2,000 images",
         "0 classes",
     ]
-    assert [listed(["a"]), listed(["a", "b"]), listed(["a", "b", "c"])] == ["a", "a and b", "a, b and c"]
+    assert [join_names(["a"]), join_names(["a", "b"]), join_names(["a", "b", "c"])] == ["a", "a and b", "a, b and c"]
     now = datetime.now(UTC)
     assert ago(now) == "just now"
     assert ago(now - timedelta(hours=1, minutes=1)) == "1 hour ago"
@@ -54,5 +54,5 @@ def test_numbers_in_words():
 
 
 def test_a_name_in_a_sentence_is_no_longer_than_there_is_room():
-    assert shortened("crow") == "crow"
-    assert shortened("a" * 40, 10) == "a" * 9 + "…"
+    assert shorten("crow") == "crow"
+    assert shorten("a" * 40, 10) == "a" * 9 + "…"

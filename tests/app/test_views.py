@@ -7,9 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from gradebook.app import progressive_render as first
-from gradebook.app.context import Desk, decide
-from gradebook.app.text import lasting
+from gradebook.app import progressive_render
+from gradebook.app.context import PageContext
+from gradebook.app.review_actions import decide
+from gradebook.app.text import duration
 from gradebook.pipelines.curation.verdicts import Shown
 from gradebook.pipelines.jobs import launcher
 from gradebook.pipelines.runs import State, status_now, write_status
@@ -21,16 +22,16 @@ from gradebook.storage.store import memory_store
 from tests.app.conftest import a_run
 
 
-def draw_overview(desk):
+def draw_overview(context):
     from gradebook.app.views import overview
 
-    overview.render(desk)
+    overview.render(context)
 
 
-def draw_train(desk):
+def draw_train(context):
     from gradebook.app.views import train
 
-    train.render(desk)
+    train.render(context)
 
 
 def drawn(draw, *args, **query) -> AppTest:
@@ -47,91 +48,92 @@ def guessed(sample_id: str) -> Shown:
     return Shown(sample_id=sample_id, label="heron", probability=0.75, reasons=reasons, run="mpl-001")
 
 
-def verdicts(desk: Desk):
-    return [e for e in desk.store.log.read() if e.kind not in (Kind.IMPORTED, Kind.PROPOSED)]
+def verdicts(context: PageContext):
+    return [e for e in context.store.log.read() if e.kind not in (Kind.IMPORTED, Kind.PROPOSED)]
 
 
 def text(page: AppTest) -> str:
     return "\n".join(e.value for kind in (page.title, page.markdown, page.caption) for e in kind)
 
 
-def test_two_presses_at_once_are_one_verdict(desk, ids, monkeypatch):
+def test_two_presses_at_once_are_one_verdict(context, ids, monkeypatch):
     """Streamlit runs a second press in a second thread while the first still writes."""
-    append = desk.store.log.append
+    append = context.store.log.append
 
     def slowly(events):
         time.sleep(0.1)
         append(events)
 
-    monkeypatch.setattr(desk.store.log, "append", slowly)
+    monkeypatch.setattr(context.store.log, "append", slowly)
     shown = guessed(ids[0])
     with ThreadPoolExecutor() as pool:
-        answers = list(pool.map(lambda label: decide(desk, shown, label, over=None), ["heron", "crow"]))
-    (only,) = verdicts(desk)
+        answers = list(
+            pool.map(lambda label: decide(context.store, "ada", shown, label, expected=None), ["heron", "crow"])
+        )
+    (only,) = verdicts(context)
     assert sorted(answers, key=bool) == [None, only]
 
 
-def test_a_decision_is_replaced_only_by_one_who_has_seen_it(desk, ids):
+def test_a_decision_is_replaced_only_by_one_who_has_seen_it(context, ids):
     shown = Shown(sample_id=ids[0])
-    decide(desk, shown, "crow", over=None)
-    first = decisions(desk.store.log.read())[ids[0]]
-    assert decide(desk, shown, "heron", over=None) == first
-    assert decide(desk, shown, "heron", over=first) is None
-    assert replay(desk.store.log.read())[ids[0]] == "heron"
+    decide(context.store, "ada", shown, "crow", expected=None)
+    first = decisions(context.store.log.read())[ids[0]]
+    assert decide(context.store, "ada", shown, "heron", expected=None) == first
+    assert decide(context.store, "ada", shown, "heron", expected=first) is None
+    assert replay(context.store.log.read())[ids[0]] == "heron"
 
 
-def test_the_overview_counts(desk, ids):
+def test_the_overview_counts(context, ids):
     for sample_id, label in ((ids[0], "heron"), (ids[1], None)):
-        decide(desk, guessed(sample_id), label, over=None)
-    page = drawn(draw_overview, desk)
+        decide(context.store, "ada", guessed(sample_id), label, expected=None)
+    page = drawn(draw_overview, context)
     numbers = {metric.label: metric.value for metric in page.metric}
-    assert numbers == {"Samples": "6", "Labelled": "1", "Unlabelled": "3", "Test": "1", "Rejected": "1"}
-    (row,) = page.dataframe[0].value.to_dict("records")
-    assert (row["run"], row["state"], row["accuracy"]) == ("mpl-001", "finished", 50)
+    assert numbers == {"Images": "6", "Labelled": "1", "Unlabelled": "3", "Test": "1", "Rejected": "1"}
+    classes, runs, agreement = (table.value.to_dict("records") for table in page.dataframe)
+    (row,) = runs
+    assert (row["run"], row["state"], row["validation"]) == ("mpl-001", "finished", 50)
     assert "progress" not in row, "it is over"
     assert len(page.get("plotly_chart")) == 2
-    bars = next(e.value for e in page.get("html") if "bars" in e.value)
-    assert [part.partition("</dd>")[0][-1] for part in bars.split("</span>")[1:]] == ["0", "1", "0"]
-    shown = page.dataframe[1].value.to_dict("records")
-    assert shown == [
-        {"why shown": "All that were shown", "answered": 2, "guess was right": 50},
-        {"why shown": "Two classes are almost level", "answered": 2, "guess was right": 50},
+    assert [row["labels"] for row in classes] == [0, 1, 0]
+    assert agreement == [
+        {"reason": "All", "reviewed": 2, "accepted": 50},
+        {"reason": "Small margin", "reviewed": 2, "accepted": 50},
     ]
 
 
 def test_the_overview_of_an_empty_project_says_what_to_do(tmp_path):
-    page = drawn(draw_overview, Desk(memory_store(create_project(tmp_path / "new", [])), None, "ada"))
+    page = drawn(draw_overview, PageContext(memory_store(create_project(tmp_path / "new", [])), None, "ada"))
     assert "gradebook import" in page.code[0].value
 
 
-def test_a_run_is_started_with_what_was_chosen(desk, ids, monkeypatch):
+def test_a_run_is_started_with_what_was_chosen(context, ids, monkeypatch):
     asked = {}
 
     def start_training(project, **settings):
         asked.update(settings)
-        return a_run(desk.store, "uda-001")
+        return a_run(context.store, "uda-001")
 
     monkeypatch.setattr(launcher, "start_training", start_training)
-    assert drawn(draw_train, desk).button(key="start-run").disabled, (
+    assert drawn(draw_train, context).button(key="start-run").disabled, (
         "nothing to learn from: the one label is for testing"
     )
-    decide(desk, guessed(ids[0]), "heron", over=None)
-    page = drawn(draw_train, desk)
+    decide(context.store, "ada", guessed(ids[0]), "heron", expected=None)
+    page = drawn(draw_train, context)
     page.selectbox(key="method").select("uda")
     page.number_input(key="steps").set_value(40)
     page.number_input(key="seed").set_value(7)
     page.button(key="start-run").click().run()
     assert asked == {"preset": "quick", "method": "uda", "steps": 40, "seed": 7, "more": {}}
-    assert next(box for box in page.selectbox if box.label == "Run to watch").value == "uda-001"
+    assert next(box for box in page.selectbox if box.label == "Show run").value == "uda-001"
 
 
-def test_a_setting_that_was_changed_goes_with_the_run(desk, ids, monkeypatch):
+def test_a_setting_that_was_changed_goes_with_the_run(context, ids, monkeypatch):
     asked = {}
     known = [Setting(name="threshold", value="0.8", meaning="Sure enough.", kind="float")]
     monkeypatch.setattr(settings_schema, "load_settings", lambda preset, method: known)
-    monkeypatch.setattr(launcher, "start_training", lambda project, **said: asked.update(said) or desk.run)
-    decide(desk, guessed(ids[0]), "heron", over=None)
-    page = drawn(draw_train, desk)
+    monkeypatch.setattr(launcher, "start_training", lambda project, **said: asked.update(said) or context.run)
+    decide(context.store, "ada", guessed(ids[0]), "heron", expected=None)
+    page = drawn(draw_train, context)
     page.session_state["settings-typed"] = {("quick", "mpl"): {"threshold": "0.9"}, ("quick", "uda"): {"x": "1"}}
     page.run()
     assert "threshold 0.9" in text(page).replace("\\", "")
@@ -140,27 +142,27 @@ def test_a_setting_that_was_changed_goes_with_the_run(desk, ids, monkeypatch):
 
 
 def test_the_time_that_is_left_is_told_at_the_newest_pace():
-    from gradebook.app.views.train import _left
+    from gradebook.app.views.train import _seconds_left
 
     rows = [{"step": 10 * n, "seconds": 4.0 if n < 5 else 2.0 * n} for n in range(20)]
-    assert _left(rows, 190, 200) == pytest.approx(2.0)
-    assert _left(rows[:1], 10, 200) is None
-    assert (lasting(100), lasting(0.2), lasting(7200)) == ("2 minutes", "1 second", "2 hours")
+    assert _seconds_left(rows, 190, 200) == pytest.approx(2.0)
+    assert _seconds_left(rows[:1], 10, 200) is None
+    assert (duration(100), duration(0.2), duration(7200)) == ("2 minutes", "1 second", "2 hours")
 
 
-def test_a_run_is_stopped_and_killed(desk, monkeypatch):
-    project = desk.store.project
+def test_a_run_is_stopped_and_killed(context, monkeypatch):
+    project = context.store.project
     monkeypatch.setattr(launcher, "_launch", lambda: [sys.executable, "-c", DEAF])
     run = launcher.start_training(project, preset="quick", method="mpl")
     job = launcher.find_job(run)
     while "deaf" not in job.log.read_text():
         assert launcher.job_state(job) is launcher.JobState.RUNNING
-    page = drawn(draw_train, desk)
-    page.button(key="stop").click().run()
+    page = drawn(draw_train, context)
+    page.button(key=f"stop-{run.name}").click().run()
     assert launcher.job_state(job) is launcher.JobState.RUNNING
     write_status(run.path, status_now(State.RUNNING, pid=job.pid, step=3, steps=9))
     page.run()
-    page.button(key="kill").click().run()
+    page.button(key=f"kill-{run.name}").click().run()
     launcher.stop(job, patience=10)
     page.run()
     assert "without a word" in page.error[0].value
@@ -169,11 +171,11 @@ def test_a_run_is_stopped_and_killed(desk, monkeypatch):
 DEAF = "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); print('deaf', flush=True); time.sleep(60)"
 
 
-def test_a_failed_run_says_why(desk):
-    run = a_run(desk.store, "mpl-002", State.FAILED)
+def test_a_failed_run_says_why(context):
+    run = a_run(context.store, "mpl-002", State.FAILED)
     write_status(run.path, status_now(State.FAILED, pid=0, step=3, steps=9, message="The loss became infinite."))
     (run.path / "log.txt").write_text("10%\r20%\rloss inf")
-    page = drawn(draw_train, desk)
+    page = drawn(draw_train, context)
     assert "The loss became infinite" in page.error[0].value
     assert page.code[0].value == "10%\n20%\nloss inf"
 
@@ -217,8 +219,8 @@ def test_the_name_goes_into_the_log_and_an_empty_one_is_the_logins(monkeypatch, 
     page = app(monkeypatch, str(root)).run()
     assert not page.exception
     assert "project" not in page.query_params, "an argument needs no address"
-    assert not page.text_input, "controls come when the browser has drawn the beginning"
-    page.session_state[first.SEEN] = {"overview"}
+    assert not page.text_input, "the sidebar comes in the second pass"
+    page.session_state[progressive_render.DRAWN] = {"overview"}
     page.run()
     name = next(field for field in page.text_input if field.label == "Your name")
     name.set_value("  grace ").run()

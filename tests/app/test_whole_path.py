@@ -17,7 +17,7 @@ from gradebook.storage.events import Kind, replay
 from gradebook.storage.project import SETTINGS, read_project
 from gradebook.storage.samples import Split
 from gradebook.storage.store import Store, open_store
-from tests.app.test_browser import board, page, served, written  # noqa: F401
+from tests.app.test_browser import page, review, served, written  # noqa: F401
 from tests.pipelines.colours import CLASSES, picture
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -79,9 +79,9 @@ def test_from_no_project_to_a_classifier_without_leaving_the_browser(page, addre
 
 
 def make_project(page: Page, root: Path) -> None:  # noqa: F811
-    page.get_by_role("textbox", name="A new directory for it").fill(str(root))
+    page.get_by_role("textbox", name="New folder").fill(str(root))
     page.get_by_role("textbox", name="Classes").fill(", ".join(CLASSES))
-    page.get_by_role("button", name="Make").click()
+    page.get_by_role("button", name="Create").click()
     opened(page, "Images")
     name = page.get_by_role("textbox", name="Your name")
     name.fill("ada")
@@ -90,15 +90,15 @@ def make_project(page: Page, root: Path) -> None:  # noqa: F811
 
 def import_and_embed(page: Page, pictures: Path) -> None:  # noqa: F811
     bring_in(page, pictures / "train", TRAIN)
-    choose(page, "Their labels", "The name of an image's folder")
-    page.get_by_text("Test on them, never train").click()
+    choose(page, "Labels", "Folder names")
+    page.get_by_text("Test only").click()
     bring_in(page, pictures / "test", TEST)
-    page.get_by_role("button", name="Embed").click()
-    expect(page.get_by_text(f"All {TRAIN + TEST} images are looked at.")).to_be_visible()
+    page.get_by_role("button", name="Compute embeddings").click()
+    expect(page.get_by_text(f"All {TRAIN + TEST} images have embeddings.")).to_be_visible()
 
 
 def bring_in(page: Page, folder: Path, number: int) -> None:  # noqa: F811
-    field = page.get_by_role("textbox", name="Where they are")
+    field = page.get_by_role("textbox", name="Path")
     field.fill(str(folder))
     field.press("Enter")
     page.get_by_role("button", name="Import", exact=True).click()
@@ -108,14 +108,14 @@ def bring_in(page: Page, folder: Path, number: int) -> None:  # noqa: F811
 
 def label_by_keyboard(page: Page, store: Store) -> None:  # noqa: F811
     """Labels what the queue shows; a picture's name stands in for what a person sees in it."""
-    page.get_by_role("link", name="Label some").click()
+    page.get_by_role("link", name="Label some images").click()
     opened(page, "Review")
     for _ in range(LABELS):
-        at = board(page).get_attribute("data-at")
-        seen = page.locator(".board figcaption").first.inner_text().partition("-")[0]
+        at = review(page).get_attribute("data-current")
+        seen = page.locator(".review figcaption").first.inner_text().partition("-")[0]
         page.wait_for_timeout(100)  # a key that comes sooner than anybody can see the image counts as a bounce
         page.keyboard.press(str(1 + CLASSES.index(seen)))
-        expect(page.locator(".board")).not_to_have_attribute("data-at", at)
+        expect(page.locator(".review")).not_to_have_attribute("data-current", at)
     answers = written(store, LABELS)
     assert {e.actor for e in answers} == {"ada"}
     truth = {s.sample_id: Path(s.filepath).name.partition("-")[0] for s in store.catalog.samples(Split.TRAIN)}
@@ -128,7 +128,7 @@ def train(page: Page, store: Store) -> None:  # noqa: F811
     steps.fill(str(STEPS))
     steps.press("Enter")
     page.get_by_role("button", name="Start", exact=True).click()
-    expect(page.get_by_role("link", name="Export it")).to_be_visible()
+    expect(page.get_by_role("link", name="Label evolution")).to_be_visible()
     expect(page.get_by_text(f"step {STEPS} of {STEPS}")).to_be_visible()
     losses = page.locator(".js-plotly-plot").filter(has_text="Losses, nats")
     expect(losses.locator(".scatterlayer path.js-line").first).to_be_visible()
@@ -140,18 +140,18 @@ def train(page: Page, store: Store) -> None:  # noqa: F811
 def review_a_disagreement(page: Page, store: Store) -> None:  # noqa: F811
     """Chooses the images on which teacher and student differ, accepts a guess, looks at how the next one came about."""
     open_page(page, "Review")
-    choose(page, "Look for", "Teacher and student often named different classes")
+    choose(page, "Order by", "Teacher and student often disagree")
     expect(page.get_by_role("button", name="Open in FiftyOne")).to_be_visible()
-    expect(page.locator(".board .guess .big")).to_be_visible()
-    shown = board(page).get_attribute("data-at")
-    guess = page.locator(".board .guess .big").inner_text()
+    expect(page.locator(".review .prediction .big")).to_be_visible()
+    shown = review(page).get_attribute("data-current")
+    guess = page.locator(".review .prediction .big").inner_text()
     page.keyboard.press("Enter")
     answer = written(store, LABELS + 1)[-1]
     assert (answer.kind, answer.sample_id, answer.label, answer.actor) == (Kind.ACCEPTED, shown, guess, "ada")
     proposal = next(e for e in store.log.read() if e.event_id == answer.ref)
     assert proposal.actor == f"run:{find_run(store.project, None).name}" and "disagreement" in proposal.reasons
-    expect(page.locator(".board")).not_to_have_attribute("data-at", shown)
-    shown = board(page).get_attribute("data-at")
+    expect(page.locator(".review")).not_to_have_attribute("data-current", shown)
+    shown = review(page).get_attribute("data-current")
     page.keyboard.press("h")
     opened(page, "Evolution")
     expect(page.locator(".js-plotly-plot").first).to_be_visible()
@@ -174,10 +174,10 @@ def review_in_fiftyone(page: Page, store: Store) -> None:  # noqa: F811
     """Goes there with exactly the disagreements on the grid, accepts one, takes it back, and assigns a label to it."""
     open_page(page, "Review")
     page.get_by_role("radio", name="Grid").click()
-    page.locator(".board .tile").first.wait_for()
-    shown = {tile.get_attribute("data-focus") for tile in page.locator(".board .tile").all()}
+    page.locator(".review .tile").first.wait_for()
+    shown = {tile.get_attribute("data-focus") for tile in page.locator(".review .tile").all()}
     page.get_by_role("button", name=f"Open these {len(shown)} in FiftyOne").click()
-    address = page.get_by_role("link", name=f"FiftyOne shows {len(shown)} images").get_attribute("href")
+    address = page.get_by_role("link", name=f"Show {len(shown)} images in FiftyOne").get_attribute("href")
     there, sent = page.context.browser.new_page(viewport=page.viewport_size), set()
     there.on("response", lambda r: sent.update(re.findall(r'"gradebook_id": ?"(\w+)"', r.text())) if graph(r) else None)
     there.goto(address)
@@ -226,12 +226,12 @@ def wait_until(page: Page, done: Callable[[], object]) -> None:  # noqa: F811
 
 
 def look_at_the_run_and_the_map(page: Page) -> None:  # noqa: F811
-    page.get_by_role("radio", name="The run").click()
-    for heading in ("How labels moved", "Who says what"):
+    page.get_by_role("radio", name="Run").click()
+    for heading in ("Label flow", "Confusion matrix"):
         expect(page.get_by_role("heading", name=heading)).to_be_visible()
     expect(page.locator(".js-plotly-plot .sankey").first).to_be_attached()
     open_page(page, "Map")
-    page.get_by_role("button", name="Make the map").click()
+    page.get_by_role("button", name="Compute the map").click()
     expect(page.locator(f"[data-drawn^='{TRAIN} ']")).to_have_count(1)
 
 

@@ -194,7 +194,7 @@ def test_what_is_sent_to_the_queue_comes_first(store, dataset):
     assert told == ["1 sample sent to the front of the queue. 1 stayed out: decided, or a test image."]
     row, *_ = rank(store, None, limit=1)
     assert (row.sample_id, row.label, row.probability) == (dataset[ids[3]]["gradebook_id"], "heron", 0.75)
-    assert [sentence_of(reason) for reason in row.reasons] == ["somebody asked to look at it"]
+    assert [sentence_of(reason) for reason in row.reasons] == ["sent to review by a person"]
     assert "waited there already" in press("ask", dataset, [ids[3]])[1][0]
     assert [kind for kind, *_ in said(store)] == [Kind.PROPOSED]
     press("accept", dataset, [ids[3]])
