@@ -70,6 +70,7 @@ class Change:
 
     step: int  # before the step of this number, counted from 0: the run had done so many
     labels: dict[str, str | None]  # sample_id -> class name, None where there was no label any more
+    rejected: tuple[str, ...] = ()  # those of these samples to which no class applies
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +114,7 @@ class Run:
             rows = json.loads((self.path / CHANGES).read_text(encoding="utf-8"))
         except FileNotFoundError:
             return []
-        return [Change(step=row["step"], labels=row["labels"]) for row in rows]
+        return [Change(step=r["step"], labels=r["labels"], rejected=tuple(r.get("rejected", ()))) for r in rows]
 
     def metrics(self) -> list[dict[str, Any]]:
         """Returns the scalars of each reported step, in order of steps.

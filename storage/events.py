@@ -93,6 +93,11 @@ def replay(events: Iterable[Event]) -> dict[str, str]:
     return {s: e.label for s, e in decisions(events).items() if e.label is not None}
 
 
+def decided_labels(events: Iterable[Event]) -> dict[str, str | None]:
+    """Returns the label of every decided sample, None for those to which no class applies: sample_id -> class name."""
+    return {s: e.label for s, e in decisions(events).items()}
+
+
 def decisions(events: Iterable[Event]) -> dict[str, Event]:
     """Returns the event that decides each sample which a person or an import has decided."""
     deciding: dict[str, Event] = {}

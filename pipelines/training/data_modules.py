@@ -18,7 +18,7 @@ from gradebook.pipelines.training.live_labels import LabelListener
 from gradebook.pipelines.training.plain_datasets import PlainDataset
 from gradebook.pipelines.training.sampler import Positions
 from gradebook.pipelines.training.warm_start import initial_model
-from gradebook.storage.events import replay
+from gradebook.storage.events import decided_labels
 from gradebook.storage.project import SETTINGS, Project, create_project, read_project
 from gradebook.storage.samples import Split
 
@@ -101,7 +101,7 @@ class ProjectData:
     def listener(self) -> LabelListener | None:
         """See `DataModule`."""
         log = self.store.log
-        return LabelListener(log.version, lambda: replay(log.read()))
+        return LabelListener(log.version, lambda: decided_labels(log.read()))
 
     def drop_record(self, run: str) -> None:
         """See `DataModule`."""

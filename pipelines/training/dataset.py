@@ -5,8 +5,8 @@ Shape legend    N samples    V views    D features    B labelled    U unlabelled
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -32,6 +32,10 @@ SAMPLES = "samples.json"
 RMS_BATCH = 8192  # features that are squared together
 
 
+def _none() -> Positions:
+    return np.empty(0, np.int64)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingSet:
     """The samples of a run's training split, by position, and what is known of them."""
@@ -41,7 +45,8 @@ class TrainingSet:
     labels: NDArray[np.int64]  # (N,) class, or -1 where there is none
     labelled: Positions  # positions that are trained on with their label
     validation: Positions  # positions whose label is held out
-    unlabelled: Positions  # positions without a label
+    unlabelled: Positions  # positions without a label, those in `rejected` left out
+    rejected: Positions = field(default_factory=_none)  # positions to which no class applies: nothing learns from them
     filepaths: Sequence[str] = ()  # of a project's samples
     truth: NDArray[np.int64] | None = None  # (N,) class, or -1, where all is known; nothing learns from it
 
@@ -72,15 +77,15 @@ def load_training_set(store: "Store", config: TrainConfig[Any]) -> TrainingSet:
     Raises:
         ConfigError: there is too little to train on; the sentence says what is missing.
     """
-    from gradebook.storage.events import replay
+    from gradebook.storage.events import decided_labels
 
     samples = _usable(store, config)
-    ids = [s.sample_id for s in samples]
-    labels = _indices(ids, replay(store.log.read()), store.project.classes)
-    _check(store, labels, config)
-    return _training_set(
-        store.project.classes, samples, labels, _held_out(labels, config.validation_share, config.seed)
-    )
+    decided = decided_labels(store.log.read())
+    labels = _indices(samples, decided, store.project.classes)
+    rejected = _rejected(samples, {i for i, label in decided.items() if label is None})
+    _check(store, labels, rejected, config)
+    held_out = _held_out(labels, config.validation_share, config.seed)
+    return _training_set(store.project.classes, samples, labels, held_out, rejected)
 
 
 def load_saved_training_set(store: "Store", path: Path) -> TrainingSet:
@@ -88,17 +93,19 @@ def load_saved_training_set(store: "Store", path: Path) -> TrainingSet:
     saved = json.loads((path / SAMPLES).read_text(encoding="utf-8"))
     classes = Run(path).config()["classes"]
     samples = store.catalog.get(saved["sample_ids"])
-    labels = _indices(saved["sample_ids"], saved["labels"], classes)
-    return _training_set(classes, samples, labels, np.array(saved["validation"], np.int64))
+    labels, rejected = _indices(samples, saved["labels"], classes), _rejected(samples, set(saved.get("rejected", ())))
+    return _training_set(classes, samples, labels, np.array(saved["validation"], np.int64), rejected)
 
 
 def save_training_set(training_set: TrainingSet, path: Path) -> None:
     """Writes what a run begins with into its directory `path`: samples.json and labels.json."""
-    saved = {
+    saved: dict[str, Any] = {
         "sample_ids": list(training_set.sample_ids),
         "validation": training_set.validation.tolist(),
         "labels": label_names(training_set),
     }
+    if len(training_set.rejected):
+        saved["rejected"] = [training_set.sample_ids[k] for k in training_set.rejected]
     write_json(path / SAMPLES, saved)
     write_labels(training_set, path)
 
@@ -234,13 +241,18 @@ def _usable(store: "Store", config: TrainConfig[Any]) -> list[Sample]:
     return samples
 
 
-def _indices(ids: Sequence[str], given: Mapping[str, str], classes: Sequence[str]) -> Positions:
+def _indices(samples: Sequence[Sample], given: Mapping[str, str | None], classes: Sequence[str]) -> Positions:
     index = {name: k for k, name in enumerate(classes)}
-    return np.array([index[given[i]] if i in given else -1 for i in ids], np.int64)
+    names = (given.get(s.sample_id) for s in samples)
+    return np.array([-1 if name is None else index[name] for name in names], np.int64)
+
+
+def _rejected(samples: Sequence[Sample], ids: Container[str]) -> Positions:
+    return np.array([k for k, s in enumerate(samples) if s.sample_id in ids], np.int64)
 
 
 def _training_set(
-    classes: Sequence[str], samples: Sequence[Sample], labels: Positions, validation: Positions
+    classes: Sequence[str], samples: Sequence[Sample], labels: Positions, validation: Positions, rejected: Positions
 ) -> TrainingSet:
     return TrainingSet(
         classes=tuple(classes),
@@ -249,7 +261,8 @@ def _training_set(
         labels=labels,
         labelled=np.setdiff1d(np.flatnonzero(labels >= 0), validation),
         validation=validation,
-        unlabelled=np.flatnonzero(labels < 0),
+        unlabelled=np.setdiff1d(np.flatnonzero(labels < 0), rejected),
+        rejected=rejected,
     )
 
 
@@ -267,7 +280,7 @@ def _held_out(labels: Positions, share: float, seed: int) -> Positions:
     return np.array(sorted(chosen), np.int64)
 
 
-def _check(store: "Store", labels: Positions, config: TrainConfig[Any]) -> None:
+def _check(store: "Store", labels: Positions, rejected: Positions, config: TrainConfig[Any]) -> None:
     root = store.project.root
     if len(store.project.classes) < 2:
         raise ConfigError(f"{root} has fewer than two classes: add them with: gradebook classes {root} --add a,b")
@@ -278,8 +291,9 @@ def _check(store: "Store", labels: Positions, config: TrainConfig[Any]) -> None:
             f"fewer than two classes have a label: label at least one image of each class, "
             f"with: gradebook label {root} FILE.csv, or in the app: gradebook app {root}"
         )
-    if config.method != "supervised" and not (labels < 0).any():
+    if config.method != "supervised" and (labels < 0).sum() == len(rejected):
+        answered = "has a label or belongs to no class" if len(rejected) else "has a label"
         raise ConfigError(
-            f"every training image has a label, so {config.method} has nothing to learn from: "
+            f"every training image {answered}, so {config.method} has nothing to learn from: "
             "use --method supervised, or import more images"
         )

@@ -103,10 +103,11 @@ def write_predictions(
     student: "nn.Module", teacher: "nn.Module | None", source: InputSource, training_set: TrainingSet, path: Path
 ) -> None:
     """Writes what both think at the end of every sample without a label, into the run's directory `path`."""
+    import numpy as np
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    positions = training_set.unlabelled
+    positions = np.union1d(training_set.unlabelled, training_set.rejected)  # an answer may be taken back
     nets = [student] if teacher is None else [student, teacher]
     said = [_lists(found) for found in _probabilities(nets, source, positions, chunk=256)]
     table = pa.table(

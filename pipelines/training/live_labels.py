@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 POLL_INTERVAL_S = 1.0  # seconds between two looks at the log
 
-Labels = Mapping[str, str]  # sample_id -> class name
+Labels = Mapping[str, str | None]  # sample_id -> class name, None where no class applies
 Answer = TypeVar("Answer")
 
 
@@ -135,8 +135,12 @@ def apply_change(training_set: TrainingSet, change: Change) -> TrainingSet:
     position = {sample: k for k, sample in enumerate(training_set.sample_ids)}
     index = {name: k for k, name in enumerate(training_set.classes)}
     labels = training_set.labels.copy()
+    rejected = {int(k) for k in training_set.rejected}
     for sample, label in change.labels.items():
         labels[position[sample]] = -1 if label is None else index[label]
+        rejected.discard(position[sample])
+    rejected |= {position[sample] for sample in change.rejected}
+    out = np.array(sorted(rejected), np.int64)
     known = np.flatnonzero(labels >= 0)
     validation = np.intersect1d(training_set.validation, known)
     return replace(
@@ -144,20 +148,29 @@ def apply_change(training_set: TrainingSet, change: Change) -> TrainingSet:
         labels=labels,
         validation=validation,
         labelled=np.setdiff1d(known, validation),
-        unlabelled=np.flatnonzero(labels < 0),
+        unlabelled=np.setdiff1d(np.flatnonzero(labels < 0), out),
+        rejected=out,
     )
 
 
 def label_changes(training_set: TrainingSet, now: Labels) -> dict[str, str | None]:
-    """Returns what labels change for these samples: the class, or None where the run's label is none any more.
+    """Returns what changes for these samples: the class, or None where there is no label any more.
 
-    A class that the run does not know cannot be learned by it: such a label takes the old one away, and adds nothing.
+    None is also for samples to which no class applies now, or did before. A class that the run does not know cannot be
+    learned by it: such a label takes the old one away, and adds nothing.
     """
     before = label_names(training_set)
-    known = {sample: name for sample, name in now.items() if name in training_set.classes}
+    known = {sample: name for sample, name in now.items() if name is not None and name in training_set.classes}
     new = {sample: known[sample] for sample in training_set.sample_ids if sample in known}
     told = {sample: name for sample, name in new.items() if before.get(sample) != name}
-    return told | {sample: None for sample in before if sample not in new}
+    was_rejected = {training_set.sample_ids[k] for k in training_set.rejected}
+    answered = was_rejected ^ set(rejected_samples(training_set, now))
+    return told | {sample: None for sample in [*before, *sorted(answered)] if sample not in new}
+
+
+def rejected_samples(training_set: TrainingSet, now: Labels) -> list[str]:
+    """Returns those of the samples to which no class applies."""
+    return [sample for sample in training_set.sample_ids if sample in now and now[sample] is None]
 
 
 def _planned(live: LiveLabels, config: TrainConfig[Any], done: int) -> Change | None:
@@ -169,7 +182,8 @@ def _planned(live: LiveLabels, config: TrainConfig[Any], done: int) -> Change | 
     step = max(done + ahead, live.changes[-1].step + 1 if live.changes else 0)
     if not labels or step >= config.steps:
         return None
-    change = Change(step=step, labels=labels)
+    rejected = [] if newest is None else rejected_samples(live.ahead, newest)
+    change = Change(step=step, labels=labels, rejected=tuple(i for i in rejected if i in labels))
     after = apply_change(live.ahead, change)
     if len(after.unlabelled) == 0 < len(live.ahead.unlabelled) or len(after.labelled) == 0:
         say("the newest labels leave this run no image without a label, or none with one: it goes on without them")
@@ -179,11 +193,21 @@ def _planned(live: LiveLabels, config: TrainConfig[Any], done: int) -> Change | 
 
 def _write(live: LiveLabels, path: Path) -> None:
     """Writes the changes, then the labels: a run killed between the two reads both from the first."""
-    write_json(path / CHANGES, [{"step": change.step, "labels": change.labels} for change in live.changes])
+    write_json(path / CHANGES, [_as_json(change) for change in live.changes])
     write_labels(live.ahead, path)
+
+
+def _as_json(change: Change) -> dict[str, Any]:
+    rejected = {"rejected": list(change.rejected)} if change.rejected else {}
+    return {"step": change.step, "labels": change.labels, **rejected}
 
 
 def _in_words(change: Change) -> str:
     given = sum(label is not None for label in change.labels.values())
-    gone = len(change.labels) - given
-    return f"{given} labels came in" + (f", {gone} were taken back" if gone else "")
+    rejected = len(change.rejected)
+    gone = len(change.labels) - given - rejected
+    return (
+        f"{given} labels came in"
+        + (f", {gone} were taken back" if gone else "")
+        + (f", {rejected} images were answered with no class" if rejected else "")
+    )

@@ -3,13 +3,14 @@
 import shutil
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from gradebook.pipelines import train as module
 from gradebook.pipelines.runs import Change, Run
-from gradebook.pipelines.training.dataset import TrainingSet
+from gradebook.pipelines.training.dataset import TrainingSet, load_saved_training_set, load_training_set
 from gradebook.pipelines.training.live_labels import LabelListener, apply_change, label_changes
 from gradebook.pipelines.training.presets import parse_command
 from gradebook.pipelines.training.run_setup import saved_config
@@ -51,6 +52,35 @@ def test_a_label_moves_its_sample_from_the_unlabelled_to_the_labelled(store, mon
     seen = [(row["step"], row["sample_id"]) for row in rows(store)]
     assert any(sample in moved for step, sample in seen if step <= change.step)
     assert not any(sample in moved for step, sample in seen if step > change.step)
+
+
+def test_an_image_answered_with_no_class_leaves_the_unlabelled_ones_and_an_undo_brings_it_back(store, monkeypatch):
+    known, others = samples(store)
+    out = {s.sample_id for s in others[:20]}
+    told(monkeypatch, None, labels(*known) | dict.fromkeys(out), labels(*known) | dict.fromkeys(sorted(out)[:5]))
+    run(store, "--steps", "40")
+    first, second = Run(store.project.runs / "r").changes()
+    assert set(first.rejected) == set(first.labels) == out
+    assert (second.rejected, set(second.labels)) == ((), set(sorted(out)[5:]))
+    drawn = [(row["step"], row["sample_id"]) for row in rows(store)]
+    assert any(sample in out for step, sample in drawn if step <= first.step)
+    assert not any(sample in out for step, sample in drawn if first.step < step <= second.step)
+    assert {sample for step, sample in drawn if step > second.step} & out == out - set(sorted(out)[:5])
+    assert Run(store.project.runs / "r").labels() == labels(*known)
+
+
+def test_an_image_answered_with_no_class_is_none_to_begin_with_and_so_on_resume(store, monkeypatch):
+    _, others = samples(store)
+    out = {s.sample_id for s in others[:20]}
+    store.log.append_now([event(Kind.REJECTED, sample_id, actor="ada") for sample_id in out])
+    begun = load_training_set(store, parse_command(flags(store), program="train", saved=saved_config).config)
+    assert {begun.sample_ids[k] for k in begun.rejected} == out
+    run(store, "--no-live", steps=6)
+    assert not out & {row["sample_id"] for row in rows(store)}
+    again = load_saved_training_set(store, store.project.runs / "r")
+    assert [getattr(again, name).tolist() for name in ("unlabelled", "rejected", "labelled")] == [
+        getattr(begun, name).tolist() for name in ("unlabelled", "rejected", "labelled")
+    ]
 
 
 def test_labels_given_while_it_trains_are_learned(store, monkeypatch):
@@ -201,6 +231,10 @@ def test_held_out_labels_stay_held_out_as_long_as_they_are_labels():
     after = apply_change(people(), Change(step=1, labels={"b": "x", "c": "y"}))
     assert (after.validation.tolist(), after.labelled.tolist(), after.unlabelled.tolist()) == ([1], [0, 2], [3])
     assert after.labels.tolist() == [0, 0, 1, -1]
+    out = apply_change(after, Change(step=2, labels={"b": None, "d": None}, rejected=("d",)))
+    assert (out.validation.tolist(), out.labelled.tolist(), out.unlabelled.tolist()) == ([], [0, 2], [1])
+    assert out.rejected.tolist() == [3]
+    assert apply_change(out, Change(step=3, labels={"d": "x"})).rejected.tolist() == []
     after = apply_change(after, Change(step=2, labels={"b": None}))
     assert (after.validation.tolist(), after.labelled.tolist(), after.unlabelled.tolist()) == ([], [0, 2], [1, 3])
 
@@ -209,6 +243,11 @@ def test_differences_are_of_the_runs_samples_and_classes_alone():
     assert label_changes(people(), {"a": "x", "b": "y"}) == {}
     assert label_changes(people(), {"a": "x", "b": "y", "z": "x", "d": "w"}) == {}
     assert label_changes(people(), {"a": "y", "c": "x"}) == {"a": "y", "c": "x", "b": None}
+    assert label_changes(people(), {"a": "x", "b": None, "c": None}) == {"b": None, "c": None}
+    rejected = replace(people(), rejected=np.array([2]), unlabelled=np.array([3]))
+    assert label_changes(rejected, {"a": "x", "b": "y", "c": None}) == {}
+    assert label_changes(rejected, {"a": "x", "b": "y"}) == {"c": None}, "the answer was taken back"
+    assert label_changes(rejected, {"a": "x", "b": "y", "c": "x"}) == {"c": "x"}
 
 
 def sampler(labelled: list[int], unlabelled: list[int]) -> Sampler:
