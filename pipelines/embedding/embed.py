@@ -1,11 +1,11 @@
-"""Embedding: a frozen backbone looks at every sample once, and its vectors are kept for training and searching.
+"""Embedding: a frozen backbone computes vectors of every sample once, for training and searching.
 
-A training sample has V views: the plain image, the same mirrored, and V - 2 strong ones
-(`gradebook.mpl.augment.strong`), whose seeds come from the sample's id: neither the order of work nor an interruption
-changes them. A test sample is never trained on, so it is only looked at plainly; it is stored with its plain vector in
-the place of every view.
+A training sample has V views: the plain image and, from a second pass, the augmented ones: the mirrored image where V
+is at least 3, and strong ones (`gradebook.mpl.augment.strong`), whose seeds come from the sample's id, so that neither
+the order of work nor an interruption changes them. All plain views come first, since training can begin with them. A
+test sample has the plain view alone.
 
-Shape legend    N samples    V views a sample    M views a batch    S pixels    D features
+Shape legend    N samples    V views a sample    S pixels    D features
 """
 
 import os
@@ -13,32 +13,29 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from statistics import median
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from gradebook.pipelines.embedding.view_dataset import Batch, Made, ViewsOf, collate
+from gradebook.pipelines.embedding.feature_extractor import FeatureExtractor
+from gradebook.pipelines.embedding.view_dataset import Batch, SampleViews, ViewDataset, collate
 from gradebook.pipelines.process.partition import WHOLE, Part, of_part
 from gradebook.pipelines.process.progress import stage
 from gradebook.storage.project import ProjectError
-from gradebook.storage.samples import Sample
+from gradebook.storage.samples import Sample, Split
 from gradebook.storage.store import Store
 from gradebook.storage.vectors import Space, Views
 
 if TYPE_CHECKING:
     from torch import nn
 
-WEAK = 2  # the plain image and the mirrored one
-SMALL = 64  # pixels: images whose median longer side is at most this are looked at in this size
-LARGE = 224  # pixels, for others
-PASS = {"cpu": 200_000, "cuda": 13_000_000}  # pixels in one pass: more make a CPU wait for fresh memory, not faster
-SAMPLES = 32  # a batch, read by one worker
-WORKERS = 16  # at most
-FEW = 200  # samples that are read here rather than by workers, which take a while to start
-WRITE = 512  # samples between two writes: what a kill loses at most
+DEFAULT_VIEWS = 2
+WORKER_BATCH = 32  # samples that a worker prepares at a time
+MAX_WORKERS = 16
+WORKERS_FROM = 200  # samples: fewer are read by this process, since workers take a while to start
+WRITE_BATCH = 512  # samples between two writes: what a kill loses at most
 
-Progress = Callable[[int, int], None]  # samples done, samples to do
+Progress = Callable[[int, int], None]  # images embedded, images to embed: a view is an image
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +45,7 @@ class EmbedReport:
     backbone: str
     weights: str  # a sentence that says where they came from
     size: int  # pixels
+    native_size: int  # pixels: what the backbone was made for
     views: int
     embedded: int  # samples
     already_there: int  # samples
@@ -65,7 +63,7 @@ def embed(
     store: Store,
     *,
     backbone: str = "tf_efficientnet_lite0",
-    views: int = 5,
+    views: int | None = None,
     size: int | None = None,
     batch_size: int | None = None,
     seed: int = 0,
@@ -73,19 +71,19 @@ def embed(
     part: Part = WHOLE,
     progress: Progress | None = None,
 ) -> EmbedReport:
-    """Looks at every sample that has no vectors of this backbone yet.
+    """Embeds every sample that lacks vectors of this backbone, the plain views of all first.
 
     Args:
         store: the project.
         backbone: timm's name of a model.
-        views: V, at least 2; with 2 there are no strong views to train on.
-        size: S; when None, that of the project's earlier vectors, or one that fits the images and the backbone.
+        views: V; when None, as many as the project's earlier vectors have, or `DEFAULT_VIEWS`.
+        size: S; when None, that of the project's earlier vectors, or the one that the backbone was made for.
         batch_size: images in one pass of the network; when None, as many as suit the machine.
         seed: of the strong views, and of random weights.
         weights: "random" only for tests: such vectors say little.
-        part: which part of the samples to look at, while other processes look at the others: see
+        part: which part of the samples to embed, while other processes embed the others: see
             `gradebook.pipelines.process.partition`.
-        progress: called now and then with the samples done and the samples to do.
+        progress: called now and then with the images embedded and the images to embed.
 
     Raises:
         ProjectError: there are no samples or no trained weights, or earlier vectors were made otherwise.
@@ -94,126 +92,171 @@ def embed(
     samples = store.catalog.samples()
     if not samples:
         raise ProjectError(f"there are no images in the project: gradebook import {store.project.root} IMAGES")
-    if views < WEAK:
-        raise ProjectError(
-            f"views is {views}: give at least {WEAK}, the plain image and the mirrored one, or 5 to train"
-        )
-    net, space, sentence = _prepare(store, samples, backbone, views, size, seed, weights)
+    if views is not None and views < 1:
+        raise ProjectError(f"views is {views}: give 1 for the plain image alone, more for augmented ones beside it")
+    net, space, sentence, native_size = _prepare(store, backbone, views, size, seed, weights)
     store.vectors.create(space)
-    mine = list(of_part(samples, part))
-    missing = set(store.vectors.missing(backbone, [sample.sample_id for sample in mine]))
-    todo = [sample for sample in mine if sample.sample_id in missing]
-    broken = _embed(store, space, todo, net, batch_size, progress or (lambda done, total: None))
-    stage("Putting the vectors in order")
+    samples = list(of_part(samples, part))
+    plain = _missing(samples, store.vectors.missing(backbone, [s.sample_id for s in samples]))
+    train = [sample for sample in samples if sample.split is Split.TRAIN]
+    augmented = _missing(train, store.vectors.missing_augmented(backbone, [s.sample_id for s in train]))
+    broken = _embed(_Job(store, space, net, batch_size, progress), plain, augmented)
+    stage("Updating the index")
     store.vectors.update_index(backbone)
+    todo = len({sample.sample_id for sample in (*plain, *augmented)})
     return EmbedReport(
         backbone=backbone,
         weights=sentence,
         size=space.size,
-        views=views,
-        embedded=len(todo) - len(broken),
-        already_there=len(mine) - len(todo),
+        native_size=native_size,
+        views=space.weak + space.strong,
+        embedded=todo - len(broken),
+        already_there=len(samples) - todo,
         broken=len(broken),
         seconds=round(time.monotonic() - start, 1),
-        broken_files=tuple(broken),
+        broken_files=tuple(broken.items()),
     )
 
 
+def _missing(samples: Sequence[Sample], sample_ids: Sequence[str]) -> list[Sample]:
+    chosen = set(sample_ids)
+    return [sample for sample in samples if sample.sample_id in chosen]
+
+
 def _prepare(
-    store: Store, samples: Sequence[Sample], backbone: str, views: int, size: int | None, seed: int, weights: Any
-) -> tuple["nn.Module", Space, str]:
-    """Makes the network, on the device it will run on, and describes the vectors that it will make."""
+    store: Store, backbone: str, views: int | None, size: int | None, seed: int, weights: Any
+) -> tuple["nn.Module", Space, str, int]:
+    """Makes the network, on the device it will run on.
+
+    Returns:
+        The network, the space of the vectors that it will make, a sentence on its weights, and its native size.
+    """
     stage("Loading the network")
     import torch
 
-    from gradebook.mpl.backbones import BackboneError, create, digest, features
+    from gradebook.mpl.backbones import BackboneError, create, digest, features, input_size
     from gradebook.mpl.batchnorm_fusion import folded
     from gradebook.mpl.networks import ImageClassifier
 
+    earlier = next((space for space in store.vectors.spaces() if space.backbone == backbone), None)
     try:
-        size = _size(store, samples, backbone, size)
+        native_size, fixed = input_size(backbone)
+        if fixed and size not in (None, native_size):
+            raise ProjectError(f"{backbone} only takes images of {native_size} px: leave the size out")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             model, sentence = create(backbone, weights=weights)
     except BackboneError as error:
         raise ProjectError(str(error)) from error
     normal: Any = model.pretrained_cfg
-    made_of = f"{weights}, {digest(model)}"
     device = "cuda" if torch.cuda.is_available() else "cpu"
     net = ImageClassifier(folded(model), tuple(normal["mean"]), tuple(normal["std"]))
     net = net.eval().to(device).to(memory_format=torch.channels_last)
-    dim = features(net, torch.zeros(1, 3, size, size, dtype=torch.uint8, device=device), precise=True).shape[1]
-    space = Space(backbone=backbone, weights=made_of, size=size, dim=dim, weak=WEAK, strong=views - WEAK, seed=seed)
-    return net, space, sentence
+    size = size or (earlier.size if earlier else native_size)
+    weak, strong = _views(views, earlier)
+    space = Space(
+        backbone=backbone,
+        weights=f"{weights}, {digest(model)}",
+        size=size,
+        dim=features(net, torch.zeros(1, 3, size, size, dtype=torch.uint8, device=device), precise=True).shape[1],
+        weak=weak,
+        strong=strong,
+        seed=seed,
+    )
+    return net, space, sentence, native_size
 
 
-def _size(store: Store, samples: Sequence[Sample], backbone: str, asked: int | None) -> int:
-    from gradebook.mpl.backbones import input_size
-
-    trained_at, fixed = input_size(backbone)
-    if fixed and asked not in (None, trained_at):
-        raise ProjectError(f"{backbone} only takes images of {trained_at} px: leave the size out")
-    if asked is not None:
-        return asked
-    earlier = next((space.size for space in store.vectors.spaces() if space.backbone == backbone), None)
-    if earlier is not None:
-        return earlier
-    small = median(max(sample.width, sample.height) for sample in samples) <= SMALL
-    return trained_at if fixed else SMALL if small else LARGE
-
-
-def _embed(
-    store: Store, space: Space, todo: Sequence[Sample], net: "nn.Module", batch_size: int | None, progress: Progress
-) -> list[tuple[str, str]]:
-    """Embeds `todo` and returns the files that cannot be read. What is done when it is stopped is kept."""
-    broken: list[tuple[str, str]] = []
-    waiting: list[_Seen] = []
-    done = 0
-    try:
-        for seen in _seen(todo, space, _Look(net, space, batch_size)):
-            waiting.append(seen)
-            broken += seen.broken
-            done += len(seen.sample_ids) + len(seen.broken)
-            if len(waiting) * SAMPLES >= WRITE:
-                _write(store, space, waiting)
-            progress(done, len(todo))
-    finally:
-        _write(store, space, waiting)
-    return broken
-
-
-def _write(store: Store, space: Space, waiting: "list[_Seen]") -> None:
-    """Moves the vectors to the store."""
-    ids = [sample_id for seen in waiting for sample_id in seen.sample_ids]
-    if ids:
-        store.vectors.add(space.backbone, ids, np.concatenate([seen.vectors for seen in waiting]))
-    waiting.clear()
+def _views(asked: int | None, earlier: Space | None) -> tuple[int, int]:
+    """Returns how many weak and strong views a sample gets; those of earlier vectors where that is what is asked."""
+    if earlier is not None and asked in (None, earlier.weak + earlier.strong):
+        return earlier.weak, earlier.strong
+    views = DEFAULT_VIEWS if asked is None else asked
+    weak = 1 if views <= 2 else 2  # of two views the second is a strong one: it is worth more than the mirrored image
+    return weak, views - weak
 
 
 @dataclass(frozen=True, slots=True)
-class _Seen:
-    """Some samples that the network has looked at."""
+class _Job:
+    """What both passes over the samples share."""
+
+    store: Store
+    space: Space
+    net: "nn.Module"
+    batch_size: int | None
+    progress: Progress | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Embedded:
+    """Some samples that went through the network."""
 
     sample_ids: list[str]
-    vectors: Views  # (N, V, D)
+    vectors: Views  # (N, V, D), of the views of this pass
     broken: list[tuple[str, str]]
 
 
-def _seen(todo: Sequence[Sample], space: Space, look: "_Look") -> Iterator[_Seen]:
-    """Yields `todo` in batches.
+def _embed(job: _Job, plain: Sequence[Sample], augmented: Sequence[Sample]) -> dict[str, str]:
+    """Embeds the plain views of some samples, then the augmented views of some.
+
+    What is done when it is stopped is kept. Returns the files that cannot be read, and why.
+    """
+    per_sample = job.space.weak + job.space.strong - 1
+    total = len(plain) + per_sample * len(augmented)
+    extractor = FeatureExtractor(job.net, job.space.size, job.space.dim, images=total, batch_size=job.batch_size)
+    broken: dict[str, str] = {}
+    done = 0
+    for samples, is_augmented in ((plain, False), (augmented, True)):
+        todo = [sample for sample in samples if sample.filepath not in broken]
+        done += (len(samples) - len(todo)) * per_sample
+        for part in _pass(job, todo, extractor, augmented=is_augmented):
+            broken.update(part.broken)
+            done += (len(part.sample_ids) + len(part.broken)) * (per_sample if is_augmented else 1)
+            if job.progress is not None:
+                job.progress(done, total)
+    return broken
+
+
+def _pass(job: _Job, samples: Sequence[Sample], extractor: FeatureExtractor, *, augmented: bool) -> Iterator[_Embedded]:
+    """Embeds the plain or the augmented views of samples, and stores them now and then."""
+    if not samples:
+        return
+    pending: list[_Embedded] = []
+    add = job.store.vectors.add_augmented if augmented else job.store.vectors.add
+
+    def write() -> None:
+        ids = [sample_id for part in pending for sample_id in part.sample_ids]
+        if ids:
+            add(job.space.backbone, ids, np.concatenate([part.vectors for part in pending if part.sample_ids]))
+        pending.clear()
+
+    try:
+        for part in _embedded(ViewDataset(samples, job.space, augmented=augmented), extractor, precise=not augmented):
+            pending.append(part)
+            if len(pending) * WORKER_BATCH >= WRITE_BATCH:
+                write()
+            yield part
+    finally:
+        write()
+
+
+def _embedded(dataset: Any, extractor: FeatureExtractor, *, precise: bool) -> Iterator[_Embedded]:
+    """Yields a dataset of views in batches that went through the network.
 
     On a CPU each worker runs the network too, on one core: one network on all cores would share them with the
     workers, and its threads then mostly wait for each other (measured: up to 8 times slower).
+
+    The plain view, which a student predicts from, is computed in float32, so that an exported classifier predicts what
+    the student predicts. The others are noisy by design and take half precision where that is faster.
     """
     import torch
     from torch.utils.data import DataLoader
 
-    dataset: Any = ViewsOf(todo, space)  # a DataLoader asks for no more than __getitem__ and __len__
+    run = _Run(extractor, precise)
     loader = DataLoader(
         dataset,
-        batch_size=SAMPLES,
-        num_workers=0 if len(todo) < FEW else min(WORKERS, os.cpu_count() or 1),
-        collate_fn=look.at if look.device == "cpu" else collate,
+        batch_size=WORKER_BATCH,
+        num_workers=0 if len(dataset) < WORKERS_FROM else min(MAX_WORKERS, os.cpu_count() or 1),
+        collate_fn=run.from_views if extractor.device == "cpu" else collate,
         generator=torch.Generator(),  # one of its own leaves the caller's untouched
     )
     with warnings.catch_warnings():
@@ -221,40 +264,24 @@ def _seen(todo: Sequence[Sample], space: Space, look: "_Look") -> Iterator[_Seen
         warnings.filterwarnings("ignore", message="lancedb fork support", category=RuntimeWarning)
         batches = iter(loader)
     for batch in batches:
-        yield look.through(batch) if isinstance(batch, Batch) else batch
+        yield run(batch) if isinstance(batch, Batch) else batch
 
 
-class _Look:
-    """The network, and how it is used."""
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """The network, as it is used in one pass."""
 
-    def __init__(self, net: "nn.Module", space: Space, batch_size: int | None):
-        self.device = next(net.buffers()).device.type
-        self._net = net
-        self._space = space
-        self._at_once = batch_size or max(1, PASS[self.device] // space.size**2)
+    extractor: FeatureExtractor
+    precise: bool
 
-    def at(self, made: list[Made]) -> _Seen:
-        """Looks at what `ViewsOf` made."""
-        return self.through(collate(made))
+    def from_views(self, made: list[SampleViews]) -> _Embedded:
+        """Embeds what `ViewDataset` made."""
+        return self(collate(made))
 
-    def through(self, batch: Batch) -> _Seen:
-        """Passes a batch through the network.
-
-        The plain view, which a student predicts from, is computed in float32, so that an exported classifier says what
-        the student says. The others are noisy by design and take half precision where that is faster.
-        """
-        import torch
-
-        from gradebook.mpl.backbones import features
-
-        plain = torch.zeros(len(batch.images), dtype=torch.bool)
-        plain[np.cumsum([0, *batch.views])[:-1]] = True
-        rows = torch.empty(len(batch.images), self._space.dim, dtype=torch.float16)
-        for precise, chosen in ((True, plain), (False, ~plain)):
-            for places in chosen.nonzero()[:, 0].split(self._at_once):
-                rows[places] = features(self._net, batch.images[places].to(self.device), precise=precise).half().cpu()
-        every = self._space.weak + self._space.strong
-        vectors = np.empty((len(batch.sample_ids), every, self._space.dim), np.float16)
-        for place, views in enumerate(rows.split(batch.views)):
-            vectors[place] = views.numpy()  # of a test sample one for all
-        return _Seen(batch.sample_ids, vectors, batch.broken)
+    def __call__(self, batch: Batch) -> _Embedded:
+        """Passes a batch through the network."""
+        if not batch.sample_ids:
+            return _Embedded([], np.empty((0, 0, self.extractor.dim), np.float16), batch.broken)
+        n, views = batch.images.shape[:2]
+        vectors = self.extractor(batch.images.flatten(0, 1), precise=self.precise)
+        return _Embedded(batch.sample_ids, vectors.view(n, views, -1).numpy(), batch.broken)

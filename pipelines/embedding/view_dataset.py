@@ -1,6 +1,6 @@
-"""The views of a sample that a backbone looks at: plain, mirrored and strong, the same ones whenever they are made.
+"""The views of a sample that a backbone embeds: plain, mirrored and strong, the same ones whenever they are made.
 
-Shape legend    M views in a batch    V views a sample    S pixels
+Shape legend    N samples    V views a sample    S pixels
 """
 
 from collections.abc import Sequence
@@ -13,13 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradebook.storage.images import BrokenImage, content_of, decode, square
-from gradebook.storage.samples import Sample, Split, sample_id
+from gradebook.storage.samples import Sample, sample_id
 from gradebook.storage.vectors import Space
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-Made = tuple[Sample, Union["Tensor", str]]  # a sample's views, uint8 (V, 3, S, S), or one sentence why there are none
+# A sample's views, uint8 (V, 3, S, S), or one sentence why there are none.
+SampleViews = tuple[Sample, Union["Tensor", str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,22 +28,22 @@ class Batch:
     """Some samples, ready for the network."""
 
     sample_ids: list[str]
-    views: list[int]  # how many of the images are each sample's: V, or 1 of a test sample
-    images: "Tensor"  # uint8 (M, 3, S, S)
-    broken: list[tuple[str, str]]
+    images: "Tensor"  # uint8 (N, V, 3, S, S)
+    broken: list[tuple[str, str]]  # the file, and why
 
 
-class ViewsOf:
-    """What a worker makes: the views of one sample, or the sentence why it cannot."""
+class ViewDataset:
+    """Makes the plain view of each sample, or its augmented ones."""
 
-    def __init__(self, samples: Sequence[Sample], space: Space):
+    def __init__(self, samples: Sequence[Sample], space: Space, *, augmented: bool):
         self._samples = samples
         self._space = space
+        self._augmented = augmented
 
     def __len__(self) -> int:
         return len(self._samples)
 
-    def __getitem__(self, position: int) -> Made:
+    def __getitem__(self, position: int) -> SampleViews:
         import torch
 
         from gradebook.mpl import augment
@@ -51,26 +52,26 @@ class ViewsOf:
         pixels = _pixels(sample, space.size)
         if isinstance(pixels, str):
             return sample, pixels
-        plain = torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
-        if sample.split is Split.TEST:
-            return sample, plain[None]
+        plain = torch.from_numpy(pixels).permute(2, 0, 1).contiguous()[None]
+        if not self._augmented:
+            return sample, plain
+        mirrored = plain.flip(-1).expand(space.weak - 1, -1, -1, -1)
         seeds = [_seed(space.seed, sample.sample_id, view) for view in range(space.strong)]
-        strong = augment.strong(plain.expand(len(seeds), -1, -1, -1), seeds)
-        return sample, torch.cat([plain[None], plain.flip(-1)[None], strong])
+        return sample, torch.cat([mirrored, augment.strong(plain.expand(len(seeds), -1, -1, -1), seeds)])
 
 
-def collate(made: list[Made]) -> Batch:
+def collate(made: list[SampleViews]) -> Batch:
     """Puts the views of some samples together."""
     import torch
 
     good = [(sample, views) for sample, views in made if not isinstance(views, str)]
-    images = torch.cat([views for _, views in good]) if good else torch.empty(0, dtype=torch.uint8)
+    images = torch.stack([views for _, views in good]) if good else torch.empty(0, dtype=torch.uint8)
     broken = [(sample.filepath, views) for sample, views in made if isinstance(views, str)]
-    return Batch([sample.sample_id for sample, _ in good], [len(views) for _, views in good], images, broken)
+    return Batch([sample.sample_id for sample, _ in good], images, broken)
 
 
 def _pixels(sample: Sample, size: int) -> NDArray[np.uint8] | str:
-    """Returns a sample's picture, uint8 (S, S, 3), or one sentence why not, also where its file holds another now."""
+    """Returns a sample's image, uint8 (S, S, 3), or one sentence why not, also where its file holds another now."""
     try:
         content = content_of(Path(sample.filepath))
         if sample_id(content) != sample.sample_id:

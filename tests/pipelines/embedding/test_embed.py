@@ -14,8 +14,10 @@ from PIL import Image
 from gradebook.mpl import augment, backbones
 from gradebook.pipelines.cli.main import main
 from gradebook.pipelines.embedding import embed as job
+from gradebook.pipelines.embedding import feature_extractor
 from gradebook.pipelines.embedding.embed import EmbedReport, embed
-from gradebook.pipelines.embedding.view_dataset import ViewsOf
+from gradebook.pipelines.embedding.feature_extractor import to_onnx
+from gradebook.pipelines.embedding.view_dataset import ViewDataset
 from gradebook.pipelines.importing.import_images import import_images
 from gradebook.storage.project import ProjectError, create_project
 from gradebook.storage.samples import Split
@@ -40,7 +42,13 @@ def store(tmp_path) -> Store:
 
 
 def run(store: Store, **settings: Any) -> EmbedReport:
-    return embed(store, **{"backbone": TINY, "weights": "random", "size": 32, **settings})
+    return embed(store, **{"backbone": TINY, "weights": "random", "size": 32, "views": 5, **settings})
+
+
+def plain_and_augmented(store: Store) -> np.ndarray:
+    """Returns the views of the training samples, the plain one first, and those of the test samples repeated."""
+    train, test = (store.vectors.read(TINY, ids(store, split)) for split in (Split.TRAIN, Split.TEST))
+    return np.concatenate([train, np.broadcast_to(test, (len(test), *train.shape[1:]))])
 
 
 def ids(store: Store, split: Split | None = None) -> list[str]:
@@ -63,16 +71,16 @@ def test_every_sample_gets_its_vectors_and_the_space_says_how(store):
     assert "random weights, as asked" in report.weights
     (space,) = store.vectors.spaces()
     assert (space.backbone, space.size, space.dim, space.weak, space.strong, space.seed) == (TINY, 32, 256, 2, 2, 3)
-    vectors = store.vectors.read(TINY, ids(store))
-    assert vectors.shape == (8, 4, 256)
+    vectors = store.vectors.read(TINY, ids(store, Split.TRAIN))
+    assert vectors.shape == (6, 4, 256)
     assert np.isfinite(vectors).all()
     assert vectors.astype(float).std(axis=0).max() > 1e-3, "all samples look the same"
 
 
 def test_views_are_the_plain_image_the_mirrored_and_strong_ones(store):
     run(store)
-    made = ViewsOf(store.catalog.samples(), store.vectors.spaces()[0])
-    sample, views = made[0]
+    views = all_views(store, 0)
+    sample = store.catalog.samples()[0]
     plain = torch.from_numpy(np.asarray(Image.open(sample.filepath).resize((32, 32), Image.Resampling.BICUBIC)).copy())
     assert torch.equal(views[0], plain.permute(2, 0, 1))
     assert torch.equal(views[1], views[0].flip(-1))
@@ -92,29 +100,53 @@ def _network() -> tuple[Any, str]:
     return backbones.create(TINY, weights="random")
 
 
-def test_a_test_sample_is_only_looked_at_plainly(store, monkeypatch):
-    monkeypatch.setattr(augment, "strong", lambda image, seed: image.flip(-2))
+def test_a_test_sample_has_the_plain_view_alone(store):
     run(store)
-    for vectors in store.vectors.read(TINY, ids(store, Split.TEST)):
-        assert np.array_equal(vectors, np.broadcast_to(vectors[0], vectors.shape))
-    for vectors in store.vectors.read(TINY, ids(store, Split.TRAIN)):
-        assert not np.array_equal(vectors[0], vectors[2])
+    assert store.vectors.read(TINY, ids(store, Split.TEST)).shape == (2, 1, 256)
+    assert store.vectors.read(TINY, ids(store, Split.TRAIN)).shape == (6, 5, 256)
+
+
+def test_the_plain_views_of_all_images_come_first(store, monkeypatch):
+    monkeypatch.setattr(job, "WORKER_BATCH", 2)
+    monkeypatch.setattr(job, "WRITE_BATCH", 2)
+
+    def stop(done: int, total: int) -> None:
+        assert total == 8 + 6 * 4
+        if done > 12:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(store, progress=stop)
+    assert store.vectors.missing(TINY, ids(store)) == []
+    assert 0 < len(store.vectors.missing_augmented(TINY, ids(store, Split.TRAIN))) < 6
+    report = run(store)
+    assert report.embedded + report.already_there == 8
+    assert store.vectors.missing_augmented(TINY, ids(store, Split.TRAIN)) == []
+
+
+@pytest.mark.parametrize(("views", "weak", "strong"), [(1, 1, 0), (2, 1, 1), (3, 2, 1)])
+def test_few_views_are_the_plain_one_then_a_strong_one_then_the_mirrored_one(store, views, weak, strong):
+    run(store, views=views)
+    (space,) = store.vectors.spaces()
+    assert (space.weak, space.strong) == (weak, strong)
+    assert store.vectors.read(TINY, ids(store, Split.TRAIN)).shape == (6, views, 256)
+    assert (run(store, views=None).views, run(store, views=None).already_there) == (views, 8)
 
 
 def test_embedding_again_does_nothing_and_new_images_are_added(store, tmp_path):
     run(store)
-    first = store.vectors.read(TINY, ids(store))
+    first = plain_and_augmented(store)
     assert (run(store).embedded, run(store).already_there) == (0, 8)
     Image.new("RGB", (20, 20), "red").save(tmp_path / "new.png")
     import_images(store, tmp_path / "new.png")
     report = run(store)
     assert (report.embedded, report.already_there) == (1, 8)
-    assert np.array_equal(store.vectors.read(TINY, ids(store)[:8]), first)
+    assert np.array_equal(store.vectors.read(TINY, ids(store, Split.TRAIN)[:6]), first[:6])
 
 
 def test_an_interrupted_embedding_goes_on_to_the_same_vectors(store, monkeypatch):
-    monkeypatch.setattr(job, "SAMPLES", 2)
-    monkeypatch.setattr(job, "WRITE", 2)
+    monkeypatch.setattr(job, "WORKER_BATCH", 2)
+    monkeypatch.setattr(job, "WRITE_BATCH", 2)
     whole, stopped = emptied(store), emptied(store)
     run(whole)
 
@@ -126,19 +158,25 @@ def test_an_interrupted_embedding_goes_on_to_the_same_vectors(store, monkeypatch
         run(stopped, progress=stop)
     assert 0 < len(stopped.vectors.missing(TINY, ids(store))) < 8
     run(stopped)
-    assert close(stopped.vectors.read(TINY, ids(store)), whole.vectors.read(TINY, ids(store)))
+    assert close(plain_and_augmented(stopped), plain_and_augmented(whole))
 
 
 def test_views_depend_on_the_sample_and_the_seed_and_not_on_the_order(store):
     run(store)
-    samples, space = store.catalog.samples(), store.vectors.spaces()[0]
-    one, other = ViewsOf(samples, space), ViewsOf(samples[::-1], space)
     torch.manual_seed(1)
-    first = [one[n][1] for n in range(6)]
-    assert all(torch.equal(first[n], other[7 - n][1]) for n in reversed(range(6)))
-    reseeded = ViewsOf(samples, replace(space, seed=1))
-    assert torch.equal(reseeded[0][1][:2], first[0][:2])
-    assert not torch.equal(reseeded[0][1][2:], first[0][2:])
+    first = [all_views(store, n) for n in range(6)]
+    assert all(torch.equal(first[n], all_views(store, n, backwards=True)) for n in reversed(range(6)))
+    reseeded = all_views(store, 0, seed=1)
+    assert torch.equal(reseeded[:2], first[0][:2])
+    assert not torch.equal(reseeded[2:], first[0][2:])
+
+
+def all_views(store: Store, position: int, *, backwards: bool = False, **changes: Any) -> torch.Tensor:
+    """Returns the plain and the augmented views of a sample, made from a list of samples in one order or the other."""
+    samples, space = store.catalog.samples(), replace(store.vectors.spaces()[0], **changes)
+    samples, position = (samples[::-1], len(samples) - 1 - position) if backwards else (samples, position)
+    made = [ViewDataset(samples, space, augmented=augmented)[position][1] for augmented in (False, True)]
+    return torch.cat([views for views in made if not isinstance(views, str)])
 
 
 def test_no_two_strong_views_share_a_seed(store, monkeypatch):
@@ -151,13 +189,38 @@ def test_no_two_strong_views_share_a_seed(store, monkeypatch):
 def test_workers_make_the_same_vectors(store, monkeypatch):
     here, there = emptied(store), emptied(store)
     run(here)
-    monkeypatch.setattr(job, "FEW", 0)
-    monkeypatch.setattr(job, "SAMPLES", 3)
-    monkeypatch.setattr(job, "WORKERS", 2)
+    monkeypatch.setattr(job, "WORKERS_FROM", 0)
+    monkeypatch.setattr(job, "WORKER_BATCH", 3)
+    monkeypatch.setattr(job, "MAX_WORKERS", 2)
     told: list[tuple[int, int]] = []
     run(there, progress=lambda done, total: told.append((done, total)))
-    assert close(there.vectors.read(TINY, ids(store)), here.vectors.read(TINY, ids(store)))
-    assert told == [(3, 8), (6, 8), (8, 8)]
+    assert close(plain_and_augmented(there), plain_and_augmented(here))
+    assert told == [(3, 32), (6, 32), (8, 32), (20, 32), (32, 32)]
+
+
+@pytest.mark.parametrize("workers_from", [0, 1000])
+def test_onnx_runtime_makes_the_same_vectors_as_torch(store, monkeypatch, workers_from):
+    """With `workers_from` 0 in worker processes, else in this one. A last batch of fewer than three is filled up."""
+    torch_made, onnx_made = emptied(store), emptied(store)
+    run(torch_made)
+    calls: list[int] = []
+    monkeypatch.setattr(feature_extractor, "ONNX_MIN_IMAGES", 1)
+    monkeypatch.setattr(
+        feature_extractor, "to_onnx", lambda net, size, batch: calls.append(batch) or to_onnx(net, size, batch)
+    )
+    monkeypatch.setattr(job, "WORKERS_FROM", workers_from)
+    monkeypatch.setattr(job, "WORKER_BATCH", 5)
+    run(onnx_made, batch_size=3)
+    assert calls == [3]
+    plain = (made.vectors.read(TINY, ids(store), views=1).astype(np.float32) for made in (torch_made, onnx_made))
+    np.testing.assert_allclose(*plain, rtol=2e-3, atol=2e-3)
+    assert close(plain_and_augmented(onnx_made), plain_and_augmented(torch_made))
+
+
+def test_a_network_that_onnx_runtime_cannot_take_stays_in_torch(store, monkeypatch):
+    monkeypatch.setattr(feature_extractor, "ONNX_MIN_IMAGES", 1)
+    monkeypatch.setattr(torch.onnx, "export", lambda *args, **kwargs: 1 / 0)
+    assert run(store).embedded == 8
 
 
 def test_the_callers_random_numbers_are_left_alone(store):
@@ -183,20 +246,21 @@ def test_other_weights_than_the_earlier_ones_are_an_error(store, monkeypatch):
         run(store)
 
 
-def test_without_a_size_the_earlier_one_is_taken_or_one_that_fits(store, tmp_path):
-    assert run(store, size=None).size == 64
-    assert run(store, size=None).size == 64
-    Image.new("RGB", (100, 300)).save(tmp_path / "large.png")
-    large = memory_store(create_project(tmp_path / "other", []))
-    import_images(large, tmp_path / "large.png")
-    assert run(large, size=None).size == 224
-    sized = emptied(store)
-    run(sized, size=48)
-    assert run(sized, size=None).size == 48
+def test_the_size_is_what_the_backbone_was_made_for_whatever_the_files_are(store):
+    """TINY was trained at 160 px; the files have 40."""
+    small = emptied(store)
+    report = run(small, size=None, views=1)
+    assert (report.size, report.native_size) == (160, 160)
+
+
+def test_without_a_size_the_earlier_one_is_taken(store):
+    report = run(store, size=48, views=1)
+    assert (report.size, report.native_size) == (48, 160)
+    assert run(store, size=None, views=1).already_there == 8
 
 
 def test_a_backbone_of_one_size_only_is_given_that(store):
-    assert run(emptied(store), backbone="test_vit", size=None).size == 160
+    assert run(emptied(store), backbone="test_vit", size=None, views=1).size == 160
     with pytest.raises(ProjectError, match="only takes images of 160 px"):
         run(emptied(store), backbone="test_vit", size=64)
 
@@ -223,8 +287,8 @@ def test_no_images_no_weights_and_too_few_views_are_sentences(store, tmp_path, m
         run(store, weights="pretrained")
     with pytest.raises(ProjectError, match="do you mean"):
         run(store, backbone="tf_eficientnet_lite0")
-    with pytest.raises(ProjectError, match="views is 1"):
-        run(store, views=1)
+    with pytest.raises(ProjectError, match="views is 0"):
+        run(store, views=0)
     assert store.vectors.spaces() == []
 
 
@@ -236,8 +300,8 @@ def test_trained_vectors_go_to_lance_and_come_back(store, tmp_path, monkeypatch)
     assert (report.embedded, report.backbone) == (8, "tf_efficientnet_lite0")
     again = replace(store, vectors=open_store(store.project.root).vectors)
     assert embed(again, views=3).already_there == 8
-    vectors = again.vectors.read("tf_efficientnet_lite0", ids(store))
-    assert vectors.shape == (8, 3, 1280)
+    vectors = again.vectors.read("tf_efficientnet_lite0", ids(store, Split.TRAIN))
+    assert vectors.shape == (6, 3, 1280)
     found = again.vectors.nearest("tf_efficientnet_lite0", ids(store)[0], 3)
     assert len(found) == 3
     assert found[0][1] < 0.99
@@ -263,4 +327,4 @@ def test_parts_are_all_of_it_also_at_the_same_time(store, tmp_path):
     assert [answer["embedded"] for answer in answers] == [3, 3, 2]
     together = open_store(root)
     assert sorted(together.vectors.ids(TINY)) == sorted(ids(store))
-    assert close(together.vectors.read(TINY, ids(store)), whole.vectors.read(TINY, ids(store)))
+    assert close(plain_and_augmented(together), plain_and_augmented(whole))
