@@ -69,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         stage("Loading what trains")
         given = sys.argv[1:] if arguments is None else arguments
         call = parse_command(given, program="gradebook train", saved=run_setup.saved_config)
-        result = train(call)
+        result = train(run_setup.use_embedded_backbone(call, given))
         if result is not None:
             _say(result, call)
     return 0

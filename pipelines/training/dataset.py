@@ -6,7 +6,7 @@ Shape legend    N samples    V views    D features    B labelled    U unlabelled
 import json
 import math
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -49,6 +49,7 @@ class TrainingSet:
     rejected: Positions = field(default_factory=_none)  # positions to which no class applies: nothing learns from them
     filepaths: Sequence[str] = ()  # of a project's samples
     truth: NDArray[np.int64] | None = None  # (N,) class, or -1, where all is known; nothing learns from it
+    views: int | None = None  # cached views of each sample that are trained on, the plain one first; None for all
 
     def sampler(self, config: TrainConfig[Any]) -> Sampler:
         """Returns who deals this run's batches."""
@@ -85,7 +86,8 @@ def load_training_set(store: "Store", config: TrainConfig[Any]) -> TrainingSet:
     rejected = _rejected(samples, {i for i, label in decided.items() if label is None})
     _check(store, labels, rejected, config)
     held_out = _held_out(labels, config.validation_share, config.seed)
-    return _training_set(store.project.classes, samples, labels, held_out, rejected)
+    training_set = _training_set(store.project.classes, samples, labels, held_out, rejected)
+    return replace(training_set, views=_view_count(store, config, training_set.sample_ids))
 
 
 def load_saved_training_set(store: "Store", path: Path) -> TrainingSet:
@@ -94,7 +96,8 @@ def load_saved_training_set(store: "Store", path: Path) -> TrainingSet:
     classes = Run(path).config()["classes"]
     samples = store.catalog.get(saved["sample_ids"])
     labels, rejected = _indices(samples, saved["labels"], classes), _rejected(samples, set(saved.get("rejected", ())))
-    return _training_set(classes, samples, labels, np.array(saved["validation"], np.int64), rejected)
+    training_set = _training_set(classes, samples, labels, np.array(saved["validation"], np.int64), rejected)
+    return replace(training_set, views=saved.get("views"))
 
 
 def save_training_set(training_set: TrainingSet, path: Path) -> None:
@@ -103,6 +106,7 @@ def save_training_set(training_set: TrainingSet, path: Path) -> None:
         "sample_ids": list(training_set.sample_ids),
         "validation": training_set.validation.tolist(),
         "labels": label_names(training_set),
+        "views": training_set.views,
     }
     if len(training_set.rejected):
         saved["rejected"] = [training_set.sample_ids[k] for k in training_set.rejected]
@@ -154,6 +158,7 @@ class CachedViews:
         from gradebook.mpl.step import Batch
 
         every = self._views.shape[1]
+        first = self._weak % every  # the first strong view; where there is none, any view stands for one
         for draw in draws:
             b, u = len(draw.labelled), len(draw.unlabelled)
             any_view, weak, strong = np.split(draw.seeds, [b, b + u])
@@ -162,7 +167,7 @@ class CachedViews:
                 x_l=self._take(positions[0], any_view % every),
                 y_l=labels[positions[0]],
                 x_uw=self._take(positions[1], weak % self._weak),
-                x_us=self._take(positions[1], self._weak + strong % (every - self._weak)),
+                x_us=self._take(positions[1], first + strong % (every - first)),
                 id_u=positions[1],
             )
 
@@ -197,21 +202,24 @@ def cached_views(
     """Reads the cached views of the run's samples.
 
     Raises:
-        ConfigError: the samples have not been embedded with this backbone, or without strong views.
+        ConfigError: the samples have not been embedded with this backbone.
     """
     import torch
 
-    views, weak = load_views(store, config.backbone, training_set.sample_ids)
-    if views.shape[1] == weak:
-        raise ConfigError(
-            f"the cached views of {config.backbone} hold no strong view: "
-            f"run: gradebook embed {store.project.root} --backbone {config.backbone} --views 5"
-        )
+    views, weak = load_views(store, config.backbone, training_set.sample_ids, training_set.views)
     return CachedViews(torch.from_numpy(views).to(device), weak)
 
 
-def load_views(store: "Store", backbone: str, sample_ids: Sequence[str]) -> tuple[NDArray[np.float16], int]:
+def load_views(
+    store: "Store", backbone: str, sample_ids: Sequence[str], views: int | None = None
+) -> tuple[NDArray[np.float16], int]:
     """Returns the cached views (N, V, D) of these samples, and how many of the V are weak.
+
+    Args:
+        store: the project.
+        backbone: whose views.
+        sample_ids: N samples.
+        views: how many of each, the plain one first; None for as many as all of them have.
 
     Raises:
         ConfigError: some samples have not been embedded with this backbone.
@@ -223,7 +231,28 @@ def load_views(store: "Store", backbone: str, sample_ids: Sequence[str]) -> tupl
     missing = store.vectors.missing(backbone, sample_ids)
     if missing:
         raise ConfigError(f"{len(missing)} images have no cached views of {backbone} yet: {remedy}")
-    return store.vectors.read(backbone, sample_ids), space.weak
+    found = store.vectors.read(backbone, sample_ids, views)
+    return found, min(space.weak, found.shape[1])
+
+
+def embedded_backbone(store: "Store", default: str) -> str:
+    """Returns the default backbone, or the one embedded last in a project that has no vectors of the default."""
+    embedded = [space.backbone for space in store.vectors.spaces()]
+    return embedded[-1] if embedded and default not in embedded else default
+
+
+def _view_count(store: "Store", config: TrainConfig[Any], sample_ids: Sequence[str]) -> int | None:
+    """Returns how many cached views all of these samples have; None without cached views. Says if some lack theirs."""
+    space = next((s for s in store.vectors.spaces() if s.backbone == config.backbone), None)
+    if config.inputs == "pixels" or space is None:
+        return None
+    missing = len(store.vectors.missing_augmented(config.backbone, sample_ids))
+    if missing:
+        say(
+            f"{missing} of {len(sample_ids)} training images have no augmented views yet, so the plain views alone are "
+            f"trained on: gradebook embed {store.project.root} --backbone {config.backbone} makes the others"
+        )
+    return 1 if missing else space.weak + space.strong
 
 
 def _usable(store: "Store", config: TrainConfig[Any]) -> list[Sample]:

@@ -1,6 +1,8 @@
 """How a run begins: its name, its directory, and what a person is told; and how a stopped one is found again."""
 
 import os
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +36,18 @@ def choose_run_name(call: TrainCommand[Any], project: Project, accelerator: "Acc
     return name
 
 
+def use_embedded_backbone(call: TrainCommand[Any], arguments: Sequence[str]) -> TrainCommand[Any]:
+    """Returns the call with the backbone that the project has vectors of, where the command line names none."""
+    config = call.config
+    named = any(argument.partition("=")[0] == "--backbone" for argument in arguments)
+    if named or call.resume or config.inputs == "pixels" or config.data.kind != "project":
+        return call
+    from gradebook.storage.store import open_store
+
+    backbone = dataset.embedded_backbone(open_store(call.project), config.backbone)
+    return replace(call, config=replace(config, backbone=backbone))
+
+
 def create_run_directory(
     path: Path, config: TrainConfig[Any], training_set: dataset.TrainingSet, accelerator: "Accelerator"
 ) -> None:
@@ -53,7 +67,8 @@ def print_summary(
     config: TrainConfig[Any], training_set: dataset.TrainingSet, accelerator: "Accelerator", done: int
 ) -> None:
     """Says what is going to be learned from what."""
-    fed = f"cached views of {config.backbone}" if config.inputs == "views" else f"images at {config.size} px"
+    count = {None: "", 1: " (the plain view alone)"}.get(training_set.views, f" ({training_set.views} of each image)")
+    fed = f"cached views of {config.backbone}{count}" if config.inputs == "views" else f"images at {config.size} px"
     processes = "1 process" if accelerator.num_processes == 1 else f"{accelerator.num_processes} processes"
     say(
         f"{config.run}: {config.method} on {fed}; {len(training_set.labelled)} labels to learn from, "

@@ -83,7 +83,7 @@ def predict_samples(net: "nn.Module", config: TrainConfig[Any], store: "Store", 
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if config.inputs == "views":
-        views, weak = load_views(store, config.backbone, [s.sample_id for s in samples])
+        views, weak = load_views(store, config.backbone, [s.sample_id for s in samples], views=1)
         source: InputSource = CachedViews(torch.from_numpy(views).to(device), weak)
     else:
         images = SquareImages(store.project, [s.filepath for s in samples], [s.sample_id for s in samples], config.size)
