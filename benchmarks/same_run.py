@@ -100,7 +100,7 @@ def make_projects(options: Comparison, work: Path) -> None:
         ["init", project, "--classes", ",".join("0123456789")],
         ["import", project, str(work / "images")],
         ["label", project, str(work / "labels.csv")],
-        ["embed", project, "--backbone", BACKBONE, "--weights", "random", "--size", str(SIZE)],
+        ["embed", project, "--backbone", BACKBONE, "--weights", "random", "--size", str(SIZE), "--views", "5"],
     ]
     # until 37b9eb7 the packages were imported from the top level
     module = "gradebook.pipelines.cli.main" if (options.old / "gradebook").is_dir() else "pipelines.cli"
