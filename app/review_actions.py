@@ -11,6 +11,7 @@ from typing import Any
 from gradebook.app.data_access import read_events
 from gradebook.pipelines.curation import labelling
 from gradebook.pipelines.curation.event_cache import EventCache
+from gradebook.pipelines.curation.label_propagation import is_from_neighbours
 from gradebook.pipelines.curation.queue_items import Row
 from gradebook.pipelines.curation.verdicts import Shown
 from gradebook.pipelines.runs import Run
@@ -71,6 +72,8 @@ class SessionStats:
     verdicts: int  # that still stand
     predicted: int  # of these, on samples that were shown with a prediction
     correct: int  # of these, the prediction was accepted
+    similar: int  # on samples that were shown with the label of a similar image instead
+    similar_correct: int  # of these, that label was accepted
     per_minute: float | None  # verdicts; None for fewer than two
 
 
@@ -167,12 +170,16 @@ def session_stats(events: EventCache, actor: str, *, now: datetime | None = None
     while start and later - own[start - 1].at < SESSION_GAP:
         start, later = start - 1, own[start - 1].at
     session = own[start:]
-    predicted = [e for e in session if e.ref is not None]
+    proposed = [(e, events.known.get(e.ref)) for e in session if e.ref is not None]
+    similar = [e for e, proposal in proposed if proposal is not None and is_from_neighbours(proposal)]
+    predicted = [e for e, _ in proposed if e not in similar]
     minutes = (session[-1].at - session[0].at).total_seconds() / 60 if session else 0.0
     return SessionStats(
         verdicts=len(session),
         predicted=len(predicted),
         correct=sum(e.kind is Kind.ACCEPTED for e in predicted),
+        similar=len(similar),
+        similar_correct=sum(e.kind is Kind.ACCEPTED for e in similar),
         per_minute=(len(session) - 1) / minutes if minutes > 0 else None,
     )
 

@@ -44,6 +44,7 @@ def cards(
             "src": image_data_url(store.project, row, TILE_PX if grid else IMAGE_PX),
             "name": Path(row.filepath).name,
             "label": row.label,
+            "source": row.source,
             "probability": row.probability,
             "given": row.given,
             "expected": row.decision,

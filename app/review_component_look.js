@@ -1,5 +1,7 @@
 // Draws the review component; review_component.js, which follows this text, has its state and its actions.
 
+const SOURCES = { model: "Prediction", neighbours: "Label of a similar image" };
+
 function make(tag, className = "", text = "") {
   const element = document.createElement(tag);
   if (className) element.className = className;
@@ -67,8 +69,9 @@ function drawPrediction(view, card) {
   if (decision) {
     box.append(make("p", "small", `Decided by ${decision.by}`), make("p", "big", decision.label ?? "Rejected"));
   } else {
-    box.append(make("p", "small", card.label === null ? "No prediction yet" : "Prediction"));
-    if (card.label !== null) box.append(make("p", "big", card.label), drawProbability(card.probability));
+    box.append(make("p", "small", SOURCES[card.source] ?? "No prediction yet"));
+    if (card.label !== null) box.append(make("p", "big", card.label));
+    if (card.label !== null && card.probability !== null) box.append(drawProbability(card.probability));
   }
   if (card.given != null) box.append(make("p", "small", `Current label: ${card.given}`));
   if (view.skipped.has(card.sample_id) && !decision) box.append(make("p", "small", "Skipped"));
@@ -77,7 +80,6 @@ function drawPrediction(view, card) {
 
 function drawProbability(probability) {
   const row = make("div", "row"), bar = make("div", "probability"), fill = make("div");
-  if (probability === null) return bar;
   fill.style.width = `${Math.round(100 * probability)}%`;
   bar.append(fill);
   row.append(bar, make("span", "", `${Math.round(100 * probability)}%`));
@@ -155,7 +157,8 @@ function drawTile(view, id, card) {
   tile.setAttribute("aria-pressed", String(view.selected.has(id)));
   tile.classList.toggle("current", id === view.current);
   tile.classList.toggle("decided", Boolean(decision));
-  const text = decision ? `✓ ${decision.label ?? "Rejected"}` : card.label === null ? "No prediction" : card.label;
+  const proposed = card.label === null ? "No prediction" : card.source === "neighbours" ? `Similar: ${card.label}` : card.label;
+  const text = decision ? `✓ ${decision.label ?? "Rejected"}` : proposed;
   const share = decision || card.probability === null ? "" : `${Math.round(100 * card.probability)}%`;
   line.append(make("span", "name", text), make("span", "share", share));
   tile.append(card.img, line);
@@ -222,10 +225,11 @@ function drawFinder(view, focused) {
 }
 
 function drawStatus(view) {
-  const line = make("p", "status"), { verdicts, correct, predicted, per_minute: pace, labelled } = view.data.stats;
+  const line = make("p", "status"), { verdicts, correct, predicted, similar, similar_correct, per_minute: pace, labelled } = view.data.stats;
   const pending = view.pending.filter(({ action }) => action === "label" || action === "reject").length;
   const parts = [`${verdicts + pending} labelled this session`];
   if (predicted) parts.push(`${Math.round((100 * correct) / predicted)}% of ${predicted} predictions accepted`);
+  if (similar) parts.push(`${Math.round((100 * similar_correct) / similar)}% of ${similar} labels of similar images accepted`);
   if (pace) parts.push(`${pace < 10 ? pace.toFixed(1) : Math.round(pace)} per minute`);
   parts.push(`${labelled.toLocaleString("en")} labelled in total`);
   line.append(make("span", "", parts.join(" · ")));

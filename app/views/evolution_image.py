@@ -17,7 +17,7 @@ from gradebook.app.views import fiftyone_button, sample_gallery, selection
 from gradebook.pipelines.curation import nearest_labelled, queue_items
 from gradebook.pipelines.curation.event_cache import EventCache
 from gradebook.pipelines.curation.proposal import guess
-from gradebook.pipelines.curation.queue_items import Row
+from gradebook.pipelines.curation.queue_items import Row, Source
 from gradebook.pipelines.reporting import run_comparison
 from gradebook.pipelines.runs import Run, find_run
 from gradebook.storage.events import VERDICTS, Event, standing
@@ -95,6 +95,8 @@ def _draw_decision(context: PageContext, sample: Sample, events: EventCache) -> 
 
 def _source(row: Row, run: Run | None) -> str:
     """Returns whose prediction the row has."""
+    if row.source is Source.NEIGHBOURS:
+        return "the label of a similar image, no prediction"
     if row.proposal is not None:
         return "proposed by a reviewer"
     model = "linear probe" if row.given is not None else "student"

@@ -12,6 +12,7 @@ from gradebook.app.figures import common
 from gradebook.app.text import ago, capitalized, join_names, percent, plain, shorten
 from gradebook.app.views import class_form, next_steps
 from gradebook.pipelines.curation.agreement import Agreement
+from gradebook.pipelines.curation.label_propagation import ALIKE
 from gradebook.pipelines.curation.queue_items import sentence_of
 from gradebook.pipelines.reporting.project_stats import ProjectStats
 from gradebook.pipelines.reporting.run_comparison import Row, compare
@@ -125,10 +126,12 @@ def _draw_class_counts(counts: Mapping[str, int]) -> None:
 
 def _draw_agreement(agreement: Mapping[str, Agreement]) -> None:
     """Draws how often reviewers accepted the predictions that they were shown, in total and for each reason."""
-    if not agreement["all"]["answered"]:
+    agreement = {name: row for name, row in agreement.items() if row["answered"]}
+    if not agreement:
         return
     st.subheader("Accepted predictions")
-    reasons = {name: "All" if name == "all" else capitalized(sentence_of(name)) for name in agreement}
+    names = {"all": "All", ALIKE[0]: "Labels of similar images, which no model predicted"}
+    reasons = {name: names.get(name) or capitalized(sentence_of(name)) for name in agreement}
     st.dataframe(
         [
             {"reason": reasons[name], "reviewed": row["answered"], "accepted": 100 * row["rate"]}

@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from gradebook.pipelines.curation.queue_items import Row, sentence_of
+from gradebook.pipelines.curation.label_propagation import ALIKE
+from gradebook.pipelines.curation.queue_items import Row, Source, sentence_of
 
 if TYPE_CHECKING:
     from gradebook.pipelines.curation.label_propagation import Neighbour
@@ -27,6 +28,7 @@ def _queue_line(row: Row) -> str:
     strongest = sorted(row.reasons.items(), key=lambda item: -item[1])[:2]
     reasons = "; ".join(sentence_of(name) for name, score in strongest if score >= MIN_REASON_SCORE)
     label = "no prediction" if row.label is None else row.label
+    label += " (as similar images)" if row.source is Source.NEIGHBOURS else ""
     probability = "" if row.probability is None else f" {row.probability:.0%}"
     given = "" if row.given is None else f", labelled {row.given}"
     return f"  {label}{probability}{given}  {row.filepath}  ({reasons or 'nothing unusual'})  {row.sample_id}"
@@ -74,11 +76,11 @@ def status_table(numbers: dict[str, Any]) -> str:
 
 def agreement_lines(agreement: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Returns how often reviewers agreed with the predictions they were shown: overall, and for each reason."""
-    if not agreement["all"]["answered"]:
-        return []
-    return ["predictions that reviewers agreed with, by reason:"] + [
-        f"  {name}: {row['agreed']} of {row['answered']} ({row['rate']:.0%})" for name, row in agreement.items()
-    ]
+    shares = {n: f"{r['agreed']} of {r['answered']} ({r['rate']:.0%})" for n, r in agreement.items() if r["answered"]}
+    similar = shares.pop(ALIKE[0], None)
+    lines = ["predictions that reviewers agreed with, by reason:"] if shares else []
+    lines += [f"  {name}: {share}" for name, share in shares.items()]
+    return lines + ([f"labels of similar images that reviewers agreed with: {similar}"] if similar else [])
 
 
 def evaluation_table(result: dict[str, Any]) -> str:

@@ -83,6 +83,11 @@ def asked_for(events: Iterable[Event]) -> list[Event]:
     return sorted(newest.values(), key=lambda e: (e.at, e.event_id))
 
 
+def is_from_neighbours(proposal: Event) -> bool:
+    """Returns whether a proposal has the label of a similar image, instead of a model's prediction."""
+    return ALIKE[0] in proposal.reasons
+
+
 def as_json(neighbour: Neighbour) -> dict[str, Any]:
     """Returns it as plain data."""
     return asdict(neighbour)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from enum import StrEnum
 from typing import Any
 
 from gradebook.pipelines.curation.label_propagation import ALIKE, ASKED
@@ -11,19 +12,33 @@ from gradebook.storage.samples import Sample
 GIVEN = "mislabelled"  # the reason that is about labels which were given
 
 
+class Source(StrEnum):
+    """Where the label comes from that a row proposes."""
+
+    MODEL = "model"  # a prediction
+    NEIGHBOURS = "neighbours"  # a similar image has it
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
     """One sample of the queue."""
 
     sample_id: str
     filepath: str
-    label: str | None  # the finished student's guess; None before any run has finished
+    label: str | None  # proposed: the finished student's prediction, or a similar image's label; see `source`
     probability: float | None  # of that guess
     reasons: dict[str, float]  # reason -> score in [0, 1], of the reasons whose evidence is known
     score: float  # what the queue is ordered by
     given: str | None = None  # the label in question, where a label was given; `label` is then the second reader's
     decision: str | None = None  # the event that gave it
     proposal: str | None = None  # the event that asks to look at this sample, where one is in the log already
+
+    @property
+    def source(self) -> Source | None:
+        """Where `label` comes from, None without one."""
+        if self.label is None:
+            return None
+        return Source.NEIGHBOURS if ALIKE[0] in self.reasons else Source.MODEL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +70,7 @@ def sentence_of(reason: str) -> str:
 
 def as_json(row: Row) -> dict[str, Any]:
     """Returns a row as plain data."""
-    return asdict(row)
+    return {**asdict(row), "source": row.source}
 
 
 def settled(events: Iterable[Event]) -> set[str]:

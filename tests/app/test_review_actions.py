@@ -21,6 +21,19 @@ def test_classes_have_digits_then_letters_and_none_has_a_key_of_the_pages_own(cl
     assert set("uskxhlcr").isdisjoint(keys)
 
 
+def test_labels_of_similar_images_are_no_predictions_of_a_model():
+    now = datetime(2026, 1, 1, 12, tzinfo=UTC)
+    proposals = [
+        event(Kind.PROPOSED, "a", "crow", actor="run:r", reasons={"flips": 1.0}),
+        event(Kind.PROPOSED, "b", "crow", actor="ada", reasons={"alike": 0.9}),
+        event(Kind.PROPOSED, "c", "crow", actor="ada", reasons={"alike": 0.9}),
+    ]
+    kinds = (Kind.RELABELLED, Kind.ACCEPTED, Kind.RELABELLED)
+    answers = [verdict(now, e.sample_id, kind, ref=e.event_id) for e, kind in zip(proposals, kinds, strict=True)]
+    stats = session_stats(grown(EventCache(), [*proposals, *answers]), "ada", now=now)
+    assert (stats.predicted, stats.correct, stats.similar, stats.similar_correct) == (1, 0, 2, 1)
+
+
 def test_a_session_ends_with_a_long_pause_and_counts_verdicts_that_stand():
     now = datetime(2026, 1, 1, 12, tzinfo=UTC)
     before = [verdict(now - timedelta(minutes=m), f"s{m}", Kind.RELABELLED) for m in (60, 55)]

@@ -45,7 +45,15 @@ def test_a_press_writes_the_guess_that_was_shown_and_one_verdict(context, rank, 
     assert (proposal.actor, proposal.confidence, proposal.reasons["thin_margin"]) == ("run:mpl-001", 0.75, 0.9)
     assert component.shown == [ids[0], *ids[2:]]
     assert component.data["decisions"] == {} and component.actions == []
-    assert component.data["stats"] == {"verdicts": 1, "predicted": 1, "correct": 1, "per_minute": None, "labelled": 1}
+    assert component.data["stats"] == {
+        "verdicts": 1,
+        "predicted": 1,
+        "correct": 1,
+        "similar": 0,
+        "similar_correct": 0,
+        "per_minute": None,
+        "labelled": 1,
+    }
 
 
 def test_another_label_no_class_and_skip(context, rank, ids, component):

@@ -30,6 +30,19 @@ def test_each_reason_counts_where_it_was_strong():
     assert list(found) == ["all", "flips", "entropy"]
 
 
+def test_labels_of_similar_images_are_counted_apart_from_predictions():
+    events = [
+        *asked("s0", Kind.ACCEPTED, "heron", flips=0.9),
+        *asked("s1", Kind.RELABELLED, "owl", alike=0.4),
+        *asked("s2", Kind.ACCEPTED, "heron", alike=0.9),
+    ]
+    assert agreement(events) == {
+        "all": {"answered": 1, "agreed": 1, "rate": 1.0},
+        "alike": {"answered": 2, "agreed": 1, "rate": 0.5},
+        "flips": {"answered": 1, "agreed": 1, "rate": 1.0},
+    }
+
+
 def test_an_answer_taken_back_counts_no_more_and_a_second_one_once():
     events = asked("s0", Kind.RELABELLED, "owl", flips=1.0)
     undone = [*events, event(Kind.RETRACTED, "s0", actor="ada", ref=events[1].event_id)]

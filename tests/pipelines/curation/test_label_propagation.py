@@ -33,6 +33,7 @@ def test_proposing_labels_nothing_and_puts_them_first(store):
     assert [(row.sample_id, row.label) for row in rows[:3]] == [(n.sample_id, "crow") for n in found]
     assert {row.proposal for row in rows[:3]} == {e.event_id for e in asked_for(events)}
     assert rows[3].proposal is rows[3].label is None
+    assert [row.source for row in rows[:4]] == ["neighbours"] * 3 + [None], "no model has predicted it"
     assert {row.sample_id for row in rows[3:]}.isdisjoint(n.sample_id for n in found)
     assert [row.sample_id for row in rank(store, None, limit=2)] == [n.sample_id for n in found[:2]]
     assert rows[0].reasons == {"alike": pytest.approx(found[0].similarity)} and "alike" not in sentence_of("alike")
