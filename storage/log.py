@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
+from gradebook.storage import log_chain
 from gradebook.storage.events import Event, Kind, sequenced
 from gradebook.storage.lance_tables import Tables
 
@@ -79,7 +80,7 @@ class LanceLog:
         if not events:
             return
         with self._tables.open_for_writing("events", _schema()) as table:
-            table.add(_table(events))
+            self._add(table, events)
 
     def append_now(self, events: Sequence[Event]) -> list[Event]:
         """See `EventLog.append_now`."""
@@ -88,7 +89,7 @@ class LanceLog:
             return []
         with self._tables.open_for_writing("events", _schema()) as table:
             rows = sequenced(events, self._latest(table.count_rows()))
-            table.add(_table(rows))
+            self._add(table, rows)
         return rows
 
     def read(self, after: int = 0) -> list[Event]:
@@ -104,6 +105,11 @@ class LanceLog:
         """See `EventLog.version`."""
         table = self._tables.open("events")
         return 0 if table is None else int(table.version)
+
+    def _add(self, table: Any, events: Sequence[Event]) -> None:
+        before = table.count_rows()
+        table.add(_table(events))
+        log_chain.note(self._tables.directory, before, events, self.read)
 
     def _latest(self, rows: int) -> datetime | None:
         """Returns the latest time in a log of so many rows; reads only the rows added since the last call."""

@@ -73,6 +73,7 @@ OF_DIRECTORIES: tuple[Check, ...] = (
     temp_files.empty_directories,
 )
 OF_TABLES: tuple[Check, ...] = (
+    event_log.complete,
     event_log.event_ids,
     event_log.events_of_samples,
     event_log.labels_are_classes,

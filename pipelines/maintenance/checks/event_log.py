@@ -5,11 +5,27 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 from gradebook.pipelines.maintenance.checks.finding import Finding, Subject, uses_project_data
+from gradebook.storage import log_chain
 from gradebook.storage.events import Event, Kind, queue, replay
 from gradebook.storage.project import ProjectError
+from gradebook.storage.store import tables_of
 
 BACKUP = "restore lance/events.lance from a backup"
 CLOCK_SKEW = timedelta(minutes=1)  # tolerated between two machines that write to one project
+
+
+def complete(subject: Subject) -> Iterator[Finding]:
+    """The log begins with all events that were ever noted in its chain."""
+    directory = tables_of(subject.store.project).directory
+    for link in log_chain.unmatched(log_chain.read(directory), subject.events):
+        missing = link.events - len(subject.events)
+        problem = f"{missing} of the log's {link.events} events are missing"
+        changed = f"the log's first {link.events} events are not those that were written"
+        yield Finding(
+            problem=problem if missing > 0 else changed,
+            where=(str(directory / "events.lance"),),
+            advice=f"{BACKUP}; to accept the log as it is, delete {directory / log_chain.FILE}",
+        )
 
 
 def event_ids(subject: Subject) -> Iterator[Finding]:

@@ -11,12 +11,12 @@ import psutil
 from gradebook.pipelines.maintenance.checks.finding import Finding, Subject
 from gradebook.pipelines.runs import ACTIVE_STATES, PREDICTIONS
 from gradebook.pipelines.training.student import WEIGHTS
-from gradebook.storage import cache_files
+from gradebook.storage import cache_files, log_chain
 from gradebook.storage.project import SETTINGS
 
 OF_PROJECT = (
     *(f".{SETTINGS}.*", ".map.npz.*", ".overview.json.*", ".leases.json.[0-9]*", "selections/.*.json.*"),
-    *("servers/.*.json.*", "mongo/.*.json.*", "unpacked/.*.csv.*", *cache_files.TEMP_FILES),
+    *("servers/.*.json.*", "mongo/.*.json.*", "unpacked/.*.csv.*", f"lance/.{log_chain.FILE}.*"),
 )
 OF_RUN = (
     *(".*.json", ".*.json.*", ".*.npz.*", ".*.arrow.*", ".exit.*"),
@@ -29,7 +29,7 @@ MIN_AGE_S = 60.0  # of an empty directory: a younger one may be about to be used
 def drafts(subject: Subject) -> Iterator[Finding]:
     """There are no temporary files, except those of running processes."""
     root = subject.store.project.root
-    left = [path for pattern in OF_PROJECT for path in root.glob(pattern)]
+    left = [path for pattern in (*OF_PROJECT, *cache_files.TEMP_FILES) for path in root.glob(pattern)]
     active = {run.path for run in subject.every_run if run.status().state in ACTIVE_STATES}
     for directory in [*(root / "runs").glob("*"), *(root / "jobs").glob("*")]:
         if directory not in active:

@@ -198,6 +198,12 @@ def lose_newest_version(root: Path, table: str) -> None:
     min((root / f"lance/{table}.lance/_versions").glob("*.manifest")).unlink()  # the newest sorts first
 
 
+def changed_event(root: Path) -> None:
+    import lancedb
+
+    lancedb.connect(root / "lance").open_table("events").update(where="label = 'cat'", values={"label": "dog"})
+
+
 def lost_run(root: Path) -> None:
     shutil.rmtree(root / "runs/one")
 
@@ -212,7 +218,10 @@ FOUND: list[tuple[Callable[[Path], None], str]] = [
     (unknown_class, "labels_are_classes"),
     (event_from_the_future, "times"),
     (loose_reference, "references"),
+    (lost_log, "complete"),
     (lost_log, "labels_of_runs"),
+    (changed_event, "complete"),
+    (lost_manifest_of_the_log, "complete"),
     (lost_manifest_of_the_log, "labels_of_runs"),
     (lost_manifest_of_the_log, "table_versions"),
     (lost_run, "runs_are_there"),
