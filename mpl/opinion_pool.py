@@ -10,11 +10,13 @@ Doubles = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
 EXPONENT_SUM = 1.6  # of all exponents before any label is seen: members that agree make each other surer
-EXPONENT_HOLD = 1.0  # nats for moving an exponent by 1
+EXPONENT_HOLD = 5.0  # nats for moving an exponent by 1: a few labels must not give one member all the weight
 MIN_PROBABILITY = 1e-3  # of a pooled member's opinion: none can veto a class
 SHARE_PRIOR = 0.3  # weight of the labels' class shares against the samples'
 TEMPERATURE_SPREAD = 0.5  # standard deviation of the prior on the logarithm of the temperature
 EM_STEPS = 50
+BALANCED_WITHIN = 0.15  # total variation between estimated and labels' shares at which opinions are no longer aligned
+ALIGNMENTS = 5  # rounds of it
 EPS = 1e-9
 
 
@@ -66,6 +68,29 @@ def class_shares(opinions: Doubles, labelled_shares: Doubles) -> Doubles:
         posterior /= posterior.sum(1, keepdims=True)
         shares = (posterior.sum(0) + SHARE_PRIOR * n * labelled_shares) / (n * (1 + SHARE_PRIOR))
     return shares
+
+
+def aligned(opinions: Doubles, unlabelled: NDArray[np.bool_], labelled_shares: Doubles, shares: Doubles) -> Doubles:
+    """Returns opinions (N, K) whose mean is near the class shares (Berthelot et al., 2020: distribution alignment).
+
+    They are moved only as far as the estimated shares agree with the labels': where the samples are unbalanced, shares
+    are estimated too badly, and alignment costs more than it gains.
+
+    Args:
+        opinions: (N, K).
+        unlabelled: (N,) whose mean is meant.
+        labelled_shares: (K,).
+        shares: (K,) from `class_shares`.
+    """
+    power = max(0.0, 1 - float(np.abs(shares - labelled_shares).sum()) / 2 / BALANCED_WITHIN)
+    if power == 0 or not unlabelled.any():
+        return opinions
+    target = np.sqrt(labelled_shares * shares)
+    target = target / target.sum()
+    for _ in range(ALIGNMENTS):
+        opinions = opinions * (target / np.maximum(opinions[unlabelled].mean(0), EPS)) ** power
+        opinions = opinions / opinions.sum(1, keepdims=True)
+    return opinions
 
 
 def fitted_temperature(logits: Doubles, y: Indices, weights: Doubles) -> float:

@@ -3,7 +3,8 @@
 1. Members give an opinion of every sample: multinomial logistic regression and label diffusion, each in the
    standardised and in the noise-whitened space (`gradebook.mpl.feature_spaces`), and whatever opinions are handed in.
 2. Their held-out opinions of the labelled samples choose the exponents of a logarithmic opinion pool.
-3. Expectation-maximisation estimates the class shares of the unlabelled samples, which correct the pooled opinions.
+3. Expectation-maximisation estimates the class shares of the unlabelled samples. They correct the pooled opinions, and
+   where they agree with the labels' shares, the opinions are aligned to them.
 4. A Gaussian a class with a shared covariance is fitted to the pooled opinions. It is linear in the features, so its
    weights are an ordinary classifier's; and made of thousands of opinions, it forgets those that do not fit.
 5. One temperature is fitted to held-out logits.
@@ -13,8 +14,9 @@ Figures against every member and other baselines: docs/results.md.
 Shape legend    N samples    D features    d principal directions    K classes    n labelled    m members    V views
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -27,6 +29,7 @@ from gradebook.mpl.label_diffusion import diffused_probabilities, influence, nei
 from gradebook.mpl.opinion_pool import (
     Doubles,
     Indices,
+    aligned,
     class_shares,
     fitted_temperature,
     pool_exponents,
@@ -68,6 +71,7 @@ def fit_pooled_classifier(
     *,
     views: NDArray[np.floating] | None = None,
     viewed: Indices | None = None,
+    members: Mapping[str, Member] = MappingProxyType({}),
     seed: int = 0,
 ) -> PooledClassifier:
     """Fits the classifier.
@@ -78,12 +82,13 @@ def fit_pooled_classifier(
         classes: K.
         views: (M, V, D) features of augmented views of some samples, the labelled ones among them; 500 more will do.
         viewed: (M,) the rows that `views` are of.
+        members: more members of the pool by name. Each is called once a fold, and last with every label.
         seed: of the folds.
     """
     labelled = np.flatnonzero(labels >= 0)
     y = labels[labelled]
     spaces = feature_spaces(features, labelled, views, viewed)
-    members = _members(spaces, labelled)
+    members = _members(spaces, labelled) | dict(members)
     folds = _folds(y, min(FOLDS, len(y)), seed)
     without = [  # by fold: every member's opinion of every sample without that fold's labels, (m, N, K)
         np.stack([member(folds != fold, y, classes) for member in members.values()]) for fold in range(folds.max() + 1)
@@ -185,7 +190,8 @@ def _fit(x: Floats, opinions: Doubles, labelled: Indices, y: Indices) -> tuple[D
     shares = class_shares(opinions[unlabelled], given)
     opinions = opinions * (shares / np.maximum(given, EPS)) ** SHARE_POWER
     opinions = (opinions / opinions.sum(1, keepdims=True)) ** SHARPEN
-    targets = (opinions / opinions.sum(1, keepdims=True)).astype(np.float32)
+    opinions = aligned(opinions / opinions.sum(1, keepdims=True), unlabelled, given, shares)
+    targets = opinions.astype(np.float32)
     targets[labelled] = LABEL_WEIGHT * np.eye(classes, dtype=np.float32)[y]
     weights = targets
     for fit in range(FITS):

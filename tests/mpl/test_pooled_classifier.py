@@ -5,7 +5,15 @@ import pytest
 
 from gradebook.mpl.feature_spaces import feature_spaces
 from gradebook.mpl.label_diffusion import ALPHA, diffused_probabilities, influence, neighbour_graph
-from gradebook.mpl.opinion_pool import class_shares, fitted_temperature, pool_exponents, pooled, softmax
+from gradebook.mpl.opinion_pool import (
+    EXPONENT_HOLD,
+    aligned,
+    class_shares,
+    fitted_temperature,
+    pool_exponents,
+    pooled,
+    softmax,
+)
 from gradebook.mpl.pooled_classifier import fit_pooled_classifier, logistic_regression
 
 K, D, LABELS = 4, 24, 3
@@ -70,10 +78,10 @@ def test_the_exponents_minimise_what_they_say_and_distrust_a_member_that_guesses
     noise = softmax(rng.normal(size=(200, K)) * 3)
     held_out = np.stack([good, noise])
     best = pool_exponents(held_out, y)
-    assert best[0] > 0.7 > 0.2 > best[1] >= 0
+    assert best[0] > 0.7 > 0.3 > best[1] >= 0
 
     def loss(w: np.ndarray) -> float:
-        return float(-np.log(pooled(held_out, w)[np.arange(200), y]).sum() + np.square(w - 0.8).sum())
+        return float(-np.log(pooled(held_out, w)[np.arange(200), y]).sum() + EXPONENT_HOLD * np.square(w - 0.8).sum())
 
     for step in ([0.02, 0], [-0.02, 0], [0, 0.02]):
         assert loss(best + step) > loss(best)
@@ -90,6 +98,15 @@ def test_shares_are_found_from_calibrated_opinions():
     np.testing.assert_allclose(found, (shares - even * prior) / (1 - prior) * (1 - prior) + even * prior, atol=0.15)
     assert found[0] > 0.5
     np.testing.assert_allclose(found.sum(), 1)
+
+
+def test_opinions_are_aligned_to_balanced_shares_and_left_alone_where_shares_differ():
+    rng = np.random.default_rng(0)
+    opinions = softmax(rng.normal(size=(500, 3)) + np.eye(3)[0])
+    everyone, even = np.ones(500, bool), np.full(3, 1 / 3)
+    np.testing.assert_allclose(aligned(opinions, everyone, even, even).mean(0), even, atol=0.01)
+    assert opinions.mean(0)[0] > 0.45, "they were not balanced before"
+    assert np.array_equal(aligned(opinions, everyone, even, np.array([0.7, 0.2, 0.1])), opinions)
 
 
 def test_the_temperature_of_logits_that_are_three_times_too_large_is_three():
@@ -139,6 +156,23 @@ def test_it_learns_that_most_samples_are_of_one_class_though_labels_are_drawn_ev
     assert np.argmax(fitted.class_shares) == 0
     assert fitted.class_shares[0] > 0.4
     assert fitted.probabilities.mean(0)[0] > 0.4, "a quarter of the labels, three quarters of the samples"
+
+
+def test_a_member_that_is_handed_in_is_asked_once_a_fold_and_weighs_what_it_is_worth():
+    x, truth, labels = blobs([60] * K, spread=1.6)
+    asked = []
+
+    def oracle(kept: np.ndarray, y: np.ndarray, classes: int) -> np.ndarray:
+        asked.append(int(kept.sum()))
+        return np.eye(classes)[truth] * 0.9 + 0.1 / classes
+
+    def guesser(kept: np.ndarray, y: np.ndarray, classes: int) -> np.ndarray:
+        return softmax(np.random.default_rng(3).normal(size=(len(truth), classes)) * 4)
+
+    fitted = fit_pooled_classifier(x, labels, K, members={"oracle": oracle, "guesser": guesser})
+    assert sorted(asked) == [9, 9, 10, 10, 10, 12]
+    weight = dict(zip(fitted.members, fitted.exponents, strict=True))
+    assert weight["oracle"] > 2 * weight["guesser"]
 
 
 def test_two_labels_are_enough():
