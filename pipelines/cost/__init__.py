@@ -1,1 +1,1 @@
-"""What training takes before it is tried: on many devices, at large scale, and where a step's time and memory go."""
+"""What training costs: the time and memory of a step on this machine, and a plan for many devices."""

@@ -1,22 +1,22 @@
-"""What a step of Meta Pseudo Labels would take on many devices: a dry run on the meta device, and arithmetic.
+"""A plan of a step of Meta Pseudo Labels on many devices: a dry run on the meta device, and arithmetic.
 
-Weights are shared out inside a node and copied across nodes (`gradebook.mpl.sharding`). Of a step's passes
+Weights are sharded inside a node and replicated across nodes (`gradebook.mpl.sharding`). The passes of a step are
 
-    teacher   labels the weak view (forward), and learns from the feedback through that very pass (backward); learns
+    teacher   labels the weak view (forward) and learns from the feedback through the same pass (backward); learns
               from labels and strong views (forward, backward)
     student   learns from the strong view (forward, backward); g on the labels (forward, backward); F by differences
               (two forwards)
 
-each gathers the weights of its network for the forward and again for the backward pass; a backward pass hands out
-gradients. Not counted: what the communication library, the allocator and the kernels' workspaces take for themselves.
+Each forward and each backward pass gathers the weights, and a backward pass scatters gradients. Memory of the
+communication library, the allocator and the kernels' workspaces is not counted.
 
-Shape legend    B labelled images    U unlabelled images    S devices that share weights    R nodes
+Shape legend    B labelled images    U unlabelled images    S devices that shard the weights    R nodes
 """
 
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from gradebook.pipelines.cost.meta_cost import WEIGHT, Measured, shard_of
+from gradebook.pipelines.cost.meta_cost import WEIGHT, NetworkCost, shard_of
 from gradebook.pipelines.training.config import ConfigError, TrainConfig
 
 GIB = 2**30
@@ -25,7 +25,7 @@ FEEDBACKS = ("difference", "reinforce", "none")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
-    """How devices stand together."""
+    """The devices and their nodes."""
 
     devices: int
     per_node: int
@@ -38,7 +38,7 @@ class Layout:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Passes:
-    """How often a network does what in a step. Each backward pass hands out gradients once."""
+    """The passes of a network in a step. Each backward pass scatters gradients once."""
 
     forward: int
     backward: int
@@ -46,21 +46,21 @@ class Passes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Network:
-    """One network's part."""
+    """One network's part of a step."""
 
     backbone: str
     parameters: int
     passes: Passes
-    gathered: int  # bytes a step that each device is sent of others' weights
-    scattered: int  # bytes a step that each device is sent of gradients inside its node
-    across: int  # bytes a step that each device is sent of gradients from other nodes
-    kept_an_image: int  # bytes that a forward pass keeps for the backward one, for each image
-    operations: int  # a step, of one device
+    gathered: int  # bytes of weights a step that each device receives
+    scattered: int  # bytes of gradients a step that each device receives inside its node
+    across: int  # bytes of gradients a step that each device receives from other nodes
+    kept_an_image: int  # bytes an image that a forward pass saves for the backward pass
+    operations: int  # a step and device
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What `gradebook plan` answers. Bytes are those of one device."""
+    """The result of `gradebook plan`. Bytes are those of one device."""
 
     preset: str
     devices: int
@@ -74,11 +74,11 @@ class Plan:
     precision: str
     student: Network
     teacher: Network
-    standing: dict[str, int]  # what is there all the time -> bytes
-    phases: dict[str, dict[str, int]]  # part of the step -> what it adds -> bytes
+    standing: dict[str, int]  # held during the whole step -> bytes
+    phases: dict[str, dict[str, int]]  # part of the step -> held besides -> bytes
     peak_phase: str
     peak: int  # bytes
-    memory: int | None  # bytes that a device has, if told
+    memory: int | None  # bytes of a device, if given
     fits: bool | None
 
     def as_json(self) -> dict[str, Any]:
@@ -93,7 +93,7 @@ def plan(config: TrainConfig[Any], classes: int, layout: Layout, memory: float |
         config: of Meta Pseudo Labels on pixels.
         classes: K.
         layout: see `Layout`.
-        memory: GiB that a device has.
+        memory: GiB of a device.
 
     Raises:
         ConfigError: the config cannot be planned, or does not divide by the devices.
@@ -108,22 +108,25 @@ def plan(config: TrainConfig[Any], classes: int, layout: Layout, memory: float |
     for name in dict.fromkeys(names):
         net = on_meta(lambda name=name: image_classifier(name, classes, pretrained=False))  # type: ignore[misc]
         networks[name] = measure(net, config.size, half=half, recompute=config.recompute)
-    return laid_out(config, networks[names[0]], networks[names[1]], layout, memory)
+    return plan_step(config, networks[names[0]], networks[names[1]], layout, memory)
 
 
-def laid_out(
-    config: TrainConfig[Any], student: Measured, teacher: Measured, layout: Layout, memory: float | None = None
+def plan_step(
+    config: TrainConfig[Any], student: NetworkCost, teacher: NetworkCost, layout: Layout, memory: float | None = None
 ) -> Plan:
-    """Returns the plan for two networks that have been measured; see `plan`."""
+    """Returns the plan for two measured networks; see `plan`."""
     b, u = config.labelled // layout.devices, config.unlabelled // layout.devices
-    feedback, again = config.settings.feedback, int(config.recompute)
-    twice = _taught_twice(config)
-    passes = {"student": _student_passes(feedback), "teacher": Passes(forward=2, backward=1 + twice)}
-    images = {"student": _student_images(feedback, b, u, again), "teacher": _teacher_images(twice, b, u, again)}
-    standing = _standing(config, student, teacher, layout, images_held=b + 2 * u)
+    feedback, recompute = config.settings.feedback, int(config.recompute)
+    feedback_pass = _has_feedback_pass(config)
+    passes = {"student": _student_passes(feedback), "teacher": Passes(forward=2, backward=1 + feedback_pass)}
+    images = {
+        "student": _student_images(feedback, b, u, recompute),
+        "teacher": _teacher_images(feedback_pass, b, u, recompute),
+    }
+    held = _held(config, student, teacher, layout, images_held=b + 2 * u)
     phases = _phases(config, student, teacher, layout, b, u)
     peak_phase = max(phases, key=lambda name: sum(phases[name].values()))
-    peak = sum(standing.values()) + sum(phases[peak_phase].values())
+    peak = sum(held.values()) + sum(phases[peak_phase].values())
     return Plan(
         preset=config.preset,
         devices=layout.devices,
@@ -139,7 +142,7 @@ def laid_out(
         teacher=_network(
             config.teacher_backbone or config.backbone, teacher, passes["teacher"], layout, images["teacher"]
         ),
-        standing=standing,
+        standing=held,
         phases=phases,
         peak_phase=peak_phase,
         peak=peak,
@@ -153,29 +156,29 @@ def _student_passes(feedback: str) -> Passes:
     return Passes(forward=1 + extra[0], backward=1 + extra[1])
 
 
-def _taught_twice(config: TrainConfig[Any]) -> bool:
-    """Returns whether the teacher learns from the feedback in a pass of its own, that of the weak view."""
+def _has_feedback_pass(config: TrainConfig[Any]) -> bool:
+    """Returns whether the teacher learns from the feedback in a separate pass, that of the weak view."""
     return bool(config.settings.feedback != "none" and config.settings.view == "weak")
 
 
-def _student_images(feedback: str, b: int, u: int, again: int) -> int:
-    """Returns how many forward passes of one image cost as much as the student's part: a backward pass counts two.
+def _student_images(feedback: str, b: int, u: int, recompute: int) -> int:
+    """Returns the student's cost in forward passes of one image. A backward pass counts two.
 
-    With `again` a backward pass counts three, since it computes the forward pass once more.
+    A backward pass counts three where `recompute` is 1, since it runs the forward pass again.
     """
-    trained = 3 + again
+    trained = 3 + recompute
     extra = {"difference": trained * b + 2 * u, "reinforce": 2 * b, "none": 0}[feedback]
     return trained * u + extra
 
 
-def _teacher_images(twice: bool, b: int, u: int, again: int) -> int:
-    trained = 3 + again
-    return trained * (b + u) + (trained * u if twice else u)
+def _teacher_images(feedback_pass: bool, b: int, u: int, recompute: int) -> int:
+    trained = 3 + recompute
+    return trained * (b + u) + (trained * u if feedback_pass else u)
 
 
-def _network(backbone: str, net: Measured, passes: Passes, layout: Layout, images: int) -> Network:
+def _network(backbone: str, net: NetworkCost, passes: Passes, layout: Layout, images: int) -> Network:
     s, r = layout.per_node, layout.nodes
-    from_others = WEIGHT * (s - 1) * gathers(net, passes, s)
+    from_others = WEIGHT * (s - 1) * gathered_elements(net, passes, s)
     shard = WEIGHT * net.shard(s)
     return Network(
         backbone=backbone,
@@ -184,82 +187,85 @@ def _network(backbone: str, net: Measured, passes: Passes, layout: Layout, image
         gathered=from_others,
         scattered=(s - 1) * shard * passes.backward,
         across=2 * (r - 1) * shard * passes.backward // r,
-        kept_an_image=net.kept.an_image,
+        kept_an_image=net.activations.per_image,
         operations=net.forward * images,
     )
 
 
-def gathers(net: Measured, passes: Passes, devices: int) -> int:
-    """Returns the elements that each device gives to the others in a step."""
+def gathered_elements(net: NetworkCost, passes: Passes, devices: int) -> int:
+    """Returns the elements that each device sends to the others in a step."""
     blocks = sum(shard_of(shapes, devices) for shapes in net.blocks)
     return (blocks + shard_of(net.rest, devices)) * (passes.forward + passes.backward)
 
 
-def _standing(
-    config: TrainConfig[Any], student: Measured, teacher: Measured, layout: Layout, *, images_held: int
+def _held(
+    config: TrainConfig[Any], student: NetworkCost, teacher: NetworkCost, layout: Layout, *, images_held: int
 ) -> dict[str, int]:
-    mine = {"student": WEIGHT * student.shard(layout.per_node), "teacher": WEIGHT * teacher.shard(layout.per_node)}
+    shard = {"student": WEIGHT * student.shard(layout.per_node), "teacher": WEIGHT * teacher.shard(layout.per_node)}
     averaged = bool(config.average)
     return {
-        "teacher's weights": mine["teacher"],
-        "student's weights": mine["student"],
-        "averaged weights": mine["student"] * averaged,
-        "teacher's momentum": mine["teacher"] * bool(config.teacher.momentum),
-        "student's momentum": mine["student"] * bool(config.student.momentum),
+        "teacher's weights": shard["teacher"],
+        "student's weights": shard["student"],
+        "averaged weights": shard["student"] * averaged,
+        "teacher's momentum": shard["teacher"] * bool(config.teacher.momentum),
+        "student's momentum": shard["student"] * bool(config.student.momentum),
         "buffers": teacher.buffers + student.buffers * (1 + averaged),
         "images": images_held * 3 * config.size**2,
     }
 
 
 def _phases(
-    config: TrainConfig[Any], student: Measured, teacher: Measured, layout: Layout, b: int, u: int
+    config: TrainConfig[Any], student: NetworkCost, teacher: NetworkCost, layout: Layout, b: int, u: int
 ) -> dict[str, dict[str, int]]:
-    """Returns what each part of the step adds to what stands, at its fullest."""
+    """Returns the peak memory that each part of the step holds besides what is held throughout."""
     s, feedback = layout.per_node, config.settings.feedback
-    mine, gathered = WEIGHT * student.shard(s), WEIGHT * student.gathered(s)
-    asked = b + u if config.settings.view == "strong" else u if feedback != "none" else 0
-    before = {"kept of the teacher's labels": teacher.kept.an_image * asked + teacher.kept.a_pass} if asked else {}
+    shard, gathered = WEIGHT * student.shard(s), WEIGHT * student.gathered(s)
+    pseudo_labelled = b + u if config.settings.view == "strong" else u if feedback != "none" else 0
+    before = {}
+    if pseudo_labelled:
+        teacher_pass = teacher.activations.per_image * pseudo_labelled + teacher.activations.per_pass
+        before["kept of the teacher's labels"] = teacher_pass
     if feedback != "none":
-        before["student's weights before its step"] = mine
-    single = 2 if config.precision == "bf16" else 1  # differences are computed in single precision
+        before["student's weights before its step"] = shard
+    widening = 2 if config.precision == "bf16" else 1  # differences are computed in float32
     phases = {
         "the student learns": {
             **before,
-            **_kept(student, u, config.recompute),
+            **_activations(student, u, config.recompute),
             "weights gathered": gathered,
-            "gradients": mine + gathered,
+            "gradients": shard + gathered,
         }
     }
     if feedback == "difference":
         phases["the gradient on the labels"] = {
             **before,
-            **_kept(student, b, config.recompute),
+            **_activations(student, b, config.recompute),
             "weights gathered": gathered,
-            "gradients": mine + gathered,
+            "gradients": shard + gathered,
         }
         phases["the feedback by differences"] = {
             **before,
-            "student's weights after its step": mine,
-            "gradient on the labels": mine,
-            "one block's pass": single * student.largest_block * u,
+            "student's weights after its step": shard,
+            "gradient on the labels": shard,
+            "one block's pass": widening * student.largest_block * u,
             "weights gathered": gathered,
         }
-    moving = {
+    backward = {
         "weights gathered": WEIGHT * teacher.gathered(s),
         "gradients": WEIGHT * teacher.shard(s) + WEIGHT * teacher.gathered(s),
     }
-    if _taught_twice(config):
-        phases["the teacher learns from the feedback"] = {**_kept(teacher, u, config.recompute), **moving}
-    phases["the teacher learns"] = {**_kept(teacher, b + u, config.recompute), **moving}
+    if _has_feedback_pass(config):
+        phases["the teacher learns from the feedback"] = {**_activations(teacher, u, config.recompute), **backward}
+    phases["the teacher learns"] = {**_activations(teacher, b + u, config.recompute), **backward}
     return phases
 
 
-def _kept(net: Measured, images: int, recompute: bool) -> dict[str, int]:
-    """Returns what a pass of so many images keeps until its backward pass."""
-    kept = {"kept for the backward pass": net.kept.an_image * images + net.kept.a_pass}
+def _activations(net: NetworkCost, images: int, recompute: bool) -> dict[str, int]:
+    """Returns what a pass saves until its backward pass."""
+    activations = {"kept for the backward pass": net.activations.per_image * images + net.activations.per_pass}
     if recompute:
-        kept["one block computed again"] = net.largest_block * images
-    return kept
+        activations["one block computed again"] = net.largest_block * images
+    return activations
 
 
 def _check(config: TrainConfig[Any], layout: Layout) -> None:

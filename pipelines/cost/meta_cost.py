@@ -1,4 +1,4 @@
-"""What a network takes, found by running its passes on torch's meta device: real shapes, no numbers and no memory.
+"""The cost of a network, measured on torch's meta device, which has shapes but neither values nor memory.
 
 Every figure is in bytes, elements or floating-point operations (a multiplication and an addition count as two).
 """
@@ -14,70 +14,72 @@ if TYPE_CHECKING:
 
 Shapes = tuple[tuple[int, ...], ...]
 
-WEIGHT = 4  # bytes of a weight: they are kept, gathered and averaged in float32
-FEW, MORE = 2, 3  # images in the two passes whose difference is what one image takes
+WEIGHT = 4  # bytes: weights are stored, gathered and averaged in float32
+SMALL_BATCH, LARGE_BATCH = 2, 3  # images of two passes, whose difference is the cost of one image
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Kept:
-    """What a forward pass keeps for the backward pass."""
+class Activations:
+    """What a forward pass saves for the backward pass, in bytes."""
 
-    an_image: int  # bytes, for each image
-    a_pass: int  # bytes, whatever the number of images: half-precision copies of weights, BatchNorm's statistics
+    per_image: int
+    per_pass: int  # for any number of images: half-precision copies of weights, BatchNorm's statistics
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Measured:
-    """One network."""
+class NetworkCost:
+    """The cost of one network."""
 
     parameters: int
-    buffers: int  # bytes; every device has them whole
-    blocks: tuple[Shapes, ...]  # of each block, its parameters' shapes
+    buffers: int  # bytes; not sharded
+    blocks: tuple[Shapes, ...]  # the parameters' shapes of each block
     rest: Shapes  # shapes of the parameters outside blocks
-    kept: Kept
-    largest_block: int  # bytes that the forward pass of one block keeps an image, of the block that keeps most
-    forward: int  # operations of a forward pass, for each image; a backward pass takes twice as many
+    activations: Activations
+    largest_block: int  # bytes an image that a forward pass saves in one block, the largest
+    forward: int  # operations an image of a forward pass; a backward pass takes twice as many
 
     def shard(self, devices: int) -> int:
-        """Returns how many elements of the weights each of so many devices holds, padding included."""
+        """Returns the elements of the weights that each device holds, padding included."""
         return sum(shard_of(shapes, devices) for shapes in (*self.blocks, self.rest))
 
     def gathered(self, devices: int) -> int:
-        """Returns how many elements are whole at once in a pass: what is in no block, and a block and the next one."""
+        """Returns the elements gathered at once: the parameters outside blocks, a block, and the next one."""
         largest = max((shard_of(shapes, devices) for shapes in self.blocks), default=0)
         return devices * (shard_of(self.rest, devices) + min(2, len(self.blocks)) * largest)
 
 
 def shard_of(shapes: Shapes, devices: int) -> int:
-    """Returns how many elements of weights of these shapes a device holds: each is cut along its first dimension."""
+    """Returns the elements that a device holds of parameters with these shapes, sharded by their first dimension."""
     return sum(ceil(shape[0] / devices) * prod(shape[1:]) for shape in shapes)
 
 
-def measure(net: "nn.Module", size: int, *, half: bool, recompute: bool) -> Measured:
-    """Runs a network on the meta device.
+def measure(net: "nn.Module", size: int, *, half: bool, recompute: bool) -> NetworkCost:
+    """Measures a network on the meta device.
 
     Args:
-        net: takes images uint8 (N, 3, size, size); on the meta device. With `recompute` it is changed in place.
+        net: on the meta device; takes uint8 images (N, 3, size, size). `recompute` changes it in place.
         size: pixels a side.
-        half: whether matrix products and convolutions are done in bfloat16.
-        recompute: whether blocks keep their input alone (`gradebook.mpl.sharding.recompute`).
+        half: matrix products and convolutions in bfloat16.
+        recompute: recompute activations, so that a block saves only its input (`gradebook.mpl.sharding.recompute`).
     """
     from gradebook.mpl import sharding
 
     blocks, rest = parts(net)
     forward = _operations(net, size)
-    largest = max(_kept(net, size, half=half, images=FEW).of_block.values(), default=0) // FEW
+    of_block = _saved_activations(net, size, half=half, images=SMALL_BATCH).of_block
     if recompute:
         sharding.recompute(net)
-    few, more = (_kept(net, size, half=half, images=n, inputs=recompute).total() for n in (FEW, MORE))
-    an_image = (more - few) // (MORE - FEW)
-    return Measured(
+    small, large = (
+        _saved_activations(net, size, half=half, images=n, inputs=recompute).total() for n in (SMALL_BATCH, LARGE_BATCH)
+    )
+    per_image = (large - small) // (LARGE_BATCH - SMALL_BATCH)
+    return NetworkCost(
         parameters=sum(p.numel() for p in net.parameters()),
         buffers=sum(b.numel() * b.element_size() for b in net.buffers()),
         blocks=blocks,
         rest=rest,
-        kept=Kept(an_image=an_image, a_pass=few - FEW * an_image),
-        largest_block=largest,
+        activations=Activations(per_image=per_image, per_pass=small - SMALL_BATCH * per_image),
+        largest_block=max(of_block.values(), default=0) // SMALL_BATCH,
         forward=forward,
     )
 
@@ -95,18 +97,18 @@ def parts(net: "nn.Module") -> tuple[tuple[Shapes, ...], Shapes]:
 
 
 @dataclass(slots=True)
-class _Ledger:
-    """The memory that a forward pass keeps: each storage once, under the block that kept it first."""
+class _ActivationLog:
+    """The memory that a forward pass saves: each storage once, under the block that saved it first."""
 
-    known: "set[int]"  # storages that are there anyway: weights, buffers, images
+    existing: "set[int]"  # storages of weights, buffers and images
     storages: "dict[int, Any]" = field(default_factory=dict)
     of_block: dict[int, int] = field(default_factory=dict)
-    block: int = -1  # the one that computes now; -1 for none
+    block: int = -1  # the current one; -1 for none
 
-    def note(self, tensor: "Tensor") -> "Tensor":
+    def add(self, tensor: "Tensor") -> "Tensor":
         storage = tensor.untyped_storage()
-        if storage._cdata not in self.known and storage._cdata not in self.storages:
-            self.storages[storage._cdata] = storage  # kept, or another storage would get its name
+        if storage._cdata not in self.existing and storage._cdata not in self.storages:
+            self.storages[storage._cdata] = storage  # a reference, or another storage could get its address
             self.of_block[self.block] = self.of_block.get(self.block, 0) + storage.nbytes()
         return tensor
 
@@ -114,57 +116,59 @@ class _Ledger:
         return sum(storage.nbytes() for storage in self.storages.values())
 
 
-def _kept(net: "nn.Module", size: int, *, half: bool, images: int, inputs: bool = False) -> _Ledger:
-    """Does a forward pass and notes what it keeps; with `inputs` also what is handed to each block."""
+def _saved_activations(net: "nn.Module", size: int, *, half: bool, images: int, inputs: bool = False) -> _ActivationLog:
+    """Runs a forward pass and logs what it saves; with `inputs` also the inputs of each block."""
     import torch
 
     from gradebook.mpl import sharding
 
     batch = _images(images, size)
-    there = [*net.parameters(), *net.buffers(), batch]
-    ledger = _Ledger({t.untyped_storage()._cdata for t in there})
+    existing = [*net.parameters(), *net.buffers(), batch]
+    saved = _ActivationLog({t.untyped_storage()._cdata for t in existing})
     hooks = []
     for number, block in enumerate(sharding.blocks(net)):
         hooks += [
-            block.register_forward_pre_hook(partial(_enter, ledger, number, inputs)),
-            block.register_forward_hook(partial(_leave, ledger)),
+            block.register_forward_pre_hook(partial(_enter, saved, number, inputs)),
+            block.register_forward_hook(partial(_leave, saved)),
         ]
-    with _half_precision(half), torch.autograd.graph.saved_tensors_hooks(ledger.note, _give_back):
+    with _half_precision(half), torch.autograd.graph.saved_tensors_hooks(saved.add, _unchanged):
         logits = net.train()(batch)
         logits.float().log_softmax(-1)
     for hook in hooks:
         hook.remove()
-    ledger.of_block.pop(-1, None)
-    return ledger
+    saved.of_block.pop(-1, None)
+    return saved
 
 
-def _enter(ledger: _Ledger, number: int, inputs: bool, block: "nn.Module", arguments: "tuple[Tensor, ...]") -> None:
+def _enter(
+    saved: _ActivationLog, number: int, inputs: bool, block: "nn.Module", arguments: "tuple[Tensor, ...]"
+) -> None:
     if inputs:
         for tensor in arguments:
-            ledger.note(tensor)
-    ledger.block = number
+            saved.add(tensor)
+    saved.block = number
 
 
-def _leave(ledger: _Ledger, *ignored: Any) -> None:
-    ledger.block = -1
+def _leave(saved: _ActivationLog, *ignored: Any) -> None:
+    saved.block = -1
 
 
-def _give_back(tensor: "Tensor") -> "Tensor":
+def _unchanged(tensor: "Tensor") -> "Tensor":
     return tensor
 
 
 def _operations(net: "nn.Module", size: int) -> int:
-    """Returns the operations of a forward pass, for each image.
+    """Returns the operations an image of a forward pass.
 
-    Of a backward pass torch counts a grouped convolution as if it had one group, 26 times too much in an
-    EfficientNet-L2; each product is differentiated by both its factors, so twice the forward pass is taken instead.
+    A backward pass is taken as twice that, since each product is differentiated by both its factors. torch's own count
+    of a backward pass takes a grouped convolution for one with a single group: 26 times too much in EfficientNet-L2.
     """
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        net.train()(_images(FEW, size))
-    return int(counter.get_total_flops()) // FEW
+        net.train()(_images(SMALL_BATCH, size))
+    return int(counter.get_total_flops()) // SMALL_BATCH
 
 
 def _images(number: int, size: int) -> "Tensor":
@@ -174,7 +178,7 @@ def _images(number: int, size: int) -> "Tensor":
 
 
 def _half_precision(half: bool) -> AbstractContextManager[Any]:
-    """Does what autocast does, which the meta device does not know: products and convolutions in bfloat16."""
+    """Does products and convolutions in bfloat16, as autocast would, which does not support the meta device."""
     import torch
     from torch.overrides import TorchFunctionMode
 

@@ -1,6 +1,6 @@
-"""Where the time and the memory of a training's step go, measured on made-up data of the right shape.
+"""Measures where the time and memory of a training step go, on random data of the right shape.
 
-Shape legend    N made-up samples    D features
+Shape legend    N samples    D features
 """
 
 import tempfile
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     import torch
 
 CLASSES = 10
-WARM_UP = 2  # steps before those that count
-VIEWS, WEAK = 5, 2  # cached of each sample, and how many of them are weak
+WARM_UP = 2  # steps before the measured ones
+VIEWS, WEAK = 5, 2  # cached views of each sample, the first of them weak
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,12 +30,12 @@ class Phase:
 
     seconds: float  # a step, mean
     share: float  # of the whole step
-    kept: int  # bytes that it keeps for a backward pass
+    kept: int  # bytes saved for the backward pass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
-    """A step of one training on this machine."""
+    """The cost of a training step on this machine."""
 
     preset: str
     method: str
@@ -46,22 +46,22 @@ class Profile:
     unlabelled: int
     precision: str
     device: str
-    steps: int  # that were measured
+    steps: int  # measured
     seconds: float  # a step, mean
     images_per_second: float
-    memory: int  # bytes at most; of a GPU's tensors, or of this process above what it held before the first step
+    memory: int  # peak bytes: of tensors on a GPU, or of this process above what it held before the first step
     phases: dict[str, Phase]  # the longest first
 
     def as_json(self) -> dict[str, Any]:
-        """Returns all of it."""
+        """Returns it as plain data."""
         return asdict(self)
 
 
 def profile(config: TrainConfig[Any], *, steps: int, cpu: bool = False) -> Profile:
-    """Does a few steps and tells what they took.
+    """Runs a few steps and measures them.
 
     Args:
-        config: the training's; its data are made up.
+        config: of the training; its data are replaced by random ones.
         steps: to measure, after a warm-up.
         cpu: use the CPU even if there is a GPU.
 
@@ -92,7 +92,7 @@ def profile(config: TrainConfig[Any], *, steps: int, cpu: bool = False) -> Profi
             next(step)
         seconds = stopwatch.seconds()
         wall = (time.perf_counter() - began) / steps
-        memory = _highest(device) - before
+        memory = _peak(device) - before
         with kept_bytes(stopwatch) as kept:
             next(step)
         step.close()
@@ -120,52 +120,54 @@ def profile(config: TrainConfig[Any], *, steps: int, cpu: bool = False) -> Profi
     )
 
 
-def profile_table(found: Profile) -> str:
-    """Returns the profile for people: a line a phase, the longest first."""
-    images = f"{found.labelled} labelled and {found.unlabelled} unlabelled images"
-    of = f" of {found.size} px" if found.size else "' cached views"
+def profile_table(result: Profile) -> str:
+    """Returns the profile as a table, one line for each phase."""
+    images = f"{result.labelled} labelled and {result.unlabelled} unlabelled images"
+    of = f" of {result.size} px" if result.size else "' cached views"
     lines = [
-        f"{found.method} with {found.backbone}, {images}{of} a step, precision {found.precision}, {found.device}",
+        f"{result.method} with {result.backbone}, {images}{of} a step, precision {result.precision}, {result.device}",
         "",
         f"{'phase':<28}{'ms a step':>12}{'share':>9}{'kept, MB':>12}",
     ]
-    for name, phase in found.phases.items():
+    for name, phase in result.phases.items():
         kept = f"{phase.kept / 1e6:.1f}" if phase.kept else ""
         lines.append(f"{name:<28}{1000 * phase.seconds:>12.1f}{phase.share:>9.1%}{kept:>12}".rstrip())
     lines += [
-        f"{'a step':<28}{1000 * found.seconds:>12.1f}",
+        f"{'a step':<28}{1000 * result.seconds:>12.1f}",
         "",
-        f"{found.images_per_second:,.0f} images a second; at most {found.memory / 1e6:,.0f} MB more than before",
-        "Kept: for a backward pass. Images are made up; decoding them is not measured.",
+        f"{result.images_per_second:,.0f} images a second; peak memory {result.memory / 1e6:,.0f} MB",
+        "kept: saved for the backward pass. The images are random; decoding is not measured.",
     ]
     return "\n".join(lines)
 
 
 def _steps(config: TrainConfig[Any], accelerator: Any, directory: Path) -> Generator[None, None, None]:
-    """Does the trainer's steps, one whenever it is asked for the next."""
+    """Runs the trainer's step each time the next item is taken."""
     from gradebook.mpl.methods import METHODS
     from gradebook.mpl.step import Clock
     from gradebook.mpl.step_timer import phase
     from gradebook.pipelines.training import finalize, learners
     from gradebook.pipelines.training.recorder import Recorder
 
-    people = _population(config)
-    source = _source(config, people, accelerator.device)
-    made = learners.build(config, people, source, accelerator.device)
-    sampler, method = people.sampler(config), METHODS[config.method]
-    labels = _labels(people, accelerator.device)
+    training_set = _training_set(config)
+    source = _source(config, training_set, accelerator.device)
+    networks = learners.build(config, training_set, source, accelerator.device)
+    sampler, method = training_set.sampler(config), METHODS[config.method]
+    labels = _labels(training_set, accelerator.device)
     batches = source.batches((sampler.draw(at) for at in range(config.steps)), labels)
-    with _recorder(Recorder(directory, people.classes, people.sample_ids)) as recorder:
+    with _recorder(Recorder(directory, training_set.classes, training_set.sample_ids)) as recorder:
         for at in range(config.steps):
             with phase("data"):
                 batch = next(batches)
             clock = Clock(at, config.steps)
-            learners.set_learning_rates(made, config, clock)
+            learners.set_learning_rates(networks, config, clock)
             with accelerator.autocast():
-                report = method.step(made, batch, accelerator, config.settings, clock)
+                report = method.step(networks, batch, accelerator, config.settings, clock)
             with phase("record"):
                 if (at + 1) % config.record_every == 0 and len(batch.id_u):
-                    recorder.put(at + 1, batch.id_u, report.opinions or finalize.student_predictions(made, batch.x_uw))
+                    recorder.put(
+                        at + 1, batch.id_u, report.opinions or finalize.student_predictions(networks, batch.x_uw)
+                    )
             yield
 
 
@@ -177,7 +179,7 @@ def _recorder(recorder: Any) -> Iterator[Any]:
         recorder.close()
 
 
-def _population(config: TrainConfig[Any]) -> TrainingSet:
+def _training_set(config: TrainConfig[Any]) -> TrainingSet:
     count = max(1000, 2 * (config.labelled + config.unlabelled))
     labels = np.where(np.arange(count) < count // 4, np.arange(count) % CLASSES, -1)
     return TrainingSet(
@@ -190,10 +192,10 @@ def _population(config: TrainConfig[Any]) -> TrainingSet:
     )
 
 
-def _source(config: TrainConfig[Any], people: TrainingSet, device: "torch.device") -> InputSource:
+def _source(config: TrainConfig[Any], training_set: TrainingSet, device: "torch.device") -> InputSource:
     import torch
 
-    count, random = len(people.sample_ids), np.random.default_rng(config.seed)
+    count, random = len(training_set.sample_ids), np.random.default_rng(config.seed)
     if config.inputs == "views":
         from gradebook.mpl.backbones import BackboneError, create
 
@@ -210,14 +212,14 @@ def _source(config: TrainConfig[Any], people: TrainingSet, device: "torch.device
     return ImageLoader(images, workers=config.workers, device=device, magnitude=config.magnitude)
 
 
-def _labels(people: TrainingSet, device: "torch.device") -> "torch.Tensor":
+def _labels(training_set: TrainingSet, device: "torch.device") -> "torch.Tensor":
     import torch
 
-    return torch.from_numpy(people.labels).to(device)
+    return torch.from_numpy(training_set.labels).to(device)
 
 
 def _resident(device: "torch.device") -> int:
-    """Returns the bytes that are taken now: of the GPU, or by this process."""
+    """Returns the bytes in use: on a GPU 0, since its peak is reset; else the memory of this process."""
     import torch
 
     if device.type == "cuda":
@@ -228,7 +230,7 @@ def _resident(device: "torch.device") -> int:
     return int(psutil.Process().memory_info().rss)
 
 
-def _highest(device: "torch.device") -> int:
+def _peak(device: "torch.device") -> int:
     import torch
 
     if device.type == "cuda":

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from gradebook.pipelines.cost.formatting import plan_table
-from gradebook.pipelines.cost.memory_plan import Layout, Passes, Plan, gathers, laid_out, plan
-from gradebook.pipelines.cost.meta_cost import Kept, Measured, measure, parts, shard_of
+from gradebook.pipelines.cost.memory_plan import Layout, Passes, Plan, gathered_elements, plan, plan_step
+from gradebook.pipelines.cost.meta_cost import Activations, NetworkCost, measure, parts, shard_of
 from gradebook.pipelines.training.config import ConfigError
 from gradebook.pipelines.training.networks import image_classifier, on_meta
 from gradebook.pipelines.training.paper_presets import large_b6_wide, large_l2
@@ -18,17 +18,17 @@ K, SIDE = 5, 8
 GIB = 2**30
 
 # a block of 6 x 5 weights and another of 4 x 5; outside them 7: on 2 devices 3 x 5, 2 x 5 and, with padding, 4
-SMALL = Measured(
+SMALL = NetworkCost(
     parameters=57,
     buffers=11,
     blocks=(((6, 5),), ((4, 5),)),
     rest=((7,),),
-    kept=Kept(an_image=100, a_pass=13),
+    activations=Activations(per_image=100, per_pass=13),
     largest_block=60,
     forward=1000,
 )
 SHARD = 4 * (15 + 10 + 4)  # bytes
-WHOLE = 4 * 2 * (4 + 2 * 15)  # bytes that are whole at once: the rest and two blocks as large as the largest
+WHOLE = 4 * 2 * (4 + 2 * 15)  # bytes gathered at once: the rest and two blocks as large as the largest
 B, U = 3, 10  # a device
 
 
@@ -45,42 +45,42 @@ class Tiny(nn.Module):
         return self.last(self.blocks(self.first(x.float())).flatten(1))
 
 
-def small(**told) -> Plan:
+def small(**options) -> Plan:
     """A plan for 6 devices, of which 2 share their weights."""
-    memory = told.pop("memory", 2**-20)
+    memory = options.pop("memory", 2**-20)
     config = replace(large_l2("mpl"), labelled=6 * B, unlabelled=6 * U, size=SIDE, recompute=False, precision="no")
-    settings = {"feedback": told.pop("feedback", "difference"), "view": told.pop("view", "weak")}
-    config = replace(config, settings=replace(config.settings, **settings), **told)
-    return laid_out(config, SMALL, SMALL, Layout(devices=6, per_node=2), memory)
+    settings = {"feedback": options.pop("feedback", "difference"), "view": options.pop("view", "weak")}
+    config = replace(config, settings=replace(config.settings, **settings), **options)
+    return plan_step(config, SMALL, SMALL, Layout(devices=6, per_node=2), memory)
 
 
 @pytest.mark.parametrize("half", [False, True])
-def test_what_a_pass_keeps_is_what_autograd_saves(half):
+def test_the_activations_of_a_pass_are_what_autograd_saves(half):
     """float32 the image, then outputs of convolutions, tanh and log-softmax; in half precision also weights' copies."""
     pixel, size = SIDE * SIDE, 2 if half else 4
     tanh, convolved = 4 * pixel, 4 * pixel
     image = size * (3 * pixel + convolved + tanh + convolved) + 4 * K
-    found = measure(on_meta(Tiny), SIDE, half=half, recompute=False)
+    result = measure(on_meta(Tiny), SIDE, half=half, recompute=False)
     weights = 4 * 3 * 9 + 4 * 9 + 16 + 4 * pixel * K
-    assert found.kept.an_image == image
-    assert found.kept.a_pass == (2 * weights if half else 0)
-    assert found.largest_block == size * (convolved + tanh) + (4 * 9 if half else 0)
+    assert result.activations.per_image == image
+    assert result.activations.per_pass == (2 * weights if half else 0)
+    assert result.largest_block == size * (convolved + tanh) + (4 * 9 if half else 0)
 
 
-def test_recomputed_blocks_keep_their_inputs():
+def test_recomputed_blocks_save_only_their_inputs():
     """Those of both blocks and of what comes before and after them."""
-    found = measure(on_meta(Tiny), SIDE, half=False, recompute=True)
+    result = measure(on_meta(Tiny), SIDE, half=False, recompute=True)
     pixel = SIDE * SIDE
-    assert found.kept == Kept(an_image=4 * (3 * pixel + 3 * 4 * pixel + K), a_pass=0)
+    assert result.activations == Activations(per_image=4 * (3 * pixel + 3 * 4 * pixel + K), per_pass=0)
 
 
 def test_a_network_is_counted():
-    found = measure(on_meta(Tiny), SIDE, half=False, recompute=False)
+    result = measure(on_meta(Tiny), SIDE, half=False, recompute=False)
     pixel = SIDE * SIDE
-    assert found.parameters == sum(p.numel() for p in Tiny().parameters())
-    assert found.blocks == (((4, 1, 3, 3), (4,)), ((4, 4, 1, 1), (4,)))
-    assert found.rest == ((4, 3, 3, 3), (K, 4 * pixel))
-    assert found.forward == 2 * pixel * (4 * 27 + 4 * 9 + 4 * 4) + 2 * 4 * pixel * K
+    assert result.parameters == sum(p.numel() for p in Tiny().parameters())
+    assert result.blocks == (((4, 1, 3, 3), (4,)), ((4, 4, 1, 1), (4,)))
+    assert result.rest == ((4, 3, 3, 3), (K, 4 * pixel))
+    assert result.forward == 2 * pixel * (4 * 27 + 4 * 9 + 4 * 4) + 2 * 4 * pixel * K
 
 
 def test_published_sizes():
@@ -95,9 +95,9 @@ def test_published_sizes():
     assert sizes[1] / 1e6 == pytest.approx(316.6, abs=0.1)
 
 
-def test_what_stands_all_the_time():
-    found = small()
-    assert found.standing == {
+def test_what_is_held_during_the_whole_step():
+    result = small()
+    assert result.standing == {
         "teacher's weights": SHARD,
         "student's weights": SHARD,
         "averaged weights": SHARD,
@@ -110,7 +110,7 @@ def test_what_stands_all_the_time():
     assert small(average=0.0).standing["buffers"] == 2 * 11
 
 
-def test_what_each_part_of_a_step_adds():
+def test_what_each_part_of_a_step_holds_besides():
     assert small().phases == {
         "the student learns": {
             "kept of the teacher's labels": 100 * U + 13,
@@ -180,27 +180,27 @@ def test_recomputing_and_half_precision_in_the_phases():
 
 
 def test_the_peak_is_the_fullest_part_of_the_step():
-    found = small()
-    assert found.peak_phase == "the student learns"
-    assert found.peak == sum(found.standing.values()) + 2 * (100 * U + 13) + 2 * WHOLE + 2 * SHARD
-    assert found.memory == 1024 and found.fits is False
-    assert small(memory=found.peak / GIB).fits
+    result = small()
+    assert result.peak_phase == "the student learns"
+    assert result.peak == sum(result.standing.values()) + 2 * (100 * U + 13) + 2 * WHOLE + 2 * SHARD
+    assert result.memory == 1024 and result.fits is False
+    assert small(memory=result.peak / GIB).fits
 
 
-def test_communication_and_computation():
+def test_communication_and_compute():
     """Student: 4 forwards and 2 backwards gather; teacher: 2 and 2."""
-    found = small()
+    result = small()
     blocks, rest = 15 + 10, 4  # elements that the one other device of the node sends
-    assert found.student.gathered == 4 * (6 * blocks + 6 * rest)
-    assert found.teacher.gathered == 4 * (4 * blocks + 4 * rest)
-    assert (found.student.scattered, found.teacher.scattered) == (2 * SHARD, 2 * SHARD)
+    assert result.student.gathered == 4 * (6 * blocks + 6 * rest)
+    assert result.teacher.gathered == 4 * (4 * blocks + 4 * rest)
+    assert (result.student.scattered, result.teacher.scattered) == (2 * SHARD, 2 * SHARD)
     ring = 2 * 2 / 3  # of 3 nodes
-    assert (found.student.across, found.teacher.across) == (int(2 * ring * SHARD), int(2 * ring * SHARD))
-    assert found.student.operations == 1000 * (3 * U + 3 * B + 2 * U)
-    assert found.teacher.operations == 1000 * (3 * (B + U) + 3 * U)
-    again = small(recompute=True)
-    assert again.student.operations == 1000 * (4 * U + 4 * B + 2 * U)
-    assert again.teacher.operations == 1000 * (4 * (B + U) + 4 * U)
+    assert (result.student.across, result.teacher.across) == (int(2 * ring * SHARD), int(2 * ring * SHARD))
+    assert result.student.operations == 1000 * (3 * U + 3 * B + 2 * U)
+    assert result.teacher.operations == 1000 * (3 * (B + U) + 3 * U)
+    recomputed = small(recompute=True)
+    assert recomputed.student.operations == 1000 * (4 * U + 4 * B + 2 * U)
+    assert recomputed.teacher.operations == 1000 * (4 * (B + U) + 4 * U)
 
 
 def test_a_real_sharded_step_moves_what_the_plan_says(tmp_path):
@@ -211,9 +211,10 @@ def test_a_real_sharded_step_moves_what_the_plan_says(tmp_path):
     seen = shards.start(4, 2, tmp_path, ["difference", "strong"])
     for view, case in (("weak", "difference"), ("strong", "strong")):
         config = replace(config, settings=replace(config.settings, view=view))
-        found = laid_out(config, measured, measured, Layout(devices=4, per_node=2))
-        gathered = 2 * (gathers(measured, found.student.passes, 2) + gathers(measured, found.teacher.passes, 2))
-        reduced = measured.shard(2) * (found.student.passes.backward + found.teacher.passes.backward)
+        result = plan_step(config, measured, measured, Layout(devices=4, per_node=2))
+        passes = result.student.passes, result.teacher.passes
+        gathered = 2 * sum(gathered_elements(measured, network, 2) for network in passes)
+        reduced = measured.shard(2) * (result.student.passes.backward + result.teacher.passes.backward)
         for process in seen:
             assert process[case]["traffic"] == {
                 "_allgather_base_": shards.STEPS * gathered,
@@ -243,7 +244,7 @@ def test_the_large_presets_are_the_papers():
         ({"method": "uda"}, Layout(devices=8, per_node=8), "only Meta Pseudo Labels on pixels"),
     ],
 )
-def test_what_cannot_be_planned_is_a_sentence(config, layout, says):
+def test_what_cannot_be_planned_is_an_error_that_says_what_to_do(config, layout, says):
     with pytest.raises(ConfigError, match=says):
         plan(replace(large_l2("mpl"), **config), 1000, layout)
 
@@ -258,14 +259,17 @@ def test_exact_feedback_cannot_be_planned():
 def test_the_table_shows_every_number():
     million = 10**6
     large = replace(
-        SMALL, blocks=(((30 * million, 5),),), rest=((7 * million,),), kept=Kept(an_image=300 * million, a_pass=0)
+        SMALL,
+        blocks=(((30 * million, 5),),),
+        rest=((7 * million,),),
+        activations=Activations(per_image=300 * million, per_pass=0),
     )
     config = replace(large_l2("mpl"), labelled=8, unlabelled=64)
-    found = laid_out(config, large, large, Layout(devices=8, per_node=4), memory=6.5)
-    text = plan_table(found)
-    shown = [*found.standing.values(), found.peak]
-    shown += [size for phase in found.phases.values() for size in phase.values()]
-    for network in (found.student, found.teacher):
+    result = plan_step(config, large, large, Layout(devices=8, per_node=4), memory=6.5)
+    text = plan_table(result)
+    shown = [*result.standing.values(), result.peak]
+    shown += [size for phase in result.phases.values() for size in phase.values()]
+    for network in (result.student, result.teacher):
         shown += [network.gathered, network.scattered, network.across]
     rows = text.split()
     assert all(f"{size / GIB:.3f}" in rows for size in shown) and len({f"{s / GIB:.3f}" for s in shown}) > 10
@@ -275,9 +279,9 @@ def test_the_table_shows_every_number():
 
 def test_a_plan_of_a_preset_runs_its_networks():
     config = replace(large_l2("mpl"), backbone="test_efficientnet", size=32, labelled=8, unlabelled=64)
-    found = plan(config, K, Layout(devices=8, per_node=4), memory=1)
-    assert found.student.parameters == found.teacher.parameters > 10_000
-    assert found.fits and found.student.kept_an_image > 3 * 32 * 32
+    result = plan(config, K, Layout(devices=8, per_node=4), memory=1)
+    assert result.student.parameters == result.teacher.parameters > 10_000
+    assert result.fits and result.student.kept_an_image > 3 * 32 * 32
 
 
 def test_meta_takes_no_memory():
