@@ -1,18 +1,21 @@
-"""A run is a directory, `runs/NAME` of its project: one training, and all that it tells others while it goes on.
+"""A run is one training. Its directory, `runs/NAME` of the project, has everything that others may read of it.
 
-    config.json          every setting, defaults included
-    labels.json          sample_id -> class name: the labels that it has read so far
-    changes.json         the labels among those that came while it trained, and the steps at which it took them in
-    metrics.jsonl        one JSON object a line: step, seconds, and whatever scalars the method reports
-    record/              what teacher and student said of every sample, in segments
-    checkpoints/         to resume from
-    predictions.parquet  at the end: what both think of every unlabelled sample
-    reading.npz          once the queue was asked for: the second reading
-    (`gradebook.pipelines.curation.feature_classifier`) reasons.arrow        the reasons too
-    (`gradebook.pipelines.curation.reason_cache`); reasons_given.arrow: of given labels status.json          the newest
-    `Status` log.txt              what the process printed
+    config.json           every setting, defaults included
+    samples.json          the samples and labels that it started with
+    labels.json           sample_id -> class name: the labels that it has read so far
+    changes.json          labels that changed while it trained, and the steps from which it used them
+    metrics.jsonl         one JSON object a line: step, seconds, and the scalars that the method reports
+    record/               outputs of teacher and student for every sample, in segments
+    checkpoints/          to resume from
+    student.safetensors   at the end: the student's weights
+    predictions.parquet   at the end: what both networks predict for every unlabelled sample
+    reading.npz           the feature classifier (`gradebook.pipelines.curation.feature_classifier`), once it was used
+    reasons.arrow         its reasons for the queue (`gradebook.pipelines.curation.reason_cache`)
+    reasons_given.arrow   the same for labels that were given
+    status.json           the newest `Status`
+    log.txt               what the process printed
 
-Readers need no torch and never wait: every file is written whole or a line at a time.
+Readers need no torch and never wait: files are replaced as a whole, or grow by whole lines.
 """
 
 import json
@@ -41,9 +44,9 @@ PREDICTIONS = "predictions.parquet"
 class State(StrEnum):
     """Where a run is."""
 
-    STARTING = "starting"  # the process is there, the first step is not
+    STARTING = "starting"  # before the first step
     RUNNING = "running"
-    STOPPED = "stopped"  # somebody asked it to; it can be resumed
+    STOPPED = "stopped"  # on request; it can be resumed
     FINISHED = "finished"
     FAILED = "failed"
 
@@ -53,23 +56,23 @@ ACTIVE_STATES = frozenset({State.STARTING, State.RUNNING})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
-    """How far a run is. Make new ones with `status_now`, which fills in the time."""
+    """The progress of a run. Create one with `status_now`, which fills in the time."""
 
     state: State
     pid: int = 0  # the process that trains; 0 where there is none
     step: int = 0  # steps done
     steps: int = 0  # steps planned
     images_per_second: float = 0.0
-    message: str = ""  # one sentence, empty if there is nothing to say
+    message: str = ""  # one sentence, or empty
     updated: str = ""  # ISO 8601, UTC
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """What became different for a run while it trained."""
+    """Labels that changed while a run trained."""
 
-    step: int  # before the step of this number, counted from 0: the run had done so many
-    labels: dict[str, str | None]  # sample_id -> class name, None where there was no label any more
+    step: int  # steps done when it took effect
+    labels: dict[str, str | None]  # sample_id -> class name, None if the label was removed
     rejected: tuple[str, ...] = ()  # those of these samples to which no class applies
 
 
@@ -85,23 +88,23 @@ class Run:
         return self.path.name
 
     def status(self) -> Status:
-        """Returns the newest status; a run that says it goes on while its process is gone has failed."""
+        """Returns the newest status. A run that is marked as running has failed if its process is gone."""
         try:
             status = _parsed(json.loads((self.path / STATUS).read_text(encoding="utf-8")))
         except FileNotFoundError:
-            return Status(state=State.FAILED, message="The run wrote no status: see its log.txt.")
+            return Status(state=State.FAILED, message="The run has no status: see its log.txt.")
         except (ValueError, TypeError, KeyError) as error:
             return Status(state=State.FAILED, message=f"{STATUS} cannot be read ({error}): start the run again.")
         if status.state in ACTIVE_STATES and not alive(status.pid, seen=datetime.fromisoformat(status.updated)):
             return replace(
                 status,
                 state=State.FAILED,
-                message=f"The process ended at step {status.step} without a word: see log.txt, then resume.",
+                message=f"The process ended at step {status.step} without a message: see log.txt, then resume.",
             )
         return status
 
     def config(self) -> dict[str, Any]:
-        """Returns every setting of the run; empty before the run has written them."""
+        """Returns every setting of the run, {} before they are written."""
         return _read_object(self.path / CONFIG)
 
     def labels(self) -> dict[str, str]:
@@ -109,7 +112,7 @@ class Run:
         return _read_object(self.path / LABELS)
 
     def changes(self) -> list[Change]:
-        """Returns the changes of its labels that the run has made or planned, in order of steps."""
+        """Returns the changes of labels that the run has made or planned, in order of steps."""
         try:
             rows = json.loads((self.path / CHANGES).read_text(encoding="utf-8"))
         except FileNotFoundError:
@@ -119,8 +122,8 @@ class Run:
     def metrics(self) -> list[dict[str, Any]]:
         """Returns the scalars of each reported step, in order of steps.
 
-        Lines torn by a kill are left out. A resumed run reports some steps again: from the step at which it
-        starts over, only the newer rows count. Two rows in a row about one step are one.
+        A line that a kill cut short is left out. A resumed run reports some steps again: from its first step on, only
+        the newer rows count. Successive rows of one step are merged.
         """
         try:
             lines = (self.path / METRICS).read_text(encoding="utf-8", errors="replace").splitlines()
@@ -140,12 +143,12 @@ def list_runs(project: Project) -> list[Run]:
     """Returns the project's runs, oldest first."""
     if not project.runs.is_dir():
         return []
-    began = {path: _began(path) for path in project.runs.iterdir()}
-    return [Run(path) for path in sorted((p for p in began if began[p]), key=lambda p: (began[p], p.name))]
+    started = {path: _start_time(path) for path in project.runs.iterdir()}
+    return [Run(path) for path in sorted((p for p in started if started[p]), key=lambda p: (started[p], p.name))]
 
 
 def find_run(project: Project, name: str | None) -> Run:
-    """Returns the run of that name; without a name the newest that finished, else the newest.
+    """Returns the run of that name; without a name the newest finished run, else the newest.
 
     Raises:
         ProjectError: there is no such run.
@@ -163,7 +166,7 @@ def find_run(project: Project, name: str | None) -> Run:
 
 
 def new_run_name(project: Project, method: str) -> str:
-    """Returns a name that no run has yet: the method and the next number, such as mpl-001."""
+    """Returns an unused name: the method and the next number, such as mpl-001."""
     names = [path.name for path in project.runs.iterdir()] if project.runs.is_dir() else []
     numbers = [int(m[1]) for m in (re.fullmatch(rf"{re.escape(method)}-(\d+)", name) for name in names) if m]
     return f"{method}-{max(numbers, default=0) + 1:03d}"
@@ -172,7 +175,7 @@ def new_run_name(project: Project, method: str) -> str:
 def status_now(
     state: State, *, pid: int, step: int, steps: int, images_per_second: float = 0.0, message: str = ""
 ) -> Status:
-    """Returns a status of this moment."""
+    """Returns a status with the current time."""
     return Status(
         state=state,
         pid=pid,
@@ -185,17 +188,17 @@ def status_now(
 
 
 def write_status(path: Path, status: Status) -> None:
-    """Writes the status of the run in the directory `path`, whole or not at all."""
+    """Writes the status of the run in the directory `path`."""
     write_json(path / STATUS, asdict(status))
 
 
 def append_metrics(path: Path, row: Mapping[str, Any]) -> None:
-    """Adds one row, which must have a `step`, to the metrics of the run in the directory `path`."""
+    """Appends a row, which must have a `step`, to the metrics of the run in the directory `path`."""
     line = (json.dumps({"step": int(row["step"]), **row}) + "\n").encode()
     with (path / METRICS).open("ab+") as file:
         if file.seek(0, os.SEEK_END):
             file.seek(-1, os.SEEK_END)
-            line = line if file.read(1) == b"\n" else b"\n" + line  # a kill tore the last line
+            line = line if file.read(1) == b"\n" else b"\n" + line  # a kill cut the last line short
         file.write(line)
 
 
@@ -226,8 +229,8 @@ def _read_object(path: Path) -> dict[str, Any]:
     return value
 
 
-def _began(path: Path) -> int:
-    """Returns when a run began, nanoseconds since 1970: its settings are written once; 0 if `path` is no run."""
+def _start_time(path: Path) -> int:
+    """Returns when a run started, in nanoseconds since 1970, or 0 if `path` is not a run. Settings are written once."""
     for name in (CONFIG, STATUS):
         try:
             return (path / name).stat().st_mtime_ns
@@ -237,6 +240,6 @@ def _began(path: Path) -> int:
 
 
 def newest_finished(project: Project) -> Run | None:
-    """Returns the newest run that has finished, if any: the one whose opinions count."""
+    """Returns the newest run that has finished, whose predictions are shown, or None."""
     finished = [run for run in list_runs(project) if run.status().state is State.FINISHED]
     return finished[-1] if finished else None

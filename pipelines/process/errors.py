@@ -1,4 +1,4 @@
-"""Errors at the boundary: what a user can mend becomes one sentence, what only we can mend keeps its traceback."""
+"""Errors of commands: what a user can fix is one sentence, what is our bug keeps its traceback."""
 
 import os
 import signal
@@ -12,19 +12,19 @@ from gradebook.storage.files import DISK_FULL
 from gradebook.storage.project import ProjectError
 
 FAILED = 2  # exit status
-INTERRUPTED = 130  # exit status, by the shell's custom for Ctrl-C
+INTERRUPTED = 130  # exit status that shells use for Ctrl-C
 STOPPED = "stopped; what was done is kept: the same command goes on from it, a training with --resume"
 
 
 @contextmanager
 def exit_with_message() -> Iterator[None]:
-    """Ends the program with one sentence on standard error where a command cannot be done."""
+    """Turns an error that a user can fix into one sentence on standard error and an exit status."""
     try:
         yield
     except ProjectError as error:
         _end(str(error), FAILED)
     except BrokenPipeError:
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123  # whoever read our output, say `head`, has enough
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123  # the reader of our output, such as `head`, has stopped
         raise SystemExit(0) from None
     except OSError as error:
         if error.errno in DISK_FULL:
@@ -36,18 +36,18 @@ def exit_with_message() -> Iterator[None]:
 
 
 @contextmanager
-def stop_immediately(tidy: Callable[[], None]) -> Iterator[None]:
-    """Lets a job end in the block as soon as it is asked to, also where a library would first finish what it does.
+def stop_immediately(cleanup: Callable[[], None]) -> Iterator[None]:
+    """Lets a job end immediately when it is asked to stop in the block, even inside a library's long call.
 
     Args:
-        tidy: takes away what is half done.
+        cleanup: removes partial results.
     """
-    if job_directory() is None:  # a terminal wants its bar cleared away
+    if job_directory() is None:  # on a terminal the progress bar is cleared first
         yield
         return
 
     def end(number: int, frame: FrameType | None) -> None:
-        tidy()
+        cleanup()
         print(f"gradebook: {STOPPED}", file=sys.stderr, flush=True)
         os._exit(INTERRUPTED)
 

@@ -1,4 +1,4 @@
-"""Work in parts: each process, on whatever machine, does one, and none has to know of the others."""
+"""Work in parts: each process does one part, on any machine, without knowing of the others."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -7,24 +7,24 @@ from typing import TypeVar
 
 from gradebook.storage.project import ProjectError
 
-Part = tuple[int, int]  # which of how many, from 1
+Part = tuple[int, int]  # K of N parts, K from 1
 WHOLE: Part = (1, 1)
-Thing = TypeVar("Thing")
+Item = TypeVar("Item")
 
 
 def parse_part(text: str) -> Part:
-    """Returns the part that "3/16" names.
+    """Returns the part of a text such as "3/16".
 
     Raises:
-        ProjectError: it names none.
+        ProjectError: the text is not a part.
     """
-    found = re.fullmatch(r"(\d+)/(\d+)", text)
-    if found and 1 <= int(found[1]) <= int(found[2]):
-        return int(found[1]), int(found[2])
+    match = re.fullmatch(r"(\d+)/(\d+)", text)
+    if match and 1 <= int(match[1]) <= int(match[2]):
+        return int(match[1]), int(match[2])
     raise ProjectError(f"--part {text} must be K/N, the K-th of N parts, from 1/N to N/N: 3/16")
 
 
-def of_part(things: Iterable[Thing], part: Part) -> Iterator[Thing]:
-    """Yields every N-th thing from the K-th on: over all parts, each thing once."""
-    which, parts = part
-    return islice(things, which - 1, None, parts)
+def of_part(items: Iterable[Item], part: Part) -> Iterator[Item]:
+    """Yields every N-th item from the K-th on: over all parts, each item once."""
+    number, parts = part
+    return islice(items, number - 1, None, parts)

@@ -1,26 +1,28 @@
-"""Whether a process that some file speaks of still lives: a process id alone is not enough, ids are used again."""
+"""Whether a process is still running. A process id alone is not enough, because the system reuses ids."""
 
 import os
 from datetime import datetime
 
 import psutil
 
-CLOCKS = 60.0  # seconds by which the system's tale of a process's start may differ from ours
+CLOCK_TOLERANCE_S = 60.0  # between the system's start time of a process and our clock
 
 
 def alive(pid: int, *, seen: datetime) -> bool:
-    """Returns whether the process that had the id `pid` at the time `seen` still runs (a zombie does not)."""
+    """Returns whether the process that had the id `pid` at the time `seen` is running. A zombie is not."""
     try:
         process = psutil.Process(pid)
-        return bool(process.create_time() <= seen.timestamp() + CLOCKS and process.status() != psutil.STATUS_ZOMBIE)
-    except (psutil.NoSuchProcess, ValueError):  # ValueError: not an id any process can have
+        return bool(
+            process.create_time() <= seen.timestamp() + CLOCK_TOLERANCE_S and process.status() != psutil.STATUS_ZOMBIE
+        )
+    except (psutil.NoSuchProcess, ValueError):  # ValueError: no process can have this id
         return False
     except psutil.AccessDenied:
         return True
 
 
 def process_group(leader: int) -> list[int]:
-    """Returns the ids of the processes in the group that `leader` leads or led, zombies left out."""
+    """Returns the ids of the processes in the group that `leader` leads or led, without zombies."""
     return [pid for pid in psutil.pids() if _group_of(pid) == leader and not _is_zombie(pid)]
 
 

@@ -1,4 +1,4 @@
-"""Progress: bars on standard error for a person who waits, a file for whoever follows a job, silence for a program."""
+"""Progress of a command: a bar on a terminal, a file in a job, and nothing otherwise."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -11,7 +11,7 @@ Show = Callable[..., None]
 
 @contextmanager
 def progress(title: str, total: int | None = None) -> Iterator[Show]:
-    """Lends a function `show(done, total, what)`: a job tells its followers, a terminal gets a bar, others nothing."""
+    """Provides a function `show(done, total, what)` that reports progress."""
     if (directory := job_directory()) is not None:
         yield progress_writer(directory, title, total or 0)
         return
@@ -33,18 +33,18 @@ def progress(title: str, total: int | None = None) -> Iterator[Show]:
 
 
 def stage(words: str) -> None:
-    """Tells whoever follows this job what has begun, where it is not known how much of it there is, such as a start."""
+    """Reports a stage whose length is not known, such as loading, if this process runs in a job."""
     if (directory := job_directory()) is not None:
         progress_writer(directory, words)(0)
 
 
 def say(sentence: str) -> None:
-    """Prints a sentence for the person, on standard error so that a program's standard output stays clean."""
+    """Prints a sentence on standard error, so that standard output has nothing but the result."""
     print(sentence, file=sys.stderr, flush=True)
 
 
 def silence_libraries() -> None:
-    """Silences what libraries say to developers of libraries, so that a person reads what concerns them."""
+    """Silences warnings of libraries that are meant for developers."""
     import logging
     import warnings
 

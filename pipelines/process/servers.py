@@ -1,4 +1,4 @@
-"""Where a project's servers are: the app and FiftyOne's App each leave their port in a file, to be found."""
+"""The servers of a project: the app and FiftyOne's App each write their port to a file, by which others find them."""
 
 import json
 import signal
@@ -15,18 +15,18 @@ from gradebook.pipelines.process.pids import alive
 from gradebook.storage.files import write_atomic
 from gradebook.storage.project import ProjectError
 
-ADDRESS = "127.0.0.1"  # neither server asks anybody for a password
+ADDRESS = "127.0.0.1"  # neither server asks for a password
 APP, FIFTYONE = "app", "fiftyone"
 
 
 def find(root: Path, name: str) -> str | None:
     """Returns the address of the project's server of that name if it runs and listens, such as http://127.0.0.1:8501.
 
-    A file that a killed server or another boot left is not believed.
+    A file that a killed server left, or one from before a restart, is ignored.
     """
     try:
-        said = json.loads(_file(root, name).read_text(encoding="utf-8"))
-        port, pid, at = int(said["port"]), int(said["pid"]), datetime.fromisoformat(said["at"])
+        entry = json.loads(_file(root, name).read_text(encoding="utf-8"))
+        port, pid, at = int(entry["port"]), int(entry["pid"]), datetime.fromisoformat(entry["at"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return f"http://{ADDRESS}:{port}" if alive(pid, seen=at) and _listens(port) else None
@@ -34,20 +34,20 @@ def find(root: Path, name: str) -> str | None:
 
 @contextmanager
 def registered(root: Path, name: str, *, port: int, pid: int) -> Iterator[None]:
-    """Lets others find a server of the project's while the block runs."""
+    """Registers a server of the project, which others can find while the block runs."""
     file = _file(root, name)
     file.parent.mkdir(exist_ok=True)
-    mine = json.dumps({"port": port, "pid": pid, "at": datetime.now(UTC).isoformat()}) + "\n"
-    write_atomic(file, mine)
+    entry = json.dumps({"port": port, "pid": pid, "at": datetime.now(UTC).isoformat()}) + "\n"
+    write_atomic(file, entry)
     try:
         yield
     finally:
-        if file.is_file() and file.read_text(encoding="utf-8") == mine:
+        if file.is_file() and file.read_text(encoding="utf-8") == entry:
             file.unlink()
 
 
 def start_lock(root: Path, name: str) -> FileLock:
-    """Returns the lock that whoever looks for a server in order to start one must hold: one server a project."""
+    """Returns the lock to hold while looking for a server in order to start one, so that a project has only one."""
     file = _file(root, name)
     file.parent.mkdir(exist_ok=True)
     return FileLock(file.with_suffix(".lock"))
@@ -55,9 +55,9 @@ def start_lock(root: Path, name: str) -> FileLock:
 
 @contextmanager
 def signals_as_interrupts() -> Iterator[None]:
-    """Makes Ctrl-C and SIGTERM a KeyboardInterrupt while the block runs, even where a shell has us ignore Ctrl-C.
+    """Turns Ctrl-C and SIGTERM into a KeyboardInterrupt while the block runs, even if the shell ignores Ctrl-C.
 
-    Only the main thread hears signals: elsewhere nothing changes.
+    Only the main thread receives signals; in other threads nothing changes.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -71,13 +71,13 @@ def signals_as_interrupts() -> Iterator[None]:
 
 
 def free_port(wanted: int) -> int:
-    """Returns the wanted port, or for 0 any, if nobody listens there.
+    """Returns the wanted port if it is free, or any free port for 0.
 
     Raises:
-        ProjectError: somebody does, or nobody may.
+        ProjectError: the port is in use, or not permitted.
     """
     with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server will
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does
         try:
             probe.bind((ADDRESS, wanted))
         except OSError as error:

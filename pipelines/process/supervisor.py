@@ -1,6 +1,7 @@
 """`python supervisor.py DIRECTORY COMMAND...` runs a command and writes its exit status to DIRECTORY/exit.
 
-A file, because whoever started the command may be gone when it ends. This process stays until the command does.
+The process that started the command may be gone by then. This one runs as long as the command, so that it imports
+nothing but the standard library, and writes its file without `gradebook.storage.files`.
 """
 
 import os
@@ -11,20 +12,20 @@ from pathlib import Path
 
 
 def main(directory: Path, command: list[str]) -> None:
-    """Runs the command to its end; Ctrl-C and a polite stop are for the command, not for us."""
+    """Runs the command to its end. Ctrl-C and SIGTERM are for the command, not for this process."""
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _let_pass)  # a handler is not inherited; an ignored signal would be
+        signal.signal(number, _ignore)  # unlike SIG_IGN, a handler is not inherited by the command
     try:
         code = subprocess.call(command, stdin=subprocess.DEVNULL)
     except OSError as error:
         print(f"cannot run {command[0]}: {error}", file=sys.stderr)
         code = 127
-    draft = directory / f".exit.{os.getpid()}"
-    draft.write_text(f"{code}\n", encoding="utf-8")
-    draft.replace(directory / "exit")
+    temporary = directory / f".exit.{os.getpid()}"
+    temporary.write_text(f"{code}\n", encoding="utf-8")
+    temporary.replace(directory / "exit")
 
 
-def _let_pass(number: int, frame: object) -> None:
+def _ignore(number: int, frame: object) -> None:
     pass
 
 

@@ -165,7 +165,7 @@ def test_a_run_is_stopped_and_killed(context, monkeypatch):
     page.button(key=f"kill-{run.name}").click().run()
     launcher.stop(job, patience=10)
     page.run()
-    assert "without a word" in page.error[0].value
+    assert "without a message" in page.error[0].value
 
 
 DEAF = "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); print('deaf', flush=True); time.sleep(60)"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gradebook.pipelines.image_cache import LARGE, SIDE, open_preview
+from gradebook.pipelines.image_cache import MIN_FILE_BYTES, THUMBNAIL_SIDE, open_preview
 from gradebook.pipelines.importing.import_images import import_images
 from gradebook.pipelines.maintenance.forget import forget
 from gradebook.pipelines.maintenance.verify import verify
@@ -44,7 +44,7 @@ def kept(store) -> list[Path]:
     return sorted(store.project.root.glob("thumbnails/*/*"))
 
 
-def opened(store, sample, side: int = SIDE) -> Image.Image:
+def opened(store, sample, side: int = THUMBNAIL_SIDE) -> Image.Image:
     return open_preview(store.project, sample.sample_id, Path(sample.filepath), side)
 
 
@@ -59,27 +59,27 @@ def test_an_import_keeps_thumbnails_of_large_files_alone(store, folder):
     (path,) = kept(store)
     assert path.stem == large.sample_id and path == cache_files.thumbnails(store.project).path(large.sample_id)
     thumbnail, image = Image.open(path), open_rgb(Path(large.filepath))
-    assert thumbnail.format == "JPEG" and thumbnail.size == (SIDE, round(SIDE * HUGE[0] / HUGE[1]))
+    assert thumbnail.format == "JPEG" and thumbnail.size == (THUMBNAIL_SIDE, round(THUMBNAIL_SIDE * HUGE[0] / HUGE[1]))
     assert distance(thumbnail, image) < 3, "it is the image"
 
 
 def test_one_that_the_import_read_too_small_is_kept_by_whoever_asks_first(store, folder):
-    assert photograph(folder, "middling.jpg", MIDDLING).stat().st_size > LARGE
+    assert photograph(folder, "middling.jpg", MIDDLING).stat().st_size > MIN_FILE_BYTES
     (sample,) = imported(store, folder)
     assert kept(store) == []
     first = opened(store, sample)
-    assert max(first.size) >= SIDE and len(kept(store)) == 1
+    assert max(first.size) >= THUMBNAIL_SIDE and len(kept(store)) == 1
     Path(sample.filepath).unlink()
     assert distance(opened(store, sample), first) < 3
     with pytest.raises(BrokenImage, match="cannot be read"):
-        opened(store, sample, SIDE + 1)
+        opened(store, sample, THUMBNAIL_SIDE + 1)
 
 
 def test_a_large_image_is_shown_large(store, folder):
     photograph(folder, "large.jpg", HUGE)
     (sample,) = imported(store, folder)
-    assert max(opened(store, sample, SIDE).size) == SIDE
-    assert max(opened(store, sample, SIDE + 1).size) > SIDE
+    assert max(opened(store, sample, THUMBNAIL_SIDE).size) == THUMBNAIL_SIDE
+    assert max(opened(store, sample, THUMBNAIL_SIDE + 1).size) > THUMBNAIL_SIDE
 
 
 def test_a_small_file_is_opened_itself(store, folder):
@@ -131,7 +131,7 @@ def test_a_full_disk_stops_no_import_and_is_said_once(store, folder, full_disk, 
     photograph(folder, "one.jpg", HUGE), photograph(folder, "two.jpg", HUGE, seed=1)
     samples = imported(store, folder)
     assert len(samples) == 2 and kept(store) == []
-    assert all(max(opened(store, sample).size) >= SIDE for sample in samples)
+    assert all(max(opened(store, sample).size) >= THUMBNAIL_SIDE for sample in samples)
     assert capsys.readouterr().err.count("takes no more files (No space left on device)") == 1
 
 

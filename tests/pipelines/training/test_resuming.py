@@ -110,7 +110,7 @@ def test_a_killed_run_resumes_bit_for_bit(store, template, tmp_path):
         assert training.exitcode == -signal.SIGKILL
     run = Run(other.project.runs / "r")
     assert run.status().state is State.FAILED
-    assert "without a word" in run.status().message
+    assert "without a message" in run.status().message
     resume(other)
     assert run.status().state is State.FINISHED
     assert same_run(store, other), f"killed after step {step}"
