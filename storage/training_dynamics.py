@@ -1,4 +1,4 @@
-"""Signals: what a run's record of a sample comes to, one row a sample. A pure fold over `history`.
+"""Training dynamics: the record of a run, summed up in one row a sample. A pure fold over `history`.
 
 Shape legend    R rows of the record    G samples in it
 """
@@ -14,7 +14,7 @@ Floats = NDArray[np.float64]
 
 
 def schema() -> Any:
-    """Returns the columns. What the record does not have (say, a teacher) is null, never zero."""
+    """Returns the columns. Values that the record does not have, such as those of a teacher, are null, never zero."""
     import pyarrow as pa
 
     return pa.schema(
@@ -24,14 +24,14 @@ def schema() -> Any:
             "steps": pa.int32(),  # times recorded
             "first_step": pa.int32(),
             "last_step": pa.int32(),
-            "teacher_label": pa.string(),  # the last it gave
-            "teacher_probability": pa.float32(),  # of that label, then
-            "mean_probability": pa.float32(),  # of that label over the record; 0 where the teacher said another class
-            "flips": pa.int32(),  # how often the teacher's label changed from one record to the next
-            "settled_step": pa.int32(),  # from which on the teacher kept to its last label
-            "student_label": pa.string(),  # the last it gave
-            "student_probability": pa.float32(),  # of that label, then
-            "agreement": pa.float32(),  # share of records in which student and teacher say the same
+            "teacher_label": pa.string(),  # the last one
+            "teacher_probability": pa.float32(),  # of that label, at that step
+            "mean_probability": pa.float32(),  # of that label over the record; 0 where the teacher gave another label
+            "flips": pa.int32(),  # changes of the teacher's label from one row to the next
+            "settled_step": pa.int32(),  # from which on the teacher's label was the last one
+            "student_label": pa.string(),  # the last one
+            "student_probability": pa.float32(),  # of that label, at that step
+            "agreement": pa.float32(),  # share of rows in which student and teacher give the same label
             "student_flips": pa.int32(),
             "mean_feedback": pa.float32(),
             "best_label": pa.string(),  # the last class with the highest feedback
@@ -54,19 +54,38 @@ def summarise(run: str, history: Any) -> Any:
     order = np.lexsort((step, sample))
     sample, step = sample[order], step[order]
     rows = np.bincount(sample, minlength=len(names))
-
-    teacher_labels, teacher = _labels(history["teacher_label"], order)
-    student_labels, student = _labels(history["student_label"], order)
-    best_labels, best = _labels(history["best_label"], order)
-    of_teacher = _opinion(sample, step, teacher, _numbers(history["teacher_probability"], order), len(names))
-    of_student = _opinion(sample, step, student, _numbers(history["student_probability"], order), len(names))
-    agreed = np.where((teacher >= 0) & (student >= 0), teacher_labels[teacher] == student_labels[student], np.nan)
     columns = {
         "run": np.full(len(names), run, object),
         "sample_id": np.array(sorted(names), object),
         "steps": rows,
         "first_step": step[np.cumsum(rows) - rows],
         "last_step": step[np.cumsum(rows) - 1],
+        **_network_columns(history, order, sample, step, len(names)),
+        "mean_feedback": _mean(sample, _numbers(history["feedback"], order), len(names)),
+        "mean_best_gain": _mean(sample, _numbers(history["best_gain"], order), len(names)),
+    }
+    # `from_pandas` reads NaN as null.
+    return pa.table([pa.array(columns[f.name], f.type, from_pandas=True) for f in schema()], schema=schema())
+
+
+def _network_columns(history: Any, order: Ints, sample: Ints, step: Ints, samples: int) -> dict[str, Any]:
+    """Returns the columns about teacher and student.
+
+    Args:
+        history: R rows.
+        order: (R,) sorts them by sample and step.
+        sample: (R,) in this order.
+        step: (R,) likewise.
+        samples: G.
+    """
+    teacher_labels, teacher = _labels(history["teacher_label"], order)
+    student_labels, student = _labels(history["student_label"], order)
+    best_labels, best = _labels(history["best_label"], order)
+    of_teacher = _summarise_network(sample, step, teacher, _numbers(history["teacher_probability"], order), samples)
+    of_student = _summarise_network(sample, step, student, _numbers(history["student_probability"], order), samples)
+    of_best = _summarise_network(sample, step, best, np.zeros(len(best)), samples)
+    agreed = np.where((teacher >= 0) & (student >= 0), teacher_labels[teacher] == student_labels[student], np.nan)
+    return {
         "teacher_label": teacher_labels[of_teacher.label],
         "teacher_probability": of_teacher.probability,
         "mean_probability": of_teacher.mean_probability,
@@ -74,19 +93,15 @@ def summarise(run: str, history: Any) -> Any:
         "settled_step": of_teacher.settled_step,
         "student_label": student_labels[of_student.label],
         "student_probability": of_student.probability,
-        "agreement": _mean(sample, agreed, len(names)),
+        "agreement": _mean(sample, agreed, samples),
         "student_flips": of_student.flips,
-        "mean_feedback": _mean(sample, _numbers(history["feedback"], order), len(names)),
-        "best_label": best_labels[_opinion(sample, step, best, np.zeros(len(best)), len(names)).label],
-        "mean_best_gain": _mean(sample, _numbers(history["best_gain"], order), len(names)),
+        "best_label": best_labels[of_best.label],
     }
-    # `from_pandas` reads NaN as null.
-    return pa.table([pa.array(columns[f.name], f.type, from_pandas=True) for f in schema()], schema=schema())
 
 
 @dataclass(frozen=True, slots=True)
-class _Opinion:
-    """What a network said of each sample: (G,) arrays; label -1 and NaN where it never spoke."""
+class _NetworkSummary:
+    """The labels of one network, by sample: (G,) arrays; label -1 and NaN where it gave none."""
 
     label: Ints  # last
     probability: Floats  # last
@@ -95,34 +110,34 @@ class _Opinion:
     settled_step: Floats
 
 
-def _opinion(sample: Ints, step: Ints, label: Ints, probability: Floats, samples: int) -> _Opinion:
-    """Takes (R,) rows sorted by sample and step; rows with label -1 say nothing."""
-    said = label >= 0
-    sample, step, label, probability = sample[said], step[said], label[said], probability[said]
+def _summarise_network(sample: Ints, step: Ints, label: Ints, probability: Floats, samples: int) -> _NetworkSummary:
+    """Takes (R,) rows sorted by sample and step; rows with label -1 are ignored."""
+    given = label >= 0
+    sample, step, label, probability = sample[given], step[given], label[given], probability[given]
     if not len(sample):
-        never = np.full(samples, np.nan)
-        return _Opinion(np.full(samples, -1), never, never, never, never)
+        nothing = np.full(samples, np.nan)
+        return _NetworkSummary(np.full(samples, -1), nothing, nothing, nothing, nothing)
     times = np.bincount(sample, minlength=samples)
-    spoke, last = times > 0, np.cumsum(times) - 1
-    last_label = np.where(spoke, label[last], -1)
+    seen, last = times > 0, np.cumsum(times) - 1
+    last_label = np.where(seen, label[last], -1)
     changed = (sample[1:] == sample[:-1]) & (label[1:] != label[:-1])
     flips = np.bincount(sample[1:], weights=changed, minlength=samples)
-    settled = np.where(spoke, step[np.cumsum(times) - times - (times == 0)], 0)  # the first row, then each change
+    settled = np.where(seen, step[np.cumsum(times) - times - (times == 0)], 0)  # the first row, then each change
     np.maximum.at(settled, sample[1:][changed], step[1:][changed])
-    return _Opinion(
+    return _NetworkSummary(
         label=last_label,
-        probability=np.where(spoke, probability[last], np.nan),
+        probability=np.where(seen, probability[last], np.nan),
         mean_probability=_mean(sample, np.where(label == last_label[sample], probability, 0.0), samples),
-        flips=np.where(spoke, flips, np.nan),
-        settled_step=np.where(spoke, settled, np.nan),
+        flips=np.where(seen, flips, np.nan),
+        settled_step=np.where(seen, settled, np.nan),
     )
 
 
 def _mean(sample: Ints, value: Floats, samples: int) -> Floats:
     """Returns the (G,) means of the (R,) values that are not NaN, NaN where a sample has none."""
-    there = ~np.isnan(value)
-    total = np.bincount(sample[there], weights=value[there], minlength=samples)
-    times = np.bincount(sample[there], minlength=samples)
+    known = ~np.isnan(value)
+    total = np.bincount(sample[known], weights=value[known], minlength=samples)
+    times = np.bincount(sample[known], minlength=samples)
     return np.asarray(np.divide(total, times, out=np.full(samples, np.nan), where=times > 0))
 
 
@@ -133,10 +148,10 @@ def _labels(column: Any, order: Ints) -> tuple[NDArray[np.object_], Ints]:
 
 
 def coded(column: Any) -> tuple[list[str], Ints]:
-    """Returns the distinct names in a column of `history`, and each row's place among them (R,), -1 for null."""
+    """Returns the distinct names in a column of `history`, and each row's index into them (R,), -1 for null."""
     import pyarrow as pa
 
-    # a dictionary that was read may hold names twice, or None as one of them
+    # a dictionary that was read may have names twice, or None among them
     codes = column.cast(pa.string()).combine_chunks().dictionary_encode()
     return codes.dictionary.to_pylist(), np.asarray(
         codes.indices.fill_null(-1).to_numpy(zero_copy_only=False), np.int64
