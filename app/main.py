@@ -35,8 +35,10 @@ STYLE = """<style>
 [data-testid^=stBaseButton-primary] kbd { color: inherit; opacity: 0.9; }
 .st-key-pages { padding-bottom: 1.25rem; border-bottom: 1px solid rgba(128, 128, 128, 0.25); }
 .stApp a:focus-visible { outline: 2px solid #2C97A0; outline-offset: 0; }
-</style>"""
+.js-plotly-plot :is(.xtick, .ytick, .g-xtitle, .g-ytitle, .annotation) text { fill: #565C63 !important; }
+</style>"""  # Plotly's grey axis text has a contrast below 4.5:1
 DARK = """<style>
+.js-plotly-plot :is(.xtick, .ytick, .g-xtitle, .g-ytitle, .annotation) text { fill: #B4B9BF !important; }
 :is([data-testid^=stBaseButton-primary], [data-testid^=stBaseLinkButton-primary]):not(:disabled) { color: #16191B; }
 </style>"""  # white is hard to read on the lighter teal of the dark theme
 

@@ -72,7 +72,8 @@ def _draw_facts(sample: Sample) -> None:
 def _draw_decision(context: PageContext, sample: Sample, events: EventCache) -> None:
     """Draws who decided the label, what the queue predicts, and the buttons to decide again."""
     decision = events.decided.get(sample.sample_id)
-    st.markdown(f"{plain(describe_event(decision))}, {ago(decision.at)}" if decision else "Not labelled yet.")
+    if decision is not None:
+        st.markdown(f"{plain(describe_event(decision))}, {ago(decision.at)}")
     row, problem = _queue_row(context.store, context.run, sample, events)
     if problem:
         st.caption(f"There is no prediction: {plain(problem)}.")

@@ -97,7 +97,7 @@ def _next_step(numbers: ProjectStats, runs: Sequence[Run]) -> tuple[str, str]:
         named = (
             scarce if len(scarce) <= MAX_NAMED else [*scarce[: MAX_NAMED - 1], f"{len(scarce) - MAX_NAMED + 1} others"]
         )
-        return "review", f"Label at least {needed} images of each class. Still missing: {join_names(named)}."
+        return "review", f"Label at least {needed} images of each class. Classes with fewer: {join_names(named)}."
     if not runs:
         return "train", "There are enough labels for a first run."
     return "review", "Review the images that the newest run is least certain about."
