@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from gradebook.pipelines.curation.evidence import Known
+    from gradebook.pipelines.curation.evidence import SampleEvidence
 
 CANDIDATES = 10_000  # samples that are chosen from at most
 GOALS = 2_000  # samples to cover, where there are more candidates than that
@@ -34,7 +34,7 @@ class Covers:
     covered: list[float]  # (G,) in [0, 1], by the samples that had a label
 
 
-def covers(found: "Known", doubt: NDArray[np.float64]) -> tuple[Covers, NDArray[np.float32]] | None:
+def covers(found: "SampleEvidence", doubt: NDArray[np.float64]) -> tuple[Covers, NDArray[np.float32]] | None:
     """Returns what is to be covered, and what each sample would cover of it; None where samples have no vectors.
 
     Args:

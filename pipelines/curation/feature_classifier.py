@@ -1,4 +1,7 @@
-"""The second reading of a run: made when it is first asked for, kept beside the run's predictions. Loads no torch.
+"""The feature classifier of a run: what the images alone say of its predictions, in the space of a frozen backbone.
+
+It is fitted when it is first asked for (`gradebook.mpl.gaussian_classifier`), and its output is cached beside the run's
+predictions. Loads no torch.
 
 Shape legend    N samples    d of the space    K classes    k neighbours
 """
@@ -6,7 +9,7 @@ Shape legend    N samples    d of the space    K classes    k neighbours
 import json
 import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,28 +23,41 @@ if TYPE_CHECKING:
     from gradebook.storage.store import Store
 
 SAMPLES = "samples.json"
-READING = "reading.npz"
-FORM = 3  # counts the ways in which readings were made: older ones are made again
+CACHE = "reading.npz"
+SCHEMA_VERSION = 3  # cached output of other versions is computed again
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
-    """What the images alone say of a run's samples: those it began with, labelled or not, that have vectors."""
+class FeatureClassifierOutput:
+    """What the classifier says of a run's samples: those it began with, labelled or not, that have vectors."""
 
-    made_of: NDArray[np.str_]  # () says which predictions and vectors it comes from
+    fingerprint: NDArray[np.str_]  # () of the predictions and vectors that it was computed from
     sample_ids: NDArray[np.str_]  # (N,)
-    space: NDArray[np.float16]  # (N, d) in the reader's measure
-    said: NDArray[np.float32]  # (N, K) the second reader
-    around: NDArray[np.float32]  # (N, K) the mean of `said` over the nearest neighbours
-    fair: NDArray[np.float32]  # (N, K) one that has seen no label, to judge labels by
-    around_fair: NDArray[np.float32]  # (N, K) the mean of `fair` over the nearest neighbours
+    space: NDArray[np.float16]  # (N, d) features, scaled so that their distances are the classifier's
+    probabilities: NDArray[np.float32]  # (N, K)
+    around: NDArray[np.float32]  # (N, K) the mean of `probabilities` over the nearest neighbours
+    label_free: NDArray[np.float32]  # (N, K) of a classifier that has seen no label, to judge labels by
+    label_free_around: NDArray[np.float32]  # (N, K) the mean of `label_free` over the nearest neighbours
     similarity: NDArray[np.float32]  # (N,) mean cosine similarity to them
-    twins: NDArray[np.int32]  # (N,) place of the most similar earlier near-duplicate, -1 without one
+    twins: NDArray[np.int32]  # (N,) row of the most similar earlier near-duplicate, -1 without one
+
+
+ON_DISK = {  # field -> its name in the cache
+    "fingerprint": "made_of",
+    "sample_ids": "sample_ids",
+    "space": "space",
+    "probabilities": "said",
+    "around": "around",
+    "label_free": "fair",
+    "label_free_around": "around_fair",
+    "similarity": "similarity",
+    "twins": "twins",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Predictions:
-    """What student and teacher of a finished run think of its unlabelled samples."""
+    """What student and teacher of a finished run predict for its unlabelled samples."""
 
     classes: list[str]
     sample_ids: list[str]
@@ -49,8 +65,8 @@ class Predictions:
     teacher: NDArray[np.float64]  # (N, K), NaN where the method has none
 
 
-def predictions(run: Run) -> Predictions:
-    """Reads what a run that has finished thinks."""
+def read_predictions(run: Run) -> Predictions:
+    """Reads the predictions of a finished run."""
     import pyarrow.parquet as pq
 
     table = pq.read_table(run.path / PREDICTIONS)
@@ -63,53 +79,60 @@ def predictions(run: Run) -> Predictions:
     )
 
 
-def reading(store: "Store", run: Run, thought: Predictions) -> Reading | None:
-    """Returns the second reading of a run, kept or made now; None where its samples have no vectors.
+def classify_features(store: "Store", run: Run, predictions: Predictions) -> FeatureClassifierOutput | None:
+    """Returns the output of a run's feature classifier, cached or computed now; None where samples have no vectors.
 
-    It is read in the space of the run's own backbone, or in the newest space where that has none.
+    Its features are those of the run's own backbone, or of the newest one where that has none.
     """
     backbone = backbone_of(store, run)
     if backbone is None:
         return None
-    ids = _embedded(store, backbone, run, thought)
+    ids = _embedded(store, backbone, run, predictions)
     if len(ids) < 2:
         return None
     stat = (run.path / PREDICTIONS).stat()
-    made_of = f"{FORM} {backbone} {len(ids)} {stat.st_size} {stat.st_mtime_ns}"
-    kept = _kept(run.path / READING, made_of)
-    if kept is None:
-        kept = _made(store, run, backbone, ids, thought, made_of)
-        _keep(run.path / READING, kept)
-    return kept
+    fingerprint = f"{SCHEMA_VERSION} {backbone} {len(ids)} {stat.st_size} {stat.st_mtime_ns}"
+    output = _read_cache(run.path / CACHE, fingerprint)
+    if output is None:
+        output = _fit(store, run, backbone, ids, predictions, fingerprint)
+        _write_cache(run.path / CACHE, output)
+    return output
 
 
-def _made(store: "Store", run: Run, backbone: str, ids: Sequence[str], thought: Predictions, made_of: str) -> Reading:
+def _fit(
+    store: "Store", run: Run, backbone: str, ids: Sequence[str], predictions: Predictions, fingerprint: str
+) -> FeatureClassifierOutput:
     from gradebook.mpl.gaussian_classifier import nearest, reading_space, second_reading
 
-    space = reading_space(store.vectors.read(backbone, ids))
-    place = {sample_id: row for row, sample_id in enumerate(thought.sample_ids)}
-    rows = np.array([place.get(sample_id, -1) for sample_id in ids])
-    alone = np.isnan(thought.teacher).any(1, keepdims=True)
-    opinions = np.where(alone, thought.student, (thought.student + thought.teacher) / 2)
-    opinions = np.where(rows[:, None] < 0, np.nan, opinions[rows])
-    index = {name: k for k, name in enumerate(thought.classes)}
+    features = reading_space(store.vectors.read(backbone, ids))
+    targets = _targets(predictions, ids)
+    index = {name: k for k, name in enumerate(predictions.classes)}
     labels = run.labels()
-    said, measured = second_reading(
-        space, opinions, np.array([index.get(labels.get(i, ""), -1) for i in ids], np.int64)
+    probabilities, space = second_reading(
+        features, targets, np.array([index.get(labels.get(i, ""), -1) for i in ids], np.int64)
     )
-    fair, _ = second_reading(space, opinions)
-    places, similar = nearest(measured)
-    return Reading(
-        made_of=np.array(made_of),
+    label_free, _ = second_reading(features, targets)
+    neighbours, similarity = nearest(space)
+    return FeatureClassifierOutput(
+        fingerprint=np.array(fingerprint),
         sample_ids=np.array(ids),
-        space=measured.astype(np.float16),
-        said=said.astype(np.float32),
-        around=said[places].mean(1).astype(np.float32),
-        fair=fair.astype(np.float32),
-        around_fair=fair[places].mean(1).astype(np.float32),
-        similarity=similar.mean(1),
+        space=space.astype(np.float16),
+        probabilities=probabilities.astype(np.float32),
+        around=probabilities[neighbours].mean(1).astype(np.float32),
+        label_free=label_free.astype(np.float32),
+        label_free_around=label_free[neighbours].mean(1).astype(np.float32),
+        similarity=similarity.mean(1),
         twins=_twins(store, ids),
     )
+
+
+def _targets(predictions: Predictions, ids: Sequence[str]) -> NDArray[np.float64]:
+    """Returns what to fit to (N, K): the mean of student and teacher, NaN for samples without a prediction."""
+    position = {sample_id: row for row, sample_id in enumerate(predictions.sample_ids)}
+    rows = np.array([position.get(sample_id, -1) for sample_id in ids])
+    student_alone = np.isnan(predictions.teacher).any(1, keepdims=True)
+    mean = np.where(student_alone, predictions.student, (predictions.student + predictions.teacher) / 2)
+    return np.where(rows[:, None] < 0, np.nan, mean[rows])
 
 
 def _twins(store: "Store", ids: Sequence[str]) -> NDArray[np.int32]:
@@ -123,7 +146,7 @@ def _twins(store: "Store", ids: Sequence[str]) -> NDArray[np.int32]:
 
 
 def backbone_of(store: "Store", run: Run) -> str | None:
-    """Returns the backbone in whose space a run is read, None where there are no vectors at all."""
+    """Returns the backbone whose features a run's classifier has, None where there are no vectors at all."""
     names = [space.backbone for space in store.vectors.spaces()]
     own = run.config().get("backbone")
     if own in names:
@@ -131,26 +154,26 @@ def backbone_of(store: "Store", run: Run) -> str | None:
     return names[-1] if names else None
 
 
-def _embedded(store: "Store", backbone: str, run: Run, thought: Predictions) -> list[str]:
+def _embedded(store: "Store", backbone: str, run: Run, predictions: Predictions) -> list[str]:
     path = run.path / SAMPLES
-    ids = json.loads(path.read_text(encoding="utf-8"))["sample_ids"] if path.exists() else thought.sample_ids
+    ids = json.loads(path.read_text(encoding="utf-8"))["sample_ids"] if path.exists() else predictions.sample_ids
     missing = set(store.vectors.missing(backbone, ids))
     return [sample_id for sample_id in ids if sample_id not in missing]
 
 
-def _kept(path: Path, made_of: str) -> Reading | None:
-    """Returns what is kept, unless it comes from other predictions or vectors, or is torn: then it is made again."""
+def _read_cache(path: Path, fingerprint: str) -> FeatureClassifierOutput | None:
+    """Returns the cached output, None where there is none, or it is corrupt or from other predictions or vectors."""
     try:
         with np.load(path) as file:
-            kept = Reading(**{field.name: file[field.name] for field in fields(Reading)})
+            output = FeatureClassifierOutput(**{name: file[on_disk] for name, on_disk in ON_DISK.items()})
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
-    return kept if str(kept.made_of) == made_of else None
+    return output if str(output.fingerprint) == fingerprint else None
 
 
-def _keep(path: Path, made: Reading) -> None:
+def _write_cache(path: Path, output: FeatureClassifierOutput) -> None:
     with atomic_path(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, **{field.name: getattr(made, field.name) for field in fields(Reading)})
+        np.savez(file, **{on_disk: getattr(output, name) for name, on_disk in ON_DISK.items()})
 
 
 def _distributions(column: Any, classes: int) -> NDArray[np.float64]:

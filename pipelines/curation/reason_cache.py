@@ -16,7 +16,7 @@ import numpy as np
 
 from gradebook.pipelines.curation import feature_classifier
 from gradebook.pipelines.curation.batch_coverage import Covers, covers
-from gradebook.pipelines.curation.evidence import Known, finished, known
+from gradebook.pipelines.curation.evidence import SampleEvidence, check_finished, collect_evidence
 from gradebook.pipelines.curation.reason_table import LIVE, Reasons
 from gradebook.pipelines.runs import PREDICTIONS, Run
 from gradebook.storage.files import atomic_path
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from gradebook.storage.store import Store
 
 GUESSED, GIVEN = "reasons.arrow", "reasons_given.arrow"  # of samples without a label when the run began; with one
-FORM = 3  # counts the ways in which tables were made: older ones are made again
+SCHEMA_VERSION = 3  # tables of other versions are computed again
 TOLD = ("classes", "left_out", "covers")  # beside the columns, as JSON
 
 
@@ -41,7 +41,7 @@ def reasons(store: "Store", run: Run, given: Mapping[str, str] | None = None) ->
     Raises:
         ProjectError: the run has not finished, or given labels are asked about and there are no vectors.
     """
-    finished(run)
+    check_finished(run)
     store.record.fold(run.name, run.path / "record")
     path, of = run.path / (GUESSED if given is None else GIVEN), made_of(store, run)
     kept = read(path, of)
@@ -59,7 +59,7 @@ def made_of(store: "Store", run: Run) -> str:
     stat, backbone = (run.path / PREDICTIONS).stat(), feature_classifier.backbone_of(store, run)
     vectors = f"{backbone} {store.vectors.count(backbone)}" if backbone else "-"
     said = digest(store.record.folded(run.name))
-    return f"{FORM} {feature_classifier.FORM} {stat.st_size} {stat.st_mtime_ns} {said} {vectors}"
+    return f"{SCHEMA_VERSION} {feature_classifier.SCHEMA_VERSION} {stat.st_size} {stat.st_mtime_ns} {said} {vectors}"
 
 
 def worked_out(store: "Store", run: Run, given: Mapping[str, str] | None) -> Any:
@@ -69,7 +69,7 @@ def worked_out(store: "Store", run: Run, given: Mapping[str, str] | None) -> Any
     from gradebook.mpl import reasons as of
 
     ids = [s.sample_id for s in store.catalog.samples(Split.TRAIN) if given is None or s.sample_id in given]
-    found = known(store, run, ids, given or {})
+    found = collect_evidence(store, run, ids, given or {})
     columns = of.score(found.evidence)
     plain = {
         "sample_id": pa.array(found.sample_ids, pa.string()),
@@ -144,11 +144,11 @@ def same(one: Any, other: Any) -> bool:
     )
 
 
-def _twins(found: Known) -> dict[str, Any]:
+def _twins(found: SampleEvidence) -> dict[str, Any]:
     """Returns every sample's near-duplicates, which may stand anywhere, and what the student takes each for."""
     import pyarrow as pa
 
-    thought, kept = found.thought, found.read
+    thought, kept = found.predictions, found.classifier
     place = {sample_id: k for k, sample_id in enumerate(found.sample_ids)}
     guesses = dict(zip(thought.sample_ids, thought.student.argmax(1).tolist(), strict=True))
     later = np.flatnonzero(kept.twins >= 0) if kept is not None else np.empty(0, np.int64)

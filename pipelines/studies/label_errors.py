@@ -30,7 +30,7 @@ from gradebook.storage.samples import Split
 from gradebook.storage.store import Store, open_store
 
 if TYPE_CHECKING:
-    from gradebook.pipelines.curation.evidence import Known
+    from gradebook.pipelines.curation.evidence import SampleEvidence
 
 Floats = NDArray[np.float64]
 
@@ -100,10 +100,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def found_guesses(store: Store, run: Run) -> Trial:
     """Holds every score of every unlabelled image against whether the student's guess of it is wrong."""
     from gradebook.mpl.reasons import doubt, score
-    from gradebook.pipelines.curation.evidence import known
+    from gradebook.pipelines.curation.evidence import collect_evidence
 
     truth, labels = _truth(store), replay(store.log.read())
-    found = known(store, run, [i for i in truth if i not in labels], {})
+    found = collect_evidence(store, run, [i for i in truth if i not in labels], {})
     columns = score(found.evidence)
     student, teacher = found.evidence.student, found.evidence.teacher
     scores = {
@@ -125,12 +125,12 @@ def found_guesses(store: Store, run: Run) -> Trial:
 def found_labels(store: Store, run: Run) -> Trial:
     """Holds every score of every given label against whether it was swapped."""
     from gradebook.mpl.reasons import score, thin_margin
-    from gradebook.pipelines.curation.evidence import known
+    from gradebook.pipelines.curation.evidence import collect_evidence
     from gradebook.pipelines.training.presets import config_from_json
     from gradebook.pipelines.training.student import load_run_student, predict_samples
 
     truth, given = _truth(store), run.labels()
-    found = known(store, run, list(given), given)
+    found = collect_evidence(store, run, list(given), given)
     columns, label = score(found.evidence), found.evidence.label
     samples = store.catalog.get(found.sample_ids)
     student = predict_samples(load_run_student(run), config_from_json(run.config()), store, samples)
@@ -143,7 +143,7 @@ def found_labels(store: Store, run: Run) -> Trial:
         "entropy of the student": score(said)["entropy"],
         "margin of the student": thin_margin(said),
         **_cleanlab(label, student, "the student's probabilities"),
-        **_cleanlab(label, found.evidence.reading, "the second reader's probabilities"),
+        **_cleanlab(label, found.evidence.reading, "the feature classifier's probabilities"),
         **_cleanlab(label, folds, "logistic regression, 5 folds"),
     }
     return Trial(wrong=np.array([truth[i] != given[i] for i in found.sample_ids]), scores=scores, batches={})
@@ -186,7 +186,7 @@ def _shown(store: Store, run: Run, sample_ids: list[str]) -> Callable[[int], NDA
     return lambda budget: np.array([place[row.sample_id] for row in rank(store, run, limit=budget, spread=True)])
 
 
-def _spread(found: "Known", order_by: Floats) -> Callable[[int], NDArray[np.int64]]:
+def _spread(found: "SampleEvidence", order_by: Floats) -> Callable[[int], NDArray[np.int64]]:
     from gradebook.mpl.ranking import spread
 
     return lambda budget: spread(order_by, budget, space=found.space, classes=found.guess, groups=found.groups)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradebook.pipelines.curation.feature_classifier import predictions
+from gradebook.pipelines.curation.feature_classifier import read_predictions
 from gradebook.pipelines.runs import Run
 from gradebook.pipelines.training.config import ConfigError
 
@@ -104,9 +104,9 @@ def _pool(scene: Scene) -> "Pool":
 
 def _student(run: Run, ids: list[str]) -> NDArray[np.float64]:
     """Returns the finished student's distributions (N, K) of these samples."""
-    thought = predictions(run)
-    row = {sample_id: k for k, sample_id in enumerate(thought.sample_ids)}
-    return thought.student[[row[i] for i in ids]]
+    predictions = read_predictions(run)
+    row = {sample_id: k for k, sample_id in enumerate(predictions.sample_ids)}
+    return predictions.student[[row[i] for i in ids]]
 
 
 def _reason(name: str) -> str:

@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from gradebook.pipelines.curation import reason_cache
-from gradebook.pipelines.curation.feature_classifier import READING
+from gradebook.pipelines.curation.feature_classifier import CACHE
 from gradebook.pipelines.maintenance.checks.finding import Finding, Subject
 from gradebook.pipelines.runs import PREDICTIONS, Run
 
@@ -29,7 +29,7 @@ def _is_valid(subject: Subject, run: Run, path: Path) -> bool:
         return reason_cache.opened(path) is not None
     of = reason_cache.made_of(subject.store, run)
     kept = reason_cache.read(path, of)
-    if kept is None or not subject.content or not (run.path / READING).exists():
+    if kept is None or not subject.content or not (run.path / CACHE).exists():
         return reason_cache.opened(path) is not None  # an outdated one is computed again when it is needed
     given = kept.labels() if path.name == reason_cache.GIVEN else None
     return reason_cache.same(kept.table, reason_cache.worked_out(subject.store, run, given))

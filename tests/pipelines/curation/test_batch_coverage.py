@@ -26,12 +26,12 @@ def test_a_batch_for_one_reason_covers_the_classes_and_repeats(store):
 
 def test_a_batch_in_the_default_order_covers_what_is_in_doubt(store):
     """The sum of `gradebook.mpl.facility_location`, written out: no other choice for one place adds as much."""
-    from gradebook.pipelines.curation.feature_classifier import predictions, reading
+    from gradebook.pipelines.curation.feature_classifier import classify_features, read_predictions
 
     rows = rank(store, run_of(store), limit=5, spread=True)
     assert rows == rank(store, run_of(store), limit=5, spread=True)
     doubt = {row.sample_id: row.score for row in rank(store, run_of(store), limit=1000)}
-    read = reading(store, run_of(store), predictions(run_of(store)))
+    read = classify_features(store, run_of(store), read_predictions(run_of(store)))
     space = read.space.astype(float) - read.space.astype(float).mean(0)
     space /= np.linalg.norm(space, axis=1, keepdims=True)
     place = {i: k for k, i in enumerate(read.sample_ids.tolist())}
@@ -56,12 +56,12 @@ def test_a_batch_follows_the_labels_as_if_it_were_chosen_anew(store, monkeypatch
     """
     from gradebook.mpl.facility_location import cover
     from gradebook.mpl.reasons import doubt, score
-    from gradebook.pipelines.curation.evidence import known
+    from gradebook.pipelines.curation.evidence import collect_evidence
 
     def anew(limit: int) -> list[str]:
         decided = decisions(store.log.read())
         waiting = [s.sample_id for s in store.catalog.samples(Split.TRAIN) if s.sample_id not in decided]
-        found = known(store, run_of(store), waiting, {})
+        found = collect_evidence(store, run_of(store), waiting, {})
         order = np.argsort(-doubt(score(found.evidence)), kind="stable")
         doubts, drawn = doubt(score(found.evidence))[order], np.random.default_rng(0)
         return [found.sample_ids[order[k]] for k in cover(found.space[order], found.beside, doubts, limit, drawn)]

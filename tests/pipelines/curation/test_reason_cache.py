@@ -6,7 +6,7 @@ import pytest
 
 from gradebook.mpl import reasons as of
 from gradebook.pipelines.curation import reason_cache
-from gradebook.pipelines.curation.evidence import known
+from gradebook.pipelines.curation.evidence import collect_evidence
 from gradebook.pipelines.curation.queue_items import GIVEN
 from gradebook.pipelines.curation.reason_cache import reasons
 from gradebook.pipelines.curation.review_queue import rank
@@ -44,7 +44,7 @@ def made(monkeypatch) -> list[str]:
 def anew(store: Store, given: dict[str, str] | None = None) -> dict[str, dict[str, float]]:
     """Returns every reason of every sample without a table: sample -> reason -> score, NaN left out."""
     ids = [s.sample_id for s in store.catalog.samples(Split.TRAIN) if given is None or s.sample_id in given]
-    found = known(store, run_of(store), ids, given or {})
+    found = collect_evidence(store, run_of(store), ids, given or {})
     columns = of.score(found.evidence)
     columns["doubt"] = of.doubt(columns)
     return {
@@ -103,7 +103,9 @@ def test_a_batch_for_one_reason_is_the_same_as_one_from_all_that_is_known(store,
     from gradebook.mpl import ranking
 
     monkeypatch.setattr("gradebook.pipelines.curation.ranked_queue.FIRST", 4)
-    found = known(store, run_of(store), [s.sample_id for s in store.catalog.samples(Split.TRAIN)[LABELLED:]], {})
+    found = collect_evidence(
+        store, run_of(store), [s.sample_id for s in store.catalog.samples(Split.TRAIN)[LABELLED:]], {}
+    )
     for reason in ("entropy", "second_reader", "twin_differs"):
         scores = np.nan_to_num(of.score(found.evidence)[reason], nan=-1.0)
         for limit in (2, 5):

@@ -83,7 +83,7 @@ def test_a_decided_sample_leaves_the_queue_and_comes_back_on_undo(store):
     assert rank(store, None) == []
 
 
-def test_the_second_reading_is_kept_and_made_again_for_other_predictions(store):
+def test_the_feature_classifiers_output_is_cached_and_computed_again_for_other_predictions(store):
     every = rank(store, run_of(store), limit=1000)
     kept = run_of(store).path / "reading.npz"
     before = kept.stat().st_mtime_ns
