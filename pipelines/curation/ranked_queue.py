@@ -1,10 +1,12 @@
-"""The queue from a run's opinions, read from the tables that keep its reasons
-(`gradebook.pipelines.curation.reason_cache`).
+"""The queue from a run's predictions, read from the tables of `gradebook.pipelines.curation.reason_cache`.
 
-Only scores are read whole; samples are looked up for as many as are shown. Loads no torch.
+Of a table only the column of scores is read whole; samples are looked up for as many as are shown. Loads no torch.
+
+Shape legend    N samples of the table    n of them
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,159 +23,148 @@ from gradebook.storage.samples import Split
 if TYPE_CHECKING:
     from gradebook.storage.store import Store
 
-FIRST = 64  # samples more than are asked for that are looked at to begin with: some are decided
+FIRST = 64  # samples beyond those asked for that are looked up to begin with: some are decided
 
-Lookup = Callable[[Collection[str]], dict[str, str]]  # ids -> the paths of those that are samples to train on
+Indices = NDArray[np.int64]
+Wanted = Callable[[str], bool]  # sample_id -> whether it may be shown
 
 
-def ordered(
-    store: "Store",
-    run: Run,
-    events: Sequence[Event],
-    decided: Mapping[str, Event],
-    *,
-    reason: str | None,
-    limit: int,
-    spread: bool,
-    only: Only | None,
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What is asked of the queue."""
+
+    reason: str | None  # to order by; None for the default order
+    limit: int  # rows at most
+    spread: bool  # leave out near-duplicates and cover what is in doubt, or with a reason classes and clusters
+    only: Only | None  # which predictions to show
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Ranking:
+    """A table of reasons, with what a request needs of it."""
+
+    store: "Store"
+    table: Reasons
+    scores: Scores  # (N,)
+    among: Indices  # (n,) rows to choose from
+    labels: Mapping[str, str]  # sample_id -> class name, as they are now
+    request: Request
+
+    def paths(self, ids: Collection[str]) -> dict[str, str]:
+        """Returns the paths of those that are samples to train on."""
+        return self.store.catalog.paths(ids, Split.TRAIN)
+
+
+def rank_by_run(
+    store: "Store", run: Run, events: Sequence[Event], decided: Mapping[str, Event], request: Request
 ) -> list[Row]:
-    """Returns the rows of `gradebook.pipelines.curation.review_queue.rank` from a run: strictly by score, or with
-    `spread` a batch.
+    """Returns the rows of `gradebook.pipelines.curation.review_queue.rank` that a run gives.
 
     Args:
         store: the project.
-        run: whose opinions to use.
+        run: whose predictions to use.
         events: the log.
-        decided: what it comes to, as `gradebook.storage.events.decisions` says.
-        reason: what to order by; None for the default order.
-        limit: rows at most.
-        spread: leave out near-duplicates and cover what is in doubt, or with a reason classes and clusters.
-        only: which guesses to look at.
+        decided: what decides each sample, as `gradebook.storage.events.decisions` returns it.
+        request: what is asked for.
     """
+    if request.reason == GIVEN:
+        return _doubted_labels(store, run, events, decided, request)
     labels = {i: e.label for i, e in decided.items() if e.label is not None}
-
-    def lookup(ids: Collection[str]) -> dict[str, str]:
-        return store.catalog.paths(ids, Split.TRAIN)
-
-    if reason == GIVEN:
-        done = settled(events)
-        given = {i: name for i, name in labels.items() if decided[i].event_id not in done}
-        if not given:
-            return []
-        kept = reasons(store, run, given)
-        rows = _rows(kept, kept.scores(GIVEN, labels), given.keys(), labels, lookup, limit, spread, only)
-        return [with_label(row, decided[row.sample_id]) for row in rows]
-    first = [] if reason else _asked(store, events, decided)
+    first = [] if request.reason else _asked(store, events, decided)
     out = decided.keys() | {row.sample_id for row in first}
-    first = [row for row in first if only is None or only.takes(row.label, row.probability)][:limit]
-    kept, left = reasons(store, run), limit - len(first)
-    scores = kept.scores(reason, labels)
-    batch = _covering(kept, scores, out, labels, lookup, left, only) if spread and reason is None else None
-    if batch is None:
-        batch = _rows(kept, scores, _Others(out), labels, lookup, left, spread, only)
-    return [*first, *batch]
+    first = [row for row in first if request.only is None or request.only.takes(row.label, row.probability)]
+    first = first[: request.limit]
+    rest = replace(request, limit=request.limit - len(first))
+    ranking = _open(store, reasons(store, run), labels, rest)
+    batch = _covering(ranking, out) if rest.spread and rest.reason is None else None
+    return [*first, *(_highest(ranking, lambda i: i not in out) if batch is None else batch)]
 
 
-class _Others:
-    """All but some."""
-
-    def __init__(self, some: Collection[str]):
-        self._some = some
-
-    def __contains__(self, sample_id: object) -> bool:
-        return sample_id not in self._some
-
-
-def _rows(
-    kept: Reasons,
-    scores: Scores,
-    wanted: "Collection[str] | _Others",
-    labels: Mapping[str, str],
-    lookup: Lookup,
-    limit: int,
-    spread: bool,
-    only: Only | None,
+def _doubted_labels(
+    store: "Store", run: Run, events: Sequence[Event], decided: Mapping[str, Event], request: Request
 ) -> list[Row]:
-    from gradebook.mpl.ranking import POOL, one_of_each
-    from gradebook.mpl.ranking import spread as spread_out
-
-    there = np.arange(len(scores)) if only is None else kept.those(only.label, only.least, only.most)
-    enough = POOL * limit if spread else limit
-    k = enough + FIRST
-    while limit > 0:
-        places, paths = _best(kept, scores, there, k, wanted, lookup)
-        groups = kept.groups(places)
-        if len(one_of_each(np.arange(len(places)), groups if spread else None)) >= enough or k >= len(there):
-            break
-        k *= 4
-    else:
+    """Returns the samples whose given label is probably wrong, without those whose label somebody has confirmed."""
+    labels = {i: e.label for i, e in decided.items() if e.label is not None}
+    confirmed = settled(events)
+    given = {i: name for i, name in labels.items() if decided[i].event_id not in confirmed}
+    if not given:
         return []
-    if spread and len(places):
-        chosen = spread_out(
-            scores[places].astype(np.float64),
-            limit,
-            space=kept.space(places),
-            classes=kept.guesses(places),
-            groups=groups,
-        )
-        places = places[chosen]
-    return _described(kept, places[:limit], paths, scores, labels)
+    ranking = _open(store, reasons(store, run, given), labels, request)
+    return [with_label(row, decided[row.sample_id]) for row in _highest(ranking, lambda i: i in given)]
 
 
-def _covering(
-    kept: Reasons,
-    scores: Scores,
-    out: Collection[str],
-    labels: Mapping[str, str],
-    lookup: Lookup,
-    limit: int,
-    only: Only | None,
-) -> list[Row] | None:
-    """Returns a batch that covers what is in doubt, None where the table cannot tell."""
-    seen = kept.places(out)
+def _open(store: "Store", table: Reasons, labels: Mapping[str, str], request: Request) -> _Ranking:
+    scores, only = table.scores(request.reason, labels), request.only
+    among = np.arange(len(scores)) if only is None else table.those(only.label, only.least, only.most)
+    return _Ranking(store=store, table=table, scores=scores, among=among, labels=labels, request=request)
+
+
+def _highest(ranking: _Ranking, wanted: Wanted) -> list[Row]:
+    """Returns the wanted samples by their score or, where they are to be spread, a choice of the highest ones."""
+    from gradebook.mpl.ranking import POOL, spread
+
+    table, limit, spreads = ranking.table, ranking.request.limit, ranking.request.spread
+    if limit <= 0:
+        return []
+    rows, paths, groups = _head(ranking, wanted, POOL * limit if spreads else limit)
+    if spreads and len(rows):
+        scores, space, classes = ranking.scores[rows].astype(np.float64), table.space(rows), table.guesses(rows)
+        rows = rows[spread(scores, limit, space=space, classes=classes, groups=groups)]
+    return _describe(ranking, rows[:limit], paths)
+
+
+def _head(ranking: _Ranking, wanted: Wanted, enough: int) -> tuple[Indices, dict[str, str], Indices]:
+    """Returns the highest samples, their paths and groups: `enough` of them if there are so many.
+
+    Of those that are to be spread, near-duplicates count as one.
+    """
+    from gradebook.mpl.ranking import one_of_each
+
+    for rows, paths in _heads(ranking, wanted, enough + FIRST):
+        head = rows, paths, ranking.table.groups(rows)
+        if len(one_of_each(np.arange(len(rows)), head[2] if ranking.request.spread else None)) >= enough:
+            break
+    return head
+
+
+def _heads(ranking: _Ranking, wanted: Wanted, k: int) -> Iterator[tuple[Indices, dict[str, str]]]:
+    """Yields the wanted ones of the `k` samples with the highest scores and their paths, then of more, up to all."""
+    from gradebook.mpl.ranking import top
+
+    while True:
+        rows = ranking.among[top(ranking.scores[ranking.among], k)]
+        ids = ranking.table.ids(rows)
+        paths = ranking.paths([i for i in ids if wanted(i)])
+        yield rows[np.array([i in paths for i in ids], bool)], paths
+        if k >= len(ranking.among):
+            return
+        k *= 4
+
+
+def _covering(ranking: _Ranking, out: Collection[str]) -> list[Row] | None:
+    """Returns a batch that covers what is in doubt, without the samples in `out`; None where the table cannot tell."""
+    table, among = ranking.table, ranking.among
+    seen = table.places(out)
     seen = seen[seen >= 0]
-    there = np.arange(len(scores)) if only is None else kept.those(only.label, only.least, only.most)
-    while limit > 0 and len(there):
-        places = kept.covering(seen, there, limit)
-        if places is None:
+    while ranking.request.limit > 0 and len(among):
+        rows = table.covering(seen, among, ranking.request.limit)
+        if rows is None:
             return None
-        ids = kept.ids(places)
-        paths = lookup(ids)
+        ids = table.ids(rows)
+        paths = ranking.paths(ids)
         if len(paths) == len(ids):
-            return _described(kept, places, paths, scores, labels)
-        there = np.setdiff1d(there, places[[i not in paths for i in ids]])  # no file holds them any more
+            return _describe(ranking, rows, paths)
+        among = np.setdiff1d(among, rows[[i not in paths for i in ids]])  # no file holds them any more
     return []
 
 
-def _described(
-    kept: Reasons,
-    places: NDArray[np.int64],
-    paths: Mapping[str, str],
-    scores: Scores,
-    labels: Mapping[str, str],
-) -> list[Row]:
-    """Returns the rows of the samples at some places, in this order."""
+def _describe(ranking: _Ranking, rows: Indices, paths: Mapping[str, str]) -> list[Row]:
+    """Returns the queue's rows for rows of the table, in this order."""
+    ids, facts = ranking.table.ids(rows), ranking.table.rows(rows, ranking.labels)
     return [
-        Row(sample_id=i, filepath=paths[i], score=round(float(scores[place]), 4), **said)
-        for i, place, said in zip(kept.ids(places), places, kept.rows(places, labels), strict=True)
+        Row(sample_id=i, filepath=paths[i], score=round(float(ranking.scores[row]), 4), **columns)
+        for i, row, columns in zip(ids, rows, facts, strict=True)
     ]
-
-
-def _best(
-    kept: Reasons,
-    scores: Scores,
-    there: NDArray[np.int64],
-    k: int,
-    wanted: "Collection[str] | _Others",
-    lookup: Lookup,
-) -> tuple[NDArray[np.int64], dict[str, str]]:
-    """Returns those of the `k` places with the highest scores that are wanted, first ones first, and their paths."""
-    from gradebook.mpl.ranking import top
-
-    places = there[top(scores[there], k)]
-    ids = kept.ids(places)
-    paths = lookup([i for i in ids if i in wanted])
-    return places[np.array([i in paths for i in ids], bool)], paths
 
 
 def _asked(store: "Store", events: Sequence[Event], decided: Mapping[str, Event]) -> list[Row]:

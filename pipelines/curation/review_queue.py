@@ -45,9 +45,10 @@ def rank(
     events = store.log.read()
     decided = decisions(events)
     if run is not None:
-        from gradebook.pipelines.curation.ranked_queue import ordered
+        from gradebook.pipelines.curation.ranked_queue import Request, rank_by_run
 
-        return ordered(store, run, events, decided, reason=reason, limit=limit, spread=spread, only=only)
+        request = Request(reason=reason, limit=limit, spread=spread, only=only)
+        return rank_by_run(store, run, events, decided, request)
     if reason == GIVEN:
         raise ProjectError(f"no run has finished, so nothing can doubt a label: gradebook train {store.project.root}")
     train = {s.sample_id: s for s in store.catalog.samples(Split.TRAIN)}
