@@ -34,7 +34,7 @@ class Evidence:
     settled: Scores  # share of the record after which the teacher kept to its last label: 0 at once, 1 at the very end
     label: NDArray[np.int64]  # what is in question: the label that was given, else the student's guess
     given: NDArray[np.bool_]  # whether it was given
-    reading: NDArray[np.float64]  # (N, K) what the second reader says (`gradebook.mpl.gaussian_classifier`)
+    reading: NDArray[np.float64]  # (N, K) what the feature classifier predicts (`gradebook.mpl.gaussian_classifier`)
     around: NDArray[np.float64]  # (N, K) the mean of what it says of the nearest neighbours
     similarity: Scores  # mean cosine similarity to them
     twin_label: NDArray[np.int64]  # of a near-duplicate, one with another label if there is one; -1 without any
@@ -91,8 +91,8 @@ def prefers_another(e: Evidence) -> Scores:
     return _scaled(np.where(e.best_label < 0, np.nan, gain))
 
 
-def second_reader(e: Evidence) -> Scores:
-    """1 minus the second reader's probability of the guess; nothing where a label was given (see `mislabelled`)."""
+def feature_classifier(e: Evidence) -> Scores:
+    """1 minus the feature classifier's probability of the guess; NaN where a label was given (see `mislabelled`)."""
     return np.where(e.given, np.nan, _against(e.reading, e.label))
 
 
@@ -119,12 +119,12 @@ def twin_differs(e: Evidence) -> Scores:
 
 
 def mislabelled(e: Evidence) -> Scores:
-    """1 minus the second reader's probability of a label that was given; nothing for samples without one."""
+    """1 minus the feature classifier's probability of a label that was given; nothing for samples without one."""
     return np.where(e.given, _against(e.reading, e.label), np.nan)
 
 
 REASONS: dict[str, Reason] = {
-    "second_reader": Reason(second_reader, "a linear probe predicts another class"),
+    "feature_classifier": Reason(feature_classifier, "a linear probe predicts another class"),
     "neighbours_disagree": Reason(neighbours_disagree, "nearest neighbours disagree"),
     "unsure": Reason(unsure, "low mean probability of the teacher"),
     "disagreement": Reason(disagreement, "teacher and student often disagree"),
@@ -142,7 +142,7 @@ REASONS: dict[str, Reason] = {
 
 # The default blend, and what it falls back on for a run without vectors: chosen on images of CIFAR-10's training set
 # (docs/log.md). The blend of what student and teacher say of themselves finds no more than their confidence does.
-_DOUBT = ("second_reader", "neighbours_disagree")
+_DOUBT = ("feature_classifier", "neighbours_disagree")
 _INWARD = ("unsure", "entropy")
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import TypedDict
 
 from gradebook.pipelines.curation.label_propagation import ALIKE, is_from_neighbours
+from gradebook.pipelines.curation.queue_items import reason_name
 from gradebook.storage.events import VERDICTS, Event, Kind, standing
 
 STRONG = 0.5  # the score from which a reason counts as one why a sample was shown
@@ -43,7 +44,7 @@ def agreement(events: Iterable[Event]) -> dict[str, Agreement]:
 def _counted_under(proposal: Event) -> list[str]:
     if is_from_neighbours(proposal):
         return [ALIKE[0]]
-    return ["all", *(reason for reason, score in proposal.reasons.items() if score >= STRONG)]
+    return ["all", *(reason_name(reason) for reason, score in proposal.reasons.items() if score >= STRONG)]
 
 
 def _count(answers: list[bool]) -> Agreement:

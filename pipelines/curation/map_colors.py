@@ -100,7 +100,7 @@ def _reason(
 ) -> Colouring:
     from gradebook.pipelines.curation import reason_cache
 
-    known = queue_items.sentences()
+    known, reason = queue_items.sentences(), reason and queue_items.reason_name(reason)
     if reason is not None and reason not in known:
         raise ProjectError(f"there is no reason {reason!r}: choose one of {', '.join(known)}")
     given = dict(labels) if reason == queue_items.GIVEN else None

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 def guess(
     store: "Store", run: Run | None, sample: Sample, events: Sequence[Event], decided: Mapping[str, Event]
 ) -> Row:
-    """Returns a sample as the queue of a run has it: what somebody asked about it, else the finished student's guess.
+    """Returns a sample as the queue of a run has it: what somebody proposed, else the finished student's prediction.
 
-    A sample that has a label has the second reader's guess where the queue has doubted such labels already, else none.
+    A sample with a label has the feature classifier's prediction where the queue has doubted it already, else none.
 
     Args:
         store: the project.

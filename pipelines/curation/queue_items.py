@@ -10,6 +10,7 @@ from gradebook.storage.events import VERDICTS, Event, Kind, standing
 from gradebook.storage.samples import Sample
 
 GIVEN = "mislabelled"  # the reason that is about labels which were given
+OLD_NAMES = {"second_reader": "feature_classifier"}  # of reasons: in older events, and in commands
 
 
 class Source(StrEnum):
@@ -29,7 +30,7 @@ class Row:
     probability: float | None  # of that guess
     reasons: dict[str, float]  # reason -> score in [0, 1], of the reasons whose evidence is known
     score: float  # what the queue is ordered by
-    given: str | None = None  # the label in question, where a label was given; `label` is then the second reader's
+    given: str | None = None  # the label in question, where a label was given; `label` is then the feature classifier's
     decision: str | None = None  # the event that gave it
     proposal: str | None = None  # the event that asks to look at this sample, where one is in the log already
 
@@ -65,12 +66,18 @@ def sentences() -> dict[str, str]:
 
 def sentence_of(reason: str) -> str:
     """Returns what a reason says, also one that a proposal has and nothing can be ordered by."""
-    return {**dict([ALIKE, ASKED]), **sentences()}.get(reason, reason)
+    return {**dict([ALIKE, ASKED]), **sentences()}.get(reason_name(reason), reason)
+
+
+def reason_name(reason: str) -> str:
+    """Returns the name of a reason by its present or an older one."""
+    return OLD_NAMES.get(reason, reason)
 
 
 def as_json(row: Row) -> dict[str, Any]:
-    """Returns a row as plain data."""
-    return {**asdict(row), "source": row.source}
+    """Returns a row as plain data; reasons that were renamed are there by both names."""
+    old = {name: row.reasons[now] for name, now in OLD_NAMES.items() if now in row.reasons}
+    return {**asdict(row), "reasons": {**row.reasons, **old}, "source": row.source}
 
 
 def settled(events: Iterable[Event]) -> set[str]:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from gradebook.storage.store import Store
 
 GUESSED, GIVEN = "reasons.arrow", "reasons_given.arrow"  # of samples without a label when the run began; with one
-SCHEMA_VERSION = 3  # tables of other versions are computed again
+SCHEMA_VERSION = 4  # tables of other versions are computed again
 TOLD = ("classes", "left_out", "covers")  # beside the columns, as JSON
 
 

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from gradebook.pipelines.curation.label_propagation import asked_for
-from gradebook.pipelines.curation.queue_items import GIVEN, Only, Row, asked, sentences, unseen
+from gradebook.pipelines.curation.queue_items import GIVEN, Only, Row, asked, reason_name, sentences, unseen
 from gradebook.pipelines.runs import Run
 from gradebook.storage.events import decisions
 from gradebook.storage.project import ProjectError
@@ -41,6 +41,7 @@ def rank(
     Raises:
         ProjectError: there is no such reason, the run has not finished, or given labels cannot be judged.
     """
+    reason = reason and reason_name(reason)
     _check(reason, limit)
     events = store.log.read()
     decided = decisions(events)

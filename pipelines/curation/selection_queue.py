@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from gradebook.pipelines.curation.label_propagation import ASKED
-from gradebook.pipelines.curation.queue_items import Row, unseen, with_label
+from gradebook.pipelines.curation.queue_items import Row, reason_name, unseen, with_label
 from gradebook.pipelines.curation.selections import Selection
 from gradebook.pipelines.runs import Run
 from gradebook.storage.events import Event, decisions
@@ -39,7 +39,7 @@ def rank(
     if reason is None:
         return _rows(store, run, left[:limit], decided)
     rows = _rows(store, run, left, decided)
-    return sorted(rows, key=lambda row: -row.reasons.get(reason, -1.0))[:limit]
+    return sorted(rows, key=lambda row: -row.reasons.get(reason_name(reason), -1.0))[:limit]
 
 
 def _rows(store: "Store", run: Run | None, ids: Sequence[str], decided: Mapping[str, Event]) -> list[Row]:

@@ -111,7 +111,9 @@ def _student(run: Run, ids: list[str]) -> NDArray[np.float64]:
 
 def _reason(name: str) -> str:
     from gradebook.mpl.reasons import REASONS
+    from gradebook.pipelines.curation.queue_items import reason_name
 
+    name = reason_name(name)
     if name not in REASONS:
         raise ConfigError(f"there is no reason {name!r}: choose one of {', '.join(REASONS)}")
     return name

@@ -46,7 +46,7 @@ def evidence(**other) -> Evidence:
         ("at_odds", 0.0, (0.4 + 0.3 + 0.7) / 2),
         ("harmful_feedback", 0.0, 1.0),
         ("prefers_another", 0.0, 1.0),  # the first one's best class is the teacher's own: no gain counts
-        ("second_reader", 0.0, 0.9),
+        ("feature_classifier", 0.0, 0.9),
         ("neighbours_disagree", 0.0, 0.7),
         ("late", 0.0, 1.0),
         ("outlier", 0.0, 1.0),
@@ -154,8 +154,8 @@ def test_a_score_out_of_range_is_our_mistake_and_raises():
 
 def test_a_given_label_is_doubted_as_one_and_a_guess_as_a_guess():
     found = reasons.score(evidence(given=np.array([False, True])))
-    assert np.isnan(found["mislabelled"][0]) and np.isnan(found["second_reader"][1])
-    assert (found["second_reader"][0], found["mislabelled"][1]) == pytest.approx((0.0, 0.9))
+    assert np.isnan(found["mislabelled"][0]) and np.isnan(found["feature_classifier"][1])
+    assert (found["feature_classifier"][0], found["mislabelled"][1]) == pytest.approx((0.0, 0.9))
     assert found["neighbours_disagree"][1] == pytest.approx(0.7)
 
 
@@ -173,7 +173,7 @@ def test_half_of_all_samples_are_no_outliers():
 
 
 def test_doubt_is_the_mean_of_its_reasons():
-    columns = {"second_reader": np.array([0.4, 0.0]), "neighbours_disagree": np.array([0.2, 1.0])}
+    columns = {"feature_classifier": np.array([0.4, 0.0]), "neighbours_disagree": np.array([0.2, 1.0])}
     inward = {"unsure": np.array([1.0, NAN]), "entropy": np.array([1.0, NAN])}
     assert reasons.doubt(columns | inward).tolist() == pytest.approx([0.3, 0.5])
 
@@ -181,5 +181,5 @@ def test_doubt_is_the_mean_of_its_reasons():
 def test_without_vectors_doubt_is_the_mean_of_what_student_and_teacher_say():
     nothing = np.full(3, NAN)
     inward = {"unsure": np.array([0.4, NAN, NAN]), "entropy": np.array([0.2, 0.6, NAN])}
-    found = reasons.doubt({"second_reader": nothing, "neighbours_disagree": nothing} | inward)
+    found = reasons.doubt({"feature_classifier": nothing, "neighbours_disagree": nothing} | inward)
     assert found.tolist() == pytest.approx([0.3, 0.6, -1.0])

@@ -25,7 +25,9 @@ def test_bad_names_are_sentences(world, tmp_path):
     assert "give a file, or a sample and its label" in refused("label", project, "--sample", "x")
     assert "give a file, or a sample and its label" in refused("label", project)
     assert "there is no file" in refused("label", project, tmp_path / "none.csv")
-    assert "there is no reason 'luck': choose one of second_reader," in refused("queue", project, "--reason", "luck")
+    assert "there is no reason 'luck': choose one of feature_classifier," in refused(
+        "queue", project, "--reason", "luck"
+    )
     for command in (("queue",), ("evaluate",), ("export", tmp_path / "out"), ("record", world.image)):
         said = refused(command[0], project, *command[1:], "--run", "none")
         assert "there is no run 'none'" in said and "choose one of one" in said

@@ -43,6 +43,15 @@ def test_labels_of_similar_images_are_counted_apart_from_predictions():
     }
 
 
+def test_a_reason_of_older_events_counts_under_its_present_name():
+    events = [
+        *asked("s0", Kind.ACCEPTED, "heron", second_reader=0.9),
+        *asked("s1", Kind.ACCEPTED, "heron", feature_classifier=0.9),
+    ]
+    assert agreement(events).keys() == {"all", "feature_classifier"}
+    assert agreement(events)["feature_classifier"]["answered"] == 2
+
+
 def test_an_answer_taken_back_counts_no_more_and_a_second_one_once():
     events = asked("s0", Kind.RELABELLED, "owl", flips=1.0)
     undone = [*events, event(Kind.RETRACTED, "s0", actor="ada", ref=events[1].event_id)]

@@ -106,7 +106,7 @@ def test_a_batch_for_one_reason_is_the_same_as_one_from_all_that_is_known(store,
     found = collect_evidence(
         store, run_of(store), [s.sample_id for s in store.catalog.samples(Split.TRAIN)[LABELLED:]], {}
     )
-    for reason in ("entropy", "second_reader", "twin_differs"):
+    for reason in ("entropy", "feature_classifier", "twin_differs"):
         scores = np.nan_to_num(of.score(found.evidence)[reason], nan=-1.0)
         for limit in (2, 5):
             expected = ranking.spread(scores, limit, space=found.space, classes=found.guess, groups=found.groups)

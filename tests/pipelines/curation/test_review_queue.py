@@ -17,7 +17,7 @@ from gradebook.storage.vectors import MemoryVectors
 from tests.pipelines.projects import CLASSES, LABELLED, TRAIN, class_of, run_of
 
 ABOUT_OTHERS = {"mislabelled", "twin_differs"}  # no guess is a given label, and no picture here has a near-duplicate
-FROM_VECTORS = {"second_reader", "neighbours_disagree", "outlier"}
+FROM_VECTORS = {"feature_classifier", "neighbours_disagree", "outlier"}
 
 
 def test_the_queue_holds_every_sample_that_nobody_decided_once(store):
@@ -39,9 +39,10 @@ def test_a_row_has_the_students_guess_and_every_reason(store):
         assert row.probability == pytest.approx(max(p), abs=1e-4)
         assert set(row.reasons) == set(REASONS) - ABOUT_OTHERS
         assert all(0 <= score <= 1 for score in row.reasons.values())
-        blend = (row.reasons["second_reader"] + row.reasons["neighbours_disagree"]) / 2
+        blend = (row.reasons["feature_classifier"] + row.reasons["neighbours_disagree"]) / 2
         assert row.score == pytest.approx(blend, abs=2e-4)
         assert {"sample_id", "filepath", "label", "probability", "reasons"} <= as_json(row).keys()
+        assert as_json(row)["reasons"]["second_reader"] == row.reasons["feature_classifier"], "its name until now"
 
 
 @pytest.mark.parametrize("reason", sorted(set(REASONS) - ABOUT_OTHERS))
@@ -160,6 +161,11 @@ def test_before_any_run_the_queue_is_in_order_of_import(store):
     assert all((row.label, row.probability, row.reasons) == (None, None, {}) for row in rows)
 
 
+def test_a_reason_can_be_asked_for_by_its_older_name(store):
+    older, now = (rank(store, run_of(store), reason=name, limit=5) for name in ("second_reader", "feature_classifier"))
+    assert older == now != []
+
+
 def test_the_newest_run_that_finished_counts(store):
     assert newest_finished(store.project) == run_of(store, "alone")
     status = run_of(store, "alone").status()
@@ -168,7 +174,7 @@ def test_the_newest_run_that_finished_counts(store):
 
 
 def test_what_cannot_be_is_a_sentence(store):
-    with pytest.raises(ProjectError, match="there is no reason 'luck': choose one of second_reader, "):
+    with pytest.raises(ProjectError, match="there is no reason 'luck': choose one of feature_classifier, "):
         rank(store, run_of(store), reason="luck")
     with pytest.raises(ProjectError, match="there is no reason 'luck'"):
         rank(store, None, reason="luck")
