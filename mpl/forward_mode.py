@@ -8,6 +8,7 @@ a batch is its own adjoint: along dx it changes as its backward pass would answe
 
 so that one call of the backward kernel and one multiplication give it. With kept statistics it changes as it scales,
 and in the precision of its images: torch's own derivative is of the weights' precision, which no convolution takes.
+Attention is torch's fast kernel in ordinary passes, for which there is no derivative: `mpl.forward_attention` has it.
 
 A convolution's own result is not needed anew where the same pass was made before: `Convolutions` keeps what they
 returned then, and what is left of them here is their change, dw ∗ x + w ∗ dx.
@@ -26,6 +27,8 @@ import torch.nn.functional as nnf
 from torch import Tensor
 from torch.autograd import Function
 from torch.overrides import TorchFunctionMode
+
+from gradebook.mpl.forward_attention import attention
 
 Optional = Tensor | None
 Product = Callable[[Tensor, Tensor], Tensor]
@@ -52,7 +55,7 @@ class Convolutions:
 
 
 class Quick(TorchFunctionMode):
-    """While it is entered, norms and convolutions have the derivatives above. For forward mode alone."""
+    """While it is entered, norms, convolutions and attention have the derivatives above. For forward mode alone."""
 
     def __init__(self, convolutions: Convolutions | None = None):
         """Takes the convolutions of the same pass at the same weights, if it has been made and they were kept."""
@@ -65,6 +68,8 @@ class Quick(TorchFunctionMode):
         """Puts our derivatives in the place of torch's, and leaves everything else."""
         if func is nnf.batch_norm:
             func = _batch_norm
+        elif func is nnf.scaled_dot_product_attention:
+            func = attention
         elif func is torch.conv2d and self._convolutions is not None:
             kept = self._convolutions.next()
             if kept is not None:

@@ -20,7 +20,8 @@ from tests.mutations.mutation import Mutation
 
 ROOT = Path(__file__).resolve().parents[2]
 TESTS = ("student_step", "feedback", "methods", "losses", "method_state", "thresholds", "averages", "mixmatch", "vat")
-TESTS = (*TESTS, "reduced_mpl", "every_method", "forward_mode", "activation_recompute", "accumulation")
+TESTS = (*TESTS, "reduced_mpl", "every_method", "forward_mode", "forward_attention", "activation_recompute")
+TESTS = (*TESTS, "accumulation")
 MUTATIONS = [*FEEDBACK, *METHODS]
 
 

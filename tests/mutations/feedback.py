@@ -78,6 +78,8 @@ FEEDBACK = [
         "return dy if dbias is None else",
         "return dy if True else",
     ),
+    M("attention's weights stand still", "forward_attention.py", "return y, dy + change @ v", "return y, dy"),
+    M("attention's bias stands still", "forward_attention.py", "if moved is None else", "if True else"),
     M("changed convolutions used", "forward_mode.py", "return out if out._version == version else None", "return out"),
     M(
         "statistics moved again",

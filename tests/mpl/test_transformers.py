@@ -1,0 +1,104 @@
+"""Exact feedback on networks with attention (random weights)."""
+
+from collections.abc import Callable
+
+import pytest
+import timm
+import torch
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from gradebook.mpl import feedback as fb
+from gradebook.mpl import student_step
+from gradebook.mpl.activation_recompute import sparing
+from gradebook.mpl.rng_state import noise_state, same_noise
+from gradebook.mpl.sharding import recompute
+from gradebook.mpl.step import Batch, Solo
+from tests.mpl.test_feedback import student_step_and_feedback, unrolled_labelled_loss
+from tests.mpl.toy_problems import SPARE, K, Problem
+
+SIDE = 28
+SMALL = {"num_classes": K, "img_size": SIDE, "depth": 2, "embed_dim": 24, "num_heads": 2}
+NETS: dict[str, Callable[[], nn.Module]] = {
+    "test_vit": lambda: timm.create_model("test_vit", num_classes=K, img_size=SIDE, patch_size=14, depth=2),
+    "dinov2": lambda: timm.create_model("vit_small_patch14_reg4_dinov2", **SMALL, init_values=0.3),
+    "dinov3": lambda: timm.create_model("vit_small_patch16_dinov3", **SMALL, patch_size=14, init_values=0.3),
+    "siglip": lambda: timm.create_model("vit_base_patch16_siglip_224", **SMALL, patch_size=14),  # pools by attention
+    "beit": lambda: timm.create_model("beit_base_patch16_224", **SMALL, patch_size=14),  # biases by position
+    "noisy": lambda: timm.create_model("test_vit", **SMALL, patch_size=14, drop_path_rate=0.3, proj_drop_rate=0.2),
+}
+
+
+def transformer_problem(name: str, *, labelled: int = 5, unlabelled: int = 6) -> Problem:
+    torch.manual_seed(0)
+    student = NETS[name]().double().train()
+    with torch.no_grad():
+        for weight in student.parameters():
+            weight.add_(0.1 * torch.randn_like(weight))  # no weight is zero, no two are alike
+    teacher = nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(12, K)).double()
+    x_l, x_u = (torch.randn(n, 3, SIDE, SIDE, dtype=torch.float64) for n in (labelled, unlabelled))
+    ids = SPARE + torch.arange(unlabelled)
+    batch = Batch(x_l=x_l, y_l=torch.arange(labelled) % K, x_uw=x_u, x_us=x_u + 0.3 * torch.randn_like(x_u), id_u=ids)
+    return Problem(teacher=teacher, student=student, batch=batch, rate=0.05)
+
+
+def of_norm(part: torch.Tensor, whole: torch.Tensor) -> float:
+    return (part.norm() / whole.norm()).item()
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_gradient_of_the_feedback_loss_is_the_gradient_through_the_students_step(name):
+    p = transformer_problem(name)
+    noise = noise_state(p.batch.x_us.device)
+    teacher = list(p.teacher.parameters())
+    q = p.teacher(p.batch.x_uw).softmax(-1)
+    with sdpa_kernel(SDPBackend.MATH):  # the fast kernel cannot be differentiated twice
+        oracle = torch.autograd.grad(unrolled_labelled_loss(p, q, noise=noise), teacher, retain_graph=True)
+    matrix = student_step_and_feedback(p, q, noise=noise)
+    ours = torch.autograd.grad(-(q * matrix).sum(-1).mean(), teacher)
+
+    for mine, exact in zip(ours, oracle, strict=True):
+        torch.testing.assert_close(mine, exact, rtol=0, atol=1e-9)
+    assert max(g.abs().max() for g in oracle) > 1e-4, "a vanishing gradient would make this test vacuous"
+
+
+@pytest.mark.parametrize("name", ["test_vit", "siglip", "noisy"])
+@pytest.mark.parametrize("kind", ["sparing", "recompute"])
+def test_the_answer_is_the_same_where_passes_keep_less(name, kind):
+    """The patches' convolution is kept of the student's own pass; recomputed blocks are computed by the product too."""
+    p = transformer_problem(name)
+    said = p.teacher(p.batch.x_uw).detach()
+    plain, less = p.learners().student, p.learners().student
+    if kind == "recompute":
+        recompute(less.net)
+    torch.manual_seed(3)
+    noise = noise_state(said.device)
+    answer = student_step.learn_and_answer(less, said, p.batch, Solo(), "exact")
+
+    before = {n: w.detach().clone() for n, w in plain.net.named_parameters()}
+    with same_noise(noise, said.device):
+        loss = -(said.softmax(-1) * plain.net(p.batch.x_us).log_softmax(-1)).sum(-1).mean()
+    plain.descend(loss, Solo())
+    _, gradient = fb.labelled_gradient(plain.net, p.batch.x_l, p.batch.y_l, Solo())
+    with same_noise(noise, said.device):
+        matrix, _ = fb.exact(plain.net, before, gradient, p.batch.x_us, p.rate)
+    torch.testing.assert_close(answer.matrix, matrix, rtol=0, atol=1e-12)
+    assert matrix.abs().max() > 1e-4
+
+
+@pytest.mark.parametrize("name", ["test_vit", "siglip", "dinov3", "beit"])
+def test_in_half_precision_the_feedback_points_the_same_way(name):
+    p = transformer_problem(name)
+    net = p.student.float()
+    x_l, x_u = p.batch.x_l.float(), p.batch.x_us.float()
+    before = {n: w.detach().clone() for n, w in net.named_parameters()}
+
+    def feedback() -> torch.Tensor:
+        _, gradient = fb.labelled_gradient(net, x_l, p.batch.y_l, Solo())
+        return fb.exact(net, before, gradient, x_u, p.rate)[0]
+
+    exact = feedback()
+    with torch.autocast("cpu", torch.bfloat16), sparing(net):
+        half = feedback()
+    assert half.dtype == torch.float32
+    assert of_norm(half - exact, exact) < 0.1
