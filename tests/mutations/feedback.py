@@ -47,8 +47,8 @@ FEEDBACK = [
     M(
         "h of one process",
         "student_step.py",
-        'runtime.reduce(objectives.supervised(logits, batch.y_l), "mean")',
-        "objectives.supervised(logits, batch.y_l)",
+        'runtime.reduce(losses.supervised(logits, batch.y_l), "mean")',
+        "losses.supervised(logits, batch.y_l)",
     ),
     # MPL, UDA, Pseudo Labels
     M(
