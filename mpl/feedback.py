@@ -29,7 +29,7 @@ from torch.func import functional_call
 from gradebook.mpl import sharding
 from gradebook.mpl.forward_mode import Convolutions, Quick
 from gradebook.mpl.rng_state import noise_state, same_noise
-from gradebook.mpl.step import Runtime, average_over_processes, full, modes_put_back
+from gradebook.mpl.step import Runtime, average_over_processes, forget_biases, full, modes_put_back
 
 Weights = Mapping[str, Tensor]
 
@@ -165,12 +165,16 @@ def sampled_labels(teacher_logits: Tensor, generator: torch.Generator | None = N
 
 def call(net: nn.Module, weights: Weights, x: Tensor) -> Tensor:
     """Returns net(x) at other weights, leaving its buffers (BatchNorm's statistics) as it found them."""
-    return full(functional_call(net, {**weights, **_copied_buffers(net)}, (x,)))
+    forget_biases(net)
+    try:
+        return full(functional_call(net, {**weights, **_copied_buffers(net)}, (x,)))
+    finally:
+        forget_biases(net)
 
 
 def undisturbed(net: nn.Module, x: Tensor) -> Tensor:
     """Returns net(x) at its own weights, sharded or not, leaving its buffers as it found them."""
-    return full(functional_call(net, _copied_buffers(net), (x,)))
+    return call(net, {}, x)
 
 
 @contextmanager

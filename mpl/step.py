@@ -161,11 +161,24 @@ def evaluating(net: nn.Module) -> Iterator[nn.Module]:
 def modes_put_back(net: nn.Module) -> Iterator[None]:
     """Puts each part of the network back into the mode, training or evaluation, that it is in now."""
     modes = {m: m.training for m in net.modules()}
+    forget_biases(net)
     try:
         yield
     finally:
+        forget_biases(net)
         for module, mode in modes.items():
             module.training = mode
+
+
+def forget_biases(net: nn.Module) -> None:
+    """Has the network's attention look its position biases up anew.
+
+    timm's LeViT, EfficientFormer and TinyViT keep them from pass to pass in evaluation mode, whose weights may be
+    others by now.
+    """
+    for module in net.modules():
+        if kept := getattr(module, "attention_bias_cache", None):
+            kept.clear()
 
 
 def averaged(learner: Learner) -> nn.Module:
@@ -177,6 +190,7 @@ def averaged(learner: Learner) -> nn.Module:
     if learner.average is None:
         raise ValueError("this method's teacher is its student's average: give --average a decay above 0, such as 0.99")
     module: nn.Module = learner.average.module
+    forget_biases(module)
     return module
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 import timm
 import torch
+from timm.utils.model_ema import ModelEmaV3
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -13,7 +14,7 @@ from gradebook.mpl import student_step
 from gradebook.mpl.activation_recompute import sparing
 from gradebook.mpl.rng_state import noise_state, same_noise
 from gradebook.mpl.sharding import recompute
-from gradebook.mpl.step import Batch, Solo
+from gradebook.mpl.step import Batch, Learner, Solo, averaged, evaluating
 from tests.mpl.test_feedback import student_step_and_feedback, unrolled_labelled_loss
 from tests.mpl.toy_problems import SPARE, K, Problem
 
@@ -102,3 +103,29 @@ def test_in_half_precision_the_feedback_points_the_same_way(name):
         half = feedback()
     assert half.dtype == torch.float32
     assert of_norm(half - exact, exact) < 0.1
+
+
+def test_biases_that_are_kept_between_passes_are_of_the_weights_at_hand():
+    """timm's LeViT, EfficientFormer and TinyViT look them up once in evaluation mode, and keep them."""
+    p = transformer_problem("test_vit")
+    torch.manual_seed(0)
+    net = timm.create_model("efficientvit_m0", num_classes=K, img_size=64).double().train()
+    x_l = torch.randn(5, 3, 64, 64, dtype=torch.float64)
+    learner = Learner(net=net, optimizer=torch.optim.SGD(net.parameters(), 0.1), average=ModelEmaV3(net, decay=0.5))
+
+    def found(net: nn.Module, average: nn.Module) -> list[torch.Tensor]:
+        loss, gradient = fb.labelled_gradient(net, x_l, p.batch.y_l, Solo())
+        with torch.no_grad(), evaluating(net):
+            return [loss, *gradient.values(), net(x_l), average(x_l)]
+
+    found(net, averaged(learner))
+    with torch.no_grad():
+        for name, weight in net.named_parameters():
+            weight.add_(1.0 if "attention_biases" in name else 0.1, alpha=torch.rand(()).item())
+    learner.average.update(net)
+    now = found(net, averaged(learner))
+    fresh = [timm.create_model("efficientvit_m0", num_classes=K, img_size=64).double() for _ in range(2)]
+    fresh[0].load_state_dict(net.state_dict())
+    fresh[1].load_state_dict(learner.average.module.state_dict())
+    for mine, expected in zip(now, found(fresh[0].train(), fresh[1].eval()), strict=True):
+        torch.testing.assert_close(mine, expected, rtol=0, atol=1e-12)
