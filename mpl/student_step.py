@@ -5,6 +5,7 @@ Shape legend    U unlabelled images    K classes
 What Meta Pseudo Labels and its reduced form share: both differ only in who the teacher is.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -80,8 +81,10 @@ def learn_and_answer(student: Learner, said: Tensor, batch: Batch, runtime: Runt
         improvement = fb.reinforce_feedback(loss_before, _labelled_loss(student, batch, runtime))
         return Answer(loss=loss, logits=logits, hard=hard, improvement=improvement)
     with phase("feedback gradient"):
-        _, gradient = fb.labelled_gradient(student.net, batch.x_l, batch.y_l, runtime)
-    measure = partial(fb.exact, convolutions=convolutions) if feedback == "exact" else fb.difference
+        loss_after, gradient = fb.labelled_gradient(student.net, batch.x_l, batch.y_l, runtime)
+    measure: Callable[..., tuple[Tensor, Tensor]] = (
+        partial(fb.exact, convolutions=convolutions) if feedback == "exact" else partial(fb.difference, loss=loss_after)
+    )
     with phase("feedback product"), same_noise(noise, batch.x_us.device):
         matrix, _ = measure(student.net, before, gradient, batch.x_us, student.rate)
     return Answer(loss=loss, logits=logits, matrix=matrix)

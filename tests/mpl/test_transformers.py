@@ -1,5 +1,6 @@
-"""Exact feedback on networks with attention (random weights)."""
+"""Exact feedback on networks with attention, and differences at the step that they choose (random weights)."""
 
+import copy
 from collections.abc import Callable
 
 import pytest
@@ -61,6 +62,22 @@ def test_gradient_of_the_feedback_loss_is_the_gradient_through_the_students_step
     for mine, exact in zip(ours, oracle, strict=True):
         torch.testing.assert_close(mine, exact, rtol=0, atol=1e-9)
     assert max(g.abs().max() for g in oracle) > 1e-4, "a vanishing gradient would make this test vacuous"
+
+
+@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_differences_agree_with_exact_at_the_step_that_they_choose(name, dtype):
+    p = transformer_problem(name)
+    x_l, x_u, y_l = p.batch.x_l, p.batch.x_us, p.batch.y_l
+    _, gradient = fb.labelled_gradient(p.student, x_l, y_l, Solo())
+    with fb.without_noise(p.student):
+        exact, _ = fb.exact(p.student, p.learners().student.weights(), gradient, x_u, p.rate)
+        net = copy.deepcopy(p.student).to(dtype)
+        before = {n: w.detach().clone() for n, w in net.named_parameters()}
+        loss, gradient = fb.labelled_gradient(net, x_l.to(dtype), y_l, Solo())
+        near, _ = fb.difference(net, before, gradient, x_u.to(dtype), p.rate, loss=loss)
+    assert of_norm(near - exact, exact) < (2e-3 if dtype == torch.float32 else 1e-7)
+    assert exact.abs().max() > 1e-4
 
 
 @pytest.mark.parametrize("name", ["test_vit", "siglip", "noisy"])
