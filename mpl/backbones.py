@@ -67,6 +67,46 @@ def input_size(name: str) -> tuple[int, bool]:
     return int(settings.input_size[-1]), bool(settings.fixed_input_size)
 
 
+def fit_to(model: nn.Module, size: int) -> bool:
+    """Has a model that takes images of one size take another, in place: a ViT's positions are interpolated.
+
+    Args:
+        model: timm's; one that takes images of any size is left as it is.
+        size: S, pixels.
+
+    Returns:
+        Whether timm must be told `img_size` to make a model of this shape.
+
+    Raises:
+        BackboneError: it takes no other size, or not this one.
+    """
+    net: Any = model
+    settings = net.pretrained_cfg
+    trained_at = settings["input_size"][-1]
+    if not settings.get("fixed_input_size"):
+        return False
+    embedding: Any = getattr(net, "patch_embed", None)
+    if _size_of(embedding, trained_at) != size:
+        if not hasattr(net, "set_input_size"):
+            raise BackboneError(
+                f"{settings['architecture']} only takes images of {trained_at} px: give --size {trained_at}"
+            )
+        patch = int(getattr(embedding, "patch_size", (1,))[0])
+        if size % patch:
+            below = max(patch, size // patch * patch)
+            raise BackboneError(
+                f"{settings['architecture']} takes images whose side is a multiple of {patch} px: "
+                f"give --size {below} or {below + patch}"
+            )
+        net.set_input_size(img_size=(size, size))
+    return bool(size != trained_at)
+
+
+def _size_of(embedding: Any, otherwise: int) -> int:
+    size = getattr(embedding, "img_size", None)
+    return otherwise if size is None else int(size[0])
+
+
 @torch.inference_mode()
 def features(net: nn.Module, images: Tensor, *, precise: bool) -> Tensor:
     """Returns the features (N, D), float32, of images (N, 3, S, S) that the net normalises itself.

@@ -273,14 +273,14 @@ def _end(t: TrainState) -> Result | None:
 
 def _whole(t: TrainState, net: "nn.Module") -> "nn.Module":
     """Returns the student's network to evaluate, gathered by all processes where its weights are shared out."""
-    return fsdp.gathered(net, t.config.backbone, len(t.training_set.classes))
+    return fsdp.gathered(net, t.config.backbone, len(t.training_set.classes), t.config.size)
 
 
 def _whole_teacher(t: TrainState) -> "nn.Module | None":
     if t.learners.teacher is None:
         return None
     backbone = t.config.teacher_backbone or t.config.backbone
-    return fsdp.gathered(t.learners.teacher.best_net(), backbone, len(t.training_set.classes))
+    return fsdp.gathered(t.learners.teacher.best_net(), backbone, len(t.training_set.classes), t.config.size)
 
 
 def _asked(t: TrainState) -> tuple[bool, bool]:

@@ -109,10 +109,13 @@ def _write_weights(whole: FullModel, directory: Path, classes: list[str]) -> Non
     from safetensors.torch import save_file
     from timm.models import save_for_hf
 
+    from gradebook.mpl.backbones import fit_to
+
     if not whole.timm:
         save_file(whole.model.state_dict(), directory / "model.safetensors")
         return
     model: Any = whole.model
+    told = {"img_size": whole.size} if fit_to(model, whole.size) else None
     fed = {
         "input_size": (3, whole.size, whole.size),
         "crop_pct": 1.0,
@@ -120,7 +123,7 @@ def _write_weights(whole: FullModel, directory: Path, classes: list[str]) -> Non
         "interpolation": "bicubic",
     }
     model.pretrained_cfg = dict(model.pretrained_cfg) | fed | {"fixed_input_size": False}
-    save_for_hf(model, str(directory), model_config={"label_names": classes}, safe_serialization=True)
+    save_for_hf(model, str(directory), model_config={"label_names": classes}, model_args=told, safe_serialization=True)
 
 
 def _write_onnx(whole: FullModel, path: Path) -> None:

@@ -51,4 +51,5 @@ def silence_libraries() -> None:
     warnings.filterwarnings("ignore", message=r".*torch\.jit.*", category=FutureWarning)
     # Processes that decode images are forked from ours and never touch the tables.
     warnings.filterwarnings("ignore", message="lancedb fork support", category=RuntimeWarning)
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    for library in ("torch.onnx", "onnxscript"):
+        logging.getLogger(library).setLevel(logging.ERROR)

@@ -80,20 +80,21 @@ def sharded_average(
     return average
 
 
-def gathered(net: "nn.Module", backbone: str, classes: int) -> "nn.Module":
+def gathered(net: "nn.Module", backbone: str, classes: int, size: int | None = None) -> "nn.Module":
     """Returns a network to evaluate or save; every process of a sharded one calls this, and gets a copy in full.
 
     Args:
         net: a network on pixels, sharded; any other comes back as it is.
         backbone: its timm model.
         classes: K.
+        size: pixels a side of its images; see `image_classifier`.
     """
     from gradebook.mpl import sharding
     from gradebook.pipelines.training.networks import image_classifier, on_meta
 
     if not sharding.is_sharded(net):
         return net
-    plain = on_meta(lambda: image_classifier(backbone, classes, pretrained=False))
+    plain = on_meta(lambda: image_classifier(backbone, classes, size=size, pretrained=False))
     plain.load_state_dict(sharding.whole(net), assign=True)
     for name, buffer in net.named_buffers():  # those that no state holds, such as the images' mean
         owner, _, leaf = name.rpartition(".")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from gradebook.pipelines.training import fsdp
 from gradebook.pipelines.training.config import OptimConfig, TrainConfig
-from gradebook.pipelines.training.networks import check_size, image_classifier
+from gradebook.pipelines.training.networks import image_classifier
 
 if TYPE_CHECKING:
     import torch
@@ -114,15 +114,18 @@ def _network(
     hidden: int,
     start: "nn.Module | None",
 ) -> "nn.Module":
+    from gradebook.mpl.backbones import fit_to
     from gradebook.mpl.networks import LinearHead, MlpHead
 
     features, scale = shape
     classes = len(training_set.classes)
     if config.inputs == "pixels":
-        check_size(config.backbone, config.size)
         pretrained = config.weights == "pretrained" and start is None
-        net = image_classifier(config.backbone, classes, pretrained=pretrained, dropout=config.dropout)
+        net = image_classifier(
+            config.backbone, classes, size=config.size, pretrained=pretrained, dropout=config.dropout
+        )
         if start is not None:
+            fit_to(start, config.size)
             net.model.load_state_dict(start.state_dict())
         net.frozen_norms = config.norms == "frozen"
         return net

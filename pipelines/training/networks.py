@@ -11,15 +11,30 @@ if TYPE_CHECKING:
     from gradebook.mpl.networks import ImageClassifier
 
 
-def image_classifier(backbone: str, classes: int, *, pretrained: bool, dropout: float = 0.0) -> "ImageClassifier":
+def image_classifier(
+    backbone: str, classes: int, *, size: int | None = None, pretrained: bool, dropout: float = 0.0
+) -> "ImageClassifier":
     """Returns a timm model on uint8 images with a new classifier for these classes.
 
+    Args:
+        backbone: timm's name.
+        classes: K.
+        size: side of the images in pixels; when None, that of the model's own input.
+        pretrained: whether its other weights are trained or random.
+        dropout: before the classifier.
+
     Raises:
-        ConfigError: there is no such model, or none with trained weights here.
+        ConfigError: there is no such model, none with trained weights here, or it takes no images of that size.
     """
+    from gradebook.mpl.backbones import BackboneError, fit_to
     from gradebook.mpl.networks import ImageClassifier
 
     model = timm_model(backbone, classes, pretrained=pretrained, dropout=dropout)
+    if size is not None:
+        try:
+            fit_to(model, size)
+        except BackboneError as error:
+            raise ConfigError(str(error)) from error
     normal: Any = model.pretrained_cfg
     return ImageClassifier(model, tuple(normal["mean"]), tuple(normal["std"]))
 
@@ -41,18 +56,6 @@ def timm_model(backbone: str, classes: int, *, pretrained: bool, dropout: float 
     new: Any = model
     new.reset_classifier(classes)
     return model
-
-
-def check_size(backbone: str, size: int) -> None:
-    """Raises ConfigError where the backbone takes images of one size alone and `size` is another."""
-    from gradebook.mpl.backbones import BackboneError, input_size
-
-    try:
-        trained_at, fixed = input_size(backbone)
-    except BackboneError as error:
-        raise ConfigError(str(error)) from error
-    if fixed and size != trained_at:
-        raise ConfigError(f"{backbone} only takes images of {trained_at} px: give --size {trained_at}")
 
 
 def on_meta(make: "Callable[[], nn.Module]") -> "nn.Module":

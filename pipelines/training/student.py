@@ -54,7 +54,7 @@ def load_student(path: Path, config: TrainConfig[Any]) -> "nn.Module":
         net = LinearHead(features, classes, float(state["scale"]))
     else:
         classes = len(json.loads((path / "config.json").read_text(encoding="utf-8"))["classes"])
-        net = image_classifier(config.backbone, classes, pretrained=False)
+        net = image_classifier(config.backbone, classes, size=config.size, pretrained=False)
     net.load_state_dict(state)
     return net.eval()
 

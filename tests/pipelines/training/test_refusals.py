@@ -77,7 +77,7 @@ def test_an_image_that_is_gone_ends_in_a_sentence(tmp_path, workers):
         (("--method", "magic"), "there is no method 'magic': choose one of"),
         (("--backbone", "resnet10t"), "no cached views of resnet10t in this project: run: gradebook embed"),
         ((*PIXELS, "--backbone", "resnet10"), r"timm has no model resnet10: do you mean resnet10t"),
-        ((*PIXELS, "--backbone", "test_vit"), "test_vit only takes images of 160 px: give --size 160"),
+        ((*PIXELS, "--backbone", "xcit_nano_12_p16_224"), "only takes images of 224 px: give --size 224"),
         (("--method", "mean_teacher", "--average", "0"), "--average"),
         (("--average", "1"), "average=1.0"),
         (("--accumulate", "2"), "cached views need no parts"),
