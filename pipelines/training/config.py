@@ -97,6 +97,9 @@ class TrainConfig(Generic[Settings]):
     """BatchNorm in training: by the batch's statistics, or by those that the weights came with (pixels only)."""
     dropout: float = 0.0
     """Before the last layer of networks on pixels."""
+    lora_rank: int = 0
+    """Train low-rank adapters of this rank on the attention, and the classifier, instead of all weights; 0 for none
+    (pixels only)."""
     magnitude: int = 9
     """Of RandAugment in strong views, from 0 to 30 (pixels only)."""
     hidden: int = 256
@@ -174,6 +177,7 @@ class TrainConfig(Generic[Settings]):
             seed=self.seed,
             finetune_steps=self.finetune_steps,
             finetune_labelled=self.finetune_labelled,
+            lora_rank=self.lora_rank,
             workers=self.workers,
         )
         if self.start and (self.inputs == "views" or self.teacher_backbone):
@@ -181,6 +185,8 @@ class TrainConfig(Generic[Settings]):
                 "--start makes both networks begin as another run's student: "
                 "give --inputs pixels with it, and no --teacher-backbone"
             )
+        if self.lora_rank and (self.inputs == "views" or self.sharding != "none"):
+            raise ConfigError("--lora-rank is for whole networks on pixels, and not sharded weights")
         if self.accumulate > 1 and self.inputs == "views":
             raise ConfigError("cached views need no parts: their graph is small; leave --accumulate out")
         if self.data.kind != "project" and self.inputs == "views":

@@ -5,7 +5,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from gradebook.pipelines.training import fsdp
-from gradebook.pipelines.training.config import OptimConfig, TrainConfig
+from gradebook.pipelines.training.config import ConfigError, OptimConfig, TrainConfig
 from gradebook.pipelines.training.networks import image_classifier
 
 if TYPE_CHECKING:
@@ -80,7 +80,9 @@ def finetuning_learner(learners: "Learners", config: TrainConfig[Any]) -> "Learn
     from gradebook.mpl.accumulation import accumulate
     from gradebook.mpl.step import Learner, Learners
 
-    net = learners.student.best_net().requires_grad_(True).train()
+    net, trained = learners.student.best_net().train(), dict(learners.student.net.named_parameters())
+    for name, weight in net.named_parameters():
+        weight.requires_grad_(trained[name].requires_grad)
     if net is not learners.student.net:
         accumulate(net, config.accumulate)
     optimizer = torch.optim.SGD(net.parameters(), config.finetune_lr, momentum=0.9, nesterov=True)
@@ -115,6 +117,7 @@ def _network(
     start: "nn.Module | None",
 ) -> "nn.Module":
     from gradebook.mpl.backbones import fit_to
+    from gradebook.mpl.lora import adapt
     from gradebook.mpl.networks import LinearHead, MlpHead
 
     features, scale = shape
@@ -128,6 +131,9 @@ def _network(
             fit_to(start, config.size)
             net.model.load_state_dict(start.state_dict())
         net.frozen_norms = config.norms == "frozen"
+        model: Any = net.model
+        if config.lora_rank and not adapt(net, config.lora_rank, trained=model.get_classifier()):
+            raise ConfigError(f"{config.backbone} has no attention to adapt: leave --lora-rank out, or take a ViT")
         return net
     return MlpHead(features, hidden, classes, scale) if hidden else LinearHead(features, classes, scale)
 

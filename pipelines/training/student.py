@@ -29,8 +29,10 @@ def save_student(net: "nn.Module", path: Path) -> None:
     """Writes the finished student's weights into the run's directory `path`, whole or not at all."""
     from safetensors.torch import save_file
 
+    from gradebook.mpl.lora import merged
+
     with atomic_path(path / WEIGHTS) as temporary:
-        save_file({name: value.cpu().contiguous() for name, value in net.state_dict().items()}, temporary)
+        save_file({name: value.cpu().contiguous() for name, value in merged(net).items()}, temporary)
 
 
 def load_student(path: Path, config: TrainConfig[Any]) -> "nn.Module":
