@@ -12,6 +12,7 @@
     reading.npz           the feature classifier (`gradebook.pipelines.curation.feature_classifier`), once it was used
     reasons.arrow         its reasons for the queue (`gradebook.pipelines.curation.reason_cache`)
     reasons_given.arrow   the same for labels that were given
+    SHA256SUMS            checksums of the two results (`gradebook.storage.checksums`); record/ has its own
     status.json           the newest `Status`
     log.txt               what the process printed
 

@@ -10,7 +10,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gradebook.pipelines.maintenance.checks import catalog_files, event_log, reason_cache, record, temp_files, vectors
+from gradebook.pipelines.maintenance.checks import (
+    catalog_files,
+    checksums,
+    event_log,
+    reason_cache,
+    record,
+    temp_files,
+    vectors,
+)
 from gradebook.pipelines.maintenance.checks import runs_and_jobs as runs
 from gradebook.pipelines.maintenance.checks.finding import Finding, Subject
 from gradebook.storage.project import SETTINGS, ProjectError, read_project
@@ -69,6 +77,8 @@ OF_DIRECTORIES: tuple[Check, ...] = (
     runs.jobs_are_readable,
     record.segments,
     record.steps,
+    checksums.results_are_unchanged,
+    checksums.segments_are_unchanged,
     temp_files.drafts,
     temp_files.empty_directories,
 )

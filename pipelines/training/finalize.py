@@ -14,6 +14,7 @@ from gradebook.pipelines.training.config import TrainConfig
 from gradebook.pipelines.training.dataset import InputSource, TrainingSet
 from gradebook.pipelines.training.learners import finetuning_learner
 from gradebook.pipelines.training.sampler import Positions
+from gradebook.storage import checksums
 from gradebook.storage.files import atomic_path
 
 if TYPE_CHECKING:
@@ -119,6 +120,7 @@ def write_predictions(
     ).replace_schema_metadata({b"classes": json.dumps(list(training_set.classes)).encode()})
     with atomic_path(path / PREDICTIONS) as temporary:
         pq.write_table(table, temporary, compression="zstd")
+        checksums.append(path / PREDICTIONS, temporary)
 
 
 def _lists(rows: "Tensor") -> Any:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gradebook.storage import checksums
 from gradebook.storage.files import atomic_path
 from gradebook.storage.segments import LABELS, RECORDED, segment_schema
 
@@ -126,10 +127,12 @@ class Recorder:
         name = f"rank{self._process}-{max(numbers, default=0) + 1:06d}"
         # Of numbers that hardly repeat a dictionary costs more than it saves; readers ask for the bounds of steps only.
         repeating = ["step", "sample_id", *LABELS]
-        with atomic_path(self._directory / f"{name}.parquet", self._directory / f".{name}.tmp") as temporary:
+        path = self._directory / f"{name}.parquet"
+        with atomic_path(path, path.with_name(f".{name}.tmp")) as temporary:
             pq.write_table(
                 self._table(rows), temporary, compression="zstd", use_dictionary=repeating, write_statistics=["step"]
             )
+            checksums.append(path, temporary)
         if self._mirror is not None:
             self._mirror.wake()
 

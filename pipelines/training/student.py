@@ -13,6 +13,7 @@ from gradebook.pipelines.runs import Run
 from gradebook.pipelines.training.config import ConfigError, TrainConfig
 from gradebook.pipelines.training.networks import image_classifier, timm_model
 from gradebook.pipelines.training.presets import config_from_json
+from gradebook.storage import checksums
 from gradebook.storage.files import atomic_path
 from gradebook.storage.samples import Sample
 
@@ -33,6 +34,7 @@ def save_student(net: "nn.Module", path: Path) -> None:
 
     with atomic_path(path / WEIGHTS) as temporary:
         save_file({name: value.cpu().contiguous() for name, value in merged(net).items()}, temporary)
+        checksums.append(path / WEIGHTS, temporary)
 
 
 def load_student(path: Path, config: TrainConfig[Any]) -> "nn.Module":

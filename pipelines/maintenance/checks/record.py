@@ -10,6 +10,7 @@ from pathlib import Path
 from gradebook.pipelines.maintenance.checks.finding import Finding, Subject
 from gradebook.pipelines.runs import Run
 from gradebook.pipelines.training import checkpoints
+from gradebook.storage import checksums
 from gradebook.storage.project import ProjectError
 from gradebook.storage.record import MemoryRecord
 from gradebook.storage.segments import segment_schema, segments_in
@@ -67,6 +68,8 @@ def signals(subject: Subject) -> Iterator[Finding]:
         folded = record.folded(run.name)
         if not folded or folded.keys() != (segments_in(run.path / "record") or {}).keys():
             continue  # new segments since the last fold: whoever reads next folds first
+        if checksums.corrupt_files(run.path / "record"):
+            continue  # `segments_are_unchanged` reports it; folding them would lose the rows that the history has
         fresh = MemoryRecord()
         try:
             fresh.fold(run.name, run.path / "record")

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from gradebook.pipelines.runs import State, status_now, write_status
+from gradebook.storage import checksums
 from gradebook.storage.events import Kind, event
 from gradebook.storage.lance_vectors import table_name
 from gradebook.storage.samples import File
@@ -145,6 +146,25 @@ def corrupt_checkpoint(root: Path) -> None:
 def checkpoint_with_a_flipped_bit(root: Path) -> None:
     path = root / "runs/two/checkpoints/step-000004/state.pt"
     path.write_bytes(path.read_bytes().replace(b"1234", b"1235", 1))
+
+
+def flip_a_bit(path: Path) -> None:
+    """Of a file with a checksum."""
+    checksums.append(path, path)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def student_with_a_flipped_bit(root: Path) -> None:
+    flip_a_bit(root / "runs/one/student.safetensors")
+
+
+def segment_with_a_flipped_bit(root: Path) -> None:
+    path = root / "runs/one/record/rank0-000002.parquet"
+    at = path.stat().st_mtime_ns
+    flip_a_bit(path)
+    os.utime(path, ns=(at, at))
 
 
 def corrupt_job(root: Path) -> None:

@@ -27,6 +27,8 @@ from tests.pipelines.maintenance.corruption import (
     lost_log,
     lost_run,
     say,
+    segment_with_a_flipped_bit,
+    student_with_a_flipped_bit,
 )
 
 
@@ -97,6 +99,21 @@ def test_what_only_the_content_tells_is_found_with_content(root, harm, check):
     harm(root)
     assert found(root) == []
     assert found(root, content=True) == [check]
+
+
+@pytest.mark.parametrize(
+    ("harm", "check"),
+    [
+        (student_with_a_flipped_bit, "results_are_unchanged"),
+        (segment_with_a_flipped_bit, "segments_are_unchanged"),
+    ],
+)
+def test_a_flipped_bit_is_found_and_a_repair_keeps_what_was_derived_before(root, harm, check):
+    history = open_store(root).record.history(ids(root)[0])
+    harm(root)
+    assert check in found(root, content=True)
+    assert check in found(root, content=True, repair=True)
+    assert open_store(root).record.history(ids(root)[0]) == history
 
 
 def test_a_file_that_was_touched_holds_its_sample_and_one_of_the_same_size_and_time_is_read_with_content(

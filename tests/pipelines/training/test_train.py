@@ -51,7 +51,7 @@ def test_a_run_leaves_what_others_read(store):
     result = trained(store, "--seed", "3")
     run = Run(store.project.runs / "r")
     assert sorted(p.name for p in run.path.iterdir()) == [
-        *("checkpoints", "config.json", "labels.json", "metrics.jsonl", "predictions.parquet", "record"),
+        *("SHA256SUMS", "checkpoints", "config.json", "labels.json", "metrics.jsonl", "predictions.parquet", "record"),
         *("samples.json", "status.json", "student.safetensors"),
     ], "no draft stays behind"
     status = run.status()

@@ -170,7 +170,7 @@ def test_labels_that_come_in_are_taken_in_by_both_at_the_same_step(stores):
 
 @pytest.mark.parametrize("run", KINDS)
 def test_each_process_wrote_its_half_of_the_record(stores, run):
-    names = {p.name.split("-")[0] for p in (stores[1].project.runs / run / "record").iterdir()}
+    names = {p.name.split("-")[0] for p in (stores[1].project.runs / run / "record").glob("*.parquet")}
     assert names == {"rank0", "rank1"}
     assert Run(stores[1].project.runs / run).config()["processes"] == 2
 

@@ -1,0 +1,30 @@
+"""With content: the files of runs have the content that was written."""
+
+from collections.abc import Iterator
+
+from gradebook.pipelines.maintenance.checks.finding import Finding, Subject
+from gradebook.storage import checksums
+
+
+def results_are_unchanged(subject: Subject) -> Iterator[Finding]:
+    """The student and the predictions of a run match their checksums."""
+    for run in subject.every_run if subject.content else []:
+        for path in checksums.corrupt_files(run.path):
+            yield Finding(
+                problem=f"{path.name} of {run.name} is corrupt: it does not match its checksum",
+                where=(str(path),),
+                advice=f"restore it from a backup, or delete it and make it again from the last checkpoint: "
+                f"gradebook train {subject.store.project.root} --resume --run {run.name}",
+            )
+
+
+def segments_are_unchanged(subject: Subject) -> Iterator[Finding]:
+    """The record's segments match their checksums."""
+    for run in subject.every_run if subject.content else []:
+        if bad := checksums.corrupt_files(run.path / "record"):
+            yield Finding(
+                problem=f"{len(bad)} record segments of {run.name} are corrupt: they do not match their checksums",
+                where=tuple(map(str, bad)),
+                advice="restore them from a backup; rows that were folded before are still in the history, so do not "
+                "fold this run again",
+            )
