@@ -112,7 +112,7 @@ def _similar_images(store: Store, events: EventCache, rows: Sequence[Row]) -> di
         return {}
     vectors, labels, samples = _vector_cache(str(store.project.root), backbone), events.labels, read_samples(store)
     ids = [row.sample_id for row in rows]
-    nearest_labelled.remember(store, backbone, [*list(labels)[-nearest_labelled.COMPARED :], *ids], vectors)
+    nearest_labelled.add_vectors(store, backbone, [*list(labels)[-nearest_labelled.MAX_COMPARED :], *ids], vectors)
     nearest = {i: nearest_labelled.most_like(i, labels, vectors, MAX_SIMILAR) for i in ids}
     return {
         i: [
@@ -125,5 +125,5 @@ def _similar_images(store: Store, events: EventCache, rows: Sequence[Row]) -> di
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
-def _vector_cache(root: str, backbone: str) -> nearest_labelled.Looks:
+def _vector_cache(root: str, backbone: str) -> nearest_labelled.UnitVectors:
     return {}

@@ -1,4 +1,4 @@
-"""Which samples to label first, when no run has an opinion yet: those that stand for most of the others."""
+"""Which samples to label first, before any run: those that represent most of the others."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -8,19 +8,18 @@ import numpy as np
 if TYPE_CHECKING:
     from gradebook.storage.store import Store
 
-LOOKED_AT = 10_000  # samples at most, drawn where there are more: bounds time and memory
+MAX_SAMPLES = 10_000  # drawn where there are more, to bound time and memory
 
 
 def first_to_label(store: "Store", waiting: Sequence[str], seen: Sequence[str], limit: int) -> list[str]:
-    """Returns waiting samples by what each stands for beside those that are decided
-    (`gradebook.mpl.facility_location`).
+    """Returns waiting samples by how much each represents that no decided one does (`gradebook.mpl.facility_location`).
 
-    The vectors are those of the newest backbone; samples without vectors come last, as they stand in `waiting`.
+    The vectors are those of the newest backbone. Samples without vectors come last, in the order of `waiting`.
 
     Args:
         store: the project.
         waiting: sample ids to choose from.
-        seen: training samples that stand for their kind already.
+        seen: training samples that are decided.
         limit: how many to return; all where there are fewer.
     """
     from gradebook.mpl.facility_location import cover
@@ -33,8 +32,8 @@ def first_to_label(store: "Store", waiting: Sequence[str], seen: Sequence[str], 
     known = [i for i in waiting if i in there]
     if not known:
         return list(waiting[:limit])
-    some = [known[k] for k in np.sort(random.permutation(len(known))[:LOOKED_AT])]
-    beside = [i for i in seen if i in there][:LOOKED_AT]
+    some = [known[k] for k in np.sort(random.permutation(len(known))[:MAX_SAMPLES])]
+    beside = [i for i in seen if i in there][:MAX_SAMPLES]
     views = store.vectors.read(backbone, [*some, *beside])[:, 0].astype(np.float32)
     chosen = cover(views[: len(some)], views[len(some) :], np.ones(len(some)), limit, random)
     first = [some[k] for k in chosen]

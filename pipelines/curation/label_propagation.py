@@ -1,4 +1,4 @@
-"""Label the neighbours like this: proposes a sample's label for images like it. It never writes a verdict."""
+"""Label propagation: proposes a sample's label for its nearest neighbours. It writes no verdict."""
 
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 ALIKE = ("alike", "similar to an image with this label")  # the reason of such a proposal, and its sentence
 ASKED = ("asked", "sent to review by a person")  # the same of a sample that a person sent to the queue, in FiftyOne
 
-WIDER = 8  # times as many neighbours are looked at first as are asked for: some are decided already
+OVERSAMPLING = 8  # neighbours searched for each one asked for: some are decided already
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,29 +45,29 @@ def neighbours(store: "Store", sample_id: str, *, limit: int = 12) -> list[Neigh
     spaces = store.vectors.spaces()
     if not spaces:
         raise ProjectError(f"no image has vectors to compare: run: gradebook embed {store.project.root}")
-    found, paths = _nearest(store, spaces[-1].backbone, sample_id, limit, decided)
-    return [Neighbour(sample_id=i, filepath=paths[i], label=label, similarity=round(min(s, 1.0), 4)) for i, s in found]
+    near, paths = _nearest(store, spaces[-1].backbone, sample_id, limit, decided)
+    return [Neighbour(sample_id=i, filepath=paths[i], label=label, similarity=round(min(s, 1.0), 4)) for i, s in near]
 
 
 def _nearest(
     store: "Store", backbone: str, sample_id: str, limit: int, decided: Container[str]
 ) -> tuple[list[tuple[str, float]], dict[str, str]]:
     """Returns the undecided neighbours and their paths; where few of the nearest are undecided, of all samples."""
-    near = store.vectors.nearest(backbone, sample_id, WIDER * limit)
+    near = store.vectors.nearest(backbone, sample_id, OVERSAMPLING * limit)
     open_ = [i for i, _ in near if i not in decided]
     waiting = store.catalog.paths(open_, Split.TRAIN)
-    if len(waiting) < limit and len(near) == WIDER * limit:
+    if len(waiting) < limit and len(near) == OVERSAMPLING * limit:
         every = store.catalog.samples(Split.TRAIN)
         waiting = {s.sample_id: s.filepath for s in every if s.sample_id not in decided}
         near = store.vectors.nearest(backbone, sample_id, limit, among=waiting)
     return [pair for pair in near if pair[0] in waiting][:limit], waiting
 
 
-def propose(store: "Store", found: Sequence[Neighbour], *, actor: str) -> int:
+def propose(store: "Store", neighbours: Sequence[Neighbour], *, actor: str) -> int:
     """Writes a proposal for each, which puts it at the front of the queue; returns how many were new."""
     with turn(store.project):
         open_ = {(e.sample_id, e.label) for e in asked_for(store.log.read())}
-        new = [n for n in found if (n.sample_id, n.label) not in open_]
+        new = [n for n in neighbours if (n.sample_id, n.label) not in open_]
         store.log.append_now(
             [
                 event(Kind.PROPOSED, n.sample_id, n.label, actor=actor, reasons={ALIKE[0]: max(n.similarity, 0.0)})

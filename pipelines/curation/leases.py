@@ -1,7 +1,7 @@
 """Leases: who is looking at which sample now, so that two people with the same queue are not shown the same one.
 
-They stand in `leases.json` of the project and run out by themselves: a closed browser or a killed server holds nothing
-for longer than `SECONDS`. A lease keeps a sample from others' queues and nothing else; what counts is the log.
+They are in `leases.json` of the project and expire: a closed browser or a killed server holds nothing for longer than
+`LEASE_S`. A lease keeps a sample out of other people's queues and does nothing else; verdicts depend on the log alone.
 """
 
 import json
@@ -16,25 +16,25 @@ from gradebook.storage.files import write_json
 from gradebook.storage.project import Project, ProjectError
 
 FILE = "leases.json"
-SECONDS = 60.0  # a lease that nobody renews
-PATIENCE = 20.0  # seconds that one process waits for another's turn
+LEASE_S = 60.0  # of a lease that nobody renews
+TIMEOUT_S = 20.0  # that one process waits for another's turn
 
 Clock = Callable[[], float]
 
 
 @contextmanager
 def turn(project: Project) -> Iterator[None]:
-    """Holds the project's turn of looking and deciding: what was read inside is true until the end of the block.
+    """Holds the project's turn: nobody else leases samples or decides until the end of the block.
 
     Raises:
-        ProjectError: another process has had it for `PATIENCE` seconds.
+        ProjectError: another process has had it for `TIMEOUT_S` seconds.
     """
     try:
-        with FileLock(project.root / f".{FILE}.lock", timeout=PATIENCE, poll_interval=0.01):
+        with FileLock(project.root / f".{FILE}.lock", timeout=TIMEOUT_S, poll_interval=0.01):
             yield
     except Timeout as error:
         raise ProjectError(
-            f"another process has been deciding in {project.root} for {PATIENCE:.0f} s: wait for it, or stop it"
+            f"another process has been deciding in {project.root} for {TIMEOUT_S:.0f} s: wait for it, or stop it"
         ) from error
 
 
@@ -51,7 +51,7 @@ def hold(project: Project, holder: str, wanted: Sequence[str], most: int, *, now
     with turn(project):
         others = {i: lease for i, lease in _read(project, now()).items() if lease["holder"] != holder}
         taken = [i for i in wanted if i not in others][: max(most, 0)]
-        until = now() + SECONDS
+        until = now() + LEASE_S
         _write(project, others | {i: {"holder": holder, "until": until} for i in taken})
     return taken
 
@@ -62,13 +62,13 @@ def held_by_others(project: Project, holder: str, *, now: Clock = time) -> froze
 
 
 def _read(project: Project, now: float) -> dict[str, dict[str, Any]]:
-    """Returns the leases that have not run out. A file that cannot be read holds nothing: leases are no truth."""
+    """Returns the leases that have not expired; none where the file cannot be read."""
     try:
-        found = json.loads((project.root / FILE).read_text(encoding="utf-8"))
+        leases = json.loads((project.root / FILE).read_text(encoding="utf-8"))
         return {
             i: {"holder": str(lease["holder"]), "until": float(lease["until"])}
-            for i, lease in found.items()
-            if now < float(lease["until"]) <= now + SECONDS
+            for i, lease in leases.items()
+            if now < float(lease["until"]) <= now + LEASE_S
         }
     except (OSError, ValueError, AttributeError, KeyError, TypeError):
         return {}

@@ -1,4 +1,4 @@
-"""Which labelled images a sample looks most like: shown beside it while somebody decides.
+"""The labelled images most similar to a sample, which are shown beside it while somebody decides.
 
 Shape legend    N labelled samples    D of a vector
 """
@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from gradebook.storage.store import Store
 
-Looks = dict[str, NDArray[np.float32]]  # sample_id -> (D,) of length one; no sample without vectors is in it
-COMPARED = 2_000  # labels, the last ones given: bounds time and memory
+UnitVectors = dict[str, NDArray[np.float32]]  # sample_id -> (D,) of length one, of samples that have vectors
+MAX_COMPARED = 2_000  # labels, the newest ones: bounds time and memory
 
 
 def backbone_of(store: "Store") -> str | None:
@@ -22,9 +22,9 @@ def backbone_of(store: "Store") -> str | None:
     return spaces[-1].backbone if spaces else None
 
 
-def remember(store: "Store", backbone: str, sample_ids: Sequence[str], looks: Looks) -> None:
-    """Adds the looks of those samples that have vectors and are not in `looks` yet."""
-    new = [i for i in dict.fromkeys(sample_ids) if i not in looks]
+def add_vectors(store: "Store", backbone: str, sample_ids: Sequence[str], vectors: UnitVectors) -> None:
+    """Adds the vectors of samples that are not in `vectors` yet."""
+    new = [i for i in dict.fromkeys(sample_ids) if i not in vectors]
     if not new:
         return
     missing = set(store.vectors.missing(backbone, new))
@@ -32,21 +32,21 @@ def remember(store: "Store", backbone: str, sample_ids: Sequence[str], looks: Lo
     views = store.vectors.read(backbone, there)[:, 0].astype(np.float32)
     lengths = np.linalg.norm(views, axis=1, keepdims=True)
     units = np.divide(views, lengths, out=np.zeros_like(views), where=lengths > 0)
-    looks.update(zip(there, units, strict=True))
+    vectors.update(zip(there, units, strict=True))
 
 
-def most_like(sample_id: str, labels: Mapping[str, str], looks: Looks, k: int) -> list[tuple[str, float]]:
+def most_like(sample_id: str, labels: Mapping[str, str], vectors: UnitVectors, k: int) -> list[tuple[str, float]]:
     """Returns the k labelled samples most like one and their cosine similarity in [-1, 1], most similar first.
 
     Args:
         sample_id: the sample.
-        labels: sample_id -> label, the newest last; samples that are not in `looks` are passed over.
-        looks: see `remember`.
+        labels: sample_id -> label, the newest last; samples that are not in `vectors` are passed over.
+        vectors: see `add_vectors`.
         k: how many.
     """
-    others = [i for i in list(labels)[-COMPARED:] if i in looks and i != sample_id]
-    if sample_id not in looks or not others:
+    others = [i for i in list(labels)[-MAX_COMPARED:] if i in vectors and i != sample_id]
+    if sample_id not in vectors or not others:
         return []
-    similar = np.stack([looks[i] for i in others]) @ looks[sample_id]
+    similar = np.stack([vectors[i] for i in others]) @ vectors[sample_id]
     best = np.argsort(-similar, kind="stable")[:k]
     return [(others[n], float(similar[n])) for n in best]

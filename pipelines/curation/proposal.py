@@ -39,14 +39,14 @@ def guess(
     labels = {i: e.label for i, e in decided.items() if e.label is not None}
     if decision is None:
         return _row(reason_cache.reasons(store, run), sample, labels)
-    kept = reason_cache.read(run.path / reason_cache.GIVEN, reason_cache.made_of(store, run))
-    doubted = kept is not None and kept.labels().get(sample.sample_id) == decision.label is not None
-    return with_label(_row(kept, sample, labels) if kept is not None and doubted else unseen(sample), decision)
+    cached = reason_cache.read_table(run.path / reason_cache.GIVEN, reason_cache.fingerprint(store, run))
+    doubted = cached is not None and cached.labels().get(sample.sample_id) == decision.label is not None
+    return with_label(_row(cached, sample, labels) if cached is not None and doubted else unseen(sample), decision)
 
 
-def _row(kept: Reasons, sample: Sample, labels: Mapping[str, str]) -> Row:
-    places = kept.places([sample.sample_id])
+def _row(table: Reasons, sample: Sample, labels: Mapping[str, str]) -> Row:
+    places = table.places([sample.sample_id])
     if places[0] < 0:
         return unseen(sample)
-    (said,) = kept.rows(places, labels)
-    return Row(sample_id=sample.sample_id, filepath=sample.filepath, score=0.0, **said)
+    (columns,) = table.rows(places, labels)
+    return Row(sample_id=sample.sample_id, filepath=sample.filepath, score=0.0, **columns)

@@ -1,13 +1,14 @@
-"""A run's reasons, worked out when first asked for and kept beside the run: a column is read without the others.
+"""The reasons of a run, cached beside it: computed when they are first asked for.
 
-A table is an Arrow file that is mapped into memory, written whole and then renamed. It says what it was made of:
-predictions, segments of the record, vectors; where one of them has changed it is made again. What labels change needs
-no new table: who reads it leaves out what is decided, and labels of near-duplicates are compared then. Of guesses it
-has too what each sample would cover (`gradebook.pipelines.curation.batch_coverage`).
+The cache is an Arrow table that is mapped into memory, so that a column is read without the others. It has the
+fingerprint of what it was computed from (predictions, segments of the record, vectors), and is computed again when one
+of these has changed. New labels need no new table: decided samples are left out, and labels of near-duplicates
+compared, when it is read. A table of predictions also says what each sample would cover
+(`gradebook.pipelines.curation.batch_coverage`).
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,80 +28,82 @@ if TYPE_CHECKING:
 
 GUESSED, GIVEN = "reasons.arrow", "reasons_given.arrow"  # of samples without a label when the run began; with one
 SCHEMA_VERSION = 4  # tables of other versions are computed again
-TOLD = ("classes", "left_out", "covers")  # beside the columns, as JSON
+METADATA = ("classes", "left_out", "covers")  # of a table's schema, as JSON
+FINGERPRINT = b"made_of"  # its key in the schema
 
 
 def reasons(store: "Store", run: Run, given: Mapping[str, str] | None = None) -> Reasons:
-    """Returns the reasons of a finished run's samples, kept or made now.
+    """Returns the reasons of a finished run's samples, cached or computed now.
 
     Args:
         store: the project.
-        run: whose opinions.
-        given: the labels in question, sample_id -> class name; None for the run's guesses.
+        run: whose predictions.
+        given: the labels in question, sample_id -> class name; None for the run's predictions.
 
     Raises:
         ProjectError: the run has not finished, or given labels are asked about and there are no vectors.
     """
     check_finished(run)
     store.record.fold(run.name, run.path / "record")
-    path, of = run.path / (GUESSED if given is None else GIVEN), made_of(store, run)
-    kept = read(path, of)
-    if kept is None or not (given is None or kept.holds(given)):
-        write(path, of, worked_out(store, run, given))
-        kept = read(path, of)
-        assert kept is not None
-    return kept
+    path, current = run.path / (GUESSED if given is None else GIVEN), fingerprint(store, run)
+    cached = read_table(path, current)
+    if cached is None or not (given is None or cached.holds(given)):
+        write_table(path, current, compute_table(store, run, given))
+        cached = read_table(path, current)
+        assert cached is not None
+    return cached
 
 
-def made_of(store: "Store", run: Run) -> str:
-    """Returns what a run's tables are made of, without reading it."""
+def fingerprint(store: "Store", run: Run) -> str:
+    """Returns the fingerprint of what a run's tables are computed from, without reading it."""
     from gradebook.storage.record import digest
 
     stat, backbone = (run.path / PREDICTIONS).stat(), feature_classifier.backbone_of(store, run)
     vectors = f"{backbone} {store.vectors.count(backbone)}" if backbone else "-"
-    said = digest(store.record.folded(run.name))
-    return f"{SCHEMA_VERSION} {feature_classifier.SCHEMA_VERSION} {stat.st_size} {stat.st_mtime_ns} {said} {vectors}"
+    segments = digest(store.record.folded(run.name))
+    versions = f"{SCHEMA_VERSION} {feature_classifier.SCHEMA_VERSION}"
+    return f"{versions} {stat.st_size} {stat.st_mtime_ns} {segments} {vectors}"
 
 
-def worked_out(store: "Store", run: Run, given: Mapping[str, str] | None) -> Any:
-    """Returns a table of reasons, made anew; keeps nothing."""
+def compute_table(store: "Store", run: Run, given: Mapping[str, str] | None) -> Any:
+    """Returns a new table of reasons, a `pyarrow.Table`; writes no cache."""
     import pyarrow as pa
 
-    from gradebook.mpl import reasons as of
+    from gradebook.mpl.reasons import doubt, score
 
     ids = [s.sample_id for s in store.catalog.samples(Split.TRAIN) if given is None or s.sample_id in given]
-    found = collect_evidence(store, run, ids, given or {})
-    columns = of.score(found.evidence)
-    plain = {
-        "sample_id": pa.array(found.sample_ids, pa.string()),
-        "by_id": pa.array(np.argsort(np.array([i.encode() for i in found.sample_ids], np.bytes_)), pa.int32()),
-        "guess": pa.array(found.guess, pa.int16()),
-        "probability": pa.array(found.probability, pa.float32()),
-        "label": pa.array(found.evidence.label, pa.int16()),
-        "group": pa.array(found.groups, pa.int32()),
-        **_twins(found),
-        "doubt": pa.array(of.doubt(columns), pa.float32()),
-        **{name: pa.array(column, pa.float32()) for name, column in columns.items() if name != LIVE},
+    known = collect_evidence(store, run, ids, given or {})
+    scores = score(known.evidence)
+    columns = {
+        "sample_id": pa.array(known.sample_ids, pa.string()),
+        "by_id": pa.array(np.argsort(np.array([i.encode() for i in known.sample_ids], np.bytes_)), pa.int32()),
+        "guess": pa.array(known.guess, pa.int16()),
+        "probability": pa.array(known.probability, pa.float32()),
+        "label": pa.array(known.evidence.label, pa.int16()),
+        "group": pa.array(known.groups, pa.int32()),
+        **_twins(known),
+        "doubt": pa.array(doubt(scores), pa.float32()),
+        **{name: pa.array(column, pa.float32()) for name, column in scores.items() if name != LIVE},
     }
-    what = covers(found, of.doubt(columns)) if given is None else None
-    if found.space is not None and len(found.space):
-        flat = pa.array(np.ascontiguousarray(found.space.astype(np.float16)).ravel())
-        plain["space"] = pa.FixedSizeListArray.from_arrays(flat, found.space.shape[1])
-    if what is not None:
-        plain["gain"] = pa.array(what[1])
-    told = {
-        "classes": found.classes,
-        "left_out": sorted(set(given or ()) - set(found.sample_ids)),
-        "covers": None if what is None else asdict(what[0]),
+    if known.space is not None and len(known.space):
+        flat = pa.array(np.ascontiguousarray(known.space.astype(np.float16)).ravel())
+        columns["space"] = pa.FixedSizeListArray.from_arrays(flat, known.space.shape[1])
+    coverage = covers(known, doubt(scores)) if given is None else None
+    if coverage is not None:
+        columns["gain"] = pa.array(coverage[1])
+    metadata = {
+        "classes": known.classes,
+        "left_out": sorted(set(given or ()) - set(known.sample_ids)),
+        "covers": None if coverage is None else asdict(coverage[0]),
     }
-    return pa.table(plain).replace_schema_metadata({name.encode(): json.dumps(told[name]).encode() for name in told})
+    return pa.table(columns).replace_schema_metadata({k.encode(): json.dumps(v).encode() for k, v in metadata.items()})
 
 
-def write(path: Path, of: str, table: Any) -> None:
-    """Keeps a table, whole or not at all."""
+def write_table(path: Path, fingerprint: str, table: Any) -> None:
+    """Writes a table with its fingerprint."""
     import pyarrow as pa
 
-    metadata = {**table.schema.metadata, b"made_of": of.encode()}
+    metadata = {**table.schema.metadata, FINGERPRINT: fingerprint.encode()}
     table = table.replace_schema_metadata(metadata).combine_chunks()
     with (
         atomic_path(path) as temporary,
@@ -110,29 +113,30 @@ def write(path: Path, of: str, table: Any) -> None:
         writer.write_table(table)
 
 
-def read(path: Path, of: str) -> Reasons | None:
-    """Returns a table that is kept, unless it was made of something else, or is torn."""
-    table = opened(path)
-    if table is None or table.schema.metadata[b"made_of"].decode() != of:
+def read_table(path: Path, fingerprint: str) -> Reasons | None:
+    """Returns a cached table, None where there is none, or it is corrupt or has another fingerprint."""
+    table = open_table(path)
+    if table is None or table.schema.metadata[FINGERPRINT].decode() != fingerprint:
         return None
-    told = {name: json.loads(table.schema.metadata[name.encode()]) for name in TOLD}
-    what = told["covers"]
-    return Reasons(table, told["classes"], frozenset(told["left_out"]), None if what is None else Covers(**what))
+    classes, left_out, coverage = (json.loads(table.schema.metadata[name.encode()]) for name in METADATA)
+    return Reasons(table, classes, frozenset(left_out), None if coverage is None else Covers(**coverage))
 
 
-def opened(path: Path) -> Any | None:
-    """Returns a table of any age, None where it is not there or torn."""
+def open_table(path: Path) -> Any | None:
+    """Returns a cached table, outdated or not; None where there is none, or it is corrupt."""
     import pyarrow as pa
 
     try:
         table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
     except (OSError, ValueError):
         return None
-    return table if {b"made_of", *(name.encode() for name in TOLD)} <= (table.schema.metadata or {}).keys() else None
+    return (
+        table if {FINGERPRINT, *(name.encode() for name in METADATA)} <= (table.schema.metadata or {}).keys() else None
+    )
 
 
-def same(one: Any, other: Any) -> bool:
-    """Returns whether two tables say the same: numbers but for rounding, whatever they were made of."""
+def same_content(one: Any, other: Any) -> bool:
+    """Returns whether two tables have the same content, numbers but for rounding; metadata does not count."""
     import pyarrow as pa
 
     if one.schema.remove_metadata() != other.schema.remove_metadata() or one.num_rows != other.num_rows:
@@ -144,25 +148,32 @@ def same(one: Any, other: Any) -> bool:
     )
 
 
-def _twins(found: SampleEvidence) -> dict[str, Any]:
-    """Returns every sample's near-duplicates, which may stand anywhere, and what the student takes each for."""
+def _twins(known: SampleEvidence) -> dict[str, Any]:
+    """Returns the columns of each sample's near-duplicates, which may be any samples, and of the student's prediction
+    for each of them.
+    """
     import pyarrow as pa
 
-    thought, kept = found.predictions, found.classifier
-    place = {sample_id: k for k, sample_id in enumerate(found.sample_ids)}
-    guesses = dict(zip(thought.sample_ids, thought.student.argmax(1).tolist(), strict=True))
-    later = np.flatnonzero(kept.twins >= 0) if kept is not None else np.empty(0, np.int64)
-    pairs: list[tuple[int, str]] = []
-    for one, other in zip(kept.sample_ids[later], kept.sample_ids[kept.twins[later]], strict=True) if kept else ():
-        for mine, its in ((str(one), str(other)), (str(other), str(one))):
-            if mine in place:
-                pairs.append((place[mine], its))
-    pairs.sort()
-    ends = np.cumsum(np.bincount([k for k, _ in pairs] or [0], minlength=len(place)) * bool(pairs))
-    offsets = pa.array(np.concatenate([[0], ends])[: len(place) + 1], pa.int32())
+    predictions = known.predictions
+    row = {sample_id: k for k, sample_id in enumerate(known.sample_ids)}
+    guesses = dict(zip(predictions.sample_ids, predictions.student.argmax(1).tolist(), strict=True))
+    pairs = sorted((row[i], twin) for i, twin in _twin_pairs(known) if i in row)
+    ends = np.cumsum(np.bincount([k for k, _ in pairs] or [0], minlength=len(row)) * bool(pairs))
+    offsets = pa.array(np.concatenate([[0], ends])[: len(row) + 1], pa.int32())
+    twins = [twin for _, twin in pairs]
+    codes = pa.array([guesses.get(twin, -1) for twin in twins], pa.int16())
     return {
-        "twins": pa.ListArray.from_arrays(offsets, pa.array([its for _, its in pairs], pa.string())),
-        "twin_guesses": pa.ListArray.from_arrays(
-            offsets, pa.array([guesses.get(its, -1) for _, its in pairs], pa.int16())
-        ),
+        "twins": pa.ListArray.from_arrays(offsets, pa.array(twins, pa.string())),
+        "twin_guesses": pa.ListArray.from_arrays(offsets, codes),
     }
+
+
+def _twin_pairs(known: SampleEvidence) -> Iterator[tuple[str, str]]:
+    """Yields every pair of near-duplicates in both directions."""
+    if known.classifier is None:
+        return
+    ids, twins = known.classifier.sample_ids, known.classifier.twins
+    later = np.flatnonzero(twins >= 0)
+    for one, other in zip(ids[later].tolist(), ids[twins[later]].tolist(), strict=True):
+        yield one, other
+        yield other, one

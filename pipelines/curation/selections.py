@@ -1,6 +1,6 @@
-"""Selections: samples that somebody chose together, on the map or elsewhere, kept under an id that an address can name.
+"""Selections: samples that somebody chose together, on the map or elsewhere, saved under an id that a URL can name.
 
-A selection is a file of the project, `selections/ID.json`, whose id is a hash of what it says: the same samples chosen
+A selection is a file of the project, `selections/ID.json`, whose id is a hash of its content: the same samples chosen
 for the same reason are one selection. Choosing them again only renews its time.
 """
 
@@ -31,7 +31,7 @@ class Selection:
 
 
 def save_selection(project: Project, sample_ids: Sequence[str], why: str) -> str:
-    """Keeps samples under an id, whole or not at all, and returns it.
+    """Saves samples as a selection and returns its id.
 
     Args:
         project: whose samples they are.
@@ -50,26 +50,26 @@ def save_selection(project: Project, sample_ids: Sequence[str], why: str) -> str
     selection_id = _hash(ids, why)
     directory = project.root / DIRECTORY
     directory.mkdir(exist_ok=True)
-    said = {"why": why, "at": datetime.now(UTC).isoformat(), "sample_ids": ids}
+    data = {"why": why, "at": datetime.now(UTC).isoformat(), "sample_ids": ids}
     path = _path(project, selection_id)
-    write_json(path, said)
+    write_json(path, data)
     return selection_id
 
 
 def read_selection(project: Project, selection_id: str) -> Selection:
-    """Returns what was kept under an id.
+    """Returns a saved selection.
 
     Raises:
-        ProjectError: there is nothing, or not what was kept.
+        ProjectError: there is none of this id, or its file is corrupt.
     """
     if not ID.fullmatch(selection_id):
         raise ProjectError(f"{selection_id!r} is not the id of a selection: choose the images again")
     path = _path(project, selection_id)
     try:
-        said = json.loads(path.read_text(encoding="utf-8"))
-        ids, why, at = tuple(said["sample_ids"]), said["why"], datetime.fromisoformat(said["at"])
+        data = json.loads(path.read_text(encoding="utf-8"))
+        ids, why, at = tuple(data["sample_ids"]), data["why"], datetime.fromisoformat(data["at"])
     except FileNotFoundError:
-        raise ProjectError(f"this project keeps no selection {selection_id}: choose the images again") from None
+        raise ProjectError(f"this project has no selection {selection_id}: choose the images again") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ProjectError(f"{path} cannot be read ({error}): choose the images again") from error
     if _hash(ids, why) != selection_id:

@@ -23,7 +23,7 @@ from gradebook.storage.mongodb import use_project_database
 from gradebook.storage.project import ProjectError
 from gradebook.storage.store import Store
 
-PATIENCE = 120.0  # seconds in which the App must answer; 25 were seen on a busy machine
+START_TIMEOUT_S = 120.0  # in which the App must answer; it took 25 s on a busy machine
 PLUGINS = "FIFTYONE_PLUGINS_DIR"
 OURS = "gradebook-verdicts"
 
@@ -76,8 +76,8 @@ def plugins(root: Path) -> Path:
         wanted = {path.name: path.absolute() for path in theirs.iterdir() if path.is_dir()} | wanted
     for link in folder.iterdir():
         link.unlink()
-    for name, place in wanted.items():
-        (folder / name).symlink_to(place, target_is_directory=True)
+    for name, path in wanted.items():
+        (folder / name).symlink_to(path, target_is_directory=True)
     return folder
 
 
@@ -124,7 +124,7 @@ def _in_words(changes: Changes) -> str:
 
 
 def _wait_for(server: subprocess.Popen[bytes], port: int) -> None:
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + START_TIMEOUT_S
     while server.poll() is None and time.monotonic() < deadline:
         try:
             with urllib.request.urlopen(f"http://{ADDRESS}:{port}/fiftyone", timeout=5):

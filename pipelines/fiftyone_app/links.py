@@ -1,4 +1,4 @@
-"""The ways between the app and FiftyOne's App: each leads to exactly the samples that one was looking at."""
+"""Links between the app and FiftyOne's App, each to exactly the samples that are on the screen."""
 
 import json
 import urllib.request
@@ -12,7 +12,7 @@ from gradebook.storage.fiftyone_dataset import dataset_name
 from gradebook.storage.fiftyone_samples import read_samples
 from gradebook.storage.project import Project, ProjectError
 
-PATIENCE = 20.0  # seconds in which FiftyOne must say where samples are; its first answer takes some
+TIMEOUT_S = 20.0  # of a request to FiftyOne, whose first answer takes some seconds
 
 
 def in_fiftyone(project: Project, sample_ids: Sequence[str]) -> str:
@@ -26,12 +26,12 @@ def in_fiftyone(project: Project, sample_ids: Sequence[str]) -> str:
     address = servers.find(project.root, servers.FIFTYONE)
     if address is None:
         raise ProjectError(f"FiftyOne does not run for this project: gradebook fiftyone {project.root}")
-    said = _place(address, project, sample_ids)
-    return f"{address}/datasets/{quote(dataset_name(project))}?{urlencode(said)}"
+    query = _place(address, project, sample_ids)
+    return f"{address}/datasets/{quote(dataset_name(project))}?{urlencode(query)}"
 
 
 def renew(project: Project) -> None:
-    """Has the project's FiftyOne, where it runs, look at the dataset anew: another process has changed it."""
+    """Makes the project's FiftyOne, where it runs, load the dataset again, which another process has changed."""
     if (address := servers.find(project.root, servers.FIFTYONE)) is not None:
         _place(address, project, [])
 
@@ -53,10 +53,10 @@ def evolution_page(dataset: Any, ids: Sequence[str]) -> str:
 
 
 def _place(address: str, project: Project, sample_ids: Sequence[str]) -> dict[str, str]:
-    said = _ask(address, project, {"sample_ids": list(sample_ids)})
-    if problem := said.get("refused"):
+    query = _ask(address, project, {"sample_ids": list(sample_ids)})
+    if problem := query.get("refused"):
         raise ProjectError(str(problem))
-    return said
+    return query
 
 
 def _ask(address: str, project: Project, params: dict[str, Any]) -> dict[str, str]:
@@ -65,11 +65,11 @@ def _ask(address: str, project: Project, params: dict[str, Any]) -> dict[str, st
         f"{address}/operators/execute", json.dumps(body).encode(), {"Content-Type": "application/json"}
     )
     try:
-        with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
-            said = json.load(answer)
+        with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:
+            message = json.load(response)
     except (OSError, ValueError) as error:
         why = f"FiftyOne at {address} does not answer ({error}), perhaps for want of its MongoDB"
         raise ProjectError(f"{why}: gradebook fiftyone {project.root}") from error
-    if not isinstance(said.get("result"), dict):
-        raise ProjectError(f"FiftyOne at {address} cannot say where the samples are ({said.get('error_message')})")
-    return {str(key): str(value) for key, value in said["result"].items()}
+    if not isinstance(message.get("result"), dict):
+        raise ProjectError(f"FiftyOne at {address} cannot show the samples ({message.get('error_message')})")
+    return {str(key): str(value) for key, value in message["result"].items()}

@@ -26,13 +26,13 @@ def reasons(subject: Subject) -> Iterator[Finding]:
 
 def _is_valid(subject: Subject, run: Run, path: Path) -> bool:
     if not (run.path / PREDICTIONS).exists():
-        return reason_cache.opened(path) is not None
-    of = reason_cache.made_of(subject.store, run)
-    kept = reason_cache.read(path, of)
+        return reason_cache.open_table(path) is not None
+    of = reason_cache.fingerprint(subject.store, run)
+    kept = reason_cache.read_table(path, of)
     if kept is None or not subject.content or not (run.path / CACHE).exists():
-        return reason_cache.opened(path) is not None  # an outdated one is computed again when it is needed
+        return reason_cache.open_table(path) is not None  # an outdated one is computed again when it is needed
     given = kept.labels() if path.name == reason_cache.GIVEN else None
-    return reason_cache.same(kept.table, reason_cache.worked_out(subject.store, run, given))
+    return reason_cache.same_content(kept.table, reason_cache.compute_table(subject.store, run, given))
 
 
 def _delete(paths: list[Path]) -> None:

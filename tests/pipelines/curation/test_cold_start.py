@@ -61,7 +61,7 @@ def test_samples_without_vectors_come_last_and_without_any_the_order_stays(store
 
 
 def test_only_so_many_are_looked_at(store, monkeypatch):
-    monkeypatch.setattr(cold_start, "LOOKED_AT", 20)
+    monkeypatch.setattr(cold_start, "MAX_SAMPLES", 20)
     found = first_to_label(store, ids(store), [], 30)
     assert len(found) == len(set(found)) == 30
 

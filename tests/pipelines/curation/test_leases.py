@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from gradebook.pipelines.curation.leases import FILE, SECONDS, held_by_others, hold
+from gradebook.pipelines.curation.leases import FILE, LEASE_S, held_by_others, hold
 from gradebook.storage.project import Project, create_project, read_project
 
 
@@ -30,13 +30,13 @@ def test_whoever_goes_on_gives_up_what_they_had(project):
 
 def test_a_lease_runs_out_unless_it_is_renewed(project):
     hold(project, "ada", IDS, 2, now=lambda: 0.0)
-    hold(project, "bob", IDS, 2, now=lambda: SECONDS - 1)
-    assert hold(project, "eve", IDS, 4, now=lambda: SECONDS) == ["s0", "s1", "s4", "s5"]
+    hold(project, "bob", IDS, 2, now=lambda: LEASE_S - 1)
+    assert hold(project, "eve", IDS, 4, now=lambda: LEASE_S) == ["s0", "s1", "s4", "s5"]
 
 
 def test_a_lease_from_the_future_holds_nothing(project):
     """A clock was put back since."""
-    hold(project, "ada", IDS, 2, now=lambda: 10 * SECONDS)
+    hold(project, "ada", IDS, 2, now=lambda: 10 * LEASE_S)
     assert hold(project, "bob", IDS, 2, now=lambda: 0.0) == IDS[:2]
 
 

@@ -31,13 +31,13 @@ def store(template, tmp_path, monkeypatch) -> Store:
 def made(monkeypatch) -> list[str]:
     """The tables that were worked out."""
     found: list[str] = []
-    worked_out = reason_cache.worked_out
+    worked_out = reason_cache.compute_table
 
     def counted(store, run, given):
         found.append("guessed" if given is None else "given")
         return worked_out(store, run, given)
 
-    monkeypatch.setattr(reason_cache, "worked_out", counted)
+    monkeypatch.setattr(reason_cache, "compute_table", counted)
     return found
 
 
@@ -168,7 +168,7 @@ def test_a_table_is_there_whole_or_not_at_all(store, made, monkeypatch):
     with monkeypatch.context() as dead:
         dead.setattr("pathlib.Path.replace", killed)
         with pytest.raises(KeyboardInterrupt):
-            reason_cache.write(path, "other", pa.table({"a": [1]}).replace_schema_metadata({b"classes": b"[]"}))
+            reason_cache.write_table(path, "other", pa.table({"a": [1]}).replace_schema_metadata({b"classes": b"[]"}))
     assert path.read_bytes() == whole and from_table(store) == before
 
 
@@ -184,11 +184,11 @@ def test_verify_finds_and_repairs_corrupt_tables(store):
     assert found() == []
     for name in (reason_cache.GUESSED, reason_cache.GIVEN):
         path = run_of(store).path / name
-        whole, table = path.read_bytes(), reason_cache.opened(path)
+        whole, table = path.read_bytes(), reason_cache.open_table(path)
         assert table is not None
         other = table.set_column(table.schema.get_field_index("doubt"), "doubt", table["late"])
-        of = reason_cache.made_of(store, run_of(store))
-        reason_cache.write(path, of, other)
+        of = reason_cache.fingerprint(store, run_of(store))
+        reason_cache.write_table(path, of, other)
         assert found() == ["reasons"]
         path.write_bytes(whole[:200])
         (finding,) = [f for f in verify_store(store).findings if f.check == "reasons"]
