@@ -8,11 +8,43 @@ from numpy.typing import NDArray
 
 Probabilities = NDArray[np.float64]  # (N, K)
 Labels = NDArray[np.int64]  # (N,)
+Z95 = 1.96  # standard deviations on either side of the mean that hold 95 % of a normal distribution
 
 
 def accuracy(probabilities: Probabilities, labels: Labels) -> float:
     """Returns the share of samples whose likeliest class is the label."""
     return float((probabilities.argmax(1) == labels).mean())
+
+
+def balanced_accuracy(probabilities: Probabilities, labels: Labels) -> float:
+    """Returns the mean over the labels' classes of the accuracy in each; a label may name a class beyond the K."""
+    right = probabilities.argmax(1) == labels
+    return float(np.mean([right[labels == k].mean() for k in np.unique(labels)]))
+
+
+def accuracy_interval(accuracy: float, n: int) -> tuple[float, float]:
+    """Returns Wilson's 95 % interval of an accuracy measured on `n` samples (Wilson, 1927)."""
+    centre = (accuracy + Z95**2 / (2 * n)) / (1 + Z95**2 / n)
+    half = Z95 * np.sqrt(accuracy * (1 - accuracy) / n + (Z95 / (2 * n)) ** 2) / (1 + Z95**2 / n)
+    return float(max(centre - half, 0)), float(min(centre + half, 1))
+
+
+def balanced_accuracy_interval(probabilities: Probabilities, labels: Labels) -> tuple[float, float]:
+    """Returns the 95 % interval of the balanced accuracy, a mean of independent shares.
+
+    A class's variance is p (1 - p) / n with p = (right + 1) / (n + 2), so that it is not zero in a class of which
+    all is right, or all wrong.
+    """
+    right = probabilities.argmax(1) == labels
+    classes = np.unique(labels)
+    variance = 0.0
+    for k in classes:
+        n = int((labels == k).sum())
+        p = (int(right[labels == k].sum()) + 1) / (n + 2)
+        variance += p * (1 - p) / n
+    half = Z95 * np.sqrt(variance) / len(classes)
+    mean = balanced_accuracy(probabilities, labels)
+    return float(max(mean - half, 0)), float(min(mean + half, 1))
 
 
 def confusion(probabilities: Probabilities, labels: Labels) -> NDArray[np.int64]:

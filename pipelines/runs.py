@@ -22,7 +22,7 @@ Readers need no torch and never wait: files are replaced as a whole, or grow by 
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -40,6 +40,7 @@ CHANGES = "changes.json"
 METRICS = "metrics.jsonl"
 LOG = "log.txt"
 PREDICTIONS = "predictions.parquet"
+BEST = "best"  # in place of a run's name
 
 
 class State(StrEnum):
@@ -151,6 +152,9 @@ def list_runs(project: Project) -> list[Run]:
 def find_run(project: Project, name: str | None) -> Run:
     """Returns the run of that name; without a name the newest finished run, else the newest.
 
+    The name `best` stands for the finished run with the highest validation accuracy, the newest of equals, unless a run
+    has that name.
+
     Raises:
         ProjectError: there is no such run.
     """
@@ -163,7 +167,27 @@ def find_run(project: Project, name: str | None) -> Run:
     for run in runs:
         if run.name == name:
             return run
+    if name == BEST:
+        return _best_run(project, runs)
     raise ProjectError(f"there is no run {name!r} in {project.root}: choose one of {', '.join(r.name for r in runs)}")
+
+
+def validation_accuracy(run: Run) -> float | None:
+    """Returns the newest validation accuracy of a run; None where nothing was held out or measured."""
+    measured = [row["validation_accuracy"] for row in run.metrics() if row.get("validation_accuracy") is not None]
+    return float(measured[-1]) if measured else None
+
+
+def _best_run(project: Project, runs: Sequence[Run]) -> Run:
+    """Returns the finished run with the highest validation accuracy. Test images must not choose."""
+    scores = [(validation_accuracy(run), run) for run in runs if run.status().state is State.FINISHED]
+    measured = [(score, run) for score, run in scores if score is not None]
+    if not measured:
+        raise ProjectError(
+            f"no finished run of {project.root} has a validation accuracy to choose by: give --run NAME, or train with "
+            "a --validation-share"
+        )
+    return max(reversed(measured), key=lambda pair: pair[0])[1]
 
 
 def new_run_name(project: Project, method: str) -> str:

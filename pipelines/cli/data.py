@@ -92,7 +92,9 @@ def embed(
     project: Project,
     *,
     backbone: Annotated[str, arg(help="timm model")] = "tf_efficientnet_lite0",
-    views: Annotated[int | None, arg(help="cached views of an image, the plain one included; by default 2")] = None,
+    views: Annotated[
+        int | None, arg(help="cached views of an image, the plain one included; by default 5, fewer of many images")
+    ] = None,
     size: Annotated[int | None, arg(help="pixels a side; by default what the backbone was made for")] = None,
     weights: Annotated[Literal["pretrained", "random"], arg(help="random weights are only for trials")] = "pretrained",
     part: Annotated[str, arg(help="K/N: embed only every N-th image, from the K-th on; one process for each")] = "1/1",

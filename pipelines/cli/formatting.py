@@ -84,14 +84,26 @@ def agreement_lines(agreement: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 
 def evaluation_table(result: dict[str, Any]) -> str:
-    """Returns accuracy and calibration, then for each class its accuracy and most frequent confusions."""
-    lines = [
-        f"{result['run']} on {result['n']} images of the {result['on']}: accuracy {result['accuracy']:.1%}, "
-        f"expected calibration error {result['ece']:.3f}"
-    ]
+    """Returns the scores and the baseline's, then for each class its accuracy and most frequent confusions."""
+    lines = [f"{result['run']} on {result['n']} images of the {result['on']}: {_scores_line(result)}"]
+    if result["baseline"] is not None:
+        lines.append(f"logistic regression on the same vectors and labels: {_scores_line(result['baseline'])}")
     for name, row, counts in zip(result["classes"], result["per_class"].values(), result["confusion"], strict=True):
         lines.append(_class_line(name, row, dict(zip(result["classes"], counts, strict=True))))
+    lines += [
+        f"  {name}: 0% of {n} (the run does not know this class)" for name, n in result["unknown_classes"].items()
+    ]
     return "\n".join(lines)
+
+
+def _scores_line(scores: Mapping[str, Any]) -> str:
+    low, high = scores["accuracy_interval"]
+    balanced_low, balanced_high = scores["balanced_accuracy_interval"]
+    return (
+        f"accuracy {scores['accuracy']:.1%} (95% interval {low:.1%} to {high:.1%}), balanced accuracy "
+        f"{scores['balanced_accuracy']:.1%} ({balanced_low:.1%} to {balanced_high:.1%}), "
+        f"expected calibration error {scores['ece']:.3f}"
+    )
 
 
 def _class_line(name: str, row: Mapping[str, Any], counts: Mapping[str, int]) -> str:
@@ -128,6 +140,11 @@ def embed_summary(report: dict[str, Any]) -> str:
         f"{report['embedded']} images embedded at {report['size']} px in {report['seconds']} s, "
         f"{report['already_there']} already embedded; {report['weights']}"
     ]
+    if report["size"] < report["native_size"]:
+        lines.append(
+            f"{report['backbone']} was made for images of {report['native_size']} px, at which it is more accurate; a "
+            f"project keeps the size of its first embedding, so make a new one to change it"
+        )
     broken = [": ".join(pair) for pair in report["broken_files"]]
     lines += _some(f"{len(broken)} files can no longer be read and have no embedding:", broken)
     return "\n".join(lines)

@@ -3,19 +3,24 @@
 import json as jsonlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 from tyro.extras import SubcommandApp
 
 from gradebook.pipelines.process.job_files import write_answer
+from gradebook.pipelines.process.progress import say
+
+if TYPE_CHECKING:
+    from gradebook.pipelines.runs import Run
+    from gradebook.storage.project import Project as OpenProject
 
 app = SubcommandApp()
 
 Flag = FlagCreatePairsOff[bool]  # --name alone, without a --no-name
 Project = Annotated[Positional[Path], arg(metavar="PROJECT", help="the project's directory")]
 Json = Annotated[Flag, arg(help="print the result as JSON")]
-RunName = Annotated[str | None, arg(help="the run's name; by default the newest finished run")]
+RunName = Annotated[str | None, arg(help="the run's name, or best; by default the newest finished run")]
 EveryRun = Annotated[str | None, arg(help="the run's name; by default every run")]
 
 
@@ -28,3 +33,16 @@ def print_result(result: dict[str, Any], as_json: bool, text: Callable[[], str])
 def print_rows(rows: Any, as_json: bool, text: Callable[[], str]) -> None:
     """Prints a result that no job waits for."""
     print(jsonlib.dumps(rows, ensure_ascii=False) if as_json else text())
+
+
+def choose_run(project: "OpenProject", name: str | None) -> "Run":
+    """Returns the run to use, and says which it is where the name does not and there are others."""
+    from gradebook.pipelines.runs import BEST, find_run, list_runs, validation_accuracy
+
+    run = find_run(project, name)
+    if name == BEST and run.name != BEST:
+        score = validation_accuracy(run)
+        say(f"the best run by validation accuracy is {run.name}" + ("" if score is None else f" ({score:.1%})"))
+    elif name is None and len(list_runs(project)) > 1:
+        say(f"taking {run.name}, the newest finished run; --run best takes the one with the best validation accuracy")
+    return run

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from gradebook.pipelines.cli.options import Json, Project, RunName, app, print_result
+from gradebook.pipelines.cli.options import Json, Project, RunName, app, choose_run, print_result
 from gradebook.pipelines.process.errors import FAILED
 from gradebook.pipelines.process.progress import progress, say, stage
 
@@ -38,18 +38,17 @@ def evaluate(
     from gradebook.pipelines.inference.evaluate import evaluate as evaluate_run
     from gradebook.pipelines.inference.evaluate import evaluate_beside_data, is_beside_data
     from gradebook.pipelines.reporting.run_comparison import save_evaluation
-    from gradebook.pipelines.runs import find_run
     from gradebook.storage.project import read_project
     from gradebook.storage.samples import Split
 
     opened = read_project(project)
-    chosen = find_run(opened, run)
+    chosen = choose_run(opened, run)
     if is_beside_data(chosen):
         evaluation = evaluate_beside_data(opened, chosen)
     else:
         from gradebook.storage.store import open_store
 
-        evaluation = evaluate_run(open_store(project), chosen, split=Split(split))
+        evaluation = evaluate_run(open_store(project), chosen, split=Split(split), baseline=True)
     result = evaluation.as_json()
     if split == "test":
         save_evaluation(chosen, result)
@@ -71,13 +70,12 @@ def export(
     from dataclasses import asdict
 
     from gradebook.pipelines.export.classifier import export as export_run
-    from gradebook.pipelines.runs import find_run
     from gradebook.storage.store import open_store
 
     stage("Opening the project")
     store = open_store(project)
     with progress("export") as show:
-        report = export_run(store, find_run(store.project, run), directory, progress=show)
+        report = export_run(store, choose_run(store.project, run), directory, progress=show)
     checked = f"on {report.checked} images it differs from the student by at most {report.largest_difference:.4f}"
     text = f"{report.run} is in {report.dir}: {', '.join(report.files)}; {checked}"
     print_result(asdict(report), json, lambda: text)

@@ -1,7 +1,7 @@
 """Embedding: a frozen backbone computes vectors of every sample once, for training and searching.
 
-A training sample has V views: the plain image and, from a second pass, the augmented ones: the mirrored image where V
-is at least 3, and strong ones (`gradebook.mpl.augment.strong`), whose seeds come from the sample's id, so that neither
+A training sample has V views: the plain image and, from a second pass, the augmented ones: the mirrored image and V - 2
+strong ones (`gradebook.mpl.augment.strong`), whose seeds come from the sample's id, so that neither
 the order of work nor an interruption changes them. All plain views come first, since training can begin with them. A
 test sample has the plain view alone.
 
@@ -29,7 +29,8 @@ from gradebook.storage.vectors import Space, Views
 if TYPE_CHECKING:
     from torch import nn
 
-DEFAULT_VIEWS = 2
+MIN_DEFAULT_VIEWS, MAX_DEFAULT_VIEWS = 2, 5
+DEFAULT_IMAGES = {"cpu": 20_000, "cuda": 1_000_000}  # views of all training images, by default: two minutes or so
 WORKER_BATCH = 32  # samples that a worker prepares at a time
 MAX_WORKERS = 16
 WORKERS_FROM = 200  # samples: fewer are read by this process, since workers take a while to start
@@ -76,7 +77,7 @@ def embed(
     Args:
         store: the project.
         backbone: timm's name of a model.
-        views: V; when None, as many as the project's earlier vectors have, or `DEFAULT_VIEWS`.
+        views: V; when None, as many as the project's earlier vectors have, or 2 to 5: as many as take two minutes.
         size: S; when None, that of the project's earlier vectors, or the one that the backbone was made for.
         batch_size: images in one pass of the network; when None, as many as suit the machine.
         seed: of the strong views, and of random weights.
@@ -153,7 +154,7 @@ def _prepare(
     net = ImageClassifier(folded(model), tuple(normal["mean"]), tuple(normal["std"]))
     net = net.eval().to(device).to(memory_format=torch.channels_last)
     size = size or (earlier.size if earlier else native_size)
-    weak, strong = _views(views, earlier)
+    weak, strong = _views(views, earlier, DEFAULT_IMAGES[device] // max(1, len(store.catalog.samples(Split.TRAIN))))
     space = Space(
         backbone=backbone,
         weights=f"{weights}, {digest(model)}",
@@ -166,12 +167,12 @@ def _prepare(
     return net, space, sentence, native_size
 
 
-def _views(asked: int | None, earlier: Space | None) -> tuple[int, int]:
+def _views(asked: int | None, earlier: Space | None, affordable: int) -> tuple[int, int]:
     """Returns how many weak and strong views a sample gets; those of earlier vectors where that is what is asked."""
     if earlier is not None and asked in (None, earlier.weak + earlier.strong):
         return earlier.weak, earlier.strong
-    views = DEFAULT_VIEWS if asked is None else asked
-    weak = 1 if views <= 2 else 2  # of two views the second is a strong one: it is worth more than the mirrored image
+    views = min(max(affordable, MIN_DEFAULT_VIEWS), MAX_DEFAULT_VIEWS) if asked is None else asked
+    weak = min(views, 2)
     return weak, views - weak
 
 

@@ -84,10 +84,14 @@ def _score_table(scores: dict[str, Any] | None) -> str:
         f"| {_cell(name)} | {row['n']} | {'' if row['accuracy'] is None else format(row['accuracy'], '.1%')} |"
         for name, row in scores["per_class"].items()
     )
+    unknown = ", ".join(f"{_cell(name)} ({n})" for name, n in scores["unknown_classes"].items())
+    low, high = scores["accuracy_interval"]
     return (
-        f"Accuracy {scores['accuracy']:.1%} on the {scores['n']} labelled images of the test split, "
+        f"Accuracy {scores['accuracy']:.1%} (95 % interval {low:.1%} to {high:.1%}) on the {scores['n']} labelled "
+        f"images of the test split, balanced accuracy {scores['balanced_accuracy']:.1%}, "
         f"expected calibration error {scores['ece']:.3f} (15 bins).\n\n"
-        f"| class | test images | found |\n| --- | --- | --- |\n{rows}"
+        + (f"Images of classes that it does not know count as wrong: {unknown}.\n\n" if unknown else "")
+        + f"| class | test images | found |\n| --- | --- | --- |\n{rows}"
     )
 
 

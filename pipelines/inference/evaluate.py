@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gradebook.pipelines.inference.baseline import logistic_baseline
 from gradebook.pipelines.runs import Run
 from gradebook.pipelines.training.config import ConfigError
 from gradebook.pipelines.training.presets import config_from_json
@@ -18,39 +19,60 @@ if TYPE_CHECKING:
     from gradebook.storage.store import Store
 
 
+Interval = tuple[float, float]  # with 95 % confidence
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Evaluation:
-    """What `gradebook evaluate` answers."""
+class Scores:
+    """How often a classifier is right."""
+
+    accuracy: float
+    accuracy_interval: Interval
+    balanced_accuracy: float  # the mean over classes of the accuracy in each
+    balanced_accuracy_interval: Interval
+    ece: float  # expected calibration error, 15 bins
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation(Scores):
+    """What `gradebook evaluate` answers. Images of classes that the run does not know count as wrong everywhere."""
 
     run: str
     on: str  # "test split", or "training images whose labels the run never saw"
-    accuracy: float
     n: int
-    ece: float  # expected calibration error, 15 bins
     per_class: dict[str, dict[str, float | int | None]]  # class -> n, accuracy (None where n is 0)
-    confusion: list[list[int]]  # rows the label, columns what the student said, in order of classes
+    confusion: list[list[int]]  # rows the label, columns the student's class, in order of classes
     classes: list[str]
+    unknown_classes: dict[str, int]  # class that the run does not know -> images of it
+    baseline: Scores | None  # logistic regression on the same vectors and labels; None where it was not computed
 
     def as_json(self) -> dict[str, Any]:
         """Returns it as plain data."""
         return asdict(self)
 
 
-def evaluate(store: "Store", run: Run, *, split: Split = Split.TEST) -> Evaluation:
+def evaluate(store: "Store", run: Run, *, split: Split = Split.TEST, baseline: bool = False) -> Evaluation:
     """Compares the finished student of a run with the labels of the test split.
 
     With `split` train: with labels of training images given since the run read its own; never with labels that
     it was trained on.
+
+    Args:
+        store: the project.
+        run: of the project.
+        split: see above.
+        baseline: whether to score logistic regression beside it, where the run used cached views.
 
     Raises:
         ConfigError: the run has not finished, or no image of the split has a label.
     """
     config = config_from_json(run.config())
     classes = list(run.config()["classes"])
-    samples, labels = _labelled(store, run, split, classes)
+    samples, labels, unknown = _labelled(store, run, split, classes)
     probabilities = predict_samples(load_run_student(run), config, store, samples)
     on = "test split" if split is Split.TEST else "training images whose labels the run never saw"
-    return _evaluation(run, on, probabilities, labels)
+    simple = logistic_baseline(store, run, samples) if baseline else None
+    return _evaluation(run, on, probabilities, labels, unknown, simple)
 
 
 def evaluate_beside_data(project: Project, run: Run) -> Evaluation:
@@ -73,7 +95,7 @@ def evaluate_beside_data(project: Project, run: Run) -> Evaluation:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     source = ImageLoader(data.images, workers=config.workers, device=device)
     found = probabilities(load_run_student(run).to(device), source, np.arange(len(data.truth)))
-    return _evaluation(run, "test split", found.double().numpy(), data.truth)
+    return _evaluation(run, "test split", found.double().numpy(), data.truth, [], None)
 
 
 def is_beside_data(run: Run) -> bool:
@@ -81,34 +103,64 @@ def is_beside_data(run: Run) -> bool:
     return bool(run.config().get("data", {}).get("kind", "project") != "project")
 
 
-def _evaluation(run: Run, on: str, probabilities: Probabilities, labels: NDArray[np.int64]) -> Evaluation:
+def _evaluation(
+    run: Run,
+    on: str,
+    probabilities: Probabilities,
+    labels: NDArray[np.int64],
+    unknown: list[str],
+    baseline: Probabilities | None,
+) -> Evaluation:
+    """Scores probabilities (N, K); a label of K or more is a class of `unknown`, and so always wrong."""
     from gradebook.mpl import metrics
 
     classes = list(run.config()["classes"])
-    table = metrics.confusion(probabilities, labels)
+    known = labels < len(classes)
+    table = metrics.confusion(probabilities[known], labels[known])
     return Evaluation(
         run=run.name,
         on=on,
-        accuracy=metrics.accuracy(probabilities, labels),
         n=len(labels),
-        ece=metrics.calibration_error(probabilities, labels),
         per_class={
             name: {"n": int(row.sum()), "accuracy": float(row[k] / row.sum()) if row.sum() else None}
             for k, (name, row) in enumerate(zip(classes, table, strict=True))
         },
         confusion=table.tolist(),
         classes=classes,
+        unknown_classes={name: int((labels == len(classes) + k).sum()) for k, name in enumerate(unknown)},
+        baseline=None if baseline is None else _scores(baseline, labels),
+        **asdict(_scores(probabilities, labels)),
     )
 
 
-def _labelled(store: "Store", run: Run, split: Split, classes: list[str]) -> tuple[list[Sample], NDArray[np.int64]]:
-    """Returns the split's samples that have a label, and the labels; without those that the run has read."""
+def _scores(probabilities: Probabilities, labels: NDArray[np.int64]) -> Scores:
+    from gradebook.mpl import metrics
+
+    accuracy = metrics.accuracy(probabilities, labels)
+    return Scores(
+        accuracy=accuracy,
+        accuracy_interval=metrics.accuracy_interval(accuracy, len(labels)),
+        balanced_accuracy=metrics.balanced_accuracy(probabilities, labels),
+        balanced_accuracy_interval=metrics.balanced_accuracy_interval(probabilities, labels),
+        ece=metrics.calibration_error(probabilities, labels),
+    )
+
+
+def _labelled(
+    store: "Store", run: Run, split: Split, classes: list[str]
+) -> tuple[list[Sample], NDArray[np.int64], list[str]]:
+    """Returns the split's samples with a label that the run has not read, and the labels.
+
+    Returns:
+        Samples, labels, and the labels' classes that the run does not know, which follow its own in number.
+    """
     given, read = replay(store.log.read()), run.labels()
     samples = [s for s in store.catalog.samples(split) if s.sample_id in given and s.sample_id not in read]
-    samples = [s for s in samples if given[s.sample_id] in classes]
     if not samples:
         raise ConfigError(
             f"no image of the {split} split has a label to compare with: import some with: gradebook import "
             f"{store.project.root} IMAGES --split test --labels folders"
         )
-    return samples, np.array([classes.index(given[s.sample_id]) for s in samples], np.int64)
+    unknown = sorted({given[s.sample_id] for s in samples} - set(classes))
+    number = {name: k for k, name in enumerate([*classes, *unknown])}
+    return samples, np.array([number[given[s.sample_id]] for s in samples], np.int64), unknown

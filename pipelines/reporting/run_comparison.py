@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from gradebook.pipelines.runs import CONFIG, Run, list_runs
+from gradebook.pipelines.runs import CONFIG, Run, list_runs, validation_accuracy
 from gradebook.storage.files import write_json
 from gradebook.storage.project import Project, ProjectError
 
@@ -60,7 +60,6 @@ def runs_table(rows: Sequence[Row]) -> str:
 
 def _row(run: Run) -> Row:
     config, tested, status = _readable(run.config), _evaluation(run), run.status()
-    measured = [row["validation_accuracy"] for row in run.metrics() if "validation_accuracy" in row]
     return Row(
         run=run.name,
         method=str(config.get("method", "")),
@@ -69,7 +68,7 @@ def _row(run: Run) -> Row:
         step=status.step,
         steps=status.steps,
         state=str(status.state),
-        validation_accuracy=measured[-1] if measured else None,
+        validation_accuracy=validation_accuracy(run),
         test_accuracy=tested.get("accuracy"),
         test_images=tested.get("n"),
         started=_started(run),

@@ -47,3 +47,28 @@ def test_calibration_error_agrees_with_plain_loops():
             right = np.mean([said[i].argmax() == labels[i] for i in rows])
             total += len(rows) / 200 * abs(right - np.mean([said[i].max() for i in rows]))
     assert metrics.calibration_error(said, labels) == pytest.approx(total)
+
+
+def test_balanced_accuracy_is_the_mean_over_classes_and_an_unknown_class_counts_as_wrong():
+    assert metrics.balanced_accuracy(SAID, LABELS) == pytest.approx((1 + 1 + 0.5) / 3)
+    assert metrics.balanced_accuracy(SAID, np.array([0, 1, 2, 7])) == pytest.approx((1 + 1 + 0 + 0) / 4)
+
+
+def test_the_interval_of_an_accuracy_is_wilsons():
+    """Wilson (1927); 8 of 10 as in Agresti and Coull (1998)."""
+    assert metrics.accuracy_interval(0.8, 10) == pytest.approx((0.490, 0.943), abs=1e-3)
+    low, high = metrics.accuracy_interval(1.0, 20)
+    assert low == pytest.approx(20 / (20 + 1.96**2), abs=1e-6)
+    assert high == 1.0
+
+
+def test_the_interval_of_a_balanced_accuracy_covers_the_truth_nineteen_times_of_twenty():
+    random = np.random.default_rng(0)
+    labels, chance = np.repeat([0, 1, 2], [10, 30, 100]), np.array([0.6, 0.8, 0.9])
+    covered = 0
+    for _ in range(1000):
+        right = random.random(len(labels)) < chance[labels]
+        said = np.eye(3)[np.where(right, labels, (labels + 1) % 3)]
+        low, high = metrics.balanced_accuracy_interval(said, labels)
+        covered += low <= chance.mean() <= high
+    assert 930 <= covered <= 985

@@ -155,3 +155,19 @@ def test_settings_and_labels_of_a_run(project):
     (run.path / "labels.json").write_text("[1]")
     with pytest.raises(ProjectError, match=r"labels\.json"):
         run.labels()
+
+
+def test_the_best_run_is_the_finished_one_with_the_highest_validation_accuracy_the_newest_of_equals(project):
+    a_run(project, "a", began=100)
+    with pytest.raises(ProjectError, match=r"no finished run .* has a validation accuracy"):
+        find_run(project, "best")
+    scores = {"b": (0.5, 0.9), "c": (0.8, 0.8), "d": (0.9, 0.9), "e": (0.1, 0.2)}
+    for began, (name, accuracies) in enumerate(scores.items(), start=200):
+        run = a_run(project, name, began=began)
+        for step, accuracy in enumerate(accuracies):
+            append_metrics(run.path, {"step": step, "validation_accuracy": accuracy})
+    unfinished = a_run(project, "f", State.STOPPED, began=300)
+    append_metrics(unfinished.path, {"step": 1, "validation_accuracy": 1.0})
+    assert find_run(project, "best").name == "d"
+    a_run(project, "best", began=50)
+    assert find_run(project, "best").name == "best", "a run of that name comes first"

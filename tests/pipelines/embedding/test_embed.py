@@ -124,13 +124,19 @@ def test_the_plain_views_of_all_images_come_first(store, monkeypatch):
     assert store.vectors.missing_augmented(TINY, ids(store, Split.TRAIN)) == []
 
 
-@pytest.mark.parametrize(("views", "weak", "strong"), [(1, 1, 0), (2, 1, 1), (3, 2, 1)])
-def test_few_views_are_the_plain_one_then_a_strong_one_then_the_mirrored_one(store, views, weak, strong):
+@pytest.mark.parametrize(("views", "weak", "strong"), [(1, 1, 0), (2, 2, 0), (3, 2, 1)])
+def test_few_views_are_the_plain_one_then_the_mirrored_one_then_strong_ones(store, views, weak, strong):
     run(store, views=views)
     (space,) = store.vectors.spaces()
     assert (space.weak, space.strong) == (weak, strong)
     assert store.vectors.read(TINY, ids(store, Split.TRAIN)).shape == (6, views, 256)
     assert (run(store, views=None).views, run(store, views=None).already_there) == (views, 8)
+
+
+@pytest.mark.parametrize(("images", "views"), [(6 * 4, 4), (6 * 9, 5), (1, 2)])
+def test_without_a_number_there_are_as_many_views_as_are_affordable(store, monkeypatch, images, views):
+    monkeypatch.setattr(job, "DEFAULT_IMAGES", {"cpu": images, "cuda": images})
+    assert run(store, views=None).views == views
 
 
 def test_embedding_again_does_nothing_and_new_images_are_added(store, tmp_path):

@@ -1,6 +1,8 @@
 import numpy as np
 import pytest
+from sklearn.linear_model import LogisticRegression
 
+from gradebook.pipelines.inference.baseline import logistic_baseline
 from gradebook.pipelines.inference.evaluate import evaluate
 from gradebook.pipelines.runs import Run, State, status_now, write_status
 from gradebook.pipelines.training.config import ConfigError
@@ -10,7 +12,18 @@ from gradebook.storage.events import Kind, event
 from gradebook.storage.project import add_classes
 from gradebook.storage.samples import Split
 from gradebook.storage.store import Store, open_store
-from tests.pipelines.projects import CLASSES, LABELLED, TEST, TRAIN, class_of, make_project, run_of, trained
+from tests.pipelines.projects import (
+    BACKBONE,
+    CLASSES,
+    LABELLED,
+    TEST,
+    TRAIN,
+    class_of,
+    make_project,
+    run_of,
+    saved,
+    trained,
+)
 
 
 @pytest.fixture(scope="module")
@@ -77,13 +90,47 @@ def test_classes_added_since_do_not_shift_the_others(store):
     again.log.append([event(Kind.RELABELLED, sample.sample_id, "raven", actor="ada")])
     after = evaluate(again, run_of(again))
     assert before.classes == list(CLASSES)
-    assert after.n == TEST - 1, "an image of a class that the run did not know cannot be compared"
+    assert (before.unknown_classes, after.unknown_classes) == ({}, {"raven": 1})
+    right = round(before.accuracy * TEST) - (before.confusion[0][0] - after.confusion[0][0])
+    assert (after.n, after.accuracy) == (TEST, right / TEST), "an image of a class that the run does not know is wrong"
+    assert after.balanced_accuracy == pytest.approx(
+        sum(float(row["accuracy"] or 0) for row in after.per_class.values()) / 4
+    )
+    assert np.sum(after.confusion) == TEST - 1
+
+
+def test_scores_come_with_intervals_and_the_baseline_beside_them(store):
+    found = evaluate(store, run_of(store), baseline=True)
+    low, high = found.accuracy_interval
+    assert 0 <= low < found.accuracy <= high <= 1
+    low, high = found.balanced_accuracy_interval
+    assert 0 <= low < found.balanced_accuracy <= high <= 1
+    assert found.baseline is not None
+    assert found.baseline.accuracy > 0.8, "clusters this clear are found"
+    assert {"accuracy", "balanced_accuracy", "accuracy_interval"} <= found.as_json()["baseline"].keys()
+    assert evaluate(store, run_of(store)).baseline is None
+
+
+def test_the_baseline_is_scikit_learns_on_the_labels_that_the_run_learned_from(store):
+    pool = store.catalog.samples(Split.TRAIN)
+    held_out = set(saved(store, "samples.json")["validation"])
+    shown = [n for n in range(LABELLED) if n not in held_out]
+    views = store.vectors.read(BACKBONE, [s.sample_id for s in pool], views=1)[:, 0].astype(np.float64)
+    mean, deviation = views.mean(0), views.std(0)
+    model = LogisticRegression(max_iter=1000).fit(
+        (views[shown] - mean) / deviation, [CLASSES.index(class_of(pool[n])) for n in shown]
+    )
+    test = store.catalog.samples(Split.TEST)
+    x = store.vectors.read(BACKBONE, [s.sample_id for s in test], views=1)[:, 0].astype(np.float64)
+    found = logistic_baseline(store, run_of(store), test)
+    np.testing.assert_allclose(found, model.predict_proba((x - mean) / deviation), atol=1e-3)
 
 
 def test_a_student_on_pixels_is_evaluated_from_files(store):
     trained(store, "--inputs", "pixels", "--method", "supervised", run="pixels", steps=2)
     found = evaluate(store, run_of(store, "pixels"))
     assert found.n == TEST
+    assert evaluate(store, run_of(store, "pixels"), baseline=True).baseline is None, "it has no vectors"
 
 
 def test_what_cannot_be_evaluated_is_a_sentence(store, tmp_path):

@@ -1,0 +1,65 @@
+"""The simplest classifier on the same vectors and labels as a run: logistic regression, to compare the run with.
+
+Shape legend    N samples    D features    K classes
+"""
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradebook.pipelines.runs import Run
+
+if TYPE_CHECKING:
+    from gradebook.storage.samples import Sample
+    from gradebook.storage.store import Store
+
+STATISTICS_SAMPLES = 20_000  # at most, of the training set, for the features' means and deviations
+MAX_ITERATIONS = 1_000
+
+
+def logistic_baseline(store: "Store", run: Run, samples: "list[Sample]") -> NDArray[np.float64] | None:
+    """Returns the probabilities (N, K) that logistic regression gives samples, in the run's order of classes.
+
+    It learns from the run's labels, those held out for validation excepted, on the plain cached views, standardised by
+    the training set's mean and deviation; scikit-learn's default penalty.
+
+    Returns:
+        None for a run on pixels, without vectors of all samples, or with labels of fewer than two classes.
+    """
+    config = run.config()
+    backbone = config["backbone"]
+    if config["inputs"] != "views" or all(space.backbone != backbone for space in store.vectors.spaces()):
+        return None
+    labels, pool = _labels_and_pool(run)
+    wanted = [*labels, *pool, *(sample.sample_id for sample in samples)]
+    if len(set(labels.values())) < 2 or store.vectors.missing(backbone, wanted):
+        return None
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.preprocessing import StandardScaler
+
+    features = {name: _plain(store, backbone, ids) for name, ids in (("pool", pool), ("train", list(labels)))}
+    scaler = StandardScaler().fit(features["pool"])
+    model = LogisticRegression(max_iter=MAX_ITERATIONS)
+    model.fit(scaler.transform(features["train"]), list(labels.values()))
+    found = model.predict_proba(scaler.transform(_plain(store, backbone, [s.sample_id for s in samples])))
+    columns = [config["classes"].index(name) for name in model.classes_]
+    probabilities = np.zeros((len(samples), len(config["classes"])))
+    probabilities[:, columns] = found
+    return probabilities
+
+
+def _labels_and_pool(run: Run) -> tuple[dict[str, str], list[str]]:
+    """Returns the labels that the run learned from, and a part of its training set."""
+    from gradebook.pipelines.training.dataset import SAMPLES
+
+    saved: dict[str, Any] = json.loads((run.path / SAMPLES).read_text(encoding="utf-8"))
+    ids = saved["sample_ids"]
+    held_out = {ids[position] for position in saved["validation"]}
+    labels = {sample_id: name for sample_id, name in run.labels().items() if sample_id not in held_out}
+    return labels, ids[:: max(1, len(ids) // STATISTICS_SAMPLES)]
+
+
+def _plain(store: "Store", backbone: str, sample_ids: list[str]) -> NDArray[np.float32]:
+    return store.vectors.read(backbone, sample_ids, views=1)[:, 0].astype(np.float32)
