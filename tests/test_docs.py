@@ -38,7 +38,7 @@ def test_documents_link_to_files_that_exist(document):
 
 
 def test_the_json_keys_of_a_training_are_those_that_it_answers():
-    from gradebook.pipelines.train import Result
+    from gradebook.pipelines.training.finalize import Result
 
     text = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
     assert f"`{', '.join(Result.__dataclass_fields__)}`" in text

@@ -146,7 +146,7 @@ def _steps(config: TrainConfig[Any], accelerator: Any, directory: Path) -> Gener
     from gradebook.mpl.methods import METHODS
     from gradebook.mpl.step import Clock
     from gradebook.mpl.step_timer import phase
-    from gradebook.pipelines.training import finalize, learners
+    from gradebook.pipelines.training import evaluation, learners
     from gradebook.pipelines.training.recorder import Recorder
 
     training_set = _training_set(config)
@@ -166,7 +166,7 @@ def _steps(config: TrainConfig[Any], accelerator: Any, directory: Path) -> Gener
             with phase("record"):
                 if (at + 1) % config.record_every == 0 and len(batch.id_u):
                     recorder.put(
-                        at + 1, batch.id_u, report.opinions or finalize.student_predictions(networks, batch.x_uw)
+                        at + 1, batch.id_u, report.opinions or evaluation.student_predictions(networks, batch.x_uw)
                     )
             yield
 

@@ -84,7 +84,7 @@ def evaluate_beside_data(project: Project, run: Run) -> Evaluation:
     import torch
 
     from gradebook.pipelines.training.data_modules import DATA
-    from gradebook.pipelines.training.finalize import probabilities
+    from gradebook.pipelines.training.evaluation import probabilities
     from gradebook.pipelines.training.image_loader import ImageLoader
     from gradebook.pipelines.training.plain_datasets import open_dataset
 

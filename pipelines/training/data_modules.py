@@ -1,7 +1,7 @@
-"""Where a run's images come from and where its directory lies: a project, or a plain data set beside its runs.
+"""Data modules: the samples and inputs of a run, from a project or from a plain data set.
 
-A data module supplies the training set and the networks' inputs. A plain data set's directory becomes a project too, as
-far as its runs go: with classes and runs but without a catalogue, which takes no database.
+The runs on a plain data set are kept in a project as well, one that has classes and runs but no catalogue, and so needs
+no database.
 """
 
 import json
@@ -16,6 +16,7 @@ from gradebook.pipelines.training.config import ConfigError, TrainConfig
 from gradebook.pipelines.training.dataset import SAMPLES, InputSource, TrainingSet
 from gradebook.pipelines.training.live_labels import LabelListener
 from gradebook.pipelines.training.plain_datasets import PlainDataset
+from gradebook.pipelines.training.presets import TrainCommand
 from gradebook.pipelines.training.sampler import Positions
 from gradebook.pipelines.training.warm_start import initial_model
 from gradebook.storage.events import decided_labels
@@ -28,46 +29,51 @@ if TYPE_CHECKING:
 
     from gradebook.storage.store import Store
 
-DATA = "data"  # where a plain data set lies unless its settings say otherwise
+DATA = "data"  # the folder of a plain data set, unless its settings name another
 
 
 class DataModule(Protocol):
-    """What the trainer asks of where it trains."""
+    """Supplies a run with its samples and inputs."""
 
     @property
     def project(self) -> Project:
-        """Whose runs these are."""
+        """The project that the run belongs to."""
 
     def training_set(self) -> TrainingSet:
-        """Returns the samples to train on and what is known of them; raises ConfigError where that is too little."""
+        """Returns the samples of a new run, or those that a resumed run started with, whatever has changed since.
 
-    def saved_training_set(self, path: Path) -> TrainingSet:
-        """Returns what the run in the directory `path` began with, whatever has changed since."""
+        Raises:
+            ConfigError: there is too little to train on, or what a resumed run started with is gone.
+        """
 
-    def source(self, training_set: TrainingSet, device: "torch.device") -> InputSource:
-        """Opens what the networks are fed; raises ConfigError where it is not there."""
+    def inputs(self, training_set: TrainingSet, device: "torch.device") -> InputSource:
+        """Opens the networks' inputs for these samples; raises ConfigError where there are none."""
 
     def initial_model(self) -> "nn.Module | None":
-        """Returns the timm model that networks on pixels begin as; None for that of the config's backbone."""
+        """Returns the timm model whose weights networks on pixels start from; None for the config's own backbone."""
 
-    def listener(self) -> LabelListener | None:
-        """Begins to listen for labels that people give from now on; None where nobody can."""
+    def label_listener(self) -> LabelListener | None:
+        """Starts to listen for labels that are given from now on; None where labels cannot change."""
 
     def drop_record(self, run: str) -> None:
-        """Drops what is kept of an earlier run of that name."""
+        """Removes an earlier run of that name from the project's record."""
 
 
-def open_data(root: Path, config: TrainConfig[Any], store: "Store | None" = None) -> DataModule:
-    """Opens the project in `root`, unless its `store` is open already, or the plain data set whose runs lie there.
+def open_data(command: TrainCommand[Any], store: "Store | None" = None) -> DataModule:
+    """Opens the data of a run: a project, or a plain data set whose runs are in the command's directory.
+
+    Args:
+        command: which data, and whether the run is resumed.
+        store: of the project, where it is open already.
 
     Raises:
-        ProjectError: `root` is not a project, or the data set is not there.
+        ProjectError: there is no such project or data set.
     """
-    if config.data.kind == "project":
+    if command.config.data.kind == "project":
         from gradebook.storage.store import open_store
 
-        return ProjectData(store or open_store(root), config)
-    return PlainData.opened(root, config)
+        return ProjectData(store or open_store(command.project), command.config, command.resume)
+    return PlainData.open(command)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +82,7 @@ class ProjectData:
 
     store: "Store"
     config: TrainConfig[Any]
+    resume: bool
 
     @property
     def project(self) -> Project:
@@ -84,21 +91,19 @@ class ProjectData:
 
     def training_set(self) -> TrainingSet:
         """See `DataModule`."""
+        if self.resume:
+            return dataset.load_saved_training_set(self.store, self.project.runs / self.config.run)
         return dataset.load_training_set(self.store, self.config)
 
-    def saved_training_set(self, path: Path) -> TrainingSet:
+    def inputs(self, training_set: TrainingSet, device: "torch.device") -> InputSource:
         """See `DataModule`."""
-        return dataset.load_saved_training_set(self.store, path)
-
-    def source(self, training_set: TrainingSet, device: "torch.device") -> InputSource:
-        """See `DataModule`."""
-        return dataset.open_source(self.store, self.config, training_set, device)
+        return dataset.open_inputs(self.store, self.config, training_set, device)
 
     def initial_model(self) -> "nn.Module | None":
         """See `DataModule`."""
         return initial_model(self.config, self.project, self.store)
 
-    def listener(self) -> LabelListener | None:
+    def label_listener(self) -> LabelListener | None:
         """See `DataModule`."""
         log = self.store.log
         return LabelListener(log.version, lambda: decided_labels(log.read()))
@@ -110,73 +115,75 @@ class ProjectData:
 
 @dataclass(frozen=True, slots=True)
 class PlainData:
-    """A plain data set's training split; see `DataModule`."""
+    """The training split of a plain data set; see `DataModule`."""
 
     project: Project
-    found: PlainDataset
+    dataset: PlainDataset
     config: TrainConfig[Any]
+    resume: bool
 
     @classmethod
-    def opened(cls, root: Path, config: TrainConfig[Any]) -> "PlainData":
-        """Finds the data, and makes `root` a project of its classes where it is none yet."""
-        root = root.expanduser().resolve()
-        found = plain_datasets.open_dataset(config.data, root / DATA, Split.TRAIN, size=config.size)
-        project = read_project(root) if (root / SETTINGS).exists() else create_project(root, found.classes)
-        if project.classes != found.classes:
+    def open(cls, command: TrainCommand[Any]) -> "PlainData":
+        """Opens the data, and makes the command's directory a project of its classes where it is none yet."""
+        root, config = command.project.expanduser().resolve(), command.config
+        opened = plain_datasets.open_dataset(config.data, root / DATA, Split.TRAIN, size=config.size)
+        project = read_project(root) if (root / SETTINGS).exists() else create_project(root, opened.classes)
+        if project.classes != opened.classes:
             raise ConfigError(f"{root} holds runs of other classes than this data's: choose another directory")
-        return cls(project, found, config)
+        return cls(project, opened, config, command.resume)
 
     def training_set(self) -> TrainingSet:
-        """See `DataModule`. Images that are neither labelled nor held out are the unlabelled ones."""
-        told, seed = self.config.data, self.config.seed
-        shown = plain_datasets.choose_labelled(told, self.found, seed)
-        return self._training_set(shown, plain_datasets.choose_validation(told, self.found, shown, seed))
+        """See `DataModule`. Images that are neither labelled nor held out are unlabelled."""
+        if self.resume:
+            return self._saved_training_set(self.project.runs / self.config.run)
+        data, seed = self.config.data, self.config.seed
+        labelled = plain_datasets.choose_labelled(data, self.dataset, seed)
+        return self._training_set(labelled, plain_datasets.choose_validation(data, self.dataset, labelled, seed))
 
-    def saved_training_set(self, path: Path) -> TrainingSet:
-        """See `DataModule`."""
-        saved = json.loads((path / SAMPLES).read_text(encoding="utf-8"))
-        if saved["sample_ids"] != list(self.found.names):
-            raise ConfigError(f"the images have changed since {path.name} began: put them back, or start a new run")
-        at = {name: position for position, name in enumerate(self.found.names)}
-        validation = np.array(saved["validation"], np.int64)
-        known = np.array(sorted(at[name] for name in saved["labels"]), np.int64)
-        return self._training_set(np.setdiff1d(known, validation), validation)
-
-    def source(self, training_set: TrainingSet, device: "torch.device") -> InputSource:
+    def inputs(self, training_set: TrainingSet, device: "torch.device") -> InputSource:
         """See `DataModule`."""
         from gradebook.pipelines.training.image_loader import ImageLoader
 
-        return ImageLoader(
-            self.found.images, workers=self.config.workers, device=device, magnitude=self.config.magnitude
-        )
+        config = self.config
+        return ImageLoader(self.dataset.images, workers=config.workers, device=device, magnitude=config.magnitude)
 
     def initial_model(self) -> "nn.Module | None":
         """See `DataModule`."""
         return initial_model(self.config, self.project, None)
 
-    def listener(self) -> LabelListener | None:
-        """See `DataModule`. The labels are the folders' names."""
+    def label_listener(self) -> LabelListener | None:
+        """See `DataModule`. The labels are the names of the folders, which do not change."""
         return None
 
     def drop_record(self, run: str) -> None:
-        """See `DataModule`. Nothing is kept elsewhere."""
+        """See `DataModule`. The record is in the run's directory alone."""
 
-    def _training_set(self, shown: Positions, validation: Positions) -> TrainingSet:
-        known = np.union1d(shown, validation)
-        labels = np.full(len(self.found.truth), -1, np.int64)
-        labels[known] = self.found.truth[known]
-        training_set = TrainingSet(
-            classes=self.found.classes,
-            sample_ids=self.found.names,
-            labels=labels,
-            labelled=shown,
-            validation=validation,
-            unlabelled=np.flatnonzero(labels < 0),
-            truth=self.found.truth,
-        )
-        if len(training_set.unlabelled) == 0 and self.config.method != "supervised":
+    def _saved_training_set(self, path: Path) -> TrainingSet:
+        """Returns what the run in the directory `path` started with."""
+        saved = json.loads((path / SAMPLES).read_text(encoding="utf-8"))
+        if saved["sample_ids"] != list(self.dataset.names):
+            raise ConfigError(f"the images have changed since {path.name} began: put them back, or start a new run")
+        position = {name: k for k, name in enumerate(self.dataset.names)}
+        validation = np.array(saved["validation"], np.int64)
+        known = np.array(sorted(position[name] for name in saved["labels"]), np.int64)
+        return self._training_set(np.setdiff1d(known, validation), validation)
+
+    def _training_set(self, labelled: Positions, validation: Positions) -> TrainingSet:
+        known = np.union1d(labelled, validation)
+        labels = np.full(len(self.dataset.truth), -1, np.int64)
+        labels[known] = self.dataset.truth[known]
+        unlabelled = np.flatnonzero(labels < 0)
+        if len(unlabelled) == 0 and self.config.method != "supervised":
             raise ConfigError(
                 f"every training image has a label, so {self.config.method} has nothing to learn from: "
                 "use --method supervised, give fewer --data.labels, or a --data.pool"
             )
-        return training_set
+        return TrainingSet(
+            classes=self.dataset.classes,
+            sample_ids=self.dataset.names,
+            labels=labels,
+            labelled=labelled,
+            validation=validation,
+            unlabelled=unlabelled,
+            truth=self.dataset.truth,
+        )

@@ -68,8 +68,8 @@ class InputSource(Protocol):
     def batches(self, draws: Iterable[Draw], labels: "Tensor") -> "Iterator[Batch]":
         """Yields the batch of each draw; `labels` (N,) int64 on the device."""
 
-    def plain(self, positions: Positions, *, chunk: int) -> "Iterator[Tensor]":
-        """Yields the inputs of these samples without augmentation, `chunk` at a time."""
+    def unaugmented(self, positions: Positions, *, batch: int) -> "Iterator[Tensor]":
+        """Yields the inputs of these samples without augmentation, `batch` at a time."""
 
 
 def load_training_set(store: "Store", config: TrainConfig[Any]) -> TrainingSet:
@@ -171,11 +171,11 @@ class CachedViews:
                 id_u=positions[1],
             )
 
-    def plain(self, positions: Positions, *, chunk: int) -> "Iterator[Tensor]":
+    def unaugmented(self, positions: Positions, *, batch: int) -> "Iterator[Tensor]":
         """See `InputSource`."""
         import torch
 
-        for part in torch.from_numpy(positions).split(chunk):
+        for part in torch.from_numpy(positions).split(batch):
             yield self._views[part.to(self._views.device), 0].float()
 
     def _take(self, positions: "Tensor", views: NDArray[Any]) -> "Tensor":
@@ -184,7 +184,7 @@ class CachedViews:
         return self._views[positions, torch.from_numpy(views.astype(np.int64)).to(positions.device)].float()
 
 
-def open_source(
+def open_inputs(
     store: "Store", config: TrainConfig[Any], training_set: TrainingSet, device: "torch.device"
 ) -> InputSource:
     """Opens what the run's networks are fed; raises what `cached_views` raises."""

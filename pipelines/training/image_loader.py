@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from gradebook.pipelines.training import xla
 from gradebook.pipelines.training.config import ConfigError
 from gradebook.pipelines.training.sampler import Draw, Positions
 
@@ -73,10 +72,12 @@ class ImageLoader:
     """Images at a fixed size, uint8 (3, S, S), decoded and augmented as they are needed."""
 
     def __init__(self, images: Images, *, workers: int, device: "torch.device", magnitude: int = 9):
+        import torch
+
         self._images = _Read(images)
         self._workers = min(workers, os.cpu_count() or 1)
         self._device = device
-        self._made_on = xla.host_of(device)
+        self._augment_on = torch.device("cpu") if device.type == "xla" else device
         self._magnitude = magnitude
 
     def batches(self, draws: Iterable[Draw], labels: "Tensor") -> "Iterator[Batch]":
@@ -92,7 +93,7 @@ class ImageLoader:
                 kept.append(draw)
                 yield np.concatenate([draw.labelled, draw.unlabelled])
 
-        for images in self._load(positions(), self._made_on):
+        for images in self._load(positions(), self._augment_on):
             draw = kept.pop(0)
             b, u = len(draw.labelled), len(draw.unlabelled)
             labelled, unlabelled = images.split([b, u])
@@ -107,9 +108,9 @@ class ImageLoader:
                 x_l, x_uw, x_us = (view.to(self._device, non_blocking=True) for view in views)
             yield Batch(x_l=x_l, y_l=labels[at_l], x_uw=x_uw, x_us=x_us, id_u=at_u)
 
-    def plain(self, positions: Positions, *, chunk: int) -> "Iterator[Tensor]":
+    def unaugmented(self, positions: Positions, *, batch: int) -> "Iterator[Tensor]":
         """See `gradebook.pipelines.training.dataset.InputSource`."""
-        yield from self._load((positions[k : k + chunk] for k in range(0, len(positions), chunk)), self._device)
+        yield from self._load((positions[k : k + batch] for k in range(0, len(positions), batch)), self._device)
 
     def _load(self, parts: Iterable[Positions], device: "torch.device") -> "Iterator[Tensor]":
         import torch

@@ -1,8 +1,8 @@
-"""Labels that people give while a run trains: heard by its main process, taken in by all at the same step.
+"""Labels that arrive while a run trains: the main process polls for them, all processes apply them at the same step.
 
-A change is written into the run's directory before the step at which it takes effect (changes.json; labels.json has all
-labels read so far), so that a resumed run takes it in at that step again. It takes effect some steps after it was heard
-where batches are drawn ahead by the processes that decode images.
+A change is written into the run's directory before the step at which it takes effect, so that a resumed run applies it
+at that step again: changes.json has the changes, labels.json all labels known so far. Where worker processes decode
+images, batches are drawn ahead, and a change takes effect some steps after it was found.
 """
 
 import time
@@ -21,117 +21,151 @@ from gradebook.pipelines.training.sampler import SamplerTimeline
 from gradebook.storage.files import write_json
 
 if TYPE_CHECKING:
-    from accelerate import Accelerator
     from torch import Tensor
 
-POLL_INTERVAL_S = 1.0  # seconds between two looks at the log
+    from gradebook.pipelines.training.backend import Backend
+
+POLL_INTERVAL_S = 1.0
 
 Labels = Mapping[str, str | None]  # sample_id -> class name, None where no class applies
-Answer = TypeVar("Answer")
+T = TypeVar("T")
 
 
 class LabelListener:
-    """Looks now and then, between two steps, whether the labels may be others than before."""
+    """Polls, between steps and now and then only, whether the project's labels have changed."""
 
     def __init__(self, version: Callable[[], int], labels: Callable[[], Labels], *, every: float = POLL_INTERVAL_S):
         self._version = version
         self._labels = labels
-        self._every = every
+        self._every = every  # seconds
         self._seen = -1
-        self._next = 0.0  # when to look again, seconds
+        self._next = 0.0  # when to poll again, seconds
         self._failed = False
 
-    def waiting(self) -> bool:
-        """Tells whether there may be labels to take; False between two looks."""
+    def has_news(self) -> bool:
+        """Returns whether the labels may have changed; False between two polls."""
         if time.monotonic() < self._next:
             return False
         self._next = time.monotonic() + self._every
-        return self._asked(self._version, self._seen) != self._seen
+        return self._try(self._version, self._seen) != self._seen
 
     def take(self) -> Labels | None:
-        """Returns the newest labels, all of them; None where they cannot be read at the moment."""
-        version = self._asked(self._version, self._seen)
-        labels = self._asked(self._labels, None)
+        """Returns all current labels; None where they cannot be read at the moment."""
+        version = self._try(self._version, self._seen)
+        labels = self._try(self._labels, None)
         self._seen = self._seen if labels is None else version
         return labels
 
-    def _asked(self, what: Callable[[], Answer], otherwise: Answer) -> Answer:
+    def _try(self, read: Callable[[], T], default: T) -> T:
         try:
-            answer = what()
-        except Exception as error:  # whatever a database raises: the training needs none
+            value = read()
+        except Exception as error:  # any error of a database: training can go on without it
             if not self._failed:
                 say(f"the labels cannot be read at the moment ({error}): this run goes on with those that it has")
             self._failed = True
-            return otherwise
+            return default
         self._failed = False
-        return answer
+        return value
 
 
 @dataclass(slots=True, kw_only=True)
 class LiveLabels:
-    """A run's samples and labels as they change."""
+    """A run's samples and labels as they change during training."""
 
-    training_set: TrainingSet  # at the step at hand
-    ahead: TrainingSet  # after all changes that are known
-    labels: "Tensor"  # (N,) of `training_set`, on the device; the source of batches looks at it
-    deck: SamplerTimeline
+    config: TrainConfig[Any]
+    path: Path  # the run's directory
+    backend: "Backend"
+    training_set: TrainingSet  # at this step
+    planned: TrainingSet  # after all changes that are known
+    labels: "Tensor"  # (N,) of `training_set`, on the device; batches take their labels from it
+    timeline: SamplerTimeline
     changes: list[Change]  # in order of steps
     listener: LabelListener | None = None  # in the main process of a run in a project
+
+    def has_news(self) -> bool:
+        """Returns whether this process has found that the labels may have changed."""
+        return self.listener is not None and self.listener.has_news()
+
+    def plan_change(self, step: int) -> None:
+        """Plans the change to the newest labels after `step` steps; every process calls this when one has news."""
+        change = self.backend.broadcast(self._next_change(step) if self.backend.is_main else None)
+        if change is None:
+            return
+        self.planned = apply_change(self.planned, change)
+        self.timeline.change(change.step, self.planned.sampler(self.config))
+        self.changes.append(change)
+        if self.backend.is_main:
+            self._write()
+            say(f"step {change.step}: {_describe(change)}; {len(self.planned.labelled)} labels to learn from")
+
+    def apply_due_changes(self, step: int) -> None:
+        """Applies the changes that take effect after `step` steps."""
+        import torch
+
+        for change in self.changes:
+            if change.step == step:
+                self.training_set = apply_change(self.training_set, change)
+                self.labels.copy_(torch.from_numpy(self.training_set.labels))
+
+    def _next_change(self, done: int) -> Change | None:
+        """Returns the change to the newest labels, at a step that no process has drawn yet; None for no change."""
+        assert self.listener is not None
+        newest = self.listener.take()
+        if newest is None:
+            return None
+        labels = label_changes(self.planned, newest)
+        prefetched = 2 * self.config.workers if self.config.inputs == "pixels" else 0  # batches, by a DataLoader
+        step = max(done + prefetched, self.changes[-1].step + 1 if self.changes else 0)
+        if not labels or step >= self.config.steps:
+            return None
+        rejected = tuple(sample for sample in rejected_samples(self.planned, newest) if sample in labels)
+        change = Change(step=step, labels=labels, rejected=rejected)
+        after = apply_change(self.planned, change)
+        if len(after.unlabelled) == 0 < len(self.planned.unlabelled) or len(after.labelled) == 0:
+            say("the newest labels leave this run no image without a label, or none with one: it goes on without them")
+            return None
+        return change
+
+    def _write(self) -> None:
+        """Writes the changes, then the labels: a run killed in between takes both from the changes."""
+        write_json(self.path / CHANGES, [_as_json(change) for change in self.changes])
+        write_labels(self.planned, self.path)
 
 
 def open_live_labels(
     start: TrainingSet,
     config: TrainConfig[Any],
     path: Path,
-    done: int,
-    accelerator: "Accelerator",
+    step: int,
+    backend: "Backend",
     listener: LabelListener | None,
 ) -> LiveLabels:
-    """Returns the state after `done` steps of a run that began with `start` and has the directory `path`."""
+    """Returns the labels, after `step` steps, of the run in the directory `path` that started with `start`."""
     import torch
 
-    deck, now, ahead = SamplerTimeline(start.sampler(config)), start, start
+    timeline, now, planned = SamplerTimeline(start.sampler(config)), start, start
     changes = Run(path).changes()
     for change in changes:
-        ahead = apply_change(ahead, change)
-        deck.change(change.step, ahead.sampler(config))
-        now = ahead if change.step <= done else now
-    if changes and accelerator.is_main_process:
-        write_labels(ahead, path)  # a kill may have come between the two files
-    labels = torch.from_numpy(now.labels).to(accelerator.device)
-    return LiveLabels(training_set=now, ahead=ahead, labels=labels, deck=deck, changes=changes, listener=listener)
-
-
-def plan_change(live: LiveLabels, config: TrainConfig[Any], path: Path, done: int, accelerator: "Accelerator") -> None:
-    """Plans the change that the newest labels make; every process calls this when the main one has heard some."""
-    from accelerate.utils import broadcast_object_list
-
-    plan = [_planned(live, config, done) if accelerator.is_main_process else None]
-    if accelerator.num_processes > 1:
-        broadcast_object_list(plan)
-    change = plan[0]
-    if change is None:
-        return
-    live.ahead = apply_change(live.ahead, change)
-    live.deck.change(change.step, live.ahead.sampler(config))
-    live.changes.append(change)
-    if accelerator.is_main_process:
-        _write(live, path)
-        say(f"step {change.step}: {_in_words(change)}; {len(live.ahead.labelled)} labels to learn from")
-
-
-def apply_due_changes(live: LiveLabels, done: int) -> None:
-    """Makes the changes that take effect before the step number `done`."""
-    import torch
-
-    for change in live.changes:
-        if change.step == done:
-            live.training_set = apply_change(live.training_set, change)
-            live.labels.copy_(torch.from_numpy(live.training_set.labels))
+        planned = apply_change(planned, change)
+        timeline.change(change.step, planned.sampler(config))
+        now = planned if change.step <= step else now
+    if changes and backend.is_main:
+        write_labels(planned, path)  # the run may have been killed between the two files
+    return LiveLabels(
+        config=config,
+        path=path,
+        backend=backend,
+        training_set=now,
+        planned=planned,
+        labels=torch.from_numpy(now.labels).to(backend.device),
+        timeline=timeline,
+        changes=changes,
+        listener=listener,
+    )
 
 
 def apply_change(training_set: TrainingSet, change: Change) -> TrainingSet:
-    """Returns the training set after a change. Held-out labels stay held out as long as they are labels."""
+    """Returns the training set after a change. Validation labels stay held out as long as they are labels."""
     position = {sample: k for k, sample in enumerate(training_set.sample_ids)}
     index = {name: k for k, name in enumerate(training_set.classes)}
     labels = training_set.labels.copy()
@@ -140,7 +174,7 @@ def apply_change(training_set: TrainingSet, change: Change) -> TrainingSet:
         labels[position[sample]] = -1 if label is None else index[label]
         rejected.discard(position[sample])
     rejected |= {position[sample] for sample in change.rejected}
-    out = np.array(sorted(rejected), np.int64)
+    rejected_positions = np.array(sorted(rejected), np.int64)
     known = np.flatnonzero(labels >= 0)
     validation = np.intersect1d(training_set.validation, known)
     return replace(
@@ -148,53 +182,29 @@ def apply_change(training_set: TrainingSet, change: Change) -> TrainingSet:
         labels=labels,
         validation=validation,
         labelled=np.setdiff1d(known, validation),
-        unlabelled=np.setdiff1d(np.flatnonzero(labels < 0), out),
-        rejected=out,
+        unlabelled=np.setdiff1d(np.flatnonzero(labels < 0), rejected_positions),
+        rejected=rejected_positions,
     )
 
 
-def label_changes(training_set: TrainingSet, now: Labels) -> dict[str, str | None]:
-    """Returns what changes for these samples: the class, or None where there is no label any more.
+def label_changes(training_set: TrainingSet, newest: Labels) -> dict[str, str | None]:
+    """Returns how the newest labels differ for these samples: the class, or None where there is no label any more.
 
-    None is also for samples to which no class applies now, or did before. A class that the run does not know cannot be
-    learned by it: such a label takes the old one away, and adds nothing.
+    None is also for samples to which no class applies now, or did before. A run cannot learn a class that it did not
+    start with: a label of such a class withdraws the sample's old one.
     """
     before = label_names(training_set)
-    known = {sample: name for sample, name in now.items() if name is not None and name in training_set.classes}
-    new = {sample: known[sample] for sample in training_set.sample_ids if sample in known}
-    told = {sample: name for sample, name in new.items() if before.get(sample) != name}
-    was_rejected = {training_set.sample_ids[k] for k in training_set.rejected}
-    answered = was_rejected ^ set(rejected_samples(training_set, now))
-    return told | {sample: None for sample in [*before, *sorted(answered)] if sample not in new}
+    known = {sample: name for sample, name in newest.items() if name is not None and name in training_set.classes}
+    after = {sample: known[sample] for sample in training_set.sample_ids if sample in known}
+    given = {sample: name for sample, name in after.items() if before.get(sample) != name}
+    were_rejected = {training_set.sample_ids[k] for k in training_set.rejected}
+    changed = were_rejected ^ set(rejected_samples(training_set, newest))
+    return given | {sample: None for sample in [*before, *sorted(changed)] if sample not in after}
 
 
-def rejected_samples(training_set: TrainingSet, now: Labels) -> list[str]:
-    """Returns those of the samples to which no class applies."""
-    return [sample for sample in training_set.sample_ids if sample in now and now[sample] is None]
-
-
-def _planned(live: LiveLabels, config: TrainConfig[Any], done: int) -> Change | None:
-    """Returns the change that the newest labels make, at a step that no process has drawn yet; None for no change."""
-    assert live.listener is not None
-    newest = live.listener.take()
-    labels = {} if newest is None else label_changes(live.ahead, newest)
-    ahead = 2 * config.workers if config.inputs == "pixels" else 0  # batches that a DataLoader asks for in advance
-    step = max(done + ahead, live.changes[-1].step + 1 if live.changes else 0)
-    if not labels or step >= config.steps:
-        return None
-    rejected = [] if newest is None else rejected_samples(live.ahead, newest)
-    change = Change(step=step, labels=labels, rejected=tuple(i for i in rejected if i in labels))
-    after = apply_change(live.ahead, change)
-    if len(after.unlabelled) == 0 < len(live.ahead.unlabelled) or len(after.labelled) == 0:
-        say("the newest labels leave this run no image without a label, or none with one: it goes on without them")
-        return None
-    return change
-
-
-def _write(live: LiveLabels, path: Path) -> None:
-    """Writes the changes, then the labels: a run killed between the two reads both from the first."""
-    write_json(path / CHANGES, [_as_json(change) for change in live.changes])
-    write_labels(live.ahead, path)
+def rejected_samples(training_set: TrainingSet, newest: Labels) -> list[str]:
+    """Returns the samples to which no class applies."""
+    return [sample for sample in training_set.sample_ids if sample in newest and newest[sample] is None]
 
 
 def _as_json(change: Change) -> dict[str, Any]:
@@ -202,12 +212,11 @@ def _as_json(change: Change) -> dict[str, Any]:
     return {"step": change.step, "labels": change.labels, **rejected}
 
 
-def _in_words(change: Change) -> str:
-    given = sum(label is not None for label in change.labels.values())
-    rejected = len(change.rejected)
-    gone = len(change.labels) - given - rejected
+def _describe(change: Change) -> str:
+    given, rejected = sum(label is not None for label in change.labels.values()), len(change.rejected)
+    withdrawn = len(change.labels) - given - rejected
     return (
         f"{given} labels came in"
-        + (f", {gone} were taken back" if gone else "")
+        + (f", {withdrawn} were taken back" if withdrawn else "")
         + (f", {rejected} images were answered with no class" if rejected else "")
     )

@@ -48,12 +48,12 @@ class Recorder:
         sample_ids: Sequence[str],
         *,
         process: int = 0,
-        mirror: "RecordUploader | None" = None,
+        upload: "RecordUploader | None" = None,
     ):
         directory.mkdir(parents=True, exist_ok=True)
         for draft in directory.glob(f".rank{process}-*.tmp"):
             draft.unlink()
-        self._directory, self._process, self._ids, self._mirror = directory, process, sample_ids, mirror
+        self._directory, self._process, self._ids, self._upload = directory, process, sample_ids, upload
         self._schema = segment_schema(classes)
         self._rows: _Rows = []
         self._number = 0  # of them
@@ -96,8 +96,8 @@ class Recorder:
         """Ends the open segment and the thread; call it once."""
         self._end(last=True)
         self._thread.join()
-        if self._mirror is not None:
-            self._mirror.close()
+        if self._upload is not None:
+            self._upload.close()
         self._check()
 
     def _end(self, *, written: threading.Event | None = None, last: bool = False) -> None:
@@ -133,8 +133,8 @@ class Recorder:
                 self._table(rows), temporary, compression="zstd", use_dictionary=repeating, write_statistics=["step"]
             )
             checksums.append(path, temporary)
-        if self._mirror is not None:
-            self._mirror.wake()
+        if self._upload is not None:
+            self._upload.wake()
 
     def _table(self, rows: _Rows) -> Any:
         import numpy as np

@@ -1,4 +1,4 @@
-"""How a run begins: its name, its directory, and what a person is told; and how a stopped one is found again."""
+"""How a run starts or resumes: its name, its directory, and the state that the loop moves."""
 
 import os
 from collections.abc import Sequence
@@ -7,96 +7,49 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gradebook.pipelines import runs
-from gradebook.pipelines.process.progress import say
+from gradebook.pipelines.process.progress import say, stage
 from gradebook.pipelines.runs import State
-from gradebook.pipelines.training import dataset
+from gradebook.pipelines.training import checkpoints, dataset, learners, trackers
+from gradebook.pipelines.training.backend import Backend
 from gradebook.pipelines.training.config import ConfigError, TrainConfig, as_json
+from gradebook.pipelines.training.data_modules import DataModule
+from gradebook.pipelines.training.dataset import TrainingSet
+from gradebook.pipelines.training.live_labels import open_live_labels
+from gradebook.pipelines.training.precomputed_teacher import load_distributions
 from gradebook.pipelines.training.presets import TrainCommand
+from gradebook.pipelines.training.record_upload import run_address, start_upload, truncate_record
+from gradebook.pipelines.training.recorder import Recorder
+from gradebook.pipelines.training.state import TrainState
 from gradebook.storage.files import write_json
 from gradebook.storage.project import Project, read_project
+from gradebook.storage.segments import delete_segments_after
 
 if TYPE_CHECKING:
-    from accelerate import Accelerator
+    from gradebook.mpl.step import Learners
 
 
-def choose_run_name(call: TrainCommand[Any], project: Project, accelerator: "Accelerator") -> str:
+def choose_run_name(command: TrainCommand[Any], project: Project, backend: Backend) -> str:
     """Returns the run's name, the same on every process.
 
     Raises:
-        ConfigError: a new run is to have the name of another.
+        ConfigError: the command starts a run and asks for a name that is taken.
     """
-    from accelerate.utils import broadcast_object_list
-
-    config = call.config
-    name = config.run or runs.new_run_name(project, config.method)
-    if not call.resume and (project.runs / name / runs.CONFIG).exists():
+    name = command.config.run or runs.new_run_name(project, command.config.method)
+    if not command.resume and (project.runs / name / runs.CONFIG).exists():
         raise ConfigError(f"there is a run {name!r} already: go on with it by --resume, or choose another --run")
-    if accelerator.num_processes > 1:
-        name = broadcast_object_list([name])[0]
-    return name
+    return backend.broadcast(name)
 
 
-def use_embedded_backbone(call: TrainCommand[Any], arguments: Sequence[str]) -> TrainCommand[Any]:
-    """Returns the call with the backbone that the project has vectors of, where the command line names none."""
-    config = call.config
+def use_embedded_backbone(command: TrainCommand[Any], arguments: Sequence[str]) -> TrainCommand[Any]:
+    """Returns the command with a backbone that the project has vectors of, unless the command line names one."""
+    config = command.config
     named = any(argument.partition("=")[0] == "--backbone" for argument in arguments)
-    if named or call.resume or config.inputs == "pixels" or config.data.kind != "project":
-        return call
+    if named or command.resume or config.inputs == "pixels" or config.data.kind != "project":
+        return command
     from gradebook.storage.store import open_store
 
-    backbone = dataset.embedded_backbone(open_store(call.project), config.backbone)
-    return replace(call, config=replace(config, backbone=backbone))
-
-
-def create_run_directory(
-    path: Path, config: TrainConfig[Any], training_set: dataset.TrainingSet, accelerator: "Accelerator"
-) -> None:
-    """Makes the run's directory with what it begins with; the settings come last, so a run that has them is whole."""
-    path.mkdir(parents=True, exist_ok=True)
-    runs.write_status(path, runs.status_now(State.STARTING, pid=os.getpid(), step=0, steps=config.steps))
-    dataset.save_training_set(training_set, path)
-    about = {
-        "classes": training_set.classes,
-        "device": str(accelerator.device),
-        "processes": accelerator.num_processes,
-    }
-    write_json(path / runs.CONFIG, as_json(config) | about, indent=2)
-
-
-def print_summary(
-    config: TrainConfig[Any], training_set: dataset.TrainingSet, accelerator: "Accelerator", done: int
-) -> None:
-    """Says what is going to be learned from what."""
-    count = {None: "", 1: " (the plain view alone)"}.get(training_set.views, f" ({training_set.views} of each image)")
-    fed = f"cached views of {config.backbone}{count}" if config.inputs == "views" else f"images at {config.size} px"
-    processes = "1 process" if accelerator.num_processes == 1 else f"{accelerator.num_processes} processes"
-    say(
-        f"{config.run}: {config.method} on {fed}; {len(training_set.labelled)} labels to learn from, "
-        f"{len(training_set.validation)} held out, {len(training_set.unlabelled)} images without; "
-        f"{processes} on {accelerator.device}, precision {config.precision}"
-        + (f"; goes on from step {done}" if done else "")
-    )
-    missing = dataset.missing_classes(training_set)
-    if missing:
-        say(f"no training label says {', '.join(missing)}: the student cannot learn what nobody showed it")
-
-
-def check_processes(config: TrainConfig[Any], processes: int) -> None:
-    """Checks that the processes work together and can share the batches out evenly.
-
-    Raises:
-        ConfigError: they cannot.
-    """
-    launched = int(os.environ.get("WORLD_SIZE", "1"))
-    if launched != processes:
-        raise ConfigError(
-            f"{launched} processes were launched, but each would train alone: "
-            "where there is no GPU, set ACCELERATE_USE_CPU=true and launch again"
-        )
-    batches = {name: getattr(config, name) for name in ("labelled", "unlabelled", "finetune_labelled")}
-    for name, batch in batches.items():
-        if batch % processes:
-            raise ConfigError(f"{name}={batch} does not divide by {processes} processes: choose a multiple")
+    backbone = dataset.embedded_backbone(open_store(command.project), config.backbone)
+    return replace(command, config=replace(config, backbone=backbone))
 
 
 def saved_config(project: Path, name: str) -> dict[str, Any]:
@@ -104,8 +57,114 @@ def saved_config(project: Path, name: str) -> dict[str, Any]:
     opened = read_project(project)
     if name:
         return runs.find_run(opened, name).config()
-    begun = [run for run in runs.list_runs(opened) if (run.path / runs.CONFIG).exists()]
-    unfinished = [run for run in begun if run.status().state is not State.FINISHED]
+    started = [run for run in runs.list_runs(opened) if (run.path / runs.CONFIG).exists()]
+    unfinished = [run for run in started if run.status().state is not State.FINISHED]
     if not unfinished:
         raise ConfigError(f"{opened.root} has no run that stopped before its end: start a new one without --resume")
     return unfinished[-1].config()
+
+
+def start_run(command: TrainCommand[Any], data: DataModule, backend: Backend) -> TrainState:
+    """Makes everything that a run consists of: a new run's, or a stopped one's as its newest checkpoint has it.
+
+    Args:
+        command: with the run's name in its config.
+        data: supplies the samples and the networks' inputs.
+        backend: checked for this config.
+
+    Raises:
+        ConfigError: the data, the networks or the checkpoint do not allow it.
+    """
+    from gradebook.mpl.step_timer import Stopwatch
+
+    config, path, device = command.config, data.project.runs / command.config.run, backend.device
+    training_set = data.training_set()
+    inputs = data.inputs(training_set, device)
+    step = _step_to_resume(path, backend) if command.resume else 0
+    stage("Making the networks")
+    initial_model = None if step else data.initial_model()
+    made = learners.build(config, training_set, inputs, device, initial_model)
+    if not step:
+        made.memory |= load_distributions(config, training_set, path.parent, device)
+    if backend.is_main:
+        _prepare_directory(command, data, training_set, backend, step)
+    backend.accelerator.wait_for_everyone()
+    if step:
+        restore(path, step, made, config.seed, backend)
+    trackers.start(config, data.project.root.name, path, backend.accelerator)
+    listener = data.label_listener() if config.live and backend.is_main else None
+    return TrainState(
+        config=config,
+        path=path,
+        backend=backend,
+        live=open_live_labels(training_set, config, path, step, backend, listener),
+        inputs=inputs,
+        learners=made,
+        recorder=_open_recorder(config, path, training_set, backend.process),
+        stopwatch=Stopwatch(device),
+        step=step,
+    )
+
+
+def restore(path: Path, step: int, made: "Learners", seed: int, backend: Backend) -> None:
+    """Loads the checkpoint of `step` into the learners of the run in the directory `path`."""
+    processes = backend.processes
+    saved_by = checkpoints.load(
+        path / "checkpoints", step, made, process=backend.process, processes=processes, seed=seed
+    )
+    if backend.is_main and saved_by != processes:
+        say(f"{saved_by} processes began the run and {processes} go on with it: correctly, but not bit for bit")
+
+
+def create_run_directory(path: Path, config: TrainConfig[Any], training_set: TrainingSet, backend: Backend) -> None:
+    """Creates a run's directory and its first files; the settings come last, so a run that has them is complete."""
+    path.mkdir(parents=True, exist_ok=True)
+    runs.write_status(path, runs.status_now(State.STARTING, pid=os.getpid(), step=0, steps=config.steps))
+    dataset.save_training_set(training_set, path)
+    about = {"classes": training_set.classes, "device": str(backend.device), "processes": backend.processes}
+    write_json(path / runs.CONFIG, as_json(config) | about, indent=2)
+
+
+def print_summary(config: TrainConfig[Any], training_set: TrainingSet, backend: Backend, step: int) -> None:
+    """Prints what the run learns from, on which device, and which classes have no training label."""
+    views = {None: "", 1: " (the plain view alone)"}.get(training_set.views, f" ({training_set.views} of each image)")
+    inputs = f"cached views of {config.backbone}{views}" if config.inputs == "views" else f"images at {config.size} px"
+    processes = "1 process" if backend.processes == 1 else f"{backend.processes} processes"
+    say(
+        f"{config.run}: {config.method} on {inputs}; {len(training_set.labelled)} labels to learn from, "
+        f"{len(training_set.validation)} held out, {len(training_set.unlabelled)} images without; "
+        f"{processes} on {backend.device}, precision {config.precision}"
+        + (f"; goes on from step {step}" if step else "")
+    )
+    missing = dataset.missing_classes(training_set)
+    if missing:
+        say(f"no training label says {', '.join(missing)}: the student cannot learn what nobody showed it")
+
+
+def _step_to_resume(path: Path, backend: Backend) -> int:
+    """Returns the step of the newest intact checkpoint, 0 if there is none; reports those that are damaged."""
+    if backend.is_main:
+        for message in checkpoints.quarantine_damaged(path / "checkpoints"):
+            say(message)
+    backend.accelerator.wait_for_everyone()
+    return checkpoints.newest_step(path / "checkpoints")
+
+
+def _prepare_directory(
+    command: TrainCommand[Any], data: DataModule, training_set: TrainingSet, backend: Backend, step: int
+) -> None:
+    """Makes the directory of a new run; of a resumed one, removes what it recorded after its checkpoint."""
+    config, path = command.config, data.project.runs / command.config.run
+    if not command.resume:
+        create_run_directory(path, config, training_set, backend)
+        data.drop_record(config.run)
+    if command.resume and config.record:
+        truncate_record(path / "record", run_address(config.record, path.name), step)
+    else:
+        delete_segments_after(path / "record", step)
+    print_summary(config, training_set, backend, step)
+
+
+def _open_recorder(config: TrainConfig[Any], path: Path, training_set: TrainingSet, process: int) -> Recorder:
+    upload = start_upload(config.record, path, process)
+    return Recorder(path / "record", training_set.classes, training_set.sample_ids, process=process, upload=upload)

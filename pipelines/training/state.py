@@ -1,4 +1,4 @@
-"""One run in one process: what it consists of while it goes on, and what it tells others of itself."""
+"""The state of a run in one process, and what it writes about itself: metrics, validation accuracy, status."""
 
 import math
 import os
@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 from gradebook.pipelines import runs
 from gradebook.pipelines.runs import State
-from gradebook.pipelines.training import checkpoints, dataset, finalize, trackers
+from gradebook.pipelines.training import checkpoints, evaluation, fsdp, trackers
+from gradebook.pipelines.training.backend import Backend
 from gradebook.pipelines.training.config import ConfigError, TrainConfig
+from gradebook.pipelines.training.dataset import InputSource, TrainingSet
 from gradebook.pipelines.training.live_labels import LiveLabels
 from gradebook.pipelines.training.recorder import Recorder
 
 if TYPE_CHECKING:
-    from accelerate import Accelerator
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from gradebook.mpl.step import Learners, StepReport
     from gradebook.mpl.step_timer import Stopwatch
@@ -29,87 +30,104 @@ class TrainState:
 
     config: TrainConfig[Any]
     path: Path  # the run's directory
-    accelerator: "Accelerator"
-    live: LiveLabels  # its samples and labels, and what people say of them while it trains
-    source: dataset.InputSource
-    hosts: Any  # the processes' group on the CPU; None of one process
+    backend: Backend
+    live: LiveLabels  # the training set, and the labels that arrive during training
+    inputs: InputSource
     learners: "Learners"
     recorder: Recorder
     stopwatch: "Stopwatch"
-    done: int  # steps
-    timed: int = 0  # steps done when the stopwatch was last read
-    began: float = field(default_factory=time.perf_counter)  # seconds
-    began_at: int = 0  # steps done when this process began
-    accuracy: float | None = None  # the newest on the validation labels
+    step: int  # steps done
+    first_step: int = field(init=False)  # steps done when this process started
+    timed_step: int = field(init=False)  # steps done when the stopwatch was last read
+    started: float = field(default_factory=time.perf_counter)  # seconds
+    accuracy: float | None = None  # the newest validation accuracy
     stop: threading.Event = field(default_factory=threading.Event)
 
+    def __post_init__(self) -> None:
+        self.first_step = self.timed_step = self.step
+
     @property
-    def training_set(self) -> dataset.TrainingSet:
+    def training_set(self) -> TrainingSet:
         """The samples and their labels at this step."""
         return self.live.training_set
 
 
-def log_metrics(t: TrainState, report: "StepReport", samples: "Tensor") -> None:
-    """Adds a row to the metrics, means over the processes: the loop's only wait for the device.
+def log_metrics(state: TrainState, report: "StepReport", samples: "Tensor") -> None:
+    """Adds a row to the metrics, means over the processes. This is the loop's only wait for the device.
 
     Raises:
-        ConfigError: a number is none any more.
+        ConfigError: a value is not finite.
     """
     import torch
 
-    found = report.scalars | finalize.pseudo_label_accuracy(t.training_set, report.opinions, samples)
-    mean = t.accelerator.reduce(torch.stack([value.float() for value in found.values()]), "mean")
-    scalars = dict(zip(found, mean.tolist(), strict=True))
-    phases = _phases(t)
-    fail_if_not_finite(t, [name for name, value in scalars.items() if not math.isfinite(value)])
-    if t.accelerator.is_main_process:
-        seconds = time.perf_counter() - t.began
-        row: dict[str, Any] = {"step": t.done, "seconds": seconds, **scalars}
-        row |= {"images_per_second": images_per_second(t), "phases": phases}
-        runs.append_metrics(t.path, row)
-        trackers.log_row(t.accelerator, row)
-        update_status(t, State.RUNNING)
+    values = report.scalars | evaluation.pseudo_label_accuracy(state.training_set, report.opinions, samples)
+    mean = state.backend.mean(torch.stack([value.float() for value in values.values()]))
+    scalars = dict(zip(values, mean.tolist(), strict=True))
+    phases = _seconds_per_phase(state)
+    fail_if_not_finite(state, [name for name, value in scalars.items() if not math.isfinite(value)])
+    if state.backend.is_main:
+        seconds = time.perf_counter() - state.started
+        row: dict[str, Any] = {"step": state.step, "seconds": seconds, **scalars}
+        _append(state, row | {"images_per_second": images_per_second(state), "phases": phases})
+        update_status(state, State.RUNNING)
 
 
-def _phases(t: TrainState) -> dict[str, float]:
-    """Returns the seconds a step of each phase, on average since the last row; the device has done all of it by now."""
-    steps, t.timed = max(t.done - max(t.timed, t.began_at), 1), t.done
-    return {phase: round(seconds / steps, 6) for phase, seconds in t.stopwatch.seconds().items()}
+def validate(state: TrainState, net: "nn.Module") -> None:
+    """Measures the validation accuracy of a network, if there are validation labels, and adds it to the metrics."""
+    state.accuracy = evaluation.validation_accuracy(net, state.inputs, state.training_set)
+    if state.accuracy is not None:
+        _append(state, {"step": state.step, "validation_accuracy": state.accuracy})
 
 
-def validate(t: TrainState, net: Any) -> None:
-    """Measures a network on the validation labels, if there are any, and adds that to the metrics."""
-    t.accuracy = finalize.validation_accuracy(net, t.source, t.training_set)
-    if t.accuracy is not None:
-        row = {"step": t.done, "validation_accuracy": t.accuracy}
-        runs.append_metrics(t.path, row)
-        trackers.log_row(t.accelerator, row)
+def full_network(state: TrainState, net: "nn.Module", backbone: str = "") -> "nn.Module":
+    """Returns a network with all its weights, gathered by all processes where they are sharded.
+
+    Args:
+        state: the run.
+        net: one of its networks.
+        backbone: the network's timm model where it is not the student's.
+    """
+    classes, size = len(state.training_set.classes), state.config.size
+    return fsdp.gathered(net, backbone or state.config.backbone, classes, size)
 
 
-def fail_if_not_finite(t: TrainState, bad: list[str]) -> None:
-    """Ends the run where something is not a number any more, so that no checkpoint keeps it.
+def fail_if_not_finite(state: TrainState, names: list[str]) -> None:
+    """Ends the run where a value is not finite, so that no checkpoint keeps it.
 
     Raises:
-        ConfigError: `bad` names something.
+        ConfigError: `names` names a value.
     """
-    if bad:
-        kept = checkpoints.newest_step(t.path / "checkpoints")
+    if names:
+        saved = checkpoints.newest_step(state.path / "checkpoints")
         raise ConfigError(
-            f"{', '.join(bad)} is not a number any more at step {t.done}: lower the learning rate "
-            f"(--student.lr, --teacher.lr) in a new run" + (f"; the checkpoint of step {kept} is kept" if kept else "")
+            f"{', '.join(names)} is not a number any more at step {state.step}: lower the learning rate "
+            f"(--student.lr, --teacher.lr) in a new run"
+            + (f"; the checkpoint of step {saved} is kept" if saved else "")
         )
 
 
-def update_status(t: TrainState, state: State) -> None:
+def update_status(state: TrainState, to: State) -> None:
     """Writes the run's status."""
-    if t.accelerator.is_main_process:
+    if state.backend.is_main:
+        speed = images_per_second(state)
         status = runs.status_now(
-            state, pid=os.getpid(), step=t.done, steps=t.config.steps, images_per_second=images_per_second(t)
+            to, pid=os.getpid(), step=state.step, steps=state.config.steps, images_per_second=speed
         )
-        runs.write_status(t.path, status)
+        runs.write_status(state.path, status)
 
 
-def images_per_second(t: TrainState) -> float:
-    """Returns how many images a second this process has learned from."""
-    images = (t.done - t.began_at) * (t.config.labelled + t.config.unlabelled)
-    return round(images / max(time.perf_counter() - t.began, 1e-9), 1)
+def images_per_second(state: TrainState) -> float:
+    """Returns how many images a second the run has trained on since this process started."""
+    images = (state.step - state.first_step) * (state.config.labelled + state.config.unlabelled)
+    return round(images / max(time.perf_counter() - state.started, 1e-9), 1)
+
+
+def _append(state: TrainState, row: dict[str, Any]) -> None:
+    runs.append_metrics(state.path, row)
+    trackers.log_row(state.backend.accelerator, row)
+
+
+def _seconds_per_phase(state: TrainState) -> dict[str, float]:
+    """Returns the mean seconds of each phase of a step since the last call; the device has finished them all."""
+    steps, state.timed_step = max(state.step - state.timed_step, 1), state.step
+    return {phase: round(seconds / steps, 6) for phase, seconds in state.stopwatch.seconds().items()}

@@ -82,7 +82,7 @@ def predict_samples(net: "nn.Module", config: TrainConfig[Any], store: "Store", 
     import torch
 
     from gradebook.pipelines.training.dataset import CachedViews, InputSource, load_views
-    from gradebook.pipelines.training.finalize import probabilities
+    from gradebook.pipelines.training.evaluation import probabilities
     from gradebook.pipelines.training.image_loader import ImageLoader
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -10,7 +10,8 @@ import numpy as np
 from PIL import Image
 
 from gradebook.pipelines.runs import Run
-from gradebook.pipelines.train import Result, train
+from gradebook.pipelines.train import train
+from gradebook.pipelines.training.finalize import Result
 from gradebook.pipelines.training.presets import parse_command
 from gradebook.storage.events import Kind, event
 from gradebook.storage.project import create_project
@@ -111,7 +112,7 @@ class Told:
     def __init__(self, *news: dict[str, str] | None):
         self._news = list(news)
 
-    def waiting(self) -> bool:
+    def has_news(self) -> bool:
         if self._news and self._news[0] is None:
             self._news.pop(0)
             return False
@@ -121,11 +122,11 @@ class Told:
         return self._news.pop(0)
 
 
-def told_in_run_live(place: Any) -> Told | None:
-    """The listener of a place whose run is called live: after three steps it hears twelve labels more."""
-    if place.config.run != "live":
+def told_in_run_live(data: Any) -> Told | None:
+    """The listener of a data module whose run is called live: after three steps it hears twelve labels more."""
+    if data.config.run != "live":
         return None
-    return Told(None, None, labels(*place.store.catalog.samples(Split.TRAIN)[: LABELLED + 12]))
+    return Told(None, None, labels(*data.store.catalog.samples(Split.TRAIN)[: LABELLED + 12]))
 
 
 def labels(*given: Sample) -> dict[str, str]:

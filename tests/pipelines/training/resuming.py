@@ -6,6 +6,8 @@ import pytest
 import torch
 
 from gradebook.pipelines import train as module
+from gradebook.pipelines.training import loop
+from gradebook.pipelines.training.finalize import Result
 from gradebook.pipelines.training.presets import parse_command
 from gradebook.pipelines.training.run_setup import saved_config
 from gradebook.storage.store import Store
@@ -14,7 +16,7 @@ from tests.pipelines.projects import rows, timeless, trained, weights
 PIXELS = ("--inputs", "pixels")
 
 
-def resume(store: Store, *extra: str, run: str = "r") -> module.Result:
+def resume(store: Store, *extra: str, run: str = "r") -> Result:
     call = parse_command(
         [str(store.project.root), "--resume", "--run", run, *extra], program="train", saved=saved_config
     )
@@ -32,15 +34,15 @@ def same_run(one: Store, other: Store) -> bool:
     return same_weights(one, other) and rows(one) == rows(other) and timeless(one) == timeless(other)
 
 
-def stopped_after(step: int, store: Store, *extra: str) -> module.Result:
+def stopped_after(step: int, store: Store, *extra: str) -> Result:
     """Trains, and asks the trainer to stop after a step, as Ctrl-C does."""
-    after_step = module._after_step
+    after_step = loop._after_step
     with pytest.MonkeyPatch.context() as patch:
 
-        def ask(t, *args, **kwargs):
-            if t.done == step - 1:
+        def ask(state, *args, **kwargs):
+            if state.step == step - 1:
                 signal.raise_signal(signal.SIGINT)
-            after_step(t, *args, **kwargs)
+            after_step(state, *args, **kwargs)
 
-        patch.setattr(module, "_after_step", ask)
+        patch.setattr(loop, "_after_step", ask)
         return trained(store, *extra)

@@ -8,7 +8,7 @@ import torch
 
 from gradebook.pipelines import train as module
 from gradebook.pipelines.runs import Run, State
-from gradebook.pipelines.training import fsdp
+from gradebook.pipelines.training import fsdp, loop
 from gradebook.pipelines.training.config import ConfigError
 from gradebook.pipelines.training.paper_presets import large_l2
 from gradebook.pipelines.training.presets import preset_of
@@ -40,9 +40,9 @@ def store(tmp_path_factory) -> Store:
 
 def go_through(lines: list[list[str]]) -> None:
     """Trains once for each line, which begins with "stop" where somebody asks it to after three steps."""
-    asked = module._asked
+    requests = loop._requests
     for how, *words in lines:
-        module._asked = (lambda t: (t.done == 3, False)) if how == "stop" else asked
+        loop._requests = (lambda state: (state.step == 3, False)) if how == "stop" else requests
         assert module.main(words) == 0
 
 

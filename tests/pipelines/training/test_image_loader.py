@@ -67,11 +67,11 @@ def test_a_batch_may_have_no_unlabelled_images(files):
 
 
 def test_plain_images_come_as_they_are_in_the_order_asked(files):
-    parts = list(pixels(files).plain(np.array([7, 2, 5]), chunk=2))
+    parts = list(pixels(files).unaugmented(np.array([7, 2, 5]), batch=2))
     assert [len(part) for part in parts] == [2, 1]
     for image, n in zip(torch.cat(parts), (7, 2, 5), strict=True):
         assert torch.equal(image, stored(files[n]))
-    assert list(pixels(files).plain(np.zeros(0, np.int64), chunk=2)) == []
+    assert list(pixels(files).unaugmented(np.zeros(0, np.int64), batch=2)) == []
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -86,4 +86,4 @@ def test_reading_leaves_the_global_generator_alone(files, workers):
 def test_an_image_that_cannot_be_read_is_named(files, workers):
     Path(files[4]).write_bytes(b"no image")
     with pytest.raises(ConfigError, match=r"4\.png cannot be used.*put the file back"):
-        list(pixels(files, workers=workers).plain(np.arange(N), chunk=4))
+        list(pixels(files, workers=workers).unaugmented(np.arange(N), batch=4))

@@ -10,6 +10,7 @@ import pytest
 
 from gradebook.pipelines import train as module
 from gradebook.pipelines.runs import Change, Run
+from gradebook.pipelines.training import loop
 from gradebook.pipelines.training.dataset import TrainingSet, load_saved_training_set, load_training_set
 from gradebook.pipelines.training.live_labels import LabelListener, apply_change, label_changes
 from gradebook.pipelines.training.presets import parse_command
@@ -30,7 +31,9 @@ def run(store: Store, *extra: str, steps: int = 12):
 
 def told(monkeypatch, *news: dict[str, str] | None) -> None:
     """Lets the next run hear all labels that are given here, after its first step, its second, and so on."""
-    monkeypatch.setattr("gradebook.pipelines.training.data_modules.ProjectData.listener", lambda place: Told(*news))
+    monkeypatch.setattr(
+        "gradebook.pipelines.training.data_modules.ProjectData.label_listener", lambda data: Told(*news)
+    )
 
 
 def samples(store: Store) -> tuple[list, list]:
@@ -115,14 +118,14 @@ def test_a_resumed_run_takes_the_labels_in_at_the_same_step(store, template, tmp
     killed = copy_of(template, tmp_path / "killed")
     told(monkeypatch, *news)
     with monkeypatch.context() as patch:
-        after = module._after_step
+        after = loop._after_step
 
-        def die(t, *given, **more):
-            after(t, *given, **more)
-            if t.done == 8:
+        def die(state, *given, **more):
+            after(state, *given, **more)
+            if state.step == 8:
                 raise SystemExit("killed")
 
-        patch.setattr(module, "_after_step", die)
+        patch.setattr(loop, "_after_step", die)
         with pytest.raises(SystemExit):
             run(killed, *extra)
     told(monkeypatch)
@@ -159,18 +162,18 @@ def test_a_verdict_reaches_a_run_that_is_training(store):
     """The whole way: an event in the log, the listener, the loop."""
     _, others = samples(store)
     verdict = event(Kind.RELABELLED, others[0].sample_id, class_of(others[0]), actor="ada")
-    after, given = module._after_step, threading.Event()
+    after, given = loop._after_step, threading.Event()
     with pytest.MonkeyPatch.context() as patch:
 
-        def slowly(t, *more, **named):
-            after(t, *more, **named)
-            if t.done == 3:
+        def slowly(state, *more, **named):
+            after(state, *more, **named)
+            if state.step == 3:
                 store.log.append([verdict])
                 given.set()
-            if given.is_set() and not Run(t.path).changes():
+            if given.is_set() and not Run(state.path).changes():
                 time.sleep(0.1)
 
-        patch.setattr(module, "_after_step", slowly)
+        patch.setattr(loop, "_after_step", slowly)
         patch.setitem(LabelListener.__init__.__kwdefaults__, "every", 0.02)
         run(store, steps=100)
     (change,) = Run(store.project.runs / "r").changes()
@@ -194,25 +197,25 @@ def test_a_log_that_cannot_be_read_is_said_once_and_read_when_it_can_be(capsys):
         return state[name]
 
     listener = LabelListener(lambda: asked("version"), lambda: asked("labels"), every=0.0)
-    assert not listener.waiting()
-    assert not listener.waiting()
+    assert not listener.has_news()
+    assert not listener.has_news()
     assert capsys.readouterr().err.count("the labels cannot be read at the moment (gone)") == 1
     state["version"] = 1
-    assert listener.waiting()
+    assert listener.has_news()
     state["labels"] = OSError("torn")
     assert listener.take() is None
-    assert listener.waiting(), "what could not be read is asked for again"
+    assert listener.has_news(), "what could not be read is asked for again"
     state["labels"] = {"a": "y"}
     assert listener.take() == {"a": "y"}
-    assert not listener.waiting()
+    assert not listener.has_news()
     state["version"] = 2
-    assert listener.waiting()
+    assert listener.has_news()
 
 
 def test_a_listener_looks_no_more_often_than_it_is_told():
     looks: list[int] = []
     listener = LabelListener(lambda: len(looks.append(1) or looks), dict, every=60.0)
-    assert [listener.waiting() for _ in range(5)] == [True, False, False, False, False]
+    assert [listener.has_news() for _ in range(5)] == [True, False, False, False, False]
     assert len(looks) == 1
 
 

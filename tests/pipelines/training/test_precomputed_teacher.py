@@ -8,9 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from gradebook.pipelines import train as module
 from gradebook.pipelines.runs import State
-from gradebook.pipelines.training import checkpoints
+from gradebook.pipelines.training import checkpoints, loop
 from gradebook.pipelines.training.config import ConfigError
 from gradebook.pipelines.training.presets import parse_command
 from gradebook.storage.events import Kind, event
@@ -79,15 +78,15 @@ def test_a_killed_run_resumes_to_the_same_weights(store, template, tmp_path, at)
     """After a checkpoint not even the other run is needed any more."""
     trained(store, *REDUCED)
     other = copy_of(template, tmp_path / "other")
-    after_step = module._after_step
+    after_step = loop._after_step
 
-    def kill(t, *args, **kwargs):
-        if t.done == at:
+    def kill(state, *args, **kwargs):
+        if state.step == at:
             raise KeyboardInterrupt
-        after_step(t, *args, **kwargs)
+        after_step(state, *args, **kwargs)
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(module, "_after_step", kill)
+        patch.setattr(loop, "_after_step", kill)
         trained(other, *REDUCED)
     assert checkpoints.newest_step(other.project.runs / "r" / "checkpoints") == (3 if at == 4 else 0)
     if at == 4:

@@ -30,7 +30,7 @@ pytestmark = pytest.mark.slow
 
 
 def recorded(directory: Path, address: str, steps: range, every: int = 1) -> None:
-    recorder = Recorder(directory, CLASSES, IDS, mirror=RecordUploader(directory, address))
+    recorder = Recorder(directory, CLASSES, IDS, upload=RecordUploader(directory, address))
     for step in steps:
         recorder.put(step, torch.tensor([0, 1]), said(2))
         if step % every == 0:
@@ -46,7 +46,7 @@ def history(directory: Path) -> list:
 
 def test_segments_are_sent_whole_as_they_are_closed(tmp_path, bucket):
     address = f"{bucket}/records/r"
-    recorder = Recorder(tmp_path / "r", CLASSES, IDS, mirror=RecordUploader(tmp_path / "r", address))
+    recorder = Recorder(tmp_path / "r", CLASSES, IDS, upload=RecordUploader(tmp_path / "r", address))
     recorder.put(1, torch.tensor([0, 1]), said(2))
     recorder.flush()
     until(lambda: object_store.list_files(address))
@@ -74,7 +74,7 @@ def test_a_run_that_goes_on_elsewhere_takes_back_what_came_after_its_checkpoint(
 def test_a_segment_written_anew_under_its_old_name_is_sent_again(tmp_path, bucket):
     recorded(tmp_path, f"{bucket}/r", range(1, 3))
     delete_segments_after(tmp_path, 1)
-    recorder = Recorder(tmp_path, CLASSES, IDS, mirror=RecordUploader(tmp_path, f"{bucket}/r"))
+    recorder = Recorder(tmp_path, CLASSES, IDS, upload=RecordUploader(tmp_path, f"{bucket}/r"))
     recorder.put(9, torch.tensor([0, 1, 2]), said(3))
     recorder.close()
     download(tmp_path / "copy", f"{bucket}/r")
@@ -91,7 +91,7 @@ def test_a_store_that_is_not_there_is_one_sentence_and_stops_nothing(tmp_path, b
 
         s3fs.S3FileSystem.clear_instance_cache()
     began = time.monotonic()
-    recorder = Recorder(tmp_path, CLASSES, IDS, mirror=RecordUploader(tmp_path, address))
+    recorder = Recorder(tmp_path, CLASSES, IDS, upload=RecordUploader(tmp_path, address))
     for step in (1, 2):
         recorder.put(step, torch.tensor([0]), said(1))
         recorder.flush()

@@ -11,6 +11,7 @@ import pytest
 from gradebook.mpl.methods import METHODS
 from gradebook.pipelines import train as module
 from gradebook.pipelines.runs import Run, State, status_now, write_status
+from gradebook.pipelines.training import learners, loop
 from gradebook.pipelines.training.config import ConfigError
 from gradebook.pipelines.training.presets import parse_command
 from gradebook.pipelines.training.run_setup import saved_config
@@ -90,14 +91,14 @@ def test_what_changes_in_the_project_does_not_change_a_resumed_run_that_does_not
 
 def killed_after(step: int, words: list[str]) -> None:
     """Trains in this process, which is killed after a step."""
-    after_step = module._after_step
+    after_step = loop._after_step
 
-    def kill(t, *args, **kwargs):
-        after_step(t, *args, **kwargs)
-        if t.done == step:
+    def kill(state, *args, **kwargs):
+        after_step(state, *args, **kwargs)
+        if state.step == step:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    module._after_step = kill
+    loop._after_step = kill
     module.main(words)
 
 
@@ -139,7 +140,7 @@ def test_ctrl_c_before_the_first_step_leaves_a_stopped_run(store, monkeypatch):
     def interrupted(*_args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(module.learners, "build", interrupted)
+    monkeypatch.setattr(learners, "build", interrupted)
     path = store.project.runs / "r"
     path.mkdir(parents=True)
     write_status(path, status_now(State.STARTING, pid=os.getpid(), step=0, steps=6))  # as the app does

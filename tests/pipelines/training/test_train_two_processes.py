@@ -13,10 +13,12 @@ import torch
 from gradebook import pipelines
 from gradebook.pipelines import train as module
 from gradebook.pipelines.runs import Run, State
+from gradebook.pipelines.training import loop
+from gradebook.pipelines.training.backend import check_processes
 from gradebook.pipelines.training.config import ConfigError
 from gradebook.pipelines.training.data_modules import ProjectData
 from gradebook.pipelines.training.presets import parse_command, quick
-from gradebook.pipelines.training.run_setup import check_processes, saved_config
+from gradebook.pipelines.training.run_setup import saved_config
 from gradebook.storage.store import Store
 from tests.forkserver import together
 from tests.pipelines.projects import copy_of, flags, make_project, rows, timeless, told_in_run_live, trained, weights
@@ -54,11 +56,11 @@ def stores(tmp_path_factory) -> tuple[Store, Store]:
     one = make_project(root)
     two = copy_of(one, root / "other")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("gradebook.pipelines.training.data_modules.ProjectData.listener", told_in_run_live)
+        patch.setattr("gradebook.pipelines.training.data_modules.ProjectData.label_listener", told_in_run_live)
         for run, extra in KINDS.items():
             trained(one, *extra, run=run, steps=8)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("gradebook.pipelines.train._asked", lambda t: (t.done == 4, False))
+        patch.setattr("gradebook.pipelines.training.loop._requests", lambda state: (state.step == 4, False))
         trained(two, run="begun-by-one", steps=8)
     lines = [
         *(["0", *flags(two, *extra, run=run, steps=8)] for run, extra in KINDS.items()),
@@ -99,19 +101,19 @@ def go_through(lines: list[list[str]]) -> None:
 
     It begins with the steps after which somebody asks the run to stop (0: nobody), or after which, -N, one is killed.
     """
-    ProjectData.listener = told_in_run_live
-    asked = module._asked
+    ProjectData.label_listener = told_in_run_live
+    requests = loop._requests
     for stop, *words in lines:
-        module._asked = partial(_asked_or_killed, int(stop), asked)
+        loop._requests = partial(_requests_or_killed, int(stop), requests)
         assert module.main(words) == 0
 
 
-def _asked_or_killed(stop: int, asked, t) -> tuple[bool, bool]:
+def _requests_or_killed(stop: int, requests, state) -> tuple[bool, bool]:
     if stop > 0:
-        return t.done == stop, False
-    if t.done == -stop and t.accelerator.process_index == 1:
+        return state.step == stop, False
+    if state.step == -stop and state.backend.process == 1:
         os.kill(os.getpid(), signal.SIGKILL)
-    return asked(t)
+    return requests(state)
 
 
 @pytest.mark.parametrize("run", KINDS)

@@ -76,7 +76,7 @@ def test_it_resumes_bit_for_bit(store, tmp_path, monkeypatch, lost):
     other, told = copy_of(store, tmp_path / "other"), (*PIXELS, "--start", "views")
     whole = copy_of(store, tmp_path / "whole")
     trained(whole, *told, steps=6)
-    monkeypatch.setattr("gradebook.pipelines.train._asked", lambda t: (t.done == 4, False))
+    monkeypatch.setattr("gradebook.pipelines.training.loop._requests", lambda state: (state.step == 4, False))
     assert trained(other, *told, steps=6).state is State.STOPPED
     monkeypatch.undo()
     path = other.project.runs / "r"

@@ -4,9 +4,11 @@ from dataclasses import replace
 
 import pytest
 import torch
+from accelerate import Accelerator
 
 from gradebook.pipelines.runs import Run, State
 from gradebook.pipelines.training import xla
+from gradebook.pipelines.training.backend import Backend
 from gradebook.pipelines.training.config import ConfigError
 from gradebook.pipelines.training.presets import preset_of
 from tests.pipelines.projects import rows, timeless, trained, weights
@@ -28,20 +30,20 @@ def test_a_run_is_a_program_a_step_and_resumes_bit_for_bit(xla_device, store, mo
     from accelerate.state import AcceleratorState
 
     AcceleratorState._reset_state()  # of another precision
-    compiled, send = [], xla.send
+    compiled, end_step = [], xla.end_step
 
-    def counted(device):
+    def counted():
         before = met.counter_value("UncachedCompile") or 0
-        send(device)
+        end_step()
         compiled.append((met.counter_value("UncachedCompile") or 0) - before)
 
-    monkeypatch.setattr(xla, "send", counted)
+    monkeypatch.setattr(xla, "end_step", counted)
     assert trained(store, *KINDS[kind], run="whole", steps=STEPS).state is State.FINISHED
     assert Run(store.project.runs / "whole").config()["device"] == str(xla_device)
     assert compiled[2:STEPS] == [0] * (STEPS - 2), "the second step has momentum, later ones are the same program"
 
     with monkeypatch.context() as patch:
-        patch.setattr("gradebook.pipelines.train._asked", lambda t: (t.done == 3, False))
+        patch.setattr("gradebook.pipelines.training.loop._requests", lambda state: (state.step == 3, False))
         assert trained(store, *KINDS[kind], run="stopped", steps=STEPS).state is State.STOPPED
     assert resume(store, run="stopped").state is State.FINISHED
     whole, resumed = weights(store, "whole"), weights(store, "stopped")
@@ -59,12 +61,18 @@ def test_a_run_is_a_program_a_step_and_resumes_bit_for_bit(xla_device, store, mo
     ],
 )
 def test_what_xla_cannot_do_is_a_sentence(change, sentence):
-    config = replace(preset_of("finetune", "mpl"), **change)
-    xla.check(config, torch.device("cpu"))
     with pytest.raises(ConfigError, match=sentence):
-        xla.check(config, torch.device("xla"))
+        xla.check(replace(preset_of("finetune", "mpl"), **change))
 
 
 def test_noisy_student_is_refused():
     with pytest.raises(ConfigError, match="choose another method"):
-        xla.check(preset_of("finetune", "noisy_student"), torch.device("xla"))
+        xla.check(preset_of("finetune", "noisy_student"))
+
+
+@pytest.mark.parametrize("change", [{"recompute": True}, {"accumulate": 2}, {"method": "noisy_student"}])
+def test_other_devices_can(change):
+    config = replace(preset_of("finetune", "mpl"), **change)
+    Backend(Accelerator(cpu=True), torch.device("cpu")).check(config)
+    with pytest.raises(ConfigError):
+        Backend(Accelerator(cpu=True), torch.device("xla")).check(config)
