@@ -1,185 +1,212 @@
-"""What a training can be told. A config is data: checked here, saved whole beside the run, and the flags' source."""
+"""The settings of a training: checked here, saved whole beside the run, and the source of the command line's flags.
 
-from dataclasses import asdict, dataclass, field, fields
+The text below a field is its help, on the command line and in the app.
+"""
+
+from dataclasses import field, fields
+from functools import wraps
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
+from pydantic import (
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+)
+from pydantic.dataclasses import dataclass
 from tyro.conf import FlagConversionOff, arg
 
 from gradebook.storage.project import ProjectError
 
 Settings = TypeVar("Settings")
+T = TypeVar("T")
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+DOCUMENTED = ConfigDict(use_attribute_docstrings=True)
 
 
 class ConfigError(ProjectError):
-    """A setting cannot be; the message says which one and what can."""
+    """A setting is invalid; the message says which one and what to give instead."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+def describe_error(error: ValidationError) -> str:
+    """Returns the first of pydantic's errors as a sentence: "steps=0 must be above 0"."""
+    first = error.errors()[0]
+    name, value, context = ".".join(map(str, first["loc"])), first["input"], first.get("ctx", {})
+    match first["type"]:
+        case "value_error":  # of a `__post_init__`
+            return str(context["error"])
+        case "missing":
+            return f"{name} is missing from the settings: start a new run"
+        case "greater_than":
+            return f"{name}={value} must be above {context['gt']:g}"
+        case "greater_than_equal":
+            return f"{name}={value} must be at least {context['ge']:g}"
+        case "less_than":
+            return f"{name}={value} must be below {context['lt']:g}"
+        case "less_than_equal":
+            return f"{name}={value} must be at most {context['le']:g}"
+        case "literal_error":
+            return f"{name}={value!r} is none of its values: choose {context['expected']}"
+        case _:
+            return f"{name}={value!r} cannot be used: {first['msg'][0].lower()}{first['msg'][1:]}"
+
+
+def _raises_config_error(cls: type[T]) -> type[T]:
+    """Makes a pydantic dataclass raise ConfigError where a setting is invalid."""
+    validate: Any = cls.__init__
+
+    @wraps(validate)
+    def init(self: T, *args: Any, **kwargs: Any) -> None:
+        try:
+            validate(self, *args, **kwargs)
+        except ValidationError as error:
+            raise ConfigError(describe_error(error)) from error
+
+    cls.__init__ = init  # type: ignore[assignment]
+    return cls
+
+
+@_raises_config_error
+@dataclass(frozen=True, slots=True, kw_only=True, config=DOCUMENTED)
 class OptimConfig:
-    """SGD with momentum under a warm-up and half a cosine."""
+    """SGD with momentum; the learning rate rises linearly, then falls along half a cosine."""
 
-    lr: float = 0.03
-    """Full learning rate."""
-    momentum: float = 0.9
-    """Nesterov's momentum."""
-    weight_decay: float = 0.0
-    """Of all weights."""
-    wait_steps: int = 0
-    """Steps at zero rate; lets a teacher settle before its student moves."""
-    warmup_steps: int = 0
-    """Steps of the linear rise after that."""
+    lr: PositiveFloat = 0.03
+    """Peak learning rate."""
+    momentum: Fraction = 0.9
+    """Nesterov momentum."""
+    weight_decay: NonNegativeFloat = 0.0
+    """Weight decay of all weights."""
+    wait_steps: NonNegativeInt = 0
+    """Steps at learning rate 0, so that a teacher can settle before its student starts."""
+    warmup_steps: NonNegativeInt = 0
+    """Steps of linear warm-up after that."""
     clip: float | None = None
-    """Largest norm of the gradient."""
-
-    def __post_init__(self) -> None:
-        _positive(lr=self.lr)
-        _not_negative(weight_decay=self.weight_decay, wait_steps=self.wait_steps, warmup_steps=self.warmup_steps)
-        if not 0 <= self.momentum < 1:
-            raise ConfigError(f"momentum={self.momentum} must be from 0 to below 1")
+    """Largest norm of the gradient; larger ones are clipped."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@_raises_config_error
+@dataclass(frozen=True, slots=True, kw_only=True, config=DOCUMENTED)
 class DataConfig:
     """Where images and labels come from."""
 
     kind: Literal["project", "folder", "cifar10", "svhn"] = "project"
     """A project; or, without a catalogue, a folder with train/CLASS and test/CLASS, or a torchvision data set."""
     images: str = ""
-    """Directory of the data; without one, `data` beside the runs (not with project)."""
-    labels: int = 4000
-    """Training images whose label the run is shown, drawn evenly over the classes; 0 for all (not with project)."""
+    """Directory of the data; by default the folder `data` beside the runs (not with project)."""
+    labels: NonNegativeInt = 4000
+    """Training images whose label the run may use, drawn evenly over the classes; 0 for all (not with project)."""
     label_list: str = ""
-    """File that names those images instead, one a line (not with project)."""
-    validation: int = 0
-    """Training images that take no part but in validation_accuracy (not with project)."""
+    """File that names these images instead, one per line (not with project)."""
+    validation: NonNegativeInt = 0
+    """Training images held out for validation_accuracy (not with project)."""
     pool: str = ""
-    """More images without labels: a folder, or a table with a column filepath (folder only)."""
+    """Further unlabelled images: a folder, or a table with a column filepath (folder only)."""
 
     def __post_init__(self) -> None:
-        _not_negative(labels=self.labels, validation=self.validation)
         if self.pool and self.kind != "folder":
             raise ConfigError("a pool goes with --data.kind folder: import further images into a project instead")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@_raises_config_error
+@dataclass(frozen=True, slots=True, kw_only=True, config=DOCUMENTED)
 class TrainConfig(Generic[Settings]):
     """Every setting of a run."""
 
     preset: str = "quick"
-    """Where the other settings' defaults come from: quick (heads on cached views), finetune (networks on pixels), or an
-    experiment's of the paper."""
+    """Defaults of the other settings: quick (linear heads on cached views), finetune (whole networks on images), or a
+    preset of the paper's experiments."""
     method: str = "mpl"
-    """How to learn: supervised, pseudo_label, noisy_student, uda, mpl, reduced_mpl, fixmatch, mean_teacher, mixmatch,
-    remixmatch, vat, temporal_ensembling, ict, flexmatch, freematch or softmatch."""
+    """Training method: supervised, pseudo_label, noisy_student, uda, mpl, reduced_mpl, fixmatch, mean_teacher,
+    mixmatch, remixmatch, vat, temporal_ensembling, ict, flexmatch, freematch or softmatch."""
     data: DataConfig = field(default_factory=DataConfig)
     """Where images and labels come from."""
     run: str = ""
-    """The run's name; without one, the method and a number."""
-    steps: int = 600
-    """Steps to train."""
-    seed: int = 0
-    """Of everything random."""
-    labelled: int = 32
-    """B, labelled images a step, over all processes."""
-    unlabelled: int = 192
-    """U, unlabelled images a step, over all processes."""
+    """Name of the run; by default the method and a number."""
+    steps: PositiveInt = 600
+    """Training steps."""
+    seed: NonNegativeInt = 0
+    """Random seed."""
+    labelled: PositiveInt = 32
+    """Labelled batch size B, summed over all processes."""
+    unlabelled: PositiveInt = 192
+    """Unlabelled batch size U, summed over all processes."""
     backbone: str = "tf_efficientnet_lite0"
-    """The timm model: its cached views (quick), or the network itself (finetune)."""
+    """timm model: the one that made the cached views (quick), or the network to train."""
     inputs: Literal["views", "pixels"] = "views"
-    """What the networks are fed: cached views of a frozen backbone, or images."""
-    size: int = 224
-    """Pixels a side of an image (pixels only)."""
+    """Inputs of the networks: cached views of a frozen backbone, or the pixels of the images."""
+    size: PositiveInt = 224
+    """Side of the input images in pixels (pixels only)."""
     weights: Literal["pretrained", "random"] = "pretrained"
-    """What networks on pixels start from."""
+    """Initial weights of the backbone (pixels only)."""
     start: str = ""
-    """Run whose finished student both networks start as instead, such as one of the preset quick (pixels only)."""
+    """Finished run whose student both networks start from, such as one of the preset quick (pixels only)."""
     norms: Literal["batch", "frozen"] = "batch"
-    """BatchNorm in training: by the batch's statistics, or by those that the weights came with (pixels only)."""
-    dropout: float = 0.0
-    """Before the last layer of networks on pixels."""
-    lora_rank: int = 0
+    """BatchNorm in training: statistics of the batch, or frozen statistics of the initial weights (pixels only)."""
+    dropout: Fraction = 0.0
+    """Dropout before the last layer (pixels only)."""
+    lora_rank: NonNegativeInt = 0
     """Train low-rank adapters of this rank on the attention, and the classifier, instead of all weights; 0 for none
     (pixels only)."""
-    magnitude: int = 9
-    """Of RandAugment in strong views, from 0 to 30 (pixels only)."""
-    hidden: int = 256
+    magnitude: Annotated[int, Field(ge=0, le=30)] = 9
+    """Magnitude of RandAugment in strong views, from 0 to 30 (pixels only)."""
+    hidden: NonNegativeInt = 256
     """Hidden units of the teacher's head on cached views; 0 makes it linear."""
-    student_hidden: int = 0
-    """The same of the student's. A linear one exports as a timm model of its own, one with hidden units as ONNX."""
+    student_hidden: NonNegativeInt = 0
+    """Hidden units of the student's head. A linear head exports as a timm model, one with hidden units as ONNX only."""
     teacher_backbone: str = ""
-    """The teacher's timm model where it is another one than the student's (pixels only)."""
+    """timm model of the teacher, if it is not the student's (pixels only)."""
     student: OptimConfig = field(default_factory=OptimConfig)
-    """How the student moves."""
+    """Optimizer of the student."""
     teacher: OptimConfig = field(default_factory=OptimConfig)
-    """How the teacher moves."""
+    """Optimizer of the teacher."""
     distributions: str = ""
-    """Run whose finished student is the fixed teacher, by what it said of each image (reduced_mpl only)."""
-    average: float = 0.99
-    """Largest decay of the student's averaged weights, which are the ones that predict; 0 keeps no average."""
-    finetune_steps: int = 60
-    """Steps on the labels alone that the averaged student gets at the end."""
-    finetune_lr: float = 0.003
-    """Learning rate of those steps."""
-    finetune_labelled: int = 0
-    """Labelled images in each of those steps; 0 for as many as before."""
+    """Finished run whose student's predictions serve as the fixed teacher (reduced_mpl only)."""
+    average: Fraction = 0.99
+    """Largest decay of the student's exponential moving average, whose weights predict; 0 keeps no average."""
+    finetune_steps: NonNegativeInt = 60
+    """Steps of fine-tuning on the labels alone, at the end."""
+    finetune_lr: PositiveFloat = 0.003
+    """Learning rate of fine-tuning."""
+    finetune_labelled: NonNegativeInt = 0
+    """Batch size of fine-tuning; 0 for the labelled batch size."""
     live: bool = True
-    """Take in the labels that people give while it trains (projects only)."""
-    validation_share: float = 0.1
-    """Share of a project's labels held out, for validation_accuracy alone; every class keeps at least one label."""
+    """Use labels that are given while the run trains (projects only)."""
+    validation_share: Fraction = 0.1
+    """Share of a project's labels held out for validation_accuracy; every class keeps at least one training label."""
     precision: Literal["no", "bf16"] = "no"
-    """Half precision for the networks' passes."""
+    """Mixed precision of the networks' passes."""
     sharding: Literal["none", "hybrid"] = "none"
-    """hybrid: the processes of a node share the weights out between them (docs/scale.md)."""
+    """hybrid: shard the weights over the processes of each node (docs/scale.md)."""
     recompute: bool = False
-    """Keep less for the backward pass and compute it again (pixels only)."""
-    accumulate: int = 1
-    """Parts that a batch goes through the networks in, one at a time: a part's memory for one more forward pass (pixels
+    """Recompute activations in the backward pass, which saves memory (pixels only)."""
+    accumulate: PositiveInt = 1
+    """Chunks of a batch that go through the networks one at a time: a chunk's memory for one more forward pass (pixels
     only)."""
     trackers: str = ""
-    """Tell the metrics to these too: tensorboard, and other trackers of Accelerate by name, with commas between."""
-    record_every: int = 1
+    """Experiment trackers, separated by commas: tensorboard, and others that Accelerate supports."""
+    record_every: PositiveInt = 1
     """Steps between two entries of the record."""
     record: str = ""
-    """Where the record is sent as well, such as s3://bucket/prefix; each run gets a folder there."""
-    log_every: int = 20
+    """Object store that the record is uploaded to, such as s3://bucket/prefix; each run gets a folder there."""
+    log_every: PositiveInt = 20
     """Steps between two rows of the metrics."""
-    validate_every: int = 100
-    """Steps between two looks at the validation labels."""
-    checkpoint_every: int = 200
+    validate_every: PositiveInt = 100
+    """Steps between two validations."""
+    checkpoint_every: PositiveInt = 200
     """Steps between two checkpoints."""
-    checkpoints: int = 2
-    """Checkpoints to keep, the newest ones."""
-    workers: int = 2
-    """Processes that decode images (pixels only), but no more than there are processor cores."""
+    checkpoints: PositiveInt = 2
+    """How many of the newest checkpoints to keep."""
+    workers: NonNegativeInt = 2
+    """Processes that decode images, at most one per CPU core (pixels only)."""
     settings: Annotated[FlagConversionOff[Settings], arg(name="")]
 
     def __post_init__(self) -> None:
-        _positive(
-            steps=self.steps,
-            labelled=self.labelled,
-            unlabelled=self.unlabelled,
-            size=self.size,
-            finetune_lr=self.finetune_lr,
-            record_every=self.record_every,
-            log_every=self.log_every,
-            validate_every=self.validate_every,
-            checkpoint_every=self.checkpoint_every,
-            checkpoints=self.checkpoints,
-            accumulate=self.accumulate,
-        )
         if self.distributions and self.method != "reduced_mpl":
             raise ConfigError(f"distributions of another run go with --method reduced_mpl, not {self.method}")
-        if self.teacher_backbone and self.inputs == "views":
-            raise ConfigError("cached views are of one backbone: give --inputs pixels with --teacher-backbone")
-        _not_negative(
-            hidden=self.hidden,
-            student_hidden=self.student_hidden,
-            seed=self.seed,
-            finetune_steps=self.finetune_steps,
-            finetune_labelled=self.finetune_labelled,
-            lora_rank=self.lora_rank,
-            workers=self.workers,
-        )
         if self.start and (self.inputs == "views" or self.teacher_backbone):
             raise ConfigError(
                 "--start makes both networks begin as another run's student: "
@@ -187,24 +214,22 @@ class TrainConfig(Generic[Settings]):
             )
         if self.lora_rank and (self.inputs == "views" or self.sharding != "none"):
             raise ConfigError("--lora-rank is for whole networks on pixels, and not sharded weights")
-        if self.accumulate > 1 and self.inputs == "views":
-            raise ConfigError("cached views need no parts: their graph is small; leave --accumulate out")
-        if self.data.kind != "project" and self.inputs == "views":
-            raise ConfigError("cached views belong to a project: import the images into one, or give --inputs pixels")
-        if not 0 <= self.dropout < 1 or not 0 <= self.magnitude <= 30:
-            raise ConfigError(
-                f"dropout={self.dropout} must be from 0 to below 1, and magnitude={self.magnitude} from 0 to 30"
-            )
-        if not 0 <= self.average < 1 or not 0 <= self.validation_share < 1:
-            raise ConfigError(
-                f"average={self.average} and validation_share={self.validation_share} must be from 0 to below 1"
-            )
+        if self.inputs == "views":
+            self._check_views()
         if self.run != self.run.strip() or any(c in self.run for c in "/\\\0") or self.run.startswith("."):
             raise ConfigError(f"run={self.run!r} cannot name a directory: use letters, digits, - and _")
 
+    def _check_views(self) -> None:
+        if self.teacher_backbone:
+            raise ConfigError("cached views are of one backbone: give --inputs pixels with --teacher-backbone")
+        if self.accumulate > 1:
+            raise ConfigError("cached views need no chunks, they take little memory: leave --accumulate out")
+        if self.data.kind != "project":
+            raise ConfigError("cached views belong to a project: import the images into one, or give --inputs pixels")
 
-def method_settings(method: str, **told: Any) -> Any:
-    """Returns a method's own settings, its defaults but for what is told.
+
+def method_settings(method: str, **options: Any) -> Any:
+    """Returns a method's own settings: its defaults, except for the options.
 
     Raises:
         ConfigError: there is no such method.
@@ -213,27 +238,10 @@ def method_settings(method: str, **told: Any) -> Any:
 
     if method not in METHODS:
         raise ConfigError(f"there is no method {method!r}: choose one of {', '.join(METHODS)}")
-    return METHODS[method].settings(**told)
-
-
-def as_json(config: TrainConfig[Any]) -> dict[str, Any]:
-    """Returns every setting, defaults included, the method's own under "settings"."""
-    return asdict(config)
+    return METHODS[method].settings(**options)
 
 
 def differences(one: TrainConfig[Any], other: TrainConfig[Any]) -> list[str]:
-    """Returns what differs between two configs, as sentences' parts: "steps 10, not 20"."""
+    """Returns the settings in which two configs differ, as parts of a sentence: "steps 10, not 20"."""
     names = [f.name for f in fields(one) if getattr(one, f.name) != getattr(other, f.name)]
     return [f"{name} {getattr(one, name)}, not {getattr(other, name)}" for name in names]
-
-
-def _positive(**values: float) -> None:
-    for name, value in values.items():
-        if not value > 0:
-            raise ConfigError(f"{name}={value} must be above 0")
-
-
-def _not_negative(**values: float) -> None:
-    for name, value in values.items():
-        if value < 0:
-            raise ConfigError(f"{name}={value} must not be negative")

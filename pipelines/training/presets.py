@@ -4,18 +4,19 @@ A preset's numbers were chosen on held-out images of CIFAR-10's training set, ne
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Generic
 
+from pydantic import TypeAdapter, ValidationError
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 from gradebook.pipelines.training.config import (
     ConfigError,
-    DataConfig,
     OptimConfig,
     Settings,
     TrainConfig,
+    describe_error,
     differences,
     method_settings,
 )
@@ -179,22 +180,22 @@ def preset_of(preset: str, method: str) -> TrainConfig[Any]:
 
 
 def config_from_json(saved: dict[str, Any]) -> TrainConfig[Any]:
-    """Returns the config that `as_json` wrote; what else stands beside it is left out.
+    """Returns the config that a run saved; what its file holds besides settings is ignored.
+
+    Settings that are newer than the run have their preset's value.
 
     Raises:
-        ConfigError: nothing was saved.
+        ConfigError: nothing was saved, or a value is invalid.
     """
     if not saved:
         raise ConfigError("the run ended before it had written its settings: start another one")
-    config = preset_of(saved["preset"], saved["method"])
-    parts = {
-        "settings": type(config.settings)(**saved["settings"]),
-        "student": OptimConfig(**saved["student"]),
-        "teacher": OptimConfig(**saved["teacher"]),
-        "data": DataConfig(**saved.get("data", {})),
-    }
-    known = {name: saved[name] for name in TrainConfig.__dataclass_fields__ if name in saved}
-    return replace(config, **{**known, **parts})
+    preset = preset_of(saved["preset"], saved["method"])
+    generic: Any = TrainConfig
+    try:
+        config: TrainConfig[Any] = TypeAdapter(generic[type(preset.settings)]).validate_python(asdict(preset) | saved)
+    except ValidationError as error:
+        raise ConfigError(describe_error(error)) from error
+    return config
 
 
 def _value(arguments: Sequence[str], flag: str) -> str | None:

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ from gradebook.pipelines.process.progress import say, stage
 from gradebook.pipelines.runs import State
 from gradebook.pipelines.training import checkpoints, dataset, learners, trackers
 from gradebook.pipelines.training.backend import Backend
-from gradebook.pipelines.training.config import ConfigError, TrainConfig, as_json
+from gradebook.pipelines.training.config import ConfigError, TrainConfig
 from gradebook.pipelines.training.data_modules import DataModule
 from gradebook.pipelines.training.dataset import TrainingSet
 from gradebook.pipelines.training.live_labels import open_live_labels
@@ -122,7 +122,7 @@ def create_run_directory(path: Path, config: TrainConfig[Any], training_set: Tra
     runs.write_status(path, runs.status_now(State.STARTING, pid=os.getpid(), step=0, steps=config.steps))
     dataset.save_training_set(training_set, path)
     about = {"classes": training_set.classes, "device": str(backend.device), "processes": backend.processes}
-    write_json(path / runs.CONFIG, as_json(config) | about, indent=2)
+    write_json(path / runs.CONFIG, asdict(config) | about, indent=2)
 
 
 def print_summary(config: TrainConfig[Any], training_set: TrainingSet, backend: Backend, step: int) -> None:

@@ -1,24 +1,22 @@
-"""Every setting of a training, what it is in a preset and what it means, for people who choose.
+"""Every setting of a training: its value in a preset, its kind and its meaning, for a form.
 
     python -m gradebook.pipelines.training.settings_schema PRESET METHOD
 
-Presets and methods need torch: the app asks a process of its own, by `load_settings`, and gets JSON.
+Presets and methods load torch, so the app runs this in another process (`load_settings`) and gets JSON.
 """
 
-import ast
-import inspect
 import json
 import subprocess
 import sys
-import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from typing import Any
 
 from gradebook.storage.project import ProjectError
 
-EXCLUDED = ("preset", "method", "data", "run", "steps", "seed")  # asked for elsewhere, or not of a project
-TIMEOUT_S = 120.0  # seconds
+# asked for elsewhere, not of a project, or listed first
+EXCLUDED = ("preset", "method", "data", "run", "steps", "seed", "settings")
+TIMEOUT_S = 120.0
 Value = bool | int | float | str
 
 
@@ -33,16 +31,22 @@ class Setting:
 
 
 def list_settings(preset: str, method: str) -> list[Setting]:
-    """Returns every setting that goes with a preset and a method, the method's own first.
+    """Returns every setting of a preset and a method, the method's own first.
 
     Raises:
         ConfigError: there is no such preset or method.
     """
+    from pydantic import TypeAdapter
+
+    from gradebook.pipelines.training.config import TrainConfig
     from gradebook.pipelines.training.presets import preset_of
 
     config = preset_of(preset, method)
-    common = [one for one in _of(config) if one.name.partition(".")[0] not in (*EXCLUDED, "settings")]
-    return [*_of(config.settings, told=True), *common]
+    generic: Any = TrainConfig
+    schema = TypeAdapter(generic[type(config.settings)]).json_schema()
+    schemas = schema["$defs"] | {TrainConfig.__name__: schema}
+    common = [one for one in _settings_of(config, schemas) if one.name.partition(".")[0] not in EXCLUDED]
+    return [*_settings_of(config.settings, schemas, flags=False), *common]
 
 
 def load_settings(preset: str, method: str) -> list[Setting]:
@@ -53,11 +57,11 @@ def load_settings(preset: str, method: str) -> list[Setting]:
     """
     command = [sys.executable, "-P", "-m", __name__, preset, method]
     try:
-        told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=TIMEOUT_S)
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=TIMEOUT_S)
     except (subprocess.SubprocessError, OSError) as error:
-        said = str(getattr(error, "stderr", None) or error).strip().splitlines()
-        raise ProjectError(f"the settings cannot be listed ({said[-1][:200] if said else error})") from error
-    return [Setting(**one) for one in json.loads(told.stdout)]
+        lines = str(getattr(error, "stderr", None) or error).strip().splitlines()
+        raise ProjectError(f"the settings cannot be listed ({lines[-1][:200] if lines else error})") from error
+    return [Setting(**one) for one in json.loads(done.stdout)]
 
 
 def changed_settings(known: list[Setting], typed: Mapping[str, str]) -> dict[str, Value]:
@@ -67,13 +71,13 @@ def changed_settings(known: list[Setting], typed: Mapping[str, str]) -> dict[str
         ProjectError: a text is not of the setting's kind.
     """
     return {
-        one.name: _read(one, typed[one.name].strip())
+        one.name: _parse(one, typed[one.name].strip())
         for one in known
         if one.name in typed and typed[one.name].strip() != one.value
     }
 
 
-def _read(one: Setting, text: str) -> Value:
+def _parse(one: Setting, text: str) -> Value:
     if one.kind == "flag" and text.lower() in ("true", "false"):
         return text.lower() == "true"
     try:
@@ -84,34 +88,33 @@ def _read(one: Setting, text: str) -> Value:
     else:
         if one.kind == "text":
             return text
-    wanted = {"flag": "True or False", "int": "a whole number", "float": "a number"}[one.kind]
-    raise ProjectError(f"{one.name} is {text or 'empty'}: it must be {wanted}")
+    expected = {"flag": "True or False", "int": "a whole number", "float": "a number"}[one.kind]
+    raise ProjectError(f"{one.name} is {text or 'empty'}: it must be {expected}")
 
 
-def _of(config: Any, prefix: str = "", *, told: bool = False) -> Iterator[Setting]:
-    """Yields the settings of a dataclass and of those in it; `told`: its truths are values, not flags."""
-    meanings = _meanings(type(config))
+def _settings_of(config: Any, schemas: Mapping[str, Any], prefix: str = "", *, flags: bool = True) -> Iterator[Setting]:
+    """Yields the settings of a dataclass and of the dataclasses in it.
+
+    Args:
+        config: the dataclass.
+        schemas: JSON schema of each dataclass, by its name; its descriptions are the settings' meanings.
+        prefix: of the names.
+        flags: whether the command line takes truth values as flags: --live, not --live True.
+    """
+    properties = schemas[type(config).__name__]["properties"]
     for field in fields(config):
         value, name = getattr(config, field.name), f"{prefix}{field.name}"
         if is_dataclass(value):
-            yield from _of(value, f"{name}.", told=told)
+            yield from _settings_of(value, schemas, f"{name}.", flags=flags)
         else:
-            plain = isinstance(value, int | float) and not isinstance(value, bool)
-            kind = "flag" if isinstance(value, bool) and not told else type(value).__name__ if plain else "text"
-            yield Setting(name=name, value=str(value), meaning=meanings.get(field.name, ""), kind=kind)
+            meaning = " ".join(properties[field.name].get("description", "").split())
+            yield Setting(name=name, value=str(value), meaning=meaning, kind=_kind(value, flags=flags))
 
 
-def _meanings(kind: type) -> dict[str, str]:
-    """Returns the text below each field of a dataclass, which is what the command line's help shows."""
-    (tree,) = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
-    assert isinstance(tree, ast.ClassDef)
-    found = {}
-    for field, text in zip(tree.body, tree.body[1:], strict=False):
-        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name):
-            match text:
-                case ast.Expr(value=ast.Constant(value=str(said))):
-                    found[field.target.id] = " ".join(said.split())
-    return found
+def _kind(value: object, *, flags: bool) -> str:
+    if isinstance(value, bool):
+        return "flag" if flags else "text"
+    return type(value).__name__ if isinstance(value, int | float) else "text"
 
 
 if __name__ == "__main__":

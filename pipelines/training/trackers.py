@@ -4,10 +4,11 @@ They get the rows of metrics.jsonl, under the same names; of what is nested ther
 """
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gradebook.pipelines.training.config import ConfigError, TrainConfig, as_json
+from gradebook.pipelines.training.config import ConfigError, TrainConfig
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -50,7 +51,7 @@ def start(config: TrainConfig[Any], project: str, path: Path, accelerator: "Acce
     accelerator.init_trackers(project, init_kwargs={"wandb": {"name": path.name}})
     for tracker in accelerator.trackers:
         if tracker.name != TENSORBOARD:
-            tracker.store_init_configuration(_flat(as_json(config)))
+            tracker.store_init_configuration(_flat(asdict(config)))
 
 
 def log_row(accelerator: "Accelerator", row: Mapping[str, Any]) -> None:

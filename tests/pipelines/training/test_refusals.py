@@ -80,7 +80,7 @@ def test_an_image_that_is_gone_ends_in_a_sentence(tmp_path, workers):
         ((*PIXELS, "--backbone", "xcit_nano_12_p16_224"), "only takes images of 224 px: give --size 224"),
         (("--method", "mean_teacher", "--average", "0"), "--average"),
         (("--average", "1"), "average=1.0"),
-        (("--accumulate", "2"), "cached views need no parts"),
+        (("--accumulate", "2"), "cached views need no chunks"),
         (("--checkpoints", "0"), "checkpoints=0 must be above 0"),
         (("--run", "a/b"), "cannot name a directory"),
     ],
