@@ -86,7 +86,7 @@ def export(
             checked, difference = _compare(student, config, store, draft)
             begin(4)
             card = model_card(
-                run, config, classes, whole.size, _scores(store, run), store.project.root.name, timm=whole.timm
+                run, config, classes, whole.size, _scores(store, run), store.project.root.name, timm=whole.is_timm
             )
             (draft / CARD).write_text(card, encoding="utf-8")
         _replace(draft, directory)
@@ -111,7 +111,7 @@ def _write_weights(whole: FullModel, directory: Path, classes: list[str]) -> Non
 
     from gradebook.mpl.backbones import fit_to
 
-    if not whole.timm:
+    if not whole.is_timm:
         save_file(whole.model.state_dict(), directory / "model.safetensors")
         return
     model: Any = whole.model

@@ -1,9 +1,12 @@
-"""Checkpoints: everything that a run moves, written whole or not at all, newest kept, read back bit for bit.
+"""Checkpoints: the whole state of a run, saved atomically and restored bit for bit.
 
-`checkpoints/step-000200/` holds `state.pt` (networks, optimisers, averages, what the method remembers), or one
-`state-RANK.pt` a process where weights are shared out, one `process-RANK.pt` a process (its generators' states and its
-BatchNorms' statistics, which no other process has), and `checkpoint.json`, the files' sizes. Each file has sums of its
-own. What a step draws is a function of the seed and the step alone.
+`checkpoints/step-000200/` has
+
+    state.pt          networks, optimizers, averages and the method's state; with sharded weights state-RANK.pt
+    process-RANK.pt   of each process: its random number generators and its BatchNorm statistics
+    checkpoint.json   the sizes of the files
+
+The files contain their own checksums. The sampler needs no state: its draws depend on the seed and the step alone.
 """
 
 import json
@@ -26,18 +29,18 @@ CONTENTS = "checkpoint.json"
 
 
 def save(directory: Path, step: int, learners: "Learners", *, keep: int, process: int, wait: Any) -> None:
-    """Writes a checkpoint after `step` steps; every process calls this.
+    """Saves a checkpoint after `step` steps; every process calls this.
 
     Args:
         directory: the run's `checkpoints`.
         step: steps done.
-        learners: what to write.
-        keep: how many checkpoints to keep, the newest ones.
+        learners: to save.
+        keep: how many of the newest checkpoints to keep.
         process: rank of this process; 0 writes what all share.
-        wait: a barrier over all processes.
+        wait: barrier of all processes.
 
     Raises:
-        OSError: it cannot be written; the checkpoints before it are as they were.
+        OSError: it cannot be written; earlier checkpoints are unchanged.
     """
     import torch
 
@@ -48,9 +51,9 @@ def save(directory: Path, step: int, learners: "Learners", *, keep: int, process
     wait()
     try:
         own = _random_state() | {"buffers": _buffers(learners)}
-        torch.save(_on_host(own), draft / f"process-{process}.pt")
-        if process == 0 or _shared_out(learners):
-            torch.save(_on_host(_state(learners)), draft / _file(process, learners))
+        torch.save(_on_cpu(own), draft / f"process-{process}.pt")
+        if process == 0 or _is_sharded(learners):
+            torch.save(_on_cpu(_state_of_all(learners)), draft / _file(process, learners))
         wait()
         if process == 0:
             sizes = {path.name: path.stat().st_size for path in sorted(draft.iterdir())}
@@ -82,60 +85,60 @@ def damaged_files(checkpoint: Path, *, content: bool) -> list[str]:
 
     Args:
         checkpoint: its directory.
-        content: read each file to its end and compare the sums in it, not its size alone.
+        content: compare the checksums of each file too, not its size alone.
     """
     try:
         sizes = json.loads((checkpoint / CONTENTS).read_text(encoding="utf-8"))
-        return [name for name, size in sizes.items() if not _is_whole(checkpoint / name, size, content=content)]
+        return [name for name, size in sizes.items() if not _is_intact(checkpoint / name, size, content=content)]
     except (OSError, ValueError, AttributeError):
         return [CONTENTS]
 
 
 def quarantine_damaged(directory: Path) -> Iterator[str]:
-    """Renames every newest checkpoint that is damaged, until one is whole; yields a sentence on each."""
+    """Renames damaged checkpoints, from the newest to the first intact one; yields a message about each."""
     for checkpoint in reversed(list_checkpoints(directory)):
         bad = damaged_files(checkpoint, content=True)
         if not bad:
             return
-        aside = directory / f"damaged-{checkpoint.name}"
-        shutil.rmtree(aside, ignore_errors=True)
-        checkpoint.replace(aside)
-        kept = newest_step(directory)
-        start = f"from step {kept}" if kept else "from its beginning"
-        yield f"{checkpoint} is damaged ({', '.join(bad)}) and is now {aside.name}: the run goes on {start}"
+        quarantine = directory / f"damaged-{checkpoint.name}"
+        shutil.rmtree(quarantine, ignore_errors=True)
+        checkpoint.replace(quarantine)
+        step = newest_step(directory)
+        start = f"from step {step}" if step else "from its beginning"
+        yield f"{checkpoint} is damaged ({', '.join(bad)}) and is now {quarantine.name}: the run goes on {start}"
 
 
 def load(directory: Path, step: int, learners: "Learners", *, process: int, processes: int, seed: int) -> int:
-    """Puts the checkpoint of `step` into the learners and this process's generators.
+    """Loads the checkpoint of `step` into the learners and this process's random number generators.
 
     Args:
         directory: the run's `checkpoints`.
-        step: steps done when it was made.
-        learners: where to put it.
+        step: steps done when it was saved.
+        learners: to load it into.
         process: rank of this process.
         processes: how many there are now.
-        seed: of the generators of a process that had no counterpart; it takes process 0's statistics.
+        seed: for the generators of a process that did not exist then; it takes process 0's statistics.
 
     Returns:
-        How many processes made it: with as many as now, the run goes on bit for bit.
+        How many processes saved it: with as many as now, the run goes on bit for bit.
 
     Raises:
-        ConfigError: it cannot be read, or its weights were shared out between another number of processes.
+        ConfigError: it cannot be read, or its weights were sharded over another number of processes.
     """
     import torch
 
     path = directory / f"step-{step:06d}"
-    made_by = len(list(path.glob("process-*.pt")))
-    if made_by != processes and _shared_out(learners):
+    saved_by = len(list(path.glob("process-*.pt")))
+    if saved_by != processes and _is_sharded(learners):
         raise ConfigError(
-            f"{path} was made by {made_by} processes that shared the weights out, not {processes}: "
+            f"the weights of {path} are sharded over {saved_by} processes, not {processes}: "
             "resume with as many as before"
         )
-    known = process < made_by
+    existed = process < saved_by
     try:
         state = torch.load(path / _file(process, learners), map_location="cpu", weights_only=True)
-        own = torch.load(path / f"process-{process if known else 0}.pt", map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever torch makes of a damaged file; its words are for programmers
+        own = torch.load(path / f"process-{process if existed else 0}.pt", map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds for a damaged file
         raise ConfigError(f"{path} is damaged: delete that directory and resume from the one before") from error
     _restore(learners.student, state["student"])
     if learners.teacher is not None:
@@ -145,15 +148,15 @@ def load(directory: Path, step: int, learners: "Learners", *, process: int, proc
             buffer.copy_(buffers[name])
     device = next(learners.student.net.parameters()).device
     learners.memory = {name: value.to(device) for name, value in state["memory"].items()}
-    if known:
+    if existed:
         _set_random_state(own)
     else:
         torch.manual_seed(noise_seed(seed, step, process))
-    return made_by
+    return saved_by
 
 
-def _is_whole(path: Path, size: int, *, content: bool) -> bool:
-    """Returns whether a file that `torch.save` wrote has its size and, read to its end, its sums."""
+def _is_intact(path: Path, size: int, *, content: bool) -> bool:
+    """Returns whether a file of `torch.save` has its size and, if `content`, its checksums."""
     try:
         with zipfile.ZipFile(path) as archive:
             return path.stat().st_size == size and (not content or archive.testzip() is None)
@@ -178,8 +181,8 @@ def _set_random_state(state: dict[str, Any]) -> None:
         torch.cuda.set_rng_state_all(state["cuda"])
 
 
-def _on_host(state: Any) -> Any:
-    """Returns a state, nested as it may be, with copies in the processor's memory of what a device holds."""
+def _on_cpu(state: Any) -> Any:
+    """Returns a nested state with its tensors on the CPU."""
     from torch import Tensor
     from torch.utils._pytree import tree_map_only
 
@@ -187,7 +190,7 @@ def _on_host(state: Any) -> Any:
 
 
 def _nets(learners: "Learners") -> "list[nn.Module]":
-    """Returns every network that a run moves, averages included."""
+    """Returns every network of a run, averages included."""
     both = [one for one in (learners.student, learners.teacher) if one is not None]
     averages: list[nn.Module] = [one.average.module for one in both if one.average is not None]
     return [*(one.net for one in both), *averages]
@@ -197,16 +200,16 @@ def _buffers(learners: "Learners") -> list[dict[str, Any]]:
     return [dict(net.named_buffers()) for net in _nets(learners)]
 
 
-def _state(learners: "Learners") -> dict[str, Any]:
+def _state_of_all(learners: "Learners") -> dict[str, Any]:
     teacher = learners.teacher
     return {
-        "student": _of(learners.student),
-        "teacher": _of(teacher) if teacher is not None else None,
+        "student": _state(learners.student),
+        "teacher": _state(teacher) if teacher is not None else None,
         "memory": learners.memory,
     }
 
 
-def _of(learner: "Learner") -> dict[str, Any]:
+def _state(learner: "Learner") -> dict[str, Any]:
     return {
         "net": local_shards(learner.net.state_dict()),
         "optimizer": local_shards(learner.optimizer.state_dict()),
@@ -222,10 +225,10 @@ def _restore(learner: "Learner", state: dict[str, Any]) -> None:
 
 
 def _file(process: int, learners: "Learners") -> str:
-    return f"state-{process}.pt" if _shared_out(learners) else "state.pt"
+    return f"state-{process}.pt" if _is_sharded(learners) else "state.pt"
 
 
-def _shared_out(learners: "Learners") -> bool:
+def _is_sharded(learners: "Learners") -> bool:
     from gradebook.mpl.sharding import is_sharded
 
     return is_sharded(learners.student.net)

@@ -1,4 +1,4 @@
-"""What a training on the processor asks of it beforehand."""
+"""Settings of the process for training on a CPU."""
 
 import ctypes
 import sys
@@ -12,11 +12,11 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's mallopt(3)
 
 
 def prepare_process(device: "torch.device", inputs: str) -> None:
-    """Makes a process ready to train on the processor; on another device it does nothing.
+    """Prepares this process for training on a CPU; on another device it does nothing.
 
     Args:
-        device: that the training runs on.
-        inputs: of its settings, views or pixels.
+        device: that the run trains on.
+        inputs: of its config, views or pixels.
     """
     if device.type != "cpu":
         return
@@ -24,14 +24,14 @@ def prepare_process(device: "torch.device", inputs: str) -> None:
     if inputs == "views":
         import torch
 
-        torch.set_num_threads(1)  # layers this small lose more to waiting for each other than they gain
+        torch.set_num_threads(1)  # with layers this small, threads lose more by waiting than they gain
 
 
 def _reuse_memory() -> None:
-    """Has the C library keep the memory that a step's tensors leave, for those of the next step.
+    """Makes glibc keep the memory that a step's tensors free, for the tensors of the next step.
 
-    Left alone it gives large tensors' pages back to the system at once and has them cleared when it asks for them anew,
-    up to a fifth of a step's time. Where the C library is not glibc, nothing happens.
+    By default it returns the pages of large tensors to the system at once and asks for cleared ones again, which takes
+    up to a fifth of a step's time. With another C library this does nothing.
     """
     if not sys.platform.startswith("linux"):
         return

@@ -1,4 +1,4 @@
-"""From a project to batches: what a run trains on, as cached views of a frozen backbone or as images.
+"""The training set of a run, and its inputs: cached views of a frozen backbone, or images.
 
 Shape legend    N samples    V views    D features    B labelled    U unlabelled    (3, H, W) an image, uint8
 """
@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -29,30 +30,28 @@ if TYPE_CHECKING:
     from gradebook.storage.store import Store
 
 SAMPLES = "samples.json"
-RMS_BATCH = 8192  # features that are squared together
-
-
-def _none() -> Positions:
-    return np.empty(0, np.int64)
+RMS_BATCH = 8192  # rows squared at once
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingSet:
-    """The samples of a run's training split, by position, and what is known of them."""
+    """The samples of a run's training split, and their labels."""
 
     classes: tuple[str, ...]
     sample_ids: Sequence[str]
-    labels: NDArray[np.int64]  # (N,) class, or -1 where there is none
-    labelled: Positions  # positions that are trained on with their label
-    validation: Positions  # positions whose label is held out
-    unlabelled: Positions  # positions without a label, those in `rejected` left out
-    rejected: Positions = field(default_factory=_none)  # positions to which no class applies: nothing learns from them
+    labels: NDArray[np.int64]  # (N,) class, or -1 where there is no label
+    labelled: Positions  # of the samples that are trained on with their label
+    validation: Positions  # of the samples whose label is held out
+    unlabelled: Positions  # of the samples without a label, except the rejected ones
+    rejected: Positions = field(
+        default_factory=lambda: np.empty(0, np.int64)
+    )  # no class applies; nothing learns from them
     filepaths: Sequence[str] = ()  # of a project's samples
-    truth: NDArray[np.int64] | None = None  # (N,) class, or -1, where all is known; nothing learns from it
-    views: int | None = None  # cached views of each sample that are trained on, the plain one first; None for all
+    truth: NDArray[np.int64] | None = None  # (N,) true class, or -1, for data that have it; nothing learns from it
+    views: int | None = None  # cached views of each sample to train on, the plain one first; None for all
 
     def sampler(self, config: TrainConfig[Any]) -> Sampler:
-        """Returns who deals this run's batches."""
+        """Returns the sampler of the run's batches."""
         return Sampler(
             labelled=self.labelled,
             unlabelled=self.unlabelled,
@@ -63,20 +62,20 @@ class TrainingSet:
 
 
 class InputSource(Protocol):
-    """Where a run's inputs come from."""
+    """Supplies the networks' inputs."""
 
     def batches(self, draws: Iterable[Draw], labels: "Tensor") -> "Iterator[Batch]":
-        """Yields the batch of each draw; `labels` (N,) int64 on the device."""
+        """Yields the batch of each draw; `labels` (N,) int64 are on the device and may change meanwhile."""
 
     def unaugmented(self, positions: Positions, *, batch: int) -> "Iterator[Tensor]":
-        """Yields the inputs of these samples without augmentation, `batch` at a time."""
+        """Yields the inputs of these samples without augmentation, (batch, ...) each."""
 
 
 def load_training_set(store: "Store", config: TrainConfig[Any]) -> TrainingSet:
-    """Reads the training split and its labels, and holds out the validation labels.
+    """Loads the training split and its labels, and holds out the validation labels.
 
     Raises:
-        ConfigError: there is too little to train on; the sentence says what is missing.
+        ConfigError: there is too little to train on; the message says what is missing.
     """
     from gradebook.storage.events import decided_labels
 
@@ -85,13 +84,13 @@ def load_training_set(store: "Store", config: TrainConfig[Any]) -> TrainingSet:
     labels = _indices(samples, decided, store.project.classes)
     rejected = _rejected(samples, {i for i, label in decided.items() if label is None})
     _check(store, labels, rejected, config)
-    held_out = _held_out(labels, config.validation_share, config.seed)
+    held_out = _draw_validation(labels, config.validation_share, config.seed)
     training_set = _training_set(store.project.classes, samples, labels, held_out, rejected)
     return replace(training_set, views=_view_count(store, config, training_set.sample_ids))
 
 
 def load_saved_training_set(store: "Store", path: Path) -> TrainingSet:
-    """Reads what the run in the directory `path` began with, whatever was imported or labelled since."""
+    """Loads the training set that the run in the directory `path` started with, whatever has changed since."""
     saved = json.loads((path / SAMPLES).read_text(encoding="utf-8"))
     classes = Run(path).config()["classes"]
     samples = store.catalog.get(saved["sample_ids"])
@@ -101,7 +100,7 @@ def load_saved_training_set(store: "Store", path: Path) -> TrainingSet:
 
 
 def save_training_set(training_set: TrainingSet, path: Path) -> None:
-    """Writes what a run begins with into its directory `path`: samples.json and labels.json."""
+    """Writes the training set that a run starts with into its directory `path`: samples.json and labels.json."""
     saved: dict[str, Any] = {
         "sample_ids": list(training_set.sample_ids),
         "validation": training_set.validation.tolist(),
@@ -115,24 +114,24 @@ def save_training_set(training_set: TrainingSet, path: Path) -> None:
 
 
 def write_labels(training_set: TrainingSet, path: Path) -> None:
-    """Writes the labels that the run in the directory `path` has read so far, whole or not at all."""
+    """Writes all labels that the run in the directory `path` has used so far, atomically."""
     write_json(path / LABELS, label_names(training_set), indent=1)
 
 
 def label_names(training_set: TrainingSet) -> dict[str, str]:
-    """Returns sample_id -> class name of every label, those held out among them."""
+    """Returns sample_id -> class name of every label, held-out ones included."""
     known = np.flatnonzero(training_set.labels >= 0).tolist()
     return {training_set.sample_ids[k]: training_set.classes[training_set.labels[k]] for k in known}
 
 
 def missing_classes(training_set: TrainingSet) -> list[str]:
-    """Returns the classes that no training label names: a model cannot learn them."""
+    """Returns the classes without a training label, which a model cannot learn."""
     known = set(training_set.labels[training_set.labelled].tolist())
     return [name for k, name in enumerate(training_set.classes) if k not in known]
 
 
 class CachedViews:
-    """Views (N, V, D) that a frozen backbone has made, in float16 on the device."""
+    """Features (N, V, D) of V views of each sample by a frozen backbone, in float16 on the device."""
 
     def __init__(self, views: "Tensor", weak: int):
         self._views = views
@@ -140,11 +139,12 @@ class CachedViews:
 
     @property
     def features(self) -> int:
-        """D."""
+        """D, the number of features."""
         return int(self._views.shape[-1])
 
+    @cached_property
     def scale(self) -> float:
-        """Returns the constant that brings the features' root mean square to one half."""
+        """The factor that brings the root mean square of the features to one half."""
         import torch
 
         plain = self._views[:, 0]
@@ -152,22 +152,22 @@ class CachedViews:
         return 0.5 / max(math.sqrt(squares / plain.numel()), 1e-12)
 
     def batches(self, draws: Iterable[Draw], labels: "Tensor") -> "Iterator[Batch]":
-        """See `InputSource`. Labelled images come in any view, weak or strong."""
+        """See `InputSource`. A labelled image comes as any of its views, weak or strong."""
         import torch
 
         from gradebook.mpl.step import Batch
 
-        every = self._views.shape[1]
-        first = self._weak % every  # the first strong view; where there is none, any view stands for one
+        views = self._views.shape[1]
+        first = self._weak % views  # the first strong view; where there are none, any view serves as one
         for draw in draws:
             b, u = len(draw.labelled), len(draw.unlabelled)
             any_view, weak, strong = np.split(draw.seeds, [b, b + u])
             positions = [torch.from_numpy(p).to(self._views.device) for p in (draw.labelled, draw.unlabelled)]
             yield Batch(
-                x_l=self._take(positions[0], any_view % every),
+                x_l=self._take(positions[0], any_view % views),
                 y_l=labels[positions[0]],
                 x_uw=self._take(positions[1], weak % self._weak),
-                x_us=self._take(positions[1], first + strong % (every - first)),
+                x_us=self._take(positions[1], first + strong % (views - first)),
                 id_u=positions[1],
             )
 
@@ -187,7 +187,7 @@ class CachedViews:
 def open_inputs(
     store: "Store", config: TrainConfig[Any], training_set: TrainingSet, device: "torch.device"
 ) -> InputSource:
-    """Opens what the run's networks are fed; raises what `cached_views` raises."""
+    """Opens the inputs of a run in a project; raises what `cached_views` raises."""
     if config.inputs == "views":
         return cached_views(store, config, training_set, device)
     from gradebook.pipelines.training.image_loader import ImageLoader
@@ -199,7 +199,7 @@ def open_inputs(
 def cached_views(
     store: "Store", config: TrainConfig[Any], training_set: TrainingSet, device: "torch.device"
 ) -> CachedViews:
-    """Reads the cached views of the run's samples.
+    """Loads the cached views of the run's samples.
 
     Raises:
         ConfigError: the samples have not been embedded with this backbone.
@@ -217,9 +217,9 @@ def load_views(
 
     Args:
         store: the project.
-        backbone: whose views.
-        sample_ids: N samples.
-        views: how many of each, the plain one first; None for as many as all of them have.
+        backbone: that made the views.
+        sample_ids: of the N samples.
+        views: V, the plain view first; None for as many as all samples have.
 
     Raises:
         ConfigError: some samples have not been embedded with this backbone.
@@ -231,8 +231,8 @@ def load_views(
     missing = store.vectors.missing(backbone, sample_ids)
     if missing:
         raise ConfigError(f"{len(missing)} images have no cached views of {backbone} yet: {remedy}")
-    found = store.vectors.read(backbone, sample_ids, views)
-    return found, min(space.weak, found.shape[1])
+    features = store.vectors.read(backbone, sample_ids, views)
+    return features, min(space.weak, features.shape[1])
 
 
 def embedded_backbone(store: "Store", default: str) -> str:
@@ -242,21 +242,21 @@ def embedded_backbone(store: "Store", default: str) -> str:
 
 
 def _view_count(store: "Store", config: TrainConfig[Any], sample_ids: Sequence[str]) -> int | None:
-    """Returns how many cached views all of these samples have; None without cached views. Says if some lack theirs."""
+    """Returns how many cached views all of these samples have; None for pixels. Reports samples that lack some."""
     space = next((s for s in store.vectors.spaces() if s.backbone == config.backbone), None)
     if config.inputs == "pixels" or space is None:
         return None
     missing = len(store.vectors.missing_augmented(config.backbone, sample_ids))
     if missing:
         say(
-            f"{missing} of {len(sample_ids)} training images have no augmented views yet, so the plain views alone are "
-            f"trained on: gradebook embed {store.project.root} --backbone {config.backbone} makes the others"
+            f"{missing} of {len(sample_ids)} training images have no augmented views yet, so the run trains on plain "
+            f"views alone: gradebook embed {store.project.root} --backbone {config.backbone} makes the others"
         )
     return 1 if missing else space.weak + space.strong
 
 
 def _usable(store: "Store", config: TrainConfig[Any]) -> list[Sample]:
-    """Returns the training samples; with cached views those that have them, and says how many do not."""
+    """Returns the training samples; for cached views, those that have them, after a message about the others."""
     samples = store.catalog.samples(Split.TRAIN)
     if config.inputs == "pixels" or not any(s.backbone == config.backbone for s in store.vectors.spaces()):
         return samples
@@ -295,8 +295,8 @@ def _training_set(
     )
 
 
-def _held_out(labels: Positions, share: float, seed: int) -> Positions:
-    """Returns the positions of the validation labels: a share of them all, drawn where a class can spare one."""
+def _draw_validation(labels: Positions, share: float, seed: int) -> Positions:
+    """Draws the positions of the validation labels: a share of all, of classes that keep at least one label."""
     known = np.flatnonzero(labels >= 0)
     wanted = int(np.ceil(share * len(known)))
     spare = {int(k): int((labels == k).sum()) - 1 for k in np.unique(labels[known])}
@@ -321,8 +321,8 @@ def _check(store: "Store", labels: Positions, rejected: Positions, config: Train
             f"with: gradebook label {root} FILE.csv, or in the app: gradebook app {root}"
         )
     if config.method != "supervised" and (labels < 0).sum() == len(rejected):
-        answered = "has a label or belongs to no class" if len(rejected) else "has a label"
+        decided = "has a label or belongs to no class" if len(rejected) else "has a label"
         raise ConfigError(
-            f"every training image {answered}, so {config.method} has nothing to learn from: "
+            f"every training image {decided}, so {config.method} has nothing to learn from: "
             "use --method supervised, or import more images"
         )

@@ -1,7 +1,7 @@
-"""Runs whose processes share the networks' weights out (`gradebook.mpl.sharding`): what that changes around the step.
+"""Runs with sharded weights (`gradebook.mpl.sharding`): what differs outside the step.
 
-Shards stay where they are made: each process checkpoints its own. To be looked at or kept for good, a network is
-gathered into a plain one, which one device holds for evaluation; training is what it could not hold.
+Each process saves its own shards in a checkpoint. To be evaluated or exported, a network is gathered into a plain one:
+one device can hold its weights, though not what training needs besides.
 """
 
 import os
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from torch.distributed.device_mesh import DeviceMesh
     from torch.optim import Optimizer
 
-METHODS = ("mpl", "supervised")  # those whose step is known to be the same on shards
+METHODS = ("mpl", "supervised")  # whose step is known to be the same on shards
 
 
 def check(config: TrainConfig[Any], processes: int) -> None:
-    """Checks that the run's weights can be shared out, if they are to be.
+    """Checks that the run's weights can be sharded, if they are to be.
 
     Raises:
         ConfigError: they cannot.
@@ -28,7 +28,7 @@ def check(config: TrainConfig[Any], processes: int) -> None:
     if config.sharding == "none":
         return
     if config.inputs != "pixels":
-        raise ConfigError("heads on cached views are too small to be shared out: leave --sharding hybrid out")
+        raise ConfigError("--sharding hybrid needs --inputs pixels: heads on cached views are too small to shard")
     if config.method not in METHODS:
         raise ConfigError(f"{config.method} cannot be trained with --sharding hybrid: choose {' or '.join(METHODS)}")
     if config.method == "mpl" and config.settings.feedback == "exact":
@@ -37,16 +37,15 @@ def check(config: TrainConfig[Any], processes: int) -> None:
         raise ConfigError("sharded weights take a batch in one piece: with --sharding hybrid give --recompute instead")
     if processes == 1:
         raise ConfigError(
-            "one process has nobody to share weights with: start several with accelerate launch, "
-            "or give --sharding none"
+            "one process cannot shard weights: start several with accelerate launch, or give --sharding none"
         )
 
 
 def mesh(config: TrainConfig[Any], device: "torch.device") -> "DeviceMesh | None":
-    """Returns the processes as (nodes, processes a node), or nothing where every one keeps all weights.
+    """Returns the processes as a mesh (nodes, processes of a node); None where every process keeps all weights.
 
     Raises:
-        ConfigError: the nodes have not as many processes each.
+        ConfigError: the nodes have different numbers of processes.
     """
     if config.sharding == "none":
         return None
@@ -56,16 +55,16 @@ def mesh(config: TrainConfig[Any], device: "torch.device") -> "DeviceMesh | None
     processes = dist.get_world_size()
     per_node = int(os.environ.get("LOCAL_WORLD_SIZE", processes))
     if processes % per_node:
-        raise ConfigError(f"{processes} processes are not a number of nodes of {per_node}: launch as many on each node")
+        raise ConfigError(f"{processes} processes cannot be {per_node} on each node: launch as many on each node")
     return init_device_mesh(device.type, (processes // per_node, per_node), mesh_dim_names=("nodes", "devices"))
 
 
-def sharded_average(
-    net: "nn.Module", decay: float, device: "torch.device", shares: "DeviceMesh | None"
+def weight_average(
+    net: "nn.Module", decay: float, device: "torch.device", mesh: "DeviceMesh | None"
 ) -> "ModelEmaV3 | None":
-    """Returns the running average, on a device, of a network on the processor; shared out, if there is a mesh.
+    """Returns the exponential moving average of a network's weights, on the device; None for a decay of 0.
 
-    It is made on the processor because it makes a generator of random numbers, which XLA has none of.
+    The network is still on the CPU: the average is copied there, because copying needs a generator, which XLA lacks.
     """
     from timm.utils.model_ema import ModelEmaV3
 
@@ -73,21 +72,21 @@ def sharded_average(
 
     if not decay:
         return None
-    average = ModelEmaV3(net, decay=decay, foreach=shares is None)  # torch cannot mix shards and whole buffers
+    average = ModelEmaV3(net, decay=decay, foreach=mesh is None)  # torch cannot mix shards and unsharded buffers
     average.to(device)
-    if shares is not None:
-        sharding.shard(average.module.requires_grad_(True), shares)
+    if mesh is not None:
+        sharding.shard(average.module.requires_grad_(True), mesh)
     return average
 
 
 def gathered(net: "nn.Module", backbone: str, classes: int, size: int | None = None) -> "nn.Module":
-    """Returns a network to evaluate or save; every process of a sharded one calls this, and gets a copy in full.
+    """Returns a network with all its weights, to evaluate or save. Every process calls this and gets a copy.
 
     Args:
-        net: a network on pixels, sharded; any other comes back as it is.
+        net: a sharded network on pixels; any other is returned as it is.
         backbone: its timm model.
         classes: K.
-        size: pixels a side of its images; see `image_classifier`.
+        size: side of its images in pixels; see `image_classifier`.
     """
     from gradebook.mpl import sharding
     from gradebook.pipelines.training.networks import image_classifier, on_meta
@@ -96,14 +95,14 @@ def gathered(net: "nn.Module", backbone: str, classes: int, size: int | None = N
         return net
     plain = on_meta(lambda: image_classifier(backbone, classes, size=size, pretrained=False))
     plain.load_state_dict(sharding.whole(net), assign=True)
-    for name, buffer in net.named_buffers():  # those that no state holds, such as the images' mean
+    for name, buffer in net.named_buffers():  # also those that are not in the state, such as the images' mean
         owner, _, leaf = name.rpartition(".")
         plain.get_submodule(owner)._buffers[leaf] = buffer
     return plain.requires_grad_(False).eval()
 
 
 def local_shards(state: Any) -> Any:
-    """Returns a state, nested as it may be, with this process's shards in the place of sharded tensors."""
+    """Returns a nested state with this process's shards in the place of sharded tensors."""
     from torch.distributed.tensor import DTensor
     from torch.utils._pytree import tree_map_only
 
@@ -113,7 +112,7 @@ def local_shards(state: Any) -> Any:
 
 
 def load_shards(net: "nn.Module", state: "dict[str, torch.Tensor]") -> None:
-    """Puts what `local_shards` made of the network's state back into it."""
+    """Loads a network's state as `local_shards` returned it."""
     import torch
 
     from gradebook.mpl import sharding
@@ -127,14 +126,15 @@ def load_shards(net: "nn.Module", state: "dict[str, torch.Tensor]") -> None:
 
 
 def load_optimizer_shards(optimizer: "Optimizer", state: dict[str, Any]) -> None:
-    """Loads what `local_shards` made of the optimiser's state."""
+    """Loads an optimizer's state as `local_shards` returned it."""
     from torch import Tensor
 
     from gradebook.mpl import sharding
 
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    remembered = {
-        number: {k: sharding.like_shard(v, parameters[number]) if isinstance(v, Tensor) else v for k, v in kept.items()}
-        for number, kept in state["state"].items()
-    }
-    optimizer.load_state_dict(state | {"state": remembered})
+
+    def as_shards(index: int, saved: dict[str, Any]) -> dict[str, Any]:
+        return {k: sharding.like_shard(v, parameters[index]) if isinstance(v, Tensor) else v for k, v in saved.items()}
+
+    loaded = {index: as_shards(index, saved) for index, saved in state["state"].items()}
+    optimizer.load_state_dict(state | {"state": loaded})

@@ -1,7 +1,7 @@
-"""Batches of images, decoded by worker processes and augmented on the device; a view hangs on its seed alone.
+"""Batches of images, decoded by worker processes and augmented on the device; a view depends on its seed alone.
 
-XLA's devices get views that the processor made: each step draws other operations for other numbers of images, and XLA
-would compile a program for each mix of them.
+For XLA the CPU augments: every step draws other operations for other numbers of images, and XLA would compile a program
+for each combination.
 """
 
 import os
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class Images(Protocol):
-    """Where pictures come from, by position."""
+    """Images by position."""
 
     def read(self, position: int) -> NDArray[np.uint8]:
         """Returns the image (S, S, 3).
@@ -37,7 +37,7 @@ class Images(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ImageFiles:
-    """Images straight from their files."""
+    """Images in files."""
 
     filepaths: Sequence[str]
     size: int  # S, pixels
@@ -51,7 +51,7 @@ class ImageFiles:
 
 @dataclass(frozen=True, slots=True)
 class ImageArray:
-    """Images that are all in memory."""
+    """Images in memory."""
 
     pixels: NDArray[np.uint8]  # (N, H, W, 3)
     size: int  # S, pixels
@@ -69,12 +69,12 @@ class ImageArray:
 
 
 class ImageLoader:
-    """Images at a fixed size, uint8 (3, S, S), decoded and augmented as they are needed."""
+    """Images of a fixed size, uint8 (3, S, S), decoded and augmented when they are needed."""
 
     def __init__(self, images: Images, *, workers: int, device: "torch.device", magnitude: int = 9):
         import torch
 
-        self._images = _Read(images)
+        self._images = _ImageDataset(images)
         self._workers = min(workers, os.cpu_count() or 1)
         self._device = device
         self._augment_on = torch.device("cpu") if device.type == "xla" else device
@@ -86,19 +86,19 @@ class ImageLoader:
         from gradebook.mpl.step import Batch
         from gradebook.mpl.step_timer import phase
 
-        kept: list[Draw] = []
+        pending: list[Draw] = []  # drawn, their images not yet decoded
 
         def positions() -> Iterator[Positions]:
             for draw in draws:
-                kept.append(draw)
+                pending.append(draw)
                 yield np.concatenate([draw.labelled, draw.unlabelled])
 
         for images in self._load(positions(), self._augment_on):
-            draw = kept.pop(0)
+            draw = pending.pop(0)
             b, u = len(draw.labelled), len(draw.unlabelled)
             labelled, unlabelled = images.split([b, u])
             weak_l, weak_u, strong_u = np.split(draw.seeds, [b, b + u])
-            at_l, at_u = (self._on_device(p) for p in (draw.labelled, draw.unlabelled))
+            id_l, id_u = (self._on_device(p) for p in (draw.labelled, draw.unlabelled))
             with phase("augmentation"):
                 views = (
                     augment.weak(labelled, weak_l),
@@ -106,7 +106,7 @@ class ImageLoader:
                     augment.strong(unlabelled, strong_u, magnitude=self._magnitude),
                 )
                 x_l, x_uw, x_us = (view.to(self._device, non_blocking=True) for view in views)
-            yield Batch(x_l=x_l, y_l=labels[at_l], x_uw=x_uw, x_us=x_us, id_u=at_u)
+            yield Batch(x_l=x_l, y_l=labels[id_l], x_uw=x_uw, x_us=x_us, id_u=id_u)
 
     def unaugmented(self, positions: Positions, *, batch: int) -> "Iterator[Tensor]":
         """See `gradebook.pipelines.training.dataset.InputSource`."""
@@ -119,11 +119,11 @@ class ImageLoader:
         dataset: Any = self._images  # a DataLoader asks for no more than __getitem__
         loader: DataLoader[Tensor | str] = DataLoader(
             dataset,
-            batch_sampler=_Once(parts),
-            collate_fn=_together,
+            batch_sampler=_BatchSampler(parts),
+            collate_fn=_stack,
             num_workers=self._workers,
-            worker_init_fn=_let_the_trainer_stop,
-            generator=torch.Generator(),  # its own: a loader takes a number of the one that the run resumes with
+            worker_init_fn=_ignore_interrupts,
+            generator=torch.Generator(),  # not the global one, from which the run resumes
             pin_memory=device.type == "cuda",
         )
         for images in loader:
@@ -137,8 +137,8 @@ class ImageLoader:
         return torch.from_numpy(positions).to(self._device)
 
 
-class _Read:
-    """What a worker reads: a position in, the image, uint8 (3, S, S), out, or the sentence why there is none."""
+class _ImageDataset:
+    """The dataset of a DataLoader: an image, uint8 (3, S, S), by position, or the message why it cannot be read."""
 
     def __init__(self, images: Images):
         self._images = images
@@ -154,8 +154,8 @@ class _Read:
             return str(error)
 
 
-class _Once:
-    """An iterable as the batch sampler that a DataLoader asks for."""
+class _BatchSampler:
+    """The batch sampler of a DataLoader, from an iterable of batches of positions."""
 
     def __init__(self, parts: Iterable[Positions]):
         self._parts = parts
@@ -164,14 +164,14 @@ class _Once:
         return (part.tolist() for part in self._parts)
 
 
-def _together(images: "list[Tensor | str]") -> "Tensor | str":
-    """Returns the images as one tensor, or the first sentence that stands in their place."""
+def _stack(images: "list[Tensor | str]") -> "Tensor | str":
+    """Returns the images as one tensor, or the first message that is in the place of one."""
     import torch
 
-    views = [image for image in images if not isinstance(image, str)]
-    return torch.stack(views) if len(views) == len(images) else next(i for i in images if isinstance(i, str))
+    tensors = [image for image in images if not isinstance(image, str)]
+    return torch.stack(tensors) if len(tensors) == len(images) else next(i for i in images if isinstance(i, str))
 
 
-def _let_the_trainer_stop(worker: int) -> None:
-    """Leaves Ctrl-C, which a terminal sends to every process, to the trainer: it needs its workers to the end."""
+def _ignore_interrupts(worker: int) -> None:
+    """Ignores Ctrl-C, which a terminal sends to every process: the trainer needs its workers until it has stopped."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,4 +1,4 @@
-"""From a config to what a method moves, and from a finished run back to the network that predicts."""
+"""The learners of a run: networks, optimizers and averages, built from its config."""
 
 from dataclasses import replace
 from functools import partial
@@ -20,38 +20,37 @@ if TYPE_CHECKING:
 def build(
     config: TrainConfig[Any],
     training_set: "TrainingSet",
-    source: "InputSource",
+    inputs: "InputSource",
     device: "torch.device",
-    start: "nn.Module | None" = None,
+    initial_model: "nn.Module | None" = None,
 ) -> "Learners":
-    """Makes the networks, the same ones on every process, with their optimisers.
+    """Builds the networks and their optimizers, the same ones in every process.
 
     Args:
-        config: its seed draws what is random.
-        training_set: whose classes they tell.
-        source: what they are fed.
-        device: where they are.
-        start: the timm model that networks on pixels begin as, without one that of the config's backbone.
+        config: of the run; its seed seeds the initial weights.
+        training_set: gives the classes.
+        inputs: gives the number of features, where they are cached.
+        device: to train on.
+        initial_model: the timm model whose weights networks on pixels start from, instead of the config's own.
     """
     import torch
 
     from gradebook.mpl.step import Learners
 
     torch.manual_seed(config.seed)
-    new = partial(_network, training_set=training_set, shape=_shape(source), start=start)
-    make = partial(_learner, config, device, fsdp.mesh(config, device))
-    student = make(new(config, hidden=config.student_hidden), config.student, average=config.average)
+    network = partial(_network, classes=len(training_set.classes), inputs=inputs, initial_model=initial_model)
+    learner = partial(_learner, config, device, fsdp.mesh(config, device))
+    student = learner(network(config, hidden=config.student_hidden), config.student, average=config.average)
     teacher = None
     if has_teacher(config):
         other = replace(config, backbone=config.teacher_backbone or config.backbone)
-        teacher = make(new(other, hidden=config.hidden), config.teacher, average=0.0)
-    return Learners(
-        student=student, teacher=teacher, samples=len(training_set.sample_ids), unlabelled=len(training_set.unlabelled)
-    )
+        teacher = learner(network(other, hidden=config.hidden), config.teacher, average=0.0)
+    samples, unlabelled = len(training_set.sample_ids), len(training_set.unlabelled)
+    return Learners(student=student, teacher=teacher, samples=samples, unlabelled=unlabelled)
 
 
 def has_teacher(config: TrainConfig[Any]) -> bool:
-    """Tells whether a run trains a network beside the student: some methods do only where it has a size of its own."""
+    """Returns whether a run trains a teacher network; some methods do so only where it has a size of its own."""
     from gradebook.mpl.methods import METHODS
 
     method = METHODS[config.method]
@@ -60,21 +59,20 @@ def has_teacher(config: TrainConfig[Any]) -> bool:
 
 
 def set_learning_rates(learners: "Learners", config: TrainConfig[Any], clock: "Clock") -> None:
-    """Sets the learning rates and the decay of the average for one step: pure functions of the step."""
+    """Sets the learning rates and the decay of the average for a step; they depend on the step alone."""
     from gradebook.mpl.schedules import average_decay, warmup_cosine
 
-    moved = [(learners.student, config.student), (learners.teacher, config.teacher)]
-    for learner, optim in moved:
+    for learner, optim in ((learners.student, config.student), (learners.teacher, config.teacher)):
         if learner is not None:
-            share = warmup_cosine(clock, wait=optim.wait_steps, warmup=optim.warmup_steps)
+            factor = warmup_cosine(clock, wait=optim.wait_steps, warmup=optim.warmup_steps)
             for group in learner.optimizer.param_groups:
-                group["lr"] = optim.lr * share
+                group["lr"] = optim.lr * factor
     if learners.student.average is not None:
         learners.student.average.decay = average_decay(clock, config.average)
 
 
 def finetuning_learner(learners: "Learners", config: TrainConfig[Any]) -> "Learners":
-    """Returns the averaged student as a learner of its own, to be trained on the labels alone."""
+    """Returns the averaged student with an optimizer of its own, for training on the labels alone."""
     import torch
 
     from gradebook.mpl.accumulation import accumulate
@@ -90,63 +88,62 @@ def finetuning_learner(learners: "Learners", config: TrainConfig[Any]) -> "Learn
 
 
 def non_finite_weights(learners: "Learners") -> list[str]:
-    """Returns whose weights are no numbers any more, as sentences' parts: "a weight of the student"."""
+    """Returns the networks with weights that are not finite, as parts of a sentence: "a weight of the student"."""
     from gradebook.mpl import sharding
 
-    moved = {"student": learners.student, "teacher": learners.teacher}
+    by_role = {"student": learners.student, "teacher": learners.teacher}
     return [
-        f"a weight of the {who}"
-        for who, learner in moved.items()
+        f"a weight of the {role}"
+        for role, learner in by_role.items()
         if learner is not None and not sharding.is_finite(learner.net)
     ]
-
-
-def _shape(source: "InputSource") -> tuple[int, float]:
-    """Returns D and the scale of cached features; zeros for images."""
-    from gradebook.pipelines.training.dataset import CachedViews
-
-    return (source.features, source.scale()) if isinstance(source, CachedViews) else (0, 0.0)
 
 
 def _network(
     config: TrainConfig[Any],
     *,
-    training_set: "TrainingSet",
-    shape: tuple[int, float],
+    classes: int,
+    inputs: "InputSource",
     hidden: int,
-    start: "nn.Module | None",
+    initial_model: "nn.Module | None",
 ) -> "nn.Module":
+    """Returns a head on cached features, or a whole network on pixels."""
+    from gradebook.mpl.networks import LinearHead, MlpHead
+    from gradebook.pipelines.training.dataset import CachedViews
+
+    if config.inputs == "pixels":
+        return _network_on_pixels(config, classes, initial_model)
+    assert isinstance(inputs, CachedViews)
+    features, scale = inputs.features, inputs.scale
+    return MlpHead(features, hidden, classes, scale) if hidden else LinearHead(features, classes, scale)
+
+
+def _network_on_pixels(config: TrainConfig[Any], classes: int, initial_model: "nn.Module | None") -> "nn.Module":
     from gradebook.mpl.backbones import fit_to
     from gradebook.mpl.lora import adapt
-    from gradebook.mpl.networks import LinearHead, MlpHead
 
-    features, scale = shape
-    classes = len(training_set.classes)
-    if config.inputs == "pixels":
-        pretrained = config.weights == "pretrained" and start is None
-        net = image_classifier(
-            config.backbone, classes, size=config.size, pretrained=pretrained, dropout=config.dropout
-        )
-        if start is not None:
-            fit_to(start, config.size)
-            net.model.load_state_dict(start.state_dict())
-        net.frozen_norms = config.norms == "frozen"
-        model: Any = net.model
-        if config.lora_rank and not adapt(net, config.lora_rank, trained=model.get_classifier()):
-            raise ConfigError(f"{config.backbone} has no attention to adapt: leave --lora-rank out, or take a ViT")
-        return net
-    return MlpHead(features, hidden, classes, scale) if hidden else LinearHead(features, classes, scale)
+    pretrained = config.weights == "pretrained" and initial_model is None
+    net = image_classifier(config.backbone, classes, size=config.size, pretrained=pretrained, dropout=config.dropout)
+    if initial_model is not None:
+        fit_to(initial_model, config.size)
+        net.model.load_state_dict(initial_model.state_dict())
+    net.frozen_norms = config.norms == "frozen"
+    model: Any = net.model
+    if config.lora_rank and not adapt(net, config.lora_rank, trained=model.get_classifier()):
+        raise ConfigError(f"{config.backbone} has no attention to adapt: leave --lora-rank out, or take a ViT")
+    return net
 
 
 def _learner(
     config: TrainConfig[Any],
     device: "torch.device",
-    shares: "DeviceMesh | None",
+    mesh: "DeviceMesh | None",
     net: "nn.Module",
     optim: OptimConfig,
     *,
     average: float,
 ) -> "Learner":
+    """Moves a network to its device, with an optimizer and, if `average` is not 0, the average of its weights."""
     import torch
 
     from gradebook.mpl import sharding
@@ -154,15 +151,15 @@ def _learner(
     from gradebook.mpl.networks import to_channels_last
     from gradebook.mpl.step import Learner
 
-    if config.inputs == "pixels" and shares is None:
+    if config.inputs == "pixels" and mesh is None:
         to_channels_last(net)
-    kept = fsdp.sharded_average(net, average, device, shares)
+    averaged = fsdp.weight_average(net, average, device, mesh)
     net.to(device).train()
     if config.recompute:
         sharding.recompute(net)
     accumulate(net, config.accumulate)
-    if shares is not None:
-        sharding.shard(net, shares)
+    if mesh is not None:
+        sharding.shard(net, mesh)
     optimizer = torch.optim.SGD(
         net.parameters(),
         optim.lr,
@@ -170,9 +167,4 @@ def _learner(
         nesterov=optim.momentum > 0,
         weight_decay=optim.weight_decay,
     )
-    return Learner(
-        net=net,
-        optimizer=optimizer,
-        average=kept,
-        clip=optim.clip,
-    )
+    return Learner(net=net, optimizer=optimizer, average=averaged, clip=optim.clip)

@@ -1,4 +1,4 @@
-"""Networks from their names: timm models with a new classifier, with or without memory for their weights."""
+"""Networks by name: timm models with a new classifier."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -20,11 +20,12 @@ def image_classifier(
         backbone: timm's name.
         classes: K.
         size: side of the images in pixels; when None, that of the model's own input.
-        pretrained: whether its other weights are trained or random.
+        pretrained: whether its other weights are pretrained or random.
         dropout: before the classifier.
 
     Raises:
-        ConfigError: there is no such model, none with trained weights here, or it takes no images of that size.
+        ConfigError: there is no such model, its pretrained weights are not available, or it takes no images of that
+            size.
     """
     from gradebook.mpl.backbones import BackboneError, fit_to
     from gradebook.mpl.networks import ImageClassifier
@@ -40,12 +41,12 @@ def image_classifier(
 
 
 def timm_model(backbone: str, classes: int, *, pretrained: bool, dropout: float = 0.0) -> "nn.Module":
-    """Returns a timm model with a new classifier, its other weights those that an embedding with it has.
+    """Returns a timm model with a new classifier; its other weights are those that an embedding with it uses.
 
-    Random ones come from torch's global generator, in the order in which an embedding draws them.
+    Random weights come from torch's global generator, in the order in which an embedding draws them.
 
     Raises:
-        ConfigError: there is no such model, or none with trained weights here.
+        ConfigError: there is no such model, or its pretrained weights are not available.
     """
     from gradebook.mpl.backbones import BackboneError, create
 
@@ -59,7 +60,7 @@ def timm_model(backbone: str, classes: int, *, pretrained: bool, dropout: float 
 
 
 def on_meta(make: "Callable[[], nn.Module]") -> "nn.Module":
-    """Returns the network that `make` makes, without any memory for its weights."""
+    """Returns the network that `make` builds, on the meta device: without memory for its weights."""
     import torch
 
     with torch.device("meta"):

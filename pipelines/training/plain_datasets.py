@@ -1,7 +1,7 @@
-"""Plain data: an image folder or a torchvision data set, for training without a catalogue.
+"""Plain data sets: an image folder or a torchvision data set, for training without a catalogue.
 
-An image folder is laid out as for torchvision: DIR/train/CLASS/IMAGE and DIR/test/CLASS/IMAGE (or DIR/val). All labels
-are known here; a run is shown those that its settings allow. Needs neither LanceDB nor FiftyOne.
+An image folder is laid out as torchvision's: DIR/train/CLASS/IMAGE and DIR/test/CLASS/IMAGE (or DIR/val). All labels
+are known, and a run uses those that its settings allow. Needs neither LanceDB nor FiftyOne.
 
 Shape legend    N images
 """
@@ -18,7 +18,7 @@ from gradebook.pipelines.training.config import ConfigError, DataConfig
 from gradebook.pipelines.training.image_loader import ImageArray, ImageFiles, Images
 from gradebook.storage.samples import Split
 
-MAX_BYTES_IN_MEMORY = 2**29  # bytes of decoded images up to which they stay in memory
+MAX_BYTES_IN_MEMORY = 2**29  # of decoded images; larger data sets are decoded from their files each time
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,34 +26,34 @@ class PlainDataset:
     """One split of a data set."""
 
     classes: tuple[str, ...]
-    names: Sequence[str]  # what the record calls each image: its path below the folder, or its place in the set
-    truth: NDArray[np.int64]  # (N,) class of each; -1 in a pool, where nobody knows
+    names: Sequence[str]  # sample id of each image: its path below the folder, or its number in the data set
+    truth: NDArray[np.int64]  # (N,) class of each; -1 in a pool, where it is unknown
     images: Images
 
 
 def open_dataset(config: DataConfig, root: Path, split: Split, *, size: int) -> PlainDataset:
-    """Opens one split; the training split has the images of the pool at its end, if there is one.
+    """Opens one split; the training split ends with the images of the pool, if there is one.
 
     Args:
         config: which data set.
-        root: its directory where `config.images` names none.
+        root: its directory, unless `config.images` names another.
         split: training or test images.
-        size: pixels a side that images come in.
+        size: side of the images, pixels.
 
     Raises:
-        ConfigError: it is not there, or not laid out as it must be; the sentence says what to do.
+        ConfigError: it is missing, or laid out in another way; the message says what to do.
     """
-    place = Path(config.images).expanduser() if config.images else root
+    directory = Path(config.images).expanduser() if config.images else root
     if config.kind == "folder":
-        return _folder(place, split, size, pool=config.pool if split is Split.TRAIN else "")
-    return _torchvision(config.kind, place, split, size)
+        return _folder(directory, split, size, pool=config.pool if split is Split.TRAIN else "")
+    return _torchvision(config.kind, directory, split, size)
 
 
 def choose_labelled(config: DataConfig, data: PlainDataset, seed: int) -> NDArray[np.int64]:
-    """Returns the positions of the images whose label the run is shown: a list's, or evenly drawn over the classes.
+    """Returns the positions of the labelled images: those of a list, or drawn evenly over the classes.
 
     Raises:
-        ConfigError: the list names images that are not there, or a class has too few.
+        ConfigError: the list names images that do not exist, or a class has too few.
     """
     known = np.flatnonzero(data.truth >= 0)
     if config.label_list:
@@ -61,59 +61,61 @@ def choose_labelled(config: DataConfig, data: PlainDataset, seed: int) -> NDArra
     if config.labels == 0:
         return known
     random, chosen = np.random.default_rng([seed, config.labels]), []
-    wanted = np.full(len(data.classes), config.labels // len(data.classes))
-    wanted[random.permutation(len(wanted))[: config.labels % len(wanted)]] += 1
-    for label, number in enumerate(wanted):
+    counts = np.full(len(data.classes), config.labels // len(data.classes))
+    counts[random.permutation(len(counts))[: config.labels % len(counts)]] += 1
+    for label, count in enumerate(counts):
         of_class = np.flatnonzero(data.truth == label)
-        if len(of_class) < number:
+        if len(of_class) < count:
             raise ConfigError(
-                f"class {data.classes[label]} has {len(of_class)} training images, {number} labels were asked of it: "
+                f"class {data.classes[label]} has {len(of_class)} training images, but {count} labels are asked of it: "
                 "give a smaller --data.labels"
             )
-        chosen.append(random.choice(of_class, number, replace=False))
+        chosen.append(random.choice(of_class, count, replace=False))
     return np.sort(np.concatenate(chosen))
 
 
-def choose_validation(config: DataConfig, data: PlainDataset, shown: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
-    """Returns the positions of training images that take no part but in `validation_accuracy`.
+def choose_validation(
+    config: DataConfig, data: PlainDataset, labelled: NDArray[np.int64], seed: int
+) -> NDArray[np.int64]:
+    """Returns the positions of the training images that are held out for `validation_accuracy`.
 
     Raises:
-        ConfigError: there are not so many.
+        ConfigError: too few are left.
     """
-    others = np.setdiff1d(np.flatnonzero(data.truth >= 0), shown)
+    others = np.setdiff1d(np.flatnonzero(data.truth >= 0), labelled)
     if config.validation > len(others):
         raise ConfigError(f"{len(others)} training images are left for validation: give a smaller --data.validation")
     return np.sort(np.random.default_rng([seed, 1]).choice(others, config.validation, replace=False))
 
 
-def _folder(place: Path, split: Split, size: int, *, pool: str) -> PlainDataset:
+def _folder(directory: Path, split: Split, size: int, *, pool: str) -> PlainDataset:
     from torchvision.datasets import ImageFolder
 
     names = ("train",) if split is Split.TRAIN else ("test", "val")
-    found = next((place / name for name in names if (place / name).is_dir()), None)
-    if found is None:
-        raise ConfigError(f"{place} has no folder {' or '.join(names)} with a folder a class in it: see --data.images")
-    try:
-        folder = ImageFolder(str(found), allow_empty=True)
-    except FileNotFoundError as error:
+    root = next((directory / name for name in names if (directory / name).is_dir()), None)
+    if root is None:
         raise ConfigError(
-            f"{found} has no folder a class in it: put each image into the folder of its class"
-        ) from error
+            f"{directory} has no folder {' or '.join(names)} with a folder of each class: see --data.images"
+        )
+    try:
+        folder = ImageFolder(str(root), allow_empty=True)
+    except FileNotFoundError as error:
+        raise ConfigError(f"{root} has no folder of any class: put each image into the folder of its class") from error
     paths = [path for path, _ in folder.samples]
     truth = [label for _, label in folder.samples]
     if not paths:
-        raise ConfigError(f"the class folders of {found} hold no images: correct --data.images")
+        raise ConfigError(f"the class folders of {root} hold no images: correct --data.images")
     more = _pool(Path(pool).expanduser()) if pool else []
     return PlainDataset(
         classes=tuple(folder.classes),
-        names=[str(Path(p).relative_to(place)) for p in paths] + more,
+        names=[str(Path(p).relative_to(directory)) for p in paths] + more,
         truth=np.array(truth + [-1] * len(more), np.int64),
         images=_in_memory(ImageFiles(paths + more, size)),
     )
 
 
 def _in_memory(files: ImageFiles) -> Images:
-    """Decodes images that fit into memory once and for all; others stay files, decoded each time they come up."""
+    """Decodes images that fit into memory; others stay files, decoded each time they are drawn."""
     from multiprocessing.pool import ThreadPool
 
     from gradebook.storage.images import BrokenImage
@@ -146,21 +148,21 @@ def _pool(path: Path) -> list[str]:
         raise ConfigError(f"{path} is no folder and no table with a column filepath ({error})") from error
 
 
-def _torchvision(kind: str, place: Path, split: Split, size: int) -> PlainDataset:
-    """Reads CIFAR-10 or SVHN, which torchvision downloads where they are not yet."""
+def _torchvision(kind: str, directory: Path, split: Split, size: int) -> PlainDataset:
+    """Opens CIFAR-10 or SVHN, which torchvision downloads if necessary."""
     from torchvision import datasets
 
     training = split is Split.TRAIN
     try:
         if kind == "cifar10":
-            data: Any = datasets.CIFAR10(str(place), train=training, download=True)
+            data: Any = datasets.CIFAR10(str(directory), train=training, download=True)
             pixels, truth, classes = data.data, data.targets, tuple(data.classes)
         else:
-            data = datasets.SVHN(str(place), split="train" if training else "test", download=True)
+            data = datasets.SVHN(str(directory), split="train" if training else "test", download=True)
             pixels, truth, classes = data.data.transpose(0, 2, 3, 1), data.labels, tuple("0123456789")
     except (OSError, RuntimeError) as error:
         raise ConfigError(
-            f"{kind} is not in {place} and cannot be downloaded ({error}): put torchvision's files there, "
+            f"{kind} is not in {directory} and cannot be downloaded ({error}): put torchvision's files there, "
             "or give a folder of images with --data.kind folder --data.images DIR"
         ) from error
     names = [f"{kind}/{split}/{number:05d}" for number in range(len(pixels))]
@@ -173,18 +175,18 @@ def _torchvision(kind: str, place: Path, split: Split, size: int) -> PlainDatase
 
 
 def _listed(path: Path, data: PlainDataset, known: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Returns the positions of the images that a file names, one a line: by their path, or by their file's name."""
+    """Returns the positions of the images that a file lists, one per line, by path or by file name."""
     try:
         lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     except OSError as error:
         raise ConfigError(
             f"the list of labels {path} cannot be read ({error.strerror}): correct --data.label-list"
         ) from error
-    at = {Path(data.names[p]).name: int(p) for p in known} | {data.names[p]: int(p) for p in known}
-    missing = [line for line in lines if line not in at]
+    position = {Path(data.names[p]).name: int(p) for p in known} | {data.names[p]: int(p) for p in known}
+    missing = [line for line in lines if line not in position]
     if missing:
         raise ConfigError(
-            f"{path} names {len(missing)} images that are not there, such as {missing[0]}: "
+            f"{path} names {len(missing)} images that do not exist, such as {missing[0]}: "
             "correct the list or --data.images"
         )
-    return np.unique([at[line] for line in lines])
+    return np.unique([position[line] for line in lines])

@@ -1,7 +1,7 @@
-"""A fixed teacher in the shape of what it said: another run's predictions, kept instead of a network.
+"""A fixed teacher as a table of its predictions, which come from another run.
 
 Reduced Meta Pseudo Labels (Pham et al., 2021, appendix E) computes a large teacher's distributions once and then trains
-with one network in memory. The large teacher is the finished student of a run of its own.
+with one network in memory. The large teacher is the finished student of the other run.
 
 Shape legend    N samples of the run    K classes
 """
@@ -22,38 +22,38 @@ if TYPE_CHECKING:
 def load_distributions(
     config: TrainConfig[Any], training_set: TrainingSet, runs: Path, device: "torch.device"
 ) -> "dict[str, Tensor]":
-    """Returns what a method's memory begins with: "distributions" (N, K) where the config names a run, else nothing.
+    """Returns the first state of the method: "distributions" (N, K) where the config names a run, else nothing.
 
-    Rows of samples that the method is never asked about, those with a label, are zero.
+    Rows of samples with a label, which no method uses, are zero.
 
     Args:
-        config: of the run that begins.
+        config: of the new run.
         training_set: its samples.
-        runs: the directory that both runs lie in.
-        device: where to keep them.
+        runs: the directory of both runs.
+        device: to keep them on.
 
     Raises:
-        ConfigError: there is no such run, it has not finished, knows other classes, or says nothing of some samples.
+        ConfigError: there is no such run, it has not finished, it has other classes, or it lacks some samples.
     """
     if not config.distributions:
         return {}
     import torch
 
-    said = _said(runs / config.distributions, training_set.classes)
+    predictions = _predictions(runs / config.distributions, training_set.classes)
     ids = [training_set.sample_ids[position] for position in training_set.unlabelled]
-    missing = sum(sample_id not in said for sample_id in ids)
+    missing = sum(sample_id not in predictions for sample_id in ids)
     if missing:
         raise ConfigError(
-            f"run {config.distributions} says nothing of {missing} of the {len(ids)} images without a label, because "
-            "they came, or lost their label, after it began: train it anew under another name and give that"
+            f"run {config.distributions} has no predictions of {missing} of the {len(ids)} images without a label, "
+            "because they came, or lost their label, after it began: train it anew under another name and give that"
         )
     rows = torch.zeros(len(training_set.sample_ids), len(training_set.classes))
-    rows[torch.from_numpy(training_set.unlabelled)] = torch.tensor([said[sample_id] for sample_id in ids])
+    rows[torch.from_numpy(training_set.unlabelled)] = torch.tensor([predictions[sample_id] for sample_id in ids])
     return {"distributions": rows.to(device)}
 
 
-def _said(run: Path, classes: tuple[str, ...]) -> dict[str, list[float]]:
-    """Returns what the finished student of a run says of each sample, in this order of classes."""
+def _predictions(run: Path, classes: tuple[str, ...]) -> dict[str, list[float]]:
+    """Returns the finished student's probabilities of each sample of a run, in this order of classes."""
     import pyarrow.parquet as pq
 
     if not (run / CONFIG).exists():
@@ -71,7 +71,7 @@ def _said(run: Path, classes: tuple[str, ...]) -> dict[str, list[float]]:
     known = json.loads(table.schema.metadata[b"classes"])
     if set(known) != set(classes):
         raise ConfigError(
-            f"run {run.name} knows the classes {', '.join(known)}, and this run {', '.join(classes)}: "
+            f"run {run.name} has the classes {', '.join(known)}, and this run {', '.join(classes)}: "
             "give a run of the same classes, or train it anew"
         )
     order = [known.index(name) for name in classes]

@@ -1,8 +1,8 @@
-"""The trainer's side of the record: what was said of each sample, written in segments by a thread of its own.
+"""The recorder: writes the predictions for each sample of each step in segments, in a background thread.
 
-Training hands over tensors and goes on; no database is involved. A segment is written whole and then renamed, so a
-killed trainer loses the open segment and nothing else. Segments end where checkpoints are made: a resumed run takes
-away those after its checkpoint and writes the same rows again.
+Training hands over tensors and goes on; no database is involved. A segment is written and then renamed, so a killed
+trainer loses the open segment and nothing else. Segments end at checkpoints: a resumed run removes those after its
+checkpoint and writes the same rows again.
 """
 
 import queue
@@ -22,19 +22,19 @@ if TYPE_CHECKING:
     from gradebook.mpl.step import Opinions
     from gradebook.pipelines.training.record_upload import RecordUploader
 
-MAX_SEGMENT_ROWS = 200_000  # rows of a segment at most
-_HELD = 2  # segments that may wait for the disk before training waits too
+MAX_SEGMENT_ROWS = 200_000
+_MAX_QUEUED = 2  # segments that may wait for the disk before training waits too
 
 _Rows = list[tuple[int, "Tensor", "Opinions"]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Segment:
-    """What is to be written."""
+    """Rows to write, and whom to tell."""
 
     rows: _Rows
-    arrived: Callable[[], None]  # waits until the tensors are here
-    written: threading.Event | None = None  # to set when it is on disk
+    wait: Callable[[], None]  # returns when the tensors are on the CPU
+    written: threading.Event | None = None  # set when the segment is on disk
     last: bool = False
 
 
@@ -56,29 +56,29 @@ class Recorder:
         self._directory, self._process, self._ids, self._upload = directory, process, sample_ids, upload
         self._schema = segment_schema(classes)
         self._rows: _Rows = []
-        self._number = 0  # of them
-        self._arrived: Callable[[], None] = _at_once
-        self._inbox: queue.Queue[_Segment] = queue.Queue(_HELD)
+        self._count = 0  # of the rows
+        self._wait: Callable[[], None] = _no_wait
+        self._inbox: queue.Queue[_Segment] = queue.Queue(_MAX_QUEUED)
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._work, name="recorder", daemon=True)
         self._thread.start()
 
     def put(self, step: int, samples: "Tensor", opinions: "Opinions") -> None:
-        """Hands over what was said at a step of the samples at these positions (U,).
+        """Adds the predictions of a step for the samples at these positions (U,).
 
-        The thread is woken for whole segments only: a word a step would cost more than writing. A GPU sends what was
-        said at once; XLA's devices, which would be waited for, keep it until the segment ends.
+        The thread is woken for whole segments only; once a step would cost more than writing. A GPU starts to copy the
+        tensors at once. XLA's devices, which would have to be waited for, keep them until the segment ends.
 
         Raises:
             OSError: an earlier segment could not be written.
         """
         self._check()
-        here = samples, opinions
+        row = samples, opinions
         if samples.is_cuda:
-            here, self._arrived = _sent(samples, opinions), _arrival(samples)
-        self._rows.append((step, *here))
-        self._number += len(samples)
-        if self._number >= MAX_SEGMENT_ROWS:
+            row, self._wait = _to_cpu(samples, opinions), _copy_event(samples)
+        self._rows.append((step, *row))
+        self._count += len(samples)
+        if self._count >= MAX_SEGMENT_ROWS:
             self._end()
 
     def flush(self) -> None:
@@ -101,17 +101,17 @@ class Recorder:
         self._check()
 
     def _end(self, *, written: threading.Event | None = None, last: bool = False) -> None:
-        """Gives the open segment to the thread, and begins another."""
-        rows = [(step, *_sent(samples, opinions)) for step, samples, opinions in self._rows]
-        self._inbox.put(_Segment(rows=rows, arrived=self._arrived, written=written, last=last))
-        self._rows, self._number = [], 0
+        """Queues the open segment for the thread, and opens another."""
+        rows = [(step, *_to_cpu(samples, opinions)) for step, samples, opinions in self._rows]
+        self._inbox.put(_Segment(rows=rows, wait=self._wait, written=written, last=last))
+        self._rows, self._count = [], 0
 
     def _work(self) -> None:
         while True:
             segment = self._inbox.get()
             try:
                 if segment.rows and self._failure is None:
-                    segment.arrived()
+                    segment.wait()
                     self._write(segment.rows)
             except BaseException as failure:
                 self._failure = failure
@@ -125,7 +125,7 @@ class Recorder:
 
         numbers = [int(path.stem.split("-")[1]) for path in self._directory.glob(f"rank{self._process}-*.parquet")]
         name = f"rank{self._process}-{max(numbers, default=0) + 1:06d}"
-        # Of numbers that hardly repeat a dictionary costs more than it saves; readers ask for the bounds of steps only.
+        # a dictionary only pays for values that repeat, and readers use the statistics of steps only
         repeating = ["step", "sample_id", *LABELS]
         path = self._directory / f"{name}.parquet"
         with atomic_path(path, path.with_name(f".{name}.tmp")) as temporary:
@@ -149,7 +149,9 @@ class Recorder:
             "sample_id": pa.DictionaryArray.from_arrays(pa.array(codes.astype(np.int32)), names),
         }
         for name in RECORDED:
-            columns[name] = _column([(len(ids), getattr(said, name)) for _, ids, said in rows], name in LABELS)
+            columns[name] = _column(
+                [(len(ids), getattr(predictions, name)) for _, ids, predictions in rows], name in LABELS
+            )
         return pa.table([columns[name] for name in self._schema.names], schema=self._schema)
 
     def _check(self) -> None:
@@ -159,34 +161,34 @@ class Recorder:
             ) from self._failure
 
 
-def _column(said: list[tuple[int, "Tensor | None"]], labels: bool) -> Any:
-    """Returns what was said of one thing at some steps, each with its number of rows; null where it was not."""
+def _column(values: list[tuple[int, "Tensor | None"]], labels: bool) -> Any:
+    """Returns a column of the record from each step's number of rows and values; nulls where a step has none."""
     import pyarrow as pa
     import torch
 
-    kind, of = (pa.int16(), torch.int16) if labels else (pa.float32(), torch.float32)
-    spoken = [value for _, value in said if value is not None]
-    if len(spoken) == len(said):
-        return pa.array(torch.cat(spoken).to(of).numpy(), kind)
-    parts = [pa.nulls(n, kind) if value is None else pa.array(value.to(of).numpy(), kind) for n, value in said]
+    kind, dtype = (pa.int16(), torch.int16) if labels else (pa.float32(), torch.float32)
+    present = [value for _, value in values if value is not None]
+    if len(present) == len(values):
+        return pa.array(torch.cat(present).to(dtype).numpy(), kind)
+    parts = [pa.nulls(n, kind) if value is None else pa.array(value.to(dtype).numpy(), kind) for n, value in values]
     return pa.chunked_array(parts, kind)
 
 
-def _sent(samples: "Tensor", opinions: "Opinions") -> "tuple[Tensor, Opinions]":
-    """Returns them in the processor's memory. A GPU sends them while it goes on, others are waited for."""
+def _to_cpu(samples: "Tensor", opinions: "Opinions") -> "tuple[Tensor, Opinions]":
+    """Copies them to the CPU: from a GPU in the background, from other devices at once."""
     if samples.device.type == "cpu":
         return samples, opinions
-    said = {f.name: value for f in fields(opinions) if (value := getattr(opinions, f.name)) is not None}
-    here = {name: value.to("cpu", non_blocking=True) for name, value in said.items()}
-    return samples.to("cpu", non_blocking=True), replace(opinions, **here)
+    columns = {f.name: value for f in fields(opinions) if (value := getattr(opinions, f.name)) is not None}
+    copied = {name: value.to("cpu", non_blocking=True) for name, value in columns.items()}
+    return samples.to("cpu", non_blocking=True), replace(opinions, **copied)
 
 
-def _at_once() -> None:
+def _no_wait() -> None:
     pass
 
 
-def _arrival(samples: "Tensor") -> Callable[[], None]:
-    """Returns what waits for the copies made so far, from a GPU: they go on after the call that made them."""
+def _copy_event(samples: "Tensor") -> Callable[[], None]:
+    """Returns a function that waits for the copies started so far, which a GPU does in the background."""
     import torch
 
     wait: Callable[[], None] = torch.cuda.current_stream(samples.device).record_event().synchronize

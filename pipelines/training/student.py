@@ -1,4 +1,4 @@
-"""A run's finished student: its weights on disk, its predictions, and the whole network from pixels to logits."""
+"""A run's finished student: its weights on disk, its predictions, and the full model from pixels to logits."""
 
 import json
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ WEIGHTS = "student.safetensors"
 
 
 def save_student(net: "nn.Module", path: Path) -> None:
-    """Writes the finished student's weights into the run's directory `path`, whole or not at all."""
+    """Writes the finished student's weights into the run's directory `path`, atomically."""
     from safetensors.torch import save_file
 
     from gradebook.mpl.lora import merged
@@ -67,14 +67,12 @@ Probabilities = NDArray[np.float64]  # (N, K)
 
 
 def load_run_student(run: Run) -> "nn.Module":
-    """Returns the finished student of a run; raises what `learners.load_student` raises."""
-    from gradebook.pipelines.training.student import load_student
-
+    """Returns the finished student of a run; raises what `load_student` raises."""
     return load_student(run.path, config_from_json(run.config()))
 
 
 def predict_samples(net: "nn.Module", config: TrainConfig[Any], store: "Store", samples: list[Sample]) -> Probabilities:
-    """Returns what a student thinks of samples, (N, K), from cached views or from their files, as it was trained.
+    """Returns a student's probabilities of samples, (N, K), from the inputs that it was trained on.
 
     Raises:
         ConfigError: samples have no cached views yet.
@@ -95,51 +93,51 @@ def predict_samples(net: "nn.Module", config: TrainConfig[Any], store: "Store", 
     return probabilities(net.to(device), source, np.arange(len(samples))).double().numpy()
 
 
-Normal = tuple[tuple[float, ...], tuple[float, ...]]  # mean and standard deviation of each channel, of 1
+Normalization = tuple[tuple[float, ...], tuple[float, ...]]  # mean and standard deviation of each channel, in [0, 1]
 
 
 @dataclass(frozen=True, slots=True)
 class FullModel:
-    """A student with all that is between an image and its logits."""
+    """A student as a network on images, from pixels to logits."""
 
     model: "nn.Module"  # normalised images (N, 3, S, S) in, logits (N, K) out
-    normal: Normal
+    normalization: Normalization
     size: int  # S, pixels
-    timm: bool  # whether timm knows the model: not where a head is more than the backbone's one linear layer
+    is_timm: bool  # whether it is a plain timm model: not where the head is more than the one linear layer
 
 
 def full_model(student: "nn.Module", config: TrainConfig[Any], store: "Store", classes: list[str]) -> FullModel:
-    """Returns the student from pixels to logits: a head on cached views is put on the backbone that made them."""
+    """Returns the student from pixels to logits; a head on cached views is joined to the backbone that made them."""
     import torch
 
     from gradebook.mpl.networks import ImageClassifier, LinearHead
 
     if isinstance(student, ImageClassifier):
-        return FullModel(student.model, _normal(student.model), config.size, timm=True)
+        return FullModel(student.model, _normalization(student.model), config.size, is_timm=True)
     space = next(s for s in store.vectors.spaces() if s.backbone == config.backbone)
     torch.manual_seed(space.seed)
     model = timm_model(config.backbone, len(classes), pretrained="random" not in space.weights).eval()
-    normal, new = _normal(model), cast(Any, model)
+    normalization, new = _normalization(model), cast(Any, model)
     classifier = new.get_classifier()
     fits = isinstance(classifier, torch.nn.Linear) and classifier.in_features == space.dim
     if not (isinstance(student, LinearHead) and fits):
         new.reset_classifier(0)
-        return FullModel(torch.nn.Sequential(model, student), normal, space.size, timm=False)
+        return FullModel(torch.nn.Sequential(model, student), normalization, space.size, is_timm=False)
     with torch.no_grad():
         weight, bias = student.folded()
         classifier.weight.copy_(weight)
         classifier.bias.copy_(bias)
-    return FullModel(model, normal, space.size, timm=True)
+    return FullModel(model, normalization, space.size, is_timm=True)
 
 
-def with_preprocessing(whole: FullModel) -> "nn.Module":
-    """Returns a whole model with its preprocessing: images uint8 (N, 3, S, S) in, probabilities (N, K) out."""
+def with_preprocessing(full: FullModel) -> "nn.Module":
+    """Returns a full model with normalisation and softmax: images uint8 (N, 3, S, S) in, probabilities (N, K) out."""
     import torch
 
     from gradebook.mpl.networks import ImageClassifier
 
-    return torch.nn.Sequential(ImageClassifier(whole.model, *whole.normal), torch.nn.Softmax(-1)).eval()
+    return torch.nn.Sequential(ImageClassifier(full.model, *full.normalization), torch.nn.Softmax(-1)).eval()
 
 
-def _normal(model: Any) -> Normal:
+def _normalization(model: Any) -> Normalization:
     return tuple(model.pretrained_cfg["mean"]), tuple(model.pretrained_cfg["std"])

@@ -1,6 +1,6 @@
-"""Tells a run's metrics to other programs too, by Accelerate's trackers: TensorBoard, and others that are installed.
+"""Logs a run's metrics to experiment trackers too, by Accelerate: TensorBoard, and others that are installed.
 
-They get the rows of metrics.jsonl, under the same names; of what is nested there, both names with a slash.
+They get the rows of metrics.jsonl under the same names; names of nested values are joined by a slash.
 """
 
 from collections.abc import Mapping
@@ -13,66 +13,66 @@ from gradebook.pipelines.training.config import ConfigError, TrainConfig
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-TENSORBOARD = "tensorboard"  # its files lie in the run's directory, in a folder of this name
+TENSORBOARD = "tensorboard"  # and the folder of its files in the run's directory
 
 
 def check(config: TrainConfig[Any]) -> None:
-    """Checks that the run's trackers are there.
+    """Checks that the run's trackers are installed.
 
     Raises:
-        ConfigError: one is not known or not installed.
+        ConfigError: a tracker is unknown or not installed.
     """
     if not config.trackers:
         return
     from accelerate.tracking import LOGGER_TYPE_TO_CLASS, filter_trackers
 
-    for name in _wanted(config):
+    for name in _names(config):
         if name not in LOGGER_TYPE_TO_CLASS:
-            raise ConfigError(f"there is no tracker {name!r}: choose of {', '.join(LOGGER_TYPE_TO_CLASS)}")
+            raise ConfigError(f"there is no tracker {name!r}: choose from {', '.join(LOGGER_TYPE_TO_CLASS)}")
         if not filter_trackers([name], "."):
             raise ConfigError(f"the tracker {name} is not installed: install {name}, or leave it out of --trackers")
 
 
 def start(config: TrainConfig[Any], project: str, path: Path, accelerator: "Accelerator") -> None:
-    """Starts the run's trackers, if it has any; the others than TensorBoard under the project's and the run's name.
+    """Starts the run's trackers, if it has any, under the names of the project and the run.
 
     Args:
         config: names the trackers.
         project: the project's name.
         path: the run's directory.
-        accelerator: keeps them.
+        accelerator: to start them with.
     """
     if not config.trackers:
         return
     from accelerate.tracking import TensorBoardTracker
 
     accelerator.project_configuration.set_directories(str(path))
-    accelerator.log_with = [TensorBoardTracker(TENSORBOARD, path) if n == TENSORBOARD else n for n in _wanted(config)]
+    accelerator.log_with = [TensorBoardTracker(TENSORBOARD, path) if n == TENSORBOARD else n for n in _names(config)]
     accelerator.init_trackers(project, init_kwargs={"wandb": {"name": path.name}})
     for tracker in accelerator.trackers:
         if tracker.name != TENSORBOARD:
-            tracker.store_init_configuration(_flat(asdict(config)))
+            tracker.store_init_configuration(_flatten(asdict(config)))
 
 
 def log_row(accelerator: "Accelerator", row: Mapping[str, Any]) -> None:
-    """Tells the trackers a row of the metrics."""
+    """Logs a row of the metrics to the trackers."""
     if accelerator.trackers:
-        accelerator.log(_flat({name: value for name, value in row.items() if name != "step"}), step=int(row["step"]))
+        accelerator.log(_flatten({name: value for name, value in row.items() if name != "step"}), step=int(row["step"]))
 
 
 def finish(accelerator: "Accelerator") -> None:
-    """Ends the trackers."""
+    """Closes the trackers."""
     for tracker in accelerator.trackers:
         tracker.finish()
 
 
-def _flat(values: Mapping[str, Any], before: str = "") -> dict[str, Any]:
-    """Returns what is nested beside the rest, under both names."""
+def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Returns nested values at the top level, their names joined by a slash."""
     flat: dict[str, Any] = {}
     for name, value in values.items():
-        flat |= _flat(value, f"{before}{name}/") if isinstance(value, Mapping) else {f"{before}{name}": value}
+        flat |= _flatten(value, f"{prefix}{name}/") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
     return flat
 
 
-def _wanted(config: TrainConfig[Any]) -> list[str]:
+def _names(config: TrainConfig[Any]) -> list[str]:
     return [name.strip() for name in config.trackers.split(",")]

@@ -1,7 +1,7 @@
-"""What networks on pixels begin with where they go on from another run: its finished student, in both of them.
+"""Warm start: networks on pixels that start from the finished student of another run.
 
-Heads on cached views are trained in seconds; whole networks that begin with such a head, and not with a random one,
-keep what the backbone knows (linear probing, then fine-tuning: Kumar et al., 2022, https://arxiv.org/abs/2202.10054).
+A head on cached views is trained in seconds. A whole network that starts with it, and not with a random head, keeps the
+features of its backbone (linear probing, then fine-tuning: Kumar et al., 2022, https://arxiv.org/abs/2202.10054).
 """
 
 from typing import TYPE_CHECKING, Any
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 
 
 def initial_model(config: TrainConfig[Any], project: "Project", store: "Store | None") -> "nn.Module | None":
-    """Returns the timm model that both networks begin as, where the config names a run.
+    """Returns the timm model that both networks start from, where the config names a run.
 
     Args:
-        config: of the run that begins.
-        project: whose runs both are.
-        store: the project's, which knows how cached views were made; None beside plain data.
+        config: of the new run.
+        project: of both runs.
+        store: of the project, which knows how cached views were made; None for plain data.
 
     Raises:
-        ConfigError: there is no such run, it has not finished, has another backbone or other classes, or its student is
-            no timm model.
+        ConfigError: there is no such run, it has not finished, it has another backbone or other classes, or its student
+            is no timm model.
     """
     if not config.start:
         return None
@@ -39,11 +39,11 @@ def initial_model(config: TrainConfig[Any], project: "Project", store: "Store | 
         raise ConfigError(
             f"there is no run {config.start!r} to start from: train it first, such as with --preset quick"
         )
-    said = run.config()
-    theirs = config_from_json(said)
+    saved = run.config()
+    theirs = config_from_json(saved)
     if theirs.backbone != config.backbone:
         raise ConfigError(f"run {run.name} is of {theirs.backbone}: give --backbone {theirs.backbone} to start from it")
-    if tuple(said["classes"]) != tuple(project.classes):
+    if tuple(saved["classes"]) != tuple(project.classes):
         raise ConfigError(
             f"run {run.name} knows other classes than the project has now: train it anew to start from it"
         )
@@ -51,7 +51,7 @@ def initial_model(config: TrainConfig[Any], project: "Project", store: "Store | 
     if isinstance(student, ImageClassifier):
         return student.model
     assert store is not None, "cached views belong to a project with a store"
-    whole = full_model(student, theirs, store, list(project.classes))
-    if not whole.timm:
+    full = full_model(student, theirs, store, list(project.classes))
+    if not full.is_timm:
         raise ConfigError(f"the student of run {run.name} has hidden units: start from one with --student-hidden 0")
-    return whole.model
+    return full.model

@@ -156,7 +156,7 @@ def test_a_list_names_the_labelled_images_by_path_or_by_name(images, tmp_path):
     shown = choose_labelled(config(images, label_list=str(listed)), data, 0)
     assert [data.names[p] for p in shown] == ["train/crow/crow-03.png", "train/owl/owl-01.png"]
     listed.write_text("finch-01.png\n")
-    with pytest.raises(ConfigError, match=r"names 1 images that are not there, such as finch-01\.png"):
+    with pytest.raises(ConfigError, match=r"names 1 images that do not exist, such as finch-01\.png"):
         choose_labelled(config(images, label_list=str(listed)), data, 0)
 
 
@@ -207,15 +207,15 @@ def test_a_set_that_cannot_be_downloaded_is_a_sentence(monkeypatch, tmp_path):
 
 
 def test_what_is_not_there_is_a_sentence(images, tmp_path):
-    with pytest.raises(ConfigError, match="has no folder train with a folder a class"):
+    with pytest.raises(ConfigError, match="has no folder train with a folder of each class"):
         opened(tmp_path)
     (tmp_path / "train").mkdir()
-    with pytest.raises(ConfigError, match="has no folder a class in it"):
+    with pytest.raises(ConfigError, match="has no folder of any class"):
         opened(tmp_path)
     (tmp_path / "train" / "owl").mkdir()
     with pytest.raises(ConfigError, match="hold no images"):
         opened(tmp_path)
-    with pytest.raises(ConfigError, match=r"class crow has 12 training images, 20 labels were asked of it"):
+    with pytest.raises(ConfigError, match=r"class crow has 12 training images, but 20 labels are asked of it"):
         choose_labelled(config(images, labels=60), opened(images), 0)
     with pytest.raises(ConfigError, match="27 training images are left for validation"):
         choose_validation(config(images, validation=28), opened(images), np.arange(9), 0)

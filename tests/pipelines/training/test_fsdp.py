@@ -106,7 +106,7 @@ def test_the_finished_student_is_a_plain_network(store):
         ({"inputs": "views"}, 2, "heads on cached views are too small"),
         ({"method": "vat"}, 2, "vat cannot be trained with --sharding hybrid: choose mpl or supervised"),
         ({}, 2, "exact feedback needs whole weights: with --sharding hybrid give --feedback difference"),
-        ({"method": "supervised"}, 1, "one process has nobody to share weights with"),
+        ({"method": "supervised"}, 1, "one process cannot shard weights"),
     ],
 )
 def test_what_cannot_be_shared_out_is_a_sentence(config, processes, says):

@@ -44,5 +44,5 @@ def test_cached_features_are_brought_to_a_root_mean_square_of_one_half():
     """Of the plain views, more of them than are squared together, the last ones larger."""
     views = torch.randn(dataset.RMS_BATCH + 100, 2, 3, generator=torch.Generator().manual_seed(0)).half()
     views[-100:] *= 50
-    plain = views[:, 0].float() * dataset.CachedViews(views, 1).scale()
+    plain = views[:, 0].float() * dataset.CachedViews(views, 1).scale
     assert plain.square().mean().sqrt() == pytest.approx(0.5, rel=1e-3)

@@ -115,14 +115,14 @@ def test_the_run_must_have_finished(store):
 
 def test_the_run_must_know_the_same_classes(store):
     add_classes(store.project, ["raven"])
-    refused(open_store(store.project.root), "knows the classes crow, heron, owl, and this run crow, heron, owl, raven")
+    refused(open_store(store.project.root), "has the classes crow, heron, owl, and this run crow, heron, owl, raven")
 
 
 def test_the_run_must_speak_of_every_sample_without_a_label(store):
     first, second = store.catalog.samples(Split.TRAIN)[:2]
     store.log.append([event(Kind.RETRACTED, s.sample_id, None, actor="ada") for s in (first, second)])
     store.log.append([event(Kind.REJECTED, s.sample_id, None, actor="ada") for s in (first, second)])
-    refused(store, "run large says nothing of 2 of the 50 images without a label")
+    refused(store, "run large has no predictions of 2 of the 50 images without a label")
 
 
 def test_only_reduced_mpl_takes_distributions(store):

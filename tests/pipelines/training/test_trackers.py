@@ -27,7 +27,7 @@ def test_nothing_is_told_unless_asked(store):
 @pytest.mark.parametrize(
     ("names", "says"),
     [
-        ("tensorbord", "there is no tracker 'tensorbord': choose of .*tensorboard.*wandb"),
+        ("tensorbord", "there is no tracker 'tensorbord': choose from .*tensorboard.*wandb"),
         ("tensorboard,clearml", "the tracker clearml is not installed: install clearml, or leave it out"),
     ],
 )
