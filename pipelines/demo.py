@@ -1,7 +1,7 @@
-"""The whole path on real images that come with scikit-learn: 1,797 handwritten digits, 3 labels a class.
+"""The demo: everything from images to a classifier on scikit-learn's 1,797 handwritten digits, with 3 labels a class.
 
-Digits are hard for a backbone that was trained on photographs, and three labels a class are few: what the demo shows
-is what pseudo-labels do then, without feedback and with it.
+Digits are hard for a backbone that was trained on photographs, and three labels a class are few. The demo shows what
+pseudo-labels add then, without feedback and with it.
 """
 
 import json
@@ -19,10 +19,10 @@ from gradebook.storage.samples import Split
 if TYPE_CHECKING:
     from gradebook.storage.store import Store
 
-MARKER = "gradebook-demo.json"  # says that a directory is a demo of ours, which another demo may replace
+MARKER = "gradebook-demo.json"  # marks a directory as a demo, which the next demo may replace
 TEST_IMAGES = 600  # images of the test split
-LABELS_PER_CLASS = 3  # a class
-SCALE = 8  # times: the digits are 8 x 8 pixels
+LABELS_PER_CLASS = 3
+SCALE = 8  # enlarges the digits' 8 x 8 pixels
 SEED = 0
 VIEWS = 2  # the plain image and the mirrored one: more take longer than all the trainings
 METHODS = ("supervised", "uda", "mpl")
@@ -30,10 +30,10 @@ METHODS = ("supervised", "uda", "mpl")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DemoReport:
-    """What the demo ends with."""
+    """The result of the demo."""
 
     project: str
-    accuracy: dict[str, float]  # method -> share of the test images that its student finds
+    accuracy: dict[str, float]  # method -> test accuracy of its student
     test_images: int
     labels: int
     queue: list[dict[str, Any]]
@@ -42,33 +42,33 @@ class DemoReport:
 
 
 def demo(directory: Path, *, as_json: bool) -> DemoReport:
-    """Makes images and a project in a directory, trains three ways on the same labels, queues and exports.
+    """Makes a project of digits in a directory, trains three methods on the same labels, ranks the queue and exports.
 
     Raises:
-        ProjectError: the directory holds something else than an earlier demo.
+        ProjectError: the directory has files that are not an earlier demo's.
     """
-    began = time.monotonic()
-    root = _fresh(directory)
+    started = time.monotonic()
+    root = _empty_directory(directory)
     say(f"1/5  images: handwritten digits from scikit-learn, as PNG files in {root / 'images'}")
     write_digits(root / "images")
-    store = _imported(root)
-    say("3/5  embed: a frozen backbone looks at every image once")
-    _embedded(store)
+    store = _import(root)
+    say("3/5  embed: a frozen backbone computes features of every image")
+    _embed(store)
     say(f"4/5  train: supervised, UDA and Meta Pseudo Labels on the same {LABELS_PER_CLASS * 10} labels")
-    accuracy = {method: _trained(store, method) for method in METHODS}
+    accuracy = {method: _train(store, method) for method in METHODS}
     say("5/5  queue and export")
-    report = _finished(store, accuracy, root, began)
+    report = _report(store, accuracy, root, started)
     if as_json:
         from dataclasses import asdict
 
         print(json.dumps(asdict(report), ensure_ascii=False))
     else:
-        print(_in_words(report))
+        print(_as_text(report))
     return report
 
 
 def write_digits(directory: Path) -> None:
-    """Writes `train/` and `test/CLASS/` PNG files and `labels.csv` with the few labels, the same ones each time."""
+    """Writes PNG files in `train/` and `test/CLASS/`, and the few labels in `labels.csv`; the same ones each time."""
     import csv
 
     import numpy as np
@@ -77,35 +77,35 @@ def write_digits(directory: Path) -> None:
 
     digits = load_digits()
     order = np.random.default_rng(SEED).permutation(len(digits.target))
-    given: dict[int, int] = {}
+    labels: dict[int, int] = {}  # per class
     rows = []
-    for place, k in enumerate(order):
-        name, test = int(digits.target[k]), place < TEST_IMAGES
+    for position, k in enumerate(order):
+        name, test = int(digits.target[k]), position < TEST_IMAGES
         folder = directory / "test" / str(name) if test else directory / "train"
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"digit-{k:04d}.png"
         grey = Image.fromarray((255 - digits.images[k] * 255 / 16).astype(np.uint8))
         grey.resize((8 * SCALE, 8 * SCALE), Image.Resampling.BICUBIC).save(path)
-        if not test and given.get(name, 0) < LABELS_PER_CLASS:
-            given[name] = given.get(name, 0) + 1
+        if not test and labels.get(name, 0) < LABELS_PER_CLASS:
+            labels[name] = labels.get(name, 0) + 1
             rows.append((f"train/{path.name}", str(name)))
     with (directory / "labels.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([("filepath", "label"), *rows])
 
 
-def _fresh(directory: Path) -> Path:
-    """Returns an empty directory for the demo; an earlier demo there is taken away, anything else is left alone."""
+def _empty_directory(directory: Path) -> Path:
+    """Returns an empty directory for the demo; removes an earlier demo there, and nothing else."""
     root = directory.expanduser().resolve()
     if root.exists() and any(root.iterdir()):
         if not (root / MARKER).exists():
-            raise ProjectError(f"{root} holds other files: choose another directory with: gradebook demo DIR")
+            raise ProjectError(f"{root} has other files: choose another directory with: gradebook demo DIR")
         shutil.rmtree(root)
     root.mkdir(parents=True, exist_ok=True)
     (root / MARKER).write_text("{}\n", encoding="utf-8")
     return root
 
 
-def _imported(root: Path) -> "Store":
+def _import(root: Path) -> "Store":
     from gradebook.pipelines.importing.import_images import import_images
     from gradebook.storage.store import open_store
 
@@ -119,7 +119,7 @@ def _imported(root: Path) -> "Store":
     return store
 
 
-def _embedded(store: "Store") -> None:
+def _embed(store: "Store") -> None:
     from gradebook.pipelines.embedding.embed import embed
 
     with progress("embed") as show:
@@ -127,7 +127,7 @@ def _embedded(store: "Store") -> None:
     say(f"     {report.weights}")
 
 
-def _trained(store: "Store", method: str) -> float:
+def _train(store: "Store", method: str) -> float:
     from dataclasses import replace
 
     from gradebook.pipelines.inference.evaluate import evaluate
@@ -140,7 +140,7 @@ def _trained(store: "Store", method: str) -> float:
     return evaluate(store, find_run(store.project, method)).accuracy
 
 
-def _finished(store: "Store", accuracy: dict[str, float], root: Path, began: float) -> DemoReport:
+def _report(store: "Store", accuracy: dict[str, float], root: Path, started: float) -> DemoReport:
     from gradebook.pipelines.curation.queue_items import as_json
     from gradebook.pipelines.curation.review_queue import rank
     from gradebook.pipelines.export.classifier import export
@@ -148,7 +148,7 @@ def _finished(store: "Store", accuracy: dict[str, float], root: Path, began: flo
     from gradebook.pipelines.runs import find_run
 
     run = find_run(store.project, "mpl")
-    read_stats(store)  # which keeps them: the app's first page need not load LanceDB
+    read_stats(store)  # cached for the app's first page, which then need not load LanceDB
     exported = export(store, run, root / "classifier")
     return DemoReport(
         project=str(store.project.root),
@@ -157,11 +157,11 @@ def _finished(store: "Store", accuracy: dict[str, float], root: Path, began: flo
         labels=LABELS_PER_CLASS * 10,
         queue=[as_json(row) for row in rank(store, run, limit=5)],
         exported=exported.dir,
-        seconds=round(time.monotonic() - began, 1),
+        seconds=round(time.monotonic() - started, 1),
     )
 
 
-def _in_words(report: DemoReport) -> str:
+def _as_text(report: DemoReport) -> str:
     names = {"supervised": "supervised", "uda": "UDA (no feedback)", "mpl": "Meta Pseudo Labels"}
     table = "\n".join(f"    {names[m]:<20} {a:.1%}" for m, a in report.accuracy.items())
     queue = "\n".join(f"    {r['label']}  {r['probability']:.0%}  {r['filepath']}" for r in report.queue)
@@ -170,7 +170,7 @@ def _in_words(report: DemoReport) -> str:
 accuracy on {report.test_images} held-out images, from {report.labels} labels:
 {table}
 
-look at these first (the guess, its probability, the image):
+review these first (predicted class, its probability, image):
 {queue}
 
 the trained classifier:  {report.exported}

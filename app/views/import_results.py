@@ -75,7 +75,7 @@ def render(context: PageContext) -> None:
         return
     _, source, *_ = commands.command_of(job)
     st.subheader("Import results")
-    st.caption(f"{plain(source)}, {ago(job.began)}")
+    st.caption(f"{plain(source)}, {ago(job.started)}")
     _draw_numbers(report)
     problems = [problem for problem in PROBLEMS if report[problem.key]]
     if not problems:

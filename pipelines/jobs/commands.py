@@ -1,4 +1,4 @@
-"""Jobs that run one of gradebook's own commands: start them, and read how far they are and what came of them."""
+"""Background jobs that run gradebook's commands: start them, and read their progress and results."""
 
 import signal
 import sys
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from gradebook.pipelines.inference.predict import MODEL
 from gradebook.pipelines.jobs.launcher import Job, JobState, exit_status, list_jobs, start
-from gradebook.pipelines.jobs.launcher import job_state as jobs_ending
+from gradebook.pipelines.jobs.launcher import job_state as state_of_process
 from gradebook.pipelines.process.errors import INTERRUPTED
 from gradebook.pipelines.process.job_files import Progress, read_answer, read_progress
 from gradebook.storage.project import Project
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from gradebook.storage.vectors import Space
 
 CLI = "gradebook.pipelines.cli.main"
-FAILURE_PREFIX = "gradebook: "  # begins the one sentence with which a command fails
-LOG_TAIL_BYTES = 20_000  # bytes of a log in which it is looked for
+FAILURE_PREFIX = "gradebook: "  # of the message with which a command fails
+LOG_TAIL_BYTES = 20_000  # of a log that are searched for it
 
 
 def start_import(project: Project, images: Path, *, labels: str, split: str) -> Job:
@@ -26,12 +26,12 @@ def start_import(project: Project, images: Path, *, labels: str, split: str) -> 
 
 
 def restart(project: Project, job: Job) -> Job:
-    """Starts the command of a job that has ended once more, with the same arguments."""
+    """Starts the command of a job that has ended again, with the same arguments."""
     return _start(project, *command_of(job))
 
 
 def start_embed(project: Project, space: "Space | None") -> Job:
-    """Starts looking at every image that has no vectors yet, the way the earlier vectors of `space` were made."""
+    """Starts embedding the images that have no vectors yet, as the vectors of `space` were made."""
     if space is None:
         return _start(project, "embed")
     weights = "random" if "random" in space.weights else "pretrained"
@@ -40,22 +40,22 @@ def start_embed(project: Project, space: "Space | None") -> Job:
 
 
 def start_map(project: Project) -> Job:
-    """Starts making the map."""
+    """Starts computing the map."""
     return _start(project, "map")
 
 
 def start_export(project: Project, run: str, directory: Path) -> Job:
-    """Starts writing a run's student into a directory."""
+    """Starts exporting a run's student into a directory."""
     return _start(project, "export", str(directory), "--run", run)
 
 
 def start_export_labels(project: Project, out: Path, form: str) -> Job:
-    """Starts writing the labels to a file or directory, in a form of `gradebook.pipelines.export.labels`."""
+    """Starts exporting the labels to a file or directory, in a format of `gradebook.pipelines.export.labels`."""
     return _start(project, "export-labels", str(out), "--format", form)
 
 
 def command_of(job: Job) -> tuple[str, ...]:
-    """Returns the command and its arguments after the project, such as import and a folder; empty for other jobs."""
+    """Returns a job's command and its arguments after the project, such as import and a folder; else nothing."""
     if CLI not in job.command:
         return ()
     name, _, *arguments = job.command[job.command.index(CLI) + 1 :]
@@ -63,19 +63,14 @@ def command_of(job: Job) -> tuple[str, ...]:
 
 
 def newest(project: Project, *commands: str) -> Job | None:
-    """Returns the job that was started last of these commands, None if there is none.
-
-    Args:
-        project: whose jobs to look through.
-        commands: names of commands, such as import.
-    """
+    """Returns the newest job of these commands, such as import; None if there is none."""
     return next(
         (job for job in reversed(list_jobs(project)) if command_of(job)[:1] and command_of(job)[0] in commands), None
     )
 
 
 def exported_to(project: Project, run: str) -> Path | None:
-    """Returns where the newest export of a run that is still there put its classifier, None if there is none."""
+    """Returns the directory of the newest export of a run that still exists; None if there is none."""
     for job in reversed(list_jobs(project)):
         name, *arguments = command_of(job) or ("",)
         done = result(job) if name == "export" and run in arguments else None
@@ -85,28 +80,28 @@ def exported_to(project: Project, run: str) -> Path | None:
 
 
 def progress(job: Job) -> Progress | None:
-    """Returns how far a job is, None before it has said so."""
+    """Returns the progress of a job; None before its first report."""
     return read_progress(job.path)
 
 
 def result(job: Job) -> dict[str, Any] | None:
-    """Returns what the command answers with --json, None before it has."""
+    """Returns what the command prints with --json; None before it has."""
     return read_answer(job.path)
 
 
 def job_state(job: Job) -> JobState:
-    """Returns how a job is or ended; one that has answered has done its work, though it was stopped as it closed."""
-    how = jobs_ending(job)
-    return JobState.DONE if how is JobState.FAILED and result(job) is not None else how
+    """Returns the state of a job; one with a result is done, even if it was stopped while it shut down."""
+    state = state_of_process(job)
+    return JobState.DONE if state is JobState.FAILED and result(job) is not None else state
 
 
 def was_stopped(job: Job) -> bool:
-    """Returns whether somebody stopped the job: it was interrupted, or killed before it could say how it ended."""
+    """Returns whether a job was stopped: interrupted, or killed before it could write its exit status."""
     return exit_status(job) in (INTERRUPTED, -signal.SIGINT, None)
 
 
 def failure_message(job: Job) -> str:
-    """Returns the sentence with which a job failed, empty if it left none."""
+    """Returns the message with which a job failed; empty if it left none."""
     try:
         with job.log.open("rb") as log:
             log.seek(max(0, job.log.stat().st_size - LOG_TAIL_BYTES))
@@ -117,5 +112,5 @@ def failure_message(job: Job) -> str:
 
 
 def _start(project: Project, command: str, *arguments: str) -> Job:
-    """Starts a command; -P keeps modules that lie where we were started from taking the place of ours."""
+    """Starts a command; -P keeps modules in the working directory from replacing gradebook's."""
     return start(project, [sys.executable, "-P", "-m", CLI, command, str(project.root), *arguments])

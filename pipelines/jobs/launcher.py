@@ -1,8 +1,8 @@
-"""A job is a process that outlives whoever started it; all that is known of it stands in its directory.
+"""Background jobs: processes that outlive the one that started them. All that is known of a job is in its directory.
 
-    job.json   the command, the id of the process and when it began
-    log.txt    what it printed, errors included
-    exit       how it ended, once it has
+    job.json   the command, the process id and the start time
+    log.txt    the output, errors included
+    exit       the exit status, once the job has ended
 
 and, of gradebook's own commands, progress.json and answer.json (`gradebook.pipelines.process.job_files`).
 
@@ -33,7 +33,7 @@ TRAIN = Path(supervisor.__file__).parents[1] / "train.py"
 
 
 class JobState(StrEnum):
-    """How a job is, or how it ended."""
+    """The state of a job."""
 
     RUNNING = "going"
     DONE = "done"
@@ -42,31 +42,31 @@ class JobState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One process group: the supervisor, which leads it, the command, and what that starts."""
+    """A process group: the supervisor, which leads it, the command, and the command's own children."""
 
     path: Path  # its directory
     command: tuple[str, ...]
     pid: int  # of the supervisor, and so of the group
-    began: datetime  # UTC
+    started: datetime  # UTC
 
     @property
     def log(self) -> Path:
-        """The file with what the job printed."""
+        """The file with the job's output."""
         return self.path / LOG
 
 
 def start(project: Project, command: Sequence[str], *, path: Path | None = None) -> Job:
-    """Starts a command in a session of its own, so that neither Ctrl-C here nor our end stops it.
+    """Starts a command in a session of its own, which neither Ctrl-C here nor the end of this process stops.
 
     Args:
-        project: where to keep the job.
+        project: of the job.
         command: the program and its arguments, no shell.
         path: an existing directory for the job's files instead of the next `jobs/NUMBER`.
     """
     path = path or _new_directory(project.root / "jobs")
-    for left in (EXIT, job_files.PROGRESS):  # of a training that goes on
-        (path / left).unlink(missing_ok=True)
-    began = datetime.now(UTC)
+    for name in (EXIT, job_files.PROGRESS):  # of the training that this one resumes
+        (path / name).unlink(missing_ok=True)
+    started = datetime.now(UTC)
     with (path / LOG).open("ab") as log:
         process = subprocess.Popen(
             [sys.executable, "-I", supervisor.__file__, str(path), *command],
@@ -76,8 +76,8 @@ def start(project: Project, command: Sequence[str], *, path: Path | None = None)
             start_new_session=True,
             env=os.environ | {"PYTHONUNBUFFERED": "1", job_files.JOB: str(path)},
         )
-    job = Job(path, tuple(command), process.pid, began)
-    row = {"command": job.command, "pid": job.pid, "began": began.isoformat()}
+    job = Job(path, tuple(command), process.pid, started)
+    row = {"command": job.command, "pid": job.pid, "began": started.isoformat()}
     write_json(path / JOB, row)
     return job
 
@@ -91,16 +91,15 @@ def start_training(
     seed: int = 0,
     more: Mapping[str, bool | str | int | float] | None = None,
 ) -> Run:
-    """Starts one run on this machine as a job and returns it; its status tells the rest.
+    """Starts a training on this machine as a job and returns its run, whose status says how it goes.
 
     Args:
-        project: whose samples and labels to train on.
+        project: to train on.
         preset: a name of `gradebook.pipelines.training.presets`.
         method: a name of `gradebook.mpl.methods`.
         steps: steps to train instead of the preset's.
-        seed: of everything random in the run.
-        more: further settings, named as on the command line of `pipelines/train.py`, without the dashes; True and
-            False set and unset a flag.
+        seed: random seed of the run.
+        more: further settings by their name on the command line, without dashes; True and False set and unset a flag.
     """
     path = _reserve(project, method)
     settings = {"run": path.name, "preset": preset, "method": method, "steps": steps, "seed": seed, **(more or {})}
@@ -115,10 +114,10 @@ def _option(name: str, value: object) -> tuple[str, ...]:
 
 
 def resume_training(project: Project, run: Run) -> Run:
-    """Lets a stopped or failed run go on from its last checkpoint, as a job.
+    """Resumes a stopped or failed run from its last checkpoint, as a job.
 
     Raises:
-        ProjectError: the run goes on, or has no checkpoint.
+        ProjectError: the run is training, or has no checkpoint.
     """
     status = run.status()
     if status.state in ACTIVE_STATES:
@@ -129,24 +128,24 @@ def resume_training(project: Project, run: Run) -> Run:
 
 
 def can_resume(run: Run) -> bool:
-    """Returns whether a run has ended early and left a checkpoint."""
+    """Returns whether a run ended early and has a checkpoint."""
     checkpoints = run.path / "checkpoints"
     early = run.status().state in (State.STOPPED, State.FAILED)
     return early and checkpoints.is_dir() and any(checkpoints.iterdir())
 
 
 def list_jobs(project: Project) -> list[Job]:
-    """Returns every job of the project, trainings included, oldest first."""
-    return sorted(_read_all(project), key=lambda job: job.began)
+    """Returns all jobs of the project, trainings included, oldest first."""
+    return sorted(_read_all(project), key=lambda job: job.started)
 
 
 def find_job(run: Run) -> Job | None:
-    """Returns the job that trains a run; None where the run was started by hand."""
+    """Returns the job that trains a run; None for a run that was started from a command line."""
     return _read(run.path)
 
 
 def job_state(job: Job) -> JobState:
-    """Returns whether a job goes on, and if not, how it ended."""
+    """Returns whether a job runs, and if not, whether it succeeded."""
     if _members(job):
         return JobState.RUNNING
     code = exit_status(job)
@@ -154,7 +153,7 @@ def job_state(job: Job) -> JobState:
 
 
 def exit_status(job: Job) -> int | None:
-    """Returns the command's exit status; None while it runs, or where the job was killed outright."""
+    """Returns the command's exit status; None while it runs, or if the job was killed."""
     try:
         return int((job.path / EXIT).read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
@@ -162,10 +161,10 @@ def exit_status(job: Job) -> int | None:
 
 
 def interrupt(job: Job) -> None:
-    """Asks a job to stop, as Ctrl-C would: a training finishes its step and writes a checkpoint first."""
+    """Asks a job to stop, as Ctrl-C does: a training finishes its step and saves a checkpoint first."""
     trainer = Run(job.path).status()
     if trainer.state is State.RUNNING and trainer.pid in _members(job):
-        _send([trainer.pid], signal.SIGINT)  # its launcher would only fill the log with a traceback
+        _send([trainer.pid], signal.SIGINT)  # Accelerate's launcher would only log a traceback
         return
     _send(_members(job), signal.SIGINT)
     if trainer.state is State.STARTING:
@@ -174,14 +173,14 @@ def interrupt(job: Job) -> None:
 
 
 def kill(job: Job) -> None:
-    """Ends a job at once; a training keeps its last checkpoint."""
+    """Kills a job; a training keeps its last checkpoint."""
     _send(_members(job), signal.SIGKILL)
 
 
-def stop(job: Job, *, patience: float = 30.0) -> None:
-    """Interrupts a job, waits `patience` seconds at most, then kills what is left of it."""
+def stop(job: Job, *, timeout: float = 30.0) -> None:
+    """Interrupts a job, waits for at most `timeout` seconds, then kills what is left of it."""
     interrupt(job)
-    deadline = time.monotonic() + patience
+    deadline = time.monotonic() + timeout
     while _members(job) and time.monotonic() < deadline:
         time.sleep(0.05)
     kill(job)
@@ -190,7 +189,7 @@ def stop(job: Job, *, patience: float = 30.0) -> None:
 
 
 def _launch() -> list[str]:
-    """Returns the beginning of the command: every value that Accelerate would otherwise remark on is given."""
+    """Returns the start of the command, with every option whose default Accelerate would warn about."""
     return [
         *(sys.executable, "-m", "accelerate.commands.launch", "--quiet"),
         *("--num_processes", "1", "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"),
@@ -200,7 +199,7 @@ def _launch() -> list[str]:
 
 
 def _train(project: Project, path: Path, options: Sequence[str], *, step: int, steps: int) -> Run:
-    """Launches the trainer for the run in the directory `path`, which has a status from this moment on."""
+    """Launches the trainer of the run in the directory `path`, which has a status from now on."""
     write_status(path, status_now(State.STARTING, pid=os.getpid(), step=step, steps=steps))
     job = start(project, [*_launch(), str(project.root), *options], path=path)
     if Run(path).status().pid == os.getpid():  # not the trainer's own status yet
@@ -209,7 +208,7 @@ def _train(project: Project, path: Path, options: Sequence[str], *, step: int, s
 
 
 def _reserve(project: Project, method: str) -> Path:
-    """Makes the new run's directory; two that start at once get two."""
+    """Creates the new run's directory; runs that start at the same time get different ones."""
     project.runs.mkdir(exist_ok=True)
     while True:
         path = project.runs / new_run_name(project, method)
@@ -234,10 +233,10 @@ def _new_directory(parent: Path) -> Path:
 
 
 def _read_all(project: Project) -> Iterator[Job]:
-    places = [run.path for run in list_runs(project)]
+    paths = [run.path for run in list_runs(project)]
     if (project.root / "jobs").is_dir():
-        places += (project.root / "jobs").iterdir()
-    return (job for job in map(_read, places) if job)
+        paths += (project.root / "jobs").iterdir()
+    return (job for job in map(_read, paths) if job)
 
 
 def _read(path: Path) -> Job | None:
@@ -251,14 +250,14 @@ def _read(path: Path) -> Job | None:
 
 
 def _members(job: Job) -> list[int]:
-    """Returns the ids of the job's processes that still run; a stranger that got the leader's id is none."""
+    """Returns the process ids of the job that are alive; none if the leader's id belongs to another process by now."""
     _reap(job.pid)
     members = process_group(job.pid)
-    return [] if job.pid in members and not alive(job.pid, seen=job.began) else members
+    return [] if job.pid in members and not alive(job.pid, seen=job.started) else members
 
 
 def _reap(pid: int) -> None:
-    """Buries the job if it is a dead child of this very process."""
+    """Reaps the job if it is a zombie child of this process."""
     try:
         os.waitpid(pid, os.WNOHANG)
     except ChildProcessError:

@@ -160,4 +160,4 @@ def sleeping(monkeypatch):
     monkeypatch.setattr(commands, "start", asleep)
     yield started
     for job in started:
-        launcher.stop(job, patience=0)
+        launcher.stop(job, timeout=0)

@@ -53,7 +53,7 @@ def test_an_export_is_a_job_that_is_followed_stopped_and_started_again(context, 
     other = drawn(draw_export, context)
     assert "Writing ONNX" in other.get("progress")[0].proto.text.replace("\\", ""), "another page follows it as well"
     other.button(key=f"stop-{job.path.name}").click().run()
-    launcher.stop(job, patience=5)
+    launcher.stop(job, timeout=5)
     other.run()
     assert "Stopped" in other.info[0].value
     assert not other.button(key="export").disabled

@@ -53,7 +53,7 @@ def test_an_import_is_a_job_that_is_followed_and_stopped(context, sleeping, tmp_
     assert (bar.value, bar.text) == (25, r"Reading images\: 50 of 200")
     assert other.button(key="embed").disabled, "one at a time"
     other.button(key=f"stop-{job.path.name}").click().run()
-    launcher.stop(job, patience=5)
+    launcher.stop(job, timeout=5)
     other.run()
     assert "Press Continue" in other.info[0].value
     drawn(draw_images, context).button(key="import-again").click().run()
@@ -72,7 +72,7 @@ def test_a_dataset_of_fiftyone_is_asked_for_by_its_name(context, sleeping):
     page.text_input(key="field").set_value("truth").run()
     (job,) = sleeping
     assert commands.command_of(job) == ("import", "fiftyone:my birds", "--labels", "none", "--split", "train")
-    launcher.stop(job, patience=5)
+    launcher.stop(job, timeout=5)
     page.run()
     page.button(key="import").click().run()
     assert commands.command_of(sleeping[1])[1:4] == ("fiftyone:my birds", "--labels", "truth")
@@ -125,7 +125,7 @@ def test_embedding_is_a_job_and_goes_on_as_the_earlier_vectors_were_made(context
     assert "0 of 6 images have embeddings" in text(page)
     page.button(key="embed").click().run()
     assert commands.command_of(sleeping[0]) == ("embed",)
-    launcher.stop(sleeping[0], patience=0)
+    launcher.stop(sleeping[0], timeout=0)
     space = Space(backbone="net", weights="random, 1", size=8, dim=2, weak=2, strong=2, seed=0)
     context.store.vectors.create(space)
     page = drawn(draw_images, context)

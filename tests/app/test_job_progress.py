@@ -72,7 +72,7 @@ def test_a_run_says_what_it_does_before_its_first_step_and_after_its_last(contex
         stage("Writing down what it has learned")
         assert running_tasks(drawn(draw_train, context)) == ["Writing down what it has learned"]
     finally:
-        launcher.stop(job, patience=0)
+        launcher.stop(job, timeout=0)
 
 
 def test_what_a_training_told_before_is_forgotten_when_it_goes_on(context, monkeypatch):
@@ -82,7 +82,7 @@ def test_what_a_training_told_before_is_forgotten_when_it_goes_on(context, monke
     (run.path / PROGRESS).write_text(json.dumps({"what": "train mpl-002", "done": 20, "total": 20}))
     job = launcher.find_job(launcher.resume_training(context.store.project, run))
     assert commands.progress(job) is None
-    launcher.stop(job, patience=5)
+    launcher.stop(job, timeout=5)
 
 
 def test_a_stage_is_told_by_a_job_alone(monkeypatch, tmp_path):
@@ -100,7 +100,7 @@ def test_a_job_that_would_not_heed_a_stop_ends_at_once_and_leaves_nothing_half_d
     while "busy" not in job.log.read_text():
         assert launcher.job_state(job) is launcher.JobState.RUNNING
         time.sleep(0.05)
-    launcher.stop(job, patience=20)
+    launcher.stop(job, timeout=20)
     assert launcher.exit_status(job) == INTERRUPTED and commands.was_stopped(job)
     assert commands.failure_message(job).startswith("stopped")
     assert not (tmp_path / "draft").exists()

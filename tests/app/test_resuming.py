@@ -37,5 +37,5 @@ def test_a_resumed_run_is_followed_without_a_reload(page: Page, real_store: Stor
                 write_status(run.path, status_now(State.RUNNING, pid=job.pid, step=step, steps=20))
                 expect(page.get_by_text(f"step {step} of 20", exact=True)).to_be_visible()
         finally:
-            launcher.stop(job, patience=0)
+            launcher.stop(job, timeout=0)
         expect(page.get_by_role("button", name="Resume", exact=True)).to_be_visible()

@@ -163,7 +163,7 @@ def test_a_run_is_stopped_and_killed(context, monkeypatch):
     write_status(run.path, status_now(State.RUNNING, pid=job.pid, step=3, steps=9))
     page.run()
     page.button(key=f"kill-{run.name}").click().run()
-    launcher.stop(job, patience=10)
+    launcher.stop(job, timeout=10)
     page.run()
     assert "without a message" in page.error[0].value
 

@@ -44,7 +44,7 @@ def root(tmp_path: Path) -> Iterator[Path]:
     root = tmp_path / "colours"
     yield root
     for job in launcher.list_jobs(read_project(root)) if (root / SETTINGS).exists() else []:
-        launcher.stop(job, patience=0)
+        launcher.stop(job, timeout=0)
 
 
 @pytest.fixture

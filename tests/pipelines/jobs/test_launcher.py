@@ -84,7 +84,7 @@ start(read_project(Path({str(project.root)!r})), ["sleep", "60"])
     subprocess.run(python(starter), check=True)
     (job,) = launcher.list_jobs(project)
     assert job.command == ("sleep", "60") and job_state(job) is JobState.RUNNING
-    stop(job, patience=10)
+    stop(job, timeout=10)
     assert job_state(job) is JobState.FAILED
 
 
@@ -96,7 +96,7 @@ def test_stop_kills_what_does_not_listen(project):
     until(lambda: "deaf" in job.log.read_text())
     interrupt(job)
     assert job_state(job) is JobState.RUNNING
-    stop(job, patience=0.2)
+    stop(job, timeout=0.2)
     assert job_state(job) is JobState.FAILED and exit_status(job) is None
 
 
@@ -105,7 +105,7 @@ def test_a_grandchild_that_lives_on_keeps_the_job_going(project):
     job = start(project, python(text))
     until(lambda: exit_status(job) == 0)
     assert job_state(job) is JobState.RUNNING, "an orphan in the group still works for this job"
-    stop(job, patience=5)
+    stop(job, timeout=5)
     assert job_state(job) is JobState.DONE
 
 
@@ -114,10 +114,10 @@ def test_a_stranger_with_the_leaders_id_is_left_alone(project):
     job = start(project, ["true"])
     until(lambda: over(job))
     text = (job.path / "job.json").read_text().replace(str(job.pid), str(stranger.pid))
-    (job.path / "job.json").write_text(text.replace(str(job.began.year), "1999"))
+    (job.path / "job.json").write_text(text.replace(str(job.started.year), "1999"))
     (mistaken,) = launcher.list_jobs(project)
     assert job_state(mistaken) is JobState.DONE
-    stop(mistaken, patience=0)
+    stop(mistaken, timeout=0)
     assert stranger.poll() is None
     stranger.kill()
     stranger.wait()
@@ -177,7 +177,7 @@ def test_a_training_stopped_before_its_first_step_says_so(project, monkeypatch, 
     monkeypatch.setattr(launcher, "_launch", lambda: python("import time; time.sleep(60)"))
     run = start_training(project, preset="head", method="uda")
     job = find_job(run)
-    stop(job, patience=10)
+    stop(job, timeout=10)
     assert run.status().state is State.STOPPED
     assert run.status().message == "Stopped before the first step."
     assert start_training(project, preset="head", method="uda").name == "uda-002"
