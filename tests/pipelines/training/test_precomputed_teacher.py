@@ -12,11 +12,26 @@ from gradebook.pipelines.runs import State
 from gradebook.pipelines.training import checkpoints, loop
 from gradebook.pipelines.training.config import ConfigError
 from gradebook.pipelines.training.presets import parse_command
-from gradebook.storage.events import Kind, event
 from gradebook.storage.project import add_classes
 from gradebook.storage.samples import Split
 from gradebook.storage.store import Store, open_store
-from tests.pipelines.projects import CLASSES, copy_of, flags, make_project, rows, saved, trained, weights
+from tests.pipelines.projects import (
+    BACKBONE,
+    CLASSES,
+    DIM,
+    STRONG,
+    TEST,
+    TRAIN,
+    WEAK,
+    copy_of,
+    flags,
+    make_project,
+    number_of,
+    rows,
+    saved,
+    trained,
+    weights,
+)
 from tests.pipelines.training.resuming import resume
 
 REDUCED = ("--method", "reduced_mpl", "--distributions", "large")
@@ -118,10 +133,11 @@ def test_the_run_must_know_the_same_classes(store):
     refused(open_store(store.project.root), "has the classes crow, heron, owl, and this run crow, heron, owl, raven")
 
 
-def test_the_run_must_speak_of_every_sample_without_a_label(store):
-    first, second = store.catalog.samples(Split.TRAIN)[:2]
-    store.log.append([event(Kind.RETRACTED, s.sample_id, None, actor="ada") for s in (first, second)])
-    store.log.append([event(Kind.REJECTED, s.sample_id, None, actor="ada") for s in (first, second)])
+def test_the_run_must_have_predictions_of_every_sample_without_a_label(store, tmp_path):
+    larger = make_project(tmp_path / "larger", train=TRAIN + TEST + 2)
+    new = [s for s in larger.catalog.samples(Split.TRAIN) if number_of(s) >= TRAIN + TEST]
+    store.catalog.add(new, [])
+    store.vectors.add(BACKBONE, [s.sample_id for s in new], np.ones((2, WEAK + STRONG, DIM), np.float16))
     refused(store, "run large has no predictions of 2 of the 50 images without a label")
 
 
