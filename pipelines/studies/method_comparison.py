@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -118,9 +118,22 @@ def run_name(method: str, preset: str, steps: int, start: str = "") -> str:
     return f"{method.replace(':', '-')}-{preset}-{steps or 'all'}" + (f"-from-{start}" if start else "")
 
 
-def trained(store: Store, method: str, *, preset: str, steps: int = 0, seed: int, start: str = "") -> Run:
-    """Returns a run that has finished: the one that is kept, or a new one, which may start from another run."""
-    run = Run(store.project.runs / run_name(method, preset, steps, start))
+def trained(
+    store: Store,
+    method: str,
+    *,
+    preset: str,
+    steps: int = 0,
+    seed: int,
+    start: str = "",
+    classifier: Literal["student", "pooled"] = "student",
+) -> Run:
+    """Returns a run that has finished: the one that is kept, or a new one, which may start from another run.
+
+    Methods are compared by their students; the pooled classifier would make all of them alike.
+    """
+    name = run_name(method, preset, steps, start)
+    run = Run(store.project.runs / (name if classifier == "student" else f"{name}-{classifier}"))
     if run.status().state is State.FINISHED:
         return run
     from gradebook.pipelines.train import train
@@ -137,6 +150,7 @@ def trained(store: Store, method: str, *, preset: str, steps: int = 0, seed: int
         validation_share=0.0,
         settings=settings,
         start=start,
+        classifier=classifier,
     )
     shutil.rmtree(run.path, ignore_errors=True)
     train(TrainCommand(project=store.project.root, config=config))
@@ -182,21 +196,28 @@ def _chosen(folder: Path, take: int, links: Path) -> Path:
     return links
 
 
-def labelled(asked: Report, base: Store, number: int, seed: int) -> Store:
-    """Returns a copy of the project in which `number` images a class, drawn with the seed, have their label."""
+def labelled(asked: Report, base: Store, number: int, seed: int, *, evenly: bool = True) -> Store:
+    """Returns a copy of the project in which `number` images a class, drawn with the seed, have their label.
+
+    With `evenly` off as many labels are drawn from all images, at least one of each class.
+    """
     from gradebook.pipelines.curation.labelling import label_file
 
-    root = asked.work / f"labels-{number}-seed-{seed}"
+    root = asked.work / f"labels-{number}-seed-{seed}{'' if evenly else '-from-all'}"
     if (root / "labels.csv").exists():
         return open_store(root)
     shutil.rmtree(root, ignore_errors=True)
     shutil.copytree(base.project.root, root)
     store, random = open_store(root), np.random.default_rng([seed, number])
-    rows = []
+    rows, others = [], []
     samples = base.catalog.samples(Split.TRAIN)
     for name in base.project.classes:
         of_class = [s.filepath for s in samples if Path(s.filepath).parent.name == name]
-        rows += [(of_class[k], name) for k in random.permutation(len(of_class))[:number]]
+        drawn = [(of_class[k], name) for k in random.permutation(len(of_class))]
+        rows += drawn[: number if evenly else 1]
+        others += drawn[1:]
+    if not evenly:
+        rows += [others[k] for k in random.permutation(len(others))[: (number - 1) * len(base.project.classes)]]
     draft = root / "labels.draft.csv"
     with draft.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([("filepath", "label"), *rows])

@@ -173,6 +173,9 @@ class TrainConfig(Generic[Settings]):
     """Learning rate of fine-tuning."""
     finetune_labelled: NonNegativeInt = 0
     """Batch size of fine-tuning; 0 for the labelled batch size."""
+    classifier: Literal["pooled", "student"] = "student"
+    """What the run predicts and exports with: student, the fine-tuned one; or pooled, a calibrated linear classifier in
+    which the student is one of several members (cached views only; trains the method once more for each of 5 folds)."""
     live: bool = True
     """Use labels that are given while the run trains (projects only)."""
     validation_share: Fraction = 0.1
@@ -216,6 +219,8 @@ class TrainConfig(Generic[Settings]):
             raise ConfigError("--lora-rank is for whole networks on pixels, and not sharded weights")
         if self.inputs == "views":
             self._check_views()
+        elif self.classifier == "pooled":
+            raise ConfigError("the pooled classifier is fitted to cached views: give --classifier student with pixels")
         if self.run != self.run.strip() or any(c in self.run for c in "/\\\0") or self.run.startswith("."):
             raise ConfigError(f"run={self.run!r} cannot name a directory: use letters, digits, - and _")
 

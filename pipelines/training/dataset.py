@@ -178,6 +178,18 @@ class CachedViews:
         for part in torch.from_numpy(positions).split(batch):
             yield self._views[part.to(self._views.device), 0].float()
 
+    def plain_array(self) -> NDArray[np.float16]:
+        """Returns the features of every sample's plain view, (N, D)."""
+        return self._views[:, 0].cpu().numpy()
+
+    def augmented_array(self, positions: Positions) -> NDArray[np.float16] | None:
+        """Returns the features of these samples' augmented views, (M, V - 1, D); None where there is none."""
+        if self._views.shape[1] == 1:
+            return None
+        import torch
+
+        return self._views[torch.from_numpy(positions).to(self._views.device), 1:].cpu().numpy()
+
     def _take(self, positions: "Tensor", views: NDArray[Any]) -> "Tensor":
         import torch
 

@@ -5,15 +5,16 @@ Shape legend    N samples    K classes
 
 import json
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from gradebook.pipelines.process.progress import stage
+from gradebook.pipelines.process.progress import say, stage
 from gradebook.pipelines.runs import PREDICTIONS, State
 from gradebook.pipelines.training import trackers
 from gradebook.pipelines.training.evaluation import probabilities_of_all
-from gradebook.pipelines.training.learners import finetuning_learner
-from gradebook.pipelines.training.state import TrainState, full_network, update_status, validate
+from gradebook.pipelines.training.final_classifier import fit_final_classifier
+from gradebook.pipelines.training.finetuning import finetuned_student
+from gradebook.pipelines.training.state import TrainState, full_network, log_accuracy, update_status, validate
 from gradebook.pipelines.training.student import save_student
 from gradebook.storage import checksums
 from gradebook.storage.files import atomic_path
@@ -33,8 +34,8 @@ class Result:
     state: State
     steps: int  # done in all, those before a resume included
     seconds: float  # this process trained, without loading data
-    validation_accuracy: float | None  # the student's newest; None where there are no validation labels
-    validation_labels: int  # how many labels were held out
+    validation_accuracy: float | None  # of the run's classifier on labels that it did not learn from; None without them
+    validation_labels: int  # how many these are; by cross-validation, all
 
 
 def finish(state: TrainState) -> Result | None:
@@ -48,12 +49,13 @@ def finish(state: TrainState) -> Result | None:
     networks = _final_networks(state) if finished else None
     if not state.backend.is_main:
         return None
-    seconds = time.perf_counter() - state.started
+    validation_labels = len(state.training_set.validation)
     if networks is not None:
         student, teacher = networks
-        save_student(student, state.path)
-        write_predictions(state, student, teacher)
-        validate(state, student)
+        classifier, validation_labels = _classifier(state, student)
+        save_student(classifier, state.path)
+        write_predictions(state, classifier, teacher)
+    seconds = time.perf_counter() - state.started
     trackers.finish(state.backend.accelerator)
     outcome = State.FINISHED if finished else State.STOPPED
     update_status(state, outcome)
@@ -63,39 +65,31 @@ def finish(state: TrainState) -> Result | None:
         steps=state.step,
         seconds=round(seconds, 3),
         validation_accuracy=state.accuracy,
-        validation_labels=len(state.training_set.validation),
+        validation_labels=validation_labels,
     )
 
 
 def _final_networks(state: TrainState) -> "tuple[nn.Module, nn.Module | None]":
     """Returns the fine-tuned student and the teacher, if there is one, with all their weights."""
-    student = full_network(state, finetuned_student(state))
+    tuned = finetuned_student(state.learners, state.config, state.training_set, state.inputs, state.backend)
+    student = full_network(state, tuned)
     if state.learners.teacher is None:
         return student, None
     return student, full_network(state, state.learners.teacher.best_net(), state.config.teacher_backbone)
 
 
-def finetuned_student(state: TrainState) -> "nn.Module":
-    """Returns the averaged student after a short training on the labels alone (Pham et al., 2021, section 3.1)."""
-    import torch
-
-    from gradebook.mpl.methods import supervised
-    from gradebook.mpl.step import Clock
-
-    config, backend = state.config, state.backend
-    tuned = finetuning_learner(state.learners, config)
-    labels = torch.from_numpy(state.training_set.labels).to(backend.device)
-    batch_size = config.finetune_labelled or config.labelled
-    sampler = replace(state.training_set.sampler(config), batch_labelled=batch_size, batch_unlabelled=0)
-    steps = range(config.steps, config.steps + config.finetune_steps)
-    draws = (sampler.draw(step, process=backend.process, processes=backend.processes) for step in steps)
-    for at, batch in enumerate(state.inputs.batches(draws, labels)):
-        backend.seed(config.seed, config.steps + at)
-        with backend.accelerator.autocast():
-            clock = Clock(at, config.finetune_steps)
-            supervised.step(tuned, batch, backend.runtime, supervised.Settings(), clock)
-        backend.end_step()
-    return tuned.student.net.eval()
+def _classifier(state: TrainState, student: "nn.Module") -> "tuple[nn.Module, int]":
+    """Returns what the run predicts with, and on how many labels its accuracy was measured, which is logged."""
+    if state.config.classifier == "pooled":
+        stage("Pooling the student with other classifiers")
+        final = fit_final_classifier(state, student)
+        if final is not None:
+            say(str(final))
+            log_accuracy(state, final.accuracy, final.as_metrics())
+            return final.net, final.labels
+        say("only one class has labels: the run predicts with its student, without the pooled classifier")
+    validate(state, student)
+    return student, len(state.training_set.validation)
 
 
 def write_predictions(state: TrainState, student: "nn.Module", teacher: "nn.Module | None") -> None:

@@ -36,7 +36,7 @@ def quick(method: str) -> TrainConfig[Any]:
 
     With 5 labels a class of CIFAR-10 it takes supervised training's 45 % to 54 % or more (docs/results.md).
     """
-    return TrainConfig(preset="quick", method=method, settings=method_settings(method))
+    return TrainConfig(preset="quick", method=method, classifier="pooled", settings=method_settings(method))
 
 
 def finetune(method: str) -> TrainConfig[Any]:

@@ -4,6 +4,7 @@ import math
 import os
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -74,9 +75,15 @@ def log_metrics(state: TrainState, report: "StepReport", samples: "Tensor") -> N
 
 def validate(state: TrainState, net: "nn.Module") -> None:
     """Measures the validation accuracy of a network, if there are validation labels, and adds it to the metrics."""
-    state.accuracy = evaluation.validation_accuracy(net, state.inputs, state.training_set)
-    if state.accuracy is not None:
-        _append(state, {"step": state.step, "validation_accuracy": state.accuracy})
+    accuracy = evaluation.validation_accuracy(net, state.inputs, state.training_set)
+    if accuracy is not None:
+        log_accuracy(state, accuracy)
+
+
+def log_accuracy(state: TrainState, accuracy: float, more: Mapping[str, Any] | None = None) -> None:
+    """Adds an accuracy on held-out labels to the metrics, and what else is known of it."""
+    state.accuracy = accuracy
+    _append(state, {"step": state.step, "validation_accuracy": accuracy, **(more or {})})
 
 
 def full_network(state: TrainState, net: "nn.Module", backbone: str = "") -> "nn.Module":

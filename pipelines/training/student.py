@@ -50,7 +50,7 @@ def load_student(path: Path, config: TrainConfig[Any]) -> "nn.Module":
     if not (path / WEIGHTS).exists():
         raise ConfigError(f"run {path.name} has not finished: go on with: gradebook train --resume --run {path.name}")
     state = load_file(path / WEIGHTS)
-    if config.inputs == "views" and config.student_hidden:
+    if config.inputs == "views" and "layers.0.weight" in state:
         (hidden, features), (classes, _) = state["layers.0.weight"].shape, state["layers.2.weight"].shape
         net: nn.Module = MlpHead(features, hidden, classes, float(state["scale"]))
     elif config.inputs == "views":

@@ -66,7 +66,7 @@ def flags(store: Store, *extra: str, run: str = "r", steps: int = 6) -> list[str
         *(str(store.project.root), "--run", run, "--steps", str(steps), "--backbone", BACKBONE),
         *("--labelled", "8", "--unlabelled", "16", "--hidden", "8", "--finetune-steps", "2", "--workers", "0"),
         *("--log-every", "2", "--validate-every", "3", "--checkpoint-every", "3", "--size", str(SIDE)),
-        *("--weights", "random", *extra),
+        *("--weights", "random", "--classifier", "student", *extra),
     ]
 
 

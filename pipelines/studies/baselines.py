@@ -1,0 +1,145 @@
+"""Simple classifiers of frozen features, to compare methods with: scikit-learn's where it has them.
+
+Each takes features of the training images (N, D), their labels (N,) with -1 for none, features of test images (M, D)
+and the number of classes K, and returns the test images' probabilities (M, K). None sees a test image while it learns.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Features = NDArray[np.float32]
+Labels = NDArray[np.int64]
+Probabilities = NDArray[np.float64]
+Baseline = Callable[[Features, Labels, Features, int], Probabilities]
+
+COSINE_SCALE = 20.0  # of cosine similarities as logits; changes no accuracy
+EPS = 1e-12
+
+
+def logistic(x: Features, labels: Labels, test: Features, classes: int) -> Probabilities:
+    """Multinomial logistic regression on features standardised by all training images (C = 1)."""
+    from sklearn.linear_model import LogisticRegression
+
+    x, test = _standardised(x, test)
+    return _predicted(LogisticRegression(max_iter=1000), x, labels, test, classes)
+
+
+def prototypes(x: Features, labels: Labels, test: Features, classes: int) -> Probabilities:
+    """The nearest class mean by cosine similarity (Snell et al., 2017)."""
+    unit = _unit(x)
+    means = _unit(np.stack([unit[labels == c].mean(0) for c in range(classes)]))
+    return _softmax(COSINE_SCALE * _unit(test) @ means.T)
+
+
+def nearest_neighbours(x: Features, labels: Labels, test: Features, classes: int) -> Probabilities:
+    """The five nearest labelled images by cosine similarity, fewer where fewer have a label."""
+    from sklearn.neighbors import KNeighborsClassifier
+
+    fewest = int(np.bincount(labels[labels >= 0], minlength=classes).min())
+    return _predicted(KNeighborsClassifier(max(1, min(5, fewest))), _unit(x), labels, _unit(test), classes)
+
+
+def self_training(x: Features, labels: Labels, test: Features, classes: int) -> Probabilities:
+    """Logistic regression that takes its own surest predictions for labels (scikit-learn's defaults)."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.semi_supervised import SelfTrainingClassifier
+
+    x, test = _standardised(x, test)
+    model = SelfTrainingClassifier(LogisticRegression(max_iter=1000)).fit(x, labels)
+    return _whole(model, test, classes)
+
+
+def label_diffusion(x: Features, labels: Labels, test: Features, classes: int) -> Probabilities:
+    """Label diffusion (Iscen et al., 2019); a test image is asked by its nearest training images."""
+    from gradebook.mpl.label_diffusion import POWER, diffused_probabilities, influence, neighbour_graph
+
+    x, test = _standardised(x, test)
+    labelled = np.flatnonzero(labels >= 0)
+    diffused = diffused_probabilities(influence(neighbour_graph(x), labelled), labels[labelled], classes)
+    similarity = _unit(test) @ _unit(x).T
+    nearest = np.argpartition(-similarity, 20, axis=1)[:, :20]
+    weights = np.maximum(np.take_along_axis(similarity, nearest, 1), EPS) ** POWER
+    mass = (weights[:, :, None] * diffused[nearest]).sum(1)
+    return np.asarray(mass / mass.sum(1, keepdims=True), np.float64)
+
+
+def tim(x: Features, labels: Labels, test: Features, classes: int) -> Probabilities:
+    """Transductive information maximisation by gradient descent (Boudiaf et al., 2020), on the training images."""
+    import torch
+    import torch.nn.functional as nnf
+
+    mean = x.mean(0)
+    unit, asked = (torch.from_numpy(_unit(values - mean)) for values in (x, test))
+    labelled, unlabelled = np.flatnonzero(labels >= 0), np.flatnonzero(labels < 0)
+    y = torch.from_numpy(labels[labelled])
+    weights = torch.stack([unit[labels == c].mean(0) for c in range(classes)]).requires_grad_()
+    optimizer = torch.optim.Adam([weights], 1e-3)
+
+    def logits(z: Any) -> Any:
+        return 15 * (z @ weights.T - weights.square().sum(1) / 2 - 0.5)
+
+    for _ in range(300):
+        p = logits(unit[unlabelled]).softmax(1)
+        marginal = p.mean(0)
+        entropy_of_mean = -(marginal * marginal.clamp_min(EPS).log()).sum()
+        mean_entropy = -(p * p.clamp_min(EPS).log()).sum(1).mean()
+        loss = 0.1 * nnf.cross_entropy(logits(unit[labelled]), y) - entropy_of_mean + 0.1 * mean_entropy
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    with torch.no_grad():
+        return np.asarray(logits(asked).softmax(1).double().numpy())
+
+
+def gaussians_on_logistic(x: Features, labels: Labels, test: Features, classes: int) -> Probabilities:
+    """One Gaussian a class with a shared covariance, fitted to logistic regression's opinions of all images."""
+    from gradebook.mpl.feature_spaces import feature_spaces
+    from gradebook.mpl.gaussian_classifier import linear_discriminant
+
+    labelled = np.flatnonzero(labels >= 0)
+    opinions = logistic(x, labels, x, classes)
+    opinions[labelled] = 10 * np.eye(classes)[labels[labelled]]
+    spaces = feature_spaces(x, labelled)
+    slopes, offsets, _ = linear_discriminant(spaces.plain, opinions)
+    return _softmax((test - spaces.mean) @ spaces.basis @ slopes + offsets)
+
+
+BASELINES: dict[str, Baseline] = {
+    "logistic regression": logistic,
+    "prototypes": prototypes,
+    "nearest neighbours": nearest_neighbours,
+    "label diffusion": label_diffusion,
+    "self-training": self_training,
+    "TIM": tim,
+    "Gaussians on logistic": gaussians_on_logistic,
+}
+
+
+def _predicted(model: Any, x: Features, labels: Labels, test: Features, classes: int) -> Probabilities:
+    labelled = labels >= 0
+    return _whole(model.fit(x[labelled], labels[labelled]), test, classes)
+
+
+def _whole(model: Any, test: Features, classes: int) -> Probabilities:
+    """Returns a fitted model's probabilities with a column for every class."""
+    rows = np.zeros((len(test), classes))
+    rows[:, [c for c in model.classes_ if c >= 0]] = model.predict_proba(test)
+    return rows
+
+
+def _standardised(x: Features, test: Features) -> tuple[Features, Features]:
+    mean, spread = x.mean(0), x.std(0)
+    spread = spread + 0.05 * spread.mean() + EPS
+    return (x - mean) / spread, (test - mean) / spread
+
+
+def _unit(x: Features) -> Features:
+    return np.asarray(x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), EPS), np.float32)
+
+
+def _softmax(logits: NDArray[Any]) -> Probabilities:
+    odds = np.exp(logits - logits.max(1, keepdims=True))
+    return np.asarray(odds / odds.sum(1, keepdims=True), np.float64)

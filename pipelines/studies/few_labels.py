@@ -1,0 +1,191 @@
+"""Compares the default training with its parts, other methods and simple baselines, on several data sets.
+
+    python pipelines/studies/few_labels.py SET SET ... --work DIR --labels 5 10 --seeds 0 1 2 3 4
+
+Each SET is a folder with train/CLASS and test/CLASS. All rows use the same vectors and the same labels, drawn evenly
+over the classes by the seed; `--drawn pool` draws as many at random instead, at least one a class. Settings were chosen
+on parts of train splits (docs/log.md). Results are kept below `--work`, so an interrupted study goes on.
+"""
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from tyro.conf import Positional, arg
+
+from gradebook.pipelines.process.errors import exit_with_message
+from gradebook.pipelines.process.progress import say, silence_libraries
+from gradebook.pipelines.studies.baselines import BASELINES
+from gradebook.pipelines.studies.method_comparison import Report, as_interval, labelled, machine, prepared, trained
+from gradebook.storage.events import replay
+from gradebook.storage.files import write_json
+from gradebook.storage.samples import Split
+from gradebook.storage.store import Store
+
+DEFAULT = "**default**"
+METHODS = ("supervised", "mpl:none", "mpl", "remixmatch")
+MEASURES = ("accuracy", "balanced accuracy", "ECE")
+Scores = dict[str, float]  # measure -> value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FewLabels:
+    """What to compare, and on what."""
+
+    sets: Annotated[Positional[tuple[Path, ...]], arg(help="folders with train/CLASS and test/CLASS")]
+    work: Path = Path("few-labels")
+    """Directory for projects, runs and results."""
+    take: int = 0
+    """Training images of each set to draw (seed 0); 0 takes all."""
+    take_test: int = 0
+    """Test images of each set to draw (seed 0); 0 takes all."""
+    labels: tuple[int, ...] = (5, 10)
+    """Labels a class; several give several tables."""
+    drawn: Literal["evenly", "pool"] = "evenly"
+    """How labels are drawn: as many of each class, or at random."""
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
+    """Each draws its own labels, and everything else random."""
+    methods: tuple[str, ...] = METHODS
+    """Methods whose fine-tuned student is a row; mpl:none is Meta Pseudo Labels with the feedback off."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arrays:
+    """One draw of labels on one set."""
+
+    store: Store
+    features: NDArray[np.float32]  # (N, D) plain views of the training images
+    labels: NDArray[np.int64]  # (N,) -1 for none
+    test: NDArray[np.float32]  # (M, D)
+    truth: NDArray[np.int64]  # (M,)
+    seed: int
+
+    @property
+    def classes(self) -> int:
+        """K."""
+        return len(self.store.project.classes)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Prints the tables; returns the exit status."""
+    import tyro
+
+    silence_libraries()
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    asked = tyro.cli(FewLabels, args=given, prog="few_labels.py", description=__doc__)
+    with exit_with_message():
+        for number in asked.labels:
+            scores = {path.name: scores_on(asked, path, number) for path in asked.sets}
+            print(as_markdown(asked, number, scores, given), flush=True)
+    return 0
+
+
+def scores_on(asked: FewLabels, path: Path, number: int) -> dict[str, list[Scores]]:
+    """Returns row -> scores, one a seed, of one data set."""
+    work = asked.work / path.name
+    report = Report(train=path / "train", test=path / "test", work=work, take=asked.take, take_test=asked.take_test)
+    base = prepared(report)
+    rows: dict[str, list[Scores]] = {}
+    for seed in asked.seeds:
+        store = labelled(report, base, number, seed, evenly=asked.drawn == "evenly")
+        arrays = _arrays(store, seed)
+        for name, row in _rows(asked).items():
+            rows.setdefault(name, []).append(_scored(name, row, arrays))
+    return rows
+
+
+def _rows(asked: FewLabels) -> dict[str, Callable[[Arrays], NDArray[np.float64]]]:
+    """Returns name -> what gives the test images' probabilities."""
+
+    def baseline(name: str) -> Callable[[Arrays], NDArray[np.float64]]:
+        return lambda a: BASELINES[name](a.features, a.labels, a.test, a.classes)
+
+    def student(method: str) -> Callable[[Arrays], NDArray[np.float64]]:
+        return lambda a: _predictions(a, trained(a.store, method, preset="quick", seed=a.seed))
+
+    def default(a: Arrays) -> NDArray[np.float64]:
+        return _predictions(a, trained(a.store, "mpl", preset="quick", seed=a.seed, classifier="pooled"))
+
+    return {DEFAULT: default, **{m: student(m) for m in asked.methods}, **{b: baseline(b) for b in BASELINES}}
+
+
+def _predictions(arrays: Arrays, run: Any) -> NDArray[np.float64]:
+    from gradebook.pipelines.training.presets import config_from_json
+    from gradebook.pipelines.training.student import load_run_student, predict_samples
+
+    samples = arrays.store.catalog.samples(Split.TEST)
+    return predict_samples(load_run_student(run), config_from_json(run.config()), arrays.store, samples)
+
+
+def _scored(name: str, row: Callable[[Arrays], NDArray[np.float64]], arrays: Arrays) -> Scores:
+    """Returns a row's scores, which are kept beside the project."""
+    from gradebook.mpl import metrics
+
+    file = arrays.store.project.root / f"score-{name.strip('*').replace(' ', '-').replace(':', '-')}.json"
+    if file.exists():
+        return dict(json.loads(file.read_text(encoding="utf-8")))
+    probabilities = row(arrays)
+    scores = {
+        "accuracy": metrics.accuracy(probabilities, arrays.truth),
+        "balanced accuracy": metrics.balanced_accuracy(probabilities, arrays.truth),
+        "ECE": metrics.calibration_error(probabilities, arrays.truth),
+    }
+    say(f"{arrays.store.project.root.parent.name} {arrays.store.project.root.name} {name}: {scores['accuracy']:.1%}")
+    write_json(file, scores)
+    return scores
+
+
+def _arrays(store: Store, seed: int) -> Arrays:
+    space = store.vectors.spaces()[-1]
+    train, test = (store.catalog.samples(split) for split in (Split.TRAIN, Split.TEST))
+    given, classes = replay(store.log.read()), store.project.classes
+    index = {name: k for k, name in enumerate(classes)}
+    read = [store.vectors.read(space.backbone, [s.sample_id for s in samples], 1)[:, 0] for samples in (train, test)]
+    return Arrays(
+        store=store,
+        features=read[0].astype(np.float32),
+        labels=np.array([index[given[s.sample_id]] if s.sample_id in given else -1 for s in train], np.int64),
+        test=read[1].astype(np.float32),
+        truth=np.array([index[given[s.sample_id]] for s in test], np.int64),
+        seed=seed,
+    )
+
+
+def as_markdown(asked: FewLabels, number: int, scores: dict[str, dict[str, list[Scores]]], given: Sequence[str]) -> str:
+    """Returns one table a measure, with mean ranks and what the default is ahead, and how to make them again."""
+    parts = [f"\n{number} labels a class, drawn {'evenly' if asked.drawn == 'evenly' else 'as the pool is'}"]
+    parts += [_table(measure, scores) for measure in MEASURES]
+    seeds = ", ".join(map(str, asked.seeds))
+    parts.append(
+        "Means with 95 % confidence intervals (Student's t) over seeds "
+        f"{seeds}; in brackets the default's lead, seed by seed. Rank: mean over sets, 1 is best.\n\n"
+        f"`python pipelines/studies/few_labels.py {' '.join(given)}`, {date.today()}, {machine()}"
+    )
+    return "\n\n".join(parts) + "\n"
+
+
+def _table(measure: str, scores: dict[str, dict[str, list[Scores]]]) -> str:
+    sets = list(scores)
+    rows = list(scores[sets[0]])
+    values = {row: {name: np.array([s[measure] for s in scores[name][row]]) for name in sets} for row in rows}
+    sign = 1 if measure == "ECE" else -1
+    means = np.array([[sign * values[row][name].mean() for name in sets] for row in rows])
+    ranks = (means[:, None] > means[None]).sum(1).mean(1) + 1  # (rows,)
+    lines = [f"| {measure}, % | {' | '.join(sets)} | rank |", "| --- |" + " --- |" * (len(sets) + 1)]
+    for row, rank in sorted(zip(rows, ranks, strict=True), key=lambda pair: float(pair[1])):
+        cells = []
+        for name in sets:
+            lead = values[DEFAULT][name] - values[row][name]
+            cells.append(as_interval(values[row][name]) + ("" if row == DEFAULT else f" ({as_interval(lead)})"))
+        lines.append(f"| {row} | {' | '.join(cells)} | {rank:.1f} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
