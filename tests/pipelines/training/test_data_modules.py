@@ -234,7 +234,7 @@ def test_one_directory_holds_runs_of_one_set_of_classes(images, tmp_path):
         trained(tmp_path, images, run="s")
 
 
-@pytest.mark.parametrize("name", [name for name in PRESETS if not name.startswith(("quick", "finetune"))])
+@pytest.mark.parametrize("name", [name for name in PRESETS if not name.startswith(("quick", "finetune", "lora"))])
 @pytest.mark.parametrize("method", ["mpl", "fixmatch"])
 def test_experiments_are_settings_that_can_be(name, method):
     made = PRESETS[name](method)

@@ -123,7 +123,7 @@ def test_validation_labels_are_never_trained_on(store, template, tmp_path):
         return other
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(dataset, "_held_out", lambda *_: np.array(held))
+        patch.setattr(dataset, "_draw_validation", lambda *_: np.array(held))
         moved = with_next_label(held, "moved")
         trained(moved, "--validation-share", "0.5")
         learned = [n for n in range(LABELLED) if n not in held]
