@@ -5,18 +5,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, TypeGuard
 
-from gradebook.storage import path_index as paths
+from gradebook.storage import path_index
 from gradebook.storage.lance_tables import Tables, keep_indices, one_of, quoted
 from gradebook.storage.project import ProjectError
 from gradebook.storage.samples import File, Sample, Split
 
 GONE = ""  # the sample_id of a file that is no longer there because its content has moved to another path
 INDEX_FROM = 200_000  # rows
-FEW = 2_000  # up to so many ids are looked up by a condition, more by reading all: that is where the times cross
+MAX_IDS_IN_CONDITION = 2_000  # more ids are looked up by reading the whole table, which is then faster
 
 
 class Catalog(Protocol):
-    """What every catalogue does.
+    """The interface of catalogues.
 
     A sample never changes, but its files may: when the file of a sample's `filepath` gets other content or is `GONE`,
     the sample is given the path of another file that holds it. If there is none, `samples` leaves it out, so that
@@ -54,7 +54,7 @@ class Catalog(Protocol):
 
 
 class MemoryCatalog:
-    """A catalogue that lasts as long as its object."""
+    """A catalogue in memory."""
 
     def __init__(self) -> None:
         self._samples: dict[str, Sample] = {}
@@ -99,8 +99,8 @@ class LanceCatalog:
 
     def __init__(self, directory: Path, address: str = ""):
         self._tables = Tables(directory, address)
-        self._where: tuple[str | None, Any] | None = (
-            None  # the stamp of the tables, and `gradebook.storage.path_index.held` of them
+        self._path_index: tuple[str | None, Any] | None = (
+            None  # the stamp of the tables, and `gradebook.storage.path_index.build` of them
         )
 
     def add(self, samples: Sequence[Sample], files: Sequence[File]) -> None:
@@ -112,7 +112,7 @@ class LanceCatalog:
     def samples(self, split: Split | None = None, among: Collection[str] | None = None) -> list[Sample]:
         """See `Catalog.samples`."""
         chosen = None if among is None else set(among)
-        if chosen is not None and len(chosen) <= FEW:
+        if chosen is not None and len(chosen) <= MAX_IDS_IN_CONDITION:
             found, files = self._looked_up(chosen)
         else:
             found, files = self._samples(None if split is None else f"split = '{split.value}'"), self._files()
@@ -121,22 +121,22 @@ class LanceCatalog:
     def get(self, sample_ids: Sequence[str]) -> list[Sample]:
         """See `Catalog.get`."""
         wanted = set(sample_ids)
-        if not 0 < len(wanted) <= FEW:
+        if not 0 < len(wanted) <= MAX_IDS_IN_CONDITION:
             return _in_order(self._samples(), self._files(), sample_ids)
         return _in_order(*self._looked_up(wanted), sample_ids)
 
     def paths(self, sample_ids: Collection[str], split: Split | None = None) -> dict[str, str]:
-        """See `Catalog.paths`. From the second question on they are kept in memory, until something is imported."""
+        """See `Catalog.paths`. From the second call on they are read from memory, until something is imported."""
         stamp = self._tables.stamp(["samples", "files"])
-        if stamp is None or self._where is None or self._where[0] != stamp:
-            self._where = stamp, None
+        if stamp is None or self._path_index is None or self._path_index[0] != stamp:
+            self._path_index = stamp, None
             return {s.sample_id: s.filepath for s in self.samples(split, sample_ids)}
-        if self._where[1] is None:
-            read = (self._tables.read("samples", paths.SAMPLES), self._tables.read("files", paths.FILES))
+        if self._path_index[1] is None:
+            read = (self._tables.read("samples", path_index.SAMPLES), self._tables.read("files", path_index.FILES))
             if read[0] is None or read[1] is None:
                 return {s.sample_id: s.filepath for s in self.samples(split, sample_ids)}
-            self._where = stamp, paths.held(*read, GONE)
-        return paths.found(self._where[1], sample_ids, None if split is None else split.value)
+            self._path_index = stamp, path_index.build(*read, GONE)
+        return path_index.look_up(self._path_index[1], sample_ids, None if split is None else split.value)
 
     def files(self) -> list[File]:
         """See `Catalog.files`."""

@@ -1,9 +1,9 @@
-"""What teacher and student said of every sample at a few moments of a run, from those of its segments that tell it.
+"""Label snapshots: the labels of teacher and student for every sample at a few steps of a run.
 
-A record has as many rows a sample as it was seen; a moment needs the last of them alone. Segments whose steps are out
-of reach are not opened, and of the others four columns are read.
+A record has a row each time that a sample is seen; a snapshot needs only the last of them. Segments whose steps are out
+of range are not opened, and only four columns of the others are read.
 
-Shape legend    G samples    M moments
+Shape legend    G samples    M snapshots
 """
 
 from collections.abc import Sequence
@@ -22,18 +22,18 @@ Labels = NDArray[np.int16]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelSnapshots:
-    """The labels of G samples at M moments."""
+    """The labels of G samples at M steps."""
 
     sample_ids: list[str]
     classes: list[str]
     steps: list[int]  # (M,)
-    teacher: Labels  # (G, M) places in `classes`; -1 where nothing was said within reach of the moment
+    teacher: Labels  # (G, M) indices into `classes`; -1 if there is no row in the range of the snapshot
     student: Labels  # (G, M)
 
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """How much a run has recorded."""
+    """The range of steps that a run has recorded."""
 
     first: int  # step
     last: int
@@ -41,7 +41,7 @@ class Extent:
 
 
 def extent(directory: Path) -> Extent | None:
-    """Returns how far a run's segments reach, None where there are no rows; reads no row.
+    """Returns the range of a run's segments, None if they have no rows. Reads their metadata only.
 
     Raises:
         ProjectError: a segment cannot be read.
@@ -53,12 +53,12 @@ def extent(directory: Path) -> Extent | None:
 
 
 def read_snapshots(directory: Path, steps: Sequence[int], within: int) -> LabelSnapshots:
-    """Returns the last label that each network gave each sample in the `within` steps that end with each moment.
+    """Returns the last label of each network for each sample, in the `within` steps up to each snapshot.
 
     Args:
         directory: of the run's segments.
-        steps: (M,) the moments.
-        within: how far back to look; samples are dealt in turns, so that two turns hold every one of them.
+        steps: (M,) of the snapshots.
+        within: range of steps to look back; two epochs contain every sample.
 
     Raises:
         ProjectError: a segment cannot be read.
@@ -68,12 +68,12 @@ def read_snapshots(directory: Path, steps: Sequence[int], within: int) -> LabelS
     parts: list[list[tuple[NDArray[np.int32], ...]]] = [[] for _ in steps]
     for path in (segments_in(directory) or {}).values():
         span = _span(path)
-        near = [m for m, step in enumerate(steps) if span.rows and span.first <= step and span.last > step - within]
-        if near:
+        in_range = [m for m, step in enumerate(steps) if span.rows and span.first <= step and span.last > step - within]
+        if in_range:
             step, *columns = _read(path, ids, classes)
-            for m in near:
-                there = (step <= steps[m]) & (step > steps[m] - within)
-                parts[m].append((step[there], *(column[there] for column in columns)))
+            for m in in_range:
+                rows = (step <= steps[m]) & (step > steps[m] - within)
+                parts[m].append((step[rows], *(column[rows] for column in columns)))
     labels = [_last(part, len(ids)) for part in parts]
     teacher, student = (np.stack([of[k] for of in labels], 1) for k in (0, 1))
     return LabelSnapshots(
@@ -82,19 +82,19 @@ def read_snapshots(directory: Path, steps: Sequence[int], within: int) -> LabelS
 
 
 def _last(parts: Sequence[tuple[NDArray[np.int32], ...]], samples: int) -> tuple[Labels, Labels]:
-    """Returns the (G,) labels of each network, those of the latest steps."""
-    found = np.full(samples, -1, np.int16), np.full(samples, -1, np.int16)
+    """Returns the (G,) labels of each network at the latest steps."""
+    last = np.full(samples, -1, np.int16), np.full(samples, -1, np.int16)
     if parts:
         step, sample, *labels = (np.concatenate(columns) for columns in zip(*parts, strict=True))
         order = np.argsort(step, kind="stable")
-        for out, label in zip(found, labels, strict=True):
-            said = order[label[order] >= 0]
-            out[sample[said]] = label[said]  # of a sample's rows the last is written last
-    return found
+        for out, label in zip(last, labels, strict=True):
+            known = order[label[order] >= 0]
+            out[sample[known]] = label[known]  # a sample's last row is assigned last
+    return last
 
 
 def _read(path: Path, ids: dict[str, int], classes: dict[str, int]) -> tuple[NDArray[np.int32], ...]:
-    """Returns step, sample, teacher's and student's label of each row, as numbers; `ids` and `classes` grow."""
+    """Returns step, sample, teacher's and student's label of each row as integers; extends `ids` and `classes`."""
     import pyarrow.parquet as pq
 
     try:
@@ -105,11 +105,11 @@ def _read(path: Path, ids: dict[str, int], classes: dict[str, int]) -> tuple[NDA
         return tuple(np.empty(0, np.int32) for _ in COLUMNS)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise unreadable(path, error) from error
-    place = np.array([ids.setdefault(name, len(ids)) for name in coded.dictionary.to_pylist()], np.int32)
+    sample = np.array([ids.setdefault(name, len(ids)) for name in coded.dictionary.to_pylist()], np.int32)
     label = np.array([*(classes.setdefault(name, len(classes)) for name in names), -1], np.int32)
     return (
         np.asarray(table["step"].to_numpy(), np.int32),
-        place[coded.indices.to_numpy()],
+        sample[coded.indices.to_numpy()],
         *(label[_numbers(table[name])] for name in COLUMNS[2:]),
     )
 
@@ -122,13 +122,13 @@ def _span(path: Path) -> Extent:
     import pyarrow.parquet as pq
 
     try:
-        about = pq.read_metadata(path)
+        metadata = pq.read_metadata(path)
     except FileNotFoundError:  # a resumed run has just removed it
         return Extent(0, 0, 0)
     except (OSError, ValueError) as error:
         raise unreadable(path, error) from error
-    steps = [about.row_group(k).column(0).statistics for k in range(about.num_row_groups)]
+    steps = [metadata.row_group(k).column(0).statistics for k in range(metadata.num_row_groups)]
     known = [s for s in steps if s is not None and s.has_min_max]
     if not known:
         return Extent(0, 0, 0)
-    return Extent(min(s.min for s in known), max(s.max for s in known), about.num_rows)
+    return Extent(min(s.min for s in known), max(s.max for s in known), metadata.num_rows)

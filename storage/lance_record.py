@@ -1,4 +1,4 @@
-"""The record in LanceDB tables: see `gradebook.storage.record` for what it answers."""
+"""The record in LanceDB tables: see `gradebook.storage.record` for its interface."""
 
 import zlib
 from collections.abc import Collection, Mapping
@@ -10,23 +10,23 @@ from gradebook.storage.lance_tables import Tables, keep_indices, one_of, quoted
 from gradebook.storage.record import BY_RUN_AND_STEP, HISTORY_COLUMNS, digest
 from gradebook.storage.segments import history_schema, read_segment, segments_in
 
-BEGUN = -1  # stands for a segment's rows in `folded` while a fold takes it in
-AT_ONCE = 20  # segments appended to `history` in one go: bounds the memory
+BEGUN = -1  # the number of rows in `folded` of a segment that is being folded
+SEGMENT_BATCH = 20  # segments appended to `history` at a time, which bounds the memory
 INDEX_FROM = 500_000  # rows of `history`: among 5 million an index finds a sample in 0.04 s instead of 0.5
 KEY = "sample_key"
-PLACES = 5_000  # rows asked for in one go
+ROW_BATCH = 5_000  # rows read by id in one query
 
 
 class LanceRecord:
     """A record in three LanceDB tables: `history`, `signals` (cached training dynamics) and `folded` (segments).
 
-    A segment stands in `folded` as `BEGUN` before its rows are added, so that a fold after a killed one knows which to
-    take out, even where a resumed run has taken the segment itself away by then.
+    A segment is marked as `BEGUN` in `folded` before its rows are added, so that the fold after a killed one knows what
+    to remove, even if a resumed run has deleted the segment by then.
     """
 
     def __init__(self, directory: Path, address: str = ""):
         self._tables = Tables(directory, address)
-        self._kept: tuple[str | None, dict[str, dict[str, int]]] | None = None  # the stamp of `folded`, and its rows
+        self._marks_cache: tuple[str | None, dict[str, dict[str, int]]] | None = None  # stamp and rows of `folded`
 
     def fold(self, run: str, segments: Path) -> int:
         """See `Record.fold`."""
@@ -60,14 +60,14 @@ class LanceRecord:
         return self._of(sample_ids, run)
 
     def dynamics(self, run: str) -> Any:
-        """See `Record.dynamics`. They are summed up when first asked for after a fold, and kept."""
+        """See `Record.dynamics`. They are computed when they are first read after a fold, and cached."""
         kept = self.cached_dynamics(run)
         if kept is not None:
             return kept
         with self._tables.write_lock():
             fresh = self.compute_dynamics(run)
             if fresh.num_rows:
-                self._keep_signals(run, fresh)
+                self._cache_dynamics(run, fresh)
             return fresh
 
     def forget(self, run: str) -> None:
@@ -103,8 +103,8 @@ class LanceRecord:
     def _of(self, sample_ids: Collection[str], run: str | None) -> Any:
         """Returns the rows of some samples in one run or all, in the columns of `history_schema()`.
 
-        First where they are, then what they say: asked at once, LanceDB reads most columns of every row that the index
-        does not have yet.
+        Row ids are looked up first, then columns are read: in one query, LanceDB would read most columns of every row
+        that is not indexed yet.
         """
         import pyarrow as pa
         import pyarrow.compute as pc
@@ -112,12 +112,12 @@ class LanceRecord:
         history = self._tables.open("history")
         if history is None or not sample_ids:
             return history_schema().empty_table()
-        history.checkout(history.version)  # a row's place is that of one version
-        asked = history.search().select([_sought(history.schema)]).with_row_id(True)
-        places = asked.where(_about(sample_ids, run, history.schema)).to_arrow()["_rowid"].to_pylist()
+        history.checkout(history.version)  # row ids belong to one version
+        asked = history.search().select([_lookup_column(history.schema)]).with_row_id(True)
+        row_ids = asked.where(_condition(sample_ids, run, history.schema)).to_arrow()["_rowid"].to_pylist()
         found = [history_schema().empty_table()]
-        for start in range(0, len(places), PLACES):
-            there = f"_rowid IN ({', '.join(map(str, places[start : start + PLACES]))})"
+        for start in range(0, len(row_ids), ROW_BATCH):
+            there = f"_rowid IN ({', '.join(map(str, row_ids[start : start + ROW_BATCH]))})"
             rows = history.search().select(history_schema().names).where(there).to_arrow()
             found.append(rows.cast(history_schema()))
         return pa.concat_tables(found).filter(pc.field("sample_id").isin(pa.array(list(sample_ids), pa.string())))
@@ -129,34 +129,34 @@ class LanceRecord:
     def _all_marks(self) -> dict[str, dict[str, int]]:
         """Returns the marks of every run, which stay in memory until somebody writes."""
         stamp = self._tables.stamp(["folded"])
-        if self._kept is None or stamp is None or self._kept[0] != stamp:
+        if self._marks_cache is None or stamp is None or self._marks_cache[0] != stamp:
             names, every = ["run", "segment", "rows"], dict[str, dict[str, int]]()
             rows = self._tables.read("folded", names)
             for one, segment, number in zip(*(rows[name].to_pylist() for name in names), strict=True) if rows else ():
                 every.setdefault(one, {})[segment] = number
-            self._kept = stamp, every
-        return self._kept[1]
+            self._marks_cache = stamp, every
+        return self._marks_cache[1]
 
     def _append(self, run: str, found: dict[str, Path]) -> dict[str, int]:
-        """Adds segments to `history`; returns the rows of each, without those that went away meanwhile."""
+        """Adds segments to `history` and returns the number of rows of each, without those deleted meanwhile."""
         import pyarrow as pa
 
         rows: dict[str, int] = {}
         begun = self._tables.open("history")
         schema = kept_schema() if begun is None else begun.schema  # an earlier version's, maybe
-        for start in range(0, len(found), AT_ONCE):
-            keys = list(found)[start : start + AT_ONCE]
+        for start in range(0, len(found), SEGMENT_BATCH):
+            keys = list(found)[start : start + SEGMENT_BATCH]
             tables = {key: table for key in keys if (table := read_segment(run, key, found[key])) is not None}
             rows |= {key: table.num_rows for key, table in tables.items()}
             if any(rows[key] for key in tables):
                 with self._tables.open_for_writing("history", schema) as table:
                     table.add(with_key(pa.concat_tables(tables.values())).select(schema.names).cast(schema))
         if any(rows.values()):
-            keep_indices(self._tables.open("history"), [_sought(schema)], INDEX_FROM)
+            keep_indices(self._tables.open("history"), [_lookup_column(schema)], INDEX_FROM)
         return rows
 
     def _mark(self, run: str, rows: dict[str, int]) -> None:
-        """Writes how many rows history has of each segment, over what stood there."""
+        """Writes the number of rows that the history has of each segment."""
         if rows:
             import pyarrow as pa
 
@@ -177,26 +177,26 @@ class LanceRecord:
     def cached_dynamics(self, run: str) -> Any | None:
         """See `Record.cached_dynamics`."""
         columns = [*training_dynamics.schema().names, "made_of"]
-        if self._signal_columns() != columns:  # none were ever kept, or an earlier version kept fewer
+        if self._cached_columns() != columns:  # none were cached, or an earlier version cached fewer
             return None
         rows = self._tables.read("signals", columns, f"run = {quoted(run)}")
         if rows is None or not rows.num_rows or rows["made_of"][0].as_py() != digest(self.folded(run)):
             return None
         return rows.drop_columns("made_of").cast(training_dynamics.schema())
 
-    def _keep_signals(self, run: str, fresh: Any) -> None:
-        """Replaces the run's signals. A kill between the two steps leaves none, and they are made again."""
+    def _cache_dynamics(self, run: str, fresh: Any) -> None:
+        """Replaces the run's cached dynamics. A kill between the two steps leaves none, and they are computed again."""
         import pyarrow as pa
 
         made_of = pa.array([digest(self.folded(run))] * fresh.num_rows)
         rows = fresh.append_column("made_of", made_of)
-        if self._signal_columns() not in (None, rows.column_names):
+        if self._cached_columns() not in (None, rows.column_names):
             self._tables.drop("signals")
         self._delete("signals", run, None)
         with self._tables.open_for_writing("signals", rows.schema) as table:
             table.add(rows)
 
-    def _signal_columns(self) -> list[str] | None:
+    def _cached_columns(self) -> list[str] | None:
         table = self._tables.open("signals")
         return None if table is None else list(table.schema.names)
 
@@ -204,8 +204,8 @@ class LanceRecord:
 def kept_schema() -> Any:
     """Returns the columns of the table `history`: those of a row, and a key to look for its sample by.
 
-    The key has 4 bytes where an id has 32: an index of it is quicker to keep, and rows that the index does not have
-    yet are quicker to read through.
+    The key has 4 bytes where an id has 32: its index is faster to maintain, and rows that are not indexed yet
+    are faster to scan.
     """
     import pyarrow as pa
 
@@ -213,7 +213,7 @@ def kept_schema() -> Any:
 
 
 def key_of(sample_id: str) -> int:
-    """Returns the key of a sample. A few others may have the same, so `sample_id` is compared as well."""
+    """Returns the key of a sample. Other samples can have the same key, so `sample_id` is compared too."""
     return zlib.crc32(sample_id.encode())
 
 
@@ -227,14 +227,14 @@ def with_key(rows: Any) -> Any:
     return rows.append_column(KEY, pa.array(keys[ids.indices]))
 
 
-def _sought(schema: Any) -> str:
-    """Returns the column that a sample is looked for by; an earlier version's history has no key."""
+def _lookup_column(schema: Any) -> str:
+    """Returns the column by which a sample is looked up; the history of an earlier version has no key."""
     return KEY if KEY in schema.names else "sample_id"
 
 
-def _about(sample_ids: Collection[str], run: str | None, schema: Any) -> str:
+def _condition(sample_ids: Collection[str], run: str | None, schema: Any) -> str:
     """Returns the SQL condition that a row is about one of some samples, or shares its key, in one run or any."""
-    if _sought(schema) == KEY:
+    if _lookup_column(schema) == KEY:
         of_samples = f"{KEY} IN ({', '.join(str(key_of(one)) for one in sample_ids)})"
     else:
         of_samples = one_of("sample_id", sample_ids)

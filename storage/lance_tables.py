@@ -1,4 +1,4 @@
-"""LanceDB tables in one directory: readers never wait, writers take turns, small files are merged now and then."""
+"""LanceDB tables in one directory: readers never wait, writers take turns, and small files are compacted regularly."""
 
 import hashlib
 import json
@@ -16,22 +16,22 @@ from gradebook.storage.files import DISK_FULL
 from gradebook.storage.project import ProjectError
 
 LOCK = ".write.lock"
-PATIENCE = 120.0  # seconds a writer waits for its turn
+LOCK_TIMEOUT_S = 120.0  # for which a writer waits
 TIDY_EVERY = (
     64  # versions between two merges of small files: 300 appends of a row leave 900 files, and reads 8 times slower
 )
-ASKING = {"connect_timeout": "5s", "timeout": "60s", "client_max_retries": "2", "client_retry_timeout": "20"}
-ALL = 10_000  # tables that are listed
+CLIENT_OPTIONS = {"connect_timeout": "5s", "timeout": "60s", "client_max_retries": "2", "client_retry_timeout": "20"}
+MAX_TABLES = 10_000  # that are listed
 LATE = 50  # a table with indices takes in what is not indexed once it is this part of it
 _LAST = 2**64 - 1  # a version is named by its distance from here, so that the newest sorts first
-KEEP = timedelta(hours=1)  # for how long readers in other processes may go on with an old version
+KEEP = timedelta(hours=1)  # for which readers in other processes may use an old version
 
 
 class Tables:
     """The tables of one directory, which is made when the first is written, or at an address on an object store.
 
-    LanceDB lets two writers of a table starve each other, so ours hold one lock file while they write. It is in the
-    directory also where the tables are at an address: writers of one store are processes of one machine.
+    Two writers of a LanceDB table can starve each other, so writers hold one lock file. It is in the directory even
+    if the tables are at an address: all writers of a store are processes of one machine.
     """
 
     def __init__(self, directory: Path, address: str = ""):
@@ -40,7 +40,7 @@ class Tables:
         self._lock = FileLock(directory / LOCK, poll_interval=0.01)
 
     def open(self, name: str) -> Any | None:
-        """Returns the newest version of a table, None where nothing was ever written to it."""
+        """Returns the newest version of a table, None if nothing was ever written to it."""
         if not self.address and not self.directory.is_dir():  # connecting would make it
             return None
         try:
@@ -53,13 +53,13 @@ class Tables:
             raise self._unreached(error) from error
 
     def read(self, name: str, columns: Sequence[str], where: str | None = None, *, after: int = 0) -> Any | None:
-        """Returns the rows as a `pyarrow.Table` in the order they were added, None where there is no table.
+        """Returns the rows as a `pyarrow.Table` in the order in which they were added, None if there is no table.
 
         Args:
             name: the table.
             columns: which of its columns.
             where: a condition in SQL.
-            after: how many of the first rows to leave out.
+            after: number of rows to skip.
         """
         table = self.open(name)
         if table is None:
@@ -69,7 +69,7 @@ class Tables:
         return (query.offset(after) if after else query).to_arrow()
 
     def stamp(self, names: Sequence[str]) -> str | None:
-        """Returns a word that every write to these tables changes; None at an address. Does not load LanceDB."""
+        """Returns a string that every write to these tables changes, None at an address. Does not load LanceDB."""
         if self.address:
             return None
         digest = hashlib.blake2b(digest_size=16)
@@ -81,9 +81,9 @@ class Tables:
         return digest.hexdigest()
 
     def damaged(self, *, whole: bool) -> dict[str, str]:
-        """Returns the tables that cannot be read, and why: one column of every file is read, with `whole` all of them.
+        """Returns the tables that cannot be read, with the error. Reads one column of every file, or all if `whole`.
 
-        A table that a kill left without a first version is none of them: it has no rows, and the next write makes it.
+        A table that a kill left without a first version is fine: it has no rows, and the next write creates it.
         """
         found = {}
         for path in self._paths():
@@ -104,7 +104,7 @@ class Tables:
         return [path.stem for path in ([] if self.address else self._paths()) if _newest(path) < _newest_written(path)]
 
     def drop(self, name: str) -> None:
-        """Throws a table away, readable or not."""
+        """Deletes a table, readable or not."""
         with self.write_lock():
             if any(path.stem == name for path in self._paths()):
                 self._connect().drop_table(name)
@@ -114,12 +114,12 @@ class Tables:
         if not self.address:
             return sorted(self.directory.glob("*.lance"))
         try:
-            return [Path(f"{name}.lance") for name in sorted(self._connect().table_names(limit=ALL))]
+            return [Path(f"{name}.lance") for name in sorted(self._connect().table_names(limit=MAX_TABLES))]
         except (OSError, RuntimeError, ValueError) as error:
             raise self._unreached(error) from error
 
     def _unreached(self, error: Exception) -> Exception:
-        """Returns the sentence on a store that does not answer; the error itself where the tables are on this disk."""
+        """Returns a readable error if the tables are at an address, which cannot be reached, else the error itself."""
         if not self.address or isinstance(error, ProjectError):
             return error
         line = str(error).strip().partition("\n")[0][:200]
@@ -130,18 +130,19 @@ class Tables:
 
     @contextmanager
     def write_lock(self) -> Iterator[None]:
-        """Holds the write lock. What was read inside stays true until the end of the block; blocks may nest.
+        """Holds the write lock: what is read inside the block stays valid until its end. Blocks may be nested.
 
         Raises:
             ProjectError: another process holds the lock for more than two minutes, or the disk is full.
         """
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
-            with self._lock.acquire(PATIENCE):
+            with self._lock.acquire(LOCK_TIMEOUT_S):
                 yield
         except Timeout as error:
             raise ProjectError(
-                f"another process has been writing to {self.directory} for {PATIENCE:.0f} s: wait for it, or stop it"
+                f"another process has been writing to {self.directory} for {LOCK_TIMEOUT_S:.0f} s: "
+                "wait for it, or stop it"
             ) from error
         except (OSError, RuntimeError, ValueError) as error:
             if isinstance(error, ProjectError) or not _is_full(error):
@@ -153,7 +154,7 @@ class Tables:
 
     @contextmanager
     def open_for_writing(self, name: str, schema: Any) -> Iterator[Any]:
-        """Yields a table to write to, made if need be, under the lock; then merges its small files if it is time."""
+        """Yields a table to write to under the lock, created if there is none; then compacts it if it is time."""
         with self.write_lock():
             table = self._connect().create_table(name, schema=schema, exist_ok=True)
             before = table.version
@@ -166,7 +167,7 @@ class Tables:
             os.environ.setdefault("LANCEDB_LOG", "error")  # it warns of every table that it makes
             import lancedb
 
-            # Zero: look for what other processes wrote at every read; the default is never to look again.
+            # Zero: every read sees what other processes wrote; by default none does.
             self._connection = lancedb.connect(
                 self.address or self.directory,
                 read_consistency_interval=timedelta(0),
@@ -176,10 +177,10 @@ class Tables:
 
 
 def _options() -> dict[str, str]:
-    """Returns how an object store is asked: what AWS's own variables say, and not for minutes where nobody answers."""
+    """Returns the options of an object store: those of AWS's variables, and short timeouts."""
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL", "")
     told = {"endpoint": endpoint, "allow_http": "true"} if endpoint.startswith("http://") else {}
-    return {**({"endpoint": endpoint} if endpoint else {}), **told, **ASKING}
+    return {**({"endpoint": endpoint} if endpoint else {}), **told, **CLIENT_OPTIONS}
 
 
 def _newest(table: Path) -> int:
@@ -226,7 +227,7 @@ def quoted(value: str) -> str:
 
 
 def _tidy(table: Any) -> None:
-    """Merges small files and drops old versions; where the disk is full that waits for the next time."""
+    """Compacts small files and deletes old versions; does nothing if the disk is full."""
     try:
         table.optimize(cleanup_older_than=KEEP)
     except RuntimeError as error:
@@ -235,7 +236,7 @@ def _tidy(table: Any) -> None:
 
 
 def _is_full(error: Exception) -> bool:
-    """Returns whether an error, LanceDB's included, says that nothing more can be written."""
+    """Returns whether an error, LanceDB's included, means that the disk is full."""
     told = re.search(r"os error (\d+)", str(error))
     number = int(told[1]) if told else getattr(error, "errno", None)
     return number in DISK_FULL

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from gradebook.storage.embedding_spaces import Space, find_space, is_new
 from gradebook.storage.lance_tables import Tables, one_of, quoted
-from gradebook.storage.vector_index import COLUMN, FEW, nearest, update_indices
+from gradebook.storage.vector_index import COLUMN, MAX_IDS_IN_CONDITION, nearest, update_indices
 from gradebook.storage.vectors import Views, check_views, no_vectors
 
 
@@ -176,7 +176,7 @@ class LanceVectors:
         columns = [f"view_{view}" for view in views]
         if rows and table is not None:
             query = table.search().select(["sample_id", *columns])
-            query = query.where(one_of("sample_id", rows)) if len(rows) <= FEW else query
+            query = query.where(one_of("sample_id", rows)) if len(rows) <= MAX_IDS_IN_CONDITION else query
             for batch in query.to_batches():
                 at = np.array([rows.get(sample_id, -1) for sample_id in batch["sample_id"].to_pylist()], np.int64)
                 asked = at >= 0

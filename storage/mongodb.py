@@ -25,10 +25,10 @@ from gradebook.storage.files import write_json
 from gradebook.storage.project import ProjectError
 
 URI = "FIFTYONE_DATABASE_URI"
-PATIENCE = 60.0  # seconds in which a new server must answer
+TIMEOUT_S = 60.0  # in which a new server must answer
 
 
-class NoDatabase(ProjectError):  # noqa: N818 - it is a fact about this machine, not a mishap
+class NoDatabase(ProjectError):  # noqa: N818 - a fact about this machine
     """FiftyOne has no MongoDB here; the message says how to get one."""
 
 
@@ -43,7 +43,7 @@ def use_project_database(root: Path) -> str:
     if "fiftyone" in sys.modules and os.environ.get(URI) != uri:
         raise ProjectError("FiftyOne serves another project in this process: open this one in a process of its own")
     if os.environ.get(URI) != uri:
-        _of_ours.add(uri)
+        _own_uris.add(uri)
         os.environ[URI] = uri
     os.environ.setdefault("FIFTYONE_DATABASE_VALIDATION", "false")  # MongoDB 6.0 works and is warned of
     os.environ.setdefault("FIFTYONE_DO_NOT_TRACK", "true")
@@ -57,7 +57,7 @@ def find_or_start(root: Path) -> str:
         NoDatabase: there is no server, and no mongod to start one.
     """
     given = os.environ.get(URI)
-    if given and given not in _of_ours:
+    if given and given not in _own_uris:
         return given
     home = root / "mongo"
     home.mkdir(parents=True, exist_ok=True)
@@ -82,7 +82,7 @@ def stop(root: Path) -> bool:
     return True
 
 
-_of_ours: set[str] = set()  # URIs that this process put into the environment, which are not the user's
+_own_uris: set[str] = set()  # URIs that this process put into the environment, which are not the user's
 
 
 def _uri(port: int) -> str:
@@ -108,7 +108,7 @@ def _running_port(home: Path) -> int | None:
     """Returns the port of the server that runs on this project's files, if one does."""
     from pymongo.errors import PyMongoError
 
-    port = _said_port(home)
+    port = _last_port(home)
     try:
         running = _ask(port, "getCmdLineOpts")["parsed"]["storage"]["dbPath"] if port else None
     except (KeyError, PyMongoError):
@@ -116,7 +116,7 @@ def _running_port(home: Path) -> int | None:
     return port if running and Path(running) == home / "data" else None
 
 
-def _said_port(home: Path) -> int | None:
+def _last_port(home: Path) -> int | None:
     """Returns the port of the server that was started last."""
     try:
         port = int(json.loads((home / "server.json").read_text(encoding="utf-8"))["port"])
@@ -139,7 +139,7 @@ def _start(mongod: Path, home: Path) -> int:
     It is the port of the one before where nobody has taken it: whoever was connected to that finds this one.
     """
     (home / "data").mkdir(exist_ok=True)
-    for again in (_said_port(home), None, None):  # somebody may take the free port before mongod does
+    for again in (_last_port(home), None, None):  # somebody may take the free port before mongod does
         port = _free_port(again)
         with (home / "log.txt").open("wb") as log:
             process = subprocess.Popen(
@@ -172,7 +172,7 @@ def _answers(process: subprocess.Popen[bytes], port: int) -> bool:
     """Waits until the new server answers; ends it if it takes too long."""
     from pymongo.errors import PyMongoError
 
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT_S
     while process.poll() is None and time.monotonic() < deadline:
         try:
             return int(_ask(port, "serverStatus")["pid"]) == process.pid
@@ -198,6 +198,6 @@ def _free_port(wanted: int | None) -> int:
 
 def _wait_for_end(data: Path) -> None:
     """Waits until a server that shuts down has let go of its files: the last thing it does is to empty this one."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT_S
     while (data / "mongod.lock").stat().st_size and time.monotonic() < deadline:
         time.sleep(0.05)

@@ -1,13 +1,13 @@
-"""Where every sample lies, kept in memory: hundreds of a million are looked up in a hundredth of a second."""
+"""The path of every sample in memory: hundreds among a million are looked up in a hundredth of a second."""
 
 from collections.abc import Collection
 from typing import Any
 
-SAMPLES, FILES = ("sample_id", "filepath", "split"), ("filepath", "sample_id")  # the columns that are asked for
+SAMPLES, FILES = ("sample_id", "filepath", "split"), ("filepath", "sample_id")  # the columns to read
 
 
-def held(samples: Any, files: Any, gone: str) -> Any:
-    """Returns the samples that a file holds, with the path of that file: the table of `found`.
+def build(samples: Any, files: Any, gone: str) -> Any:
+    """Returns the table for `look_up`: the samples that a file has, with the path of that file.
 
     Args:
         samples: `pyarrow.Table` of `SAMPLES`.
@@ -26,12 +26,12 @@ def held(samples: Any, files: Any, gone: str) -> Any:
     moved = samples.filter(lost)
     other = there["filepath"].take(pc.index_in(moved["sample_id"], value_set=there["sample_id"]))
     paths = pc.replace_with_mask(_one(samples["filepath"]), _one(lost), _one(other))
-    found = samples.set_column(samples.schema.get_field_index("filepath"), "filepath", paths)
-    return found.filter(pc.is_valid(found["filepath"]))
+    table = samples.set_column(samples.schema.get_field_index("filepath"), "filepath", paths)
+    return table.filter(pc.is_valid(table["filepath"]))
 
 
-def found(table: Any, sample_ids: Collection[str], split: str | None) -> dict[str, str]:
-    """Returns the paths of those of the samples that are in the table, and of the split if one is given."""
+def look_up(table: Any, sample_ids: Collection[str], split: str | None) -> dict[str, str]:
+    """Returns the paths of the samples that are in the table, and in the split if one is given."""
     import pyarrow as pa
     import pyarrow.compute as pc
 

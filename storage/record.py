@@ -1,8 +1,8 @@
-"""The record: what teacher and student said of every sample, step by step, and what it comes to.
+"""The record: outputs of teacher and student for every sample, step by step, and the training dynamics of a run.
 
 A trainer writes segments (see `gradebook.storage.segments`) into its run's directory `record/`. `fold` copies
-them into `history`, and `dynamics` sums that up. Folding again changes nothing, whenever the last fold was killed.
-`gradebook.storage.lance_record` has the one that lasts.
+them into `history`, and `dynamics` sums that up. Folding is idempotent, also after a fold that was killed.
+`gradebook.storage.lance_record` has the persistent implementation.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -14,25 +14,25 @@ from typing import Any, Protocol
 from gradebook.storage import training_dynamics
 from gradebook.storage.segments import RECORDED, history_schema, read_segment, segments_in
 
-HISTORY_COLUMNS = ["run", "step", *RECORDED]  # what `Record.history` tells of a row
+HISTORY_COLUMNS = ["run", "step", *RECORDED]  # the columns of `Record.history`
 BY_RUN_AND_STEP = itemgetter("run", "step")
 
 
 class Record(Protocol):
-    """What every keeper of records does."""
+    """The interface of records."""
 
     def fold(self, run: str, segments: Path) -> int:
-        """Takes in the Parquet files of a directory that are new or have changed, and returns how many rows that were.
+        """Adds the Parquet files of a directory that are new or have changed, and returns the number of rows added.
 
-        Rows of a segment that is no longer there are removed: a resumed run takes back what came after its
-        checkpoint. A directory that does not exist says nothing and removes nothing.
+        Rows of a segment that is no longer there are removed: a resumed run deletes what came after its
+        checkpoint. A directory that does not exist changes nothing.
 
         Raises:
             ProjectError: a segment cannot be read or is not of `gradebook.storage.segments.segment_schema`.
         """
 
     def fold_all(self, runs: Mapping[str, Path]) -> int:
-        """Does what `fold` does for every run and its directory, quicker where most have nothing new."""
+        """Folds every run and its directory, faster than one by one if most have nothing new."""
 
     def history(self, sample_id: str, run: str | None = None) -> list[dict[str, Any]]:
         """Returns a sample's rows by run and step: run, step and `RECORDED`, with names for labels, None if unknown."""
@@ -49,26 +49,26 @@ class Record(Protocol):
         """Removes everything of a run, before another of its name starts."""
 
     def clear(self) -> None:
-        """Removes everything of every run, even what cannot be read any more; `fold` makes it anew."""
+        """Removes everything of every run, even what cannot be read; `fold` adds it again."""
 
     def runs(self) -> list[str]:
         """Returns the names of the runs that have rows, in alphabetical order."""
 
     def folded(self, run: str) -> dict[str, int]:
-        """Returns the segments that were taken in whole, by their keys in `segments_in`, and the rows of each."""
+        """Returns the number of rows of each segment that was folded completely, by its key in `segments_in`."""
 
     def rows(self, run: str) -> int:
-        """Returns how many rows the history has of a run: the sum of `folded`, or something is wrong."""
+        """Returns the number of rows of a run in the history, which should be the sum of `folded`."""
 
     def compute_dynamics(self, run: str) -> Any:
-        """Returns what `dynamics` does, summed up anew from the history; keeps nothing."""
+        """Returns the same as `dynamics`, computed from the history without the cache."""
 
     def cached_dynamics(self, run: str) -> Any | None:
-        """Returns what `dynamics` has kept from before, None where it would sum up anew."""
+        """Returns the cached result of `dynamics`, None if it is out of date."""
 
 
 class MemoryRecord:
-    """A record that lasts as long as its object."""
+    """A record in memory."""
 
     def __init__(self) -> None:
         self._runs: dict[str, dict[str, Any]] = {}  # run -> segment -> rows
@@ -144,5 +144,5 @@ class MemoryRecord:
 
 
 def digest(segments: Iterable[str]) -> str:
-    """Returns what stands for a set of segments: it changes when one comes, goes or is written anew."""
+    """Returns a digest of a set of segments, which changes when one is added, removed or rewritten."""
     return blake2b("\n".join(sorted(segments)).encode(), digest_size=16).hexdigest()

@@ -39,18 +39,18 @@ def read_classes(schema: Any) -> list[str]:
 
 
 def segments_in(directory: Path) -> dict[str, Path] | None:
-    """Returns a directory's segments by a key that changes when the file does; None where there is no directory.
+    """Returns a directory's segments by a key that changes with the file, None if there is no directory.
 
-    A resumed run writes old names anew, so the key has the file's size and time in it.
+    A resumed run uses names again, so the key includes the file's size and time.
     """
     if not directory.is_dir():
         return None
-    found = {}
+    segments = {}
     for path in sorted(directory.glob("[!.]*.parquet")):
         with suppress(FileNotFoundError):  # a resumed run has just removed it
             stat = path.stat()
-            found[f"{path.name}/{stat.st_size}/{stat.st_mtime_ns}"] = path
-    return found
+            segments[f"{path.name}/{stat.st_size}/{stat.st_mtime_ns}"] = path
+    return segments
 
 
 def history_schema() -> Any:
@@ -100,19 +100,19 @@ def read_segment(run: str, key: str, path: Path) -> Any | None:
 
 
 def unreadable(path: Path, error: Exception) -> ProjectError:
-    """Returns the sentence on a file that is no segment."""
+    """Returns the error about a file that is not a segment."""
     return ProjectError(f"{path} cannot be read as a segment of a record ({error}): move it away")
 
 
 def delete_segments_after(directory: Path, step: int) -> list[str]:
-    """Takes away the segments that hold steps after `step`, which a run that resumes there writes again; names them."""
+    """Deletes the segments with steps after `step`, which a resumed run writes again, and returns their names."""
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    cut = []
+    deleted = []
     for path in directory.glob("*.parquet"):
         steps = pq.read_table(path, columns=["step"])["step"]
         if pc.max(steps).as_py() > step:
             path.unlink()
-            cut.append(path.name)
-    return cut
+            deleted.append(path.name)
+    return deleted

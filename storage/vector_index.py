@@ -1,7 +1,7 @@
 """The vectors nearest to one in a table of LanceDB: every one compared while they are few, an index when they are many.
 
 The index is IVF_FLAT: vectors are kept whole, in cells around centres, and a search looks at the nearest cells only;
-what that misses stands in docs/results.md. Rows that came after the index was made are compared one by one, until
+what that misses stands in docs/results.md. Rows that came after the index was config are compared one by one, until
 `update_indices`.
 """
 
@@ -14,18 +14,18 @@ from numpy.typing import NDArray
 from gradebook.storage.lance_tables import one_of
 
 COLUMN = "view_0"
-FEW = 2_000  # up to so many ids are looked up by a condition, more by reading all
+MAX_IDS_IN_CONDITION = 2_000  # more ids are looked up by reading the whole table
 INDEX_FROM = 50_000  # rows: comparing with so many takes a tenth of a second or two
-CELL = 1_000  # rows a cell, on average
+CELL_ROWS = 1_000  # rows a cell, on average
 PROBES = 24  # cells that a search looks at
-SAMPLED, TURNS = 64, 12  # rows a cell, and rounds, that the cells' centres are found by
-WIDER = 8  # how many times more a search asks for where some may not be shown
+SAMPLE_RATE, MAX_ITERATIONS = 64, 12  # of k-means for the cells' centres: rows a cell, and rounds
+WIDEN = 8  # factor by which a search asks for more, where some results may be filtered out
 
 Found = list[tuple[str, float]]  # sample_id, cosine similarity
 
 
 def update_indices(table: Any) -> None:
-    """Gives a long table its indices, makes them anew once it has doubled, else takes in what is not indexed.
+    """Creates the indices of a large table, again once it has doubled, else adds the rows that are not indexed.
 
     A kill leaves the table as it was: searches are right without an index too, only slower.
     """
@@ -38,9 +38,14 @@ def update_indices(table: Any) -> None:
     if "sample_id_idx" not in names:
         table.create_index("sample_id", config=BTree())
     cells = next((int(name.split("-")[1]) for name in names if name.startswith("cells-")), 0)
-    if rows > 2 * cells * CELL:
-        made = IvfFlat(distance_type="cosine", num_partitions=rows // CELL, sample_rate=SAMPLED, max_iterations=TURNS)
-        table.create_index(COLUMN, config=made, name=f"cells-{rows // CELL}")
+    if rows > 2 * cells * CELL_ROWS:
+        config = IvfFlat(
+            distance_type="cosine",
+            num_partitions=rows // CELL_ROWS,
+            sample_rate=SAMPLE_RATE,
+            max_iterations=MAX_ITERATIONS,
+        )
+        table.create_index(COLUMN, config=config, name=f"cells-{rows // CELL_ROWS}")
         if cells:
             table.drop_index(f"cells-{cells}")
     elif any(table.index_stats(name).num_unindexed_rows for name in names):
@@ -66,17 +71,17 @@ def nearest(
         among: only these; None for all.
         exact: look at every row, though there is an index.
     """
-    if among is not None and len(among) <= FEW:
+    if among is not None and len(among) <= MAX_IDS_IN_CONDITION:
         return _searched(table, query, k, one_of("sample_id", among), exact=True)
-    wide = k + 1 if among is None else WIDER * k
+    wide = k + 1 if among is None else WIDEN * k
     while True:
         found = [pair for pair in _searched(table, query, wide, None, exact=exact) if pair[0] != sample_id]
         shown = found if among is None else [pair for pair in found if pair[0] in among]
         if len(shown) >= k or len(found) < wide - 1:
             break
-        if wide > FEW * WIDER:
+        if wide > MAX_IDS_IN_CONDITION * WIDEN:
             return _scan(table, query, k, among or ())
-        wide *= WIDER
+        wide *= WIDEN
     if among is not None and len(shown) < min(k, len(among)):
         return _scan(table, query, k, among)  # the cells looked at have too few of them
     return shown[:k]

@@ -39,7 +39,7 @@ Opinions = make_dataclass("Opinions", [(name, Any, None) for name in RECORDED])
 
 def ready(done: Connection) -> None:
     """Says so; and lets merging, more than one append a fold and more than one chunk an import come round soon."""
-    lance_tables.TIDY_EVERY, lance_record.AT_ONCE, job.CHUNK, job.EVENTS = 4, 16, 3, 5
+    lance_tables.TIDY_EVERY, lance_record.SEGMENT_BATCH, job.CHUNK, job.EVENTS = 4, 16, 3, 5
     tell(done, "ready")
 
 

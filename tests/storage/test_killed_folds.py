@@ -71,5 +71,5 @@ def test_kill_9_at_a_random_moment_loses_and_doubles_nothing(tmp_path):
 
 
 def _fold(directory: Path) -> None:
-    lance_record.AT_ONCE = 2
+    lance_record.SEGMENT_BATCH = 2
     LanceRecord(directory / "lance").fold("a", directory / "r")

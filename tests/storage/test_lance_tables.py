@@ -47,7 +47,7 @@ def test_threads_that_share_one_object_take_turns_too(tmp_path):
 
 
 def test_a_writer_that_never_ends_is_one_sentence(tmp_path, monkeypatch):
-    monkeypatch.setattr(lance_tables, "PATIENCE", 0.05)
+    monkeypatch.setattr(lance_tables, "LOCK_TIMEOUT_S", 0.05)
     with Tables(tmp_path).write_lock(), pytest.raises(ProjectError, match="another process has been writing"):
         add(Tables(tmp_path), "x")
 

