@@ -53,15 +53,15 @@ def review(page: Page) -> Locator:
 def written(store: Store, many: int) -> list[Event]:
     """Returns the verdicts in the log once there are so many."""
     deadline = time.monotonic() + 30
-    while len(found := [e for e in store.log.read() if e.kind in VERDICTS]) < many and time.monotonic() < deadline:
+    while len(verdicts := [e for e in store.log.read() if e.kind in VERDICTS]) < many and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert len(found) == many
-    return found
+    assert len(verdicts) == many
+    return verdicts
 
 
-def test_a_key_labels_the_image_and_undo_takes_it_back(page, address, real_store):
-    said = []
-    page.on("dialog", lambda dialog: (said.append(dialog.message), dialog.dismiss()))
+def test_a_key_labels_the_image_and_undo_retracts_the_label(page, address, real_store):
+    dialogs = []
+    page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
     page.goto(address)
     page.get_by_role("heading", name="birds").wait_for()
     paper = "getComputedStyle(document.querySelector('.stApp')).backgroundColor"
@@ -87,11 +87,11 @@ def test_a_key_labels_the_image_and_undo_takes_it_back(page, address, real_store
     while real_store.log.read()[-1].kind is not Kind.RETRACTED and time.monotonic() < deadline:
         time.sleep(0.05)
     assert real_store.log.read()[-1].ref == answer.event_id
-    assert said == [], "no script of a label or of a file's name ran"
+    assert dialogs == [], "no script of a label or of a file's name ran"
     assert page.locator("[onerror]").count() == 0
 
 
-def test_a_grid_is_answered_at_once_by_keyboard_alone(page, address, real_store):
+def test_a_grid_is_labelled_by_keyboard_alone(page, address, real_store):
     page.goto(f"{address}/review")
     review(page)
     page.get_by_role("radio", name="Grid").click()
@@ -107,11 +107,11 @@ def test_a_grid_is_answered_at_once_by_keyboard_alone(page, address, real_store)
     assert page.evaluate(focused)
 
 
-def test_two_people_are_shown_different_images_and_no_verdict_is_lost(page, address, real_store):
+def test_two_reviewers_see_different_images_and_no_verdict_is_lost(page, address, real_store):
     """Two browsers with sessions of their own, pressing in turns until the queue is at its end."""
     other = page.context.browser.new_page()
-    people = {"ada": page, "bob": other}
-    for name, one in people.items():
+    reviewers = {"ada": page, "bob": other}
+    for name, one in reviewers.items():
         one.goto(f"{address}/review")
         field = one.get_by_role("textbox", name="Your name")
         field.fill(name)
@@ -132,7 +132,7 @@ def test_two_people_are_shown_different_images_and_no_verdict_is_lost(page, addr
     other.close()
 
 
-def test_what_to_look_for_stays_through_other_pages_and_reloads(page, address):
+def test_filters_survive_other_pages_and_reloads(page, address):
     page.goto(f"{address}/review")
     review(page)
     page.get_by_role("combobox", name="Order by").click()
@@ -153,7 +153,7 @@ def chosen_are_kept(page: Page) -> None:
     expect(page.get_by_role("radio", name="Grid")).to_be_checked()
 
 
-def test_what_comes_after_the_numbers_of_the_overview_comes(page, address):
+def test_the_overview_draws_its_second_pass(page, address):
     page.goto(address)
     expect(page.get_by_test_id("stMetric").first).to_be_visible()
     expect(page.get_by_role("heading", name="Labels per class")).to_be_visible()
@@ -161,7 +161,7 @@ def test_what_comes_after_the_numbers_of_the_overview_comes(page, address):
     open_page(page, "Overview", heading=page.get_by_role("heading", name="Runs"))
 
 
-def test_the_link_of_a_page_leads_to_its_beginning(page, address, real_store):
+def test_the_sidebar_link_of_a_page_resets_it(page, address, real_store):
     sample = real_store.catalog.samples()[0].sample_id
     page.goto(f"{address}/evolution?sample={sample}")
     expect(page.get_by_role("radio", name="Image")).to_be_checked()

@@ -22,7 +22,7 @@ def draw_evolution(context):
 
 @pytest.fixture
 def finished(context, ids):
-    """The context, its run with predictions: the student takes each sample for a crow, the teacher said heron last."""
+    """The context, its run with predictions: the student predicts crow for each sample, the teacher heron."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -33,7 +33,7 @@ def finished(context, ids):
     return context
 
 
-def test_an_image_is_accepted_as_what_the_queue_proposes_and_not_as_what_the_teacher_said_last(finished, ids):
+def test_accept_takes_the_prediction_of_the_queue_not_the_final_teacher_prediction(finished, ids):
     (proposed,) = [row for row in rank(finished.store, finished.run) if row.sample_id == ids[0]]
     page = drawn(draw_evolution, finished, sample=ids[0])
     assert page.subheader[0].value == "Unlabelled"
@@ -55,7 +55,7 @@ def verdicts_and_proposals(context):
     return [e for e in context.store.log.read() if e.kind is not Kind.IMPORTED]
 
 
-def test_what_somebody_asked_about_is_accepted_as_asked(finished, ids):
+def test_a_proposal_of_a_reviewer_is_accepted_as_proposed(finished, ids):
     asked = event(Kind.PROPOSED, ids[1], HOSTILE, actor="bob", reasons={"asked": 1.0})
     finished.store.log.append([asked])
     page = drawn(draw_evolution, finished, sample=ids[1])
@@ -64,7 +64,7 @@ def test_what_somebody_asked_about_is_accepted_as_asked(finished, ids):
     assert (answer.label, answer.ref) == (HOSTILE, asked.event_id)
 
 
-def test_a_run_without_a_guess_leaves_the_keys_of_the_review_page(context, ids):
+def test_a_run_without_predictions_leaves_the_keys_of_the_classes(context, ids):
     page = drawn(draw_evolution, context, sample=ids[0])
     assert not [b for b in page.button if b.key == "accept"], "the queue proposes nothing either"
     assert [b.key for b in page.button if b.key.startswith("key-")] == ["key-1", "key-2", "key-3"]
@@ -75,7 +75,7 @@ def test_a_run_without_a_guess_leaves_the_keys_of_the_review_page(context, ids):
     )
 
 
-def test_an_image_is_shown_in_every_run_with_the_label_that_each_has_read(context, ids):
+def test_an_image_is_shown_in_every_run_with_the_label_given_to_it(context, ids):
     other = a_run(context.store, "uda-001", State.RUNNING)
     (other.path / LABELS).write_text(json.dumps({ids[0]: "heron"}))
     (other.path / CHANGES).write_text(json.dumps([{"step": 15, "labels": {ids[0]: "heron"}}]))
@@ -88,7 +88,7 @@ def test_an_image_is_shown_in_every_run_with_the_label_that_each_has_read(contex
     assert "labelled heron" in page.get("plotly_chart")[0].proto.spec, "the moment stands in the figure"
 
 
-def test_a_cell_leads_to_its_images_which_become_a_selection_with_a_course(context, ids):
+def test_a_cell_opens_its_images_and_a_selection_has_dynamics(context, ids):
     cell = "cell-teacher-student-1-2"
     page = drawn(draw_evolution, context)
     assert len(page.get("plotly_chart")) == 2
@@ -103,7 +103,7 @@ def test_a_cell_leads_to_its_images_which_become_a_selection_with_a_course(conte
     assert [b.key for b in page.button if b.key.startswith("group-")] == ["group-review"], "this is their evolution"
 
 
-def test_a_move_leads_to_the_images_that_made_it(context, ids):
+def test_a_label_change_opens_its_images(context, ids):
     (context.run.path / "samples.json").write_text(
         json.dumps({"sample_ids": ids})
     )  # each has a turn in half of the run
@@ -121,12 +121,12 @@ def test_a_move_leads_to_the_images_that_made_it(context, ids):
 @pytest.mark.parametrize(
     "wrong", ["move-teacher-9-0-1", "move-teacher-0-99-1", "cell-teacher-student-0-99", "cell-a-b", "x"]
 )
-def test_an_address_that_opens_nothing_is_passed_over(context, wrong):
+def test_an_invalid_address_opens_nothing(context, wrong):
     page = drawn(draw_evolution, context, open=wrong)
     assert not page.warning and not page.error and "**" not in text(page)
 
 
-def test_labels_are_compared_where_people_gave_some(context, ids):
+def test_labels_are_compared_if_there_are_any(context, ids):
     assert "label-teacher" not in options(drawn(draw_evolution, context))
     context.store.log.append([event(Kind.RELABELLED, ids[0], "crow", actor="ada")])
     page = drawn(draw_evolution, context)
@@ -142,7 +142,7 @@ def options(page):
 
 
 @pytest.mark.parametrize("query", [{"tab": "image"}, {"sample": "../../etc/passwd"}])
-def test_without_an_image_some_are_offered(context, query, ids):
+def test_without_an_image_the_last_labelled_ones_are_offered(context, query, ids):
     assert "labelled last" not in text(drawn(draw_evolution, context, **query))
     context.store.log.append([event(Kind.RELABELLED, ids[0], "crow", actor="ada")])
     page = drawn(draw_evolution, context, **query)
@@ -150,7 +150,7 @@ def test_without_an_image_some_are_offered(context, query, ids):
     assert bool(page.warning) == ("sample" in query)
 
 
-def test_a_selection_that_is_not_there_says_so(context):
+def test_an_unknown_selection_is_reported(context):
     page = drawn(draw_evolution, context, selection="0" * 16)
     assert "choose the images again" in page.warning[0].value.lower()
 

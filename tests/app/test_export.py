@@ -1,4 +1,4 @@
-"""The export page: one press, one job; what was exported can be tried on an image."""
+"""The page Export: each button starts one job, and an exported classifier can be tried on an image."""
 
 import io
 import json
@@ -29,11 +29,11 @@ def classifier(directory: Path) -> Path:
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
-    said = numpy_helper.from_array(np.array([[0.1, 0.8, 0.1]], np.float32), "said")
+    probabilities = numpy_helper.from_array(np.array([[0.1, 0.8, 0.1]], np.float32), "constant")
     images = helper.make_tensor_value_info("images", TensorProto.UINT8, ["n", 3, 8, 8])
     out = helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, [1, 3])
-    nodes = [helper.make_node("Identity", ["said"], ["probabilities"])]
-    graph = helper.make_graph(nodes, "constant", [images], [out], [said])
+    nodes = [helper.make_node("Identity", ["constant"], ["probabilities"])]
+    graph = helper.make_graph(nodes, "constant", [images], [out], [probabilities])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
     directory.mkdir()
     onnx.save(model, directory / "model.onnx")
@@ -42,7 +42,7 @@ def classifier(directory: Path) -> Path:
     return directory
 
 
-def test_an_export_is_a_job_that_is_followed_stopped_and_started_again(context, sleeping, tmp_path):
+def test_an_export_can_be_followed_stopped_and_restarted(context, sleeping, tmp_path):
     page = drawn(draw_export, context)
     page.text_input(key="into-mpl-001").set_value(str(tmp_path / "out"))
     page.button(key="export").click().run()
@@ -59,7 +59,7 @@ def test_an_export_is_a_job_that_is_followed_stopped_and_started_again(context, 
     assert not other.button(key="export").disabled
 
 
-def test_what_was_exported_is_shown_and_tried_on_an_image(context, sleeping, tmp_path):
+def test_an_exported_classifier_is_tried_on_an_image(context, sleeping, tmp_path):
     page = drawn(draw_export, context)
     page.button(key="export").click().run()
     out = classifier(tmp_path / "out")
@@ -77,7 +77,7 @@ def test_what_was_exported_is_shown_and_tried_on_an_image(context, sleeping, tmp
     assert "not an image" in page.warning[0].value and not page.get("plotly_chart")
 
 
-def test_a_failed_export_says_its_sentence(context, sleeping):
+def test_a_failed_export_shows_its_error(context, sleeping):
     page = drawn(draw_export, context)
     page.button(key="export").click().run()
     finish(sleeping[0], {})
@@ -88,7 +88,7 @@ def test_a_failed_export_says_its_sentence(context, sleeping):
     assert "X holds other files" in page.error[0].value.replace("\\", "").replace("/x", "X")
 
 
-def test_an_export_that_was_stopped_after_its_answer_is_done(context, sleeping, tmp_path):
+def test_an_export_stopped_after_its_result_is_done(context, sleeping, tmp_path):
     page = drawn(draw_export, context)
     page.button(key="export").click().run()
     out = classifier(tmp_path / "out")
@@ -98,7 +98,7 @@ def test_an_export_that_was_stopped_after_its_answer_is_done(context, sleeping, 
     assert "mpl-001 exported to" in page.success[0].value.replace("\\", "") and not page.info
 
 
-def test_the_address_names_the_run_to_export(context):
+def test_the_address_has_the_run_to_export(context):
     a_run(context.store, "uda-001")
     assert drawn(draw_export, context, export="uda-001").selectbox(key="export-run").value == "uda-001"
     page = drawn(draw_export, context)
@@ -135,7 +135,7 @@ def test_without_a_finished_run_or_labels_it_says_what_to_do(tmp_path, state):
     assert not page.button and not page.get("download_button")
 
 
-def test_names_in_a_model_card_are_text():
+def test_names_in_a_model_card_are_escaped():
     from gradebook.pipelines.export.model_card import _cell
 
     assert _cell("a | b\n") == "a \\| b "

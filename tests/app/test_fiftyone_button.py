@@ -6,7 +6,7 @@ from tests.app.test_review_page import draw_review
 from tests.app.test_views import drawn
 
 
-def test_the_page_of_an_image_leads_to_its_sample_in_fiftyone(context, ids, monkeypatch):
+def test_the_page_of_an_image_links_to_its_sample_in_fiftyone(context, ids, monkeypatch):
     monkeypatch.setattr(links, "in_fiftyone", lambda project, wanted: f"http://fiftyone/?{'+'.join(wanted)}")
     page = drawn(draw_evolution, context, sample=ids[2])
     page.button(key="fiftyone-ask").click().run()
@@ -18,7 +18,7 @@ def test_the_page_of_an_image_leads_to_its_sample_in_fiftyone(context, ids, monk
     assert not page.get("link_button"), "the link was to another sample"
 
 
-def test_the_review_page_leads_to_exactly_the_images_on_it(context, rank, ids, component, monkeypatch):
+def test_the_review_page_links_to_exactly_its_images(context, rank, ids, component, monkeypatch):
     monkeypatch.setattr(links, "in_fiftyone", lambda project, wanted: f"http://fiftyone/?{'+'.join(wanted)}")
     page = drawn(draw_review, context, rank, component)
     page.button(key="fiftyone-ask").click().run()
@@ -28,7 +28,7 @@ def test_the_review_page_leads_to_exactly_the_images_on_it(context, rank, ids, c
     assert page.get("link_button")[0].proto.url == f"http://fiftyone/?{'+'.join(ids)}"
 
 
-def test_without_fiftyone_the_page_says_the_command(context, ids):
+def test_without_fiftyone_the_page_shows_the_command(context, ids):
     page = drawn(draw_evolution, context, sample=ids[0])
     page.button(key="fiftyone-ask").click().run()
     assert not page.exception

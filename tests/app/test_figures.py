@@ -16,7 +16,7 @@ def test_a_metric_that_is_reported_now_and_then_has_its_own_steps():
     assert "markers" in trace.mode, "a line of one point would not be seen"
 
 
-def test_runs_are_drawn_together_where_several_have_the_metric():
+def test_runs_are_compared_on_metrics_that_several_have():
     one = [{"step": 1, "student_loss": 2.0, "agreement": 0.5}, {"step": 2, "student_loss": 1.0}]
     drawn = common.compare_runs({"mpl": one, "<b>uda": [{"step": 4, "student_loss": 3.0}], "new": []})
     assert list(drawn) == ["Student loss, nats"], "one run alone has an agreement"
@@ -24,14 +24,14 @@ def test_runs_are_drawn_together_where_several_have_the_metric():
     assert lines == {"mpl": ([1, 2], [2.0, 1.0]), "&lt;b&gt;uda": ([4], [3.0])}
 
 
-def test_class_names_are_no_markup_in_a_figure():
+def test_class_names_are_escaped_in_a_figure():
     figure = common.class_probabilities({"<b>crow</b>": 0.6, "h" * 60: 0.4})
     names = figure.layout.yaxis.ticktext
     assert names[0] == "&lt;b&gt;crow&lt;/b&gt;"
     assert len(names[1]) < 30
 
 
-def test_the_first_classes_have_colours_of_their_own():
+def test_the_first_classes_have_distinct_colours():
     colors = common.class_colors([str(n) for n in range(len(common.PALETTE))])
     assert len(set(colors.values())) == len(colors)
     assert common.class_colors(["a", "b", "a", "c"]) == common.class_colors(["a", "b", "c"])

@@ -1,4 +1,4 @@
-"""The images page: what is asked for is what the job does, and what it found is shown."""
+"""The page Images: imports and embeddings are started as asked, and the results are shown."""
 
 import json
 from pathlib import Path
@@ -62,7 +62,7 @@ def test_an_import_is_a_job_that_is_followed_and_stopped(context, sleeping, tmp_
     assert not [b for b in drawn(draw_images, context).button if b.key == "import-again"], "it goes on already"
 
 
-def test_a_dataset_of_fiftyone_is_asked_for_by_its_name(context, sleeping):
+def test_a_fiftyone_dataset_is_imported_by_its_name(context, sleeping):
     page = drawn(draw_images, context)
     page.segmented_control(key="from").set_value("FiftyOne dataset").run()
     page.button(key="import").click().run()
@@ -78,7 +78,7 @@ def test_a_dataset_of_fiftyone_is_asked_for_by_its_name(context, sleeping):
     assert commands.command_of(sleeping[1])[1:4] == ("fiftyone:my birds", "--labels", "truth")
 
 
-def test_what_an_import_found_is_shown_after_it(context, sleeping, tmp_path):
+def test_the_results_of_an_import_are_shown(context, sleeping, tmp_path):
     page = drawn(draw_images, context)
     page.text_input(key="images").set_value(str(tmp_path)).run()
     page.button(key="import").click().run()
@@ -120,7 +120,7 @@ def test_labels_from_a_table_in_the_folder_or_anywhere(context, sleeping, tmp_pa
     assert commands.command_of(sleeping[0])[2:4] == ("--labels", str(table))
 
 
-def test_embedding_is_a_job_and_goes_on_as_the_earlier_vectors_were_made(context, sleeping):
+def test_embeddings_are_computed_with_the_settings_of_the_earlier_ones(context, sleeping):
     page = drawn(draw_images, context)
     assert "0 of 6 images have embeddings" in text(page)
     page.button(key="embed").click().run()
@@ -133,7 +133,7 @@ def test_embedding_is_a_job_and_goes_on_as_the_earlier_vectors_were_made(context
     assert commands.command_of(sleeping[1]) == (*("embed", "--backbone", "net", "--views", "4", "--weights", "random"),)
 
 
-def test_when_all_are_embedded_there_is_nothing_to_press(context):
+def test_without_missing_embeddings_there_is_no_button(context):
     import numpy as np
 
     ids = [sample.sample_id for sample in context.store.catalog.samples()]
@@ -149,7 +149,7 @@ def test_an_empty_project_says_what_to_do(tmp_path):
     assert "no images yet" in page.info[0].value
 
 
-def test_a_project_is_made_on_the_welcome_page_and_opens_where_images_are_brought_in(monkeypatch, tmp_path):
+def test_a_project_created_on_the_welcome_page_opens_on_images(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     page = app(monkeypatch).run()
     page.text_input(key="new-path").set_value(str(tmp_path / "birds"))
@@ -162,14 +162,14 @@ def test_a_project_is_made_on_the_welcome_page_and_opens_where_images_are_brough
 
 
 @pytest.mark.parametrize(
-    ("path", "classes", "said"), [("", "", "where"), ("birds", "a,a", "twice"), ("heartbeat", "", "already")]
+    ("path", "classes", "message"), [("", "", "where"), ("birds", "a,a", "twice"), ("here", "", "already")]
 )
-def test_a_project_that_cannot_be_made_says_why(monkeypatch, tmp_path, path, classes, said):
+def test_a_project_that_cannot_be_created_is_an_error(monkeypatch, tmp_path, path, classes, message):
     monkeypatch.chdir(tmp_path)
-    create_project(tmp_path / "heartbeat", [])
+    create_project(tmp_path / "here", [])
     page = app(monkeypatch).run()
     page.text_input(key="new-path").set_value(path and str(tmp_path / path))
     page.text_input(key="new-classes").set_value(classes)
     page.button(key="make-project").click().run()
-    assert said in page.error[0].value
+    assert message in page.error[0].value
     assert not (Path(tmp_path) / "birds").exists()

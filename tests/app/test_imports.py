@@ -8,7 +8,7 @@ PAGES = ", ".join(["gradebook.app.main", *(f"gradebook.app.views.{name}" for nam
 HEAVY = {"torch", "torchvision", "timm", "accelerate", "fiftyone", "lancedb", "onnxruntime", "pyarrow.parquet"}
 
 
-def test_no_page_loads_what_only_an_open_project_needs():
+def test_no_page_imports_packages_that_only_an_open_project_needs():
     program = f"import sys, {PAGES}; print(*sys.modules)"
     loaded = set(subprocess.check_output([sys.executable, "-c", program], text=True).split())
     assert "gradebook.app.views.review" in loaded

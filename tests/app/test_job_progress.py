@@ -1,4 +1,4 @@
-"""What pages say of work that goes on in a process of its own."""
+"""The progress of background jobs on the pages."""
 
 import json
 import sys
@@ -38,16 +38,16 @@ def running_tasks(page) -> list[str]:
     return [status.label.replace("\\", "") for status in page.status]
 
 
-def test_a_job_says_what_it_begins_with_and_shows_how_far_it_is_once_it_knows(context, sleeping):
+def test_a_job_shows_its_task_until_its_length_is_known(context, sleeping):
     page = drawn(draw_export, context)
     page.button(key="export").click().run()
     assert running_tasks(page) == ["Starting"] and not page.get("progress")
-    for said, shown in (
+    for progress_file, shown in (
         ({"what": "Opening <the> project", "done": 0, "total": 0}, "Opening <the> project"),
         ({"what": "Putting it together", "done": 0, "total": 5}, "Putting it together (1 of 5)"),
         ({"what": "import", "done": 0, "total": 90}, "Reading images: 0 of 90"),
     ):
-        (sleeping[0].path / PROGRESS).write_text(json.dumps(said))
+        (sleeping[0].path / PROGRESS).write_text(json.dumps(progress_file))
         page.run()
         assert running_tasks(page) == [shown] and not page.get("progress")
     (sleeping[0].path / PROGRESS).write_text(json.dumps({"what": "Writing ONNX", "done": 2, "total": 5}))
@@ -55,7 +55,7 @@ def test_a_job_says_what_it_begins_with_and_shows_how_far_it_is_once_it_knows(co
     assert page.get("progress")[0].proto.value == 40 and not running_tasks(page)
 
 
-def test_a_run_says_what_it_does_before_its_first_step_and_after_its_last(context, monkeypatch):
+def test_a_run_shows_its_task_before_the_first_step_and_after_the_last(context, monkeypatch):
     monkeypatch.setattr(launcher, "_launch", lambda: [sys.executable, "-c", "import time; time.sleep(60)"])
     run = launcher.start_training(context.store.project, preset="quick", method="mpl", steps=9)
     job = launcher.find_job(run)
@@ -75,7 +75,7 @@ def test_a_run_says_what_it_does_before_its_first_step_and_after_its_last(contex
         launcher.stop(job, timeout=0)
 
 
-def test_what_a_training_told_before_is_forgotten_when_it_goes_on(context, monkeypatch):
+def test_a_resumed_training_clears_its_earlier_progress(context, monkeypatch):
     monkeypatch.setattr(launcher, "_launch", lambda: [sys.executable, "-c", ""])
     run = a_run(context.store, "mpl-002", State.STOPPED)
     (run.path / "checkpoints" / "step-1").mkdir(parents=True)
@@ -85,7 +85,7 @@ def test_what_a_training_told_before_is_forgotten_when_it_goes_on(context, monke
     launcher.stop(job, timeout=5)
 
 
-def test_a_stage_is_told_by_a_job_alone(monkeypatch, tmp_path):
+def test_only_a_job_reports_its_stage(monkeypatch, tmp_path):
     monkeypatch.delenv(JOB, raising=False)
     stage("Opening the project")
     monkeypatch.setenv(JOB, str(tmp_path))
@@ -94,7 +94,7 @@ def test_a_stage_is_told_by_a_job_alone(monkeypatch, tmp_path):
     assert read_progress(tmp_path) == Progress(what="Opening the project", done=0, total=0)
 
 
-def test_a_job_that_would_not_heed_a_stop_ends_at_once_and_leaves_nothing_half_done(context, monkeypatch, tmp_path):
+def test_a_busy_job_stops_immediately_and_cleans_up(context, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     job = launcher.start(context.store.project, [sys.executable, "-c", BUSY])
     while "busy" not in job.log.read_text():
@@ -114,5 +114,5 @@ def test_a_job_that_would_not_heed_a_stop_ends_at_once_and_leaves_nothing_half_d
         ([], []),
     ],
 )
-def test_a_table_leaves_out_columns_that_say_nothing(rows, left):
+def test_empty_columns_are_dropped(rows, left):
     assert dataframes.drop_empty_columns(rows) == left

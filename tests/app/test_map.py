@@ -52,7 +52,7 @@ def mapped(context) -> PageContext:
     return context
 
 
-def test_each_step_before_a_map_says_what_comes_next(tmp_path, context, sleeping):
+def test_each_step_before_a_map_names_the_next_one(tmp_path, context, sleeping):
     page = drawn(draw_map, PageContext(memory_store(create_project(tmp_path / "new", [])), None, "ada"))
     assert "The project has no images yet" in page.info[0].value
     page = drawn(draw_map, context)
@@ -66,7 +66,7 @@ def test_each_step_before_a_map_says_what_comes_next(tmp_path, context, sleeping
     assert [b.key for b in page.button if b.key.startswith("stop-")]
 
 
-def test_a_map_that_is_made_is_drawn_and_images_embedded_since_are_said(context, tmp_path):
+def test_a_map_is_drawn_with_a_warning_about_newer_images(context, tmp_path):
     ids = embed(context.store)
     fewer = memory_store(context.store.project)
     fewer.catalog.add(context.store.catalog.get(ids[:3]), [])
@@ -80,7 +80,7 @@ def test_a_map_that_is_made_is_drawn_and_images_embedded_since_are_said(context,
     assert not page.warning and sent(page)["missing"] == len(ids)
 
 
-def test_colours_stand_in_the_address_and_names_go_as_data(mapped):
+def test_colours_are_in_the_address_and_names_are_data(mapped):
     page = drawn(draw_map, mapped, colour="student")
     data = sent(page)
     assert data["names"] == list(mapped.store.project.classes) and data["counts"] == [0, 0, 5]
@@ -96,7 +96,7 @@ def test_without_a_run_only_labels_have_colours(mapped):
     assert sent(drawn(draw_map, PageContext(mapped.store, None, "ada")))["kind"] == "classes"
 
 
-def test_what_lies_in_the_lasso_is_counted_shown_and_can_be_hidden_by_its_class(mapped, ids):
+def test_images_in_the_lasso_are_shown_unless_their_class_is_hidden(mapped, ids):
     page = drawn(draw_map, mapped, lasso=f"{mark(mapped.store)}-{EVERYWHERE}")
     assert "**5 images** selected on the map" in text(page)
     assert sent(page)["initial"]["lasso"] == EVERYWHERE
@@ -105,24 +105,24 @@ def test_what_lies_in_the_lasso_is_counted_shown_and_can_be_hidden_by_its_class(
 
 
 @pytest.mark.parametrize("nonsense", ["zz", "00000000", "../../etc/passwd"])
-def test_an_address_of_no_area_is_a_sentence(mapped, nonsense):
+def test_an_invalid_lasso_is_a_sentence(mapped, nonsense):
     page = drawn(draw_map, mapped, lasso=f"{mark(mapped.store)}-{nonsense}")
     assert "names no area" in text(page)
     page = drawn(draw_map, mapped, lasso=f"00000000-{EVERYWHERE}")
     assert "an earlier map" in text(page) and "chosen" not in text(page)
 
 
-def test_review_keeps_exactly_the_chosen_samples(mapped, ids):
+def test_review_gets_exactly_the_selected_samples(mapped, ids):
     page = drawn(draw_map, mapped, lasso=f"{mark(mapped.store)}-{EVERYWHERE}")
     page.button(key="group-review").click().run()
     (path,) = (mapped.store.project.root / "selections").glob("*.json")
-    kept = read_selection(mapped.store.project, path.stem)
-    assert set(kept.sample_ids) == set(ids) and kept.why == "selected on the map"
+    selection = read_selection(mapped.store.project, path.stem)
+    assert set(selection.sample_ids) == set(ids) and selection.why == "selected on the map"
     assert page.button(key="group-evolution")
 
 
 @pytest.mark.browser
-def test_a_lasso_drawn_by_hand_leads_to_the_review_of_what_is_in_it(tab, address, real_store):  # noqa: F811
+def test_a_lasso_drawn_with_the_mouse_opens_its_images_on_review(tab, address, real_store):  # noqa: F811
     embed(real_store)
     map_projection.make(real_store)
     tab.goto(f"{address}/map")
@@ -144,7 +144,7 @@ def test_a_lasso_drawn_by_hand_leads_to_the_review_of_what_is_in_it(tab, address
 
 
 @pytest.mark.browser
-def test_shift_hides_all_names_but_one_and_shows_them_again(tab, address, real_store):  # noqa: F811
+def test_shift_hides_all_other_names_and_shows_them_again(tab, address, real_store):  # noqa: F811
     first, *_ = embed(real_store)
     map_projection.make(real_store)
     real_store.log.append([event(Kind.RELABELLED, first, real_store.project.classes[0], actor="ada")])

@@ -13,7 +13,7 @@ def test_digits_as_class_names_are_their_own_keys():
 
 
 @pytest.mark.parametrize("classes", [3, 9, 10, 27, 36, 100])
-def test_classes_have_digits_then_letters_and_none_has_a_key_of_the_pages_own(classes):
+def test_classes_have_digits_then_letters_but_no_key_of_the_page(classes):
     names = [f"class {k}" for k in range(classes)]
     keys = class_keys(names)
     assert list(keys.values()) == names[:27], "the others are typed"
@@ -34,13 +34,13 @@ def test_labels_of_similar_images_are_no_predictions_of_a_model():
     assert (stats.predicted, stats.correct, stats.similar, stats.similar_correct) == (1, 0, 2, 1)
 
 
-def test_a_session_ends_with_a_long_pause_and_counts_verdicts_that_stand():
+def test_a_session_ends_with_a_long_pause_and_counts_valid_verdicts():
     now = datetime(2026, 1, 1, 12, tzinfo=UTC)
     before = [verdict(now - timedelta(minutes=m), f"s{m}", Kind.RELABELLED) for m in (60, 55)]
-    guess = event(Kind.PROPOSED, "g", "crow", actor="run:r")
+    prediction = event(Kind.PROPOSED, "g", "crow", actor="run:r")
     since = [
-        verdict(now - timedelta(minutes=9), "a", Kind.ACCEPTED, ref=guess.event_id),
-        verdict(now - timedelta(minutes=5), "b", Kind.RELABELLED, ref=guess.event_id),
+        verdict(now - timedelta(minutes=9), "a", Kind.ACCEPTED, ref=prediction.event_id),
+        verdict(now - timedelta(minutes=5), "b", Kind.RELABELLED, ref=prediction.event_id),
         verdict(now - timedelta(minutes=1), "c", Kind.RELABELLED),
         verdict(now - timedelta(minutes=1), "d", Kind.RELABELLED, actor="bob"),
         gone := verdict(now - timedelta(minutes=1), "e", Kind.RELABELLED),

@@ -18,7 +18,7 @@ def as_grid(page: AppTest) -> AppTest:
     return page.segmented_control(key="layout").set_value("Grid").run()
 
 
-def test_a_grid_shows_many_keeps_them_in_place_and_takes_many_answers_at_once(context, rank, ids, component):
+def test_a_grid_keeps_its_images_in_place_and_takes_many_verdicts_at_once(context, rank, ids, component):
     page = as_grid(drawn(draw_review, context, rank, component))
     assert component.data["grid"] and component.shown == ids
     reads = context.store.log.version()
@@ -43,7 +43,7 @@ def test_a_grid_shows_the_thumbnail_of_a_large_image(context, rank, ids, compone
     assert shown.size == (224, 149) and shown.getpixel((9, 9))[0] > 250
 
 
-def test_a_grid_leaves_out_what_another_is_looking_at_also_at_the_end_of_the_queue(context, rank, ids, component):
+def test_a_grid_leaves_out_images_leased_to_others(context, rank, ids, component):
     others = [*ids[:2], *ids[3:]]
     leases.hold(context.store.project, "bob elsewhere", others, len(others))
     page = as_grid(drawn(draw_review, context, rank, component))
@@ -52,7 +52,7 @@ def test_a_grid_leaves_out_what_another_is_looking_at_also_at_the_end_of_the_que
     assert component.shown == [ids[2]], "nothing moves under the hand"
 
 
-def test_a_grid_of_which_all_is_being_looked_at_fills_once_it_is_free(context, rank, ids, component):
+def test_an_empty_grid_fills_once_the_leases_end(context, rank, ids, component):
     leases.hold(context.store.project, "bob elsewhere", ids, len(ids))
     page = as_grid(drawn(draw_review, context, rank, component))
     assert component.shown == [] and "somebody else is looking at them" in component.data["empty_text"]

@@ -1,4 +1,4 @@
-"""The review page without a browser: what it gives to the component, and what the component's presses become."""
+"""The review page without a browser: the data of the component, and the events of its actions."""
 
 import base64
 import io
@@ -35,13 +35,13 @@ def draw_review_as_it_is(context, component):
     review.render(context, mount=component)
 
 
-def test_a_press_writes_the_guess_that_was_shown_and_one_verdict(context, rank, ids, component):
+def test_an_action_writes_the_shown_prediction_and_one_verdict(context, rank, ids, component):
     page = drawn(draw_review, context, rank, component)
     assert component.shown == ids
-    press = component.act(page, "label", ids[1], "heron")
+    action_id = component.act(page, "label", ids[1], "heron")
     _, proposal, answer = context.store.log.read()
     assert (answer.kind, answer.sample_id, answer.label, answer.actor) == (Kind.ACCEPTED, ids[1], "heron", "ada")
-    assert (answer.ref, answer.event_id) == (proposal.event_id, press)
+    assert (answer.ref, answer.event_id) == (proposal.event_id, action_id)
     assert (proposal.actor, proposal.confidence, proposal.reasons["thin_margin"]) == ("run:mpl-001", 0.75, 0.9)
     assert component.shown == [ids[0], *ids[2:]]
     assert component.data["decisions"] == {} and component.actions == []
@@ -56,7 +56,7 @@ def test_a_press_writes_the_guess_that_was_shown_and_one_verdict(context, rank, 
     }
 
 
-def test_another_label_no_class_and_skip(context, rank, ids, component):
+def test_another_label_a_rejection_and_a_skip(context, rank, ids, component):
     page = drawn(draw_review, context, rank, component)
     component.act(page, "label", ids[0], "crow")
     component.act(page, "reject", ids[2])
@@ -68,7 +68,7 @@ def test_another_label_no_class_and_skip(context, rank, ids, component):
     assert component.shown == [ids[1], ids[4]]
 
 
-def test_a_card_has_the_image_the_guess_its_reasons_in_words_and_its_history(context, rank, ids, component):
+def test_a_card_has_the_image_its_prediction_reasons_and_history(context, rank, ids, component):
     drawn(draw_review, context, rank, component)
     card = component.card(ids[0])
     content = base64.b64decode(card["src"].removeprefix("data:image/jpeg;base64,"))
@@ -82,7 +82,7 @@ def test_a_card_has_the_image_the_guess_its_reasons_in_words_and_its_history(con
     assert card["history"]["text"] == sentence
 
 
-def test_what_the_browser_has_is_not_sent_again(context, rank, ids, component):
+def test_cards_that_the_browser_has_are_not_sent_again(context, rank, ids, component):
     page = drawn(draw_review, context, rank, component)
     assert [card["sample_id"] for card in component.data["cards"]] == ids
     component.cached = ids
@@ -91,7 +91,7 @@ def test_what_the_browser_has_is_not_sent_again(context, rank, ids, component):
     assert component.data["decisions"][ids[0]]["label"] == "crow"
 
 
-def test_the_labelled_images_most_like_it_stand_beside_it(context, rank, ids, component):
+def test_a_card_has_the_most_similar_labelled_images(context, rank, ids, component):
     context.store.vectors.create(Space(backbone="b", weights="none", size=8, dim=2, weak=1, strong=0, seed=0))
     context.store.vectors.add("b", ids, np.array([[[1, 0]], [[0, 1]], [[1, 0.1]], [[1, 0.2]], [[1, 1]]], np.float16))
     given = {ids[1]: "heron", ids[2]: "crow", ids[4]: HOSTILE}
@@ -100,21 +100,21 @@ def test_the_labelled_images_most_like_it_stand_beside_it(context, rank, ids, co
     assert [near["label"] for near in component.card(ids[0])["similar"]] == ["crow", HOSTILE, "heron"]
 
 
-def test_undo_takes_back_what_was_said_last_and_brings_the_image_back(context, rank, ids, component):
+def test_undo_retracts_the_last_verdict_and_shows_its_image_again(context, rank, ids, component):
     page = drawn(draw_review, context, rank, component)
     first = component.act(page, "label", ids[0], "crow")
     second = component.act(page, "label", ids[1], "crow", expected=None)
-    press = component.act(page, "undo", expected=second)
-    assert component.data["undone"] == {press: ids[1]}
+    action_id = component.act(page, "undo", expected=second)
+    assert component.data["undone"] == {action_id: ids[1]}
     assert component.shown == [ids[1], *ids[2:]]
-    press = component.act(page, "undo")
+    action_id = component.act(page, "undo")
     assert (verdicts(context)[-1].kind, verdicts(context)[-1].ref) == (Kind.RETRACTED, first)
-    assert component.data["undone"] == {press: ids[0]} and component.shown[0] == ids[0]
+    assert component.data["undone"] == {action_id: ids[0]} and component.shown[0] == ids[0]
     component.act(page, "undo")
     assert len(verdicts(context)) == 4, "there is nothing left to take back"
 
 
-def test_presses_of_one_message_are_done_in_order_each_once(context, rank, ids, component):
+def test_actions_of_one_message_are_applied_in_order_and_once(context, rank, ids, component):
     page = drawn(draw_review, context, rank, component)
     a, b, c = ("a" * 32, "b" * 32, "c" * 32)
     component.actions = [
@@ -122,20 +122,20 @@ def test_presses_of_one_message_are_done_in_order_each_once(context, rank, ids, 
         {"action_id": b, "action": "undo", "expected": a},
         {"action_id": c, "action": "label", "sample_id": ids[0], "label": "heron"},
     ]
-    said = list(component.actions)
+    sent = list(component.actions)
     page.button(key="send").click().run()
     written = [(e.event_id, e.kind) for e in verdicts(context)]
     assert written == [(a, Kind.RELABELLED), (b, Kind.RETRACTED), (c, Kind.ACCEPTED)]
-    component.actions = said
+    component.actions = sent
     page.button(key="send").click().run()
-    assert [(e.event_id, e.kind) for e in verdicts(context)] == written, "what is said twice is written once"
+    assert [(e.event_id, e.kind) for e in verdicts(context)] == written, "an action sent twice is written once"
     page = drawn(draw_review, context, rank, component)
-    component.actions = said
+    component.actions = sent
     page.button(key="send").click().run()
     assert [(e.event_id, e.kind) for e in verdicts(context)] == written, "also after the server has forgotten it"
 
 
-def test_another_choice_is_another_batch(context, rank, ids, component):
+def test_another_filter_starts_another_batch(context, rank, ids, component):
     page = drawn(draw_review, context, rank, component)
     before = component.data["batch"]
     page.run()
@@ -144,7 +144,7 @@ def test_another_choice_is_another_batch(context, rank, ids, component):
     assert component.data["batch"] != before
 
 
-def test_filters_ask_the_queue_for_some_guesses_only(context, rank, ids, component):
+def test_filters_are_passed_to_the_queue(context, rank, ids, component):
     asked = []
 
     def ranked(*args, only=None, **more):
@@ -159,7 +159,7 @@ def test_filters_ask_the_queue_for_some_guesses_only(context, rank, ids, compone
 
 
 @pytest.mark.parametrize(("label", "kind"), [("heron", Kind.ACCEPTED), ("crow", Kind.RELABELLED)])
-def test_a_label_in_question_is_changed_or_kept_by_whoever_has_seen_it(context, ids, rank, component, label, kind):
+def test_a_questioned_label_is_changed_or_kept_by_a_reviewer_who_saw_it(context, ids, rank, component, label, kind):
     given = event(Kind.IMPORTED, ids[0], "crow", actor="import")
     row = replace(
         rank(context.store, context.run)[0], given="crow", decision=given.event_id, reasons={"mislabelled": 0.9}
@@ -175,7 +175,7 @@ def test_a_label_in_question_is_changed_or_kept_by_whoever_has_seen_it(context, 
     assert component.shown == [] and "No image" not in component.data["cards"]
 
 
-def test_neighbours_of_an_answered_image_come_next_and_are_not_labelled(context, rank, ids, component):
+def test_similar_images_come_next_and_are_not_labelled(context, rank, ids, component):
     context.store.vectors.create(Space(backbone="b", weights="none", size=8, dim=2, weak=1, strong=0, seed=0))
     context.store.vectors.add("b", ids, np.array([[[1, 0]], [[0, 1]], [[1, 0.1]], [[1, 0.2]], [[1, 1]]], np.float16))
     page = drawn(draw_review, context, rank, component)
@@ -193,14 +193,14 @@ def test_neighbours_of_an_answered_image_come_next_and_are_not_labelled(context,
     assert (answer.kind, answer.label, answer.ref) == (Kind.ACCEPTED, "heron", rows[0].proposal)
 
 
-def test_without_vectors_the_neighbours_are_a_sentence(context, rank, ids, component):
+def test_similar_images_need_embeddings(context, rank, ids, component):
     page = drawn(draw_review, context, rank, component)
     component.act(page, "label", ids[0], "crow")
     component.act(page, "similar", ids[0])
     assert "embed" in page.toast[0].value and len(verdicts(context)) == 1
 
 
-def test_the_page_says_when_nothing_is_left(context, rank, ids, component):
+def test_the_page_says_when_all_images_are_reviewed(context, rank, ids, component):
     page = drawn(draw_review, context, rank, component)
     for sample_id in ids:
         component.act(page, "label", sample_id, "heron")
@@ -210,7 +210,7 @@ def test_the_page_says_when_nothing_is_left(context, rank, ids, component):
     assert component.shown == [ids[0]]
 
 
-def test_without_a_run_there_are_classes_but_no_guess(context, rank, ids, component):
+def test_without_a_run_there_is_no_prediction(context, rank, ids, component):
     page = drawn(draw_review, PageContext(context.store, None, "ada"), rank, component)
     assert component.card(ids[0])["label"] is None
     component.act(page, "label", ids[0], "crow")
@@ -218,7 +218,7 @@ def test_without_a_run_there_are_classes_but_no_guess(context, rank, ids, compon
     assert (only.kind, only.ref) == (Kind.RELABELLED, None)
 
 
-def test_a_run_that_has_not_finished_leaves_the_images_without_guesses(context, rank, ids, component):
+def test_an_unfinished_run_has_no_predictions(context, rank, ids, component):
     run = a_run(context.store, "mpl-002", State.STOPPED)
     page = drawn(draw_review, PageContext(context.store, run, "ada"), rank, component)
     assert "has not finished" in page.info[0].value
@@ -226,14 +226,14 @@ def test_a_run_that_has_not_finished_leaves_the_images_without_guesses(context, 
     assert [(e.kind, e.label) for e in verdicts(context)] == [(Kind.RELABELLED, "crow")]
 
 
-def test_the_real_queue_takes_the_place_of_ours(context, ids, component):
+def test_the_page_works_with_the_real_queue(context, ids, component):
     """What the app uses, on a project before its first run."""
     page = drawn(draw_review_as_it_is, PageContext(context.store, None, "ada"), component)
     component.act(page, "label", ids[0], "crow")
     assert replay(context.store.log.read())[ids[0]] == "crow"
 
 
-def test_a_selection_in_the_address_is_reviewed_and_nothing_else(context, ids, component):
+def test_only_the_selection_in_the_address_is_reviewed(context, ids, component):
     chosen = save_selection(context.store.project, [ids[3], ids[1]], "selected on the map")
     page = drawn(draw_review_as_it_is, PageContext(context.store, None, "ada"), component, selection=chosen)
     assert "**2 images** selected on the map" in text(page)
@@ -246,13 +246,13 @@ def test_a_selection_in_the_address_is_reviewed_and_nothing_else(context, ids, c
 
 
 @pytest.mark.parametrize("nonsense", ["../../etc/passwd", "0" * 16])
-def test_a_selection_that_is_not_there_is_a_sentence(context, component, nonsense):
+def test_an_unknown_selection_is_a_warning(context, component, nonsense):
     page = drawn(draw_review_as_it_is, context, component, selection=nonsense)
     assert "choose the images again" in page.warning[0].value
     assert component.data == {}
 
 
-def test_a_file_that_is_gone_does_not_take_the_page_with_it(context, rank, ids, component):
+def test_the_page_survives_a_missing_file(context, rank, ids, component):
     Path(context.store.catalog.get(ids[:1])[0].filepath).unlink()
     page = drawn(draw_review, context, rank, component)
     assert component.card(ids[0])["src"] is None
@@ -260,7 +260,7 @@ def test_a_file_that_is_gone_does_not_take_the_page_with_it(context, rank, ids, 
     assert len(verdicts(context)) == 1
 
 
-def test_a_project_without_images_leads_to_where_they_come_in(tmp_path, rank, component):
+def test_a_project_without_images_links_to_the_import(tmp_path, rank, component):
     context = PageContext(memory_store(create_project(tmp_path / "new", ["crow"])), None, "ada")
     assert "no images" in drawn(draw_review, context, rank, component).info[0].value
 
@@ -278,7 +278,7 @@ def test_a_project_without_classes_asks_for_them(tmp_path, rank, component):
 @pytest.mark.parametrize(
     "nonsense", [{"sample_id": "../../etc/passwd"}, {"label": "no class of ours"}, {"action_id": "../x"}]
 )
-def test_a_browser_that_is_not_ours_writes_nothing(context, rank, ids, component, nonsense):
+def test_a_forged_action_writes_nothing(context, rank, ids, component, nonsense):
     page = drawn(draw_review, context, rank, component)
     component.actions = [{"action_id": "a" * 32, "action": "label", "sample_id": ids[0], "label": "crow", **nonsense}]
     page.button(key="send").click().run()
@@ -286,7 +286,7 @@ def test_a_browser_that_is_not_ours_writes_nothing(context, rank, ids, component
 
 
 @pytest.mark.parametrize(
-    "said", [None, "x", [None, 1, {}], [{"action_id": "a" * 32, "action": "delete"}], [{"action_id": 3}]]
+    "message", [None, "x", [None, 1, {}], [{"action_id": "a" * 32, "action": "delete"}], [{"action_id": 3}]]
 )
-def test_what_is_no_press_is_left_out(said):
-    assert parse_actions(said) == []
+def test_invalid_actions_are_dropped(message):
+    assert parse_actions(message) == []

@@ -1,4 +1,4 @@
-"""Several people on the review page: whose image is whose, and whose answer counts."""
+"""Several reviewers on the review page: leases and conflicts."""
 
 from dataclasses import replace
 
@@ -27,7 +27,7 @@ def usual_number_ahead(monkeypatch):
     monkeypatch.setattr(review, "PREFETCHED", review.PREFETCHED)
 
 
-def test_two_people_are_never_shown_the_same_image(context, rank, ids):
+def test_two_reviewers_never_see_the_same_image(context, rank, ids):
     ada, bob = FakeComponent(), FakeComponent()
     first = drawn(draw_few, context, rank, ada, 2)
     second = drawn(draw_few, PageContext(context.store, context.run, "bob"), rank, bob, 2)
@@ -42,39 +42,39 @@ def test_two_people_are_never_shown_the_same_image(context, rank, ids):
     assert ada.shown == [ids[3], ids[4]], "what bob does not want is ada's"
 
 
-def test_two_people_who_take_turns_answer_each_image_once(context, rank, ids):
+def test_two_reviewers_in_turns_label_each_image_once(context, rank, ids):
     components = {"ada": FakeComponent(), "bob": FakeComponent()}
     pages = {
         who: drawn(draw_few, PageContext(context.store, context.run, who), rank, components[who], 1)
         for who in components
     }
-    said = []
+    labelled = []
     while any(component.shown for component in components.values()):
         for who, component in components.items():
             if component.shown:
-                said.append((who, component.shown[0]))
+                labelled.append((who, component.shown[0]))
                 component.act(pages[who], "label", component.shown[0], "crow")
-    assert [(e.actor, e.sample_id) for e in verdicts(context)] == said
-    assert sorted(i for _, i in said) == sorted(ids)
+    assert [(e.actor, e.sample_id) for e in verdicts(context)] == labelled
+    assert sorted(i for _, i in labelled) == sorted(ids)
 
 
-def test_an_answer_is_changed_by_whoever_sees_it(context, rank, ids, component):
+def test_a_verdict_is_changed_by_a_reviewer_who_saw_it(context, rank, ids, component):
     page = drawn(draw_review, context, rank, component)
     first = component.act(page, "label", ids[0], "crow")
     component.act(page, "label", ids[0], "heron", expected=first)
     assert replay(context.store.log.read())[ids[0]] == "heron"
 
 
-def test_a_press_that_comes_too_late_changes_nothing_and_says_so(context, rank, ids, component):
+def test_a_late_verdict_is_a_conflict_and_not_written(context, rank, ids, component):
     page = drawn(draw_review, context, rank, component)
     context.store.log.append([event(Kind.RELABELLED, ids[0], HOSTILE, actor="bob")])
-    press = component.act(page, "label", ids[0], "crow")
+    action_id = component.act(page, "label", ids[0], "crow")
     assert [(e.actor, e.label) for e in verdicts(context)] == [("bob", HOSTILE)]
     text = f"bob has decided this image before you: {HOSTILE}. Your verdict (crow) was not saved."
-    assert component.data["conflicts"] == [{"sample_id": ids[0], "action_id": press, "text": text}]
+    assert component.data["conflicts"] == [{"sample_id": ids[0], "action_id": action_id, "text": text}]
 
 
-def test_a_label_in_question_that_somebody_changed_meanwhile_stays(context, ids, rank, component):
+def test_a_questioned_label_that_was_changed_meanwhile_stays(context, ids, rank, component):
     given = event(Kind.IMPORTED, ids[0], "crow", actor="import")
     row = replace(rank(context.store, context.run)[0], given="crow", decision=given.event_id)
     context.store.log.append([given])
@@ -84,9 +84,7 @@ def test_a_label_in_question_that_somebody_changed_meanwhile_stays(context, ids,
     assert replay(context.store.log.read())[ids[0]] == HOSTILE
 
 
-def test_a_lock_that_another_holds_keeps_the_presses_until_they_are_said_again(
-    context, rank, ids, component, monkeypatch
-):
+def test_actions_wait_while_another_process_holds_the_lock(context, rank, ids, component, monkeypatch):
     page = drawn(draw_review, context, rank, component)
     turn = leases.turn
 
@@ -97,7 +95,7 @@ def test_a_lock_that_another_holds_keeps_the_presses_until_they_are_said_again(
     monkeypatch.setattr(leases, "hold", lambda project, holder, wanted, most: list(wanted)[:most])
     component.act(page, "label", ids[0], "crow")
     assert "nother process" in page.toast[0].value
-    assert len(component.actions) == 1 and verdicts(context) == [], "the browser is not told that it was heard"
+    assert len(component.actions) == 1 and verdicts(context) == [], "the browser gets no acknowledgement"
     monkeypatch.setattr(leases, "turn", turn)
     component.actions = [*component.actions, {"action_id": "b" * 32, "action": "heartbeat"}]
     page.button(key="send").click().run()

@@ -26,7 +26,7 @@ CLASSES = ["crow", "heron", "owl"]
 MARKUP = "<a href='x'>"
 
 
-def test_ribbons_show_who_said_what_and_leave_out_what_nobody_said():
+def test_ribbons_show_the_predicted_classes_and_skip_missing_ones():
     figure = sample.training_history(ROWS, CLASSES, {})
     ribbons = {t.name: list(zip(t.base, t.x, t.y, strict=True)) for t in figure.data if t.type == "bar"}
     assert ribbons == {
@@ -41,48 +41,48 @@ def lines(figure, axis):
     return {t.line.color: list(t.y) for t in figure.data if t.type == "scatter" and t.yaxis == axis}
 
 
-def test_each_class_has_its_own_line_with_gaps_where_another_was_named():
+def test_each_class_has_a_line_with_gaps_where_another_was_predicted():
     figure = sample.training_history(ROWS, CLASSES, {})
     colour = common.class_colors(CLASSES)
     assert lines(figure, "y2") == {colour["crow"]: [0.5, None, None], colour["heron"]: [None, 0.5, None]}
     assert lines(figure, "y3") == {colour["heron"]: [0.4, 0.4, 0.4]}
 
 
-def test_feedback_is_known_of_the_class_that_was_said_and_of_the_best_one():
+def test_feedback_is_drawn_for_the_predicted_and_the_best_class():
     figure = sample.training_history(ROWS, CLASSES, {})
     points = [(t.marker.symbol, list(t.x), list(t.y)) for t in figure.data if t.yaxis == "y4"]
     assert points == [("diamond-open", [10], [pytest.approx(0.3)]), ("circle", [10], [0.1])]
 
 
-def test_the_moment_of_a_label_stands_in_the_figure():
+def test_the_step_of_a_label_is_marked():
     figure = sample.training_history(ROWS, CLASSES, {25: "owl", 28: None})
     assert {shape.x0 for shape in figure.layout.shapes if shape.x0 == shape.x1} == {25, 28}
-    said = [a.text for a in figure.layout.annotations]
-    assert "labelled owl" in said and "label undone" in said
+    texts = [a.text for a in figure.layout.annotations]
+    assert "labelled owl" in texts and "label undone" in texts
 
 
-def test_a_history_of_one_record_has_ribbons_too():
+def test_a_history_of_one_row_has_ribbons():
     figure = sample.training_history(ROWS[:1], CLASSES, {})
     assert {t.x for t in figure.data if t.type == "bar"} == {(1,)}
 
 
-def test_past_eight_classes_something_else_than_the_colour_differs():
+def test_more_than_eight_classes_differ_in_more_than_colour():
     many = [f"c{k}" for k in range(20)]
     rows = [ROWS[0] | {"step": k, "teacher_label": name} for k, name in enumerate(many)]
     figure = sample.training_history(rows, many, {})
-    looks = {
+    styles = {
         t.name: (t.marker.color, t.marker.pattern.shape) for t in figure.data if t.type == "bar" and t.name in many
     }
-    assert len(set(looks.values())) == 20
+    assert len(set(styles.values())) == 20
 
 
-def test_two_runs_of_unlike_length_stand_beside_each_other():
+def test_runs_of_different_length_are_drawn_on_one_scale():
     figure = sample.across_runs({"mpl": ROWS, "uda": [ROWS[0], ROWS[1] | {"step": 100}]}, CLASSES)
     assert max(base + x for t in figure.data for base, x in zip(t.base, t.x, strict=True)) <= 2
     assert len({tuple(np.ravel(t.y)) for t in figure.data}) == 4
 
 
-def said(labels, classes):
+def snapshots(labels, classes):
     labels = np.array(labels, np.int16)
     ids = [str(k) for k in range(len(labels))]
     return LabelSnapshots(
@@ -90,24 +90,24 @@ def said(labels, classes):
     )
 
 
-def test_a_flow_counts_what_is_known_at_both_ends():
-    found = said([[0, 0], [0, 1], [0, 1], [-1, 1]], ["crow", "heron"])
-    (sankey,) = run.label_flow(found, found.teacher, ["crow", "heron"]).data
+def test_a_flow_counts_samples_with_labels_at_both_ends():
+    flow = snapshots([[0, 0], [0, 1], [0, 1], [-1, 1]], ["crow", "heron"])
+    (sankey,) = run.label_flow(flow, flow.teacher, ["crow", "heron"]).data
     links = zip(sankey.link.source, sankey.link.target, sankey.link.value, strict=True)
     assert sorted(links) == [(0, 2, 1), (0, 3, 2)]
 
 
-def test_a_flow_of_many_classes_draws_those_that_moved_and_the_rest_as_one():
+def test_a_flow_of_many_classes_draws_the_most_changed_and_one_for_the_rest():
     classes = [f"c{k}" for k in range(30)]
-    found = said([[k, (k + 1) % 5 if k < 5 else k] for k in range(30)], classes)
-    (sankey,) = run.label_flow(found, found.teacher, classes).data
+    flow = snapshots([[k, (k + 1) % 5 if k < 5 else k] for k in range(30)], classes)
+    (sankey,) = run.label_flow(flow, flow.teacher, classes).data
     names = list(sankey.node.label)[: len(sankey.node.label) // 2]
     assert names[:5] == classes[:5] and names[-1] == run.OTHERS and len(names) == run.MAX_FLOW_CLASSES + 1
     assert sum(sankey.link.value) == 30
 
 
 @pytest.mark.parametrize(("classes", "bands"), [(10, 10), (30, run.MAX_FLOW_CLASSES + 1)])
-def test_a_course_draws_the_classes_named_most_and_the_rest_as_one(classes, bands):
+def test_selection_dynamics_draw_the_most_predicted_classes_and_one_for_the_rest(classes, bands):
     names = [f"c{k}" for k in range(classes)]
     teachers = [names[min(k // 2, classes - 1)] for k in range(2 * classes)]
     rows = {
@@ -125,7 +125,7 @@ def test_a_course_draws_the_classes_named_most_and_the_rest_as_one(classes, band
     np.testing.assert_allclose(sum(np.asarray(trace.y) for trace in drawn), [1, 1])
 
 
-def test_each_cell_of_a_confusion_matrix_says_which_it_is():
+def test_each_cell_of_a_confusion_matrix_carries_its_row_and_column():
     rows, columns = np.array([0, 1, 1], np.int16), np.array([0, 0, 0], np.int16)
     table = Table(sample_ids=["a", "b", "c"], classes=["crow", "heron"], rows=rows, columns=columns)
     figure = run.confusion_matrix(table, "Teacher", "Student", (1, 0), "#000000")
@@ -139,14 +139,14 @@ def test_each_cell_of_a_confusion_matrix_says_which_it_is():
     assert (frame.x0 < 0 < frame.x1) and (frame.y0 < 1 < frame.y1), "the open one is framed"
 
 
-def test_class_names_are_no_markup_in_these_figures():
+def test_class_names_are_escaped_in_figures_of_runs_and_samples():
     rows = [ROWS[0] | {"teacher_label": MARKUP, "best_label": MARKUP, "runner_up": MARKUP}]
-    found = said([[0, 1], [1, 0]], ["crow", MARKUP])
+    flow = snapshots([[0, 1], [1, 0]], ["crow", MARKUP])
     table = Table(sample_ids=["a"], classes=[MARKUP], rows=np.zeros(1, np.int16), columns=np.zeros(1, np.int16))
     for figure in (
         sample.training_history(rows, ["crow"], {10: MARKUP}),
         sample.across_runs({MARKUP: rows}, ["crow"]),
-        run.label_flow(found, found.teacher, ["crow"]),
+        run.label_flow(flow, flow.teacher, ["crow"]),
         run.confusion_matrix(table, "Teacher", "Student", None, "#000000"),
     ):
         assert "<a" not in figure.to_json()
@@ -155,6 +155,6 @@ def test_class_names_are_no_markup_in_these_figures():
 @pytest.mark.parametrize("dark", [False, True])
 def test_ten_classes_have_ten_colours_in_a_flow(dark):
     names = [f"class {n}" for n in range(10)]
-    found = said([[n, (n + 1) % 10] for n in range(10)], names)
-    (sankey,) = run.label_flow(found, found.teacher, names, dark=dark).data
+    flow = snapshots([[n, (n + 1) % 10] for n in range(10)], names)
+    (sankey,) = run.label_flow(flow, flow.teacher, names, dark=dark).data
     assert len(set(sankey.node.color[:10])) == 10

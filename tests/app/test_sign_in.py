@@ -1,4 +1,4 @@
-"""A shared server: who may come in, and under which name they decide."""
+"""A shared server: who is admitted, and the name that their verdicts have."""
 
 import importlib.util
 
@@ -25,14 +25,14 @@ def titles(page: AppTest) -> list[str]:
     return [title.value for title in page.title]
 
 
-def test_nobody_sees_the_project_before_they_have_signed_in(page):
+def test_the_project_is_hidden_before_sign_in(page):
     page.run()
     assert titles(page) == ["Gradebook"]
     assert [button.key for button in page.button] == ["sign-in-"]
     assert not page.text_input
 
 
-def test_whoever_has_signed_in_decides_under_their_address_and_cannot_choose_another(page):
+def test_verdicts_are_recorded_under_the_signed_in_address_only(page):
     page.user = {"is_logged_in": True, "email": "Ada@Example.org", "name": "Ada"}
     page.run()
     assert titles(page) == ["birds"]
@@ -51,7 +51,7 @@ def test_whoever_has_signed_in_decides_under_their_address_and_cannot_choose_ano
         ({"name": "ada@example.org"}, False),
     ],
 )
-def test_only_people_on_the_list_may_come(page, user, comes):
+def test_only_listed_people_are_admitted(page, user, comes):
     page.secrets["gradebook"] = {"people": ["Ada@example.org", "bob@example.org"]}
     page.user = {"is_logged_in": True, **user}
     page.run()
@@ -59,20 +59,20 @@ def test_only_people_on_the_list_may_come(page, user, comes):
     assert bool(page.warning) != comes
 
 
-def test_several_providers_have_a_button_each(page):
+def test_each_provider_has_a_button(page):
     page.secrets["auth"] = {**AUTH, "google": PROVIDER, "ours": PROVIDER}
     page.run()
     assert [button.key for button in page.button] == ["sign-in-google", "sign-in-ours"]
 
 
-def test_without_authlib_it_says_what_to_install(page, monkeypatch):
+def test_without_authlib_the_page_says_what_to_install(page, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     page.run()
     assert "Authlib" in page.error[0].value and not page.button
 
 
 @pytest.mark.parametrize(
-    ("secrets", "lacking"),
+    ("secrets", "missing"),
     [
         ({"auth": {**AUTH, "client_secret": ""}}, "auth\\.client\\_secret"),
         ({"auth": {"google": PROVIDER, "cookie_secret": "x"}}, "auth\\.redirect\\_uri"),
@@ -80,16 +80,16 @@ def test_without_authlib_it_says_what_to_install(page, monkeypatch):
         ({"gradebook": {"people": ["ada@example.org"]}}, "auth\\.redirect\\_uri"),
     ],
 )
-def test_half_a_section_lets_nobody_in_and_says_what_it_lacks(page, secrets, lacking):
+def test_an_incomplete_section_admits_nobody_and_names_what_is_missing(page, secrets, missing):
     del page.secrets["auth"]
     for name, section in secrets.items():
         page.secrets[name] = section
     page.run()
     assert titles(page) == ["Gradebook"] and not page.button
-    assert lacking in page.error[0].value
+    assert missing in page.error[0].value
 
 
-def test_secrets_that_cannot_be_read_let_nobody_in(monkeypatch, tmp_path):
+def test_unreadable_secrets_admit_nobody(monkeypatch, tmp_path):
     import streamlit as st
 
     broken = tmp_path / "secrets.toml"

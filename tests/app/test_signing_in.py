@@ -12,7 +12,7 @@ from tests.app.test_browser import page, real_store, review, served, written  # 
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
-PEOPLE = {"ada": "Ada@example.org", "eve": "eve@example.org"}
+ACCOUNTS = {"ada": "Ada@example.org", "eve": "eve@example.org"}
 SECRETS = """
 [auth]
 redirect_uri = "http://127.0.0.1:{port}/oauth2callback"
@@ -33,7 +33,7 @@ def provider() -> Iterator[str]:
         warnings.simplefilter("ignore")
         import oidc_provider_mock
 
-    users = [oidc_provider_mock.User(sub=name, claims={"email": email}) for name, email in PEOPLE.items()]
+    users = [oidc_provider_mock.User(sub=name, claims={"email": email}) for name, email in ACCOUNTS.items()]
     with oidc_provider_mock.run_server_in_thread(user_claims=users) as server:
         yield f"http://localhost:{server.server_port}"
 
@@ -48,7 +48,7 @@ def address(real_store, tmp_path, provider, monkeypatch) -> Iterator[str]:  # no
         yield address
 
 
-def test_nobody_sees_an_image_before_they_sign_in_and_verdicts_have_the_name_of_who_did(page, address, real_store):  # noqa: F811
+def test_no_image_is_sent_before_sign_in_and_verdicts_have_the_address(page, address, real_store):  # noqa: F811
     received = images_received(page)
     page.goto(f"{address}/review")
     expect(page.get_by_role("button", name="Sign in")).to_be_visible()
@@ -71,7 +71,7 @@ def test_nobody_sees_an_image_before_they_sign_in_and_verdicts_have_the_name_of_
     nothing_is_shown(page, received)
 
 
-def test_whom_the_provider_knows_but_the_server_does_not_expect_sees_nothing(page, address, real_store):  # noqa: F811
+def test_an_account_that_is_not_admitted_sees_nothing(page, address, real_store):  # noqa: F811
     received = images_received(page)
     page.goto(f"{address}/review")
     sign_in(page, "eve")

@@ -4,7 +4,7 @@ from pathlib import Path
 import gradebook.app.main
 
 
-def test_the_server_speaks_to_this_machine_only_and_reports_to_nobody():
+def test_the_server_listens_locally_and_sends_no_usage_statistics():
     settings = tomllib.loads((Path(gradebook.app.main.__file__).parent / ".streamlit" / "config.toml").read_text())
     assert settings["server"]["address"] == "127.0.0.1"
     assert settings["browser"]["gatherUsageStats"] is False

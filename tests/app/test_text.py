@@ -22,7 +22,7 @@ from gradebook.storage.events import Kind, event
         "~~a~~",
     ],
 )
-def test_plain_escapes_every_sign_that_markdown_knows(text):
+def test_plain_escapes_all_markdown(text):
     shown = plain(text)
     assert shown.replace("\\", "") == text
     assert all(shown[n - 1] == "\\" for n, c in enumerate(shown) if not c.isalnum() and c not in " \\")
@@ -53,6 +53,6 @@ def test_numbers_in_words():
     assert ago((now - timedelta(days=3)).isoformat()) == "3 days ago"
 
 
-def test_a_name_in_a_sentence_is_no_longer_than_there_is_room():
+def test_a_long_name_is_shortened():
     assert shorten("crow") == "crow"
     assert shorten("a" * 40, 10) == "a" * 9 + "…"

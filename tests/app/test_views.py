@@ -1,4 +1,4 @@
-"""Each page, drawn without a browser: one press, one event."""
+"""Each page without a browser."""
 
 import sys
 import time
@@ -42,8 +42,8 @@ def drawn(draw, *args, **query) -> AppTest:
     return page
 
 
-def guessed(sample_id: str) -> Shown:
-    """What a reviewer sees of a sample that a run takes for a heron."""
+def predicted(sample_id: str) -> Shown:
+    """Returns what a reviewer sees of a sample that a run predicts to be a heron."""
     reasons = {"thin_margin": 0.9, "flips": 0.2}
     return Shown(sample_id=sample_id, label="heron", probability=0.75, reasons=reasons, run="mpl-001")
 
@@ -56,8 +56,8 @@ def text(page: AppTest) -> str:
     return "\n".join(e.value for kind in (page.title, page.markdown, page.caption) for e in kind)
 
 
-def test_two_presses_at_once_are_one_verdict(context, ids, monkeypatch):
-    """Streamlit runs a second press in a second thread while the first still writes."""
+def test_two_simultaneous_verdicts_write_one(context, ids, monkeypatch):
+    """Streamlit runs a second action in a second thread while the first still writes."""
     append = context.store.log.append
 
     def slowly(events):
@@ -65,7 +65,7 @@ def test_two_presses_at_once_are_one_verdict(context, ids, monkeypatch):
         append(events)
 
     monkeypatch.setattr(context.store.log, "append", slowly)
-    shown = guessed(ids[0])
+    shown = predicted(ids[0])
     with ThreadPoolExecutor() as pool:
         answers = list(
             pool.map(lambda label: decide(context.store, "ada", shown, label, expected=None), ["heron", "crow"])
@@ -74,7 +74,7 @@ def test_two_presses_at_once_are_one_verdict(context, ids, monkeypatch):
     assert sorted(answers, key=bool) == [None, only]
 
 
-def test_a_decision_is_replaced_only_by_one_who_has_seen_it(context, ids):
+def test_a_decision_is_replaced_only_by_a_reviewer_who_saw_it(context, ids):
     shown = Shown(sample_id=ids[0])
     decide(context.store, "ada", shown, "crow", expected=None)
     first = decisions(context.store.log.read())[ids[0]]
@@ -85,7 +85,7 @@ def test_a_decision_is_replaced_only_by_one_who_has_seen_it(context, ids):
 
 def test_the_overview_counts(context, ids):
     for sample_id, label in ((ids[0], "heron"), (ids[1], None)):
-        decide(context.store, "ada", guessed(sample_id), label, expected=None)
+        decide(context.store, "ada", predicted(sample_id), label, expected=None)
     page = drawn(draw_overview, context)
     numbers = {metric.label: metric.value for metric in page.metric}
     assert numbers == {"Images": "6", "Labelled": "1", "Unlabelled": "3", "Test": "1", "Rejected": "1"}
@@ -117,7 +117,7 @@ def test_a_run_is_started_with_what_was_chosen(context, ids, monkeypatch):
     assert drawn(draw_train, context).button(key="start-run").disabled, (
         "nothing to learn from: the one label is for testing"
     )
-    decide(context.store, "ada", guessed(ids[0]), "heron", expected=None)
+    decide(context.store, "ada", predicted(ids[0]), "heron", expected=None)
     page = drawn(draw_train, context)
     page.selectbox(key="method").select("uda")
     page.number_input(key="steps").set_value(40)
@@ -127,12 +127,12 @@ def test_a_run_is_started_with_what_was_chosen(context, ids, monkeypatch):
     assert next(box for box in page.selectbox if box.label == "Show run").value == "uda-001"
 
 
-def test_a_setting_that_was_changed_goes_with_the_run(context, ids, monkeypatch):
+def test_a_changed_setting_is_passed_to_the_run(context, ids, monkeypatch):
     asked = {}
     known = [Setting(name="threshold", value="0.8", meaning="Sure enough.", kind="float")]
     monkeypatch.setattr(settings_schema, "load_settings", lambda preset, method: known)
-    monkeypatch.setattr(launcher, "start_training", lambda project, **said: asked.update(said) or context.run)
-    decide(context.store, "ada", guessed(ids[0]), "heron", expected=None)
+    monkeypatch.setattr(launcher, "start_training", lambda project, **options: asked.update(options) or context.run)
+    decide(context.store, "ada", predicted(ids[0]), "heron", expected=None)
     page = drawn(draw_train, context)
     page.session_state["settings-typed"] = {("quick", "mpl"): {"threshold": "0.9"}, ("quick", "uda"): {"x": "1"}}
     page.run()
@@ -141,7 +141,7 @@ def test_a_setting_that_was_changed_goes_with_the_run(context, ids, monkeypatch)
     assert asked["more"] == {"threshold": 0.9}
 
 
-def test_the_time_that_is_left_is_told_at_the_newest_pace():
+def test_the_remaining_time_follows_the_latest_pace():
     from gradebook.app.views.train import _seconds_left
 
     rows = [{"step": 10 * n, "seconds": 4.0 if n < 5 else 2.0 * n} for n in range(20)]
@@ -180,7 +180,7 @@ def test_a_failed_run_says_why(context):
     assert page.code[0].value == "10%\n20%\nloss inf"
 
 
-def test_the_methods_on_offer_are_the_methods_there_are():
+def test_all_methods_are_offered():
     from gradebook.app.views import train
     from gradebook.mpl import methods
 
@@ -194,7 +194,7 @@ def app(monkeypatch, *arguments: str) -> AppTest:
     return AppTest.from_file(gradebook.app.main.__file__, default_timeout=30)
 
 
-def test_without_a_project_one_can_be_typed_and_stays_in_the_address(monkeypatch, tmp_path):
+def test_a_typed_project_stays_in_the_address(monkeypatch, tmp_path):
     root = create_project(tmp_path / "birds", ["crow"]).root
     monkeypatch.chdir(tmp_path)
     page = app(monkeypatch).run()
@@ -214,7 +214,7 @@ def test_without_a_project_one_can_be_typed_and_stays_in_the_address(monkeypatch
     assert read_project(root).root == root
 
 
-def test_the_name_goes_into_the_log_and_an_empty_one_is_the_logins(monkeypatch, tmp_path):
+def test_the_typed_name_is_the_actor_and_defaults_to_the_login(monkeypatch, tmp_path):
     root = create_project(tmp_path / "birds", ["crow"]).root
     page = app(monkeypatch, str(root)).run()
     assert not page.exception

@@ -65,7 +65,7 @@ def test_from_no_project_to_a_classifier_without_leaving_the_browser(page, addre
     assert {s: len(store.catalog.samples(s)) for s in Split} == {Split.TRAIN: TRAIN, Split.TEST: TEST}
     label_by_keyboard(page, store)
     train(page, store)
-    missing = lacking()
+    missing = fiftyone_problem()
     with nullcontext() if missing else serving_fiftyone(root, who="bob") as fiftyone:
         review_a_disagreement(page, store)  # while it starts
         look_at_the_run_and_the_map(page)
@@ -89,15 +89,15 @@ def make_project(page: Page, root: Path) -> None:  # noqa: F811
 
 
 def import_and_embed(page: Page, pictures: Path) -> None:  # noqa: F811
-    bring_in(page, pictures / "train", TRAIN)
+    import_folder(page, pictures / "train", TRAIN)
     choose(page, "Labels", "Folder names")
     page.get_by_text("Test only").click()
-    bring_in(page, pictures / "test", TEST)
+    import_folder(page, pictures / "test", TEST)
     page.get_by_role("button", name="Compute embeddings").click()
     expect(page.get_by_text(f"All {TRAIN + TEST} images have embeddings.")).to_be_visible()
 
 
-def bring_in(page: Page, folder: Path, number: int) -> None:  # noqa: F811
+def import_folder(page: Page, folder: Path, number: int) -> None:  # noqa: F811
     field = page.get_by_role("textbox", name="Path")
     field.fill(str(folder))
     field.press("Enter")
@@ -138,16 +138,16 @@ def train(page: Page, store: Store) -> None:  # noqa: F811
 
 
 def review_a_disagreement(page: Page, store: Store) -> None:  # noqa: F811
-    """Chooses the images on which teacher and student differ, accepts a guess, looks at how the next one came about."""
+    """Shows the images on which teacher and student disagree, accepts a prediction, and opens the next on Evolution."""
     open_page(page, "Review")
     choose(page, "Order by", "Teacher and student often disagree")
     expect(page.get_by_role("button", name="Open in FiftyOne")).to_be_visible()
     expect(page.locator(".review .prediction .big")).to_be_visible()
     shown = review(page).get_attribute("data-current")
-    guess = page.locator(".review .prediction .big").inner_text()
+    prediction = page.locator(".review .prediction .big").inner_text()
     page.keyboard.press("Enter")
     answer = written(store, LABELS + 1)[-1]
-    assert (answer.kind, answer.sample_id, answer.label, answer.actor) == (Kind.ACCEPTED, shown, guess, "ada")
+    assert (answer.kind, answer.sample_id, answer.label, answer.actor) == (Kind.ACCEPTED, shown, prediction, "ada")
     proposal = next(e for e in store.log.read() if e.event_id == answer.ref)
     assert proposal.actor == f"run:{find_run(store.project, None).name}" and "disagreement" in proposal.reasons
     expect(page.locator(".review")).not_to_have_attribute("data-current", shown)
@@ -158,7 +158,7 @@ def review_a_disagreement(page: Page, store: Store) -> None:  # noqa: F811
     assert f"sample={shown}" in page.url
 
 
-def lacking() -> str | None:
+def fiftyone_problem() -> str | None:
     """Returns why FiftyOne cannot be had here, None where it can."""
     with tempfile.TemporaryDirectory() as elsewhere, pytest.MonkeyPatch.context() as patch:
         patch.delenv(mongodb.URI, raising=False)
@@ -207,9 +207,9 @@ def review_in_fiftyone(page: Page, store: Store) -> None:  # noqa: F811
     there.close()
 
 
-def press(page: Page, name: str, said: str) -> None:  # noqa: F811
+def press(page: Page, name: str, message: str) -> None:  # noqa: F811
     page.locator(f'[data-item-id="@gradebook/verdicts/{name}"]').click()
-    expect(page.get_by_text(said)).to_be_visible()
+    expect(page.get_by_text(message)).to_be_visible()
 
 
 def graph(response: Response) -> bool:
@@ -245,10 +245,10 @@ def export_and_predict(page: Page, store: Store, folder: Path) -> None:  # noqa:
     path = min(folder.glob("*/*.png"))
     page.locator("input[type=file]").set_input_files(path)
     (run,) = list_runs(store.project)
-    said = predict_content(Classifier(store.project.root / "exports" / run.name), path.read_bytes())
-    assert set(said) == set(CLASSES)
-    best = max(said, key=said.__getitem__)
-    expect(page.get_by_text(re.compile(rf"^{best} {said[best]:.0%}$"))).to_be_visible()
+    probabilities = predict_content(Classifier(store.project.root / "exports" / run.name), path.read_bytes())
+    assert set(probabilities) == set(CLASSES)
+    best = max(probabilities, key=probabilities.__getitem__)
+    expect(page.get_by_text(re.compile(rf"^{best} {probabilities[best]:.0%}$"))).to_be_visible()
 
 
 def choose(page: Page, box: str, option: str) -> None:  # noqa: F811
