@@ -21,7 +21,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.overrides import TorchFunctionMode
 
 from gradebook.mpl import step_timer
-from gradebook.mpl.forward_mode import Convolutions
+from gradebook.mpl.forward_mode import ConvolutionCache
 from gradebook.mpl.sharding import blocks, is_sharded, recomputed
 
 IN_PLACE = (nnf.relu, nnf.leaky_relu)  # units whose derivative wants their result, so that they may work in place
@@ -33,23 +33,23 @@ Shape = tuple[tuple[int, ...], tuple[int, ...], int]  # sizes, strides and where
 
 
 @contextmanager
-def sparing(
-    net: nn.Module, convolutions: Convolutions | None = None, *, first_blocks_again: bool = False
+def recompute_activations(
+    net: nn.Module, convolutions: ConvolutionCache | None = None, *, recompute_first_blocks: bool = False
 ) -> Iterator[None]:
     """Makes a convolutional network's passes inside keep less, unless they keep less already or weights are shared out.
 
     Args:
         net: its weights and buffers must be the same at the backward pass as inside.
         convolutions: takes what the convolutions return, unless nothing is spared.
-        first_blocks_again: whether the first third of the blocks keep their inputs alone. They have the largest maps:
-            in WRN-28-2 four sevenths of what is left, for a third of a forward pass more.
+        recompute_first_blocks: whether the first third of the blocks save only their inputs. They have the largest
+            maps: in WRN-28-2 four sevenths of what is left, for a third of a forward pass more.
     """
     whole = blocks(net)
     if not _can_spare(net, whole):
         yield
         return
     known = _Known(convolutions)
-    first = whole[: len(whole) // 3] if first_blocks_again else []
+    first = whole[: len(whole) // 3] if recompute_first_blocks else []
     for block in first:
         block.forward = partial(known.apart, partial(recomputed, block, block.forward))
     try:
@@ -92,7 +92,7 @@ class _Again:
 class _Known(TorchFunctionMode):
     """While it is entered, knows which tensors are kept, and how those that follow from them are computed again."""
 
-    def __init__(self, convolutions: Convolutions | None):
+    def __init__(self, convolutions: ConvolutionCache | None):
         super().__init__()
         self._convolutions = convolutions
         self._apart = False

@@ -27,9 +27,9 @@ from torch.autograd import forward_ad
 from torch.func import functional_call
 
 from gradebook.mpl import sharding
-from gradebook.mpl.forward_mode import Convolutions, Quick
-from gradebook.mpl.rng_state import noise_state, same_noise
-from gradebook.mpl.step import Runtime, average_over_processes, forget_biases, full, modes_put_back
+from gradebook.mpl.forward_mode import ConvolutionCache, FastForwardMode
+from gradebook.mpl.rng_state import get_rng_state, replay_rng
+from gradebook.mpl.step import Runtime, at_least_float32, average_over_processes, forget_biases, preserve_mode
 
 Weights = Mapping[str, Tensor]
 
@@ -45,8 +45,9 @@ def labelled_gradient(net: nn.Module, x_l: Tensor, y_l: Tensor, runtime: Runtime
     """
     weights = {name: p.detach().requires_grad_() for name, p in net.named_parameters() if p.requires_grad}
     sharded = sharding.is_sharded(net)
-    with torch.enable_grad(), without_noise(net):
-        loss = nnf.cross_entropy(undisturbed(net, x_l) if sharded else call(net, weights, x_l), y_l)
+    with torch.enable_grad(), dropout_off(net):
+        logits = forward_with_buffers_restored(net, x_l) if sharded else functional_forward(net, weights, x_l)
+        loss = nnf.cross_entropy(logits, y_l)
         if sharded:
             shards = sharding.gradient_of(loss, net)
             return runtime.reduce(loss.detach(), "mean"), shards
@@ -62,7 +63,7 @@ def exact(
     gradient: Weights,
     x_u: Tensor,
     rate: float,
-    convolutions: Convolutions | None = None,
+    convolutions: ConvolutionCache | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Computes F by one forward-mode product, at about the cost of three forward passes, or two with `convolutions`.
 
@@ -77,9 +78,9 @@ def exact(
     Returns:
         F (U, K), in nats, and the student's logits at θ_S (U, K); detached.
     """
-    with torch.no_grad(), forward_ad.dual_level(), Quick(convolutions):
+    with torch.no_grad(), forward_ad.dual_level(), FastForwardMode(convolutions):
         dual = {n: forward_ad.make_dual(w, gradient[n]) if n in gradient else w for n, w in before.items()}
-        logits = call(net, dual, x_u)
+        logits = functional_forward(net, dual, x_u)
         log_probability = nnf.log_softmax(logits, -1)
         slope = forward_ad.unpack_dual(log_probability).tangent
         assert slope is not None, "no weight that the gradient moves reaches the logits"
@@ -113,19 +114,19 @@ def difference(
             and 0.0006 % in float64, which is where rounding, ε/h, and what the difference leaves out, h², are alike.
     """
     step = _step_along(gradient, before, loss, relative_step)
-    noise = noise_state(x_u.device)
+    noise = get_rng_state(x_u.device)
 
     def shifted(steps: float) -> Tensor:
         for name, slope in gradient.items():
             weights[name].add_(steps * step * sharding.local(slope))
-        return undisturbed(net, x_u)
+        return forward_with_buffers_restored(net, x_u)
 
     weights = {name: sharding.local(weight) for name, weight in net.named_parameters()}
     with torch.no_grad(), _without_autocast(x_u), _put_back(weights.values()):
         for name, weight in weights.items():
             weight.copy_(sharding.local(before[name]))
         ahead = shifted(+1)
-        with same_noise(noise, x_u.device):
+        with replay_rng(noise, x_u.device):
             behind = shifted(-2)
         slope = (nnf.log_softmax(ahead, -1) - nnf.log_softmax(behind, -1)) / (2 * step)
         return -rate * slope, (ahead + behind) / 2
@@ -173,24 +174,24 @@ def sampled_labels(teacher_logits: Tensor, generator: torch.Generator | None = N
     return torch.multinomial(teacher_logits.detach().float().softmax(-1), 1, generator=generator)[:, 0]
 
 
-def call(net: nn.Module, weights: Weights, x: Tensor) -> Tensor:
+def functional_forward(net: nn.Module, weights: Weights, x: Tensor) -> Tensor:
     """Returns net(x) at other weights, leaving its buffers (BatchNorm's statistics) as it found them."""
     forget_biases(net)
     try:
-        return full(functional_call(net, {**weights, **_copied_buffers(net)}, (x,)))
+        return at_least_float32(functional_call(net, {**weights, **_copied_buffers(net)}, (x,)))
     finally:
         forget_biases(net)
 
 
-def undisturbed(net: nn.Module, x: Tensor) -> Tensor:
+def forward_with_buffers_restored(net: nn.Module, x: Tensor) -> Tensor:
     """Returns net(x) at its own weights, sharded or not, leaving its buffers as it found them."""
-    return call(net, {}, x)
+    return functional_forward(net, {}, x)
 
 
 @contextmanager
-def without_noise(net: nn.Module) -> Iterator[None]:
+def dropout_off(net: nn.Module) -> Iterator[None]:
     """Turns off what draws random numbers (dropout, stochastic depth) and leaves BatchNorm in training mode."""
-    with modes_put_back(net):
+    with preserve_mode(net):
         for module in net.modules():
             if not isinstance(module, nn.modules.batchnorm._BatchNorm):
                 module.training = False

@@ -10,7 +10,7 @@ so that one call of the backward kernel and one multiplication give it. With kep
 and in the precision of its images: torch's own derivative is of the weights' precision, which no convolution takes.
 Attention is torch's fast kernel in ordinary passes, for which there is no derivative: `mpl.forward_attention` has it.
 
-A convolution's own result is not needed anew where the same pass was made before: `Convolutions` keeps what they
+A convolution's own result is not needed anew where the same pass was made before: `ConvolutionCache` keeps what they
 returned then, and what is left of them here is their change, dw ∗ x + w ∗ dx.
 
 Shape legend    C channels
@@ -34,8 +34,8 @@ Optional = Tensor | None
 Product = Callable[[Tensor, Tensor], Tensor]
 
 
-class Convolutions:
-    """What the convolutions of a pass returned, in their order, for `Quick`, which lets them go one by one."""
+class ConvolutionCache:
+    """The outputs of a pass's convolutions, in order; `FastForwardMode` takes and releases them one by one."""
 
     def __init__(self) -> None:
         self._kept: deque[tuple[Tensor, int]] = deque()
@@ -54,10 +54,10 @@ class Convolutions:
         return out if out._version == version else None
 
 
-class Quick(TorchFunctionMode):
+class FastForwardMode(TorchFunctionMode):
     """While it is entered, norms, convolutions and attention have the derivatives above. For forward mode alone."""
 
-    def __init__(self, convolutions: Convolutions | None = None):
+    def __init__(self, convolutions: ConvolutionCache | None = None):
         """Takes the convolutions of the same pass at the same weights, if it has been made and they were kept."""
         super().__init__()
         self._convolutions = convolutions or None

@@ -25,7 +25,7 @@ def one_hot(labels: Tensor, like: Tensor) -> Tensor:
     return (labels[:, None] == torch.arange(like.shape[-1], device=like.device)).to(like.dtype)
 
 
-def sharpened(logits: Tensor, temperature: float) -> Tensor:
+def softmax_with_temperature(logits: Tensor, temperature: float) -> Tensor:
     """Returns softmax(logits / temperature) (U, K), detached: below 1 it sharpens, 1 leaves it."""
     return (logits.detach() / temperature).softmax(-1)
 
@@ -36,7 +36,7 @@ def confident(logits: Tensor, threshold: float) -> Tensor:
     return (likeliest >= threshold).to(logits.dtype)
 
 
-def taught(logits: Tensor, labels: Tensor, weight: Tensor) -> Tensor:
+def masked_cross_entropy(logits: Tensor, labels: Tensor, weight: Tensor) -> Tensor:
     """Returns the cross-entropy of pseudo-labels (U,), weighted by `weight` (U,), as a mean () over all U, in nats."""
     return (nnf.cross_entropy(logits, labels, reduction="none") * weight.detach()).mean()
 
@@ -57,8 +57,8 @@ def rescaled(weights: Tensor) -> Tensor:
     return weights / weights.sum(-1, keepdim=True).clamp_min(torch.finfo(weights.dtype).tiny)
 
 
-def powered(q: Tensor, temperature: float) -> Tensor:
-    """Returns q^(1/temperature), rescaled and detached, (U, K): `sharpened` for distributions."""
+def sharpen(q: Tensor, temperature: float) -> Tensor:
+    """Returns q^(1/temperature), rescaled and detached, (U, K): `softmax_with_temperature` for distributions."""
     return rescaled(q.detach().pow(1 / temperature))
 
 
@@ -70,8 +70,8 @@ def as_logits(q: Tensor) -> Tensor:
 def uda(strong: Tensor, weak: Tensor, *, temperature: float, threshold: float) -> tuple[Tensor, Tensor]:
     """Computes the consistency loss of UDA (Xie et al., 2020, https://arxiv.org/abs/1904.12848, section 2.2).
 
-    The strong view is taught the weak view's sharpened distribution, where the weak view is confident; images that
-    are not count as zero in the mean over all U, as in the released code.
+    The target of the strong view is the weak view's sharpened distribution, where the weak view is confident. Other
+    images count as zero in the mean over all U, as in the released code.
 
     Args:
         strong: (U, K) logits of the strong views, with their graph.
@@ -83,7 +83,7 @@ def uda(strong: Tensor, weak: Tensor, *, temperature: float, threshold: float) -
         () in nats, and the share of confident images ().
     """
     mask = confident(weak, threshold)
-    return (soft_cross_entropy(strong, sharpened(weak, temperature)) * mask).mean(), mask.mean()
+    return (soft_cross_entropy(strong, softmax_with_temperature(weak, temperature)) * mask).mean(), mask.mean()
 
 
 def entropy(logits: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 
-def noise_state(device: torch.device) -> Tensor:
+def get_rng_state(device: torch.device) -> Tensor:
     """Returns the state of a device's default random generator: bytes, on the processor."""
     if device.type == "xla":
         import torch_xla.core.xla_model as xm
@@ -19,8 +19,8 @@ def noise_state(device: torch.device) -> Tensor:
     return torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.get_rng_state()
 
 
-def set_noise_state(state: Tensor, device: torch.device) -> None:
-    """Puts back what `noise_state` returned."""
+def set_rng_state(state: Tensor, device: torch.device) -> None:
+    """Puts back what `get_rng_state` returned."""
     if device.type == "xla":
         import torch_xla.core.xla_model as xm
 
@@ -32,14 +32,14 @@ def set_noise_state(state: Tensor, device: torch.device) -> None:
 
 
 @contextmanager
-def same_noise(state: Tensor, device: torch.device) -> Iterator[None]:
-    """Replays the random numbers that followed `state` (from `noise_state`), then goes on where it was."""
-    now = noise_state(device)
-    set_noise_state(state, device)
+def replay_rng(state: Tensor, device: torch.device) -> Iterator[None]:
+    """Replays the random numbers that followed `state` (from `get_rng_state`), then goes on where it was."""
+    now = get_rng_state(device)
+    set_rng_state(state, device)
     try:
         yield
     finally:
-        set_noise_state(now, device)
+        set_rng_state(now, device)
 
 
 def _bytes(number: int) -> Tensor:

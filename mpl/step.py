@@ -4,7 +4,7 @@ Shape legend    B labelled images    U unlabelled images    K classes    ... an 
 
 A method is a file in `mpl/methods/` with frozen `Settings` and a function
 
-    step(learners, batch, runtime, settings, clock) -> StepReport
+    step(learners, batch, runtime, settings, index) -> StepReport
 
 that reads as its paper's algorithm. It moves parameters only through `Learner.descend`, and asks its host for the
 two verbs of `Runtime`, which `accelerate.Accelerator` has.
@@ -34,7 +34,7 @@ class Runtime(Protocol):
         """Returns the "sum" or "mean" of `tensor` over the processes, on each of them."""
 
 
-class Solo:
+class SingleProcess:
     """The runtime of one process without mixed precision."""
 
     def backward(self, loss: Tensor) -> None:
@@ -59,11 +59,11 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
-class Clock:
-    """Where in its run a step stands."""
+class StepIndex:
+    """The position of a step in its run."""
 
-    at: int  # steps done before, from 0
-    steps: int  # of the whole run
+    step: int  # from 0
+    total: int  # steps of the run
 
 
 @dataclass(slots=True)
@@ -86,7 +86,7 @@ class Learner:
         """Returns θ now, by name: detached, but not copied."""
         return {name: parameter.detach() for name, parameter in self.net.named_parameters()}
 
-    def gather(self, part: Tensor, runtime: Runtime) -> None:
+    def accumulate_gradient(self, part: Tensor, runtime: Runtime) -> None:
         """Adds the gradient of a part () of the loss that `descend` will go down, and lets its graph go."""
         with phase("backward"):
             runtime.backward(part)
@@ -96,7 +96,7 @@ class Learner:
 
         The parts that were gathered before count too. Sharded weights get theirs averaged by the backward pass itself.
         """
-        self.gather(loss, runtime)
+        self.accumulate_gradient(loss, runtime)
         with phase("optimizer"):
             self._move(runtime)
         if self.average is not None:
@@ -129,7 +129,7 @@ class Learners:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Opinions:
+class StepPredictions:
     """What was said of each unlabelled image of a step; the rows of the record. All detached."""
 
     teacher_label: Tensor | None = None  # (U,) int64 the class that the teacher finds likeliest
@@ -147,18 +147,18 @@ class StepReport:
     """What one step did. Nothing in it waits for the device."""
 
     scalars: dict[str, Tensor]  # name -> (), detached; losses in nats
-    opinions: Opinions | None = None
+    predictions: StepPredictions | None = None
 
 
 @contextmanager
 def evaluating(net: nn.Module) -> Iterator[nn.Module]:
     """Lends the network in evaluation mode, and puts each part's mode back."""
-    with modes_put_back(net):
+    with preserve_mode(net):
         yield net.eval()
 
 
 @contextmanager
-def modes_put_back(net: nn.Module) -> Iterator[None]:
+def preserve_mode(net: nn.Module) -> Iterator[None]:
     """Puts each part of the network back into the mode, training or evaluation, that it is in now."""
     modes = {m: m.training for m in net.modules()}
     forget_biases(net)
@@ -194,14 +194,14 @@ def averaged(learner: Learner) -> nn.Module:
     return module
 
 
-def full(tensor: Tensor) -> Tensor:
+def at_least_float32(tensor: Tensor) -> Tensor:
     """Returns the tensor in float32 at least: losses and probabilities are not computed in half precision."""
     return tensor if tensor.dtype.itemsize >= 4 else tensor.float()
 
 
-def together(net: nn.Module, *inputs: Tensor) -> tuple[Tensor, ...]:
+def forward_concat(net: nn.Module, *inputs: Tensor) -> tuple[Tensor, ...]:
     """Returns the logits of each input (N, ...), in one pass: BatchNorm sees them as one batch."""
-    return tuple(torch.split(full(net(torch.cat(inputs))), [len(x) for x in inputs]))
+    return tuple(torch.split(at_least_float32(net(torch.cat(inputs))), [len(x) for x in inputs]))
 
 
 def average_over_processes(tensors: Iterable[Tensor], runtime: Runtime) -> None:
@@ -224,9 +224,9 @@ def mean_over_processes(tensor: Tensor, runtime: Runtime) -> Tensor:
     return runtime.reduce(tensor.detach(), "mean") + (tensor - tensor.detach())
 
 
-def opinions(
+def step_predictions(
     *, teacher: Tensor | None = None, student: Tensor | None = None, feedback: Tensor | None = None
-) -> Opinions:
+) -> StepPredictions:
     """Returns the record's columns.
 
     Args:
@@ -243,6 +243,6 @@ def opinions(
         columns |= {"student_label": label, "student_probability": probability}
     if feedback is not None:
         gain, best = feedback.detach().max(-1)
-        said = feedback.detach().gather(-1, columns["teacher_label"][:, None])[:, 0]
-        columns |= {"feedback": said, "best_label": best, "best_gain": gain - said}
-    return Opinions(**columns)
+        of_label = feedback.detach().gather(-1, columns["teacher_label"][:, None])[:, 0]
+        columns |= {"feedback": of_label, "best_label": best, "best_gain": gain - of_label}
+    return StepPredictions(**columns)

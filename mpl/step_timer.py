@@ -3,7 +3,7 @@
     with phase("student"):
         with phase("backward"):     # counted as "student backward", and not as "student"
 
-On a GPU the stopwatch marks the device's own queue, and nothing waits for it before `Stopwatch.seconds` is asked.
+On a GPU the stopwatch marks the device's own queue, and nothing waits for it before `StepTimer.seconds` is asked.
 """
 
 import time
@@ -21,7 +21,7 @@ REST = "step"  # outside every phase: in most methods the forward passes and the
 MOST = 10_000  # marks that are kept before they are counted
 
 
-class Stopwatch:
+class StepTimer:
     """Counts the seconds of each phase on a device."""
 
     def __init__(self, device: torch.device):
@@ -69,11 +69,11 @@ class Stopwatch:
         self._marks = self._marks[-1:]
 
 
-_running: ContextVar[Stopwatch | None] = ContextVar("stopwatch", default=None)
+_running: ContextVar[StepTimer | None] = ContextVar("stopwatch", default=None)
 
 
 @contextmanager
-def running(stopwatch: Stopwatch) -> Iterator[None]:
+def running(stopwatch: StepTimer) -> Iterator[None]:
     """Has the stopwatch count the phases of everything within."""
     before = _running.set(stopwatch)
     try:
@@ -100,7 +100,7 @@ _counting: ContextVar[Callable[[Tensor], Tensor]] = ContextVar("counting", defau
 
 
 @contextmanager
-def kept_bytes(stopwatch: Stopwatch) -> Iterator[Counter[str]]:
+def saved_bytes(stopwatch: StepTimer) -> Iterator[Counter[str]]:
     """Counts the bytes that each phase keeps for the backward pass, once for each tensor; yields the counter."""
     counted: Counter[str] = Counter()
     seen: dict[int, Tensor] = {}  # alive while we count, or an address could come again
@@ -122,5 +122,5 @@ def kept_bytes(stopwatch: Stopwatch) -> Iterator[Counter[str]]:
 
 
 def keep(tensor: Tensor) -> Tensor:
-    """Returns the tensor, which is kept for the backward pass: for hooks that hide that from `kept_bytes`."""
+    """Returns the tensor, which is kept for the backward pass: for hooks that hide that from `saved_bytes`."""
     return _counting.get()(tensor)

@@ -34,7 +34,7 @@ CLASSES = ("cat", "dog")
 SAMPLES = [f"sample {n}" for n in range(6)]  # of the run that never ends
 EVERY = 2  # steps of a segment
 PACE = 0.003  # seconds a step
-Opinions = make_dataclass("Opinions", [(name, Any, None) for name in RECORDED])
+StepPredictions = make_dataclass("StepPredictions", [(name, Any, None) for name in RECORDED])
 
 
 def ready(done: Connection) -> None:
@@ -78,7 +78,7 @@ def train(root: Path, begin: int, done: Connection) -> None:
     for step in count(begin + 1):
         time.sleep(PACE)
         label = torch.full((len(SAMPLES),), step % 2)
-        keeper.put(step, torch.arange(len(SAMPLES)), Opinions(teacher_label=label, feedback=label.float()))
+        keeper.put(step, torch.arange(len(SAMPLES)), StepPredictions(teacher_label=label, feedback=label.float()))
         if step % EVERY == 0:
             keeper.flush()
             runs.write_status(path, runs.status_now(runs.State.RUNNING, pid=os.getpid(), step=step, steps=10**6))

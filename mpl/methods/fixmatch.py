@@ -10,7 +10,16 @@ from dataclasses import dataclass
 import torch
 
 from gradebook.mpl import losses
-from gradebook.mpl.step import Batch, Clock, Learners, Runtime, StepReport, full, opinions, together
+from gradebook.mpl.step import (
+    Batch,
+    Learners,
+    Runtime,
+    StepIndex,
+    StepReport,
+    at_least_float32,
+    forward_concat,
+    step_predictions,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,25 +27,25 @@ class Settings:
     """What FixMatch can be told."""
 
     threshold: float = 0.95
-    """τ, probability from which a weak view's class is taught to the strong view."""
+    """τ, probability from which a weak view's class is the strong view's pseudo-label."""
     pseudo_weight: float = 1.0
     """λ_u, the weight of the pseudo-labels' loss."""
     smoothing: float = 0.0
     """Label smoothing of the supervised loss."""
 
 
-def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings, clock: Clock) -> StepReport:
+def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings, index: StepIndex) -> StepReport:
     """Does one step; scalars student_loss, supervised_loss, pseudo_loss, confident.
 
     The record shows the weak view's distribution, which teaches, as the teacher, and the strong view's as the student.
     """
     net = learners.student.net
     with torch.no_grad():
-        weak = full(net(batch.x_uw))
+        weak = at_least_float32(net(batch.x_uw))
     mask = losses.confident(weak, settings.threshold)
-    labelled, strong = together(net, batch.x_l, batch.x_us)
+    labelled, strong = forward_concat(net, batch.x_l, batch.x_us)
     supervised = losses.supervised(labelled, batch.y_l, smoothing=settings.smoothing)
-    pseudo = losses.taught(strong, weak.argmax(-1), mask)
+    pseudo = losses.masked_cross_entropy(strong, weak.argmax(-1), mask)
     loss = supervised + settings.pseudo_weight * pseudo
     learners.student.descend(loss, runtime)
     scalars = {
@@ -45,4 +54,4 @@ def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings,
         "pseudo_loss": pseudo.detach(),
         "confident": mask.mean(),
     }
-    return StepReport(scalars=scalars, opinions=opinions(teacher=weak, student=strong))
+    return StepReport(scalars=scalars, predictions=step_predictions(teacher=weak, student=strong))

@@ -18,7 +18,16 @@ import torch
 from torch import Tensor
 
 from gradebook.mpl import losses, method_state
-from gradebook.mpl.step import Batch, Clock, Learners, Runtime, StepReport, full, opinions, together
+from gradebook.mpl.step import (
+    Batch,
+    Learners,
+    Runtime,
+    StepIndex,
+    StepReport,
+    at_least_float32,
+    forward_concat,
+    step_predictions,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +42,7 @@ class Settings:
     """Label smoothing of the supervised loss."""
 
 
-def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings, clock: Clock) -> StepReport:
+def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings, index: StepIndex) -> StepReport:
     """Does one step; scalars student_loss, supervised_loss, pseudo_loss, confident, lowest_threshold.
 
     `memory` keeps u (N,) int64, -1 for none. The record shows the weak view as the teacher, the strong as the student.
@@ -41,7 +50,7 @@ def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings,
     assert learners.samples > 0, "FlexMatch remembers every sample, so it has to know how many there are"
     net, memory = learners.student.net, learners.memory
     with torch.no_grad():
-        weak = full(net(batch.x_uw))
+        weak = at_least_float32(net(batch.x_uw))
     probability, label = weak.softmax(-1).max(-1)
 
     last = memory.get("last_confident", torch.full((learners.samples,), -1, device=label.device))
@@ -51,9 +60,9 @@ def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings,
     now = method_state.agreed_by_sample(label, confident, batch.id_u, learners.samples, runtime)
     memory["last_confident"] = torch.where(now >= 0, now, last)
 
-    labelled, strong = together(net, batch.x_l, batch.x_us)
+    labelled, strong = forward_concat(net, batch.x_l, batch.x_us)
     supervised = losses.supervised(labelled, batch.y_l, smoothing=settings.smoothing)
-    pseudo = losses.taught(strong, label, mask)
+    pseudo = losses.masked_cross_entropy(strong, label, mask)
     loss = supervised + settings.pseudo_weight * pseudo
     learners.student.descend(loss, runtime)
     scalars = {
@@ -63,7 +72,7 @@ def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings,
         "confident": mask.mean(),
         "lowest_threshold": thresholds.min(),
     }
-    return StepReport(scalars=scalars, opinions=opinions(teacher=weak, student=strong))
+    return StepReport(scalars=scalars, predictions=step_predictions(teacher=weak, student=strong))
 
 
 def class_thresholds(last: Tensor, unlabelled: int, classes: int, threshold: float) -> Tensor:

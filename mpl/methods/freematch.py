@@ -23,14 +23,14 @@ from torch import Tensor
 from gradebook.mpl import losses, method_state
 from gradebook.mpl.step import (
     Batch,
-    Clock,
     Learners,
     Runtime,
+    StepIndex,
     StepReport,
-    full,
+    at_least_float32,
+    forward_concat,
     mean_over_processes,
-    opinions,
-    together,
+    step_predictions,
 )
 
 
@@ -48,14 +48,14 @@ class Settings:
     """Label smoothing of the supervised loss."""
 
 
-def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings, clock: Clock) -> StepReport:
+def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings, index: StepIndex) -> StepReport:
     """Does one step; scalars student_loss, supervised_loss, pseudo_loss, fairness_loss, confident, threshold (τ).
 
     `memory` keeps τ (), p̃ (K,) and h̃ (K,). The record shows the weak view as the teacher, the strong as the student.
     """
     net, memory, decay = learners.student.net, learners.memory, settings.decay
     with torch.no_grad():
-        weak = full(net(batch.x_uw))
+        weak = at_least_float32(net(batch.x_uw))
     q = weak.softmax(-1)
     probability, label = q.max(-1)
 
@@ -66,9 +66,9 @@ def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings,
     h = method_state.running_mean(memory, "class_share", method_state.class_shares(label, weak, runtime), decay, start)
     mask = (probability >= (confidence * p / p.max())[label]).to(weak.dtype)
 
-    labelled, strong = together(net, batch.x_l, batch.x_us)
+    labelled, strong = forward_concat(net, batch.x_l, batch.x_us)
     supervised = losses.supervised(labelled, batch.y_l, smoothing=settings.smoothing)
-    pseudo = losses.taught(strong, label, mask)
+    pseudo = losses.masked_cross_entropy(strong, label, mask)
     fair = fairness(strong, mask, losses.rescaled(p / h), runtime)
     loss = supervised + settings.pseudo_weight * pseudo + settings.fairness_weight * fair
     learners.student.descend(loss, runtime)
@@ -80,7 +80,7 @@ def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings,
         "confident": mask.mean(),
         "threshold": confidence,
     }
-    return StepReport(scalars=scalars, opinions=opinions(teacher=weak, student=strong))
+    return StepReport(scalars=scalars, predictions=step_predictions(teacher=weak, student=strong))
 
 
 def fairness(strong: Tensor, mask: Tensor, target: Tensor, runtime: Runtime) -> Tensor:

@@ -21,15 +21,15 @@ from gradebook.mpl import losses, mixup
 from gradebook.mpl.schedules import slow_ramp
 from gradebook.mpl.step import (
     Batch,
-    Clock,
     Learners,
     Runtime,
+    StepIndex,
     StepReport,
+    at_least_float32,
     averaged,
     evaluating,
-    full,
-    opinions,
-    together,
+    forward_concat,
+    step_predictions,
 )
 
 
@@ -47,7 +47,7 @@ class Settings:
     """Label smoothing of the supervised loss."""
 
 
-def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings, clock: Clock) -> StepReport:
+def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings, index: StepIndex) -> StepReport:
     """Does one step; scalars student_loss, supervised_loss, consistency_loss, agreement.
 
     Raises:
@@ -56,17 +56,17 @@ def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings,
     student = learners.student
     u_j = mixup.floating(batch.x_uw)
     with torch.no_grad(), evaluating(averaged(student)) as teacher:
-        said = full(teacher(u_j))
+        said = at_least_float32(teacher(u_j))
     with torch.no_grad(), evaluating(student.net) as net:
-        thought = full(net(u_j))
+        thought = at_least_float32(net(u_j))
 
     order = mixup.shuffled(len(u_j), u_j)
     share = mixup.shares(1, settings.alpha, u_j)
     q = said.softmax(-1)
-    labelled, logits = together(student.net, batch.x_l, mixup.mixed(u_j, u_j[order], share))
+    labelled, logits = forward_concat(student.net, batch.x_l, mixup.mixed(u_j, u_j[order], share))
     supervised = losses.supervised(labelled, batch.y_l, smoothing=settings.smoothing)
     consistency = losses.squared(logits, mixup.mixed(q, q[order], share)).mean()
-    weight = settings.consistency_weight * slow_ramp(clock, settings.consistency_ramp)
+    weight = settings.consistency_weight * slow_ramp(index, settings.consistency_ramp)
     loss = supervised + weight * consistency
     student.descend(loss, runtime)
     scalars = {
@@ -75,4 +75,4 @@ def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings,
         "consistency_loss": consistency.detach(),
         "agreement": torch.eq(said.argmax(-1), thought.argmax(-1)).float().mean(),
     }
-    return StepReport(scalars=scalars, opinions=opinions(teacher=said, student=thought))
+    return StepReport(scalars=scalars, predictions=step_predictions(teacher=said, student=thought))

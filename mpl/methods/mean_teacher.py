@@ -20,15 +20,15 @@ from gradebook.mpl import losses
 from gradebook.mpl.schedules import slow_ramp
 from gradebook.mpl.step import (
     Batch,
-    Clock,
     Learners,
     Runtime,
+    StepIndex,
     StepReport,
+    at_least_float32,
     averaged,
     evaluating,
-    full,
-    opinions,
-    together,
+    forward_concat,
+    step_predictions,
 )
 
 
@@ -44,7 +44,7 @@ class Settings:
     """Label smoothing of the supervised loss."""
 
 
-def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings, clock: Clock) -> StepReport:
+def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings, index: StepIndex) -> StepReport:
     """Does one step; scalars student_loss, supervised_loss, consistency_loss, agreement.
 
     Raises:
@@ -52,11 +52,11 @@ def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings,
     """
     student = learners.student
     with torch.no_grad(), evaluating(averaged(student)) as teacher:
-        said = full(teacher(batch.x_uw))
-    labelled, strong = together(student.net, batch.x_l, batch.x_us)
+        said = at_least_float32(teacher(batch.x_uw))
+    labelled, strong = forward_concat(student.net, batch.x_l, batch.x_us)
     supervised = losses.supervised(labelled, batch.y_l, smoothing=settings.smoothing)
     consistency = losses.squared(strong, said.softmax(-1)).mean()
-    weight = settings.consistency_weight * slow_ramp(clock, settings.consistency_ramp)
+    weight = settings.consistency_weight * slow_ramp(index, settings.consistency_ramp)
     loss = supervised + weight * consistency
     student.descend(loss, runtime)
     scalars = {
@@ -65,4 +65,4 @@ def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings,
         "consistency_loss": consistency.detach(),
         "agreement": torch.eq(said.argmax(-1), strong.argmax(-1)).float().mean(),
     }
-    return StepReport(scalars=scalars, opinions=opinions(teacher=said, student=strong))
+    return StepReport(scalars=scalars, predictions=step_predictions(teacher=said, student=strong))

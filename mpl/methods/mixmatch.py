@@ -18,7 +18,7 @@ import torch
 
 from gradebook.mpl import losses, mixup
 from gradebook.mpl.schedules import ramp
-from gradebook.mpl.step import Batch, Clock, Learners, Runtime, StepReport, opinions, together
+from gradebook.mpl.step import Batch, Learners, Runtime, StepIndex, StepReport, forward_concat, step_predictions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +35,7 @@ class Settings:
     """Share of the run over which it rises: the paper's 16,000 of a million steps."""
 
 
-def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings, clock: Clock) -> StepReport:
+def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings, index: StepIndex) -> StepReport:
     """Does one step; scalars student_loss, supervised_loss, guess_loss.
 
     The record has as the teacher the sharpened guess, and as the student the network's opinion of the strong view.
@@ -43,8 +43,8 @@ def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings,
     net = learners.student.net
     x_l, x_uw, x_us = (mixup.floating(x) for x in (batch.x_l, batch.x_uw, batch.x_us))
     with torch.no_grad():
-        weak, strong = together(net, x_uw, x_us)
-    q = losses.powered((weak.softmax(-1) + strong.softmax(-1)) / 2, settings.temperature)
+        weak, strong = forward_concat(net, x_uw, x_us)
+    q = losses.sharpen((weak.softmax(-1) + strong.softmax(-1)) / 2, settings.temperature)
 
     inputs = torch.cat([x_l, x_uw, x_us])
     targets = torch.cat([losses.one_hot(batch.y_l, q), q, q])
@@ -53,14 +53,14 @@ def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings,
     share = torch.maximum(share, 1 - share)  # a mix stays nearer to its first part
     inputs, targets = (mixup.mixed(part, part[order], share) for part in (inputs, targets))
 
-    labelled, guessed = together(net, *inputs.split([len(x_l), 2 * len(x_uw)]))
+    labelled, guessed = forward_concat(net, *inputs.split([len(x_l), 2 * len(x_uw)]))
     supervised = losses.soft_cross_entropy(labelled, targets[: len(x_l)]).mean()
     guess = losses.squared(guessed, targets[len(x_l) :]).mean()
-    loss = supervised + settings.guess_weight * ramp(clock, settings.guess_ramp) * guess
+    loss = supervised + settings.guess_weight * ramp(index, settings.guess_ramp) * guess
     learners.student.descend(loss, runtime)
     scalars = {
         "student_loss": loss.detach(),
         "supervised_loss": supervised.detach(),
         "guess_loss": guess.detach(),
     }
-    return StepReport(scalars=scalars, opinions=opinions(teacher=losses.as_logits(q), student=strong))
+    return StepReport(scalars=scalars, predictions=step_predictions(teacher=losses.as_logits(q), student=strong))

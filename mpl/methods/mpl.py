@@ -20,11 +20,20 @@ import torch
 from torch import Tensor, nn
 
 from gradebook.mpl import losses
-from gradebook.mpl import student_step as answers
-from gradebook.mpl.activation_recompute import sparing
+from gradebook.mpl.activation_recompute import recompute_activations
 from gradebook.mpl.schedules import ramp
-from gradebook.mpl.step import Batch, Clock, Learners, Runtime, StepReport, full, opinions, together
+from gradebook.mpl.step import (
+    Batch,
+    Learners,
+    Runtime,
+    StepIndex,
+    StepReport,
+    at_least_float32,
+    forward_concat,
+    step_predictions,
+)
 from gradebook.mpl.step_timer import phase
+from gradebook.mpl.student_step import FeedbackKind, student_step, teacher_feedback_loss
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +42,7 @@ class Settings:
 
     view: Literal["weak", "strong"] = "weak"
     """View that the teacher labels for the student, and through which the feedback reaches the teacher."""
-    feedback: answers.Feedback = "exact"
+    feedback: FeedbackKind = "exact"
     """How the student answers: exact per image and class, the same by differences, the paper's one number, or not."""
     feedback_weight: float = 1.0
     """λ, the weight of the feedback loss in the teacher's loss."""
@@ -53,7 +62,7 @@ class Settings:
     """Label smoothing of the teacher's supervised loss."""
 
 
-def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings, clock: Clock) -> StepReport:
+def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings, index: StepIndex) -> StepReport:
     """Does one step of Algorithm 1: the student learns, answers, and the teacher learns from both.
 
     Args:
@@ -61,7 +70,7 @@ def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings,
         batch: see `Batch`.
         runtime: see `Runtime`.
         settings: see `Settings`.
-        clock: see `Clock`.
+        index: see `StepIndex`.
 
     Returns:
         Scalars student_loss, teacher_loss, supervised_loss, uda_loss, confident, feedback_loss, feedback_rms (nats,
@@ -73,41 +82,41 @@ def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings,
     # q = softmax(T(x_u)), with its graph, which is alive beside the student's, where the student will answer
     with phase("teacher labels"):
         labelled, asked, weak = _asked(teacher.net, batch, settings)
-    said = asked.detach()
+    teacher_logits = asked.detach()
 
-    answer = answers.learn_and_answer(student, said, batch, runtime, settings.feedback)
+    update = student_step(student, teacher_logits, batch, runtime, settings.feedback)
 
     # θ_T' = θ_T - η_T ∇ [ CE(y_l, T(x_l)) + w_uda UDA(T) + λ L_fb(T; F) ], a graph at a time
     with phase("teacher"):
-        feedback_loss = torch.zeros_like(answer.loss)
-        if answer.alive:
-            feedback_loss = answers.feedback_loss(
-                asked, answer, learners.memory, runtime, normalise=settings.normalise, baseline=settings.baseline
+        feedback_loss = torch.zeros_like(update.loss)
+        if update.has_feedback:
+            feedback_loss = teacher_feedback_loss(
+                asked, update, learners.memory, runtime, normalise=settings.normalise, baseline=settings.baseline
             )
         if labelled is None:
-            if answer.alive:
-                teacher.gather(settings.feedback_weight * feedback_loss, runtime)
+            if update.has_feedback:
+                teacher.accumulate_gradient(settings.feedback_weight * feedback_loss, runtime)
                 feedback_loss = feedback_loss.detach()
             del asked
             with phase("forward"):
-                labelled, asked = together(teacher.net, batch.x_l, batch.x_us)
+                labelled, asked = forward_concat(teacher.net, batch.x_l, batch.x_us)
         supervised = losses.supervised(labelled, batch.y_l, smoothing=settings.smoothing)
         uda, confident = losses.uda(asked, weak, temperature=settings.temperature, threshold=settings.threshold)
-        weight = settings.uda_weight * ramp(clock, settings.uda_ramp)
+        weight = settings.uda_weight * ramp(index, settings.uda_ramp)
         loss = supervised + weight * uda + settings.feedback_weight * feedback_loss
         teacher.descend(loss, runtime)
 
-    said_of = opinions(teacher=said, student=answer.logits, feedback=answer.matrix)
+    predictions = step_predictions(teacher=teacher_logits, student=update.logits, feedback=update.feedback)
     scalars = {
-        **answer.scalars(),
+        **update.scalars(),
         "teacher_loss": loss.detach(),
         "supervised_loss": supervised.detach(),
         "uda_loss": uda.detach(),
         "confident": confident,
         "feedback_loss": feedback_loss.detach(),
-        "agreement": torch.eq(said.argmax(-1), answer.logits.argmax(-1)).float().mean(),
+        "agreement": torch.eq(teacher_logits.argmax(-1), update.logits.argmax(-1)).float().mean(),
     }
-    return StepReport(scalars=scalars, opinions=said_of)
+    return StepReport(scalars=scalars, predictions=predictions)
 
 
 def _asked(net: nn.Module, batch: Batch, settings: Settings) -> tuple[Tensor | None, Tensor, Tensor]:
@@ -118,10 +127,10 @@ def _asked(net: nn.Module, batch: Batch, settings: Settings) -> tuple[Tensor | N
         (U, K), with their graph if there will be feedback; those of the weak view (U, K), detached.
     """
     if settings.view == "weak":
-        with torch.set_grad_enabled(settings.feedback != "none"), sparing(net):
-            asked = full(net(batch.x_uw))
+        with torch.set_grad_enabled(settings.feedback != "none"), recompute_activations(net):
+            asked = at_least_float32(net(batch.x_uw))
         return None, asked, asked.detach()
-    with sparing(net, first_blocks_again=True):
-        labelled, asked = together(net, batch.x_l, batch.x_us)
+    with recompute_activations(net, recompute_first_blocks=True):
+        labelled, asked = forward_concat(net, batch.x_l, batch.x_us)
     with torch.no_grad():
-        return labelled, asked, full(net(batch.x_uw))
+        return labelled, asked, at_least_float32(net(batch.x_uw))

@@ -35,15 +35,15 @@ from torch.func import functional_call
 from gradebook.mpl import losses, method_state
 from gradebook.mpl.step import (
     Batch,
-    Clock,
     Learner,
     Learners,
     Runtime,
+    StepIndex,
     StepReport,
+    at_least_float32,
     evaluating,
-    full,
-    opinions,
-    together,
+    forward_concat,
+    step_predictions,
 )
 
 
@@ -64,7 +64,7 @@ class Settings:
     """Label smoothing of the supervised losses."""
 
 
-def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings, clock: Clock) -> StepReport:
+def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings, index: StepIndex) -> StepReport:
     """Does one step.
 
     Returns:
@@ -74,23 +74,23 @@ def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings,
     Raises:
         ValueError: the run is too short for its rounds, or the student has fewer weights than its teacher.
     """
-    _check(learners, settings, clock)
+    _check(learners, settings, index)
     student, memory = learners.student, learners.memory
-    number = _round(clock.at, clock, settings)
+    number = _round(index.step, index, settings)
     if not _named("first.", memory):
         memory |= _copied("first.", student.net)
     if number == 0:
         learner, name = (student, "student") if learners.teacher is None else (learners.teacher, "teacher")
-        loss = losses.supervised(full(learner.net(batch.x_l)), batch.y_l, smoothing=settings.smoothing)
+        loss = losses.supervised(at_least_float32(learner.net(batch.x_l)), batch.y_l, smoothing=settings.smoothing)
         learner.descend(loss, runtime)
         alone = {"supervised_loss": loss.detach()} if learners.teacher is None else {}
         return StepReport(scalars={f"{name}_loss": loss.detach(), **alone})
-    if number > _round(clock.at - 1, clock, settings):
+    if number > _round(index.step - 1, index, settings):
         _begin_round(number, learners)
 
     said = _asked(number, learners, batch)
-    count = _counts(said, learners, batch, runtime, settings, _since(number, clock, settings))
-    labelled, strong = together(student.net, batch.x_l, batch.x_us)
+    count = _counts(said, learners, batch, runtime, settings, _since(number, index, settings))
+    labelled, strong = forward_concat(student.net, batch.x_l, batch.x_us)
     supervised = losses.supervised(labelled, batch.y_l, smoothing=settings.smoothing)
     pseudo = (losses.soft_cross_entropy(strong, said.softmax(-1)) * count).mean()
     loss = supervised + settings.pseudo_weight * pseudo
@@ -102,7 +102,7 @@ def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings,
         "confident": (count > 0).to(count.dtype).mean(),
         "round": torch.full_like(count[0], number),
     }
-    return StepReport(scalars=scalars, opinions=opinions(teacher=said, student=strong))
+    return StepReport(scalars=scalars, predictions=step_predictions(teacher=said, student=strong))
 
 
 def copies(labels: Tensor, confidence: Tensor, *, classes: int, threshold: float, balance: float) -> Tensor:
@@ -127,9 +127,9 @@ def copies(labels: Tensor, confidence: Tensor, *, classes: int, threshold: float
     return torch.where(counts, asked / (present * of_class[label].clamp_min(1)), 0).to(confidence.dtype)
 
 
-def _check(learners: Learners, settings: Settings, clock: Clock) -> None:
-    if clock.steps <= settings.rounds:
-        raise ValueError(f"{clock.steps} steps are too few for {settings.rounds} rounds: give more, or --rounds 1")
+def _check(learners: Learners, settings: Settings, index: StepIndex) -> None:
+    if index.total <= settings.rounds:
+        raise ValueError(f"{index.total} steps are too few for {settings.rounds} rounds: give more, or --rounds 1")
     if learners.teacher is not None:
         small, large = (sum(p.numel() for p in one.net.parameters()) for one in (learners.teacher, learners.student))
         if small > large:
@@ -140,14 +140,14 @@ def _check(learners: Learners, settings: Settings, clock: Clock) -> None:
             )
 
 
-def _round(at: int, clock: Clock, settings: Settings) -> int:
+def _round(at: int, index: StepIndex, settings: Settings) -> int:
     """Returns which part of the run a step is in: 0 trains on labels alone."""
-    return at * (settings.rounds + 1) // clock.steps
+    return at * (settings.rounds + 1) // index.total
 
 
-def _since(number: int, clock: Clock, settings: Settings) -> int:
+def _since(number: int, index: StepIndex, settings: Settings) -> int:
     """Returns how many steps of its round were done before this one."""
-    return clock.at - -(-number * clock.steps // (settings.rounds + 1))
+    return index.step - -(-number * index.total // (settings.rounds + 1))
 
 
 def _begin_round(number: int, learners: Learners) -> None:
@@ -166,9 +166,9 @@ def _asked(number: int, learners: Learners, batch: Batch) -> Tensor:
     with torch.no_grad():
         if small is not None:
             with evaluating(small.best_net()) as net:
-                return full(net(batch.x_uw))
+                return at_least_float32(net(batch.x_uw))
         with evaluating(learners.student.net) as net:
-            return full(functional_call(net, _named("teacher.", learners.memory), (batch.x_uw,)))
+            return at_least_float32(functional_call(net, _named("teacher.", learners.memory), (batch.x_uw,)))
 
 
 def _counts(said: Tensor, learners: Learners, batch: Batch, runtime: Runtime, settings: Settings, since: int) -> Tensor:

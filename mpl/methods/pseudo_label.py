@@ -14,7 +14,17 @@ import torch
 import torch.nn.functional as nnf
 
 from gradebook.mpl import losses
-from gradebook.mpl.step import Batch, Clock, Learners, Runtime, StepReport, evaluating, full, opinions, together
+from gradebook.mpl.step import (
+    Batch,
+    Learners,
+    Runtime,
+    StepIndex,
+    StepReport,
+    at_least_float32,
+    evaluating,
+    forward_concat,
+    step_predictions,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,18 +41,18 @@ class Settings:
     """Label smoothing of the supervised losses."""
 
 
-def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings, clock: Clock) -> StepReport:
+def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings, index: StepIndex) -> StepReport:
     """Does one step; scalars teacher_loss at first, then student_loss, supervised_loss, pseudo_loss, confident."""
     student, teacher = learners.student, learners.teacher
     assert teacher is not None, "Pseudo Labels need a teacher"
-    if clock.at < settings.teacher_share * clock.steps:
-        loss = losses.supervised(full(teacher.net(batch.x_l)), batch.y_l, smoothing=settings.smoothing)
+    if index.step < settings.teacher_share * index.total:
+        loss = losses.supervised(at_least_float32(teacher.net(batch.x_l)), batch.y_l, smoothing=settings.smoothing)
         teacher.descend(loss, runtime)
         return StepReport(scalars={"teacher_loss": loss.detach()})
     with torch.no_grad(), evaluating(teacher.best_net()) as fixed:
-        said = full(fixed(batch.x_uw))
+        said = at_least_float32(fixed(batch.x_uw))
     mask = losses.confident(said, settings.threshold)
-    labelled, logits = together(student.net, batch.x_l, batch.x_us)
+    labelled, logits = forward_concat(student.net, batch.x_l, batch.x_us)
     pseudo = (nnf.cross_entropy(logits, said.argmax(-1), reduction="none") * mask).mean()
     supervised = losses.supervised(labelled, batch.y_l, smoothing=settings.smoothing)
     loss = supervised + settings.pseudo_weight * pseudo
@@ -53,4 +63,4 @@ def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings,
         "pseudo_loss": pseudo.detach(),
         "confident": mask.mean(),
     }
-    return StepReport(scalars=scalars, opinions=opinions(teacher=said, student=logits))
+    return StepReport(scalars=scalars, predictions=step_predictions(teacher=said, student=logits))

@@ -28,19 +28,19 @@ import torch
 from torch import Tensor
 
 from gradebook.mpl import losses, method_state
-from gradebook.mpl import student_step as answers
 from gradebook.mpl.step import (
     Batch,
-    Clock,
     Learner,
     Learners,
     Runtime,
+    StepIndex,
     StepReport,
+    at_least_float32,
     average_over_processes,
     evaluating,
-    full,
-    opinions,
+    step_predictions,
 )
+from gradebook.mpl.student_step import FeedbackKind, student_step, teacher_feedback_loss
 
 HIDDEN = 32  # units of T'
 
@@ -49,7 +49,7 @@ HIDDEN = 32  # units of T'
 class Settings:
     """What Reduced Meta Pseudo Labels can be told."""
 
-    feedback: answers.Feedback = "exact"
+    feedback: FeedbackKind = "exact"
     """How the student answers: exact per image and class, the same by differences, the paper's one number, or not."""
     feedback_weight: float = 1.0
     """λ, the weight of the feedback loss."""
@@ -65,41 +65,42 @@ class Settings:
     """Label smoothing of the large teacher's loss."""
 
 
-def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings, clock: Clock) -> StepReport:
+def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings, index: StepIndex) -> StepReport:
     """Does one step of either part.
 
     Returns:
         Scalar teacher_loss at first, then student_loss, feedback_loss, feedback_rms or improvement (nats, before
         normalising), agreement; the record's teacher is q, with F of its labels in nats.
     """
-    begin = 0 if learners.teacher is None else settings.teacher_share * clock.steps
-    if learners.teacher is not None and clock.at < begin:
-        labelled = full(learners.teacher.net(batch.x_l))
+    begin = 0 if learners.teacher is None else settings.teacher_share * index.total
+    if learners.teacher is not None and index.step < begin:
+        labelled = at_least_float32(learners.teacher.net(batch.x_l))
         loss = losses.supervised(labelled, batch.y_l, smoothing=settings.smoothing)
         learners.teacher.descend(loss, runtime)
         return StepReport(scalars={"teacher_loss": loss.detach()})
 
-    if learners.teacher is not None and (clock.at - begin) * len(batch.id_u) < 2 * learners.unlabelled:
+    if learners.teacher is not None and (index.step - begin) * len(batch.id_u) < 2 * learners.unlabelled:
         _ask(learners.teacher, learners, batch, runtime)
     p = learners.memory["distributions"][batch.id_u]
     phi = _calibrator(learners.memory, p, runtime)
     mapped = calibrated(p, phi)
-    said = mapped.detach()
+    teacher_logits = mapped.detach()
 
-    answer = answers.learn_and_answer(learners.student, said, batch, runtime, settings.feedback)
-    feedback_loss = torch.zeros_like(answer.loss)
-    if answer.alive:
-        feedback_loss = answers.feedback_loss(
-            mapped, answer, learners.memory, runtime, normalise=settings.normalise, baseline=settings.baseline
+    update = student_step(learners.student, teacher_logits, batch, runtime, settings.feedback)
+    feedback_loss = torch.zeros_like(update.loss)
+    if update.has_feedback:
+        feedback_loss = teacher_feedback_loss(
+            mapped, update, learners.memory, runtime, normalise=settings.normalise, baseline=settings.baseline
         )
         rate = settings.calibrator_rate * learners.student.rate
         _descend(phi, settings.feedback_weight * feedback_loss, rate, learners.memory, runtime)
     scalars = {
-        **answer.scalars(),
+        **update.scalars(),
         "feedback_loss": feedback_loss.detach(),
-        "agreement": torch.eq(said.argmax(-1), answer.logits.argmax(-1)).float().mean(),
+        "agreement": torch.eq(teacher_logits.argmax(-1), update.logits.argmax(-1)).float().mean(),
     }
-    return StepReport(scalars=scalars, opinions=opinions(teacher=said, student=answer.logits, feedback=answer.matrix))
+    predictions = step_predictions(teacher=teacher_logits, student=update.logits, feedback=update.feedback)
+    return StepReport(scalars=scalars, predictions=predictions)
 
 
 def calibrated(p: Tensor, phi: dict[str, Tensor]) -> Tensor:
@@ -114,7 +115,7 @@ def _ask(teacher: Learner, learners: Learners, batch: Batch, runtime: Runtime) -
     """Keeps T's distributions of the images that come up for the first time; none is ever replaced."""
     assert learners.samples > 0, "distributions are kept of every sample, so their number has to be known"
     with torch.no_grad(), evaluating(teacher.best_net()) as fixed:
-        p = full(fixed(batch.x_uw)).softmax(-1)
+        p = at_least_float32(fixed(batch.x_uw)).softmax(-1)
     kept = learners.memory.get("distributions", p.new_zeros(learners.samples, p.shape[-1]))
     now, seen = method_state.mean_by_sample(p, batch.id_u, learners.samples, runtime)
     new = seen & (kept.sum(-1) == 0)

@@ -28,14 +28,14 @@ from gradebook.mpl import losses, method_state, mixup
 from gradebook.mpl.schedules import ramp
 from gradebook.mpl.step import (
     Batch,
-    Clock,
     Learners,
     Runtime,
+    StepIndex,
     StepReport,
+    at_least_float32,
     average_over_processes,
-    full,
-    opinions,
-    together,
+    forward_concat,
+    step_predictions,
 )
 
 STEPS = 128  # that the running means remember
@@ -59,7 +59,7 @@ class Settings:
     """Share of the run over which λ_u and λ_û1 rise."""
 
 
-def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings, clock: Clock) -> StepReport:
+def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings, index: StepIndex) -> StepReport:
     """Does one step; scalars student_loss, supervised_loss, guess_loss, strong_loss, and rotation_loss on images.
 
     `memory` keeps the entries of p(y) and p̃(y) (128, K) and R. The record has as the teacher the guess, and as the
@@ -68,9 +68,9 @@ def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings,
     student, memory = learners.student, learners.memory
     x_l, x_uw, x_us = (mixup.floating(x) for x in (batch.x_l, batch.x_uw, batch.x_us))
     with torch.no_grad():
-        weak = full(student.net(x_uw))
+        weak = at_least_float32(student.net(x_uw))
     q = aligned(weak.softmax(-1), _recent(memory, "labels", weak), _recent(memory, "guesses", weak))
-    q = losses.powered(q, settings.temperature)
+    q = losses.sharpen(q, settings.temperature)
     _remember(memory, "labels", method_state.class_shares(batch.y_l, weak, runtime))
     _remember(memory, "guesses", method_state.mean_row(weak.softmax(-1), runtime))
 
@@ -81,11 +81,11 @@ def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings,
     share = torch.maximum(share, 1 - share)
     inputs, targets = (mixup.mixed(part, part[order], share) for part in (inputs, targets))
 
-    labelled, guessed, strong = together(student.net, *inputs.split([len(x_l), 2 * len(x_us)]), x_us)
+    labelled, guessed, strong = forward_concat(student.net, *inputs.split([len(x_l), 2 * len(x_us)]), x_us)
     supervised = losses.soft_cross_entropy(labelled, targets[: len(x_l)]).mean()
     guess = losses.soft_cross_entropy(guessed, targets[len(x_l) :]).mean()
     anchored = losses.soft_cross_entropy(strong, q).mean()
-    rise = ramp(clock, settings.guess_ramp)
+    rise = ramp(index, settings.guess_ramp)
     loss = supervised + rise * (settings.guess_weight * guess + settings.strong_weight * anchored)
     scalars = {"supervised_loss": supervised, "guess_loss": guess, "strong_loss": anchored}
     head: dict[str, Tensor] = {}
@@ -96,7 +96,7 @@ def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings,
     student.descend(loss, runtime)
     _descend_head(head, memory, student.rate, runtime)
     scalars = {name: value.detach() for name, value in {"student_loss": loss, **scalars}.items()}
-    return StepReport(scalars=scalars, opinions=opinions(teacher=losses.as_logits(q), student=strong))
+    return StepReport(scalars=scalars, predictions=step_predictions(teacher=losses.as_logits(q), student=strong))
 
 
 def aligned(p: Tensor, labels: Tensor, guesses: Tensor) -> Tensor:
@@ -119,7 +119,7 @@ def _rotation_loss(net: nn.Module, x_us: Tensor, memory: dict[str, Tensor]) -> t
         net(turned(x_us, quarters))
     if len(seen) > 1:
         raise ValueError("the rotation loss needs its images in one piece: give --rotation-weight 0, or --accumulate 1")
-    features = full(seen[-1]).flatten(1)
+    features = at_least_float32(seen[-1]).flatten(1)
     zeros = features.new_zeros(4, features.shape[-1] + 1)
     weight, bias = memory.get("rotation", zeros).split([features.shape[-1], 1], dim=1)
     head = {"weight": weight.detach().clone().requires_grad_(), "bias": bias.detach().clone().requires_grad_()}

@@ -10,7 +10,7 @@ Paper to code   q = softmax(S(x_uw)) (U, K), weak view    q̂ its likeliest clas
     w    = exp(-min(0, max q̃ - μ')² / (2 σ²'/s²))  a Gaussian below μ', 1 above
     θ_S' = θ_S - η ∇ [ CE(y_l, S(x_l)) + λ_u (1/U) Σ w CE(q̂, S(x_us)) ]
 
-Aligned distributions weigh; the class that is taught is that of q, as the paper says. Its text has s = 1 and its
+Weights come from the aligned distributions, pseudo-labels from q, as the paper says. Its text has s = 1 and its
 released code s = 2, which is the default here.
 """
 
@@ -20,7 +20,16 @@ import torch
 from torch import Tensor
 
 from gradebook.mpl import losses, method_state
-from gradebook.mpl.step import Batch, Clock, Learners, Runtime, StepReport, full, opinions, together
+from gradebook.mpl.step import (
+    Batch,
+    Learners,
+    Runtime,
+    StepIndex,
+    StepReport,
+    at_least_float32,
+    forward_concat,
+    step_predictions,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,14 +46,14 @@ class Settings:
     """Label smoothing of the supervised loss."""
 
 
-def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings, clock: Clock) -> StepReport:
+def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings, index: StepIndex) -> StepReport:
     """Does one step; scalars student_loss, supervised_loss, pseudo_loss, confident (mean w), confidence (μ), spread.
 
     `memory` keeps p̄ (K,), μ () and σ² (). The record shows the weak view as the teacher, the strong as the student.
     """
     net, memory = learners.student.net, learners.memory
     with torch.no_grad():
-        weak = full(net(batch.x_uw))
+        weak = at_least_float32(net(batch.x_uw))
     q = weak.softmax(-1)
 
     now = method_state.mean_row(q, runtime)
@@ -55,9 +64,9 @@ def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings,
     variance = method_state.running_mean(memory, "variance", variance, settings.decay, torch.ones_like(variance))
     weight = truncated_gaussian(sure, mean, variance / settings.sharpness**2)
 
-    labelled, strong = together(net, batch.x_l, batch.x_us)
+    labelled, strong = forward_concat(net, batch.x_l, batch.x_us)
     supervised = losses.supervised(labelled, batch.y_l, smoothing=settings.smoothing)
-    pseudo = losses.taught(strong, weak.argmax(-1), weight)
+    pseudo = losses.masked_cross_entropy(strong, weak.argmax(-1), weight)
     loss = supervised + settings.pseudo_weight * pseudo
     learners.student.descend(loss, runtime)
     scalars = {
@@ -68,7 +77,7 @@ def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings,
         "confidence": mean,
         "spread": variance.sqrt(),
     }
-    return StepReport(scalars=scalars, opinions=opinions(teacher=weak, student=strong))
+    return StepReport(scalars=scalars, predictions=step_predictions(teacher=weak, student=strong))
 
 
 def truncated_gaussian(sure: Tensor, mean: Tensor, variance: Tensor) -> Tensor:

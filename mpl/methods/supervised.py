@@ -9,7 +9,7 @@ section 3.1) when it starts from trained weights.
 from dataclasses import dataclass
 
 from gradebook.mpl import losses
-from gradebook.mpl.step import Batch, Clock, Learners, Runtime, StepReport, full
+from gradebook.mpl.step import Batch, Learners, Runtime, StepIndex, StepReport, at_least_float32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,8 +20,8 @@ class Settings:
     """Label smoothing."""
 
 
-def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings, clock: Clock) -> StepReport:
+def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings, index: StepIndex) -> StepReport:
     """Does one step; scalar student_loss. Unlabelled images are not looked at."""
-    loss = losses.supervised(full(learners.student.net(batch.x_l)), batch.y_l, smoothing=settings.smoothing)
+    loss = losses.supervised(at_least_float32(learners.student.net(batch.x_l)), batch.y_l, smoothing=settings.smoothing)
     learners.student.descend(loss, runtime)
     return StepReport(scalars={"student_loss": loss.detach()})

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from gradebook.mpl import losses, method_state
 from gradebook.mpl.schedules import slow_ramp
-from gradebook.mpl.step import Batch, Clock, Learners, Runtime, StepReport, opinions, together
+from gradebook.mpl.step import Batch, Learners, Runtime, StepIndex, StepReport, forward_concat, step_predictions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,18 +38,18 @@ class Settings:
     """Label smoothing of the supervised loss."""
 
 
-def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings, clock: Clock) -> StepReport:
+def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings, index: StepIndex) -> StepReport:
     """Does one step; scalars student_loss, supervised_loss, consistency_loss, known (share of images seen before).
 
     `memory` keeps Z (N, K) and t (N,). The record's teacher is z̃; of an image seen for the first time, z.
     """
     assert learners.samples > 0, "Temporal Ensembling remembers every sample, so it has to know how many there are"
-    labelled, strong = together(learners.student.net, batch.x_l, batch.x_us)
+    labelled, strong = forward_concat(learners.student.net, batch.x_l, batch.x_us)
     z = strong.detach().softmax(-1)
     target, known = _ensemble(learners, batch.id_u, z, settings.decay)
     supervised = losses.supervised(labelled, batch.y_l, smoothing=settings.smoothing)
     consistency = (losses.squared(strong, target) * known).mean()
-    weight = settings.consistency_weight * slow_ramp(clock, settings.consistency_ramp)
+    weight = settings.consistency_weight * slow_ramp(index, settings.consistency_ramp)
     loss = supervised + weight * consistency
     learners.student.descend(loss, runtime)
     _accumulate(learners, batch.id_u, z, settings.decay, runtime)
@@ -59,7 +59,7 @@ def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings,
         "consistency_loss": consistency.detach(),
         "known": known.float().mean(),
     }
-    return StepReport(scalars=scalars, opinions=opinions(teacher=losses.as_logits(target), student=strong))
+    return StepReport(scalars=scalars, predictions=step_predictions(teacher=losses.as_logits(target), student=strong))
 
 
 def _ensemble(learners: Learners, positions: Tensor, z: Tensor, decay: float) -> tuple[Tensor, Tensor]:

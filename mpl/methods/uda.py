@@ -12,7 +12,16 @@ import torch
 
 from gradebook.mpl import losses
 from gradebook.mpl.schedules import ramp
-from gradebook.mpl.step import Batch, Clock, Learners, Runtime, StepReport, full, opinions, together
+from gradebook.mpl.step import (
+    Batch,
+    Learners,
+    Runtime,
+    StepIndex,
+    StepReport,
+    at_least_float32,
+    forward_concat,
+    step_predictions,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,18 +40,18 @@ class Settings:
     """Label smoothing of the supervised loss."""
 
 
-def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings, clock: Clock) -> StepReport:
+def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings, index: StepIndex) -> StepReport:
     """Does one step; scalars student_loss, supervised_loss, uda_loss, confident.
 
     The record shows the weak view's distribution, which teaches, as the teacher, and the strong view's as the student.
     """
     net = learners.student.net
     with torch.no_grad():
-        weak = full(net(batch.x_uw))
-    labelled, strong = together(net, batch.x_l, batch.x_us)
+        weak = at_least_float32(net(batch.x_uw))
+    labelled, strong = forward_concat(net, batch.x_l, batch.x_us)
     supervised = losses.supervised(labelled, batch.y_l, smoothing=settings.smoothing)
     uda, confident = losses.uda(strong, weak, temperature=settings.temperature, threshold=settings.threshold)
-    loss = supervised + settings.uda_weight * ramp(clock, settings.uda_ramp) * uda
+    loss = supervised + settings.uda_weight * ramp(index, settings.uda_ramp) * uda
     learners.student.descend(loss, runtime)
     scalars = {
         "student_loss": loss.detach(),
@@ -50,4 +59,4 @@ def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings,
         "uda_loss": uda.detach(),
         "confident": confident,
     }
-    return StepReport(scalars=scalars, opinions=opinions(teacher=weak, student=strong))
+    return StepReport(scalars=scalars, predictions=step_predictions(teacher=weak, student=strong))

@@ -20,7 +20,16 @@ from torch import Tensor
 
 from gradebook.mpl import feedback as fb
 from gradebook.mpl import losses, mixup
-from gradebook.mpl.step import Batch, Clock, Learner, Learners, Runtime, StepReport, opinions, together
+from gradebook.mpl.step import (
+    Batch,
+    Learner,
+    Learners,
+    Runtime,
+    StepIndex,
+    StepReport,
+    forward_concat,
+    step_predictions,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,19 +51,19 @@ class Settings:
     """Label smoothing of the supervised loss."""
 
 
-def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings, clock: Clock) -> StepReport:
+def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings, index: StepIndex) -> StepReport:
     """Does one step; scalars student_loss, supervised_loss, vat_loss, entropy.
 
     The record has as the teacher the network's opinion of the plain weak view, and as the student of the disturbed one.
     """
     student = learners.student
     x = mixup.floating(batch.x_uw)
-    with torch.no_grad(), fb.without_noise(student.net), _full_precision(x):
-        said = fb.call(student.net, student.weights(), x)
+    with torch.no_grad(), fb.dropout_off(student.net), _full_precision(x):
+        said = fb.functional_forward(student.net, student.weights(), x)
     length = usual_length(x, runtime)
     r = worst_direction(student, x, said, probe=settings.probe * length, iterations=settings.iterations)
 
-    labelled, plain, disturbed = together(student.net, batch.x_l, x, x + settings.radius * length * r)
+    labelled, plain, disturbed = forward_concat(student.net, batch.x_l, x, x + settings.radius * length * r)
     supervised = losses.supervised(labelled, batch.y_l, smoothing=settings.smoothing)
     vat = losses.divergence(disturbed, said).mean()
     entropy = losses.entropy(plain).mean()
@@ -66,7 +75,7 @@ def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings,
         "vat_loss": vat.detach(),
         "entropy": entropy.detach(),
     }
-    return StepReport(scalars=scalars, opinions=opinions(teacher=said, student=disturbed))
+    return StepReport(scalars=scalars, predictions=step_predictions(teacher=said, student=disturbed))
 
 
 def worst_direction(student: Learner, x: Tensor, said: Tensor, *, probe: Tensor, iterations: int) -> Tensor:
@@ -84,9 +93,9 @@ def worst_direction(student: Learner, x: Tensor, said: Tensor, *, probe: Tensor,
     """
     d = _unit(torch.randn_like(x))
     for _ in range(iterations):
-        with torch.enable_grad(), fb.without_noise(student.net), _full_precision(x):
+        with torch.enable_grad(), fb.dropout_off(student.net), _full_precision(x):
             r = (probe * d).requires_grad_()
-            near = fb.undisturbed(student.net, x + r)
+            near = fb.forward_with_buffers_restored(student.net, x + r)
             (gradient,) = torch.autograd.grad(losses.divergence(near, said).sum(), r)
         d = _unit(gradient)
     return d

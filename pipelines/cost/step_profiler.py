@@ -71,7 +71,7 @@ def profile(config: TrainConfig[Any], *, steps: int, cpu: bool = False) -> Profi
     import torch
     from accelerate import Accelerator
 
-    from gradebook.mpl.step_timer import Stopwatch, kept_bytes, running
+    from gradebook.mpl.step_timer import StepTimer, running, saved_bytes
     from gradebook.pipelines.training.cpu_setup import prepare_process
 
     if config.distributions:
@@ -80,7 +80,7 @@ def profile(config: TrainConfig[Any], *, steps: int, cpu: bool = False) -> Profi
     accelerator = Accelerator(mixed_precision=config.precision, cpu=cpu)
     device = accelerator.device
     prepare_process(device, config.inputs)
-    stopwatch = Stopwatch(device)
+    stopwatch = StepTimer(device)
     with tempfile.TemporaryDirectory() as directory, running(stopwatch):
         step = _steps(config, accelerator, Path(directory))
         before = _resident(device)
@@ -93,7 +93,7 @@ def profile(config: TrainConfig[Any], *, steps: int, cpu: bool = False) -> Profi
         seconds = stopwatch.seconds()
         wall = (time.perf_counter() - began) / steps
         memory = _peak(device) - before
-        with kept_bytes(stopwatch) as kept:
+        with saved_bytes(stopwatch) as kept:
             next(step)
         step.close()
     total = sum(seconds.values())
@@ -144,7 +144,7 @@ def profile_table(result: Profile) -> str:
 def _steps(config: TrainConfig[Any], accelerator: Any, directory: Path) -> Generator[None, None, None]:
     """Runs the trainer's step each time the next item is taken."""
     from gradebook.mpl.methods import METHODS
-    from gradebook.mpl.step import Clock
+    from gradebook.mpl.step import StepIndex
     from gradebook.mpl.step_timer import phase
     from gradebook.pipelines.training import evaluation, learners
     from gradebook.pipelines.training.recorder import Recorder
@@ -159,14 +159,14 @@ def _steps(config: TrainConfig[Any], accelerator: Any, directory: Path) -> Gener
         for at in range(config.steps):
             with phase("data"):
                 batch = next(batches)
-            clock = Clock(at, config.steps)
-            learners.set_learning_rates(networks, config, clock)
+            index = StepIndex(at, config.steps)
+            learners.set_learning_rates(networks, config, index)
             with accelerator.autocast():
-                report = method.step(networks, batch, accelerator, config.settings, clock)
+                report = method.step(networks, batch, accelerator, config.settings, index)
             with phase("record"):
                 if (at + 1) % config.record_every == 0 and len(batch.id_u):
                     recorder.put(
-                        at + 1, batch.id_u, report.opinions or evaluation.student_predictions(networks, batch.x_uw)
+                        at + 1, batch.id_u, report.predictions or evaluation.student_predictions(networks, batch.x_uw)
                     )
             yield
 

@@ -106,17 +106,17 @@ def operations(config: TrainConfig[Any]) -> int:
     from torch.utils.flop_counter import FlopCounterMode
 
     from gradebook.mpl.methods import METHODS
-    from gradebook.mpl.step import Clock, Solo
+    from gradebook.mpl.step import SingleProcess, StepIndex
     from gradebook.pipelines.training import learners
 
     people, source = _random_images(config)
     device = torch.device("cpu")
     made = learners.build(config, people, source, device)
     (batch,) = source.batches([people.sampler(config).draw(0)], torch.from_numpy(people.labels))
-    middle = Clock(config.steps // 2, config.steps)
+    middle = StepIndex(config.steps // 2, config.steps)
     learners.set_learning_rates(made, config, middle)
     with FlopCounterMode(display=False) as counter:
-        METHODS[config.method].step(made, batch, Solo(), config.settings, middle)
+        METHODS[config.method].step(made, batch, SingleProcess(), config.settings, middle)
     return int(counter.get_total_flops())
 
 

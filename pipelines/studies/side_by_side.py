@@ -19,9 +19,9 @@ from torch import Tensor, nn
 
 from gradebook.mpl import feedback as fb
 from gradebook.mpl import losses as objectives
-from gradebook.mpl import student_step as answers
 from gradebook.mpl.methods.mpl import Settings
-from gradebook.mpl.step import Batch, Learner, Learners, Runtime, together
+from gradebook.mpl.step import Batch, Learner, Learners, Runtime, forward_concat
+from gradebook.mpl.student_step import student_step
 
 Loss = Callable[[Tensor], Tensor]
 
@@ -70,7 +70,7 @@ def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings)
         said = teacher.net(batch.x_uw)
     respond = {"exact": _exact, "reinforce": _reinforced}[settings.feedback]
     feedback_loss = respond(learners, student.net.runs, said, batch, runtime, settings)
-    labelled, strong = together(teacher.net, batch.x_l, batch.x_us)
+    labelled, strong = forward_concat(teacher.net, batch.x_l, batch.x_us)
     supervised = objectives.supervised(labelled, batch.y_l)
     uda, _ = objectives.uda(strong, said, temperature=settings.temperature, threshold=settings.threshold)
     loss = supervised + settings.uda_weight * uda + settings.feedback_weight * feedback_loss(teacher.net(batch.x_uw))
@@ -79,7 +79,7 @@ def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings)
 
 def _exact(learners: Learners, runs: int, said: Tensor, batch: Batch, runtime: Runtime, settings: Settings) -> Loss:
     """Moves the student; returns L_fb as a function of the teacher's logits (U·R, K)."""
-    matrix = answers.learn_and_answer(learners.student, said, batch, runtime, "exact").matrix
+    matrix = student_step(learners.student, said, batch, runtime, "exact").feedback
     assert matrix is not None
     if settings.normalise:
         own = by_run(matrix, runs)

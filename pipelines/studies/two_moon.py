@@ -113,7 +113,7 @@ def train(asked: TwoMoon, name: str, data: Moons) -> "Learners":
     import torch
 
     from gradebook.mpl.methods import METHODS
-    from gradebook.mpl.step import Clock, Solo
+    from gradebook.mpl.step import SingleProcess, StepIndex
     from gradebook.pipelines.studies import side_by_side
 
     torch.manual_seed(asked.first_seed)  # what reinforce draws
@@ -124,9 +124,9 @@ def train(asked: TwoMoon, name: str, data: Moons) -> "Learners":
     with progress(name, asked.steps) as show:
         for at, batch in enumerate(batches(asked, data)):
             if own:
-                side_by_side.step(learners, batch, Solo(), settings)
+                side_by_side.step(learners, batch, SingleProcess(), settings)
             else:
-                method.step(learners, batch, Solo(), settings, Clock(at, asked.steps))
+                method.step(learners, batch, SingleProcess(), settings, StepIndex(at, asked.steps))
             show(at + 1)
     return learners
 

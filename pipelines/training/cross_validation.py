@@ -61,7 +61,7 @@ def train_student(state: TrainState, training_set: TrainingSet) -> "nn.Module":
     import torch
 
     from gradebook.mpl.methods import METHODS
-    from gradebook.mpl.step import Clock, Solo
+    from gradebook.mpl.step import SingleProcess, StepIndex
 
     config, device = state.config, state.backend.device
     made = learners.build(config, training_set, state.inputs, device)
@@ -70,9 +70,9 @@ def train_student(state: TrainState, training_set: TrainingSet) -> "nn.Module":
     batches = state.inputs.batches((sampler.draw(step) for step in range(config.steps)), labels)
     with progress("cross-validate", config.steps) as show:
         for step, batch in enumerate(batches):
-            clock = Clock(step, config.steps)
-            learners.set_learning_rates(made, config, clock)
+            index = StepIndex(step, config.steps)
+            learners.set_learning_rates(made, config, index)
             with state.backend.accelerator.autocast():
-                METHODS[config.method].step(made, batch, Solo(), config.settings, clock)
+                METHODS[config.method].step(made, batch, SingleProcess(), config.settings, index)
             show(step + 1)
     return finetuned_student(made, config, training_set, state.inputs, state.backend)

@@ -11,7 +11,7 @@ from gradebook.pipelines.training.sampler import Positions
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from gradebook.mpl.step import Learners, Opinions
+    from gradebook.mpl.step import Learners, StepPredictions
 
 BATCH = 256  # samples evaluated at once
 
@@ -26,14 +26,14 @@ def probabilities_of_all(nets: "list[nn.Module]", inputs: InputSource, positions
     """Returns the probabilities (N, K) of each network; every sample is loaded once for all of them."""
     import torch
 
-    from gradebook.mpl.step import evaluating, full
+    from gradebook.mpl.step import at_least_float32, evaluating
 
     parts: list[list[Tensor]] = [[] for _ in nets]
     with torch.no_grad():
         for x in inputs.unaugmented(positions, batch=BATCH):
             for net, part in zip(nets, parts, strict=True):
                 with evaluating(net):
-                    part.append(full(net(x)).softmax(-1).cpu())
+                    part.append(at_least_float32(net(x)).softmax(-1).cpu())
     return [torch.cat(part) if part else torch.zeros(0, 0) for part in parts]
 
 
@@ -46,30 +46,30 @@ def validation_accuracy(net: "nn.Module", inputs: InputSource, training_set: Tra
 
 
 def pseudo_label_accuracy(
-    training_set: TrainingSet, opinions: "Opinions | None", samples: "Tensor"
+    training_set: TrainingSet, predictions: "StepPredictions | None", samples: "Tensor"
 ) -> "dict[str, Tensor]":
     """Returns the share of a step's pseudo-labels that are correct, where the truth is known; nothing learns from it.
 
     Args:
         training_set: where the samples and, for some data, their true classes are.
-        opinions: the predictions of the step.
+        predictions: the predictions of the step.
         samples: (U,) positions of the step's unlabelled images.
     """
     import torch
 
-    if training_set.truth is None or opinions is None or opinions.teacher_label is None:
+    if training_set.truth is None or predictions is None or predictions.teacher_label is None:
         return {}
     truth = torch.from_numpy(training_set.truth).to(samples.device)[samples]
-    correct = (opinions.teacher_label == truth).float()
+    correct = (predictions.teacher_label == truth).float()
     known = truth >= 0
     return {"pseudo_label_accuracy": (correct * known).sum() / known.sum().clamp_min(1)}
 
 
-def student_predictions(learners: "Learners", weak: "Tensor") -> "Opinions":
+def student_predictions(learners: "Learners", weak: "Tensor") -> "StepPredictions":
     """Returns the record's rows for a step whose method makes no predictions: the student's, of the weak views."""
     import torch
 
-    from gradebook.mpl.step import evaluating, full, opinions
+    from gradebook.mpl.step import at_least_float32, evaluating, step_predictions
 
     with torch.no_grad(), evaluating(learners.student.net) as net:
-        return opinions(student=full(net(weak)))
+        return step_predictions(student=at_least_float32(net(weak)))

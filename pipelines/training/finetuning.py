@@ -21,7 +21,7 @@ def finetuned_student(
     import torch
 
     from gradebook.mpl.methods import supervised
-    from gradebook.mpl.step import Clock
+    from gradebook.mpl.step import StepIndex
 
     tuned = finetuning_learner(learners, config)
     labels = torch.from_numpy(training_set.labels).to(backend.device)
@@ -32,7 +32,7 @@ def finetuned_student(
     for at, batch in enumerate(inputs.batches(draws, labels)):
         backend.seed(config.seed, config.steps + at)
         with backend.accelerator.autocast():
-            clock = Clock(at, config.finetune_steps)
-            supervised.step(tuned, batch, backend.runtime, supervised.Settings(), clock)
+            index = StepIndex(at, config.finetune_steps)
+            supervised.step(tuned, batch, backend.runtime, supervised.Settings(), index)
         backend.end_step()
     return tuned.student.net.eval()

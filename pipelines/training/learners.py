@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from torch import nn
     from torch.distributed.device_mesh import DeviceMesh
 
-    from gradebook.mpl.step import Clock, Learner, Learners
+    from gradebook.mpl.step import Learner, Learners, StepIndex
     from gradebook.pipelines.training.dataset import InputSource, TrainingSet
 
 
@@ -58,17 +58,17 @@ def has_teacher(config: TrainConfig[Any]) -> bool:
     return (method.teacher and not config.distributions) or (method.first_teacher and own_size)
 
 
-def set_learning_rates(learners: "Learners", config: TrainConfig[Any], clock: "Clock") -> None:
+def set_learning_rates(learners: "Learners", config: TrainConfig[Any], index: "StepIndex") -> None:
     """Sets the learning rates and the decay of the average for a step; they depend on the step alone."""
     from gradebook.mpl.schedules import average_decay, warmup_cosine
 
     for learner, optim in ((learners.student, config.student), (learners.teacher, config.teacher)):
         if learner is not None:
-            factor = warmup_cosine(clock, wait=optim.wait_steps, warmup=optim.warmup_steps)
+            factor = warmup_cosine(index, wait=optim.wait_steps, warmup=optim.warmup_steps)
             for group in learner.optimizer.param_groups:
                 group["lr"] = optim.lr * factor
     if learners.student.average is not None:
-        learners.student.average.decay = average_decay(clock, config.average)
+        learners.student.average.decay = average_decay(index, config.average)
 
 
 def finetuning_learner(learners: "Learners", config: TrainConfig[Any]) -> "Learners":

@@ -56,14 +56,14 @@ def _batches(state: TrainState) -> "Iterator[Batch]":
 
 def _train_step(state: TrainState, batch: "Batch") -> "StepReport":
     from gradebook.mpl.methods import METHODS
-    from gradebook.mpl.step import Clock
+    from gradebook.mpl.step import StepIndex
 
     config, backend = state.config, state.backend
-    clock = Clock(state.step, config.steps)
-    learners.set_learning_rates(state.learners, config, clock)
+    index = StepIndex(state.step, config.steps)
+    learners.set_learning_rates(state.learners, config, index)
     backend.seed(config.seed, state.step)
     with backend.accelerator.autocast(), _as_config_error(first=state.step == state.first_step):
-        report = METHODS[config.method].step(state.learners, batch, backend.runtime, config.settings, clock)
+        report = METHODS[config.method].step(state.learners, batch, backend.runtime, config.settings, index)
     backend.end_step()
     state.step += 1
     return report
@@ -90,7 +90,7 @@ def _after_step(state: TrainState, report: "StepReport", batch: "Batch", *, last
     """Records, logs, validates and saves a checkpoint, each when it is due."""
     config, step = state.config, state.step
     if step % config.record_every == 0 and len(batch.id_u):
-        rows = report.opinions or evaluation.student_predictions(state.learners, batch.x_uw)
+        rows = report.predictions or evaluation.student_predictions(state.learners, batch.x_uw)
         state.recorder.put(step, batch.id_u, rows)
     checkpoint = step % config.checkpoint_every == 0 or last
     if step % config.log_every == 0 or checkpoint:

@@ -19,13 +19,13 @@ from gradebook.storage.segments import LABELS, RECORDED, segment_schema
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from gradebook.mpl.step import Opinions
+    from gradebook.mpl.step import StepPredictions
     from gradebook.pipelines.training.record_upload import RecordUploader
 
 MAX_SEGMENT_ROWS = 200_000
 _MAX_QUEUED = 2  # segments that may wait for the disk before training waits too
 
-_Rows = list[tuple[int, "Tensor", "Opinions"]]
+_Rows = list[tuple[int, "Tensor", "StepPredictions"]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +63,7 @@ class Recorder:
         self._thread = threading.Thread(target=self._work, name="recorder", daemon=True)
         self._thread.start()
 
-    def put(self, step: int, samples: "Tensor", opinions: "Opinions") -> None:
+    def put(self, step: int, samples: "Tensor", predictions: "StepPredictions") -> None:
         """Adds the predictions of a step for the samples at these positions (U,).
 
         The thread is woken for whole segments only; once a step would cost more than writing. A GPU starts to copy the
@@ -73,9 +73,9 @@ class Recorder:
             OSError: an earlier segment could not be written.
         """
         self._check()
-        row = samples, opinions
+        row = samples, predictions
         if samples.is_cuda:
-            row, self._wait = _to_cpu(samples, opinions), _copy_event(samples)
+            row, self._wait = _to_cpu(samples, predictions), _copy_event(samples)
         self._rows.append((step, *row))
         self._count += len(samples)
         if self._count >= MAX_SEGMENT_ROWS:
@@ -102,7 +102,7 @@ class Recorder:
 
     def _end(self, *, written: threading.Event | None = None, last: bool = False) -> None:
         """Queues the open segment for the thread, and opens another."""
-        rows = [(step, *_to_cpu(samples, opinions)) for step, samples, opinions in self._rows]
+        rows = [(step, *_to_cpu(samples, predictions)) for step, samples, predictions in self._rows]
         self._inbox.put(_Segment(rows=rows, wait=self._wait, written=written, last=last))
         self._rows, self._count = [], 0
 
@@ -174,13 +174,13 @@ def _column(values: list[tuple[int, "Tensor | None"]], labels: bool) -> Any:
     return pa.chunked_array(parts, kind)
 
 
-def _to_cpu(samples: "Tensor", opinions: "Opinions") -> "tuple[Tensor, Opinions]":
+def _to_cpu(samples: "Tensor", predictions: "StepPredictions") -> "tuple[Tensor, StepPredictions]":
     """Copies them to the CPU: from a GPU in the background, from other devices at once."""
     if samples.device.type == "cpu":
-        return samples, opinions
-    columns = {f.name: value for f in fields(opinions) if (value := getattr(opinions, f.name)) is not None}
+        return samples, predictions
+    columns = {f.name: value for f in fields(predictions) if (value := getattr(predictions, f.name)) is not None}
     copied = {name: value.to("cpu", non_blocking=True) for name, value in columns.items()}
-    return samples.to("cpu", non_blocking=True), replace(opinions, **copied)
+    return samples.to("cpu", non_blocking=True), replace(predictions, **copied)
 
 
 def _no_wait() -> None:

@@ -75,7 +75,7 @@ def start_run(command: TrainCommand[Any], data: DataModule, backend: Backend) ->
     Raises:
         ConfigError: the data, the networks or the checkpoint do not allow it.
     """
-    from gradebook.mpl.step_timer import Stopwatch
+    from gradebook.mpl.step_timer import StepTimer
 
     config, path, device = command.config, data.project.runs / command.config.run, backend.device
     training_set = data.training_set()
@@ -101,7 +101,7 @@ def start_run(command: TrainCommand[Any], data: DataModule, backend: Backend) ->
         inputs=inputs,
         learners=made,
         recorder=_open_recorder(config, path, training_set, backend.process),
-        stopwatch=Stopwatch(device),
+        stopwatch=StepTimer(device),
         step=step,
     )
 

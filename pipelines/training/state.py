@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from gradebook.mpl.step import Learners, StepReport
-    from gradebook.mpl.step_timer import Stopwatch
+    from gradebook.mpl.step_timer import StepTimer
 
 
 @dataclass(slots=True, kw_only=True)
@@ -36,7 +36,7 @@ class TrainState:
     inputs: InputSource
     learners: "Learners"
     recorder: Recorder
-    stopwatch: "Stopwatch"
+    stopwatch: "StepTimer"
     step: int  # steps done
     first_step: int = field(init=False)  # steps done when this process started
     timed_step: int = field(init=False)  # steps done when the stopwatch was last read
@@ -61,7 +61,7 @@ def log_metrics(state: TrainState, report: "StepReport", samples: "Tensor") -> N
     """
     import torch
 
-    values = report.scalars | evaluation.pseudo_label_accuracy(state.training_set, report.opinions, samples)
+    values = report.scalars | evaluation.pseudo_label_accuracy(state.training_set, report.predictions, samples)
     mean = state.backend.mean(torch.stack([value.float() for value in values.values()]))
     scalars = dict(zip(values, mean.tolist(), strict=True))
     phases = _seconds_per_phase(state)

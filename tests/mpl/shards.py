@@ -15,9 +15,9 @@ from torch.utils._pytree import tree_leaves
 
 from gradebook.mpl import sharding
 from gradebook.mpl.methods import mpl
-from gradebook.mpl.step import Batch, Clock, Learner, Learners, StepReport
+from gradebook.mpl.step import Batch, Learner, Learners, StepIndex, StepReport
 from tests.forkserver import FORKS
-from tests.mpl.toy_problems import CLOCK, SPARE, D, K
+from tests.mpl.toy_problems import INDEX, SPARE, D, K
 
 B, U, STEPS = 8, 12, 2  # images a step, over all processes
 RATE, CLIP = 0.3, 0.4
@@ -121,7 +121,7 @@ def steps(made: Learners, runtime, settings: dict[str, Any], *, rank: int = 0, s
     torch.manual_seed(100 + rank)
     told = mpl.Settings(**{"threshold": 0.3, **settings})
     return [
-        mpl.step(made, share(batch, rank, size), runtime, told, Clock(CLOCK.at + at, CLOCK.steps))
+        mpl.step(made, share(batch, rank, size), runtime, told, StepIndex(INDEX.step + at, INDEX.total))
         for at, batch in enumerate(batches())
     ]
 
@@ -132,7 +132,7 @@ def outcome(made: Learners, reports: list[StepReport]) -> dict[str, Any]:
     return {
         "weights": {who: {n: v.detach().clone() for n, v in sharding.whole(net).items()} for who, net in nets.items()},
         "scalars": [{n: float(v) for n, v in report.scalars.items()} for report in reports],
-        "feedback": [report.opinions.feedback for report in reports],
+        "feedback": [report.predictions.feedback for report in reports],
         "finite": sharding.is_finite(made.student.net),
     }
 

@@ -34,9 +34,9 @@ def test_every_method_does_the_same_steps(name, settings, kind):
         torch.testing.assert_close(parts[key], value, rtol=0, atol=1e-10, msg=lambda m, key=key: f"{key}: {m}")
     for key, value in told.scalars.items():
         torch.testing.assert_close(told_of_parts.scalars[key], value, rtol=0, atol=1e-10)
-    if told.opinions is not None and told.opinions.feedback is not None:
-        assert told.opinions.feedback.abs().max() > 1e-6
-        torch.testing.assert_close(told_of_parts.opinions.feedback, told.opinions.feedback, rtol=0, atol=1e-10)
+    if told.predictions is not None and told.predictions.feedback is not None:
+        assert told.predictions.feedback.abs().max() > 1e-6
+        torch.testing.assert_close(told_of_parts.predictions.feedback, told.predictions.feedback, rtol=0, atol=1e-10)
     assert not torch.equal(whole["0"], flat(p.student)), "nothing moved: the test would be vacuous"
 
 

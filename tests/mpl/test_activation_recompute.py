@@ -10,10 +10,10 @@ from torch.multiprocessing.reductions import StorageWeakRef
 
 from gradebook.mpl import wide_resnet  # noqa: F401 its networks come into timm's registry
 from gradebook.mpl.accumulation import accumulate
-from gradebook.mpl.activation_recompute import sparing
-from gradebook.mpl.forward_mode import Convolutions
+from gradebook.mpl.activation_recompute import recompute_activations
+from gradebook.mpl.forward_mode import ConvolutionCache
 from gradebook.mpl.sharding import blocks, recompute
-from gradebook.mpl.step_timer import Stopwatch, kept_bytes
+from gradebook.mpl.step_timer import StepTimer, saved_bytes
 
 X = torch.rand(8, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 NETWORKS = {  # what is kept at most, as a share of the plain pass
@@ -33,7 +33,7 @@ def made(name: str = "wrn_10_1") -> nn.Module:
 def passed(net: nn.Module, context=None) -> tuple[torch.Tensor, int]:
     """Returns the logits, drawn with one seed, and the bytes that the pass keeps."""
     torch.manual_seed(1)
-    with kept_bytes(Stopwatch(torch.device("cpu"))) as kept, context or nullcontext():
+    with saved_bytes(StepTimer(torch.device("cpu"))) as kept, context or nullcontext():
         logits = net(X)
     return logits, kept.total()
 
@@ -50,9 +50,11 @@ def assert_same(one: nn.Module, other: nn.Module) -> None:
 @pytest.mark.parametrize("kind", ["plain", "convolutions", "first blocks"])
 def test_the_gradient_and_the_statistics_are_the_same_and_less_is_kept(name, training, kind):
     plain, spared = made(name).train(training), made(name).train(training)
-    convolutions = Convolutions() if kind == "convolutions" else None
+    convolutions = ConvolutionCache() if kind == "convolutions" else None
     said, kept = passed(plain)
-    again, less = passed(spared, sparing(spared, convolutions, first_blocks_again=kind == "first blocks"))
+    again, less = passed(
+        spared, recompute_activations(spared, convolutions, recompute_first_blocks=kind == "first blocks")
+    )
     assert torch.equal(said, again)
     for logits in (said, again):
         logits.square().sum().backward()
@@ -66,15 +68,15 @@ def test_kept_convolutions_of_a_residual_network_cost_little():
     """Its sums are computed of them, so that they take the place of what would be kept."""
     nets = [made() for _ in range(3)]
     _, plain = passed(nets[0])
-    _, spared = passed(nets[1], sparing(nets[1]))
-    _, convolutions = passed(nets[2], sparing(nets[2], Convolutions()))
+    _, spared = passed(nets[1], recompute_activations(nets[1]))
+    _, convolutions = passed(nets[2], recompute_activations(nets[2], ConvolutionCache()))
     assert spared < convolutions < 0.5 * (spared + plain)
 
 
 def test_the_first_blocks_keep_their_inputs_alone():
     nets = [made("resnet18") for _ in range(2)]
-    _, spared = passed(nets[0], sparing(nets[0]))
-    _, less = passed(nets[1], sparing(nets[1], first_blocks_again=True))
+    _, spared = passed(nets[0], recompute_activations(nets[0]))
+    _, less = passed(nets[1], recompute_activations(nets[1], recompute_first_blocks=True))
     assert less < 0.85 * spared
 
 
@@ -96,7 +98,7 @@ def test_what_is_not_kept_is_gone():
     del plain
     returned.clear()
     taken.clear()
-    with sparing(net):
+    with recompute_activations(net):
         logits = net(X)
     assert all(ref.expired() for ref in returned)
     assert not any(ref.expired() for ref in taken)
@@ -106,7 +108,7 @@ def test_what_is_not_kept_is_gone():
 
 def test_a_graph_can_be_gone_through_twice():
     net = made()
-    with sparing(net):
+    with recompute_activations(net):
         logits = net(X)
     logits.sum().backward(retain_graph=True)
     once = [p.grad.clone() for p in net.parameters()]
@@ -130,7 +132,7 @@ def test_a_map_that_was_changed_since_is_no_source():
             return (out * out).sum()
 
     net = Careless()
-    with sparing(net):
+    with recompute_activations(net):
         loss = net(X)
     with pytest.raises((AssertionError, RuntimeError), match=r"changed in place|modified by an inplace"):
         loss.backward()
@@ -138,10 +140,10 @@ def test_a_map_that_was_changed_since_is_no_source():
 
 def test_a_network_that_recomputes_already_is_left_alone():
     for change in (recompute, lambda net: accumulate(net, 2)):
-        net, convolutions = made(), Convolutions()
+        net, convolutions = made(), ConvolutionCache()
         change(net)
         before = [vars(module).get("forward") for module in net.modules()]
-        with sparing(net, convolutions, first_blocks_again=True):
+        with recompute_activations(net, convolutions, recompute_first_blocks=True):
             assert [vars(module).get("forward") for module in net.modules()] == before
             net(X)
         assert [vars(module).get("forward") for module in net.modules()] == before

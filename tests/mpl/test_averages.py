@@ -12,7 +12,7 @@ from torch.func import functional_call
 
 from gradebook.mpl.methods import noisy_student
 from gradebook.mpl.schedules import slow_ramp
-from gradebook.mpl.step import Clock
+from gradebook.mpl.step import StepIndex
 from tests.mpl.toy_problems import SPARE, D, K, flat, gradient, half, noisy_net, problem, slope, step
 
 
@@ -35,8 +35,8 @@ def test_mean_teacher_learns_from_the_average_of_its_weights():
     names = dict(now.named_parameters())
     average = {n: (dict(p.student.named_parameters())[n] + w) / 2 for n, w in names.items()}
     target = functional_call(now, average, (p.batch.x_uw,)).softmax(-1).detach()
-    loss = supervised(p, now) + 8 * slow_ramp(Clock(1, 10), 0.4) * squares(now(p.batch.x_us), target)
-    ours = slope(learners, lambda: step("mean_teacher", learners, p.batch, Clock(1, 10)))
+    loss = supervised(p, now) + 8 * slow_ramp(StepIndex(1, 10), 0.4) * squares(now(p.batch.x_us), target)
+    ours = slope(learners, lambda: step("mean_teacher", learners, p.batch, StepIndex(1, 10)))
     torch.testing.assert_close(ours, gradient(loss, now), rtol=0, atol=1e-10)
     assert gradient(loss - supervised(p, now), now).abs().max() > 1e-4
 
@@ -45,12 +45,12 @@ def test_mean_teacher_learns_from_the_average_of_its_weights():
 def test_teachers_look_without_dropout_and_leave_modes_as_they_were(name):
     p = problem(noisy_net)
     learners = p.learners()
-    step(name, learners, p.batch, Clock(4, 10))
+    step(name, learners, p.batch, StepIndex(4, 10))
     records = []
     for seed in range(2):
         one = copy.deepcopy(learners)
         torch.manual_seed(seed)
-        records.append(step(name, one, p.batch, Clock(5, 10)).opinions.teacher_probability)
+        records.append(step(name, one, p.batch, StepIndex(5, 10)).predictions.teacher_probability)
         assert all(module.training for module in one.student.net.modules())
         assert not one.student.average.module.training
     assert torch.equal(*records)
@@ -68,10 +68,10 @@ def test_temporal_ensembling_follows_its_algorithm():
         if times:
             target = total / (1 - alpha**times)
             torch.testing.assert_close(target.sum(-1), torch.ones(4).double())
-            consistency = 30 * slow_ramp(Clock(at, 10), 0.27) * squares(strong, target)
+            consistency = 30 * slow_ramp(StepIndex(at, 10), 0.27) * squares(strong, target)
             assert gradient(consistency, now).abs().max() > 1e-5
             loss = loss + consistency
-        ours = slope(learners, lambda at=at: step("temporal_ensembling", learners, p.batch, Clock(at, 10)))
+        ours = slope(learners, lambda at=at: step("temporal_ensembling", learners, p.batch, StepIndex(at, 10)))
         torch.testing.assert_close(ours, gradient(loss, now), rtol=0, atol=1e-10)
         total, times = alpha * total + (1 - alpha) * strong.softmax(-1).detach(), times + 1
     torch.testing.assert_close(learners.memory["outputs"][SPARE:], total, rtol=0, atol=1e-12)
@@ -97,7 +97,7 @@ def test_ict_teaches_the_mix_of_opinions_on_the_mix_of_images():
     loss = supervised(p, now) + 100 * squares(now(torch.stack(x)), torch.stack(target))
 
     torch.manual_seed(7)
-    ours = slope(learners, lambda: step("ict", learners, p.batch, Clock(9, 10)))
+    ours = slope(learners, lambda: step("ict", learners, p.batch, StepIndex(9, 10)))
     torch.testing.assert_close(ours, gradient(loss, now), rtol=0, atol=1e-9)
 
 
@@ -112,14 +112,14 @@ def test_noisy_student_starts_each_round_afresh_from_the_last_rounds_average():
     p = problem()
     learners = alone(p.learners(momentum=0.9))
     for at in range(2):
-        assert "pseudo_loss" not in step("noisy_student", learners, p.batch, Clock(at, 8), balance=0).scalars
+        assert "pseudo_loss" not in step("noisy_student", learners, p.batch, StepIndex(at, 8), balance=0).scalars
     for number, at in ((1, 2), (2, 4), (3, 6)):
         teacher = copy.deepcopy(learners.student.average.module)
         with torch.no_grad():
             said = teacher(p.batch.x_uw).softmax(-1)
         assert not torch.equal(flat(teacher), flat(p.student))
         sure = said.amax(-1).median().item()
-        report = step("noisy_student", learners, p.batch, Clock(at, 8), threshold=sure, balance=0)
+        report = step("noisy_student", learners, p.batch, StepIndex(at, 8), threshold=sure, balance=0)
         assert report.scalars["round"].item() == number
         mask = (said.amax(-1) >= sure).double()
         assert 0 < mask.sum() < 6
@@ -127,9 +127,9 @@ def test_noisy_student_starts_each_round_afresh_from_the_last_rounds_average():
         loss = supervised(p, p.student) + (ce * mask).mean()
         moved = (flat(learners.student.net) - flat(p.student)) / -p.rate  # the first step of momentum is a plain one
         torch.testing.assert_close(moved, gradient(loss, p.student), rtol=0, atol=1e-10)
-        torch.testing.assert_close(report.opinions.teacher_probability, said.amax(-1), rtol=0, atol=1e-12)
-        again = step("noisy_student", learners, p.batch, Clock(at + 1, 8), threshold=sure, balance=0)
-        torch.testing.assert_close(again.opinions.teacher_probability, said.amax(-1), rtol=0, atol=1e-12)
+        torch.testing.assert_close(report.predictions.teacher_probability, said.amax(-1), rtol=0, atol=1e-12)
+        again = step("noisy_student", learners, p.batch, StepIndex(at + 1, 8), threshold=sure, balance=0)
+        torch.testing.assert_close(again.predictions.teacher_probability, said.amax(-1), rtol=0, atol=1e-12)
 
 
 def wide_net():
@@ -142,7 +142,7 @@ def test_noisy_student_may_be_larger_than_its_first_teacher():
     p.student = wide_net().double()
     learners = p.learners()
     for at in range(3):
-        report = step("noisy_student", learners, p.batch, Clock(at, 9), rounds=2, balance=0)
+        report = step("noisy_student", learners, p.batch, StepIndex(at, 9), rounds=2, balance=0)
         assert list(report.scalars) == ["teacher_loss"]
     assert torch.equal(flat(learners.student.net), flat(p.student))
     small = copy.deepcopy(learners.teacher.net)
@@ -151,12 +151,12 @@ def test_noisy_student_may_be_larger_than_its_first_teacher():
     for number, at in ((1, 3), (2, 6)):
         with torch.no_grad():
             said = teachers[-1](p.batch.x_uw).softmax(-1)
-        report = step("noisy_student", learners, p.batch, Clock(at, 9), rounds=2, balance=0)
+        report = step("noisy_student", learners, p.batch, StepIndex(at, 9), rounds=2, balance=0)
         assert report.scalars["round"].item() == number
-        torch.testing.assert_close(report.opinions.teacher_probability, said.amax(-1), rtol=0, atol=1e-12)
+        torch.testing.assert_close(report.predictions.teacher_probability, said.amax(-1), rtol=0, atol=1e-12)
         assert torch.equal(flat(learners.teacher.net), flat(small))
         for later in (at + 1, at + 2):
-            step("noisy_student", learners, p.batch, Clock(later, 9), rounds=2, balance=0)
+            step("noisy_student", learners, p.batch, StepIndex(later, 9), rounds=2, balance=0)
         teachers.append(copy.deepcopy(learners.student.average.module))
 
 
@@ -164,7 +164,7 @@ def test_noisy_student_refuses_a_student_smaller_than_its_teacher():
     p = problem()
     p.teacher = wide_net().double()
     with pytest.raises(ValueError, match=r"43 weights.*teacher 75: give a larger --student-hidden"):
-        step("noisy_student", p.learners(), p.batch, Clock(0, 10))
+        step("noisy_student", p.learners(), p.batch, StepIndex(0, 10))
 
 
 def balanced_set(labels, confidence, *, classes, threshold, balance):
@@ -213,7 +213,7 @@ def test_noisy_student_weighs_images_by_what_it_has_seen_of_the_pool_in_this_rou
     for second_round in (False, True):
         learners = alone(p.learners())
         for at in range(6 if second_round else 3):
-            step("noisy_student", learners, parts[at % 2], Clock(at, 9), rounds=2, balance=0.7, threshold=0.0)
+            step("noisy_student", learners, parts[at % 2], StepIndex(at, 9), rounds=2, balance=0.7, threshold=0.0)
         said = None
         for number, part in enumerate(parts):
             teacher = learners.student.average.module if said is None else None
@@ -228,8 +228,8 @@ def test_noisy_student_weighs_images_by_what_it_has_seen_of_the_pool_in_this_rou
             q = said[3 * number : known]
             ce = -(q * nnf.log_softmax(now(part.x_us), -1)).sum(-1)
             loss = nnf.cross_entropy(now(part.x_l), part.y_l) + (ce * count).mean()
-            clock = Clock((6 if second_round else 3) + number, 9)
-            step("noisy_student", learners, part, clock, rounds=2, balance=0.7, threshold=0.0)
+            index = StepIndex((6 if second_round else 3) + number, 9)
+            step("noisy_student", learners, part, index, rounds=2, balance=0.7, threshold=0.0)
             moved = (flat(learners.student.net) - flat(now)) / -p.rate
             torch.testing.assert_close(moved, gradient(loss, now), rtol=0, atol=1e-10)
         assert count.unique().numel() > 1
@@ -240,7 +240,7 @@ def test_noisy_student_notes_each_image_once_a_round():
     learners = alone(p.learners())
     for at in range(3, 6):
         batch = replace(p.batch, x_uw=p.batch.x_uw + at)
-        step("noisy_student", learners, batch, Clock(at, 9), rounds=2)
+        step("noisy_student", learners, batch, StepIndex(at, 9), rounds=2)
         if at == 3:
             noted = {name: learners.memory[name].clone() for name in ("label", "confidence", "copies")}
     assert all(torch.equal(learners.memory[name], value) for name, value in noted.items())
@@ -250,4 +250,4 @@ def test_noisy_student_notes_each_image_once_a_round():
 def test_noisy_student_needs_a_step_a_round():
     p = problem()
     with pytest.raises(ValueError, match="--rounds"):
-        step("noisy_student", p.learners(), p.batch, Clock(0, 3), rounds=3)
+        step("noisy_student", p.learners(), p.batch, StepIndex(0, 3), rounds=3)

@@ -7,7 +7,7 @@ import torch
 
 from gradebook.mpl import mixup
 from gradebook.mpl.methods import METHODS
-from gradebook.mpl.step import Batch, Clock, Learners, Solo
+from gradebook.mpl.step import Batch, Learners, SingleProcess, StepIndex
 from tests.mpl.toy_problems import Pair, flat, half, image_problem, noisy_net, norm_net, plain_net, problem
 
 DRAWS = {"mixmatch", "remixmatch", "ict", "vat"}  # take random numbers, which no two processes share
@@ -34,7 +34,9 @@ def steps(learners, batch, name, settings, *, first=0, last=10, of=10, runtime=N
     method = METHODS[name]
     reports = []
     for at in range(first, last):
-        report = method.step(learners, batch, runtime or Solo(), method.settings(**settings), Clock(at, of))
+        report = method.step(
+            learners, batch, runtime or SingleProcess(), method.settings(**settings), StepIndex(at, of)
+        )
         reports.append(report)
     return reports
 
@@ -116,7 +118,7 @@ def test_the_record_has_what_labels_and_what_learns(name, settings):
     p = problems()["features"]
     learners = p.learners()
     torch.manual_seed(1)
-    said = steps(learners, p.batch, name, settings)[-1].opinions
+    said = steps(learners, p.batch, name, settings)[-1].predictions
     for column in ("teacher_label", "teacher_probability", "runner_up", "student_label", "student_probability"):
         assert getattr(said, column).shape == p.batch.id_u.shape, column
         assert not getattr(said, column).requires_grad

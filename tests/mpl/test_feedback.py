@@ -6,8 +6,8 @@ import torch.nn.functional as nnf
 from torch.func import functional_call
 
 from gradebook.mpl import feedback as fb
-from gradebook.mpl.rng_state import noise_state, same_noise
-from gradebook.mpl.step import Solo
+from gradebook.mpl.rng_state import get_rng_state, replay_rng
+from gradebook.mpl.step import SingleProcess
 from tests.mpl.toy_problems import K, noisy_net, norm_net, plain_net, problem
 
 NETS = [plain_net, norm_net, noisy_net]
@@ -16,28 +16,28 @@ NETS = [plain_net, norm_net, noisy_net]
 def unrolled_labelled_loss(p, q, *, noise, extra=None):
     """L_l after one gradient step of the student on labels q (U, K), with the graph through the step."""
     names = dict(p.student.named_parameters())
-    with same_noise(noise, p.batch.x_us.device):
-        logits = fb.call(p.student, names, p.batch.x_us)
+    with replay_rng(noise, p.batch.x_us.device):
+        logits = fb.functional_forward(p.student, names, p.batch.x_us)
     loss = -(q * nnf.log_softmax(logits, -1)).sum(-1).mean()
     gradient = torch.autograd.grad(loss, list(names.values()), create_graph=True)
     after = {n: w - p.rate * g for (n, w), g in zip(names.items(), gradient, strict=True)}
     buffers = {n: b.clone() for n, b in p.student.named_buffers()}
-    with fb.without_noise(p.student):
+    with fb.dropout_off(p.student):
         return nnf.cross_entropy(functional_call(p.student, {**after, **buffers}, (p.batch.x_l,)), p.batch.y_l)
 
 
 def student_step_and_feedback(p, q, measure=fb.exact, *, noise, **options):
     """F (U, K) as the product computes it: a step, g after it, one forward-mode product before it."""
     before = {n: w.detach().clone() for n, w in p.student.named_parameters()}
-    with same_noise(noise, p.batch.x_us.device):
-        logits = fb.call(p.student, dict(p.student.named_parameters()), p.batch.x_us)
+    with replay_rng(noise, p.batch.x_us.device):
+        logits = fb.functional_forward(p.student, dict(p.student.named_parameters()), p.batch.x_us)
     loss = -(q.detach() * nnf.log_softmax(logits, -1)).sum(-1).mean()
     gradient = torch.autograd.grad(loss, list(p.student.parameters()))
     with torch.no_grad():
         for w, g in zip(p.student.parameters(), gradient, strict=True):
             w -= p.rate * g
-    _, labelled = fb.labelled_gradient(p.student, p.batch.x_l, p.batch.y_l, Solo())
-    with same_noise(noise, p.batch.x_us.device):
+    _, labelled = fb.labelled_gradient(p.student, p.batch.x_l, p.batch.y_l, SingleProcess())
+    with replay_rng(noise, p.batch.x_us.device):
         matrix, _ = measure(p.student, before, labelled, p.batch.x_us, p.rate, **options)
     with torch.no_grad():
         for w, old in zip(p.student.parameters(), before.values(), strict=True):
@@ -48,7 +48,7 @@ def student_step_and_feedback(p, q, measure=fb.exact, *, noise, **options):
 @pytest.mark.parametrize("make", NETS)
 def test_gradient_of_the_feedback_loss_is_the_gradient_through_the_students_step(make):
     p = problem(make)
-    noise = noise_state(p.batch.x_us.device)
+    noise = get_rng_state(p.batch.x_us.device)
     teacher = list(p.teacher.parameters())
 
     q = p.teacher(p.batch.x_uw).softmax(-1)
@@ -75,7 +75,7 @@ def test_feedback_loss_has_the_gradient_of_its_docstring():
 @pytest.mark.parametrize("make", NETS)
 def test_difference_agrees_with_exact(make):
     p = problem(make)
-    noise = noise_state(p.batch.x_us.device)
+    noise = get_rng_state(p.batch.x_us.device)
     q = p.teacher(p.batch.x_uw).softmax(-1).detach()
     exact = student_step_and_feedback(p, q, noise=noise)
 
@@ -88,7 +88,7 @@ def test_difference_agrees_with_exact(make):
 def test_feedback_of_one_image_and_class_is_what_brute_force_finds(make):
     """Raise q_ic a little, do the step again, look at the labelled loss: F_ic = -U dL/dq_ic."""
     p = problem(make)
-    noise = noise_state(p.batch.x_us.device)
+    noise = get_rng_state(p.batch.x_us.device)
     q = p.teacher(p.batch.x_uw).softmax(-1).detach()
     matrix = student_step_and_feedback(p, q, noise=noise)
     tiny = 1e-6
@@ -108,7 +108,7 @@ def test_reinforce_over_all_labels_of_one_image_is_the_exact_gradient():
     """
     p = problem(unlabelled=1)
     p.rate = 1e-5
-    noise = noise_state(p.batch.x_us.device)
+    noise = get_rng_state(p.batch.x_us.device)
     logits = p.teacher(p.batch.x_uw)
     teacher = list(p.teacher.parameters())
     labelled_before = nnf.cross_entropy(p.student(p.batch.x_l), p.batch.y_l).detach()
@@ -144,8 +144,8 @@ def test_feedback_leaves_batchnorm_statistics_as_it_found_them():
     p = problem(norm_net)
     before = {n: b.clone() for n, b in p.student.named_buffers()}
     q = p.teacher(p.batch.x_uw).softmax(-1).detach()
-    student_step_and_feedback(p, q, noise=noise_state(p.batch.x_us.device))
-    student_step_and_feedback(p, q, fb.difference, noise=noise_state(p.batch.x_us.device))
+    student_step_and_feedback(p, q, noise=get_rng_state(p.batch.x_us.device))
+    student_step_and_feedback(p, q, fb.difference, noise=get_rng_state(p.batch.x_us.device))
     assert p.student.training
     for name, buffer in p.student.named_buffers():
         assert torch.equal(buffer, before[name]), name
@@ -157,7 +157,7 @@ def test_half_precision_does_not_round_differences_away():
         net.float()
     x_l, x_u = p.batch.x_l.float(), p.batch.x_us.float()
     before = {n: w.detach().clone() for n, w in p.student.named_parameters()}
-    _, gradient = fb.labelled_gradient(p.student, x_l, p.batch.y_l, Solo())
+    _, gradient = fb.labelled_gradient(p.student, x_l, p.batch.y_l, SingleProcess())
     exact, _ = fb.exact(p.student, before, gradient, x_u, p.rate)
     with torch.autocast("cpu", torch.bfloat16):
         assert p.student(x_u).dtype == torch.bfloat16
@@ -169,7 +169,7 @@ def test_differences_leave_the_weights_as_they_found_them():
     """Bit for bit, and whether or not they are handed the network's own tensors as those before the step."""
     p = problem()
     kept = {n: w.detach().clone() for n, w in p.student.named_parameters()}
-    _, gradient = fb.labelled_gradient(p.student, p.batch.x_l, p.batch.y_l, Solo())
+    _, gradient = fb.labelled_gradient(p.student, p.batch.x_l, p.batch.y_l, SingleProcess())
     own = {n: w.detach() for n, w in p.student.named_parameters()}
     one, _ = fb.difference(p.student, own, gradient, p.batch.x_us, p.rate)
     two, _ = fb.difference(p.student, kept, gradient, p.batch.x_us, p.rate)
@@ -179,8 +179,8 @@ def test_differences_leave_the_weights_as_they_found_them():
 
 def test_normalised_feedback_has_unit_scale():
     matrix = 1e-5 * torch.randn(50, K, dtype=torch.float64)
-    assert fb.normalised(matrix, Solo()).square().mean().item() == pytest.approx(1.0)
-    assert torch.isfinite(fb.normalised(torch.zeros(4, K), Solo())).all()
+    assert fb.normalised(matrix, SingleProcess()).square().mean().item() == pytest.approx(1.0)
+    assert torch.isfinite(fb.normalised(torch.zeros(4, K), SingleProcess())).all()
 
 
 def test_sampled_labels_follow_the_teacher():
@@ -192,8 +192,8 @@ def test_sampled_labels_follow_the_teacher():
 def test_same_noise_replays_and_then_goes_on():
     x = torch.zeros(())
     torch.manual_seed(0)
-    state = noise_state(x.device)
+    state = get_rng_state(x.device)
     first, second = torch.rand(3), torch.rand(3)
-    with same_noise(state, x.device):
+    with replay_rng(state, x.device):
         assert torch.equal(torch.rand(3), first)
     assert not torch.equal(torch.rand(3), second)

@@ -7,7 +7,7 @@ from torch.autograd import forward_ad
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from gradebook.mpl import forward_attention
-from gradebook.mpl.forward_mode import Quick
+from gradebook.mpl.forward_mode import FastForwardMode
 
 N, H, L, M, D = 5, 2, 4, 6, 3
 SHAPES = {"query": (N, H, L, D), "key": (N, H, M, D), "value": (N, H, M, D)}
@@ -32,7 +32,7 @@ def sliced(inputs, directions, *contexts, **how):
 
 def assert_the_same(inputs, directions, **how):
     value, change = sliced(inputs, directions, sdpa_kernel(SDPBackend.MATH), **how)
-    quick_value, quick_change = sliced(inputs, directions, Quick(), **how)
+    quick_value, quick_change = sliced(inputs, directions, FastForwardMode(), **how)
     torch.testing.assert_close(quick_value, value, rtol=0, atol=1e-12)
     torch.testing.assert_close(quick_change, change, rtol=0, atol=1e-12)
     assert change.abs().max() > 0.1
@@ -96,7 +96,7 @@ def test_dropout_draws_the_plain_kernels_noise():
     torch.manual_seed(1)
     value, change = sliced(inputs, directions, sdpa_kernel(SDPBackend.MATH), dropout_p=0.3)
     torch.manual_seed(1)
-    quick_value, quick_change = sliced(inputs, directions, Quick(), dropout_p=0.3)
+    quick_value, quick_change = sliced(inputs, directions, FastForwardMode(), dropout_p=0.3)
     assert torch.equal(quick_value, value)
     assert torch.equal(quick_change, change)
 
@@ -104,7 +104,7 @@ def test_dropout_draws_the_plain_kernels_noise():
 def test_attention_that_does_not_move_is_the_fast_kernels():
     torch.manual_seed(0)
     inputs = {name: drawn(*shape) for name, shape in SHAPES.items()}
-    value, change = sliced(inputs, {}, Quick())
+    value, change = sliced(inputs, {}, FastForwardMode())
     assert change is None
     assert torch.equal(value, nnf.scaled_dot_product_attention(**inputs))
 
@@ -114,7 +114,7 @@ def test_in_half_precision_value_and_change_are_half():
     inputs = {name: drawn(*shape).float() for name, shape in SHAPES.items()}
     directions = {name: torch.randn_like(x) for name, x in inputs.items()}
     value, change = sliced(inputs, directions, sdpa_kernel(SDPBackend.MATH))
-    half = sliced(inputs, directions, Quick(), torch.autocast("cpu", torch.bfloat16))
+    half = sliced(inputs, directions, FastForwardMode(), torch.autocast("cpu", torch.bfloat16))
     for mine, exact in zip(half, (value, change), strict=True):
         assert mine.dtype == torch.bfloat16
         assert (mine.float() - exact).norm() < 0.02 * exact.norm()

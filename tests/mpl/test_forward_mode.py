@@ -7,8 +7,8 @@ from torch.autograd import forward_ad
 from torch.func import functional_call
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from gradebook.mpl.activation_recompute import sparing
-from gradebook.mpl.forward_mode import Convolutions, Quick
+from gradebook.mpl.activation_recompute import recompute_activations
+from gradebook.mpl.forward_mode import ConvolutionCache, FastForwardMode
 
 
 def slope(net, x, dx, direction):
@@ -34,7 +34,7 @@ def test_quick_norms_have_torchs_derivative(affine, moves, training):
     dx = None if moves == "weights" else dx
 
     value, tangent, buffers = slope(net, x, dx, direction)
-    with Quick():
+    with FastForwardMode():
         quick_value, quick_tangent, quick_buffers = slope(net, x, dx, direction)
 
     torch.testing.assert_close(quick_value, value, rtol=0, atol=1e-12)
@@ -52,7 +52,7 @@ def test_in_half_precision_a_convolution_takes_what_a_norm_gives(training):
     direction = {n: torch.randn_like(p) for n, p in net.named_parameters()}
 
     _, tangent, _ = slope(net, x, None, direction)
-    with Quick(), torch.autocast("cpu", torch.bfloat16):
+    with FastForwardMode(), torch.autocast("cpu", torch.bfloat16):
         _, half, _ = slope(net, x, None, direction)
 
     assert half.dtype == torch.bfloat16
@@ -84,7 +84,7 @@ def counted(net, x, direction, convolutions):
             calls.append("convolution" in str(func))
             return func(*args, **(kwargs or {}))
 
-    with Count(), Quick(convolutions):
+    with Count(), FastForwardMode(convolutions):
         value, tangent, _ = slope(net, x, None, direction)
     return value, tangent, sum(calls)
 
@@ -93,8 +93,8 @@ def convolved(net, x):
     """How many convolutions value and tangent take, without and with those of a pass before; the same numbers."""
     direction = {n: torch.randn_like(p) for n, p in net.named_parameters()}
     value, tangent, all_of_them = counted(net, x, direction, None)
-    convolutions = Convolutions()
-    with sparing(net, convolutions):
+    convolutions = ConvolutionCache()
+    with recompute_activations(net, convolutions):
         net(x)
     quick_value, quick_tangent, fewer = counted(net, x, direction, convolutions)
 

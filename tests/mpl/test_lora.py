@@ -8,7 +8,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from gradebook.mpl import feedback as fb
 from gradebook.mpl.lora import adapt, merged
-from gradebook.mpl.step import Learner, Solo
+from gradebook.mpl.step import Learner, SingleProcess
 from tests.mpl.test_transformers import NETS, transformer_problem
 
 
@@ -66,15 +66,15 @@ def test_the_feedback_of_adapters_is_what_brute_force_finds(name):
     before = {n: w.detach().clone() for n, w in p.student.named_parameters()}
     q = p.teacher(p.batch.x_uw).softmax(-1).detach().requires_grad_()
     with sdpa_kernel(SDPBackend.MATH):
-        loss = -(q * fb.call(p.student, {}, p.batch.x_us).log_softmax(-1)).sum(-1).mean()
+        loss = -(q * fb.functional_forward(p.student, {}, p.batch.x_us).log_softmax(-1)).sum(-1).mean()
         slopes = torch.autograd.grad(loss, list(names.values()), create_graph=True)
         after = {n: w - p.rate * g for (n, w), g in zip(names.items(), slopes, strict=True)}
-        labelled = torch.nn.functional.cross_entropy(fb.call(p.student, after, p.batch.x_l), p.batch.y_l)
+        labelled = torch.nn.functional.cross_entropy(fb.functional_forward(p.student, after, p.batch.x_l), p.batch.y_l)
         (oracle,) = torch.autograd.grad(labelled, q)
     with torch.no_grad():
         for n, w in names.items():
             w.copy_(after[n])
-    _, gradient = fb.labelled_gradient(p.student, p.batch.x_l, p.batch.y_l, Solo())
+    _, gradient = fb.labelled_gradient(p.student, p.batch.x_l, p.batch.y_l, SingleProcess())
     matrix, _ = fb.exact(p.student, before, gradient, p.batch.x_us, p.rate)
     torch.testing.assert_close(matrix, -len(q) * oracle, rtol=0, atol=1e-10)
     assert matrix.abs().max() > 1e-4
@@ -85,7 +85,7 @@ def test_an_average_follows_the_adapters():
     learner = Learner(net=p.student, optimizer=torch.optim.SGD(p.student.parameters(), 0.1))
     learner.average = ModelEmaV3(p.student, decay=0.0)
     frozen = p.student.blocks[0].mlp.fc1.weight.clone()
-    learner.descend(torch.nn.functional.cross_entropy(p.student(p.batch.x_l), p.batch.y_l), Solo())
+    learner.descend(torch.nn.functional.cross_entropy(p.student(p.batch.x_l), p.batch.y_l), SingleProcess())
     assert torch.equal(p.student.blocks[0].mlp.fc1.weight, frozen)
     with torch.no_grad():
         net, average = p.student.eval(), learner.best_net().eval()

@@ -8,7 +8,7 @@ import torch
 
 from gradebook.mpl import losses
 from gradebook.mpl.schedules import ramp, warmup_cosine
-from gradebook.mpl.step import Clock
+from gradebook.mpl.step import StepIndex
 
 LOG3 = math.log(3.0)
 
@@ -23,7 +23,7 @@ def test_soft_cross_entropy_by_hand():
 def test_sharpening_by_hand():
     """At temperature 1/2, (1/4, 3/4) becomes (1/16, 9/16) rescaled: (1/10, 9/10)."""
     logits = torch.tensor([[0.0, LOG3]], dtype=torch.float64, requires_grad=True)
-    sharp = losses.sharpened(logits, 0.5)
+    sharp = losses.softmax_with_temperature(logits, 0.5)
     torch.testing.assert_close(sharp, torch.tensor([[0.1, 0.9]], dtype=torch.float64))
     assert not sharp.requires_grad
 
@@ -31,7 +31,7 @@ def test_sharpening_by_hand():
 def test_uda_by_hand():
     """Two images, one below the threshold: its loss counts as zero in the mean over both.
 
-    Weak (1/4, 3/4) is confident at 0.7 and teaches (0.1, 0.9); strong (1/2, 1/2) costs log 2 whatever it is taught.
+    Weak (1/4, 3/4) is confident at 0.7 and teaches (0.1, 0.9); strong (1/2, 1/2) costs log 2 whatever its target.
     """
     weak = torch.tensor([[0.0, LOG3], [0.0, 0.1]], dtype=torch.float64, requires_grad=True)
     strong = torch.zeros(2, 2, dtype=torch.float64, requires_grad=True)
@@ -51,7 +51,7 @@ def test_entropy_is_largest_and_log_k_at_the_uniform_distribution():
 
 
 def test_schedule_waits_rises_and_falls():
-    rates = [warmup_cosine(Clock(at, 100), wait=10, warmup=20) for at in range(100)]
+    rates = [warmup_cosine(StepIndex(at, 100), wait=10, warmup=20) for at in range(100)]
     assert rates[:10] == [0.0] * 10
     assert rates[10] == pytest.approx(1 / 20)
     assert rates[29] == rates[30] == 1.0
@@ -61,8 +61,8 @@ def test_schedule_waits_rises_and_falls():
 
 
 def test_ramp_is_whole_from_its_end_on():
-    assert [ramp(Clock(at, 10), 0.4) for at in (0, 1, 3, 9)] == [0.25, 0.5, 1.0, 1.0]
-    assert ramp(Clock(0, 10), 0.0) == 1.0
+    assert [ramp(StepIndex(at, 10), 0.4) for at in (0, 1, 3, 9)] == [0.25, 0.5, 1.0, 1.0]
+    assert ramp(StepIndex(0, 10), 0.0) == 1.0
 
 
 def test_targets_are_constants():
@@ -76,5 +76,5 @@ def test_targets_are_constants():
         total = loss(logits, target).sum() + 0 * weights.sum()
         assert torch.equal(torch.autograd.grad(total, weights)[0], torch.zeros(4, 3)), loss.__name__
     likely = weights[:, 0].sigmoid()
-    total = losses.taught(logits, torch.zeros(4, dtype=torch.int64), likely) + 0 * weights.sum()
+    total = losses.masked_cross_entropy(logits, torch.zeros(4, dtype=torch.int64), likely) + 0 * weights.sum()
     assert torch.equal(torch.autograd.grad(total, weights)[0], torch.zeros(4, 3))

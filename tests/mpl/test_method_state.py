@@ -5,14 +5,14 @@ import torch
 
 from gradebook.mpl import losses, method_state, mixup
 from gradebook.mpl.schedules import slow_ramp
-from gradebook.mpl.step import Clock, Solo, mean_over_processes
+from gradebook.mpl.step import SingleProcess, StepIndex, mean_over_processes
 from tests.mpl.toy_problems import Pair
 
 
 def test_mean_by_sample_by_hand():
     """Sample 2 comes twice, with (1, 0) and (0, 1); sample 0 once; sample 1 never."""
     rows = torch.tensor([[1.0, 0.0], [0.5, 0.5], [0.0, 1.0]], dtype=torch.float64, requires_grad=True)
-    mean, said = method_state.mean_by_sample(rows, torch.tensor([2, 0, 2]), 3, Solo())
+    mean, said = method_state.mean_by_sample(rows, torch.tensor([2, 0, 2]), 3, SingleProcess())
     assert mean.tolist() == [[0.5, 0.5], [0.0, 0.0], [0.5, 0.5]]
     assert said.tolist() == [True, False, True]
     assert not mean.requires_grad
@@ -22,13 +22,15 @@ def test_a_sample_gets_the_label_on_which_all_that_is_said_of_it_agrees():
     labels = torch.tensor([2, 2, 0, 1, 1, 0, 2])
     positions = torch.tensor([0, 0, 1, 1, 2, 3, 5])
     said = torch.tensor([True, True, True, True, True, False, True])
-    got = method_state.agreed_by_sample(labels, said, positions, 6, Solo())
+    got = method_state.agreed_by_sample(labels, said, positions, 6, SingleProcess())
     assert got.tolist() == [2, -1, 1, -1, -1, 2], "0 twice the same, 1 contradicts, 3 does not count, 4 is not there"
 
 
 def test_labels_whose_mean_is_a_label_do_not_agree():
     """Classes 0 and 2 average to 1, which nobody said."""
-    got = method_state.agreed_by_sample(torch.tensor([0, 2]), torch.ones(2).bool(), torch.tensor([0, 0]), 1, Solo())
+    got = method_state.agreed_by_sample(
+        torch.tensor([0, 2]), torch.ones(2).bool(), torch.tensor([0, 0]), 1, SingleProcess()
+    )
     assert got.tolist() == [-1]
 
 
@@ -85,11 +87,11 @@ def test_squares_and_divergence_by_hand():
 def test_powered_distributions_by_hand():
     """(1/4, 3/4) at temperature 1/2 is (1/10, 9/10)."""
     q = torch.tensor([[0.25, 0.75]], dtype=torch.float64)
-    torch.testing.assert_close(losses.powered(q, 0.5), torch.tensor([[0.1, 0.9]], dtype=torch.float64))
+    torch.testing.assert_close(losses.sharpen(q, 0.5), torch.tensor([[0.1, 0.9]], dtype=torch.float64))
     torch.testing.assert_close(losses.as_logits(q).softmax(-1), q)
 
 
 def test_slow_ramp_by_hand():
     """Half of the way up it is exp(-5/4); at the end 1."""
-    assert slow_ramp(Clock(1, 10), 0.4) == pytest.approx(0.2865048)
-    assert slow_ramp(Clock(3, 10), 0.4) == slow_ramp(Clock(9, 10), 0.4) == 1.0
+    assert slow_ramp(StepIndex(1, 10), 0.4) == pytest.approx(0.2865048)
+    assert slow_ramp(StepIndex(3, 10), 0.4) == slow_ramp(StepIndex(9, 10), 0.4) == 1.0

@@ -10,17 +10,17 @@ import torch.nn.functional as nnf
 
 from gradebook.mpl import feedback as fb
 from gradebook.mpl.methods import METHODS, mpl
-from gradebook.mpl.rng_state import noise_state, same_noise
-from gradebook.mpl.step import Clock, Learners, Solo
+from gradebook.mpl.rng_state import get_rng_state, replay_rng
+from gradebook.mpl.step import Learners, SingleProcess, StepIndex
 from tests.mpl.toy_problems import convolution_problem, flat, noisy_net, norm_net, plain_net, problem
 
-CLOCK = Clock(at=5, steps=10)
+INDEX = StepIndex(step=5, total=10)
 
 
-def step(name, learners, batch, clock=CLOCK, **settings):
+def step(name, learners, batch, index=INDEX, **settings):
     method = METHODS[name]
     torch.manual_seed(1)
-    return method.step(learners, batch, Solo(), method.settings(**settings), clock)
+    return method.step(learners, batch, SingleProcess(), method.settings(**settings), index)
 
 
 PROBLEMS = [*(partial(problem, make) for make in (plain_net, norm_net, noisy_net)), convolution_problem]
@@ -41,15 +41,17 @@ def test_mpl_moves_the_teacher_down_the_meta_gradient(made, view):
 
     torch.manual_seed(1)
     asked = p.batch.x_uw if view == "weak" else torch.cat([p.batch.x_l, p.batch.x_us])
-    q = fb.call(p.teacher, dict(p.teacher.named_parameters()), asked)[-len(p.batch.x_us) :].softmax(-1)
+    q = fb.functional_forward(p.teacher, dict(p.teacher.named_parameters()), asked)[-len(p.batch.x_us) :].softmax(-1)
     if view == "strong":
-        fb.call(p.teacher, dict(p.teacher.named_parameters()), p.batch.x_uw)  # UDA's, whose noise comes before
+        fb.functional_forward(
+            p.teacher, dict(p.teacher.named_parameters()), p.batch.x_uw
+        )  # UDA's, whose noise comes before
     weights = dict(p.student.named_parameters())
-    loss = -(q * nnf.log_softmax(fb.call(p.student, weights, p.batch.x_us), -1)).sum(-1).mean()
+    loss = -(q * nnf.log_softmax(fb.functional_forward(p.student, weights, p.batch.x_us), -1)).sum(-1).mean()
     gradient = torch.autograd.grad(loss, list(weights.values()), create_graph=True)
     after = {n: w - p.rate * g for (n, w), g in zip(weights.items(), gradient, strict=True)}
-    with fb.without_noise(p.student):
-        labelled = nnf.cross_entropy(fb.call(p.student, after, p.batch.x_l), p.batch.y_l)
+    with fb.dropout_off(p.student):
+        labelled = nnf.cross_entropy(fb.functional_forward(p.student, after, p.batch.x_l), p.batch.y_l)
     oracle = torch.cat([g.flatten() for g in torch.autograd.grad(labelled, list(p.teacher.parameters()))])
 
     torch.testing.assert_close(by_feedback, oracle, rtol=0, atol=1e-9)
@@ -87,7 +89,7 @@ def test_mpl_difference_and_exact_take_the_same_step(make):
     one, two = p.learners(momentum=0.9), p.learners(momentum=0.9)
     first = step("mpl", one, p.batch, feedback="exact")
     second = step("mpl", two, p.batch, feedback="difference")
-    torch.testing.assert_close(first.opinions.feedback, second.opinions.feedback, rtol=1e-3, atol=1e-7)
+    torch.testing.assert_close(first.predictions.feedback, second.predictions.feedback, rtol=1e-3, atol=1e-7)
     torch.testing.assert_close(flat(one.teacher.net), flat(two.teacher.net), rtol=0, atol=1e-3)
     assert torch.equal(flat(one.student.net), flat(two.student.net))
 
@@ -96,11 +98,11 @@ def test_mpl_same_teacher_pass_makes_the_labels_and_carries_the_gradient():
     """With dropout in the teacher, the graph pass must replay the mask of the pass that labelled."""
     p = problem(noisy_net)
     x = p.batch.x_uw
-    noise = noise_state(x.device)
+    noise = get_rng_state(x.device)
     with torch.no_grad():
         said = p.teacher(x)
-    with same_noise(noise, x.device):
-        again = fb.call(p.teacher, dict(p.teacher.named_parameters()), x)
+    with replay_rng(noise, x.device):
+        again = fb.functional_forward(p.teacher, dict(p.teacher.named_parameters()), x)
     assert torch.equal(said, again.detach())
     assert not torch.equal(said, p.teacher(x).detach())
 
@@ -125,7 +127,7 @@ def test_mpl_reinforce_keeps_its_baseline_in_memory():
     report = step("mpl", learners, p.batch, feedback="reinforce", baseline=0.5)
     torch.testing.assert_close(learners.memory["baseline"], 0.5 * report.scalars["improvement"])
     assert report.scalars["improvement"].abs() > 1e-6
-    assert report.opinions.feedback is None
+    assert report.predictions.feedback is None
 
 
 def test_mpl_reports_every_unlabelled_image():
@@ -133,13 +135,13 @@ def test_mpl_reports_every_unlabelled_image():
     report = step("mpl", p.learners(), p.batch, feedback="exact")
     with torch.no_grad():
         said, thought = p.teacher(p.batch.x_uw).softmax(-1), p.student(p.batch.x_us).softmax(-1)
-    assert torch.equal(report.opinions.teacher_label, said.argmax(-1))
-    assert torch.equal(report.opinions.runner_up, said.argsort(-1, descending=True)[:, 1])
-    torch.testing.assert_close(report.opinions.teacher_probability, said.amax(-1))
-    assert torch.equal(report.opinions.student_label, thought.argmax(-1))
-    assert (report.opinions.best_gain >= 0).all()
-    same = report.opinions.best_label == report.opinions.teacher_label
-    assert torch.equal(report.opinions.best_gain == 0, same)
+    assert torch.equal(report.predictions.teacher_label, said.argmax(-1))
+    assert torch.equal(report.predictions.runner_up, said.argsort(-1, descending=True)[:, 1])
+    torch.testing.assert_close(report.predictions.teacher_probability, said.amax(-1))
+    assert torch.equal(report.predictions.student_label, thought.argmax(-1))
+    assert (report.predictions.best_gain >= 0).all()
+    same = report.predictions.best_label == report.predictions.teacher_label
+    assert torch.equal(report.predictions.best_gain == 0, same)
 
 
 def test_supervised_step_is_plain_gradient_descent():
@@ -154,11 +156,11 @@ def test_supervised_step_is_plain_gradient_descent():
 def test_pseudo_label_teacher_stays_as_it_is_once_trained():
     p = problem()
     learners = p.learners()
-    step("pseudo_label", learners, p.batch, Clock(at=3, steps=10), teacher_share=0.4)
+    step("pseudo_label", learners, p.batch, StepIndex(step=3, total=10), teacher_share=0.4)
     assert not torch.equal(flat(learners.teacher.net), flat(p.teacher))
     assert torch.equal(flat(learners.student.net), flat(p.student))
     trained = flat(learners.teacher.net)
-    step("pseudo_label", learners, p.batch, Clock(at=4, steps=10), teacher_share=0.4)
+    step("pseudo_label", learners, p.batch, StepIndex(step=4, total=10), teacher_share=0.4)
     assert torch.equal(flat(learners.teacher.net), trained)
     assert not torch.equal(flat(learners.student.net), flat(p.student))
 
@@ -170,7 +172,7 @@ def test_pseudo_label_student_learns_the_class_of_the_weak_view_on_the_strong_on
     learners = p.learners()
     said = p.teacher(p.batch.x_uw).softmax(-1)
     sure = said.amax(-1).median().item()
-    step("pseudo_label", learners, p.batch, Clock(at=4, steps=10), teacher_share=0.4, threshold=sure)
+    step("pseudo_label", learners, p.batch, StepIndex(step=4, total=10), teacher_share=0.4, threshold=sure)
     loss = nnf.cross_entropy(p.student(p.batch.x_l), p.batch.y_l)
     for i in range(6):
         if said[i].max() >= sure:

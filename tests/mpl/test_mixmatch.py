@@ -7,10 +7,10 @@ import torch
 import torch.nn.functional as nnf
 
 from gradebook.mpl.methods import remixmatch
-from gradebook.mpl.step import Clock
+from gradebook.mpl.step import StepIndex
 from tests.mpl.toy_problems import K, gradient, image_problem, problem, slope, step
 
-END = Clock(9, 10)
+END = StepIndex(9, 10)
 
 
 def sharpened(q, temperature):

@@ -8,7 +8,7 @@ import torch.nn.functional as nnf
 from torch.func import functional_call
 
 from gradebook.mpl.methods import reduced_mpl
-from gradebook.mpl.step import Clock, Learners
+from gradebook.mpl.step import Learners, StepIndex
 from tests.mpl.toy_problems import SPARE, flat, gradient, noisy_net, problem, slope, step
 
 PARTS = ("weight_1", "bias_1", "weight_2", "bias_2")
@@ -17,7 +17,7 @@ PARTS = ("weight_1", "bias_1", "weight_2", "bias_2")
 def second_part(p, at=4, **settings):
     """Returns learners at the beginning of the second part of ten steps."""
     learners = p.learners()
-    step("reduced_mpl", learners, p.batch, Clock(at, 10), **settings)
+    step("reduced_mpl", learners, p.batch, StepIndex(at, 10), **settings)
     return learners
 
 
@@ -59,8 +59,8 @@ def test_the_small_teacher_begins_as_the_identity():
     with torch.no_grad():
         said = p.teacher(p.batch.x_uw).softmax(-1)
     report = step("reduced_mpl", learners, p.batch)
-    torch.testing.assert_close(report.opinions.teacher_probability, said.amax(-1), rtol=0, atol=1e-9)
-    assert torch.equal(report.opinions.teacher_label, said.argmax(-1))
+    torch.testing.assert_close(report.predictions.teacher_probability, said.amax(-1), rtol=0, atol=1e-9)
+    assert torch.equal(report.predictions.teacher_label, said.argmax(-1))
 
 
 def test_the_student_learns_from_the_mapped_distributions_alone():
@@ -79,11 +79,11 @@ def test_each_distribution_is_computed_once_without_noise_and_the_large_teacher_
     learners = p.learners()
     asked = []
     learners.teacher.net.register_forward_hook(lambda *_: asked.append(learners.teacher.net.training))
-    step("reduced_mpl", learners, p.batch, Clock(40, 100))
+    step("reduced_mpl", learners, p.batch, StepIndex(40, 100))
     kept = learners.memory["distributions"].clone()
     other = replace(p.batch, x_uw=p.batch.x_uw + 1.0)
     for at in range(41, 60):
-        step("reduced_mpl", learners, other, Clock(at, 100))
+        step("reduced_mpl", learners, other, StepIndex(at, 100))
     assert torch.equal(learners.memory["distributions"], kept)
     assert torch.equal(kept[:SPARE], torch.zeros_like(kept[:SPARE]))
     assert asked == [False, False], "one pass of six images is one step here"
@@ -93,7 +93,7 @@ def test_each_distribution_is_computed_once_without_noise_and_the_large_teacher_
 def test_the_large_teacher_learns_first():
     p = problem()
     learners = p.learners()
-    report = step("reduced_mpl", learners, p.batch, Clock(3, 10))
+    report = step("reduced_mpl", learners, p.batch, StepIndex(3, 10))
     assert list(report.scalars) == ["teacher_loss"]
     assert torch.equal(flat(learners.student.net), flat(p.student))
     assert not torch.equal(flat(learners.teacher.net), flat(p.teacher))
@@ -125,6 +125,6 @@ def test_distributions_from_elsewhere_need_no_large_teacher():
     alone = Learners(
         student=made.student, memory={"distributions": given}, samples=made.samples, unlabelled=made.unlabelled
     )
-    report = step("reduced_mpl", alone, p.batch, Clock(0, 10))
-    torch.testing.assert_close(report.opinions.teacher_probability, given[SPARE:].amax(-1), rtol=0, atol=1e-9)
+    report = step("reduced_mpl", alone, p.batch, StepIndex(0, 10))
+    torch.testing.assert_close(report.predictions.teacher_probability, given[SPARE:].amax(-1), rtol=0, atol=1e-9)
     assert torch.equal(alone.memory["distributions"], given)

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from gradebook.mpl import sharding
-from gradebook.mpl.step import Solo
+from gradebook.mpl.step import SingleProcess
 from tests.mpl import shards
 
 pytestmark = pytest.mark.slow
@@ -36,7 +36,7 @@ def test_the_sharded_step_is_the_plain_step_of_as_many_processes(found, case):
 def test_the_sharded_step_is_the_step_of_one_process_with_the_whole_batch(found, case):
     made = shards.learners(shards.CASES[case]["block"])
     start = {n: v.clone() for n, v in made.student.net.state_dict().items()}
-    alone = shards.outcome(made, shards.steps(made, Solo(), shards.CASES[case]["settings"]))
+    alone = shards.outcome(made, shards.steps(made, SingleProcess(), shards.CASES[case]["settings"]))
     for process in found:
         torch.testing.assert_close(process[case]["sharded"]["weights"], alone["weights"], **EXACT)
     for at, matrix in enumerate(alone["feedback"]):

@@ -2,11 +2,11 @@ import time
 
 import torch
 
-from gradebook.mpl.step_timer import REST, Stopwatch, kept_bytes, phase, running
+from gradebook.mpl.step_timer import REST, StepTimer, phase, running, saved_bytes
 
 
 def test_a_phase_within_another_is_counted_once():
-    stopwatch = Stopwatch(torch.device("cpu"))
+    stopwatch = StepTimer(torch.device("cpu"))
     with running(stopwatch), phase("student"):
         time.sleep(0.01)
         with phase("backward"):
@@ -21,15 +21,15 @@ def test_a_phase_within_another_is_counted_once():
 
 
 def test_what_a_phase_keeps_for_the_backward_pass_is_counted_once_and_without_weights():
-    stopwatch = Stopwatch(torch.device("cpu"))
+    stopwatch = StepTimer(torch.device("cpu"))
     layer, x = torch.nn.Linear(8, 8), torch.randn(4, 8, requires_grad=True)
-    with running(stopwatch), kept_bytes(stopwatch) as kept, phase("forward"):
+    with running(stopwatch), saved_bytes(stopwatch) as kept, phase("forward"):
         layer(x).exp().sum().backward()
     assert dict(kept) == {"forward": (4 * 8 + 4 * 8) * 4}  # the layer's input and exp's output
 
 
 def test_an_error_ends_its_phase():
-    stopwatch = Stopwatch(torch.device("cpu"))
+    stopwatch = StepTimer(torch.device("cpu"))
     with running(stopwatch):
         try:
             with phase("step"):

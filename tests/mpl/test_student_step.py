@@ -5,19 +5,19 @@ import torch
 import torch.nn.functional as nnf
 
 from gradebook.mpl import feedback as fb
-from gradebook.mpl import student_step as answers
-from gradebook.mpl.rng_state import noise_state, same_noise
-from gradebook.mpl.step import Solo
+from gradebook.mpl.rng_state import get_rng_state, replay_rng
+from gradebook.mpl.step import SingleProcess
+from gradebook.mpl.student_step import StudentUpdate, student_step, teacher_feedback_loss
 from tests.mpl.toy_problems import K, Pair, half, noisy_net, problem
 
 
 def reinforced(h, memory, *, baseline):
     logits = torch.tensor([[0.0, 1.0], [2.0, 0.0]], dtype=torch.float64)
     hard = torch.tensor([0, 1])
-    given = answers.Answer(
-        loss=torch.tensor(0.0), logits=logits, hard=hard, improvement=torch.tensor(h, dtype=torch.float64)
+    update = StudentUpdate(
+        loss=torch.tensor(0.0), logits=logits, sampled_labels=hard, improvement=torch.tensor(h, dtype=torch.float64)
     )
-    loss = answers.feedback_loss(logits, given, memory, Solo(), normalise=True, baseline=baseline)
+    loss = teacher_feedback_loss(logits, update, memory, SingleProcess(), normalise=True, baseline=baseline)
     return (loss / nnf.cross_entropy(logits, hard)).item()
 
 
@@ -37,9 +37,9 @@ def test_without_a_baseline_nothing_is_taken_off():
 def test_normalising_divides_the_matrix_by_its_root_mean_square():
     """q = (1/2, 1/2): -(1/2 · 3 + 1/2 · 1) = -2 raw, over √5 normalised."""
     logits = torch.zeros(1, 2, dtype=torch.float64)
-    given = answers.Answer(loss=torch.tensor(0.0), logits=logits, matrix=torch.tensor([[3.0, 1.0]]).double())
+    update = StudentUpdate(loss=torch.tensor(0.0), logits=logits, feedback=torch.tensor([[3.0, 1.0]]).double())
     raw, unit = (
-        answers.feedback_loss(logits, given, {}, Solo(), normalise=normalise, baseline=0.9).item()
+        teacher_feedback_loss(logits, update, {}, SingleProcess(), normalise=normalise, baseline=0.9).item()
         for normalise in (False, True)
     )
     assert raw == pytest.approx(-2.0)
@@ -53,14 +53,14 @@ def test_the_answer_is_of_the_weights_and_the_mask_that_learned(feedback):
     said = p.teacher(p.batch.x_uw).detach()
     student, before = p.learners().student, p.learners().student
     torch.manual_seed(3)
-    noise = noise_state(said.device)
-    answer = answers.learn_and_answer(student, said, p.batch, Solo(), feedback)
+    noise = get_rng_state(said.device)
+    update = student_step(student, said, p.batch, SingleProcess(), feedback)
 
-    _, gradient = fb.labelled_gradient(student.net, p.batch.x_l, p.batch.y_l, Solo())
+    _, gradient = fb.labelled_gradient(student.net, p.batch.x_l, p.batch.y_l, SingleProcess())
     measure = fb.exact if feedback == "exact" else fb.difference
-    with same_noise(noise, said.device):
+    with replay_rng(noise, said.device):
         matrix, _ = measure(before.net, before.weights(), gradient, p.batch.x_us, p.rate)
-    torch.testing.assert_close(answer.matrix, matrix, rtol=0, atol=1e-12)
+    torch.testing.assert_close(update.feedback, matrix, rtol=0, atol=1e-12)
     assert matrix.abs().max() > 1e-4
 
 
@@ -68,13 +68,13 @@ def test_h_is_that_of_all_processes():
     """A teacher so sure that its draws are no chance: two processes find the h of one."""
     p = problem(labelled=6)
     said = 1e4 * torch.nn.functional.one_hot(torch.arange(6) % K, K).double()
-    alone = answers.learn_and_answer(p.learners().student, said, p.batch, Solo(), "reinforce").improvement
+    alone = student_step(p.learners().student, said, p.batch, SingleProcess(), "reinforce").improvement
     pair, found = Pair(), [None, None]
 
     def work(rank):
         student = p.learners().student
         batch = half(p.batch, rank)
-        found[rank] = answers.learn_and_answer(student, said.chunk(2)[rank], batch, pair, "reinforce").improvement
+        found[rank] = student_step(student, said.chunk(2)[rank], batch, pair, "reinforce").improvement
 
     pair.run(work)
     for h in found:

@@ -10,7 +10,7 @@ import torch.nn.functional as nnf
 
 from gradebook.mpl import losses
 from gradebook.mpl.methods import flexmatch, freematch, softmatch
-from gradebook.mpl.step import Solo
+from gradebook.mpl.step import SingleProcess
 from tests.mpl.toy_problems import SPARE, K, gradient, problem, slope, step
 
 SURE = 0.42  # between the probabilities of the tiny networks: some images are confident and some are not
@@ -28,7 +28,7 @@ def opinion(p, net=None):
         return (net or p.student)(p.batch.x_uw).softmax(-1)
 
 
-def taught(p, net, weights):
+def masked_cross_entropy(p, net, weights):
     """The loss of all four papers: CE(y_l) + (1/U) Σ weight CE(likeliest class of the weak view, strong view)."""
     loss = nnf.cross_entropy(net(p.batch.x_l), p.batch.y_l)
     labels = opinion(p, net).argmax(-1)
@@ -43,7 +43,7 @@ def test_fixmatch_step():
     mask = [float(q.max() >= SURE) for q in opinion(p)]
     assert 0 < sum(mask) < len(mask)
     ours = slope(learners, lambda: step("fixmatch", learners, p.batch, threshold=SURE))
-    torch.testing.assert_close(ours, gradient(taught(p, p.student, mask), p.student), rtol=0, atol=1e-10)
+    torch.testing.assert_close(ours, gradient(masked_cross_entropy(p, p.student, mask), p.student), rtol=0, atol=1e-10)
 
 
 def test_a_weak_view_exactly_at_the_threshold_counts():
@@ -89,7 +89,7 @@ def test_flexmatch_steps(first):
             if q[c] >= sure:
                 last[int(p.batch.id_u[i])] = c
         ours = slope(learners, lambda: step("flexmatch", learners, p.batch, threshold=sure))
-        torch.testing.assert_close(ours, gradient(taught(p, now, mask), now), rtol=0, atol=1e-10)
+        torch.testing.assert_close(ours, gradient(masked_cross_entropy(p, now, mask), now), rtol=0, atol=1e-10)
         seen.add(tuple(thresholds))
         kept.add(sum(mask))
     assert learners.memory["last_confident"].tolist() == [last.get(n, -1) for n in range(12 + SPARE)]
@@ -115,7 +115,7 @@ def test_freematch_fairness(seed):
     strong = torch.randn(8, K, dtype=torch.float64, requires_grad=True)
     mask = torch.tensor([1.0, 1, 1, 0, 1, 0, 1, 1], dtype=torch.float64)
     p, h = torch.tensor([0.2, 0.3, 0.5]).double(), torch.tensor([0.25, 0.25, 0.5]).double()
-    ours = freematch.fairness(strong, mask, losses.rescaled(p / h), Solo())
+    ours = freematch.fairness(strong, mask, losses.rescaled(p / h), SingleProcess())
     naive = naive_fairness(strong, mask, p, h)
     torch.testing.assert_close(ours, naive, rtol=0, atol=1e-12)
     slopes = [torch.autograd.grad(loss, strong, retain_graph=True)[0] for loss in (ours, naive)]
@@ -125,7 +125,7 @@ def test_freematch_fairness(seed):
 
 def test_freematch_fairness_of_nobody_is_zero():
     strong = torch.randn(4, K, dtype=torch.float64, requires_grad=True)
-    loss = freematch.fairness(strong, torch.zeros(4).double(), torch.full((K,), 1 / K).double(), Solo())
+    loss = freematch.fairness(strong, torch.zeros(4).double(), torch.full((K,), 1 / K).double(), SingleProcess())
     assert loss.item() == 0
     assert torch.autograd.grad(loss, strong)[0].abs().max() == 0
 
@@ -144,7 +144,7 @@ def test_freematch_steps():
         share = [decay * share[c] + (1 - decay) * found.count(c) / len(found) for c in range(K)]
         mask = [float(row[c] >= confidence * prob[c] / max(prob)) for row, c in zip(q, found, strict=True)]
         kept.add(sum(mask))
-        loss = taught(p, now, mask) + 0.3 * naive_fairness(now(p.batch.x_us), mask, prob, share)
+        loss = masked_cross_entropy(p, now, mask) + 0.3 * naive_fairness(now(p.batch.x_us), mask, prob, share)
         ours = slope(learners, lambda: step("freematch", learners, p.batch, decay=decay, fairness_weight=0.3))
         torch.testing.assert_close(ours, gradient(loss, now), rtol=0, atol=1e-10)
     assert learners.memory["confidence"].item() == pytest.approx(confidence)
@@ -177,7 +177,7 @@ def test_softmatch_steps():
         weights = [1.0 if s >= mean else math.exp(-((s - mean) ** 2) / (2 * variance / 100)) for s in sure]
         lowest = min(lowest, *weights)
         ours = slope(learners, lambda: step("softmatch", learners, p.batch, decay=decay, sharpness=10.0))
-        torch.testing.assert_close(ours, gradient(taught(p, now, weights), now), rtol=0, atol=1e-10)
+        torch.testing.assert_close(ours, gradient(masked_cross_entropy(p, now, weights), now), rtol=0, atol=1e-10)
     assert lowest < 0.95, "weights that are all one would make this test vacuous"
     assert learners.memory["confidence"].item() == pytest.approx(mean)
     assert learners.memory["variance"].item() == pytest.approx(variance)

@@ -11,11 +11,11 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from gradebook.mpl import feedback as fb
-from gradebook.mpl import student_step
-from gradebook.mpl.activation_recompute import sparing
-from gradebook.mpl.rng_state import noise_state, same_noise
+from gradebook.mpl.activation_recompute import recompute_activations
+from gradebook.mpl.rng_state import get_rng_state, replay_rng
 from gradebook.mpl.sharding import recompute
-from gradebook.mpl.step import Batch, Learner, Solo, averaged, evaluating
+from gradebook.mpl.step import Batch, Learner, SingleProcess, averaged, evaluating
+from gradebook.mpl.student_step import student_step
 from tests.mpl.test_feedback import student_step_and_feedback, unrolled_labelled_loss
 from tests.mpl.toy_problems import SPARE, K, Problem
 
@@ -51,7 +51,7 @@ def of_norm(part: torch.Tensor, whole: torch.Tensor) -> float:
 @pytest.mark.parametrize("name", NETS)
 def test_gradient_of_the_feedback_loss_is_the_gradient_through_the_students_step(name):
     p = transformer_problem(name)
-    noise = noise_state(p.batch.x_us.device)
+    noise = get_rng_state(p.batch.x_us.device)
     teacher = list(p.teacher.parameters())
     q = p.teacher(p.batch.x_uw).softmax(-1)
     with sdpa_kernel(SDPBackend.MATH):  # the fast kernel cannot be differentiated twice
@@ -69,19 +69,19 @@ def test_gradient_of_the_feedback_loss_is_the_gradient_through_the_students_step
 def test_differences_agree_with_exact_at_the_step_that_they_choose(name, dtype):
     p = transformer_problem(name)
     x_l, x_u, y_l = p.batch.x_l, p.batch.x_us, p.batch.y_l
-    _, gradient = fb.labelled_gradient(p.student, x_l, y_l, Solo())
-    with fb.without_noise(p.student):
+    _, gradient = fb.labelled_gradient(p.student, x_l, y_l, SingleProcess())
+    with fb.dropout_off(p.student):
         exact, _ = fb.exact(p.student, p.learners().student.weights(), gradient, x_u, p.rate)
         net = copy.deepcopy(p.student).to(dtype)
         before = {n: w.detach().clone() for n, w in net.named_parameters()}
-        loss, gradient = fb.labelled_gradient(net, x_l.to(dtype), y_l, Solo())
+        loss, gradient = fb.labelled_gradient(net, x_l.to(dtype), y_l, SingleProcess())
         near, _ = fb.difference(net, before, gradient, x_u.to(dtype), p.rate, loss=loss)
     assert of_norm(near - exact, exact) < (2e-3 if dtype == torch.float32 else 1e-7)
     assert exact.abs().max() > 1e-4
 
 
 @pytest.mark.parametrize("name", ["test_vit", "siglip", "noisy"])
-@pytest.mark.parametrize("kind", ["sparing", "recompute"])
+@pytest.mark.parametrize("kind", ["recompute activations", "recompute"])
 def test_the_answer_is_the_same_where_passes_keep_less(name, kind):
     """The patches' convolution is kept of the student's own pass; recomputed blocks are computed by the product too."""
     p = transformer_problem(name)
@@ -90,17 +90,17 @@ def test_the_answer_is_the_same_where_passes_keep_less(name, kind):
     if kind == "recompute":
         recompute(less.net)
     torch.manual_seed(3)
-    noise = noise_state(said.device)
-    answer = student_step.learn_and_answer(less, said, p.batch, Solo(), "exact")
+    noise = get_rng_state(said.device)
+    update = student_step(less, said, p.batch, SingleProcess(), "exact")
 
     before = {n: w.detach().clone() for n, w in plain.net.named_parameters()}
-    with same_noise(noise, said.device):
+    with replay_rng(noise, said.device):
         loss = -(said.softmax(-1) * plain.net(p.batch.x_us).log_softmax(-1)).sum(-1).mean()
-    plain.descend(loss, Solo())
-    _, gradient = fb.labelled_gradient(plain.net, p.batch.x_l, p.batch.y_l, Solo())
-    with same_noise(noise, said.device):
+    plain.descend(loss, SingleProcess())
+    _, gradient = fb.labelled_gradient(plain.net, p.batch.x_l, p.batch.y_l, SingleProcess())
+    with replay_rng(noise, said.device):
         matrix, _ = fb.exact(plain.net, before, gradient, p.batch.x_us, p.rate)
-    torch.testing.assert_close(answer.matrix, matrix, rtol=0, atol=1e-12)
+    torch.testing.assert_close(update.feedback, matrix, rtol=0, atol=1e-12)
     assert matrix.abs().max() > 1e-4
 
 
@@ -112,11 +112,11 @@ def test_in_half_precision_the_feedback_points_the_same_way(name):
     before = {n: w.detach().clone() for n, w in net.named_parameters()}
 
     def feedback() -> torch.Tensor:
-        _, gradient = fb.labelled_gradient(net, x_l, p.batch.y_l, Solo())
+        _, gradient = fb.labelled_gradient(net, x_l, p.batch.y_l, SingleProcess())
         return fb.exact(net, before, gradient, x_u, p.rate)[0]
 
     exact = feedback()
-    with torch.autocast("cpu", torch.bfloat16), sparing(net):
+    with torch.autocast("cpu", torch.bfloat16), recompute_activations(net):
         half = feedback()
     assert half.dtype == torch.float32
     assert of_norm(half - exact, exact) < 0.1
@@ -131,7 +131,7 @@ def test_biases_that_are_kept_between_passes_are_of_the_weights_at_hand():
     learner = Learner(net=net, optimizer=torch.optim.SGD(net.parameters(), 0.1), average=ModelEmaV3(net, decay=0.5))
 
     def found(net: nn.Module, average: nn.Module) -> list[torch.Tensor]:
-        loss, gradient = fb.labelled_gradient(net, x_l, p.batch.y_l, Solo())
+        loss, gradient = fb.labelled_gradient(net, x_l, p.batch.y_l, SingleProcess())
         with torch.no_grad(), evaluating(net):
             return [loss, *gradient.values(), net(x_l), average(x_l)]
 

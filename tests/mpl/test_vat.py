@@ -6,7 +6,7 @@ import torch.nn.functional as nnf
 from torch import nn
 
 from gradebook.mpl.methods import vat
-from gradebook.mpl.step import Learner, Solo
+from gradebook.mpl.step import Learner, SingleProcess
 from tests.mpl.toy_problems import D, K, Pair, gradient, image_problem, noisy_net, problem, slope, step
 
 
@@ -90,8 +90,8 @@ def test_the_direction_is_the_same_under_half_precision():
 def test_the_usual_length_is_that_of_all_processes():
     """Lengths 5, 5, 1, 1 have the root mean square √13, on each of two processes too; an image is one vector."""
     x = torch.tensor([[3.0, 4.0], [0.0, 5.0], [1.0, 0.0], [0.0, 1.0]], dtype=torch.float64)
-    assert vat.usual_length(x, Solo()).item() == pytest.approx(13**0.5)
-    assert vat.usual_length(x.view(4, 1, 2, 1), Solo()).item() == pytest.approx(13**0.5)
+    assert vat.usual_length(x, SingleProcess()).item() == pytest.approx(13**0.5)
+    assert vat.usual_length(x.view(4, 1, 2, 1), SingleProcess()).item() == pytest.approx(13**0.5)
     pair, lengths = Pair(), [None, None]
 
     def work(rank):

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from gradebook.mpl import feedback as fb
-from gradebook.mpl.rng_state import noise_state, same_noise
-from gradebook.mpl.step import Solo
+from gradebook.mpl.rng_state import get_rng_state, replay_rng
+from gradebook.mpl.step import SingleProcess
 from tests.mpl.test_every_method import problems, state, steps
 from tests.mpl.toy_problems import convolution_problem, noisy_net, problem
 
@@ -58,7 +58,7 @@ def taken(device, p, name, settings):
             torch_xla.sync()
         compiled.append(met.counter_value("UncachedCompile") or 0)
         read.append(met.counter_value("aten::_local_scalar_dense") or 0)
-    said = None if report.opinions is None else report.opinions.feedback
+    said = None if report.predictions is None else report.predictions.feedback
     found = {key: value.cpu() for key, value in state(learners).items()}
     return found, None if said is None else said.cpu(), compiled, read
 
@@ -86,9 +86,9 @@ def test_steps_that_draw_are_one_program_too(xla_device, name, settings):
 
 def test_the_same_noise_is_drawn_again_and_then_other_noise(xla_device):
     x = torch.ones(64, device=xla_device)
-    state = noise_state(xla_device)
+    state = get_rng_state(xla_device)
     first, second = (torch.nn.functional.dropout(x) for _ in range(2))
-    with same_noise(state, xla_device):
+    with replay_rng(state, xla_device):
         again, then = (torch.nn.functional.dropout(x) for _ in range(2))
     later = torch.nn.functional.dropout(x)
     assert torch.equal(first.cpu(), again.cpu()) and torch.equal(second.cpu(), then.cpu())
@@ -100,11 +100,11 @@ def test_both_sides_of_a_difference_draw_the_same_noise(xla_device):
     learners, batch = on(xla_device, p, momentum=0.0)
     net = learners.student.net
     before = {name: weight.clone() for name, weight in learners.student.weights().items()}
-    _, gradient = fb.labelled_gradient(net, batch.x_l, batch.y_l, Solo())
-    noise = noise_state(xla_device)
-    with same_noise(noise, xla_device):
+    _, gradient = fb.labelled_gradient(net, batch.x_l, batch.y_l, SingleProcess())
+    noise = get_rng_state(xla_device)
+    with replay_rng(noise, xla_device):
         exact, _ = fb.exact(net, before, gradient, batch.x_us, 0.1)
-    with same_noise(noise, xla_device):
+    with replay_rng(noise, xla_device):
         difference, _ = fb.difference(net, before, gradient, batch.x_us, 0.1)
     assert exact.abs().max() > 1e-4
     torch.testing.assert_close(difference.cpu(), exact.cpu(), rtol=1e-3, atol=1e-6)

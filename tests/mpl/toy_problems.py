@@ -10,12 +10,12 @@ from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor, nn
 
 from gradebook.mpl.methods import METHODS
-from gradebook.mpl.step import Batch, Clock, Learner, Learners, Solo, StepReport
+from gradebook.mpl.step import Batch, Learner, Learners, SingleProcess, StepIndex, StepReport
 from gradebook.mpl.wide_resnet import WideResNet
 
 K = 3
 D = 4
-CLOCK = Clock(5, 10)
+INDEX = StepIndex(5, 10)
 SPARE = 3  # samples of a run that are not unlabelled; they come first
 
 
@@ -149,9 +149,9 @@ def half(batch: Batch, rank: int) -> Batch:
     return Batch(**parts)
 
 
-def step(name: str, learners: Learners, batch: Batch, clock: Clock = CLOCK, **settings) -> StepReport:
+def step(name: str, learners: Learners, batch: Batch, index: StepIndex = INDEX, **settings) -> StepReport:
     method = METHODS[name]
-    return method.step(learners, batch, Solo(), method.settings(**settings), clock)
+    return method.step(learners, batch, SingleProcess(), method.settings(**settings), index)
 
 
 def slope(learners: Learners, work: Callable[[], object]) -> Tensor:

@@ -5,12 +5,17 @@ from tests.mutations.mutation import Mutation
 M = Mutation
 
 METHODS = [
-    M("FixMatch's view", "methods/fixmatch.py", "weak = full(net(batch.x_uw))", "weak = full(net(batch.x_us))"),
+    M(
+        "FixMatch's view",
+        "methods/fixmatch.py",
+        "weak = at_least_float32(net(batch.x_uw))",
+        "weak = at_least_float32(net(batch.x_us))",
+    ),
     M(
         "FixMatch's labels",
         "methods/fixmatch.py",
-        "taught(strong, weak.argmax(-1), mask)",
-        "taught(strong, strong.argmax(-1), mask)",
+        "masked_cross_entropy(strong, weak.argmax(-1), mask)",
+        "masked_cross_entropy(strong, strong.argmax(-1), mask)",
     ),
     M("FlexMatch's mapping", "methods/flexmatch.py", "threshold * share / (2 - share)", "threshold * share"),
     M("FlexMatch's warm-up", "methods/flexmatch.py", "torch.maximum(learned.max(), unused)", "learned.max()"),
@@ -62,16 +67,36 @@ METHODS = [
         "(sure - mean).square().mean()",
     ),
     M("SoftMatch's alignment", "methods/softmatch.py", "rescaled(q / p.", "rescaled(q * p."),
-    M("FlexMatch's view", "methods/flexmatch.py", "weak = full(net(batch.x_uw))", "weak = full(net(batch.x_us))"),
-    M("FreeMatch's view", "methods/freematch.py", "weak = full(net(batch.x_uw))", "weak = full(net(batch.x_us))"),
-    M("SoftMatch's view", "methods/softmatch.py", "weak = full(net(batch.x_uw))", "weak = full(net(batch.x_us))"),
+    M(
+        "FlexMatch's view",
+        "methods/flexmatch.py",
+        "weak = at_least_float32(net(batch.x_uw))",
+        "weak = at_least_float32(net(batch.x_us))",
+    ),
+    M(
+        "FreeMatch's view",
+        "methods/freematch.py",
+        "weak = at_least_float32(net(batch.x_uw))",
+        "weak = at_least_float32(net(batch.x_us))",
+    ),
+    M(
+        "SoftMatch's view",
+        "methods/softmatch.py",
+        "weak = at_least_float32(net(batch.x_uw))",
+        "weak = at_least_float32(net(batch.x_us))",
+    ),
     M(
         "Mean Teacher without a mean",
         "methods/mean_teacher.py",
         "evaluating(averaged(student))",
         "evaluating(student.net)",
     ),
-    M("Mean Teacher's views", "methods/mean_teacher.py", "full(teacher(batch.x_uw))", "full(teacher(batch.x_us))"),
+    M(
+        "Mean Teacher's views",
+        "methods/mean_teacher.py",
+        "at_least_float32(teacher(batch.x_uw))",
+        "at_least_float32(teacher(batch.x_us))",
+    ),
     M(
         "Temporal Ensembling's bias",
         "methods/temporal_ensembling.py",
@@ -85,8 +110,8 @@ METHODS = [
         "ensemble, torch.ones_like(known[:, 0])",
     ),
     M("Temporal Ensembling's other rows", "methods/temporal_ensembling.py", "times + seen", "times + 1"),
-    M("ICT's target unmixed", "methods/ict.py", "mixing.mixed(q, q[order], share)", "q"),
-    M("ICT's order of parts", "methods/ict.py", "mixing.mixed(q, q[order], share)", "mixing.mixed(q[order], q, share)"),
+    M("ICT's target unmixed", "methods/ict.py", "mixup.mixed(q, q[order], share)", "q"),
+    M("ICT's order of parts", "methods/ict.py", "mixup.mixed(q, q[order], share)", "mixup.mixed(q[order], q, share)"),
     M("MixMatch's nearer part", "methods/mixmatch.py", "torch.maximum(share, 1 - share)", "share"),
     M("MixMatch's one view", "methods/mixmatch.py", "(weak.softmax(-1) + strong.softmax(-1)) / 2", "weak.softmax(-1)"),
     M(
@@ -98,8 +123,8 @@ METHODS = [
     M(
         "ReMixMatch's anchor",
         "methods/remixmatch.py",
-        "weak = full(student.net(x_uw))",
-        "weak = full(student.net(x_us))",
+        "weak = at_least_float32(student.net(x_uw))",
+        "weak = at_least_float32(student.net(x_us))",
     ),
     M("ReMixMatch's head climbs", "methods/remixmatch.py", "part.detach() - rate * g", "part.detach() + rate * g"),
     M(

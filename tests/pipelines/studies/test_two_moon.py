@@ -8,7 +8,7 @@ import torch
 
 from gradebook.mpl import feedback as fb
 from gradebook.mpl.methods import METHODS
-from gradebook.mpl.step import Clock, Solo
+from gradebook.mpl.step import SingleProcess, StepIndex
 from gradebook.pipelines.studies import side_by_side
 from gradebook.pipelines.studies.two_moon import (
     TwoMoon,
@@ -88,10 +88,10 @@ def test_one_run_takes_the_step_of_the_method_itself(told):
     ours, theirs, off = (learners_of(asked, teacher=True) for _ in range(3))
     for at, batch in enumerate(batches(asked, moons(asked))):
         torch.manual_seed(at)
-        side_by_side.step(ours, batch, Solo(), settings)
+        side_by_side.step(ours, batch, SingleProcess(), settings)
         torch.manual_seed(at)
-        METHODS["mpl"].step(theirs, batch, Solo(), settings, Clock(at, asked.steps))
-        METHODS["mpl"].step(off, batch, Solo(), replace(settings, feedback="none"), Clock(at, asked.steps))
+        METHODS["mpl"].step(theirs, batch, SingleProcess(), settings, StepIndex(at, asked.steps))
+        METHODS["mpl"].step(off, batch, SingleProcess(), replace(settings, feedback="none"), StepIndex(at, asked.steps))
     for mine, its in ((ours.student, theirs.student), (ours.teacher, theirs.teacher)):
         torch.testing.assert_close(weights(mine, 0), weights(its, 0), rtol=1e-5, atol=1e-7)
     assert not torch.allclose(weights(ours.teacher, 0), weights(off.teacher, 0), rtol=1e-5, atol=1e-7)

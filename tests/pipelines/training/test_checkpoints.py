@@ -6,7 +6,7 @@ import torch
 from timm.utils.model_ema import ModelEmaV3
 from torch import nn
 
-from gradebook.mpl.step import Learner, Learners, Solo
+from gradebook.mpl.step import Learner, Learners, SingleProcess
 from gradebook.pipelines.training import checkpoints
 from gradebook.pipelines.training.config import ConfigError
 
@@ -23,7 +23,7 @@ def learners() -> Learners:
 
 def move(made: Learners) -> None:
     for one in (made.student, made.teacher):
-        one.descend(one.net(torch.randn(6, 4)).square().mean(), Solo())
+        one.descend(one.net(torch.randn(6, 4)).square().mean(), SingleProcess())
 
 
 def save(directory: Path, step: int, made: Learners, *, keep: int = 2) -> None:

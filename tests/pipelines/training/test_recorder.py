@@ -5,7 +5,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from gradebook.mpl.step import Opinions, opinions
+from gradebook.mpl.step import StepPredictions, step_predictions
 from gradebook.pipelines.training import recorder as module
 from gradebook.pipelines.training.recorder import Recorder
 from gradebook.storage import checksums
@@ -16,12 +16,12 @@ CLASSES = ("crow", "heron", "owl")
 IDS = [f"s{n}" for n in range(6)]
 
 
-def said(n: int, label: int = 1) -> Opinions:
-    """Opinions of n samples: the teacher says `label`, the student is sure of the last class."""
+def said(n: int, label: int = 1) -> StepPredictions:
+    """Returns predictions for n samples: `label` by the teacher, the last class with certainty by the student."""
     teacher, student = torch.zeros(n, 3), torch.zeros(n, 3)
     teacher[:, label], student[:, 2] = 2.0, 50.0
     feedback = torch.tensor([[0.1, 0.2, 0.4]]).repeat(n, 1)
-    return opinions(teacher=teacher, student=student, feedback=feedback)
+    return step_predictions(teacher=teacher, student=student, feedback=feedback)
 
 
 def segments(directory: Path) -> list[str]:
@@ -48,7 +48,7 @@ def test_what_was_said_comes_back_row_by_row(tmp_path):
 
 def test_columns_that_nobody_filled_are_null(tmp_path):
     recorder = Recorder(tmp_path, CLASSES, IDS)
-    recorder.put(1, torch.tensor([0, 1]), opinions(student=torch.eye(2, 3)))
+    recorder.put(1, torch.tensor([0, 1]), step_predictions(student=torch.eye(2, 3)))
     recorder.put(2, torch.tensor([2]), said(1))
     recorder.close()
     rows = pq.read_table(tmp_path / "rank0-000001.parquet").to_pylist()

@@ -18,9 +18,9 @@ from tests.pipelines.training.resuming import PIXELS, resume
 def test_what_is_not_a_number_any_more_ends_in_a_sentence(store, capsys):
     step = METHODS["mpl"].step
 
-    def diverging(learners, batch, runtime, settings, clock):
-        report = step(learners, batch, runtime, settings, clock)
-        if clock.at == 4:
+    def diverging(learners, batch, runtime, settings, index):
+        report = step(learners, batch, runtime, settings, index)
+        if index.step == 4:
             with torch.no_grad():
                 learners.student.net.classifier.weight.mul_(float("nan"))
         return report
