@@ -1,10 +1,10 @@
-"""Passes that keep less for their backward pass: what follows from the rest by a little arithmetic is computed again.
+"""Recomputes cheap activations in the backward pass: half of the memory, the same numbers to the bit.
 
-Of a convolution, the norm behind it and the norm's unit, a pass keeps two maps: the convolution's, for the norm's
-derivative, and the unit's, for the next convolution's. The second follows from the first by a few operations a number
-where the convolution took hundreds, so half of the memory costs next to no time, and every number stays the same to
-the bit (in-place activated BatchNorm, Rota Bulò et al., 2018, https://arxiv.org/abs/1712.02616, goes back from the
-second map to the first instead, for units that can be inverted). A sum of maps that are kept is not kept either.
+Of a convolution, its norm and its activation function, autograd saves two maps: the convolution's output, for the
+norm's derivative, and the activation's output, for the next convolution's. The second follows from the first by a few
+operations an element, where the convolution takes hundreds, so only the first is saved. Sums of known maps are
+recomputed as well. (In-place activated BatchNorm, Rota Bulò et al., 2018, https://arxiv.org/abs/1712.02616, inverts the
+second map instead, for invertible activations.)
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,176 +24,192 @@ from gradebook.mpl import step_timer
 from gradebook.mpl.forward_mode import ConvolutionCache
 from gradebook.mpl.sharding import blocks, is_sharded, recomputed
 
-IN_PLACE = (nnf.relu, nnf.leaky_relu)  # units whose derivative wants their result, so that they may work in place
-UNITS = (*IN_PLACE, nnf.hardtanh, nnf.silu, nnf.hardswish, nnf.gelu)
+IN_PLACE = (nnf.relu, nnf.leaky_relu)  # their derivative needs only their result, so they may work in place
+ACTIVATIONS = (*IN_PLACE, nnf.hardtanh, nnf.silu, nnf.hardswish, nnf.gelu)
 SUMS = (torch.add, torch.Tensor.add)
-MOST = 6  # operations that are worth doing again: a norm, its unit and the sums of four blocks before it
+MAX_OPERATIONS = 6  # that are worth recomputing: a norm, its activation and the sums of four blocks before it
 
-Shape = tuple[tuple[int, ...], tuple[int, ...], int]  # sizes, strides and where it begins
+Layout = tuple[tuple[int, ...], tuple[int, ...], int]  # shape, strides, storage offset
 
 
 @contextmanager
 def recompute_activations(
     net: nn.Module, convolutions: ConvolutionCache | None = None, *, recompute_first_blocks: bool = False
 ) -> Iterator[None]:
-    """Makes a convolutional network's passes inside keep less, unless they keep less already or weights are shared out.
+    """Makes a convolutional network's passes inside save less for the backward pass.
+
+    Nothing changes for a network that recomputes already, whose weights are sharded, or that is on XLA.
 
     Args:
         net: its weights and buffers must be the same at the backward pass as inside.
-        convolutions: takes what the convolutions return, unless nothing is spared.
+        convolutions: gets the outputs of the convolutions, unless nothing changes.
         recompute_first_blocks: whether the first third of the blocks save only their inputs. They have the largest
             maps: in WRN-28-2 four sevenths of what is left, for a third of a forward pass more.
     """
-    whole = blocks(net)
-    if not _can_spare(net, whole):
+    parts = blocks(net)
+    if not _is_supported(net, parts):
         yield
         return
-    known = _Known(convolutions)
-    first = whole[: len(whole) // 3] if recompute_first_blocks else []
+    mode = _RecomputeMode(convolutions)
+    first = parts[: len(parts) // 3] if recompute_first_blocks else []
     for block in first:
-        block.forward = partial(known.apart, partial(recomputed, block, block.forward))
+        block.forward = partial(mode.paused, partial(recomputed, block, block.forward))
     try:
-        with saved_tensors_hooks(known.pack, _unpack), known:
+        with saved_tensors_hooks(mode.pack, _unpack), mode:
             yield
     finally:
-        known.forget()
+        mode.clear()
         for block in first:
             del block.forward
 
 
-class _Again:
-    """How a tensor is computed again, and the tensor itself between the first and the last time that it is used."""
+class _Recipe:
+    """How to recompute a tensor. Holds its value from the first to the last use in a backward pass."""
 
-    def __init__(self, call: Callable[..., Tensor], *sources: "Tensor | _Again"):
+    def __init__(self, call: Callable[..., Tensor], *sources: "Tensor | _Recipe"):
         self._call = call
-        self._sources = [s if isinstance(s, _Again) else (s.detach(), s._version) for s in sources]
+        self._sources = [s if isinstance(s, _Recipe) else (s.detach(), s._version) for s in sources]
         self._uses = 0
         self._value: Tensor | None = None
-        self.operations: int = 1 + sum(s.operations for s in sources if isinstance(s, _Again))
+        self.operations: int = 1 + sum(s.operations for s in sources if isinstance(s, _Recipe))
 
-    def kept_once_more(self) -> "_Again":
-        """Counts a use that will come."""
+    def reserved(self) -> "_Recipe":
+        """Counts one more use to come."""
         self._uses += 1
         return self
 
-    def used(self) -> Tensor:
-        """Returns the tensor, for one of the uses that were counted."""
+    def use(self) -> Tensor:
+        """Returns the tensor for one of the uses that were counted."""
         with torch.no_grad():
-            value = self.computed()
+            value = self.value()
         self._uses -= 1
         self._value = value if self._uses > 0 else None
         return value
 
-    def computed(self) -> Tensor:
-        """Returns the tensor, and does not hold it: what it is computed of would be held for long."""
-        return self._call(*map(_current, self._sources)) if self._value is None else self._value
+    def value(self) -> Tensor:
+        """Returns the tensor without holding it: as the source of another it would stay in memory for long."""
+        return self._call(*map(_source_value, self._sources)) if self._value is None else self._value
 
 
-class _Known(TorchFunctionMode):
-    """While it is entered, knows which tensors are kept, and how those that follow from them are computed again."""
+class _KnownTensors:
+    """Tensors that are saved already, and recipes of those that follow from them, by storage and version."""
+
+    def __init__(self) -> None:
+        self._entries: dict[tuple[int, int], tuple[Tensor | _Recipe, Layout, StorageWeakRef]] = {}
+
+    def add(self, tensor: Tensor, known: "Tensor | _Recipe", *, version: int | None = None) -> None:
+        """Records that `tensor`, at its present version or the one given, is saved or can be recomputed."""
+        # A weak reference lets the memory go, and keeps the storage's number from being given to another.
+        storage = tensor.untyped_storage()
+        key = storage._cdata, tensor._version if version is None else version
+        self._entries[key] = known, _layout(tensor), StorageWeakRef(storage)
+
+    def get(self, tensor: Tensor) -> "Tensor | _Recipe | None":
+        """Returns what is recorded for this very tensor; a view of another layout is not it."""
+        known, layout, _ = self._entries.get((tensor.untyped_storage()._cdata, tensor._version), (None, None, None))
+        return known if layout == _layout(tensor) else None
+
+    def recipe(self, func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> _Recipe | None:
+        """Returns how to recompute a call's result, where a few operations on known tensors give it."""
+        recipe, rest = None, args[1:]  # a recipe must not hold args[0]
+        if func is nnf.batch_norm:
+            source = self.get(args[0])
+            recipe = _Recipe(_norm(*rest, **kwargs), args[0] if source is None else source)
+        elif func in ACTIVATIONS and isinstance(norm := self.get(args[0]), _Recipe):
+            recipe = _Recipe(lambda x: func(x, *rest, **kwargs), norm)
+        elif func in SUMS and not kwargs and all(isinstance(term, Tensor) for term in args):
+            terms = [known for term in args if (known := self.get(term)) is not None]
+            recipe = _Recipe(torch.add, *terms) if len(terms) == 2 else None
+        return recipe if recipe is not None and recipe.operations <= MAX_OPERATIONS else None
+
+    def clear(self) -> None:
+        """Releases all tensors."""
+        self._entries.clear()
+
+
+class _RecomputeMode(TorchFunctionMode):
+    """While active, records how results can be recomputed, so that `pack` saves a recipe in place of a tensor."""
 
     def __init__(self, convolutions: ConvolutionCache | None):
         super().__init__()
         self._convolutions = convolutions
-        self._apart = False
-        self._known: dict[tuple[int, int], tuple[Tensor | _Again, Shape, StorageWeakRef]] = {}
+        self._is_paused = False
+        self._known = _KnownTensors()
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        """Calls it, and learns what came of it."""
-        more = dict(kwargs or {})
-        if self._apart or not args:
-            return func(*args, **more)
-        if func in UNITS and func not in IN_PLACE and self._of(args[0]) is not None:
-            args, more = _out_of_place(func, args, more)  # it would keep a copy of what it changes
-        again = self._again(func, args, more)
-        if again is not None and func in IN_PLACE:  # if so, it keeps its result during the call
-            self._learn(args[0], args[0]._version + 1, again)
-        out = func(*args, **more)
-        if again is not None:
-            self._learn(out, out._version, again)
+        """Calls the function and records its result."""
+        kwargs = dict(kwargs or {})
+        if self._is_paused or not args:
+            return func(*args, **kwargs)
+        if func in ACTIVATIONS and func not in IN_PLACE and self._known.get(args[0]) is not None:
+            args, kwargs = _out_of_place(func, args, kwargs)  # in place it would save a copy of its input
+        recipe = self._known.recipe(func, args, kwargs) if torch.is_grad_enabled() else None
+        if recipe is not None and func in IN_PLACE:  # in place, the result is saved during the call
+            self._known.add(args[0], recipe, version=args[0]._version + 1)
+        out = func(*args, **kwargs)
+        if recipe is not None:
+            self._known.add(out, recipe)
         if func is torch.conv2d and self._convolutions is not None:
-            self._learn(out, out._version, step_timer.keep(self._convolutions.kept(out)))
+            self._known.add(out, step_timer.count_saved(self._convolutions.add(out)))
         return out
 
-    def pack(self, tensor: Tensor) -> "Tensor | _Again":
-        """Returns what to keep of a tensor that a derivative will want."""
-        known = self._of(tensor)
-        if isinstance(known, _Again):
-            return known.kept_once_more()
-        self._learn(tensor, tensor._version, tensor.detach())
-        return step_timer.keep(tensor)
+    def pack(self, tensor: Tensor) -> "Tensor | _Recipe":
+        """Returns what to save of a tensor that the backward pass needs."""
+        known = self._known.get(tensor)
+        if isinstance(known, _Recipe):
+            return known.reserved()
+        self._known.add(tensor, tensor.detach())
+        return step_timer.count_saved(tensor)
 
-    def apart(self, call: Callable[..., Any], *given: Any) -> Any:
-        """Returns what a call returns, in which it learns nothing."""
-        self._apart = True
+    def paused(self, call: Callable[..., Any], *inputs: Any) -> Any:
+        """Returns call(*inputs), of which nothing is recorded."""
+        self._is_paused = True
         try:
-            return call(*given)
+            return call(*inputs)
         finally:
-            self._apart = False
+            self._is_paused = False
 
-    def forget(self) -> None:
-        """Lets go of everything: the graph holds the hooks, and so this, until its last tensor is used."""
+    def clear(self) -> None:
+        """Releases all tensors: the graph holds the hooks, and so this, until its last tensor is used."""
         self._known.clear()
 
-    def _again(self, func: Callable[..., Any], args: Sequence[Any], more: Mapping[str, Any]) -> _Again | None:
-        """Returns how to compute a call's result again, if that takes few operations on what is kept."""
-        again, given = None, args[1:]  # what is to be called again must not hold args[0]
-        if func is nnf.batch_norm:
-            known = self._of(args[0])
-            again = _Again(_norm(*given, **more), args[0] if known is None else known)
-        elif func in UNITS and isinstance(norm := self._of(args[0]), _Again):
-            again = _Again(lambda x: func(x, *given, **more), norm)
-        elif func in SUMS and not more and all(isinstance(term, Tensor) for term in args):
-            terms = [known for term in args if (known := self._of(term)) is not None]
-            again = _Again(torch.add, *terms) if len(terms) == 2 else None
-        return again if again is not None and torch.is_grad_enabled() and again.operations <= MOST else None
 
-    def _learn(self, tensor: Tensor, version: int, known: Tensor | _Again) -> None:
-        # A weak reference lets the memory go, and keeps the storage's number from being given to another.
-        storage = tensor.untyped_storage()
-        self._known[storage._cdata, version] = known, _shape(tensor), StorageWeakRef(storage)
+def _is_supported(net: nn.Module, parts: Sequence[nn.Module]) -> bool:
+    """Returns whether a network has convolutions, whole weights and no recomputation of its own.
 
-    def _of(self, tensor: Tensor) -> "Tensor | _Again | None":
-        known, shape, _ = self._known.get((tensor.untyped_storage()._cdata, tensor._version), (None, None, None))
-        return known if shape == _shape(tensor) else None
-
-
-def _can_spare(net: nn.Module, whole: Sequence[nn.Module]) -> bool:
-    """Returns whether there are maps to spare, of a whole batch at once, each block once, with weights all here.
-
-    XLA compiles a step as a whole: it finds what is computed twice, and decides by itself what it keeps.
+    XLA compiles a step as a whole, and decides by itself what to recompute.
     """
     if any(weight.device.type == "xla" for weight in net.parameters()):
         return False
-    changed = any("forward" in vars(module) for module in (net, *whole)) or is_sharded(net)
+    changed = any("forward" in vars(module) for module in (net, *parts)) or is_sharded(net)
     return not changed and any(isinstance(module, nn.Conv2d) for module in net.modules())
 
 
-def _unpack(kept: Tensor | _Again) -> Tensor:
-    return kept.used() if isinstance(kept, _Again) else kept
+def _unpack(saved: Tensor | _Recipe) -> Tensor:
+    return saved.use() if isinstance(saved, _Recipe) else saved
 
 
-def _current(source: _Again | tuple[Tensor, int]) -> Tensor:
-    if isinstance(source, _Again):
-        return source.computed()
+def _source_value(source: _Recipe | tuple[Tensor, int]) -> Tensor:
+    if isinstance(source, _Recipe):
+        return source.value()
     tensor, version = source
-    assert tensor._version == version, "what is to be computed with again was changed in place since"
+    assert tensor._version == version, "a tensor that is needed for recomputation was changed in place"
     return tensor
 
 
-def _shape(tensor: Tensor) -> Shape:
+def _layout(tensor: Tensor) -> Layout:
     return tuple(tensor.shape), tensor.stride(), int(tensor.storage_offset())
 
 
 def _out_of_place(
-    func: Callable[..., Any], args: Sequence[Any], more: Mapping[str, Any]
+    func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> tuple[Sequence[Any], dict[str, Any]]:
-    """Returns the arguments that have a unit leave its input as it is."""
-    if func is nnf.gelu:  # which has no other way
-        return args, dict(more)
-    bound = signature(func).bind(*args, **more)
+    """Returns the arguments with which an activation function leaves its input unchanged."""
+    if func is nnf.gelu:  # it is never in place
+        return args, dict(kwargs)
+    bound = signature(func).bind(*args, **kwargs)
     bound.arguments["inplace"] = False
     return bound.args, bound.kwargs
 
@@ -207,6 +223,6 @@ def _norm(
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> Callable[[Tensor], Tensor]:
-    """Returns `torch.nn.functional.batch_norm` with these arguments, which leaves running statistics alone."""
+    """Returns `torch.nn.functional.batch_norm` with these arguments, without updating running statistics."""
     mean, var = (None, None) if training else (running_mean, running_var)
     return lambda x: nnf.batch_norm(x, mean, var, weight, bias, training, momentum, eps)

@@ -43,12 +43,12 @@ class ConvolutionCache:
     def __len__(self) -> int:
         return len(self._kept)
 
-    def kept(self, out: Tensor) -> Tensor:
+    def add(self, out: Tensor) -> Tensor:
         """Keeps what a convolution returned; returns it without its graph."""
         self._kept.append((out.detach(), out._version))
         return self._kept[-1][0]
 
-    def next(self) -> Tensor | None:
+    def pop(self) -> Tensor | None:
         """Returns what the first one that is left returned, None if it was changed in place since."""
         out, version = self._kept.popleft()
         return out if out._version == version else None
@@ -71,7 +71,7 @@ class FastForwardMode(TorchFunctionMode):
         elif func is nnf.scaled_dot_product_attention:
             func = attention
         elif func is torch.conv2d and self._convolutions is not None:
-            kept = self._convolutions.next()
+            kept = self._convolutions.pop()
             if kept is not None:
                 func = partial(_conv2d, kept)
         return func(*args, **(kwargs or {}))

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 REST = "step"  # outside every phase: in most methods the forward passes and the losses
-MOST = 10_000  # marks that are kept before they are counted
+MAX_MARKS = 10_000  # before they are counted
 
 
 class StepTimer:
@@ -58,7 +58,7 @@ class StepTimer:
         if self._cuda:
             stamp.record()
         self._marks.append((self.phase, stamp))
-        if len(self._marks) > MOST:
+        if len(self._marks) > MAX_MARKS:
             self._count()
 
     def _count(self) -> None:
@@ -101,7 +101,7 @@ _counting: ContextVar[Callable[[Tensor], Tensor]] = ContextVar("counting", defau
 
 @contextmanager
 def saved_bytes(stopwatch: StepTimer) -> Iterator[Counter[str]]:
-    """Counts the bytes that each phase keeps for the backward pass, once for each tensor; yields the counter."""
+    """Counts the bytes that each phase saves for the backward pass, once for each tensor; yields the counter."""
     counted: Counter[str] = Counter()
     seen: dict[int, Tensor] = {}  # alive while we count, or an address could come again
 
@@ -121,6 +121,6 @@ def saved_bytes(stopwatch: StepTimer) -> Iterator[Counter[str]]:
         _counting.reset(before)
 
 
-def keep(tensor: Tensor) -> Tensor:
-    """Returns the tensor, which is kept for the backward pass: for hooks that hide that from `saved_bytes`."""
+def count_saved(tensor: Tensor) -> Tensor:
+    """Counts a tensor that is saved for the backward pass by a hook that hides it from `saved_bytes`; returns it."""
     return _counting.get()(tensor)
