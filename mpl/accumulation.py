@@ -1,9 +1,9 @@
-"""Gradients that are gathered from a batch's parts, one after the other, for batches whose graph does not fit.
+"""Gradient accumulation over parts of a batch, for batches whose graph does not fit into memory.
 
-The network gives the logits of the whole batch, without a graph inside; in the backward pass each part is computed a
-second time and its gradient added up, so that one part's graph is alive at a time (Gao et al., 2021,
-https://arxiv.org/abs/2101.06983). Losses see the whole batch: what compares images with each other, thresholds over
-a batch and the feedback's product are those of the undivided step.
+The network returns the logits of the whole batch, computed without a graph. In the backward pass each part is
+recomputed and its gradient added, so that the graph of one part is in memory at a time (Gao et al., 2021,
+https://arxiv.org/abs/2101.06983). Losses see the whole batch, so comparisons between images, thresholds over a batch
+and the feedback are those of the undivided step.
 """
 
 from collections.abc import Callable
@@ -16,14 +16,14 @@ from gradebook.mpl.sharding import recomputed
 
 
 def accumulate(net: nn.Module, parts: int) -> None:
-    """Makes the network take its batches (N, ...) in parts, in place; the gradient stays that of the whole batch.
+    """Makes the network process its batches (N, ...) in parts, in place; the gradient is that of the whole batch.
 
-    Part k has images k, k + parts, k + 2 parts and so on, so that each has its share of every kind of images in a
-    batch. BatchNorm normalises within a part, as it does within a process; its running statistics move once a part.
+    Part k has images k, k + parts, k + 2 parts and so on, so that each part has its share of every kind of image.
+    BatchNorm normalises within a part, as it does within a process; its running statistics are updated once a part.
 
     Args:
-        net: takes (N, ...) and gives (N, K).
-        parts: at least 1, which changes nothing.
+        net: maps (N, ...) to (N, K).
+        parts: at least 1; 1 changes nothing.
     """
     assert parts >= 1
     if parts > 1:
@@ -32,6 +32,6 @@ def accumulate(net: nn.Module, parts: int) -> None:
 
 def _in_parts(net: nn.Module, forward: Callable[[Tensor], Tensor], parts: int, x: Tensor) -> Tensor:
     order = torch.arange(len(x), device=x.device)
-    places = [order[k::parts] for k in range(min(parts, len(x)))]
-    logits = torch.cat([recomputed(net, forward, x[k::parts]) for k in range(len(places))])
-    return logits[torch.cat(places).argsort()]
+    indices = [order[k::parts] for k in range(min(parts, len(x)))]
+    logits = torch.cat([recomputed(net, forward, x[k::parts]) for k in range(len(indices))])
+    return logits[torch.cat(indices).argsort()]

@@ -1,6 +1,6 @@
-"""BatchNorm of a frozen network taken into the convolutions before it: the same features in a seventh less time.
+"""Fuses the BatchNorms of a frozen network into the convolutions before them: the same features, 14 % faster.
 
-With kept statistics a norm is a scale and a shift per channel, so W' = W γ/σ and b' = (b - μ) γ/σ + β
+With running statistics a norm is a scale and a shift per channel, so W' = W γ/σ and b' = (b - μ) γ/σ + β
 (Jacob et al., 2018, https://arxiv.org/abs/1712.05877, section 3.2).
 """
 
@@ -13,25 +13,25 @@ from timm.layers.norm_act import BatchNormAct2d
 from torch import fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-CONVOLUTIONS = (nn.Conv2d, Conv2dSame)  # that use their weight as it is; others, such as standardised ones, are left
+CONVOLUTIONS = (nn.Conv2d, Conv2dSame)  # not those that change their weight first, such as standardised ones
 NORMS = (nn.BatchNorm2d, BatchNormAct2d)
 
 
 def folded(model: nn.Module) -> nn.Module:
-    """Returns a copy of a network, in evaluation mode, whose norms are part of the convolutions before them.
+    """Returns a copy of a network, in evaluation mode, whose norms are fused into the convolutions before them.
 
-    Norms that stand elsewhere stay, and so does everything of a network that cannot be traced: its Python asks for the
-    values in its tensors. Features differ from the network's by rounding.
+    Other norms stay, and so does a network that `torch.fx` cannot trace, since its code depends on values of tensors.
+    Features differ by rounding.
 
     Args:
-        model: float32, not changed.
+        model: float32; unchanged.
     """
     net = copy.deepcopy(model).eval()
     if not any(type(module) in NORMS for module in net.modules()):
         return net
     try:
         graph = _Tracer().trace(net)
-    except Exception:  # whatever its Python does with a value that is none
+    except Exception:  # whatever its code raises on a proxy for a tensor
         return net
     modules = dict(net.named_modules(remove_duplicate=False))
     calls = [node for node in graph.nodes if node.op == "call_module"]
@@ -48,7 +48,7 @@ def folded(model: nn.Module) -> nn.Module:
 
 
 class _Tracer(fx.Tracer):
-    """Looks into everything but convolutions and norms, which timm's are subclasses of torch's."""
+    """Traces into every module except convolutions and norms, including timm's subclasses of torch's."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         """See `torch.fx.Tracer`."""
@@ -57,7 +57,7 @@ class _Tracer(fx.Tracer):
 
 @torch.no_grad()
 def _fold(convolution: nn.Module, norm: nn.Module) -> nn.Module:
-    """Gives the convolution the norm's scale and shift; returns what of the norm is left: its activation."""
+    """Applies the norm's scale and shift to the convolution; returns what is left of the norm: its activation."""
     assert isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)
     assert norm.running_mean is not None and norm.running_var is not None
     weight, bias = fuse_conv_bn_weights(

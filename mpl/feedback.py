@@ -33,7 +33,7 @@ from gradebook.mpl.step import Runtime, at_least_float32, average_over_processes
 
 Weights = Mapping[str, Tensor]
 
-FARTHEST = 1e-3  # that `difference` shifts the weights by, as a share of their norm
+MAX_SHIFT = 1e-3  # of the weights by `difference`, as a share of their norm
 
 
 def labelled_gradient(net: nn.Module, x_l: Tensor, y_l: Tensor, runtime: Runtime) -> tuple[Tensor, dict[str, Tensor]]:
@@ -68,12 +68,12 @@ def exact(
     """Computes F by one forward-mode product, at about the cost of three forward passes, or two with `convolutions`.
 
     Args:
-        net: the student, in the mode in which it trains.
+        net: the student, in training mode.
         before: θ_S, its weights before the step.
         gradient: g, from `labelled_gradient` after the step.
-        x_u: (U, ...) what the step learned from.
+        x_u: (U, ...) images of the student's step.
         rate: η.
-        convolutions: those of the pass that the step learned from, if they were kept.
+        convolutions: outputs of the student's forward pass, if they were cached.
 
     Returns:
         F (U, K), in nats, and the student's logits at θ_S (U, K); detached.
@@ -122,7 +122,7 @@ def difference(
         return forward_with_buffers_restored(net, x_u)
 
     weights = {name: sharding.local(weight) for name, weight in net.named_parameters()}
-    with torch.no_grad(), _without_autocast(x_u), _put_back(weights.values()):
+    with torch.no_grad(), _without_autocast(x_u), _restored(weights.values()):
         for name, weight in weights.items():
             weight.copy_(sharding.local(before[name]))
         ahead = shifted(+1)
@@ -175,7 +175,7 @@ def sampled_labels(teacher_logits: Tensor, generator: torch.Generator | None = N
 
 
 def functional_forward(net: nn.Module, weights: Weights, x: Tensor) -> Tensor:
-    """Returns net(x) at other weights, leaving its buffers (BatchNorm's statistics) as it found them."""
+    """Returns net(x) with other weights; its buffers (BatchNorm's statistics) are unchanged."""
     forget_biases(net)
     try:
         return at_least_float32(functional_call(net, {**weights, **_copied_buffers(net)}, (x,)))
@@ -184,13 +184,13 @@ def functional_forward(net: nn.Module, weights: Weights, x: Tensor) -> Tensor:
 
 
 def forward_with_buffers_restored(net: nn.Module, x: Tensor) -> Tensor:
-    """Returns net(x) at its own weights, sharded or not, leaving its buffers as it found them."""
+    """Returns net(x) with its own weights, sharded or not; its buffers are unchanged."""
     return functional_forward(net, {}, x)
 
 
 @contextmanager
 def dropout_off(net: nn.Module) -> Iterator[None]:
-    """Turns off what draws random numbers (dropout, stochastic depth) and leaves BatchNorm in training mode."""
+    """Turns off dropout and stochastic depth, and leaves BatchNorm in training mode."""
     with preserve_mode(net):
         for module in net.modules():
             if not isinstance(module, nn.modules.batchnorm._BatchNorm):
@@ -212,7 +212,7 @@ def _step_along(gradient: Weights, before: Weights, loss: Tensor | None, share: 
     length = length.clamp_min(limits.tiny**0.5)  # below, its square is none
     share = limits.eps ** (1 / 3) if share is None else share
     lost = torch.ones_like(length) if loss is None else loss.to(length.dtype).clamp(limits.eps, 1)
-    farthest = FARTHEST * sharding.norm(before[name] for name in gradient) / length
+    farthest = MAX_SHIFT * sharding.norm(before[name] for name in gradient) / length
     return torch.minimum(share * lost / length / length, farthest)
 
 
@@ -226,11 +226,11 @@ def _without_autocast(x: Tensor) -> AbstractContextManager[None]:
 
 
 @contextmanager
-def _put_back(weights: Iterable[Tensor]) -> Iterator[None]:
-    """Gives the weights the values back, bit for bit, that they have now."""
-    kept = [(weight, weight.clone()) for weight in weights]
+def _restored(weights: Iterable[Tensor]) -> Iterator[None]:
+    """Restores the present values of the weights afterwards, bit for bit."""
+    original = [(weight, weight.clone()) for weight in weights]
     try:
         yield
     finally:
-        for weight, value in kept:
+        for weight, value in original:
             weight.copy_(value)

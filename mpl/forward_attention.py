@@ -1,11 +1,11 @@
-"""Scaled dot-product attention with its derivative along a direction, which torch's fast kernels do not have.
+"""Scaled dot-product attention with a forward-mode derivative, which torch's fast kernels do not have.
 
     s = q kᵀ/√D + m    p = softmax(s)    y = p v
     ds = (dq kᵀ + q dkᵀ)/√D + dm    dp = p (ds - Σ p ds)    dy = dp v + p dv
 
-torch's plain kernel (`SDPBackend.MATH`) does have one, put together operation by operation. Written out it takes four
-matrix products where that takes six, and makes its maps of attention for a few images at a time: 1.2 to 3 times as
-fast in float32, 4 to 6 times in bfloat16 (197 to 1,370 tokens, one core).
+torch's plain kernel (`SDPBackend.MATH`) has one, composed operation by operation. The equations above take four matrix
+products instead of six, and attention maps are made for a few images at a time: 1.2 to 3 times as fast in float32, 4
+to 6 times in bfloat16 (197 to 1,370 tokens, one core).
 
 Shape legend    N images    H heads    L queries    M keys    D width of a head, E of a value
 """
@@ -19,10 +19,10 @@ from torch import Tensor
 from torch.autograd import forward_ad
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-NUMBERS = {"cpu": 2**20}  # in the maps of attention that are made at once: what stays in a core's cache
-MORE_NUMBERS = 2**26  # the same on any other device: 256 MiB in float32
+MAX_ELEMENTS = {"cpu": 2**20}  # of the attention maps made at once: what fits into a core's cache
+MAX_ELEMENTS_ELSEWHERE = 2**26  # on any other device: 256 MiB in float32
 
-Dual = tuple[Tensor, Tensor | None]  # a value, and its change where it has one
+Dual = tuple[Tensor, Tensor | None]  # a value, and its derivative if it has one
 
 
 def attention(query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, **how: Any) -> Tensor:
@@ -59,13 +59,13 @@ def _attended(query: Dual, key: Dual, value: Dual, mask: Dual | None, scale: flo
 
 
 def _is_plain(query: Tensor, key: Tensor, value: Tensor, how: Mapping[str, Any]) -> bool:
-    """Returns whether the equations above are all of it: no dropout, nothing causal, and nothing shared by heads."""
+    """Returns whether the equations above apply: no dropout, no causal mask, no keys shared by heads."""
     alike = query.dim() > 2 and query.shape[:-2] == key.shape[:-2] == value.shape[:-2]
     return alike and not any(how.get(name) for name in ("dropout_p", "is_causal", "enable_gqa"))
 
 
 def _dual(tensor: Tensor) -> Dual:
-    """Returns value and change, in the precision that autocast would give the kernel."""
+    """Returns value and derivative, in the precision that autocast would give the kernel."""
     value, change = forward_ad.unpack_dual(tensor)
     device = tensor.device.type
     if not (tensor.is_floating_point() and torch.is_autocast_enabled(device)) or tensor.dtype == torch.float64:
@@ -80,16 +80,16 @@ def _with_change(given: Dual) -> tuple[Tensor, Tensor]:
 
 
 def _parts(given: list[Dual], mask: Dual | None) -> Iterator[tuple[Dual, Dual, Dual, Dual | None]]:
-    """Yields query, key, value and mask of a few images at a time."""
+    """Yields query, key, value and mask for a few images at a time."""
     query, key = given[0][0], given[1][0]
-    an_image = query.shape[1:-1].numel() * key.shape[-2]
-    few = max(1, NUMBERS.get(query.device.type, MORE_NUMBERS) // max(1, an_image))
+    per_image = query.shape[1:-1].numel() * key.shape[-2]
+    batch = max(1, MAX_ELEMENTS.get(query.device.type, MAX_ELEMENTS_ELSEWHERE) // max(1, per_image))
     own = mask is not None and mask[0].dim() == query.dim() and len(mask[0]) == len(query)  # a mask for each image
-    for at in range(0, len(query), few):
-        q, k, v = (_slice(dual, at, few) for dual in given)
-        yield q, k, v, _slice(mask, at, few) if own and mask is not None else mask
+    for at in range(0, len(query), batch):
+        q, k, v = (_slice(dual, at, batch) for dual in given)
+        yield q, k, v, _slice(mask, at, batch) if own and mask is not None else mask
 
 
-def _slice(dual: Dual, at: int, few: int) -> Dual:
+def _slice(dual: Dual, start: int, size: int) -> Dual:
     value, change = dual
-    return value[at : at + few], None if change is None else change[at : at + few]
+    return value[start : start + size], None if change is None else change[start : start + size]

@@ -1,17 +1,17 @@
-"""Forward-mode differentiation at the speed of the passes that it is made of.
+"""Fast forward-mode derivatives of BatchNorm, convolutions and attention.
 
-torch puts the derivative of a BatchNorm in training mode together from a dozen elementwise operations, which cost more
-than the convolutions around them: 21 ms an image where the pass itself takes 2.5 (WRN-28-2, one core). But normalising
-a batch is its own adjoint: along dx it changes as its backward pass would answer dx,
+torch composes the forward derivative of BatchNorm in training mode of a dozen elementwise operations, which cost more
+than the convolutions around them: 21 ms an image where the pass itself takes 2.5 (WRN-28-2, one core). But the
+Jacobian of normalising a batch is symmetric, so that its derivative along dx is its backward pass applied to dx:
 
     y = γ x̂ + β,    x̂ = (x - μ) / σ        dy = (γ/σ) (dx - mean dx - x̂ mean(x̂ dx)) + dγ x̂ + dβ
 
-so that one call of the backward kernel and one multiplication give it. With kept statistics it changes as it scales,
-and in the precision of its images: torch's own derivative is of the weights' precision, which no convolution takes.
-Attention is torch's fast kernel in ordinary passes, for which there is no derivative: `mpl.forward_attention` has it.
+that is one call of the backward kernel and one multiplication. With running statistics the derivative is a scaling, in
+the precision of the images: torch's own has the precision of the weights, which convolutions then refuse. Torch's fast
+attention kernels have no forward derivative: `gradebook.mpl.forward_attention` has one.
 
-A convolution's own result is not needed anew where the same pass was made before: `ConvolutionCache` keeps what they
-returned then, and what is left of them here is their change, dw ∗ x + w ∗ dx.
+Where the same pass was made before, `ConvolutionCache` has the outputs of its convolutions, and only their derivative,
+dw ∗ x + w ∗ dx, is computed.
 
 Shape legend    C channels
 """
@@ -38,78 +38,82 @@ class ConvolutionCache:
     """The outputs of a pass's convolutions, in order; `FastForwardMode` takes and releases them one by one."""
 
     def __init__(self) -> None:
-        self._kept: deque[tuple[Tensor, int]] = deque()
+        self._outputs: deque[tuple[Tensor, int]] = deque()
 
     def __len__(self) -> int:
-        return len(self._kept)
+        return len(self._outputs)
 
     def add(self, out: Tensor) -> Tensor:
-        """Keeps what a convolution returned; returns it without its graph."""
-        self._kept.append((out.detach(), out._version))
-        return self._kept[-1][0]
+        """Stores the output of a convolution; returns it without its graph."""
+        self._outputs.append((out.detach(), out._version))
+        return self._outputs[-1][0]
 
     def pop(self) -> Tensor | None:
-        """Returns what the first one that is left returned, None if it was changed in place since."""
-        out, version = self._kept.popleft()
+        """Removes and returns the first output that is left, or None if it was changed in place since."""
+        out, version = self._outputs.popleft()
         return out if out._version == version else None
 
 
 class FastForwardMode(TorchFunctionMode):
-    """While it is entered, norms, convolutions and attention have the derivatives above. For forward mode alone."""
+    """While active, norms, convolutions and attention have the derivatives above. For forward mode only."""
 
     def __init__(self, convolutions: ConvolutionCache | None = None):
-        """Takes the convolutions of the same pass at the same weights, if it has been made and they were kept."""
+        """Takes the convolutions of an earlier pass with the same inputs and weights, if there was one."""
         super().__init__()
         self._convolutions = convolutions or None
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        """Puts our derivatives in the place of torch's, and leaves everything else."""
+        """Replaces torch's derivatives by ours; everything else is unchanged."""
         if func is nnf.batch_norm:
             func = _batch_norm
         elif func is nnf.scaled_dot_product_attention:
             func = attention
         elif func is torch.conv2d and self._convolutions is not None:
-            kept = self._convolutions.pop()
-            if kept is not None:
-                func = partial(_conv2d, kept)
+            output = self._convolutions.pop()
+            if output is not None:
+                func = partial(_conv2d, output)
         return func(*args, **(kwargs or {}))
 
 
-def _conv2d(kept: Tensor, input: Tensor, weight: Tensor, bias: Optional = None, *how: Any, **more: Any) -> Tensor:  # noqa: A002
-    """Returns what `torch.conv2d` does, which is `kept`."""
-    out: Tensor = _Convolved.apply(input, weight, bias, lambda x, w: torch.conv2d(x, w, None, *how, **more), _Box(kept))
+def _conv2d(output: Tensor, input: Tensor, weight: Tensor, bias: Optional = None, *how: Any, **more: Any) -> Tensor:  # noqa: A002
+    """Returns what `torch.conv2d` does, which is `output`."""
+
+    def product(x: Tensor, w: Tensor) -> Tensor:
+        return torch.conv2d(x, w, None, *how, **more)
+
+    out: Tensor = _Convolved.apply(input, weight, bias, product, _Box(output))
     return out
 
 
 @dataclass(frozen=True, slots=True)
 class _Box:
-    """Hides a tensor from autograd, for which a function that returns what it took is none."""
+    """Hides a tensor from autograd, which does not allow a function to return its input."""
 
     tensor: Tensor
 
 
 class _Convolved(Function):
-    """A convolution whose result is known, and its derivative along a direction."""
+    """A convolution whose output is known, with its forward derivative."""
 
     @staticmethod
-    def forward(x: Tensor, weight: Tensor, bias: Optional, convolved: Product, kept: _Box) -> Tensor:
-        """Returns it."""
-        return kept.tensor
+    def forward(x: Tensor, weight: Tensor, bias: Optional, convolved: Product, output: _Box) -> Tensor:
+        """Returns the known output."""
+        return output.tensor
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        """Keeps what the derivative needs."""
-        x, weight, _, ctx.convolved, kept = inputs
+        """Saves what the derivative needs."""
+        x, weight, _, ctx.convolved, known = inputs
         ctx.set_materialize_grads(False)
-        ctx.save_for_forward(x, weight, kept.tensor)
+        ctx.save_for_forward(x, weight, known.tensor)
 
     @staticmethod
     def jvp(ctx: Any, dx: Optional, dweight: Optional, dbias: Optional, *_: Any) -> Tensor:
         """Returns dw ∗ x + w ∗ dx + db."""
-        x, weight, kept = ctx.saved_tensors
-        dy = torch.zeros_like(kept) if dx is None else ctx.convolved(dx, weight)
+        x, weight, output = ctx.saved_tensors
+        dy = torch.zeros_like(output) if dx is None else ctx.convolved(dx, weight)
         if dweight is not None:
             dy.add_(ctx.convolved(x, dweight))
         return dy if dbias is None else dy.add_(dbias.view(-1, 1, 1))
@@ -131,7 +135,7 @@ def _batch_norm(
 
 
 class _Normalised(Function):
-    """BatchNorm with this batch's statistics or kept ones, and its derivative along a direction."""
+    """BatchNorm with batch or running statistics, with its forward derivative."""
 
     @staticmethod
     def forward(
@@ -144,13 +148,13 @@ class _Normalised(Function):
         momentum: float,
         eps: float,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Returns y, and of this batch μ (C,) and 1/σ (C,)."""
+        """Returns y, and μ (C,) and 1/σ (C,) of the batch."""
         y, of_batch, inverse = torch.native_batch_norm(x, weight, bias, mean, var, training, momentum, eps)
         return y, of_batch, inverse
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
-        """Keeps what the derivative needs."""
+        """Saves what the derivative needs."""
         x, weight, _, mean, var, ctx.training, _, ctx.eps = inputs
         ctx.set_materialize_grads(False)
         used = output[1:] if ctx.training else (mean, (var + ctx.eps).rsqrt())
@@ -159,7 +163,7 @@ class _Normalised(Function):
 
     @staticmethod
     def jvp(ctx: Any, dx: Optional, dweight: Optional, dbias: Optional, *_: Any) -> tuple[Tensor, None, None]:
-        """Returns dy, where the statistics have none of their own."""
+        """Returns dy; the statistics have no derivative of their own."""
         x, weight, running_mean, running_var, mean, inverse = ctx.saved_tensors
         if dx is None:
             dy = torch.zeros_like(x)

@@ -1,7 +1,7 @@
 """Low-rank adapters on the attention of a frozen network (LoRA, Hu et al., 2021, https://arxiv.org/abs/2106.09685).
 
-A linear layer's weight W (E, D) becomes W + (α/r) B A with A (r, D) and B (E, r), of which only A and B are trained.
-B begins as zero, so that the network begins as it was. `merged` puts the sum in the place of W.
+The weight W (E, D) of a linear layer becomes W + (α/r) B A with A (r, D) and B (E, r), of which only A and B are
+trained. B starts at zero, so that the network is the same at first. `merged` replaces W by the sum.
 """
 
 from typing import Any
@@ -14,7 +14,7 @@ ALPHA = 16.0
 
 
 class LowRank(nn.Module):
-    """What is added to a linear layer's weight."""
+    """Low-rank term of a linear layer's weight."""
 
     def __init__(self, outputs: int, inputs: int, rank: int):
         super().__init__()
@@ -28,16 +28,15 @@ class LowRank(nn.Module):
 
 
 def adapt(net: nn.Module, rank: int, *, trained: nn.Module | None = None) -> list[str]:
-    """Freezes a network but for new adapters on its attention's linear layers, in place.
+    """Freezes a network, in place, except for new adapters on the linear layers of its attention.
 
     Args:
         net: a timm model, or one around it.
         rank: r.
-        trained: a part of it that is trained whole, such as its new classifier.
+        trained: a module of it that is trained as a whole, such as its new classifier.
 
     Returns:
-        The names of the layers that have adapters; none where the network has no such layers, and then it is left
-        as it is.
+        The names of the layers with adapters. A network without such layers is unchanged.
     """
     layers = {
         name: layer
@@ -54,7 +53,7 @@ def adapt(net: nn.Module, rank: int, *, trained: nn.Module | None = None) -> lis
 
 
 def merged(net: nn.Module) -> dict[str, Tensor]:
-    """Returns the state of a network, with the sums of its adapters and weights under the weights' own names."""
+    """Returns a network's state with the adapters merged into the weights, under the weights' own names."""
     state = dict(net.state_dict())
     for name, module in net.named_modules():
         if parametrize.is_parametrized(module, "weight"):

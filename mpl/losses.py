@@ -2,7 +2,7 @@
 
 Shape legend    B labelled images    U unlabelled images    K classes    q a distribution over K
 
-Targets never carry a gradient here: a caller who wants one (the feedback) says so in its own function.
+Targets never carry a gradient here; the feedback, where they do, has its own function.
 """
 
 import torch
@@ -16,12 +16,12 @@ def supervised(logits: Tensor, labels: Tensor, *, smoothing: float = 0.0) -> Ten
 
 
 def soft_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
-    """Returns -Σ_c q_c log softmax(logits)_c for each row, (U,) in nats; `target` (U, K) is taken as a constant."""
+    """Returns -Σ_c q_c log softmax(logits)_c for each row, (U,) in nats; `target` (U, K) is a constant."""
     return -(target.detach() * nnf.log_softmax(logits, -1)).sum(-1)
 
 
 def one_hot(labels: Tensor, like: Tensor) -> Tensor:
-    """Returns classes (U,) as distributions (U, K), typed as `like` (..., K); torch's own looks at the values first."""
+    """Returns classes (U,) as distributions (U, K) like `like` (..., K); torch's own function waits for the device."""
     return (labels[:, None] == torch.arange(like.shape[-1], device=like.device)).to(like.dtype)
 
 
@@ -31,18 +31,18 @@ def softmax_with_temperature(logits: Tensor, temperature: float) -> Tensor:
 
 
 def confident(logits: Tensor, threshold: float) -> Tensor:
-    """Returns 1 where the likeliest class has at least probability `threshold`, else 0: (U,), detached."""
+    """Returns 1 where the largest probability is at least `threshold`, else 0: (U,), detached."""
     likeliest = logits.detach().softmax(-1).amax(-1)
     return (likeliest >= threshold).to(logits.dtype)
 
 
 def masked_cross_entropy(logits: Tensor, labels: Tensor, weight: Tensor) -> Tensor:
-    """Returns the cross-entropy of pseudo-labels (U,), weighted by `weight` (U,), as a mean () over all U, in nats."""
+    """Returns the cross-entropy of pseudo-labels (U,) times mask or weights (U,), as a mean () over all U, in nats."""
     return (nnf.cross_entropy(logits, labels, reduction="none") * weight.detach()).mean()
 
 
 def squared(logits: Tensor, target: Tensor) -> Tensor:
-    """Returns the mean over K of (softmax(logits) - q)² for each row, (U,); `target` (U, K) is taken as a constant."""
+    """Returns the mean over K of (softmax(logits) - q)² for each row, (U,); `target` (U, K) is a constant."""
     return (logits.softmax(-1) - target.detach()).square().mean(-1)
 
 
@@ -58,7 +58,7 @@ def rescaled(weights: Tensor) -> Tensor:
 
 
 def sharpen(q: Tensor, temperature: float) -> Tensor:
-    """Returns q^(1/temperature), rescaled and detached, (U, K): `softmax_with_temperature` for distributions."""
+    """Returns q^(1/temperature), normalised and detached, (U, K): `softmax_with_temperature` for distributions."""
     return rescaled(q.detach().pow(1 / temperature))
 
 
@@ -75,9 +75,9 @@ def uda(strong: Tensor, weak: Tensor, *, temperature: float, threshold: float) -
 
     Args:
         strong: (U, K) logits of the strong views, with their graph.
-        weak: (U, K) logits of the weak views; taken as constants.
+        weak: (U, K) logits of the weak views; constants.
         temperature: of the sharpening; below 1.
-        threshold: on the likeliest class's probability before sharpening.
+        threshold: for the largest probability before sharpening.
 
     Returns:
         () in nats, and the share of confident images ().

@@ -1,10 +1,10 @@
-"""What methods remember of classes and samples in `Learners.memory`, the same on every process.
+"""Statistics of classes and samples that methods keep in `Learners.memory`, the same on every process.
 
 Shape legend    N samples of the run    U unlabelled images of a step    K classes
 
-A process sees its slice of the batch alone. So whatever is remembered is first reduced over the processes, and two
-with half a batch each remember what one with all of it does. What is kept of every sample is updated through a dense
-tensor of N rows, because a sum over the processes is all that a `Runtime` has: exact, at N rows of traffic a step.
+A process sees only its slice of the batch, so every statistic is reduced over the processes first: two processes with
+half a batch each store what one process with the whole batch would. Statistics of samples are updated through a dense
+tensor of N rows, because a `Runtime` can only sum over the processes: exact, at N rows of traffic a step.
 """
 
 import torch
@@ -17,8 +17,8 @@ from gradebook.mpl.step import Runtime
 
 def running_mean(memory: dict[str, Tensor], name: str, value: Tensor, decay: float, start: Tensor) -> Tensor:
     """Moves memory[name] to decay · memory[name] + (1 - decay) · value, from `start` on, and returns it, detached."""
-    kept = memory.get(name, start)
-    memory[name] = (decay * kept + (1 - decay) * value).detach()
+    previous = memory.get(name, start)
+    memory[name] = (decay * previous + (1 - decay) * value).detach()
     return memory[name]
 
 
@@ -33,21 +33,21 @@ def mean_row(rows: Tensor, runtime: Runtime) -> Tensor:
 
 
 def class_shares(labels: Tensor, logits: Tensor, runtime: Runtime) -> Tensor:
-    """Returns the share of each class among labels (U,) over the batch of all processes: (K,), typed as `logits`."""
+    """Returns the share (K,) of each class among labels (U,) over the batch of all processes, typed like `logits`."""
     return mean_row(one_hot(labels, logits), runtime)
 
 
 def mean_by_sample(rows: Tensor, positions: Tensor, samples: int, runtime: Runtime) -> tuple[Tensor, Tensor]:
-    """Gathers what a step says of its samples, from all processes.
+    """Returns the mean of rows by sample, over all processes.
 
     Args:
-        rows: (U, K) what is said of each image.
-        positions: (U,) int64 which sample each image is; one may come more than once.
+        rows: (U, K) one for each image.
+        positions: (U,) int64 sample of each image; one may come more than once.
         samples: N.
         runtime: see `Runtime`.
 
     Returns:
-        (N, K) the mean of what was said of each sample, and (N,) bool whether anything was; detached.
+        (N, K) the mean row of each sample, and (N,) bool whether it has one; detached.
     """
     total = rows.new_zeros(samples, rows.shape[-1] + 1)
     total.index_add_(0, positions, nnf.pad(rows.detach(), (0, 1), value=1.0))
@@ -56,23 +56,23 @@ def mean_by_sample(rows: Tensor, positions: Tensor, samples: int, runtime: Runti
     return total[:, :-1] / times.clamp_min(1), times[:, 0] > 0
 
 
-def agreed_by_sample(labels: Tensor, said: Tensor, positions: Tensor, samples: int, runtime: Runtime) -> Tensor:
-    """Gathers a step's labels of its samples, from all processes.
+def agreed_by_sample(labels: Tensor, valid: Tensor, positions: Tensor, samples: int, runtime: Runtime) -> Tensor:
+    """Returns the labels of a step by sample, over all processes.
 
-    A sample may come more than once in a step. It gets a label if all that was said of it agrees: n labels c are all
-    equal exactly where n Σ c² = (Σ c)², which sums of integers can tell, in any order.
+    A sample may come more than once in a step. It gets a label if all its labels agree: n labels c are equal exactly
+    where n Σ c² = (Σ c)², which holds for sums of integers in any order.
 
     Args:
         labels: (U,) int64.
-        said: (U,) bool, False where an image's label does not count.
-        positions: (U,) int64 which sample each image is.
+        valid: (U,) bool, False where a label does not count.
+        positions: (U,) int64 sample of each image.
         samples: N.
         runtime: see `Runtime`.
 
     Returns:
-        (N,) int64 label of each sample, -1 where nothing was said or what was said differs.
+        (N,) int64 label of each sample, -1 where there is none or where they differ.
     """
-    count = said.long()
+    count = valid.long()
     moments = torch.stack([count, count * labels, count * labels.square()])
     sums = labels.new_zeros(3, samples).index_add_(1, positions, moments)
     n, first, second = runtime.reduce(sums, "sum").unbind()

@@ -1,4 +1,4 @@
-"""How good a classifier is on labelled samples, as pure functions.
+"""Metrics of a classifier on labelled samples, as pure functions.
 
 Shape legend    N samples    K classes
 """
@@ -12,7 +12,7 @@ Z95 = 1.96  # standard deviations on either side of the mean that hold 95 % of a
 
 
 def accuracy(probabilities: Probabilities, labels: Labels) -> float:
-    """Returns the share of samples whose likeliest class is the label."""
+    """Returns the share of samples whose predicted class is the label."""
     return float((probabilities.argmax(1) == labels).mean())
 
 
@@ -48,7 +48,7 @@ def balanced_accuracy_interval(probabilities: Probabilities, labels: Labels) -> 
 
 
 def confusion(probabilities: Probabilities, labels: Labels) -> NDArray[np.int64]:
-    """Returns (K, K) counts: a row is the label, a column what was said."""
+    """Returns the confusion matrix (K, K): a row is the label, a column the prediction."""
     k = probabilities.shape[1]
     pairs = labels * k + probabilities.argmax(1)
     return np.bincount(pairs, minlength=k * k).reshape(k, k)
@@ -57,10 +57,10 @@ def confusion(probabilities: Probabilities, labels: Labels) -> NDArray[np.int64]
 def calibration_error(probabilities: Probabilities, labels: Labels, *, bins: int = 15) -> float:
     """Returns the expected calibration error (Guo et al., 2017, https://arxiv.org/abs/1706.04599, equation 3).
 
-    Samples are put into bins of equal width by the probability of their likeliest class; the error is the mean over
-    samples of how far their bin's accuracy is from its mean probability: 0 is calibrated, 1 is always sure and wrong.
+    Samples are put into bins of equal width by their largest probability. The error is the mean over samples of the
+    distance between their bin's accuracy and its mean probability: 0 is calibrated, 1 is always certain and wrong.
     """
-    sure, right = probabilities.max(1), probabilities.argmax(1) == labels
-    place = np.minimum((sure * bins).astype(np.int64), bins - 1)
-    gap = np.bincount(place, weights=right - sure, minlength=bins)
+    confidence, right = probabilities.max(1), probabilities.argmax(1) == labels
+    index = np.minimum((confidence * bins).astype(np.int64), bins - 1)
+    gap = np.bincount(index, weights=right - confidence, minlength=bins)
     return float(np.abs(gap).sum() / len(labels))

@@ -2,8 +2,8 @@
 
 Shape legend    N inputs    ... an image (C, H, W) or features (D,)
 
-Random numbers come from torch's generator of the inputs' device, shares from the processor's; the states of both are in
-the checkpoints. Each process mixes within its own slice of the batch.
+Orders come from torch's generator of the inputs' device, mixing coefficients from the CPU's; checkpoints hold both
+states. Each process mixes within its own slice of the batch.
 """
 
 import torch
@@ -11,12 +11,12 @@ from torch import Tensor
 
 
 def floating(x: Tensor) -> Tensor:
-    """Returns inputs that can be mixed and moved: images stored as bytes become float32, still from 0 to 255."""
+    """Returns inputs as floating-point numbers: images stored as bytes become float32, still from 0 to 255."""
     return x if x.is_floating_point() else x.float()
 
 
 def shares(n: int, alpha: float, x: Tensor) -> Tensor:
-    """Draws n shares from Beta(alpha, alpha): (n,), typed as `floating(x)` and on its device."""
+    """Draws n coefficients from Beta(alpha, alpha): (n,), with the type and device of `floating(x)`."""
     concentration = torch.full((), alpha, dtype=floating(x[:0]).dtype)
     drawn = torch.distributions.Beta(concentration, concentration, validate_args=False).sample(torch.Size([n]))
     return drawn.to(x.device, non_blocking=True)
@@ -29,5 +29,5 @@ def mixed(one: Tensor, other: Tensor, share: Tensor) -> Tensor:
 
 
 def shuffled(n: int, x: Tensor) -> Tensor:
-    """Draws an order of n rows: (n,) int64, on the device of `x`."""
+    """Draws a permutation of n rows: (n,) int64, on the device of `x`."""
     return torch.randperm(n, device=x.device)

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 
 class LinearHead(nn.Module):
-    """The student on cached features (N, D) -> (N, K): one linear layer, so that it is a timm model's own classifier.
+    """The student on cached features (N, D) -> (N, K): one linear layer, like a timm model's own classifier.
 
-    Features are multiplied by a constant first, which brings them to a scale that one learning rate fits, whatever
-    the backbone; `folded` moves that constant into the weights.
+    Features are first multiplied by a constant, so that one learning rate fits every backbone; `folded` moves that
+    constant into the weights.
     """
 
     scale: Tensor  # ()
@@ -29,7 +29,7 @@ class LinearHead(nn.Module):
         return logits
 
     def folded(self) -> tuple[Tensor, Tensor]:
-        """Returns weight (K, D) and bias (K,) of the linear layer that takes the features as they are."""
+        """Returns weight (K, D) and bias (K,) of the same linear layer on features that are not scaled."""
         return self.classifier.weight.detach() * self.scale, self.classifier.bias.detach()
 
 
@@ -50,11 +50,11 @@ class MlpHead(nn.Module):
 
 
 class ImageClassifier(nn.Module):
-    """A timm model that takes images as they are stored: uint8 (N, 3, H, W), 0 to 255; normalises, then classifies."""
+    """A timm model with its normalisation: takes images uint8 (N, 3, H, W), 0 to 255."""
 
     mean: Tensor  # (1, 3, 1, 1), of inputs from 0 to 1
     std: Tensor  # (1, 3, 1, 1)
-    frozen_norms = False  # whether BatchNorm goes by its running statistics in training too, and leaves them
+    frozen_norms = False  # whether BatchNorm uses its running statistics in training too, without updating them
 
     def __init__(self, model: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]):
         super().__init__()
@@ -63,7 +63,7 @@ class ImageClassifier(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
 
     def train(self, mode: bool = True) -> "ImageClassifier":
-        """Puts the network into training mode, or out of it."""
+        """Sets training or evaluation mode."""
         super().train(mode)
         if self.frozen_norms:
             for module in self.modules():
@@ -79,9 +79,9 @@ class ImageClassifier(nn.Module):
 
 
 def to_channels_last(net: nn.Module) -> None:
-    """Lays the network's convolutions out as their images are, channels last, in place: none is turned around a step.
+    """Converts the network's convolutions to channels last, the memory format of their images, in place.
 
-    Not for weights that are shared out, which must lie in one piece.
+    Not for sharded weights, which must be contiguous.
     """
     layout: Any = {"memory_format": torch.channels_last}
     net.to(**layout)

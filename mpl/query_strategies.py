@@ -1,9 +1,9 @@
-"""Which unlabelled samples to ask about next: the strategies that the queue is compared with, and its own.
+"""Query strategies of active learning: which unlabelled samples to label next.
 
 Shape legend    N candidates    M labelled samples    D features    K classes    b samples to choose
 
-A strategy takes a `Pool`, b and a seeded generator, and returns b different positions in the pool, first ones first.
-Strategies that draw nothing ignore the generator.
+A strategy takes a `Pool`, b and a seeded generator, and returns b different positions in the pool, best first.
+Deterministic strategies ignore the generator.
 """
 
 from collections.abc import Callable
@@ -17,29 +17,29 @@ from gradebook.mpl.facility_location import cover
 Positions = NDArray[np.int64]  # (b,)
 Numbers = NDArray[np.float64]
 
-TINY = 1e-12
+EPS = 1e-12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pool:
-    """What a strategy may look at."""
+    """Input of a strategy."""
 
-    features: NDArray[np.float32]  # (N, D) of the candidates: what the linear student is fed
-    labelled: NDArray[np.float32]  # (M, D) of the samples that have their label
-    student: Numbers  # (N, K) the finished student's distributions
+    features: NDArray[np.float32]  # (N, D) of the candidates: inputs of the linear student
+    labelled: NDArray[np.float32]  # (M, D) of the labelled samples
+    student: Numbers  # (N, K) probabilities of the finished student
 
 
 Strategy = Callable[[Pool, int, np.random.Generator], Positions]
 
 
 def at_random(pool: Pool, b: int, random: np.random.Generator) -> Positions:
-    """Draws without looking: the baseline."""
+    """Uniform random samples: the baseline."""
     return random.permutation(len(pool.features))[:b]
 
 
 def entropy(pool: Pool, b: int, random: np.random.Generator) -> Positions:
-    """The largest entropy of the student's distribution (Lewis & Gale 1994; Settles 2009, section 3.1)."""
-    p = np.clip(pool.student, TINY, 1)
+    """The highest entropy of the student's distribution (Lewis & Gale 1994; Settles 2009, section 3.1)."""
+    p = np.clip(pool.student, EPS, 1)
     return _largest(-(p * np.log(p)).sum(1), b)
 
 
@@ -50,9 +50,9 @@ def margin(pool: Pool, b: int, random: np.random.Generator) -> Positions:
 
 
 def k_centre(pool: Pool, b: int, random: np.random.Generator) -> Positions:
-    """Each time the candidate farthest from all that is labelled or chosen (Sener & Savarese 2018, algorithm 1).
+    """Each time the candidate farthest from all labelled or chosen samples (Sener & Savarese 2018, algorithm 1).
 
-    Where nothing is labelled the first one is drawn.
+    Without labelled samples the first one is drawn.
     """
     x = pool.features.astype(np.float64)
     squares = (x**2).sum(1)
@@ -64,12 +64,12 @@ def k_centre(pool: Pool, b: int, random: np.random.Generator) -> Positions:
         k = int(random.integers(len(x))) if np.isinf(far).all() else int(far.argmax())
         chosen.append(k)
         far = np.minimum(far, squares - 2 * x @ x[k] + squares[k])
-        far[chosen] = -1.0  # nobody twice, also among equals
+        far[chosen] = -1.0  # no sample twice, also among equals
     return np.array(chosen, np.int64)
 
 
 def badge(pool: Pool, b: int, random: np.random.Generator) -> Positions:
-    """k-means++ seeding on the gradient that each candidate would send into the student (Ash et al. 2020, BADGE).
+    """k-means++ seeding on the gradients of the candidates' losses in the student (Ash et al. 2020, BADGE).
 
     A linear student has one layer, so the gradient of the likeliest class's loss is g = (p - onehot(argmax p)) xᵀ,
     (K, D), and ⟨g, g'⟩ = ⟨a, a'⟩⟨x, x'⟩ with a = p - onehot: no (N, K·D) matrix is made. The first is the one with the
@@ -91,10 +91,10 @@ def badge(pool: Pool, b: int, random: np.random.Generator) -> Positions:
 
 
 def herding(pool: Pool, b: int, random: np.random.Generator) -> Positions:
-    """Covers what the student doubts (Bae et al. 2025, Uncertainty Herding; without a student MaxHerding, 2024).
+    """Covers the uncertain samples (Bae et al. 2025, Uncertainty Herding; without a student MaxHerding, 2024).
 
-    Doubt is 1 minus the margin; see `gradebook.mpl.facility_location`. The papers narrow the kernel as labels come;
-    here it stays.
+    Uncertainty is 1 minus the margin; see `gradebook.mpl.facility_location`. The papers narrow the kernel with more
+    labels; here it is constant.
     """
     second, first = np.sort(pool.student, axis=1)[:, -2:].T
     return cover(pool.features, pool.labelled, 1 - (first - second), b, random)
@@ -109,9 +109,9 @@ STRATEGIES: dict[str, Strategy] = {
     "herding": herding,
 }
 
-COLD = frozenset({"random", "k_centre", "herding"})  # those that do without a student
+COLD = frozenset({"random", "k_centre", "herding"})  # strategies that need no student
 
 
 def _largest(scores: Numbers, b: int) -> Positions:
-    """Returns the positions of the b largest scores, of equals the first."""
+    """Returns the positions of the b largest scores; ties keep their order."""
     return np.argsort(-scores, kind="stable")[:b]

@@ -1,4 +1,4 @@
-"""From scores to a batch worth a reviewer's time: doubtful samples that are not all the same one.
+"""Selects a diverse batch of high-scoring samples for review.
 
 Shape legend    N samples    d of the space
 """
@@ -10,16 +10,16 @@ from numpy.typing import NDArray
 
 from gradebook.mpl.reasons import Scores
 
-POOL = 10  # the batch is chosen among so many times its size
+POOL = 10  # candidates for a batch, as a multiple of its size
 
 
 def rank(scores: Scores) -> NDArray[np.int64]:
-    """Returns the samples' places in order of their scores, highest first, unknown (NaN) last, ties as they stand."""
+    """Returns the indices of samples by score, highest first, unknown (NaN) last; ties keep their order."""
     return np.argsort(-np.nan_to_num(scores, nan=-np.inf), kind="stable")
 
 
 def top(scores: NDArray[np.floating[Any]], k: int) -> NDArray[np.int64]:
-    """Returns the first `k` >= 1 places of `rank` without putting the others in order; scores must be known."""
+    """Returns the first `k` >= 1 indices of `rank` without sorting the others; scores must be known."""
     if k >= len(scores):
         return np.argsort(-scores, kind="stable")
     least = _kth(scores, k)
@@ -46,7 +46,7 @@ def spread(
     classes: NDArray[np.int64] | None = None,
     groups: NDArray[np.int64] | None = None,
 ) -> NDArray[np.int64]:
-    """Chooses a batch of high scores that covers classes and clusters and holds no near-duplicates.
+    """Chooses a batch of high scores that covers classes and clusters, without near-duplicates.
 
     Among the `POOL` times `budget` highest scores it takes, one after another, the sample with the largest product of
     its score's place (1 the highest of the pool, near 0 the lowest) and its distance to the nearest one chosen so far,
@@ -56,12 +56,12 @@ def spread(
     Args:
         scores: (N,), NaN where unknown.
         budget: samples to choose; fewer where there are not so many.
-        space: (N, d) where samples lie; without it only classes and near-duplicates count.
-        classes: (N,) what each is taken for.
-        groups: (N,) near-duplicates have the same number; without it there are none.
+        space: (N, d) vectors of the samples; without them only classes and near-duplicates count.
+        classes: (N,) predicted class of each.
+        groups: (N,) near-duplicates have the same number; None for no near-duplicates.
 
     Returns:
-        Places of the chosen, in the order in which they were chosen.
+        Indices of the chosen samples, in the order of choice.
     """
     pool = one_of_each(rank(scores), groups)[: POOL * budget]
     worth = 1 - np.arange(len(pool)) / max(len(pool), 1)
@@ -86,7 +86,7 @@ def spread(
 
 
 def one_of_each(order: NDArray[np.int64], groups: NDArray[np.int64] | None) -> NDArray[np.int64]:
-    """Returns the order without those whose near-duplicate comes first."""
+    """Returns the order without samples that have a near-duplicate before them."""
     if groups is None:
         return order
     _, first = np.unique(groups[order], return_index=True)
@@ -96,9 +96,9 @@ def one_of_each(order: NDArray[np.int64], groups: NDArray[np.int64] | None) -> N
 def groups_of(twins: NDArray[np.signedinteger[Any]]) -> NDArray[np.int64]:
     """Returns (N,) the same number for all near-duplicates of each other, from each one's earlier twin, -1 for none."""
     groups = np.arange(len(twins))
-    for place, twin in enumerate(twins):  # a twin comes earlier, so its group is final
+    for index, twin in enumerate(twins):  # a twin comes earlier, so its group is final
         if twin >= 0:
-            groups[place] = groups[twin]
+            groups[index] = groups[twin]
     return groups
 
 

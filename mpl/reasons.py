@@ -1,9 +1,9 @@
-"""Reasons to look at a sample: small named functions from evidence to a score in [0, 1]; 1 means look first.
+"""Reasons to review a sample: named functions from evidence to a score in [0, 1]; 1 means review first.
 
 Shape legend    N samples    K classes
 
-A reason says nothing (NaN) of a sample for which its evidence is missing, say a run without a teacher. The default
-order is `doubt`. No reason is a probability of being wrong; docs/log.md says how well each finds wrong guesses.
+A score is NaN where its evidence is missing, for example in a run without a teacher. The default order is `doubt`. No
+score is a probability of error; docs/log.md says how well each finds wrong predictions.
 """
 
 from collections.abc import Callable
@@ -14,19 +14,19 @@ from numpy.typing import NDArray
 
 Scores = NDArray[np.float64]  # (N,)
 
-TINY = 1e-12
+EPS = 1e-12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """What is known of N samples when a run has ended. NaN (or label -1) where it is not."""
+    """Evidence about N samples from a finished run. NaN (or label -1) where unknown."""
 
     student: NDArray[np.float64]  # (N, K) the finished student's distribution
     teacher: NDArray[np.float64]  # (N, K) the teacher's at the end
     mean_probability: Scores  # the teacher's of the label it gave last, averaged over the record
     flips: Scores  # how often the teacher's label changed
     steps: Scores  # how often the sample was recorded
-    agreement: Scores  # share of records in which student and teacher said the same
+    agreement: Scores  # share of records in which student and teacher agreed
     mean_feedback: Scores  # F of the teacher's label, nats
     teacher_label: NDArray[np.int64]  # last
     best_label: NDArray[np.int64]  # last class with the highest F
@@ -35,14 +35,14 @@ class Evidence:
     label: NDArray[np.int64]  # what is in question: the label that was given, else the student's guess
     given: NDArray[np.bool_]  # whether it was given
     reading: NDArray[np.float64]  # (N, K) what the feature classifier predicts (`gradebook.mpl.gaussian_classifier`)
-    around: NDArray[np.float64]  # (N, K) the mean of what it says of the nearest neighbours
+    around: NDArray[np.float64]  # (N, K) its mean probabilities of the nearest neighbours
     similarity: Scores  # mean cosine similarity to them
     twin_label: NDArray[np.int64]  # of a near-duplicate, one with another label if there is one; -1 without any
 
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """A named score with the sentence that a reviewer reads."""
+    """A score with the sentence that reviewers read."""
 
     score: Callable[[Evidence], Scores]
     sentence: str
@@ -71,22 +71,22 @@ def thin_margin(e: Evidence) -> Scores:
 
 def entropy(e: Evidence) -> Scores:
     """Entropy of the student's distribution as a share of its maximum, log K."""
-    p = np.clip(e.student, TINY, 1)
+    p = np.clip(e.student, EPS, 1)
     return np.asarray(-(p * np.log(p)).sum(1) / np.log(e.student.shape[1]))
 
 
 def at_odds(e: Evidence) -> Scores:
-    """Distance of the two distributions at the end (total variation): 0 the same, 1 nothing in common."""
+    """Total variation distance of the two final distributions: 0 equal, 1 disjoint."""
     return np.asarray(np.abs(e.student - e.teacher).sum(1) / 2)
 
 
 def harmful_feedback(e: Evidence) -> Scores:
-    """How far the teacher's label raised the labelled loss, on a scale where the worst twentieth has 1."""
+    """Increase of the labelled loss by the teacher's label, scaled so that the worst twentieth has 1."""
     return _scaled(np.maximum(-e.mean_feedback, 0))
 
 
 def prefers_another(e: Evidence) -> Scores:
-    """How much more another class would have helped the student, on a scale where the largest twentieth has 1."""
+    """How much more another class would have helped the student, scaled so that the largest twentieth has 1."""
     gain = np.where(e.best_label == e.teacher_label, 0.0, e.mean_best_gain)
     return _scaled(np.where(e.best_label < 0, np.nan, gain))
 
@@ -102,24 +102,24 @@ def neighbours_disagree(e: Evidence) -> Scores:
 
 
 def late(e: Evidence) -> Scores:
-    """How late in the record the teacher came to stay with its label: 1 only at the end, which is as good as never."""
+    """How late in the record the teacher settled on its label: 1 only at the end, which is almost never."""
     return e.settled
 
 
 def outlier(e: Evidence) -> Scores:
-    """How far it is from its neighbours: 0 up to the median sample's distance, 1 from the farthest twentieth on."""
+    """Distance from the nearest neighbours: 0 up to the median distance, 1 for the farthest twentieth."""
     known = ~np.isnan(e.similarity)
     middle = float(np.median(e.similarity[known])) if known.any() else 0.0
     return _scaled(np.maximum(middle - e.similarity, 0))
 
 
 def twin_differs(e: Evidence) -> Scores:
-    """1 where a near-duplicate has another label, given or guessed; nothing where there is no near-duplicate."""
+    """1 where a near-duplicate has another label, given or predicted; NaN without a near-duplicate."""
     return np.where((e.twin_label < 0) | (e.label < 0), np.nan, (e.twin_label != e.label).astype(np.float64))
 
 
 def mislabelled(e: Evidence) -> Scores:
-    """1 minus the feature classifier's probability of a label that was given; nothing for samples without one."""
+    """1 minus the feature classifier's probability of the given label; NaN without one."""
     return np.where(e.given, _against(e.reading, e.label), np.nan)
 
 
@@ -147,7 +147,7 @@ _INWARD = ("unsure", "entropy")
 
 
 def score(evidence: Evidence) -> dict[str, Scores]:
-    """Returns every reason's scores (N,), one column a reason.
+    """Returns the scores (N,) of every reason by name.
 
     Raises:
         ValueError: a score is not in [0, 1] where its evidence is known.
@@ -163,7 +163,7 @@ def score(evidence: Evidence) -> dict[str, Scores]:
 def doubt(columns: dict[str, Scores]) -> Scores:
     """Returns the default order: the mean of its reasons where all are known.
 
-    Where a sample has no vectors, the mean of what is known of the doubts of student and teacher; -1 where nothing is.
+    Without vectors, the mean of the known uncertainties of student and teacher; -1 where none is known.
     """
     outward = np.stack([columns[name] for name in _DOUBT]).mean(0)
     inward = np.stack([columns[name] for name in _INWARD])
@@ -172,13 +172,13 @@ def doubt(columns: dict[str, Scores]) -> Scores:
     return np.where(np.isnan(outward), np.where(known.any(0), mean, -1.0), outward)
 
 
-def _against(said: NDArray[np.float64], label: NDArray[np.int64]) -> Scores:
+def _against(probabilities: NDArray[np.float64], label: NDArray[np.int64]) -> Scores:
     """Returns 1 minus the probability of each label, NaN where there is no label."""
-    return np.where(label < 0, np.nan, 1 - said[np.arange(len(label)), np.maximum(label, 0)])
+    return np.where(label < 0, np.nan, 1 - probabilities[np.arange(len(label)), np.maximum(label, 0)])
 
 
 def _scaled(values: Scores) -> Scores:
     """Returns values >= 0 divided by their 95th percentile (of those above 0), at most 1; NaN stays."""
     above = values[values > 0]
     top = float(np.quantile(above, 0.95)) if above.size else 1.0
-    return np.minimum(values / max(top, TINY), 1.0)
+    return np.minimum(values / max(top, EPS), 1.0)

@@ -1,6 +1,6 @@
-"""The random numbers that a network draws (dropout, stochastic depth): where their generator is, and the same again.
+"""State of the random generator that a network draws from (dropout, stochastic depth), and its replay.
 
-Each kind of device has a generator of its own. XLA's is a number that a program carries along.
+Each kind of device has its own generator. XLA's state is a number that a program carries along.
 """
 
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 def get_rng_state(device: torch.device) -> Tensor:
-    """Returns the state of a device's default random generator: bytes, on the processor."""
+    """Returns the state of a device's default random generator: bytes, on the CPU."""
     if device.type == "xla":
         import torch_xla.core.xla_model as xm
 
@@ -20,7 +20,7 @@ def get_rng_state(device: torch.device) -> Tensor:
 
 
 def set_rng_state(state: Tensor, device: torch.device) -> None:
-    """Puts back what `get_rng_state` returned."""
+    """Restores a state from `get_rng_state`."""
     if device.type == "xla":
         import torch_xla.core.xla_model as xm
 
@@ -33,7 +33,7 @@ def set_rng_state(state: Tensor, device: torch.device) -> None:
 
 @contextmanager
 def replay_rng(state: Tensor, device: torch.device) -> Iterator[None]:
-    """Replays the random numbers that followed `state` (from `get_rng_state`), then goes on where it was."""
+    """Replays the random numbers that followed a state of `get_rng_state`; restores the present state afterwards."""
     now = get_rng_state(device)
     set_rng_state(state, device)
     try:

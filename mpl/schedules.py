@@ -1,4 +1,4 @@
-"""Rates as pure functions of the step, so that a resumed run needs no scheduler state."""
+"""Learning-rate and weight schedules as pure functions of the step: a resumed run needs no scheduler state."""
 
 import math
 
@@ -6,12 +6,12 @@ from gradebook.mpl.step import StepIndex
 
 
 def warmup_cosine(index: StepIndex, *, wait: int = 0, warmup: int = 0) -> float:
-    """Returns the share of the full learning rate at a step: zero while waiting, a linear rise, then half a cosine.
+    """Returns the learning rate at a step as a share of the full one: zero, a linear warmup, then half a cosine.
 
     Args:
         index: see `gradebook.mpl.step.StepIndex`.
-        wait: steps at zero rate; lets a teacher settle before its student moves.
-        warmup: steps of the rise after that; its last step has the full rate.
+        wait: steps at zero rate, for a teacher to settle before its student is trained.
+        warmup: steps of the warmup after that; its last step has the full rate.
     """
     if index.step < wait:
         return 0.0
@@ -21,15 +21,15 @@ def warmup_cosine(index: StepIndex, *, wait: int = 0, warmup: int = 0) -> float:
 
 
 def ramp(index: StepIndex, share: float) -> float:
-    """Returns the share of a weight that rises linearly over the first `share` of the run and is whole from then on."""
+    """Returns the share of a weight that rises linearly to 1 over the first `share` of the run."""
     rise = share * index.total
     return min(1.0, (index.step + 1) / rise) if rise > 0 else 1.0
 
 
 def slow_ramp(index: StepIndex, share: float) -> float:
-    """Returns the share exp(-5 (1 - t)²) of a weight that is whole from t = 1 on, `share` of the run.
+    """Returns exp(-5 (1 - t)²), the share of a weight that is 1 from t = 1 on, at `share` of the run.
 
-    The rise of Laine and Aila (2017, https://arxiv.org/abs/1610.02242, section 3.1) and those who followed them.
+    From Laine and Aila (2017, https://arxiv.org/abs/1610.02242, section 3.1).
     """
     return math.exp(-5 * (1 - ramp(index, share)) ** 2)
 

@@ -1,12 +1,12 @@
-"""Weights that several devices share out between them, for networks of which one device cannot hold all it takes.
+"""Sharded weights, for networks that do not fit on one device.
 
 Fully sharded data parallelism (Rajbhandari et al., 2020, https://arxiv.org/abs/1910.02054; torch's `fully_shard`): each
-device keeps a shard of every weight, of its gradient and of what the optimiser remembers of it; a block's weights are
-gathered just before it computes and dropped right after. In the hybrid form the devices of a node share the weights
-out, and each node has all of them: gathering never leaves a node, gradients are averaged across nodes.
+device holds a shard of every weight, its gradient and its optimiser state; a block's weights are gathered just before
+it computes and freed right after. In the hybrid form weights are sharded within a node and replicated across nodes:
+weights are gathered within a node, gradients are averaged across nodes.
 
-Everything else of a step stays as it is: a sharded weight is a `DTensor` under its old name, of which `local` is the
-shard. Gradients come from `backward` averaged over all devices.
+The rest of a step is the same: a sharded weight is a `DTensor` under its old name, and `local` is its shard. `backward`
+returns gradients averaged over all devices.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -24,16 +24,16 @@ from torch.utils.checkpoint import checkpoint
 
 
 def blocks(net: nn.Module) -> list[nn.Module]:
-    """Returns the parts that a network calls one after the other: what has parts itself and stands in a sequence."""
-    found: list[nn.Module] = []
-    _collect(net, within=False, found=found)
-    return found
+    """Returns the blocks of a network: modules in a sequence that have submodules themselves."""
+    collected: list[nn.Module] = []
+    _collect(net, within=False, collected=collected)
+    return collected
 
 
 def shard(net: nn.Module, mesh: DeviceMesh) -> None:
-    """Shares the network's weights out over the mesh, block by block, in place. Every process must hold the same ones.
+    """Shards the network's weights over the mesh, block by block, in place. Every process must hold the same weights.
 
-    An optimiser must be made afterwards: the parameters are new ones, of the same names.
+    Make optimisers afterwards, since the parameters are replaced by new ones of the same names.
 
     Args:
         net: on the mesh's device.
@@ -45,33 +45,34 @@ def shard(net: nn.Module, mesh: DeviceMesh) -> None:
 
 
 def recompute(net: nn.Module) -> None:
-    """Makes every block keep its input alone for the backward pass, and compute the rest a second time; in place.
+    """Makes every block save only its input, and recompute its activations in the backward pass; in place.
 
-    The second computation draws the same noise and leaves BatchNorm's running statistics alone. Call it before `shard`.
+    The recomputation draws the same random numbers and does not update BatchNorm's running statistics.
+    Call it before `shard`.
     """
     for block in blocks(net):
         block.forward = partial(recomputed, block, block.forward)
 
 
 def recomputed(module: nn.Module, forward: Callable[..., Any], *inputs: Any) -> Any:
-    """Returns forward(*inputs), of which only the inputs are kept for the backward pass; see `recompute`."""
+    """Returns forward(*inputs), saving only the inputs for the backward pass; see `recompute`."""
     if not torch.is_grad_enabled():
         return forward(*inputs)
     return checkpoint(forward, *inputs, use_reentrant=False, context_fn=partial(_contexts, module))
 
 
 def is_sharded(net: nn.Module) -> bool:
-    """Returns whether the network's weights are shared out."""
+    """Returns whether the network's weights are sharded."""
     return any(isinstance(parameter, DTensor) for parameter in net.parameters())
 
 
 def local(tensor: Tensor) -> Tensor:
-    """Returns this process's shard of a sharded tensor, the same memory; any other tensor as it is."""
+    """Returns this process's shard of a sharded tensor, without a copy; any other tensor unchanged."""
     return tensor._local_tensor if isinstance(tensor, DTensor) else tensor
 
 
 def total(value: Tensor, like: Iterable[Tensor]) -> Tensor:
-    """Returns the sum of `value` () over the shards, where the tensors that it was computed of are sharded."""
+    """Returns the sum of `value` () over the shards, if the tensors that it was computed from are sharded."""
     sharded = next((tensor for tensor in like if isinstance(tensor, DTensor)), None)
     if sharded is None:
         return value
@@ -89,31 +90,33 @@ def norm(tensors: Iterable[Tensor]) -> Tensor:
 
 
 def is_finite(net: nn.Module) -> bool:
-    """Returns whether every weight is a number, the same answer on every process of a sharded network."""
+    """Returns whether all weights are finite, the same on every process of a sharded network."""
     weights = list(net.parameters())
     bad = torch.stack([(~local(w).isfinite()).sum() for w in weights]).sum()
     return int(total(bad, weights)) == 0
 
 
 def whole(net: nn.Module) -> dict[str, Tensor]:
-    """Returns the network's state with every weight in full; all processes of a sharded network call this together."""
+    """Returns the network's state with whole weights; all processes of a sharded network must call this."""
     return {name: value.full_tensor() if isinstance(value, DTensor) else value for name, value in _state(net)}
 
 
 def gradient_of(loss: Tensor, net: nn.Module) -> dict[str, Tensor]:
     """Returns the gradient of `loss` () in a sharded network's weights, averaged over the processes.
 
-    The one way to differentiate sharded weights goes through their `.grad`, which must be empty.
+    Sharded weights can only be differentiated through their `.grad`, which must be empty.
     """
-    assert all(parameter.grad is None for parameter in net.parameters()), "a gradient is waiting for its optimiser"
+    assert all(parameter.grad is None for parameter in net.parameters()), (
+        "gradients must be empty: do the optimiser's step first"
+    )
     torch.autograd.backward(loss)
-    found = {name: p.grad for name, p in net.named_parameters() if p.grad is not None}
+    gradient = {name: p.grad for name, p in net.named_parameters() if p.grad is not None}
     net.zero_grad(set_to_none=True)
-    return found
+    return gradient
 
 
 def like_shard(value: Tensor, parameter: Tensor) -> Tensor:
-    """Returns this process's shard `value` as a tensor sharded like the parameter, which may be a plain one."""
+    """Returns a shard as a tensor sharded like the parameter; unchanged for a plain parameter."""
     if not isinstance(parameter, DTensor):
         return value
     return DTensor.from_local(
@@ -130,34 +133,34 @@ def _state(net: nn.Module) -> Iterator[tuple[str, Tensor]]:
     yield from net.state_dict().items()
 
 
-def _collect(module: nn.Module, *, within: bool, found: list[nn.Module]) -> None:
+def _collect(module: nn.Module, *, within: bool, collected: list[nn.Module]) -> None:
     for child in module.children():
         sequence = isinstance(child, (nn.Sequential, nn.ModuleList))
         has_parts = next(child.children(), None) is not None
         if within and has_parts and not _holds_sequence_of_parts(child):
-            found.append(child)
+            collected.append(child)
         else:
-            _collect(child, within=sequence, found=found)
+            _collect(child, within=sequence, collected=collected)
 
 
 def _holds_sequence_of_parts(module: nn.Module) -> bool:
-    """Whether a module is a stage, made of blocks, rather than a block."""
+    """Returns whether a module is a stage made of blocks."""
     sequences = [m for m in module.modules() if isinstance(m, (nn.Sequential, nn.ModuleList))]
     return any(next(part.children(), None) is not None for sequence in sequences for part in sequence)
 
 
 def _contexts(block: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-    return nullcontext(), _buffers_spared(block)
+    return nullcontext(), _buffers_preserved(block)
 
 
 @contextmanager
-def _buffers_spared(block: nn.Module) -> Iterator[None]:
-    """Lends the block copies of its buffers, so that what it does to them is forgotten."""
-    kept = [(module, dict(module._buffers)) for module in block.modules()]
-    for module, buffers in kept:
+def _buffers_preserved(block: nn.Module) -> Iterator[None]:
+    """Replaces the block's buffers by copies, so that its updates to them are discarded."""
+    original = [(module, dict(module._buffers)) for module in block.modules()]
+    for module, buffers in original:
         module._buffers.update({name: b.clone() for name, b in buffers.items() if b is not None})
     try:
         yield
     finally:
-        for module, buffers in kept:
+        for module, buffers in original:
             module._buffers.update(buffers)

@@ -1,4 +1,4 @@
-"""What every method shares: the batch, the learners it moves, and the report of one step.
+"""What every method shares: the batch, the learners that it trains, and the report of one step.
 
 Shape legend    B labelled images    U unlabelled images    K classes    ... an image (C, H, W) or features (D,)
 
@@ -6,8 +6,8 @@ A method is a file in `mpl/methods/` with frozen `Settings` and a function
 
     step(learners, batch, runtime, settings, index) -> StepReport
 
-that reads as its paper's algorithm. It moves parameters only through `Learner.descend`, and asks its host for the
-two verbs of `Runtime`, which `accelerate.Accelerator` has.
+that reads as its paper's algorithm. It updates parameters only through `Learner.descend`, and needs of its host the two
+methods of `Runtime`, which `accelerate.Accelerator` has.
 """
 
 from collections.abc import Iterable, Iterator
@@ -25,7 +25,7 @@ from gradebook.mpl.step_timer import phase
 
 
 class Runtime(Protocol):
-    """The host's part of a step. Every process calls the same verbs in the same order."""
+    """Backward pass and communication between processes. Every process makes the same calls in the same order."""
 
     def backward(self, loss: Tensor) -> None:
         """Adds the gradient of `loss` () to the parameters' `.grad`."""
@@ -35,7 +35,7 @@ class Runtime(Protocol):
 
 
 class SingleProcess:
-    """The runtime of one process without mixed precision."""
+    """Runtime of a single process without mixed precision."""
 
     def backward(self, loss: Tensor) -> None:
         """See `Runtime`."""
@@ -49,7 +49,7 @@ class SingleProcess:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """One step's data. A trainer on pixels and one on cached features differ in the trailing shape alone."""
+    """The data of one step: images, or cached features of them."""
 
     x_l: Tensor  # (B, ...) labelled images, augmented
     y_l: Tensor  # (B,) int64 class of each
@@ -68,7 +68,7 @@ class StepIndex:
 
 @dataclass(slots=True)
 class Learner:
-    """A network, what moves it, and the running average of its weights (Polyak), if one is kept."""
+    """A network, its optimiser, and the exponential moving average of its weights, if there is one."""
 
     net: nn.Module
     optimizer: Optimizer
@@ -83,18 +83,18 @@ class Learner:
         return rate
 
     def weights(self) -> dict[str, Tensor]:
-        """Returns θ now, by name: detached, but not copied."""
+        """Returns the current θ by name: detached, not copied."""
         return {name: parameter.detach() for name, parameter in self.net.named_parameters()}
 
     def accumulate_gradient(self, part: Tensor, runtime: Runtime) -> None:
-        """Adds the gradient of a part () of the loss that `descend` will go down, and lets its graph go."""
+        """Adds the gradient of a part () of the loss to that of the next `descend`, and frees its graph."""
         with phase("backward"):
             runtime.backward(part)
 
     def descend(self, loss: Tensor, runtime: Runtime) -> None:
-        """Moves θ by one optimiser step down the gradient of `loss` (), averaged over the processes.
+        """Does one optimiser step with the gradient of `loss` (), averaged over the processes.
 
-        The parts that were gathered before count too. Sharded weights get theirs averaged by the backward pass itself.
+        Gradients accumulated before are included. Those of sharded weights are averaged by the backward pass itself.
         """
         self.accumulate_gradient(loss, runtime)
         with phase("optimizer"):
@@ -110,32 +110,32 @@ class Learner:
             nn.utils.clip_grad_norm_(self.net.parameters(), self.clip)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        torch.clear_autocast_cache()  # it may hold the weights that were, in half precision
+        torch.clear_autocast_cache()  # it may hold the old weights in half precision
 
     def best_net(self) -> nn.Module:
-        """Returns the network to predict with: the averaged one where an average is kept."""
+        """Returns the network to predict with: the averaged one, if there is an average."""
         return self.net if self.average is None else self.average.module
 
 
 @dataclass(slots=True, kw_only=True)
 class Learners:
-    """All that a method moves or remembers, and so all that a checkpoint holds."""
+    """All that a method trains or remembers: the content of a checkpoint."""
 
     student: Learner
     teacher: Learner | None = None
-    memory: dict[str, Tensor] = field(default_factory=dict)  # what a method keeps from step to step
-    samples: int = 0  # N, in the run's list of samples: what `Batch.id_u` points into
-    unlabelled: int = 0  # of those, how many come as unlabelled images
+    memory: dict[str, Tensor] = field(default_factory=dict)  # a method's state between steps
+    samples: int = 0  # N, length of the run's list of samples, which `Batch.id_u` indexes
+    unlabelled: int = 0  # how many of them are unlabelled
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepPredictions:
-    """What was said of each unlabelled image of a step; the rows of the record. All detached."""
+    """Predictions for the unlabelled images of a step: the rows of the record. All detached."""
 
-    teacher_label: Tensor | None = None  # (U,) int64 the class that the teacher finds likeliest
+    teacher_label: Tensor | None = None  # (U,) int64 the teacher's class
     teacher_probability: Tensor | None = None  # (U,) its probability of that class
     runner_up: Tensor | None = None  # (U,) int64 its second class
-    student_label: Tensor | None = None  # (U,) int64 the class that the student finds likeliest
+    student_label: Tensor | None = None  # (U,) int64 the student's class
     student_probability: Tensor | None = None  # (U,) its probability of that class
     feedback: Tensor | None = None  # (U,) F of the teacher's label, nats of labelled loss saved
     best_label: Tensor | None = None  # (U,) int64 the class with the highest F
@@ -144,7 +144,7 @@ class StepPredictions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepReport:
-    """What one step did. Nothing in it waits for the device."""
+    """Result of one step. Nothing in it waits for the device."""
 
     scalars: dict[str, Tensor]  # name -> (), detached; losses in nats
     predictions: StepPredictions | None = None
@@ -152,14 +152,14 @@ class StepReport:
 
 @contextmanager
 def evaluating(net: nn.Module) -> Iterator[nn.Module]:
-    """Lends the network in evaluation mode, and puts each part's mode back."""
+    """Puts the network into evaluation mode, and restores the mode of each module afterwards."""
     with preserve_mode(net):
         yield net.eval()
 
 
 @contextmanager
 def preserve_mode(net: nn.Module) -> Iterator[None]:
-    """Puts each part of the network back into the mode, training or evaluation, that it is in now."""
+    """Restores the mode, training or evaluation, of each module afterwards."""
     modes = {m: m.training for m in net.modules()}
     forget_biases(net)
     try:
@@ -171,10 +171,10 @@ def preserve_mode(net: nn.Module) -> Iterator[None]:
 
 
 def forget_biases(net: nn.Module) -> None:
-    """Has the network's attention look its position biases up anew.
+    """Drops the position biases that attention layers have cached.
 
-    timm's LeViT, EfficientFormer and TinyViT keep them from pass to pass in evaluation mode, whose weights may be
-    others by now.
+    timm's LeViT, EfficientFormer and TinyViT cache them between passes in evaluation mode, but the weights may have
+    changed since.
     """
     for module in net.modules():
         if kept := getattr(module, "attention_bias_cache", None):
@@ -182,10 +182,10 @@ def forget_biases(net: nn.Module) -> None:
 
 
 def averaged(learner: Learner) -> nn.Module:
-    """Returns the network of averaged weights, the teacher of the methods whose teacher is their student's average.
+    """Returns the network of averaged weights, which is the teacher in some methods.
 
     Raises:
-        ValueError: no average is kept.
+        ValueError: the learner has no average.
     """
     if learner.average is None:
         raise ValueError("this method's teacher is its student's average: give --average a decay above 0, such as 0.99")
@@ -195,17 +195,17 @@ def averaged(learner: Learner) -> nn.Module:
 
 
 def at_least_float32(tensor: Tensor) -> Tensor:
-    """Returns the tensor in float32 at least: losses and probabilities are not computed in half precision."""
+    """Returns the tensor in float32 or above: losses and probabilities are not computed in half precision."""
     return tensor if tensor.dtype.itemsize >= 4 else tensor.float()
 
 
 def forward_concat(net: nn.Module, *inputs: Tensor) -> tuple[Tensor, ...]:
-    """Returns the logits of each input (N, ...), in one pass: BatchNorm sees them as one batch."""
+    """Returns the logits of each input (N, ...), from one pass: BatchNorm sees them as one batch."""
     return tuple(torch.split(at_least_float32(net(torch.cat(inputs))), [len(x) for x in inputs]))
 
 
 def average_over_processes(tensors: Iterable[Tensor], runtime: Runtime) -> None:
-    """Replaces each tensor by its mean over the processes, in one message a dtype."""
+    """Replaces each tensor by its mean over the processes, by one reduction for each dtype."""
     by_dtype: dict[torch.dtype, list[Tensor]] = {}
     for tensor in tensors:
         by_dtype.setdefault(tensor.dtype, []).append(tensor)
@@ -216,7 +216,7 @@ def average_over_processes(tensors: Iterable[Tensor], runtime: Runtime) -> None:
 
 
 def mean_over_processes(tensor: Tensor, runtime: Runtime) -> Tensor:
-    """Returns the mean over the processes, with a gradient that is right once `descend` has averaged it.
+    """Returns the mean over the processes, whose gradient is right once `descend` has averaged it.
 
     For losses of a mean over the whole batch that are not themselves means: d/dθ of the mean of the processes' parts
     is the mean of their derivatives, so each process differentiates its own part alone.
@@ -227,7 +227,7 @@ def mean_over_processes(tensor: Tensor, runtime: Runtime) -> Tensor:
 def step_predictions(
     *, teacher: Tensor | None = None, student: Tensor | None = None, feedback: Tensor | None = None
 ) -> StepPredictions:
-    """Returns the record's columns.
+    """Returns the predictions and feedback of a step from logits.
 
     Args:
         teacher: (U, K) the teacher's logits.

@@ -1,9 +1,9 @@
-"""Where a step's time goes, phase by phase; nothing is measured, and nothing costs, until a stopwatch runs.
+"""Time of a step by phase. Nothing is measured until a timer is running.
 
     with phase("student"):
         with phase("backward"):     # counted as "student backward", and not as "student"
 
-On a GPU the stopwatch marks the device's own queue, and nothing waits for it before `StepTimer.seconds` is asked.
+On a GPU the timer records events in the device's queue; only `StepTimer.seconds` waits for them.
 """
 
 import time
@@ -28,16 +28,16 @@ class StepTimer:
         self._cuda = device.type == "cuda"
         self._counted: Counter[str] = Counter()
         self._path: list[str] = []
-        self._marks: list[tuple[str, Any]] = []  # the phase from here on, and when that is
+        self._marks: list[tuple[str, Any]] = []  # a phase and the time of its start
         self._mark()
 
     @property
     def phase(self) -> str:
-        """The phase that it is now."""
+        """The current phase."""
         return " ".join(self._path) or REST
 
     def enter(self, name: str) -> None:
-        """Begins a phase within the one that it is."""
+        """Begins a phase within the current one."""
         self._path.append(name)
         self._mark()
 
@@ -47,7 +47,7 @@ class StepTimer:
         self._mark()
 
     def seconds(self) -> dict[str, float]:
-        """Returns the seconds of every phase since it was last asked, the longest first; waits for a GPU."""
+        """Returns the seconds of every phase since the last call, longest first; waits for a GPU."""
         self._mark()
         self._count()
         counted, self._counted = self._counted, Counter()
@@ -69,13 +69,13 @@ class StepTimer:
         self._marks = self._marks[-1:]
 
 
-_running: ContextVar[StepTimer | None] = ContextVar("stopwatch", default=None)
+_running: ContextVar[StepTimer | None] = ContextVar("timer", default=None)
 
 
 @contextmanager
-def running(stopwatch: StepTimer) -> Iterator[None]:
-    """Has the stopwatch count the phases of everything within."""
-    before = _running.set(stopwatch)
+def running(timer: StepTimer) -> Iterator[None]:
+    """Makes a timer count the phases of the code within."""
+    before = _running.set(timer)
     try:
         yield
     finally:
@@ -84,33 +84,33 @@ def running(stopwatch: StepTimer) -> Iterator[None]:
 
 @contextmanager
 def phase(name: str) -> Iterator[None]:
-    """Counts what is within as a phase, if a stopwatch is running."""
-    stopwatch = _running.get()
-    if stopwatch is None:
+    """Counts the code within as a phase, if a timer is running."""
+    timer = _running.get()
+    if timer is None:
         yield
         return
-    stopwatch.enter(name)
+    timer.enter(name)
     try:
         yield
     finally:
-        stopwatch.leave()
+        timer.leave()
 
 
 _counting: ContextVar[Callable[[Tensor], Tensor]] = ContextVar("counting", default=lambda tensor: tensor)
 
 
 @contextmanager
-def saved_bytes(stopwatch: StepTimer) -> Iterator[Counter[str]]:
+def saved_bytes(timer: StepTimer) -> Iterator[Counter[str]]:
     """Counts the bytes that each phase saves for the backward pass, once for each tensor; yields the counter."""
     counted: Counter[str] = Counter()
-    seen: dict[int, Tensor] = {}  # alive while we count, or an address could come again
+    seen: dict[int, Tensor] = {}  # held while counting, since addresses are reused
 
     def count(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
         weight = isinstance(tensor if tensor._base is None else tensor._base, torch.nn.Parameter)
         if not weight and storage.data_ptr() not in seen:
             seen[storage.data_ptr()] = tensor.detach()
-            counted[stopwatch.phase] += storage.nbytes()
+            counted[timer.phase] += storage.nbytes()
         return tensor
 
     before = _counting.set(count)

@@ -1,8 +1,8 @@
-"""A student's step on its teacher's labels, and its answer: what the labelled loss says of them afterwards.
+"""The student's step on its teacher's pseudo-labels, and its feedback: the change in labelled loss.
 
 Shape legend    U unlabelled images    K classes
 
-What Meta Pseudo Labels and its reduced form share: both differ only in who the teacher is.
+Shared by Meta Pseudo Labels and its reduced form, which differ in their teacher.
 """
 
 from collections.abc import Callable
@@ -52,14 +52,14 @@ class StudentUpdate:
 def student_step(
     student: Learner, teacher_logits: Tensor, batch: Batch, runtime: Runtime, feedback: FeedbackKind
 ) -> StudentUpdate:
-    """Does θ_S' = θ_S - η ∇ CE(q, S(x_us; θ_S)) and measures what that did to the labelled loss.
+    """Does θ_S' = θ_S - η ∇ CE(q, S(x_us; θ_S)) and measures the effect on the labelled loss.
 
     Args:
-        student: moved by one step.
+        student: updated by one step.
         teacher_logits: (U, K); q is their softmax, and `reinforce` draws hard labels from it.
         batch: see `Batch`.
         runtime: see `Runtime`.
-        feedback: how to measure.
+        feedback: how the effect is measured.
     """
     labels = fb.sampled_labels(teacher_logits) if feedback == "reinforce" else None
     before = {name: weight.clone() for name, weight in student.weights().items()} if feedback != "none" else {}
@@ -106,10 +106,10 @@ def teacher_feedback_loss(
     Args:
         teacher_logits: of the view and with the random numbers that made the student's pseudo-labels.
         update: see `StudentUpdate`.
-        memory: keeps the moving mean of h under "baseline" (reinforce).
+        memory: holds the moving mean of h as "baseline" (reinforce).
         runtime: see `Runtime`.
         normalise: divide F by its root mean square over the batch of all processes.
-        baseline: decay of the moving mean that is taken off h; 0 takes nothing off.
+        baseline: decay of the moving mean that is subtracted from h; 0 subtracts nothing.
     """
     if update.feedback is not None:
         feedback = fb.normalised(update.feedback, runtime) if normalise else update.feedback
@@ -122,7 +122,7 @@ def teacher_feedback_loss(
 
 
 def _labelled_loss(student: Learner, batch: Batch, runtime: Runtime) -> Tensor:
-    """Returns L_l (): same images, same BatchNorm batch and no noise each time, or h would drown in them."""
+    """Returns L_l (), on the same batch and without dropout each time, whose noise would hide h."""
     with torch.no_grad(), fb.dropout_off(student.net):
         logits = fb.forward_with_buffers_restored(student.net, batch.x_l)
         return runtime.reduce(losses.supervised(logits, batch.y_l), "mean")

@@ -31,11 +31,11 @@ default_cfgs = generate_default_cfgs(
 
 
 @register_model
-def efficientnet_b6_wide(pretrained: bool = False, **told: Any) -> EfficientNet:
+def efficientnet_b6_wide(pretrained: bool = False, **kwargs: Any) -> EfficientNet:
     """Returns EfficientNet-B6-Wide without trained weights, of which none were published."""
     make: Any = _gen_efficientnet
-    told = {"bn_eps": 1e-3, "pad_type": "same"} | told
+    kwargs = {"bn_eps": 1e-3, "pad_type": "same"} | kwargs
     net: EfficientNet = make(
-        "efficientnet_b6_wide", channel_multiplier=WIDTH, depth_multiplier=DEPTH, pretrained=pretrained, **told
+        "efficientnet_b6_wide", channel_multiplier=WIDTH, depth_multiplier=DEPTH, pretrained=pretrained, **kwargs
     )
     return net

@@ -70,11 +70,11 @@ class WideResNet(nn.Module):
 
     @property
     def default_cfg(self) -> dict[str, Any]:
-        """What timm calls it too."""
+        """Alias that timm uses as well."""
         return self.pretrained_cfg
 
     def reset_classifier(self, num_classes: int) -> None:
-        """Gives it a new last layer for so many classes; 0 for none."""
+        """Replaces the last layer by a new one for so many classes; 0 for none."""
         self.num_classes = num_classes
         self.classifier: nn.Module = nn.Linear(self.num_features, num_classes) if num_classes else nn.Identity()
         if isinstance(self.classifier, nn.Linear):
@@ -96,32 +96,32 @@ def _norm(channels: int) -> nn.BatchNorm2d:
     return nn.BatchNorm2d(channels)
 
 
-def _create(depth: int, width: int, pretrained: bool, given: dict[str, Any]) -> WideResNet:
+def _create(depth: int, width: int, pretrained: bool, kwargs: dict[str, Any]) -> WideResNet:
     """Makes one as `timm.create_model` asks for it, whose arguments for pretrained weights say nothing here."""
     assert not pretrained, "nobody has published weights of these networks for timm"
-    known = {name: given[name] for name in ("num_classes", "drop_rate") if given.get(name) is not None}
+    known = {name: kwargs[name] for name in ("num_classes", "drop_rate") if kwargs.get(name) is not None}
     return WideResNet(depth, width, **known)
 
 
 @register_model
-def wrn_28_2(pretrained: bool = False, **given: Any) -> WideResNet:
+def wrn_28_2(pretrained: bool = False, **kwargs: Any) -> WideResNet:
     """WRN-28-2: 1.5 million parameters."""
-    return _create(28, 2, pretrained, given)
+    return _create(28, 2, pretrained, kwargs)
 
 
 @register_model
-def wrn_16_2(pretrained: bool = False, **given: Any) -> WideResNet:
+def wrn_16_2(pretrained: bool = False, **kwargs: Any) -> WideResNet:
     """WRN-16-2: 0.7 million parameters."""
-    return _create(16, 2, pretrained, given)
+    return _create(16, 2, pretrained, kwargs)
 
 
 @register_model
-def wrn_10_2(pretrained: bool = False, **given: Any) -> WideResNet:
+def wrn_10_2(pretrained: bool = False, **kwargs: Any) -> WideResNet:
     """WRN-10-2: 0.3 million parameters."""
-    return _create(10, 2, pretrained, given)
+    return _create(10, 2, pretrained, kwargs)
 
 
 @register_model
-def wrn_10_1(pretrained: bool = False, **given: Any) -> WideResNet:
+def wrn_10_1(pretrained: bool = False, **kwargs: Any) -> WideResNet:
     """WRN-10-1: 0.08 million parameters."""
-    return _create(10, 1, pretrained, given)
+    return _create(10, 1, pretrained, kwargs)

@@ -1,4 +1,4 @@
-"""The methods by the names that the command line knows. Each is one file, next to its paper."""
+"""The methods by their names on the command line, one module for each paper."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,9 +27,9 @@ from gradebook.mpl.step import StepReport
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Method:
-    """One method: what it can be told, its step, and whether it trains a teacher beside the student.
+    """One method: its settings, its step, and whether it trains a teacher beside the student.
 
-    A method with a first teacher gets one only where it is to have another size than the student.
+    A method with a first teacher gets one only if its size differs from the student's.
     """
 
     settings: type[Any]

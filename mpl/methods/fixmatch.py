@@ -24,7 +24,7 @@ from gradebook.mpl.step import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What FixMatch can be told."""
+    """Settings of FixMatch."""
 
     threshold: float = 0.95
     """τ, probability from which a weak view's class is the strong view's pseudo-label."""
@@ -37,7 +37,7 @@ class Settings:
 def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings, index: StepIndex) -> StepReport:
     """Does one step; scalars student_loss, supervised_loss, pseudo_loss, confident.
 
-    The record shows the weak view's distribution, which teaches, as the teacher, and the strong view's as the student.
+    The record has the weak view's distribution as the teacher's, and the strong view's as the student's.
     """
     net = learners.student.net
     with torch.no_grad():

@@ -3,13 +3,13 @@
 Paper to code   q = softmax(S(x_uw)) (U, K), weak view    q̂ its likeliest class    τ threshold    N unlabelled samples
                 u_n the last class of sample n that reached τ, or none
 
-    σ_c  = Σ_n 1(u_n = c)              how well class c is learned (section 3.1)
+    σ_c  = Σ_n 1(u_n = c)              learning status of class c (section 3.1)
     β_c  = σ_c / max(max_c σ_c, N - Σ_c σ_c)        threshold warm-up (section 3.2)
     T_c  = τ β_c / (2 - β_c)                          the convex mapping (section 3.3)
     θ_S' = θ_S - η ∇ [ CE(y_l, S(x_l)) + λ_u (1/U) Σ 1(max q >= T_q̂) CE(q̂, S(x_us)) ]
 
-The paper writes > and its code >=, which is taken here. Thresholds come from what was known before the step, as in the
-code. A sample that comes twice in one step, with different classes, keeps the u_n it had.
+The paper writes > and its code >=, which is used here. Thresholds are those before the step, as in the code. A sample
+that comes twice in one step, with different classes, keeps its u_n.
 """
 
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ from gradebook.mpl.step import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What FlexMatch can be told."""
+    """Settings of FlexMatch."""
 
     threshold: float = 0.95
     """τ, the threshold of the class that is learned best."""
@@ -45,9 +45,10 @@ class Settings:
 def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings, index: StepIndex) -> StepReport:
     """Does one step; scalars student_loss, supervised_loss, pseudo_loss, confident, lowest_threshold.
 
-    `memory` keeps u (N,) int64, -1 for none. The record shows the weak view as the teacher, the strong as the student.
+    `memory` keeps u (N,) int64, -1 for none. The record has the weak view as the teacher's, the strong as the
+    student's.
     """
-    assert learners.samples > 0, "FlexMatch remembers every sample, so it has to know how many there are"
+    assert learners.samples > 0, "FlexMatch keeps a state for every sample, so it needs their number"
     net, memory = learners.student.net, learners.memory
     with torch.no_grad():
         weak = at_least_float32(net(batch.x_uw))
@@ -80,7 +81,7 @@ def class_thresholds(last: Tensor, unlabelled: int, classes: int, threshold: flo
 
     Args:
         last: (N,) int64 the last class of each sample that reached τ, -1 for none.
-        unlabelled: how many samples come without a label; the others are -1 for ever.
+        unlabelled: number of unlabelled samples; the others are always -1.
         classes: K.
         threshold: τ.
     """

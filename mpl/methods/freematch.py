@@ -1,4 +1,4 @@
-"""FreeMatch (Wang et al., 2023, https://arxiv.org/abs/2205.07246, Algorithm 1): thresholds that set themselves.
+"""FreeMatch (Wang et al., 2023, https://arxiv.org/abs/2205.07246, Algorithm 1): self-adaptive thresholds.
 
 Paper to code   q = softmax(S(x_uw)) (U, K), weak view    q̂ its likeliest class    Q = softmax(S(x_us)) (U, K), strong
                 λ decay    each mean over the batch of all processes
@@ -36,7 +36,7 @@ from gradebook.mpl.step import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What FreeMatch can be told."""
+    """Settings of FreeMatch."""
 
     decay: float = 0.99
     """λ, of the running means. The paper's is 0.999, for runs of a million steps."""
@@ -51,7 +51,7 @@ class Settings:
 def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings, index: StepIndex) -> StepReport:
     """Does one step; scalars student_loss, supervised_loss, pseudo_loss, fairness_loss, confident, threshold (τ).
 
-    `memory` keeps τ (), p̃ (K,) and h̃ (K,). The record shows the weak view as the teacher, the strong as the student.
+    `memory` keeps τ (), p̃ (K,) and h̃ (K,). The record has the weak view as the teacher's, the strong as the student's.
     """
     net, memory, decay = learners.student.net, learners.memory, settings.decay
     with torch.no_grad():

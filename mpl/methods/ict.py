@@ -8,9 +8,9 @@ Paper to code   u_j, u_k unlabelled images and the same in another order    Mix(
     θ'   = α' θ' + (1-α') θ_S'
 
 The teacher is the learner's running average (`Learner.average`), in evaluation mode, as in `mean_teacher`. Mixing is
-what disturbs an image here, so both teacher and student look at the weak view. One λ is drawn a step, as in the paper;
-each process mixes within its own slice of the batch. The record has as the student its opinion of the weak views,
-unmixed, at θ_S before the step.
+the perturbation, so both teacher and student get the weak view. One λ is drawn a step, as in the paper; each process
+mixes within its own slice of the batch. The record's student predictions are of the weak views, unmixed, at θ_S before
+the step.
 """
 
 from dataclasses import dataclass
@@ -35,12 +35,12 @@ from gradebook.mpl.step import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What Interpolation Consistency Training can be told."""
+    """Settings of Interpolation Consistency Training."""
 
     alpha: float = 1.0
     """α of the Beta distribution of λ: 1 draws it evenly between 0 and 1."""
     consistency_weight: float = 100.0
-    """The weight w of the squares, once it has risen: that of the paper."""
+    """w, the final weight of the consistency loss: the paper's."""
     consistency_ramp: float = 0.25
     """Share of the run over which it rises."""
     smoothing: float = 0.0
@@ -51,18 +51,18 @@ def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings,
     """Does one step; scalars student_loss, supervised_loss, consistency_loss, agreement.
 
     Raises:
-        ValueError: the student keeps no average.
+        ValueError: the student has no average.
     """
     student = learners.student
     u_j = mixup.floating(batch.x_uw)
     with torch.no_grad(), evaluating(averaged(student)) as teacher:
-        said = at_least_float32(teacher(u_j))
+        teacher_logits = at_least_float32(teacher(u_j))
     with torch.no_grad(), evaluating(student.net) as net:
-        thought = at_least_float32(net(u_j))
+        student_logits = at_least_float32(net(u_j))
 
     order = mixup.shuffled(len(u_j), u_j)
     share = mixup.shares(1, settings.alpha, u_j)
-    q = said.softmax(-1)
+    q = teacher_logits.softmax(-1)
     labelled, logits = forward_concat(student.net, batch.x_l, mixup.mixed(u_j, u_j[order], share))
     supervised = losses.supervised(labelled, batch.y_l, smoothing=settings.smoothing)
     consistency = losses.squared(logits, mixup.mixed(q, q[order], share)).mean()
@@ -73,6 +73,6 @@ def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings,
         "student_loss": loss.detach(),
         "supervised_loss": supervised.detach(),
         "consistency_loss": consistency.detach(),
-        "agreement": torch.eq(said.argmax(-1), thought.argmax(-1)).float().mean(),
+        "agreement": torch.eq(teacher_logits.argmax(-1), student_logits.argmax(-1)).float().mean(),
     }
-    return StepReport(scalars=scalars, predictions=step_predictions(teacher=said, student=thought))
+    return StepReport(scalars=scalars, predictions=step_predictions(teacher=teacher_logits, student=student_logits))

@@ -5,11 +5,11 @@ Paper to code   θ' the average of θ_S    w(t) rises as exp(-5 (1-t)²)
     θ_S' = θ_S - η ∇ [ CE(y_l, S(x_l)) + w(t) mean (softmax S(x_us; θ_S) - softmax S(x_uw; θ'))² ]
     θ'   = α θ' + (1-α) θ_S'
 
-The teacher is the learner's own running average (`Learner.average`, decay --average): moved with each step, kept in
-each checkpoint, and what predicts in the end, as in the paper. Its two noises η, η' are the two views here: the
-student learns on the strong one and the teacher looks at the weak one, in evaluation mode, without dropout and with
-averaged BatchNorm statistics; the released code keeps noise on in both. The squares are a mean over images and
-classes; the distance covers unlabelled images, where the paper adds the labelled ones.
+The teacher is the learner's own running average (`Learner.average`, decay --average): updated in each step, saved in
+each checkpoint, and used for the final predictions, as in the paper. The paper's noises η, η' are the two views: the
+student gets the strong one and the teacher the weak one, in evaluation mode, without dropout and with averaged
+BatchNorm statistics; the released code has noise in both. The squares are a mean over images and classes, of
+unlabelled images only, where the paper adds the labelled ones.
 """
 
 from dataclasses import dataclass
@@ -34,10 +34,10 @@ from gradebook.mpl.step import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What Mean Teacher can be told."""
+    """Settings of Mean Teacher."""
 
     consistency_weight: float = 8.0
-    """The weight w of the squares, once it has risen: that of Oliver et al. (2018, arXiv 1804.09170)."""
+    """w, the final weight of the consistency loss: that of Oliver et al. (2018, arXiv 1804.09170)."""
     consistency_ramp: float = 0.4
     """Share of the run over which it rises."""
     smoothing: float = 0.0
@@ -48,14 +48,14 @@ def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings,
     """Does one step; scalars student_loss, supervised_loss, consistency_loss, agreement.
 
     Raises:
-        ValueError: the student keeps no average.
+        ValueError: the student has no average.
     """
     student = learners.student
     with torch.no_grad(), evaluating(averaged(student)) as teacher:
-        said = at_least_float32(teacher(batch.x_uw))
+        teacher_logits = at_least_float32(teacher(batch.x_uw))
     labelled, strong = forward_concat(student.net, batch.x_l, batch.x_us)
     supervised = losses.supervised(labelled, batch.y_l, smoothing=settings.smoothing)
-    consistency = losses.squared(strong, said.softmax(-1)).mean()
+    consistency = losses.squared(strong, teacher_logits.softmax(-1)).mean()
     weight = settings.consistency_weight * slow_ramp(index, settings.consistency_ramp)
     loss = supervised + weight * consistency
     student.descend(loss, runtime)
@@ -63,6 +63,6 @@ def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings,
         "student_loss": loss.detach(),
         "supervised_loss": supervised.detach(),
         "consistency_loss": consistency.detach(),
-        "agreement": torch.eq(said.argmax(-1), strong.argmax(-1)).float().mean(),
+        "agreement": torch.eq(teacher_logits.argmax(-1), strong.argmax(-1)).float().mean(),
     }
-    return StepReport(scalars=scalars, predictions=step_predictions(teacher=said, student=strong))
+    return StepReport(scalars=scalars, predictions=step_predictions(teacher=teacher_logits, student=strong))

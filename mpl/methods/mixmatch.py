@@ -7,9 +7,9 @@ Paper to code   û_1, û_2 two augmentations of an image: its weak and its stron
     X'_i  = mix(X̂_i, W_i),  U'_i = mix(Û_i, W_{B+i}),  mix(a, b) = λ' a + (1-λ') b,  λ' = max(λ, 1-λ)
     θ_S'  = θ_S - η ∇ [ (1/B) Σ_X' CE(y', S(x')) + λ_u (1/2UK) Σ_U' ‖q' - softmax S(u')‖² ]
 
-The paper's K = 2 augmentations are alike; a batch here has one weak and one strong view, which take their place. A λ is
-drawn for each row, as in the released code; each process mixes within its own slice of the batch. λ_u rises linearly.
-The paper predicts with averaged weights, which the trainer keeps.
+The paper has K = 2 augmentations of the same kind; here they are the weak and the strong view. A λ is drawn for each
+row, as in the released code; each process mixes within its own slice of the batch. λ_u rises linearly. The paper
+predicts with averaged weights, which the trainer has.
 """
 
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from gradebook.mpl.step import Batch, Learners, Runtime, StepIndex, StepReport, 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What MixMatch can be told."""
+    """Settings of MixMatch."""
 
     temperature: float = 0.5
     """T, of the sharpened guess."""
@@ -38,7 +38,7 @@ class Settings:
 def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings, index: StepIndex) -> StepReport:
     """Does one step; scalars student_loss, supervised_loss, guess_loss.
 
-    The record has as the teacher the sharpened guess, and as the student the network's opinion of the strong view.
+    The record has the sharpened guess as the teacher's prediction, and that for the strong view as the student's.
     """
     net = learners.student.net
     x_l, x_uw, x_us = (mixup.floating(x) for x in (batch.x_l, batch.x_uw, batch.x_us))
@@ -50,7 +50,7 @@ def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings,
     targets = torch.cat([losses.one_hot(batch.y_l, q), q, q])
     order = mixup.shuffled(len(inputs), inputs)
     share = mixup.shares(len(inputs), settings.alpha, inputs)
-    share = torch.maximum(share, 1 - share)  # a mix stays nearer to its first part
+    share = torch.maximum(share, 1 - share)  # a mix is nearer to its first part
     inputs, targets = (mixup.mixed(part, part[order], share) for part in (inputs, targets))
 
     labelled, guessed = forward_concat(net, *inputs.split([len(x_l), 2 * len(x_uw)]))

@@ -4,13 +4,13 @@
 Paper to code   T teacher    S student    x_uw, x_us weak and strong view    q = softmax(T(x_u)) (U, K)    η rate
 
     student   θ_S' = θ_S - η ∇ CE(q, S(x_us; θ_S))                  x_u the weak view, or the strong one
-    feedback  F    = what the labelled loss at θ_S' says of every image and class
+    feedback  F    = the change in labelled loss, for every image and class
     teacher   θ_T' = θ_T - η_T ∇ [ CE(y_l, T(x_l)) + w_uda UDA(T) + λ L_fb(T; F) ]
 
-The student sees the strong view and never a label. The teacher labels the weak view, and the feedback's gradient
-goes back through that same view, since those labels are what the student learned from. The paper's program takes the
-strong view for both (`view="strong"`), which saves a pass and a half; on cached features the weak one was 3.6 points
-better (docs/log.md).
+The student is trained on the strong view and never on a label. The teacher labels the weak view, and the feedback's
+gradient passes through the same view, since the student was trained on those labels. The paper's code uses the strong
+view for both (`view="strong"`), which saves a pass and a half; on cached features the weak one was 3.6 points better
+(docs/log.md).
 """
 
 from dataclasses import dataclass
@@ -38,18 +38,18 @@ from gradebook.mpl.student_step import FeedbackKind, student_step, teacher_feedb
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What Meta Pseudo Labels can be told."""
+    """Settings of Meta Pseudo Labels."""
 
     view: Literal["weak", "strong"] = "weak"
-    """View that the teacher labels for the student, and through which the feedback reaches the teacher."""
+    """View that the teacher labels for the student, and through which it gets the feedback."""
     feedback: FeedbackKind = "exact"
-    """How the student answers: exact per image and class, the same by differences, the paper's one number, or not."""
+    """Feedback: exact for each image and class, the same by differences, the paper's one number, or none."""
     feedback_weight: float = 1.0
     """λ, the weight of the feedback loss in the teacher's loss."""
     normalise: bool = True
     """Divide the feedback by its root mean square over the batch (exact and difference)."""
     baseline: float = 0.9
-    """Decay of the moving mean that is taken off the feedback before use (reinforce); 0 takes nothing off."""
+    """Decay of the moving mean that is subtracted from the feedback (reinforce); 0 subtracts nothing."""
     uda_weight: float = 1.0
     """w_uda, the weight of the teacher's consistency loss."""
     uda_ramp: float = 0.0
@@ -57,16 +57,16 @@ class Settings:
     temperature: float = 0.5
     """Of the sharpened weak view in the consistency loss."""
     threshold: float = 0.8
-    """Probability from which a weak view is confident enough to teach the strong one."""
+    """Probability from which a weak view is the target of the strong one."""
     smoothing: float = 0.0
     """Label smoothing of the teacher's supervised loss."""
 
 
 def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings, index: StepIndex) -> StepReport:
-    """Does one step of Algorithm 1: the student learns, answers, and the teacher learns from both.
+    """Does one step of Algorithm 1: an update of the student, its feedback, and an update of the teacher.
 
     Args:
-        learners: student and teacher; `memory` keeps the baseline of `reinforce`.
+        learners: student and teacher; `memory` holds the baseline of `reinforce`.
         batch: see `Batch`.
         runtime: see `Runtime`.
         settings: see `Settings`.
@@ -74,15 +74,15 @@ def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings,
 
     Returns:
         Scalars student_loss, teacher_loss, supervised_loss, uda_loss, confident, feedback_loss, feedback_rms (nats,
-        before normalising), agreement; the opinions on the unlabelled batch, with F in nats.
+        before normalising), agreement; the predictions for the unlabelled batch, with F in nats.
     """
     student, teacher = learners.student, learners.teacher
     assert teacher is not None, "Meta Pseudo Labels needs a teacher"
 
-    # q = softmax(T(x_u)), with its graph, which is alive beside the student's, where the student will answer
+    # q = softmax(T(x_u)); its graph is in memory beside the student's if there will be feedback
     with phase("teacher labels"):
-        labelled, asked, weak = _asked(teacher.net, batch, settings)
-    teacher_logits = asked.detach()
+        labelled, logits, weak = _pseudo_label_logits(teacher.net, batch, settings)
+    teacher_logits = logits.detach()
 
     update = student_step(student, teacher_logits, batch, runtime, settings.feedback)
 
@@ -91,17 +91,22 @@ def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings,
         feedback_loss = torch.zeros_like(update.loss)
         if update.has_feedback:
             feedback_loss = teacher_feedback_loss(
-                asked, update, learners.memory, runtime, normalise=settings.normalise, baseline=settings.baseline
+                logits,
+                update,
+                learners.memory,
+                runtime,
+                normalise=settings.normalise,
+                baseline=settings.baseline,
             )
         if labelled is None:
             if update.has_feedback:
                 teacher.accumulate_gradient(settings.feedback_weight * feedback_loss, runtime)
                 feedback_loss = feedback_loss.detach()
-            del asked
+            del logits
             with phase("forward"):
-                labelled, asked = forward_concat(teacher.net, batch.x_l, batch.x_us)
+                labelled, logits = forward_concat(teacher.net, batch.x_l, batch.x_us)
         supervised = losses.supervised(labelled, batch.y_l, smoothing=settings.smoothing)
-        uda, confident = losses.uda(asked, weak, temperature=settings.temperature, threshold=settings.threshold)
+        uda, confident = losses.uda(logits, weak, temperature=settings.temperature, threshold=settings.threshold)
         weight = settings.uda_weight * ramp(index, settings.uda_ramp)
         loss = supervised + weight * uda + settings.feedback_weight * feedback_loss
         teacher.descend(loss, runtime)
@@ -119,18 +124,18 @@ def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings,
     return StepReport(scalars=scalars, predictions=predictions)
 
 
-def _asked(net: nn.Module, batch: Batch, settings: Settings) -> tuple[Tensor | None, Tensor, Tensor]:
-    """Asks the teacher for the student's labels.
+def _pseudo_label_logits(net: nn.Module, batch: Batch, settings: Settings) -> tuple[Tensor | None, Tensor, Tensor]:
+    """Computes the teacher's logits for the student's pseudo-labels.
 
     Returns:
-        The logits of the labelled images (B, K), if they came with the strong view's; those of the student's labels
-        (U, K), with their graph if there will be feedback; those of the weak view (U, K), detached.
+        The logits of the labelled images (B, K), if one pass gave them and the strong view's; those of the
+        pseudo-labels (U, K), with their graph if there will be feedback; those of the weak view (U, K), detached.
     """
     if settings.view == "weak":
         with torch.set_grad_enabled(settings.feedback != "none"), recompute_activations(net):
-            asked = at_least_float32(net(batch.x_uw))
-        return None, asked, asked.detach()
+            logits = at_least_float32(net(batch.x_uw))
+        return None, logits, logits.detach()
     with recompute_activations(net, recompute_first_blocks=True):
-        labelled, asked = forward_concat(net, batch.x_l, batch.x_us)
+        labelled, logits = forward_concat(net, batch.x_l, batch.x_us)
     with torch.no_grad():
-        return labelled, asked, at_least_float32(net(batch.x_uw))
+        return labelled, logits, at_least_float32(net(batch.x_uw))

@@ -49,10 +49,10 @@ from gradebook.mpl.step import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What Noisy Student can be told."""
+    """Settings of Noisy Student."""
 
     rounds: int = 3
-    """Students that are trained, one after another, once the first teacher is."""
+    """Students that are trained, one after another, after the first teacher."""
     pseudo_weight: float = 1.0
     """w, the weight of the pseudo-labels' loss."""
     threshold: float = 0.3
@@ -88,11 +88,11 @@ def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings,
     if number > _round(index.step - 1, index, settings):
         _begin_round(number, learners)
 
-    said = _asked(number, learners, batch)
-    count = _counts(said, learners, batch, runtime, settings, _since(number, index, settings))
+    teacher_logits = _teacher_logits(number, learners, batch)
+    count = _counts(teacher_logits, learners, batch, runtime, settings, _since(number, index, settings))
     labelled, strong = forward_concat(student.net, batch.x_l, batch.x_us)
     supervised = losses.supervised(labelled, batch.y_l, smoothing=settings.smoothing)
-    pseudo = (losses.soft_cross_entropy(strong, said.softmax(-1)) * count).mean()
+    pseudo = (losses.soft_cross_entropy(strong, teacher_logits.softmax(-1)) * count).mean()
     loss = supervised + settings.pseudo_weight * pseudo
     student.descend(loss, runtime)
     scalars = {
@@ -102,14 +102,14 @@ def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings,
         "confident": (count > 0).to(count.dtype).mean(),
         "round": torch.full_like(count[0], number),
     }
-    return StepReport(scalars=scalars, predictions=step_predictions(teacher=said, student=strong))
+    return StepReport(scalars=scalars, predictions=step_predictions(teacher=teacher_logits, student=strong))
 
 
 def copies(labels: Tensor, confidence: Tensor, *, classes: int, threshold: float, balance: float) -> Tensor:
     """Computes how often each image counts so that all classes count the same: c of the paper's balanced set.
 
     Args:
-        labels: (N,) int64, the teacher's class of each image; -1 where it has not been asked.
+        labels: (N,) int64, the teacher's class of each image; -1 where it is not known.
         confidence: (N,) its probability.
         classes: K.
         threshold: images below do not count.
@@ -151,7 +151,7 @@ def _since(number: int, index: StepIndex, settings: Settings) -> int:
 
 
 def _begin_round(number: int, learners: Learners) -> None:
-    """Makes the student the teacher, unless the first teacher has a size of its own; starts a student and a list."""
+    """Makes the student the teacher, unless the first teacher has its own size; resets the student and the labels."""
     memory = learners.memory
     if number > 1 or learners.teacher is None:
         memory |= _copied("teacher.", learners.student.best_net())
@@ -160,8 +160,8 @@ def _begin_round(number: int, learners: Learners) -> None:
         memory.pop(name, None)
 
 
-def _asked(number: int, learners: Learners, batch: Batch) -> Tensor:
-    """Returns the teacher's logits (U, K) of the weak views, without noise."""
+def _teacher_logits(number: int, learners: Learners, batch: Batch) -> Tensor:
+    """Returns the teacher's logits (U, K) for the weak views, without noise."""
     small = learners.teacher if number == 1 else None
     with torch.no_grad():
         if small is not None:
@@ -171,33 +171,35 @@ def _asked(number: int, learners: Learners, batch: Batch) -> Tensor:
             return at_least_float32(functional_call(net, _named("teacher.", learners.memory), (batch.x_uw,)))
 
 
-def _counts(said: Tensor, learners: Learners, batch: Batch, runtime: Runtime, settings: Settings, since: int) -> Tensor:
+def _counts(
+    teacher_logits: Tensor, learners: Learners, batch: Batch, runtime: Runtime, settings: Settings, since: int
+) -> Tensor:
     """Returns how often each image of the batch counts, (U,)."""
     if not settings.balance:
-        return losses.confident(said, settings.threshold)
+        return losses.confident(teacher_logits, settings.threshold)
     memory = learners.memory
     if since * len(batch.id_u) < 2 * learners.unlabelled:  # within two shuffled passes every image comes up
-        _note(said, learners, batch, runtime)
+        _store_labels(teacher_logits, learners, batch, runtime)
         memory["copies"] = copies(
             memory["label"],
             memory["confidence"],
-            classes=said.shape[-1],
+            classes=teacher_logits.shape[-1],
             threshold=settings.threshold,
             balance=settings.balance,
         )
     return memory["copies"][batch.id_u]
 
 
-def _note(said: Tensor, learners: Learners, batch: Batch, runtime: Runtime) -> None:
-    """Keeps label and probability of the images that come up for the first time in this round."""
-    probability, label = said.softmax(-1).max(-1)
+def _store_labels(teacher_logits: Tensor, learners: Learners, batch: Batch, runtime: Runtime) -> None:
+    """Stores label and probability of images that come up for the first time in this round."""
+    probability, label = teacher_logits.softmax(-1).max(-1)
     every = torch.ones_like(label, dtype=torch.bool)
     now = method_state.agreed_by_sample(label, every, batch.id_u, learners.samples, runtime)
     sure, _ = method_state.mean_by_sample(probability[:, None], batch.id_u, learners.samples, runtime)
-    kept = learners.memory.get("label", torch.full_like(now, -1))
+    stored = learners.memory.get("label", torch.full_like(now, -1))
     confidence = learners.memory.get("confidence", torch.zeros_like(sure[:, 0]))
-    new = kept < 0
-    learners.memory["label"] = torch.where(new, now, kept)
+    new = stored < 0
+    learners.memory["label"] = torch.where(new, now, stored)
     learners.memory["confidence"] = torch.where(new, sure[:, 0], confidence)
 
 
@@ -219,7 +221,7 @@ def _named(prefix: str, memory: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _start_afresh(student: Learner, memory: dict[str, Tensor]) -> None:
-    """Puts the run's first weights into the student, and takes away what its optimiser and its average remember."""
+    """Resets the student to the run's first weights, and the state of its optimiser and its average."""
     student.net.load_state_dict(_named("first.", memory))
     student.optimizer.state.clear()
     if student.average is not None:

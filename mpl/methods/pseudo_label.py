@@ -29,7 +29,7 @@ from gradebook.mpl.step import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What Pseudo Labels can be told."""
+    """Settings of Pseudo Labels."""
 
     teacher_share: float = 0.4
     """Share of the run that trains the teacher; the student has the rest."""
@@ -50,10 +50,10 @@ def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings,
         teacher.descend(loss, runtime)
         return StepReport(scalars={"teacher_loss": loss.detach()})
     with torch.no_grad(), evaluating(teacher.best_net()) as fixed:
-        said = at_least_float32(fixed(batch.x_uw))
-    mask = losses.confident(said, settings.threshold)
+        teacher_logits = at_least_float32(fixed(batch.x_uw))
+    mask = losses.confident(teacher_logits, settings.threshold)
     labelled, logits = forward_concat(student.net, batch.x_l, batch.x_us)
-    pseudo = (nnf.cross_entropy(logits, said.argmax(-1), reduction="none") * mask).mean()
+    pseudo = (nnf.cross_entropy(logits, teacher_logits.argmax(-1), reduction="none") * mask).mean()
     supervised = losses.supervised(labelled, batch.y_l, smoothing=settings.smoothing)
     loss = supervised + settings.pseudo_weight * pseudo
     student.descend(loss, runtime)
@@ -63,4 +63,4 @@ def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings,
         "pseudo_loss": pseudo.detach(),
         "confident": mask.mean(),
     }
-    return StepReport(scalars=scalars, predictions=step_predictions(teacher=said, student=logits))
+    return StepReport(scalars=scalars, predictions=step_predictions(teacher=teacher_logits, student=logits))

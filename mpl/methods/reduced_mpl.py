@@ -1,10 +1,10 @@
 """Reduced Meta Pseudo Labels (Pham et al., 2021, https://arxiv.org/abs/2003.10580, appendix E).
 
-A large teacher T is trained and then asked once; a small teacher T' maps its distributions, and is what the feedback
-trains:
+A large teacher T is trained, and predicts each image once; a small teacher T' calibrates its distributions, and is
+trained by the feedback:
 
     first `teacher_share` of the run    θ_T' = θ_T - η_T ∇ CE(y_l, T(x_l))
-    then, once an image                 p    = softmax T(x_uw), kept
+    then, once an image                 p    = softmax T(x_uw), stored
     then     labels                     q    = softmax T'(log p),   T'(z) = z + MLP(z)
              student                    θ_S' = θ_S - η ∇ CE(q, S(x_us; θ_S))
              feedback                   φ'   = φ - η_φ ∇ λ L_fb(T'; F)          φ the weights of T'
@@ -12,11 +12,11 @@ trains:
 What the paper leaves open, and what was chosen:
 - "Takes as input the distribution": T' takes log p, less its mean, so that the identity is a linear map.
 - "Close to an identity map": T' begins as the identity, since its last layer begins at zero.
-- What else trains T': nothing. T's distributions of the labelled images, which it has learned by heart, say nothing of
-  its calibration. So with feedback "none" this is a fixed teacher's distillation.
+- T' is trained by nothing else: T has memorised the labelled images, so that its distributions of them are no guide to
+  its calibration. With feedback "none" this is distillation from a fixed teacher.
 - "Pre-computes all distributions": a step sees a batch, so each is computed when its image first comes up, in the
   weak view and evaluation mode. Unlabelled images are dealt in shuffled passes, so after two passes all are known and T
-  is not asked again. A host that has them from elsewhere puts them into `memory["distributions"]`, (N, K), and gives no
+  is not used again. A host that has them from elsewhere puts them into `memory["distributions"]`, (N, K), and gives no
   teacher: then one network is in memory, as in the paper.
 
 φ is in `memory` ("calibrator.") and moves by plain gradient descent. Distributions cost N rows of K numbers.
@@ -47,16 +47,16 @@ HIDDEN = 32  # units of T'
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What Reduced Meta Pseudo Labels can be told."""
+    """Settings of Reduced Meta Pseudo Labels."""
 
     feedback: FeedbackKind = "exact"
-    """How the student answers: exact per image and class, the same by differences, the paper's one number, or not."""
+    """Feedback: exact for each image and class, the same by differences, the paper's one number, or none."""
     feedback_weight: float = 1.0
     """λ, the weight of the feedback loss."""
     normalise: bool = True
     """Divide the feedback by its root mean square over the batch (exact and difference)."""
     baseline: float = 0.9
-    """Decay of the moving mean that is taken off the feedback before use (reinforce); 0 takes nothing off."""
+    """Decay of the moving mean that is subtracted from the feedback (reinforce); 0 subtracts nothing."""
     teacher_share: float = 0.4
     """Share of the run that trains the large teacher; the student has the rest."""
     calibrator_rate: float = 1.0
@@ -80,7 +80,7 @@ def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings,
         return StepReport(scalars={"teacher_loss": loss.detach()})
 
     if learners.teacher is not None and (index.step - begin) * len(batch.id_u) < 2 * learners.unlabelled:
-        _ask(learners.teacher, learners, batch, runtime)
+        _store_distributions(learners.teacher, learners, batch, runtime)
     p = learners.memory["distributions"][batch.id_u]
     phi = _calibrator(learners.memory, p, runtime)
     mapped = calibrated(p, phi)
@@ -111,15 +111,15 @@ def calibrated(p: Tensor, phi: dict[str, Tensor]) -> Tensor:
     return z + hidden @ phi["weight_2"].t() + phi["bias_2"]
 
 
-def _ask(teacher: Learner, learners: Learners, batch: Batch, runtime: Runtime) -> None:
-    """Keeps T's distributions of the images that come up for the first time; none is ever replaced."""
-    assert learners.samples > 0, "distributions are kept of every sample, so their number has to be known"
+def _store_distributions(teacher: Learner, learners: Learners, batch: Batch, runtime: Runtime) -> None:
+    """Stores T's distributions of images that come up for the first time; none is ever replaced."""
+    assert learners.samples > 0, "distributions are stored for every sample, so their number is needed"
     with torch.no_grad(), evaluating(teacher.best_net()) as fixed:
         p = at_least_float32(fixed(batch.x_uw)).softmax(-1)
-    kept = learners.memory.get("distributions", p.new_zeros(learners.samples, p.shape[-1]))
+    stored = learners.memory.get("distributions", p.new_zeros(learners.samples, p.shape[-1]))
     now, seen = method_state.mean_by_sample(p, batch.id_u, learners.samples, runtime)
-    new = seen & (kept.sum(-1) == 0)
-    learners.memory["distributions"] = torch.where(new[:, None], now, kept)
+    new = seen & (stored.sum(-1) == 0)
+    learners.memory["distributions"] = torch.where(new[:, None], now, stored)
 
 
 def _calibrator(memory: dict[str, Tensor], p: Tensor, runtime: Runtime) -> dict[str, Tensor]:

@@ -1,19 +1,19 @@
 """ReMixMatch (Berthelot et al., 2020, https://arxiv.org/abs/1911.09785, Algorithm 1).
 
 Paper to code   weak view the anchor    strong view û_1    T temperature    p(y), p̃(y) running means over 128 steps of
-                the labels and of the network's opinions of weak views, over all processes
+                the labels and of the predictions for weak views, over all processes
 
     q     = sharpened(norm(p(x_uw) · p(y) / p̃(y)), T)        distribution alignment, then sharpening
     W     = shuffle(all);  X' of (x_l, y_l), U' of (û_1, q) and (x_uw, q), mixed with W as in `mixmatch`
     θ_S'  = θ_S - η ∇ [ CE over X' + λ_u CE over U' + λ_û1 CE(q, S(û_1)) + λ_r CE(r, R(rotated û_1)) ]
 
-The paper has K = 8 strong views made by CTAugment; a batch here has one, made by whoever makes batches. Its labelled
-images are strongly augmented; here they come as every method's do. As in the released code, an alignment uses the means
-from before the step, whose 128 entries begin uniform, and both λ_u and λ_û1 rise linearly.
+The paper has K = 8 strong views made by CTAugment; a batch here has one, made by the trainer. Its labelled
+images are strongly augmented; here they are augmented as in every method. As in the released code, the alignment uses
+the means from before the step, whose 128 entries begin uniform, and both λ_u and λ_û1 rise linearly.
 
-The rotation loss (which of four quarter turns was made?) is for images (N, C, H, W) with H = W. Features cannot be
-turned: there it is left out. Its head R is a linear layer on what the network's last linear layer is fed. It begins at
-zero, lives in `memory` and goes down its gradient at the student's rate, without momentum.
+The rotation loss (which of four quarter turns was made?) is for images (N, C, H, W) with H = W. It is left out on
+features. Its head R is a linear layer on the input of the network's last linear layer. It starts at zero, is stored in
+`memory`, and is trained by plain gradient descent at the student's rate.
 """
 
 from collections.abc import Iterator
@@ -43,7 +43,7 @@ STEPS = 128  # that the running means remember
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What ReMixMatch can be told."""
+    """Settings of ReMixMatch."""
 
     temperature: float = 0.5
     """T, of the sharpened guess."""
@@ -62,8 +62,8 @@ class Settings:
 def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings, index: StepIndex) -> StepReport:
     """Does one step; scalars student_loss, supervised_loss, guess_loss, strong_loss, and rotation_loss on images.
 
-    `memory` keeps the entries of p(y) and p̃(y) (128, K) and R. The record has as the teacher the guess, and as the
-    student the network's opinion of the strong view, unmixed.
+    `memory` keeps the entries of p(y) and p̃(y) (128, K) and R. The record has the guess as the teacher's
+    prediction, and that for the strong view, unmixed, as the student's.
     """
     student, memory = learners.student, learners.memory
     x_l, x_uw, x_us = (mixup.floating(x) for x in (batch.x_l, batch.x_uw, batch.x_us))
@@ -138,7 +138,7 @@ def _descend_head(head: dict[str, Tensor], memory: dict[str, Tensor], rate: floa
 
 @contextmanager
 def _last_inputs(net: nn.Module) -> Iterator[list[Tensor]]:
-    """Collects what the network's last linear layer is fed: the features that its classifier reads."""
+    """Collects the inputs of the network's last linear layer: the features before its classifier."""
     layers = [module for module in net.modules() if isinstance(module, nn.Linear)]
     if not layers:
         raise ValueError("the rotation loss needs a network that ends in a linear layer: give --rotation-weight 0")

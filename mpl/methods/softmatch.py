@@ -34,7 +34,7 @@ from gradebook.mpl.step import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What SoftMatch can be told."""
+    """Settings of SoftMatch."""
 
     decay: float = 0.99
     """m, of the running means. The paper's is 0.999, for runs of a million steps."""
@@ -49,7 +49,7 @@ class Settings:
 def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings, index: StepIndex) -> StepReport:
     """Does one step; scalars student_loss, supervised_loss, pseudo_loss, confident (mean w), confidence (μ), spread.
 
-    `memory` keeps p̄ (K,), μ () and σ² (). The record shows the weak view as the teacher, the strong as the student.
+    `memory` keeps p̄ (K,), μ () and σ² (). The record has the weak view as the teacher's, the strong as the student's.
     """
     net, memory = learners.student.net, learners.memory
     with torch.no_grad():

@@ -1,17 +1,17 @@
 """Temporal Ensembling (Laine and Aila, 2017, https://arxiv.org/abs/1610.02242, Algorithm 2).
 
-Paper to code   z = softmax(S(x_us)) (U, K)    Z (N, K) what accumulates, from zeros    t_i how often i was seen
+Paper to code   z = softmax(S(x_us)) (U, K)    Z (N, K) accumulated, from zeros    t_i number of updates of i
                 w(t) rises as exp(-5 (1-t)²)
 
-    z̃_i  = Z_i / (1 - α^t_i)                                     the ensemble, free of its start at zero
+    z̃_i  = Z_i / (1 - α^t_i)                                     the bias-corrected ensemble
     θ_S' = θ_S - η ∇ [ CE(y_l, S(x_l)) + w(t) (1/UK) Σ_i ‖z_i - z̃_i‖² ]
     Z_i' = α Z_i + (1-α) z_i,   t_i' = t_i + 1
 
-The paper moves Z at the end of each epoch and its first target is zero under a weight of zero; here an image's row
-moves when the image was seen, and an image seen for the first time counts as zero in the mean over all U. An image
-that comes more than once in a step moves its row once, by the mean. Augmentation is what disturbs an image, so z is of
-the strong view; labelled images are left out of the squares, since they carry no position. Z costs N rows of K
-numbers, and as many of traffic a step between processes.
+The paper updates Z at the end of each epoch, and its first target is zero with a weight of zero. Here an image's row is
+updated in each step that has the image, and an image seen for the first time counts as zero in the mean over all U. An
+image that comes more than once in a step updates its row once, by the mean. The perturbation is augmentation, so z is
+of the strong view. Labelled images are left out of the squares. Z takes N rows of K numbers, in memory and in each
+step's communication between processes.
 """
 
 from dataclasses import dataclass
@@ -26,12 +26,12 @@ from gradebook.mpl.step import Batch, Learners, Runtime, StepIndex, StepReport, 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What Temporal Ensembling can be told."""
+    """Settings of Temporal Ensembling."""
 
     decay: float = 0.6
     """α, of the accumulated outputs."""
     consistency_weight: float = 30.0
-    """The weight w of the squares, once it has risen: that of the paper."""
+    """w, the final weight of the consistency loss: the paper's."""
     consistency_ramp: float = 0.27
     """Share of the run over which it rises: the paper's 80 of 300 epochs."""
     smoothing: float = 0.0
@@ -43,7 +43,7 @@ def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings,
 
     `memory` keeps Z (N, K) and t (N,). The record's teacher is z̃; of an image seen for the first time, z.
     """
-    assert learners.samples > 0, "Temporal Ensembling remembers every sample, so it has to know how many there are"
+    assert learners.samples > 0, "Temporal Ensembling keeps a state for every sample, so it needs their number"
     labelled, strong = forward_concat(learners.student.net, batch.x_l, batch.x_us)
     z = strong.detach().softmax(-1)
     target, known = _ensemble(learners, batch.id_u, z, settings.decay)

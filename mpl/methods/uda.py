@@ -2,7 +2,7 @@
 
     θ_S' = θ_S - η ∇ [ CE(y_l, S(x_l)) + w_uda UDA(S) ]
 
-where UDA(S) teaches each strong view the sharpened distribution of its weak view, as far as that is confident.
+where the target of each strong view in UDA(S) is the sharpened distribution of its weak view, if that is confident.
 The paper's training signal annealing is left out, as in the teacher of Meta Pseudo Labels.
 """
 
@@ -26,7 +26,7 @@ from gradebook.mpl.step import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What UDA can be told."""
+    """Settings of UDA."""
 
     uda_weight: float = 1.0
     """w_uda, the weight of the consistency loss."""
@@ -35,7 +35,7 @@ class Settings:
     temperature: float = 0.5
     """Of the sharpened weak view."""
     threshold: float = 0.8
-    """Probability from which a weak view is confident enough to teach the strong one."""
+    """Probability from which a weak view is the target of the strong one."""
     smoothing: float = 0.0
     """Label smoothing of the supervised loss."""
 
@@ -43,7 +43,7 @@ class Settings:
 def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings, index: StepIndex) -> StepReport:
     """Does one step; scalars student_loss, supervised_loss, uda_loss, confident.
 
-    The record shows the weak view's distribution, which teaches, as the teacher, and the strong view's as the student.
+    The record has the weak view's distribution as the teacher's, and the strong view's as the student's.
     """
     net = learners.student.net
     with torch.no_grad():

@@ -5,11 +5,11 @@ Paper to code   p = softmax(S(x)) (U, K)    d a direction a step of unit length 
     r    = ε d,  d ← norm(∇_r KL(p(x) ‖ p(x + r)) at r = ξ d),  from a random d    K power iterations
     θ_S' = θ_S - η ∇ [ CE(y_l, S(x_l)) + w_vat (1/U) Σ KL(sg(p(x)) ‖ p(x + r)) + w_ent (1/U) Σ H(p(x)) ]
 
-The worst direction is what disturbs an image here, so both passes see the weak view. The paper's ε is a length in its
-inputs' unit; here ε and ξ are shares of the root mean square length of the batch's inputs over all processes, so that
-they mean the same on images from 0 to 255 and on features of any scale. p(x) and r are found without dropout, since its
-noise would drown the derivative; BatchNorm normalises with the batch and its statistics stay as they are. The paper's ξ
-of 10⁻⁶ is lost in float32: KL is quadratic near zero, so 10⁻² of the length finds the same direction.
+The adversarial direction is the perturbation, so both passes get the weak view. The paper's ε is in the unit of its
+inputs; here ε and ξ are shares of the root mean square length of the batch's inputs over all processes, so that they
+apply to images from 0 to 255 and to features of any scale. p(x) and r are computed without dropout, whose noise would
+hide the derivative; BatchNorm normalises with the batch and its running statistics are unchanged. The paper's ξ of 10⁻⁶
+is lost in float32: KL is quadratic near zero, so 10⁻² of the length gives the same direction.
 """
 
 from contextlib import AbstractContextManager, nullcontext
@@ -34,19 +34,19 @@ from gradebook.mpl.step import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What Virtual Adversarial Training can be told."""
+    """Settings of Virtual Adversarial Training."""
 
     radius: float = 0.1
-    """ε, length of the disturbance as a share of the inputs' own."""
+    """ε, length of the perturbation as a share of the inputs' length."""
     probe: float = 0.01
-    """ξ, length at which the derivative is taken, as a share of the inputs' own."""
+    """ξ, length at which the derivative is taken, as a share of the inputs' length."""
     iterations: int = 1
-    """K, power iterations that find the worst direction."""
+    """K, power iterations for the adversarial direction."""
     vat_weight: float = 1.0
     """w_vat, the weight of the smoothness loss."""
     entropy_weight: float = 0.06
     """w_ent, the weight of the entropy: that of Oliver et al. (2018, arXiv 1804.09170), where the paper has 1, which
-    makes a head on features sure of what it got wrong. 0 leaves plain VAT."""
+    makes a head on features certain of its mistakes. 0 is plain VAT."""
     smoothing: float = 0.0
     """Label smoothing of the supervised loss."""
 
@@ -54,18 +54,18 @@ class Settings:
 def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings, index: StepIndex) -> StepReport:
     """Does one step; scalars student_loss, supervised_loss, vat_loss, entropy.
 
-    The record has as the teacher the network's opinion of the plain weak view, and as the student of the disturbed one.
+    The record has the prediction for the weak view as the teacher's, and for the perturbed one as the student's.
     """
     student = learners.student
     x = mixup.floating(batch.x_uw)
     with torch.no_grad(), fb.dropout_off(student.net), _full_precision(x):
-        said = fb.functional_forward(student.net, student.weights(), x)
+        logits = fb.functional_forward(student.net, student.weights(), x)
     length = usual_length(x, runtime)
-    r = worst_direction(student, x, said, probe=settings.probe * length, iterations=settings.iterations)
+    r = worst_direction(student, x, logits, probe=settings.probe * length, iterations=settings.iterations)
 
-    labelled, plain, disturbed = forward_concat(student.net, batch.x_l, x, x + settings.radius * length * r)
+    labelled, plain, perturbed = forward_concat(student.net, batch.x_l, x, x + settings.radius * length * r)
     supervised = losses.supervised(labelled, batch.y_l, smoothing=settings.smoothing)
-    vat = losses.divergence(disturbed, said).mean()
+    vat = losses.divergence(perturbed, logits).mean()
     entropy = losses.entropy(plain).mean()
     loss = supervised + settings.vat_weight * vat + settings.entropy_weight * entropy
     student.descend(loss, runtime)
@@ -75,16 +75,16 @@ def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings,
         "vat_loss": vat.detach(),
         "entropy": entropy.detach(),
     }
-    return StepReport(scalars=scalars, predictions=step_predictions(teacher=said, student=disturbed))
+    return StepReport(scalars=scalars, predictions=step_predictions(teacher=logits, student=perturbed))
 
 
-def worst_direction(student: Learner, x: Tensor, said: Tensor, *, probe: Tensor, iterations: int) -> Tensor:
-    """Finds the direction in which a small step changes each image's distribution most, by power iterations.
+def worst_direction(student: Learner, x: Tensor, logits: Tensor, *, probe: Tensor, iterations: int) -> Tensor:
+    """Computes the direction in which a small step changes each image's distribution most, by power iterations.
 
     Args:
-        student: the network, at its weights.
-        x: (U, ...) where.
-        said: (U, K) logits there.
+        student: the network.
+        x: (U, ...) inputs.
+        logits: (U, K) at x.
         probe: () length at which the derivative is taken, in the unit of `x`.
         iterations: each costs a forward and a backward pass.
 
@@ -96,7 +96,7 @@ def worst_direction(student: Learner, x: Tensor, said: Tensor, *, probe: Tensor,
         with torch.enable_grad(), fb.dropout_off(student.net), _full_precision(x):
             r = (probe * d).requires_grad_()
             near = fb.forward_with_buffers_restored(student.net, x + r)
-            (gradient,) = torch.autograd.grad(losses.divergence(near, said).sum(), r)
+            (gradient,) = torch.autograd.grad(losses.divergence(near, logits).sum(), r)
         d = _unit(gradient)
     return d
 

@@ -44,7 +44,7 @@ def covers(found: "SampleEvidence", doubt: NDArray[np.float64]) -> tuple[Covers,
     Returns:
         The second is (N,), NaN of those that were not drawn to choose from.
     """
-    from gradebook.mpl.facility_location import COVERED, Goals, beside, gains, towards
+    from gradebook.mpl.facility_location import MAX_GOALS, Goals, beside, gains, towards
     from gradebook.mpl.ranking import one_of_each, rank
 
     if found.beside is None or found.space is None or not len(found.space):
@@ -52,7 +52,7 @@ def covers(found: "SampleEvidence", doubt: NDArray[np.float64]) -> tuple[Covers,
     some = one_of_each(rank(doubt), found.groups)
     drawn = np.random.default_rng(0).permutation(len(some))
     many = len(doubt) > CANDIDATES
-    goals_at = some[np.sort(drawn[: GOALS if many else COVERED])]
+    goals_at = some[np.sort(drawn[: GOALS if many else MAX_GOALS])]
     chosen_from = some[drawn[:CANDIDATES]] if many else np.arange(len(doubt))
     centre = _mean(found.space, some, found.beside)
     goals = Goals(

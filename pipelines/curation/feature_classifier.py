@@ -102,16 +102,16 @@ def classify_features(store: "Store", run: Run, predictions: Predictions) -> Fea
 def _fit(
     store: "Store", run: Run, backbone: str, ids: Sequence[str], predictions: Predictions, fingerprint: str
 ) -> FeatureClassifierOutput:
-    from gradebook.mpl.gaussian_classifier import nearest, reading_space, second_reading
+    from gradebook.mpl.gaussian_classifier import fit_predict, nearest, principal_components
 
-    features = reading_space(store.vectors.read(backbone, ids))
+    features = principal_components(store.vectors.read(backbone, ids))
     targets = _targets(predictions, ids)
     index = {name: k for k, name in enumerate(predictions.classes)}
     labels = run.labels()
-    probabilities, space = second_reading(
+    probabilities, space = fit_predict(
         features, targets, np.array([index.get(labels.get(i, ""), -1) for i in ids], np.int64)
     )
-    label_free, _ = second_reading(features, targets)
+    label_free, _ = fit_predict(features, targets)
     neighbours, similarity = nearest(space)
     return FeatureClassifierOutput(
         fingerprint=np.array(fingerprint),

@@ -35,8 +35,8 @@ def case():
 
 @pytest.mark.parametrize("labels", [0, 40])
 def test_old_bounds_choose_what_looking_at_all_does(case, monkeypatch, labels):
-    monkeypatch.setattr(module, "POOL", 32)
-    monkeypatch.setattr(module, "AT_ONCE", 8)
+    monkeypatch.setattr(module, "INITIAL_POOL", 32)
+    monkeypatch.setattr(module, "GAINS_BATCH", 8)
     x, goals = case
     bounds, looked = gains(x, goals), []
 
@@ -53,7 +53,7 @@ def test_old_bounds_choose_what_looking_at_all_does(case, monkeypatch, labels):
 
 
 def test_memory_is_bounded_at_no_cost_but_time(case, monkeypatch):
-    monkeypatch.setattr(module, "KEPT", 4)
+    monkeypatch.setattr(module, "MAX_CACHED_KERNELS", 4)
     x, goals = case
     assert choose(gains(x, goals), lambda places: x[places], goals, 9).tolist() == naive(x, goals, set(range(600)), 9)
 

@@ -41,7 +41,9 @@ def assert_the_same(inputs, directions, **how):
 @pytest.fixture(params=[False, True], ids=["at once", "in parts"])
 def parts(request, monkeypatch):
     if request.param:
-        monkeypatch.setitem(forward_attention.NUMBERS, "cpu", 2 * H * L * M)  # two images at a time, and one is left
+        monkeypatch.setitem(
+            forward_attention.MAX_ELEMENTS, "cpu", 2 * H * L * M
+        )  # two images at a time, and one is left
 
 
 MASKS = {

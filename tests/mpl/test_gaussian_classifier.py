@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from gradebook.mpl import approximate_neighbours, gaussian_classifier
-from gradebook.mpl.gaussian_classifier import nearest, reading_space, second_reading
+from gradebook.mpl.gaussian_classifier import fit_predict, nearest, principal_components
 
 K, D = 3, 6
 
@@ -28,14 +28,14 @@ def test_the_reader_is_linear_discriminant_analysis(monkeypatch):
     reference = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=gaussian_classifier.SHRINKAGE)
     # It shrinks the mean of the classes' covariances, weighted by size, and so do we.
     expected = reference.fit(x.astype(np.float64), labels).predict_proba(x)
-    np.testing.assert_allclose(second_reading(x, np.eye(K)[labels])[0], expected, atol=1e-3)
+    np.testing.assert_allclose(fit_predict(x, np.eye(K)[labels])[0], expected, atol=1e-3)
 
 
 def test_softened_odds_keep_their_order(monkeypatch):
     x, truth = blobs()
-    soft, _ = second_reading(x, np.eye(K)[truth])
+    soft, _ = fit_predict(x, np.eye(K)[truth])
     monkeypatch.setattr(gaussian_classifier, "SOFTEN", 1.0)
-    hard, _ = second_reading(x, np.eye(K)[truth])
+    hard, _ = fit_predict(x, np.eye(K)[truth])
     assert (soft.argmax(1) == hard.argmax(1)).all()
     assert soft.max(1).mean() < hard.max(1).mean() - 0.02
     np.testing.assert_allclose(soft.sum(1), 1)
@@ -47,7 +47,7 @@ def test_it_sees_through_mistakes_that_it_was_fitted_to():
     wrong = random.random(len(truth)) < 0.25
     opinions = np.eye(K)[np.where(wrong, random.integers(K, size=len(truth)), truth)]
     guess = opinions.argmax(1)
-    doubt = 1 - second_reading(x, opinions)[0][np.arange(len(truth)), guess]
+    doubt = 1 - fit_predict(x, opinions)[0][np.arange(len(truth)), guess]
     assert doubt[guess != truth].min() > np.quantile(doubt[guess == truth], 0.7)
 
 
@@ -55,11 +55,11 @@ def test_a_further_fit_is_one_to_the_mean_of_opinions_and_reading(monkeypatch):
     x, truth = blobs(spread=1.5)
     random = np.random.default_rng(2)
     opinions = np.eye(K)[np.where(random.random(len(truth)) < 0.3, random.integers(K, size=len(truth)), truth)]
-    thrice, _ = second_reading(x, opinions)
+    thrice, _ = fit_predict(x, opinions)
     monkeypatch.setattr(gaussian_classifier, "FITS", 1)
-    said = once = second_reading(x, opinions)[0]
+    said = once = fit_predict(x, opinions)[0]
     for _ in range(2):
-        said, _ = second_reading(x, (opinions + said) / 2)
+        said, _ = fit_predict(x, (opinions + said) / 2)
     np.testing.assert_allclose(thrice, said, atol=1e-9)
     assert np.abs(thrice - once).max() > 0.01
 
@@ -69,7 +69,7 @@ def test_in_the_readers_measure_classes_are_round(monkeypatch):
     monkeypatch.setattr(gaussian_classifier, "SHRINKAGE", 0.0)
     x, truth = blobs(n=600)
     x = x * np.array([9, 1, 0.1, 3, 5, 1], np.float32)
-    _, measured = second_reading(x, np.eye(K)[truth])
+    _, measured = fit_predict(x, np.eye(K)[truth])
     inside = measured - np.stack([measured[truth == k].mean(0) for k in range(K)])[truth]
     np.testing.assert_allclose(inside.T @ inside / len(x), np.eye(D), atol=1e-3)
 
@@ -78,8 +78,8 @@ def test_rows_without_an_opinion_change_nothing_and_are_read():
     x, truth = blobs()
     opinions = np.eye(K)[truth].astype(float)
     opinions[::4] = np.nan
-    alone, _ = second_reading(x[np.arange(len(x)) % 4 > 0], opinions[np.arange(len(x)) % 4 > 0])
-    found, _ = second_reading(x, opinions)
+    alone, _ = fit_predict(x[np.arange(len(x)) % 4 > 0], opinions[np.arange(len(x)) % 4 > 0])
+    found, _ = fit_predict(x, opinions)
     np.testing.assert_allclose(found[np.arange(len(x)) % 4 > 0], alone, atol=1e-9)
     assert (found[::4].argmax(1) == truth[::4]).mean() > 0.9
 
@@ -90,25 +90,25 @@ def test_a_label_counts_as_so_many_opinions_of_the_same_image(monkeypatch):
     opinions, labels = np.full((60, K), np.nan), np.full(60, -1)
     opinions[5:] = np.eye(K)[truth[5:]]
     labels[:5] = truth[:5]
-    found, _ = second_reading(x, opinions, labels)
+    found, _ = fit_predict(x, opinions, labels)
     repeated = np.concatenate([np.repeat(x[:5], int(gaussian_classifier.LABEL_WEIGHT), axis=0), x[5:]])
     said = np.concatenate(
         [np.repeat(np.eye(K)[truth[:5]], int(gaussian_classifier.LABEL_WEIGHT), axis=0), opinions[5:]]
     )
-    np.testing.assert_allclose(found[5:], second_reading(repeated, said)[0][-55:], atol=1e-9)
-    assert np.abs(found - second_reading(x, opinions)[0]).max() > 1e-3
+    np.testing.assert_allclose(found[5:], fit_predict(repeated, said)[0][-55:], atol=1e-9)
+    assert np.abs(found - fit_predict(x, opinions)[0]).max() > 1e-3
 
 
 def test_a_class_that_nobody_is_taken_for_gets_nothing():
     x, truth = blobs()
-    found, _ = second_reading(x, np.eye(K + 1)[truth])
+    found, _ = fit_predict(x, np.eye(K + 1)[truth])
     assert found.shape == (300, 4) and (found[:, 3] == 0).all()
-    assert np.isnan(second_reading(x, np.full((300, K), np.nan))[0]).all()
+    assert np.isnan(fit_predict(x, np.full((300, K), np.nan))[0]).all()
 
 
 def test_the_space_keeps_distances_where_it_keeps_all_directions():
     views = np.random.default_rng(0).normal(size=(100, 3, 5)).astype(np.float16)
-    space = reading_space(views)
+    space = principal_components(views)
     means = views.astype(np.float32).mean(1)
     assert space.shape == (100, 5)
     np.testing.assert_allclose(space @ space.T, (c := means - means.mean(0)) @ c.T, atol=1e-3)
@@ -117,13 +117,13 @@ def test_the_space_keeps_distances_where_it_keeps_all_directions():
 def test_the_space_keeps_the_largest_directions(monkeypatch):
     monkeypatch.setattr(gaussian_classifier, "DIMENSIONS", 1)
     views = np.random.default_rng(0).normal(size=(100, 1, 3)) * [0.1, 5.0, 0.1]
-    space = reading_space(views.astype(np.float16))
+    space = principal_components(views.astype(np.float16))
     assert abs(np.corrcoef(space[:, 0], views[:, 0, 1])[0, 1]) > 0.999
 
 
 @pytest.mark.parametrize("block", [7, 1024])
 def test_neighbours_are_those_of_brute_force(monkeypatch, block):
-    monkeypatch.setattr(gaussian_classifier, "BLOCK", block)
+    monkeypatch.setattr(gaussian_classifier, "BLOCK_ROWS", block)
     space = np.random.default_rng(0).normal(size=(40, 4)).astype(np.float32)
     places, similar = nearest(space, 3)
     unit = space / np.linalg.norm(space, axis=1, keepdims=True)
@@ -146,7 +146,7 @@ def test_of_very_many_almost_all_neighbours_are_found(monkeypatch):
     space[30] = -10 * space[31:].mean(0)
     exact, similar = nearest(space.astype(np.float32), 10)
     monkeypatch.setattr(gaussian_classifier, "EXACT", 100)
-    monkeypatch.setattr(approximate_neighbours, "CELL", 50)
+    monkeypatch.setattr(approximate_neighbours, "CELL_SIZE", 50)
     found, near = nearest(space.astype(np.float32), 10)
     assert found.shape == near.shape == (3000, 10)
     assert (found != np.arange(3000)[:, None]).all() and all(len(set(row)) == 10 for row in found.tolist())
@@ -154,6 +154,6 @@ def test_of_very_many_almost_all_neighbours_are_found(monkeypatch):
     hits = np.mean([len(set(a) & set(b)) / 10 for a, b in zip(exact[31:].tolist(), found[31:].tolist(), strict=True)])
     assert hits > 0.95
     np.testing.assert_allclose(near[:30], similar[:30], atol=1e-5)
-    monkeypatch.setattr(approximate_neighbours, "AROUND", 1)
+    monkeypatch.setattr(approximate_neighbours, "PROBES", 1)
     worse, _ = nearest(space.astype(np.float32), 10)
     assert np.mean([len(set(a) & set(b)) / 10 for a, b in zip(exact.tolist(), worse.tolist(), strict=True)]) < hits

@@ -139,7 +139,7 @@ def test_cover_takes_one_of_each_heap_before_a_second_of_any_and_no_heap_that_is
 def test_cover_of_more_than_it_can_hold_draws_what_is_to_be_covered(monkeypatch):
     given = pool(n=200)
     everything = cover(given.features, given.labelled, np.ones(200), 5, drawing())
-    monkeypatch.setattr(covering, "COVERED", 50)
+    monkeypatch.setattr(covering, "MAX_GOALS", 50)
     some = cover(given.features, given.labelled, np.ones(200), 5, drawing())
     assert len(set(some.tolist())) == 5
     assert some.tolist() != everything.tolist()

@@ -59,14 +59,14 @@ FEEDBACK = [
     M(
         "teacher labels the strong view",
         "methods/mpl.py",
-        "asked = at_least_float32(net(batch.x_uw))",
-        "asked = at_least_float32(net(batch.x_us))",
+        "logits = at_least_float32(net(batch.x_uw))",
+        "logits = at_least_float32(net(batch.x_us))",
     ),
     M(
         "UDA's labels of the strong view",
         "methods/mpl.py",
-        "asked, at_least_float32(net(batch.x_uw))",
-        "asked, at_least_float32(net(batch.x_us))",
+        "logits, at_least_float32(net(batch.x_uw))",
+        "logits, at_least_float32(net(batch.x_us))",
     ),
     M(
         "feedback weight ignored",
@@ -145,8 +145,8 @@ FEEDBACK = [
     M(
         "running mean the other way",
         "method_state.py",
-        "decay * kept + (1 - decay) * value",
-        "decay * value + (1 - decay) * kept",
+        "decay * previous + (1 - decay) * value",
+        "decay * value + (1 - decay) * previous",
     ),
     M(
         "shares of one process",
@@ -158,6 +158,6 @@ FEEDBACK = [
     M("labels of one process", "method_state.py", 'runtime.reduce(sums, "sum").unbind()', "sums.unbind()"),
     M("contradictions averaged", "method_state.py", "(n > 0) & (n * second == first.square())", "n > 0"),
     # batches in parts
-    M("order of the parts", "accumulation.py", "logits[torch.cat(places).argsort()]", "logits"),
-    M("order of the parts backwards", "accumulation.py", "torch.cat(places).argsort()", "torch.cat(places)"),
+    M("order of the parts", "accumulation.py", "logits[torch.cat(indices).argsort()]", "logits"),
+    M("order of the parts backwards", "accumulation.py", "torch.cat(indices).argsort()", "torch.cat(indices)"),
 ]

@@ -36,7 +36,8 @@ METHODS = [
         "methods/flexmatch.py",
         "class_thresholds(last, ",
         "class_thresholds("
-        "memories.agreed_by_sample(label, probability > settings.threshold, batch.id_u, learners.samples, runtime), ",
+        "method_state.agreed_by_sample("
+        "label, probability > settings.threshold, batch.id_u, learners.samples, runtime), ",
     ),
     M("FreeMatch's class scale", "methods/freematch.py", "confidence * p / p.max()", "confidence * p / p.sum()"),
     M(
@@ -184,7 +185,7 @@ METHODS = [
     M(
         "Noisy Student's list of the last view",
         "methods/noisy_student.py",
-        "    new = kept < 0\n",
+        "    new = stored < 0\n",
         "    new = now >= 0\n",
     ),
     M("Noisy Student's list stops early", "methods/noisy_student.py", "< 2 * learners.unlabelled:", "< 1:"),
@@ -200,7 +201,7 @@ METHODS = [
         "weight.detach() - rate * gradient",
         "weight.detach() + rate * gradient",
     ),
-    M("Reduced MPL asks again", "methods/reduced_mpl.py", "seen & (kept.sum(-1) == 0)", "seen"),
+    M("Reduced MPL asks again", "methods/reduced_mpl.py", "seen & (stored.sum(-1) == 0)", "seen"),
     M(
         "Reduced MPL's noisy teacher",
         "methods/reduced_mpl.py",

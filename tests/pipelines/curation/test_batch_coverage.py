@@ -73,8 +73,8 @@ def test_a_batch_follows_the_labels_as_if_it_were_chosen_anew(store, monkeypatch
     assert first == anew(6)
     given = [event(Kind.RELABELLED, i, CLASSES[0], actor="ada") for i in [*first[:3], *shown(20)[12:]]]
     store.log.append([*given, event(Kind.REJECTED, first[4], actor="ada")])
-    monkeypatch.setattr("gradebook.mpl.facility_location.POOL", 2)
-    monkeypatch.setattr("gradebook.mpl.facility_location.AT_ONCE", 1)
+    monkeypatch.setattr("gradebook.mpl.facility_location.INITIAL_POOL", 2)
+    monkeypatch.setattr("gradebook.mpl.facility_location.GAINS_BATCH", 1)
     after = shown(6)
     assert after == anew(6) and not {e.sample_id for e in given} & set(after)
     assert [i for i in first if i in after] != first
@@ -84,7 +84,7 @@ def test_a_batch_follows_the_labels_as_if_it_were_chosen_anew(store, monkeypatch
 
 def test_of_very_many_samples_some_are_drawn_to_choose_from(store, monkeypatch):
     monkeypatch.setattr("gradebook.pipelines.curation.batch_coverage.CANDIDATES", 20)
-    monkeypatch.setattr("gradebook.mpl.facility_location.COVERED", 12)
+    monkeypatch.setattr("gradebook.mpl.facility_location.MAX_GOALS", 12)
     rows = rank(store, run_of(store), limit=3, spread=True)
     assert rows == rank(store, run_of(store), limit=3, spread=True)
     again = []
