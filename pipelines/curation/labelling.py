@@ -212,15 +212,15 @@ def label_file(store: "Store", path: Path) -> LabelReport:
         ProjectError: the file cannot be read, or names an unknown class.
     """
     seen, files = read_log(store), {file.filepath: file.sample_id for file in store.catalog.files()}
-    said = read_labels(str(path), path.expanduser().absolute().parent, list(files))
-    for name in said.classes():
+    rows = read_labels(str(path), path.expanduser().absolute().parent, list(files))
+    for name in rows.classes():
         store.project.check_label(name)
     given: dict[str, dict[str, str]] = {}  # sample -> label -> a file that is given it: copies are one sample
-    for filepath, names in said.of.items():
+    for filepath, names in rows.of.items():
         given.setdefault(files[filepath], {}).update(dict.fromkeys(names, filepath))
     wanted = {sample_id: next(iter(labels)) for sample_id, labels in given.items() if len(labels) == 1}
-    torn = [labels for labels in given.values() if len(labels) > 1]
-    problems = [*said.problems, *((next(iter(s.values())), f"it is given {' and '.join(s)}") for s in torn)]
+    contradictory = [labels for labels in given.values() if len(labels) > 1]
+    problems = [*rows.problems, *((next(iter(s.values())), f"it is given {' and '.join(s)}") for s in contradictory)]
     if not wanted and problems:
         raise ProjectError(f"no row of {path} can be used; the first one: {problems[0][0]}: {problems[0][1]}")
     report = _label(store, wanted, seen, actor())

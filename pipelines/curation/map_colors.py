@@ -70,17 +70,17 @@ def colouring(
     if by == LABEL:
         return _classes([labels.get(i) for i in sample_ids], store.project.classes)
     if run is None:
-        raise ProjectError(f"no run has said anything of the images yet: gradebook train {store.project.root}")
+        raise ProjectError(f"no run has predictions for the images yet: gradebook train {store.project.root}")
     if by == REASON:
         return _reason(store, run, sample_ids, labels, reason)
-    said = _signals(store, run, sample_ids)
+    dynamics = _signals(store, run, sample_ids)
     if by in (TEACHER, STUDENT):
-        return _classes(said[f"{by}_label"].to_pylist(), store.project.classes)
+        return _classes(dynamics[f"{by}_label"].to_pylist(), store.project.classes)
     if by == DISAGREEMENT:
-        pairs = zip(said["teacher_label"].to_pylist(), said["student_label"].to_pylist(), strict=True)
+        pairs = zip(dynamics["teacher_label"].to_pylist(), dynamics["student_label"].to_pylist(), strict=True)
         both = [None if None in (t, s) else AGREE if t == s else DISAGREE for t, s in pairs]
         return _classes(both, (DISAGREE, AGREE))
-    numbers = said["mean_feedback" if by == FEEDBACK else "student_probability"]
+    numbers = dynamics["mean_feedback" if by == FEEDBACK else "student_probability"]
     values = np.asarray(numbers.to_numpy(zero_copy_only=False), np.float64)
     return _balance(values) if by == FEEDBACK else _share(values)
 
@@ -91,8 +91,8 @@ def _signals(store: "Store", run: Run, sample_ids: Sequence[str]) -> Any:
     import pyarrow.compute as pc
 
     store.record.fold(run.name, run.path / "record")
-    signals = store.record.dynamics(run.name)
-    return signals.take(pc.index_in(pa.array(sample_ids, pa.string()), value_set=signals["sample_id"]))
+    dynamics = store.record.dynamics(run.name)
+    return dynamics.take(pc.index_in(pa.array(sample_ids, pa.string()), value_set=dynamics["sample_id"]))
 
 
 def _reason(
@@ -112,10 +112,10 @@ def _reason(
     return _share(np.where(values < 0, np.nan, values))
 
 
-def _classes(said: Sequence[str | None], first: Sequence[str]) -> Colouring:
-    names = tuple(dict.fromkeys([*first, *(name for name in said if name is not None)]))
+def _classes(labels: Sequence[str | None], first: Sequence[str]) -> Colouring:
+    names = tuple(dict.fromkeys([*first, *(name for name in labels if name is not None)]))
     index = {name: k for k, name in enumerate(names)}
-    groups = np.array([NOTHING if name is None else index[name] for name in said], np.int16)
+    groups = np.array([NOTHING if name is None else index[name] for name in labels], np.int16)
     return Colouring(kind=Kind.CLASSES, groups=groups, names=names)
 
 

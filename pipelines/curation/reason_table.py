@@ -171,14 +171,14 @@ class Reasons:
         index = {name: k for k, name in enumerate(self.classes)}
         twins = rows["twins"].combine_chunks()
         names, own = twins.flatten(), rows["label"].to_numpy()
-        said = np.asarray(rows["twin_guesses"].combine_chunks().flatten().to_numpy(), np.int64).copy()
+        twin_labels = np.asarray(rows["twin_guesses"].combine_chunks().flatten().to_numpy(), np.int64).copy()
         codes = np.array([index.get(name, -1) for name in labels.values()] + [-1], np.int64)
         at = pc.index_in(names, value_set=pa.array(list(labels), pa.string()))
         labelled = at.is_valid().to_numpy(zero_copy_only=False)
-        said[labelled] = codes[at.fill_null(-1).to_numpy()[labelled]]
+        twin_labels[labelled] = codes[at.fill_null(-1).to_numpy()[labelled]]
         parents = pc.list_parent_indices(twins).to_numpy()
-        spoken = (said >= 0) & (own[parents] >= 0)
+        compared = (twin_labels >= 0) & (own[parents] >= 0)
         out = np.full(len(own), np.nan, np.float32)
-        out[parents[spoken]] = 0
-        out[parents[spoken & (said != own[parents])]] = 1
+        out[parents[compared]] = 0
+        out[parents[compared & (twin_labels != own[parents])]] = 1
         return out

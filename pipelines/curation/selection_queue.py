@@ -67,8 +67,8 @@ def _seen(store: "Store", run: Run, samples: Mapping[str, Sample], decided: Mapp
         places = places[places >= 0]
         score = table.scores(None, labels)
         rows += [
-            Row(sample_id=i, filepath=samples[i].filepath, score=round(float(score[k]), 4), **said)
-            for i, k, said in zip(table.ids(places), places.tolist(), table.rows(places, labels), strict=True)
+            Row(sample_id=i, filepath=samples[i].filepath, score=round(float(score[k]), 4), **columns)
+            for i, k, columns in zip(table.ids(places), places.tolist(), table.rows(places, labels), strict=True)
         ]
     return rows
 

@@ -74,10 +74,10 @@ def ask(dataset: Any, ids: Sequence[str]) -> str:
         free = [s for s in seen if s.sample_id not in decided and s.split == Split.TRAIN.value]
         new = [s for s in free if s.sample_id not in waiting]
         store.log.append_now([_proposal(s) for s in new])
-    said = [f"{_count(len(new), 'sample')} sent to the front of the queue."]
-    said += [f"{len(free) - len(new)} waited there already."] if len(free) > len(new) else []
-    said += [f"{len(seen) - len(free)} stayed out: decided, or a test image."] if len(seen) > len(free) else []
-    return " ".join(said)
+    sentences = [f"{_count(len(new), 'sample')} sent to the front of the queue."]
+    sentences += [f"{len(free) - len(new)} waited there already."] if len(free) > len(new) else []
+    sentences += [f"{len(seen) - len(free)} stayed out: decided, or a test image."] if len(seen) > len(free) else []
+    return " ".join(sentences)
 
 
 def pictures(dataset: Any, ids: Sequence[str], limit: int) -> list[tuple[str, str | None]]:
@@ -168,10 +168,10 @@ def _decide(dataset: Any, ids: Sequence[str], choose: Callable[[FiftyOneSample],
 def _needless(seen: FiftyOneSample, label: str | None, now: Event | None) -> str | None:
     """Returns why a sample needs no verdict, None if it needs one."""
     if label is None:
-        return "no run has said anything of it"
+        return "no run has a label for it"
     if now is None or now.event_id != seen.decision:  # not as it was shown: a conflict
         return None
-    return "a person has said so already" if now.kind in VERDICTS and now.label == label else None
+    return "a person gave this label already" if now.kind in VERDICTS and now.label == label else None
 
 
 def _overtaken(conflicts: Sequence[Conflict]) -> list[str]:

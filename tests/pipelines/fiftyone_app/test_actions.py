@@ -93,7 +93,9 @@ def test_accepting_writes_what_was_shown_and_the_verdict_and_the_field_says_so(s
     _, proposal, verdict, *_ = store.log.read()
     assert (proposal.confidence, verdict.ref) == (0.75, proposal.event_id)
     assert fields(dataset, dataset.values("id")) == ["heron", "heron", None, None, None, "crow"]
-    assert press("accept", dataset, ids)[1] == ["0 samples accepted. 2 left as before: a person has said so already."]
+    assert press("accept", dataset, ids)[1] == [
+        "0 samples accepted. 2 left as before: a person gave this label already."
+    ]
     assert len(said(store)) == 4
 
 
