@@ -61,11 +61,14 @@ def import_(
     labels: Annotated[
         str,
         arg(
-            help="none, folders (a folder's name is the label of its images), a CSV file with columns filepath,label, "
-            "or a field of fiftyone:NAME"
+            help="none, folders (a folder's name is the label of its images), a CSV or Parquet file with columns "
+            "filepath,label, or a field of fiftyone:NAME"
         ),
     ] = "none",
-    split: Annotated[Literal["train", "test"], arg(help="test images are never trained on")] = "train",
+    split: Annotated[
+        Literal["train", "test"],
+        arg(help="test images are never trained on; split folders and a column split count where this is train"),
+    ] = "train",
     json: Json = False,
 ) -> None:
     """Import images, which stay where they are.

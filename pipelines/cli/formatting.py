@@ -117,7 +117,8 @@ def _class_line(name: str, row: Mapping[str, Any], counts: Mapping[str, int]) ->
 def import_summary(report: dict[str, Any]) -> str:
     """Returns the counts of an import, and the files that need attention."""
     lines = [
-        f"{report['imported']} images imported, {report['already_known']} already in the project, "
+        f"{report['imported']} images imported ({report['test_images']} of them test images), "
+        f"{report['already_known']} already in the project, "
         f"{report['labelled']} labels; the project has the classes {', '.join(report['classes']) or '(none yet)'}"
     ]
     lists = (

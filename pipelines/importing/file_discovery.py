@@ -1,15 +1,14 @@
 """Finding the image files below a directory, whatever else is in it."""
 
-import csv
 import os
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
+from gradebook.pipelines.importing.tables import TABLES, read_table
 from gradebook.storage.images import is_image
 from gradebook.storage.project import ProjectError
 
-LISTS = (".csv", ".parquet")  # tables whose column filepath names images
 Refusals = list[tuple[str, str]]  # a path, printable, and one sentence
 
 
@@ -34,7 +33,7 @@ def find_images(root: Path, leave_out: Collection[Path] = ()) -> tuple[list[Foun
     files: list[FoundFile] = []
     refused: Refusals = []
     entered: set[tuple[int, int]] = set()
-    if root.is_file() and root.suffix.lower() in LISTS:
+    if root.is_file() and root.suffix.lower() in TABLES:
         for path in _listed(root):
             _take(path, files, refused)
     elif root.is_file():
@@ -75,17 +74,7 @@ def is_directory(entry: "os.DirEntry[str]") -> bool:
 
 def _listed(table: Path) -> list[str]:
     """Returns the paths that a table names, each once."""
-    names: list[str]
-    try:
-        if table.suffix.lower() == ".parquet":
-            import pyarrow.parquet as pq
-
-            names = pq.read_table(table, columns=["filepath"])["filepath"].to_pylist()
-        else:
-            with table.open(encoding="utf-8-sig", newline="") as file:
-                names = [row["filepath"] for row in csv.DictReader(file, restval="")]
-    except (KeyError, ValueError, csv.Error) as error:
-        raise ProjectError(f"{table} is not a table with a column filepath ({error}): it cannot name images") from error
+    names = [row.filepath for row in read_table(table, labels=False)]
     return list(dict.fromkeys(os.path.normpath(table.parent / name) for name in names if name))
 
 

@@ -37,6 +37,7 @@ class ImportReport:
     """What an import found. Each file counts once among imported, already_known, duplicates, moved and broken."""
 
     imported: int  # new samples
+    test_images: int  # of these, in the test split
     already_known: int  # files that were known before
     duplicates: int  # files with the bytes of another file
     moved: int  # files with the bytes of a file that is no longer there
@@ -77,7 +78,8 @@ def import_images(
         folder: a directory, one image file, or a table (.csv or .parquet) whose column filepath names image files.
         labels: "none"; "folders" for the name of the directory that an image is in; or the path of a CSV file with
             the columns filepath and label. Where the project has no classes, those that occur are made, sorted.
-        split: what the new samples are for. A sample that is known stays in its split.
+        split: what the new samples are for: TEST for all; TRAIN for those that no split folder or column puts into the
+            test split. A sample that is known stays in its split.
         progress: called now and then with the files done and the files in all.
 
     Raises:
@@ -90,6 +92,7 @@ def import_images(
     said = read_labels(labels, root, [file.filepath for file in found])
     project = checked_classes(_project(store), said)
     reading = _start(store, split, total=len(found), progress=progress)
+    reading.splits = said.splits if split is Split.TRAIN else {}
     for start in range(0, len(found), CHUNK):
         _import_chunk(store, found[start : start + CHUNK], reading)
     stage("Comparing what was found")
@@ -110,6 +113,7 @@ class _Reading:
     samples: dict[str, Sample]  # those and the new ones, by id
     files: dict[str, File]  # the catalogue's files when it began, by path
     holders: dict[str, list[str]]  # the files of each sample, those of the catalogue and the new ones
+    splits: dict[str, Split] = field(default_factory=dict)  # of files that a folder or column puts into one
     contents: dict[str, str] = field(default_factory=dict)  # of every file that can be used: path -> sample_id
     done: int = 0
     known: int = 0
@@ -118,6 +122,10 @@ class _Reading:
     moved: list[tuple[str, str]] = field(default_factory=list)
     broken: list[tuple[str, str]] = field(default_factory=list)
     changed: list[str] = field(default_factory=list)
+
+    def split_of(self, path: str) -> Split:
+        """Returns what a file is for."""
+        return self.splits.get(path, self.split)
 
     def count(self) -> None:
         """One more file is done."""
@@ -179,7 +187,7 @@ def _take(file: FoundFile, image: ReadImage, reading: _Reading) -> list[File]:
         new = Sample(
             sample_id=image.sample_id,
             filepath=path,
-            split=reading.split,
+            split=reading.split_of(path),
             width=image.width,
             height=image.height,
             fingerprint=image.fingerprint,
@@ -249,6 +257,7 @@ def _report(
     pairs = _near_duplicates(reading)
     return ImportReport(
         imported=len(reading.new),
+        test_images=sum(sample.split is Split.TEST for sample in reading.new),
         already_known=reading.known,
         duplicates=len(reading.duplicates),
         moved=len(reading.moved),
@@ -273,7 +282,9 @@ def _report(
 
 def _leaks(reading: _Reading) -> list[tuple[str, str]]:
     splits = [(path, reading.samples.get(sample_id)) for path, sample_id in sorted(reading.contents.items())]
-    return [(path, sample.split.value) for path, sample in splits if sample and sample.split is not reading.split]
+    return [
+        (path, sample.split.value) for path, sample in splits if sample and sample.split is not reading.split_of(path)
+    ]
 
 
 def _near_duplicates(reading: _Reading) -> list[tuple[str, str]]:

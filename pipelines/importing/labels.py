@@ -1,15 +1,15 @@
-"""Labels that come with images: from the names of their directories, or from a CSV file."""
+"""Labels and splits that come with images: from the names of their directories, or from a table."""
 
-import csv
 import os
-import unicodedata
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from gradebook.pipelines.importing.tables import TABLES, clean, parse_split, read_table
 from gradebook.storage.project import Project, ProjectError, add_classes
+from gradebook.storage.samples import Split
 
-COLUMNS = ("filepath", "label")
+CONTAINERS = frozenset({"images", "image", "imgs", "img"})  # directories of a class that only hold its images
 
 
 @dataclass(slots=True)
@@ -20,6 +20,7 @@ class Labels:
         default_factory=dict
     )  # file path -> its label; more than one if it contradicts itself
     problems: list[tuple[str, str]] = field(default_factory=list)  # a place in the source, and one sentence
+    splits: dict[str, Split] = field(default_factory=dict)  # file path -> the split that the source puts it in
 
     def add(self, filepath: str, label: str) -> None:
         """Notes a label of a file."""
@@ -36,16 +37,21 @@ def read_labels(source: str, root: Path, filepaths: Sequence[str]) -> Labels:
     """Returns the labels of these files below `root`.
 
     Args:
-        source: "none"; "folders": the label is the name of the directory that an image is in; or a CSV file.
+        source: "none"; "folders": the label is the name of the directory that an image is in; or a CSV or Parquet
+            file. The split comes from its column split, else from directories such as train and test in `root`.
         root: absolute, the directory that was imported.
         filepaths: absolute.
 
     Raises:
-        ProjectError: the source is neither, or is not a CSV file with the columns filepath and label.
+        ProjectError: the source is neither, or is not a table with the columns filepath and label.
     """
+    splits = _split_column(root) if root.is_file() else _split_folders(root, filepaths)
     if source == "none":
-        return Labels()
-    return _from_folders(root, filepaths) if source == "folders" else _from_csv(Path(source), root, filepaths)
+        return Labels(splits=splits)
+    if source == "folders":
+        return _from_folders(root, filepaths, splits)
+    labels = _from_table(Path(source), root, filepaths)
+    return replace(labels, splits=splits | labels.splits)
 
 
 def checked_classes(project: Project, labels: Labels) -> Project:
@@ -66,59 +72,74 @@ def checked_classes(project: Project, labels: Labels) -> Project:
     return project
 
 
-def _from_folders(root: Path, filepaths: Sequence[str]) -> Labels:
-    labels = Labels()
+def _split_column(table: Path) -> dict[str, Split]:
+    """Returns the splits that a table of images names."""
+    if table.suffix.lower() not in TABLES:
+        return {}
+    rows = ((os.path.normpath(table.parent / row.filepath), row.split) for row in read_table(table, labels=False))
+    return {path: split for path, name in rows if (split := parse_split(name)) is not None}
+
+
+def _split_folders(root: Path, filepaths: Sequence[str]) -> dict[str, Split]:
+    """Returns the split of each file where all directories in `root` that hold images are splits, and else nothing.
+
+    A single directory is a split only if there are directories in it: else it may be a class that is called train.
+    """
+    tops: dict[str, list[str]] = {}
+    nested = True
     for filepath in filepaths:
+        parts = Path(filepath).parts[len(root.parts) :]
+        if len(parts) < 2:
+            return {}
+        tops.setdefault(parts[0], []).append(filepath)
+        nested &= len(parts) > 2
+    splits = {top: parse_split(top) for top in tops}
+    if len(set(splits.values())) < 2 and not nested:
+        return {}
+    if None in splits.values():
+        return {}
+    return {path: split for top, paths in tops.items() for path in paths if (split := splits[top]) is not None}
+
+
+def _from_folders(root: Path, filepaths: Sequence[str], splits: dict[str, Split]) -> Labels:
+    labels = Labels(splits=splits)
+    for filepath in filepaths:
+        top = root / Path(filepath).parts[len(root.parts)] if filepath in splits and root.is_dir() else root
         folder = Path(filepath).parent
-        if folder == root or Path(filepath) == root:
+        if folder.name.lower() in CONTAINERS and folder != top and folder.parent != root:
+            folder = folder.parent
+        if folder in (root, top) or Path(filepath) == root:
             labels.problems.append((filepath, "it lies in no directory below the imported one, so it has no label"))
-        elif label := _clean(folder.name):
+        elif label := clean(folder.name):
             labels.add(filepath, label)
         else:
             labels.problems.append((filepath, "the name of its directory is blank, so it has no label"))
     return labels
 
 
-def _from_csv(path: Path, root: Path, filepaths: Sequence[str]) -> Labels:
+def _from_table(path: Path, root: Path, filepaths: Sequence[str]) -> Labels:
     path = path.expanduser().absolute()
     if not path.is_file():
         raise ProjectError(f"there is no file {path}: labels are none, folders, or a CSV file")
     labels = Labels()
-    found = set(filepaths)
-    for line, name, label in _rows(path):
-        place = f"{path.name} line {line}"
-        filepath = _located(name, (path.parent, path.parent.resolve(), root), found)
-        if not name:
-            labels.problems.append((place, "the filepath is empty"))
+    known = set(filepaths)
+    for row in read_table(path, labels=True):
+        where = f"{path.name} line {row.line}"
+        filepath = _located(row.filepath, (path.parent, path.parent.resolve(), root), known)
+        if not row.filepath:
+            labels.problems.append((where, "the filepath is empty"))
         elif filepath is None:
-            labels.problems.append((place, f"{name} is not among the imported images"))
-        elif not label:
-            labels.problems.append((place, f"the label of {name} is empty"))
+            labels.problems.append((where, f"{row.filepath} is not among the imported images"))
+        elif not row.label:
+            labels.problems.append((where, f"the label of {row.filepath} is empty"))
         else:
-            labels.add(filepath, label)
+            labels.add(filepath, row.label)
+        split = parse_split(row.split)
+        if filepath is not None and split is not None:
+            labels.splits[filepath] = split
+        elif filepath is not None and row.split.strip():
+            labels.problems.append((where, f"{row.split} is no split: train, val or test"))
     return labels
-
-
-def _rows(path: Path) -> Iterator[tuple[int, str, str]]:
-    """Yields line number, filepath and label of each row that is not empty."""
-    wanted = ",".join(COLUMNS)
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:  # -sig: spreadsheets put a mark before the header
-            rows = csv.reader(file)
-            header = [_clean(name) for name in next(rows, [])]
-            if header.count(COLUMNS[0]) != 1 or header.count(COLUMNS[1]) != 1:
-                raise ProjectError(
-                    f"the first line of {path} is {','.join(header) or 'empty'}: it must name the columns {wanted}"
-                )
-            places = [header.index(name) for name in COLUMNS]
-            for row in rows:
-                if any(row):
-                    name, label = (row[place] if place < len(row) else "" for place in places)
-                    yield rows.line_num, name, _clean(label)
-    except UnicodeDecodeError:
-        raise ProjectError(f"{path} is not text in UTF-8: save it again as CSV UTF-8") from None
-    except csv.Error as error:
-        raise ProjectError(f"{path} is not a CSV file ({error}): its columns are {wanted}") from None
 
 
 def _located(name: str, bases: Sequence[Path], found: Collection[str]) -> str | None:
@@ -129,8 +150,3 @@ def _located(name: str, bases: Sequence[Path], found: Collection[str]) -> str | 
             if path in found:
                 return path
     return None
-
-
-def _clean(name: str) -> str:
-    """Returns a label as people type it: without blanks around it, letters with accents as one character."""
-    return unicodedata.normalize("NFC", name.strip())

@@ -34,8 +34,8 @@ def opened_source(root: Path, images: Path, labels: str, progress: Progress | No
     if str(images).startswith(PREFIX):
         elsewhere = labels == "folders" or Path(labels).expanduser().is_file()
         own = None if labels == "none" or elsewhere else labels
-        table, told = tables_of(root, str(images).removeprefix(PREFIX), own)
-        return table, labels if elsewhere else told
+        table, own_labels = tables_of(root, str(images).removeprefix(PREFIX), own)
+        return table, labels if elsewhere else own_labels
     images = images.expanduser().absolute()
     if images.is_file() and images.suffix.lower() == ".zip":
         folder = unpack(images, root, progress=progress)
@@ -56,17 +56,24 @@ def _is_fiftyone(path: Path) -> bool:
 
 
 def _table(root: Path, dataset: Path) -> Path:
-    """Writes the images and labels of FiftyOne's dataset as a CSV file below the project."""
-    said = json.loads((dataset / LABELS).read_text(encoding="utf-8"))
+    """Writes the images, labels and splits of FiftyOne's dataset as a CSV file below the project."""
+    payload = json.loads((dataset / LABELS).read_text(encoding="utf-8"))
     files = _files(dataset)
     rows = [
-        (_place(dataset, files, name), _label(said.get("classes"), label)) for name, label in said["labels"].items()
+        (_image_path(dataset, files, name), _label(payload.get("classes"), label), _split(label))
+        for name, label in payload["labels"].items()
     ]
     (root / UNPACKED).mkdir(exist_ok=True)
-    place = root / UNPACKED / f"{dataset.name}.csv"
-    with atomic_path(place) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file).writerows([("filepath", "label"), *rows])
-    return place
+    table = root / UNPACKED / f"{dataset.name}.csv"
+    with atomic_path(table) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([("filepath", "label", "split"), *rows])
+    return table
+
+
+def _split(label: Any) -> str:
+    """Returns the split among a label's attributes, where `gradebook export-labels` writes it; empty without one."""
+    attributes = label.get("attributes") if isinstance(label, dict) else None
+    return str(attributes.get("split", "")) if isinstance(attributes, dict) else ""
 
 
 def _files(dataset: Path) -> dict[str, str]:
@@ -78,15 +85,15 @@ def _files(dataset: Path) -> dict[str, str]:
     return {str(path.relative_to(data).with_suffix("")): str(path) for path in data.rglob("*") if path.is_file()}
 
 
-def _place(dataset: Path, files: dict[str, str], name: str) -> str:
+def _image_path(dataset: Path, files: dict[str, str], name: str) -> str:
     return name if Path(name).is_absolute() else files.get(name, str(dataset / "data" / name))
 
 
-def _label(classes: Any, said: Any) -> str:
+def _label(classes: Any, value: Any) -> str:
     """Returns the class that a label names: a name, a number in the list of classes, or a dict with either."""
-    label = said.get("label") if isinstance(said, dict) else said
+    label = value.get("label") if isinstance(value, dict) else value
     if isinstance(label, int) and isinstance(classes, list) and 0 <= label < len(classes):
         return str(classes[label])
     if label is None or isinstance(label, str):
         return label or ""
-    raise ProjectError(f"a label of the FiftyOne dataset is {said!r}: one class an image is what can be imported")
+    raise ProjectError(f"a label of the FiftyOne dataset is {value!r}: one class an image is what can be imported")

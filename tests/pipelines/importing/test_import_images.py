@@ -79,7 +79,7 @@ def test_a_file_that_is_in_the_other_split_stays_there_and_is_listed(store, imag
     put(images / "test" / "c.png", 3)
     import_images(store, images / "train")
     report = import_images(store, images / "test", split=Split.TEST)
-    assert counts(report) == {"imported": 1, "duplicates": 1, "leaks": 1}
+    assert counts(report) == {"imported": 1, "test_images": 1, "duplicates": 1, "leaks": 1}
     assert report.leak_files == ((str(leak), "train"),)
     assert [Path(s.filepath).name for s in store.catalog.samples(Split.TEST)] == ["c.png"]
     assert import_images(store, images / "train", split=Split.TEST).leaks == 2

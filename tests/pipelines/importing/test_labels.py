@@ -81,7 +81,7 @@ def test_rows_of_a_csv_that_cannot_be_used_are_reported_with_their_lines(quick, 
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        (b"file,class\na.png,cat\n", "first line of .* is file,class: it must name the columns filepath,label"),
+        (b"file,kind\na.png,cat\n", "first line of .* is file,kind: it must name the columns filepath,label"),
         (b"a.png,cat\n", "must name the columns"),
         (b"filepath;label\na.png;cat\n", "is filepath;label: it must name"),
         (b"", "is empty: it must name"),

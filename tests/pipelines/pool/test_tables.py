@@ -36,7 +36,7 @@ def test_a_table_of_images_may_name_them_from_where_it_lies(folder, tmp_path):
 
 
 def test_a_table_without_paths_is_refused(tmp_path):
-    (tmp_path / "list.csv").write_text("path,label\na.png,x\n")
+    (tmp_path / "list.csv").write_text("source,label\na.png,x\n")
     store = open_store(create_project(tmp_path / "project", CLASSES).root)
-    with pytest.raises(ProjectError, match="is not a table with a column filepath"):
+    with pytest.raises(ProjectError, match="is source,label: it must name the columns filepath"):
         import_images(store, tmp_path / "list.csv")
