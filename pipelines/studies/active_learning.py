@@ -1,8 +1,8 @@
-"""A scripted reviewer labels what each strategy picks, round after round: what does a label that a person types buy?
+"""Simulates active learning: a scripted reviewer labels what each strategy chooses, round after round.
 
-One round trains, looks at the test images (reported, never used to choose), lets the strategy pick, and gives the
-true labels in the way a person's verdicts are given. All strategies have the same training and, a seed, the same
-start. Every round is kept below `work` when it is done, so an interrupted simulation goes on.
+A round trains, measures accuracy on the test images (reported, never used to choose), lets the strategy choose, and
+adds the true labels as a person's verdicts. All strategies have the same training and, for a seed, the same first
+labels. Each round is saved below `work` when it is done, so an interrupted simulation continues.
 """
 
 import json
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from gradebook.pipelines.process.progress import say
 from gradebook.pipelines.runs import Run, State
-from gradebook.pipelines.studies.query_strategies import Picker, Scene, picker
+from gradebook.pipelines.studies.query_strategies import RoundState, Strategy, find_strategy
 from gradebook.pipelines.training.config import ConfigError
 from gradebook.storage.events import replay
 from gradebook.storage.files import write_json
@@ -31,15 +31,15 @@ STRATEGIES = ("random", "entropy", "margin", "k_centre", "badge", "skactiveml:Ty
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Simulation:
-    """What to simulate, and on what."""
+    """What to simulate, and on which images."""
 
     train: Path  # images to label, a folder a class
     test: Path  # images to measure on, a folder a class
     work: Path  # directory for the project and the results
     strategies: tuple[str, ...] = STRATEGIES
-    start: int = 2  # labels a class to start with, drawn; 0 lets the strategies pick from the first label on
+    start: int = 2  # random first labels of each class; with 0 the strategies choose these too
     batch: int = 20  # labels a round
-    rounds: int = 5  # of labelling; there is one training more
+    rounds: int = 5  # of labelling; there is one more training
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     method: str = "mpl"
     steps: int = 0  # of each training; 0 for the preset's
@@ -54,67 +54,73 @@ class Simulation:
             raise ConfigError("give at least one seed and one strategy")
 
     @property
-    def kept(self) -> Path:
-        """Where results of these settings lie; other rounds, seeds and strategies add to them."""
+    def results(self) -> Path:
+        """The directory of results with these settings. Other rounds, seeds and strategies add to it."""
         return self.work / f"{self.method}-{self.steps or 'all'}-start-{self.start}-batch-{self.batch}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
-    """One training of a simulation."""
+class Round:
+    """One training, and what the strategy chose after it. The fields are the format on disk."""
 
-    labels: int  # typed so far, those of the start included
-    accuracy: float | None  # on the test images; None where nothing was labelled yet, so nothing trained
-    picked: tuple[str, ...] = ()  # sample ids that the strategy asked for next; none where nobody asked
+    labels: int  # so far, the first ones included
+    accuracy: float | None  # on the test images; None before the first label
+    picked: tuple[str, ...] = ()  # ids of the samples that the strategy chose next
 
 
-Curves = dict[str, dict[int, list[Look]]]  # strategy -> seed -> its trainings
+Curves = dict[str, dict[int, list[Round]]]  # strategy -> seed -> its rounds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class World:
-    """The images of a simulation, in memory: vectors are read once for all trainings."""
+class SimulationData:
+    """The images of a simulation, with embeddings in memory, so that they are read once for all trainings."""
 
     store: Store
     truth: dict[str, str]  # training sample -> class name
     features: NDArray[np.float32]  # (N, D) plain views, in order of `truth`
-    place: dict[str, int] = field(repr=False)  # sample -> row of `features`
+    row: dict[str, int] = field(repr=False)  # sample -> row of `features`
 
     def plain(self, ids: list[str]) -> NDArray[np.float32]:
         """Returns the features (n, D) of these samples."""
-        return self.features[[self.place[i] for i in ids]]
+        return self.features[[self.row[i] for i in ids]]
 
 
-def simulate(asked: Simulation) -> Curves:
-    """Returns the curves of all strategies and seeds, from what is kept and by training what is missing.
+def simulate(simulation: Simulation) -> Curves:
+    """Returns the curves of all strategies and seeds. Rounds that are saved already are not trained again.
 
     Raises:
         ConfigError: there is no such strategy or method, or its library is not installed.
     """
-    pickers = {name: picker(name) for name in asked.strategies}
-    world = opened(asked)
-    curves: Curves = {name: {} for name in asked.strategies}
-    for seed in asked.seeds:
-        for name, who in pickers.items():
-            curves[name][seed] = _curve(asked, world, name, who, seed)
+    strategies = {name: find_strategy(name) for name in simulation.strategies}
+    data = prepare_data(simulation)
+    curves: Curves = {name: {} for name in simulation.strategies}
+    for seed in simulation.seeds:
+        for name, strategy in strategies.items():
+            curves[name][seed] = _curve(simulation, data, name, strategy, seed)
     return curves
 
 
-def opened(asked: Simulation) -> World:
-    """Returns the images, imported and embedded below `work` unless they are already."""
-    from gradebook.pipelines.studies.method_comparison import Report, prepared
+def prepare_data(simulation: Simulation) -> SimulationData:
+    """Returns the images, after importing and embedding them below `work` if needed."""
+    from gradebook.pipelines.studies.method_comparison import Report, prepare_project
 
-    images = Report(train=asked.train, test=asked.test, work=asked.work, take=asked.take, take_test=asked.take_test)
-    on_disk = prepared(images)
-    return world_of(on_disk, {s.sample_id: Path(s.filepath).parent.name for s in on_disk.catalog.samples(Split.TRAIN)})
+    images = Report(
+        train=simulation.train,
+        test=simulation.test,
+        work=simulation.work,
+        take=simulation.take,
+        take_test=simulation.take_test,
+    )
+    on_disk = prepare_project(images)
+    return load_data(on_disk, {s.sample_id: Path(s.filepath).parent.name for s in on_disk.catalog.samples(Split.TRAIN)})
 
 
-def world_of(on_disk: Store, truth: dict[str, str]) -> World:
-    """Returns a project's images and vectors in memory; its training samples have no label there.
+def load_data(on_disk: Store, truth: dict[str, str]) -> SimulationData:
+    """Returns a project's images and embeddings in memory, without the labels of its training samples.
 
     Args:
-        on_disk: a project with vectors of one backbone, and with labels for its test samples.
-        truth: every training sample's class name.
+        on_disk: a project with embeddings of one backbone, and labels for its test samples.
+        truth: the class name of every training sample.
     """
     (space,) = on_disk.vectors.spaces()
     samples = on_disk.catalog.samples()
@@ -128,50 +134,50 @@ def world_of(on_disk: Store, truth: dict[str, str]) -> World:
     where = {i: k for k, i in enumerate(ids)}
     rows = [where[i] for i in truth]
     features = np.ascontiguousarray(views[rows, 0], np.float32)
-    return World(store=store, truth=truth, features=features, place={i: k for k, i in enumerate(truth)})
+    return SimulationData(store=store, truth=truth, features=features, row={i: k for k, i in enumerate(truth)})
 
 
-def _curve(asked: Simulation, world: World, strategy: str, who: Picker, seed: int) -> list[Look]:
-    """Returns the trainings of one strategy and seed."""
-    path = asked.kept / f"seed-{seed}" / f"{strategy.replace(':', '-')}.json"
-    looks = _read(path)
-    while len(looks) <= asked.rounds:
-        given = [_start(asked, world, seed), *(look.picked for look in looks)]
-        store = _labelled(world, path.parent, given)
-        run = _trained(asked, store, seed) if any(given) else None
+def _curve(simulation: Simulation, data: SimulationData, name: str, strategy: Strategy, seed: int) -> list[Round]:
+    """Returns the rounds of one strategy and seed."""
+    path = simulation.results / f"seed-{seed}" / f"{name.replace(':', '-')}.json"
+    rounds = _read(path)
+    while len(rounds) <= simulation.rounds:
+        verdicts = [_start(simulation, data, seed), *(round_.picked for round_ in rounds)]
+        store = _labelled(data, path.parent, verdicts)
+        run = _trained(simulation, store, seed) if any(verdicts) else None
         accuracy = None if run is None else _accuracy(store, run)
-        scene = _scene(world, store, run, np.random.default_rng([seed, len(looks)]))
-        wanted = asked.batch if len(looks) < asked.rounds else 0
-        picked = tuple(who(scene, wanted)) if wanted else ()
-        looks.append(Look(labels=len(scene.labelled), accuracy=accuracy, picked=picked))
-        _write(path, looks)
-        _tidy(run, keep=len(given) <= 2)
+        state = _state(data, store, run, np.random.default_rng([seed, len(rounds)]))
+        batch = simulation.batch if len(rounds) < simulation.rounds else 0
+        picked = tuple(strategy(state, batch)) if batch else ()
+        rounds.append(Round(labels=len(state.labelled), accuracy=accuracy, picked=picked))
+        _write(path, rounds)
+        _clean_up(run, keep=len(verdicts) <= 2)
         if accuracy is not None:
-            say(f"seed {seed}, {strategy}: {100 * accuracy:.1f} % with {len(scene.labelled)} labels")
-    return looks[: asked.rounds + 1]
+            say(f"seed {seed}, {name}: {100 * accuracy:.1f} % with {len(state.labelled)} labels")
+    return rounds[: simulation.rounds + 1]
 
 
-def _start(asked: Simulation, world: World, seed: int) -> tuple[str, ...]:
-    """Returns the samples that are labelled at the start: `start` a class, drawn with the seed."""
-    random = np.random.default_rng([seed, asked.start])
-    of_class = {name: [i for i, label in world.truth.items() if label == name] for name in world.store.project.classes}
-    return tuple(ids[k] for ids in of_class.values() for k in random.permutation(len(ids))[: asked.start])
+def _start(simulation: Simulation, data: SimulationData, seed: int) -> tuple[str, ...]:
+    """Returns the first samples to label: `start` random ones of each class."""
+    random = np.random.default_rng([seed, simulation.start])
+    of_class = {name: [i for i, label in data.truth.items() if label == name] for name in data.store.project.classes}
+    return tuple(ids[k] for ids in of_class.values() for k in random.permutation(len(ids))[: simulation.start])
 
 
-def _labelled(world: World, root: Path, given: list[tuple[str, ...]]) -> Store:
-    """Returns a project of its own with the same images, where the reviewer has answered these rounds truly."""
+def _labelled(data: SimulationData, root: Path, given: list[tuple[str, ...]]) -> Store:
+    """Returns a project with the same images, where the reviewer has given the true labels of these rounds."""
     from gradebook.pipelines.curation.labelling import label_samples
 
-    project = replace(world.store.project, root=root.absolute())
-    store = replace(world.store, project=project, log=MemoryLog(), record=MemoryRecord())
-    store.log.append(world.store.log.read())
+    project = replace(data.store.project, root=root.absolute())
+    store = replace(data.store, project=project, log=MemoryLog(), record=MemoryRecord())
+    store.log.append(data.store.log.read())
     for picked in given:
-        label_samples(store, {i: world.truth[i] for i in picked}, who=REVIEWER)
+        label_samples(store, {i: data.truth[i] for i in picked}, who=REVIEWER)
     return store
 
 
-def _trained(asked: Simulation, store: Store, seed: int) -> Run:
-    """Returns the finished run on the labels that there are; its name comes from them, so it is trained once."""
+def _trained(simulation: Simulation, store: Store, seed: int) -> Run:
+    """Returns the finished run on the current labels. Its name is their hash, so the same labels are trained once."""
     from gradebook.pipelines.train import train
     from gradebook.pipelines.training.presets import TrainCommand, preset_of
 
@@ -180,12 +186,12 @@ def _trained(asked: Simulation, store: Store, seed: int) -> Run:
     if run.status().state is State.FINISHED:
         return run
     shutil.rmtree(run.path, ignore_errors=True)
-    config = preset_of("quick", asked.method)
-    steps = asked.steps or config.steps
+    config = preset_of("quick", simulation.method)
+    steps = simulation.steps or config.steps
     config = replace(config, run=name, seed=seed, steps=steps, validation_share=0.0, checkpoint_every=steps, live=False)
     config = replace(config, backbone=store.vectors.spaces()[0].backbone)
     train(TrainCommand(project=store.project.root, config=config), store)
-    if run.status().state is not State.FINISHED:  # it was asked to stop, and stops as a training does
+    if run.status().state is not State.FINISHED:  # the training was stopped
         raise KeyboardInterrupt
     return run
 
@@ -196,33 +202,33 @@ def _accuracy(store: Store, run: Run) -> float:
     return evaluate(store, run).accuracy
 
 
-def _scene(world: World, store: Store, run: Run | None, random: np.random.Generator) -> Scene:
+def _state(data: SimulationData, store: Store, run: Run | None, random: np.random.Generator) -> RoundState:
     given = replay(store.log.read())
     classes = store.project.classes
-    return Scene(
+    return RoundState(
         store=store,
         run=run,
-        candidates=[i for i in world.truth if i not in given],
-        labelled={i: classes.index(given[i]) for i in world.truth if i in given},
+        candidates=[i for i in data.truth if i not in given],
+        labelled={i: classes.index(given[i]) for i in data.truth if i in given},
         classes=len(classes),
-        features=world.plain,
+        features=data.plain,
         random=random,
     )
 
 
-def _tidy(run: Run | None, *, keep: bool) -> None:
-    """Removes what a run wrote; of the first one, which strategies share, only what is large."""
+def _clean_up(run: Run | None, *, keep: bool) -> None:
+    """Removes a run's files; of the first run, which the strategies share, only the checkpoints."""
     if run is not None:
         shutil.rmtree(run.path / "checkpoints" if keep else run.path, ignore_errors=True)
 
 
-def _read(path: Path) -> list[Look]:
+def _read(path: Path) -> list[Round]:
     if not path.exists():
         return []
     rows = json.loads(path.read_text(encoding="utf-8"))
-    return [Look(labels=row["labels"], accuracy=row["accuracy"], picked=tuple(row["picked"])) for row in rows]
+    return [Round(labels=row["labels"], accuracy=row["accuracy"], picked=tuple(row["picked"])) for row in rows]
 
 
-def _write(path: Path, looks: list[Look]) -> None:
+def _write(path: Path, rounds: list[Round]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, [asdict(look) for look in looks], indent=1)
+    write_json(path, [asdict(round_) for round_ in rounds], indent=1)

@@ -1,11 +1,10 @@
-"""Compares methods on pixels at equal compute: each gets as many steps as make the floating-point operations equal.
+"""Compares methods on pixels at equal compute: each gets the steps that make the floating-point operations equal.
 
     python pipelines/studies/equal_compute.py CIFAR10 --seeds 0 1 2
 
-CIFAR10 has train/CLASS and test/CLASS. The preset's steps are those of the reference method (`mpl`); a method whose
-step takes a tenth of its operations gets ten times the steps, under the same schedule stretched. Operations are counted
-on a real step, forward-mode products included. Nothing is chosen by the table's figures. Results are kept below
-`--work`.
+CIFAR10 has train/CLASS and test/CLASS. The preset's steps are those of the reference method (`mpl`). A method whose
+step takes a tenth of its operations gets ten times the steps, with its schedule stretched. Operations are counted on a
+real step, forward-mode products included. Nothing is chosen by the table's figures. Results are saved below `--work`.
 """
 
 import json
@@ -38,13 +37,13 @@ class EqualCompute:
     work: Path = Path("equal-compute")
     """Directory for the runs and the results."""
     methods: tuple[str, ...] = ("supervised", "uda", "fixmatch", "mpl:none", "mpl")
-    """Methods; mpl:none is Meta Pseudo Labels with the feedback off."""
+    """Methods; mpl:none is Meta Pseudo Labels without feedback."""
     reference: str = "mpl"
-    """Whose compute the others get."""
+    """The method whose compute the others get."""
     labels: int = 0
     """Labels in all; 0 for the preset's."""
     seeds: tuple[int, ...] = (0, 1, 2)
-    """Each draws its own labels, and everything else random."""
+    """Random seeds, of the labels and of training."""
     preset: str = "cifar10_cpu"
     """The preset of all of them."""
     steps: int = 0
@@ -59,37 +58,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
     silence_libraries()
     torch.set_num_threads(1)
     given = list(sys.argv[1:] if arguments is None else arguments)
-    asked = tyro.cli(EqualCompute, args=given, prog="equal_compute.py", description=__doc__)
+    options = tyro.cli(EqualCompute, args=given, prog="equal_compute.py", description=__doc__)
     with exit_with_message():
-        table = {method: [accuracy(asked, method, seed) for seed in asked.seeds] for method in asked.methods}
-        print(as_markdown(asked, table, given))
+        table = {method: [accuracy(options, method, seed) for seed in options.seeds] for method in options.methods}
+        print(as_markdown(options, table, given))
     return 0
 
 
-def accuracy(asked: EqualCompute, method: str, seed: int) -> float:
-    """Returns the test accuracy of one run, which is trained unless its result is kept already."""
+def accuracy(options: EqualCompute, method: str, seed: int) -> float:
+    """Returns the test accuracy of one run, which is trained unless its result is saved already."""
     from gradebook.pipelines.inference.evaluate import evaluate_beside_data
     from gradebook.pipelines.runs import find_run
     from gradebook.pipelines.train import train
     from gradebook.pipelines.training.presets import TrainCommand
     from gradebook.storage.project import read_project
 
-    config = config_of(asked, method, seed)
-    kept = asked.work / f"{config.run}.json"
-    if kept.exists():
-        return float(json.loads(kept.read_text(encoding="utf-8")))
-    shutil.rmtree(asked.work / "runs" / config.run, ignore_errors=True)
-    train(TrainCommand(project=asked.work, config=config))
-    project = read_project(asked.work)
-    found = evaluate_beside_data(project, find_run(project, config.run)).accuracy
-    write_json(kept, found)
-    return found
+    config = config_of(options, method, seed)
+    cached = options.work / f"{config.run}.json"
+    if cached.exists():
+        return float(json.loads(cached.read_text(encoding="utf-8")))
+    shutil.rmtree(options.work / "runs" / config.run, ignore_errors=True)
+    train(TrainCommand(project=options.work, config=config))
+    project = read_project(options.work)
+    result = evaluate_beside_data(project, find_run(project, config.run)).accuracy
+    write_json(cached, result)
+    return result
 
 
-def config_of(asked: EqualCompute, method: str, seed: int) -> TrainConfig[Any]:
+def config_of(options: EqualCompute, method: str, seed: int) -> TrainConfig[Any]:
     """Returns the settings of one run, with as many steps as the reference's compute allows."""
-    reference = _config(asked, asked.reference)
-    config = _config(asked, method)
+    reference = _config(options, options.reference)
+    config = _config(options, method)
     stretch = operations(reference) / operations(config)
     student, teacher = (
         replace(optim, warmup_steps=round(optim.warmup_steps * stretch)) for optim in (config.student, config.teacher)
@@ -109,14 +108,14 @@ def operations(config: TrainConfig[Any]) -> int:
     from gradebook.mpl.step import SingleProcess, StepIndex
     from gradebook.pipelines.training import learners
 
-    people, source = _random_images(config)
+    training_set, source = _random_images(config)
     device = torch.device("cpu")
-    made = learners.build(config, people, source, device)
-    (batch,) = source.batches([people.sampler(config).draw(0)], torch.from_numpy(people.labels))
+    networks = learners.build(config, training_set, source, device)
+    (batch,) = source.batches([training_set.sampler(config).draw(0)], torch.from_numpy(training_set.labels))
     middle = StepIndex(config.steps // 2, config.steps)
-    learners.set_learning_rates(made, config, middle)
+    learners.set_learning_rates(networks, config, middle)
     with FlopCounterMode(display=False) as counter:
-        METHODS[config.method].step(made, batch, SingleProcess(), config.settings, middle)
+        METHODS[config.method].step(networks, batch, SingleProcess(), config.settings, middle)
     return int(counter.get_total_flops())
 
 
@@ -127,7 +126,7 @@ def _random_images(config: TrainConfig[Any]) -> tuple[TrainingSet, ImageLoader]:
     n = config.labelled + config.unlabelled
     labels = np.full(n, -1)
     labels[: config.labelled] = np.arange(config.labelled) % 10
-    people = TrainingSet(
+    training_set = TrainingSet(
         classes=tuple("0123456789"),
         sample_ids=[str(k) for k in range(n)],
         labels=labels,
@@ -136,21 +135,21 @@ def _random_images(config: TrainConfig[Any]) -> tuple[TrainingSet, ImageLoader]:
         unlabelled=np.flatnonzero(labels < 0),
     )
     pixels = np.random.default_rng(0).integers(0, 256, (n, config.size, config.size, 3)).astype(np.uint8)
-    return people, ImageLoader(ImageArray(pixels, config.size), workers=0, device=torch.device("cpu"))
+    return training_set, ImageLoader(ImageArray(pixels, config.size), workers=0, device=torch.device("cpu"))
 
 
-def as_markdown(asked: EqualCompute, table: dict[str, list[float]], given: Sequence[str]) -> str:
-    """Returns the table with all that one needs to make it again."""
+def as_markdown(options: EqualCompute, table: dict[str, list[float]], given: Sequence[str]) -> str:
+    """Returns the table with all that is needed to make it again."""
     rows = []
     for method, values in table.items():
-        config = config_of(asked, method, 0)
+        config = config_of(options, method, 0)
         total = config.steps * operations(config) / 1e12
         seeds = ", ".join(f"{100 * value:.1f}" for value in values)
         rows.append(f"| {method} | {config.steps} | {total:.1f} | {as_interval(values)} | {seeds} |")
-    config = _config(asked, asked.reference)
+    config = _config(options, options.reference)
     return f"""
-{config.data.labels} labels, {config.backbone} at {config.size} px, preset {asked.preset}: test accuracy,
-mean with its 95 % confidence interval (Student's t) over seeds {", ".join(map(str, asked.seeds))}
+{config.data.labels} labels, {config.backbone} at {config.size} px, preset {options.preset}: test accuracy,
+mean with its 95 % confidence interval (Student's t) over seeds {", ".join(map(str, options.seeds))}
 
 | method | steps | operations, 10^12 | accuracy, % | seed by seed |
 | --- | --- | --- | --- | --- |
@@ -160,17 +159,17 @@ mean with its 95 % confidence interval (Student's t) over seeds {", ".join(map(s
 """
 
 
-def _config(asked: EqualCompute, method: str) -> TrainConfig[Any]:
+def _config(options: EqualCompute, method: str) -> TrainConfig[Any]:
     """Returns the preset for a method such as mpl:none, on these images."""
     from gradebook.pipelines.training.presets import preset_of
 
     name, _, feedback = method.partition(":")
-    config = preset_of(asked.preset, name)
+    config = preset_of(options.preset, name)
     settings = replace(config.settings, feedback=feedback) if feedback else config.settings
     data = replace(
-        config.data, kind="folder", images=str(asked.images.resolve()), labels=asked.labels or config.data.labels
+        config.data, kind="folder", images=str(options.images.resolve()), labels=options.labels or config.data.labels
     )
-    return replace(config, data=data, settings=settings, steps=asked.steps or config.steps)
+    return replace(config, data=data, settings=settings, steps=options.steps or config.steps)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,14 @@ from tyro.conf import Positional, arg
 from gradebook.pipelines.process.errors import exit_with_message
 from gradebook.pipelines.process.progress import say, silence_libraries
 from gradebook.pipelines.studies.baselines import BASELINES
-from gradebook.pipelines.studies.method_comparison import Report, as_interval, labelled, machine, prepared, trained
+from gradebook.pipelines.studies.method_comparison import (
+    Report,
+    as_interval,
+    label_project,
+    machine,
+    prepare_project,
+    train_run,
+)
 from gradebook.storage.events import replay
 from gradebook.storage.files import write_json
 from gradebook.storage.samples import Split
@@ -90,10 +97,10 @@ def scores_on(asked: FewLabels, path: Path, number: int) -> dict[str, list[Score
     """Returns row -> scores, one a seed, of one data set."""
     work = asked.work / path.name
     report = Report(train=path / "train", test=path / "test", work=work, take=asked.take, take_test=asked.take_test)
-    base = prepared(report)
+    base = prepare_project(report)
     rows: dict[str, list[Scores]] = {}
     for seed in asked.seeds:
-        store = labelled(report, base, number, seed, evenly=asked.drawn == "evenly")
+        store = label_project(report, base, number, seed, evenly=asked.drawn == "evenly")
         arrays = _arrays(store, seed)
         for name, row in _rows(asked).items():
             rows.setdefault(name, []).append(_scored(name, row, arrays))
@@ -107,10 +114,10 @@ def _rows(asked: FewLabels) -> dict[str, Callable[[Arrays], NDArray[np.float64]]
         return lambda a: BASELINES[name](a.features, a.labels, a.test, a.classes)
 
     def student(method: str) -> Callable[[Arrays], NDArray[np.float64]]:
-        return lambda a: _predictions(a, trained(a.store, method, preset="quick", seed=a.seed))
+        return lambda a: _predictions(a, train_run(a.store, method, preset="quick", seed=a.seed))
 
     def default(a: Arrays) -> NDArray[np.float64]:
-        return _predictions(a, trained(a.store, "mpl", preset="quick", seed=a.seed, classifier="pooled"))
+        return _predictions(a, train_run(a.store, "mpl", preset="quick", seed=a.seed, classifier="pooled"))
 
     return {DEFAULT: default, **{m: student(m) for m in asked.methods}, **{b: baseline(b) for b in BASELINES}}
 

@@ -1,4 +1,4 @@
-"""What simulated rounds come to: accuracy against labels typed, and labels saved; as a table and as a plot."""
+"""The result of simulated rounds: accuracy by number of labels, and labels saved, as a table and as a plot."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,16 +11,16 @@ from numpy.typing import NDArray
 from gradebook.pipelines.studies.active_learning import Curves
 
 BASELINE = "random"
-DRAWS = 2_000  # resamplings of the seeds
-LINES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # Okabe and Ito, 2008
+BOOTSTRAP_SAMPLES = 2_000  # resamplings of the seeds
+COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # Okabe and Ito, 2008
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Curve:
-    """One strategy's accuracy against labels, over seeds."""
+    """One strategy's accuracy by number of labels, over seeds."""
 
-    labels: list[int]  # typed, one number a training
-    accuracy: list[list[float]]  # a row a seed
+    labels: list[int]  # one number for each training
+    accuracy: list[list[float]]  # a row for each seed
 
     def mean(self, rows: Sequence[int] | None = None) -> NDArray[np.float64]:
         """Returns the mean over the seeds, or over these rows of them."""
@@ -30,21 +30,22 @@ class Curve:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Saving:
-    """How many labels a strategy needs for what the baseline has with some number of labels."""
+    """The labels that a strategy needs for the accuracy that the baseline has with some number of labels."""
 
-    labels: float  # interpolated on the mean over seeds; inf where it never gets there
-    at_most: bool  # the strategy was above it from its first training on: it may need fewer
+    labels: float  # interpolated on the mean over seeds; inf if it never reaches it
+    at_most: bool  # it was above from its first training on, so it may need fewer
     share: float  # of the baseline's labels
     low: float  # of the share, 95 % interval over resampled seeds
-    high: float  # inf where more than one in forty resamplings never gets there
+    high: float  # inf if more than one in forty resamplings never reaches it
 
 
-def curves_of(found: Curves) -> dict[str, Curve]:
-    """Returns the trainings as curves; a look before the first label is no training."""
+def curves_of(simulated: Curves) -> dict[str, Curve]:
+    """Returns the trainings as curves, without the round before the first label."""
     curves: dict[str, Curve] = {}
-    for strategy, seeds in found.items():
+    for strategy, seeds in simulated.items():
         rows = [
-            [(look.labels, look.accuracy) for look in looks if look.accuracy is not None] for looks in seeds.values()
+            [(round_.labels, round_.accuracy) for round_ in rounds if round_.accuracy is not None]
+            for rounds in seeds.values()
         ]
         curves[strategy] = Curve(
             labels=[n for n, _ in rows[0]], accuracy=[[float(accuracy) for _, accuracy in row] for row in rows]
@@ -55,7 +56,7 @@ def curves_of(found: Curves) -> dict[str, Curve]:
 def saving(curve: Curve, baseline: Curve, at: int = -1) -> Saving:
     """Compares a strategy with the baseline's training number `at`, on the same seeds.
 
-    The interval is a bootstrap's: seeds are drawn with replacement, the same ones for both.
+    The interval is a bootstrap: seeds are resampled with replacement, the same ones for both.
     """
     random, seeds = np.random.default_rng(0), len(curve.accuracy)
     end = baseline.labels[at]
@@ -63,7 +64,7 @@ def saving(curve: Curve, baseline: Curve, at: int = -1) -> Saving:
     def needed(rows: Sequence[int] | None) -> float:
         return reach(curve.labels, curve.mean(rows), float(baseline.mean(rows)[at])) / end
 
-    drawn = np.array([needed(random.integers(seeds, size=seeds).tolist()) for _ in range(DRAWS)])
+    drawn = np.array([needed(random.integers(seeds, size=seeds).tolist()) for _ in range(BOOTSTRAP_SAMPLES)])
     low, high = np.quantile(drawn, [0.025, 0.975], method="inverted_cdf")
     share = needed(None)
     above = bool(curve.mean()[0] >= baseline.mean()[at])
@@ -71,9 +72,9 @@ def saving(curve: Curve, baseline: Curve, at: int = -1) -> Saving:
 
 
 def reach(labels: Sequence[int], accuracy: Sequence[float] | NDArray[np.float64], goal: float) -> float:
-    """Returns the number of labels at which a curve first has the goal, between trainings by a straight line.
+    """Returns the number of labels at which a curve first reaches the goal, interpolated linearly between trainings.
 
-    A curve that begins above it answers its first number, which may be too many; one that never gets there inf.
+    A curve that begins above the goal gives its first number, which may be too many; one that never reaches it inf.
     """
     for k, value in enumerate(accuracy):
         if value >= goal:
@@ -90,35 +91,35 @@ def as_markdown(curves: dict[str, Curve]) -> str:
     rows = []
     for strategy, curve in curves.items():
         table = 100 * np.array(curve.accuracy)
-        cells = [f"{mean:.1f} ± {half:.1f}" for mean, half in zip(table.mean(0), _half(table), strict=True)]
+        cells = [f"{mean:.1f} ± {half:.1f}" for mean, half in zip(table.mean(0), _half_width(table), strict=True)]
         rows.append([strategy, *(cells if len(table) > 1 else [f"{value:.1f}" for value in table[0]])])
     accuracy = _table([["strategy", *(f"{n} labels" for n in labels)], *rows])
     goal = curves.get(BASELINE)
     if goal is None or len(labels) < 2:
         return accuracy
     later = range(1, len(labels))
-    rows = [[name, *(_words(saving(curve, goal, at)) for at in later)] for name, curve in curves.items()]
+    rows = [[name, *(_saving_text(saving(curve, goal, at)) for at in later)] for name, curve in curves.items()]
     return f"{accuracy}\n\n{_table([['strategy', *(f'for random with {labels[at]}' for at in later)], *rows])}"
 
 
 def as_json(curves: dict[str, Curve]) -> dict[str, Any]:
-    """Returns all of it as plain data; null where the goal is not reached or there is no baseline."""
+    """Returns it as plain data; null if the goal is not reached or there is no baseline."""
     goal = curves.get(BASELINE)
     plain: dict[str, Any] = {}
     for name, curve in curves.items():
-        found = None if goal is None else saving(curve, goal)
+        result = None if goal is None else saving(curve, goal)
         plain[name] = {
             "labels": curve.labels,
             "accuracy": curve.accuracy,
-            "needed": None if found is None else _finite(found.labels),
-            "share": None if found is None else _finite(found.share),
-            "interval": None if found is None else [_finite(found.low), _finite(found.high)],
+            "needed": None if result is None else _finite(result.labels),
+            "share": None if result is None else _finite(result.share),
+            "interval": None if result is None else [_finite(result.low), _finite(result.high)],
         }
     return plain
 
 
 def plot(curves: dict[str, Curve], path: Path, title: str) -> None:
-    """Draws the mean curves, each with its name at its end; 95 % intervals as bands of ours and the baseline."""
+    """Plots the mean curves, each named at its end, with 95 % intervals as bands for ours and the baseline."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
@@ -128,38 +129,38 @@ def plot(curves: dict[str, Curve], path: Path, title: str) -> None:
     labels = next(iter(curves.values())).labels
     ends = {name: 100 * curve.mean()[-1] for name, curve in curves.items()}
     span = max(ends.values()) - min(100 * curve.mean()[0] for curve in curves.values())
-    heights = _apart(ends, gap=max(span, 1) * 0.05)
+    heights = _spread_heights(ends, gap=max(span, 1) * 0.05)
     for k, (name, curve) in enumerate(curves.items()):
-        _line(axes, name, curve, LINES[k % len(LINES)], heights[name])
+        _line(axes, name, curve, COLORS[k % len(COLORS)], heights[name])
     if BASELINE in curves:
         axes.plot([labels[0], labels[-1]], [ends[BASELINE]] * 2, color="#999999", lw=0.8, ls=":")
-    axes.set(xlabel="labels typed", ylabel="test accuracy, %", xlim=(labels[0] * 0.9, labels[-1] * 1.25), xticks=labels)
+    axes.set(xlabel="labels", ylabel="test accuracy, %", xlim=(labels[0] * 0.9, labels[-1] * 1.25), xticks=labels)
     axes.set_title(title, loc="left", fontsize=11)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color="#eeeeee")
     figure.savefig(path, dpi=130)
 
 
-def _line(axes: Any, name: str, curve: Curve, colour: str, height: float) -> None:
+def _line(axes: Any, name: str, curve: Curve, color: str, height: float) -> None:
     """Draws one curve, and its name at this height beside its end."""
     ours = name.startswith("ours")
-    colour = "#000000" if ours else "#666666" if name == BASELINE else colour
-    mean, half = 100 * curve.mean(), 100 * _half(np.array(curve.accuracy))
-    axes.plot(curve.labels, mean, color=colour, lw=2.8 if ours else 1.6, marker="o", ms=4, zorder=3 if ours else 2)
+    color = "#000000" if ours else "#666666" if name == BASELINE else color
+    mean, half = 100 * curve.mean(), 100 * _half_width(np.array(curve.accuracy))
+    axes.plot(curve.labels, mean, color=color, lw=2.8 if ours else 1.6, marker="o", ms=4, zorder=3 if ours else 2)
     if ours or name == BASELINE:  # more bands would hide each other; the table has all intervals
-        axes.fill_between(curve.labels, mean - half, mean + half, color=colour, alpha=0.15, lw=0)
+        axes.fill_between(curve.labels, mean - half, mean + half, color=color, alpha=0.15, lw=0)
     axes.annotate(
         name,
         (curve.labels[-1], mean[-1]),
         (curve.labels[-1] * 1.03, height),
-        color=colour,
+        color=color,
         va="center",
         weight="bold" if ours else "normal",
-        arrowprops={"arrowstyle": "-", "color": colour, "lw": 0.6, "relpos": (0, 0.5)},
+        arrowprops={"arrowstyle": "-", "color": color, "lw": 0.6, "relpos": (0, 0.5)},
     )
 
 
-def _half(accuracy: NDArray[np.float64]) -> NDArray[np.float64]:
+def _half_width(accuracy: NDArray[np.float64]) -> NDArray[np.float64]:
     """Returns half the width of the 95 % interval (Student's t) of each column's mean; 0 for one seed."""
     from scipy.stats import t
 
@@ -169,8 +170,8 @@ def _half(accuracy: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(accuracy.std(0, ddof=1) / seeds**0.5 * float(t.ppf(0.975, seeds - 1)))
 
 
-def _apart(ends: dict[str, float], gap: float) -> dict[str, float]:
-    """Returns heights for names at these ends, at least `gap` apart; names that crowd share out around their mean."""
+def _spread_heights(ends: dict[str, float], gap: float) -> dict[str, float]:
+    """Returns heights for names at these ends, at least `gap` apart; crowded names are spread around their mean."""
     crowds: list[list[str]] = []
     for name in sorted(ends, key=lambda name: ends[name]):
         crowds.append([name])
@@ -192,12 +193,12 @@ def _table(rows: list[list[str]]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
-def _words(found: Saving) -> str:
+def _saving_text(result: Saving) -> str:
     """Returns labels, their share of the baseline's, and its interval."""
-    ends = [f"{end:.2f}" if np.isfinite(end) else "more" for end in (found.low, found.high)]
-    if not np.isfinite(found.share):
+    ends = [f"{end:.2f}" if np.isfinite(end) else "more" for end in (result.low, result.high)]
+    if not np.isfinite(result.share):
         return "not reached" if ends[0] == "more" else f"not reached ({ends[0]} to more)"
-    return f"{'≤ ' if found.at_most else ''}{found.labels:.0f}: {found.share:.2f} ({ends[0]} to {ends[1]})"
+    return f"{'≤ ' if result.at_most else ''}{result.labels:.0f}: {result.share:.2f} ({ends[0]} to {ends[1]})"
 
 
 def _finite(value: float) -> float | None:

@@ -1,10 +1,10 @@
-"""Compares methods on images whose classes are their folders, over seeds, with confidence intervals.
+"""Compares methods on images in a folder for each class, over seeds, with confidence intervals.
 
     python pipelines/studies/method_comparison.py TRAIN TEST --work DIR --take 6000 --labels 5 --seeds 0 1 2 3 4
 
-Every row of the table uses the same images, the same labels a seed, the same preset and as many steps; nothing is
-chosen by its figures. Where the preset needs cached views, images are embedded once. Results are kept below `--work`,
-so an interrupted report goes on.
+Every row of the table has the same images, the same labels for each seed, the same preset and as many steps. Nothing
+is chosen by its figures. If the preset needs cached views, images are embedded once. Results are saved below `--work`,
+so an interrupted report continues.
 """
 
 import csv
@@ -30,33 +30,33 @@ from gradebook.storage.project import ProjectError, create_project
 from gradebook.storage.samples import Split
 from gradebook.storage.store import Store, open_store
 
-CHOSEN = "chosen"  # the directory of links to the images that take part
+SAMPLED = "chosen"  # directory of links to the images that are used
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """What to compare, and on what."""
 
-    train: Annotated[Positional[Path], arg(help="training images, a folder a class")]
-    test: Annotated[Positional[Path], arg(help="test images, a folder a class")]
+    train: Annotated[Positional[Path], arg(help="training images, in a folder for each class")]
+    test: Annotated[Positional[Path], arg(help="test images, in a folder for each class")]
     work: Path = Path("report")
     """Directory for the project, the runs and the results."""
     take: int = 0
-    """Training images to draw (seed 0); 0 takes all."""
+    """Random training images (seed 0); 0 for all."""
     take_test: int = 0
-    """Test images to draw (seed 0); 0 takes all."""
+    """Random test images (seed 0); 0 for all."""
     labels: tuple[int, ...] = (5,)
-    """Labels a class; several give several tables."""
+    """Labels of each class; one table for each number."""
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
-    """Each draws its own labels, and everything else random."""
+    """Random seeds, of the labels and of training."""
     methods: tuple[str, ...] = ("supervised", "pseudo_label", "uda", "mpl:none", "mpl")
-    """Methods; mpl:none is Meta Pseudo Labels with the feedback off, mpl:reinforce the paper's one number."""
+    """Methods; mpl:none is Meta Pseudo Labels without feedback, mpl:reinforce with the paper's."""
     preset: str = "quick"
     """The preset of all of them."""
     steps: int = 0
     """Steps of each run; 0 for the preset's."""
     start: str = ""
-    """Another preset, whose run of the same method, labels and seed each run starts from."""
+    """Another preset: each run starts from its run of the same method, labels and seed."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -65,60 +65,60 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     silence_libraries()
     given = list(sys.argv[1:] if arguments is None else arguments)
-    asked = tyro.cli(Report, args=given, prog="report.py", description=__doc__)
+    report = tyro.cli(Report, args=given, prog="method_comparison.py", description=__doc__)
     with exit_with_message():
-        base = prepared(asked)
-        for number in asked.labels:
+        base = prepare_project(report)
+        for number in report.labels:
             table = {
-                method: [accuracy(asked, base, number, seed, method) for seed in asked.seeds]
-                for method in asked.methods
+                method: [accuracy(report, base, number, seed, method) for seed in report.seeds]
+                for method in report.methods
             }
-            print(as_markdown(asked, base, number, table, given), flush=True)
+            print(as_markdown(report, base, number, table, given), flush=True)
     return 0
 
 
-def prepared(asked: Report) -> Store:
-    """Returns the project with all images, those of TRAIN without labels; embedded if the preset needs cached views."""
+def prepare_project(report: Report) -> Store:
+    """Returns a project with all images, embedded if the preset needs it. Training images have no labels."""
     from gradebook.pipelines.embedding.embed import embed
     from gradebook.pipelines.importing.import_images import import_images
     from gradebook.pipelines.training.presets import preset_of
 
-    root = asked.work / "project"
-    train = _chosen(asked.train, asked.take, asked.work / CHOSEN / "train")
-    test = _chosen(asked.test, asked.take_test, asked.work / CHOSEN / "test")
+    root = report.work / "project"
+    train = _sample_images(report.train, report.take, report.work / SAMPLED / "train")
+    test = _sample_images(report.test, report.take_test, report.work / SAMPLED / "test")
     if not root.exists():
-        create_project(root, sorted(path.name for path in asked.train.iterdir() if path.is_dir()))
+        create_project(root, sorted(path.name for path in report.train.iterdir() if path.is_dir()))
     store = open_store(root)
     with progress("import") as show:
         import_images(store, train, progress=show)
         import_images(store, test, labels="folders", split=Split.TEST, progress=show)
-    if "views" in {preset_of(name, "mpl").inputs for name in (asked.preset, asked.start) if name}:
+    if "views" in {preset_of(name, "mpl").inputs for name in (report.preset, report.start) if name}:
         with progress("embed") as show:
             say(embed(store, progress=show).weights)
     return store
 
 
-def accuracy(asked: Report, base: Store, number: int, seed: int, method: str) -> float:
-    """Returns the test accuracy of one run, which is trained unless its result is kept already."""
+def accuracy(report: Report, base: Store, number: int, seed: int, method: str) -> float:
+    """Returns the test accuracy of one run, which is trained unless its result is saved already."""
     from gradebook.pipelines.inference.evaluate import evaluate
 
-    store = labelled(asked, base, number, seed)
-    kept = store.project.root / f"{run_name(method, asked.preset, asked.steps, asked.start)}.json"
-    if kept.exists():
-        return float(json.loads(kept.read_text(encoding="utf-8")))
-    start = trained(store, method, preset=asked.start, seed=seed).name if asked.start else ""
-    run = trained(store, method, preset=asked.preset, steps=asked.steps, seed=seed, start=start)
-    found = evaluate(store, run).accuracy
-    write_json(kept, found)
-    return found
+    store = label_project(report, base, number, seed)
+    cached = store.project.root / f"{run_name(method, report.preset, report.steps, report.start)}.json"
+    if cached.exists():
+        return float(json.loads(cached.read_text(encoding="utf-8")))
+    start = train_run(store, method, preset=report.start, seed=seed).name if report.start else ""
+    run = train_run(store, method, preset=report.preset, steps=report.steps, seed=seed, start=start)
+    result = evaluate(store, run).accuracy
+    write_json(cached, result)
+    return result
 
 
 def run_name(method: str, preset: str, steps: int, start: str = "") -> str:
-    """Returns what a report calls a run, which may start from another one."""
+    """Returns the name of a run, which may start from another one."""
     return f"{method.replace(':', '-')}-{preset}-{steps or 'all'}" + (f"-from-{start}" if start else "")
 
 
-def trained(
+def train_run(
     store: Store,
     method: str,
     *,
@@ -128,7 +128,7 @@ def trained(
     start: str = "",
     classifier: Literal["student", "pooled"] = "student",
 ) -> Run:
-    """Returns a run that has finished: the one that is kept, or a new one, which may start from another run.
+    """Returns a finished run: an earlier one, or a new one, which may start from another run.
 
     Methods are compared by their students; the pooled classifier would make all of them alike.
     """
@@ -157,18 +157,18 @@ def trained(
     return run
 
 
-def as_markdown(asked: Report, base: Store, number: int, table: dict[str, list[float]], given: Sequence[str]) -> str:
-    """Returns the table with all that one needs to make it again."""
+def as_markdown(report: Report, base: Store, number: int, table: dict[str, list[float]], given: Sequence[str]) -> str:
+    """Returns the table, with all that is needed to make it again."""
     samples = base.catalog.samples()
     test = sum(s.split is Split.TEST for s in samples)
-    begun = f" after {asked.start}" if asked.start else ""
+    after_start = f" after {report.start}" if report.start else ""
     rows = "\n".join(
         f"| {method} | {as_interval(values)} | {', '.join(f'{100 * v:.1f}' for v in values)} |"
         for method, values in table.items()
     )
     return f"""
-{number} labels a class, {len(samples) - test} training and {test} test images, preset {asked.preset}{begun}: test
-accuracy, mean with its 95 % confidence interval (Student's t) over seeds {", ".join(map(str, asked.seeds))}
+{number} labels a class, {len(samples) - test} training and {test} test images, preset {report.preset}{after_start}:
+test accuracy, mean with its 95 % confidence interval (Student's t) over seeds {", ".join(map(str, report.seeds))}
 
 | method | accuracy, % | seed by seed |
 | --- | --- | --- |
@@ -178,12 +178,12 @@ accuracy, mean with its 95 % confidence interval (Student's t) over seeds {", ".
 """
 
 
-def _chosen(folder: Path, take: int, links: Path) -> Path:
-    """Returns the folder, or one with links to `take` of its images, drawn with seed 0."""
+def _sample_images(folder: Path, take: int, links: Path) -> Path:
+    """Returns the folder, or one with links to `take` random images of it (seed 0)."""
     from gradebook.storage.images import is_image
 
     if not folder.is_dir():
-        raise ProjectError(f"there is no folder {folder}: give images in a folder a class")
+        raise ProjectError(f"there is no folder {folder}: give images in a folder for each class")
     if not take:
         return folder
     files = sorted(path for path in folder.rglob("*") if is_image(path))
@@ -196,14 +196,14 @@ def _chosen(folder: Path, take: int, links: Path) -> Path:
     return links
 
 
-def labelled(asked: Report, base: Store, number: int, seed: int, *, evenly: bool = True) -> Store:
-    """Returns a copy of the project in which `number` images a class, drawn with the seed, have their label.
+def label_project(report: Report, base: Store, number: int, seed: int, *, evenly: bool = True) -> Store:
+    """Returns a copy of the project in which `number` random images of each class have their label.
 
     With `evenly` off as many labels are drawn from all images, at least one of each class.
     """
     from gradebook.pipelines.curation.labelling import label_file
 
-    root = asked.work / f"labels-{number}-seed-{seed}{'' if evenly else '-from-all'}"
+    root = report.work / f"labels-{number}-seed-{seed}{'' if evenly else '-from-all'}"
     if (root / "labels.csv").exists():
         return open_store(root)
     shutil.rmtree(root, ignore_errors=True)
@@ -238,7 +238,7 @@ def as_interval(values: Sequence[float] | NDArray[np.float64]) -> str:
 
 
 def machine() -> str:
-    """Returns what a table was made on."""
+    """Returns the machine that a table was made on."""
     import os
 
     import torch

@@ -1,13 +1,14 @@
-"""Who picks the samples of a simulated round: chance, a strategy of the literature, a library, or our own queue.
+"""The query strategies of a simulation, by name.
 
     random, entropy, margin, k_centre, badge, ...   mpl/query_strategies.py
     skactiveml:NAME                                 a pool strategy of scikit-activeml, such as skactiveml:TypiClust
-    ours                                            the product's queue in its default order
-    ours:REASON                                     the product's queue in order of one reason
+    ours                                            the review queue in its default order
+    ours:REASON                                     the review queue ordered by one reason
 
 Shape legend    N candidates    M labelled samples    D features    K classes
 """
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -28,82 +29,94 @@ OURS, LIBRARY = "ours", "skactiveml"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Scene:
-    """What there is to pick from when a round has been trained."""
+class RoundState:
+    """What a strategy can choose from after the training of a round."""
 
     store: "Store"
     run: Run | None  # the finished run; None before the first one
-    candidates: list[str]  # ids of the samples without a label
-    labelled: Mapping[str, int]  # sample -> class
+    candidates: list[str]  # ids of the unlabelled samples
+    labelled: Mapping[str, int]  # sample id -> class
     classes: int
     features: Callable[[list[str]], NDArray[np.float32]]  # ids -> (n, D), plain views of the backbone
     random: np.random.Generator
 
 
-Picker = Callable[[Scene, int], list[str]]  # (scene, batch) -> ids
+Strategy = Callable[[RoundState, int], list[str]]  # (state, batch) -> ids
 
 
-def picker(strategy: str) -> Picker:
-    """Returns who picks under that name.
+def find_strategy(name: str) -> Strategy:
+    """Returns the strategy of that name.
 
     Raises:
         ConfigError: there is no such strategy, or its library is not installed.
     """
     from gradebook.mpl.query_strategies import STRATEGIES
 
-    kind, _, name = strategy.partition(":")
+    kind, _, detail = name.partition(":")
     if kind == OURS:
-        return partial(_ours, reason=_reason(name) if name else None)
+        return partial(_ours, reason=_reason(detail) if detail else None)
     if kind == LIBRARY:
-        return partial(_library, query=_query(name))
-    if strategy not in STRATEGIES:
+        return partial(_library, strategy=_library_strategy(detail))
+    if name not in STRATEGIES:
         raise ConfigError(
-            f"there is no strategy {strategy!r}: choose from {', '.join(STRATEGIES)}, {OURS}, {OURS}:REASON "
+            f"there is no strategy {name!r}: choose from {', '.join(STRATEGIES)}, {OURS}, {OURS}:REASON "
             f"and {LIBRARY}:NAME"
         )
-    return partial(_known, strategy=strategy)
+    return partial(_published, strategy=name)
 
 
-def _ours(scene: Scene, batch: int, *, reason: str | None) -> list[str]:
-    """The product's own queue, as a reviewer meets it."""
+def _ours(state: RoundState, batch: int, *, reason: str | None) -> list[str]:
+    """The review queue, as a reviewer sees it."""
     from gradebook.pipelines.curation.review_queue import rank
 
-    return [row.sample_id for row in rank(scene.store, scene.run, reason=reason, limit=batch, spread=True)]
+    return [row.sample_id for row in rank(state.store, state.run, reason=reason, limit=batch, spread=True)]
 
 
-def _known(scene: Scene, batch: int, *, strategy: str) -> list[str]:
-    """A strategy of mpl/query_strategies.py; before the first run those that ask a student draw instead."""
+def _published(state: RoundState, batch: int, *, strategy: str) -> list[str]:
+    """A strategy of mpl/query_strategies.py. Before the first run those that need a student choose at random."""
     from gradebook.mpl.query_strategies import COLD, STRATEGIES, at_random
 
-    choose = STRATEGIES[strategy] if scene.run or strategy in COLD else at_random
-    return [scene.candidates[k] for k in choose(_pool(scene), batch, scene.random)]
+    choose = STRATEGIES[strategy] if state.run or strategy in COLD else at_random
+    return [state.candidates[k] for k in choose(_pool(state), batch, state.random)]
 
 
-def _library(scene: Scene, batch: int, *, query: Any) -> list[str]:
-    """A strategy of scikit-activeml that asks for vectors alone; they come in length one, as its papers have them."""
-    labelled = list(scene.labelled)
-    x = scene.features([*labelled, *scene.candidates])
+def _library(state: RoundState, batch: int, *, strategy: Any) -> list[str]:
+    """A strategy of scikit-activeml on features of unit length, as its papers have them.
+
+    A strategy that needs a classifier gets logistic regression, which it fits to the labelled samples.
+    """
+    labelled = list(state.labelled)
+    x = state.features([*labelled, *state.candidates])
     x = x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
     y = np.full(len(x), np.nan)
-    y[: len(labelled)] = [scene.labelled[i] for i in labelled]
-    asked = query(missing_label=np.nan, random_state=int(scene.random.integers(2**31)))
-    found = asked.query(x, y, batch_size=min(batch, len(scene.candidates)))
-    return [scene.candidates[int(k) - len(labelled)] for k in found]
+    y[: len(labelled)] = [state.labelled[i] for i in labelled]
+    query = strategy(missing_label=np.nan, random_state=int(state.random.integers(2**31))).query
+    needs_classifier = "clf" in inspect.signature(query).parameters
+    options = {"clf": _logistic_regression(state.classes)} if needs_classifier else {}
+    rows = query(x, y, batch_size=min(batch, len(state.candidates)), **options)
+    return [state.candidates[int(row) - len(labelled)] for row in rows]
 
 
-def _pool(scene: Scene) -> "Pool":
+def _logistic_regression(classes: int) -> Any:
+    from skactiveml.classifier import SklearnClassifier
+    from sklearn.linear_model import LogisticRegression
+
+    return SklearnClassifier(LogisticRegression(max_iter=1000), classes=range(classes), missing_label=np.nan)
+
+
+def _pool(state: RoundState) -> "Pool":
     from gradebook.mpl.query_strategies import Pool
 
-    uniform = np.full((len(scene.candidates), scene.classes), 1 / scene.classes)
+    uniform = np.full((len(state.candidates), state.classes), 1 / state.classes)
     return Pool(
-        features=scene.features(scene.candidates),
-        labelled=scene.features(list(scene.labelled)),
-        student=_student(scene.run, scene.candidates) if scene.run else uniform,
+        features=state.features(state.candidates),
+        labelled=state.features(list(state.labelled)),
+        student=_student_probabilities(state.run, state.candidates) if state.run else uniform,
     )
 
 
-def _student(run: Run, ids: list[str]) -> NDArray[np.float64]:
-    """Returns the finished student's distributions (N, K) of these samples."""
+def _student_probabilities(run: Run, ids: list[str]) -> NDArray[np.float64]:
+    """Returns the finished student's probabilities (N, K) of these samples."""
     predictions = read_predictions(run)
     row = {sample_id: k for k, sample_id in enumerate(predictions.sample_ids)}
     return predictions.student[[row[i] for i in ids]]
@@ -111,15 +124,13 @@ def _student(run: Run, ids: list[str]) -> NDArray[np.float64]:
 
 def _reason(name: str) -> str:
     from gradebook.mpl.reasons import REASONS
-    from gradebook.pipelines.curation.queue_items import reason_name
 
-    name = reason_name(name)
     if name not in REASONS:
         raise ConfigError(f"there is no reason {name!r}: choose one of {', '.join(REASONS)}")
     return name
 
 
-def _query(name: str) -> Any:
+def _library_strategy(name: str) -> Any:
     try:
         from skactiveml import pool
     except ImportError as error:
@@ -127,5 +138,5 @@ def _query(name: str) -> Any:
             f"{LIBRARY}:{name} needs scikit-activeml: install it with uv sync --group bench, or leave it out"
         ) from error
     if name not in pool.__all__:
-        raise ConfigError(f"scikit-activeml has no pool strategy {name!r}: choose TypiClust, say")
+        raise ConfigError(f"scikit-activeml has no pool strategy {name!r}: choose another, such as TypiClust")
     return getattr(pool, name)

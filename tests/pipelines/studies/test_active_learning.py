@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from gradebook.pipelines.studies import active_learning, label_savings, query_strategies
-from gradebook.pipelines.studies.active_learning import REVIEWER, Simulation, World, world_of
+from gradebook.pipelines.studies.active_learning import REVIEWER, Simulation, SimulationData, load_data
 from gradebook.pipelines.studies.label_savings import Curve, reach, saving
 from gradebook.pipelines.training.config import ConfigError
 from gradebook.storage.catalog import MemoryCatalog
@@ -22,18 +22,18 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory) -> World:
+def data(tmp_path_factory) -> SimulationData:
     store = make_project(tmp_path_factory.mktemp("world"), labelled=0)
     catalog, random = MemoryCatalog(), np.random.default_rng(0)
     samples = [replace(s, fingerprint=random.bytes(200)) for s in store.catalog.samples()]  # no two look alike
     catalog.add(samples, [])
     truth = {s.sample_id: class_of(s) for s in samples if s.split is Split.TRAIN}
-    return world_of(replace(store, catalog=catalog), truth)
+    return load_data(replace(store, catalog=catalog), truth)
 
 
 @pytest.fixture
-def asked(world, tmp_path, monkeypatch) -> Simulation:
-    monkeypatch.setattr(active_learning, "opened", lambda asked: world)
+def simulation(data, tmp_path, monkeypatch) -> Simulation:
+    monkeypatch.setattr(active_learning, "prepare_data", lambda simulation: data)
     return Simulation(
         train=tmp_path,
         test=tmp_path,
@@ -57,90 +57,94 @@ def trainings(monkeypatch) -> list[str]:
     return names
 
 
-def test_rounds_add_labels_and_never_ask_twice(asked, world):
-    found = active_learning.simulate(asked)
-    assert set(found) == {"random", "ours"}
-    for seeds in found.values():
-        for looks in seeds.values():
-            assert [look.labels for look in looks] == [3, 7, 11]
-            picked = [i for look in looks for i in look.picked]
-            assert len(picked) == len(set(picked)) == 8 and set(picked) <= world.truth.keys()
-            assert looks[-1].picked == ()
-            assert all(0 <= look.accuracy <= 1 and (look.accuracy * TEST).is_integer() for look in looks)
-    first, second = found["random"][0], found["random"][1]
+def test_rounds_add_labels_and_never_ask_twice(simulation, data):
+    curves = active_learning.simulate(simulation)
+    assert set(curves) == {"random", "ours"}
+    for seeds in curves.values():
+        for rounds in seeds.values():
+            assert [round_.labels for round_ in rounds] == [3, 7, 11]
+            picked = [i for round_ in rounds for i in round_.picked]
+            assert len(picked) == len(set(picked)) == 8 and set(picked) <= data.truth.keys()
+            assert rounds[-1].picked == ()
+            assert all(0 <= round_.accuracy <= 1 and (round_.accuracy * TEST).is_integer() for round_ in rounds)
+    first, second = curves["random"][0], curves["random"][1]
     assert first[0].picked != second[0].picked, "a seed draws its own labels"
 
 
-def test_strategies_share_the_start_and_its_training(asked, monkeypatch):
+def test_strategies_share_the_first_labels_and_their_training(simulation, monkeypatch):
     names = trainings(monkeypatch)
-    found = active_learning.simulate(asked)
+    curves = active_learning.simulate(simulation)
     assert len(names) == len(set(names)) == 2 * (1 + 2 * 2)  # seeds * (shared + strategies * rounds)
-    for seed in asked.seeds:
-        assert found["random"][seed][0].accuracy == found["ours"][seed][0].accuracy
-        assert found["random"][seed][0].picked != found["ours"][seed][0].picked
+    for seed in simulation.seeds:
+        assert curves["random"][seed][0].accuracy == curves["ours"][seed][0].accuracy
+        assert curves["random"][seed][0].picked != curves["ours"][seed][0].picked
 
 
-def test_an_interrupted_simulation_goes_on_to_the_same_end(asked, monkeypatch, tmp_path):
-    whole = active_learning.simulate(asked)
+def test_an_interrupted_simulation_continues_to_the_same_end(simulation, monkeypatch, tmp_path):
+    whole = active_learning.simulate(simulation)
     names = trainings(monkeypatch)
-    assert active_learning.simulate(asked) == whole and names == []
-    again = replace(asked, work=tmp_path / "again")
+    assert active_learning.simulate(simulation) == whole and names == []
+    again = replace(simulation, work=tmp_path / "again")
     active_learning.simulate(replace(again, rounds=1))
     names.clear()
-    path = again.kept / "seed-0" / "ours.json"
+    path = again.results / "seed-0" / "ours.json"
     rows = json.loads(path.read_text())
     path.write_text(json.dumps(rows[:1]))  # the last round's training was killed
     assert len(active_learning.simulate(again)["ours"][0]) == 3
     assert active_learning.simulate(again)["ours"][0] == whole["ours"][0]
 
 
-def test_a_training_that_is_asked_to_stop_ends_the_simulation(asked, monkeypatch):
+def test_a_stopped_training_ends_the_simulation(simulation, monkeypatch):
     from gradebook.pipelines import train as module
 
     monkeypatch.setattr(module, "train", lambda call, store: None)
     with pytest.raises(KeyboardInterrupt):
-        active_learning.simulate(asked)
+        active_learning.simulate(simulation)
 
 
-def test_the_reviewer_answers_with_the_truth_as_a_person_would(asked, world, tmp_path):
-    picked = tuple(list(world.truth)[5:9])
-    store = active_learning._labelled(world, tmp_path, [picked])
+def test_the_reviewer_gives_true_labels_as_a_person_would(simulation, data, tmp_path):
+    picked = tuple(list(data.truth)[5:9])
+    store = active_learning._labelled(data, tmp_path, [picked])
     events = [e for e in store.log.read() if e.actor == REVIEWER]
-    assert {e.sample_id: e.label for e in events} == {i: world.truth[i] for i in picked}
+    assert {e.sample_id: e.label for e in events} == {i: data.truth[i] for i in picked}
     assert len(store.log.read()) == TEST + 4, "nothing else is known of the images to label"
 
 
 @pytest.mark.parametrize("strategy", ["random", "herding", "ours"])
-def test_without_a_start_the_strategies_pick_the_first_labels_too(asked, strategy):
-    looks = active_learning.simulate(replace(asked, strategies=(strategy,), start=0, batch=9, seeds=(0,)))[strategy][0]
-    assert [(look.labels, look.accuracy is None) for look in looks] == [(0, True), (9, False), (18, False)]
-    assert label_savings.curves_of({strategy: {0: looks}})[strategy].labels == [9, 18]
+def test_without_a_start_the_strategies_choose_the_first_labels_too(simulation, strategy):
+    rounds = active_learning.simulate(replace(simulation, strategies=(strategy,), start=0, batch=9, seeds=(0,)))[
+        strategy
+    ][0]
+    assert [(round_.labels, round_.accuracy is None) for round_ in rounds] == [(0, True), (9, False), (18, False)]
+    assert label_savings.curves_of({strategy: {0: rounds}})[strategy].labels == [9, 18]
 
 
-def test_a_reason_orders_our_queue(world, asked):
-    looks = active_learning.simulate(replace(asked, strategies=("ours", "ours:flips"), rounds=1, seeds=(0,)))
-    assert looks["ours"][0][0].picked != looks["ours:flips"][0][0].picked
+def test_a_reason_orders_our_queue(data, simulation):
+    rounds = active_learning.simulate(replace(simulation, strategies=("ours", "ours:flips"), rounds=1, seeds=(0,)))
+    assert rounds["ours"][0][0].picked != rounds["ours:flips"][0][0].picked
 
 
-def test_a_library_picks_from_the_same_vectors(asked, world):
+@pytest.mark.parametrize("name", ["TypiClust", "UncertaintySampling"])  # without a classifier and with one
+def test_a_library_chooses_from_the_same_embeddings(simulation, data, name):
     pytest.importorskip("skactiveml")
-    looks = active_learning.simulate(replace(asked, strategies=("skactiveml:TypiClust",), seeds=(0,)))
-    picked = [i for look in looks["skactiveml:TypiClust"][0] for i in look.picked]
-    assert len(set(picked)) == 8 and set(picked) <= world.truth.keys()
+    strategy = f"skactiveml:{name}"
+    rounds = active_learning.simulate(replace(simulation, strategies=(strategy,), seeds=(0,)))
+    picked = [i for round_ in rounds[strategy][0] for i in round_.picked]
+    assert len(set(picked)) == 8 and set(picked) <= data.truth.keys()
 
 
-def test_what_cannot_be_is_a_sentence(asked, monkeypatch):
+def test_an_impossible_simulation_is_an_error_that_says_what_to_do(simulation, monkeypatch):
     with pytest.raises(ConfigError, match="there is no strategy 'luck': choose from random, entropy"):
-        query_strategies.picker("luck")
+        query_strategies.find_strategy("luck")
     with pytest.raises(ConfigError, match=r"there is no reason 'luck': choose one of .*unsure"):
-        query_strategies.picker("ours:luck")
+        query_strategies.find_strategy("ours:luck")
     monkeypatch.setitem(__import__("sys").modules, "skactiveml", None)
     with pytest.raises(ConfigError, match="skactiveml:TypiClust needs scikit-activeml: install it with uv sync"):
-        query_strategies.picker("skactiveml:TypiClust")
+        query_strategies.find_strategy("skactiveml:TypiClust")
     with pytest.raises(ConfigError, match="batch=0 must be at least 1"):
-        replace(asked, batch=0)
+        replace(simulation, batch=0)
     with pytest.raises(ConfigError, match="give at least one seed"):
-        replace(asked, seeds=())
+        replace(simulation, seeds=())
 
 
 def test_reach_lies_on_the_line_between_two_trainings():
@@ -158,9 +162,9 @@ def test_a_strategy_twice_as_good_saves_half():
     labels = [20, 40, 80]
     slow = Curve(labels=labels, accuracy=[[n / 200 for n in labels]] * 3)
     quick = Curve(labels=labels, accuracy=[[n / 100 for n in labels]] * 3)
-    found = saving(quick, slow)
-    assert (found.labels, found.share) == (pytest.approx(40), pytest.approx(0.5))
-    assert found.low == found.high == pytest.approx(0.5), "seeds that agree leave no interval"
+    comparison = saving(quick, slow)
+    assert (comparison.labels, comparison.share) == (pytest.approx(40), pytest.approx(0.5))
+    assert comparison.low == comparison.high == pytest.approx(0.5), "seeds that agree leave no interval"
     assert saving(slow, slow).share == pytest.approx(1)
     never = saving(slow, quick)
     assert never.labels == never.share == never.low == float("inf")
@@ -169,15 +173,15 @@ def test_a_strategy_twice_as_good_saves_half():
 def test_seeds_that_differ_widen_the_interval():
     labels, slow = [10, 20, 30], Curve(labels=[10, 20, 30], accuracy=[[0.1, 0.2, 0.3]] * 4)
     one = Curve(labels=labels, accuracy=[[0.2, 0.3, 0.4], [0.25, 0.35, 0.4], [0.15, 0.25, 0.4], [0.2, 0.3, 0.4]])
-    found = saving(one, slow)
-    assert found.low < found.share < found.high
-    assert found.share == pytest.approx(20 / 30)
+    comparison = saving(one, slow)
+    assert comparison.low < comparison.share < comparison.high
+    assert comparison.share == pytest.approx(20 / 30)
 
 
 def test_a_strategy_that_begins_above_needs_at_most_its_first_labels():
     slow = Curve(labels=[10, 20], accuracy=[[0.1, 0.2]] * 2)
-    found = saving(Curve(labels=[10, 20], accuracy=[[0.3, 0.4]] * 2), slow)
-    assert (found.labels, found.share, found.at_most) == (10, 0.5, True)
+    comparison = saving(Curve(labels=[10, 20], accuracy=[[0.3, 0.4]] * 2), slow)
+    assert (comparison.labels, comparison.share, comparison.at_most) == (10, 0.5, True)
     assert not saving(slow, slow).at_most
 
 
@@ -200,7 +204,7 @@ def test_the_tables_say_what_is_needed_and_what_is_not_reached():
 
 
 def test_the_plot_names_every_line_without_overlap(tmp_path):
-    heights = label_savings._apart({"a": 50.0, "b": 50.1, "c": 40.0, "d": 50.05}, gap=1.0)
+    heights = label_savings._spread_heights({"a": 50.0, "b": 50.1, "c": 40.0, "d": 50.05}, gap=1.0)
     assert sorted(heights, key=lambda name: heights[name]) == ["c", "a", "d", "b"]
     in_order = sorted(heights.values())
     assert min(b - a for a, b in pairwise(in_order)) >= 1.0 - 1e-9
@@ -217,10 +221,10 @@ def test_the_command_draws_the_plot_and_prints_the_table(tmp_path):
         picture(tmp_path / split / ("cat", "dog")[n % 2] / f"{n}.png", n, n % 2)
     call = ("simulate", tmp_path / "train", tmp_path / "test", "--work", tmp_path / "work", "--seeds", 0, "--steps", 2)
     call = (*call, "--start", 1, "--batch", 3, "--rounds", 1, "--strategies", "random", "margin")
-    said = gradebook(*call, "--plot", tmp_path / "plot.png")
-    assert said.status == 0, said.err
+    result = gradebook(*call, "--plot", tmp_path / "plot.png")
+    assert result.status == 0, result.err
     names = ["| strategy", "| ---", "| random", "| margin"]
-    assert [row.split(" | ")[0] for row in said.out.splitlines()] == [*names, "", *names]
+    assert [row.split(" | ")[0] for row in result.out.splitlines()] == [*names, "", *names]
     assert (tmp_path / "plot.png").exists()
     again = gradebook(*call, "--json")
     assert "trained" not in again.err and again.json["random"]["labels"] == [2, 5]

@@ -3,7 +3,7 @@ import pytest
 
 from gradebook.pipelines.runs import Run
 from gradebook.pipelines.studies import label_errors
-from gradebook.pipelines.studies.label_errors import Trial, as_markdown, auroc, found_guesses, found_labels
+from gradebook.pipelines.studies.label_errors import Trial, as_markdown, auroc, score_given_labels, score_predictions
 from gradebook.storage.samples import Split
 from gradebook.storage.store import Store
 from tests.pipelines.projects import TRAIN, class_of, make_project, trained
@@ -39,15 +39,15 @@ def test_the_table_tells_auroc_and_precision():
 def test_wrong_guesses_are_those_that_differ_from_the_truth(world, monkeypatch):
     train = world.catalog.samples(Split.TRAIN)
     monkeypatch.setattr(label_errors, "_truth", lambda store: {s.sample_id: class_of(s) for s in train})
-    found = found_guesses(world, Run(world.project.runs / "r"))
-    assert len(found.wrong) == TRAIN - 30 and all(len(score) == TRAIN - 30 for score in found.scores.values())
+    trial = score_predictions(world, Run(world.project.runs / "r"))
+    assert len(trial.wrong) == TRAIN - 30 and all(len(score) == TRAIN - 30 for score in trial.scores.values())
     from gradebook.pipelines.curation.review_queue import rank
 
     rows = {row.sample_id: row for row in rank(world, Run(world.project.runs / "r"), limit=99)}
     right = [rows[s.sample_id].label == class_of(s) for s in train[30:]]
-    assert found.wrong.tolist() == [not r for r in right]
-    assert found.scores["`flips`"] == pytest.approx([rows[s.sample_id].reasons["flips"] for s in train[30:]], abs=1e-4)
-    for name, batch in found.batches.items():
+    assert trial.wrong.tolist() == [not r for r in right]
+    assert trial.scores["`flips`"] == pytest.approx([rows[s.sample_id].reasons["flips"] for s in train[30:]], abs=1e-4)
+    for name, batch in trial.batches.items():
         assert len(set(batch(5).tolist())) == 5, name
 
 
@@ -57,7 +57,7 @@ def test_wrong_labels_are_those_that_differ_from_the_truth(world, monkeypatch):
     truth = {s.sample_id: class_of(s) for s in train}
     truth |= {s.sample_id: "owl" if class_of(s) == "crow" else "crow" for s in train[:2]}
     monkeypatch.setattr(label_errors, "_truth", lambda store: truth)
-    found = found_labels(world, Run(world.project.runs / "r"))
-    assert found.wrong.tolist() == [True] * 2 + [False] * 28
-    assert "**`mislabelled`**" in found.scores
-    assert all(np.isfinite(found.scores["**`mislabelled`**"]))
+    trial = score_given_labels(world, Run(world.project.runs / "r"))
+    assert trial.wrong.tolist() == [True] * 2 + [False] * 28
+    assert "**`mislabelled`**" in trial.scores
+    assert all(np.isfinite(trial.scores["**`mislabelled`**"]))
