@@ -1,4 +1,4 @@
-"""Passes that keep less for their backward pass: the same numbers, bit for bit."""
+"""Recomputed activations: less memory, and the same numbers bit for bit."""
 
 from contextlib import nullcontext
 
@@ -16,11 +16,11 @@ from gradebook.mpl.sharding import blocks, recompute
 from gradebook.mpl.step_timer import StepTimer, saved_bytes
 
 X = torch.rand(8, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-NETWORKS = {  # what is kept at most, as a share of the plain pass
+NETWORKS = {  # saved bytes at most, as a share of the plain pass
     "wrn_10_1": 0.65,
-    "resnet18": 0.85,  # sums in place, of which nothing is known
+    "resnet18": 0.85,  # sums in place, which are not recomputed
     "tf_efficientnet_lite0": 0.7,  # sums of norms
-    "mobilenetv3_small_050": 0.95,  # units that keep a copy of what they change in place
+    "mobilenetv3_small_050": 0.95,  # activations that save a copy of what they change in place
 }
 
 
@@ -31,7 +31,7 @@ def made(name: str = "wrn_10_1") -> nn.Module:
 
 
 def passed(net: nn.Module, context=None) -> tuple[torch.Tensor, int]:
-    """Returns the logits, drawn with one seed, and the bytes that the pass keeps."""
+    """Returns the logits, with a fixed seed, and the bytes that the pass saves."""
     torch.manual_seed(1)
     with saved_bytes(StepTimer(torch.device("cpu"))) as kept, context or nullcontext():
         logits = net(X)
@@ -48,40 +48,40 @@ def assert_same(one: nn.Module, other: nn.Module) -> None:
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("kind", ["plain", "convolutions", "first blocks"])
-def test_the_gradient_and_the_statistics_are_the_same_and_less_is_kept(name, training, kind):
-    plain, spared = made(name).train(training), made(name).train(training)
+def test_gradients_and_statistics_are_the_same_and_fewer_bytes_are_saved(name, training, kind):
+    plain, recomputing = made(name).train(training), made(name).train(training)
     convolutions = ConvolutionCache() if kind == "convolutions" else None
-    said, kept = passed(plain)
+    expected, saved = passed(plain)
     again, less = passed(
-        spared, recompute_activations(spared, convolutions, recompute_first_blocks=kind == "first blocks")
+        recomputing, recompute_activations(recomputing, convolutions, recompute_first_blocks=kind == "first blocks")
     )
-    assert torch.equal(said, again)
-    for logits in (said, again):
-        logits.square().sum().backward()
-    assert_same(plain, spared)
+    assert torch.equal(expected, again)
+    for out in (expected, again):
+        out.square().sum().backward()
+    assert_same(plain, recomputing)
     if kind == "plain":
-        assert less < NETWORKS[name] * kept
-    assert all("forward" not in vars(block) for block in blocks(spared)), "the blocks are as they were"
+        assert less < NETWORKS[name] * saved
+    assert all("forward" not in vars(block) for block in blocks(recomputing)), "the blocks are as they were"
 
 
-def test_kept_convolutions_of_a_residual_network_cost_little():
-    """Its sums are computed of them, so that they take the place of what would be kept."""
+def test_caching_convolutions_of_a_residual_network_costs_little():
+    """Its sums are recomputed from them, so that they replace other saved maps."""
     nets = [made() for _ in range(3)]
     _, plain = passed(nets[0])
-    _, spared = passed(nets[1], recompute_activations(nets[1]))
+    _, recomputing = passed(nets[1], recompute_activations(nets[1]))
     _, convolutions = passed(nets[2], recompute_activations(nets[2], ConvolutionCache()))
-    assert spared < convolutions < 0.5 * (spared + plain)
+    assert recomputing < convolutions < 0.5 * (recomputing + plain)
 
 
-def test_the_first_blocks_keep_their_inputs_alone():
+def test_the_first_blocks_save_only_their_inputs():
     nets = [made("resnet18") for _ in range(2)]
-    _, spared = passed(nets[0], recompute_activations(nets[0]))
+    _, recomputing = passed(nets[0], recompute_activations(nets[0]))
     _, less = passed(nets[1], recompute_activations(nets[1], recompute_first_blocks=True))
-    assert less < 0.85 * spared
+    assert less < 0.85 * recomputing
 
 
-def test_what_is_not_kept_is_gone():
-    """The graph is alive, and nothing but what it keeps: not what the units returned, nor, later, what it has used."""
+def test_maps_that_are_not_saved_are_freed():
+    """While the graph is alive, activation outputs are freed at once, and saved maps after their use."""
     net, returned, taken, gone = made(), [], [], []
 
     def watch(out: torch.Tensor) -> None:
@@ -103,10 +103,10 @@ def test_what_is_not_kept_is_gone():
     assert all(ref.expired() for ref in returned)
     assert not any(ref.expired() for ref in taken)
     logits.sum().backward()
-    assert gone == [False, True, True], "a backward pass lets go of a map when it has used it"
+    assert gone == [False, True, True], "the backward pass frees a map after its use"
 
 
-def test_a_graph_can_be_gone_through_twice():
+def test_two_backward_passes_through_a_graph_are_possible():
     net = made()
     with recompute_activations(net):
         logits = net(X)
@@ -117,8 +117,8 @@ def test_a_graph_can_be_gone_through_twice():
         torch.testing.assert_close(2 * grad, p.grad, rtol=0, atol=0)
 
 
-def test_a_map_that_was_changed_since_is_no_source():
-    """Autograd forbids it of what it keeps; what is computed again must not be silently something else."""
+def test_recomputing_from_a_map_that_was_changed_in_place_is_an_error():
+    """Autograd forbids it for saved maps; recomputation must not silently give other numbers."""
 
     class Careless(nn.Module):
         def __init__(self):
@@ -138,7 +138,7 @@ def test_a_map_that_was_changed_since_is_no_source():
         loss.backward()
 
 
-def test_a_network_that_recomputes_already_is_left_alone():
+def test_a_network_that_recomputes_already_is_unchanged():
     for change in (recompute, lambda net: accumulate(net, 2)):
         net, convolutions = made(), ConvolutionCache()
         change(net)

@@ -82,7 +82,7 @@ def test_differences_agree_with_exact_at_the_step_that_they_choose(name, dtype):
 
 @pytest.mark.parametrize("name", ["test_vit", "siglip", "noisy"])
 @pytest.mark.parametrize("kind", ["recompute activations", "recompute"])
-def test_the_answer_is_the_same_where_passes_keep_less(name, kind):
+def test_the_feedback_is_the_same_with_recomputed_activations(name, kind):
     """The patches' convolution is kept of the student's own pass; recomputed blocks are computed by the product too."""
     p = transformer_problem(name)
     said = p.teacher(p.batch.x_uw).detach()
@@ -122,8 +122,8 @@ def test_in_half_precision_the_feedback_points_the_same_way(name):
     assert of_norm(half - exact, exact) < 0.1
 
 
-def test_biases_that_are_kept_between_passes_are_of_the_weights_at_hand():
-    """timm's LeViT, EfficientFormer and TinyViT look them up once in evaluation mode, and keep them."""
+def test_cached_position_biases_are_those_of_the_present_weights():
+    """timm's LeViT, EfficientFormer and TinyViT cache them in evaluation mode."""
     p = transformer_problem("test_vit")
     torch.manual_seed(0)
     net = timm.create_model("efficientvit_m0", num_classes=K, img_size=64).double().train()
