@@ -7,7 +7,7 @@ import streamlit as st
 
 from gradebook.app.data_access import read_events, update_record
 from gradebook.pipelines.reporting import training_dynamics
-from gradebook.pipelines.reporting.training_dynamics import Table
+from gradebook.pipelines.reporting.training_dynamics import CrossTable
 from gradebook.pipelines.runs import Run, list_runs
 from gradebook.storage.label_snapshots import LabelSnapshots
 from gradebook.storage.segments import segments_in
@@ -31,12 +31,12 @@ def read_histories(store: Store, run: Run, sample_ids: Sequence[str]) -> Any:
 
 
 def label_snapshots(store: Store, run: Run) -> LabelSnapshots | None:
-    """Returns `training_dynamics.flow` of a run."""
+    """Returns `training_dynamics.read_label_flow` of a run."""
     return _snapshots(str(store.project.root), run.name, _record_version(run), run)
 
 
-def cross_table(store: Store, run: Run, rows: str, columns: str) -> Table:
-    """Returns `training_dynamics.against` for a run and the current labels."""
+def cross_table(store: Store, run: Run, rows: str, columns: str) -> CrossTable:
+    """Returns `training_dynamics.cross_tabulate` for a run and the current labels."""
     log_version = store.log.version() if "label" in (rows, columns) else 0
     version = (_record_version(run), log_version)
     return _cross_table(str(store.project.root), run.name, version, rows, columns, store, run)
@@ -48,7 +48,7 @@ def _record_version(run: Run) -> str:
 
 @st.cache_resource(max_entries=4, show_spinner="Reading the run's record")
 def _snapshots(root: str, run: str, version: str, _run: Run) -> LabelSnapshots | None:
-    return training_dynamics.flow(_run)
+    return training_dynamics.read_label_flow(_run)
 
 
 @st.cache_resource(max_entries=4, show_spinner="Reading the run's record")
@@ -60,7 +60,7 @@ def _final_labels(root: str, run: str, version: str, _store: Store, _run: Run) -
 @st.cache_resource(max_entries=12, show_spinner=False)
 def _cross_table(
     root: str, run: str, version: tuple[str, int], rows: str, columns: str, _store: Store, _run: Run
-) -> Table:
+) -> CrossTable:
     labels: Mapping[str, str] = read_events(_store).labels if "label" in (rows, columns) else {}
     final = _final_labels(root, run, version[0], _store, _run)
-    return training_dynamics.against(final, rows, columns, labels, _store.project.classes)
+    return training_dynamics.cross_tabulate(final, rows, columns, labels, _store.project.classes)

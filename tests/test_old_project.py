@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gradebook.pipelines.reporting.training_dynamics import flow
+from gradebook.pipelines.reporting.training_dynamics import read_label_flow
 from gradebook.pipelines.runs import Run
 from tests.pipelines.cli.cli_runner import done, gradebook
 
@@ -82,10 +82,10 @@ def test_evaluate_finds_the_same_accuracy(root, expected):
 
 
 def test_the_evolution_of_the_labels_is_the_same(root, expected):
-    said = flow(Run(root / "project" / "runs" / "finished"))
-    assert said is not None
-    found = {"steps": said.steps, "teacher": said.teacher.tolist(), "student": said.student.tolist()}
-    assert found == expected["evolution"]
+    snapshots = read_label_flow(Run(root / "project" / "runs" / "finished"))
+    assert snapshots is not None
+    flow = {"steps": snapshots.steps, "teacher": snapshots.teacher.tolist(), "student": snapshots.student.tolist()}
+    assert flow == expected["evolution"]
 
 
 def test_the_finished_run_exports_a_classifier_that_predicts(root, tmp_path):

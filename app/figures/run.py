@@ -14,7 +14,7 @@ from gradebook.app.figures.common import (
     with_alpha,
     with_layout,
 )
-from gradebook.pipelines.reporting.training_dynamics import Table
+from gradebook.pipelines.reporting.training_dynamics import CrossTable
 from gradebook.storage.label_snapshots import LabelSnapshots
 
 MAX_FLOW_CLASSES = 9  # classes drawn individually; the others are drawn as one
@@ -54,7 +54,7 @@ def label_flow(snapshots: LabelSnapshots, labels: Any, classes: Sequence[str], *
     return with_layout(figure, height=max(300, 44 * len(names)), margin={"l": 24, "r": 24, "t": 34, "b": 12})
 
 
-def confusion_matrix(table: Table, rows: str, columns: str, selected: tuple[int, int] | None, ink: str) -> Any:
+def confusion_matrix(table: CrossTable, rows: str, columns: str, selected: tuple[int, int] | None, ink: str) -> Any:
     """Returns a confusion matrix of two sources of labels; each cell is a clickable point with the data (row, column).
 
     Args:

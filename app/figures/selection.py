@@ -16,7 +16,7 @@ from gradebook.app.figures.common import (
     with_layout,
 )
 from gradebook.app.figures.run import MAX_FLOW_CLASSES, OTHERS
-from gradebook.pipelines.reporting.training_dynamics import Course
+from gradebook.pipelines.reporting.training_dynamics import DynamicsCurves
 
 TITLES = (
     "Probability of the predicted class: median and quartiles",
@@ -25,18 +25,18 @@ TITLES = (
 )
 
 
-def dynamics(course: Course, classes: Sequence[str], *, dark: bool = False) -> Any:
+def dynamics(curves: DynamicsCurves, classes: Sequence[str], *, dark: bool = False) -> Any:
     """Returns three charts over the steps, as in `TITLES`."""
     from plotly.subplots import make_subplots
 
     figure = make_subplots(
         rows=3, cols=1, shared_xaxes=True, vertical_spacing=0.1, row_heights=[0.4, 0.27, 0.33], subplot_titles=TITLES
     )
-    _add_quartiles(figure, course.steps, course.teacher, "teacher", TEACHER, "solid")
-    _add_quartiles(figure, course.steps, course.student, "student", STUDENT, "dot")
-    _add_share(figure, course.steps, course.flips, "label changes", "#D55E00", "solid")
-    _add_share(figure, course.steps, course.agreement, "agreement", "#0072B2", "dash")
-    _add_classes(figure, course, classes, dark)
+    _add_quartiles(figure, curves.steps, curves.teacher, "teacher", TEACHER, "solid")
+    _add_quartiles(figure, curves.steps, curves.student, "student", STUDENT, "dot")
+    _add_share(figure, curves.steps, curves.flips, "label changes", "#D55E00", "solid")
+    _add_share(figure, curves.steps, curves.agreement, "agreement", "#0072B2", "dash")
+    _add_classes(figure, curves, classes, dark)
     for row in (1, 2, 3):
         figure.update_yaxes(range=[0, 1.02], tickformat=".0%", nticks=4, row=row, col=1)
     figure.update_xaxes(title_text="step", row=3, col=1)
@@ -80,23 +80,23 @@ def _add_share(figure: Any, steps: Any, share: Any, name: str, color: str, dash:
     )
 
 
-def _add_classes(figure: Any, course: Course, classes: Sequence[str], dark: bool) -> None:
+def _add_classes(figure: Any, curves: DynamicsCurves, classes: Sequence[str], dark: bool) -> None:
     """Adds a band for each of the classes that the teacher predicted most, and one for the others."""
     import plotly.graph_objects as go
 
-    predicted = [name for name in dict.fromkeys([*classes, *course.shares]) if name in course.shares]
-    by_share = sorted(predicted, key=lambda name: -float(np.nansum(course.shares[name])))
+    predicted = [name for name in dict.fromkeys([*classes, *curves.shares]) if name in curves.shares]
+    by_share = sorted(predicted, key=lambda name: -float(np.nansum(curves.shares[name])))
     others = set(by_share[MAX_FLOW_CLASSES:]) if len(predicted) > MAX_FLOW_CLASSES + 1 else set()
     drawn = [name for name in predicted if name not in others]
     colors = chart_colors(drawn, predicted, classes, dark=dark)
-    bands = {name: np.nan_to_num(course.shares[name]) for name in drawn}
+    bands = {name: np.nan_to_num(curves.shares[name]) for name in drawn}
     if others:
-        bands[OTHERS] = np.sum([np.nan_to_num(course.shares[name]) for name in predicted if name in others], axis=0)
+        bands[OTHERS] = np.sum([np.nan_to_num(curves.shares[name]) for name in predicted if name in others], axis=0)
     for name, band in bands.items():
         color = colors.get(name, GREY)
         figure.add_trace(
             go.Scatter(
-                x=course.steps,
+                x=curves.steps,
                 y=band,
                 mode="lines",
                 stackgroup="classes",

@@ -13,7 +13,7 @@ from gradebook.app.text import as_sentence, count, plain
 from gradebook.app.theme import is_dark
 from gradebook.app.views import next_steps, sample_gallery
 from gradebook.pipelines.reporting import training_dynamics
-from gradebook.pipelines.reporting.training_dynamics import Move, Table
+from gradebook.pipelines.reporting.training_dynamics import CrossTable, LabelChange
 from gradebook.pipelines.runs import Run
 from gradebook.storage.label_snapshots import LabelSnapshots
 from gradebook.storage.project import ProjectError
@@ -68,11 +68,11 @@ def _draw_flow(snapshots: LabelSnapshots, classes: tuple[str, ...]) -> None:
     labels = getattr(snapshots, network)
     figure = figures.label_flow(snapshots, labels, classes, dark=is_dark())
     st.plotly_chart(figure, key=f"flow-{network}", config={"displayModeBar": False})
-    moves = training_dynamics.moves(labels)
-    if not moves:
+    changes = training_dynamics.count_label_changes(labels)
+    if not changes:
         st.caption("No label changed between these steps.")
         return
-    options = {f"move-{network}-{m.moment}-{m.before}-{m.after}": _describe_move(snapshots, m) for m in moves}
+    options = {f"move-{network}-{c.snapshot}-{c.before}-{c.after}": _describe_change(snapshots, c) for c in changes}
     _select("Open the images that changed", options, f"moves-{network}")
     unrecorded = int((labels < 0).any(1).sum())
     left_out = (
@@ -110,7 +110,7 @@ def _draw_confusion(store: Store, run: Run) -> None:
     )
 
 
-def _cell_options(table: Table, pair: str) -> dict[str, str]:
+def _cell_options(table: CrossTable, pair: str) -> dict[str, str]:
     """Returns the cells off the diagonal, the largest first: what the address has -> description."""
     counts, classes = table.counts(), table.classes
     row_source, column_source = (SOURCES[source] for source in pair.split("-"))
@@ -123,7 +123,7 @@ def _cell_options(table: Table, pair: str) -> dict[str, str]:
 
 
 def _draw_open_group(context: PageContext, run: Run, snapshots: LabelSnapshots) -> None:
-    """Draws the images of the move or cell in the address."""
+    """Draws the images of the label change or cell in the address."""
     group = _parse_group(context.store, run, snapshots, st.query_params.get("open", ""))
     if group is None:
         return
@@ -138,14 +138,14 @@ def _draw_open_group(context: PageContext, run: Run, snapshots: LabelSnapshots) 
 def _parse_group(store: Store, run: Run, snapshots: LabelSnapshots, text: str) -> Group | None:
     """Returns the images that an address names, None if it names none."""
     match text.split("-"):
-        case ["move", ("teacher" | "student") as network, moment, before, after] if _are_numbers(moment, before, after):
-            move = Move(moment=int(moment), before=int(before), after=int(after), count=0)
-            if move.moment + 1 >= len(snapshots.steps) or max(move.before, move.after) >= len(snapshots.classes):
+        case ["move", ("teacher" | "student") as network, *indices] if len(indices) == 3 and _are_numbers(*indices):
+            snapshot, before, after = (int(index) for index in indices)
+            if snapshot + 1 >= len(snapshots.steps) or max(before, after) >= len(snapshots.classes):
                 return None
             labels = getattr(snapshots, network)
-            ids = training_dynamics.moved(snapshots, labels, move.moment, move.before, move.after)
-            start, end = snapshots.steps[move.moment : move.moment + 2]
-            names = f"from {snapshots.classes[move.before]} to {snapshots.classes[move.after]}"
+            ids = training_dynamics.changed_samples(snapshots, labels, snapshot, before, after)
+            start, end = snapshots.steps[snapshot : snapshot + 2]
+            names = f"from {snapshots.classes[before]} to {snapshots.classes[after]}"
             return Group(ids, f"changed {names} for the {network} of {run.name}, steps {start} to {end}")
         case ["cell", rows, columns, row, column] if f"{rows}-{columns}" in PAIRS and _are_numbers(row, column):
             table = _cross_table(store, run, f"{rows}-{columns}")
@@ -197,14 +197,14 @@ def _open_cell(pair: str) -> tuple[int, int] | None:
     return (int(parts[0]), int(parts[1])) if not start and len(parts) == 2 and _are_numbers(*parts) else None
 
 
-def _cross_table(store: Store, run: Run, pair: str) -> Table:
+def _cross_table(store: Store, run: Run, pair: str) -> CrossTable:
     rows, columns = pair.split("-")
     return record_access.cross_table(store, run, rows, columns)
 
 
-def _describe_move(snapshots: LabelSnapshots, move: Move) -> str:
-    steps = f"steps {snapshots.steps[move.moment]:,} to {snapshots.steps[move.moment + 1]:,}"
-    return f"{snapshots.classes[move.before]} → {snapshots.classes[move.after]}, {steps}: {move.count:,}"
+def _describe_change(snapshots: LabelSnapshots, change: LabelChange) -> str:
+    steps = f"steps {snapshots.steps[change.snapshot]:,} to {snapshots.steps[change.snapshot + 1]:,}"
+    return f"{snapshots.classes[change.before]} → {snapshots.classes[change.after]}, {steps}: {change.count:,}"
 
 
 def _verb(source: str) -> str:

@@ -39,16 +39,16 @@ def render(context: PageContext) -> None:
 def _draw_dynamics(store: Store, run: Run, ids: Sequence[str]) -> None:
     """Draws the figure, and what its numbers leave out."""
     drawn = sorted(random.Random(0).sample(ids, MAX_SAMPLES)) if len(ids) > MAX_SAMPLES else ids
-    course = training_dynamics.course(record_access.read_histories(store, run, drawn))
-    if course is None:
+    curves = training_dynamics.dynamics_curves(record_access.read_histories(store, run, drawn))
+    if curves is None:
         st.caption(f"{plain(run.name)} has no record of these images: {RECORDED}.")
         return
     st.subheader(f"Record of {plain(run.name)}")
-    figure = figures.dynamics(course, store.project.classes, dark=is_dark())
+    figure = figures.dynamics(curves, store.project.classes, dark=is_dark())
     st.plotly_chart(figure, key="course", config={"displayModeBar": False})
     notes = ["Each image counts at the steps at which it was recorded."]
     if len(drawn) < len(ids):
         notes.append(f"The figure summarizes a random {MAX_SAMPLES:,} of them.")
-    if missing := len(drawn) - course.samples:
+    if missing := len(drawn) - curves.samples:
         notes.append(f"{missing:,} of them {'has' if missing == 1 else 'have'} no record: {RECORDED}.")
     st.caption(" ".join(notes))

@@ -1,4 +1,4 @@
-"""The event log for people: who decided or proposed what for which sample, and when."""
+"""The audit log: who decided or proposed what for which sample, and when."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,17 +14,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One event of the log, with what became of it."""
+    """One event of the log, the path of its sample, and whether it was undone."""
 
     event: Event
-    filepath: str  # of the sample; empty where the catalogue does not have it
-    undone_by: str | None  # the event that takes it back, if one does
+    filepath: str  # of the sample; empty if the catalogue lacks it
+    undone_by: str | None  # the event that retracts it
 
     def as_json(self) -> dict[str, Any]:
-        """Returns it as plain data."""
-        said = {name: getattr(self.event, name) for name in Event.__slots__}
+        """Returns the row as a JSON object."""
+        fields = {name: getattr(self.event, name) for name in Event.__slots__}
         plain = {"at": self.event.at.isoformat(), "kind": str(self.event.kind), "reasons": dict(self.event.reasons)}
-        return said | plain | {"filepath": self.filepath, "undone_by": self.undone_by}
+        return fields | plain | {"filepath": self.filepath, "undone_by": self.undone_by}
 
 
 def read_audit_log(
@@ -34,18 +34,18 @@ def read_audit_log(
 
     Args:
         store: the project.
-        sample: only what was said of this sample, given by its id or the path of one of its files.
-        actor: only what this person, import or run said.
-        limit: events at most.
+        sample: only the events of this sample, given by its id or the path of one of its files.
+        actor: only the events of this person, import or run.
+        limit: maximum number of events.
 
     Raises:
-        ProjectError: there is no such sample, or nobody of that name has said anything.
+        ProjectError: there is no such sample, or no actor of that name.
     """
     rows = in_order(store.log.read())
     if actor is not None and actor not in {e.actor for e in rows}:
-        names = ", ".join(sorted({e.actor for e in rows})) or "nobody"
-        raise ProjectError(f"{actor!r} has said nothing in {store.project.root}: those who have are {names}")
-    gone = retracted(rows)
+        names = ", ".join(sorted({e.actor for e in rows})) or "none"
+        raise ProjectError(f"there is no actor {actor!r} in the log of {store.project.root}: choose one of {names}")
+    retractions = retracted(rows)
     sample_id = None if sample is None else find_sample(store, sample)
     chosen = [e for e in reversed(rows) if sample_id in (None, e.sample_id) and actor in (None, e.actor)][:limit]
     known = set(store.catalog.ids())
@@ -55,23 +55,23 @@ def read_audit_log(
         Row(
             event=e,
             filepath=paths.get(e.sample_id, ""),
-            undone_by=by.event_id if (by := gone.get(e.event_id)) else None,
+            undone_by=by.event_id if (by := retractions.get(e.event_id)) else None,
         )
         for e in chosen
     ]
 
 
 def audit_log_table(rows: list[Row]) -> str:
-    """Returns the rows for people, a line an event."""
+    """Returns the rows as text, one line per event."""
     if not rows:
-        return "Nobody has said anything yet."
+        return "No events yet."
     lines = []
     for row in rows:
         e = row.event
-        said = f"{e.kind}{'' if e.label is None else f' {e.label}'}" + (
+        action = f"{e.kind}{'' if e.label is None else f' {e.label}'}" + (
             f" ({e.ref})" if e.kind is Kind.RETRACTED else ""
         )
         undone = " [undone]" if row.undone_by else ""
         name = Path(row.filepath).name if row.filepath else e.sample_id
-        lines.append(f"{e.at:%Y-%m-%d %H:%M:%S}  {e.actor:<16} {said:<28} {name}{undone}  {e.event_id}")
+        lines.append(f"{e.at:%Y-%m-%d %H:%M:%S}  {e.actor:<16} {action:<28} {name}{undone}  {e.event_id}")
     return "\n".join(lines)

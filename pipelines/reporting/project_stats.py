@@ -1,4 +1,4 @@
-"""A project in numbers. What they were counted from is stamped: nobody counts twice, or loads LanceDB, for them."""
+"""Statistics of a project. They are cached with a stamp of the tables, so unchanged ones are read without LanceDB."""
 
 import json
 from collections import Counter
@@ -18,20 +18,20 @@ from gradebook.storage.store import tables_of
 if TYPE_CHECKING:
     from gradebook.storage.store import Store
 
-KEPT = "overview.json"
-COUNTED = ("samples", "files", "events", "spaces")  # the tables that the numbers are of
+CACHE_FILE = "overview.json"
+TABLES = ("samples", "files", "events", "spaces")  # that the statistics depend on
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProjectStats:
-    """What a project holds: train + test = samples."""
+    """The counts of a project: train + test = samples."""
 
     samples: int
     train: int
-    labelled: int  # samples to train on that have a label
-    labels_per_class: Mapping[str, int]  # of these, in the project's order
+    labelled: int  # training samples with a label
+    labels_per_class: Mapping[str, int]  # of these, in the order of the project's classes
     rejected: int  # no class applies
-    embedded: Sequence[str]  # backbones that looked at the images, in order
+    embedded: Sequence[str]  # backbones with embeddings, oldest first
     agreement: Mapping[str, Agreement]  # see `gradebook.pipelines.curation.agreement`
 
 
@@ -42,8 +42,14 @@ def count_stats(
     decided: Mapping[str, Event],
     embedded: Sequence[str],
 ) -> ProjectStats:
-    """Returns the numbers of what was read: `decided` is what `gradebook.storage.events.decisions` says of the
-    events.
+    """Returns the statistics of these tables.
+
+    Args:
+        project: gives the classes.
+        samples: of the project.
+        events: of its log.
+        decided: sample_id -> event, `gradebook.storage.events.decisions` of the events.
+        embedded: backbones with embeddings.
     """
     splits = {sample.sample_id: sample.split for sample in samples}
     times = Counter(e.label for i, e in decided.items() if e.label is not None and splits.get(i) is Split.TRAIN)
@@ -59,64 +65,64 @@ def count_stats(
 
 
 def read_stats(store: "Store") -> ProjectStats:
-    """Returns a project's numbers as they are now."""
+    """Returns the current statistics of a project."""
 
-    def counted() -> ProjectStats:
+    def compute() -> ProjectStats:
         events = store.log.read()
         embedded = [space.backbone for space in store.vectors.spaces()]
         return count_stats(store.project, store.catalog.samples(), events, decisions(events), embedded)
 
-    return cached_stats(store.project, counted)
+    return cached_stats(store.project, compute)
 
 
-def cached_stats(project: Project, counted: Callable[[], ProjectStats]) -> ProjectStats:
-    """Returns the numbers that were kept if nothing was written since, else those that `counted` gives, and keeps them.
+def cached_stats(project: Project, compute: Callable[[], ProjectStats]) -> ProjectStats:
+    """Returns the cached statistics if no table has changed since, else computes and caches them.
 
     Args:
-        project: whose numbers.
-        counted: reads what is there now, or later.
+        project: the project.
+        compute: returns the current statistics.
     """
-    tables = tables_of(project).stamp(COUNTED)
-    if tables is None:  # at an address: who else writes there is not seen
-        return counted()
+    tables = tables_of(project).stamp(TABLES)
+    if tables is None:  # remote tables have no stamp: other writers would go unnoticed
+        return compute()
     stamp = f"{tables} {','.join(project.classes)}"
-    if (known := _read(project, stamp)) is not None:
-        return known
-    found = counted()
-    _keep(project, stamp, found)
-    return found
+    if (cached := _read(project, stamp)) is not None:
+        return cached
+    stats = compute()
+    _write(project, stamp, stats)
+    return stats
 
 
 def summarize_project(store: "Store") -> dict[str, Any]:
-    """Returns the project's counts (labeled + unlabeled + test = samples), classes, spaces of vectors and runs."""
-    numbers = read_stats(store)
+    """Returns the project's counts (labeled + unlabeled + test = samples), classes, embeddings and runs."""
+    stats = read_stats(store)
     return {
         "project": str(store.project.root),
-        "samples": numbers.samples,
-        "labeled": numbers.labelled,
-        "unlabeled": numbers.train - numbers.labelled,
-        "test": numbers.samples - numbers.train,
+        "samples": stats.samples,
+        "labeled": stats.labelled,
+        "unlabeled": stats.train - stats.labelled,
+        "test": stats.samples - stats.train,
         "classes": list(store.project.classes),
-        "labels_per_class": dict(numbers.labels_per_class),
-        "embedded": list(numbers.embedded),
+        "labels_per_class": dict(stats.labels_per_class),
+        "embedded": list(stats.embedded),
         "runs": [
             {"name": run.name, "state": str(status.state), "step": status.step, "steps": status.steps}
             | {"message": status.message}
             for run in list_runs(store.project)
             for status in [run.status()]
         ],
-        "agreement": numbers.agreement,
+        "agreement": stats.agreement,
     }
 
 
 def _read(project: Project, stamp: str) -> ProjectStats | None:
     try:
-        said = json.loads((project.root / KEPT).read_text(encoding="utf-8"))
-        return ProjectStats(**said["numbers"]) if said["stamp"] == stamp else None
-    except (OSError, ValueError, KeyError, TypeError):  # none there, or not ours: they are counted
+        cached = json.loads((project.root / CACHE_FILE).read_text(encoding="utf-8"))
+        return ProjectStats(**cached["numbers"]) if cached["stamp"] == stamp else None
+    except (OSError, ValueError, KeyError, TypeError):  # missing, damaged or of another version
         return None
 
 
-def _keep(project: Project, stamp: str, numbers: ProjectStats) -> None:
-    with suppress(OSError):  # nobody may write here, or the disk is full: they are counted again
-        write_json(project.root / KEPT, {"stamp": stamp, "numbers": asdict(numbers)})
+def _write(project: Project, stamp: str, stats: ProjectStats) -> None:
+    with suppress(OSError):  # a read-only or full disk: they are computed again next time
+        write_json(project.root / CACHE_FILE, {"stamp": stamp, "numbers": asdict(stats)})

@@ -1,4 +1,4 @@
-"""A project's runs side by side: how each learned, from how many labels, how far it is and how good."""
+"""A comparison of a project's runs: method, labels, progress and accuracy of each."""
 
 import json
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from gradebook.pipelines.runs import CONFIG, Run, list_runs, validation_accuracy
 from gradebook.storage.files import write_json
 from gradebook.storage.project import Project, ProjectError
 
-EVALUATION = "evaluation.json"  # of a run on the test split, the newest
+EVALUATION = "evaluation.json"  # the newest on the test split
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,34 +18,34 @@ class Row:
     """One run."""
 
     run: str
-    method: str  # empty where the run has not begun
+    method: str  # empty before the run has started
     preset: str
-    labels: int  # that it has read, those held out for validation among them
+    labels: int  # that it has read, validation labels included
     step: int
     steps: int
     state: str
-    validation_accuracy: float | None  # the newest; None where nothing was held out or measured
-    test_accuracy: float | None  # None where it was not evaluated on the test split
+    validation_accuracy: float | None  # the newest; None without a validation split or before the first evaluation
+    test_accuracy: float | None  # None if it was not evaluated on the test split
     test_images: int | None
     started: str | None  # ISO 8601, UTC
 
     def as_json(self) -> dict[str, Any]:
-        """Returns it as plain data."""
+        """Returns the row as a JSON object."""
         return asdict(self)
 
 
 def compare(project: Project) -> list[Row]:
-    """Returns the runs, oldest first; one whose files cannot be read stands there with what can."""
+    """Returns the runs, oldest first. Values that cannot be read from a run's files are left empty."""
     return [_row(run) for run in list_runs(project)]
 
 
-def save_evaluation(run: Run, found: dict[str, Any]) -> None:
-    """Keeps what an evaluation on the test split found beside the run, for `compare`."""
-    write_json(run.path / EVALUATION, {name: found[name] for name in ("on", "accuracy", "n", "ece")})
+def save_evaluation(run: Run, result: dict[str, Any]) -> None:
+    """Saves the result of an evaluation on the test split in the run's folder, for `compare`."""
+    write_json(run.path / EVALUATION, {name: result[name] for name in ("on", "accuracy", "n", "ece")})
 
 
 def runs_table(rows: Sequence[Row]) -> str:
-    """Returns the runs for people, a line each."""
+    """Returns the runs as text, one line each."""
     if not rows:
         return "No run yet."
     lines = [f"{'run':<24} {'labels':>6} {'steps':>13}  {'state':<9} {'validation':>10} {'test':>14}  started"]
@@ -59,23 +59,23 @@ def runs_table(rows: Sequence[Row]) -> str:
 
 
 def _row(run: Run) -> Row:
-    config, tested, status = _readable(run.config), _evaluation(run), run.status()
+    config, evaluation, status = _read_or_empty(run.config), _evaluation(run), run.status()
     return Row(
         run=run.name,
         method=str(config.get("method", "")),
         preset=str(config.get("preset", "")),
-        labels=len(_readable(run.labels)),
+        labels=len(_read_or_empty(run.labels)),
         step=status.step,
         steps=status.steps,
         state=str(status.state),
         validation_accuracy=validation_accuracy(run),
-        test_accuracy=tested.get("accuracy"),
-        test_images=tested.get("n"),
+        test_accuracy=evaluation.get("accuracy"),
+        test_images=evaluation.get("n"),
         started=_started(run),
     )
 
 
-def _readable(read: Any) -> dict[str, Any]:
+def _read_or_empty(read: Any) -> dict[str, Any]:
     try:
         value: dict[str, Any] = read()
     except ProjectError:
@@ -85,14 +85,14 @@ def _readable(read: Any) -> dict[str, Any]:
 
 def _evaluation(run: Run) -> dict[str, Any]:
     try:
-        found = json.loads((run.path / EVALUATION).read_text(encoding="utf-8"))
+        result = json.loads((run.path / EVALUATION).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return result if isinstance(result, dict) else {}
 
 
 def _started(run: Run) -> str | None:
-    """Returns when the run's settings were written, which is done once."""
+    """Returns when the run's config was written, which happens once."""
     try:
         seconds = (run.path / CONFIG).stat().st_mtime
     except OSError:

@@ -1,4 +1,4 @@
-"""The history of one sample: what every run's teacher and student said of it, and the feedback, step by step."""
+"""The record of one sample: pseudo-labels, predictions and feedback of every run, step by step."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,12 +11,12 @@ if TYPE_CHECKING:
 
 
 def history(store: "Store", sample: str, run: str | None = None) -> list[dict[str, Any]]:
-    """Returns the record of a sample by run and step, those of running trainings included.
+    """Returns the record of a sample by run and step, running trainings included.
 
     Args:
         store: the project.
         sample: a sample's id, or the path of one of its files.
-        run: one run's name; None for all of them.
+        run: name of a run; None for all runs.
 
     Raises:
         ProjectError: there is no such sample or run.
@@ -31,9 +31,9 @@ def find_sample(store: "Store", sample: str) -> str:
     """Returns the id of a sample given by its id or by the path of one of its files."""
     if sample in store.catalog.paths([sample]):
         return sample
-    held = store.catalog.sample_at(str(Path(sample).expanduser().absolute()))
-    if held is not None:
-        return held
+    sample_id = store.catalog.sample_at(str(Path(sample).expanduser().absolute()))
+    if sample_id is not None:
+        return sample_id
     try:
         return store.catalog.get([sample])[0].sample_id
     except ProjectError:

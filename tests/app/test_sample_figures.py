@@ -4,7 +4,7 @@ import pytest
 
 from gradebook.app.figures import common, run, sample, selection
 from gradebook.pipelines.reporting import training_dynamics
-from gradebook.pipelines.reporting.training_dynamics import Table
+from gradebook.pipelines.reporting.training_dynamics import CrossTable
 from gradebook.storage.label_snapshots import LabelSnapshots
 
 ROWS = [
@@ -118,7 +118,7 @@ def test_selection_dynamics_draw_the_most_predicted_classes_and_one_for_the_rest
         "teacher_probability": pa.array([0.5] * 2 * len(teachers), pa.float32()),
         "student_probability": pa.array([0.5] * 2 * len(teachers), pa.float32()),
     }
-    figure = selection.dynamics(training_dynamics.course(pa.table(rows)), names)
+    figure = selection.dynamics(training_dynamics.dynamics_curves(pa.table(rows)), names)
     drawn = [trace for trace in figure.data if trace.stackgroup]
     assert len({(trace.name, trace.fillcolor) for trace in drawn}) == len({t.fillcolor for t in drawn}) == bands
     assert names[-1] in [trace.name for trace in drawn] and (drawn[-1].name == run.OTHERS) == (classes > bands)
@@ -127,7 +127,7 @@ def test_selection_dynamics_draw_the_most_predicted_classes_and_one_for_the_rest
 
 def test_each_cell_of_a_confusion_matrix_carries_its_row_and_column():
     rows, columns = np.array([0, 1, 1], np.int16), np.array([0, 0, 0], np.int16)
-    table = Table(sample_ids=["a", "b", "c"], classes=["crow", "heron"], rows=rows, columns=columns)
+    table = CrossTable(sample_ids=["a", "b", "c"], classes=["crow", "heron"], rows=rows, columns=columns)
     figure = run.confusion_matrix(table, "Teacher", "Student", (1, 0), "#000000")
     *shades, cells = figure.data
     assert [(list(at), text) for at, text in zip(cells.customdata, cells.text, strict=True)] == [
@@ -142,7 +142,7 @@ def test_each_cell_of_a_confusion_matrix_carries_its_row_and_column():
 def test_class_names_are_escaped_in_figures_of_runs_and_samples():
     rows = [ROWS[0] | {"teacher_label": MARKUP, "best_label": MARKUP, "runner_up": MARKUP}]
     flow = snapshots([[0, 1], [1, 0]], ["crow", MARKUP])
-    table = Table(sample_ids=["a"], classes=[MARKUP], rows=np.zeros(1, np.int16), columns=np.zeros(1, np.int16))
+    table = CrossTable(sample_ids=["a"], classes=[MARKUP], rows=np.zeros(1, np.int16), columns=np.zeros(1, np.int16))
     for figure in (
         sample.training_history(rows, ["crow"], {10: MARKUP}),
         sample.across_runs({MARKUP: rows}, ["crow"]),

@@ -1,4 +1,4 @@
-"""The log for people, and undoing by a row's id."""
+"""The audit log, and undo by event id."""
 
 import json
 from dataclasses import replace
@@ -25,16 +25,16 @@ def store(request, tmp_path) -> Store:
     return store
 
 
-def say(store: Store, *events: Event) -> None:
+def append(store: Store, *events: Event) -> None:
     for e in events:
         store.log.append([e])
 
 
-def test_what_was_said_comes_newest_first_with_who_and_of_what(store, tmp_path):
+def test_events_come_newest_first_with_their_actor_and_sample(store, tmp_path):
     imported = event(Kind.IMPORTED, "s1", "cat", actor="import")
     proposal = event(Kind.PROPOSED, "s0", "dog", actor="run:mpl-001", confidence=0.75, reasons={"flips": 0.5})
     verdict = event(Kind.ACCEPTED, "s0", "dog", actor="zoe", ref=proposal.event_id)
-    say(store, verdict, imported, proposal)
+    append(store, verdict, imported, proposal)
     rows = read_audit_log(store)
     assert [(row.event.kind, row.event.actor) for row in rows] == [
         (Kind.ACCEPTED, "zoe"),
@@ -46,13 +46,13 @@ def test_what_was_said_comes_newest_first_with_who_and_of_what(store, tmp_path):
     assert read_audit_log(store, str(tmp_path / "s0.png"))[0] == rows[0]
     assert read_audit_log(store, actor="zoe", limit=5) == rows[:1]
     assert read_audit_log(store, limit=2) == rows[:2]
-    told = json.loads(json.dumps(rows[1].as_json()))
-    assert (told["kind"], told["reasons"], told["undone_by"]) == ("proposed", {"flips": 0.5}, None)
+    payload = json.loads(json.dumps(rows[1].as_json()))
+    assert (payload["kind"], payload["reasons"], payload["undone_by"]) == ("proposed", {"flips": 0.5}, None)
 
 
-def test_undo_is_one_more_row_and_what_stood_before_stands_again(store):
+def test_undo_appends_an_event_and_restores_the_decision_before_it(store):
     first, second = (event(Kind.RELABELLED, "s0", name, actor="zoe") for name in ("cat", "dog"))
-    say(store, first, second)
+    append(store, first, second)
     row = take_back(store, second.event_id, actor="abe")
     assert replay(store.log.read()) == {"s0": "cat"}
     assert [e.event_id for e in store.log.read()] == [first.event_id, second.event_id, row.event_id]
@@ -64,19 +64,19 @@ def test_undo_is_one_more_row_and_what_stood_before_stands_again(store):
     assert replay(store.log.read()) == {"s0": "dog"}, "an undo can be undone"
 
 
-def test_undo_holds_even_where_the_clock_was_put_back_since(store):
+def test_undo_holds_even_after_the_clock_was_set_back(store):
     later = event(Kind.RELABELLED, "s0", "cat", actor="zoe")
     later = replace(later, at=later.at + timedelta(hours=1))
-    say(store, later)
+    append(store, later)
     take_back(store, later.event_id, actor="zoe")
     assert replay(store.log.read()) == {}
 
 
-def test_what_cannot_be_undone_is_said_in_a_sentence(store):
+def test_the_error_says_why_an_event_cannot_be_undone(store):
     verdict = event(Kind.REJECTED, "s0", actor="zoe")
     imported = event(Kind.IMPORTED, "s1", "cat", actor="import")
     proposal = event(Kind.PROPOSED, "s1", "dog", actor="run:mpl-001")
-    say(store, verdict, imported, proposal)
+    append(store, verdict, imported, proposal)
     row = take_back(store, verdict.event_id, actor="zoe")
     for event_id, sentence in (
         ("nothing", "there is no event 'nothing' in the log: gradebook log"),
@@ -90,16 +90,16 @@ def test_what_cannot_be_undone_is_said_in_a_sentence(store):
 
 
 def test_an_actor_or_a_sample_that_is_not_there_is_one_sentence(store):
-    say(store, event(Kind.RELABELLED, "s0", "cat", actor="zoe"))
-    with pytest.raises(ProjectError, match=r"'abe' has said nothing in .*: those who have are zoe"):
+    append(store, event(Kind.RELABELLED, "s0", "cat", actor="zoe"))
+    with pytest.raises(ProjectError, match=r"there is no actor 'abe' in the log of .*: choose one of zoe"):
         read_audit_log(store, actor="abe")
     with pytest.raises(ProjectError, match="neither a sample's id nor"):
         read_audit_log(store, "nothing")
     assert read_audit_log(store, "s1") == []
-    assert audit_log_table([]) == "Nobody has said anything yet."
+    assert audit_log_table([]) == "No events yet."
 
 
 def test_an_event_of_a_sample_that_the_catalogue_lost_is_still_shown(store):
-    say(store, event(Kind.RELABELLED, "lost", "cat", actor="zoe"))
+    append(store, event(Kind.RELABELLED, "lost", "cat", actor="zoe"))
     (row,) = read_audit_log(store)
     assert row.filepath == "" and "lost" in audit_log_table([row])

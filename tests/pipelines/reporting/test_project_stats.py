@@ -1,4 +1,4 @@
-"""A project's numbers are counted once until something is written, and are never those of before."""
+"""A project's statistics are computed once until a table changes, and never outdated."""
 
 from pathlib import Path
 
@@ -28,21 +28,21 @@ def written(store: Store, n: int, kind: Kind, label: str | None = None) -> None:
 
 
 def counted(root: Path) -> tuple[int, int, int, int, int]:
-    found = project_stats.read_stats(open_store(root))
-    assert found.labelled == sum(found.labels_per_class.values())
-    return found.samples, found.train, found.labelled, found.labels_per_class["heron"], found.rejected
+    stats = project_stats.read_stats(open_store(root))
+    assert stats.labelled == sum(stats.labels_per_class.values())
+    return stats.samples, stats.train, stats.labelled, stats.labels_per_class["heron"], stats.rejected
 
 
-def test_what_was_kept_is_what_was_counted(store, monkeypatch):
+def test_cached_statistics_are_those_that_were_computed(store, monkeypatch):
     written(store, 0, Kind.RELABELLED, "heron")
     written(store, 2, Kind.RELABELLED, "crow")  # a test sample's label is none to train on
     first = project_stats.summarize_project(store)
     assert (first["samples"], first["labeled"], first["unlabeled"], first["test"]) == (3, 1, 1, 1)
-    monkeypatch.setattr(project_stats, "count_stats", None)  # nobody may count now
+    monkeypatch.setattr(project_stats, "count_stats", None)  # they must come from the cache
     assert project_stats.summarize_project(open_store(store.project.root)) == first
 
 
-def test_whatever_is_written_is_counted(store):
+def test_every_change_is_counted(store):
     root = store.project.root
     assert counted(root) == (3, 2, 0, 0, 0)
     written(store, 0, Kind.RELABELLED, "heron")
@@ -56,8 +56,8 @@ def test_whatever_is_written_is_counted(store):
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"stamp": 1}', '{"stamp": "x", "numbers": {}}'])
-def test_a_damaged_file_is_counted_anew(store, content):
+def test_a_damaged_cache_is_computed_anew(store, content):
     root = store.project.root
     before = counted(root)
-    (root / project_stats.KEPT).write_text(content)
+    (root / project_stats.CACHE_FILE).write_text(content)
     assert counted(root) == before
