@@ -10,7 +10,7 @@ differs. Verdicts in the App are given by operators (`gradebook.pipelines.fiftyo
     decision          the event that decided it
     teacher, student  the last label of each in the run's record, and its probability
     feedback          mean feedback of the teacher's pseudo-labels, nats
-    flips             how often the teacher changed its mind
+    flips             number of changes of the teacher's label
     mean_probability  of the teacher's last label, over the record
     disagreement      label, teacher and student, where known, are not all the same class
     thumbnail_path    of a large image, which the App's grid shows instead

@@ -1,4 +1,4 @@
-"""Reasons to look at a sample, in a project's FiftyOne dataset: a field for each, and the saved views."""
+"""Review reasons in a project's FiftyOne dataset: one field and one saved view for each."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,22 +9,22 @@ FIELD = "reasons"
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """What a reason is, to people."""
+    """The description of a reason."""
 
     sentence: str
-    of_labels: bool = False  # whether it doubts labels that were given, rather than guesses
+    of_labels: bool = False  # whether it concerns given labels rather than pseudo-labels
 
 
 @dataclass(frozen=True, slots=True)
 class Reasons:
-    """The reasons of a project's queue."""
+    """The reasons of a project's review queue and their scores."""
 
     known: Mapping[str, Reason] = field(default_factory=dict)
     scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # sample_id -> reason -> [0, 1]
 
 
 def declare(dataset: Any, names: Mapping[str, Any]) -> None:
-    """Gives the dataset a field for each reason that it has none for, under the one field `reasons`."""
+    """Adds the missing fields of reasons to the dataset, all under the field `reasons`."""
     import fiftyone as fo
 
     missing = [name for name in names if not dataset.has_sample_field(f"{FIELD}.{name}")]
@@ -32,16 +32,16 @@ def declare(dataset: Any, names: Mapping[str, Any]) -> None:
         return
     if not dataset.has_sample_field(FIELD):
         dataset.add_sample_field(FIELD, fo.EmbeddedDocumentField, embedded_doc_type=fo.DynamicEmbeddedDocument)
-    _protect(dataset, yes=False)
+    _set_read_only(dataset, False)
     for name in missing:
         dataset.add_sample_field(f"{FIELD}.{name}", fo.FloatField)
-    _protect(dataset, yes=True)
+    _set_read_only(dataset, True)
 
 
-def _protect(dataset: Any, *, yes: bool) -> None:
-    """Lets users only read the field, or us add to it."""
+def _set_read_only(dataset: Any, read_only: bool) -> None:
+    """Makes the field `reasons` read-only for users, or writable to add a field to it."""
     field = dataset.get_field(FIELD)
-    field.read_only = yes
+    field.read_only = read_only
     field.save()
 
 
@@ -61,15 +61,15 @@ def as_document(facts: Mapping[str, Any]) -> Any:
 
 
 def save_views(dataset: Any, known: Mapping[str, Reason]) -> None:
-    """Saves the views that a project has, those that are there already and say the same excepted.
+    """Saves the views of a project that are missing or have changed.
 
-    A view that is saved anew has an id of its own, which a server that runs already does not know.
+    Unchanged ones are left alone: a view that is saved again gets a new id, which a running server does not know.
     """
     from fiftyone import ViewField as F
 
     views = {
-        "disagreements": (dataset.match(F("disagreement")), "Label, teacher and student do not all say the same"),
-        "flipped": (dataset.match(F("flips") > 0).sort_by("flips", reverse=True), "The teacher changed its mind"),
+        "disagreements": (dataset.match(F("disagreement")), "Label, teacher and student disagree"),
+        "flipped": (dataset.match(F("flips") > 0).sort_by("flips", reverse=True), "The teacher's label has changed"),
         "unlabeled": (dataset.exists("label", False), "No label yet"),
     }
     for name, reason in known.items():

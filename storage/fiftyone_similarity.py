@@ -1,11 +1,10 @@
-"""A project's own vectors as a similarity index of FiftyOne Brain: it keeps no copy, each question is asked of LanceDB.
+"""A project's embeddings as a similarity index of FiftyOne Brain. Queries go to LanceDB; nothing is copied.
 
-FiftyOne finds these classes by their names, which it keeps in the dataset, and asks of a backend to be built of
-subclasses of its own: `VectorsConfig` what it can, `Vectors` makes the index, `VectorsIndex` answers. The project is
-the one that the dataset's `info` names, the vectors those of its newest space, so that what `gradebook embed` adds is
-found from then on.
+FiftyOne requires a backend to subclass its own classes, and stores their names in the dataset: `VectorsConfig`
+declares capabilities, `Vectors` creates the index, `VectorsIndex` answers queries. The dataset's `info` names the
+project. The vectors are those of its newest embedding space, so new embeddings are found at once.
 
-Shape legend    Q queries    D numbers a vector
+Shape legend    Q queries    D dimensions of a vector
 """
 
 from collections.abc import Sequence
@@ -21,35 +20,35 @@ from gradebook.storage.fiftyone_samples import fiftyone_ids, ids_by_sample, read
 if TYPE_CHECKING:
     from gradebook.storage.vectors import Vectors as OurVectors
 
-MOST = 1_000  # samples that one question is answered with
+MAX_K = 1_000  # samples that a query returns
 
 
 class VectorsConfig(SimilarityConfig):  # type: ignore[misc]
-    """What the index can."""
+    """The capabilities of the index."""
 
     @property
     def method(self) -> str:
-        """Its name."""
+        """The name of the backend."""
         return "gradebook"
 
     @property
     def max_k(self) -> int:
-        """How many samples it answers with at most."""
-        return MOST
+        """The largest number of samples that a query returns."""
+        return MAX_K
 
     @property
     def supports_least_similarity(self) -> bool:
-        """It only says what is most alike."""
+        """False: only the most similar samples can be found."""
         return False
 
     @property
     def supported_aggregations(self) -> tuple[str, ...]:
-        """Of several samples it takes the mean direction."""
+        """A query of several samples can use their mean direction."""
         return ("mean",)
 
 
 class Vectors(Similarity):  # type: ignore[misc]
-    """Makes the index."""
+    """Creates the index."""
 
     def initialize(self, samples: Any, brain_key: str) -> "VectorsIndex":
         """See `fiftyone.brain.similarity.Similarity`."""
@@ -57,24 +56,24 @@ class Vectors(Similarity):  # type: ignore[misc]
 
 
 class VectorsIndex(SimilarityIndex):  # type: ignore[misc]
-    """Answers from the project's vectors, as its parent in FiftyOne says; it cannot be added to or removed from."""
+    """A read-only index of the project's vectors."""
 
     @property
     def total_index_size(self) -> int:
-        """How many samples have vectors."""
+        """The number of samples with vectors."""
         vectors, backbone = self._vectors()
         return vectors.count(backbone)
 
     def add_to_index(self, *args: Any, **kwargs: Any) -> None:
-        """Refuses: `gradebook embed` makes the vectors."""
-        raise ValueError("the vectors are the project's: gradebook embed makes them")
+        """Raises ValueError: only `gradebook embed` adds vectors."""
+        raise ValueError("the vectors belong to the project: add them with gradebook embed")
 
     def remove_from_index(self, *args: Any, **kwargs: Any) -> None:
-        """Refuses: the vectors are the project's."""
-        raise ValueError("the vectors are the project's, and stay there")
+        """Raises ValueError: the vectors belong to the project."""
+        raise ValueError("the vectors belong to the project: they cannot be removed here")
 
     def cleanup(self) -> None:
-        """Leaves the project's vectors where they are."""
+        """Does nothing: the vectors belong to the project."""
 
     def get_embeddings(
         self,
@@ -83,16 +82,16 @@ class VectorsIndex(SimilarityIndex):  # type: ignore[misc]
         allow_missing: bool = True,
         warn_missing: bool = False,
     ) -> tuple[NDArray[np.float32], NDArray[np.str_], None]:
-        """Returns the vectors (N, D) of samples and their ids in FiftyOne; of all that have some unless told which."""
-        asked = [sample_ids] if isinstance(sample_ids, str) else sample_ids
-        ids = self.current_sample_ids if asked is None else asked
+        """Returns the vectors (N, D) of samples, by default of all that have some, and their ids in FiftyOne."""
+        requested = [sample_ids] if isinstance(sample_ids, str) else sample_ids
+        ids = self.current_sample_ids if requested is None else requested
         vectors, backbone = self._vectors()
         known = set(vectors.ids(backbone))
-        there = [seen for seen in read_samples(self._dataset(), list(ids)) if seen.sample_id in known]
-        if not allow_missing and len(there) < len(ids):
-            raise ValueError(f"{len(ids) - len(there)} of {len(ids)} samples have no vectors: gradebook embed")
-        wide = vectors.read(backbone, [seen.sample_id for seen in there], views=1)[:, 0].astype(np.float32)
-        return wide, np.array([seen.id for seen in there]), None
+        samples = [sample for sample in read_samples(self._dataset(), list(ids)) if sample.sample_id in known]
+        if not allow_missing and len(samples) < len(ids):
+            raise ValueError(f"{len(ids) - len(samples)} of {len(ids)} samples have no vectors: run gradebook embed")
+        embeddings = vectors.read(backbone, [sample.sample_id for sample in samples], views=1)[:, 0].astype(np.float32)
+        return embeddings, np.array([sample.id for sample in samples]), None
 
     def _kneighbors(
         self,
@@ -102,15 +101,17 @@ class VectorsIndex(SimilarityIndex):  # type: ignore[misc]
         aggregation: str | None = None,
         return_dists: bool = False,
     ) -> Any:
-        """Returns the ids of the nearest, nearest first, `None` for labels, and their cosine distances if asked."""
+        """Returns the ids of the nearest samples, `None` for labels, and the cosine distances if requested."""
         if query is None or reverse or aggregation not in (None, "mean"):
-            raise ValueError("Gradebook's vectors say what is most like images or vectors, and nothing else")
-        numbers = np.issubdtype(np.asarray(query).dtype, np.number)
-        asked = np.atleast_2d(np.asarray(query, np.float32)) if numbers else self._directions(query)
-        one = isinstance(query, str) or (numbers and np.ndim(query) == 1) or aggregation == "mean"
-        found = [self._near(vector, k or MOST) for vector in ([asked.mean(0)] if one else asked)]
-        ids, distances = ([[row[part] for row in rows] for rows in found] for part in (0, 1))
-        answer = (ids[0], None, distances[0]) if one else (ids, None, distances)
+            raise ValueError(
+                "Gradebook's index only finds the samples most similar to images or vectors: choose such a query"
+            )
+        is_vector = np.issubdtype(np.asarray(query).dtype, np.number)
+        queries = np.atleast_2d(np.asarray(query, np.float32)) if is_vector else self._directions(query)
+        single = isinstance(query, str) or (is_vector and np.ndim(query) == 1) or aggregation == "mean"
+        results = [self._near(vector, k or MAX_K) for vector in ([queries.mean(0)] if single else queries)]
+        ids, distances = ([[row[part] for row in rows] for rows in results] for part in (0, 1))
+        answer = (ids[0], None, distances[0]) if single else (ids, None, distances)
         return answer if return_dists else answer[:2]
 
     def _directions(self, query: str | Sequence[str]) -> NDArray[np.float32]:
@@ -120,16 +121,16 @@ class VectorsIndex(SimilarityIndex):  # type: ignore[misc]
         return np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12))
 
     def _near(self, vector: NDArray[np.float32], k: int) -> list[tuple[str, float]]:
-        """Returns id in FiftyOne and cosine distance of the samples of the view that are nearest to a vector (D,)."""
+        """Returns the ids in FiftyOne and cosine distances of the samples of the view nearest to a vector (D,)."""
         vectors, backbone = self._vectors()
         names = ids_by_sample(self.view) if self.has_view else None
-        found = dict(vectors.nearest_to(backbone, vector, min(k, MOST), names))
+        similarities = dict(vectors.nearest_to(backbone, vector, min(k, MAX_K), names))
         if names is None:
-            names = dict(zip(found, fiftyone_ids(self._dataset(), list(found)), strict=True))
-        return [(names[sample_id], 1 - similarity) for sample_id, similarity in found.items()]
+            names = dict(zip(similarities, fiftyone_ids(self._dataset(), list(similarities)), strict=True))
+        return [(names[sample_id], 1 - similarity) for sample_id, similarity in similarities.items()]
 
     def _vectors(self) -> tuple["OurVectors", str]:
-        """Returns the project's vectors and the backbone of the newest."""
+        """Returns the project's vectors and the backbone of the newest space."""
         from gradebook.storage.store import open_store
 
         vectors = open_store(Path(self._dataset().info["gradebook"])).vectors

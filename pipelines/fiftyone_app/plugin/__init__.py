@@ -11,7 +11,7 @@ import fiftyone.operators as foo
 from fiftyone.operators import types
 
 from gradebook.pipelines.fiftyone_app import actions, links, plots
-from gradebook.storage.fiftyone_samples import place
+from gradebook.storage.fiftyone_samples import open_parameters
 from gradebook.storage.project import ProjectError
 
 GRID = types.Places.SAMPLES_GRID_ACTIONS
@@ -179,7 +179,7 @@ class Place(foo.Operator):  # type: ignore[misc]
 
     def execute(self, ctx: Any) -> dict[str, Any]:
         """Returns what the address must ask for, and saves the view if one is needed."""
-        return _try(lambda: place(ctx.dataset, [str(sample_id) for sample_id in ctx.params["sample_ids"]]))
+        return _try(lambda: open_parameters(ctx.dataset, [str(sample_id) for sample_id in ctx.params["sample_ids"]]))
 
 
 class Evolution(foo.Panel):  # type: ignore[misc]

@@ -12,7 +12,7 @@ from gradebook.pipelines.fiftyone_app import actions, links
 from gradebook.pipelines.fiftyone_app.launch import plugins
 from gradebook.pipelines.process import servers
 from gradebook.storage.events import Kind, decisions, event, replay
-from gradebook.storage.fiftyone_samples import place
+from gradebook.storage.fiftyone_samples import open_parameters
 from gradebook.storage.project import ProjectError, create_project
 from gradebook.storage.store import open_store
 from gradebook.storage.vectors import Space
@@ -250,7 +250,7 @@ def test_the_app_is_led_to_and_leads_here(store, dataset, monkeypatch):
     assert address == start
     dataset.reload()
     assert dataset.load_saved_view(f"from gradebook {view}").values("gradebook_id") == sample_ids[3:0:-1]
-    with pytest.raises(ProjectError, match="has not heard of 1 of the 2"):
+    with pytest.raises(ProjectError, match="lacks 1 of the 2"):
         links.in_fiftyone(store.project, ["nobody", sample_ids[0]])
 
 
@@ -261,7 +261,7 @@ def test_the_server_expects_the_page_that_will_open_and_keeps_so_many_views(stor
 
     from gradebook.storage import fiftyone_samples
 
-    monkeypatch.setattr(fiftyone_samples, "KEPT", 2)
+    monkeypatch.setattr(fiftyone_samples, "MAX_SAVED_VIEWS", 2)
     sample_ids = dataset.values("gradebook_id")
     monkeypatch.setattr(state, "_state", StateDescription(dataset=dataset, view=dataset.limit(1)))
     for n in (2, 3, 4):
@@ -304,7 +304,7 @@ def test_pages_that_lead_there_at_once_each_find_their_own(store, dataset):
     ids = [sample.sample_id for sample in store.catalog.samples()]
     wanted = [ids[:2], ids[1:4], ids[2:5], ids[:2], ids[:4], ids[3:]]
     with ThreadPoolExecutor(len(wanted)) as pool:
-        found = list(pool.map(lambda some: place(dataset, some)["view"], wanted))
+        found = list(pool.map(lambda some: open_parameters(dataset, some)["view"], wanted))
     dataset.reload()
     shown = [dataset.load_saved_view(slug.replace("-", " ")).values("gradebook_id") for slug in found]
     assert shown == wanted

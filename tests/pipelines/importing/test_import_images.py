@@ -99,7 +99,7 @@ def test_broken_files_are_listed_with_their_sentence_and_the_rest_is_imported(st
     sentences = {Path(path).name: sentence for path, sentence in report.broken_files}
     assert sentences["empty.png"] == "the file is empty"
     assert "not an image" in sentences["text.jpg"]
-    assert "cut short or damaged" in sentences["cut.png"]
+    assert "truncated or damaged" in sentences["cut.png"]
     assert "No such file" in sentences["nothing.png"]
     assert "not a file" in sentences["pipe.png"]
     put(images / "empty.png", 9)
