@@ -1,4 +1,4 @@
-"""The catalogue: which samples there are, and which files hold them."""
+"""The catalogue: the samples of a project and the files that hold them."""
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
@@ -41,7 +41,7 @@ class Catalog(Protocol):
         """
 
     def paths(self, sample_ids: Collection[str], split: Split | None = None) -> dict[str, str]:
-        """Returns where those of the samples lie, of one split or of all, that a file holds: sample_id -> path."""
+        """Returns sample_id -> path of those samples, of one split or all, that a file holds."""
 
     def files(self) -> list[File]:
         """Returns all files in order of path, except those that are gone."""
@@ -50,7 +50,7 @@ class Catalog(Protocol):
         """Returns the id of the sample that a file holds, None where the file is not listed or is gone."""
 
     def ids(self) -> list[str]:
-        """Returns the ids of all samples in order of import, those that no file holds any more among them."""
+        """Returns the ids of all samples in order of import, also those that no file holds any more."""
 
 
 class MemoryCatalog:
@@ -82,7 +82,7 @@ class MemoryCatalog:
 
     def files(self) -> list[File]:
         """See `Catalog.files`."""
-        return _in_place(self._files.values())
+        return _existing(self._files.values())
 
     def sample_at(self, filepath: str) -> str | None:
         """See `Catalog.sample_at`."""
@@ -99,9 +99,8 @@ class LanceCatalog:
 
     def __init__(self, directory: Path, address: str = ""):
         self._tables = Tables(directory, address)
-        self._path_index: tuple[str | None, Any] | None = (
-            None  # the stamp of the tables, and `gradebook.storage.path_index.build` of them
-        )
+        # The stamp of the tables, and `gradebook.storage.path_index.build` of them.
+        self._path_index: tuple[str | None, Any] | None = None
 
     def add(self, samples: Sequence[Sample], files: Sequence[File]) -> None:
         """See `Catalog.add`."""
@@ -113,20 +112,20 @@ class LanceCatalog:
         """See `Catalog.samples`."""
         chosen = None if among is None else set(among)
         if chosen is not None and len(chosen) <= MAX_IDS_IN_CONDITION:
-            found, files = self._looked_up(chosen)
+            samples, files = self._look_up(chosen)
         else:
-            found, files = self._samples(None if split is None else f"split = '{split.value}'"), self._files()
-        return [s for s in _held(found, files) if _is_wanted(s, split, chosen)]
+            samples, files = self._samples(None if split is None else f"split = '{split.value}'"), self._files()
+        return [s for s in _held(samples, files) if _is_wanted(s, split, chosen)]
 
     def get(self, sample_ids: Sequence[str]) -> list[Sample]:
         """See `Catalog.get`."""
         wanted = set(sample_ids)
         if not 0 < len(wanted) <= MAX_IDS_IN_CONDITION:
             return _in_order(self._samples(), self._files(), sample_ids)
-        return _in_order(*self._looked_up(wanted), sample_ids)
+        return _in_order(*self._look_up(wanted), sample_ids)
 
     def paths(self, sample_ids: Collection[str], split: Split | None = None) -> dict[str, str]:
-        """See `Catalog.paths`. From the second call on they are read from memory, until something is imported."""
+        """See `Catalog.paths`. From the second call on they come from memory, until something is imported."""
         stamp = self._tables.stamp(["samples", "files"])
         if stamp is None or self._path_index is None or self._path_index[0] != stamp:
             self._path_index = stamp, None
@@ -140,7 +139,7 @@ class LanceCatalog:
 
     def files(self) -> list[File]:
         """See `Catalog.files`."""
-        return _in_place(self._files())
+        return _existing(self._files())
 
     def ids(self) -> list[str]:
         """See `Catalog.ids`."""
@@ -149,18 +148,18 @@ class LanceCatalog:
 
     def sample_at(self, filepath: str) -> str | None:
         """See `Catalog.sample_at`."""
-        found = _in_place(self._files(f"filepath = {quoted(filepath)}"))
-        return found[0].sample_id if found else None
+        files = _existing(self._files(f"filepath = {quoted(filepath)}"))
+        return files[0].sample_id if files else None
 
-    def _looked_up(self, sample_ids: Collection[str]) -> tuple[list[Sample], list[File]]:
+    def _look_up(self, sample_ids: Collection[str]) -> tuple[list[Sample], list[File]]:
         """Returns a few samples and the files that say which paths hold them."""
         if not sample_ids:
             return [], []
-        found = self._samples(one_of("sample_id", sample_ids))
-        files = self._files(one_of("filepath", [sample.filepath for sample in found])) if found else []
+        samples = self._samples(one_of("sample_id", sample_ids))
+        files = self._files(one_of("filepath", [sample.filepath for sample in samples])) if samples else []
         content = {file.filepath: file.sample_id for file in files}
-        moved = [s.sample_id for s in found if content.get(s.filepath, s.sample_id) != s.sample_id]
-        return found, files + (self._files(one_of("sample_id", moved)) if moved else [])
+        moved = [s.sample_id for s in samples if content.get(s.filepath, s.sample_id) != s.sample_id]
+        return samples, files + (self._files(one_of("sample_id", moved)) if moved else [])
 
     def _files(self, where: str | None = None) -> list[File]:
         names = _files_schema().names
@@ -223,7 +222,7 @@ def _held(samples: Collection[Sample], files: Sequence[File]) -> list[Sample | N
     """Returns each sample with the path of a file that holds it, None for one that no file holds any more."""
     content = {file.filepath: file.sample_id for file in files}
     lost = {s.sample_id for s in samples if content.get(s.filepath, s.sample_id) != s.sample_id}
-    others = {file.sample_id: file.filepath for file in reversed(_in_place(files)) if file.sample_id in lost}
+    others = {file.sample_id: file.filepath for file in reversed(_existing(files)) if file.sample_id in lost}
     held: list[Sample | None] = []
     for sample in samples:
         if sample.sample_id not in lost:
@@ -246,7 +245,7 @@ def _in_order(samples: Iterable[Sample], files: Sequence[File], sample_ids: Sequ
         ) from None
 
 
-def _in_place(files: Iterable[File]) -> list[File]:
+def _existing(files: Iterable[File]) -> list[File]:
     return sorted((file for file in files if file.sample_id != GONE), key=lambda file: file.filepath)
 
 

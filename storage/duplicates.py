@@ -1,4 +1,4 @@
-"""Near-duplicates: the same picture saved, scaled or recoloured slightly differently.
+"""Near-duplicates: the same image, saved, scaled or recoloured slightly differently.
 
 A fingerprint is 200 bytes: 8 of a difference hash (64 bits: is each cell of a 9 x 8 grey thumbnail darker than its
 right neighbour?) and 192 of an 8 x 8 RGB thumbnail. The hash finds candidates quickly, the thumbnail confirms them.
@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 BYTES = 200
-COARSE = 36  # pixels to which a large image is first averaged, which is quicker than filtering it whole
-MARGIN = 1  # levels of 255 that a neighbour must be brighter by, so that noise in flat regions sets no bits
+COARSE = 36  # pixels to which a large image is first averaged, which is faster than filtering it in full
+MARGIN = 1  # levels of 255 by which a neighbour must be brighter, so that noise in flat regions sets no bits
 HAMMING = 3  # bits that the hashes of near-duplicates may differ in
 BANDS = 4  # one more than HAMMING: of 4 bands of 16 bits, at least one is then the same
 WINDOW = 32  # neighbours each image is compared with in a band: bounds the work where thousands look alike
@@ -46,23 +46,23 @@ def near_duplicates(new: Fingerprints, known: Fingerprints) -> NDArray[np.int64]
         (P, 2) pairs in order of the first: an index into `new`, and an index into `known` followed by `new`. Each
         new image stands first in at most one pair, so a thousand copies are 999 pairs, and the second came earlier.
     """
-    every = np.concatenate([known, new])
-    assert every.shape[1:] == (BYTES,), "fingerprints have 200 bytes"
+    fingerprints = np.concatenate([known, new])
+    assert fingerprints.shape[1:] == (BYTES,), "fingerprints have 200 bytes"
     if not len(new):
         return np.empty((0, 2), np.int64)
-    _, first, group = np.unique(every.view(f"V{BYTES}").ravel(), return_index=True, return_inverse=True)
+    _, first, group = np.unique(fingerprints.view(f"V{BYTES}").ravel(), return_index=True, return_inverse=True)
     order = np.sort(first)  # one image of each fingerprint, in order of import
-    similar = _similar(every[order])
-    earlier = np.full(len(every), -1)
+    similar = _similar(fingerprints[order])
+    earlier = np.full(len(fingerprints), -1)
     earlier[order[similar[:, 1]]] = order[similar[:, 0]]
-    copies = first[group] != np.arange(len(every))
+    copies = first[group] != np.arange(len(fingerprints))
     earlier[copies] = first[group][copies]
-    found = np.flatnonzero(earlier[len(known) :] >= 0)
-    return np.stack([found, earlier[len(known) :][found]], axis=1)
+    matched = np.flatnonzero(earlier[len(known) :] >= 0)
+    return np.stack([matched, earlier[len(known) :][matched]], axis=1)
 
 
 class FingerprintIndex:
-    """FingerprintIndex images, of which a stream of new ones is asked one at a time; threads may ask at once."""
+    """An index of known images, queried one new image at a time. Thread-safe."""
 
     def __init__(self, fingerprints: Fingerprints):
         """Takes (M, 200) fingerprints."""
@@ -72,14 +72,14 @@ class FingerprintIndex:
         self._sorted = [band[order] for band, order in zip(bands, self._orders, strict=True)]
 
     def find(self, fingerprint: bytes) -> int | None:
-        """Returns which known image this is a near-duplicate of, the most similar one; None where there is none."""
+        """Returns the index of the most similar known image if it is a near-duplicate, else None."""
         new = stack_fingerprints([fingerprint])
         code = _hashes(new)
-        places = []
+        matches = []
         for band, (order, keys) in enumerate(zip(self._orders, self._sorted, strict=True)):
             first, last = (np.searchsorted(keys, _band(code, band)[0], side=side) for side in _SIDES)
-            places.append(order[first:last])
-        near = np.unique(np.concatenate(places))
+            matches.append(order[first:last])
+        near = np.unique(np.concatenate(matches))
         near = near[_bits(self._hashes[near] ^ code) <= HAMMING]
         pairs = np.stack([np.arange(len(near)), np.full(len(near), len(near))], axis=1)
         pairs, distances = _confirmed(np.concatenate([self._every[near], new]), pairs)
@@ -87,7 +87,7 @@ class FingerprintIndex:
 
 
 def _scaled(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    # The triangle filter: with boxes a copy of half the size had 4 other bits in the median, with triangles 1.
+    # A triangle filter: copies of half the size then differ in 1 bit in the median, with a box filter in 4.
     return image.resize(size, Image.Resampling.BILINEAR)
 
 
@@ -96,12 +96,12 @@ def stack_fingerprints(fingerprints: list[bytes]) -> Fingerprints:
     return np.frombuffer(b"".join(fingerprints), np.uint8).reshape(-1, BYTES)
 
 
-def _similar(every: Fingerprints) -> NDArray[np.int64]:
+def _similar(fingerprints: Fingerprints) -> NDArray[np.int64]:
     """Returns (P, 2) pairs (earlier, later) of distinct fingerprints; each later one with its most similar."""
-    pairs, distances = _confirmed(every, _candidates(_hashes(every), every[:, 8:]))
+    pairs, distances = _confirmed(fingerprints, _candidates(_hashes(fingerprints), fingerprints[:, 8:]))
     best = np.lexsort((pairs[:, 0], distances, pairs[:, 1]))
-    _, kept = np.unique(pairs[best, 1], return_index=True)
-    return np.asarray(pairs[best][kept])
+    _, first = np.unique(pairs[best, 1], return_index=True)
+    return np.asarray(pairs[best][first])
 
 
 def _candidates(hashes: NDArray[np.uint64], thumbnails: Fingerprints) -> NDArray[np.int64]:
@@ -111,7 +111,7 @@ def _candidates(hashes: NDArray[np.uint64], thumbnails: Fingerprints) -> NDArray
     with the next `WINDOW` of the same band. All pairs are found unless more images than that share a band.
     """
     brightness = thumbnails.sum(axis=1, dtype=np.int64)
-    found = []
+    codes_of_bands = []
     for band in range(BANDS):
         shift = np.uint64(16 * band)
         turned = (hashes << shift) | (hashes >> np.uint64((64 - 16 * band) % 64)) if band else hashes
@@ -125,38 +125,38 @@ def _candidates(hashes: NDArray[np.uint64], thumbnails: Fingerprints) -> NDArray
                 break
             a, b = order[start], order[start + step]
             near = _bits(hashes[a] ^ hashes[b]) <= HAMMING
-            found.append(np.minimum(a, b)[near] * len(order) + np.maximum(a, b)[near])
-    codes = np.unique(np.concatenate([np.empty(0, np.int64), *found]))
+            codes_of_bands.append(np.minimum(a, b)[near] * len(order) + np.maximum(a, b)[near])
+    codes = np.unique(np.concatenate([np.empty(0, np.int64), *codes_of_bands]))
     return np.stack([codes // len(hashes), codes % len(hashes)], axis=1)
 
 
-def _confirmed(every: Fingerprints, pairs: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Returns the pairs whose thumbnails are alike, and their distances."""
+def _confirmed(fingerprints: Fingerprints, pairs: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Returns the pairs with similar thumbnails, and their distances."""
     distances = np.empty(len(pairs), np.float32)
-    alike = np.empty(len(pairs), bool)
-    flat = _flat(every)
+    similar = np.empty(len(pairs), bool)
+    flat = _flat(fingerprints)
     for start in range(0, len(pairs), CHUNK):
         left, right = pairs[start : start + CHUNK].T
-        a, b = every[left, 8:].astype(np.float32), every[right, 8:].astype(np.float32)
+        a, b = fingerprints[left, 8:].astype(np.float32), fingerprints[right, 8:].astype(np.float32)
         distance = np.sqrt(np.mean((a - b) ** 2, axis=1))
         near = flat[left] & flat[right] & (distance <= FLAT_DISTANCE)
         edged = ~flat[left] & ~flat[right] & (distance <= DISTANCE)
         near[edged] = _same_edges(a[edged], b[edged])
-        distances[start : start + CHUNK], alike[start : start + CHUNK] = distance, near
-    return pairs[alike], distances[alike]
+        distances[start : start + CHUNK], similar[start : start + CHUNK] = distance, near
+    return pairs[similar], distances[similar]
 
 
-def _flat(every: Fingerprints) -> NDArray[np.bool_]:
-    """Tells which thumbnails have no edges to correlate."""
-    flat = np.empty(len(every), bool)
-    for start in range(0, len(every), CHUNK):
-        edges = _edges(every[start : start + CHUNK, 8:].astype(np.float32))
+def _flat(fingerprints: Fingerprints) -> NDArray[np.bool_]:
+    """Returns (N,): whether a thumbnail has no edges to correlate."""
+    flat = np.empty(len(fingerprints), bool)
+    for start in range(0, len(fingerprints), CHUNK):
+        edges = _edges(fingerprints[start : start + CHUNK, 8:].astype(np.float32))
         flat[start : start + CHUNK] = np.sqrt(np.mean(edges**2, axis=1)) < FLAT
     return flat
 
 
 def _same_edges(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Tells whose edges correlate, of (P, 192) thumbnails that are not flat."""
+    """Returns (P,): whether the edges of two (P, 192) thumbnails correlate; none of them may be flat."""
     a_edges, b_edges = _edges(a), _edges(b)
     norms = np.linalg.norm(a_edges, axis=1) * np.linalg.norm(b_edges, axis=1)
     return np.asarray(np.sum(a_edges * b_edges, axis=1) >= CORRELATION * norms)
@@ -169,8 +169,8 @@ def _edges(thumbnails: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.concatenate([down.reshape(-1, 168), right.reshape(-1, 168)], axis=1)
 
 
-def _hashes(every: Fingerprints) -> NDArray[np.uint64]:
-    return np.ascontiguousarray(every[:, :8]).view(">u8").ravel().astype(np.uint64)
+def _hashes(fingerprints: Fingerprints) -> NDArray[np.uint64]:
+    return np.ascontiguousarray(fingerprints[:, :8]).view(">u8").ravel().astype(np.uint64)
 
 
 def _band(hashes: NDArray[np.uint64], band: int) -> NDArray[np.uint64]:

@@ -75,19 +75,19 @@ def test_a_sample_whose_file_got_other_content_is_found_at_its_other_file_or_lef
 
 
 def test_paths_are_those_of_the_samples_however_often_they_are_asked_for_and_what_came_since(catalog):
-    def told(*names: str, split: Split | None = None) -> dict[str, str]:
+    def paths(*names: str, split: Split | None = None) -> dict[str, str]:
         found = [catalog.paths(names, split) for _ in range(3)]
         assert found[0] == found[1] == found[2] == {s.sample_id: s.filepath for s in catalog.samples(split, names)}
         return found[0]
 
-    assert told("s0") == {}
+    assert paths("s0") == {}
     catalog.add([sample("s0"), sample("s1"), sample("t", Split.TEST)], [file(n, n) for n in ("s0", "s1", "t")])
-    assert told("t", "s1", "nobody") == {"t": "/images/t.png", "s1": "/images/s1.png"}
-    assert told("t", "s1", split=Split.TRAIN) == {"s1": "/images/s1.png"}
+    assert paths("t", "s1", "nobody") == {"t": "/images/t.png", "s1": "/images/s1.png"}
+    assert paths("t", "s1", split=Split.TRAIN) == {"s1": "/images/s1.png"}
     catalog.add([sample("s2", filepath="/images/s0.png")], [file("s0", "s2"), file("z", "s0"), file("y", "s0")])
-    assert told("s0", "s2") == {"s0": "/images/y.png", "s2": "/images/s0.png"}
+    assert paths("s0", "s2") == {"s0": "/images/y.png", "s2": "/images/s0.png"}
     catalog.add([], [file("s1", GONE)])
-    assert told("s0", "s1") == {"s0": "/images/y.png"} and told() == {}
+    assert paths("s0", "s1") == {"s0": "/images/y.png"} and paths() == {}
 
 
 def test_of_repeats_in_one_call_the_first_sample_and_the_last_file_count(catalog):
