@@ -182,14 +182,15 @@ def preset_of(preset: str, method: str) -> TrainConfig[Any]:
 def config_from_json(saved: dict[str, Any]) -> TrainConfig[Any]:
     """Returns the config that a run saved; what its file holds besides settings is ignored.
 
-    Settings that are newer than the run have their preset's value.
+    Settings that are newer than the run have their preset's value, except the classifier: a run that was started before
+    there was a choice ends with its student.
 
     Raises:
         ConfigError: nothing was saved, or a value is invalid.
     """
     if not saved:
         raise ConfigError("the run ended before it had written its settings: start another one")
-    preset = preset_of(saved["preset"], saved["method"])
+    preset = replace(preset_of(saved["preset"], saved["method"]), classifier="student")
     generic: Any = TrainConfig
     try:
         config: TrainConfig[Any] = TypeAdapter(generic[type(preset.settings)]).validate_python(asdict(preset) | saved)
