@@ -112,7 +112,7 @@ def _current_batch(filters: ReviewFilters) -> Batch:
 
 def _update_order(context: PageContext, events: EventCache, batch: Batch, rank: Rank) -> list[str]:
     """Returns the samples to show, leased to this window; a grid keeps those that have been decided."""
-    project, holder, grid = context.store.project, _lease_holder(context.actor), batch.filters.grid
+    project, holder, grid = context.store.project, _lease_holder(), batch.filters.grid
     shown = batch.filters.size if grid else PREFETCHED
     is_new, open_ids = not batch.rows, _open_ids(events, batch)
     held_by_others = leases.held_by_others(project, holder)
@@ -142,7 +142,7 @@ def _add_rows(context: PageContext, batch: Batch, rank: Rank) -> None:
     """Adds the next images of the queue to a batch."""
     store, filters = context.store, batch.filters
     passed_over = len(_open_ids(read_events(store), batch)) + len(batch.skipped)
-    held_by_others = leases.held_by_others(store.project, _lease_holder(context.actor))
+    held_by_others = leases.held_by_others(store.project, _lease_holder())
     limit = (filters.size if filters.grid else RANK_BATCH) + passed_over + len(held_by_others)
     with st.spinner("Ranking images"):
         rows, batch.problem = _ranked(context, filters, rank, limit)
@@ -252,7 +252,6 @@ def _propose_similar(context: PageContext, batch: Batch, sample_id: str) -> None
     batch.message = f"{count(proposed, 'similar image')} come next." if rows else "No similar image is unlabelled."
 
 
-def _lease_holder(actor: str) -> str:
-    """Returns the name under which this window holds its leases."""
-    window: str = st.session_state.setdefault("window", uuid.uuid4().hex)
-    return f"{actor} {window}"
+def _lease_holder() -> str:
+    """Returns the id under which this window holds its leases: they stay its own when the reviewer types a name."""
+    return str(st.session_state.setdefault("window", uuid.uuid4().hex))
