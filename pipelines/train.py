@@ -17,13 +17,15 @@ from typing import TYPE_CHECKING, Any
 
 from gradebook.pipelines.process.errors import exit_with_message
 from gradebook.pipelines.process.progress import silence_libraries, stage
-from gradebook.pipelines.runs import State
+from gradebook.pipelines.runs import Run, State
 from gradebook.pipelines.training import loop, run_setup, trackers
 from gradebook.pipelines.training.backend import open_backend
 from gradebook.pipelines.training.data_modules import open_data
+from gradebook.pipelines.training.final_classifier import describe_members
 from gradebook.pipelines.training.finalize import Result, finish
 from gradebook.pipelines.training.presets import TrainCommand, parse_command
 from gradebook.pipelines.training.shutdown import report_failure, stop_on_signal
+from gradebook.storage.project import read_project
 
 if TYPE_CHECKING:
     from gradebook.storage.store import Store
@@ -77,6 +79,9 @@ def _print(result: Result, command: TrainCommand[Any]) -> None:
         else f"validation accuracy {result.validation_accuracy:.1%} of {result.validation_labels} held-out labels"
     )
     print(f"{result.run} {result.state} at step {result.steps} after {result.seconds:.1f} s, {accuracy}")
+    last = Run(read_project(command.project).runs / result.run).metrics()[-1:]
+    if members := "".join(describe_members(row) for row in last):
+        print(members)
     if result.state is State.STOPPED:
         print(f"go on with: gradebook train {command.project} --resume --run {result.run}")
 

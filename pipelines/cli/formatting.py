@@ -116,8 +116,9 @@ def _class_line(name: str, row: Mapping[str, Any], counts: Mapping[str, int]) ->
 
 def import_summary(report: dict[str, Any]) -> str:
     """Returns the counts of an import, and the files that need attention."""
+    test = f" ({report['test_images']} of them test images)" if report["test_images"] else ""
     lines = [
-        f"{report['imported']} images imported ({report['test_images']} of them test images), "
+        f"{report['imported']} images imported{test}, "
         f"{report['already_known']} already in the project, "
         f"{report['labelled']} labels; the project has the classes {', '.join(report['classes']) or '(none yet)'}"
     ]

@@ -4,6 +4,7 @@ The run's student is one member, beside logistic regression and label diffusion.
 what each weighs (docs/results.md). What student and teacher predicted step by step stays in the record.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -47,11 +48,12 @@ class FinalClassifier:
             "temperature": self.fitted.temperature,
         }
 
-    def __str__(self) -> str:
-        """Says what was pooled, and how good each member is by itself."""
-        accuracies = zip(self.fitted.members, self.fitted.held_out_accuracy[:-1], self.fitted.exponents, strict=True)
-        members = ", ".join(f"{name} {accuracy:.0%} (weight {weight:.2f})" for name, accuracy, weight in accuracies)
-        return f"pooled classifier: {self.accuracy:.0%} of {self.labels} labels by cross-validation; members: {members}"
+
+def describe_members(row: Mapping[str, Any]) -> str:
+    """Returns what was pooled and how good each member is by itself, from a row of the metrics; "" of any other row."""
+    weights, accuracies = row.get("member_weights", {}), row.get("member_accuracies", {})
+    members = [f"{name} {accuracies[name]:.0%} (weight {weight:.2f})" for name, weight in weights.items()]
+    return f"pooled, by cross-validated accuracy: {', '.join(members)}" if members else ""
 
 
 def fit_final_classifier(state: TrainState, student: "nn.Module") -> FinalClassifier | None:

@@ -84,7 +84,6 @@ def _classifier(state: TrainState, student: "nn.Module") -> "tuple[nn.Module, in
         stage("Pooling the student with other classifiers")
         final = fit_final_classifier(state, student)
         if final is not None:
-            say(str(final))
             log_accuracy(state, final.accuracy, final.as_metrics())
             return final.net, final.labels
         say("only one class has labels: the run predicts with its student, without the pooled classifier")

@@ -38,27 +38,24 @@ def fill(store: Store) -> Store:
 
 
 def review_page(store: Store, sample_id: str, now: Event | None, label: str) -> bool:
-    from gradebook.app.context import Desk
-    from gradebook.app.review_actions import Deed, Press, answer
+    from gradebook.app.review_actions import Action, ReviewAction, apply_actions
 
-    press = Press(
-        press_id=f"{random.getrandbits(128):032x}",
-        deed=Deed.LABEL,
+    action = ReviewAction(
+        action_id=f"{random.getrandbits(128):032x}",
+        action=Action.LABEL,
         sample_id=sample_id,
         label=label,
-        over=now.event_id if now else None,
+        expected=now.event_id if now else None,
     )
-    refused, _ = answer(Desk(store, None, "review"), [press], {})
-    return not refused
+    return not apply_actions(store, None, "review", [action], {}).conflicts
 
 
 def evolution_page(store: Store, sample_id: str, now: Event | None, label: str) -> bool:
-    from gradebook.app import context
+    from gradebook.app import review_actions
 
-    desk = context.Desk(store, None, "evolution")
     if now is not None and now.kind in VERDICTS and random.random() < 0.5:
-        return context.take_back(desk, now) is None
-    return context.decide(desk, Shown(sample_id=sample_id), label, over=now) is None
+        return review_actions.undo_verdict(store, "evolution", now) is None
+    return review_actions.decide(store, "evolution", Shown(sample_id=sample_id), label, expected=now) is None
 
 
 def fiftyone_button(store: Store, sample_id: str, now: Event | None, label: str) -> bool:
