@@ -118,7 +118,9 @@ def test_predicting_files_says_what_the_student_says(exported):
 def test_the_card_tells_labels_settings_and_scores(exported):
     card = (exported.directory / "README.md").read_text()
     score = evaluate(exported.store, exported.run)
-    assert f"Accuracy {score.accuracy:.1%} on the {TEST} labelled images of the test split" in card
+    low, high = score.accuracy_interval
+    accuracy = f"Accuracy {score.accuracy:.1%} (95 % interval {low:.1%} to {high:.1%})"
+    assert f"{accuracy} on the {TEST} labelled images of the test split" in card
     assert "from 12 labels" in card
     assert all(f"| {name} | 4 |" in card for name in CLASSES)
     assert json.dumps(exported.run.config(), ensure_ascii=False) in card

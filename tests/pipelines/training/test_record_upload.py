@@ -100,7 +100,7 @@ def test_a_store_that_is_not_there_is_one_sentence_and_stops_nothing(tmp_path, b
     told = capsys.readouterr()
     lines = [line for line in (told.out + told.err).splitlines() if line]
     assert len(lines) == 2 and f"{address} cannot be reached (" in lines[0], lines
-    assert "is sent when the next training of the project starts" in lines[1]
+    assert "is uploaded when the next training of the project starts" in lines[1]
     assert [row["step"] for row in history(tmp_path)] == [1, 2]
     with pytest.raises(ProjectError, match="cannot be reached"):
         truncate_record(tmp_path, address, 1)
