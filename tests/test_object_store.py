@@ -43,7 +43,7 @@ def test_everything_of_a_store_can_be_in_a_bucket(away, tmp_path):
 
 def test_a_store_that_does_not_answer_is_one_sentence(away, monkeypatch):
     monkeypatch.setattr(
-        "gradebook.storage.lance_tables.ASKING", {"client_max_retries": "0", "client_retry_timeout": "1"}
+        "gradebook.storage.lance_tables.CLIENT_OPTIONS", {"client_max_retries": "0", "client_retry_timeout": "1"}
     )
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     store, ours = open_store(away.project.root), event(Kind.REJECTED, "s0", actor="ada")

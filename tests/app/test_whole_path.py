@@ -195,11 +195,13 @@ def review_in_fiftyone(page: Page, store: Store) -> None:  # noqa: F811
     expect(first.locator("[data-cy=tag-label]")).to_have_text(accepted.label)
     press(there, "undo", "1 verdict taken back.")
     wait_until(there, lambda: accepted.sample_id not in replay(store.log.read()))
+    first.hover()
+    first.click(position={"x": 14, "y": 14})  # a verdict clears the selection
     there.locator('[data-item-id="@gradebook/verdicts/assign"]').click()
     other = next(name for name in CLASSES if name != accepted.label)
     there.get_by_role("combobox").click()
     there.get_by_role("option", name=other, exact=True).click()
-    there.get_by_role("button", name="Execute").click()
+    there.get_by_role("button", name="Label 1 image").click()
     expect(there.get_by_text(f"1 sample labelled {other}.")).to_be_visible()
     assigned = written(store, LABELS + 3)[-1]
     assert (assigned.kind, assigned.sample_id, assigned.label) == (Kind.RELABELLED, accepted.sample_id, other)

@@ -135,7 +135,7 @@ def test_another_port_is_used_if_the_last_one_is_taken(root, monkeypatch):
 def test_a_project_of_another_process_is_refused_once_fiftyone_is_imported(root, monkeypatch):
     monkeypatch.setitem(sys.modules, "fiftyone", object())
     monkeypatch.setattr(mongodb, "find_or_start", lambda root: f"mongodb://{root.name}")
-    with pytest.raises(ValueError, match="process of its own"):
+    with pytest.raises(ValueError, match="open this one in another process"):
         use_project_database(root)
 
 
