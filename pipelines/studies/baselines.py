@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gradebook.mpl.opinion_pool import softmax
+
 Features = NDArray[np.float32]
 Labels = NDArray[np.int64]
 Probabilities = NDArray[np.float64]
@@ -31,7 +33,7 @@ def prototypes(x: Features, labels: Labels, test: Features, classes: int) -> Pro
     """The nearest class mean by cosine similarity (Snell et al., 2017)."""
     unit = _unit(x)
     means = _unit(np.stack([unit[labels == c].mean(0) for c in range(classes)]))
-    return _softmax(COSINE_SCALE * _unit(test) @ means.T)
+    return softmax(COSINE_SCALE * _unit(test) @ means.T)
 
 
 def nearest_neighbours(x: Features, labels: Labels, test: Features, classes: int) -> Probabilities:
@@ -104,7 +106,7 @@ def gaussians_on_logistic(x: Features, labels: Labels, test: Features, classes: 
     opinions[labelled] = 10 * np.eye(classes)[labels[labelled]]
     spaces = feature_spaces(x, labelled)
     slopes, offsets, _ = linear_discriminant(spaces.plain, opinions)
-    return _softmax((test - spaces.mean) @ spaces.basis @ slopes + offsets)
+    return softmax((test - spaces.mean) @ spaces.basis @ slopes + offsets)
 
 
 BASELINES: dict[str, Baseline] = {
@@ -138,8 +140,3 @@ def _standardised(x: Features, test: Features) -> tuple[Features, Features]:
 
 def _unit(x: Features) -> Features:
     return np.asarray(x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), EPS), np.float32)
-
-
-def _softmax(logits: NDArray[Any]) -> Probabilities:
-    odds = np.exp(logits - logits.max(1, keepdims=True))
-    return np.asarray(odds / odds.sum(1, keepdims=True), np.float64)
