@@ -14,7 +14,7 @@ from gradebook.mpl.backbones import create
 pytestmark = pytest.mark.slow
 
 
-def test_the_store_answers_every_kind_of_question(tmp_path, capsys):
+def test_every_kind_of_query_is_timed(tmp_path, capsys):
     sizes = ("--rows", "4000", "--samples", "800", "--vectors", "800", "--dim", "16", "--runs", "2", "--questions", "2")
     assert of_store.main([str(tmp_path / "project"), *sizes]) == 0
     told = capsys.readouterr().out
@@ -24,21 +24,21 @@ def test_the_store_answers_every_kind_of_question(tmp_path, capsys):
     assert "fold of 80 rows more" in told
 
 
-def test_a_record_alone_is_asked_for_histories(tmp_path, capsys):
+def test_the_history_of_a_record_alone_is_timed(tmp_path, capsys):
     sizes = ("--rows", "2000", "--samples", "400", "--vectors", "0", "--runs", "2", "--questions", "2")
     assert of_store.main([str(tmp_path / "project"), *sizes]) == 0
     told = capsys.readouterr().out
     assert len(re.findall(r"^\| history of a sample, (?:all runs|one run)(?: after it)? \|", told, re.MULTILINE)) == 4
 
 
-def test_decoding_tells_what_is_kept(capsys):
+def test_decoding_prints_the_cached_share(capsys):
     assert of_decoding.main(["--images", "2", "--sizes", "16", "--rounds", "1"]) == 0
     told = capsys.readouterr().out
     rows = re.findall(r"^\| \d+ x \d+ \| 16 \|(?: [\d.]+ \|){4} 1 of (\d+) \|$", told, re.MULTILINE)
     assert len(rows) == 2 and int(rows[0]) > int(rows[1]), told
 
 
-def test_a_step_is_bound_by_as_many_convolutions_as_it_has(capsys):
+def test_the_bound_of_a_step_counts_its_convolutions(capsys):
     sizes = ("--backbone", "wrn_10_1", "--size", "8", "--labelled", "2", "--rounds", "1")
     assert of_convolutions.main(sizes) == 0
     *_, every = re.findall(r"^\| (\S.*?) \| (\d+) \|", capsys.readouterr().out, re.MULTILINE)

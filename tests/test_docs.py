@@ -37,7 +37,7 @@ def test_documents_link_to_files_that_exist(document):
     assert [link for link in links if not (document.parent / link).exists()] == []
 
 
-def test_the_json_keys_of_a_training_are_those_that_it_answers():
+def test_the_documented_json_keys_of_a_training_are_those_it_prints():
     from gradebook.pipelines.training.finalize import Result
 
     text = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
@@ -50,7 +50,7 @@ def test_the_readme_names_the_test_command_that_ci_runs():
     assert command.replace("uv run", "uv run --locked") in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
 
 
-def test_methods_are_documented_where_people_look():
+def test_every_method_is_documented():
     from gradebook.mpl.methods import METHODS
 
     text = " ".join(re.sub(r"[│╭╮╰╯─]", " ", done("train", "--help").out).split())

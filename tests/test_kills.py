@@ -97,7 +97,7 @@ def check_record(store: Store, step: int) -> None:
     assert store.record.dynamics("endless") == fresh.dynamics("endless")
 
 
-def test_kill_9_fifty_five_times_loses_and_doubles_nothing(tmp_path):
+def test_kill_9_fifty_five_times_loses_and_duplicates_nothing(tmp_path):
     """Five processes work on one project at once, and each is killed at its own random moment; eleven times."""
     store = open_store(create_project(tmp_path / "project", kill_workers.CLASSES).root)
     root, draw, told, step, kills = store.project.root, random.Random(SEED), set[str](), 0, 0
@@ -135,7 +135,7 @@ def test_kill_9_fifty_five_times_loses_and_doubles_nothing(tmp_path):
     assert verify(root, content=True).findings == ()
 
 
-def test_two_who_review_at_once_lose_no_verdict(tmp_path):
+def test_two_concurrent_reviewers_lose_no_verdict(tmp_path):
     store = open_store(create_project(tmp_path / "project", kill_workers.CLASSES).root)
     import_images(store, pictures(tmp_path / "images", 0))
     both = start(*((kill_workers.review, store.project.root, seed) for seed in (1, 2)))
@@ -158,7 +158,7 @@ def full_disk() -> Iterator[Callable[[bool], None]]:
     fill(False)
 
 
-def test_a_full_disk_is_one_sentence_and_loses_nothing(tmp_path, full_disk):
+def test_a_full_disk_is_a_one_line_error_and_loses_nothing(tmp_path, full_disk):
     root = create_project(tmp_path / "project", kill_workers.CLASSES).root
     store, images = open_store(root), pictures(tmp_path / "images", 0)
     import_images(store, images)
@@ -182,7 +182,7 @@ def test_a_full_disk_is_one_sentence_and_loses_nothing(tmp_path, full_disk):
     assert verify(root, content=True).findings == ()
 
 
-def test_a_disk_that_is_full_when_small_files_are_merged_does_not_take_the_append_for_failed(tmp_path, monkeypatch):
+def test_a_full_disk_during_compaction_does_not_fail_the_append(tmp_path, monkeypatch):
     monkeypatch.setattr(lance_tables, "TIDY_EVERY", 2)
     log = LanceLog(tmp_path)
     log.append([event(Kind.REJECTED, "s0", actor="zoe")])

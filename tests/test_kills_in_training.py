@@ -52,7 +52,7 @@ def wait_for_steps(path: Path, process) -> None:
 
 
 @pytest.mark.slow
-def test_training_killed_fifty_times_ends_as_if_it_had_not_been(tmp_path):
+def test_training_killed_fifty_times_ends_as_one_that_was_not(tmp_path):
     store, draw = make_project(tmp_path, train=40), random.Random(SEED)
     root = store.project.root
     import_images(store, tmp_path / "pictures")

@@ -30,7 +30,7 @@ def test_the_layers_hold():
     assert "0 broken" in done.stdout
 
 
-def test_what_must_start_quickly_loads_nothing_heavy():
+def test_commands_that_must_start_quickly_import_nothing_heavy():
     done = run_without((), f"import {LIGHT}; print(*sys.modules)")
     loaded = set(done.stdout.split())
     assert "gradebook.pipelines.curation.review_queue" in loaded, done.stderr
@@ -52,7 +52,7 @@ assert sentences()
     assert done.returncode == 0, done.stderr
 
 
-def test_mpl_speaks_arrays_alone_and_training_needs_no_database_and_no_app():
+def test_mpl_imports_no_storage_and_training_no_database_or_app():
     code = """
 from gradebook.mpl import augment, backbones, methods, metrics, networks, reasons
 
@@ -65,7 +65,7 @@ assert "gradebook.pipelines.training.recorder" in sys.modules
     assert done.returncode == 0, done.stderr
 
 
-def test_the_package_has_one_name_and_every_module_goes_by_it():
+def test_every_module_is_imported_under_one_name():
     """In a checkout `import mpl` would load every module a second time, with classes of its own."""
     ours = ("app", "mpl", "pipelines", "storage")
     assert [(ROOT / "gradebook" / name).resolve() for name in ours] == [ROOT / name for name in ours]

@@ -23,7 +23,7 @@ def away(tmp_path, bucket, monkeypatch):
     return make_project(tmp_path)
 
 
-def test_everything_of_a_store_can_be_in_a_bucket(away, tmp_path):
+def test_a_whole_store_can_be_in_a_bucket(away, tmp_path):
     assert not list((away.project.root / "lance").glob("*.lance")), "nothing of it is here"
     assert read_project(away.project.root).store.endswith("/p")
     one = away.catalog.ids()[0]
@@ -41,7 +41,7 @@ def test_everything_of_a_store_can_be_in_a_bucket(away, tmp_path):
     assert (other.record.rows("r"), len(other.catalog.ids())) == (0, TRAIN + TEST)
 
 
-def test_a_store_that_does_not_answer_is_one_sentence(away, monkeypatch):
+def test_an_unreachable_store_is_a_one_line_error(away, monkeypatch):
     monkeypatch.setattr(
         "gradebook.storage.lance_tables.CLIENT_OPTIONS", {"client_max_retries": "0", "client_retry_timeout": "1"}
     )
@@ -53,6 +53,6 @@ def test_a_store_that_does_not_answer_is_one_sentence(away, monkeypatch):
         assert "\n" not in str(told.value)
 
 
-def test_a_project_on_this_disk_says_nothing_of_a_store(tmp_path):
+def test_a_local_project_does_not_mention_a_store(tmp_path):
     made = create_project(tmp_path / "p", ["a"])
     assert "store" not in (made.root / SETTINGS).read_text() and read_project(made.root).store == ""

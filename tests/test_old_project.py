@@ -47,13 +47,13 @@ def test_verify_finds_nothing_once_the_images_are_relocated(root):
     assert done("verify", root / "project", "--content", "--json").json["findings"] == []
 
 
-def test_status_counts_what_it_counted(root, expected):
+def test_status_prints_the_same_counts(root, expected):
     status = done("status", root / "project", "--json").json
     numbers = {key: value for key, value in expected["status"].items() if key != "project"}
     assert {key: status[key] for key in numbers} == numbers
 
 
-def test_the_log_holds_the_same_events(root, expected):
+def test_the_log_has_the_same_events(root, expected):
     assert done("history", root / "project", "--json").json == expected["history"]
 
 
@@ -88,13 +88,13 @@ def test_the_evolution_of_the_labels_is_the_same(root, expected):
     assert flow == expected["evolution"]
 
 
-def test_the_finished_run_exports_a_classifier_that_predicts(root, tmp_path):
+def test_the_finished_run_can_be_exported_and_predicts(root, tmp_path):
     done("export", root / "project", tmp_path / "classifier", "--run", "finished")
     rows = done("predict", tmp_path / "classifier", root / "test", "--json").json
     assert [row["label"] for row in rows] == ["cat", "cat", "dog", "dog"]
 
 
-def test_the_stopped_run_resumes_and_ends_as_the_one_that_was_not_stopped(root, tmp_path):
+def test_the_stopped_run_resumes_and_ends_as_the_uninterrupted_run(root, tmp_path):
     import torch
     from safetensors.torch import load_file
 

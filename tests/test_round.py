@@ -32,7 +32,7 @@ def test_every_method_learns_something(demo):
     assert all(accuracy > 0.5 for accuracy in demo["accuracy"].values()), "ten classes: chance is 0.1"
 
 
-def test_the_queue_leaves_out_what_has_a_label(demo):
+def test_the_queue_has_no_labelled_samples(demo):
     queue = done("queue", demo["project"], "--json", "--limit", 2000, "--no-spread").json
     assert len(queue) == 1197 - demo["labels"]
     assert {row["sample_id"] for row in demo["queue"]} <= {row["sample_id"] for row in queue}
@@ -60,7 +60,7 @@ def test_the_record_has_the_feedback_of_every_step_that_saw_the_image(demo):
     assert any(row["feedback"] != 0 for row in rows)
 
 
-def test_the_exported_classifier_says_what_the_student_says(demo):
+def test_the_exported_classifier_predicts_as_the_student(demo):
     tested = f"{demo['project']}/../images/test"
     predictions = done("predict", demo["exported"], tested, "--json").json
     right = sum(row["label"] == row["filepath"].split("/")[-2] for row in predictions)

@@ -25,7 +25,7 @@ def runs(tmp_path) -> tuple[Path, Path]:
     return tmp_path / "old", tmp_path / "new"
 
 
-def test_runs_that_left_the_same_are_equal_whatever_the_clock_says(runs):
+def test_runs_with_the_same_files_are_equal_whatever_the_clock_says(runs):
     assert set(same_run.compare_runs(*runs).values()) == {"equal"}
 
 
@@ -38,7 +38,7 @@ def test_runs_that_left_the_same_are_equal_whatever_the_clock_says(runs):
         ("record/rank1-000001.parquet", "record"),
     ],
 )
-def test_one_other_file_is_one_difference(runs, file, what):
+def test_one_changed_file_is_one_difference(runs, file, what):
     (runs[1] / file).write_bytes(b"other bytes")
     row = same_run.compare_runs(*runs)
     assert {name for name, value in row.items() if value != "equal"} == {what}
@@ -57,7 +57,7 @@ def test_runs_without_files_are_not_equal(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_checkout_trains_as_it_does_itself(tmp_path, capsys):
+def test_a_checkout_trains_the_same_twice(tmp_path, capsys):
     assert same_run.main([str(ROOT), str(ROOT), *SMALL, "--work", str(tmp_path / "work")]) == 0
     rows = re.findall(r"^\| supervised \| views \| 1 \|(.*)\|$", capsys.readouterr().out, re.MULTILINE)
     assert rows == [" equal | equal | equal | equal "]

@@ -40,7 +40,7 @@ def test_every_method_does_the_same_steps(name, settings, kind):
     assert not torch.equal(whole["0"], flat(p.student)), "nothing moved: the test would be vacuous"
 
 
-def test_remixmatch_turns_no_images_in_parts():
+def test_remixmatch_refuses_to_rotate_images_in_parts():
     p = image_problem(labelled=6)
     with pytest.raises(ValueError, match="--rotation-weight 0, or --accumulate 1"):
         steps(divided(p.learners()), p.batch, "remixmatch", {})

@@ -45,7 +45,7 @@ def test_drawing_a_view_leaves_the_global_generator_alone(images, view):
 
 
 @VIEWS
-def test_no_images_are_no_trouble(images, view):
+def test_an_empty_batch_is_accepted(images, view):
     assert view(images[:0], SEEDS[:0]).shape == (0, 3, 32, 40)
 
 
@@ -101,14 +101,14 @@ def test_the_operations_are_those_of_torchvisions_randaugment(images, magnitude)
             assert torch.equal(change(image), expected), (name, sign)
 
 
-def test_every_operation_and_sign_is_as_likely_as_another():
+def test_every_operation_and_sign_is_equally_likely():
     """What strong draws for 28 changes, over many seeds, by a chi-square whose 99.9 % point is 55.5 at 27."""
     drawn = augment._whole(augment._uniforms(np.arange(28_000), 7)[:, 3], 28)
     counts = np.bincount(drawn, minlength=28)
     assert ((counts - 1000) ** 2 / 1000).sum() < 55.5
 
 
-def test_the_numbers_of_neighbouring_seeds_have_nothing_to_do_with_each_other():
+def test_random_numbers_of_neighbouring_seeds_are_unrelated():
     drawn = augment._uniforms(np.arange(20_000), 7)
     assert ((drawn >= 0) & (drawn < 1)).all()
     both = np.concatenate([drawn[:-1], drawn[1:]], axis=1)
@@ -116,6 +116,6 @@ def test_the_numbers_of_neighbouring_seeds_have_nothing_to_do_with_each_other():
     assert np.abs(correlations).max() < 5 / math.sqrt(20_000)
 
 
-def test_the_smallest_images_are_no_trouble():
+def test_the_smallest_images_are_accepted():
     tiny = torch.zeros(2, 3, 2, 2, dtype=torch.uint8)
     assert augment.strong(tiny, [0, 1]).shape == (2, 3, 2, 2)

@@ -42,7 +42,7 @@ def test_mean_teacher_learns_from_the_average_of_its_weights():
 
 
 @pytest.mark.parametrize("name", ["mean_teacher", "ict", "noisy_student"])
-def test_teachers_look_without_dropout_and_leave_modes_as_they_were(name):
+def test_teachers_predict_without_dropout_and_keep_their_modes(name):
     p = problem(noisy_net)
     learners = p.learners()
     step(name, learners, p.batch, StepIndex(4, 10))
@@ -78,7 +78,7 @@ def test_temporal_ensembling_follows_its_algorithm():
     assert learners.memory["times"].tolist() == [0] * SPARE + [3] * 4
 
 
-def test_ict_teaches_the_mix_of_opinions_on_the_mix_of_images():
+def test_ict_teaches_mixed_predictions_on_mixed_images():
     p = problem()
     learners = p.learners()
     step("ict", learners, p.batch)
@@ -199,14 +199,14 @@ def test_noisy_students_balanced_set_is_the_papers(balance):
         torch.testing.assert_close(found[labels == name].sum(), torch.tensor(15.0).double(), rtol=0, atol=1e-12)
 
 
-def test_noisy_student_counts_nobody_where_nobody_is_sure():
+def test_noisy_student_selects_nothing_without_a_confident_prediction():
     found = noisy_student.copies(
         torch.tensor([0, 1, -1]), torch.tensor([0.2, 0.1, 0.0]), classes=3, threshold=0.3, balance=1.0
     )
     assert found.tolist() == [0, 0, 0]
 
 
-def test_noisy_student_weighs_images_by_what_it_has_seen_of_the_pool_in_this_round():
+def test_noisy_student_weights_images_by_the_part_of_the_pool_seen_in_this_round():
     """Two batches of three, one after another: the first is weighed by itself, the second by both."""
     p = problem()
     parts = [half(p.batch, rank) for rank in range(2)]
@@ -235,7 +235,7 @@ def test_noisy_student_weighs_images_by_what_it_has_seen_of_the_pool_in_this_rou
         assert count.unique().numel() > 1
 
 
-def test_noisy_student_notes_each_image_once_a_round():
+def test_noisy_student_counts_each_image_once_a_round():
     p = problem()
     learners = alone(p.learners())
     for at in range(3, 6):
@@ -247,7 +247,7 @@ def test_noisy_student_notes_each_image_once_a_round():
     assert (noted["label"][SPARE:] >= 0).all() and (noted["label"][:SPARE] == -1).all()
 
 
-def test_noisy_student_needs_a_step_a_round():
+def test_noisy_student_needs_at_least_one_step_a_round():
     p = problem()
     with pytest.raises(ValueError, match="--rounds"):
         step("noisy_student", p.learners(), p.batch, StepIndex(0, 3), rounds=3)

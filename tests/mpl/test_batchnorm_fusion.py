@@ -32,7 +32,7 @@ def norms(net: nn.Module) -> int:
     ("name", "left"),
     [("tf_efficientnet_lite0", 0), ("resnet18", 0), ("mobilenetv3_small_050", 0), ("wrn_10_1", 4), ("regnetx_002", 0)],
 )
-def test_features_stay_and_norms_go(name, left):
+def test_fusion_keeps_features_and_removes_norms(name, left):
     net = with_statistics(timm.create_model(name, num_classes=0))
     there = norms(net)
     quick = folded(net)
@@ -82,7 +82,7 @@ class Standardised(nn.Conv2d):
         return nn.functional.conv2d(x, self.weight / self.weight.std())
 
 
-def test_what_must_not_be_folded_stays():
+def test_norms_that_cannot_be_fused_stay():
     standardised = nn.Sequential(Standardised(3, 3, 1, bias=False), nn.BatchNorm2d(3))
     batch_alone = nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3, track_running_stats=False))
     for net in (Twice(), Read(), Asks(), standardised, batch_alone):
@@ -93,7 +93,7 @@ def test_what_must_not_be_folded_stays():
             assert torch.equal(quick(X), net(X))
 
 
-def test_the_network_itself_is_left_as_it_is():
+def test_fusion_does_not_change_the_original_network():
     net = with_statistics(timm.create_model("resnet18", num_classes=0)).train()
     before = {name: value.clone() for name, value in net.state_dict().items()}
     folded(net)

@@ -114,7 +114,7 @@ def test_two_processes_with_half_a_batch_each_are_one_with_all_of_it(name, setti
 
 
 @pytest.mark.parametrize(("name", "settings"), [v for v in VARIANTS + HARD if v[0] not in NO_RECORD])
-def test_the_record_has_what_labels_and_what_learns(name, settings):
+def test_the_predictions_of_both_networks_are_recorded(name, settings):
     p = problems()["features"]
     learners = p.learners()
     torch.manual_seed(1)
@@ -154,7 +154,7 @@ def test_a_batch_may_hold_a_sample_twice(name):
 
 
 @pytest.mark.parametrize("name", list(METHODS))
-def test_a_step_never_waits_for_the_device(name, monkeypatch):
+def test_a_step_never_synchronises_with_the_device(name, monkeypatch):
     """Tensors without values: what asks for one (.item(), an if on a tensor, a shape that hangs on values) raises."""
     monkeypatch.setattr(mixup, "shares", lambda n, alpha, x: torch.rand(n, device=x.device))  # Beta has no meta kernel
     p = image_problem(labelled=6)

@@ -34,7 +34,7 @@ def case():
 
 
 @pytest.mark.parametrize("labels", [0, 40])
-def test_old_bounds_choose_what_looking_at_all_does(case, monkeypatch, labels):
+def test_lazy_bounds_choose_what_the_exhaustive_greedy_chooses(case, monkeypatch, labels):
     monkeypatch.setattr(module, "INITIAL_POOL", 32)
     monkeypatch.setattr(module, "GAINS_BATCH", 8)
     x, goals = case
@@ -52,13 +52,13 @@ def test_old_bounds_choose_what_looking_at_all_does(case, monkeypatch, labels):
     assert len(looked) < 300 or labels, "nor most at all"
 
 
-def test_memory_is_bounded_at_no_cost_but_time(case, monkeypatch):
+def test_limited_memory_chooses_the_same(case, monkeypatch):
     monkeypatch.setattr(module, "MAX_CACHED_KERNELS", 4)
     x, goals = case
     assert choose(gains(x, goals), lambda places: x[places], goals, 9).tolist() == naive(x, goals, set(range(600)), 9)
 
 
-def test_only_what_can_be_chosen_is_and_all_of_it_where_there_is_less_than_asked(case):
+def test_only_candidates_are_chosen_and_all_of_them_if_they_are_too_few(case):
     x, goals = case
     bounds = np.full(600, -np.inf)
     bounds[[3, 77, 401]] = gains(x[[3, 77, 401]], goals)

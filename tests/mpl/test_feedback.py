@@ -85,7 +85,7 @@ def test_difference_agrees_with_exact(make):
 
 
 @pytest.mark.parametrize("make", NETS)
-def test_feedback_of_one_image_and_class_is_what_brute_force_finds(make):
+def test_feedback_of_one_image_and_class_agrees_with_brute_force(make):
     """Raise q_ic a little, do the step again, look at the labelled loss: F_ic = -U dL/dq_ic."""
     p = problem(make)
     noise = get_rng_state(p.batch.x_us.device)
@@ -140,7 +140,7 @@ def test_the_released_form_has_no_gradient():
     assert torch.autograd.grad(ours, logits)[0].abs().max() > 1e-2
 
 
-def test_feedback_leaves_batchnorm_statistics_as_it_found_them():
+def test_feedback_does_not_change_batchnorm_statistics():
     p = problem(norm_net)
     before = {n: b.clone() for n, b in p.student.named_buffers()}
     q = p.teacher(p.batch.x_uw).softmax(-1).detach()
@@ -165,7 +165,7 @@ def test_half_precision_does_not_round_differences_away():
     torch.testing.assert_close(near, exact, rtol=0.01, atol=1e-3 * exact.abs().max().item())
 
 
-def test_differences_leave_the_weights_as_they_found_them():
+def test_differences_restore_the_weights_exactly():
     """Bit for bit, and whether or not they are handed the network's own tensors as those before the step."""
     p = problem()
     kept = {n: w.detach().clone() for n, w in p.student.named_parameters()}
@@ -189,7 +189,7 @@ def test_sampled_labels_follow_the_teacher():
     torch.testing.assert_close(drawn, logits[0].softmax(-1), rtol=0, atol=0.01)
 
 
-def test_same_noise_replays_and_then_goes_on():
+def test_noise_is_replayed_and_then_continues():
     x = torch.zeros(())
     torch.manual_seed(0)
     state = get_rng_state(x.device)

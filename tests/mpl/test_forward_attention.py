@@ -67,14 +67,14 @@ def test_attention_has_the_plain_kernels_derivative(parts, moving, mask, scale):
     assert_the_same(inputs, {name: drawn(*inputs[name].shape) for name in moves}, scale=scale)
 
 
-def test_a_bias_alone_may_move():
+def test_the_bias_alone_may_have_a_tangent():
     """As where only the relative positions are trained."""
     torch.manual_seed(0)
     inputs = {name: drawn(*shape) for name, shape in SHAPES.items()} | {"attn_mask": drawn(H, L, M)}
     assert_the_same(inputs, {"attn_mask": drawn(H, L, M)})
 
 
-def test_windows_have_a_dimension_more_and_values_a_width_of_their_own():
+def test_windows_and_values_of_another_width_are_supported():
     torch.manual_seed(0)
     inputs = {"query": drawn(2, N, H, L, D), "key": drawn(2, N, H, M, D), "value": drawn(2, N, H, M, 2 * D)}
     assert_the_same(inputs, {name: torch.randn_like(x) for name, x in inputs.items()})
@@ -85,13 +85,13 @@ def test_windows_have_a_dimension_more_and_values_a_width_of_their_own():
     [({"is_causal": True}, H), ({"enable_gqa": True}, 2 * H), ({}, 1)],
     ids=["causal", "gqa", "shared"],
 )
-def test_other_attention_is_the_plain_kernels(how, heads):
+def test_other_attention_equals_the_plain_kernels(how, heads):
     torch.manual_seed(0)
     inputs = {"query": drawn(N, heads, L, D), "key": drawn(N, H, L, D), "value": drawn(N, H, L, D)}
     assert_the_same(inputs, {name: torch.randn_like(x) for name, x in inputs.items()}, **how)
 
 
-def test_dropout_draws_the_plain_kernels_noise():
+def test_dropout_draws_the_noise_of_the_plain_kernel():
     torch.manual_seed(0)
     inputs = {name: drawn(*shape) for name, shape in SHAPES.items()}
     directions = {name: torch.randn_like(x) for name, x in inputs.items()}
@@ -103,7 +103,7 @@ def test_dropout_draws_the_plain_kernels_noise():
     assert torch.equal(quick_change, change)
 
 
-def test_attention_that_does_not_move_is_the_fast_kernels():
+def test_attention_without_a_tangent_uses_the_fast_kernel():
     torch.manual_seed(0)
     inputs = {name: drawn(*shape) for name, shape in SHAPES.items()}
     value, change = sliced(inputs, {}, FastForwardMode())
@@ -111,7 +111,7 @@ def test_attention_that_does_not_move_is_the_fast_kernels():
     assert torch.equal(value, nnf.scaled_dot_product_attention(**inputs))
 
 
-def test_in_half_precision_value_and_change_are_half():
+def test_in_half_precision_value_and_tangent_are_half():
     torch.manual_seed(0)
     inputs = {name: drawn(*shape).float() for name, shape in SHAPES.items()}
     directions = {name: torch.randn_like(x) for name, x in inputs.items()}

@@ -24,7 +24,7 @@ def slope(net, x, dx, direction):
 @pytest.mark.parametrize("affine", [True, False])
 @pytest.mark.parametrize("moves", ["input", "weights", "both"])
 @pytest.mark.parametrize("training", [True, False])
-def test_quick_norms_have_torchs_derivative(affine, moves, training):
+def test_fast_norms_have_the_derivative_of_torch(affine, moves, training):
     if not affine and moves == "weights":
         return
     torch.manual_seed(0)
@@ -106,7 +106,7 @@ def convolved(net, x):
 
 
 @pytest.mark.parametrize("kind", CONVOLUTIONS)
-def test_kept_convolutions_are_not_computed_anew(kind):
+def test_cached_convolutions_are_not_computed_again(kind):
     """Each takes three with torch alone; kept ones two, the first of which one, since its images stay."""
     torch.manual_seed(0)
     norms = [nn.BatchNorm2d(4), nn.LeakyReLU(0.1, inplace=True)]
@@ -115,7 +115,7 @@ def test_kept_convolutions_are_not_computed_anew(kind):
     assert convolved(net, x) == (3 + 3 + 3, 1 + 2 + 2)
 
 
-def test_a_convolution_that_was_changed_in_place_is_computed_anew():
+def test_a_convolution_that_was_changed_in_place_is_computed_again():
     torch.manual_seed(0)
     net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(inplace=True), nn.Conv2d(4, 4, 3)).double()
     x = torch.randn(4, 3, 9, 9, dtype=torch.float64)

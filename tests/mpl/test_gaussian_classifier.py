@@ -17,7 +17,7 @@ def blobs(n: int = 300, spread: float = 1.0, seed: int = 0) -> tuple[np.ndarray,
     return (centres[truth] + spread * random.normal(size=(n, D))).astype(np.float32), truth
 
 
-def test_the_reader_is_linear_discriminant_analysis(monkeypatch):
+def test_the_classifier_is_linear_discriminant_analysis(monkeypatch):
     """scikit-learn's, with the same shrinkage, on labels without doubt and odds that are not softened."""
     from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
@@ -41,7 +41,7 @@ def test_softened_odds_keep_their_order(monkeypatch):
     np.testing.assert_allclose(soft.sum(1), 1)
 
 
-def test_it_sees_through_mistakes_that_it_was_fitted_to():
+def test_it_corrects_errors_in_the_labels_it_was_fitted_to():
     x, truth = blobs()
     random = np.random.default_rng(2)
     wrong = random.random(len(truth)) < 0.25
@@ -51,7 +51,7 @@ def test_it_sees_through_mistakes_that_it_was_fitted_to():
     assert doubt[guess != truth].min() > np.quantile(doubt[guess == truth], 0.7)
 
 
-def test_a_further_fit_is_one_to_the_mean_of_opinions_and_reading(monkeypatch):
+def test_a_further_fit_uses_the_mean_of_input_and_output_probabilities(monkeypatch):
     x, truth = blobs(spread=1.5)
     random = np.random.default_rng(2)
     opinions = np.eye(K)[np.where(random.random(len(truth)) < 0.3, random.integers(K, size=len(truth)), truth)]
@@ -64,7 +64,7 @@ def test_a_further_fit_is_one_to_the_mean_of_opinions_and_reading(monkeypatch):
     assert np.abs(thrice - once).max() > 0.01
 
 
-def test_in_the_readers_measure_classes_are_round(monkeypatch):
+def test_in_the_classifiers_metric_classes_have_unit_covariance(monkeypatch):
     monkeypatch.setattr(gaussian_classifier, "FITS", 1)
     monkeypatch.setattr(gaussian_classifier, "SHRINKAGE", 0.0)
     x, truth = blobs(n=600)
@@ -74,7 +74,7 @@ def test_in_the_readers_measure_classes_are_round(monkeypatch):
     np.testing.assert_allclose(inside.T @ inside / len(x), np.eye(D), atol=1e-3)
 
 
-def test_rows_without_an_opinion_change_nothing_and_are_read():
+def test_rows_without_probabilities_change_nothing_and_are_predicted():
     x, truth = blobs()
     opinions = np.eye(K)[truth].astype(float)
     opinions[::4] = np.nan
@@ -84,7 +84,7 @@ def test_rows_without_an_opinion_change_nothing_and_are_read():
     assert (found[::4].argmax(1) == truth[::4]).mean() > 0.9
 
 
-def test_a_label_counts_as_so_many_opinions_of_the_same_image(monkeypatch):
+def test_a_label_counts_as_several_predictions_of_the_same_image(monkeypatch):
     monkeypatch.setattr(gaussian_classifier, "FITS", 1)
     x, truth = blobs(n=60)
     opinions, labels = np.full((60, K), np.nan), np.full(60, -1)
@@ -99,14 +99,14 @@ def test_a_label_counts_as_so_many_opinions_of_the_same_image(monkeypatch):
     assert np.abs(found - fit_predict(x, opinions)[0]).max() > 1e-3
 
 
-def test_a_class_that_nobody_is_taken_for_gets_nothing():
+def test_a_class_without_predictions_gets_no_probability():
     x, truth = blobs()
     found, _ = fit_predict(x, np.eye(K + 1)[truth])
     assert found.shape == (300, 4) and (found[:, 3] == 0).all()
     assert np.isnan(fit_predict(x, np.full((300, K), np.nan))[0]).all()
 
 
-def test_the_space_keeps_distances_where_it_keeps_all_directions():
+def test_the_space_preserves_distances_if_it_has_all_directions():
     views = np.random.default_rng(0).normal(size=(100, 3, 5)).astype(np.float16)
     space = principal_components(views)
     means = views.astype(np.float32).mean(1)
@@ -114,7 +114,7 @@ def test_the_space_keeps_distances_where_it_keeps_all_directions():
     np.testing.assert_allclose(space @ space.T, (c := means - means.mean(0)) @ c.T, atol=1e-3)
 
 
-def test_the_space_keeps_the_largest_directions(monkeypatch):
+def test_the_space_has_the_largest_directions(monkeypatch):
     monkeypatch.setattr(gaussian_classifier, "DIMENSIONS", 1)
     views = np.random.default_rng(0).normal(size=(100, 1, 3)) * [0.1, 5.0, 0.1]
     space = principal_components(views.astype(np.float16))
@@ -138,7 +138,7 @@ def test_few_samples_have_few_neighbours():
     assert nearest(np.ones((1, 2), np.float32), 20)[0].shape == (1, 0)
 
 
-def test_of_very_many_almost_all_neighbours_are_found(monkeypatch):
+def test_among_very_many_samples_almost_all_neighbours_are_found(monkeypatch):
     """Samples in groups; one group of copies, and one sample far from all, which has its k neighbours too."""
     random = np.random.default_rng(0)
     space = random.normal(size=(60, 16))[random.integers(0, 60, 3000)] + 0.5 * random.normal(size=(3000, 16))

@@ -28,7 +28,7 @@ def moved(net):
                 weight.add_(0.3 * torch.randn_like(weight))
 
 
-def test_a_network_begins_as_it_was_and_trains_its_adapters_and_its_classifier():
+def test_adapters_start_as_the_identity_and_train_with_the_classifier():
     plain = transformer_problem("test_vit").student
     p, layers = adapted()
     assert layers == [f"blocks.{k}.attn.{layer}" for k in range(2) for layer in ("qkv", "proj")]
@@ -38,7 +38,7 @@ def test_a_network_begins_as_it_was_and_trains_its_adapters_and_its_classifier()
     assert trained == adapters | {"head.weight", "head.bias"}
 
 
-def test_a_network_without_attention_is_left_as_it_is():
+def test_a_network_without_attention_is_unchanged():
     net = timm.create_model("test_resnet")
     assert adapt(net, 4) == []
     assert all(weight.requires_grad for weight in net.parameters())
@@ -58,7 +58,7 @@ def test_merging_changes_no_logit_and_leaves_an_ordinary_model(name):
 
 
 @pytest.mark.parametrize("name", ["test_vit", "siglip", "dinov3"])
-def test_the_feedback_of_adapters_is_what_brute_force_finds(name):
+def test_the_feedback_of_adapters_agrees_with_brute_force(name):
     """Raise q_ic a little, do the step again, look at the labelled loss: F_ic = -U dL/dq_ic."""
     p, _ = adapted(name)
     moved(p.student)

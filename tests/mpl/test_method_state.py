@@ -18,7 +18,7 @@ def test_mean_by_sample_by_hand():
     assert not mean.requires_grad
 
 
-def test_a_sample_gets_the_label_on_which_all_that_is_said_of_it_agrees():
+def test_a_sample_gets_a_label_if_all_its_predictions_agree():
     labels = torch.tensor([2, 2, 0, 1, 1, 0, 2])
     positions = torch.tensor([0, 0, 1, 1, 2, 3, 5])
     said = torch.tensor([True, True, True, True, True, False, True])
@@ -84,7 +84,7 @@ def test_squares_and_divergence_by_hand():
     assert half.grad is None, "targets are constants"
 
 
-def test_powered_distributions_by_hand():
+def test_sharpened_distributions_by_hand():
     """(1/4, 3/4) at temperature 1/2 is (1/10, 9/10)."""
     q = torch.tensor([[0.25, 0.75]], dtype=torch.float64)
     torch.testing.assert_close(losses.sharpen(q, 0.5), torch.tensor([[0.1, 0.9]], dtype=torch.float64))

@@ -13,7 +13,7 @@ def test_accuracy_is_the_share_of_hits():
     assert metrics.accuracy(SAID, np.array([1, 1, 1, 0])) == 0.5
 
 
-def test_confusion_has_a_row_for_each_label_and_a_column_for_each_answer():
+def test_confusion_has_a_row_for_each_label_and_a_column_for_each_prediction():
     assert metrics.confusion(SAID, LABELS).tolist() == [[1, 0, 0], [0, 1, 0], [0, 1, 1]]
     assert metrics.confusion(SAID[:1], LABELS[:1]).tolist() == [[1, 0, 0], [0, 0, 0], [0, 0, 0]]
 
@@ -62,7 +62,7 @@ def test_the_interval_of_an_accuracy_is_wilsons():
     assert high == 1.0
 
 
-def test_the_interval_of_a_balanced_accuracy_covers_the_truth_nineteen_times_of_twenty():
+def test_the_interval_of_a_balanced_accuracy_covers_the_truth_95_times_of_100():
     random = np.random.default_rng(0)
     labels, chance = np.repeat([0, 1, 2], [10, 30, 100]), np.array([0.6, 0.8, 0.9])
     covered = 0

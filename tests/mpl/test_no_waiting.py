@@ -38,7 +38,7 @@ class NoWaiting(TorchDispatchMode):
 
 @pytest.mark.parametrize(("name", "settings"), VARIANTS + HARD)
 @pytest.mark.parametrize("kind", ["batchnorm", "dropout", "images"])
-def test_no_step_of_any_method_waits_for_the_device(name, settings, kind):
+def test_no_step_of_any_method_synchronises_with_the_device(name, settings, kind):
     p = problems()[kind]
     learners = p.learners(momentum=0.9)
     learners.student.clip = 1.0
@@ -48,7 +48,7 @@ def test_no_step_of_any_method_waits_for_the_device(name, settings, kind):
 
 
 @pytest.mark.parametrize("view", [weak, strong])
-def test_no_view_waits_for_the_device(view):
+def test_no_view_synchronises_with_the_device(view):
     images = torch.randint(0, 256, (8, 3, 16, 16), dtype=torch.uint8)
     view(images, range(8))  # the table of operations is made once
     with NoWaiting():
@@ -58,6 +58,6 @@ def test_no_view_waits_for_the_device(view):
 @pytest.mark.parametrize(
     "ask", [lambda x: x.sum().item(), lambda x: bool((x > 0).any()), lambda x: x[x > 0], lambda x: x.unique()]
 )
-def test_what_waits_is_found(ask):
+def test_synchronising_operations_are_detected(ask):
     with pytest.raises(AssertionError, match="waits for the device"), NoWaiting():
         ask(torch.randn(5))

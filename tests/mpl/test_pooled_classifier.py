@@ -87,7 +87,7 @@ def test_the_exponents_minimise_what_they_say_and_distrust_a_member_that_guesses
         assert loss(best + step) > loss(best)
 
 
-def test_shares_are_found_from_calibrated_opinions():
+def test_class_shares_are_estimated_from_calibrated_predictions():
     """Labels are drawn evenly, the samples are not: EM finds the samples' shares, pulled a little to the labels'."""
     rng = np.random.default_rng(0)
     even, shares = np.full(3, 1 / 3), np.array([0.7, 0.2, 0.1])
@@ -100,7 +100,7 @@ def test_shares_are_found_from_calibrated_opinions():
     np.testing.assert_allclose(found.sum(), 1)
 
 
-def test_opinions_are_aligned_to_balanced_shares_and_left_alone_where_shares_differ():
+def test_predictions_are_aligned_to_balanced_shares_and_unchanged_where_shares_differ():
     rng = np.random.default_rng(0)
     opinions = softmax(rng.normal(size=(500, 3)) + np.eye(3)[0])
     everyone, even = np.ones(500, bool), np.full(3, 1 / 3)
@@ -158,7 +158,7 @@ def test_it_learns_that_most_samples_are_of_one_class_though_labels_are_drawn_ev
     assert fitted.probabilities.mean(0)[0] > 0.4, "a quarter of the labels, three quarters of the samples"
 
 
-def test_a_member_that_is_handed_in_is_asked_once_a_fold_and_weighs_what_it_is_worth():
+def test_a_given_member_predicts_once_a_fold_and_is_weighted_by_its_accuracy():
     x, truth, labels = blobs([60] * K, spread=1.6)
     asked = []
 

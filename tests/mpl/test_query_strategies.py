@@ -26,7 +26,7 @@ def pool(n: int = 40, labelled: int = 6, d: int = 5, classes: int = 3, seed: int
 
 @pytest.mark.parametrize("name", STRATEGIES)
 @pytest.mark.parametrize("labelled", [0, 6])
-def test_every_strategy_chooses_as_many_as_asked_each_once_and_again_the_same(name, labelled):
+def test_every_strategy_chooses_the_number_asked_without_repeats_and_reproducibly(name, labelled):
     given = pool(labelled=labelled)
     chosen = STRATEGIES[name](given, 7, drawing(3))
     assert len(set(chosen.tolist())) == len(chosen) == 7
@@ -35,7 +35,7 @@ def test_every_strategy_chooses_as_many_as_asked_each_once_and_again_the_same(na
 
 
 @pytest.mark.parametrize("name", STRATEGIES)
-def test_a_small_pool_is_chosen_whole_even_when_all_in_it_are_alike(name):
+def test_a_small_pool_is_chosen_whole_even_if_its_images_are_identical(name):
     same = Pool(
         features=np.ones((4, 3), np.float32),
         labelled=np.ones((2, 3), np.float32),
@@ -44,7 +44,7 @@ def test_a_small_pool_is_chosen_whole_even_when_all_in_it_are_alike(name):
     assert sorted(STRATEGIES[name](same, 9, drawing()).tolist()) == [0, 1, 2, 3]
 
 
-def test_the_strategies_that_need_no_student_ask_for_none():
+def test_strategies_that_need_no_student_work_without_one():
     given = pool()
     other = Pool(features=given.features, labelled=given.labelled, student=np.roll(given.student, 1, axis=0))
     ask = COLD - {"herding"}  # which takes all candidates to be equally doubtful then
@@ -95,7 +95,7 @@ def test_badge_draws_as_kmeans_plus_plus_on_the_gradients_written_out():
     assert query_strategies.badge(given, 8, drawing(5)).tolist() == expected
 
 
-def test_badge_takes_no_two_of_those_that_send_no_gradient():
+def test_badge_chooses_at_most_one_sample_without_a_gradient():
     student = np.array([[1.0, 0.0]] * 20 + [[0.5, 0.5]] * 6)
     x = drawing().normal(size=(26, 4)).astype(np.float32)
     given = Pool(features=x, labelled=np.zeros((0, 4), np.float32), student=student)
@@ -105,7 +105,7 @@ def test_badge_takes_no_two_of_those_that_send_no_gradient():
 
 
 @pytest.mark.parametrize("labelled", [0, 5])
-def test_cover_is_the_greedy_choice_of_the_sum_written_out(labelled):
+def test_cover_is_the_greedy_choice_of_the_explicit_sum(labelled):
     given = pool(n=70, labelled=labelled, seed=4)
     doubt = drawing(1).random(70)
     every = np.concatenate([given.features, given.labelled]).astype(float)
@@ -123,7 +123,7 @@ def test_cover_is_the_greedy_choice_of_the_sum_written_out(labelled):
     assert cover(given.features, given.labelled, doubt, 6, drawing()).tolist() == expected
 
 
-def test_cover_takes_one_of_each_heap_before_a_second_of_any_and_no_heap_that_is_labelled():
+def test_cover_takes_one_of_each_cluster_first_and_skips_labelled_clusters():
     random = drawing(7)
     centres = np.eye(4, 8) * 10
     heap = np.repeat([0, 1, 2, 3], [40, 30, 20, 10])
@@ -136,7 +136,7 @@ def test_cover_takes_one_of_each_heap_before_a_second_of_any_and_no_heap_that_is
     assert heap[cover(x, known, np.where(heap == 3, 1.0, 0.1), 1, drawing())].tolist() == [3], "doubt outweighs size"
 
 
-def test_cover_of_more_than_it_can_hold_draws_what_is_to_be_covered(monkeypatch):
+def test_cover_of_a_large_pool_draws_the_samples_to_cover(monkeypatch):
     given = pool(n=200)
     everything = cover(given.features, given.labelled, np.ones(200), 5, drawing())
     monkeypatch.setattr(covering, "MAX_GOALS", 50)

@@ -5,17 +5,17 @@ from gradebook.mpl.ranking import groups_of, rank, spread, top
 NAN = np.nan
 
 
-def test_rank_is_by_score_ties_as_they_stand_and_the_unknown_last():
+def test_rank_is_by_score_with_stable_ties_and_unknown_scores_last():
     assert rank(np.array([0.2, NAN, 0.9, 0.2, 0.9])).tolist() == [2, 4, 0, 3, 1]
 
 
-def test_without_anything_to_cover_spreading_is_ranking():
+def test_without_vectors_a_diverse_batch_is_the_ranking():
     scores = np.random.default_rng(0).random(50)
     assert spread(scores, 10).tolist() == rank(scores)[:10].tolist()
     assert spread(scores, 80).tolist() == rank(scores).tolist()
 
 
-def test_of_near_duplicates_only_the_most_doubtful_is_shown():
+def test_of_near_duplicates_only_the_most_uncertain_is_shown():
     groups = groups_of(np.array([-1, 0, -1, 1, 2]))
     assert groups.tolist() == [0, 0, 2, 0, 2]
     assert spread(np.array([0.5, 0.9, 0.1, 0.7, 0.3]), 5, groups=groups).tolist() == [1, 4]
@@ -29,7 +29,7 @@ def test_every_class_gets_its_share_while_there_are_samples_of_it():
     assert np.bincount(classes[rank(scores)[:12]]).tolist() == [12]
 
 
-def test_clusters_are_covered_where_ranking_stays_in_one():
+def test_clusters_are_covered_where_a_ranking_stays_in_one():
     """Four clusters; the scores of the first are highest throughout."""
     random = np.random.default_rng(0)
     cluster = np.repeat(np.arange(4), 20)
@@ -40,7 +40,7 @@ def test_clusters_are_covered_where_ranking_stays_in_one():
     assert spread(scores, 8, space=space)[0] == rank(scores)[0]
 
 
-def test_only_doubtful_samples_are_spread_over():
+def test_only_uncertain_samples_are_spread_over_clusters():
     random = np.random.default_rng(0)
     scores, space = random.random(1000), random.normal(size=(1000, 4)).astype(np.float32)
     chosen = spread(scores, 5, space=space)
@@ -49,11 +49,11 @@ def test_only_doubtful_samples_are_spread_over():
     assert chosen.tolist() == spread(scores, 5, space=space).tolist()
 
 
-def test_nothing_to_choose_from_is_nothing():
+def test_an_empty_pool_gives_an_empty_batch():
     assert spread(np.empty(0), 3, space=np.empty((0, 2), np.float32), classes=np.empty(0, np.int64)).tolist() == []
 
 
-def test_the_first_few_are_those_of_the_whole_order_ties_included():
+def test_the_top_k_are_the_first_of_the_whole_order_with_ties():
     draw = np.random.default_rng(0)
     few = np.where(draw.random(50) < 0.2, draw.random(50), -1.0)
     for scores in (draw.random(50), draw.integers(0, 3, 50) / 2, np.ones(50), few):

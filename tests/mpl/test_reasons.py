@@ -53,16 +53,16 @@ def evidence(**other) -> Evidence:
         ("twin_differs", 0.0, 1.0),
     ],
 )
-def test_each_reason_sees_the_odd_one(name, calm, odd):
+def test_each_reason_finds_the_unusual_sample(name, calm, odd):
     assert reasons.score(evidence())[name] == pytest.approx([calm, odd], abs=1e-9)
 
 
-def test_every_reason_is_tried_above_and_has_a_sentence():
+def test_every_reason_is_tested_and_has_a_description():
     assert len(REASONS) == 14  # the thirteen above and `mislabelled`
     assert all(reason.sentence and reason.sentence[0].islower() for reason in REASONS.values())
 
 
-def test_scores_stay_in_their_range_on_whatever_comes():
+def test_scores_stay_in_their_range_on_any_input():
     random = np.random.default_rng(0)
     n = 500
     found = reasons.score(
@@ -92,7 +92,7 @@ def test_scores_stay_in_their_range_on_whatever_comes():
         assert column.min() >= 0 and column.max() <= 1 and column.max() > column.min(), name
 
 
-def test_a_reason_without_evidence_says_nothing():
+def test_a_reason_without_evidence_has_no_score():
     """A run without a teacher, a sample that was never drawn, and a class that the run did not know."""
     unknown = np.array([NAN, NAN])
     found = reasons.score(
@@ -117,7 +117,7 @@ def test_a_reason_without_evidence_says_nothing():
     assert not any(np.isnan(found[name]).any() for name in ("thin_margin", "entropy"))
 
 
-def test_what_one_sample_lacks_does_not_touch_the_other():
+def test_missing_evidence_of_one_sample_does_not_affect_another():
     found = reasons.score(
         evidence(
             mean_probability=np.array([NAN, 0.2]),
@@ -147,12 +147,12 @@ def test_feedback_is_scaled_by_the_largest_twentieth_of_those_above_zero():
     assert reasons.harmful_feedback(evidence(mean_feedback=np.array([0.0, 1.0]))).tolist() == [0.0, 0.0]
 
 
-def test_a_score_out_of_range_is_our_mistake_and_raises():
+def test_a_score_out_of_range_raises():
     with pytest.raises(ValueError, match=r"reason unsure is out of \[0, 1\]"):
         reasons.score(evidence(mean_probability=np.array([1.5, 0.2])))
 
 
-def test_a_given_label_is_doubted_as_one_and_a_guess_as_a_guess():
+def test_given_labels_and_predictions_have_their_own_reasons():
     found = reasons.score(evidence(given=np.array([False, True])))
     assert np.isnan(found["mislabelled"][0]) and np.isnan(found["feature_classifier"][1])
     assert (found["feature_classifier"][0], found["mislabelled"][1]) == pytest.approx((0.0, 0.9))
@@ -165,20 +165,20 @@ def test_a_label_that_the_run_does_not_know_has_no_score():
         assert np.isnan(found[name][0]) and found[name][1] > 0, name
 
 
-def test_half_of_all_samples_are_no_outliers():
+def test_at_least_half_of_all_samples_are_no_outliers():
     similarity = np.linspace(0, 1, 101)
     found = reasons.outlier(evidence(similarity=similarity))
     assert (found[50:] == 0).all() and (found[:3] == 1).all()
     assert (np.diff(found[2:51]) < 0).all()
 
 
-def test_doubt_is_the_mean_of_its_reasons():
+def test_uncertainty_is_the_mean_of_its_reasons():
     columns = {"feature_classifier": np.array([0.4, 0.0]), "neighbours_disagree": np.array([0.2, 1.0])}
     inward = {"unsure": np.array([1.0, NAN]), "entropy": np.array([1.0, NAN])}
     assert reasons.doubt(columns | inward).tolist() == pytest.approx([0.3, 0.5])
 
 
-def test_without_vectors_doubt_is_the_mean_of_what_student_and_teacher_say():
+def test_without_vectors_uncertainty_is_the_mean_of_student_and_teacher():
     nothing = np.full(3, NAN)
     inward = {"unsure": np.array([0.4, NAN, NAN]), "entropy": np.array([0.2, 0.6, NAN])}
     found = reasons.doubt({"feature_classifier": nothing, "neighbours_disagree": nothing} | inward)

@@ -74,7 +74,7 @@ def test_the_student_learns_from_the_mapped_distributions_alone():
     torch.testing.assert_close(ours, gradient(loss, net), rtol=0, atol=1e-10)
 
 
-def test_each_distribution_is_computed_once_without_noise_and_the_large_teacher_rests_after_two_passes():
+def test_each_distribution_is_computed_once_without_noise_within_two_passes():
     p = problem(noisy_net)
     learners = p.learners()
     asked = []
@@ -90,7 +90,7 @@ def test_each_distribution_is_computed_once_without_noise_and_the_large_teacher_
     assert torch.equal(flat(learners.teacher.net), flat(p.teacher))
 
 
-def test_the_large_teacher_learns_first():
+def test_the_large_teacher_is_trained_first():
     p = problem()
     learners = p.learners()
     report = step("reduced_mpl", learners, p.batch, StepIndex(3, 10))
@@ -118,7 +118,7 @@ def test_reinforce_moves_the_small_teacher_and_keeps_a_baseline():
     assert not torch.equal(phi(learners)["weight_2"], before["weight_2"])
 
 
-def test_distributions_from_elsewhere_need_no_large_teacher():
+def test_precomputed_distributions_need_no_large_teacher():
     p = problem()
     given = torch.randn(6 + SPARE, 3, dtype=torch.float64).softmax(-1)
     made = p.learners()

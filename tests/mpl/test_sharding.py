@@ -56,7 +56,7 @@ def test_a_process_holds_a_share_of_the_weights(found):
     assert sum(held[:devices]) == weights and max(held) < 0.7 * weights
 
 
-def test_blocks_are_what_stands_in_a_sequence():
+def test_blocks_are_the_modules_of_a_sequence():
     net = shards.blocky(shards.norm_block)
     assert sharding.blocks(net) == list(net[1])
     assert sharding.blocks(nn.Sequential(nn.Linear(2, 2), nn.Tanh())) == []
@@ -81,7 +81,7 @@ def test_recomputing_changes_neither_gradient_nor_statistics():
     torch.testing.assert_close(*found, rtol=0, atol=0)
 
 
-def test_recomputing_keeps_less():
+def test_recomputing_saves_fewer_bytes():
     """Of a block, its input alone: of two blocks of a linear layer, BatchNorm, dropout and tanh."""
     torch.manual_seed(0)
     net = shards.blocky(shards.norm_block).double()

@@ -29,7 +29,7 @@ def test_the_baseline_is_the_mean_of_earlier_steps():
     assert memory["baseline"].item() == pytest.approx(0.8 * 0.2 + 0.2 * 0.5)
 
 
-def test_without_a_baseline_nothing_is_taken_off():
+def test_without_a_baseline_nothing_is_subtracted():
     memory = {"baseline": torch.tensor(3.0)}
     assert reinforced(0.5, memory, baseline=0.0) == pytest.approx(0.5)
 
@@ -47,7 +47,7 @@ def test_normalising_divides_the_matrix_by_its_root_mean_square():
 
 
 @pytest.mark.parametrize("feedback", ["exact", "difference"])
-def test_the_answer_is_of_the_weights_and_the_mask_that_learned(feedback):
+def test_feedback_uses_the_weights_and_the_dropout_mask_of_the_update(feedback):
     """F of a student with dropout: its own mask again, its weights before the step, and g after it."""
     p = problem(noisy_net)
     said = p.teacher(p.batch.x_uw).detach()

@@ -46,7 +46,7 @@ def test_fixmatch_step():
     torch.testing.assert_close(ours, gradient(masked_cross_entropy(p, p.student, mask), p.student), rtol=0, atol=1e-10)
 
 
-def test_a_weak_view_exactly_at_the_threshold_counts():
+def test_a_weak_view_exactly_at_the_threshold_is_used():
     logits = torch.zeros(1, 2)
     assert losses.confident(logits, 0.5).tolist() == [1.0]
     assert losses.confident(logits, 0.5001).tolist() == [0.0]
@@ -123,7 +123,7 @@ def test_freematch_fairness(seed):
     assert slopes[0].abs().max() > 1e-3
 
 
-def test_freematch_fairness_of_nobody_is_zero():
+def test_freematch_fairness_without_a_confident_sample_is_zero():
     strong = torch.randn(4, K, dtype=torch.float64, requires_grad=True)
     loss = freematch.fairness(strong, torch.zeros(4).double(), torch.full((K,), 1 / K).double(), SingleProcess())
     assert loss.item() == 0

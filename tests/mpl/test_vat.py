@@ -58,7 +58,7 @@ def test_vat_step():
     assert gradient(divergence(worst).mean(), net).abs().max() > 1e-4
 
 
-def test_the_disturbance_has_the_same_share_of_an_images_length_whatever_the_unit():
+def test_the_perturbation_is_relative_to_the_norm_of_an_image():
     """Inputs and first layer scaled against each other: nothing the method reports changes."""
     p = problem()
     scaled = problem()
@@ -87,7 +87,7 @@ def test_the_direction_is_the_same_under_half_precision():
     assert nnf.cosine_similarity(*found).min() > 0.999
 
 
-def test_the_usual_length_is_that_of_all_processes():
+def test_the_typical_norm_is_averaged_over_all_processes():
     """Lengths 5, 5, 1, 1 have the root mean square √13, on each of two processes too; an image is one vector."""
     x = torch.tensor([[3.0, 4.0], [0.0, 5.0], [1.0, 0.0], [0.0, 1.0]], dtype=torch.float64)
     assert vat.usual_length(x, SingleProcess()).item() == pytest.approx(13**0.5)

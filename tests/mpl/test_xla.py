@@ -65,7 +65,7 @@ def taken(device, p, name, settings):
 
 @pytest.mark.parametrize("kind", PROBLEMS)
 @pytest.mark.parametrize(("name", "settings"), AS_EVER)
-def test_steps_are_those_of_the_processor(xla_device, name, settings, kind):
+def test_steps_on_xla_equal_those_on_the_cpu(xla_device, name, settings, kind):
     want, said, *_ = taken(torch.device("cpu"), PROBLEMS[kind](), name, settings)
     found, says, compiled, read = taken(xla_device, PROBLEMS[kind](), name, settings)
     for key, value in want.items():
@@ -78,7 +78,7 @@ def test_steps_are_those_of_the_processor(xla_device, name, settings, kind):
 
 
 @pytest.mark.parametrize(("name", "settings"), DRAWING)
-def test_steps_that_draw_are_one_program_too(xla_device, name, settings):
+def test_steps_with_random_numbers_are_one_program_too(xla_device, name, settings):
     found, _, compiled, read = taken(xla_device, PROBLEMS["residual"](), name, settings)
     assert all(torch.isfinite(value).all() for value in found.values())
     assert compiled[3:] == [0] and read == [0] * STEPS
@@ -95,7 +95,7 @@ def test_the_same_noise_is_drawn_again_and_then_other_noise(xla_device):
     assert not any(torch.equal(later.cpu(), other.cpu()) for other in (first, second))
 
 
-def test_both_sides_of_a_difference_draw_the_same_noise(xla_device):
+def test_both_evaluations_of_a_difference_draw_the_same_noise(xla_device):
     p = problem(noisy_net, labelled=6)
     learners, batch = on(xla_device, p, momentum=0.0)
     net = learners.student.net

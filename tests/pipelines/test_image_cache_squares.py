@@ -60,20 +60,20 @@ def test_an_image_that_was_read_once_is_read_without_its_file(store, tmp_path):
         opened(store, SIZE + 1).read(0)
 
 
-def test_an_image_smaller_than_its_square_is_not_kept(store):
+def test_an_image_smaller_than_its_square_is_not_cached(store):
     expected = decoded(store, 200)
     assert all(np.array_equal(opened(store, 200).read(n), image) for n, image in enumerate(expected))
     assert kept(store) == []
 
 
-def test_what_a_file_holds_since_is_not_kept_as_its_sample(store):
+def test_a_changed_file_is_not_cached_as_its_sample(store):
     path = store.catalog.samples()[0].filepath
     Image.fromarray(np.zeros((60, 80, 3), np.uint8)).resize((900, 900)).save(path, quality=100)
     assert not opened(store).read(0).any()
     assert kept(store) == []
 
 
-def test_a_square_that_was_cut_short_is_made_anew(store):
+def test_a_truncated_square_is_computed_again(store):
     first = opened(store).read(0)
     (path,) = store.project.root.glob("squares/*/*/*.rgb")
     path.write_bytes(path.read_bytes()[:-1])
@@ -81,14 +81,14 @@ def test_a_square_that_was_cut_short_is_made_anew(store):
     assert path.stat().st_size == first.size
 
 
-def test_a_full_disk_is_left_as_it_is_and_said_once(store, full_disk, capsys):
+def test_a_full_disk_stops_the_cache_and_is_reported_once(store, full_disk, capsys):
     reader = opened(store)
     assert all(np.array_equal(reader.read(n), image) for n, image in enumerate(decoded(store)))
     assert kept(store) == []
     assert capsys.readouterr().err.count("takes no more files (No space left on device)") == 1
 
 
-def test_a_directory_that_cannot_be_written_stops_nobody(store, capsys):
+def test_a_read_only_directory_stops_no_training(store, capsys):
     (store.project.root / "squares").write_text("in the way")
     reader = opened(store)
     assert all(np.array_equal(reader.read(n), image) for n, image in enumerate(decoded(store)))
@@ -106,7 +106,7 @@ def test_a_square_half_written_by_a_killed_process_is_found_and_deleted(store):
     assert kept(store) == [path.name]
 
 
-def test_forgotten_images_leave_no_square(store, tmp_path):
+def test_forgetting_an_image_deletes_its_square(store, tmp_path):
     for n in range(N):
         opened(store).read(n), opened(store, SIZE + 1).read(n)
     gone, *others = store.catalog.samples()

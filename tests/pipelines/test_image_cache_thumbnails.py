@@ -53,7 +53,7 @@ def distance(one: Image.Image, other: Image.Image) -> float:
     return float(np.abs(np.asarray(one.resize(size), float) - np.asarray(other.resize(size), float)).mean())
 
 
-def test_an_import_keeps_thumbnails_of_large_files_alone(store, folder):
+def test_an_import_makes_thumbnails_of_large_files_only(store, folder):
     photograph(folder, "large.jpg", HUGE), photograph(folder, "small.jpg", SMALL)
     large, _ = imported(store, folder)
     (path,) = kept(store)
@@ -63,7 +63,7 @@ def test_an_import_keeps_thumbnails_of_large_files_alone(store, folder):
     assert distance(thumbnail, image) < 3, "it is the image"
 
 
-def test_one_that_the_import_read_too_small_is_kept_by_whoever_asks_first(store, folder):
+def test_a_thumbnail_the_import_could_not_make_is_made_at_first_use(store, folder):
     assert photograph(folder, "middling.jpg", MIDDLING).stat().st_size > MIN_FILE_BYTES
     (sample,) = imported(store, folder)
     assert kept(store) == []
@@ -82,13 +82,13 @@ def test_a_large_image_is_shown_large(store, folder):
     assert max(opened(store, sample, THUMBNAIL_SIDE + 1).size) > THUMBNAIL_SIDE
 
 
-def test_a_small_file_is_opened_itself(store, folder):
+def test_a_small_file_is_shown_from_the_file(store, folder):
     photograph(folder, "small.jpg", SMALL)
     (sample,) = imported(store, folder)
     assert opened(store, sample).size == SMALL[::-1] and kept(store) == []
 
 
-def test_a_damaged_thumbnail_is_made_anew(store, folder):
+def test_a_damaged_thumbnail_is_computed_again(store, folder):
     photograph(folder, "large.jpg", HUGE)
     (sample,) = imported(store, folder)
     (path,) = kept(store)
@@ -98,14 +98,14 @@ def test_a_damaged_thumbnail_is_made_anew(store, folder):
     assert distance(open_rgb(path), whole) < 3
 
 
-def test_what_a_file_holds_since_is_shown_but_not_kept_as_its_sample(store, folder):
+def test_a_changed_file_is_shown_but_not_cached_as_its_sample(store, folder):
     photograph(folder, "middling.jpg", MIDDLING)
     (sample,) = imported(store, folder)
     other = photograph(folder, "middling.jpg", MIDDLING[::-1], seed=1)
     assert distance(opened(store, sample), open_rgb(other)) < 3 and kept(store) == []
 
 
-def test_forgotten_images_leave_no_thumbnail(store, folder):
+def test_forgetting_an_image_deletes_its_thumbnail(store, folder):
     gone, stays = photograph(folder, "gone.jpg", HUGE), photograph(folder, "stays.jpg", HUGE, seed=1)
     samples = {sample.filepath: sample.sample_id for sample in imported(store, folder)}
     assert len(kept(store)) == 2
@@ -127,7 +127,7 @@ def test_a_thumbnail_half_written_by_a_killed_process_is_found_and_deleted(store
     assert kept(store) == [path]
 
 
-def test_a_full_disk_stops_no_import_and_is_said_once(store, folder, full_disk, capsys):
+def test_a_full_disk_stops_no_import_and_is_reported_once(store, folder, full_disk, capsys):
     photograph(folder, "one.jpg", HUGE), photograph(folder, "two.jpg", HUGE, seed=1)
     samples = imported(store, folder)
     assert len(samples) == 2 and kept(store) == []
@@ -135,7 +135,7 @@ def test_a_full_disk_stops_no_import_and_is_said_once(store, folder, full_disk, 
     assert capsys.readouterr().err.count("takes no more files (No space left on device)") == 1
 
 
-def test_thumbnails_are_no_images_of_the_user(store, folder, tmp_path):
+def test_thumbnails_are_not_imported_as_images(store, folder, tmp_path):
     photograph(folder, "large.jpg", HUGE)
     before = imported(store, folder)
     import_images(store, tmp_path)  # which holds the project, too

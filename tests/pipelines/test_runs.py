@@ -56,7 +56,7 @@ def test_a_run_whose_process_is_gone_has_failed(project):
     assert run.status().state is State.FINISHED, "only a run that says it goes on needs a process"
 
 
-def test_a_zombie_trains_nothing(project):
+def test_a_zombie_process_is_not_a_running_training(project):
     run = a_run(project, "mpl-001", State.RUNNING)
     zombie = os.fork()
     if not zombie:
@@ -76,7 +76,7 @@ def test_another_process_that_got_the_same_id_is_not_the_run(project):
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"state": "asleep", "updated": "2026-01-01T00:00:00+00:00"}'])
-def test_a_broken_status_says_so_and_raises_nothing(project, text):
+def test_a_broken_status_is_reported_without_raising(project, text):
     run = a_run(project, "mpl-001")
     (run.path / "status.json").write_text(text)
     assert run.status().state is State.FAILED
@@ -90,7 +90,7 @@ def test_a_status_with_keys_of_a_later_version_is_read(project):
     assert run.status().state is State.FINISHED
 
 
-def test_metrics_come_back_and_a_torn_line_is_left_out(project):
+def test_metrics_are_read_and_a_truncated_line_is_skipped(project):
     run = a_run(project, "mpl-001")
     assert run.metrics() == []
     append_metrics(run.path, {"step": 1, "seconds": 0.5, "student_loss": 2.0, "new_thing": 1.0})
@@ -121,7 +121,7 @@ def test_runs_are_listed_oldest_first_and_other_files_are_not_runs(project):
     assert [run.name for run in list_runs(project)] == ["b", "c", "a"]
 
 
-def test_without_a_name_the_newest_finished_run_is_meant(project):
+def test_without_a_name_the_newest_finished_run_is_used(project):
     with pytest.raises(ProjectError, match="gradebook train"):
         find_run(project, None)
     a_run(project, "a", State.STOPPED, began=100)

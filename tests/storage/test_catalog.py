@@ -31,7 +31,7 @@ def test_an_empty_catalogue_is_empty(catalog):
         catalog.get(["s0"])
 
 
-def test_what_was_added_comes_back_in_order_of_import(catalog):
+def test_added_samples_are_read_in_order_of_import(catalog):
     names = [f"s{n}" for n in (5, 3, 9, 1)]
     catalog.add([sample(name) for name in names[:2]], [])
     catalog.add([sample(name, Split.TEST) for name in names[2:]], [file("b", "s3"), file("a", "s5")])
@@ -50,7 +50,7 @@ def test_ids_are_of_all_samples_those_without_a_file_too(catalog):
     assert catalog.ids() == ["s5", "s3", "s4"]
 
 
-def test_get_keeps_the_order_asked_and_repeats(catalog):
+def test_get_returns_the_order_asked_with_repeats(catalog):
     catalog.add([sample(f"s{n}") for n in range(5)], [])
     assert [s.sample_id for s in catalog.get(["s3", "s0", "s3"])] == ["s3", "s0", "s3"]
     with pytest.raises(ProjectError, match="nope"):
@@ -96,14 +96,14 @@ def test_of_repeats_in_one_call_the_first_sample_and_the_last_file_count(catalog
     assert catalog.files() == [file("a", "s1")]
 
 
-def test_many_ids_are_found_like_few(catalog):
+def test_looking_up_many_ids_is_the_same_as_looking_up_few(catalog):
     catalog.add([sample(f"s{n}") for n in range(2500)], [])
     names = [f"s{n}" for n in reversed(range(2400))]
     assert [s.sample_id for s in catalog.get(names)] == names
 
 
 @pytest.mark.parametrize("path", ["/it's.png", '/say "hi".png', "/two\nlines.png", "/ünïcode 图.png", "/%2F; DROP.png"])
-def test_any_file_name_goes_in_and_out(catalog, path):
+def test_any_file_name_is_stored_and_read_back(catalog, path):
     odd = sample("it's", filepath=path)
     named = File(filepath=path, sample_id="it's", size=1, mtime_ns=2)
     catalog.add([odd], [named])
@@ -120,7 +120,7 @@ adds = st.lists(
 
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(calls=st.lists(adds, min_size=1, max_size=5))
-def test_however_files_come_and_change_both_catalogues_say_the_same(tmp_path_factory, calls):
+def test_both_catalogues_agree_however_files_are_added_and_changed(tmp_path_factory, calls):
     memory, lance = MemoryCatalog(), LanceCatalog(tmp_path_factory.mktemp("catalogue"))
     for rows in calls:
         for catalog in (memory, lance):
@@ -166,7 +166,7 @@ def test_a_few_samples_of_a_split_are_looked_up_by_id(catalog):
     assert catalog.samples(Split.TRAIN, []) == []
 
 
-def test_a_file_tells_its_sample_until_it_is_gone(catalog):
+def test_a_file_has_its_sample_until_it_is_deleted(catalog):
     assert catalog.sample_at("/images/a.png") is None
     catalog.add([sample("s0")], [file("a", "s0"), file("it's", "s0")])
     assert [catalog.sample_at(f"/images/{name}.png") for name in ("a", "it's", "b")] == ["s0", "s0", None]
@@ -174,7 +174,7 @@ def test_a_file_tells_its_sample_until_it_is_gone(catalog):
     assert catalog.sample_at("/images/a.png") is None
 
 
-def test_a_long_catalogue_gets_indices_and_answers_the_same(tmp_path, monkeypatch):
+def test_a_large_catalogue_gets_indices_and_returns_the_same(tmp_path, monkeypatch):
     monkeypatch.setattr("gradebook.storage.catalog.INDEX_FROM", 3)
     catalog = LanceCatalog(tmp_path)
     for n in range(8):

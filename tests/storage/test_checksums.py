@@ -23,7 +23,7 @@ def directory(tmp_path):
     return tmp_path
 
 
-def test_files_that_are_as_they_were_written_match(directory):
+def test_unchanged_files_match_their_checksums(directory):
     assert checksums.corrupt_files(directory) == []
 
 
@@ -52,7 +52,7 @@ def test_a_kill_before_or_after_the_checksum_leaves_nothing_to_find(directory):
 
 
 @pytest.mark.parametrize("line", ["0123456789ab", "\xff\n", "  \n", "0123  a.bin\n", f"{'0' * 64}  ../unlisted\n"])
-def test_lines_that_are_no_checksums_are_ignored(directory, line):
+def test_invalid_lines_of_checksums_are_ignored(directory, line):
     with (directory / checksums.FILE).open("a", encoding="latin-1") as sums:
         sums.write(line)
     write(directory / "c.bin", b"content")

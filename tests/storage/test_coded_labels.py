@@ -36,14 +36,14 @@ def history(coded: bool) -> pa.Table:
     return pa.table(told | numbers)
 
 
-def test_signals_are_those_of_plain_names():
+def test_coded_labels_give_the_same_dynamics_as_names():
     plain, coded = (summarise("r", history(coded)).to_pylist() for coded in (False, True))
     assert coded == plain
     assert plain[0]["flips"] == 2 and plain[0]["teacher_label"] == "owl"
 
 
 @pytest.mark.parametrize("coded", [False, True])
-def test_codes_have_each_name_once_and_none_for_nothing(coded):
+def test_codes_have_each_name_once_and_no_code_for_null(coded):
     names, rows = training_dynamics.coded(history(coded)["teacher_label"])
     assert sorted(names) == ["crow", "owl"]
     assert [None if k < 0 else names[k] for k in rows] == TEACHER

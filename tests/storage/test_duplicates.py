@@ -123,7 +123,7 @@ def test_pairs_point_to_the_earlier_one_known_before_new():
     assert near_duplicates(known, NONE).tolist() == []
 
 
-def test_known_pairs_are_not_told_again():
+def test_known_pairs_are_not_reported_again():
     known = prints([SCENES[0], SCENES[0]])
     assert len(near_duplicates(prints([SCENES[1]]), known)) == 0
 
@@ -147,7 +147,7 @@ def test_thousands_of_nearly_blank_images_are_compared_with_a_bounded_number_eac
     assert sum(compared) <= 3000 * duplicates.WINDOW * duplicates.BANDS
 
 
-def test_few_handwritten_digits_pass_for_duplicates():
+def test_few_handwritten_digits_are_taken_for_duplicates():
     """1,797 digits of 8 x 8 pixels: 2,500 pairs have nearly the same hash, the thumbnails tell them apart."""
     datasets = pytest.importorskip("sklearn.datasets")
     levels = (datasets.load_digits().images * 15.9375).astype(np.uint8)

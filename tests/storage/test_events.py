@@ -29,7 +29,7 @@ def ids(events: list[Event]) -> list[str]:
     return [e.event_id for e in events]
 
 
-def test_nothing_says_nothing():
+def test_an_empty_log_gives_no_labels():
     assert replay([]) == decisions([]) == {}
     assert queue([]) == standing([]) == []
 
@@ -152,14 +152,14 @@ def test_folds_agree_with_reading_the_log_day_by_day(rows):
 
 
 @given(rows=logs())
-def test_one_more_retraction_of_the_last_event_takes_it_back(rows):
+def test_a_retraction_of_the_last_event_undoes_it(rows):
     new = at(10, Kind.RELABELLED, "cat", name="new")
     undo = at(11, Kind.RETRACTED, ref=new, name="undo")
     assert replay([*rows, new, undo]) == replay(rows)
     assert queue([*rows, new, undo]) == queue(rows)
 
 
-def test_a_retraction_takes_back_nothing_that_came_after_it():
+def test_a_retraction_undoes_no_later_event():
     early = event(Kind.RETRACTED, "s0", actor="ada", ref="later")
     later = replace(
         event(Kind.RELABELLED, "s0", "cat", actor="ada"), event_id="later", at=early.at + timedelta(seconds=1)

@@ -50,7 +50,7 @@ def nearest(vectors: dict[str, np.ndarray], query: np.ndarray) -> list[str]:
     return sorted(vectors, key=lambda name: -vectors[name] @ query / np.linalg.norm(vectors[name]))
 
 
-def test_sorting_by_similarity_asks_the_projects_vectors(store, dataset):
+def test_sorting_by_similarity_uses_the_projects_vectors(store, dataset):
     from gradebook.storage.fiftyone_brain_runs import VECTORS, register_similarity
 
     vectors = embedded(store)

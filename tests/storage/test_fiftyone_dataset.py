@@ -68,7 +68,7 @@ def dataset(store: Store):
     return fo.load_dataset(dataset_name(store.project))
 
 
-def test_a_dataset_says_what_the_store_says(store):
+def test_a_dataset_has_the_labels_of_the_store(store):
     from gradebook.storage.fiftyone_dataset import refresh
 
     assert refresh(store, "mpl-001").added == 4
@@ -140,7 +140,7 @@ def test_the_saved_views_are_there(store):
     assert view.load_saved_view("disagreements").values("gradebook_id") == ["s2"]
 
 
-def test_each_reason_is_a_field_and_a_saved_view_that_is_written_anew_only_where_it_changes(store):
+def test_each_reason_is_a_field_and_a_saved_view_rewritten_only_on_change(store):
     from gradebook.storage.fiftyone_dataset import refresh
     from gradebook.storage.fiftyone_reasons import Reason, Reasons
 
@@ -186,7 +186,7 @@ def test_fields_are_read_only_so_that_no_label_is_typed_where_it_would_be_lost(s
         sample.save()
 
 
-def test_fiftyone_makes_label_schemas_of_the_fields_without_a_fault(store):
+def test_fiftyone_makes_valid_label_schemas_of_the_fields(store):
     """What its App asks for whenever it opens a dataset: a fault is a red notice."""
     from gradebook.storage.fiftyone_dataset import refresh
     from gradebook.storage.fiftyone_reasons import Reason, Reasons
@@ -199,7 +199,7 @@ def test_fiftyone_makes_label_schemas_of_the_fields_without_a_fault(store):
     assert all(schemas[name]["read_only"] for name in ours)
 
 
-def test_what_an_older_gradebook_or_a_kill_left_is_marked_anew(store):
+def test_field_settings_of_an_older_version_are_restored(store):
     from gradebook.storage.fiftyone_dataset import refresh
 
     refresh(store, "mpl-001")
@@ -241,7 +241,7 @@ def test_the_grid_shows_thumbnails_where_there_are_some(store):
     assert dataset(store).app_config.grid_media_field == "filepath", "as its user wants it"
 
 
-def test_a_dataset_of_before_thumbnails_gets_them(store):
+def test_an_older_dataset_gets_thumbnails(store):
     from gradebook.storage import cache_files
     from gradebook.storage.fiftyone_dataset import refresh
 

@@ -37,7 +37,7 @@ def full_disk() -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
-def test_text_and_bytes_are_written_as_they_are(path):
+def test_text_and_bytes_are_written_unchanged(path):
     for content, written in [("größer\n", "größer\n".encode()), (b"\x00\xff", b"\x00\xff"), ("", b"")]:
         write_atomic(path, content)
         assert path.read_bytes() == written

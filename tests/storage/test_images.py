@@ -51,14 +51,14 @@ def assert_like(image: Image.Image, expected: Image.Image, tolerance: float) -> 
         (".jp2", {}, 1),
     ],
 )
-def test_formats(tmp_path, suffix, options, tolerance):
+def test_every_image_format_is_read(tmp_path, suffix, options, tolerance):
     path = saved(picture(), tmp_path / f"a{suffix}", **options)
     assert is_image(path)
     assert_like(open_rgb(path), picture(), tolerance)
 
 
 @pytest.mark.parametrize("mode", ["L", "P", "1", "LA", "RGBA", "RGBX"])
-def test_modes(tmp_path, mode):
+def test_every_image_mode_is_read(tmp_path, mode):
     image = picture().convert(mode)
     path = tmp_path / ("a.tiff" if mode == "RGBX" else "a.png")
     assert_like(open_rgb(saved(image, path)), image, 0)

@@ -16,7 +16,7 @@ from tests.storage.segments import row, steps, write
 
 
 @pytest.mark.parametrize("killed_at", ["history", "folded", "signals"])
-def test_a_fold_killed_before_any_of_its_writes_is_made_good(tmp_path, monkeypatch, killed_at):
+def test_a_fold_killed_before_any_of_its_writes_is_completed_later(tmp_path, monkeypatch, killed_at):
     write(tmp_path / "r", "rank0-000001", [row(1, "s0", teacher_label=0)])
     record = LanceRecord(tmp_path / "lance")
     changing = lance_tables.Tables.open_for_writing
@@ -38,7 +38,7 @@ def test_a_fold_killed_before_any_of_its_writes_is_made_good(tmp_path, monkeypat
 
 
 @pytest.mark.parametrize("survived", range(3))
-def test_a_fold_killed_before_its_run_was_resumed_leaves_nothing_of_what_the_run_took_back(tmp_path, survived):
+def test_a_fold_killed_before_a_resume_leaves_no_removed_rows(tmp_path, survived):
     """The segment that a fold was killed over is gone, and so is every name for it: only `folded` knows of its rows."""
     write(tmp_path / "r", "rank0-000001", [row(1, "s0")])
     record = LanceRecord(tmp_path / "lance")
@@ -55,7 +55,7 @@ def test_a_fold_killed_before_its_run_was_resumed_leaves_nothing_of_what_the_run
     assert [said["teacher_label"] for said in record.history("s0")] == [None, "dog"]
 
 
-def test_kill_9_at_a_random_moment_loses_and_doubles_nothing(tmp_path):
+def test_kill_9_at_a_random_moment_loses_and_duplicates_nothing(tmp_path):
     segments = 40
     for n in range(segments):
         write(tmp_path / "r", f"rank0-{n:06d}", [row(n, "s0", teacher_label=n % 3), row(n, "s1")])

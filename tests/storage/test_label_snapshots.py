@@ -26,7 +26,7 @@ def named(said, who):
     }
 
 
-def test_the_last_label_by_each_moment_counts_where_it_is_near_enough(tmp_path):
+def test_the_last_label_before_each_moment_counts_if_it_is_near_enough(tmp_path):
     write(
         tmp_path,
         "rank0-000001",
@@ -58,7 +58,7 @@ def test_segments_out_of_reach_are_not_opened(tmp_path, monkeypatch):
     }
 
 
-def test_nothing_recorded_is_nothing_said_and_no_segment_is_a_sentence(tmp_path):
+def test_an_empty_record_has_no_steps_and_a_corrupt_segment_is_an_error(tmp_path):
     assert extent(tmp_path / "nowhere") is None
     (tmp_path / "rank0-000001.parquet").write_text("torn")
     with pytest.raises(ProjectError, match="move it away"):

@@ -46,7 +46,7 @@ def test_threads_that_share_one_object_take_turns_too(tmp_path):
     assert sorted(names(tables)) == sorted(str(n) for n in range(8))
 
 
-def test_a_writer_that_never_ends_is_one_sentence(tmp_path, monkeypatch):
+def test_a_writer_that_never_ends_is_a_one_line_error(tmp_path, monkeypatch):
     monkeypatch.setattr(lance_tables, "LOCK_TIMEOUT_S", 0.05)
     with Tables(tmp_path).write_lock(), pytest.raises(ProjectError, match="another process has been writing"):
         add(Tables(tmp_path), "x")
@@ -61,7 +61,7 @@ def test_an_error_while_writing_frees_the_lock(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["it's", "''", '"', "a\nb", "\\", "%_", "x' OR '1'='1", "图"])
-def test_any_text_can_be_asked_for(tmp_path, name):
+def test_any_text_can_be_queried(tmp_path, name):
     tables = Tables(tmp_path)
     add(tables, name)
     add(tables, "other")
@@ -71,13 +71,13 @@ def test_any_text_can_be_asked_for(tmp_path, name):
         assert rows["name"].to_pylist() == [name]
 
 
-def test_reading_makes_nothing(tmp_path):
+def test_reading_creates_no_table(tmp_path):
     tables = Tables(tmp_path / "none")
     assert tables.read("t", ["name"]) is tables.open("t") is None
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_stamp_is_another_after_every_write_and_no_other_time(tmp_path):
+def test_a_stamp_changes_with_every_write_and_only_then(tmp_path):
     tables, seen = Tables(tmp_path), list[str | None]()
     for write in (lambda: None, lambda: add(tables, "x"), lambda: add(tables, "x"), lambda: tables.drop("t")):
         write()

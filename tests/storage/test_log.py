@@ -149,7 +149,7 @@ def _reject_the_next(directory: Path) -> None:
     log.append([event(Kind.REJECTED, f"s{len(log.read())}", actor="other")])
 
 
-def test_killing_a_writer_tears_no_batch_and_loses_nothing_acknowledged(tmp_path):
+def test_killing_a_writer_splits_no_batch_and_loses_nothing_acknowledged(tmp_path):
     heard, done = FORKS.Pipe(duplex=False)
     with forked(_import_without_end, tmp_path, done) as writer:
         done.close()

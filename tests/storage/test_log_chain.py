@@ -42,7 +42,7 @@ def rewritten(directory: Path, change) -> None:
     (directory / log_chain.FILE).write_bytes(chain)
 
 
-def test_a_log_that_is_whole_matches_its_chain(directory):
+def test_an_intact_log_matches_its_chain(directory):
     assert [link.events for link in log_chain.read(directory)] == [5]
     assert unmatched(directory) == []
 
@@ -80,12 +80,12 @@ def test_every_kind_of_value_is_the_same_before_it_is_written_and_after_it_is_re
     ],
     ids=["the last is lost", "the first is lost", "all are lost", "one is changed", "two are swapped", "one is added"],
 )
-def test_whatever_is_not_as_it_was_written_does_not_match(directory, change):
+def test_any_changed_event_breaks_the_chain(directory, change):
     rewritten(directory, change)
     assert unmatched(directory) == [5]
 
 
-def test_what_was_lost_stays_known_after_more_was_appended(directory):
+def test_a_loss_is_still_detected_after_more_events(directory):
     lost = LanceLog(directory).read()
     shutil.rmtree(directory / "events.lance")
     LanceLog(directory).append([label(5), label(6)])
@@ -97,7 +97,7 @@ def test_what_was_lost_stays_known_after_more_was_appended(directory):
     assert unmatched(directory) == [12], "now those that came after are not where they were"
 
 
-def test_events_that_a_killed_writer_or_an_older_version_did_not_note_are_noted_by_the_next(directory):
+def test_events_missing_from_the_chain_are_added_by_the_next_writer(directory):
     chain = (directory / log_chain.FILE).read_bytes()
     LanceLog(directory).append([label(5)])
     (directory / log_chain.FILE).write_bytes(chain)
@@ -112,7 +112,7 @@ def test_events_that_a_killed_writer_or_an_older_version_did_not_note_are_noted_
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", "[1]", '[{"events": 5}]'])
-def test_a_chain_that_cannot_be_read_is_made_anew(directory, content):
+def test_an_unreadable_chain_is_rebuilt(directory, content):
     (directory / log_chain.FILE).write_text(content)
     assert unmatched(directory) == []
     LanceLog(directory).append([label(5)])

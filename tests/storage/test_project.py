@@ -7,7 +7,7 @@ import pytest
 from gradebook.storage.project import ProjectError, add_classes, create_project, read_project
 
 
-def test_a_project_comes_back_as_it_was_made(tmp_path):
+def test_a_project_is_read_as_it_was_created(tmp_path):
     made = create_project(tmp_path / "new" / "birds", ["heron", " crow ", "Größe"])
     assert made.classes == ("heron", "crow", "Größe")
     assert made.root.is_absolute()
@@ -23,7 +23,7 @@ def test_making_a_project_twice_is_an_error_and_changes_nothing(tmp_path):
 
 
 @pytest.mark.parametrize(("classes", "sentence"), [(["a", " "], "is empty"), (["a", "b", "a "], "given twice")])
-def test_classes_must_be_names_each_once(tmp_path, classes, sentence):
+def test_classes_must_be_unique_names(tmp_path, classes, sentence):
     with pytest.raises(ProjectError, match=sentence):
         create_project(tmp_path / "p", classes)
     assert not (tmp_path / "p").exists()
@@ -39,7 +39,7 @@ def test_classes_are_added_at_the_end_and_known_ones_stay_where_they_are(tmp_pat
     assert read_project(tmp_path) == grown
 
 
-def test_what_is_not_a_project_of_this_version_is_one_sentence(tmp_path):
+def test_a_project_of_another_version_is_a_one_line_error(tmp_path):
     with pytest.raises(ProjectError, match="gradebook init"):
         read_project(tmp_path)
     for content, sentence in [("{", "cannot be read"), (json.dumps({"version": 99, "classes": []}), "version 99")]:
@@ -48,12 +48,12 @@ def test_what_is_not_a_project_of_this_version_is_one_sentence(tmp_path):
             read_project(tmp_path)
 
 
-def test_writing_leaves_no_drafts(tmp_path):
+def test_writing_leaves_no_temporary_files(tmp_path):
     add_classes(create_project(tmp_path, ["a"]), ["b"])
     assert sorted(path.name for path in tmp_path.iterdir()) == [".gradebook.lock", "gradebook.json"]
 
 
-def test_of_two_who_add_classes_at_once_neither_takes_away_the_others(tmp_path):
+def test_concurrent_additions_of_classes_are_all_kept(tmp_path):
     project = create_project(tmp_path, ["a"])
     with ThreadPoolExecutor(8) as pool:
         for _ in pool.map(lambda n: add_classes(project, [f"b{n}"]), range(24)):
@@ -68,12 +68,12 @@ def test_a_label_must_be_a_class(tmp_path):
         project.check_label("dgo")
 
 
-def test_the_command_that_adds_a_class_is_one_that_a_shell_takes(tmp_path):
+def test_the_suggested_command_for_a_new_class_is_quoted_for_a_shell(tmp_path):
     project = create_project(tmp_path / "my pets", ["cat"])
     command = shlex.split(project.add_command(["maine coon", "cat's kin; rm"]))
     assert command == ["gradebook", "classes", str(tmp_path / "my pets"), "--add", "maine coon,cat's kin; rm"]
 
 
-def test_blanks_around_a_known_class_do_not_make_it_another(tmp_path):
+def test_blanks_around_a_class_name_are_ignored(tmp_path):
     project = create_project(tmp_path / "p", ["a"])
     assert add_classes(project, [" a", "b ", "b"]).classes == ("a", "b")

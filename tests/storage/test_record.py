@@ -25,7 +25,7 @@ def test_an_empty_record_is_empty(record, tmp_path):
     record.forget("mpl-001")
 
 
-def test_what_was_said_comes_back_with_names(record, tmp_path):
+def test_recorded_predictions_are_read_back_with_class_names(record, tmp_path):
     said = {"teacher_label": 2, "teacher_probability": 0.5, "runner_up": 0, "best_label": 1, "best_gain": -0.25}
     write(tmp_path / "r", "rank0-000001", [row(3, "it's", **said), row(3, "s1", student_label=0, feedback=1.5)])
     assert record.fold("it's run", tmp_path / "r") == 2
@@ -70,7 +70,7 @@ def test_samples_that_share_a_key_keep_their_own_history(record, tmp_path):
     assert record.histories(["buckeroo"], "a")["step"].to_pylist() == [2]
 
 
-def test_a_history_is_whole_though_rows_move_while_it_is_read(tmp_path, monkeypatch):
+def test_a_history_is_complete_though_rows_move_while_it_is_read(tmp_path, monkeypatch):
     record = LanceRecord(tmp_path / "lance")
     for n in range(4):
         write(tmp_path / "r", f"rank0-{n}", [row(n, "s0"), row(n, "s1")])
@@ -89,7 +89,7 @@ def test_a_history_is_whole_though_rows_move_while_it_is_read(tmp_path, monkeypa
     assert [said["step"] for said in record.history("s1")] == [1, 2, 3]
 
 
-def test_a_history_that_an_earlier_version_began_goes_on(tmp_path):
+def test_a_history_of_an_earlier_version_continues(tmp_path):
     """Names that repeat were plain strings then, and there was no key."""
     plain = [(f.name, pa.string() if pa.types.is_dictionary(f.type) else f.type) for f in history_schema()]
     with lance_tables.Tables(tmp_path / "lance").open_for_writing("history", pa.schema(plain)):
@@ -112,7 +112,7 @@ def test_folding_again_changes_nothing_and_only_new_segments_count(record, tmp_p
     assert steps(record) == [("a", 1), ("a", 2)]
 
 
-def test_a_resumed_run_takes_back_its_last_steps(record, tmp_path):
+def test_a_resumed_run_removes_its_last_steps(record, tmp_path):
     write(tmp_path / "r", "rank0-000001", [row(1, "s0")])
     late = write(tmp_path / "r", "rank0-000002", [row(2, "s0", teacher_label=0)])
     record.fold("a", tmp_path / "r")
@@ -122,7 +122,7 @@ def test_a_resumed_run_takes_back_its_last_steps(record, tmp_path):
     assert record.dynamics("a")["last_step"].to_pylist() == [1]
 
 
-def test_a_segment_written_anew_under_its_old_name_replaces_the_old_one(record, tmp_path):
+def test_a_segment_rewritten_under_its_name_replaces_the_old_one(record, tmp_path):
     path = write(tmp_path / "r", "rank0-000001", [row(1, "s0", teacher_label=0)])
     record.fold("a", tmp_path / "r")
     assert record.dynamics("a")["teacher_label"].to_pylist() == ["cat"]
@@ -153,7 +153,7 @@ def test_a_missing_directory_removes_nothing(record, tmp_path):
     assert steps(record) == [("a", 1)]
 
 
-def test_what_was_folded_is_told_by_segment_and_adds_up(record, tmp_path):
+def test_folded_rows_are_reported_by_segment_and_add_up(record, tmp_path):
     assert (record.folded("a"), record.rows("a")) == ({}, 0)
     write(tmp_path / "r", "rank0-000001", [row(1, "s0")])
     late = write(tmp_path / "r", "rank0-000002", [row(2, "s0"), row(2, "s1")])
@@ -200,7 +200,7 @@ def test_a_segment_that_cannot_be_read_is_an_error_with_its_path(record, tmp_pat
     assert record.history("s0") == []
 
 
-def test_a_long_history_gets_an_index_and_answers_the_same(tmp_path, monkeypatch):
+def test_a_long_history_gets_an_index_and_returns_the_same(tmp_path, monkeypatch):
     monkeypatch.setattr("gradebook.storage.lance_record.INDEX_FROM", 3)
     record = LanceRecord(tmp_path / "lance")
     for n in range(4):
@@ -220,7 +220,7 @@ def test_a_long_history_gets_an_index_and_answers_the_same(tmp_path, monkeypatch
 
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(changes=st.lists(st.tuples(st.integers(0, 3), st.booleans(), st.booleans()), min_size=1, max_size=8))
-def test_however_segments_come_and_go_both_records_end_as_the_disk_is(tmp_path_factory, changes):
+def test_both_records_equal_the_disk_however_segments_change(tmp_path_factory, changes):
     root = tmp_path_factory.mktemp("record")
     both = [MemoryRecord(), LanceRecord(root / "lance")]
     (root / "r").mkdir()

@@ -8,7 +8,7 @@ from gradebook.storage.project import ProjectError, create_project
 from gradebook.storage.store import memory_store, open_store
 
 
-def test_opening_what_is_not_a_project_says_how_to_make_one_and_leaves_nothing(tmp_path):
+def test_opening_no_project_says_how_to_create_one_and_writes_nothing(tmp_path):
     with pytest.raises(ProjectError, match="gradebook init"):
         open_store(tmp_path / "nowhere")
     assert list(tmp_path.iterdir()) == []

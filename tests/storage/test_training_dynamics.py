@@ -12,7 +12,7 @@ from gradebook.storage.segments import RECORDED
 from tests.storage.segments import CLASSES, row, write
 
 
-def test_signals_of_a_record_worked_out_by_hand(record, tmp_path):
+def test_training_dynamics_by_hand(record, tmp_path):
     """s0: the teacher says cat .9, dog .6, dog .8, cat .7. Last cat; of cat .9, 0, 0, .7: mean .4; two flips."""
     rows = [
         row(1, "s0", teacher_label=0, teacher_probability=0.9, student_label=1, student_probability=0.5, feedback=1.0),
@@ -59,7 +59,7 @@ def test_without_a_teacher_its_columns_stay_null(record, tmp_path):
     assert (said["student_label"], said["student_flips"]) == ("cat", 1)
 
 
-def test_signals_that_an_earlier_version_kept_are_made_again(tmp_path):
+def test_training_dynamics_of_an_earlier_version_are_computed_again(tmp_path):
     write(tmp_path / "r", "rank0-000001", [row(1, "s0", teacher_label=0)])
     record = LanceRecord(tmp_path / "lance")
     record.fold("a", tmp_path / "r")
@@ -80,7 +80,7 @@ records = st.lists(st.tuples(st.sampled_from(["s0", "s1", "s2"]), spoken), min_s
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(said=records)
-def test_signals_agree_with_a_plain_loop(tmp_path_factory, said):
+def test_training_dynamics_agree_with_a_plain_loop(tmp_path_factory, said):
     directory = tmp_path_factory.mktemp("record")
     rows = [row(step, sample_id, **what) for step, (sample_id, what) in enumerate(said)]
     write(directory, "rank0-000001", rows)

@@ -27,7 +27,7 @@ def names(n: int) -> list[str]:
     return [f"s{i}" for i in range(n)]
 
 
-def test_spaces_are_kept_and_the_same_again_is_fine(vectors):
+def test_spaces_are_saved_and_may_be_saved_again(vectors):
     odd = replace(SPACE, backbone="hf-hub:timm/ViT b/14.x", dim=7)
     assert vectors.spaces() == []
     for space in (SPACE, odd, SPACE, odd):
@@ -80,7 +80,7 @@ def test_the_first_views_are_read_without_the_others(vectors):
     np.testing.assert_array_equal(vectors.read("tiny", ["s2", "s0"], views=1), views(3)[[2, 0], :1])
 
 
-def test_many_are_read_like_few(vectors):
+def test_reading_many_vectors_is_the_same_as_reading_few(vectors):
     vectors.create(SPACE)
     x = views(3000)
     vectors.add("tiny", names(3000), x)
@@ -88,14 +88,14 @@ def test_many_are_read_like_few(vectors):
     np.testing.assert_array_equal(vectors.read("tiny", [f"s{i}" for i in order]), x[order])
 
 
-def test_missing_says_where_to_go_on(vectors):
+def test_samples_without_vectors_are_listed_in_the_order_asked(vectors):
     vectors.create(SPACE)
     assert vectors.missing("tiny", ["s1", "s0"]) == ["s1", "s0"]
     vectors.add("tiny", ["s0"], views(1))
     assert vectors.missing("tiny", ["s2", "s0", "s1"]) == ["s2", "s1"]
 
 
-def test_ids_are_those_that_have_vectors(vectors):
+def test_ids_are_those_with_vectors(vectors):
     assert vectors.ids("tiny") == []
     vectors.create(SPACE)
     vectors.add("tiny", ["s2", "s0"], views(2))
@@ -103,7 +103,7 @@ def test_ids_are_those_that_have_vectors(vectors):
     assert vectors.ids("tiny") == ["s2", "s0", "s1"]
 
 
-def test_the_first_vectors_of_a_sample_stay(vectors):
+def test_the_first_vectors_of_a_sample_are_not_replaced(vectors):
     vectors.create(SPACE)
     x = views(4)
     vectors.add("tiny", ["s0", "s0"], x[:2])
@@ -140,7 +140,7 @@ def test_nearest_ranks_by_the_cosine_of_view_0(vectors):
     np.testing.assert_allclose([score for _, score in found], cosine[expected], atol=1e-3)
 
 
-def test_nearest_looks_only_among_those_named(vectors):
+def test_nearest_searches_only_the_given_samples(vectors):
     vectors.create(SPACE)
     vectors.add("tiny", names(30), views(30))
     among = {"s1", "s2", "s7", "it's not here"}
@@ -151,7 +151,7 @@ def test_nearest_looks_only_among_those_named(vectors):
         vectors.nearest("tiny", "s99", 5)
 
 
-def test_a_vector_of_nobody_finds_what_is_nearest_to_it(vectors):
+def test_any_vector_can_be_searched_for(vectors):
     vectors.create(SPACE)
     x = views(30)
     vectors.add("tiny", names(30), x)
@@ -167,7 +167,7 @@ def test_a_vector_of_nobody_finds_what_is_nearest_to_it(vectors):
     assert vectors.nearest_to("tiny", query, 5, []) == vectors.nearest_to("tiny", 0 * query, 5) == []
 
 
-def test_nearest_among_many_is_as_among_few(vectors):
+def test_nearest_among_many_is_the_same_as_among_few(vectors):
     vectors.create(SPACE)
     x = views(2500)
     x[3] = 0
@@ -179,7 +179,7 @@ def test_nearest_among_many_is_as_among_few(vectors):
     assert {"s7", "s3"}.isdisjoint(name for name, _ in found)
 
 
-def test_a_vector_without_a_direction_is_near_nothing(vectors):
+def test_a_zero_vector_has_no_neighbours(vectors):
     vectors.create(SPACE)
     x = views(3)
     x[1] = 0
@@ -188,7 +188,7 @@ def test_a_vector_without_a_direction_is_near_nothing(vectors):
     assert vectors.nearest("tiny", "s1", 5) == []
 
 
-def test_many_vectors_get_an_index_which_finds_almost_all_and_is_kept(tmp_path, monkeypatch):
+def test_many_vectors_get_a_lasting_index_that_finds_almost_all(tmp_path, monkeypatch):
     """Cells of 40: a search that looks at twelve of them must find what comparing with all does."""
     monkeypatch.setattr("gradebook.storage.vector_index.INDEX_FROM", 500)
     monkeypatch.setattr("gradebook.storage.vector_index.CELL_ROWS", 40)
@@ -259,14 +259,14 @@ def test_augmented_views_may_come_after_the_plain_ones(vectors):
         vectors.add_augmented("tiny", ["s1"], x[1:2])
 
 
-def test_a_space_of_plain_views_lacks_none(vectors):
+def test_a_space_of_plain_views_has_no_missing_views(vectors):
     vectors.create(replace(SPACE, weak=1, strong=0))
     vectors.add("tiny", ["s0"], views(1)[:, :1])
     assert vectors.missing_augmented("tiny", ["s0"]) == []
     np.testing.assert_array_equal(vectors.read("tiny", ["s0"]), views(1)[:, :1])
 
 
-def test_a_table_with_all_views_together_is_read_and_split_up_by_the_next_addition(tmp_path):
+def test_a_table_with_all_views_together_is_read_and_split_at_the_next_addition(tmp_path):
     """Projects made before 2026-12 have such tables; a kill while one is split up loses nothing."""
     vectors = LanceVectors(tmp_path)
     vectors.create(SPACE)

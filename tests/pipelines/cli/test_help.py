@@ -14,7 +14,7 @@ COMMANDS = summaries()
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_explains_itself(command):
+def test_every_command_has_help(command):
     out = done(command, "--help").out
     assert f"usage: gradebook {command}" in out
     assert len(out.splitlines()) > 5
@@ -50,5 +50,5 @@ def test_each_command_is_in_one_group():
     assert sorted(name for names in GROUPS.values() for name in names) == sorted(COMMANDS)
 
 
-def test_it_tells_its_version():
+def test_version_is_printed():
     assert done("--version").out == f"gradebook {gradebook_package.__version__}\n"

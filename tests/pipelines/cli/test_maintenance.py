@@ -27,7 +27,7 @@ def root(tmp_path) -> Path:
     return root
 
 
-def test_verify_ends_with_0_where_all_is_well_with_1_where_not_and_with_2_where_it_cannot(root, tmp_path):
+def test_verify_exits_with_0_without_findings_1_with_findings_and_2_if_it_cannot_run(root, tmp_path):
     said = done("verify", root)
     assert "3 images, 3 events and 0 runs: all is well" in said.out
     assert done("verify", root, "--content", "--json").json["findings"] == []
@@ -63,7 +63,7 @@ def test_log_and_undo_work_together(root):
     assert again.status == 2 and f"gradebook undo {root} {told['event_id']}" in again.err
 
 
-def test_relocate_says_what_it_did(root, tmp_path):
+def test_relocate_prints_what_it_changed(root, tmp_path):
     (tmp_path / "images").rename(tmp_path / "moved")
     dry = done("relocate", root, tmp_path / "images", tmp_path / "moved", "--dry-run", "--json").json
     assert (dry["moved"], dry["dry_run"]) == (3, True)
@@ -85,7 +85,7 @@ def begin(project: Project, name: str, state: State, accuracy: float | None) -> 
     return Run(path)
 
 
-def test_runs_stand_side_by_side(root):
+def test_runs_are_compared_in_a_table(root):
     assert done("runs", root).out == "No run yet.\n"
     project = read_project(root)
     one = begin(project, "mpl-001", State.FINISHED, 0.75)
@@ -109,7 +109,7 @@ def test_the_log_has_its_old_name_too(root):
     assert done("history", root, "--json").json == done("log", root, "--json").json
 
 
-def test_a_lost_event_log_is_found_and_what_is_left_is_kept(root):
+def test_a_lost_event_log_is_reported_and_the_rest_is_kept(root):
     store = open_store(root)
     store.log.append([event(Kind.RELABELLED, store.catalog.ids()[0], "dog", actor="zoe")])
     for path in (root / "lance" / "events.lance" / "data").iterdir():

@@ -13,13 +13,13 @@ from tests.pipelines.cli.finished_round import NETWORK, FinishedRound
         *(("record", "x"), ("status",), ("evaluate",), ("export", "x"), ("app",), ("fiftyone",)),
     ],
 )
-def test_a_missing_project_is_a_sentence(tmp_path, command):
+def test_a_missing_project_is_a_one_line_error(tmp_path, command):
     said = refused(command[0], tmp_path / "none", *command[1:])
     assert f"{tmp_path / 'none'} is not a project: make one with: gradebook init" in said
     assert list(tmp_path.iterdir()) == []
 
 
-def test_bad_names_are_sentences(world, tmp_path):
+def test_unknown_names_are_one_line_errors(world, tmp_path):
     project = world.project
     assert "label 'dodo' is not a class" in refused("label", project, "--sample", _id(world), "--label", "dodo")
     assert "give a file, or a sample and its label" in refused("label", project, "--sample", "x")
@@ -44,7 +44,7 @@ def _id(world: FinishedRound) -> str:
     return str(world.results["queue"].json[0]["sample_id"])
 
 
-def test_too_little_to_train_on_is_a_sentence(world, tmp_path):
+def test_too_few_labels_to_train_are_a_one_line_error(world, tmp_path):
     project = tmp_path / "project"
     train = ("train", project, "--backbone", NETWORK)
     done("init", project, "--classes", "cat")
@@ -64,7 +64,7 @@ def test_too_little_to_train_on_is_a_sentence(world, tmp_path):
     assert "has no run that stopped before its end" in refused("train", project, "--resume")
 
 
-def test_broken_images_in_predict_are_named_and_the_others_answered(world, tmp_path):
+def test_broken_images_are_named_and_the_others_predicted(world, tmp_path):
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(b"no image")
     said = gradebook("predict", world.root / "classifier", broken, world.image, "--json")
@@ -77,6 +77,6 @@ def test_broken_images_in_predict_are_named_and_the_others_answered(world, tmp_p
 @pytest.mark.parametrize(
     "arguments", [("nothing",), ("status",), ("queue", "p", "--limit", "many"), ("import", "p", "i", "--split", "some")]
 )
-def test_a_command_line_that_means_nothing_has_status_two(arguments):
+def test_an_invalid_command_line_exits_with_status_two(arguments):
     said = gradebook(*arguments)
     assert said.status == 2 and said.err and "Traceback" not in said.err

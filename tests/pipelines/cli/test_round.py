@@ -11,7 +11,7 @@ import pytest
 from tests.pipelines.cli.cli_runner import done, refused
 
 
-def test_every_command_of_a_round_succeeds_quietly(world):
+def test_every_command_of_a_round_succeeds_without_noise(world):
     for name, said in world.results.items():
         assert said.status == 0, (name, said.err)
         assert "\x1b" not in said.out + said.err and "\r" not in said.err, "no progress where nobody looks"
@@ -19,7 +19,7 @@ def test_every_command_of_a_round_succeeds_quietly(world):
         assert len(said.out.splitlines()) == 1, "one line: of JSON, but for init"
 
 
-def test_import_counts_and_names_what_it_found(world):
+def test_import_counts_files_and_names_duplicates_and_broken_ones(world):
     found = world.results["import"].json
     assert {k: found[k] for k in ("imported", "already_known", "duplicates", "conflicts", "broken")} == {
         **{"imported": 20, "already_known": 0, "duplicates": 1, "conflicts": 0, "broken": 1}
@@ -31,7 +31,7 @@ def test_import_counts_and_names_what_it_found(world):
     assert world.results["import test"].json["imported"] == 4
 
 
-def test_embed_and_label_count(world):
+def test_embed_and_label_print_counts(world):
     assert world.results["embed"].json["embedded"] == 24
     assert "random" in world.results["embed"].json["weights"]
     assert world.results["label"].json == {"labelled": 8, "unchanged": 0, "problems": []}
@@ -55,7 +55,7 @@ def test_queue_is_a_list_of_rows(world):
     assert len(flips) == 12 and flips == sorted(flips, reverse=True)
 
 
-def test_record_is_a_samples_history(world):
+def test_record_prints_the_history_of_a_sample(world):
     rows = world.results["record"].json
     assert rows and all(row["step"] in (2, 4) for row in rows)
     keys = {"run", "step", "teacher_label", "teacher_probability", "student_label", "student_probability"}
@@ -65,14 +65,14 @@ def test_record_is_a_samples_history(world):
     assert done("record", world.project, sample["sample_id"], "--run", "one", "--json").json == rows
 
 
-def test_status_is_the_project_in_numbers(world):
+def test_status_prints_the_numbers_of_a_project(world):
     found = world.results["status"].json
     numbers = {k: found[k] for k in ("samples", "labeled", "unlabeled", "test", "classes")}
     assert numbers == {"samples": 24, "labeled": 8, "unlabeled": 12, "test": 4, "classes": ["cat", "dog"]}
     assert [(run["name"], run["state"], run["step"]) for run in found["runs"]] == [("one", "finished", 4)]
 
 
-def test_given_labels_can_be_doubted(world):
+def test_queue_can_list_doubtful_labels(world):
     rows = done("queue", world.project, "--labelled", "--limit", 100, "--json").json
     assert len(rows) == 8 and all(row["given"] in ("cat", "dog") for row in rows)
     by_score = done("queue", world.project, "--labelled", "--no-spread", "--limit", 100, "--json").json
@@ -83,7 +83,7 @@ def test_given_labels_can_be_doubted(world):
     )
 
 
-def test_neighbours_are_proposed_and_agreement_is_told(world, tmp_path):
+def test_similar_images_are_proposed_and_agreement_is_printed(world, tmp_path):
     project = tmp_path / "project"
     shutil.copytree(world.project, project)
     (labelled, *_) = done("queue", project, "--labelled", "--json").json
@@ -140,11 +140,11 @@ def test_classes_are_listed_and_added(world, tmp_path):
         (("import", "IMAGES"), "0 images imported, 21 already in the project"),
     ],
 )
-def test_people_get_words(world, command, says):
+def test_without_json_results_are_printed_as_text(world, command, says):
     assert says in done(command[0], world.project, *(world.root / name.lower() for name in command[1:])).out
 
 
-def test_people_get_a_table_of_a_record_and_lines_of_predictions(world):
+def test_without_json_a_record_is_a_table_and_predictions_are_lines(world):
     assert "teacher" in done("record", world.project, world.image).out
     said = done("predict", world.root / "classifier", world.image).out
     assert said.startswith(("cat  ", "dog  ")) and said.rstrip().endswith("019.png")
@@ -159,7 +159,7 @@ def test_one_sample_is_labelled_by_its_id(world, tmp_path):
     assert done("queue", project, "--limit", 1, "--json").json[0]["sample_id"] != row["sample_id"]
 
 
-def test_the_installed_program_answers(world):
+def test_the_installed_command_runs(world):
     program = Path(sys.executable).parent / "gradebook"
     done = subprocess.run([program, "status", world.project, "--json"], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")

@@ -95,7 +95,7 @@ def test_published_sizes():
     assert sizes[1] / 1e6 == pytest.approx(316.6, abs=0.1)
 
 
-def test_what_is_held_during_the_whole_step():
+def test_weights_and_optimiser_state_are_held_during_the_whole_step():
     result = small()
     assert result.standing == {
         "teacher's weights": SHARD,
@@ -110,7 +110,7 @@ def test_what_is_held_during_the_whole_step():
     assert small(average=0.0).standing["buffers"] == 2 * 11
 
 
-def test_what_each_part_of_a_step_holds_besides():
+def test_each_phase_of_a_step_holds_its_own_activations():
     assert small().phases == {
         "the student learns": {
             "kept of the teacher's labels": 100 * U + 13,
@@ -161,7 +161,7 @@ def test_labels_of_the_strong_view_take_one_backward_pass_and_wait_for_it():
     assert none["kept of the teacher's labels"] == 100 * (B + U) + 13
 
 
-def test_the_other_ways_of_feedback_take_less():
+def test_the_other_kinds_of_feedback_take_less_memory():
     none = small(feedback="none")
     assert list(none.phases) == ["the student learns", "the teacher learns"]
     assert none.phases["the teacher learns"]["kept for the backward pass"] == 100 * (B + U) + 13
@@ -244,7 +244,7 @@ def test_the_large_presets_are_the_papers():
         ({"method": "uda"}, Layout(devices=8, per_node=8), "only Meta Pseudo Labels on pixels"),
     ],
 )
-def test_what_cannot_be_planned_is_an_error_that_says_what_to_do(config, layout, says):
+def test_an_impossible_plan_is_an_error_that_says_what_to_do(config, layout, says):
     with pytest.raises(ConfigError, match=says):
         plan(replace(large_l2("mpl"), **config), 1000, layout)
 
@@ -284,5 +284,5 @@ def test_a_plan_of_a_preset_runs_its_networks():
     assert result.fits and result.student.kept_an_image > 3 * 32 * 32
 
 
-def test_meta_takes_no_memory():
+def test_networks_on_the_meta_device_take_no_memory():
     assert all(p.device == torch.device("meta") for p in on_meta(Tiny).parameters())

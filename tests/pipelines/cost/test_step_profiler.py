@@ -10,7 +10,7 @@ from gradebook.pipelines.training.presets import preset_of
 SMALL = ["--backbone", "test_efficientnet", "--labelled", "2", "--unlabelled", "4", "--steps", "2", "--device", "cpu"]
 
 
-def test_a_profile_tells_every_phase_of_a_step(capsys):
+def test_a_profile_has_every_phase_of_a_step(capsys):
     assert main(["profile", *SMALL, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
 
@@ -32,7 +32,7 @@ def test_a_profile_of_pixels_without_feedback_is_a_table(capsys):
     assert "backward " in text and "feedback" not in text
 
 
-def test_what_needs_another_run_cannot_be_profiled():
+def test_a_method_that_needs_another_run_cannot_be_profiled():
     config = preset_of("quick", "reduced_mpl")
     object.__setattr__(config, "distributions", "another")
     with pytest.raises(ConfigError, match="leave --distributions out"):

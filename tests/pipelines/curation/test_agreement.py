@@ -8,13 +8,13 @@ def asked(sample: str, verdict: Kind, label: str | None, **reasons: float) -> li
     return [proposal, event(verdict, sample, label, actor="ada", ref=proposal.event_id)]
 
 
-def test_nothing_answered_is_no_agreement():
+def test_without_verdicts_there_is_no_agreement():
     open_ = [event(Kind.PROPOSED, "s0", "heron", actor="run:r", reasons={"flips": 1.0})]
     alone = [event(Kind.RELABELLED, "s1", "owl", actor="ada")]
     assert agreement([*open_, *alone]) == {"all": {"answered": 0, "agreed": 0, "rate": 0.0}}
 
 
-def test_each_reason_counts_where_it_was_strong():
+def test_each_reason_is_counted_where_its_score_was_high():
     events = [
         *asked("s0", Kind.ACCEPTED, "heron", flips=0.9, entropy=0.5),
         *asked("s1", Kind.RELABELLED, "owl", flips=0.9, entropy=0.4),
@@ -52,7 +52,7 @@ def test_a_reason_of_older_events_counts_under_its_present_name():
     assert agreement(events)["feature_classifier"]["answered"] == 2
 
 
-def test_an_answer_taken_back_counts_no_more_and_a_second_one_once():
+def test_a_retracted_verdict_does_not_count_and_a_second_one_counts_once():
     events = asked("s0", Kind.RELABELLED, "owl", flips=1.0)
     undone = [*events, event(Kind.RETRACTED, "s0", actor="ada", ref=events[1].event_id)]
     assert agreement(undone)["all"]["answered"] == 0

@@ -24,7 +24,7 @@ def test_a_batch_for_one_reason_covers_the_classes_and_repeats(store):
     assert rows[0] == rank(store, run_of(store), reason="entropy", limit=1)[0]
 
 
-def test_a_batch_in_the_default_order_covers_what_is_in_doubt(store):
+def test_a_batch_in_the_default_order_covers_uncertain_samples(store):
     """The sum of `gradebook.mpl.facility_location`, written out: no other choice for one place adds as much."""
     from gradebook.pipelines.curation.feature_classifier import classify_features, read_predictions
 
@@ -50,7 +50,7 @@ def test_a_batch_in_the_default_order_covers_what_is_in_doubt(store):
     assert first != [row.sample_id for row in rank(store, run_of(store), limit=5)]
 
 
-def test_a_batch_follows_the_labels_as_if_it_were_chosen_anew(store, monkeypatch):
+def test_a_batch_after_new_labels_equals_one_chosen_from_scratch(store, monkeypatch):
     """Against `gradebook.mpl.facility_location.cover` of all that waits and is known, also where a few alone are
     looked at.
     """
@@ -82,7 +82,7 @@ def test_a_batch_follows_the_labels_as_if_it_were_chosen_anew(store, monkeypatch
     assert shown(6) == anew(6)
 
 
-def test_of_very_many_samples_some_are_drawn_to_choose_from(store, monkeypatch):
+def test_very_large_pools_are_subsampled(store, monkeypatch):
     monkeypatch.setattr("gradebook.pipelines.curation.batch_coverage.CANDIDATES", 20)
     monkeypatch.setattr("gradebook.mpl.facility_location.MAX_GOALS", 12)
     rows = rank(store, run_of(store), limit=3, spread=True)
@@ -102,7 +102,7 @@ def test_of_very_many_samples_some_are_drawn_to_choose_from(store, monkeypatch):
     assert {row.sample_id for row in found} == {row.sample_id for row in few}, "where too few were drawn, all count"
 
 
-def test_near_duplicates_are_told_and_only_one_is_shown(tmp_path):
+def test_near_duplicates_are_marked_and_only_one_is_shown(tmp_path):
     """Two pictures of one fingerprint, taken for different classes."""
     store = make_project(tmp_path)
     before = store.catalog.samples()

@@ -22,7 +22,7 @@ def ids(store: Store) -> list[str]:
     return [s.sample_id for s in store.catalog.samples(Split.TRAIN)]
 
 
-def test_the_first_ones_are_of_every_class_though_no_label_is_known(store):
+def test_the_first_images_cover_every_class_without_any_label(store):
     """Import goes class by class, as with folders: the first images imported are all of one class."""
     samples = {s.sample_id: s for s in store.catalog.samples(Split.TRAIN)}
     in_folders = sorted(samples, key=lambda i: CLASSES.index(class_of(samples[i])))
@@ -42,7 +42,7 @@ def test_the_class_without_a_label_comes_first(store, name):
     assert {s.sample_id: class_of(s) for s in samples}[row.sample_id] == name
 
 
-def test_every_waiting_sample_comes_once_and_again_in_the_same_order(store):
+def test_every_undecided_sample_comes_once_and_reproducibly(store):
     every = first_to_label(store, ids(store), [], 1000)
     assert sorted(every) == sorted(ids(store)) and len(every) == TRAIN
     assert every == first_to_label(store, ids(store), [], 1000)
@@ -60,13 +60,13 @@ def test_samples_without_vectors_come_last_and_without_any_the_order_stays(store
     assert [row.sample_id for row in rank(bare, None, limit=6, spread=True)] == ids(bare)
 
 
-def test_only_so_many_are_looked_at(store, monkeypatch):
+def test_only_a_limited_number_of_samples_is_compared(store, monkeypatch):
     monkeypatch.setattr(cold_start, "MAX_SAMPLES", 20)
     found = first_to_label(store, ids(store), [], 30)
     assert len(found) == len(set(found)) == 30
 
 
-def test_the_newest_backbone_counts(store):
+def test_the_newest_backbone_is_used(store):
     """In the new space the first sample is alone and all others are in one place: it and one of them come first."""
     space = Space(backbone="other", weights="none", size=32, dim=DIM, weak=1, strong=1, seed=0)
     store.vectors.create(space)

@@ -31,7 +31,7 @@ def logs(draw) -> list[Event]:
 
 
 @given(logs(), st.integers(0, 16))
-def test_a_cache_that_grows_holds_what_the_whole_log_says(events, cut):
+def test_a_cache_extended_by_new_events_equals_the_replayed_log(events, cut):
     cache = grown(grown(EventCache(), events[:cut]), events[cut:])
     assert cache.decided == decisions(events)
     assert list(cache.events) == events

@@ -39,7 +39,7 @@ def test_proposing_labels_nothing_and_puts_them_first(store):
     assert rows[0].reasons == {"alike": pytest.approx(found[0].similarity)} and "alike" not in sentence_of("alike")
 
 
-def test_an_answer_ends_a_proposal_whatever_it_is(store):
+def test_any_verdict_ends_a_proposal(store):
     found = neighbours(store, store.catalog.samples(Split.TRAIN)[0].sample_id, limit=2)
     propose(store, found, actor="ada")
     first, second = asked_for(store.log.read())
@@ -57,7 +57,7 @@ def test_of_two_proposals_for_one_image_the_newer_counts(store):
     assert len(rows) == 48 and {row.label for row in rows} == {"heron"}
 
 
-def test_what_cannot_be_is_a_sentence(store):
+def test_impossible_requests_are_one_line_errors(store):
     samples = store.catalog.samples(Split.TRAIN)
     with pytest.raises(ProjectError, match="has no label to propose: label it first"):
         neighbours(store, samples[-1].sample_id)

@@ -45,7 +45,7 @@ def test_one_sample_gets_a_verdict_with_a_name(store):
     assert said.actor
 
 
-def test_saying_the_same_again_writes_nothing(store):
+def test_the_same_label_again_writes_nothing(store):
     label_sample(store, "s1", "heron")
     assert label_sample(store, "s1", "heron") == LabelReport(labelled=0, unchanged=1, problems=[])
     assert len(store.log.read()) == 1
@@ -63,7 +63,7 @@ def test_a_label_changes_one_that_is_ahead_of_the_clock(store):
     assert replay(store.log.read()) == {"s1": "crow"}
 
 
-def test_what_somebody_decides_while_a_file_is_read_is_left_out_and_told(store, tmp_path, monkeypatch):
+def test_a_sample_decided_while_a_file_is_read_is_skipped_and_reported(store, tmp_path, monkeypatch):
     def meanwhile(*arguments):
         store.log.append_now([event(Kind.RELABELLED, i, "heron", actor="zoe") for i in ("s0", "s1")])
         return read_labels(*arguments)
@@ -74,7 +74,7 @@ def test_what_somebody_decides_while_a_file_is_read_is_left_out_and_told(store, 
     assert replay(store.log.read()) == {"s0": "heron", "s1": "heron", "s2": "crow"}
 
 
-def test_a_person_who_agrees_with_an_import_is_noted(store):
+def test_a_person_who_confirms_an_imported_label_is_recorded(store):
     store.log.append([event(Kind.IMPORTED, "s1", "heron", actor="import")])
     assert label_sample(store, "s1", "heron").labelled == 1
 
@@ -86,7 +86,7 @@ def test_a_file_names_images_absolutely_or_beside_itself(store, tmp_path):
     assert label_file(store, path) == LabelReport(labelled=0, unchanged=3, problems=[])
 
 
-def test_rows_that_cannot_be_used_are_told_and_the_others_are(store, tmp_path):
+def test_unusable_rows_are_reported_and_the_others_applied(store, tmp_path):
     path = csv(tmp_path, "images/0.png,crow", "images/9.png,crow", "images/1.png,", ",crow", "images/2.png,heron")
     report = label_file(store, path)
     assert report.labelled == 2
@@ -114,13 +114,13 @@ def test_copies_of_an_image_that_are_labelled_differently_give_no_label(store, t
         (["images/7.png,crow"], r"no row of .*labels\.csv can be used; the first one: .*7\.png is not among"),
     ],
 )
-def test_a_file_of_no_use_gives_no_label_at_all(store, tmp_path, rows, says):
+def test_an_unusable_file_gives_no_label(store, tmp_path, rows, says):
     with pytest.raises(ProjectError, match=says):
         label_file(store, csv(tmp_path, *rows))
     assert store.log.read() == []
 
 
-def test_an_unknown_sample_or_class_is_a_sentence(store, tmp_path):
+def test_an_unknown_sample_or_class_is_a_one_line_error(store, tmp_path):
     with pytest.raises(ProjectError, match="s9"):
         label_sample(store, "s9", "crow")
     with pytest.raises(ProjectError, match="'dodo' is not a class"):

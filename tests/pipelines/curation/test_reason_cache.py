@@ -71,7 +71,7 @@ def label(store: Store, *numbers: int, shift: int = 0, **said) -> list:
     return events
 
 
-def test_the_kept_reasons_are_those_worked_out_anew_whatever_gets_a_label(store, made):
+def test_cached_reasons_equal_recomputed_ones_whatever_gets_a_label(store, made):
     assert from_table(store) == anew(store)
     assert any("twin_differs" in row for row in from_table(store).values())
     before = {i: row.get("twin_differs") for i, row in from_table(store).items()}
@@ -84,7 +84,7 @@ def test_the_kept_reasons_are_those_worked_out_anew_whatever_gets_a_label(store,
     assert made == ["guessed"], "and no label needs a new table"
 
 
-def test_a_queue_in_order_is_made_of_the_table_and_follows_labels(store, made):
+def test_the_ranked_queue_reads_the_cached_table_and_follows_labels(store, made):
     run, every = run_of(store), rank(store, run_of(store), limit=1000)
     label(store, *(k for k, s in enumerate(store.catalog.samples()) if s.sample_id == every[0].sample_id))
     assert [row.sample_id for row in rank(store, run, limit=1000)] == [row.sample_id for row in every[1:]]
@@ -99,7 +99,7 @@ def test_a_queue_in_order_is_made_of_the_table_and_follows_labels(store, made):
     assert made == ["guessed"]
 
 
-def test_a_batch_for_one_reason_is_the_same_as_one_from_all_that_is_known(store, made, monkeypatch):
+def test_a_batch_for_one_reason_is_the_same_with_and_without_the_cache(store, made, monkeypatch):
     from gradebook.mpl import ranking
 
     monkeypatch.setattr("gradebook.pipelines.curation.ranked_queue.FIRST", 4)
@@ -114,7 +114,7 @@ def test_a_batch_for_one_reason_is_the_same_as_one_from_all_that_is_known(store,
             assert [row.sample_id for row in rows] == [found.sample_ids[k] for k in expected]
 
 
-def test_given_labels_are_judged_anew_only_where_one_is_not_in_the_table(store, made):
+def test_given_labels_are_judged_again_only_if_one_is_not_in_the_table(store, made):
     run, named = run_of(store), {s.sample_id: class_of(s) for s in store.catalog.samples(Split.TRAIN)[:LABELLED]}
     assert from_table(store, named) == anew(store, named)
     rows = rank(store, run, reason=GIVEN, limit=5)
@@ -132,7 +132,7 @@ def test_given_labels_are_judged_anew_only_where_one_is_not_in_the_table(store, 
     assert made == ["given"]
 
 
-def test_what_the_run_said_or_saw_otherwise_makes_the_table_anew(store, made):
+def test_changed_predictions_or_record_invalidate_the_table(store, made):
     run = run_of(store)
     from_table(store)
     next((run.path / "record").glob("*.parquet")).unlink()
@@ -149,14 +149,14 @@ def test_what_the_run_said_or_saw_otherwise_makes_the_table_anew(store, made):
     assert made == ["guessed"] * 6
 
 
-def test_samples_are_found_where_they_stand(store):
+def test_samples_are_looked_up_by_position(store):
     table = reasons(store, run_of(store))
     some = table.ids(np.array([3, 0, 7]))
     assert table.places([some[0], "nobody", *some[1:]]).tolist() == [3, -1, 0, 7]
     assert table.places(["nobody"]).tolist() == [-1] and not len(table.places([]))
 
 
-def test_a_table_is_there_whole_or_not_at_all(store, made, monkeypatch):
+def test_a_kill_while_writing_leaves_the_old_table(store, made, monkeypatch):
     from_table(store)
     label(store, 14)
     path, before = run_of(store).path / reason_cache.GUESSED, from_table(store)

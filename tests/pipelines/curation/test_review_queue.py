@@ -20,7 +20,7 @@ ABOUT_OTHERS = {"mislabelled", "twin_differs"}  # no guess is a given label, and
 FROM_VECTORS = {"feature_classifier", "neighbours_disagree", "outlier"}
 
 
-def test_the_queue_holds_every_sample_that_nobody_decided_once(store):
+def test_the_queue_has_every_undecided_sample_once(store):
     rows = rank(store, run_of(store), limit=1000)
     unlabelled = store.catalog.samples(Split.TRAIN)[LABELLED:]
     assert {row.sample_id for row in rows} == {s.sample_id for s in unlabelled}
@@ -30,7 +30,7 @@ def test_the_queue_holds_every_sample_that_nobody_decided_once(store):
     assert scores == sorted(scores, reverse=True) and scores[0] > scores[-1]
 
 
-def test_a_row_has_the_students_guess_and_every_reason(store):
+def test_a_row_has_the_students_prediction_and_every_reason(store):
     student = pq.read_table(run_of(store).path / "predictions.parquet")
     said = dict(zip(student["sample_id"].to_pylist(), student["student"].to_pylist(), strict=True))
     for row in rank(store, run_of(store), limit=1000):
@@ -61,7 +61,7 @@ def test_a_run_without_a_teacher_gives_the_reasons_that_need_none(store):
     assert rank(store, run_of(store, "alone"), reason="flips", limit=3)[0].score == -1.0
 
 
-def test_what_was_never_recorded_is_still_ranked(store):
+def test_samples_without_a_record_are_ranked_too(store):
     for path in (run_of(store).path / "record").iterdir():
         path.unlink()
     rows = rank(store, run_of(store), limit=1000)
@@ -101,7 +101,7 @@ def test_the_feature_classifiers_output_is_cached_and_computed_again_for_other_p
     assert kept.stat().st_mtime_ns != before
 
 
-def test_without_vectors_the_order_is_the_doubt_of_student_and_teacher(store):
+def test_without_vectors_the_order_is_the_uncertainty_of_student_and_teacher(store):
     store = Store(store.project, store.catalog, store.log, MemoryVectors(), store.record)
     rows = rank(store, run_of(store), limit=1000)
     assert len(rows) == TRAIN - LABELLED
@@ -114,7 +114,7 @@ def test_without_vectors_the_order_is_the_doubt_of_student_and_teacher(store):
         rank(store, run_of(store), reason="mislabelled")
 
 
-def test_given_labels_are_doubted_and_nobody_is_asked_twice(store):
+def test_doubtful_labels_are_asked_once(store):
     """One picture of a crow is labelled an owl after the run."""
     crow = next(s for s in store.catalog.samples(Split.TRAIN)[LABELLED:] if class_of(s) == "crow")
     store.log.append([event(Kind.IMPORTED, crow.sample_id, "owl", actor="import")])
@@ -133,14 +133,14 @@ def test_given_labels_are_doubted_and_nobody_is_asked_twice(store):
     assert all(row.decision is not None for row in again)
 
 
-def test_without_a_run_nothing_can_doubt_a_label(store):
+def test_without_a_run_no_label_is_doubtful(store):
     with pytest.raises(ProjectError, match="no run has finished, so nothing can doubt a label"):
         rank(store, None, reason="mislabelled")
 
 
 @pytest.mark.parametrize("spread", [True, False])
 @pytest.mark.parametrize("reason", [None, "entropy"])
-def test_only_some_guesses_can_be_asked_for(store, reason, spread):
+def test_the_queue_can_be_filtered_by_prediction(store, reason, spread):
     every = rank(store, run_of(store), reason=reason, limit=1000)
     middle = sorted(row.probability for row in every)[len(every) // 2]
     some = Only(label=every[0].label, least=0.0, most=middle)
@@ -173,7 +173,7 @@ def test_the_newest_run_that_finished_counts(store):
     assert newest_finished(store.project) == run_of(store)
 
 
-def test_what_cannot_be_is_a_sentence(store):
+def test_impossible_requests_are_one_line_errors(store):
     with pytest.raises(ProjectError, match="there is no reason 'luck': choose one of feature_classifier, "):
         rank(store, run_of(store), reason="luck")
     with pytest.raises(ProjectError, match="there is no reason 'luck'"):

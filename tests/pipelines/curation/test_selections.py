@@ -16,7 +16,7 @@ def project(tmp_path):
     return create_project(tmp_path / "birds", ["crow"])
 
 
-def test_what_is_kept_is_read_in_its_order(project):
+def test_a_selection_is_read_in_its_order(project):
     kept = read_selection(project, save_selection(project, [*IDS, IDS[0]], "chosen on the map"))
     assert (kept.sample_ids, kept.why) == (tuple(IDS), "chosen on the map")
 
@@ -29,25 +29,25 @@ def test_the_same_samples_are_the_same_selection_and_others_are_not(project):
     assert len({first, save_selection(project, IDS[::-1], "why"), save_selection(project, IDS[:2], "why")}) == 3
 
 
-def test_nothing_is_no_selection(project):
+def test_an_empty_selection_is_refused(project):
     with pytest.raises(ProjectError, match="no image is chosen"):
         save_selection(project, [], "why")
     assert not (project.root / DIRECTORY).exists()
 
 
 @pytest.mark.parametrize("hostile", ["../../etc/passwd", "a/b", "", "A" * 32, f"{IDS[0]}\n"])
-def test_only_samples_ids_are_kept(project, hostile):
+def test_only_sample_ids_are_saved(project, hostile):
     with pytest.raises(ProjectError, match="not the id of a sample"):
         save_selection(project, [IDS[0], hostile], "why")
 
 
 @pytest.mark.parametrize("hostile", ["../gradebook", "../../../etc/passwd", "", "0" * 15, "0" * 16 + "\n", "0" * 16])
-def test_an_id_of_nothing_says_so_and_leads_nowhere_else(project, hostile):
+def test_an_unknown_id_is_an_error_and_reads_no_other_file(project, hostile):
     with pytest.raises(ProjectError, match="choose the images again"):
         read_selection(project, hostile)
 
 
-def test_a_file_that_was_changed_is_not_believed(project):
+def test_a_changed_file_is_rejected(project):
     selection_id = save_selection(project, IDS, "why")
     path = project.root / DIRECTORY / f"{selection_id}.json"
     whole = path.read_text()
@@ -59,7 +59,7 @@ def test_a_file_that_was_changed_is_not_believed(project):
     assert read_selection(project, selection_id).sample_ids == tuple(IDS)
 
 
-def test_a_kill_while_writing_leaves_what_was_there(project, monkeypatch):
+def test_a_kill_while_writing_leaves_the_old_content(project, monkeypatch):
     selection_id = save_selection(project, IDS, "why")
     before = read_selection(project, selection_id)
 
@@ -84,7 +84,7 @@ def test_the_queue_of_a_selection_is_its_samples_in_order_with_their_labels(stor
     assert [row.sample_id for row in rank(store, None, selection=selection, limit=2)] == chosen[:2]
 
 
-def test_what_is_decided_after_it_was_chosen_is_not_asked_again_until_it_is_chosen_again(store):
+def test_decided_samples_leave_a_selection_until_they_are_selected_again(store):
     chosen = [s.sample_id for s in store.catalog.samples()][20:23]
     selection_id = save_selection(store.project, chosen, "again")
     store.log.append([event(Kind.REJECTED, chosen[1], actor="ada")])
@@ -96,7 +96,7 @@ def test_what_is_decided_after_it_was_chosen_is_not_asked_again_until_it_is_chos
     assert rows[1].decision is not None and rows[0].decision is None
 
 
-def test_a_run_has_an_opinion_of_each_and_doubts_the_labels_that_were_given(store):
+def test_a_run_predicts_each_selected_sample_and_doubts_given_labels(store):
     run = find_run(store.project, "r")
     chosen = [s.sample_id for s in store.catalog.samples()][10:14]  # two with a label, two without
     selection = read_selection(store.project, save_selection(store.project, chosen, "opinions"))

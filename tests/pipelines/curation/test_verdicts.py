@@ -7,7 +7,7 @@ from gradebook.storage.events import Kind, event, queue, replay
 SHOWN = Shown(sample_id="s0", label="heron", probability=0.75, reasons={"thin_margin": 0.9}, run="mpl-001")
 
 
-def test_accepting_writes_what_was_shown_and_the_answer_to_it():
+def test_accepting_writes_the_proposal_and_the_verdict():
     proposal, answer = verdict(SHOWN, "heron", actor="ada")
     assert (proposal.kind, proposal.label, proposal.confidence) == (Kind.PROPOSED, "heron", 0.75)
     assert (proposal.actor, proposal.reasons) == ("run:mpl-001", {"thin_margin": 0.9})
@@ -23,13 +23,13 @@ def test_another_label_relabels_and_no_label_rejects():
     assert replay(verdict(SHOWN, None, actor="ada")) == {}
 
 
-def test_without_a_guess_there_is_nothing_to_accept():
+def test_without_a_prediction_there_is_nothing_to_accept():
     (only,) = verdict(Shown(sample_id="s0"), "crow", actor="ada")
     assert (only.kind, only.label, only.ref) == (Kind.RELABELLED, "crow", None)
 
 
 @given(st.lists(st.sampled_from(["heron", "crow", None]), min_size=1, max_size=5))
-def test_undoing_everything_leaves_nothing_decided(choices):
+def test_undoing_everything_leaves_no_decision(choices):
     """Undo takes back the newest first, as many times as there were verdicts."""
     events = [event(Kind.IMPORTED, "s0", "crow", actor="import")]
     for choice in choices:
@@ -40,7 +40,7 @@ def test_undoing_everything_leaves_nothing_decided(choices):
     assert replay(events) == {"s0": "crow"}, "the import stands again"
 
 
-def test_undo_is_for_ones_own_verdicts():
+def test_only_ones_own_verdicts_can_be_undone():
     events = [*verdict(SHOWN, "crow", actor="ada"), *verdict(SHOWN, "heron", actor="bob")]
     assert last_verdict(events, "ada").label == "crow"
     assert last_verdict(events, "eve") is None

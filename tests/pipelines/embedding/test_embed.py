@@ -65,7 +65,7 @@ def close(a: np.ndarray, b: np.ndarray) -> bool:
     return bool(np.allclose(a.astype(np.float32), b.astype(np.float32), rtol=0.05, atol=0.05))
 
 
-def test_every_sample_gets_its_vectors_and_the_space_says_how(store):
+def test_every_sample_gets_vectors_and_the_space_records_the_settings(store):
     report = run(store, views=4, seed=3)
     assert (report.embedded, report.already_there, report.broken, report.views, report.size) == (8, 0, 0, 4, 32)
     assert "random weights, as asked" in report.weights
@@ -134,7 +134,7 @@ def test_few_views_are_the_plain_one_then_the_mirrored_one_then_strong_ones(stor
 
 
 @pytest.mark.parametrize(("images", "views"), [(6 * 4, 4), (6 * 9, 5), (1, 2)])
-def test_without_a_number_there_are_as_many_views_as_are_affordable(store, monkeypatch, images, views):
+def test_the_default_number_of_views_fits_a_budget_of_images(store, monkeypatch, images, views):
     monkeypatch.setattr(job, "DEFAULT_IMAGES", {"cpu": images, "cuda": images})
     assert run(store, views=None).views == views
 
@@ -150,7 +150,7 @@ def test_embedding_again_does_nothing_and_new_images_are_added(store, tmp_path):
     assert np.array_equal(store.vectors.read(TINY, ids(store, Split.TRAIN)[:6]), first[:6])
 
 
-def test_an_interrupted_embedding_goes_on_to_the_same_vectors(store, monkeypatch):
+def test_an_interrupted_embedding_continues_to_the_same_vectors(store, monkeypatch):
     monkeypatch.setattr(job, "WORKER_BATCH", 2)
     monkeypatch.setattr(job, "WRITE_BATCH", 2)
     whole, stopped = emptied(store), emptied(store)
@@ -223,13 +223,13 @@ def test_onnx_runtime_makes_the_same_vectors_as_torch(store, monkeypatch, worker
     assert close(plain_and_augmented(onnx_made), plain_and_augmented(torch_made))
 
 
-def test_a_network_that_onnx_runtime_cannot_take_stays_in_torch(store, monkeypatch):
+def test_a_network_that_onnx_runtime_cannot_run_stays_in_torch(store, monkeypatch):
     monkeypatch.setattr(feature_extractor, "ONNX_MIN_IMAGES", 1)
     monkeypatch.setattr(torch.onnx, "export", lambda *args, **kwargs: 1 / 0)
     assert run(store).embedded == 8
 
 
-def test_the_callers_random_numbers_are_left_alone(store):
+def test_the_callers_random_state_is_unchanged(store):
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
@@ -238,21 +238,21 @@ def test_the_callers_random_numbers_are_left_alone(store):
 
 
 @pytest.mark.parametrize("other", [{"views": 3}, {"size": 48}, {"seed": 1}])
-def test_other_settings_than_the_earlier_ones_are_an_error_that_names_them(store, other):
+def test_changed_settings_are_an_error_that_names_them(store, other):
     run(store)
     with pytest.raises(ProjectError, match=r"were made with (strong|size|weights|seed).*\(now"):
         run(store, **other)
     assert len(store.vectors.spaces()) == 1
 
 
-def test_other_weights_than_the_earlier_ones_are_an_error(store, monkeypatch):
+def test_changed_weights_are_an_error(store, monkeypatch):
     run(store)
     monkeypatch.setattr(backbones, "digest", lambda model: "other")
     with pytest.raises(ProjectError, match="weights 'random,"):
         run(store)
 
 
-def test_the_size_is_what_the_backbone_was_made_for_whatever_the_files_are(store):
+def test_the_size_is_that_of_the_backbone_whatever_the_files(store):
     """TINY was trained at 160 px; the files have 40."""
     small = emptied(store)
     report = run(small, size=None, views=1)
@@ -265,13 +265,13 @@ def test_without_a_size_the_earlier_one_is_taken(store):
     assert run(store, size=None, views=1).already_there == 8
 
 
-def test_a_backbone_of_one_size_only_is_given_that(store):
+def test_a_backbone_of_a_fixed_size_gets_that_size(store):
     assert run(emptied(store), backbone="test_vit", size=None, views=1).size == 160
     with pytest.raises(ProjectError, match="only takes images of 160 px"):
         run(emptied(store), backbone="test_vit", size=64)
 
 
-def test_files_that_cannot_be_read_any_more_are_listed_and_the_rest_is_embedded(store):
+def test_unreadable_files_are_listed_and_the_rest_is_embedded(store):
     gone, cut, other = (Path(sample.filepath) for sample in store.catalog.samples()[:3])
     gone.unlink()
     cut.write_bytes(cut.read_bytes()[:100])
@@ -285,7 +285,7 @@ def test_files_that_cannot_be_read_any_more_are_listed_and_the_rest_is_embedded(
     json.dumps(report.as_json())
 
 
-def test_no_images_no_weights_and_too_few_views_are_sentences(store, tmp_path, monkeypatch):
+def test_no_images_no_weights_and_too_few_views_are_one_line_errors(store, tmp_path, monkeypatch):
     monkeypatch.setattr(backbones, "_hub_answers", lambda: False)
     with pytest.raises(ProjectError, match="gradebook import"):
         run(memory_store(create_project(tmp_path / "empty", [])))
@@ -313,7 +313,7 @@ def test_trained_vectors_go_to_lance_and_come_back(store, tmp_path, monkeypatch)
     assert found[0][1] < 0.99
 
 
-def test_parts_are_all_of_it_also_at_the_same_time(store, tmp_path):
+def test_parts_embedded_at_the_same_time_make_the_whole(store, tmp_path):
     """Three processes on one project: what each adds is there, and nothing twice."""
     whole = emptied(store)
     run(whole, views=3)

@@ -33,7 +33,7 @@ def clusters() -> tuple[np.ndarray, np.ndarray]:
     return (rng.normal(size=(4, 12))[group] * 4 + rng.normal(size=(200, 12))).astype(np.float16), group
 
 
-def test_like_vectors_lie_together(clusters):
+def test_similar_vectors_lie_close_on_the_map(clusters):
     vectors, group = clusters
     places = reducer.project(vectors)
     distance = np.linalg.norm(places[:, None] - places[None], axis=2)
@@ -42,14 +42,14 @@ def test_like_vectors_lie_together(clusters):
     assert places.shape == (200, 2) and places.dtype == np.float32
 
 
-def test_the_same_seed_gives_the_same_map_and_another_one_another(clusters):
+def test_the_same_seed_gives_the_same_map_and_another_seed_another_map(clusters):
     vectors, _ = clusters
     first = reducer.project(vectors, seed=3)
     np.testing.assert_array_equal(first, reducer.project(vectors, seed=3))
     assert np.abs(first - reducer.project(vectors, seed=4)).max() > 1e-3
 
 
-def test_it_tells_how_far_it_is(clusters):
+def test_progress_is_reported(clusters):
     told = []
     reducer.project(clusters[0], tell=lambda *said: told.append(said))
     assert told[0] == ("neighbours", 0, 0)
@@ -58,7 +58,7 @@ def test_it_tells_how_far_it_is(clusters):
 
 
 @pytest.mark.parametrize("n", [1, 2, 15, 16, 40])
-def test_few_samples_and_equal_ones_have_places_too(n):
+def test_few_or_equal_samples_have_positions_too(n):
     for vectors in (np.zeros((n, 3), np.float16), np.random.default_rng(0).normal(size=(n, 3)).astype(np.float16)):
         assert np.isfinite(reducer.project(vectors)).all()
 
@@ -71,7 +71,7 @@ def test_the_map_is_of_the_images_to_train_on_and_fills_the_square(store):
     assert lasso.inside(there.places, lasso.rings("00000000ffff0000ffffffff0000ffff")).all()
 
 
-def test_the_same_again_does_nothing_and_another_seed_does(store, tmp_path):
+def test_the_same_command_again_does_nothing_and_another_seed_computes_again(store, tmp_path):
     store = copy_of(store, tmp_path / "project")
     before = (store.project.root / MAP).read_bytes()
     assert make(store).already_there
@@ -91,7 +91,7 @@ def test_images_embedded_since_are_noticed(store, tmp_path):
     assert compare(store, read_map(store.project)).new == 0
 
 
-def test_a_torn_map_is_none_and_is_made_again(store, tmp_path):
+def test_a_truncated_map_is_computed_again(store, tmp_path):
     store = copy_of(store, tmp_path / "project")
     path = store.project.root / MAP
     whole = path.read_bytes()
@@ -120,7 +120,7 @@ def test_a_kill_while_writing_leaves_the_old_map_and_verify_deletes_the_rest(sto
     assert not list(store.project.root.glob(f".{MAP}*"))
 
 
-def test_without_images_or_vectors_one_sentence_says_what_to_do(tmp_path, store):
+def test_without_images_or_vectors_the_error_says_what_to_do(tmp_path, store):
     empty = memory_store(create_project(tmp_path / "empty", ["crow"]))
     with pytest.raises(ProjectError, match="gradebook import"):
         make(empty)
@@ -134,7 +134,7 @@ def test_without_images_or_vectors_one_sentence_says_what_to_do(tmp_path, store)
         make(store, backbone="another")
 
 
-def test_the_command_answers_and_says_so_in_words(store, capsys):
+def test_the_command_prints_json_or_text(store, capsys):
     main(["map", str(store.project.root), "--json"])
     said = json.loads(capsys.readouterr().out)
     assert (said["points"], said["backbone"], said["already_there"]) == (60, BACKBONE, True)
@@ -142,7 +142,7 @@ def test_the_command_answers_and_says_so_in_words(store, capsys):
     assert re.search("60 images are on the map.*already", capsys.readouterr().out)
 
 
-def test_a_lasso_holds_what_lies_in_one_of_its_rings():
+def test_a_lasso_contains_the_points_in_any_of_its_rings():
     places = np.array([[10, 10], [50, 50], [90, 10], [10, 90]], np.uint16)
     square = "00000000001400000014001400000014"
     assert lasso.inside(places, lasso.rings(square)).tolist() == [True, False, False, False]
@@ -152,12 +152,12 @@ def test_a_lasso_holds_what_lies_in_one_of_its_rings():
 
 
 @pytest.mark.parametrize("text", [".", "zz", "0000", "0" * 16, "0" * 25, "0" * 24 + "." + "g" * 24, "0" * 8 * 401])
-def test_nonsense_is_no_lasso(text):
+def test_invalid_text_is_no_lasso(text):
     with pytest.raises(ProjectError, match="draw it again"):
         lasso.rings(text)
 
 
-def test_colours_say_what_labels_and_the_run_say(store, tmp_path):
+def test_colours_follow_the_labels_and_the_run(store, tmp_path):
     store = copy_of(store, tmp_path / "project")
     store = open_store(store.project.root)
     trained(store)

@@ -77,7 +77,7 @@ def told_off(_sentence: str) -> None:
     raise AssertionError("no file is broken here")
 
 
-def test_an_export_holds_all_that_it_says_and_nothing_else(exported):
+def test_an_export_has_exactly_the_files_it_lists(exported):
     assert exported.answer.files == FILES == sorted(p.name for p in exported.directory.iterdir())
     assert exported.answer.dir == str(exported.directory)
     assert exported.answer.checked == 64
@@ -85,7 +85,7 @@ def test_an_export_holds_all_that_it_says_and_nothing_else(exported):
     assert [p.name for p in exported.directory.parent.iterdir()] == ["classifier"], "no draft stays behind"
 
 
-def test_the_onnx_model_says_what_the_student_says(exported):
+def test_the_onnx_model_predicts_as_the_student(exported):
     images = np.stack([np.asarray(open_square(f, SIDE)).transpose(2, 0, 1) for f in exported.files()])
     said = Classifier(exported.directory).probabilities(images)
     wanted = exported.student()
@@ -104,7 +104,7 @@ def test_timm_loads_it_with_its_classes_and_its_preprocessing(exported):
     np.testing.assert_allclose(said, exported.student()[:20], rtol=0, atol=TOLERANCE[exported.inputs])
 
 
-def test_predicting_files_says_what_the_student_says(exported):
+def test_predictions_of_files_are_those_of_the_student(exported):
     files = exported.files()
     said = list(predict(exported.directory, files, batch=7, broken=told_off))
     assert [p.filepath for p in said] == [str(f) for f in files]
@@ -115,7 +115,7 @@ def test_predicting_files_says_what_the_student_says(exported):
         assert sum(p.probabilities.values()) == pytest.approx(1, abs=1e-5)
 
 
-def test_the_card_tells_labels_settings_and_scores(exported):
+def test_the_model_card_has_labels_settings_and_scores(exported):
     card = (exported.directory / "README.md").read_text()
     score = evaluate(exported.store, exported.run)
     low, high = score.accuracy_interval
@@ -126,7 +126,7 @@ def test_the_card_tells_labels_settings_and_scores(exported):
     assert json.dumps(exported.run.config(), ensure_ascii=False) in card
 
 
-def test_the_cards_own_program_runs(exported, tmp_path):
+def test_the_program_in_the_model_card_runs(exported, tmp_path):
     card = (exported.directory / "README.md").read_text()
     program = [line[4:] for line in card.splitlines() if line.startswith("    ")]
     start = next(n for n, line in enumerate(program) if line.startswith("import json"))
@@ -140,7 +140,7 @@ def test_the_cards_own_program_runs(exported, tmp_path):
 # Where an export goes
 
 
-def test_a_directory_with_other_files_is_left_alone(store, tmp_path):
+def test_a_directory_with_other_files_is_refused(store, tmp_path):
     (tmp_path / "thesis.txt").write_text("mine")
     for directory in (tmp_path, tmp_path / "thesis.txt"):
         with pytest.raises(ConfigError, match="holds other files: choose a new directory"):
@@ -183,7 +183,7 @@ def test_a_run_that_has_not_finished_is_not_exported(store, tmp_path):
 # Predicting
 
 
-def test_folders_are_searched_and_repeated_files_answered_twice(exported, tmp_path):
+def test_folders_are_searched_and_repeated_files_predicted_twice(exported, tmp_path):
     one = exported.files()[0]
     (tmp_path / "deep" / "er").mkdir(parents=True)
     copy = tmp_path / "deep" / "er" / "copy.png"
@@ -194,7 +194,7 @@ def test_folders_are_searched_and_repeated_files_answered_twice(exported, tmp_pa
     assert said[0].probabilities == said[1].probabilities == said[2].probabilities
 
 
-def test_broken_images_are_told_and_the_others_predicted(exported, tmp_path):
+def test_broken_images_are_reported_and_the_others_predicted(exported, tmp_path):
     (tmp_path / "broken.png").write_bytes(b"no image")
     sentences: list[str] = []
     said = list(predict(exported.directory, [tmp_path / "broken.png", exported.files()[0]], broken=sentences.append))
@@ -203,7 +203,7 @@ def test_broken_images_are_told_and_the_others_predicted(exported, tmp_path):
     assert list(predict(exported.directory, [tmp_path / "broken.png"], broken=sentences.append)) == []
 
 
-def test_what_cannot_be_predicted_is_a_sentence(exported, tmp_path):
+def test_an_impossible_prediction_is_a_one_line_error(exported, tmp_path):
     with pytest.raises(ProjectError, match=r"none\.png does not exist: give image files or folders"):
         list(predict(exported.directory, [tmp_path / "none.png"], broken=told_off))
     with pytest.raises(ProjectError, match=r"holds no exported classifier .*make one with: gradebook export"):
@@ -228,7 +228,7 @@ def test_predicting_needs_nothing_that_trained_the_student(exported):
 
 
 @pytest.mark.parametrize("hidden", [64, 0], ids=["hidden units", "a classifier of several layers"])
-def test_a_student_that_timm_cannot_hold_is_exported_whole(store, tmp_path, monkeypatch, hidden):
+def test_a_student_that_timm_cannot_load_is_exported_as_a_whole(store, tmp_path, monkeypatch, hidden):
     store = copy_of(store, tmp_path / "project")
     head = ("--student-hidden", str(hidden), "--student.lr", "0.05", "--average", "0")
     trained(store, "--backbone", NETWORK, "--method", "supervised", *head, steps=60)

@@ -30,7 +30,7 @@ def expected(store: Store) -> dict[str, str]:
     return {s.filepath: class_of(s) for s in known}
 
 
-def test_the_table_has_the_labels_that_stand_and_who_says_so(store):
+def test_the_table_has_the_current_labels_and_their_actors(store):
     other = memory_store(store.project)
     first, second, third, *_ = store.catalog.samples()
     other.catalog.add([first, second, third], [])
@@ -41,7 +41,7 @@ def test_the_table_has_the_labels_that_stand_and_who_says_so(store):
     assert (row.filepath, row.label, row.split, row.by) == (first.filepath, "owl", "train", "ada")
 
 
-def test_csv_and_parquet_say_the_same_and_an_import_reads_it_back(store, tmp_path):
+def test_csv_and_parquet_are_equal_and_can_be_imported(store, tmp_path):
     done = export_labels(store, tmp_path / "labels.csv", "csv")
     assert (done.labels, done.missing) == (LABELLED + TEST, 0)
     table = pd.read_csv(done.out)
@@ -53,7 +53,7 @@ def test_csv_and_parquet_say_the_same_and_an_import_reads_it_back(store, tmp_pat
     assert (report.imported, report.labelled, report.classes) == (LABELLED + TEST, LABELLED + TEST, CLASSES)
 
 
-def test_coco_has_an_annotation_an_image_and_the_classes_in_order(store):
+def test_coco_has_one_annotation_an_image_and_the_classes_in_order(store):
     whole = json.loads(as_coco(labels_of(store), CLASSES))
     names = {row["id"]: row["name"] for row in whole["categories"]}
     assert list(names.values()) == list(CLASSES)
@@ -81,7 +81,7 @@ def test_a_folder_gets_copies_and_the_images_stay(store, tmp_path):
         assert copy.parent.name == label and copy.read_bytes() == before[path] == Path(path).read_bytes()
 
 
-def test_two_images_of_one_name_are_both_copied_and_a_file_that_is_gone_is_named(tmp_path):
+def test_images_of_one_name_are_both_copied_and_missing_files_are_named(tmp_path):
     from PIL import Image
 
     for n, folder in enumerate(("a", "b", "c")):
@@ -99,7 +99,7 @@ def test_two_images_of_one_name_are_both_copied_and_a_file_that_is_gone_is_named
 
 
 @pytest.mark.parametrize("form", ["csv", "parquet", "coco", "folder", "fiftyone"])
-def test_nothing_is_written_over(store, tmp_path, form):
+def test_no_file_is_overwritten(store, tmp_path, form):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine").write_text("mine")
     with pytest.raises(ProjectError, match="exists already"):
@@ -124,7 +124,7 @@ def test_without_labels_it_says_what_to_do(tmp_path):
         export_labels(memory_store(create_project(tmp_path / "new", ["a"])), tmp_path / "x.csv", "csv")
 
 
-def test_a_job_tells_how_far_it_is_and_leaves_its_answer(store, tmp_path):
+def test_a_job_writes_its_progress_and_its_result(store, tmp_path):
     from gradebook.pipelines.jobs import commands, launcher
 
     job = commands.start_export_labels(store.project, tmp_path / "out", "folder")
@@ -138,7 +138,7 @@ def test_a_job_tells_how_far_it_is_and_leaves_its_answer(store, tmp_path):
     assert commands.newest(store.project, "import") is None
 
 
-def test_a_job_that_fails_leaves_its_sentence(store):
+def test_a_failed_job_writes_its_error(store):
     from gradebook.pipelines.jobs import commands, launcher
 
     said = "print('Traceback'); print('gradebook: the disk is full'); print('bye'); raise SystemExit(2)"

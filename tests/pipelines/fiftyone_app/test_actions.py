@@ -85,7 +85,7 @@ def test_every_operator_is_found(server):
     assert {URI + name for name in names} <= found
 
 
-def test_accepting_writes_what_was_shown_and_the_verdict_and_the_field_says_so(store, dataset):
+def test_accepting_writes_the_proposal_and_the_verdict_and_updates_the_field(store, dataset):
     ids = dataset.values("id")[:2]
     answer, told = press("accept", dataset, ids)
     assert told == [answer["said"]] == ["2 samples accepted."]
@@ -99,7 +99,7 @@ def test_accepting_writes_what_was_shown_and_the_verdict_and_the_field_says_so(s
     assert len(said(store)) == 4
 
 
-def test_a_label_is_assigned_and_undone_and_stands_as_before(store, dataset):
+def test_a_label_is_assigned_and_undone(store, dataset):
     first, second, *_, last = dataset.values("id")
     press("assign", dataset, [first, last], label=HOSTILE)
     assert [kind for kind, *_ in said(store)] == [Kind.PROPOSED, Kind.RELABELLED, Kind.RELABELLED]
@@ -139,7 +139,7 @@ def test_a_label_is_given_to_the_images_that_the_dialog_shows(store, dataset):
 
 
 @pytest.mark.parametrize("name", ["accept", "assign", "undo", "ask"])
-def test_after_a_verdict_nothing_is_selected_that_the_next_one_could_hit(store, dataset, name):
+def test_a_verdict_clears_the_selection(store, dataset, name):
     import fiftyone.operators as foo
 
     ids = dataset.values("id")[:2]
@@ -181,7 +181,7 @@ def test_a_label_that_is_no_class_is_refused_in_one_sentence_and_nothing_is_writ
     assert fields(dataset, ids) == [None] * TRAIN + ["crow"]
 
 
-def test_what_somebody_decided_meanwhile_is_shown_and_not_overruled(store, dataset):
+def test_a_sample_decided_meanwhile_is_shown_and_not_overwritten(store, dataset):
     first, second, *_ = dataset.values("id")
     store.log.append([event(Kind.RELABELLED, dataset[first]["gradebook_id"], "crow", actor="bob")])
     _, told = press("accept", dataset, [first, second])
@@ -190,7 +190,7 @@ def test_what_somebody_decided_meanwhile_is_shown_and_not_overruled(store, datas
     assert decisions(store.log.read())[dataset[first]["gradebook_id"]].actor == "bob"
 
 
-def test_what_is_sent_to_the_queue_comes_first(store, dataset):
+def test_samples_sent_to_the_queue_come_first(store, dataset):
     ids = dataset.values("id")
     _, told = press("ask", dataset, [ids[3], ids[-1]])
     assert told == ["1 sample sent to the front of the queue. 1 stayed out: decided, or a test image."]
@@ -203,7 +203,7 @@ def test_what_is_sent_to_the_queue_comes_first(store, dataset):
     assert rank(store, None, limit=1)[0].sample_id != row.sample_id
 
 
-def test_what_is_like_a_sample_is_found_in_our_own_vectors(store, dataset):
+def test_similar_samples_are_found_in_the_projects_vectors(store, dataset):
     ids, sample_ids = dataset.values("id"), dataset.values("gradebook_id")
     answer, told = press("show_alike", dataset, ids[:1])
     assert told == [answer["refused"]] and "gradebook embed" in told[0]
@@ -236,7 +236,7 @@ def test_the_panel_draws_the_record_of_the_selected_sample_and_its_button_accept
     assert fields(dataset, [ids[1]]) == ["heron"]
 
 
-def test_the_app_is_led_to_and_leads_here(store, dataset, monkeypatch):
+def test_the_app_and_fiftyone_link_to_each_other(store, dataset, monkeypatch):
     ids = dataset.values("id")
     assert "gradebook app" in press("open_in_app", dataset, ids[:1])[0]["refused"]
     monkeypatch.setattr(servers, "find", lambda root, name: f"http://{name}")
@@ -254,7 +254,7 @@ def test_the_app_is_led_to_and_leads_here(store, dataset, monkeypatch):
         links.in_fiftyone(store.project, ["nobody", sample_ids[0]])
 
 
-def test_the_server_expects_the_page_that_will_open_and_keeps_so_many_views(store, dataset, monkeypatch):
+def test_the_server_is_set_to_the_page_that_opens_and_keeps_a_limited_number_of_views(store, dataset, monkeypatch):
     """Else it would show what was open before: it looks saved views up in what it knew when it loaded the dataset."""
     from fiftyone.core.state import StateDescription
     from fiftyone.server.events import state
@@ -278,7 +278,7 @@ def test_the_server_expects_the_page_that_will_open_and_keeps_so_many_views(stor
     assert other.view is None, "a page of another dataset is none of ours"
 
 
-def test_a_dataset_of_somebody_else_is_left_alone(server):
+def test_a_dataset_of_another_program_is_unchanged(server):
     import fiftyone as fo
 
     other = fo.Dataset()
@@ -300,7 +300,7 @@ def test_the_users_own_plugins_are_linked_beside_ours(server, tmp_path, monkeypa
     assert [path.name for path in theirs.iterdir()] == ["org"]
 
 
-def test_pages_that_lead_there_at_once_each_find_their_own(store, dataset):
+def test_pages_opened_at_once_each_show_their_own_samples(store, dataset):
     ids = [sample.sample_id for sample in store.catalog.samples()]
     wanted = [ids[:2], ids[1:4], ids[2:5], ids[:2], ids[:4], ids[3:]]
     with ThreadPoolExecutor(len(wanted)) as pool:

@@ -29,7 +29,7 @@ open_app(memory_store(read_project(Path(sys.argv[1]))), None, say=say)
 """
 
 
-def test_a_port_that_is_taken_is_said_before_anything_is_started(tmp_path):
+def test_a_taken_port_is_an_error_before_anything_is_started(tmp_path):
     store = memory_store(create_project(tmp_path / "birds", ["crow"]))
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -40,7 +40,7 @@ def test_a_port_that_is_taken_is_said_before_anything_is_started(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_app_opens_says_where_and_closes_on_ctrl_c(tmp_path):
+def test_the_app_opens_prints_its_address_and_closes_on_ctrl_c(tmp_path):
     root = create_project(tmp_path / "my birds", ["crow"]).root
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])}
     try:

@@ -34,7 +34,7 @@ def test_a_name_that_is_not_utf8_is_listed(quick, images):
     json.dumps(report.as_json()).encode()
 
 
-def test_links_in_circles_end_and_links_to_images_count(quick, images, tmp_path):
+def test_circular_links_end_and_links_to_images_count(quick, images, tmp_path):
     put(images / "a.png", 1)
     put(tmp_path / "elsewhere" / "b.png", 2)
     (images / "up").symlink_to(images)
@@ -80,7 +80,7 @@ def test_one_file_an_empty_folder_and_a_missing_one(quick, images, tmp_path):
     assert counts(import_images(quick, tmp_path / "a.txt")) == {"broken": 1}
 
 
-def test_a_relative_folder_means_the_same_as_an_absolute_one(quick, images, monkeypatch):
+def test_a_relative_folder_is_the_same_as_an_absolute_one(quick, images, monkeypatch):
     put(images / "a.png")
     import_images(quick, images)
     monkeypatch.chdir(images.parent)

@@ -13,7 +13,7 @@ from gradebook.storage.samples import Split, sample_id
 from tests.pipelines.importing.folders import copy, counts, csv, put
 
 
-def test_a_folder_becomes_samples_in_order_of_path_and_stays_as_it_was(store, images):
+def test_a_folder_becomes_samples_in_order_of_path_and_is_unchanged(store, images):
     for seed, name in enumerate(["b/2.png", "a/1.jpg", "a/deep/er/3.webp", "0.bmp"]):
         put(images / name, seed, size=(20 + seed, 12))
     (images / "notes.txt").write_text("not an image")
@@ -40,7 +40,7 @@ def test_importing_again_finds_nothing_new_and_reads_nothing(store, images, monk
     assert (store.log.read(), store.log.version()) == (events, version)
 
 
-def test_a_file_that_was_only_touched_is_known(quick, images):
+def test_a_file_that_was_only_touched_is_the_same_sample(quick, images):
     path = put(images / "a.png")
     import_images(quick, images)
     os.utime(path, ns=(5, 5))
@@ -48,7 +48,7 @@ def test_a_file_that_was_only_touched_is_known(quick, images):
     assert quick.catalog.files()[0].mtime_ns == 5
 
 
-def test_equal_files_are_one_sample_and_reported(store, images):
+def test_identical_files_are_one_sample_and_reported(store, images):
     first = put(images / "a.png", 1)
     copies = [copy(first, images / name) for name in ("b.png", "c/d.png")]
     report = import_images(store, images)
@@ -85,7 +85,7 @@ def test_a_file_that_is_in_the_other_split_stays_there_and_is_listed(store, imag
     assert import_images(store, images / "train", split=Split.TEST).leaks == 2
 
 
-def test_broken_files_are_listed_with_their_sentence_and_the_rest_is_imported(store, images):
+def test_broken_files_are_listed_with_their_error_and_the_rest_is_imported(store, images):
     put(images / "good.png")
     (images / "empty.png").touch()
     (images / "text.jpg").write_text("hello")
@@ -106,7 +106,7 @@ def test_broken_files_are_listed_with_their_sentence_and_the_rest_is_imported(st
     assert counts(import_images(store, images)) == {"imported": 1, "already_known": 1, "broken": 4}
 
 
-def test_a_file_that_changed_is_a_new_sample_and_does_not_pass_for_the_old_one(store, images):
+def test_a_changed_file_is_a_new_sample_and_not_the_old_one(store, images):
     path = put(images / "cat" / "a.png", 1)
     import_images(store, images, labels="folders")
     (old,) = store.catalog.samples()

@@ -19,7 +19,7 @@ from tests.pipelines.importing.folders import copy, counts, labels, put
 from tests.polling import until
 
 
-def test_ctrl_c_keeps_what_was_done_and_the_next_call_goes_on(store, images, monkeypatch):
+def test_ctrl_c_keeps_finished_work_and_the_next_call_continues(store, images, monkeypatch):
     monkeypatch.setattr(job, "CHUNK", 4)
     for seed in range(10):
         put(images / "cat" / f"{seed}.png", seed)
@@ -37,7 +37,7 @@ def test_ctrl_c_keeps_what_was_done_and_the_next_call_goes_on(store, images, mon
     assert len(labels(store)) == 10
 
 
-def test_an_import_that_dies_before_any_of_its_writes_ends_like_one_that_did_not(images, tmp_path, monkeypatch):
+def test_an_import_killed_before_any_of_its_writes_ends_as_if_it_had_not_been(images, tmp_path, monkeypatch):
     for seed in range(10):
         put(images / "cd"[seed % 2] / f"{seed}.png", seed, size=(8, 8))
     copy(images / "c" / "0.png", images / "d" / "copy.png")
@@ -56,7 +56,7 @@ def test_an_import_that_dies_before_any_of_its_writes_ends_like_one_that_did_not
     assert len(dying.log.read()) == len(whole.log.read()) == 9
 
 
-def test_a_file_whose_sample_a_killed_import_wrote_is_known_and_no_copy_of_itself(images, tmp_path, monkeypatch):
+def test_a_file_of_a_killed_import_is_not_its_own_duplicate(images, tmp_path, monkeypatch):
     put(images / "a.png")
     dying = open_store(create_project(tmp_path / "dying", []).root)
     with monkeypatch.context() as dead:
@@ -67,7 +67,7 @@ def test_a_file_whose_sample_a_killed_import_wrote_is_known_and_no_copy_of_itsel
     assert [file.filepath for file in dying.catalog.files()] == [str(images / "a.png")]
 
 
-def test_kill_9_at_a_random_moment_loses_and_doubles_nothing(images, tmp_path):
+def test_kill_9_at_a_random_moment_loses_and_duplicates_nothing(images, tmp_path):
     for seed in range(60):
         put(images / "cd"[seed % 2] / f"{seed:02d}.png", seed, size=(8, 8))
     copy(images / "c" / "00.png", images / "d" / "zz.png")

@@ -24,7 +24,7 @@ def test_folders_give_labels_and_the_classes_where_there_are_none(store, images)
     )
 
 
-def test_an_unknown_class_is_an_error_that_names_all_of_them_before_anything_is_written(tmp_path, images):
+def test_unknown_classes_are_all_named_before_anything_is_written(tmp_path, images):
     store = memory_store(create_project(tmp_path / "project", ["cat"]))
     for seed, name in enumerate(["cat", "dgo", "hrose"]):
         put(images / name / "1.png", seed)
@@ -34,7 +34,7 @@ def test_an_unknown_class_is_an_error_that_names_all_of_them_before_anything_is_
     assert read_project(store.project.root).classes == ("cat",)
 
 
-def test_the_classes_an_import_made_hold_for_the_next_through_the_same_store(quick, images):
+def test_classes_created_by_an_import_hold_for_the_next_one(quick, images):
     put(images / "one" / "cat" / "1.png", 1)
     put(images / "two" / "dog" / "2.png", 2)
     import_images(quick, images / "one", labels="folders")
@@ -65,7 +65,7 @@ def test_an_accent_written_as_two_characters_is_the_same_class(tmp_path, images)
     assert labels(store) == {"1.png": "caf\u00e9"}
 
 
-def test_rows_of_a_csv_that_cannot_be_used_are_reported_with_their_lines(quick, images):
+def test_unusable_rows_of_a_csv_are_reported_with_their_lines(quick, images):
     put(images / "a.png")
     lines = ["filepath,label", "a.png,", "gone.png,cat", "", ",cat", "a.png"]
     report = import_images(quick, images, labels=csv(images / "l.csv", *lines))
@@ -89,7 +89,7 @@ def test_rows_of_a_csv_that_cannot_be_used_are_reported_with_their_lines(quick, 
         (b'filepath,label\n"' + b"a" * 200_000 + b'",cat\n', "is not a CSV file"),
     ],
 )
-def test_a_csv_that_is_none_is_one_sentence_before_anything_is_written(quick, images, content, sentence):
+def test_an_invalid_csv_is_an_error_before_anything_is_written(quick, images, content, sentence):
     put(images / "a.png")
     (images / "l.csv").write_bytes(content)
     with pytest.raises(ProjectError, match=sentence) as error:
@@ -98,13 +98,13 @@ def test_a_csv_that_is_none_is_one_sentence_before_anything_is_written(quick, im
     assert quick.catalog.samples() == []
 
 
-def test_labels_that_are_neither_none_nor_folders_nor_a_file_are_an_error(quick, images):
+def test_an_unknown_source_of_labels_is_an_error(quick, images):
     put(images / "a.png")
     with pytest.raises(ProjectError, match=r"there is no file .*foldrs: labels are none, folders, or a CSV file"):
         import_images(quick, images, labels="foldrs")
 
 
-def test_equal_files_with_different_labels_get_none_and_are_listed(store, images):
+def test_identical_files_with_different_labels_get_none_and_are_listed(store, images):
     cat = put(images / "cat" / "1.png", 1)
     dog = copy(cat, images / "dog" / "1.png")
     put(images / "dog" / "2.png", 2)

@@ -77,7 +77,7 @@ def link() -> zipfile.ZipInfo:
 
 
 @pytest.mark.parametrize("name", ["../a.png", "/tmp/a.png", "b/../../a.png", "..\\a.png", link()])
-def test_an_archive_that_leads_elsewhere_is_refused_whole(tmp_path, name):
+def test_an_archive_with_paths_outside_its_folder_is_refused(tmp_path, name):
     root = create_project(tmp_path / "project", []).root
     before = everything(tmp_path)
     archive = zipped(tmp_path / "bad.zip", {"good.png": picture(1), name: picture(2)})
@@ -107,13 +107,13 @@ def test_an_archive_that_lies_about_its_size_is_not_unpacked_beyond_it(tmp_path,
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 not really", b"no zip"])
-def test_what_is_no_zip_is_a_sentence(tmp_path, content):
+def test_a_file_that_is_no_zip_is_a_one_line_error(tmp_path, content):
     (tmp_path / "b.zip").write_bytes(content)
     with pytest.raises(ProjectError, match="not a zip file"):
         unpack(tmp_path / "b.zip", create_project(tmp_path / "project", []).root)
 
 
-def test_a_zip_without_images_is_a_sentence(tmp_path):
+def test_a_zip_without_images_is_a_one_line_error(tmp_path):
     with pytest.raises(ProjectError, match="no images"):
         unpack(zipped(tmp_path / "b.zip", {"a.txt": b""}), create_project(tmp_path / "project", []).root)
 
@@ -152,7 +152,7 @@ def test_a_zip_is_imported_as_a_job(tmp_path):
     assert {sample.split for sample in open_store(project.root).catalog.samples()} == {Split.TEST}
 
 
-def test_a_job_tells_what_it_is_at_and_how_far_it_is(tmp_path, monkeypatch):
+def test_a_job_reports_its_stage_and_progress(tmp_path, monkeypatch):
     project = create_project(tmp_path / "project", [])
     archive = zipped(tmp_path / "b.zip", {"crow/1.png": picture(10), "owl/1.png": picture(200)})
     monkeypatch.setenv(told.JOB, str(tmp_path))
@@ -192,7 +192,7 @@ def test_a_dataset_is_imported_by_its_name_with_its_labels(store, named):
     assert {sample.filepath: said.get(sample.sample_id) for sample in store.catalog.samples()} == truth
 
 
-def test_which_labels_of_a_dataset_is_said_where_it_is_not_plain(store, named):
+def test_an_ambiguous_label_field_has_to_be_named(store, named):
     import fiftyone as fo
 
     dataset = fo.load_dataset(named)
@@ -209,7 +209,7 @@ def test_which_labels_of_a_dataset_is_said_where_it_is_not_plain(store, named):
         opened_source(store.project.root, Path("fiftyone:nothing"), "none")
 
 
-def test_without_a_database_a_dataset_is_a_sentence(store, monkeypatch):
+def test_without_a_database_a_dataset_is_a_one_line_error(store, monkeypatch):
     monkeypatch.setitem(sys.modules, "fiftyone", None)
     with pytest.raises(ProjectError, match="uv sync --extra mongodb"):
         opened_source(store.project.root, Path("fiftyone:birds"), "none")

@@ -35,7 +35,7 @@ def test_split_folders_are_splits_and_not_classes(quick, images, source):
     assert labels(quick) == (expected if source == "folders" else {})
 
 
-def test_images_that_lie_in_a_split_folder_itself_have_no_label(quick, images):
+def test_images_directly_in_a_split_folder_have_no_label(quick, images):
     put_all(images, "train/cat/1.png", "test/2.png", "test/images/3.png")
     report = import_images(quick, images, labels="folders")
     assert (splits(quick)["2.png"], splits(quick)["3.png"], labels(quick)) == ("test", "test", {"1.png": "cat"})
@@ -56,7 +56,7 @@ def test_a_split_that_is_asked_for_holds_for_all(quick, images):
     assert set(splits(quick).values()) == {"test"}
 
 
-def test_a_folder_that_only_holds_a_classs_images_is_no_class(quick, images):
+def test_a_folder_of_images_inside_a_class_is_no_class(quick, images):
     put_all(images, "cat/images/1.png", "dog/images/2.png", "images/3.png")
     import_images(quick, images, labels="folders")
     assert labels(quick) == {"1.png": "cat", "2.png": "dog", "3.png": "images"}
@@ -113,7 +113,7 @@ def test_labels_in_parquet_are_read(quick, images):
     assert splits(quick) == {"1.png": "test", "2.png": "train"}
 
 
-def test_a_parquet_file_that_is_none_is_a_sentence(quick, images):
+def test_an_invalid_parquet_file_is_a_one_line_error(quick, images):
     put_all(images, "1.png")
     (images / "l.parquet").write_bytes(b"PAR1 not really")
     with pytest.raises(ProjectError, match="is not a Parquet file that can be read"):

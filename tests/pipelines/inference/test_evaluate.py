@@ -111,7 +111,7 @@ def test_scores_come_with_intervals_and_the_baseline_beside_them(store):
     assert evaluate(store, run_of(store)).baseline is None
 
 
-def test_the_baseline_is_scikit_learns_on_the_labels_that_the_run_learned_from(store):
+def test_the_baseline_is_scikit_learns_on_the_labels_of_the_run(store):
     pool = store.catalog.samples(Split.TRAIN)
     held_out = set(saved(store, "samples.json")["validation"])
     shown = [n for n in range(LABELLED) if n not in held_out]
@@ -133,7 +133,7 @@ def test_a_student_on_pixels_is_evaluated_from_files(store):
     assert evaluate(store, run_of(store, "pixels"), baseline=True).baseline is None, "it has no vectors"
 
 
-def test_what_cannot_be_evaluated_is_a_sentence(store, tmp_path):
+def test_an_impossible_evaluation_is_a_one_line_error(store, tmp_path):
     path = store.project.runs / "stopped"
     path.mkdir()
     write_status(path, status_now(State.STOPPED, pid=0, step=1, steps=2))

@@ -54,7 +54,7 @@ def rows(path: Path) -> list[list[str]]:
         return list(csv.reader(file))
 
 
-def test_each_image_has_its_line(images, tmp_path):
+def test_each_image_has_its_row(images, tmp_path):
     out = tmp_path / "said.csv"
     assert into_file(out, tmp_path, [images], broken=refuse) == {"predicted": IMAGES, "before": 0}
     head, *found = rows(out)
@@ -65,7 +65,7 @@ def test_each_image_has_its_line(images, tmp_path):
         assert (label, probability) == (("bright", bright) if 25 * n > 127 else ("dark, or black", dark))
 
 
-def test_wherever_it_was_torn_it_is_gone_on_with(images, tmp_path):
+def test_a_file_truncated_anywhere_is_continued(images, tmp_path):
     out = tmp_path / "said.csv"
     into_file(out, tmp_path, [images], broken=refuse)
     whole = out.read_bytes()
@@ -82,7 +82,7 @@ def test_wherever_it_was_torn_it_is_gone_on_with(images, tmp_path):
 @pytest.mark.parametrize(
     "content", [b"my notes\r\n", b"no line", b"filepath,label,probability\r\n1,2,3\r\n", b"\xff\xfe\r\n"]
 )
-def test_a_file_of_another_kind_is_left_alone(images, tmp_path, content):
+def test_a_file_of_another_kind_is_refused(images, tmp_path, content):
     out = tmp_path / "notes.txt"
     out.write_bytes(content)
     with pytest.raises(ProjectError, match=r"notes\.txt holds other things .*choose another --out"):
@@ -90,7 +90,7 @@ def test_a_file_of_another_kind_is_left_alone(images, tmp_path, content):
     assert out.read_bytes() == content
 
 
-def test_progress_tells_files_that_are_read_ahead_of_the_network(images, tmp_path):
+def test_progress_counts_files_read_ahead_of_the_network(images, tmp_path):
     told: list[tuple[int, int]] = []
     found = predicting.predict(
         tmp_path, [images], batch=2, broken=refuse, progress=lambda done, total: told.append((done, total))
@@ -99,7 +99,7 @@ def test_progress_tells_files_that_are_read_ahead_of_the_network(images, tmp_pat
     assert told == [(2, 9), (4, 9), (6, 9), (8, 9), (9, 9)]
 
 
-def test_the_command_says_what_it_did_and_what_it_could_not(images, tmp_path, capsys):
+def test_the_command_prints_what_was_predicted_and_what_failed(images, tmp_path, capsys):
     (images / "broken.png").write_bytes(b"no image")
     out = tmp_path / "said.csv"
     assert main(["predict", str(tmp_path), str(images), "--out", str(out)]) == 0

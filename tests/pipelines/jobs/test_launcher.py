@@ -56,7 +56,7 @@ def over(job: Job) -> bool:
     return job_state(job) is not JobState.RUNNING
 
 
-def test_a_job_says_what_it_printed_and_how_it_ended(project):
+def test_a_job_has_its_output_and_its_exit_status(project):
     job = start(project, python("import sys; print('out'); print('err', file=sys.stderr); sys.exit(3)"))
     until(lambda: over(job))
     assert (job_state(job), exit_status(job)) == (JobState.FAILED, 3)
@@ -67,14 +67,14 @@ def test_a_job_says_what_it_printed_and_how_it_ended(project):
     assert [j.path.name for j in launcher.list_jobs(project)] == ["0001", "0002"]
 
 
-def test_a_command_that_does_not_exist_is_said_in_the_log(project):
+def test_a_command_that_does_not_exist_is_reported_in_the_log(project):
     job = start(project, ["/no/such/program"])
     until(lambda: over(job))
     assert (job_state(job), exit_status(job)) == (JobState.FAILED, 127)
     assert "cannot run /no/such/program" in job.log.read_text()
 
 
-def test_a_job_outlives_its_starter_and_is_found_again(project):
+def test_a_job_outlives_the_process_that_started_it_and_is_found_again(project):
     starter = f"""
 from pathlib import Path
 from gradebook.pipelines.jobs.launcher import start
@@ -88,7 +88,7 @@ start(read_project(Path({str(project.root)!r})), ["sleep", "60"])
     assert job_state(job) is JobState.FAILED
 
 
-def test_stop_kills_what_does_not_listen(project):
+def test_stop_kills_a_job_that_ignores_the_signal(project):
     deaf = (
         "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); print('deaf', flush=True); time.sleep(60)"
     )
@@ -100,7 +100,7 @@ def test_stop_kills_what_does_not_listen(project):
     assert job_state(job) is JobState.FAILED and exit_status(job) is None
 
 
-def test_a_grandchild_that_lives_on_keeps_the_job_going(project):
+def test_a_job_runs_as_long_as_a_grandchild_does(project):
     text = "import subprocess; print(subprocess.Popen(['sleep', '60']).pid, flush=True)"
     job = start(project, python(text))
     until(lambda: exit_status(job) == 0)
@@ -109,7 +109,7 @@ def test_a_grandchild_that_lives_on_keeps_the_job_going(project):
     assert job_state(job) is JobState.DONE
 
 
-def test_a_stranger_with_the_leaders_id_is_left_alone(project):
+def test_another_process_with_the_same_id_is_not_stopped(project):
     stranger = subprocess.Popen(["sleep", "60"], start_new_session=True)
     job = start(project, ["true"])
     until(lambda: over(job))
@@ -123,7 +123,7 @@ def test_a_stranger_with_the_leaders_id_is_left_alone(project):
     stranger.wait()
 
 
-def test_an_ignored_interrupt_is_not_handed_down(project):
+def test_an_ignored_interrupt_is_not_inherited(project):
     """Whoever starts the app from a script with `&` has Ctrl-C ignored; jobs must hear it all the same."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
@@ -136,7 +136,7 @@ def test_an_ignored_interrupt_is_not_handed_down(project):
     assert "KeyboardInterrupt" in job.log.read_text()
 
 
-def test_a_training_is_a_run_from_the_first_moment_until_it_is_stopped(project, tmp_path, monkeypatch):
+def test_a_training_is_a_run_from_its_start_until_it_is_stopped(project, tmp_path, monkeypatch):
     (tmp_path / "train.py").write_text(TRAINER)
     monkeypatch.setattr(launcher, "TRAIN", tmp_path / "train.py")
     monkeypatch.setenv("PYTHONPATH", str(Path(launcher.__file__).parents[1]))
@@ -155,7 +155,7 @@ def test_a_training_is_a_run_from_the_first_moment_until_it_is_stopped(project, 
     assert exit_status(job) == 0
 
 
-def test_a_stopped_training_goes_on_from_its_checkpoint(project, monkeypatch):
+def test_a_stopped_training_continues_from_its_checkpoint(project, monkeypatch):
     monkeypatch.setattr(launcher, "_launch", lambda: ["echo"])
     run = start_training(project, preset="quick", method="mpl", steps=9)
     until(lambda: over(find_job(run)))

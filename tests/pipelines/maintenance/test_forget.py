@@ -23,7 +23,7 @@ def store(tmp_path):
     return store
 
 
-def test_what_is_gone_on_purpose_is_forgotten_until_it_is_imported_again(store, tmp_path):
+def test_deleted_files_are_forgotten_until_they_are_imported_again(store, tmp_path):
     images, labels, before = tmp_path / "images", replay(store.log.read()), store.catalog.samples()
     kept = {path: path.read_bytes() for path in sorted((images / "cat").iterdir())[:2]}
     for path in kept:
@@ -44,7 +44,7 @@ def test_what_is_gone_on_purpose_is_forgotten_until_it_is_imported_again(store, 
     assert store.catalog.samples() == before and replay(store.log.read()) == labels
 
 
-def test_what_is_there_or_was_never_imported_is_not_forgotten(store, tmp_path):
+def test_present_or_unknown_files_cannot_be_forgotten(store, tmp_path):
     with pytest.raises(ProjectError, match="all 3 files of"):
         forget(store, tmp_path / "images" / "dog")
     with pytest.raises(ProjectError, match="nothing was imported from"):

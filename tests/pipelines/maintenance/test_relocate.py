@@ -33,7 +33,7 @@ def paths(store: Store) -> list[str]:
     return [file.filepath for file in store.catalog.files()]
 
 
-def test_a_moved_folder_is_found_and_labels_and_ids_stay(store, tmp_path):
+def test_a_moved_folder_keeps_its_labels_and_ids(store, tmp_path):
     before, events = store.catalog.samples(), store.log.read()
     shutil.move(tmp_path / "old", tmp_path / "new")
     done = relocate(store, tmp_path / "old", tmp_path / "new")
@@ -49,7 +49,7 @@ def test_a_moved_folder_is_found_and_labels_and_ids_stay(store, tmp_path):
     assert (tmp_path / "old").exists() is False
 
 
-def test_what_is_missing_or_different_keeps_its_path_and_is_named(store, tmp_path):
+def test_missing_or_changed_files_keep_their_path_and_are_named(store, tmp_path):
     shutil.move(tmp_path / "old", tmp_path / "new")
     (tmp_path / "new/cat/1.png").unlink()
     Image.new("RGB", (3, 3)).save(tmp_path / "new/cat/3.png")
@@ -61,7 +61,7 @@ def test_what_is_missing_or_different_keeps_its_path_and_is_named(store, tmp_pat
     assert gone in words and other in words
 
 
-def test_a_copy_with_other_times_is_told_by_its_content(store, tmp_path):
+def test_a_copy_with_other_times_is_recognised_by_its_content(store, tmp_path):
     shutil.copytree(tmp_path / "old", tmp_path / "new")
     for path in (tmp_path / "new").rglob("*.png"):
         os.utime(path, ns=(9, 9))
@@ -76,7 +76,7 @@ def test_a_file_of_the_same_size_and_another_content_is_different(store, tmp_pat
     assert relocate(store, tmp_path / "old", tmp_path / "new").different == [str(tmp_path / "old/cat/1.png")]
 
 
-def test_a_dry_run_says_the_same_and_changes_nothing(store, tmp_path):
+def test_a_dry_run_reports_the_same_and_changes_nothing(store, tmp_path):
     shutil.move(tmp_path / "old", tmp_path / "new")
     before = store.catalog.files()
     dry = relocate(store, tmp_path / "old", tmp_path / "new", dry_run=True)
@@ -86,7 +86,7 @@ def test_a_dry_run_says_the_same_and_changes_nothing(store, tmp_path):
     assert "would be found" in format_relocation(dry.as_json())
 
 
-def test_a_part_and_one_file_can_move_and_move_back(store, tmp_path):
+def test_a_subfolder_or_one_file_can_be_moved_and_moved_back(store, tmp_path):
     shutil.move(tmp_path / "old/cat", tmp_path / "cats")
     shutil.move(tmp_path / "old/dog/2.png", tmp_path / "two.png")
     before = paths(store)
@@ -107,7 +107,7 @@ def test_a_folder_that_was_imported_through_a_link_is_found_by_either_name(store
     assert relocate(store, tmp_path / "link", tmp_path / "new").moved == 6
 
 
-def test_a_folder_whose_name_only_begins_the_same_is_another(store, tmp_path):
+def test_a_folder_with_the_same_prefix_is_another_folder(store, tmp_path):
     (tmp_path / "ol").mkdir()
     with pytest.raises(ProjectError, match="no file below"):
         relocate(store, tmp_path / "ol", tmp_path / "old")
@@ -129,6 +129,6 @@ def test_a_sample_whose_file_is_not_listed_moves_too(store, tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "sentence"), [("no", "old", "no file below .*old/cat"), ("old", "no", "nothing at")]
 )
-def test_a_folder_that_is_not_there_is_one_sentence(store, tmp_path, old, new, sentence):
+def test_a_missing_folder_is_a_one_line_error(store, tmp_path, old, new, sentence):
     with pytest.raises(ProjectError, match=sentence):
         relocate(store, tmp_path / old, tmp_path / new)

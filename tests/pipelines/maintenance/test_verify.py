@@ -40,7 +40,7 @@ def tree(root: Path) -> dict[str, tuple[int, int]]:
     return {str(p): (p.stat().st_size, p.stat().st_mtime_ns) for p in root.rglob("*") if p.is_file()}
 
 
-def test_a_sound_project_passes_every_check_and_is_left_as_it_was(root):
+def test_a_healthy_project_passes_every_check_and_is_unchanged(root):
     before = tree(root)
     report = verify(root, content=True)
     assert report.findings == ()
@@ -49,7 +49,7 @@ def test_a_sound_project_passes_every_check_and_is_left_as_it_was(root):
     assert "all is well" in format_report(report)
 
 
-def test_what_a_training_leaves_is_sound(tmp_path):
+def test_a_project_after_a_training_passes_every_check(tmp_path):
     from tests.pipelines.projects import make_project, trained
 
     store = make_project(tmp_path, train=24)
@@ -66,7 +66,7 @@ def test_a_store_in_memory_can_be_verified_too(tmp_path):
 
 
 @pytest.mark.parametrize(("harm", "check"), FOUND, ids=lambda value: getattr(value, "__name__", ""))
-def test_what_is_broken_is_found_and_left_to_a_person(root, harm, check):
+def test_damage_that_needs_a_decision_is_reported_and_left(root, harm, check):
     harm(root)
     before = tree(root)
     assert check in found(root)
@@ -78,7 +78,7 @@ def test_what_is_broken_is_found_and_left_to_a_person(root, harm, check):
 
 
 @pytest.mark.parametrize(("harm", "check"), REPAIRED, ids=lambda value: getattr(value, "__name__", ""))
-def test_what_can_be_derived_is_repaired_when_asked(root, harm, check):
+def test_derived_data_is_repaired_on_request(root, harm, check):
     events, samples = open_store(root).log.read(), open_store(root).catalog.samples()
     history = open_store(root).record.history(ids(root)[0])
     harm(root)
@@ -95,7 +95,7 @@ def test_what_can_be_derived_is_repaired_when_asked(root, harm, check):
 @pytest.mark.parametrize(
     ("harm", "check"), [(history_that_says_otherwise, "signals"), (checkpoint_with_a_flipped_bit, "checkpoints_load")]
 )
-def test_what_only_the_content_tells_is_found_with_content(root, harm, check):
+def test_changed_bytes_are_found_with_the_option_content(root, harm, check):
     harm(root)
     assert found(root) == []
     assert found(root, content=True) == [check]
@@ -108,7 +108,7 @@ def test_what_only_the_content_tells_is_found_with_content(root, harm, check):
         (segment_with_a_flipped_bit, "segments_are_unchanged"),
     ],
 )
-def test_a_flipped_bit_is_found_and_a_repair_keeps_what_was_derived_before(root, harm, check):
+def test_a_flipped_bit_is_found_and_a_repair_keeps_other_derived_data(root, harm, check):
     history = open_store(root).record.history(ids(root)[0])
     harm(root)
     assert check in found(root, content=True)
@@ -146,7 +146,7 @@ def test_a_table_whose_newest_version_was_deleted_is_found(root, table):
     assert "table_versions" in found(root)
 
 
-def test_the_labels_that_a_lost_log_had_are_named_with_the_file_that_still_has_them(root):
+def test_a_lost_log_is_reported_with_the_file_that_still_has_its_labels(root):
     labels = open_store(root).log.read()
     lost_log(root)
     finding = next(f for f in verify(root).findings if f.check == "labels_of_runs")
@@ -167,7 +167,7 @@ def test_a_run_that_was_deleted_on_purpose_is_forgotten(root):
         forget(open_store(root), root / "runs/two")  # it is there
 
 
-def test_a_status_that_was_deleted_is_written_again_from_what_the_run_left(root):
+def test_a_deleted_status_is_rebuilt_from_the_files_of_the_run(root):
     for name, weights, state in (("one", True, State.FINISHED), ("two", False, State.STOPPED)):
         (root / "runs" / name / "status.json").unlink()
         if not weights:
@@ -178,7 +178,7 @@ def test_a_status_that_was_deleted_is_written_again_from_what_the_run_left(root)
         assert (status.state, status.step, status.steps) == (state, 4, 4)
 
 
-def test_a_run_that_goes_on_keeps_its_drafts(root):
+def test_a_live_run_keeps_its_temporary_files(root):
     write_status(root / "runs/two", status_now(State.RUNNING, pid=os.getpid(), step=3, steps=4))
     (root / "runs/two/.predictions.parquet").write_bytes(b"half")
     assert found(root, repair=True) == []
@@ -192,12 +192,12 @@ def test_a_corrupt_gradebook_json_is_a_finding_that_names_the_classes(root):
     assert "two has the classes cat, dog" in finding.advice
 
 
-def test_what_is_no_project_is_one_sentence(tmp_path):
+def test_a_folder_that_is_no_project_is_a_one_line_error(tmp_path):
     with pytest.raises(ProjectError, match="gradebook init"):
         verify(tmp_path)
 
 
-def test_the_report_is_json_and_words_name_a_few_places(root):
+def test_the_report_is_json_and_the_text_names_a_few_places(root):
     say(root, *(event(Kind.RELABELLED, f"nobody {n}", "cat", actor="zoe") for n in range(9)))
     report = verify(root)
     (told,) = json.loads(json.dumps(report.as_json()))["findings"]

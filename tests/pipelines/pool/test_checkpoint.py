@@ -27,7 +27,7 @@ def stopped(at: int, *args, **kwargs) -> None:
         select_pool(*args, **kwargs, show=die, save_interval_s=0.0)
 
 
-def test_a_pool_that_was_stopped_ends_as_if_it_had_not_been(classifier, folder, tmp_path):
+def test_a_stopped_pool_ends_as_one_that_was_not_stopped(classifier, folder, tmp_path):
     break_some(folder)
     whole = select_pool(classifier, folder, tmp_path / "whole.csv", per_class=4, threshold=0.5)
     options = {"per_class": 4, "threshold": 0.5}

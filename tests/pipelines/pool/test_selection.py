@@ -69,7 +69,7 @@ def test_files_come_in_the_order_of_the_walk_however_many_threads_read_them(fold
     assert [image.filepath for _, images in read for image in images] == [file.filepath for file in files]
 
 
-def test_content_that_comes_twice_counts_once(classifier, folder, tmp_path):
+def test_identical_files_count_once(classifier, folder, tmp_path):
     for path in list(folder.rglob("*.png")):
         (path.parent / f"copy-{path.name}").write_bytes(path.read_bytes())
     report = select_pool(classifier, folder, tmp_path / "out.csv", per_class=5)
@@ -114,7 +114,7 @@ def test_a_source_without_test_images_is_refused(tmp_path):
 # Folders as they are
 
 
-def test_what_cannot_be_used_is_counted_and_listed(classifier, folder, tmp_path):
+def test_unusable_files_are_counted_and_listed(classifier, folder, tmp_path):
     break_some(folder)
     (folder / "empty.jpg").touch()
     (folder / "lost.png").symlink_to(folder / "nowhere.png")
@@ -129,7 +129,7 @@ def test_what_cannot_be_used_is_counted_and_listed(classifier, folder, tmp_path)
     assert listed["empty.jpg"] == "the file is empty"
 
 
-def test_links_that_lead_back_are_entered_once(classifier, folder, tmp_path):
+def test_circular_links_are_entered_once(classifier, folder, tmp_path):
     (folder / "a" / "back").symlink_to(folder)
     paths = [file.filepath for file in walk(str(folder))]
     assert len(paths) == len(set(paths)) == NUMBER
@@ -184,7 +184,7 @@ def test_a_run_of_a_project_scores_too(tmp_path):
     assert np.allclose([selected[i] for i in selected], [expected[i] for i in selected], atol=1e-5)
 
 
-def test_the_command_needs_nothing_that_trains(classifier, folder, tmp_path):
+def test_the_command_imports_nothing_for_training(classifier, folder, tmp_path):
     code = "import sys; from gradebook.pipelines.cli.main import main; sys.exit(main(['pool', *sys.argv[1:]]))"
     paths = [str(path) for path in (classifier, folder, tmp_path / "out.csv")]
     blocked = ("torch", "timm", "accelerate", "lancedb", "fiftyone")

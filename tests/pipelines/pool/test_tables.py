@@ -23,7 +23,7 @@ def test_the_table_can_be_imported_as_images_without_labels(classifier, folder, 
     assert replay(store.log.read()) == {}
 
 
-def test_a_table_of_images_may_name_them_from_where_it_lies(folder, tmp_path):
+def test_paths_in_a_table_may_be_relative_to_it(folder, tmp_path):
     lines = ["filepath", "images/000.png", "images/./000.png", str(folder / "b/c/001.png"), "images/gone.png", ""]
     lines[1] = f"images/{next(folder.rglob('000.png')).relative_to(folder)}"
     lines[2] = lines[1].replace("images/", "images/./")

@@ -50,7 +50,7 @@ def test_a_server_of_another_process_is_found_and_a_killed_one_is_not(tmp_path):
     assert servers.find(tmp_path, servers.FIFTYONE) is None
 
 
-def test_a_file_of_another_boot_or_with_nonsense_is_not_believed(tmp_path, port):
+def test_a_file_of_another_boot_or_with_invalid_content_is_ignored(tmp_path, port):
     (tmp_path / "servers").mkdir()
     file = tmp_path / "servers" / "app.json"
     before = (datetime.now(UTC) - timedelta(days=9000)).isoformat()
@@ -103,7 +103,7 @@ with servers.signals_as_interrupts():
     assert (out, child.returncode) == ("ended\n", 0)
 
 
-def test_handlers_are_put_back():
+def test_signal_handlers_are_restored():
     before = signal.getsignal(signal.SIGTERM)
     with servers.signals_as_interrupts():
         assert signal.getsignal(signal.SIGTERM) is signal.default_int_handler

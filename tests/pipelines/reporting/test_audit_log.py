@@ -89,7 +89,7 @@ def test_the_error_says_why_an_event_cannot_be_undone(store):
     assert len(store.log.read()) == 4
 
 
-def test_an_actor_or_a_sample_that_is_not_there_is_one_sentence(store):
+def test_an_unknown_actor_or_sample_is_a_one_line_error(store):
     append(store, event(Kind.RELABELLED, "s0", "cat", actor="zoe"))
     with pytest.raises(ProjectError, match=r"there is no actor 'abe' in the log of .*: choose one of zoe"):
         read_audit_log(store, actor="abe")
@@ -99,7 +99,7 @@ def test_an_actor_or_a_sample_that_is_not_there_is_one_sentence(store):
     assert audit_log_table([]) == "No events yet."
 
 
-def test_an_event_of_a_sample_that_the_catalogue_lost_is_still_shown(store):
+def test_an_event_of_a_sample_missing_from_the_catalogue_is_still_shown(store):
     append(store, event(Kind.RELABELLED, "lost", "cat", actor="zoe"))
     (row,) = read_audit_log(store)
     assert row.filepath == "" and "lost" in audit_log_table([row])

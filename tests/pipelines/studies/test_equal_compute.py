@@ -45,7 +45,7 @@ def test_every_method_gets_the_references_compute():
     assert config.seed == 1
 
 
-def test_the_table_says_how_to_make_it_again():
+def test_the_table_has_the_command_that_makes_it():
     table = as_markdown(ASKED, {"mpl": [0.5, 0.6], "uda": [0.4, 0.4]}, ["images", "--steps", "100"])
     assert "| mpl | 100 |" in table
     assert "| 40.0 ± 0.0 | 40.0, 40.0 |" in table

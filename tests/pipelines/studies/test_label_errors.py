@@ -24,7 +24,7 @@ def test_auroc_is_the_share_of_pairs_in_the_right_order():
     assert auroc(np.array([np.nan, 0.0]), np.array([True, False])) == 0.0  # unknown is lowest
 
 
-def test_the_table_tells_auroc_and_precision():
+def test_the_table_has_auroc_and_precision():
     scores = {"good": np.array([0.9, 0.8, 0.1, 0.2]), "bad": np.array([0.1, 0.2, 0.9, 0.8])}
     wrong = np.array([True, True, False, False])
     trial = Trial(wrong=wrong, scores=scores, batches={"last": lambda budget: np.arange(4)[-budget:]})

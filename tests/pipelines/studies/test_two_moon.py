@@ -45,7 +45,7 @@ def test_moons_are_two_balanced_half_circles_with_three_labels_each():
     assert radius.std().item() == pytest.approx(SMALL.noise, rel=0.05)
 
 
-def test_a_seed_draws_the_same_whoever_runs_beside_it():
+def test_a_seed_draws_the_same_whatever_runs_beside_it():
     alone = replace(SMALL, seeds=1, first_seed=6)
     data, own = moons(SMALL), moons(alone)
     assert torch.equal(data.points[1], own.points[0]) and torch.equal(data.labels[1], own.labels[0])

@@ -45,7 +45,7 @@ def everything(made: Learners) -> list[torch.Tensor]:
     ]
 
 
-def test_a_checkpoint_brings_everything_back_bit_for_bit(tmp_path):
+def test_a_checkpoint_restores_everything_bit_for_bit(tmp_path):
     torch.manual_seed(0)
     made = learners()
     move(made)
@@ -75,7 +75,7 @@ def test_the_newest_are_kept(tmp_path, keep):
     ]
 
 
-def test_a_draft_that_a_kill_left_is_no_checkpoint(tmp_path):
+def test_a_temporary_directory_left_by_a_kill_is_no_checkpoint(tmp_path):
     made = learners()
     save(tmp_path, 5, made)
     draft = tmp_path / ".step-000010"
@@ -87,7 +87,7 @@ def test_a_draft_that_a_kill_left_is_no_checkpoint(tmp_path):
     load(tmp_path, 10, made)
 
 
-def test_a_full_disk_leaves_the_checkpoints_before(tmp_path, monkeypatch):
+def test_a_full_disk_leaves_earlier_checkpoints(tmp_path, monkeypatch):
     made = learners()
     save(tmp_path, 5, made)
 
@@ -109,7 +109,7 @@ def flipped(data: bytes) -> bytes:
 
 @pytest.mark.parametrize("name", ["state.pt", "process-0.pt"])
 @pytest.mark.parametrize("damage", [lambda data: data[: len(data) // 2], lambda data: b"", lambda data: b"x" * 100])
-def test_a_torn_checkpoint_is_a_sentence(tmp_path, name, damage):
+def test_a_truncated_checkpoint_is_a_one_line_error(tmp_path, name, damage):
     made = learners()
     save(tmp_path, 5, made)
     path = tmp_path / "step-000005" / name
@@ -131,7 +131,7 @@ def test_a_flipped_bit_is_found(tmp_path):
     assert checkpoints.damaged_files(path.parent, content=True) == ["state.pt"]
 
 
-def test_the_newest_that_is_whole_is_found_and_what_is_damaged_is_kept_aside(tmp_path):
+def test_the_newest_intact_checkpoint_is_used_and_damaged_ones_are_renamed(tmp_path):
     for step in (5, 10, 15, 20):
         save(tmp_path, step, learners(), keep=4)
     (tmp_path / "step-000020" / "checkpoint.json").unlink()
@@ -147,7 +147,7 @@ def test_the_newest_that_is_whole_is_found_and_what_is_damaged_is_kept_aside(tmp
     assert (tmp_path / "step-000005").exists(), "older ones are nobody's concern"
 
 
-def test_a_process_that_had_no_counterpart_draws_numbers_of_its_own(tmp_path):
+def test_an_additional_process_draws_its_own_random_numbers(tmp_path):
     made = learners()
     move(made)
     save(tmp_path, 5, made)
@@ -162,7 +162,7 @@ def test_a_process_that_had_no_counterpart_draws_numbers_of_its_own(tmp_path):
     assert len({tuple(numbers.tolist()) for numbers in drawn.values()}) == 3
 
 
-def test_an_older_checkpoint_serves_where_the_newest_was_deleted(tmp_path):
+def test_an_older_checkpoint_is_used_if_the_newest_was_deleted(tmp_path):
     made = learners()
     move(made)
     save(tmp_path, 5, made)

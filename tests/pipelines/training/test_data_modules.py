@@ -61,7 +61,7 @@ def opened(images: Path, **told):
     return open_dataset(config(images, **told), images, Split.TRAIN, size=SIDE)
 
 
-def test_a_run_on_a_folder_leaves_what_a_run_in_a_project_leaves(images, tmp_path):
+def test_a_run_on_a_folder_writes_the_files_of_a_run_in_a_project(images, tmp_path):
     run = trained(tmp_path, images, "--data.validation", "6")
     assert run.status().state is State.FINISHED
     assert is_beside_data(run)
@@ -76,7 +76,7 @@ def test_a_run_on_a_folder_leaves_what_a_run_in_a_project_leaves(images, tmp_pat
     assert (found.n, found.on, found.classes) == (3 * TESTS, "test split", list(CLASSES))
 
 
-def test_it_learns_and_says_how_right_its_pseudo_labels_are(images, tmp_path):
+def test_a_run_learns_and_reports_its_pseudo_label_accuracy(images, tmp_path):
     run = trained(tmp_path, images, "--method", "fixmatch", "--threshold", "0.5", steps=40)
     assert evaluate_beside_data(read_project(tmp_path), run).accuracy > 0.9
     shares = [row["pseudo_label_accuracy"] for row in run.metrics() if "pseudo_label_accuracy" in row]
@@ -84,7 +84,7 @@ def test_it_learns_and_says_how_right_its_pseudo_labels_are(images, tmp_path):
     assert np.mean(shares[-5:]) > 0.8
 
 
-def test_a_stopped_run_on_a_folder_ends_as_if_it_had_not_been(images, tmp_path):
+def test_a_stopped_run_on_a_folder_ends_as_one_that_was_not_stopped(images, tmp_path):
     from safetensors.torch import load_file
 
     whole = trained(tmp_path, images, run="whole")
@@ -98,7 +98,7 @@ def test_a_stopped_run_on_a_folder_ends_as_if_it_had_not_been(images, tmp_path):
     assert all((one[name] == other[name]).all() for name in one)
 
 
-def test_images_that_changed_since_are_refused_by_a_resume(images, tmp_path):
+def test_a_resume_refuses_changed_images(images, tmp_path):
     mine = tmp_path / "mine"
     shutil.copytree(images, mine)
     trained(tmp_path / "runs", mine)
@@ -107,7 +107,7 @@ def test_images_that_changed_since_are_refused_by_a_resume(images, tmp_path):
         train(parse_command([str(tmp_path / "runs"), "--resume", "--run", "r"], program="train", saved=saved_config))
 
 
-def test_it_needs_neither_lancedb_nor_fiftyone_nor_streamlit(images, tmp_path):
+def test_plain_data_needs_neither_lancedb_nor_fiftyone_nor_streamlit(images, tmp_path):
     code = """
 from gradebook.pipelines.cli.main import main
 
@@ -161,7 +161,7 @@ def test_a_list_names_the_labelled_images_by_path_or_by_name(images, tmp_path):
 
 
 @pytest.mark.parametrize("as_table", [False, True])
-def test_a_pool_comes_in_without_labels(images, tmp_path, as_table):
+def test_a_pool_has_no_labels(images, tmp_path, as_table):
     pool = images / "pool"
     if as_table:
         pool = tmp_path / "pool.csv"
@@ -195,7 +195,7 @@ def test_torchvisions_sets_are_images_in_memory(monkeypatch, tmp_path, kind, cla
     assert small.images.read(1).shape == (16, 16, 3)
 
 
-def test_a_set_that_cannot_be_downloaded_is_a_sentence(monkeypatch, tmp_path):
+def test_a_failed_download_is_a_one_line_error(monkeypatch, tmp_path):
     def refuse(*given, **told):
         raise RuntimeError("no network")
 
@@ -206,7 +206,7 @@ def test_a_set_that_cannot_be_downloaded_is_a_sentence(monkeypatch, tmp_path):
         open_dataset(DataConfig(kind="cifar10"), tmp_path, Split.TRAIN, size=32)
 
 
-def test_what_is_not_there_is_a_sentence(images, tmp_path):
+def test_missing_data_is_a_one_line_error(images, tmp_path):
     with pytest.raises(ConfigError, match="has no folder train with a folder of each class"):
         opened(tmp_path)
     (tmp_path / "train").mkdir()
@@ -236,12 +236,12 @@ def test_one_directory_holds_runs_of_one_set_of_classes(images, tmp_path):
 
 @pytest.mark.parametrize("name", [name for name in PRESETS if not name.startswith(("quick", "finetune", "lora"))])
 @pytest.mark.parametrize("method", ["mpl", "fixmatch"])
-def test_experiments_are_settings_that_can_be(name, method):
+def test_every_experiment_has_valid_settings(name, method):
     made = PRESETS[name](method)
     assert (made.preset, made.method, made.data.kind != "project") == (name, method, True)
 
 
-def test_the_papers_settings_are_those_of_its_released_program():
+def test_paper_presets_equal_the_released_programs_settings():
     made = PRESETS["cifar10_4k"]("mpl")
     assert (made.steps, made.labelled, made.unlabelled, made.backbone) == (300_000, 128, 7 * 128, "wrn_28_2")
     assert (made.settings.uda_weight, made.settings.temperature, made.settings.threshold) == (8, 0.7, 0.6)

@@ -38,7 +38,7 @@ def test_a_run_leaves_a_linear_classifier_of_which_its_student_is_one_member(sto
     assert sum(row["class_shares"].values()) == pytest.approx(1)
 
 
-def test_the_record_and_the_steps_are_those_of_a_run_that_ends_with_its_student(store):
+def test_the_pooled_classifier_changes_no_step_and_no_record(store):
     trained(store, run="student")
     trained(store, *POOLED, run="pooled")
     assert rows(store, "student") == rows(store, "pooled")
@@ -72,7 +72,7 @@ def test_a_student_with_hidden_units_is_a_member_too_and_the_classifier_is_linea
     assert "uda student" in last_row(store)["member_weights"]
 
 
-def test_images_to_which_no_class_applies_have_no_part_in_it(store):
+def test_images_rejected_from_all_classes_are_excluded(store):
     samples = [s.sample_id for s in store.catalog.samples(Split.TRAIN)]
     labelled = {e.sample_id for e in store.log.read()}
     outsider = next(i for i in samples if i not in labelled)
@@ -82,7 +82,7 @@ def test_images_to_which_no_class_applies_have_no_part_in_it(store):
     assert not torch.equal(weights(store, "before")["classifier.weight"], weights(store, "after")["classifier.weight"])
 
 
-def test_labels_of_one_class_give_none(store):
+def test_labels_of_one_class_give_no_pooled_classifier(store):
     """A run does not start with one class, but labels can be taken back while it trains."""
     labels = np.array([0, 0, -1, -1])
     training_set = TrainingSet(
@@ -98,6 +98,6 @@ def test_labels_of_one_class_give_none(store):
     assert fit_final_classifier(state, torch.nn.Identity()) is None
 
 
-def test_networks_on_pixels_have_none(store):
+def test_networks_on_pixels_have_no_pooled_classifier(store):
     with pytest.raises(ConfigError, match="give --classifier student with pixels"):
         trained(store, *POOLED, "--inputs", "pixels")

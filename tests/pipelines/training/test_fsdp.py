@@ -109,7 +109,7 @@ def test_the_finished_student_is_a_plain_network(store):
         ({"method": "supervised"}, 1, "one process cannot shard weights"),
     ],
 )
-def test_what_cannot_be_shared_out_is_a_sentence(config, processes, says):
+def test_what_cannot_be_sharded_is_a_one_line_error(config, processes, says):
     given = preset_of("finetune", config.get("method", "mpl"))
     with pytest.raises(ConfigError, match=says):
         fsdp.check(replace(given, sharding="hybrid", **config), processes)
@@ -117,6 +117,6 @@ def test_what_cannot_be_shared_out_is_a_sentence(config, processes, says):
     fsdp.check(large_l2("mpl"), 8)
 
 
-def test_whole_networks_come_back_as_they_are():
+def test_gathered_networks_equal_the_originals():
     net = torch.nn.Linear(2, 2)
     assert fsdp.gathered(net, "none", 2) is net

@@ -37,7 +37,7 @@ def draws(steps: int, *, unlabelled: int = 6):
     return [sampler.draw(step) for step in range(steps)]
 
 
-def test_a_batch_holds_the_views_that_its_draw_says(files):
+def test_a_batch_has_the_views_of_its_draw(files):
     labels = torch.arange(N) % 3
     drawn = draws(3)
     batches = list(pixels(files).batches(drawn, labels))
@@ -66,7 +66,7 @@ def test_a_batch_may_have_no_unlabelled_images(files):
     assert (len(batch.x_l), len(batch.x_uw), len(batch.x_us), len(batch.id_u)) == (2, 0, 0, 0)
 
 
-def test_plain_images_come_as_they_are_in_the_order_asked(files):
+def test_plain_images_come_unchanged_in_the_order_asked(files):
     parts = list(pixels(files).unaugmented(np.array([7, 2, 5]), batch=2))
     assert [len(part) for part in parts] == [2, 1]
     for image, n in zip(torch.cat(parts), (7, 2, 5), strict=True):
@@ -75,7 +75,7 @@ def test_plain_images_come_as_they_are_in_the_order_asked(files):
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_reading_leaves_the_global_generator_alone(files, workers):
+def test_reading_images_leaves_the_global_generator_alone(files, workers):
     """A resumed run starts its loader once more than one that was not stopped."""
     state = torch.get_rng_state()
     list(pixels(files, workers=workers).batches(draws(1), torch.zeros(N, dtype=torch.int64)))

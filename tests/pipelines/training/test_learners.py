@@ -40,7 +40,7 @@ def test_cached_views_are_of_one_backbone(store):
         parse_command(flags(store, "--teacher-backbone", "test_vit"), program="train", saved=lambda project, name: {})
 
 
-def test_cached_features_are_brought_to_a_root_mean_square_of_one_half():
+def test_cached_features_are_scaled_to_a_root_mean_square_of_one_half():
     """Of the plain views, more of them than are squared together, the last ones larger."""
     views = torch.randn(dataset.RMS_BATCH + 100, 2, 3, generator=torch.Generator().manual_seed(0)).half()
     views[-100:] *= 50

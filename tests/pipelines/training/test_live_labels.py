@@ -43,7 +43,7 @@ def samples(store: Store) -> tuple[list, list]:
 
 
 @pytest.mark.parametrize("extra", [(), PIXELS], ids=["views", "pixels"])
-def test_a_label_moves_its_sample_from_the_unlabelled_to_the_labelled(store, monkeypatch, extra):
+def test_a_label_moves_its_sample_to_the_labelled_set(store, monkeypatch, extra):
     known, others = samples(store)
     told(monkeypatch, None, None, labels(*known, *others[:20]))
     assert run(store, *extra).steps == 12
@@ -57,7 +57,7 @@ def test_a_label_moves_its_sample_from_the_unlabelled_to_the_labelled(store, mon
     assert not any(sample in moved for step, sample in seen if step > change.step)
 
 
-def test_an_image_answered_with_no_class_leaves_the_unlabelled_ones_and_an_undo_brings_it_back(store, monkeypatch):
+def test_a_rejected_image_leaves_the_unlabelled_set_and_an_undo_returns_it(store, monkeypatch):
     known, others = samples(store)
     out = {s.sample_id for s in others[:20]}
     told(monkeypatch, None, labels(*known) | dict.fromkeys(out), labels(*known) | dict.fromkeys(sorted(out)[:5]))
@@ -72,7 +72,7 @@ def test_an_image_answered_with_no_class_leaves_the_unlabelled_ones_and_an_undo_
     assert Run(store.project.runs / "r").labels() == labels(*known)
 
 
-def test_an_image_answered_with_no_class_is_none_to_begin_with_and_so_on_resume(store, monkeypatch):
+def test_a_rejected_image_is_excluded_at_the_start_and_on_resume(store, monkeypatch):
     _, others = samples(store)
     out = {s.sample_id for s in others[:20]}
     store.log.append_now([event(Kind.REJECTED, sample_id, actor="ada") for sample_id in out])
@@ -86,7 +86,7 @@ def test_an_image_answered_with_no_class_is_none_to_begin_with_and_so_on_resume(
     ]
 
 
-def test_labels_given_while_it_trains_are_learned(store, monkeypatch):
+def test_labels_given_during_a_training_are_learned(store, monkeypatch):
     known, others = samples(store)
     told(monkeypatch, labels(*known, *others[:30]))
     run(store, "--method", "supervised", "--validation-share", "0")
@@ -98,7 +98,7 @@ def test_labels_given_while_it_trains_are_learned(store, monkeypatch):
     assert any((one[name] != other[name]).any() for name in one)
 
 
-def test_a_label_that_was_corrected_or_taken_back_is_so_for_the_run(store, monkeypatch):
+def test_a_corrected_or_retracted_label_reaches_the_run(store, monkeypatch):
     known, _ = samples(store)
     wrong = CLASSES[(CLASSES.index(class_of(known[0])) + 1) % 3]
     now = labels(*known[2:]) | {known[0].sample_id: wrong}
@@ -109,7 +109,7 @@ def test_a_label_that_was_corrected_or_taken_back_is_so_for_the_run(store, monke
 
 
 @pytest.mark.parametrize("extra", [(), PIXELS], ids=["views", "pixels"])
-def test_a_resumed_run_takes_the_labels_in_at_the_same_step(store, template, tmp_path, monkeypatch, extra):
+def test_a_resumed_run_applies_labels_at_the_same_step(store, template, tmp_path, monkeypatch, extra):
     known, others = samples(store)
     news = (None, labels(*known, *others[:10]), None, labels(*known, *others[:25]))
     told(monkeypatch, *news)
@@ -142,7 +142,7 @@ def test_a_resumed_run_takes_the_labels_in_at_the_same_step(store, template, tmp
     assert timeless(store)[-1] == timeless(killed)[-1]
 
 
-def test_labels_of_a_class_that_the_run_does_not_know_are_left_to_the_next_one(store, monkeypatch):
+def test_labels_of_a_class_unknown_to_the_run_wait_for_the_next_run(store, monkeypatch):
     known, others = samples(store)
     now = labels(*known[1:]) | {known[0].sample_id: "lynx", others[0].sample_id: "lynx"}
     told(monkeypatch, now)
@@ -150,7 +150,7 @@ def test_labels_of_a_class_that_the_run_does_not_know_are_left_to_the_next_one(s
     assert Run(store.project.runs / "r").changes()[0].labels == {known[0].sample_id: None}
 
 
-def test_a_run_that_would_have_nothing_left_goes_on_without_the_newest_labels(store, monkeypatch, capsys):
+def test_a_change_that_would_leave_no_samples_is_not_applied(store, monkeypatch, capsys):
     known, others = samples(store)
     told(monkeypatch, labels(*known, *others), {})
     assert run(store).steps == 12
@@ -181,14 +181,14 @@ def test_a_verdict_reaches_a_run_that_is_training(store):
     assert change.step >= 3
 
 
-def test_a_run_can_be_told_not_to_listen(store, monkeypatch):
+def test_live_labels_can_be_turned_off(store, monkeypatch):
     known, others = samples(store)
     told(monkeypatch, labels(*known, *others[:5]))
     run(store, "--no-live")
     assert Run(store.project.runs / "r").changes() == []
 
 
-def test_a_log_that_cannot_be_read_is_said_once_and_read_when_it_can_be(capsys):
+def test_an_unreadable_log_is_reported_once_and_read_later(capsys):
     state: dict = {"version": OSError("gone"), "labels": {"a": "x"}}
 
     def asked(name: str):
@@ -212,7 +212,7 @@ def test_a_log_that_cannot_be_read_is_said_once_and_read_when_it_can_be(capsys):
     assert listener.has_news()
 
 
-def test_a_listener_looks_no_more_often_than_it_is_told():
+def test_the_log_is_polled_no_more_often_than_the_interval():
     looks: list[int] = []
     listener = LabelListener(lambda: len(looks.append(1) or looks), dict, every=60.0)
     assert [listener.has_news() for _ in range(5)] == [True, False, False, False, False]
@@ -242,7 +242,7 @@ def test_held_out_labels_stay_held_out_as_long_as_they_are_labels():
     assert (after.validation.tolist(), after.labelled.tolist(), after.unlabelled.tolist()) == ([], [0, 2], [1, 3])
 
 
-def test_differences_are_of_the_runs_samples_and_classes_alone():
+def test_changes_concern_only_the_samples_and_classes_of_the_run():
     assert label_changes(people(), {"a": "x", "b": "y"}) == {}
     assert label_changes(people(), {"a": "x", "b": "y", "z": "x", "d": "w"}) == {}
     assert label_changes(people(), {"a": "y", "c": "x"}) == {"a": "y", "c": "x", "b": None}
@@ -259,7 +259,7 @@ def sampler(labelled: list[int], unlabelled: list[int]) -> Sampler:
     )
 
 
-def test_a_deck_deals_from_the_sampler_of_the_step():
+def test_a_batch_is_drawn_from_the_sampler_of_its_step():
     deck = SamplerTimeline(sampler([0, 1], [2, 3, 4, 5]))
     before = deck.draw(3)
     deck.change(4, sampler([0, 1, 2, 3], [4, 5]))
@@ -271,7 +271,7 @@ def test_a_deck_deals_from_the_sampler_of_the_step():
         deck.change(5, sampler([0], [1]))
 
 
-def test_what_a_run_has_taken_in_is_written_before_it_takes_effect(store, monkeypatch):
+def test_applied_labels_are_written_before_they_take_effect(store, monkeypatch):
     """Killed between the two files, a run knows of the change from the first."""
     known, others = samples(store)
     told(monkeypatch, labels(*known, *others[:5]))

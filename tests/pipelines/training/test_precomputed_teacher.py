@@ -53,7 +53,7 @@ def said(store: Store) -> dict[str, list[float]]:
     return dict(zip(table["sample_id"].to_pylist(), table["student"].to_pylist(), strict=True))
 
 
-def test_the_other_runs_student_is_the_teacher_and_no_second_network_is_made(store):
+def test_the_other_runs_student_is_the_teacher_without_a_second_network(store):
     """Without feedback nothing corrects what it said, so the record repeats it to the end."""
     trained(store, *REDUCED, "--feedback", "none")
     given = said(store)
@@ -70,14 +70,14 @@ def test_the_other_runs_student_is_the_teacher_and_no_second_network_is_made(sto
     assert {ids[n] for n in kept.sum(1).nonzero()[:, 0].tolist()} == set(given)
 
 
-def test_the_feedback_corrects_what_the_other_run_said(store):
+def test_feedback_corrects_the_predictions_of_the_other_run(store):
     trained(store, *REDUCED, "--calibrator-rate", "20")
     given = said(store)
     moved = [row["teacher_probability"] - max(given[row["sample_id"]]) for row in rows(store) if row["step"] == 6]
     assert max(map(abs, moved)) > 1e-4
 
 
-def test_classes_in_another_order_are_put_in_ours(store):
+def test_classes_in_another_order_are_reordered(store):
     table = predictions(store)
     turned = pa.array([row[::-1] for row in table["student"].to_pylist()], table["student"].type)
     other = table.set_column(2, "student", turned)
@@ -119,21 +119,21 @@ def refused(store: Store, says: str, *extra: str) -> None:
     )
 
 
-def test_there_must_be_such_a_run(store):
+def test_the_other_run_must_exist(store):
     refused(store, "no run 'lage'.*choose one of large", "--method", "reduced_mpl", "--distributions", "lage")
 
 
-def test_the_run_must_have_finished(store):
+def test_the_other_run_must_have_finished(store):
     (store.project.runs / "large" / "predictions.parquet").unlink()
     refused(store, "run large has not finished.*--resume --run large")
 
 
-def test_the_run_must_know_the_same_classes(store):
+def test_the_other_run_must_have_the_same_classes(store):
     add_classes(store.project, ["raven"])
     refused(open_store(store.project.root), "has the classes crow, heron, owl, and this run crow, heron, owl, raven")
 
 
-def test_the_run_must_have_predictions_of_every_sample_without_a_label(store, tmp_path):
+def test_the_other_run_must_have_predictions_of_every_unlabelled_sample(store, tmp_path):
     larger = make_project(tmp_path / "larger", train=TRAIN + TEST + 2)
     new = [s for s in larger.catalog.samples(Split.TRAIN) if number_of(s) >= TRAIN + TEST]
     store.catalog.add(new, [])

@@ -44,7 +44,7 @@ def history(directory: Path) -> list:
     return record.history("s0")
 
 
-def test_segments_are_sent_whole_as_they_are_closed(tmp_path, bucket):
+def test_closed_segments_are_uploaded_whole(tmp_path, bucket):
     address = f"{bucket}/records/r"
     recorder = Recorder(tmp_path / "r", CLASSES, IDS, upload=RecordUploader(tmp_path / "r", address))
     recorder.put(1, torch.tensor([0, 1]), said(2))
@@ -61,7 +61,7 @@ def test_segments_are_sent_whole_as_they_are_closed(tmp_path, bucket):
     assert download(tmp_path / "elsewhere", address) == 0
 
 
-def test_a_run_that_goes_on_elsewhere_takes_back_what_came_after_its_checkpoint(tmp_path, bucket):
+def test_a_resumed_run_removes_uploaded_segments_after_its_checkpoint(tmp_path, bucket):
     address = f"{bucket}/r"
     recorded(tmp_path / "here", address, range(1, 5), every=2)
     truncate_record(tmp_path / "there", address, 2)
@@ -71,7 +71,7 @@ def test_a_run_that_goes_on_elsewhere_takes_back_what_came_after_its_checkpoint(
     assert [row["step"] for row in history(tmp_path / "third")] == [1, 2, 3, 4]
 
 
-def test_a_segment_written_anew_under_its_old_name_is_sent_again(tmp_path, bucket):
+def test_a_segment_rewritten_under_its_name_is_uploaded_again(tmp_path, bucket):
     recorded(tmp_path, f"{bucket}/r", range(1, 3))
     delete_segments_after(tmp_path, 1)
     recorder = Recorder(tmp_path, CLASSES, IDS, upload=RecordUploader(tmp_path, f"{bucket}/r"))
@@ -82,7 +82,7 @@ def test_a_segment_written_anew_under_its_old_name_is_sent_again(tmp_path, bucke
 
 
 @pytest.mark.parametrize("fault", ["endpoint", "bucket"])
-def test_a_store_that_is_not_there_is_one_sentence_and_stops_nothing(tmp_path, bucket, monkeypatch, capsys, fault):
+def test_an_unreachable_store_is_a_one_line_warning_and_stops_nothing(tmp_path, bucket, monkeypatch, capsys, fault):
     monkeypatch.setattr(record_upload, "CLOSE_TIMEOUT_S", 20.0)
     address = f"{bucket}/r" if fault == "endpoint" else "s3://nowhere/r"
     if fault == "endpoint":
@@ -107,13 +107,13 @@ def test_a_store_that_is_not_there_is_one_sentence_and_stops_nothing(tmp_path, b
     assert [row["step"] for row in history(tmp_path)] == [1, 2], "nothing is taken back here alone"
 
 
-def test_a_denied_key_and_a_missing_package_are_sentences():
+def test_a_denied_key_and_a_missing_package_are_one_line_errors():
     for error, sentence in ((PermissionError("Access Denied"), "denies access"), (ImportError("s3fs"), "extra s3")):
         with pytest.raises(ProjectError, match=sentence), object_store.readable_errors("s3://b/r"):
             raise error
 
 
-def test_a_training_sends_its_record_and_the_next_what_was_left(tmp_path, bucket, monkeypatch):
+def test_a_training_uploads_its_record_and_the_next_one_the_rest(tmp_path, bucket, monkeypatch):
     """What a kill leaves: segments here, nothing there, and the mark that says so."""
     store = make_project(tmp_path)
     trained(store, "--record", f"{bucket}/all", run="one")

@@ -28,7 +28,7 @@ def segments(directory: Path) -> list[str]:
     return sorted(path.name for path in directory.iterdir() if path.name != checksums.FILE)
 
 
-def test_what_was_said_comes_back_row_by_row(tmp_path):
+def test_predictions_are_read_back_row_by_row(tmp_path):
     recorder = Recorder(tmp_path, CLASSES, IDS)
     recorder.put(1, torch.tensor([4, 0]), said(2))
     recorder.put(2, torch.tensor([4]), said(1, label=0))
@@ -46,7 +46,7 @@ def test_what_was_said_comes_back_row_by_row(tmp_path):
     assert [row["step"] for row in record.history("s0")] == [1]
 
 
-def test_columns_that_nobody_filled_are_null(tmp_path):
+def test_columns_without_values_are_null(tmp_path):
     recorder = Recorder(tmp_path, CLASSES, IDS)
     recorder.put(1, torch.tensor([0, 1]), step_predictions(student=torch.eye(2, 3)))
     recorder.put(2, torch.tensor([2]), said(1))
@@ -72,7 +72,7 @@ def test_a_segment_ends_at_each_flush_and_where_it_is_full(tmp_path, monkeypatch
     assert steps == [[1], [2, 2, 3, 3], [4, 4]], "and nothing is written for nothing"
 
 
-def test_processes_write_beside_each_other(tmp_path):
+def test_processes_write_separate_segments(tmp_path):
     for process in (0, 1):
         recorder = Recorder(tmp_path, CLASSES, IDS, process=process)
         recorder.put(1, torch.tensor([process]), said(1))
@@ -95,7 +95,7 @@ def test_a_reader_never_sees_half_a_segment(tmp_path, monkeypatch):
     assert seen == [(".rank0-000001.tmp", [])]
 
 
-def test_a_draft_that_a_kill_left_is_cleared_away(tmp_path):
+def test_a_temporary_file_left_by_a_kill_is_deleted(tmp_path):
     (tmp_path / ".rank0-000003.tmp").write_bytes(b"half")
     (tmp_path / ".rank1-000003.tmp").write_bytes(b"another process's")
     Recorder(tmp_path, CLASSES, IDS).close()
@@ -106,7 +106,7 @@ def full_disk(*_args, **_options):
     raise OSError(28, "No space left on device")
 
 
-def test_a_full_disk_is_told_at_the_next_flush(tmp_path, monkeypatch):
+def test_a_full_disk_is_raised_at_the_next_flush(tmp_path, monkeypatch):
     monkeypatch.setattr(pq, "write_table", full_disk)
     recorder = Recorder(tmp_path, CLASSES, IDS)
     recorder.put(1, torch.tensor([0]), said(1))
@@ -114,7 +114,7 @@ def test_a_full_disk_is_told_at_the_next_flush(tmp_path, monkeypatch):
         recorder.flush()
 
 
-def test_a_full_disk_is_told_at_the_next_step(tmp_path, monkeypatch):
+def test_a_full_disk_is_raised_at_the_next_step(tmp_path, monkeypatch):
     monkeypatch.setattr(pq, "write_table", full_disk)
     monkeypatch.setattr(module, "MAX_SEGMENT_ROWS", 1)
     recorder = Recorder(tmp_path, CLASSES, IDS)
@@ -126,7 +126,7 @@ def test_a_full_disk_is_told_at_the_next_step(tmp_path, monkeypatch):
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="nothing is read-only to root")
-def test_a_directory_that_cannot_be_written_is_told(tmp_path):
+def test_a_read_only_directory_is_an_error(tmp_path):
     recorder = Recorder(tmp_path, CLASSES, IDS)
     tmp_path.chmod(0o500)
     recorder.put(1, torch.tensor([0]), said(1))
@@ -135,7 +135,7 @@ def test_a_directory_that_cannot_be_written_is_told(tmp_path):
     tmp_path.chmod(0o700)
 
 
-def test_what_comes_after_a_checkpoint_is_taken_away(tmp_path):
+def test_segments_after_a_checkpoint_are_removed(tmp_path):
     recorder = Recorder(tmp_path, CLASSES, IDS)
     for step in (1, 2, 3, 4):
         recorder.put(step, torch.tensor([0]), said(1))

@@ -15,7 +15,7 @@ from tests.pipelines.training.resuming import PIXELS, resume
 
 
 @pytest.mark.filterwarnings("ignore:invalid value")
-def test_what_is_not_a_number_any_more_ends_in_a_sentence(store, capsys):
+def test_a_loss_that_is_not_a_number_is_a_one_line_error(store, capsys):
     step = METHODS["mpl"].step
 
     def diverging(learners, batch, runtime, settings, index):
@@ -39,7 +39,7 @@ def test_what_is_not_a_number_any_more_ends_in_a_sentence(store, capsys):
     assert resume(store).state is State.FINISHED, "the checkpoint before it is good"
 
 
-def test_a_learning_rate_that_is_too_high_ends_in_a_sentence(store, capsys):
+def test_too_high_a_learning_rate_is_a_one_line_error(store, capsys):
     with pytest.raises(SystemExit) as end:
         module.main(flags(store, "--teacher.lr", "1e30", "--student.lr", "1e30", steps=60))
     assert end.value.code == 2
@@ -47,7 +47,7 @@ def test_a_learning_rate_that_is_too_high_ends_in_a_sentence(store, capsys):
     assert Run(store.project.runs / "r").status().state is State.FAILED
 
 
-def test_a_full_disk_ends_in_a_sentence_and_resumes(store, capsys):
+def test_a_full_disk_is_a_one_line_error_and_the_run_resumes(store, capsys):
     def full(*_args, **_kwargs):
         raise OSError(28, "No space left on device")
 
@@ -62,7 +62,7 @@ def test_a_full_disk_ends_in_a_sentence_and_resumes(store, capsys):
 
 
 @pytest.mark.parametrize("workers", ["0", "1"])
-def test_an_image_that_is_gone_ends_in_a_sentence(tmp_path, workers):
+def test_a_missing_image_is_a_one_line_error(tmp_path, workers):
     store = make_project(tmp_path)
     Path(store.catalog.samples()[3].filepath).unlink()
     with pytest.raises(ConfigError, match=r"003\.png cannot be read.*put the file back"):
@@ -85,7 +85,7 @@ def test_an_image_that_is_gone_ends_in_a_sentence(tmp_path, workers):
         (("--run", "a/b"), "cannot name a directory"),
     ],
 )
-def test_settings_that_cannot_be_are_a_sentence(store, capsys, more, says):
+def test_impossible_settings_are_a_one_line_error(store, capsys, more, says):
     with pytest.raises(SystemExit) as end:
         module.main([*flags(store), *more])
     assert end.value.code == 2
@@ -94,7 +94,7 @@ def test_settings_that_cannot_be_are_a_sentence(store, capsys, more, says):
     assert "Traceback" not in error
 
 
-def test_too_few_labels_are_a_sentence(tmp_path):
+def test_too_few_labels_are_a_one_line_error(tmp_path):
     store = make_project(tmp_path, labelled=1)
     with pytest.raises(ConfigError, match="fewer than two classes have a label: label at least one image of each"):
         trained(store)

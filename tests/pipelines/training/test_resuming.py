@@ -56,7 +56,7 @@ KINDS = [*(("--method", method) for method in METHODS), ("--feedback", "reinforc
 
 
 @pytest.mark.parametrize("extra", [*KINDS, (*PIXELS, "--feedback", "reinforce")], ids=" ".join)
-def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(store, template, tmp_path, extra):
+def test_a_stopped_run_ends_as_one_that_was_not_stopped(store, template, tmp_path, extra):
     """Stopped where no checkpoint would have been; what is drawn at random (reinforce) goes on where it was."""
     trained(store, *extra)
     other = copy_of(template, tmp_path / "other")
@@ -72,7 +72,7 @@ def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(store, template, tmp_
     assert timeless(other)[-1] == timeless(store)[-1]
 
 
-def test_what_changes_in_the_project_does_not_change_a_resumed_run_that_does_not_listen(store, template, tmp_path):
+def test_changes_of_the_project_do_not_reach_a_resumed_run_without_live_labels(store, template, tmp_path):
     trained(store, "--no-live")
     other = copy_of(template, tmp_path / "other")
     stopped_after(3, other, "--no-live")
@@ -164,7 +164,7 @@ def test_resuming_with_another_setting_is_refused(store, more, says):
         resume(store, *more)
 
 
-def test_resuming_without_a_name_goes_on_with_the_newest_unfinished_run(store):
+def test_resuming_without_a_name_continues_the_newest_unfinished_run(store):
     with pytest.raises(ConfigError, match="no run that stopped before its end"):
         parse_command([str(store.project.root), "--resume"], program="train", saved=saved_config)
     trained(store, run="done", steps=2)
@@ -179,7 +179,7 @@ def test_resuming_without_a_name_goes_on_with_the_newest_unfinished_run(store):
         parse_command(["--resume", str(store.project.root)], program="gradebook train", saved=saved_config)
 
 
-def test_a_damaged_checkpoint_is_put_aside_and_told(store, template, tmp_path, capsys):
+def test_a_damaged_checkpoint_is_renamed_and_reported(store, template, tmp_path, capsys):
     trained(store)
     other = copy_of(template, tmp_path / "other")
     stopped_after(4, other)
@@ -193,7 +193,7 @@ def test_a_damaged_checkpoint_is_put_aside_and_told(store, template, tmp_path, c
     assert {p.name for p in kept.iterdir()} == {"damaged-step-000004", "step-000003", "step-000006"}
 
 
-def test_a_run_without_a_whole_checkpoint_begins_again(store, template, tmp_path, capsys):
+def test_a_run_without_an_intact_checkpoint_starts_over(store, template, tmp_path, capsys):
     trained(store)
     other = copy_of(template, tmp_path / "other")
     stopped_after(2, other)

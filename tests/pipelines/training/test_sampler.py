@@ -41,26 +41,26 @@ def test_the_processes_slices_are_the_one_process_batch(processes):
         assert np.array_equal(np.concatenate([np.concatenate(kind) for kind in zip(*parts, strict=True)]), one.seeds)
 
 
-def test_each_pass_deals_everybody_once_in_another_order():
+def test_each_epoch_draws_every_sample_once_in_another_order():
     drawn = np.concatenate([sampler().draw(step).unlabelled for step in range(23)])  # 8 * 23 cards: 8 passes
     passes = drawn.reshape(8, 23)
     assert all(np.array_equal(np.sort(one), UNLABELLED) for one in passes)
     assert len({tuple(one) for one in passes}) == 8
 
 
-def test_a_batch_larger_than_the_population_goes_through_it_more_than_once():
+def test_a_batch_larger_than_the_data_repeats_samples():
     drawn = sampler(b=16).draw(0).labelled
     assert all(count in (2, 3) for count in np.unique(drawn, return_counts=True)[1])
     assert set(drawn) == set(LABELLED)
 
 
-def test_labelled_and_unlabelled_are_dealt_independently():
+def test_labelled_and_unlabelled_samples_are_drawn_independently():
     alike = Sampler(labelled=UNLABELLED, unlabelled=UNLABELLED, batch_labelled=23, batch_unlabelled=23, seed=0)
     drawn = alike.draw(0)
     assert not np.array_equal(drawn.labelled, drawn.unlabelled)
 
 
-def test_nobody_unlabelled_means_no_seeds_for_them_either():
+def test_without_unlabelled_samples_there_are_no_seeds_for_them():
     drawn = sampler(unlabelled=np.zeros(0, np.int64)).draw(2, process=1, processes=2)
     assert (len(drawn.labelled), len(drawn.unlabelled), len(drawn.seeds)) == (2, 0, 2)
     assert np.array_equal(drawn.labelled, sampler().draw(2, process=1, processes=2).labelled)

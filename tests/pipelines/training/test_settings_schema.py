@@ -14,7 +14,7 @@ from gradebook.storage.project import ProjectError, create_project
 
 
 @pytest.mark.parametrize(("preset", "method"), [("quick", "mpl"), ("finetune", "fixmatch")])
-def test_every_setting_has_a_meaning_and_is_understood_as_it_is_listed(preset, method):
+def test_every_setting_has_a_description_and_parses_as_it_is_listed(preset, method):
     found = list_settings(preset, method)
     assert [one.name for one in found if not one.meaning] == []
     told = [text for one in found if one.kind != "flag" for text in (f"--{one.name}", one.value)]
@@ -23,7 +23,7 @@ def test_every_setting_has_a_meaning_and_is_understood_as_it_is_listed(preset, m
     assert call.config == preset_of(preset, method)
 
 
-def test_only_what_was_changed_is_told(monkeypatch, tmp_path):
+def test_only_changed_settings_are_passed_on(monkeypatch, tmp_path):
     found = list_settings("quick", "mpl")
     typed = {one.name: one.value for one in found} | {"student.lr": " 0.1", "live": "false", "threshold": "0.5"}
     more = changed_settings(found, typed)
@@ -45,12 +45,12 @@ def test_only_what_was_changed_is_told(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize(("name", "text"), [("labelled", "many"), ("threshold", ""), ("live", "perhaps")])
-def test_what_cannot_be_is_a_sentence(name, text):
+def test_impossible_requests_are_one_line_errors(name, text):
     with pytest.raises(ProjectError, match=f"{name} is .* must be"):
         changed_settings(list_settings("quick", "mpl"), {name: text})
 
 
-def test_a_process_that_fails_is_a_sentence(monkeypatch):
+def test_a_failing_process_is_a_one_line_error(monkeypatch):
     def fail(*_, **__):
         raise subprocess.CalledProcessError(1, sys.executable, stderr="Traceback\nno torch")
 

@@ -6,7 +6,7 @@ from gradebook.pipelines.training.config import ConfigError
 from tests.pipelines.projects import trained
 
 
-def test_tensorboard_is_told_what_the_metrics_say(store):
+def test_tensorboard_gets_the_values_of_the_metrics(store):
     trained(store, "--trackers", "tensorboard")
     run = Run(store.project.runs / "r")
 
@@ -19,7 +19,7 @@ def test_tensorboard_is_told_what_the_metrics_say(store):
     assert [told[k] for k in said] == pytest.approx(list(said.values()), rel=1e-5)
 
 
-def test_nothing_is_told_unless_asked(store):
+def test_without_the_option_no_tracker_is_used(store):
     trained(store, steps=2)
     assert not (store.project.runs / "r" / "tensorboard").exists()
 
@@ -31,6 +31,6 @@ def test_nothing_is_told_unless_asked(store):
         ("tensorboard,clearml", "the tracker clearml is not installed: install clearml, or leave it out"),
     ],
 )
-def test_a_tracker_that_is_not_there_is_a_sentence(store, names, says):
+def test_a_missing_tracker_is_a_one_line_error(store, names, says):
     with pytest.raises(ConfigError, match=says):
         trained(store, "--trackers", names, steps=2)

@@ -47,7 +47,7 @@ def test_every_method_trains_on_views_and_on_pixels(store, method, inputs):
     assert len(rows(store)) == 4 * 16
 
 
-def test_a_run_leaves_what_others_read(store):
+def test_a_run_writes_the_files_that_others_read(store):
     result = trained(store, "--seed", "3")
     run = Run(store.project.runs / "r")
     assert sorted(p.name for p in run.path.iterdir()) == [
@@ -68,14 +68,14 @@ def test_a_run_leaves_what_others_read(store):
     assert run.metrics()[-1]["validation_accuracy"] == result.validation_accuracy
 
 
-def test_a_run_gets_a_name_and_keeps_it_to_itself(store):
+def test_a_run_gets_a_name_that_no_other_run_has(store):
     assert trained(store, run="", steps=2).run == "mpl-001"
     assert trained(store, run="", steps=2).run == "mpl-002"
     with pytest.raises(ConfigError, match=r"there is a run 'mpl-001' already.*--resume, or choose another --run"):
         trained(store, run="mpl-001", steps=2)
 
 
-def test_the_record_of_a_run_without_a_teacher_says_nothing_of_one(store):
+def test_the_record_of_a_run_without_a_teacher_has_no_teacher_columns(store):
     trained(store, "--method", "supervised", "--record-every", "2")
     found = rows(store)
     assert {row["step"] for row in found} == {2, 4, 6}
@@ -93,7 +93,7 @@ def test_supervised_training_needs_no_unlabelled_image(tmp_path):
         trained(store)
 
 
-def test_it_learns(store):
+def test_a_training_improves_the_validation_accuracy(store):
     assert trained(store, "--student.lr", "0.3", "--teacher.lr", "0.3", steps=60).validation_accuracy == 1.0
 
 

@@ -144,7 +144,7 @@ def test_batches_that_go_through_in_parts_give_the_same_weights(stores, process)
 
 
 @pytest.mark.parametrize("run", ["begun-by-one", "begun-by-two"])
-def test_a_run_goes_on_with_another_number_of_processes(stores, run):
+def test_a_run_continues_with_another_number_of_processes(stores, run):
     """Weights and record are those of the run that one process did from beginning to end."""
     whole, handed_on = weights(stores[0], "exact"), weights(stores[1], run)
     for name in whole:
@@ -161,7 +161,7 @@ def test_two_processes_resume_bit_for_bit(stores, run):
     assert rows(stores[1], "whole") == rows(stores[1], run)
 
 
-def test_labels_that_come_in_are_taken_in_by_both_at_the_same_step(stores):
+def test_live_labels_are_applied_by_both_processes_at_the_same_step(stores):
     one, two = (Run(store.project.runs / "live") for store in stores)
     assert one.changes() == two.changes()
     assert [change.step for change in one.changes()] == [3]
@@ -187,7 +187,7 @@ def test_the_metrics_are_means_over_the_processes(stores, run):
     assert all(Run(store.project.runs / run).status().state is State.FINISHED for store in stores)
 
 
-def test_processes_that_do_not_know_of_each_other_are_a_sentence(monkeypatch):
+def test_processes_without_a_common_launch_are_a_one_line_error(monkeypatch):
     """What two processes find that were launched as if they had GPUs."""
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(
@@ -197,7 +197,7 @@ def test_processes_that_do_not_know_of_each_other_are_a_sentence(monkeypatch):
     check_processes(quick("mpl"), 2)
 
 
-def test_a_batch_that_cannot_be_halved_is_a_sentence(monkeypatch):
+def test_a_batch_that_cannot_be_halved_is_a_one_line_error(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "3")
     with pytest.raises(ConfigError, match="labelled=32 does not divide by 3 processes: choose a multiple"):
         check_processes(quick("mpl"), 3)

@@ -54,7 +54,7 @@ def assert_exported(store: Store, name: str, directory: Path) -> None:
         np.testing.assert_allclose(model(images).softmax(-1).numpy(), expected[:20], atol=1e-5)
 
 
-def test_its_feedback_is_alive(store):
+def test_a_vit_has_feedback_that_is_not_zero(store):
     feedback = [row["feedback"] for row in rows(store, "vit")]
     assert np.isfinite(feedback).all()
     assert np.abs(feedback).max() > 1e-6
@@ -64,7 +64,7 @@ def test_the_exported_vit_is_the_student_in_onnx_and_in_timm(store, tmp_path):
     assert_exported(store, "vit", tmp_path / "classifier")
 
 
-def test_a_vit_goes_on_from_another_at_another_size(store):
+def test_a_vit_starts_from_another_of_another_image_size(store):
     trained(store, *VIT, *STILL, "--size", "48", "--start", "vit", run="larger", steps=1)
     sizes = [weights(store, run)["model.pos_embed"].shape[1] for run in ("vit", "larger")]
     assert np.diff(sizes) == 3**2 - 2**2

@@ -34,7 +34,7 @@ def test_every_method_trains_on_plain_views_alone(partly, method):
     assert all(np.isfinite(value).all() for value in weights(partly).values())
 
 
-def test_plain_views_alone_are_said_and_go_on_alone_after_a_resume(partly, capsys):
+def test_training_on_plain_views_alone_is_reported_and_continues_after_a_resume(partly, capsys):
     """Augmented views that came in between would make a resumed run another one."""
     trained(partly, "--backbone", PLAIN, "--method", "uda")
     assert "55 of 60 training images have no augmented views yet" in capsys.readouterr().err
@@ -49,7 +49,7 @@ def test_plain_views_alone_are_said_and_go_on_alone_after_a_resume(partly, capsy
     assert all((weights(partly)[name] == value).all() for name, value in before.items())
 
 
-def test_all_views_are_said_by_their_number(store, capsys):
+def test_the_number_of_views_is_reported(store, capsys):
     trained(store)
     assert f"cached views of {BACKBONE} ({WEAK + STRONG} of each image)" in capsys.readouterr().err
 

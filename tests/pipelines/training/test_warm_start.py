@@ -44,7 +44,7 @@ def norms_of(store: Store, run: str) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("method", ["mpl", "supervised"])
-def test_a_run_begins_as_the_student_it_starts_from(store, method):
+def test_a_run_starts_from_the_weights_of_the_named_student(store, method):
     """Cached views are kept in float16, which rounds to a thousandth."""
     trained(store, *PIXELS, *STILL, "--method", method, "--start", "views", run=f"still-{method}", steps=2)
     first = said(store, "views")
@@ -52,14 +52,14 @@ def test_a_run_begins_as_the_student_it_starts_from(store, method):
     assert first.std(0).max() > 1e-2, "a student that says the same of all images would prove nothing"
 
 
-def test_a_run_on_pixels_is_gone_on_with_too(store):
+def test_a_run_on_pixels_can_be_started_from_too(store):
     trained(store, *PIXELS, "--student.lr", "0.1", "--start", "views", run="further", steps=4)
     assert np.abs(said(store, "further") - said(store, "views")).max() > 1e-2
     trained(store, *PIXELS, *STILL, "--start", "further", run="further-still", steps=2)
     np.testing.assert_allclose(said(store, "further-still"), said(store, "further"), atol=1e-5)
 
 
-def test_frozen_norms_keep_the_statistics_that_the_weights_came_with(store):
+def test_frozen_norms_keep_the_statistics_of_the_pretrained_weights(store):
     begun = norms_of(store, "still-mpl")
     for norms in ("frozen", "batch"):
         trained(store, *PIXELS, "--student.lr", "0.01", "--start", "views", "--norms", norms, run=norms, steps=4)
@@ -72,7 +72,7 @@ def test_frozen_norms_keep_the_statistics_that_the_weights_came_with(store):
 
 
 @pytest.mark.parametrize("lost", [False, True], ids=["at step 4", "before its first checkpoint"])
-def test_it_resumes_bit_for_bit(store, tmp_path, monkeypatch, lost):
+def test_a_warm_started_run_resumes_bit_for_bit(store, tmp_path, monkeypatch, lost):
     other, told = copy_of(store, tmp_path / "other"), (*PIXELS, "--start", "views")
     whole = copy_of(store, tmp_path / "whole")
     trained(whole, *told, steps=6)
@@ -97,7 +97,7 @@ def test_it_resumes_bit_for_bit(store, tmp_path, monkeypatch, lost):
         (("--start", "views", "--teacher-backbone", NETWORK), "and no --teacher-backbone"),
     ],
 )
-def test_what_cannot_be_started_from_is_a_sentence(store, more, says):
+def test_an_impossible_start_is_a_one_line_error(store, more, says):
     if "hidden" in more and not (store.project.runs / "hidden").exists():
         trained(store, "--backbone", NETWORK, "--student-hidden", "4", run="hidden", steps=2)
     with pytest.raises(ConfigError, match=says):

@@ -60,7 +60,7 @@ def test_a_run_is_a_program_a_step_and_resumes_bit_for_bit(xla_device, store, mo
         ({"accumulate": 2}, "leave --recompute and --accumulate out"),
     ],
 )
-def test_what_xla_cannot_do_is_a_sentence(change, sentence):
+def test_settings_that_xla_does_not_support_are_one_line_errors(change, sentence):
     with pytest.raises(ConfigError, match=sentence):
         xla.check(replace(preset_of("finetune", "mpl"), **change))
 
@@ -71,7 +71,7 @@ def test_noisy_student_is_refused():
 
 
 @pytest.mark.parametrize("change", [{"recompute": True}, {"accumulate": 2}, {"method": "noisy_student"}])
-def test_other_devices_can(change):
+def test_other_devices_support_these_settings(change):
     config = replace(preset_of("finetune", "mpl"), **change)
     Backend(Accelerator(cpu=True), torch.device("cpu")).check(config)
     with pytest.raises(ConfigError):
