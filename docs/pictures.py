@@ -1,12 +1,17 @@
-"""Makes the pictures of the README and the tour from the demo's project, in a real browser.
+"""Makes the pictures of the README and the tour from a project, in a real browser.
 
     gradebook demo && python -m docs.pictures demo/project
 
-They show pages as they are: a reviewer answers the first images with the truth, which scikit-learn knows; and the map,
-the export and the import that pages lack are made by their own buttons. Verdicts stay in the project; the project that
-is made for the picture of an import is taken away again.
+The directory of the project has the images in `images/train/` and `images/test/CLASS/`, as the demo's has. The pictures
+in the documents show photographs of waste (TrashNet, MIT licence, (c) 2017 Gary Thung), six classes with five labels
+each, in the same layout. `truth.csv` there (filepath,label) has the true class of each training image, which the
+reviewer gives; without it the reviewer accepts each prediction.
+
+Pages are shown as they are. The map, the export and the import that they need are made with their own buttons. Verdicts
+stay in the project; the project made for the picture of an import is deleted.
 """
 
+import csv
 import os
 import shutil
 import sys
@@ -22,17 +27,17 @@ from gradebook.pipelines.process import servers
 
 HERE = Path(__file__).parent
 HEIGHT = 900  # pixels
-ANSWERS = 12  # images that are answered before the review page is drawn
-PAUSE = 1_500  # milliseconds between two answers: a reviewer's
-LARGE = 300_000  # bytes of a picture
-PATIENCE = 180_000  # milliseconds for a job
+VERDICTS = 12  # given before the review page is drawn
+PAUSE_MS = 1_500  # between two verdicts, as a person takes
+LARGE = 400_000  # bytes of a picture
+TIMEOUT_MS = 180_000  # for a job
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pictures:
     """What to draw."""
 
-    project: Annotated[Positional[Path], arg(help="the demo's project")]
+    project: Annotated[Positional[Path], arg(help="the project, with `images` beside it")]
     out: Path = HERE
     width: int = 1440
     """Pixels."""
@@ -49,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         page = browser.new_page(
             viewport={"width": asked.width, "height": HEIGHT}, color_scheme="dark" if asked.dark else "light"
         )
-        page.set_default_timeout(PATIENCE)
+        page.set_default_timeout(TIMEOUT_MS)
         with serving(asked.project) as address:
             for draw in (_train, _review, _evolution, _run, _map, _export):
                 _quiet(draw(page, address, asked.project))
@@ -67,19 +72,29 @@ def _train(page: Any, address: str, project: Path) -> Any:
 
 
 def _review(page: Any, address: str, project: Path) -> Any:
-    from sklearn.datasets import load_digits
+    from gradebook.app.review_actions import class_keys
+    from gradebook.storage.project import read_project
 
-    digits = load_digits().target
+    keys = {label: key for key, label in class_keys(read_project(project).classes).items()}
+    truth = _truth(project.parent / "truth.csv")
     page.goto(f"{address}/review")
     page.locator(".review figcaption").first.wait_for()
-    for _ in range(ANSWERS):
+    for _ in range(VERDICTS):
         at = page.locator(".review").get_attribute("data-current")
         name = page.locator(".review figcaption").first.inner_text()
-        page.wait_for_timeout(PAUSE)
-        page.keyboard.press(str(digits[int(name.removesuffix(".png").removeprefix("digit-"))]))
+        page.wait_for_timeout(PAUSE_MS)
+        page.keyboard.press(keys[truth[name]] if name in truth else "Enter")
         page.locator(f".review:not([data-current='{at}'])").wait_for()
     page.locator(".review[data-pending='0']").wait_for()
     return page
+
+
+def _truth(table: Path) -> dict[str, str]:
+    """Returns the true class of each file name, where it is known."""
+    if not table.exists():
+        return {}
+    with table.open(newline="", encoding="utf-8") as file:
+        return {Path(row["filepath"]).name: row["label"] for row in csv.DictReader(file)}
 
 
 def _evolution(page: Any, address: str, project: Path) -> Any:
@@ -123,7 +138,7 @@ def _export(page: Any, address: str, project: Path) -> Any:
     if not tried.count():
         press.click()
     tried.wait_for(state="attached")
-    tried.set_input_files(sorted((project.parent / "images" / "test" / "7").iterdir())[0])
+    tried.set_input_files(sorted((project.parent / "images" / "test").glob("*/*"))[0])
     page.locator(".js-plotly-plot").wait_for()
     return page
 
@@ -132,9 +147,9 @@ def _images(browser: Any, page: Any, asked: Pictures) -> None:
     """Draws an import as it is for a new project."""
     from gradebook.storage.project import create_project
 
-    images, root = asked.project.parent / "images", asked.project.parent / "digits"
+    images, root = asked.project.parent / "images", asked.project.parent / "new"
     shutil.rmtree(root, ignore_errors=True)
-    create_project(root, [str(digit) for digit in range(10)])
+    create_project(root, sorted(path.name for path in (images / "test").iterdir()))
     with serving(root) as address:
         page.goto(f"{address}/images")
         field = page.get_by_role("textbox", name="Path")
@@ -148,16 +163,16 @@ def _images(browser: Any, page: Any, asked: Pictures) -> None:
 
 
 def _fiftyone(page: Any, address: str, project: Path) -> None:
-    """Shows the disagreements there, and the evolution of one of them beside them."""
+    """Shows the disagreements, and the evolution of one of them beside them."""
     from gradebook.storage.fiftyone_dataset import dataset_name
     from gradebook.storage.project import read_project
 
     page.goto(f"{address}/datasets/{dataset_name(read_project(project))}?view=disagreements")
     first = page.locator("[data-cy=looker]").first
     first.wait_for()
-    page.get_by_text("Dismiss").click()  # what its maker has to sell
+    page.get_by_text("Dismiss").click()  # an advertisement
     first.hover()
-    first.click(position={"x": 14, "y": 14})  # where its box to tick is
+    first.click(position={"x": 14, "y": 14})  # its checkbox
     page.locator("[data-cy=new-panel-btn]").click()
     page.get_by_text("Evolution", exact=True).click()
     page.locator(".js-plotly-plot").first.wait_for()
@@ -166,22 +181,25 @@ def _fiftyone(page: Any, address: str, project: Path) -> None:
 
 
 def _found(project: Path, address: str) -> Any:
-    """Lets FiftyOne find the app, as `gradebook app` does."""
+    """Registers the app, as `gradebook app` does, so that FiftyOne links to it."""
     return servers.registered(project, servers.APP, port=int(address.rpartition(":")[2]), pid=os.getpid())
 
 
 def _save(page: Any, path: Path) -> None:
-    """Writes what the page shows, in 256 colours where all of them take more than `LARGE` bytes."""
+    """Saves a screenshot; in 256 colours, a quarter of the bytes, if it has more than `LARGE` bytes."""
     from PIL import Image
 
     page.screenshot(path=path)
+    with Image.open(path) as picture:
+        full = picture.convert("RGB")
+    full.save(path, optimize=True)
     if path.stat().st_size > LARGE:
-        Image.open(path).convert("RGB").quantize(256, kmeans=1, dither=Image.Dither.NONE).save(path, optimize=True)
+        full.quantize(256, kmeans=1, dither=Image.Dither.NONE).save(path, optimize=True)
 
 
 def _quiet(page: Any) -> None:
-    """Waits until the page stands still: plots load and draw themselves in a moment of their own."""
-    page.mouse.move(page.viewport_size["width"] - 2, 2)  # a button below it would look pressed
+    """Waits until the page no longer changes; plots are drawn a moment after it."""
+    page.mouse.move(page.viewport_size["width"] - 2, 2)  # a button below the mouse would look pressed
     page.wait_for_function("!document.querySelector('[data-testid=\"stStatusWidget\"]')")
     page.wait_for_timeout(4_000)
     page.wait_for_function("!document.querySelector('[data-testid=\"stSkeleton\"]')")
