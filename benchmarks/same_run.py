@@ -5,8 +5,9 @@
 The old checkout makes a project of scikit-learn's digits, and each checkout trains on a copy of it. A run is started
 as users start it: `python pipelines/train.py`, or `accelerate launch pipelines/train.py` for two processes. What is
 compared are the files that the runs leave: the student's weights, its predictions, the segments of the record, and the
-rows of the metrics without those that a clock decides. Use it after every change that should change no number. It needs
-the environment that both checkouts install.
+rows of the metrics without those that a clock decides. A checkout that can end a run with another classifier is given
+`--classifier student`. Use it after every change that should change no number. It needs the environment that both
+checkouts install.
 """
 
 import csv
@@ -76,6 +77,15 @@ class Setup:
         return f"{self.method}-{self.inputs}-{self.processes}"
 
 
+@dataclass(frozen=True, slots=True)
+class Side:
+    """A checkout, the project that it trains on, and the flags that only this checkout needs."""
+
+    checkout: Path
+    project: Path
+    flags: tuple[str, ...]
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Prints a table with a row for each run; returns 1 if anything differs."""
     import tyro
@@ -83,17 +93,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     options = tyro.cli(Comparison, args=given, prog="same_run.py", description=__doc__)
     setups = [Setup(*one) for one in product(options.methods, options.inputs, options.processes)]
+    commits = f"old: {commit(options.old)}, new: {commit(options.new)}"
     with work_directory(options.work) as work:
-        make_projects(options, work)
-        rows = [compare_checkouts(options, setup, work) for setup in setups]
+        sides = make_sides(options, work)
+        rows = [compare_checkouts(sides, setup, options.steps) for setup in setups]
     print(as_markdown(setups, rows))
     print(f"`python -m benchmarks.same_run {' '.join(given)}`, {date.today()}, {machine()}")
-    print(f"old: {commit(options.old)}, new: {commit(options.new)}")
+    print(commits)
     return int(any(value != "equal" for row in rows for value in row.values()))
 
 
-def make_projects(options: Comparison, work: Path) -> None:
-    """Makes a project with the old checkout, and a copy for each of the two."""
+def make_sides(options: Comparison, work: Path) -> list[Side]:
+    """Makes a project with the old checkout, and returns both checkouts, each with a copy of it."""
+    make_project(options, work)
+    sides = []
+    for name, checkout in (("old", options.old), ("new", options.new)):
+        shutil.copytree(work / "project", work / name)
+        sides.append(Side(checkout, work / name, classifier_flags(checkout, work)))
+    return sides
+
+
+def classifier_flags(checkout: Path, work: Path) -> tuple[str, ...]:
+    """Returns the flags with which a checkout ends a run with its student, as all do that have no such choice."""
+    script = str(checkout.resolve() / "pipelines" / "train.py")
+    has_choice = "--classifier" in run([sys.executable, script, "--help"], checkout, work)
+    return ("--classifier", "student") if has_choice else ()
+
+
+def make_project(options: Comparison, work: Path) -> None:
+    """Makes a project of labelled and unlabelled digits with the old checkout."""
     write_digits(work / "images", work / "labels.csv", options.images)
     project = str(work / "project")
     commands = [
@@ -105,8 +133,6 @@ def make_projects(options: Comparison, work: Path) -> None:
     # until 37b9eb7 the packages were imported from the top level
     module = "gradebook.pipelines.cli.main" if (options.old / "gradebook").is_dir() else "pipelines.cli"
     run([sys.executable, "-c", CALL_CLI.format(module=module), json.dumps(commands)], options.old, work)
-    for side in ("old", "new"):
-        shutil.copytree(project, work / side)
 
 
 def write_digits(directory: Path, labels: Path, count: int) -> None:
@@ -127,30 +153,31 @@ def write_digits(directory: Path, labels: Path, count: int) -> None:
                 table.writerow([path, label])
 
 
-def compare_checkouts(options: Comparison, setup: Setup, work: Path) -> dict[str, str]:
+def compare_checkouts(sides: Sequence[Side], setup: Setup, steps: int) -> dict[str, str]:
     """Trains one run in both checkouts, at the same time, and compares what it leaves."""
-    sides = {"old": options.old, "new": options.new}
     with ThreadPoolExecutor() as pool:
-        list(pool.map(lambda side: train(setup, options.steps, sides[side], work / side), sides))
-    row = compare_runs(*(work / side / "runs" / setup.name for side in sides))
+        list(pool.map(lambda side: train(setup, steps, side), sides))
+    row = compare_runs(*(side.project / "runs" / setup.name for side in sides))
     print(setup.name, row, file=sys.stderr, flush=True)
     return row
 
 
-def train(setup: Setup, steps: int, checkout: Path, project: Path) -> None:
+def train(setup: Setup, steps: int, side: Side) -> None:
     """Trains one run in one checkout."""
-    script = str(checkout.resolve() / "pipelines" / "train.py")
+    script = str(side.checkout.resolve() / "pipelines" / "train.py")
     launch = [
         *("-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", str(setup.processes)),
         *("--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"),
     ]
     flags = [
-        *(str(project), "--run", setup.name, "--method", setup.method, "--inputs", setup.inputs, "--no-live"),
+        *(str(side.project), "--run", setup.name, "--method", setup.method, "--inputs", setup.inputs, "--no-live"),
         *("--backbone", BACKBONE, "--weights", "random", "--size", str(SIZE), "--steps", str(steps)),
         *("--labelled", "8", "--unlabelled", "16", "--workers", "0", "--finetune-steps", "2", "--log-every", "2"),
         *("--validate-every", str(max(steps // 2, 1)), "--checkpoint-every", str(max(steps // 2, 1))),
+        *side.flags,
     ]
-    run([sys.executable, *(launch if setup.processes > 1 else []), script, *flags], checkout, project.parent)
+    launcher = launch if setup.processes > 1 else []
+    run([sys.executable, *launcher, script, *flags], side.checkout, side.project.parent)
 
 
 def compare_runs(old: Path, new: Path) -> dict[str, str]:
@@ -187,8 +214,8 @@ def metrics(path: Path) -> list[dict[str, Any]]:
     return [{key: value for key, value in json.loads(line).items() if key not in CLOCK} for line in lines]
 
 
-def run(command: Sequence[str], checkout: Path, cwd: Path) -> None:
-    """Runs a command that imports our code from a checkout.
+def run(command: Sequence[str], checkout: Path, cwd: Path) -> str:
+    """Runs a command that imports our code from a checkout, and returns what it prints.
 
     Raises:
         SystemExit: the command failed; its last lines are printed.
@@ -205,6 +232,7 @@ def run(command: Sequence[str], checkout: Path, cwd: Path) -> None:
     )
     if done.returncode:
         raise SystemExit(f"{checkout}: {' '.join(command)} failed:\n{done.stderr[-3000:]}")
+    return done.stdout
 
 
 def commit(checkout: Path) -> str:
