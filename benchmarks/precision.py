@@ -103,8 +103,8 @@ def outcome(asked: Study, config: TrainConfig[Any]) -> Outcome:
 
     from gradebook.pipelines.inference.evaluate import evaluate_beside_data
     from gradebook.pipelines.runs import find_run
-    from gradebook.pipelines.train import train
-    from gradebook.pipelines.training.presets import TrainCommand
+    from gradebook.pipelines.training.config import TrainCommand
+    from gradebook.pipelines.training.trainer import train
     from gradebook.storage.project import read_project
 
     kept = asked.work / f"{config.run}.json"

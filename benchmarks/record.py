@@ -66,8 +66,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def trained(project: Path, asked: RecordCost, kind: str) -> tuple[float, float]:
     """Returns the CPU-seconds of one training and the wall seconds of its steps."""
-    from gradebook.pipelines.train import train
-    from gradebook.pipelines.training.presets import TrainCommand
+    from gradebook.pipelines.training.config import TrainCommand
+    from gradebook.pipelines.training.trainer import train
 
     shutil.rmtree(project / "runs" / "cost", ignore_errors=True)
     before = resource.getrusage(resource.RUSAGE_SELF)

@@ -134,13 +134,13 @@ def photographs(folder: Path, count: int, *, width: int = 640, height: int = 480
 
 def _classifier(directory: Path, folder: Path, size: int) -> Path:
     """Exports a classifier after one step of training: what it says does not matter."""
+    from gradebook.pipelines.cli.train_command import parse_command
     from gradebook.pipelines.curation.labelling import label_samples
     from gradebook.pipelines.export.classifier import export
     from gradebook.pipelines.importing.import_images import import_images
     from gradebook.pipelines.runs import list_runs
-    from gradebook.pipelines.train import train
-    from gradebook.pipelines.training.presets import parse_command
     from gradebook.pipelines.training.run_setup import saved_config
+    from gradebook.pipelines.training.trainer import train
     from gradebook.storage.project import create_project
     from gradebook.storage.store import open_store
 

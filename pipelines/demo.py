@@ -133,8 +133,9 @@ def _train(store: "Store", method: str) -> float:
 
     from gradebook.pipelines.inference.evaluate import evaluate
     from gradebook.pipelines.runs import find_run
-    from gradebook.pipelines.train import train
-    from gradebook.pipelines.training.presets import TrainCommand, quick
+    from gradebook.pipelines.training.config import TrainCommand
+    from gradebook.pipelines.training.presets import quick
+    from gradebook.pipelines.training.trainer import train
 
     config = replace(quick(method), run=method, seed=SEED, validation_share=0.0)
     if method != DEFAULT:

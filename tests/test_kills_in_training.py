@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from gradebook.pipelines.cli.train_command import parse_command
 from gradebook.pipelines.importing.import_images import import_images
 from gradebook.pipelines.maintenance.verify import verify
 from gradebook.pipelines.runs import CONFIG, Run, State
-from gradebook.pipelines.train import train
 from gradebook.pipelines.training import run_setup
-from gradebook.pipelines.training.presets import parse_command
+from gradebook.pipelines.training.trainer import train
 from tests.forkserver import FORKS
 from tests.pipelines.projects import flags, make_project, rows, weights
 

@@ -12,9 +12,9 @@ from benchmarks.contenders.clock import Clock, Over, Task, task_of, tell
 def main() -> None:
     """Trains until the clock stops it."""
     task = task_of(sys.argv[1:])
-    from gradebook.pipelines.train import train
     from gradebook.pipelines.training import learners
-    from gradebook.pipelines.training.presets import TrainCommand
+    from gradebook.pipelines.training.config import TrainCommand
+    from gradebook.pipelines.training.trainer import train
 
     clock = Clock(task)
     set_rates = learners.set_learning_rates

@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     silence_libraries()
     if given[0] == "train":  # its options depend on the method, so it parses them itself
-        from gradebook.pipelines.train import main as train_main
+        from gradebook.pipelines.cli.train_command import main as train_main
 
         return train_main(given[1:])
     with exit_with_message():

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gradebook.pipelines.training.cached_views import CachedViews
 from gradebook.pipelines.training.config import ConfigError, TrainConfig
-from gradebook.pipelines.training.dataset import CachedViews, InputSource, TrainingSet
+from gradebook.pipelines.training.dataset import InputSource, TrainingSet
 
 if TYPE_CHECKING:
     import torch
@@ -68,18 +69,47 @@ def profile(config: TrainConfig[Any], *, steps: int, cpu: bool = False) -> Profi
     Raises:
         ConfigError: the settings do not go together.
     """
-    import torch
     from accelerate import Accelerator
 
-    from gradebook.mpl.step_timer import StepTimer, running, saved_bytes
     from gradebook.pipelines.training.cpu_setup import prepare_process
 
     if config.distributions:
         raise ConfigError("a step that needs another run's distributions cannot be profiled: leave --distributions out")
     config = replace(config, weights="random", steps=max(config.steps, WARM_UP + steps + 1))
     accelerator = Accelerator(mixed_precision=config.precision, cpu=cpu)
+    prepare_process(accelerator.device, config.inputs)
+    measured = _measure(config, accelerator, steps)
+    return Profile(
+        preset=config.preset,
+        method=config.method,
+        inputs=config.inputs,
+        backbone=config.backbone,
+        size=config.size if config.inputs == "pixels" else 0,
+        labelled=config.labelled,
+        unlabelled=config.unlabelled,
+        precision=config.precision,
+        device=_device_name(accelerator.device),
+        steps=steps,
+        seconds=measured.seconds,
+        images_per_second=(config.labelled + config.unlabelled) / measured.seconds,
+        memory=measured.memory,
+        phases=measured.phases,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Measured:
+    """See `Profile`."""
+
+    seconds: float
+    memory: int
+    phases: dict[str, Phase]
+
+
+def _measure(config: TrainConfig[Any], accelerator: Any, steps: int) -> _Measured:
+    from gradebook.mpl.step_timer import StepTimer, running, saved_bytes
+
     device = accelerator.device
-    prepare_process(device, config.inputs)
     stopwatch = StepTimer(device)
     with tempfile.TemporaryDirectory() as directory, running(stopwatch):
         step = _steps(config, accelerator, Path(directory))
@@ -97,27 +127,11 @@ def profile(config: TrainConfig[Any], *, steps: int, cpu: bool = False) -> Profi
             next(step)
         step.close()
     total = sum(seconds.values())
-    return Profile(
-        preset=config.preset,
-        method=config.method,
-        inputs=config.inputs,
-        backbone=config.backbone,
-        size=config.size if config.inputs == "pixels" else 0,
-        labelled=config.labelled,
-        unlabelled=config.unlabelled,
-        precision=config.precision,
-        device=torch.cuda.get_device_name(device)
-        if device.type == "cuda"
-        else f"{torch.get_num_threads()} CPU threads",
-        steps=steps,
-        seconds=wall,
-        images_per_second=(config.labelled + config.unlabelled) / wall,
-        memory=memory,
-        phases={
-            name: Phase(seconds=spent / steps, share=spent / total, kept=kept.get(name, 0))
-            for name, spent in seconds.items()
-        },
-    )
+    phases = {
+        name: Phase(seconds=spent / steps, share=spent / total, kept=kept.get(name, 0))
+        for name, spent in seconds.items()
+    }
+    return _Measured(seconds=wall, memory=memory, phases=phases)
 
 
 def profile_table(result: Profile) -> str:
@@ -143,8 +157,6 @@ def profile_table(result: Profile) -> str:
 
 def _steps(config: TrainConfig[Any], accelerator: Any, directory: Path) -> Generator[None, None, None]:
     """Runs the trainer's step each time the next item is taken."""
-    from gradebook.mpl.methods import METHODS
-    from gradebook.mpl.step import StepIndex
     from gradebook.mpl.step_timer import phase
     from gradebook.pipelines.training import evaluation, learners
     from gradebook.pipelines.training.recorder import Recorder
@@ -152,17 +164,14 @@ def _steps(config: TrainConfig[Any], accelerator: Any, directory: Path) -> Gener
     training_set = _training_set(config)
     source = _source(config, training_set, accelerator.device)
     networks = learners.build(config, training_set, source, accelerator.device)
-    sampler, method = training_set.sampler(config), METHODS[config.method]
+    sampler = training_set.sampler(config)
     labels = _labels(training_set, accelerator.device)
     batches = source.batches((sampler.draw(at) for at in range(config.steps)), labels)
     with _recorder(Recorder(directory, training_set.classes, training_set.sample_ids)) as recorder:
         for at in range(config.steps):
             with phase("data"):
                 batch = next(batches)
-            index = StepIndex(at, config.steps)
-            learners.set_learning_rates(networks, config, index)
-            with accelerator.autocast():
-                report = method.step(networks, batch, accelerator, config.settings, index)
+            report = learners.train_step(networks, batch, accelerator, config, at, accelerator)
             with phase("record"):
                 if (at + 1) % config.record_every == 0 and len(batch.id_u):
                     recorder.put(
@@ -216,6 +225,14 @@ def _labels(training_set: TrainingSet, device: "torch.device") -> "torch.Tensor"
     import torch
 
     return torch.from_numpy(training_set.labels).to(device)
+
+
+def _device_name(device: "torch.device") -> str:
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{torch.get_num_threads()} CPU threads"
 
 
 def _resident(device: "torch.device") -> int:

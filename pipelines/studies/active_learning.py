@@ -178,8 +178,9 @@ def _labelled(data: SimulationData, root: Path, given: list[tuple[str, ...]]) ->
 
 def _trained(simulation: Simulation, store: Store, seed: int) -> Run:
     """Returns the finished run on the current labels. Its name is their hash, so the same labels are trained once."""
-    from gradebook.pipelines.train import train
-    from gradebook.pipelines.training.presets import TrainCommand, preset_of
+    from gradebook.pipelines.training.config import TrainCommand
+    from gradebook.pipelines.training.presets import preset_of
+    from gradebook.pipelines.training.trainer import train
 
     name = blake2b("\n".join(sorted(replay(store.log.read()))).encode(), digest_size=8).hexdigest()
     run = Run(store.project.runs / name)

@@ -69,8 +69,8 @@ def accuracy(options: EqualCompute, method: str, seed: int) -> float:
     """Returns the test accuracy of one run, which is trained unless its result is saved already."""
     from gradebook.pipelines.inference.evaluate import evaluate_beside_data
     from gradebook.pipelines.runs import find_run
-    from gradebook.pipelines.train import train
-    from gradebook.pipelines.training.presets import TrainCommand
+    from gradebook.pipelines.training.config import TrainCommand
+    from gradebook.pipelines.training.trainer import train
     from gradebook.storage.project import read_project
 
     config = config_of(options, method, seed)

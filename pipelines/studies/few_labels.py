@@ -24,6 +24,7 @@ from gradebook.pipelines.process.progress import say, silence_libraries
 from gradebook.pipelines.studies.baselines import BASELINES
 from gradebook.pipelines.studies.method_comparison import (
     Report,
+    RunSpec,
     as_interval,
     label_project,
     machine,
@@ -114,10 +115,12 @@ def _rows(asked: FewLabels) -> dict[str, Callable[[Arrays], NDArray[np.float64]]
         return lambda a: BASELINES[name](a.features, a.labels, a.test, a.classes)
 
     def student(method: str) -> Callable[[Arrays], NDArray[np.float64]]:
-        return lambda a: _predictions(a, train_run(a.store, method, preset="quick", seed=a.seed))
+        return lambda a: _predictions(a, train_run(a.store, RunSpec(method=method, preset="quick", seed=a.seed)))
 
     def default(a: Arrays) -> NDArray[np.float64]:
-        return _predictions(a, train_run(a.store, "mpl", preset="quick", seed=a.seed, classifier="pooled"))
+        return _predictions(
+            a, train_run(a.store, RunSpec(method="mpl", preset="quick", seed=a.seed, classifier="pooled"))
+        )
 
     return {DEFAULT: default, **{m: student(m) for m in asked.methods}, **{b: baseline(b) for b in BASELINES}}
 

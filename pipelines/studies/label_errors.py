@@ -26,6 +26,7 @@ from gradebook.pipelines.process.progress import say, silence_libraries
 from gradebook.pipelines.runs import Run
 from gradebook.pipelines.studies.method_comparison import (
     Report,
+    RunSpec,
     as_interval,
     label_project,
     machine,
@@ -161,7 +162,7 @@ def score_given_labels(store: Store, run: Run) -> Trial:
 def _few(report: Report, base: Store, number: int, seed: int) -> tuple[Store, Run]:
     """Returns a project with `number` correct labels of each class, and its run."""
     store = label_project(report, base, number, seed)
-    return store, train_run(store, "mpl", preset="quick", seed=seed)
+    return store, train_run(store, RunSpec(method="mpl", preset="quick", seed=seed))
 
 
 def _swapped(report: Report, base: Store, options: LabelErrors, seed: int) -> tuple[Store, Run]:
@@ -179,7 +180,7 @@ def _swapped(report: Report, base: Store, options: LabelErrors, seed: int) -> tu
         store.log.append_now([event(Kind.IMPORTED, i, name, actor="planted") for i, name in names.items()])
         (root / "swapped").touch()
     store = open_store(root)
-    return store, train_run(store, "mpl", preset="quick", seed=seed)
+    return store, train_run(store, RunSpec(method="mpl", preset="quick", seed=seed))
 
 
 def _truth(store: Store) -> dict[str, str]:

@@ -106,11 +106,31 @@ def accuracy(report: Report, base: Store, number: int, seed: int, method: str) -
     cached = store.project.root / f"{run_name(method, report.preset, report.steps, report.start)}.json"
     if cached.exists():
         return float(json.loads(cached.read_text(encoding="utf-8")))
-    start = train_run(store, method, preset=report.start, seed=seed).name if report.start else ""
-    run = train_run(store, method, preset=report.preset, steps=report.steps, seed=seed, start=start)
+    first = RunSpec(method=method, preset=report.start, seed=seed)
+    start = train_run(store, first).name if report.start else ""
+    spec = RunSpec(method=method, preset=report.preset, steps=report.steps, seed=seed, start=start)
+    run = train_run(store, spec)
     result = evaluate(store, run).accuracy
     write_json(cached, result)
     return result
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSpec:
+    """What a run of a study trains."""
+
+    method: str  # or method:feedback
+    preset: str
+    steps: int = 0  # 0 for the preset's
+    seed: int
+    start: str = ""  # name of the run to start from
+    classifier: Literal["student", "pooled"] = "student"
+
+    @property
+    def name(self) -> str:
+        """The run's name."""
+        name = run_name(self.method, self.preset, self.steps, self.start)
+        return name if self.classifier == "student" else f"{name}-{self.classifier}"
 
 
 def run_name(method: str, preset: str, steps: int, start: str = "") -> str:
@@ -118,39 +138,30 @@ def run_name(method: str, preset: str, steps: int, start: str = "") -> str:
     return f"{method.replace(':', '-')}-{preset}-{steps or 'all'}" + (f"-from-{start}" if start else "")
 
 
-def train_run(
-    store: Store,
-    method: str,
-    *,
-    preset: str,
-    steps: int = 0,
-    seed: int,
-    start: str = "",
-    classifier: Literal["student", "pooled"] = "student",
-) -> Run:
+def train_run(store: Store, spec: RunSpec) -> Run:
     """Returns a finished run: an earlier one, or a new one, which may start from another run.
 
     Methods are compared by their students; the pooled classifier would make all of them alike.
     """
-    name = run_name(method, preset, steps, start)
-    run = Run(store.project.runs / (name if classifier == "student" else f"{name}-{classifier}"))
+    run = Run(store.project.runs / spec.name)
     if run.status().state is State.FINISHED:
         return run
-    from gradebook.pipelines.train import train
-    from gradebook.pipelines.training.presets import TrainCommand, preset_of
+    from gradebook.pipelines.training.config import TrainCommand
+    from gradebook.pipelines.training.presets import preset_of
+    from gradebook.pipelines.training.trainer import train
 
-    name, _, feedback = method.partition(":")
-    config = preset_of(preset, name)
+    method, _, feedback = spec.method.partition(":")
+    config = preset_of(spec.preset, method)
     settings = replace(config.settings, feedback=feedback) if feedback else config.settings
     config = replace(
         config,
         run=run.name,
-        seed=seed,
-        steps=steps or config.steps,
+        seed=spec.seed,
+        steps=spec.steps or config.steps,
         validation_share=0.0,
         settings=settings,
-        start=start,
-        classifier=classifier,
+        start=spec.start,
+        classifier=spec.classifier,
     )
     shutil.rmtree(run.path, ignore_errors=True)
     train(TrainCommand(project=store.project.root, config=config))

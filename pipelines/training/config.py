@@ -3,8 +3,10 @@
 The text below a field is its help, on the command line and in the app.
 """
 
+import dataclasses
 from dataclasses import field, fields
 from functools import wraps
+from pathlib import Path
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import (
@@ -17,7 +19,7 @@ from pydantic import (
     ValidationError,
 )
 from pydantic.dataclasses import dataclass
-from tyro.conf import FlagConversionOff, arg
+from tyro.conf import FlagConversionOff, FlagCreatePairsOff, Positional, arg
 
 from gradebook.storage.project import ProjectError
 
@@ -231,6 +233,22 @@ class TrainConfig(Generic[Settings]):
             raise ConfigError("cached views need no chunks, they take little memory: leave --accumulate out")
         if self.data.kind != "project":
             raise ConfigError("cached views belong to a project: import the images into one, or give --inputs pixels")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)  # tyro parses it, and begins without a project
+class TrainCommand(Generic[Settings]):
+    """Train a classifier on a project's labels and unlabelled images.
+
+    --preset and --method decide the other defaults and which settings a method has: see also --method uda --help.
+    """
+
+    project: Positional[Path]
+    """The project's directory."""
+    config: Annotated[TrainConfig[Settings], arg(name="")]
+    resume: FlagCreatePairsOff[bool] = False
+    """Go on with a stopped run from its last checkpoint, bit for bit: the newest one, or --run NAME."""
+    json: FlagCreatePairsOff[bool] = False
+    """Print the result as one line of JSON."""
 
 
 def method_settings(method: str, **options: Any) -> Any:

@@ -60,8 +60,7 @@ def train_student(state: TrainState, training_set: TrainingSet) -> "nn.Module":
     """Returns the student that a run's settings make of other labels; writes nothing."""
     import torch
 
-    from gradebook.mpl.methods import METHODS
-    from gradebook.mpl.step import SingleProcess, StepIndex
+    from gradebook.mpl.step import SingleProcess
 
     config, device = state.config, state.backend.device
     made = learners.build(config, training_set, state.inputs, device)
@@ -70,9 +69,6 @@ def train_student(state: TrainState, training_set: TrainingSet) -> "nn.Module":
     batches = state.inputs.batches((sampler.draw(step) for step in range(config.steps)), labels)
     with progress("cross-validate", config.steps) as show:
         for step, batch in enumerate(batches):
-            index = StepIndex(step, config.steps)
-            learners.set_learning_rates(made, config, index)
-            with state.backend.accelerator.autocast():
-                METHODS[config.method].step(made, batch, SingleProcess(), config.settings, index)
+            learners.train_step(made, batch, SingleProcess(), config, step, state.backend.accelerator)
             show(step + 1)
     return finetuned_student(made, config, training_set, state.inputs, state.backend)

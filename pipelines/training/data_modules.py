@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from gradebook.pipelines.training import dataset, plain_datasets
-from gradebook.pipelines.training.config import ConfigError, TrainConfig
+from gradebook.pipelines.training.config import ConfigError, TrainCommand, TrainConfig
 from gradebook.pipelines.training.dataset import SAMPLES, InputSource, TrainingSet
 from gradebook.pipelines.training.live_labels import LabelListener
 from gradebook.pipelines.training.plain_datasets import PlainDataset
-from gradebook.pipelines.training.presets import TrainCommand
 from gradebook.pipelines.training.sampler import Positions
 from gradebook.pipelines.training.warm_start import initial_model
 from gradebook.storage.events import decided_labels

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gradebook.pipelines.training.cached_views import CachedViews
 from gradebook.pipelines.training.cross_validation import StudentMember
-from gradebook.pipelines.training.dataset import CachedViews
 from gradebook.pipelines.training.state import TrainState
 
 if TYPE_CHECKING:

@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
     from torch.distributed.device_mesh import DeviceMesh
+    from torch.optim import Optimizer
 
-    from gradebook.mpl.step import Learner, Learners, StepIndex
+    from gradebook.mpl.step import Batch, Learner, Learners, Runtime, StepIndex, StepReport
     from gradebook.pipelines.training.dataset import InputSource, TrainingSet
 
 
@@ -71,6 +72,19 @@ def set_learning_rates(learners: "Learners", config: TrainConfig[Any], index: "S
         learners.student.average.decay = average_decay(index, config.average)
 
 
+def train_step(
+    learners: "Learners", batch: "Batch", runtime: "Runtime", config: TrainConfig[Any], step: int, accelerator: Any
+) -> "StepReport":
+    """Does step number `step`, counted from 0, of the config's method; returns what the method reports."""
+    from gradebook.mpl.methods import METHODS
+    from gradebook.mpl.step import StepIndex
+
+    index = StepIndex(step, config.steps)
+    set_learning_rates(learners, config, index)
+    with accelerator.autocast():
+        return METHODS[config.method].step(learners, batch, runtime, config.settings, index)
+
+
 def finetuning_learner(learners: "Learners", config: TrainConfig[Any]) -> "Learners":
     """Returns the averaged student with an optimizer of its own, for training on the labels alone."""
     import torch
@@ -109,7 +123,7 @@ def _network(
 ) -> "nn.Module":
     """Returns a head on cached features, or a whole network on pixels."""
     from gradebook.mpl.networks import LinearHead, MlpHead
-    from gradebook.pipelines.training.dataset import CachedViews
+    from gradebook.pipelines.training.cached_views import CachedViews
 
     if config.inputs == "pixels":
         return _network_on_pixels(config, classes, initial_model)
@@ -144,8 +158,6 @@ def _learner(
     average: float,
 ) -> "Learner":
     """Moves a network to its device, with an optimizer and, if `average` is not 0, the average of its weights."""
-    import torch
-
     from gradebook.mpl import sharding
     from gradebook.mpl.accumulation import accumulate
     from gradebook.mpl.networks import to_channels_last
@@ -160,11 +172,16 @@ def _learner(
     accumulate(net, config.accumulate)
     if mesh is not None:
         sharding.shard(net, mesh)
-    optimizer = torch.optim.SGD(
+    return Learner(net=net, optimizer=_optimizer(net, optim), average=averaged, clip=optim.clip)
+
+
+def _optimizer(net: "nn.Module", optim: OptimConfig) -> "Optimizer":
+    import torch
+
+    return torch.optim.SGD(
         net.parameters(),
         optim.lr,
         momentum=optim.momentum,
         nesterov=optim.momentum > 0,
         weight_decay=optim.weight_decay,
     )
-    return Learner(net=net, optimizer=optimizer, average=averaged, clip=optim.clip)

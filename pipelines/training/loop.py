@@ -55,15 +55,10 @@ def _batches(state: TrainState) -> "Iterator[Batch]":
 
 
 def _train_step(state: TrainState, batch: "Batch") -> "StepReport":
-    from gradebook.mpl.methods import METHODS
-    from gradebook.mpl.step import StepIndex
-
     config, backend = state.config, state.backend
-    index = StepIndex(state.step, config.steps)
-    learners.set_learning_rates(state.learners, config, index)
     backend.seed(config.seed, state.step)
-    with backend.accelerator.autocast(), _as_config_error(first=state.step == state.first_step):
-        report = METHODS[config.method].step(state.learners, batch, backend.runtime, config.settings, index)
+    with _as_config_error(first=state.step == state.first_step):
+        report = learners.train_step(state.learners, batch, backend.runtime, config, state.step, backend.accelerator)
     backend.end_step()
     state.step += 1
     return report

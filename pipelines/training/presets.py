@@ -1,23 +1,19 @@
-"""Named starting points, as functions; and the command line on top of them.
+"""Named starting points, as functions of the method.
 
 A preset's numbers were chosen on held-out images of CIFAR-10's training set, never on a test set (docs/log.md).
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
-from typing import Annotated, Any, Generic
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
-from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 from gradebook.pipelines.training.config import (
     ConfigError,
     OptimConfig,
-    Settings,
     TrainConfig,
     describe_error,
-    differences,
     method_settings,
 )
 from gradebook.pipelines.training.paper_presets import (
@@ -114,60 +110,6 @@ PRESETS: dict[str, Callable[[str], TrainConfig[Any]]] = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
-class TrainCommand(Generic[Settings]):
-    """Train a classifier on a project's labels and unlabelled images.
-
-    --preset and --method decide the other defaults and which settings a method has: see also --method uda --help.
-    """
-
-    project: Positional[Path]
-    """The project's directory."""
-    config: Annotated[TrainConfig[Settings], arg(name="")]
-    resume: FlagCreatePairsOff[bool] = False
-    """Go on with a stopped run from its last checkpoint, bit for bit: the newest one, or --run NAME."""
-    json: FlagCreatePairsOff[bool] = False
-    """Print the result as one line of JSON."""
-
-
-def parse_command(
-    arguments: Sequence[str], *, program: str, saved: Callable[[Path, str], dict[str, Any]]
-) -> TrainCommand[Any]:
-    """Reads the command line of a training: preset and method first, since they decide what else can be said.
-
-    Args:
-        arguments: without the program's name.
-        program: what to call it in the help.
-        saved: (project, run's name or "") -> the config that `--resume` goes on with.
-
-    Raises:
-        ConfigError: an impossible setting, or `--resume` with another setting than the run's own.
-    """
-    import tyro
-
-    stored = None
-    if "--resume" in arguments and not {"--help", "-h"} & set(arguments):
-        if arguments[0].startswith("-"):
-            raise ConfigError(f"give the project first: {program} PROJECT --resume")
-        stored = config_from_json(saved(Path(arguments[0]), _value(arguments, "--run") or ""))
-    method = _value(arguments, "--method") or (stored.method if stored else "mpl")
-    preset = _value(arguments, "--preset") or (stored.preset if stored else "quick")
-    start = stored if stored and stored.method == method else preset_of(preset, method)
-    generic: Any = TrainCommand
-    call: TrainCommand[Any] = tyro.cli(
-        generic[type(start.settings)],
-        args=arguments,
-        prog=program,
-        default=TrainCommand(project=tyro.MISSING, config=start),
-    )
-    if stored and call.config != stored:
-        raise ConfigError(
-            f"--resume goes on with the run's own settings ({'; '.join(differences(stored, call.config))}): "
-            "leave the others out, or start a new run"
-        )
-    return call
-
-
 def preset_of(preset: str, method: str) -> TrainConfig[Any]:
     """Returns the preset of that name for the method of that name.
 
@@ -197,13 +139,3 @@ def config_from_json(saved: dict[str, Any]) -> TrainConfig[Any]:
     except ValidationError as error:
         raise ConfigError(describe_error(error)) from error
     return config
-
-
-def _value(arguments: Sequence[str], flag: str) -> str | None:
-    """Returns what the command line gives for a flag, as `--flag x` or `--flag=x`."""
-    for position, argument in enumerate(arguments):
-        if argument == flag and position + 1 < len(arguments):
-            return arguments[position + 1]
-        if argument.startswith(f"{flag}="):
-            return argument.split("=", 1)[1]
-    return None

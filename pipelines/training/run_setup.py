@@ -11,12 +11,12 @@ from gradebook.pipelines.process.progress import say, stage
 from gradebook.pipelines.runs import State
 from gradebook.pipelines.training import checkpoints, dataset, learners, trackers
 from gradebook.pipelines.training.backend import Backend
-from gradebook.pipelines.training.config import ConfigError, TrainConfig
+from gradebook.pipelines.training.cached_views import embedded_backbone
+from gradebook.pipelines.training.config import ConfigError, TrainCommand, TrainConfig
 from gradebook.pipelines.training.data_modules import DataModule
 from gradebook.pipelines.training.dataset import TrainingSet
 from gradebook.pipelines.training.live_labels import open_live_labels
 from gradebook.pipelines.training.precomputed_teacher import load_distributions
-from gradebook.pipelines.training.presets import TrainCommand
 from gradebook.pipelines.training.record_upload import run_address, start_upload, truncate_record
 from gradebook.pipelines.training.recorder import Recorder
 from gradebook.pipelines.training.state import TrainState
@@ -48,7 +48,7 @@ def use_embedded_backbone(command: TrainCommand[Any], arguments: Sequence[str]) 
         return command
     from gradebook.storage.store import open_store
 
-    backbone = dataset.embedded_backbone(open_store(command.project), config.backbone)
+    backbone = embedded_backbone(open_store(command.project), config.backbone)
     return replace(command, config=replace(config, backbone=backbone))
 
 

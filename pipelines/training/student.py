@@ -79,7 +79,8 @@ def predict_samples(net: "nn.Module", config: TrainConfig[Any], store: "Store", 
     """
     import torch
 
-    from gradebook.pipelines.training.dataset import CachedViews, InputSource, load_views
+    from gradebook.pipelines.training.cached_views import CachedViews, load_views
+    from gradebook.pipelines.training.dataset import InputSource
     from gradebook.pipelines.training.evaluation import probabilities
     from gradebook.pipelines.training.image_loader import ImageLoader
 

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from gradebook.pipelines.cli.train_command import parse_command
 from gradebook.pipelines.runs import Run
-from gradebook.pipelines.train import train
 from gradebook.pipelines.training.finalize import Result
-from gradebook.pipelines.training.presets import parse_command
+from gradebook.pipelines.training.trainer import train
 from gradebook.storage.events import Kind, event
 from gradebook.storage.project import create_project
 from gradebook.storage.samples import Sample, Split, sample_id

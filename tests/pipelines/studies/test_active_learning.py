@@ -49,7 +49,7 @@ def simulation(data, tmp_path, monkeypatch) -> Simulation:
 
 def trainings(monkeypatch) -> list[str]:
     """Returns a list that grows by a name with each training."""
-    from gradebook.pipelines import train as module
+    from gradebook.pipelines.training import trainer as module
 
     names: list[str] = []
     real = module.train
@@ -95,7 +95,7 @@ def test_an_interrupted_simulation_continues_to_the_same_end(simulation, monkeyp
 
 
 def test_a_stopped_training_ends_the_simulation(simulation, monkeypatch):
-    from gradebook.pipelines import train as module
+    from gradebook.pipelines.training import trainer as module
 
     monkeypatch.setattr(module, "train", lambda call, store: None)
     with pytest.raises(KeyboardInterrupt):

@@ -5,10 +5,10 @@ import signal
 import pytest
 import torch
 
-from gradebook.pipelines import train as module
+from gradebook.pipelines.cli.train_command import parse_command
 from gradebook.pipelines.training import loop
+from gradebook.pipelines.training import trainer as module
 from gradebook.pipelines.training.finalize import Result
-from gradebook.pipelines.training.presets import parse_command
 from gradebook.pipelines.training.run_setup import saved_config
 from gradebook.storage.store import Store
 from tests.pipelines.projects import rows, timeless, trained, weights

@@ -6,15 +6,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from gradebook.pipelines.cli.train_command import parse_command
 from gradebook.pipelines.inference.evaluate import evaluate_beside_data, is_beside_data
 from gradebook.pipelines.runs import Run, State, find_run
-from gradebook.pipelines.train import train
 from gradebook.pipelines.training import checkpoints, plain_datasets
 from gradebook.pipelines.training.config import ConfigError, DataConfig
 from gradebook.pipelines.training.image_loader import ImageArray, ImageFiles
 from gradebook.pipelines.training.plain_datasets import choose_labelled, choose_validation, open_dataset
-from gradebook.pipelines.training.presets import PRESETS, parse_command
+from gradebook.pipelines.training.presets import PRESETS
 from gradebook.pipelines.training.run_setup import saved_config
+from gradebook.pipelines.training.trainer import train
 from gradebook.storage.project import ProjectError, read_project
 from gradebook.storage.samples import Split
 from tests.pipelines.blocked_imports import run_without

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from gradebook.pipelines.runs import Run
+from gradebook.pipelines.training.cached_views import CachedViews
 from gradebook.pipelines.training.config import ConfigError
-from gradebook.pipelines.training.dataset import CachedViews, TrainingSet
+from gradebook.pipelines.training.dataset import TrainingSet
 from gradebook.pipelines.training.final_classifier import fit_final_classifier
 from gradebook.pipelines.training.presets import preset_of
 from gradebook.storage.events import Kind, event

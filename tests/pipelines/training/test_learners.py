@@ -3,11 +3,11 @@
 import pytest
 import torch
 
+from gradebook.pipelines.cli.train_command import parse_command
 from gradebook.pipelines.inference.evaluate import evaluate
 from gradebook.pipelines.runs import Run, State
-from gradebook.pipelines.training import dataset
+from gradebook.pipelines.training import cached_views
 from gradebook.pipelines.training.config import ConfigError
-from gradebook.pipelines.training.presets import parse_command
 from tests.pipelines.projects import BACKBONE, CLASSES, DIM, TEST, flags, trained, weights
 
 LARGER = ("--method", "noisy_student", "--hidden", "0", "--student-hidden", "8", "--rounds", "2")
@@ -42,7 +42,7 @@ def test_cached_views_are_of_one_backbone(store):
 
 def test_cached_features_are_scaled_to_a_root_mean_square_of_one_half():
     """Of the plain views, more of them than are squared together, the last ones larger."""
-    views = torch.randn(dataset.RMS_BATCH + 100, 2, 3, generator=torch.Generator().manual_seed(0)).half()
+    views = torch.randn(cached_views.RMS_BATCH + 100, 2, 3, generator=torch.Generator().manual_seed(0)).half()
     views[-100:] *= 50
-    plain = views[:, 0].float() * dataset.CachedViews(views, 1).scale
+    plain = views[:, 0].float() * cached_views.CachedViews(views, 1).scale
     assert plain.square().mean().sqrt() == pytest.approx(0.5, rel=1e-3)

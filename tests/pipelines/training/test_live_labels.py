@@ -8,12 +8,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from gradebook.pipelines import train as module
+from gradebook.pipelines.cli.train_command import parse_command
 from gradebook.pipelines.runs import Change, Run
 from gradebook.pipelines.training import loop
+from gradebook.pipelines.training import trainer as module
 from gradebook.pipelines.training.dataset import TrainingSet, load_saved_training_set, load_training_set
 from gradebook.pipelines.training.live_labels import LabelListener, apply_change, label_changes
-from gradebook.pipelines.training.presets import parse_command
 from gradebook.pipelines.training.run_setup import saved_config
 from gradebook.pipelines.training.sampler import Sampler, SamplerTimeline
 from gradebook.storage.events import Kind, event

@@ -8,10 +8,10 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from gradebook.pipelines.cli.train_command import parse_command
 from gradebook.pipelines.runs import State
 from gradebook.pipelines.training import checkpoints, loop
 from gradebook.pipelines.training.config import ConfigError
-from gradebook.pipelines.training.presets import parse_command
 from gradebook.storage.project import add_classes
 from gradebook.storage.samples import Split
 from gradebook.storage.store import Store, open_store

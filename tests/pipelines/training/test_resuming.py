@@ -10,10 +10,10 @@ import pytest
 
 from gradebook.mpl.methods import METHODS
 from gradebook.pipelines import train as module
+from gradebook.pipelines.cli.train_command import parse_command
 from gradebook.pipelines.runs import Run, State, status_now, write_status
 from gradebook.pipelines.training import learners, loop
 from gradebook.pipelines.training.config import ConfigError
-from gradebook.pipelines.training.presets import parse_command
 from gradebook.pipelines.training.run_setup import saved_config
 from gradebook.storage.events import Kind, event
 from gradebook.storage.project import add_classes

@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import pytest
 
+from gradebook.pipelines.cli.train_command import parse_command
 from gradebook.pipelines.jobs.launcher import start_training
 from gradebook.pipelines.training import settings_schema
-from gradebook.pipelines.training.presets import parse_command, preset_of
+from gradebook.pipelines.training.presets import preset_of
 from gradebook.pipelines.training.settings_schema import changed_settings, list_settings
 from gradebook.storage.project import ProjectError, create_project
 

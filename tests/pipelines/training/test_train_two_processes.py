@@ -12,13 +12,15 @@ import torch
 
 from gradebook import pipelines
 from gradebook.pipelines import train as module
+from gradebook.pipelines.cli.train_command import parse_command
 from gradebook.pipelines.runs import Run, State
 from gradebook.pipelines.training import loop
 from gradebook.pipelines.training.backend import check_processes
 from gradebook.pipelines.training.config import ConfigError
 from gradebook.pipelines.training.data_modules import ProjectData
-from gradebook.pipelines.training.presets import parse_command, quick
+from gradebook.pipelines.training.presets import quick
 from gradebook.pipelines.training.run_setup import saved_config
+from gradebook.pipelines.training.trainer import train
 from gradebook.storage.store import Store
 from tests.forkserver import together
 from tests.pipelines.projects import copy_of, flags, make_project, rows, timeless, told_in_run_live, trained, weights
@@ -76,7 +78,7 @@ def stores(tmp_path_factory) -> tuple[Store, Store]:
     done = launch(root, *lines)
     assert done.returncode == 0, done.stderr
     assert "1 processes began the run and 2 go on with it: correctly, but not bit for bit" in done.stderr
-    result = module.train(
+    result = train(
         parse_command([str(two.project.root), "--resume", "--run", "begun-by-two"], program="", saved=saved_config)
     )
     assert result is not None and result.steps == 8

@@ -8,13 +8,14 @@ import pytest
 import torch
 
 from gradebook.mpl.networks import ImageClassifier
+from gradebook.pipelines.cli.train_command import parse_command
 from gradebook.pipelines.embedding.embed import embed
 from gradebook.pipelines.runs import Run, State
-from gradebook.pipelines.train import train
 from gradebook.pipelines.training.config import ConfigError
-from gradebook.pipelines.training.presets import config_from_json, parse_command
+from gradebook.pipelines.training.presets import config_from_json
 from gradebook.pipelines.training.run_setup import saved_config
 from gradebook.pipelines.training.student import load_run_student, predict_samples
+from gradebook.pipelines.training.trainer import train
 from gradebook.storage.store import Store
 from tests.pipelines.projects import SIDE, copy_of, make_project, trained, weights
 
