@@ -214,7 +214,7 @@ def _out_of_place(
     return bound.args, bound.kwargs
 
 
-def _norm(
+def _norm(  # noqa: PLR0913  # as torch has them
     running_mean: Tensor | None,
     running_var: Tensor | None,
     weight: Tensor | None = None,

@@ -22,6 +22,14 @@ EPS = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
+class AugmentedViews:
+    """Features of augmented views of some samples, the labelled ones among them; 500 more are enough."""
+
+    features: NDArray[np.floating]  # (M, V, D)
+    rows: Indices  # (M,) of the samples
+
+
+@dataclass(frozen=True, slots=True)
 class FeatureSpaces:
     """The samples in each space, at root mean square length 1, and the way from features to the plain space."""
 
@@ -34,18 +42,14 @@ class FeatureSpaces:
 
 
 def feature_spaces(
-    features: NDArray[np.floating],
-    labelled: Indices,
-    views: NDArray[np.floating] | None = None,
-    viewed: Indices | None = None,
+    features: NDArray[np.floating], labelled: Indices, views: AugmentedViews | None = None
 ) -> FeatureSpaces:
     """Returns the samples in each of the three spaces.
 
     Args:
         features: (N, D) of the images without augmentation.
         labelled: (n,) rows with a label.
-        views: (M, V, D) features of augmented views of some samples, the labelled ones among them.
-        viewed: (M,) the rows that `views` are of.
+        views: see `AugmentedViews`; None for no whitened space.
     """
     x = np.asarray(features, np.float32)
     mean = x.mean(0)
@@ -61,13 +65,13 @@ def feature_spaces(
     directions = _principal_directions(covariance / np.outer(spread, spread), d)
     standardised = x @ (directions / spread[:, None]).astype(np.float32)
     standardised /= _rms_length(standardised)
-    if views is None or viewed is None:
+    if views is None:
         return FeatureSpaces(mean, basis, plain, standardised, None, None)
-    projected = (np.asarray(views, np.float32) - mean) @ basis  # (M, V, d)
-    whitening = _whitening((projected - plain[viewed][:, None]).reshape(-1, d))
+    projected = (np.asarray(views.features, np.float32) - mean) @ basis  # (M, V, d)
+    whitening = _whitening((projected - plain[views.rows][:, None]).reshape(-1, d))
     whitened = plain @ whitening
     length = _rms_length(whitened)
-    row_of = {int(sample): row for row, sample in enumerate(viewed)}
+    row_of = {int(sample): row for row, sample in enumerate(views.rows)}
     of_labelled = projected[[row_of[int(sample)] for sample in labelled]] @ whitening / length
     return FeatureSpaces(mean, basis, plain, standardised, whitened / length, of_labelled)
 

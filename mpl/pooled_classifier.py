@@ -14,7 +14,7 @@ Figures against every member and other baselines: docs/results.md.
 Shape legend    N samples    D features    d principal directions    K classes    n labelled    m members    V views
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as nnf
 from numpy.typing import NDArray
 
-from gradebook.mpl.feature_spaces import FeatureSpaces, feature_spaces
+from gradebook.mpl.feature_spaces import AugmentedViews, FeatureSpaces, feature_spaces
 from gradebook.mpl.gaussian_classifier import linear_discriminant
 from gradebook.mpl.label_diffusion import diffused_probabilities, influence, neighbour_graph
 from gradebook.mpl.opinion_pool import (
@@ -69,8 +69,7 @@ def fit_pooled_classifier(
     labels: Indices,
     classes: int,
     *,
-    views: NDArray[np.floating] | None = None,
-    viewed: Indices | None = None,
+    views: AugmentedViews | None = None,
     members: Mapping[str, Member] = MappingProxyType({}),
     seed: int = 0,
 ) -> PooledClassifier:
@@ -80,14 +79,13 @@ def fit_pooled_classifier(
         features: (N, D) of the images without augmentation.
         labels: (N,) class, -1 for none; at least two classes have one.
         classes: K.
-        views: (M, V, D) features of augmented views of some samples, the labelled ones among them; 500 more will do.
-        viewed: (M,) the rows that `views` are of.
+        views: see `AugmentedViews`; without them no member sees the whitened space.
         members: more members of the pool by name. Each is called once a fold, and last with every label.
         seed: of the folds.
     """
     labelled = np.flatnonzero(labels >= 0)
     y = labels[labelled]
-    spaces = feature_spaces(features, labelled, views, viewed)
+    spaces = feature_spaces(features, labelled, views)
     members = _members(spaces, labelled) | dict(members)
     folds = _folds(y, min(FOLDS, len(y)), seed)
     without = [  # by fold: every member's opinion of every sample without that fold's labels, (m, N, K)
@@ -97,13 +95,8 @@ def fit_pooled_classifier(
     exponents = pool_exponents(held_out, y)
     opinions = np.stack([member(np.ones(len(y), bool), y, classes) for member in members.values()])
     slopes, offsets, shares = _fit(spaces.plain, pooled(opinions, exponents), labelled, y)
-    logits = np.zeros((len(y), classes))
-    for fold, others in enumerate(without):
-        kept = folds != fold
-        s, o, _ = _fit(spaces.plain, pooled(others, exponents), labelled[kept], y[kept])
-        logits[~kept] = spaces.plain[labelled[~kept]] @ s + o
-    given = _shares(y, classes)
-    temperature = fitted_temperature(logits, y, (shares / np.maximum(given, EPS))[y])
+    logits = _held_out_logits(spaces.plain, [pooled(others, exponents) for others in without], folds, labelled, y)
+    temperature = fitted_temperature(logits, y, (shares / np.maximum(_shares(y, classes), EPS))[y])
     slopes, offsets = slopes / temperature, offsets / temperature
     weight = (spaces.basis @ slopes).T
     accuracies = [float((p.argmax(1) == y).mean()) for p in (*held_out, logits)]
@@ -200,6 +193,16 @@ def _fit(x: Floats, opinions: Doubles, labelled: Indices, y: Indices) -> tuple[D
             own = softmax(x @ slopes.astype(np.float32) + offsets.astype(np.float32)).astype(np.float32)
             weights = np.where(unlabelled[:, None], (targets + own) / 2, targets)
     return slopes, offsets, shares
+
+
+def _held_out_logits(x: Floats, opinions: Sequence[Doubles], folds: Indices, labelled: Indices, y: Indices) -> Doubles:
+    """Returns the logits (n, K) of the labelled samples, each from a fit to the pooled opinions without its fold."""
+    logits = np.zeros((len(y), opinions[0].shape[1]))
+    for fold, others in enumerate(opinions):
+        kept = folds != fold
+        slopes, offsets, _ = _fit(x, others, labelled[kept], y[kept])
+        logits[~kept] = x[labelled[~kept]] @ slopes + offsets
+    return logits
 
 
 def _shares(y: Indices, classes: int) -> Doubles:

@@ -41,7 +41,7 @@ class Event:
     ref: str | None = None  # the event that this one answers or retracts
 
 
-def event(
+def event(  # noqa: PLR0913  # columns of the log
     kind: Kind,
     sample_id: str,
     label: str | None = None,

@@ -144,7 +144,7 @@ def _table(events: Sequence[Event]) -> Any:
     return pa.Table.from_pydict(columns, _schema())
 
 
-def _event(
+def _event(  # noqa: PLR0913  # columns of the log
     event_id: str,
     at: int,
     actor: str,

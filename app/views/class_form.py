@@ -1,4 +1,4 @@
-"""The form that names the classes of a project that has none yet."""
+"""The names of a project's classes: the field where they are typed, and the form of a project that has none yet."""
 
 import streamlit as st
 
@@ -10,21 +10,22 @@ def render(project: Project) -> None:
     """Draws the form; submitted names become the project's classes."""
     with st.form("name-classes", border=True):
         st.subheader("Name the classes")
-        typed = st.text_input(
-            "Classes",
-            placeholder="crow, heron, swan",
-            key="class-names",
-            help="Separated by commas. You can add more later: gradebook classes PROJECT --add goose",
-        )
+        names = draw_field("class-names", "You can add more later: gradebook classes PROJECT --add goose")
         submitted = st.form_submit_button("Add classes", key="classes-named", type="primary", icon=":material/label:")
     if not submitted:
         return
-    if not typed.strip():
+    if not names:
         st.error("Enter the names of the classes.", icon=":material/error:")
         return
     try:
-        add_classes(project, typed.strip().strip(",").split(","))
+        add_classes(project, names)
     except ProjectError as error:
         st.error(plain(as_sentence(str(error))), icon=":material/error:")
         return
     st.rerun()
+
+
+def draw_field(key: str, hint: str) -> list[str]:
+    """Draws the field of the names, with a hint in its help; returns those that were typed."""
+    typed = st.text_input("Classes", placeholder="crow, heron, swan", key=key, help=f"Separated by commas. {hint}")
+    return [name.strip() for name in typed.split(",") if name.strip()]

@@ -1,6 +1,6 @@
 """The dialog with all settings of a training, their values and their meanings."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import streamlit as st
 
@@ -34,20 +34,7 @@ def _dialog(preset: str, method: str) -> None:
         return
     typed = st.session_state.get(TYPED, {}).get((preset, method), {})
     st.caption(f"{count(len(settings), 'setting')} of {method} with the preset {preset}. Edit the column value.")
-    rows = [{"setting": s.name, "value": typed.get(s.name, s.value), "meaning": s.meaning} for s in settings]
-    edited = st.data_editor(
-        rows,
-        key=f"settings-{preset}-{method}",
-        hide_index=True,
-        height=TABLE_PX,
-        disabled=("setting", "meaning"),
-        column_config={
-            "setting": st.column_config.TextColumn(width=NAME_PX),
-            "value": st.column_config.TextColumn(width=VALUE_PX),
-            "meaning": st.column_config.TextColumn(width=MEANING_PX),
-        },
-    )
-    values = {str(row["setting"]): str(row["value"] or "") for row in edited}
+    values = _draw_table(settings, typed, key=f"settings-{preset}-{method}")
     with st.container(horizontal=True):
         apply = st.button("Apply", key="settings-use", type="primary")
         reset = st.button("Reset to the preset", key="settings-back")
@@ -60,6 +47,24 @@ def _dialog(preset: str, method: str) -> None:
         saved = {name: values[name] for name in changed} if apply else {}
         st.session_state[TYPED] = {**st.session_state.get(TYPED, {}), (preset, method): saved}
         st.rerun()
+
+
+def _draw_table(settings: Sequence[Setting], typed: Mapping[str, str], *, key: str) -> dict[str, str]:
+    """Draws the settings with an editable column of values; returns setting -> text."""
+    rows = [{"setting": s.name, "value": typed.get(s.name, s.value), "meaning": s.meaning} for s in settings]
+    edited = st.data_editor(
+        rows,
+        key=key,
+        hide_index=True,
+        height=TABLE_PX,
+        disabled=("setting", "meaning"),
+        column_config={
+            "setting": st.column_config.TextColumn(width=NAME_PX),
+            "value": st.column_config.TextColumn(width=VALUE_PX),
+            "meaning": st.column_config.TextColumn(width=MEANING_PX),
+        },
+    )
+    return {str(row["setting"]): str(row["value"] or "") for row in edited}
 
 
 @st.cache_data(max_entries=64, show_spinner="Loading the settings")

@@ -5,6 +5,7 @@ from pathlib import Path
 import streamlit as st
 
 from gradebook.app.text import as_sentence, plain
+from gradebook.app.views import class_form
 from gradebook.storage.project import SETTINGS, ProjectError, create_project
 
 COMMANDS = """\
@@ -54,11 +55,8 @@ def _draw_create_form() -> None:
             key="new-path",
             help="On the machine that Gradebook runs on. Labels, runs and embeddings are stored there; images are not.",
         )
-        names = st.text_input(
-            "Classes",
-            placeholder="crow, heron, swan",
-            key="new-classes",
-            help="Separated by commas. Leave empty to take them from imported labels; you can add more later.",
+        names = class_form.draw_field(
+            "new-classes", "Leave empty to take them from imported labels; you can add more later."
         )
         submitted = st.form_submit_button("Create", key="make-project", icon=":material/note_add:")
     if not submitted:
@@ -67,7 +65,7 @@ def _draw_create_form() -> None:
         st.error("Enter where to create the project.", icon=":material/error:")
         return
     try:
-        project = create_project(Path(typed.strip()), [name for name in names.split(",") if name.strip()])
+        project = create_project(Path(typed.strip()), names)
     except (OSError, ProjectError) as error:
         st.error(plain(as_sentence(str(error))), icon=":material/error:")
         return

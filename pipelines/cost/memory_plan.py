@@ -116,13 +116,6 @@ def plan_step(
 ) -> Plan:
     """Returns the plan for two measured networks; see `plan`."""
     b, u = config.labelled // layout.devices, config.unlabelled // layout.devices
-    feedback, recompute = config.settings.feedback, int(config.recompute)
-    feedback_pass = _has_feedback_pass(config)
-    passes = {"student": _student_passes(feedback), "teacher": Passes(forward=2, backward=1 + feedback_pass)}
-    images = {
-        "student": _student_images(feedback, b, u, recompute),
-        "teacher": _teacher_images(feedback_pass, b, u, recompute),
-    }
     held = _held(config, student, teacher, layout, images_held=b + 2 * u)
     phases = _phases(config, student, teacher, layout, b, u)
     peak_phase = max(phases, key=lambda name: sum(phases[name].values()))
@@ -135,13 +128,11 @@ def plan_step(
         labelled=b,
         unlabelled=u,
         size=config.size,
-        feedback=feedback,
+        feedback=config.settings.feedback,
         recompute=config.recompute,
         precision=config.precision,
-        student=_network(config.backbone, student, passes["student"], layout, images["student"]),
-        teacher=_network(
-            config.teacher_backbone or config.backbone, teacher, passes["teacher"], layout, images["teacher"]
-        ),
+        student=_student(config, student, layout, b, u),
+        teacher=_teacher(config, teacher, layout, b, u),
         standing=held,
         phases=phases,
         peak_phase=peak_phase,
@@ -149,6 +140,19 @@ def plan_step(
         memory=None if memory is None else int(memory * GIB),
         fits=None if memory is None else peak <= memory * GIB,
     )
+
+
+def _student(config: TrainConfig[Any], net: NetworkCost, layout: Layout, b: int, u: int) -> Network:
+    feedback = config.settings.feedback
+    images = _student_images(feedback, b, u, int(config.recompute))
+    return _network(config.backbone, net, _student_passes(feedback), layout, images)
+
+
+def _teacher(config: TrainConfig[Any], net: NetworkCost, layout: Layout, b: int, u: int) -> Network:
+    feedback_pass = _has_feedback_pass(config)
+    passes = Passes(forward=2, backward=1 + feedback_pass)
+    images = _teacher_images(feedback_pass, b, u, int(config.recompute))
+    return _network(config.teacher_backbone or config.backbone, net, passes, layout, images)
 
 
 def _student_passes(feedback: str) -> Passes:
@@ -218,42 +222,43 @@ def _phases(
     config: TrainConfig[Any], student: NetworkCost, teacher: NetworkCost, layout: Layout, b: int, u: int
 ) -> dict[str, dict[str, int]]:
     """Returns the peak memory that each part of the step holds besides what is held throughout."""
-    s, feedback = layout.per_node, config.settings.feedback
-    shard, gathered = WEIGHT * student.shard(s), WEIGHT * student.gathered(s)
+    feedback = config.settings.feedback
     pseudo_labelled = b + u if config.settings.view == "strong" else u if feedback != "none" else 0
-    before = {}
+    before = {}  # what the student's parts hold besides
     if pseudo_labelled:
         teacher_pass = teacher.activations.per_image * pseudo_labelled + teacher.activations.per_pass
         before["kept of the teacher's labels"] = teacher_pass
     if feedback != "none":
-        before["student's weights before its step"] = shard
-    widening = 2 if config.precision == "bf16" else 1  # differences are computed in float32
-    phases = {
-        "the student learns": {
-            **before,
-            **_activations(student, u, config.recompute),
-            "weights gathered": gathered,
-            "gradients": shard + gathered,
-        }
-    }
-    if feedback == "difference":
-        phases["the gradient on the labels"] = {
-            **before,
-            **_activations(student, b, config.recompute),
-            "weights gathered": gathered,
-            "gradients": shard + gathered,
-        }
+        before["student's weights before its step"] = WEIGHT * student.shard(layout.per_node)
+    student_phases = _student_phases(config, student, layout, b, u)
+    phases = {name: before | memory for name, memory in student_phases.items()}
+    return phases | _teacher_phases(config, teacher, layout, b, u)
+
+
+def _student_phases(
+    config: TrainConfig[Any], student: NetworkCost, layout: Layout, b: int, u: int
+) -> dict[str, dict[str, int]]:
+    shard, gathered = WEIGHT * student.shard(layout.per_node), WEIGHT * student.gathered(layout.per_node)
+    backward = {"weights gathered": gathered, "gradients": shard + gathered}
+    phases = {"the student learns": {**_activations(student, u, config.recompute), **backward}}
+    if config.settings.feedback == "difference":
+        phases["the gradient on the labels"] = {**_activations(student, b, config.recompute), **backward}
+        widening = 2 if config.precision == "bf16" else 1  # differences are computed in float32
         phases["the feedback by differences"] = {
-            **before,
             "student's weights after its step": shard,
             "gradient on the labels": shard,
             "one block's pass": widening * student.largest_block * u,
             "weights gathered": gathered,
         }
-    backward = {
-        "weights gathered": WEIGHT * teacher.gathered(s),
-        "gradients": WEIGHT * teacher.shard(s) + WEIGHT * teacher.gathered(s),
-    }
+    return phases
+
+
+def _teacher_phases(
+    config: TrainConfig[Any], teacher: NetworkCost, layout: Layout, b: int, u: int
+) -> dict[str, dict[str, int]]:
+    shard, gathered = WEIGHT * teacher.shard(layout.per_node), WEIGHT * teacher.gathered(layout.per_node)
+    backward = {"weights gathered": gathered, "gradients": shard + gathered}
+    phases = {}
     if _has_feedback_pass(config):
         phases["the teacher learns from the feedback"] = {**_activations(teacher, u, config.recompute), **backward}
     phases["the teacher learns"] = {**_activations(teacher, b + u, config.recompute), **backward}

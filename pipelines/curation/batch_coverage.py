@@ -66,32 +66,33 @@ def covers(found: "SampleEvidence", doubt: NDArray[np.float64]) -> tuple[Covers,
     return Covers(centre=centre.tolist(), goals=goals_at.tolist(), covered=goals.covered.tolist()), bounds
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidates:
+    """The samples that a batch is chosen from, and what is known of each."""
+
+    doubt: NDArray[np.float32]  # (N,) below 0 counts as 0
+    bounds: NDArray[np.float32]  # (N,) see `covers`
+    is_open: NDArray[np.bool_]  # (N,) which can be chosen; only these are to be covered
+
+
 def covering(
-    kept: Covers,
-    bounds: NDArray[np.float32],
-    doubt: NDArray[np.float32],
-    space: Space,
-    *,
-    open_: NDArray[np.bool_],
-    seen: NDArray[np.int64],
-    limit: int,
+    kept: Covers, candidates: Candidates, space: Space, *, seen: NDArray[np.int64], limit: int
 ) -> NDArray[np.int64] | None:
     """Returns the places of at most `limit` samples, first ones first; None where too few that were drawn are open.
 
     Args:
         kept: see `covers`.
-        bounds: (N,) see `covers`.
-        doubt: (N,) of each sample; below 0 counts as 0.
+        candidates: see `Candidates`.
         space: see `Space`.
-        open_: (N,) which can be chosen; only these are to be covered.
         seen: places of those that stand for their kind since.
         limit: how many to choose.
     """
     from gradebook.mpl.facility_location import Goals, beside, choose, towards
 
-    goals_at, chosen_from = np.array(kept.goals, np.int64), np.flatnonzero(open_ & ~np.isnan(bounds))
-    to_cover = open_[goals_at]
-    if len(open_) > CANDIDATES and to_cover.sum() < ENOUGH * limit:
+    doubt, bounds, is_open = candidates.doubt, candidates.bounds, candidates.is_open
+    goals_at, chosen_from = np.array(kept.goals, np.int64), np.flatnonzero(is_open & ~np.isnan(bounds))
+    to_cover = is_open[goals_at]
+    if len(is_open) > CANDIDATES and to_cover.sum() < ENOUGH * limit:
         return None
 
     def look(places: NDArray[np.int64]) -> NDArray[np.float32]:

@@ -88,15 +88,39 @@ def _align(
     classifier: FeatureClassifierOutput | None,
 ) -> SampleEvidence:
     from gradebook.mpl.ranking import groups_of
+
+    evidence = _evidence(store, run, ids, given, predictions, classifier)
+    predicted = evidence.reading if given else evidence.student
+    c = classifier
+    return SampleEvidence(
+        sample_ids=ids,
+        classes=predictions.classes,
+        evidence=evidence,
+        guess=predicted.argmax(1),
+        probability=predicted.max(1),
+        space=None if c is None else _space(c, ids),
+        groups=np.arange(len(ids)) if c is None else _groups(c.sample_ids, groups_of(c.twins), ids),
+        beside=None if c is None else c.space[~np.isin(c.sample_ids, np.array(ids))].astype(np.float32),
+        predictions=predictions,
+        classifier=classifier,
+    )
+
+
+def _evidence(
+    store: "Store",
+    run: Run,
+    ids: list[str],
+    given: Mapping[str, str],
+    predictions: Predictions,
+    classifier: FeatureClassifierOutput | None,
+) -> "Evidence":
     from gradebook.mpl.reasons import Evidence
 
     index = {name: k for k, name in enumerate(predictions.classes)}
     student, teacher = _align_predictions(predictions, ids)
     probabilities, around, similarity = _align_classifier(classifier, ids, len(index), label_free=bool(given))
-    predicted = probabilities if given else student
-    guess, probability = predicted.argmax(1), predicted.max(1)
-    label = np.array([index.get(given[i], -1) for i in ids], np.int64) if given else guess
-    evidence = Evidence(
+    label = np.array([index.get(given[i], -1) for i in ids], np.int64) if given else student.argmax(1)
+    return Evidence(
         student=student,
         teacher=teacher,
         **_align_record(store, run, ids, index),
@@ -106,19 +130,6 @@ def _align(
         around=around,
         similarity=similarity,
         twin_label=_twin_labels(store, ids, label, predictions, classifier),
-    )
-    c = classifier
-    return SampleEvidence(
-        sample_ids=ids,
-        classes=predictions.classes,
-        evidence=evidence,
-        guess=guess,
-        probability=probability,
-        space=None if c is None else _space(c, ids),
-        groups=np.arange(len(ids)) if c is None else _groups(c.sample_ids, groups_of(c.twins), ids),
-        beside=None if c is None else c.space[~np.isin(c.sample_ids, np.array(ids))].astype(np.float32),
-        predictions=predictions,
-        classifier=classifier,
     )
 
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from gradebook.pipelines.curation import feature_classifier
 from gradebook.pipelines.curation.batch_coverage import Covers, covers
-from gradebook.pipelines.curation.evidence import SampleEvidence, check_finished, collect_evidence
+from gradebook.pipelines.curation.evidence import Floats, SampleEvidence, check_finished, collect_evidence
 from gradebook.pipelines.curation.reason_table import LIVE, Reasons
 from gradebook.pipelines.runs import PREDICTIONS, Run
 from gradebook.storage.files import atomic_path
@@ -74,21 +74,12 @@ def compute_table(store: "Store", run: Run, given: Mapping[str, str] | None) -> 
     ids = [s.sample_id for s in store.catalog.samples(Split.TRAIN) if given is None or s.sample_id in given]
     known = collect_evidence(store, run, ids, given or {})
     scores = score(known.evidence)
-    columns = {
-        "sample_id": pa.array(known.sample_ids, pa.string()),
-        "by_id": pa.array(np.argsort(np.array([i.encode() for i in known.sample_ids], np.bytes_)), pa.int32()),
-        "guess": pa.array(known.guess, pa.int16()),
-        "probability": pa.array(known.probability, pa.float32()),
-        "label": pa.array(known.evidence.label, pa.int16()),
-        "group": pa.array(known.groups, pa.int32()),
-        **_twins(known),
-        "doubt": pa.array(doubt(scores), pa.float32()),
-        **{name: pa.array(column, pa.float32()) for name, column in scores.items() if name != LIVE},
-    }
+    doubts = doubt(scores)
+    columns = _columns(known, scores, doubts)
     if known.space is not None and len(known.space):
         flat = pa.array(np.ascontiguousarray(known.space.astype(np.float16)).ravel())
         columns["space"] = pa.FixedSizeListArray.from_arrays(flat, known.space.shape[1])
-    coverage = covers(known, doubt(scores)) if given is None else None
+    coverage = covers(known, doubts) if given is None else None
     if coverage is not None:
         columns["gain"] = pa.array(coverage[1])
     metadata = {
@@ -97,6 +88,22 @@ def compute_table(store: "Store", run: Run, given: Mapping[str, str] | None) -> 
         "covers": None if coverage is None else asdict(coverage[0]),
     }
     return pa.table(columns).replace_schema_metadata({k.encode(): json.dumps(v).encode() for k, v in metadata.items()})
+
+
+def _columns(known: SampleEvidence, scores: Mapping[str, Floats], doubts: Floats) -> dict[str, Any]:
+    import pyarrow as pa
+
+    return {
+        "sample_id": pa.array(known.sample_ids, pa.string()),
+        "by_id": pa.array(np.argsort(np.array([i.encode() for i in known.sample_ids], np.bytes_)), pa.int32()),
+        "guess": pa.array(known.guess, pa.int16()),
+        "probability": pa.array(known.probability, pa.float32()),
+        "label": pa.array(known.evidence.label, pa.int16()),
+        "group": pa.array(known.groups, pa.int32()),
+        **_twins(known),
+        "doubt": pa.array(doubts, pa.float32()),
+        **{name: pa.array(column, pa.float32()) for name, column in scores.items() if name != LIVE},
+    }
 
 
 def write_table(path: Path, fingerprint: str, table: Any) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradebook.pipelines.curation.batch_coverage import Covers, covering
+from gradebook.pipelines.curation.batch_coverage import Candidates, Covers, covering
 
 LIVE = "twin_differs"  # the reason that is worked out when it is read, for labels change it
 
@@ -117,7 +117,8 @@ class Reasons:
         open_[seen] = False
         doubt, bounds = self._numbers("doubt"), self._numbers("gain")
         open_[self._repeats(np.flatnonzero(open_ & ~np.isnan(bounds)), doubt)] = False
-        return covering(self.covers, bounds, doubt, self._lies, open_=open_, seen=seen, limit=limit)
+        candidates = Candidates(doubt=doubt, bounds=bounds, is_open=open_)
+        return covering(self.covers, candidates, self._lies, seen=seen, limit=limit)
 
     def holds(self, given: Mapping[str, str]) -> bool:
         """Returns whether every sample is there with the label that it has been given, or can have no reasons."""

@@ -60,7 +60,7 @@ class EmbedReport:
         return {**plain, "broken_files": [list(pair) for pair in self.broken_files]}
 
 
-def embed(
+def embed(  # noqa: PLR0913  # all but the first have a default
     store: Store,
     *,
     backbone: str = "tf_efficientnet_lite0",
@@ -135,20 +135,12 @@ def _prepare(
     stage("Loading the network")
     import torch
 
-    from gradebook.mpl.backbones import BackboneError, create, digest, features, input_size
+    from gradebook.mpl.backbones import digest, features
     from gradebook.mpl.batchnorm_fusion import folded
     from gradebook.mpl.networks import ImageClassifier
 
     earlier = next((space for space in store.vectors.spaces() if space.backbone == backbone), None)
-    try:
-        native_size, fixed = input_size(backbone)
-        if fixed and size not in (None, native_size):
-            raise ProjectError(f"{backbone} only takes images of {native_size} px: leave the size out")
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            model, sentence = create(backbone, weights=weights)
-    except BackboneError as error:
-        raise ProjectError(str(error)) from error
+    model, sentence, native_size = _create(backbone, size, seed, weights)
     normal: Any = model.pretrained_cfg
     device = "cuda" if torch.cuda.is_available() else "cpu"
     net = ImageClassifier(folded(model), tuple(normal["mean"]), tuple(normal["std"]))
@@ -165,6 +157,23 @@ def _prepare(
         seed=seed,
     )
     return net, space, sentence, native_size
+
+
+def _create(backbone: str, size: int | None, seed: int, weights: Any) -> tuple["nn.Module", str, int]:
+    """Returns the model, a sentence on its weights, and its native size."""
+    import torch
+
+    from gradebook.mpl.backbones import BackboneError, create, input_size
+
+    try:
+        native_size, fixed = input_size(backbone)
+        if fixed and size not in (None, native_size):
+            raise ProjectError(f"{backbone} only takes images of {native_size} px: leave the size out")
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return *create(backbone, weights=weights), native_size
+    except BackboneError as error:
+        raise ProjectError(str(error)) from error
 
 
 def _views(asked: int | None, earlier: Space | None, affordable: int) -> tuple[int, int]:

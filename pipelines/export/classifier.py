@@ -85,9 +85,7 @@ def export(
             begin(3)
             checked, difference = _compare(student, config, store, draft)
             begin(4)
-            card = model_card(
-                run, config, classes, whole.size, _scores(store, run), store.project.root.name, timm=whole.is_timm
-            )
+            card = model_card(run, config, whole, _scores(store, run), store.project.root.name)
             (draft / CARD).write_text(card, encoding="utf-8")
         _replace(draft, directory)
     finally:

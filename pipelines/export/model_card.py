@@ -3,10 +3,13 @@
 import json
 import re
 from collections import Counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gradebook.pipelines.runs import Run
 from gradebook.pipelines.training.config import TrainConfig
+
+if TYPE_CHECKING:
+    from gradebook.pipelines.training.student import FullModel
 
 IN_TIMM = """or in timm: `timm.create_model("local-dir:THIS_DIRECTORY", pretrained=True)`."""
 NOT_IN_TIMM = """timm has no model like it: its head is not one linear layer on the backbone's features.
@@ -15,26 +18,18 @@ backbone without its own classifier."""
 
 
 def model_card(
-    run: Run,
-    config: TrainConfig[Any],
-    classes: list[str],
-    size: int,
-    scores: dict[str, Any] | None,
-    project: str,
-    *,
-    timm: bool,
+    run: Run, config: TrainConfig[Any], model: "FullModel", scores: dict[str, Any] | None, project: str
 ) -> str:
     """Returns the card as Markdown.
 
     Args:
         run: the run that trained the student.
         config: its settings.
-        classes: their names, in the order of the model's outputs.
-        size: pixels a side that the model takes.
+        model: the exported network.
         scores: `Evaluation.as_json()` on the test split; None where it has no labels.
         project: the project's name.
-        timm: whether timm knows the model.
     """
+    classes, size = run.config()["classes"], model.size
     labels = Counter(run.labels().values())
     given = "\n".join(f"| {_cell(name)} | {labels[name]} |" for name in classes)
     return f"""# Classifier `{run.name}` of the project {_cell(project)}
@@ -56,7 +51,7 @@ or without Gradebook, with onnxruntime and Pillow (images come as RGB, scaled to
     (probabilities,) = onnxruntime.InferenceSession("model.onnx").run(None, {{"images": images}})
     print(about["classes"][probabilities[0].argmax()])
 
-{IN_TIMM if timm else NOT_IN_TIMM}
+{IN_TIMM if model.is_timm else NOT_IN_TIMM}
 
 ## Labels
 

@@ -36,18 +36,35 @@ def logistic_baseline(store: "Store", run: Run, samples: "list[Sample]") -> NDAr
     wanted = [*labels, *pool, *(sample.sample_id for sample in samples)]
     if len(set(labels.values())) < 2 or store.vectors.missing(backbone, wanted):
         return None
-    from sklearn.linear_model import LogisticRegression
     from sklearn.preprocessing import StandardScaler
 
-    features = {name: _plain(store, backbone, ids) for name, ids in (("pool", pool), ("train", list(labels)))}
-    scaler = StandardScaler().fit(features["pool"])
-    model = LogisticRegression(max_iter=MAX_ITERATIONS)
-    model.fit(scaler.transform(features["train"]), list(labels.values()))
-    found = model.predict_proba(scaler.transform(_plain(store, backbone, [s.sample_id for s in samples])))
-    columns = [config["classes"].index(name) for name in model.classes_]
-    probabilities = np.zeros((len(samples), len(config["classes"])))
-    probabilities[:, columns] = found
-    return probabilities
+    scaler = StandardScaler().fit(_plain(store, backbone, pool))
+    train, test = (
+        scaler.transform(_plain(store, backbone, ids)) for ids in (list(labels), [s.sample_id for s in samples])
+    )
+    classes = config["classes"]
+    model = logistic_regression().fit(train, [classes.index(name) for name in labels.values()])
+    return class_probabilities(model, test, len(classes))
+
+
+def logistic_regression() -> Any:
+    """Returns scikit-learn's logistic regression with its default penalty, not fitted yet."""
+    from sklearn.linear_model import LogisticRegression
+
+    return LogisticRegression(max_iter=MAX_ITERATIONS)
+
+
+def class_probabilities(model: Any, x: NDArray[np.floating], classes: int) -> NDArray[np.float64]:
+    """Returns the probabilities (N, K) of a fitted scikit-learn classifier, 0 for classes that it was not fitted to.
+
+    Args:
+        model: fitted to class indices; -1 is scikit-learn's mark of a sample without a label.
+        x: (N, D).
+        classes: K.
+    """
+    rows = np.zeros((len(x), classes))
+    rows[:, [c for c in model.classes_ if c >= 0]] = model.predict_proba(x)
+    return rows
 
 
 def _labels_and_pool(run: Run) -> tuple[dict[str, str], list[str]]:

@@ -67,7 +67,7 @@ class PoolReport:
         return asdict(self)
 
 
-def select_pool(
+def select_pool(  # noqa: PLR0913  # most have a default
     classifier: Path,
     folder: Path,
     out: Path,
@@ -112,21 +112,12 @@ def select_pool(
     }
     progress, files = _resume(load(out, settings), folder, part, out)
     truncate_broken_list(progress, out)
-    resumed_at, top_k = progress.files, TopK(scorer.classes, per_class)
+    resumed_at, selection = progress.files, _Selection(scorer, TopK(scorer.classes, per_class), progress, out)
     for image in progress.kept:
-        top_k.add(image)
-    read = image_reader(scorer.size, holdout.overlap)
-    saved_at, save_seconds = time.perf_counter(), 0.0
-    for batch, images in read_ahead(batched(files, BATCH), read, os.cpu_count() or 1):
-        _score_batch(images, scorer, top_k, progress, out)
-        progress.files += len(batch)
-        progress.digest = extend_digest(progress.digest, (file.filepath for file in batch))
-        show(progress.files)
-        if time.perf_counter() - saved_at >= max(save_interval_s, MIN_WORK_PER_SAVE * save_seconds):
-            saved_at = time.perf_counter()
-            save(progress, top_k, out)
-            save_seconds = time.perf_counter() - saved_at
-    return _finish(progress, top_k, out, resumed_at, time.perf_counter() - began)
+        selection.top_k.add(image)
+    batches = read_ahead(batched(files, BATCH), image_reader(scorer.size, holdout.overlap), os.cpu_count() or 1)
+    _score_files(selection, batches, show, save_interval_s)
+    return _finish(selection, resumed_at, time.perf_counter() - began)
 
 
 def _check(folder: Path, out: Path, *, per_class: int, threshold: float) -> None:
@@ -152,10 +143,41 @@ def _resume(progress: Progress, folder: Path, part: Part, out: Path) -> tuple[Pr
     return Progress(settings=progress.settings), of_part(walk(str(folder)), part)
 
 
-def _score_batch(images: Sequence[LoadedImage], scorer: Scorer, top_k: TopK, progress: Progress, out: Path) -> None:
+@dataclass(frozen=True, slots=True)
+class _Selection:
+    """A selection under way."""
+
+    scorer: Scorer
+    top_k: TopK
+    progress: Progress
+    out: Path  # the table
+
+
+def _score_files(
+    selection: _Selection,
+    batches: Iterator[tuple[list[ImageFile], list[LoadedImage]]],
+    show: Callable[[int], None],
+    save_interval_s: float,
+) -> None:
+    """Scores batches of files, and saves the progress now and then."""
+    progress = selection.progress
+    saved_at, save_seconds = time.perf_counter(), 0.0
+    for batch, images in batches:
+        _score_batch(selection, images)
+        progress.files += len(batch)
+        progress.digest = extend_digest(progress.digest, (file.filepath for file in batch))
+        show(progress.files)
+        if time.perf_counter() - saved_at >= max(save_interval_s, MIN_WORK_PER_SAVE * save_seconds):
+            saved_at = time.perf_counter()
+            save(progress, selection.top_k, selection.out)
+            save_seconds = time.perf_counter() - saved_at
+
+
+def _score_batch(selection: _Selection, images: Sequence[LoadedImage]) -> None:
     """Scores a batch, selects from it and counts it."""
+    progress, scorer = selection.progress, selection.scorer
     broken = [(image.filepath, image.error) for image in images if image.error]
-    append_broken(progress, broken, out)
+    append_broken(progress, broken, selection.out)
     progress.broken += len(broken)
     progress.same += sum(image.overlap is Overlap.SAME for image in images)
     progress.alike += sum(image.overlap is Overlap.ALIKE for image in images)
@@ -169,7 +191,8 @@ def _score_batch(images: Sequence[LoadedImage], scorer: Scorer, top_k: TopK, pro
             progress.unsure += 1
             continue
         label = scorer.classes[best]
-        top_k.add(ScoredImage(filepath=image.filepath, sample_id=image.sample_id, label=label, probability=probability))
+        scored = ScoredImage(filepath=image.filepath, sample_id=image.sample_id, label=label, probability=probability)
+        selection.top_k.add(scored)
 
 
 def _scores(scorer: Scorer, pixels: "list[NDArray[np.uint8]]") -> "NDArray[np.float32]":
@@ -178,15 +201,16 @@ def _scores(scorer: Scorer, pixels: "list[NDArray[np.uint8]]") -> "NDArray[np.fl
     return scorer.probabilities(np.stack(pixels)) if pixels else np.empty((0, len(scorer.classes)), np.float32)
 
 
-def _finish(progress: Progress, top_k: TopK, out: Path, resumed_at: int, seconds: float) -> PoolReport:
+def _finish(selection: _Selection, resumed_at: int, seconds: float) -> PoolReport:
     """Writes the table, deletes the progress, and returns the report."""
+    progress, out = selection.progress, selection.out
     if progress.files == 0:
         raise ProjectError(
             f"there are no images in {progress.settings['folder']}: files are recognised as images by their suffix"
         )
-    write_table(top_k, out)
+    write_table(selection.top_k, out)
     progress_file(out).unlink(missing_ok=True)
-    counts = top_k.counts()
+    counts = selection.top_k.counts()
     return PoolReport(
         out=str(out),
         files=progress.files,

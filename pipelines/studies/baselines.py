@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradebook.mpl.opinion_pool import softmax
+from gradebook.pipelines.inference.baseline import class_probabilities, logistic_regression
 
 Features = NDArray[np.float32]
 Labels = NDArray[np.int64]
@@ -23,10 +24,8 @@ EPS = 1e-12
 
 def logistic(x: Features, labels: Labels, test: Features, classes: int) -> Probabilities:
     """Multinomial logistic regression on features standardised by all training images (C = 1)."""
-    from sklearn.linear_model import LogisticRegression
-
     x, test = _standardised(x, test)
-    return _predicted(LogisticRegression(max_iter=1000), x, labels, test, classes)
+    return _predicted(logistic_regression(), x, labels, test, classes)
 
 
 def prototypes(x: Features, labels: Labels, test: Features, classes: int) -> Probabilities:
@@ -46,12 +45,11 @@ def nearest_neighbours(x: Features, labels: Labels, test: Features, classes: int
 
 def self_training(x: Features, labels: Labels, test: Features, classes: int) -> Probabilities:
     """Logistic regression that takes its own surest predictions for labels (scikit-learn's defaults)."""
-    from sklearn.linear_model import LogisticRegression
     from sklearn.semi_supervised import SelfTrainingClassifier
 
     x, test = _standardised(x, test)
-    model = SelfTrainingClassifier(LogisticRegression(max_iter=1000)).fit(x, labels)
-    return _whole(model, test, classes)
+    model = SelfTrainingClassifier(logistic_regression()).fit(x, labels)
+    return class_probabilities(model, test, classes)
 
 
 def label_diffusion(x: Features, labels: Labels, test: Features, classes: int) -> Probabilities:
@@ -122,14 +120,7 @@ BASELINES: dict[str, Baseline] = {
 
 def _predicted(model: Any, x: Features, labels: Labels, test: Features, classes: int) -> Probabilities:
     labelled = labels >= 0
-    return _whole(model.fit(x[labelled], labels[labelled]), test, classes)
-
-
-def _whole(model: Any, test: Features, classes: int) -> Probabilities:
-    """Returns a fitted model's probabilities with a column for every class."""
-    rows = np.zeros((len(test), classes))
-    rows[:, [c for c in model.classes_ if c >= 0]] = model.predict_proba(test)
-    return rows
+    return class_probabilities(model.fit(x[labelled], labels[labelled]), test, classes)
 
 
 def _standardised(x: Features, test: Features) -> tuple[Features, Features]:

@@ -68,6 +68,7 @@ def fit_final_classifier(state: TrainState, student: "nn.Module") -> FinalClassi
     """
     import torch
 
+    from gradebook.mpl.feature_spaces import AugmentedViews
     from gradebook.mpl.networks import LinearHead
     from gradebook.mpl.pooled_classifier import fit_pooled_classifier
 
@@ -80,12 +81,12 @@ def fit_final_classifier(state: TrainState, student: "nn.Module") -> FinalClassi
     labels = training_set.labels[samples]
     others = np.random.default_rng(config.seed).permutation(len(samples))[:VIEWED]
     viewed = np.union1d(np.flatnonzero(labels >= 0), others)
+    augmented = inputs.augmented_array(samples[viewed])
     fitted = fit_pooled_classifier(
         inputs.plain_array()[samples],
         labels,
         len(training_set.classes),
-        views=inputs.augmented_array(samples[viewed]),
-        viewed=viewed,
+        views=None if augmented is None else AugmentedViews(augmented, viewed),
         members={f"{config.method} student": StudentMember(state, student, samples)},
         seed=config.seed,
     )

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from gradebook.mpl.feature_spaces import feature_spaces
+from gradebook.mpl.feature_spaces import AugmentedViews, feature_spaces
 from gradebook.mpl.label_diffusion import ALPHA, diffused_probabilities, influence, neighbour_graph
 from gradebook.mpl.opinion_pool import (
     EXPONENT_HOLD,
@@ -122,7 +122,7 @@ def test_the_spaces_have_unit_length_and_whitening_makes_augmentation_round():
     rng = np.random.default_rng(1)
     scale = np.linspace(0.1, 2, D)
     views = (x[:, None] + rng.normal(size=(len(x), 4, D)) * scale).astype(np.float32)
-    spaces = feature_spaces(x, labelled, views, np.arange(len(x)))
+    spaces = feature_spaces(x, labelled, AugmentedViews(views, np.arange(len(x))))
     for space in (spaces.plain, spaces.standardised, spaces.whitened):
         np.testing.assert_allclose(np.square(space).sum(1).mean(), 1, rtol=1e-3)
     np.testing.assert_allclose(spaces.plain, (x - spaces.mean) @ spaces.basis, atol=1e-5)
@@ -135,13 +135,13 @@ def test_the_spaces_have_unit_length_and_whitening_makes_augmentation_round():
 @pytest.mark.parametrize("with_views", [False, True])
 def test_it_is_linear_repeats_and_is_more_accurate_than_logistic_regression_alone(with_views):
     x, truth, labels = blobs([150] * K, spread=1.3)
-    views = viewed = None
+    views = None
     if with_views:
-        viewed = np.arange(len(x))
-        views = x[:, None] + 0.3 * np.random.default_rng(2).normal(size=(len(x), 3, D)).astype(np.float32)
-    fitted = fit_pooled_classifier(x, labels, K, views=views, viewed=viewed)
+        noise = 0.3 * np.random.default_rng(2).normal(size=(len(x), 3, D)).astype(np.float32)
+        views = AugmentedViews(x[:, None] + noise, np.arange(len(x)))
+    fitted = fit_pooled_classifier(x, labels, K, views=views)
     np.testing.assert_allclose(softmax(x @ fitted.weight.T + fitted.bias), fitted.probabilities, atol=1e-4)
-    again = fit_pooled_classifier(x, labels, K, views=views, viewed=viewed)
+    again = fit_pooled_classifier(x, labels, K, views=views)
     assert np.array_equal(again.weight, fitted.weight) and again == again
     rows = np.flatnonzero(labels >= 0)
     weights, bias = logistic_regression(x[rows], labels[rows], K)
