@@ -25,7 +25,7 @@ def main() -> int:
     tier = []
     if "--all" in arguments:
         arguments.remove("--all")
-        tier = ["-m", ""]  # in the place of pyproject.toml's "not slow"
+        tier = ["-m", ""]  # replaces "not slow" of pyproject.toml
     tests = (sys.executable, "-m", "pytest", "-n", str(WORKERS), "--dist", "loadfile", "--durations", "15", *tier)
     for command in (*CHECKS, (*tests, *arguments)):
         print("$", " ".join(command), flush=True)

@@ -61,10 +61,10 @@ def _as_one_of(rank: int, size: int, port: int, work: Callable[..., None], given
     work(*given)
 
 
-def program(main: Callable[[list[str]], int], arguments: list[str], said: Path) -> None:
-    """Is a program that a terminal starts, a group of its own; what it prints goes to the files `said`.out and .err."""
+def program(main: Callable[[list[str]], int], arguments: list[str], output: Path) -> None:
+    """Runs a program in a process group of its own, as a terminal does; prints to the files `output`.out and .err."""
     os.setsid()
     for number, suffix in ((1, ".out"), (2, ".err")):
-        with said.with_suffix(suffix).open("w") as file:
+        with output.with_suffix(suffix).open("w") as file:
             os.dup2(file.fileno(), number)
     sys.exit(main(arguments))

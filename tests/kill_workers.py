@@ -27,7 +27,7 @@ from gradebook.storage import lance_record, lance_tables, segments
 from gradebook.storage.segments import RECORDED
 from gradebook.storage.store import open_store
 
-# Its fork support may, it says, hang where another thread was at work: none is in a server that only imports.
+# LanceDB warns that a fork may hang if another thread was active; a server that only imports has none.
 warnings.filterwarnings("ignore", message="lancedb fork support")
 
 CLASSES = ("cat", "dog")
@@ -69,7 +69,7 @@ def import_again(root: Path, images: Path, done: Connection) -> None:
 
 
 def train(root: Path, begin: int, done: Connection) -> None:
-    """Writes the record of a run that goes on after step `begin`; tells the steps whose segment is on disk."""
+    """Writes the record of a run from step `begin` on; prints the steps whose segment is on disk."""
     path = root / "runs" / "endless"
     runs.write_status(path, runs.status_now(runs.State.RUNNING, pid=os.getpid(), step=begin, steps=10**6))
     segments.delete_segments_after(path / "record", begin)

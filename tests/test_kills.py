@@ -51,15 +51,15 @@ def start(*works: tuple[Any, ...]) -> list[tuple[BaseProcess, Connection]]:
 
 
 def killed(process: BaseProcess, heard: Connection) -> list[str]:
-    """Kills a process, which must still be at work, and returns what it had told until then."""
+    """Kills a process, which must still be at work, and returns what it had acknowledged until then."""
     process.kill()
     process.join()
     assert process.exitcode == -signal.SIGKILL, "it ended by itself"
-    told = b""
+    output = b""
     while part := os.read(heard.fileno(), 65536):
-        told += part
+        output += part
     heard.close()
-    return told.decode().split()
+    return output.decode().split()
 
 
 def pictures(folder: Path, first: int, number: int = 12) -> Path:
@@ -74,18 +74,18 @@ def verdicts(events: list[Event]) -> list[Event]:
     return [e for e in events if e.kind in VERDICTS]
 
 
-def check_reviews(store: Store, told: set[str], kills: int) -> None:
-    """What was told is there once and whole; beyond it there is at most what each kill interrupted."""
+def check_reviews(store: Store, acknowledged: set[str], kills: int) -> None:
+    """Acknowledged verdicts are there once and whole; beyond them there is at most one for each kill."""
     events = store.log.read()
     assert max(Counter(e.event_id for e in events).values()) == 1
     ids = {e.event_id for e in verdicts(events)}
-    assert told <= ids and len(ids - told) <= kills
+    assert acknowledged <= ids and len(ids - acknowledged) <= kills
     proposals = {e.event_id for e in events if e.kind is Kind.PROPOSED}
     assert proposals == {e.ref for e in verdicts(events)}, "a verdict and what was shown come together"
 
 
 def check_record(store: Store, step: int) -> None:
-    """Every step up to the one that was told is there once, in the segments and in what they are folded into."""
+    """Every step up to the acknowledged one is there once, in the segments and in the table they are folded into."""
     directory = store.project.runs / "endless" / "record"
     fresh = MemoryRecord()
     fresh.fold("endless", directory)
@@ -100,7 +100,7 @@ def check_record(store: Store, step: int) -> None:
 def test_kill_9_fifty_five_times_loses_and_duplicates_nothing(tmp_path):
     """Five processes work on one project at once, and each is killed at its own random moment; eleven times."""
     store = open_store(create_project(tmp_path / "project", kill_workers.CLASSES).root)
-    root, draw, told, step, kills = store.project.root, random.Random(SEED), set[str](), 0, 0
+    root, draw, acknowledged, step, kills = store.project.root, random.Random(SEED), set[str](), 0, 0
     import_images(store, pictures(tmp_path / "images" / "start", 0), labels="folders")
     kill_workers.begin(root)
     for n in range(1, ROUNDS + 1):
@@ -113,18 +113,18 @@ def test_kill_9_fifty_five_times_loses_and_duplicates_nothing(tmp_path):
             (kill_workers.compact, root, n),
         )
         dying = sorted((draw.uniform(0, WAIT), number) for number in range(len(living)))
-        said: dict[int, list[str]] = {}
+        outputs: dict[int, list[str]] = {}
         for (before, _), (moment, number) in zip([(0.0, 0), *dying], dying, strict=False):
             time.sleep(moment - before)
-            said[number] = killed(*living[number])
-        kills += len(said)
-        told |= set(said[REVIEW])
-        step = max([step, *map(int, said[TRAIN])])
-        check_reviews(store, told, n)
+            outputs[number] = killed(*living[number])
+        kills += len(outputs)
+        acknowledged |= set(outputs[REVIEW])
+        step = max([step, *map(int, outputs[TRAIN])])
+        check_reviews(store, acknowledged, n)
         assert {finding.check for finding in verify(root).findings} <= AFTER_A_KILL
         assert verify(root, repair=True).findings == ()
         check_record(store, step)
-    assert kills >= 50 and len(told) > ROUNDS and step > ROUNDS, "there was something to lose"
+    assert kills >= 50 and len(acknowledged) > ROUNDS and step > ROUNDS, "there was something to lose"
     whole = memory_store(create_project(tmp_path / "whole", kill_workers.CLASSES))
     for one in (store, whole):
         import_images(one, tmp_path / "images", labels="folders")
@@ -141,8 +141,8 @@ def test_two_concurrent_reviewers_lose_no_verdict(tmp_path):
     both = start(*((kill_workers.review, store.project.root, seed) for seed in (1, 2)))
     assert all(heard.poll(60) for _, heard in both), "each has its turn, however long the other is quicker"
     time.sleep(1)
-    told = [killed(*one) for one in both]
-    check_reviews(store, {event_id for one in told for event_id in one}, 2)
+    acknowledged = [killed(*one) for one in both]
+    check_reviews(store, {event_id for one in acknowledged for event_id in one}, 2)
     assert verify(store.project.root).findings == ()
 
 

@@ -87,7 +87,7 @@ def test_a_program_that_is_run_as_a_file_hides_no_package(program):
 
 
 def test_no_module_of_pipelines_hides_another_package():
-    """`accelerate launch pipelines/train.py` looks for modules in pipelines/ before anywhere else."""
+    """`accelerate launch pipelines/train.py` searches pipelines/ for modules first."""
     from importlib.metadata import packages_distributions
 
     folders = (ROOT / "pipelines", ROOT / "pipelines" / "studies")  # those with programs that are run as files

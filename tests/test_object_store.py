@@ -34,7 +34,7 @@ def test_a_whole_store_can_be_in_a_bucket(away, tmp_path):
     assert replay(other.log.read())[one] == CLASSES[2]
     assert len(other.catalog.samples(Split.TRAIN)) == TRAIN
     assert len(other.vectors.nearest(BACKBONE, one, 5)) == 5
-    assert [said["step"] for said in other.record.history(one)] == [1, 2]
+    assert [entry["step"] for entry in other.record.history(one)] == [1, 2]
     assert other.record.dynamics("r")["steps"].to_pylist() == [2]
     assert tables_of(away.project).damaged(whole=True) == {}
     other.record.clear()
@@ -48,9 +48,9 @@ def test_an_unreachable_store_is_a_one_line_error(away, monkeypatch):
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     store, ours = open_store(away.project.root), event(Kind.REJECTED, "s0", actor="ada")
     for ask in (store.log.read, store.catalog.ids, lambda: store.log.append([ours])):
-        with pytest.raises(ProjectError, match=r"the store at s3://.* cannot be reached") as told:
+        with pytest.raises(ProjectError, match=r"the store at s3://.* cannot be reached") as caught:
             ask()
-        assert "\n" not in str(told.value)
+        assert "\n" not in str(caught.value)
 
 
 def test_a_local_project_does_not_mention_a_store(tmp_path):

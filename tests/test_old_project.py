@@ -1,4 +1,4 @@
-"""A project made by an older version opens, and answers as it did then. See tests/fixtures/README.md."""
+"""A project made by an older version opens and gives the same results. See tests/fixtures/README.md."""
 
 import json
 import shutil
@@ -26,7 +26,7 @@ def root(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def expected(root) -> dict[str, Any]:
-    """What the old version answered."""
+    """The results of the old version."""
     return json.loads((root / "expected.json").read_text().replace(MADE_IN, str(root)))
 
 
@@ -37,9 +37,9 @@ def unpacked(root: Path) -> Path:
 
 
 def test_verify_names_images_that_have_moved_and_nothing_else(tmp_path):
-    said = gradebook("verify", unpacked(tmp_path) / "project", "--content", "--json")
-    assert said.status == 1
-    [finding] = said.json["findings"]
+    result = gradebook("verify", unpacked(tmp_path) / "project", "--content", "--json")
+    assert result.status == 1
+    [finding] = result.json["findings"]
     assert finding["what"] == "16 files are missing"
 
 

@@ -1,4 +1,4 @@
-"""One round on real images, as a new user runs it: the README's demo, then what it says to do next."""
+"""One round on real images, as a new user runs it: the README's demo, then the steps it suggests next."""
 
 import json
 import subprocess
@@ -22,9 +22,9 @@ def demo(tmp_path_factory):
         tmp_path_factory.mktemp("round") / "demo",
         "--json",
     ]
-    said = subprocess.run(command, capture_output=True, text=True, timeout=600)
-    assert said.returncode == 0, said.stderr
-    return json.loads(said.stdout.splitlines()[-1])
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def test_every_method_learns_something(demo):

@@ -25,7 +25,7 @@ def draw_export(context):
 
 
 def classifier(directory: Path) -> Path:
-    """Makes an export whose network says the same of every image: the second class, 80 %."""
+    """Makes an export whose network predicts the same for every image: the second class, 80 %."""
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 

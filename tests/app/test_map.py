@@ -1,4 +1,4 @@
-"""The map page: what it says before there is a map, what it sends to the browser, and what a lasso leads to."""
+"""The map page: its messages before there is a map, what it sends to the browser, and the lasso."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Signing in through a real OpenID Connect provider on this machine, as docs/shared.md says, in a real browser."""
+"""Signing in through a real OpenID Connect provider on this machine, as docs/shared.md describes, in a real browser."""
 
 import warnings
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ people = ["ada@example.org", "bob@example.org"]
 
 @pytest.fixture(scope="module")
 def provider() -> Iterator[str]:
-    """A provider that lets in whoever is chosen on its page."""
+    """A provider that signs in the account chosen on its page."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import oidc_provider_mock
@@ -63,7 +63,7 @@ def test_no_image_is_sent_before_sign_in_and_verdicts_have_the_address(page, add
     (answer,) = written(real_store, 1)
     assert answer.actor == "ada@example.org"
     page.get_by_role("button", name="Sign out").click()
-    page.get_by_role("button", name="End session").click()  # the provider is told, and asks
+    page.get_by_role("button", name="End session").click()  # the provider asks for confirmation
     expect(page.get_by_role("button", name="Sign in")).to_be_visible()
     received.forget()
     page.goto(f"{address}/review")

@@ -1,4 +1,4 @@
-"""A new user's whole way in a real browser: from no project to a classifier that says what a picture shows."""
+"""A new user's whole path in a real browser: from no project to a classifier that predicts an image."""
 
 import re
 import tempfile
@@ -28,7 +28,7 @@ STEPS = 100
 
 @pytest.fixture
 def pictures(tmp_path: Path) -> Path:
-    """A folder with train/COLOUR-NUMBER.png, which says what a person would see, and test/COLOUR/NUMBER.png."""
+    """A folder with train/COLOUR-NUMBER.png, whose name has the true class, and test/COLOUR/NUMBER.png."""
     for seed in range(TRAIN + TEST):
         colour = seed * 7 % 3
         name = f"{CLASSES[colour]}-{seed:03}.png" if seed < TRAIN else f"{CLASSES[colour]}/{seed:03}.png"
@@ -219,7 +219,7 @@ def graph(response: Response) -> bool:
 
 
 def wait_until(page: Page, done: Callable[[], object]) -> None:  # noqa: F811
-    """Waits up to two minutes, the page's news being heard meanwhile."""
+    """Waits up to two minutes while the page receives messages."""
     for _ in range(1_200):
         if done():
             return
@@ -238,7 +238,7 @@ def look_at_the_run_and_the_map(page: Page) -> None:  # noqa: F811
 
 
 def export_and_predict(page: Page, store: Store, folder: Path) -> None:  # noqa: F811
-    """Exports, drops a picture on the page, and compares what it says with what the exported directory says."""
+    """Exports, drops an image on the page, and compares its prediction with that of the exported classifier."""
     from gradebook.pipelines.inference.predict import Classifier, predict_content
 
     open_page(page, "Export")

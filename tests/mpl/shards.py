@@ -119,9 +119,9 @@ def learners(block, *, mesh=None, recompute: bool = False) -> Learners:
 
 def steps(made: Learners, runtime, settings: dict[str, Any], *, rank: int = 0, size: int = 1) -> list[StepReport]:
     torch.manual_seed(100 + rank)
-    told = mpl.Settings(**{"threshold": 0.3, **settings})
+    settings_given = mpl.Settings(**{"threshold": 0.3, **settings})
     return [
-        mpl.step(made, share(batch, rank, size), runtime, told, StepIndex(INDEX.step + at, INDEX.total))
+        mpl.step(made, share(batch, rank, size), runtime, settings_given, StepIndex(INDEX.step + at, INDEX.total))
         for at, batch in enumerate(batches())
     ]
 

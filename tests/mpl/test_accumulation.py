@@ -29,14 +29,16 @@ def test_every_method_does_the_same_steps(name, settings, kind):
         learners = change(p.learners(momentum=0.9))
         reports = steps(learners, p.batch, name, settings, last=5)
         found.append((state(learners), reports[-1]))
-    (whole, told), (parts, told_of_parts) = found
+    (whole, report), (parts, report_of_parts) = found
     for key, value in whole.items():
         torch.testing.assert_close(parts[key], value, rtol=0, atol=1e-10, msg=lambda m, key=key: f"{key}: {m}")
-    for key, value in told.scalars.items():
-        torch.testing.assert_close(told_of_parts.scalars[key], value, rtol=0, atol=1e-10)
-    if told.predictions is not None and told.predictions.feedback is not None:
-        assert told.predictions.feedback.abs().max() > 1e-6
-        torch.testing.assert_close(told_of_parts.predictions.feedback, told.predictions.feedback, rtol=0, atol=1e-10)
+    for key, value in report.scalars.items():
+        torch.testing.assert_close(report_of_parts.scalars[key], value, rtol=0, atol=1e-10)
+    if report.predictions is not None and report.predictions.feedback is not None:
+        assert report.predictions.feedback.abs().max() > 1e-6
+        torch.testing.assert_close(
+            report_of_parts.predictions.feedback, report.predictions.feedback, rtol=0, atol=1e-10
+        )
     assert not torch.equal(whole["0"], flat(p.student)), "nothing moved: the test would be vacuous"
 
 
@@ -49,12 +51,12 @@ def test_remixmatch_refuses_to_rotate_images_in_parts():
 def test_each_part_has_its_share_and_results_come_back_in_order():
     seen = []
 
-    class Told(nn.Module):
+    class Recording(nn.Module):
         def forward(self, x):
             seen.append(x[:, 0].tolist())
             return 10 * x
 
-    net = Told()
+    net = Recording()
     accumulate(net, 3)
     x = torch.arange(7.0)[:, None]
     assert torch.equal(net(x), 10 * x)
@@ -83,7 +85,7 @@ def test_batchnorm_counts_each_part_once():
 
 
 def test_one_parts_graph_is_alive_at_a_time():
-    """What is kept for the backward pass, counted as it is kept and let go."""
+    """Counts the numbers saved for the backward pass, as they are saved and freed."""
     x = torch.randn(64, 4)
     most = []
     for parts in (1, 8):
@@ -95,7 +97,7 @@ def test_one_parts_graph_is_alive_at_a_time():
 
 
 def _most_alive(work) -> int:
-    """Returns the most numbers that are kept for a backward pass at a time."""
+    """Returns the largest count of numbers saved for a backward pass at a time."""
     alive, most = 0, 0
 
     class Kept:

@@ -21,7 +21,7 @@ VIEWS = pytest.mark.parametrize("view", [augment.weak, augment.strong])
 
 @VIEWS
 def test_a_view_depends_on_image_and_seed_alone(images, view):
-    """Neither the others in the batch nor anything drawn elsewhere."""
+    """Not on the other images of the batch, nor on the global generator."""
     together = view(images, SEEDS)
     torch.rand(3)
     for k in range(N):

@@ -116,20 +116,20 @@ def test_noisy_student_starts_each_round_afresh_from_the_last_rounds_average():
     for number, at in ((1, 2), (2, 4), (3, 6)):
         teacher = copy.deepcopy(learners.student.average.module)
         with torch.no_grad():
-            said = teacher(p.batch.x_uw).softmax(-1)
+            probabilities = teacher(p.batch.x_uw).softmax(-1)
         assert not torch.equal(flat(teacher), flat(p.student))
-        sure = said.amax(-1).median().item()
+        sure = probabilities.amax(-1).median().item()
         report = step("noisy_student", learners, p.batch, StepIndex(at, 8), threshold=sure, balance=0)
         assert report.scalars["round"].item() == number
-        mask = (said.amax(-1) >= sure).double()
+        mask = (probabilities.amax(-1) >= sure).double()
         assert 0 < mask.sum() < 6
-        ce = -(said * nnf.log_softmax(p.student(p.batch.x_us), -1)).sum(-1)
+        ce = -(probabilities * nnf.log_softmax(p.student(p.batch.x_us), -1)).sum(-1)
         loss = supervised(p, p.student) + (ce * mask).mean()
         moved = (flat(learners.student.net) - flat(p.student)) / -p.rate  # the first step of momentum is a plain one
         torch.testing.assert_close(moved, gradient(loss, p.student), rtol=0, atol=1e-10)
-        torch.testing.assert_close(report.predictions.teacher_probability, said.amax(-1), rtol=0, atol=1e-12)
+        torch.testing.assert_close(report.predictions.teacher_probability, probabilities.amax(-1), rtol=0, atol=1e-12)
         again = step("noisy_student", learners, p.batch, StepIndex(at + 1, 8), threshold=sure, balance=0)
-        torch.testing.assert_close(again.predictions.teacher_probability, said.amax(-1), rtol=0, atol=1e-12)
+        torch.testing.assert_close(again.predictions.teacher_probability, probabilities.amax(-1), rtol=0, atol=1e-12)
 
 
 def wide_net():
@@ -150,10 +150,10 @@ def test_noisy_student_may_be_larger_than_its_first_teacher():
     teachers = [small]
     for number, at in ((1, 3), (2, 6)):
         with torch.no_grad():
-            said = teachers[-1](p.batch.x_uw).softmax(-1)
+            probabilities = teachers[-1](p.batch.x_uw).softmax(-1)
         report = step("noisy_student", learners, p.batch, StepIndex(at, 9), rounds=2, balance=0)
         assert report.scalars["round"].item() == number
-        torch.testing.assert_close(report.predictions.teacher_probability, said.amax(-1), rtol=0, atol=1e-12)
+        torch.testing.assert_close(report.predictions.teacher_probability, probabilities.amax(-1), rtol=0, atol=1e-12)
         assert torch.equal(flat(learners.teacher.net), flat(small))
         for later in (at + 1, at + 2):
             step("noisy_student", learners, p.batch, StepIndex(later, 9), rounds=2, balance=0)
@@ -187,9 +187,9 @@ def test_noisy_students_balanced_set_is_the_papers(balance):
     labels = torch.tensor([-1] * 7 + [0] * 40 + [1] * 12 + [2] * 3 + [4] * 5)[torch.randperm(67, generator=random)]
     confidence = (torch.rand(67, generator=random, dtype=torch.float64) * 20).round() / 20  # with ties
     loss = torch.rand(67, generator=random, dtype=torch.float64)
-    told = {"classes": 5, "threshold": 0.3, "balance": balance}
-    found = noisy_student.copies(labels, confidence, **told)
-    paper = balanced_set(labels.tolist(), confidence.tolist(), **told)
+    options = {"classes": 5, "threshold": 0.3, "balance": balance}
+    found = noisy_student.copies(labels, confidence, **options)
+    paper = balanced_set(labels.tolist(), confidence.tolist(), **options)
     assert found.nonzero()[:, 0].tolist() == sorted(paper)
     assert 0 < len(paper) < 60
     ours = (found * loss).sum() / (labels >= 0).sum()
@@ -214,18 +214,18 @@ def test_noisy_student_weights_images_by_the_part_of_the_pool_seen_in_this_round
         learners = alone(p.learners())
         for at in range(6 if second_round else 3):
             step("noisy_student", learners, parts[at % 2], StepIndex(at, 9), rounds=2, balance=0.7, threshold=0.0)
-        said = None
+        probabilities = None
         for number, part in enumerate(parts):
-            teacher = learners.student.average.module if said is None else None
+            teacher = learners.student.average.module if probabilities is None else None
             if teacher is not None:
                 with torch.no_grad():
-                    said = teacher(p.batch.x_uw).softmax(-1)
+                    probabilities = teacher(p.batch.x_uw).softmax(-1)
             known = 3 * (number + 1)
             count = noisy_student.copies(
-                said.argmax(-1)[:known], said.amax(-1)[:known], classes=K, threshold=0.0, balance=0.7
+                probabilities.argmax(-1)[:known], probabilities.amax(-1)[:known], classes=K, threshold=0.0, balance=0.7
             )[3 * number :]
             now = copy.deepcopy(p.student if number == 0 else learners.student.net)
-            q = said[3 * number : known]
+            q = probabilities[3 * number : known]
             ce = -(q * nnf.log_softmax(now(part.x_us), -1)).sum(-1)
             loss = nnf.cross_entropy(now(part.x_l), part.y_l) + (ce * count).mean()
             index = StepIndex((6 if second_round else 3) + number, 9)

@@ -53,7 +53,7 @@ class Twice(nn.Module):
 
 
 class Read(nn.Module):
-    """Reads what the convolution says beside its norm."""
+    """A norm whose convolution's output is also used elsewhere."""
 
     def __init__(self):
         super().__init__()

@@ -118,12 +118,12 @@ def test_the_predictions_of_both_networks_are_recorded(name, settings):
     p = problems()["features"]
     learners = p.learners()
     torch.manual_seed(1)
-    said = steps(learners, p.batch, name, settings)[-1].predictions
+    predictions = steps(learners, p.batch, name, settings)[-1].predictions
     for column in ("teacher_label", "teacher_probability", "runner_up", "student_label", "student_probability"):
-        assert getattr(said, column).shape == p.batch.id_u.shape, column
-        assert not getattr(said, column).requires_grad
-    assert (said.teacher_label != said.runner_up).all()
-    assert ((said.teacher_probability > 0) & (said.teacher_probability <= 1)).all()
+        assert getattr(predictions, column).shape == p.batch.id_u.shape, column
+        assert not getattr(predictions, column).requires_grad
+    assert (predictions.teacher_label != predictions.runner_up).all()
+    assert ((predictions.teacher_probability > 0) & (predictions.teacher_probability <= 1)).all()
 
 
 @pytest.mark.parametrize("name", [name for name, method in METHODS.items() if not method.teacher])

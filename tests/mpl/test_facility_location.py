@@ -1,4 +1,4 @@
-"""What kept bounds choose is what looking at everything would."""
+"""Lazy bounds choose what the exhaustive greedy algorithm chooses."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ def heaps(n: int, seed: int) -> np.ndarray:
 
 
 def naive(x, goals: Goals, possible, b: int) -> list[int]:
-    """Greedy choice, every gain worked out anew each time."""
+    """Greedy choice that computes every gain at every step."""
     chosen: list[int] = []
     for _ in range(b):
         gain = gains(x, goals)

@@ -86,7 +86,7 @@ def test_difference_agrees_with_exact(make):
 
 @pytest.mark.parametrize("make", NETS)
 def test_feedback_of_one_image_and_class_agrees_with_brute_force(make):
-    """Raise q_ic a little, do the step again, look at the labelled loss: F_ic = -U dL/dq_ic."""
+    """Raise q_ic a little, repeat the step, measure the labelled loss: F_ic = -U dL/dq_ic."""
     p = problem(make)
     noise = get_rng_state(p.batch.x_us.device)
     q = p.teacher(p.batch.x_uw).softmax(-1).detach()

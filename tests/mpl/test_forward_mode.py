@@ -1,4 +1,4 @@
-"""The quick derivative of a BatchNorm is torch's own, whatever the layer."""
+"""The fast derivative of BatchNorm equals torch's for every kind of layer."""
 
 import pytest
 import torch
@@ -107,7 +107,7 @@ def convolved(net, x):
 
 @pytest.mark.parametrize("kind", CONVOLUTIONS)
 def test_cached_convolutions_are_not_computed_again(kind):
-    """Each takes three with torch alone; kept ones two, the first of which one, since its images stay."""
+    """A convolution takes three with torch alone, a cached one two; the first, whose input has no tangent, one."""
     torch.manual_seed(0)
     norms = [nn.BatchNorm2d(4), nn.LeakyReLU(0.1, inplace=True)]
     net = nn.Sequential(nn.Conv2d(3, 4, 3), *norms, nn.Conv2d(4, 4, 1, bias=False), *norms, CONVOLUTIONS[kind]).double()

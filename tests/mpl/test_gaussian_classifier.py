@@ -57,10 +57,10 @@ def test_a_further_fit_uses_the_mean_of_input_and_output_probabilities(monkeypat
     opinions = np.eye(K)[np.where(random.random(len(truth)) < 0.3, random.integers(K, size=len(truth)), truth)]
     thrice, _ = fit_predict(x, opinions)
     monkeypatch.setattr(gaussian_classifier, "FITS", 1)
-    said = once = fit_predict(x, opinions)[0]
+    fitted = once = fit_predict(x, opinions)[0]
     for _ in range(2):
-        said, _ = fit_predict(x, (opinions + said) / 2)
-    np.testing.assert_allclose(thrice, said, atol=1e-9)
+        fitted, _ = fit_predict(x, (opinions + fitted) / 2)
+    np.testing.assert_allclose(thrice, fitted, atol=1e-9)
     assert np.abs(thrice - once).max() > 0.01
 
 
@@ -92,10 +92,10 @@ def test_a_label_counts_as_several_predictions_of_the_same_image(monkeypatch):
     labels[:5] = truth[:5]
     found, _ = fit_predict(x, opinions, labels)
     repeated = np.concatenate([np.repeat(x[:5], int(gaussian_classifier.LABEL_WEIGHT), axis=0), x[5:]])
-    said = np.concatenate(
+    probabilities = np.concatenate(
         [np.repeat(np.eye(K)[truth[:5]], int(gaussian_classifier.LABEL_WEIGHT), axis=0), opinions[5:]]
     )
-    np.testing.assert_allclose(found[5:], fit_predict(repeated, said)[0][-55:], atol=1e-9)
+    np.testing.assert_allclose(found[5:], fit_predict(repeated, probabilities)[0][-55:], atol=1e-9)
     assert np.abs(found - fit_predict(x, opinions)[0]).max() > 1e-3
 
 

@@ -59,7 +59,7 @@ def test_merging_changes_no_logit_and_leaves_an_ordinary_model(name):
 
 @pytest.mark.parametrize("name", ["test_vit", "siglip", "dinov3"])
 def test_the_feedback_of_adapters_agrees_with_brute_force(name):
-    """Raise q_ic a little, do the step again, look at the labelled loss: F_ic = -U dL/dq_ic."""
+    """Raise q_ic a little, repeat the step, measure the labelled loss: F_ic = -U dL/dq_ic."""
     p, _ = adapted(name)
     moved(p.student)
     names = {n: w for n, w in p.student.named_parameters() if w.requires_grad}

@@ -12,22 +12,22 @@ from tests.mpl.toy_problems import Pair
 def test_mean_by_sample_by_hand():
     """Sample 2 comes twice, with (1, 0) and (0, 1); sample 0 once; sample 1 never."""
     rows = torch.tensor([[1.0, 0.0], [0.5, 0.5], [0.0, 1.0]], dtype=torch.float64, requires_grad=True)
-    mean, said = method_state.mean_by_sample(rows, torch.tensor([2, 0, 2]), 3, SingleProcess())
+    mean, seen = method_state.mean_by_sample(rows, torch.tensor([2, 0, 2]), 3, SingleProcess())
     assert mean.tolist() == [[0.5, 0.5], [0.0, 0.0], [0.5, 0.5]]
-    assert said.tolist() == [True, False, True]
+    assert seen.tolist() == [True, False, True]
     assert not mean.requires_grad
 
 
 def test_a_sample_gets_a_label_if_all_its_predictions_agree():
     labels = torch.tensor([2, 2, 0, 1, 1, 0, 2])
     positions = torch.tensor([0, 0, 1, 1, 2, 3, 5])
-    said = torch.tensor([True, True, True, True, True, False, True])
-    got = method_state.agreed_by_sample(labels, said, positions, 6, SingleProcess())
+    has_label = torch.tensor([True, True, True, True, True, False, True])
+    got = method_state.agreed_by_sample(labels, has_label, positions, 6, SingleProcess())
     assert got.tolist() == [2, -1, 1, -1, -1, 2], "0 twice the same, 1 contradicts, 3 does not count, 4 is not there"
 
 
 def test_labels_whose_mean_is_a_label_do_not_agree():
-    """Classes 0 and 2 average to 1, which nobody said."""
+    """Classes 0 and 2 average to 1, which was never predicted."""
     got = method_state.agreed_by_sample(
         torch.tensor([0, 2]), torch.ones(2).bool(), torch.tensor([0, 0]), 1, SingleProcess()
     )

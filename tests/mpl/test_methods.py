@@ -34,8 +34,8 @@ def test_mpl_moves_the_teacher_down_the_meta_gradient(made, view):
     updates = {}
     for feedback in ("exact", "none"):
         learners = p.learners()
-        told = {"normalise": False, "threshold": 2.0, "feedback_weight": 3.0, "view": view}
-        step("mpl", learners, p.batch, feedback=feedback, **told)
+        options = {"normalise": False, "threshold": 2.0, "feedback_weight": 3.0, "view": view}
+        step("mpl", learners, p.batch, feedback=feedback, **options)
         updates[feedback] = flat(learners.teacher.net) - flat(p.teacher)
     by_feedback = (updates["exact"] - updates["none"]) / (-3.0 * p.rate)
 
@@ -100,11 +100,11 @@ def test_mpl_same_teacher_pass_makes_the_labels_and_carries_the_gradient():
     x = p.batch.x_uw
     noise = get_rng_state(x.device)
     with torch.no_grad():
-        said = p.teacher(x)
+        logits = p.teacher(x)
     with replay_rng(noise, x.device):
         again = fb.functional_forward(p.teacher, dict(p.teacher.named_parameters()), x)
-    assert torch.equal(said, again.detach())
-    assert not torch.equal(said, p.teacher(x).detach())
+    assert torch.equal(logits, again.detach())
+    assert not torch.equal(logits, p.teacher(x).detach())
 
 
 def test_mpl_reinforce_prefers_labels_that_helped():
@@ -134,11 +134,11 @@ def test_mpl_reports_every_unlabelled_image():
     p = problem()
     report = step("mpl", p.learners(), p.batch, feedback="exact")
     with torch.no_grad():
-        said, thought = p.teacher(p.batch.x_uw).softmax(-1), p.student(p.batch.x_us).softmax(-1)
-    assert torch.equal(report.predictions.teacher_label, said.argmax(-1))
-    assert torch.equal(report.predictions.runner_up, said.argsort(-1, descending=True)[:, 1])
-    torch.testing.assert_close(report.predictions.teacher_probability, said.amax(-1))
-    assert torch.equal(report.predictions.student_label, thought.argmax(-1))
+        teacher, student = p.teacher(p.batch.x_uw).softmax(-1), p.student(p.batch.x_us).softmax(-1)
+    assert torch.equal(report.predictions.teacher_label, teacher.argmax(-1))
+    assert torch.equal(report.predictions.runner_up, teacher.argsort(-1, descending=True)[:, 1])
+    torch.testing.assert_close(report.predictions.teacher_probability, teacher.amax(-1))
+    assert torch.equal(report.predictions.student_label, student.argmax(-1))
     assert (report.predictions.best_gain >= 0).all()
     same = report.predictions.best_label == report.predictions.teacher_label
     assert torch.equal(report.predictions.best_gain == 0, same)
@@ -170,13 +170,13 @@ def test_pseudo_label_student_learns_the_class_of_the_weak_view_on_the_strong_on
     p = problem()
     p = replace(p, batch=replace(p.batch, x_us=p.batch.x_us.flip(0) * 2))
     learners = p.learners()
-    said = p.teacher(p.batch.x_uw).softmax(-1)
-    sure = said.amax(-1).median().item()
+    probabilities = p.teacher(p.batch.x_uw).softmax(-1)
+    sure = probabilities.amax(-1).median().item()
     step("pseudo_label", learners, p.batch, StepIndex(step=4, total=10), teacher_share=0.4, threshold=sure)
     loss = nnf.cross_entropy(p.student(p.batch.x_l), p.batch.y_l)
     for i in range(6):
-        if said[i].max() >= sure:
-            c = int(said[i].argmax())
+        if probabilities[i].max() >= sure:
+            c = int(probabilities[i].argmax())
             loss = loss - nnf.log_softmax(p.student(p.batch.x_us[i : i + 1]), -1)[0, c] / 6
     gradient = torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(p.student.parameters()))])
     torch.testing.assert_close(flat(learners.student.net), flat(p.student) - p.rate * gradient, rtol=0, atol=1e-10)

@@ -3,19 +3,19 @@ import pytest
 
 from gradebook.mpl import metrics
 
-# Four samples, three classes; said: 0, 1, 1, 2
-SAID = np.array([[0.8, 0.1, 0.1], [0.3, 0.6, 0.1], [0.2, 0.8, 0.0], [0.0, 0.1, 0.9]])
+# Four samples, three classes; predicted: 0, 1, 1, 2
+PROBABILITIES = np.array([[0.8, 0.1, 0.1], [0.3, 0.6, 0.1], [0.2, 0.8, 0.0], [0.0, 0.1, 0.9]])
 LABELS = np.array([0, 1, 2, 2])
 
 
 def test_accuracy_is_the_share_of_hits():
-    assert metrics.accuracy(SAID, LABELS) == 0.75
-    assert metrics.accuracy(SAID, np.array([1, 1, 1, 0])) == 0.5
+    assert metrics.accuracy(PROBABILITIES, LABELS) == 0.75
+    assert metrics.accuracy(PROBABILITIES, np.array([1, 1, 1, 0])) == 0.5
 
 
 def test_confusion_has_a_row_for_each_label_and_a_column_for_each_prediction():
-    assert metrics.confusion(SAID, LABELS).tolist() == [[1, 0, 0], [0, 1, 0], [0, 1, 1]]
-    assert metrics.confusion(SAID[:1], LABELS[:1]).tolist() == [[1, 0, 0], [0, 0, 0], [0, 0, 0]]
+    assert metrics.confusion(PROBABILITIES, LABELS).tolist() == [[1, 0, 0], [0, 1, 0], [0, 1, 1]]
+    assert metrics.confusion(PROBABILITIES[:1], LABELS[:1]).tolist() == [[1, 0, 0], [0, 0, 0], [0, 0, 0]]
 
 
 def test_calibration_error_is_the_mean_gap_of_the_bins():
@@ -23,11 +23,13 @@ def test_calibration_error_is_the_mean_gap_of_the_bins():
 
     (0.4 + |0.2 - 0.8| + 0.1) / 4 = 1.1 / 4
     """
-    assert metrics.calibration_error(SAID, LABELS, bins=10) == pytest.approx(1.1 / 4)
+    assert metrics.calibration_error(PROBABILITIES, LABELS, bins=10) == pytest.approx(1.1 / 4)
 
 
 def test_one_bin_compares_accuracy_with_mean_probability():
-    assert metrics.calibration_error(SAID, LABELS, bins=1) == pytest.approx(abs(0.75 - (0.8 + 0.6 + 0.8 + 0.9) / 4))
+    assert metrics.calibration_error(PROBABILITIES, LABELS, bins=1) == pytest.approx(
+        abs(0.75 - (0.8 + 0.6 + 0.8 + 0.9) / 4)
+    )
 
 
 def test_calibration_error_of_the_extremes():
@@ -38,20 +40,20 @@ def test_calibration_error_of_the_extremes():
 
 def test_calibration_error_agrees_with_plain_loops():
     random = np.random.default_rng(0)
-    said, labels = random.dirichlet(np.ones(4), 200), random.integers(4, size=200)
+    probabilities, labels = random.dirichlet(np.ones(4), 200), random.integers(4, size=200)
     total = 0.0
     for k in range(15):
         low, high = k / 15, (k + 1) / 15
-        rows = [i for i in range(200) if low <= said[i].max() < high]
+        rows = [i for i in range(200) if low <= probabilities[i].max() < high]
         if rows:
-            right = np.mean([said[i].argmax() == labels[i] for i in rows])
-            total += len(rows) / 200 * abs(right - np.mean([said[i].max() for i in rows]))
-    assert metrics.calibration_error(said, labels) == pytest.approx(total)
+            right = np.mean([probabilities[i].argmax() == labels[i] for i in rows])
+            total += len(rows) / 200 * abs(right - np.mean([probabilities[i].max() for i in rows]))
+    assert metrics.calibration_error(probabilities, labels) == pytest.approx(total)
 
 
 def test_balanced_accuracy_is_the_mean_over_classes_and_an_unknown_class_counts_as_wrong():
-    assert metrics.balanced_accuracy(SAID, LABELS) == pytest.approx((1 + 1 + 0.5) / 3)
-    assert metrics.balanced_accuracy(SAID, np.array([0, 1, 2, 7])) == pytest.approx((1 + 1 + 0 + 0) / 4)
+    assert metrics.balanced_accuracy(PROBABILITIES, LABELS) == pytest.approx((1 + 1 + 0.5) / 3)
+    assert metrics.balanced_accuracy(PROBABILITIES, np.array([0, 1, 2, 7])) == pytest.approx((1 + 1 + 0 + 0) / 4)
 
 
 def test_the_interval_of_an_accuracy_is_wilsons():
@@ -68,7 +70,7 @@ def test_the_interval_of_a_balanced_accuracy_covers_the_truth_95_times_of_100():
     covered = 0
     for _ in range(1000):
         right = random.random(len(labels)) < chance[labels]
-        said = np.eye(3)[np.where(right, labels, (labels + 1) % 3)]
-        low, high = metrics.balanced_accuracy_interval(said, labels)
+        probabilities = np.eye(3)[np.where(right, labels, (labels + 1) % 3)]
+        low, high = metrics.balanced_accuracy_interval(probabilities, labels)
         covered += low <= chance.mean() <= high
     assert 930 <= covered <= 985

@@ -56,8 +56,8 @@ def test_wide_residual_networks_have_the_published_size(name, parameters):
 
 
 def test_a_wide_residual_network_is_one_of_timms():
-    net, said = create("wrn_10_2", weights="random", dropout=0.5)
-    assert "random" in said
+    net, source = create("wrn_10_2", weights="random", dropout=0.5)
+    assert "random" in source
     assert net(torch.zeros(2, 3, 32, 32)).shape == (2, net.num_features) == (2, 128)
     net.reset_classifier(3)
     assert net.get_classifier().out_features == net.num_classes == 3

@@ -57,10 +57,10 @@ def test_the_small_teacher_begins_as_the_identity():
     p = problem()
     learners = p.learners()
     with torch.no_grad():
-        said = p.teacher(p.batch.x_uw).softmax(-1)
+        probabilities = p.teacher(p.batch.x_uw).softmax(-1)
     report = step("reduced_mpl", learners, p.batch)
-    torch.testing.assert_close(report.predictions.teacher_probability, said.amax(-1), rtol=0, atol=1e-9)
-    assert torch.equal(report.predictions.teacher_label, said.argmax(-1))
+    torch.testing.assert_close(report.predictions.teacher_probability, probabilities.amax(-1), rtol=0, atol=1e-9)
+    assert torch.equal(report.predictions.teacher_label, probabilities.argmax(-1))
 
 
 def test_the_student_learns_from_the_mapped_distributions_alone():

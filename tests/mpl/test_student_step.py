@@ -50,15 +50,15 @@ def test_normalising_divides_the_matrix_by_its_root_mean_square():
 def test_feedback_uses_the_weights_and_the_dropout_mask_of_the_update(feedback):
     """F of a student with dropout: its own mask again, its weights before the step, and g after it."""
     p = problem(noisy_net)
-    said = p.teacher(p.batch.x_uw).detach()
+    logits = p.teacher(p.batch.x_uw).detach()
     student, before = p.learners().student, p.learners().student
     torch.manual_seed(3)
-    noise = get_rng_state(said.device)
-    update = student_step(student, said, p.batch, SingleProcess(), feedback)
+    noise = get_rng_state(logits.device)
+    update = student_step(student, logits, p.batch, SingleProcess(), feedback)
 
     _, gradient = fb.labelled_gradient(student.net, p.batch.x_l, p.batch.y_l, SingleProcess())
     measure = fb.exact if feedback == "exact" else fb.difference
-    with replay_rng(noise, said.device):
+    with replay_rng(noise, logits.device):
         matrix, _ = measure(before.net, before.weights(), gradient, p.batch.x_us, p.rate)
     torch.testing.assert_close(update.feedback, matrix, rtol=0, atol=1e-12)
     assert matrix.abs().max() > 1e-4
@@ -67,14 +67,14 @@ def test_feedback_uses_the_weights_and_the_dropout_mask_of_the_update(feedback):
 def test_h_is_that_of_all_processes():
     """A teacher so sure that its draws are no chance: two processes find the h of one."""
     p = problem(labelled=6)
-    said = 1e4 * torch.nn.functional.one_hot(torch.arange(6) % K, K).double()
-    alone = student_step(p.learners().student, said, p.batch, SingleProcess(), "reinforce").improvement
+    logits = 1e4 * torch.nn.functional.one_hot(torch.arange(6) % K, K).double()
+    alone = student_step(p.learners().student, logits, p.batch, SingleProcess(), "reinforce").improvement
     pair, found = Pair(), [None, None]
 
     def work(rank):
         student = p.learners().student
         batch = half(p.batch, rank)
-        found[rank] = student_step(student, said.chunk(2)[rank], batch, pair, "reinforce").improvement
+        found[rank] = student_step(student, logits.chunk(2)[rank], batch, pair, "reinforce").improvement
 
     pair.run(work)
     for h in found:

@@ -23,7 +23,7 @@ def apart(**sizes):
 
 
 def opinion(p, net=None):
-    """Returns what the network says of the weak views: probability of, and the likeliest class."""
+    """Returns the network's predictions on the weak views: probability of, and the most probable class."""
     with torch.no_grad():
         return (net or p.student)(p.batch.x_uw).softmax(-1)
 

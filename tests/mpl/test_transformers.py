@@ -83,22 +83,22 @@ def test_differences_agree_with_exact_at_the_step_that_they_choose(name, dtype):
 @pytest.mark.parametrize("name", ["test_vit", "siglip", "noisy"])
 @pytest.mark.parametrize("kind", ["recompute activations", "recompute"])
 def test_the_feedback_is_the_same_with_recomputed_activations(name, kind):
-    """The patches' convolution is kept of the student's own pass; recomputed blocks are computed by the product too."""
+    """The patch convolution is cached in the student's pass; recomputed blocks are part of the product."""
     p = transformer_problem(name)
-    said = p.teacher(p.batch.x_uw).detach()
+    logits = p.teacher(p.batch.x_uw).detach()
     plain, less = p.learners().student, p.learners().student
     if kind == "recompute":
         recompute(less.net)
     torch.manual_seed(3)
-    noise = get_rng_state(said.device)
-    update = student_step(less, said, p.batch, SingleProcess(), "exact")
+    noise = get_rng_state(logits.device)
+    update = student_step(less, logits, p.batch, SingleProcess(), "exact")
 
     before = {n: w.detach().clone() for n, w in plain.net.named_parameters()}
-    with replay_rng(noise, said.device):
-        loss = -(said.softmax(-1) * plain.net(p.batch.x_us).log_softmax(-1)).sum(-1).mean()
+    with replay_rng(noise, logits.device):
+        loss = -(logits.softmax(-1) * plain.net(p.batch.x_us).log_softmax(-1)).sum(-1).mean()
     plain.descend(loss, SingleProcess())
     _, gradient = fb.labelled_gradient(plain.net, p.batch.x_l, p.batch.y_l, SingleProcess())
-    with replay_rng(noise, said.device):
+    with replay_rng(noise, logits.device):
         matrix, _ = fb.exact(plain.net, before, gradient, p.batch.x_us, p.rate)
     torch.testing.assert_close(update.feedback, matrix, rtol=0, atol=1e-12)
     assert matrix.abs().max() > 1e-4

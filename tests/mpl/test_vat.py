@@ -37,10 +37,10 @@ def test_vat_step():
     torch.manual_seed(5)
     d = torch.randn_like(x)
     d = d / d.norm(dim=1, keepdim=True)
-    said = net(x).softmax(-1).detach()
+    probabilities = net(x).softmax(-1).detach()
 
     def divergence(shift):
-        return (said * (said.log() - nnf.log_softmax(net(x + shift), -1))).sum(-1)
+        return (probabilities * (probabilities.log() - nnf.log_softmax(net(x + shift), -1))).sum(-1)
 
     r = (0.02 * length * d).requires_grad_()
     (g,) = torch.autograd.grad(divergence(r).sum(), r)
@@ -79,11 +79,11 @@ def test_the_direction_is_the_same_under_half_precision():
     torch.manual_seed(0)
     net, x = nn.Linear(D, K), torch.randn(5, D)
     learner = Learner(net=net, optimizer=torch.optim.SGD(net.parameters(), 0.1))
-    said, found = net(x).detach(), []
+    logits, found = net(x).detach(), []
     for half in (False, True):
         torch.manual_seed(1)
         with torch.autocast("cpu", torch.bfloat16, enabled=half):
-            found.append(vat.worst_direction(learner, x, said, probe=torch.tensor(0.01), iterations=1))
+            found.append(vat.worst_direction(learner, x, logits, probe=torch.tensor(0.01), iterations=1))
     assert nnf.cosine_similarity(*found).min() > 0.999
 
 
@@ -106,11 +106,11 @@ def test_the_direction_is_found_without_dropout_and_on_bytes():
     learner = p.learners().student
     before = {n: b.clone() for n, b in learner.net.named_buffers()}
     probe = torch.tensor(1e-3, dtype=torch.float64)
-    said = torch.zeros(6, K, dtype=torch.float64)
+    logits = torch.zeros(6, K, dtype=torch.float64)
     found = []
     for _ in range(2):
         torch.manual_seed(0)
-        found.append(vat.worst_direction(learner, p.batch.x_uw, said, probe=probe, iterations=2))
+        found.append(vat.worst_direction(learner, p.batch.x_uw, logits, probe=probe, iterations=2))
     assert torch.equal(*found)
     assert all(torch.equal(b, before[n]) for n, b in learner.net.named_buffers())
     images = image_problem()

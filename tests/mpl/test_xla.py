@@ -58,21 +58,21 @@ def taken(device, p, name, settings):
             torch_xla.sync()
         compiled.append(met.counter_value("UncachedCompile") or 0)
         read.append(met.counter_value("aten::_local_scalar_dense") or 0)
-    said = None if report.predictions is None else report.predictions.feedback
+    feedback = None if report.predictions is None else report.predictions.feedback
     found = {key: value.cpu() for key, value in state(learners).items()}
-    return found, None if said is None else said.cpu(), compiled, read
+    return found, None if feedback is None else feedback.cpu(), compiled, read
 
 
 @pytest.mark.parametrize("kind", PROBLEMS)
 @pytest.mark.parametrize(("name", "settings"), AS_EVER)
 def test_steps_on_xla_equal_those_on_the_cpu(xla_device, name, settings, kind):
-    want, said, *_ = taken(torch.device("cpu"), PROBLEMS[kind](), name, settings)
-    found, says, compiled, read = taken(xla_device, PROBLEMS[kind](), name, settings)
+    want, feedback, *_ = taken(torch.device("cpu"), PROBLEMS[kind](), name, settings)
+    found, feedback_on_xla, compiled, read = taken(xla_device, PROBLEMS[kind](), name, settings)
     for key, value in want.items():
         torch.testing.assert_close(found[key], value, rtol=0, atol=1e-9, msg=lambda m, key=key: f"{key}: {m}")
-    if said is not None:
-        assert said.abs().max() > 1e-3
-        torch.testing.assert_close(says, said, rtol=1e-8, atol=1e-10)
+    if feedback is not None:
+        assert feedback.abs().max() > 1e-3
+        torch.testing.assert_close(feedback_on_xla, feedback, rtol=1e-8, atol=1e-10)
     assert compiled[2:] == [0] * (STEPS - 2), "the second step has momentum, later ones are the same program"
     assert read == [0] * STEPS, "the host waits for no number"
 

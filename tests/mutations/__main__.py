@@ -42,7 +42,7 @@ def main() -> int:
         (copy / "pyproject.toml").write_text("[tool.pytest.ini_options]\nmarkers = ['slow', 'browser']\n")
         failed = _first_failure(copy)
         if failed:
-            print(f"without any mutation {failed} fails: mend that first")
+            print(f"without any mutation {failed} fails: repair that first")
             return 1
         for mutation in chosen:
             began = time.perf_counter()

@@ -93,7 +93,7 @@ def rows(store: Store, run: str = "r") -> list[dict[str, Any]]:
 
 
 def timeless(store: Store, run: str = "r") -> list[dict[str, Any]]:
-    """Returns a run's metrics without what a clock says."""
+    """Returns a run's metrics without times."""
     clocks = {"seconds", "images_per_second", "phases"}
     return [{k: v for k, v in row.items() if k not in clocks} for row in Run(store.project.runs / run).metrics()]
 
@@ -106,8 +106,8 @@ def saved(store: Store, name: str, run: str = "r") -> Any:
     return json.loads((store.project.runs / run / name).read_text())
 
 
-class Told:
-    """A listener that hears at given steps, so that a test repeats."""
+class ScriptedListener:
+    """A listener that gets labels at given steps, so that a test is reproducible."""
 
     def __init__(self, *news: dict[str, str] | None):
         self._news = list(news)
@@ -122,11 +122,11 @@ class Told:
         return self._news.pop(0)
 
 
-def told_in_run_live(data: Any) -> Told | None:
-    """The listener of a data module whose run is called live: after three steps it hears twelve labels more."""
+def listener_of_run_live(data: Any) -> ScriptedListener | None:
+    """The listener of a data module whose run is called live: after three steps it gets twelve labels more."""
     if data.config.run != "live":
         return None
-    return Told(None, None, labels(*data.store.catalog.samples(Split.TRAIN)[: LABELLED + 12]))
+    return ScriptedListener(None, None, labels(*data.store.catalog.samples(Split.TRAIN)[: LABELLED + 12]))
 
 
 def labels(*given: Sample) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Large images have thumbnails: kept at import or when first asked for, and shown in the image's place."""
+"""Large images have thumbnails, made at import or at first use, and shown in the image's place."""
 
 from pathlib import Path
 

@@ -98,7 +98,7 @@ def test_metrics_are_read_and_a_truncated_line_is_skipped(project):
         file.write('{"step": 2, "student_lo')
     assert [row["step"] for row in run.metrics()] == [1]
     append_metrics(run.path, {"step": 3, "seconds": 1.5, "student_loss": 1.0})
-    assert [row["step"] for row in run.metrics()] == [1, 3], "a torn line does not swallow the next one"
+    assert [row["step"] for row in run.metrics()] == [1, 3], "a truncated line does not swallow the next one"
     assert run.metrics()[0]["new_thing"] == 1.0
 
 

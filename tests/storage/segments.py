@@ -11,8 +11,8 @@ from gradebook.storage.segments import RECORDED, segment_schema
 CLASSES = ["cat", "dog", "ünï"]
 
 
-def row(step: int, sample_id: str, **said) -> dict:
-    return {"step": step, "sample_id": sample_id, **dict.fromkeys(RECORDED), **said}
+def row(step: int, sample_id: str, **values) -> dict:
+    return {"step": step, "sample_id": sample_id, **dict.fromkeys(RECORDED), **values}
 
 
 def write(directory: Path, name: str, rows: list[dict]) -> Path:
@@ -25,4 +25,4 @@ def write(directory: Path, name: str, rows: list[dict]) -> Path:
 
 
 def steps(record: Record, sample_id: str = "s0", run: str | None = None) -> list[tuple[str, int]]:
-    return [(said["run"], said["step"]) for said in record.history(sample_id, run)]
+    return [(entry["run"], entry["step"]) for entry in record.history(sample_id, run)]

@@ -16,14 +16,14 @@ def history(coded: bool) -> pa.Table:
     names = pa.array(["owl", "crow", "owl", None])
     places = {"owl": [0, 2], "crow": [1], None: [3]}
 
-    def column(said: list[str | None]) -> pa.Array:
+    def column(labels: list[str | None]) -> pa.Array:
         if not coded:
-            return pa.array(said, pa.string())
-        codes = [places[name][step % len(places[name])] for step, name in enumerate(said)]
+            return pa.array(labels, pa.string())
+        codes = [places[name][step % len(places[name])] for step, name in enumerate(labels)]
         return pa.DictionaryArray.from_arrays(pa.array(codes, pa.int32()), names)
 
     rows = len(TEACHER)
-    told = {
+    columns = {
         "run": ["r"] * rows,
         "segment": ["s"] * rows,
         "step": list(range(1, rows + 1)),
@@ -32,8 +32,8 @@ def history(coded: bool) -> pa.Table:
         "student_label": column(STUDENT),
         "best_label": column(TEACHER),
     }
-    numbers = {name: [0.5] * rows for name in history_schema().names if name not in told}
-    return pa.table(told | numbers)
+    numbers = {name: [0.5] * rows for name in history_schema().names if name not in columns}
+    return pa.table(columns | numbers)
 
 
 def test_coded_labels_give_the_same_dynamics_as_names():

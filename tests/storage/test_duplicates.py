@@ -56,7 +56,7 @@ def test_changed_copies_are_found_and_each_with_its_own_picture(changed):
 
 
 def test_one_image_at_a_time_finds_what_all_at_once_do():
-    """The stream's look-up against the sorted comparison, for copies and for pictures that are none."""
+    """The stream's look-up against the sorted comparison, for copies and for other images."""
     new = [as_jpeg(image, 60) for image in SCENES[:40]] + [scene(seed) for seed in range(100, 140)]
     known = prints(SCENES)
     every = {int(a): int(b) for a, b in near_duplicates(prints(new), known)}

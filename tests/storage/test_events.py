@@ -1,4 +1,4 @@
-"""The folds: what a log says now, whatever order its rows come in and however often."""
+"""Replaying the log: the result does not depend on the order or the number of copies of its rows."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -145,9 +145,9 @@ def test_folds_agree_with_reading_the_log_day_by_day(rows):
     expected = {}
     for sample_id in ("s0", "s1"):
         mine = [e for e in ordered if e.sample_id == sample_id and stands(e)]
-        said = [e for e in mine if e.kind in VERDICTS] or [e for e in mine if e.kind is Kind.IMPORTED]
-        if said and said[-1].label is not None:
-            expected[sample_id] = said[-1].label
+        deciding = [e for e in mine if e.kind in VERDICTS] or [e for e in mine if e.kind is Kind.IMPORTED]
+        if deciding and deciding[-1].label is not None:
+            expected[sample_id] = deciding[-1].label
     assert replay(rows) == expected
 
 

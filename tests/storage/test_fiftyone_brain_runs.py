@@ -1,4 +1,4 @@
-"""FiftyOne Brain on the project's own vectors and map: what it answers is what they say, and nothing is copied."""
+"""FiftyOne Brain on the project's own vectors and map: same results, and no copy."""
 
 import numpy as np
 import pytest

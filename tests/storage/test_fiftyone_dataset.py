@@ -103,7 +103,7 @@ def test_a_refresh_writes_only_what_changed(store):
     store.log.append([event(Kind.REJECTED, "s1", actor="ada")])
     assert refresh(store, "mpl-001").changed == {"label": 1, "disagreement": 1}
     assert dataset(store).values("label.label") == ["crow", None, None, None]
-    assert refresh(store, None).changed["teacher"] == 2, "without a run, nobody said anything"
+    assert refresh(store, None).changed["teacher"] == 2, "without a run there are no predictions"
     assert dataset(store).values("teacher.label") == [None] * 4
     assert dataset(store).values("id") == ids, "open pages keep their samples"
 

@@ -52,7 +52,7 @@ def test_a_fold_killed_before_a_resume_leaves_no_removed_rows(tmp_path, survived
     assert record.rows("a") == 1
     write(tmp_path / "r", "rank0-000002", [row(2, "s0", teacher_label=1)])
     record.fold("a", tmp_path / "r")
-    assert [said["teacher_label"] for said in record.history("s0")] == [None, "dog"]
+    assert [row["teacher_label"] for row in record.history("s0")] == [None, "dog"]
 
 
 def test_kill_9_at_a_random_moment_loses_and_duplicates_nothing(tmp_path):

@@ -8,7 +8,7 @@ from gradebook.storage.segments import RECORDED, segment_schema
 
 
 def write(directory, name, classes, rows):
-    """Writes rows of (step, sample, teacher's class, student's class) as a segment, None where nothing was said."""
+    """Writes rows of (step, sample, teacher's class, student's class) as a segment, None where nothing was recorded."""
     directory.mkdir(exist_ok=True)
     schema = segment_schema(classes)
     columns = {n: pa.nulls(len(rows), schema.field(n).type) for n in RECORDED}
@@ -19,10 +19,10 @@ def write(directory, name, classes, rows):
     pq.write_table(pa.table([columns[n] for n in schema.names], schema=schema), directory / f"{name}.parquet")
 
 
-def named(said, who):
+def named(snapshots, who):
     return {
-        sample: [None if k < 0 else said.classes[k] for k in row]
-        for sample, row in zip(said.sample_ids, getattr(said, who), strict=True)
+        sample: [None if k < 0 else snapshots.classes[k] for k in row]
+        for sample, row in zip(snapshots.sample_ids, getattr(snapshots, who), strict=True)
     }
 
 
@@ -35,10 +35,10 @@ def test_the_last_label_before_each_moment_counts_if_it_is_near_enough(tmp_path)
     )
     write(tmp_path, "rank1-000001", ["heron", "owl"], [(2, "c", "owl", "heron"), (9, "b", "heron", "owl")])
     assert extent(tmp_path) == Extent(1, 9, 5)
-    said = read_snapshots(tmp_path, [2, 9], 4)
-    assert named(said, "teacher") == {"a": ["crow", None], "b": ["heron", "heron"], "c": ["owl", None]}
-    assert named(said, "student") == {"a": [None, None], "b": ["crow", "owl"], "c": ["heron", None]}
-    assert named(read_snapshots(tmp_path, [3], 4), "teacher")["a"] == ["heron"], "it said crow before"
+    snapshots = read_snapshots(tmp_path, [2, 9], 4)
+    assert named(snapshots, "teacher") == {"a": ["crow", None], "b": ["heron", "heron"], "c": ["owl", None]}
+    assert named(snapshots, "student") == {"a": [None, None], "b": ["crow", "owl"], "c": ["heron", None]}
+    assert named(read_snapshots(tmp_path, [3], 4), "teacher")["a"] == ["heron"], "crow was predicted before"
     assert named(read_snapshots(tmp_path, [3], 1), "teacher") == {"a": ["heron"], "b": [None], "c": [None]}
 
 
@@ -60,6 +60,6 @@ def test_segments_out_of_reach_are_not_opened(tmp_path, monkeypatch):
 
 def test_an_empty_record_has_no_steps_and_a_corrupt_segment_is_an_error(tmp_path):
     assert extent(tmp_path / "nowhere") is None
-    (tmp_path / "rank0-000001.parquet").write_text("torn")
+    (tmp_path / "rank0-000001.parquet").write_text("truncated")
     with pytest.raises(ProjectError, match="move it away"):
         extent(tmp_path)

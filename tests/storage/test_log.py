@@ -158,8 +158,8 @@ def test_killing_a_writer_splits_no_batch_and_loses_nothing_acknowledged(tmp_pat
         writer.kill()
         writer.join()
         assert writer.exitcode == -signal.SIGKILL
-    with os.fdopen(os.dup(heard.fileno())) as told:
-        acknowledged = max(int(line) for line in told if line.endswith("\n"))
+    with os.fdopen(os.dup(heard.fileno())) as acknowledgements:
+        acknowledged = max(int(line) for line in acknowledgements if line.endswith("\n"))
     log = LanceLog(tmp_path)
     batches = [e.sample_id for e in log.read()]
     assert all(batches.count(str(n)) == 10 for n in range(acknowledged + 1))

@@ -103,7 +103,7 @@ def test_an_acknowledged_write_survives_a_kill(root):
             client.test.rows.insert_one({"n": n})
     os.kill(json.loads((root / "mongo" / "server.json").read_text())["pid"], signal.SIGKILL)
     assert rows(find_or_start(root)) == list(range(100)), "a dead server is replaced, with the same files"
-    assert find_or_start(root) == uri, "and at the same address: whoever was connected finds it"
+    assert find_or_start(root) == uri, "and at the same address, where connected clients find it"
 
 
 @needs_mongod

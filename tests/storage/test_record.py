@@ -1,4 +1,4 @@
-"""One contract for every record: folding, resumed runs, and what was said of a sample."""
+"""One contract for every record: folding, resumed runs, and the history of a sample."""
 
 import json
 import os
@@ -26,12 +26,12 @@ def test_an_empty_record_is_empty(record, tmp_path):
 
 
 def test_recorded_predictions_are_read_back_with_class_names(record, tmp_path):
-    said = {"teacher_label": 2, "teacher_probability": 0.5, "runner_up": 0, "best_label": 1, "best_gain": -0.25}
-    write(tmp_path / "r", "rank0-000001", [row(3, "it's", **said), row(3, "s1", student_label=0, feedback=1.5)])
+    recorded = {"teacher_label": 2, "teacher_probability": 0.5, "runner_up": 0, "best_label": 1, "best_gain": -0.25}
+    write(tmp_path / "r", "rank0-000001", [row(3, "it's", **recorded), row(3, "s1", student_label=0, feedback=1.5)])
     assert record.fold("it's run", tmp_path / "r") == 2
     names = {"teacher_label": "ünï", "runner_up": "cat", "best_label": "dog"}
     (back,) = record.history("it's")
-    assert back == {"run": "it's run", "step": 3, **dict.fromkeys(RECORDED), **said, **names}
+    assert back == {"run": "it's run", "step": 3, **dict.fromkeys(RECORDED), **recorded, **names}
     (back,) = record.history("s1", "it's run")
     assert back == {"run": "it's run", "step": 3, **dict.fromkeys(RECORDED), "student_label": "cat", "feedback": 1.5}
 
@@ -54,7 +54,7 @@ def test_the_rows_of_some_samples_are_those_of_each_of_them(record, tmp_path):
     for run in ("a", "b"):
         record.fold(run, tmp_path / run)
     found = record.histories(["it's", "s0", "nobody"], "a").to_pylist()
-    assert sorted((said["sample_id"], said["step"], said["teacher_label"]) for said in found) == [
+    assert sorted((entry["sample_id"], entry["step"], entry["teacher_label"]) for entry in found) == [
         ("it's", 2, "dog"),
         ("s0", 1, None),
     ]
@@ -65,8 +65,8 @@ def test_samples_that_share_a_key_keep_their_own_history(record, tmp_path):
     assert key_of("plumless") == key_of("buckeroo")
     write(tmp_path / "a", "rank0-000001", [row(1, "plumless"), row(2, "buckeroo"), row(3, "plumless")])
     record.fold("a", tmp_path / "a")
-    assert [said["step"] for said in record.history("plumless")] == [1, 3]
-    assert [said["step"] for said in record.history("buckeroo", "a")] == [2]
+    assert [entry["step"] for entry in record.history("plumless")] == [1, 3]
+    assert [entry["step"] for entry in record.history("buckeroo", "a")] == [2]
     assert record.histories(["buckeroo"], "a")["step"].to_pylist() == [2]
 
 
@@ -84,9 +84,9 @@ def test_a_history_is_complete_though_rows_move_while_it_is_read(tmp_path, monke
         return history_schema()
 
     monkeypatch.setattr("gradebook.storage.lance_record.history_schema", after_a_merge)
-    assert [said["step"] for said in record.history("s1")] == [0, 1, 2, 3]
+    assert [entry["step"] for entry in record.history("s1")] == [0, 1, 2, 3]
     monkeypatch.undo()
-    assert [said["step"] for said in record.history("s1")] == [1, 2, 3]
+    assert [entry["step"] for entry in record.history("s1")] == [1, 2, 3]
 
 
 def test_a_history_of_an_earlier_version_continues(tmp_path):
@@ -129,7 +129,7 @@ def test_a_segment_rewritten_under_its_name_replaces_the_old_one(record, tmp_pat
     write(tmp_path / "r", "rank0-000001", [row(1, "s0", teacher_label=1)])
     os.utime(path, ns=(1, 1))  # even within one tick of the clock
     assert record.fold("a", tmp_path / "r") == 1
-    assert [said["teacher_label"] for said in record.history("s0")] == ["dog"]
+    assert [entry["teacher_label"] for entry in record.history("s0")] == ["dog"]
     assert record.dynamics("a")["teacher_label"].to_pylist() == ["dog"]
 
 
@@ -183,11 +183,11 @@ def test_forgetting_a_run_leaves_the_others(record, tmp_path):
     assert record.fold("a", tmp_path / "a") == 1, "the new run of that name is recorded"
 
 
-@pytest.mark.parametrize("fault", ["torn", "columns", "classes", "label"])
+@pytest.mark.parametrize("fault", ["truncated", "columns", "classes", "label"])
 def test_a_segment_that_cannot_be_read_is_an_error_with_its_path(record, tmp_path, fault):
     path = write(tmp_path / "r", "rank0-000001", [row(1, "s0", teacher_label=1)])
     good = pq.read_table(path)
-    if fault == "torn":
+    if fault == "truncated":
         path.write_bytes(path.read_bytes()[:-20])
     elif fault == "columns":
         pq.write_table(good.drop_columns("feedback"), path)
@@ -238,5 +238,5 @@ def test_both_records_equal_the_disk_however_segments_change(tmp_path_factory, c
             assert len({record.fold("a", root / "r") for record in both}) == 1
     for record in both:
         record.fold("a", root / "r")
-        assert [said["step"] for said in record.history("s0")] == sorted(on_disk.values())
+        assert [entry["step"] for entry in record.history("s0")] == sorted(on_disk.values())
     assert both[0].dynamics("a") == both[1].dynamics("a")

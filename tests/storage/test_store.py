@@ -27,9 +27,9 @@ def test_opening_a_project_only_reads(tmp_path):
 def test_two_stores_of_one_project_see_each_other_but_two_in_memory_do_not(tmp_path):
     project = create_project(tmp_path / "p", ["a"])
     one, other = open_store(project.root), open_store(project.root)
-    said = event(Kind.IMPORTED, "s0", "a", actor="import")
-    one.log.append([said])
-    assert other.log.read() == [said]
+    imported = event(Kind.IMPORTED, "s0", "a", actor="import")
+    one.log.append([imported])
+    assert other.log.read() == [imported]
     one, other = memory_store(project), memory_store(project)
-    one.log.append([said])
+    one.log.append([imported])
     assert other.log.read() == []

@@ -13,7 +13,7 @@ from tests.storage.segments import CLASSES, row, write
 
 
 def test_training_dynamics_by_hand(record, tmp_path):
-    """s0: the teacher says cat .9, dog .6, dog .8, cat .7. Last cat; of cat .9, 0, 0, .7: mean .4; two flips."""
+    """s0: the teacher predicts cat .9, dog .6, dog .8, cat .7. Last cat; of cat .9, 0, 0, .7: mean .4; two flips."""
     rows = [
         row(1, "s0", teacher_label=0, teacher_probability=0.9, student_label=1, student_probability=0.5, feedback=1.0),
         row(2, "s0", teacher_label=1, teacher_probability=0.6, student_label=1, student_probability=0.6, feedback=-3.0),
@@ -53,10 +53,10 @@ def test_training_dynamics_by_hand(record, tmp_path):
 def test_without_a_teacher_its_columns_stay_null(record, tmp_path):
     write(tmp_path / "r", "rank0-000001", [row(n, "s0", student_label=n % 2, student_probability=0.5) for n in (1, 2)])
     record.fold("a", tmp_path / "r")
-    (said,) = record.dynamics("a").to_pylist()
+    (dynamics,) = record.dynamics("a").to_pylist()
     for name in ("teacher_label", "teacher_probability", "mean_probability", "flips", "agreement", "best_label"):
-        assert said[name] is None
-    assert (said["student_label"], said["student_flips"]) == ("cat", 1)
+        assert dynamics[name] is None
+    assert (dynamics["student_label"], dynamics["student_flips"]) == ("cat", 1)
 
 
 def test_training_dynamics_of_an_earlier_version_are_computed_again(tmp_path):
@@ -79,15 +79,15 @@ records = st.lists(st.tuples(st.sampled_from(["s0", "s1", "s2"]), spoken), min_s
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(said=records)
-def test_training_dynamics_agree_with_a_plain_loop(tmp_path_factory, said):
+@given(recorded=records)
+def test_training_dynamics_agree_with_a_plain_loop(tmp_path_factory, recorded):
     directory = tmp_path_factory.mktemp("record")
-    rows = [row(step, sample_id, **what) for step, (sample_id, what) in enumerate(said)]
+    rows = [row(step, sample_id, **what) for step, (sample_id, what) in enumerate(recorded)]
     write(directory, "rank0-000001", rows)
     record = MemoryRecord()
     record.fold("a", directory)
     found = {line["sample_id"]: line for line in record.dynamics("a").to_pylist()}
-    assert found.keys() == {sample_id for sample_id, _ in said}
+    assert found.keys() == {sample_id for sample_id, _ in recorded}
     for sample_id, line in found.items():
         _check_against_loop(line, [r for r in rows if r["sample_id"] == sample_id])
 
@@ -101,9 +101,9 @@ def _check_against_loop(line, rows):
         last = teacher[-1][0]
         assert line["teacher_label"] == CLASSES[last]
         assert line["flips"] == sum(a[0] != b[0] for a, b in pairwise(teacher))
-        said = [(r["step"], r["teacher_label"]) for r in rows if r["teacher_label"] is not None]
-        others = [step for step, which in said if which != last]
-        assert line["settled_step"] == min(step for step, _ in said if step > max(others, default=-1))
+        labelled = [(r["step"], r["teacher_label"]) for r in rows if r["teacher_label"] is not None]
+        others = [step for step, which in labelled if which != last]
+        assert line["settled_step"] == min(step for step, _ in labelled if step > max(others, default=-1))
         counted = [0.0 if which != last else p for which, p in teacher if which != last or p is not None]
         assert line["mean_probability"] == (pytest.approx(sum(counted) / len(counted), abs=1e-6) if counted else None)
     both = [

@@ -189,7 +189,7 @@ def test_a_zero_vector_has_no_neighbours(vectors):
 
 
 def test_many_vectors_get_a_lasting_index_that_finds_almost_all(tmp_path, monkeypatch):
-    """Cells of 40: a search that looks at twelve of them must find what comparing with all does."""
+    """Cells of 40: a search of twelve of them must find what comparing with all does."""
     monkeypatch.setattr("gradebook.storage.vector_index.INDEX_FROM", 500)
     monkeypatch.setattr("gradebook.storage.vector_index.CELL_ROWS", 40)
     monkeypatch.setattr("gradebook.storage.vector_index.PROBES", 12)

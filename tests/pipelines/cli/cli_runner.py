@@ -32,15 +32,15 @@ def gradebook(*arguments: object) -> Completed:
 
 
 def done(*arguments: object) -> Completed:
-    said = gradebook(*arguments)
-    assert said.status == 0, said.err
-    return said
+    result = gradebook(*arguments)
+    assert result.status == 0, result.err
+    return result
 
 
 def refused(*arguments: object) -> str:
     """Returns the one sentence of a command that cannot be done."""
-    said = gradebook(*arguments)
-    assert said.status == 2
-    assert said.out == ""
-    assert said.err.startswith("gradebook: ") and len(said.err.splitlines()) == 1, said.err
-    return said.err
+    result = gradebook(*arguments)
+    assert result.status == 2
+    assert result.out == ""
+    assert result.err.startswith("gradebook: ") and len(result.err.splitlines()) == 1, result.err
+    return result.err

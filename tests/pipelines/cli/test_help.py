@@ -30,11 +30,11 @@ def test_every_argument_has_a_help_text(command):
 
 @pytest.mark.parametrize("method", ["mpl", "uda"])
 def test_the_help_of_train_shows_the_settings_of_its_method(method):
-    said = gradebook("train", "--method", method, "--help").out
+    text = gradebook("train", "--method", method, "--help").out
     for flag in ("--steps", "--seed", "--run", "--preset", "--record-every", "--student.lr", "--resume", "--json"):
-        assert flag in said
-    assert ("--feedback" in said) == (method == "mpl")
-    assert "--uda-weight" in said
+        assert flag in text
+    assert ("--feedback" in text) == (method == "mpl")
+    assert "--uda-weight" in text
 
 
 @pytest.mark.parametrize("arguments", [(), ("--help",), ("-h",)])

@@ -28,18 +28,18 @@ def root(tmp_path) -> Path:
 
 
 def test_verify_exits_with_0_without_findings_1_with_findings_and_2_if_it_cannot_run(root, tmp_path):
-    said = done("verify", root)
-    assert "3 images, 3 events and 0 runs: all is well" in said.out
+    result = done("verify", root)
+    assert "3 images, 3 events and 0 runs: all is well" in result.out
     assert done("verify", root, "--content", "--json").json["findings"] == []
     (tmp_path / "images/cat/1.png").unlink()
-    said = gradebook("verify", root, "--json")
-    assert said.status == maintenance.FINDINGS_REMAIN == 1
-    (finding,) = said.json["findings"]
+    result = gradebook("verify", root, "--json")
+    assert result.status == maintenance.FINDINGS_REMAIN == 1
+    (finding,) = result.json["findings"]
     assert {"check", "what", "where", "mend", "can_mend"} <= finding.keys()
     assert finding["where"] == [str(tmp_path / "images/cat/1.png")] and "gradebook relocate" in finding["mend"]
     assert gradebook("verify", root, "--mend").status == 1, "a user's file cannot be made again"
-    said = gradebook("verify", tmp_path)
-    assert (said.status, said.out, len(said.err.splitlines())) == (2, "", 1)
+    result = gradebook("verify", tmp_path)
+    assert (result.status, result.out, len(result.err.splitlines())) == (2, "", 1)
 
 
 def test_log_and_undo_work_together(root):
@@ -49,9 +49,9 @@ def test_log_and_undo_work_together(root):
     (top, first) = done("log", root, sample.filepath, "--json").json
     assert (top["kind"], top["label"], top["actor"], first["kind"]) == ("relabelled", "dog", actor(), "imported")
     assert top["filepath"] == sample.filepath and top["undone_by"] is None
-    told = done("undo", root, top["event_id"], "--json").json
-    assert told == {
-        "event_id": told["event_id"],
+    undone = done("undo", root, top["event_id"], "--json").json
+    assert undone == {
+        "event_id": undone["event_id"],
         "undone": top["event_id"],
         "sample_id": sample.sample_id,
         "label": "cat",
@@ -60,7 +60,7 @@ def test_log_and_undo_work_together(root):
     assert len(done("log", root, "--limit", 2, "--json").json) == 2
     assert "[undone]" in done("log", root, "--actor", actor()).out
     again = gradebook("undo", root, top["event_id"])
-    assert again.status == 2 and f"gradebook undo {root} {told['event_id']}" in again.err
+    assert again.status == 2 and f"gradebook undo {root} {undone['event_id']}" in again.err
 
 
 def test_relocate_prints_what_it_changed(root, tmp_path):
@@ -90,18 +90,18 @@ def test_runs_are_compared_in_a_table(root):
     project = read_project(root)
     one = begin(project, "mpl-001", State.FINISHED, 0.75)
     begin(project, "uda-001", State.STOPPED, None)
-    (project.runs / "torn").mkdir()
-    (project.runs / "torn" / runs.CONFIG).write_text("{")
+    (project.runs / "corrupt").mkdir()
+    (project.runs / "corrupt" / runs.CONFIG).write_text("{")
     run_comparison.save_evaluation(one, {"on": "test split", "accuracy": 0.5, "n": 8, "ece": 0.1, "classes": []})
     rows = {row["run"]: row for row in done("runs", root, "--json").json}
-    assert list(rows) == ["mpl-001", "uda-001", "torn"]
+    assert list(rows) == ["mpl-001", "uda-001", "corrupt"]
     first = {k: rows["mpl-001"][k] for k in ("method", "labels", "step", "steps", "state", "validation_accuracy")}
     assert first == {
         "method": "mpl", "labels": 2, "step": 3, "steps": 4, "state": "finished", "validation_accuracy": 0.75
     }  # fmt: skip
     assert (rows["mpl-001"]["test_accuracy"], rows["mpl-001"]["test_images"]) == (0.5, 8)
     assert rows["uda-001"]["validation_accuracy"] is rows["uda-001"]["test_accuracy"] is None
-    assert rows["torn"]["state"] == "failed" and rows["torn"]["method"] == ""
+    assert rows["corrupt"]["state"] == "failed" and rows["corrupt"]["method"] == ""
     assert "50.0% of 8" in done("runs", root).out
 
 
@@ -114,6 +114,6 @@ def test_a_lost_event_log_is_reported_and_the_rest_is_kept(root):
     store.log.append([event(Kind.RELABELLED, store.catalog.ids()[0], "dog", actor="zoe")])
     for path in (root / "lance" / "events.lance" / "data").iterdir():
         path.unlink()
-    said = gradebook("verify", root, "--mend")
-    assert said.status == 1 and "restore lance/events.lance from a backup" in said.out
+    result = gradebook("verify", root, "--mend")
+    assert result.status == 1 and "restore lance/events.lance from a backup" in result.out
     assert len(open_store(root).catalog.files()) == 3

@@ -14,8 +14,8 @@ from tests.pipelines.cli.finished_round import NETWORK, FinishedRound
     ],
 )
 def test_a_missing_project_is_a_one_line_error(tmp_path, command):
-    said = refused(command[0], tmp_path / "none", *command[1:])
-    assert f"{tmp_path / 'none'} is not a project: make one with: gradebook init" in said
+    result = refused(command[0], tmp_path / "none", *command[1:])
+    assert f"{tmp_path / 'none'} is not a project: make one with: gradebook init" in result
     assert list(tmp_path.iterdir()) == []
 
 
@@ -29,8 +29,8 @@ def test_unknown_names_are_one_line_errors(world, tmp_path):
         "queue", project, "--reason", "luck"
     )
     for command in (("queue",), ("evaluate",), ("export", tmp_path / "out"), ("record", world.image)):
-        said = refused(command[0], project, *command[1:], "--run", "none")
-        assert "there is no run 'none'" in said and "choose one of one" in said
+        result = refused(command[0], project, *command[1:], "--run", "none")
+        assert "there is no run 'none'" in result and "choose one of one" in result
     assert "is neither a sample's id nor an imported file" in refused("record", project, "none.png")
     assert "is a project already" in refused("init", project)
     assert "a class is given twice" in refused("init", tmp_path / "new", "--classes", "a,a")
@@ -67,16 +67,16 @@ def test_too_few_labels_to_train_are_a_one_line_error(world, tmp_path):
 def test_broken_images_are_named_and_the_others_predicted(world, tmp_path):
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(b"no image")
-    said = gradebook("predict", world.root / "classifier", broken, world.image, "--json")
-    assert said.status == 0 and len(said.json) == 1
-    assert said.err.startswith(f"gradebook: {broken} cannot be used") and len(said.err.splitlines()) == 1
-    said = gradebook("predict", world.root / "classifier", broken)
-    assert said.status == 2 and len(said.err.splitlines()) == 1
+    result = gradebook("predict", world.root / "classifier", broken, world.image, "--json")
+    assert result.status == 0 and len(result.json) == 1
+    assert result.err.startswith(f"gradebook: {broken} cannot be used") and len(result.err.splitlines()) == 1
+    result = gradebook("predict", world.root / "classifier", broken)
+    assert result.status == 2 and len(result.err.splitlines()) == 1
 
 
 @pytest.mark.parametrize(
     "arguments", [("nothing",), ("status",), ("queue", "p", "--limit", "many"), ("import", "p", "i", "--split", "some")]
 )
 def test_an_invalid_command_line_exits_with_status_two(arguments):
-    said = gradebook(*arguments)
-    assert said.status == 2 and said.err and "Traceback" not in said.err
+    result = gradebook(*arguments)
+    assert result.status == 2 and result.err and "Traceback" not in result.err

@@ -12,11 +12,11 @@ from tests.pipelines.cli.cli_runner import done, refused
 
 
 def test_every_command_of_a_round_succeeds_without_noise(world):
-    for name, said in world.results.items():
-        assert said.status == 0, (name, said.err)
-        assert "\x1b" not in said.out + said.err and "\r" not in said.err, "no progress where nobody looks"
-        assert len(said.err.splitlines()) <= 1, (name, said.err)
-        assert len(said.out.splitlines()) == 1, "one line: of JSON, but for init"
+    for name, result in world.results.items():
+        assert result.status == 0, (name, result.err)
+        assert "\x1b" not in result.out + result.err and "\r" not in result.err, "no progress where nobody looks"
+        assert len(result.err.splitlines()) <= 1, (name, result.err)
+        assert len(result.out.splitlines()) == 1, "one line: of JSON, but for init"
 
 
 def test_import_counts_files_and_names_duplicates_and_broken_ones(world):
@@ -38,10 +38,10 @@ def test_embed_and_label_print_counts(world):
 
 
 def test_train_ends_with_a_line_of_json(world):
-    said = world.results["train"].json
-    assert {"run", "steps", "seconds", "validation_accuracy"} <= said.keys()
-    assert (said["run"], said["steps"], said["state"]) == ("one", 4, "finished")
-    assert 0 <= said["validation_accuracy"] <= 1 and said["seconds"] > 0
+    result = world.results["train"].json
+    assert {"run", "steps", "seconds", "validation_accuracy"} <= result.keys()
+    assert (result["run"], result["steps"], result["state"]) == ("one", 4, "finished")
+    assert 0 <= result["validation_accuracy"] <= 1 and result["seconds"] > 0
 
 
 def test_queue_is_a_list_of_rows(world):
@@ -93,8 +93,8 @@ def test_similar_images_are_proposed_and_agreement_is_printed(world, tmp_path):
     assert all({"sample_id", "filepath", "label", "similarity"} == row.keys() for row in found)
     before = done("status", project, "--json").json
     assert before["agreement"] == {"all": {"answered": 0, "agreed": 0, "rate": 0.0}}
-    said = done(*like, "--propose")
-    assert "3 images are now first in the queue" in said.err and f"{labelled['given']}?  " in said.out
+    result = done(*like, "--propose")
+    assert "3 images are now first in the queue" in result.err and f"{labelled['given']}?  " in result.out
     rows = done("queue", project, "--limit", 4, "--json").json
     assert [row["sample_id"] for row in rows[:3]] == [row["sample_id"] for row in found]
     assert all(row["proposal"] and row["label"] == labelled["given"] for row in rows[:3]) and not rows[3]["proposal"]
@@ -146,8 +146,8 @@ def test_without_json_results_are_printed_as_text(world, command, says):
 
 def test_without_json_a_record_is_a_table_and_predictions_are_lines(world):
     assert "teacher" in done("record", world.project, world.image).out
-    said = done("predict", world.root / "classifier", world.image).out
-    assert said.startswith(("cat  ", "dog  ")) and said.rstrip().endswith("019.png")
+    result = done("predict", world.root / "classifier", world.image).out
+    assert result.startswith(("cat  ", "dog  ")) and result.rstrip().endswith("019.png")
 
 
 def test_one_sample_is_labelled_by_its_id(world, tmp_path):

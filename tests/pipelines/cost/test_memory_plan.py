@@ -84,7 +84,7 @@ def test_a_network_is_counted():
 
 
 def test_published_sizes():
-    """480 million in the paper for L2; the 390 million that it says of B6-Wide are not met
+    """480 million in the paper for L2; its 390 million for B6-Wide are not met
     (gradebook.mpl.wide_efficientnet).
     """
     sizes = [

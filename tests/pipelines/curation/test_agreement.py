@@ -3,7 +3,7 @@ from gradebook.storage.events import Event, Kind, event
 
 
 def asked(sample: str, verdict: Kind, label: str | None, **reasons: float) -> list[Event]:
-    """Returns a proposal of a heron and the answer to it."""
+    """Returns a proposal of a heron and the verdict on it."""
     proposal = event(Kind.PROPOSED, sample, "heron", actor="run:r", reasons=reasons)
     return [proposal, event(verdict, sample, label, actor="ada", ref=proposal.event_id)]
 

@@ -106,15 +106,15 @@ def test_near_duplicates_are_marked_and_only_one_is_shown(tmp_path):
     """Two pictures of one fingerprint, taken for different classes."""
     store = make_project(tmp_path)
     before = store.catalog.samples()
-    twins = [s for s in before if s.split is Split.TRAIN][-2:]
+    pair = [s for s in before if s.split is Split.TRAIN][-2:]
     catalog = MemoryCatalog()
-    catalog.add([replace(s, fingerprint=twins[0].fingerprint) if s == twins[1] else s for s in before], [])
+    catalog.add([replace(s, fingerprint=pair[0].fingerprint) if s == pair[1] else s for s in before], [])
     store = Store(store.project, catalog, store.log, store.vectors, store.record)
     trained(store, "--unlabelled", "24")
     rows = {row.sample_id: row for row in rank(store, run_of(store), limit=1000)}
-    a, b = (rows[s.sample_id] for s in twins)
-    told = {i for i, row in rows.items() if "twin_differs" in row.reasons}
-    assert told == {a.sample_id, b.sample_id}
+    a, b = (rows[s.sample_id] for s in pair)
+    marked = {i for i, row in rows.items() if "twin_differs" in row.reasons}
+    assert marked == {a.sample_id, b.sample_id}
     assert a.reasons["twin_differs"] == b.reasons["twin_differs"] == float(a.label != b.label)
     shown = {row.sample_id for row in rank(store, run_of(store), limit=1000, spread=True)}
-    assert len(shown) == len(rows) - 1 and len(shown & told) == 1
+    assert len(shown) == len(rows) - 1 and len(shown & marked) == 1

@@ -67,7 +67,7 @@ def test_only_a_limited_number_of_samples_is_compared(store, monkeypatch):
 
 
 def test_the_newest_backbone_is_used(store):
-    """In the new space the first sample is alone and all others are in one place: it and one of them come first."""
+    """In the new space the first sample is alone and all others are equal: it and one of them come first."""
     space = Space(backbone="other", weights="none", size=32, dim=DIM, weak=1, strong=1, seed=0)
     store.vectors.create(space)
     views = np.tile(np.eye(2, DIM, dtype=np.float16)[1], (TRAIN, 2, 1))

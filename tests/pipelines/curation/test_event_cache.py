@@ -1,4 +1,4 @@
-"""A cache that grows holds what one that is read anew holds."""
+"""A cache that is extended by new events equals one that reads the whole log."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -39,15 +39,15 @@ def test_a_cache_extended_by_new_events_equals_the_replayed_log(events, cut):
 
 
 def test_the_verdict_to_undo_is_the_actors_last_that_decides():
-    def said(kind, sample_id, seconds, actor):
+    def event_at(kind, sample_id, seconds, actor):
         at = BEGIN + timedelta(seconds=seconds)
         return Event(event_id=f"{seconds:032}", at=at, actor=actor, kind=kind, sample_id=sample_id, label="crow")
 
     events = [
-        said(Kind.RELABELLED, "a", 1, "ada"),
-        said(Kind.RELABELLED, "b", 2, "ada"),
-        said(Kind.RELABELLED, "b", 3, "bob"),
-        said(Kind.IMPORTED, "c", 4, "ada"),
+        event_at(Kind.RELABELLED, "a", 1, "ada"),
+        event_at(Kind.RELABELLED, "b", 2, "ada"),
+        event_at(Kind.RELABELLED, "b", 3, "bob"),
+        event_at(Kind.IMPORTED, "c", 4, "ada"),
     ]
     decided = decisions(events)
     assert last_verdict(decided, "ada") == events[0], "bob has decided the other"

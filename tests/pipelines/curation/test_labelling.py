@@ -40,9 +40,9 @@ def csv(tmp_path, *rows: str):
 
 def test_one_sample_gets_a_verdict_with_a_name(store):
     assert label_sample(store, "s1", "heron") == LabelReport(labelled=1, unchanged=0, problems=[])
-    (said,) = store.log.read()
-    assert (said.kind, said.sample_id, said.label, said.actor) == (Kind.RELABELLED, "s1", "heron", actor())
-    assert said.actor
+    (logged,) = store.log.read()
+    assert (logged.kind, logged.sample_id, logged.label, logged.actor) == (Kind.RELABELLED, "s1", "heron", actor())
+    assert logged.actor
 
 
 def test_the_same_label_again_writes_nothing(store):

@@ -103,11 +103,11 @@ WAYS: dict[str, Way] = {
 
 
 def work(root: Path, name: str, result: Path) -> None:
-    """Decides again and again; writes down every verdict with what it was based on, and every conflict it was told."""
+    """Decides again and again; saves every verdict with the state it was based on, and counts the conflicts."""
     store, rng, taken, conflicts = open_store(root), random.Random(name), list[Any](), 0
 
     def slowly(store: Store, items: Any, **how: Any) -> labelling.Outcome:
-        time.sleep(rng.random() / 20)  # a person looks; meanwhile the others decide
+        time.sleep(rng.random() / 20)  # the reviewer thinks; meanwhile the others decide
         outcome = decide(store, items, **how)
         expected = {item.event_id: item.expected for item in items}
         taken.extend((e.event_id, expected[e.event_id]) for e in outcome.taken)
@@ -130,8 +130,8 @@ def test_no_verdict_is_lost_and_none_overrides_one_that_was_not_on_the_screen(tm
         for process in running:
             process.join()
     assert [process.exitcode for process in running] == [0] * len(WAYS)
-    told = {name: json.loads((tmp_path / f"{name}.json").read_text()) for name in WAYS}
-    expected = {event_id: seen for one in told.values() for event_id, seen in one["taken"]}
+    outcomes = {name: json.loads((tmp_path / f"{name}.json").read_text()) for name in WAYS}
+    expected = {event_id: seen for one in outcomes.values() for event_id, seen in one["taken"]}
     log = store.log.read()
     assert [e.at for e in log] == sorted(e.at for e in log)
     assert [e.event_id for e in log if e.event_id not in expected] == [], "every verdict went through the one door"
@@ -139,8 +139,8 @@ def test_no_verdict_is_lost_and_none_overrides_one_that_was_not_on_the_screen(tm
     for n, e in enumerate(log):
         before = decisions(log[:n]).get(e.sample_id)
         assert before is None or before.event_id == expected[e.event_id], "it was on the screen"
-    assert all(one["taken"] for one in told.values())
-    assert sum(one["conflicts"] for one in told.values()) > 0, "they were in each other's way, and were told"
+    assert all(one["taken"] for one in outcomes.values())
+    assert sum(one["conflicts"] for one in outcomes.values()) > 0, "they conflicted, and got conflicts reported"
 
 
 @pytest.fixture

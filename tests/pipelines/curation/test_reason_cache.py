@@ -1,4 +1,4 @@
-"""The kept reasons say what would be worked out anew, whatever was labelled, recorded or killed since."""
+"""Cached reasons equal recomputed ones, whatever was labelled, recorded or killed since."""
 
 import numpy as np
 import pyarrow as pa
@@ -20,10 +20,10 @@ from tests.pipelines.projects import CLASSES, LABELLED, class_of, copy_of, run_o
 def store(template, tmp_path, monkeypatch) -> Store:
     """A copy in which samples 3n + 1 and 3n + 2 are near-duplicates of sample 3n."""
 
-    def twins(_store, ids):
+    def duplicates(_store, ids):
         return np.array([-1 if n % 3 == 0 else n - n % 3 for n in range(len(ids))], np.int32)
 
-    monkeypatch.setattr("gradebook.pipelines.curation.feature_classifier._twins", twins)
+    monkeypatch.setattr("gradebook.pipelines.curation.feature_classifier._twins", duplicates)
     return copy_of(template, tmp_path / "project")
 
 
@@ -61,11 +61,11 @@ def from_table(store: Store, given: dict[str, str] | None = None) -> dict[str, d
     return {i: {**row["reasons"], "doubt": score} for i, row, score in rows}
 
 
-def label(store: Store, *numbers: int, shift: int = 0, **said) -> list:
+def label(store: Store, *numbers: int, shift: int = 0, **fields) -> list:
     samples = [store.catalog.samples(Split.TRAIN)[n] for n in numbers]
     names = [CLASSES[(CLASSES.index(class_of(s)) + shift) % len(CLASSES)] for s in samples]
     events = [
-        event(Kind.RELABELLED, s.sample_id, name, actor="ada", **said) for s, name in zip(samples, names, strict=True)
+        event(Kind.RELABELLED, s.sample_id, name, actor="ada", **fields) for s, name in zip(samples, names, strict=True)
     ]
     store.log.append(events)
     return events
@@ -143,8 +143,8 @@ def test_changed_predictions_or_record_invalidate_the_table(store, made):
     assert made == ["guessed"] * 3
     kept = run.path / reason_cache.GUESSED
     whole = kept.read_bytes()
-    for torn in (b"", whole[:100], whole[: len(whole) // 2]):
-        kept.write_bytes(torn)
+    for content in (b"", whole[:100], whole[: len(whole) // 2]):
+        kept.write_bytes(content)
         assert from_table(store) == anew(store)
     assert made == ["guessed"] * 6
 

@@ -32,9 +32,9 @@ def test_the_queue_has_every_undecided_sample_once(store):
 
 def test_a_row_has_the_students_prediction_and_every_reason(store):
     student = pq.read_table(run_of(store).path / "predictions.parquet")
-    said = dict(zip(student["sample_id"].to_pylist(), student["student"].to_pylist(), strict=True))
+    predicted = dict(zip(student["sample_id"].to_pylist(), student["student"].to_pylist(), strict=True))
     for row in rank(store, run_of(store), limit=1000):
-        p = said[row.sample_id]
+        p = predicted[row.sample_id]
         assert row.label == CLASSES[p.index(max(p))]
         assert row.probability == pytest.approx(max(p), abs=1e-4)
         assert set(row.reasons) == set(REASONS) - ABOUT_OTHERS
@@ -90,12 +90,12 @@ def test_the_feature_classifiers_output_is_cached_and_computed_again_for_other_p
     before = kept.stat().st_mtime_ns
     assert rank(store, run_of(store), limit=1000) == every
     assert kept.stat().st_mtime_ns == before
-    kept.write_bytes(kept.read_bytes()[:100])  # a copy that broke off
+    kept.write_bytes(kept.read_bytes()[:100])  # an incomplete copy
     assert rank(store, run_of(store), limit=1000) == every
-    said = run_of(store).path / "predictions.parquet"
-    table = pq.read_table(said)
+    path = run_of(store).path / "predictions.parquet"
+    table = pq.read_table(path)
     turned = table.set_column(2, "student", table["student"].take(list(reversed(range(len(table))))))
-    pq.write_table(turned.set_column(1, "teacher", turned["student"]), said)
+    pq.write_table(turned.set_column(1, "teacher", turned["student"]), path)
     before = kept.stat().st_mtime_ns
     assert rank(store, run_of(store), limit=1000) != every
     assert kept.stat().st_mtime_ns != before

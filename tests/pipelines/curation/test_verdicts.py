@@ -30,7 +30,7 @@ def test_without_a_prediction_there_is_nothing_to_accept():
 
 @given(st.lists(st.sampled_from(["heron", "crow", None]), min_size=1, max_size=5))
 def test_undoing_everything_leaves_no_decision(choices):
-    """Undo takes back the newest first, as many times as there were verdicts."""
+    """Undo retracts the newest verdict first, until none is left."""
     events = [event(Kind.IMPORTED, "s0", "crow", actor="import")]
     for choice in choices:
         events += verdict(SHOWN, choice, actor="ada")

@@ -1,4 +1,4 @@
-"""Embedding: which views there are, that they do not depend on order or interruption, and what is said of faults."""
+"""Embedding: views, independence of order and interruption, and errors."""
 
 import json
 from contextlib import ExitStack
@@ -198,10 +198,10 @@ def test_workers_make_the_same_vectors(store, monkeypatch):
     monkeypatch.setattr(job, "WORKERS_FROM", 0)
     monkeypatch.setattr(job, "WORKER_BATCH", 3)
     monkeypatch.setattr(job, "MAX_WORKERS", 2)
-    told: list[tuple[int, int]] = []
-    run(there, progress=lambda done, total: told.append((done, total)))
+    progress: list[tuple[int, int]] = []
+    run(there, progress=lambda done, total: progress.append((done, total)))
     assert close(plain_and_augmented(there), plain_and_augmented(here))
-    assert told == [(3, 32), (6, 32), (8, 32), (20, 32), (32, 32)]
+    assert progress == [(3, 32), (6, 32), (8, 32), (20, 32), (32, 32)]
 
 
 @pytest.mark.parametrize("workers_from", [0, 1000])
@@ -321,15 +321,15 @@ def test_parts_embedded_at_the_same_time_make_the_whole(store, tmp_path):
     for split in (Split.TRAIN, Split.TEST):
         import_images(open_store(root), tmp_path / split.value, split=split)
     command = ["embed", str(root), "--backbone", TINY, "--size", "32", "--weights", "random", "--views", "3", "--json"]
-    said = [tmp_path / f"part-{k}" for k in (1, 2, 3)]
+    outputs = [tmp_path / f"part-{k}" for k in (1, 2, 3)]
     with ExitStack() as block:
         parts = [
-            block.enter_context(forked(program, main, [*command, f"--part={k}/3"], said[k - 1])) for k in (1, 2, 3)
+            block.enter_context(forked(program, main, [*command, f"--part={k}/3"], outputs[k - 1])) for k in (1, 2, 3)
         ]
         for part in parts:
             part.join(120)
         assert [part.exitcode for part in parts] == [0, 0, 0]
-    answers = [json.loads(out.with_suffix(".out").read_text()) for out in said]
+    answers = [json.loads(out.with_suffix(".out").read_text()) for out in outputs]
     assert [answer["embedded"] for answer in answers] == [3, 3, 2]
     together = open_store(root)
     assert sorted(together.vectors.ids(TINY)) == sorted(ids(store))

@@ -50,10 +50,10 @@ def test_the_same_seed_gives_the_same_map_and_another_seed_another_map(clusters)
 
 
 def test_progress_is_reported(clusters):
-    told = []
-    reducer.project(clusters[0], tell=lambda *said: told.append(said))
-    assert told[0] == ("neighbours", 0, 0)
-    steps = [done for what, done, total in told if what == "move" and total == 750]
+    reports = []
+    reducer.project(clusters[0], tell=lambda *report: reports.append(report))
+    assert reports[0] == ("neighbours", 0, 0)
+    steps = [done for what, done, total in reports if what == "move" and total == 750]
     assert steps == sorted(steps) and steps[-1] == 750
 
 
@@ -95,8 +95,8 @@ def test_a_truncated_map_is_computed_again(store, tmp_path):
     store = copy_of(store, tmp_path / "project")
     path = store.project.root / MAP
     whole = path.read_bytes()
-    for torn in (b"", whole[: len(whole) // 2], whole[:-30]):
-        path.write_bytes(torn)
+    for content in (b"", whole[: len(whole) // 2], whole[:-30]):
+        path.write_bytes(content)
         assert read_map(store.project) is None
         assert not make(store).already_there
         assert read_map(store.project) is not None
@@ -136,8 +136,8 @@ def test_without_images_or_vectors_the_error_says_what_to_do(tmp_path, store):
 
 def test_the_command_prints_json_or_text(store, capsys):
     main(["map", str(store.project.root), "--json"])
-    said = json.loads(capsys.readouterr().out)
-    assert (said["points"], said["backbone"], said["already_there"]) == (60, BACKBONE, True)
+    result = json.loads(capsys.readouterr().out)
+    assert (result["points"], result["backbone"], result["already_there"]) == (60, BACKBONE, True)
     main(["map", str(store.project.root)])
     assert re.search("60 images are on the map.*already", capsys.readouterr().out)
 
@@ -171,8 +171,8 @@ def test_colours_follow_the_labels_and_the_run(store, tmp_path):
     signals = {row["sample_id"]: row for row in store.record.dynamics("r").to_pylist()}
     for by, column in (("teacher", "teacher_label"), ("student", "student_label")):
         found = colouring(store, run, ids, by, labels, None)
-        said = [found.names[g] if g != NOTHING else None for g in found.groups]
-        assert said == [signals[i][column] if i in signals else None for i in ids]
+        names = [found.names[g] if g != NOTHING else None for g in found.groups]
+        assert names == [signals[i][column] if i in signals else None for i in ids]
     differ = colouring(store, run, ids, "disagreement", labels, None)
     expected = [i in signals and signals[i]["teacher_label"] != signals[i]["student_label"] for i in ids]
     assert [differ.names[g] == DISAGREE if g != NOTHING else False for g in differ.groups] == expected

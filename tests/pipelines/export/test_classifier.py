@@ -36,7 +36,7 @@ pytestmark = pytest.mark.slow
 NETWORK = "test_resnet"  # small, and its classifier is one linear layer
 FILES = ["README.md", "classes.json", "config.json", "model.onnx", "model.safetensors"]
 
-# Cached views are kept in float16: a student on them saw features that are rounded to a thousandth.
+# Cached views are stored in float16: a student on them saw features that are rounded to a thousandth.
 TOLERANCE = {"views": 1e-3, "pixels": 1e-5}
 
 
@@ -49,7 +49,7 @@ class Exported:
     inputs: str
 
     def student(self) -> np.ndarray:
-        """Returns what the student says of every sample, (N, K)."""
+        """Returns the student's probabilities of every sample, (N, K)."""
         config = config_from_json(self.run.config())
         return predict_samples(load_run_student(self.run), config, self.store, self.store.catalog.samples())
 
@@ -73,7 +73,7 @@ def exported(request, store, tmp_path_factory) -> Exported:
     return Exported(store, run, directory, export(store, run, directory), request.param)
 
 
-def told_off(_sentence: str) -> None:
+def no_broken_file(_sentence: str) -> None:
     raise AssertionError("no file is broken here")
 
 
@@ -87,9 +87,9 @@ def test_an_export_has_exactly_the_files_it_lists(exported):
 
 def test_the_onnx_model_predicts_as_the_student(exported):
     images = np.stack([np.asarray(open_square(f, SIDE)).transpose(2, 0, 1) for f in exported.files()])
-    said = Classifier(exported.directory).probabilities(images)
+    predicted = Classifier(exported.directory).probabilities(images)
     wanted = exported.student()
-    np.testing.assert_allclose(said, wanted, rtol=0, atol=TOLERANCE[exported.inputs])
+    np.testing.assert_allclose(predicted, wanted, rtol=0, atol=TOLERANCE[exported.inputs])
     assert np.ptp(wanted, axis=0).max() > 0.05, "the student tells images apart: the test is not vacuous"
 
 
@@ -100,15 +100,15 @@ def test_timm_loads_it_with_its_classes_and_its_preprocessing(exported):
     transform = timm.data.create_transform(**timm.data.resolve_data_config(model=model), is_training=False)
     images = torch.stack([transform(Image.open(f).convert("RGB")) for f in exported.files()[:20]])
     with torch.no_grad():
-        said = model(images).softmax(-1).numpy()
-    np.testing.assert_allclose(said, exported.student()[:20], rtol=0, atol=TOLERANCE[exported.inputs])
+        predicted = model(images).softmax(-1).numpy()
+    np.testing.assert_allclose(predicted, exported.student()[:20], rtol=0, atol=TOLERANCE[exported.inputs])
 
 
 def test_predictions_of_files_are_those_of_the_student(exported):
     files = exported.files()
-    said = list(predict(exported.directory, files, batch=7, broken=told_off))
-    assert [p.filepath for p in said] == [str(f) for f in files]
-    for p, wanted in zip(said, exported.student(), strict=True):
+    predicted = list(predict(exported.directory, files, batch=7, broken=no_broken_file))
+    assert [p.filepath for p in predicted] == [str(f) for f in files]
+    for p, wanted in zip(predicted, exported.student(), strict=True):
         assert list(p.probabilities) == list(CLASSES)
         assert list(p.probabilities.values()) == pytest.approx(wanted.tolist(), abs=TOLERANCE[exported.inputs])
         assert p.probability == max(p.probabilities.values()) == p.probabilities[p.label]
@@ -189,29 +189,31 @@ def test_folders_are_searched_and_repeated_files_predicted_twice(exported, tmp_p
     copy = tmp_path / "deep" / "er" / "copy.png"
     copy.write_bytes(one.read_bytes())
     (tmp_path / "deep" / "notes.txt").write_text("no image")
-    said = list(predict(exported.directory, [one, tmp_path / "deep", one], broken=told_off))
-    assert [p.filepath for p in said] == [str(one), str(copy), str(one)]
-    assert said[0].probabilities == said[1].probabilities == said[2].probabilities
+    predicted = list(predict(exported.directory, [one, tmp_path / "deep", one], broken=no_broken_file))
+    assert [p.filepath for p in predicted] == [str(one), str(copy), str(one)]
+    assert predicted[0].probabilities == predicted[1].probabilities == predicted[2].probabilities
 
 
 def test_broken_images_are_reported_and_the_others_predicted(exported, tmp_path):
     (tmp_path / "broken.png").write_bytes(b"no image")
     sentences: list[str] = []
-    said = list(predict(exported.directory, [tmp_path / "broken.png", exported.files()[0]], broken=sentences.append))
-    assert len(said) == 1
+    predicted = list(
+        predict(exported.directory, [tmp_path / "broken.png", exported.files()[0]], broken=sentences.append)
+    )
+    assert len(predicted) == 1
     assert len(sentences) == 1 and "broken.png cannot be used" in sentences[0]
     assert list(predict(exported.directory, [tmp_path / "broken.png"], broken=sentences.append)) == []
 
 
 def test_an_impossible_prediction_is_a_one_line_error(exported, tmp_path):
     with pytest.raises(ProjectError, match=r"none\.png does not exist: give image files or folders"):
-        list(predict(exported.directory, [tmp_path / "none.png"], broken=told_off))
+        list(predict(exported.directory, [tmp_path / "none.png"], broken=no_broken_file))
     with pytest.raises(ProjectError, match=r"holds no exported classifier .*make one with: gradebook export"):
-        list(predict(tmp_path, exported.files(), broken=told_off))
+        list(predict(tmp_path, exported.files(), broken=no_broken_file))
     (tmp_path / "classes.json").write_bytes((exported.directory / "classes.json").read_bytes())
     (tmp_path / "model.onnx").write_bytes(b"no model")
     with pytest.raises(ProjectError, match=r"model\.onnx cannot be opened .*export it again"):
-        list(predict(tmp_path, exported.files(), broken=told_off))
+        list(predict(tmp_path, exported.files(), broken=no_broken_file))
 
 
 TRAINERS = ("torch", "torchvision", "timm", "accelerate", "pyarrow", "pandas", "lancedb", "fiftyone", "streamlit")
@@ -223,7 +225,7 @@ def test_predicting_needs_nothing_that_trained_the_student(exported):
     done = run_without(TRAINERS, code, str(exported.directory), str(file))
     assert (done.returncode, done.stderr) == (0, "")
     (row,) = json.loads(done.stdout)
-    (here,) = predict(exported.directory, [file], broken=told_off)
+    (here,) = predict(exported.directory, [file], broken=no_broken_file)
     assert row == here.as_json()
 
 
@@ -237,9 +239,11 @@ def test_a_student_that_timm_cannot_load_is_exported_as_a_whole(store, tmp_path,
         monkeypatch.setattr(ResNet, "get_classifier", lambda model: torch.nn.Sequential(model.fc))
     whole = Exported(store, run, tmp_path / "out", export(store, run, tmp_path / "out"), "views")
     assert whole.answer.files == [name for name in FILES if name != "config.json"]
-    said = np.array([list(p.probabilities.values()) for p in predict(whole.directory, whole.files(), broken=told_off)])
-    np.testing.assert_allclose(said, whole.student(), rtol=0, atol=5e-3)
-    assert np.ptp(said, axis=0).max() > 0.05
+    predicted = np.array(
+        [list(p.probabilities.values()) for p in predict(whole.directory, whole.files(), broken=no_broken_file)]
+    )
+    np.testing.assert_allclose(predicted, whole.student(), rtol=0, atol=5e-3)
+    assert np.ptp(predicted, axis=0).max() > 0.05
     card = (whole.directory / "README.md").read_text()
     assert "timm has no model like it" in card and "local-dir" not in card
     of_head = [name for name in load_file(whole.directory / "model.safetensors") if name.startswith("1.")]

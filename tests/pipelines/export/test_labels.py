@@ -130,8 +130,8 @@ def test_a_job_writes_its_progress_and_its_result(store, tmp_path):
     job = commands.start_export_labels(store.project, tmp_path / "out", "folder")
     until(lambda: launcher.job_state(job) is not launcher.JobState.RUNNING)
     assert commands.failure_message(job) == "" and launcher.job_state(job) is launcher.JobState.DONE
-    told = commands.progress(job)
-    assert told is not None and told.done == told.total == LABELLED + TEST
+    progress = commands.progress(job)
+    assert progress is not None and progress.done == progress.total == LABELLED + TEST
     assert (commands.result(job) or {})["labels"] == LABELLED + TEST
     assert commands.command_of(job)[:2] == ("export-labels", str(tmp_path / "out"))
     assert commands.newest(store.project, "export-labels") == job
@@ -141,8 +141,8 @@ def test_a_job_writes_its_progress_and_its_result(store, tmp_path):
 def test_a_failed_job_writes_its_error(store):
     from gradebook.pipelines.jobs import commands, launcher
 
-    said = "print('Traceback'); print('gradebook: the disk is full'); print('bye'); raise SystemExit(2)"
-    job = launcher.start(store.project, [sys.executable, "-c", said])
+    program = "print('Traceback'); print('gradebook: the disk is full'); print('bye'); raise SystemExit(2)"
+    job = launcher.start(store.project, [sys.executable, "-c", program])
     until(lambda: launcher.job_state(job) is not launcher.JobState.RUNNING)
     assert commands.failure_message(job) == "the disk is full" and not commands.was_stopped(job)
     assert commands.command_of(job) == ()

@@ -56,7 +56,7 @@ def dataset(store):
 
 
 def press(name, dataset, selected=(), **params):
-    """Presses a button; returns what it answered and what it told the person."""
+    """Runs an operator; returns its result and the messages shown to the user."""
     import fiftyone.operators as foo
 
     done = foo.execute_operator(URI + name, ctx={"dataset": dataset, "selected": list(selected), "params": params})
@@ -73,7 +73,7 @@ def fields(dataset, ids, path="label.label"):
     return dataset.select(list(ids), ordered=True).values(path)
 
 
-def said(store):
+def logged(store):
     return [(e.kind, e.label, e.actor) for e in store.log.read() if e.kind is not Kind.IMPORTED]
 
 
@@ -87,24 +87,24 @@ def test_every_operator_is_found(server):
 
 def test_accepting_writes_the_proposal_and_the_verdict_and_updates_the_field(store, dataset):
     ids = dataset.values("id")[:2]
-    answer, told = press("accept", dataset, ids)
-    assert told == [answer["said"]] == ["2 samples accepted."]
-    assert said(store) == [(Kind.PROPOSED, "heron", "run:mpl-001"), (Kind.ACCEPTED, "heron", "ada")] * 2
+    answer, messages = press("accept", dataset, ids)
+    assert messages == [answer["said"]] == ["2 samples accepted."]
+    assert logged(store) == [(Kind.PROPOSED, "heron", "run:mpl-001"), (Kind.ACCEPTED, "heron", "ada")] * 2
     _, proposal, verdict, *_ = store.log.read()
     assert (proposal.confidence, verdict.ref) == (0.75, proposal.event_id)
     assert fields(dataset, dataset.values("id")) == ["heron", "heron", None, None, None, "crow"]
     assert press("accept", dataset, ids)[1] == [
         "0 samples accepted. 2 left as before: a person gave this label already."
     ]
-    assert len(said(store)) == 4
+    assert len(logged(store)) == 4
 
 
 def test_a_label_is_assigned_and_undone(store, dataset):
     first, second, *_, last = dataset.values("id")
     press("assign", dataset, [first, last], label=HOSTILE)
-    assert [kind for kind, *_ in said(store)] == [Kind.PROPOSED, Kind.RELABELLED, Kind.RELABELLED]
+    assert [kind for kind, *_ in logged(store)] == [Kind.PROPOSED, Kind.RELABELLED, Kind.RELABELLED]
     assert fields(dataset, [first, last]) == [HOSTILE, HOSTILE]
-    assert fields(dataset, [first, last], "disagreement") == [True, False], "the teacher said heron of the first"
+    assert fields(dataset, [first, last], "disagreement") == [True, False], "the teacher predicts heron for the first"
     assert press("undo", dataset)[1] == ["1 verdict taken back."]
     assert fields(dataset, [first, last]) == [HOSTILE, "crow"], "the newest; its import stands again"
     assert press("undo", dataset, [second])[0]["refused"].startswith("These samples have no verdict of yours (ada)")
@@ -154,7 +154,7 @@ def test_a_verdict_clears_the_selection(store, dataset, name):
 
 
 def test_a_verdict_with_the_same_label_that_was_not_shown_is_a_conflict(store, dataset):
-    """The label on the screen was another's: an import said so, meanwhile a person does."""
+    """The label on the screen came from an import; meanwhile a person has given the same one."""
     last = dataset.values("id")[-1]
     store.log.append([event(Kind.ACCEPTED, dataset[last]["gradebook_id"], "crow", actor="bob")])
     assert press("assign", dataset, [last], label="heron")[1] == [
@@ -173,8 +173,8 @@ def test_an_undo_of_what_was_decided_elsewhere_since_is_a_conflict(store, datase
 def test_a_label_that_is_no_class_is_refused_in_one_sentence_and_nothing_is_written(store, dataset):
     ids, before = dataset.values("id"), store.log.read()
     hostile = "<img src=x onerror=alert(1)>"
-    answer, told = press("assign", dataset, ids, label=hostile)
-    assert told == [answer["refused"]]
+    answer, messages = press("assign", dataset, ids, label=hostile)
+    assert messages == [answer["refused"]]
     assert answer["refused"].startswith(f"Label {hostile!r} is not a class of this project")
     assert "Select samples" in press("assign", dataset, [], label="crow")[0]["refused"]
     assert store.log.read() == before
@@ -184,29 +184,29 @@ def test_a_label_that_is_no_class_is_refused_in_one_sentence_and_nothing_is_writ
 def test_a_sample_decided_meanwhile_is_shown_and_not_overwritten(store, dataset):
     first, second, *_ = dataset.values("id")
     store.log.append([event(Kind.RELABELLED, dataset[first]["gradebook_id"], "crow", actor="bob")])
-    _, told = press("accept", dataset, [first, second])
-    assert told == ["1 sample accepted. 1 decided by somebody meanwhile: look again."]
+    _, messages = press("accept", dataset, [first, second])
+    assert messages == ["1 sample accepted. 1 decided by somebody meanwhile: look again."]
     assert fields(dataset, [first, second]) == ["crow", "heron"]
     assert decisions(store.log.read())[dataset[first]["gradebook_id"]].actor == "bob"
 
 
 def test_samples_sent_to_the_queue_come_first(store, dataset):
     ids = dataset.values("id")
-    _, told = press("ask", dataset, [ids[3], ids[-1]])
-    assert told == ["1 sample sent to the front of the queue. 1 stayed out: decided, or a test image."]
+    _, messages = press("ask", dataset, [ids[3], ids[-1]])
+    assert messages == ["1 sample sent to the front of the queue. 1 stayed out: decided, or a test image."]
     row, *_ = rank(store, None, limit=1)
     assert (row.sample_id, row.label, row.probability) == (dataset[ids[3]]["gradebook_id"], "heron", 0.75)
     assert [sentence_of(reason) for reason in row.reasons] == ["sent to review by a person"]
     assert "waited there already" in press("ask", dataset, [ids[3]])[1][0]
-    assert [kind for kind, *_ in said(store)] == [Kind.PROPOSED]
+    assert [kind for kind, *_ in logged(store)] == [Kind.PROPOSED]
     press("accept", dataset, [ids[3]])
     assert rank(store, None, limit=1)[0].sample_id != row.sample_id
 
 
 def test_similar_samples_are_found_in_the_projects_vectors(store, dataset):
     ids, sample_ids = dataset.values("id"), dataset.values("gradebook_id")
-    answer, told = press("show_alike", dataset, ids[:1])
-    assert told == [answer["refused"]] and "gradebook embed" in told[0]
+    answer, messages = press("show_alike", dataset, ids[:1])
+    assert messages == [answer["refused"]] and "gradebook embed" in messages[0]
     store.vectors.create(Space(backbone="b", weights="none", size=8, dim=2, weak=1, strong=0, seed=0))
     views = np.array([[[1, 0]], [[0, 1]], [[1, 0.1]], [[1, 0.5]]], np.float16)
     store.vectors.add("b", sample_ids[:4], views)
@@ -255,7 +255,7 @@ def test_the_app_and_fiftyone_link_to_each_other(store, dataset, monkeypatch):
 
 
 def test_the_server_is_set_to_the_page_that_opens_and_keeps_a_limited_number_of_views(store, dataset, monkeypatch):
-    """Else it would show what was open before: it looks saved views up in what it knew when it loaded the dataset."""
+    """Otherwise it shows the earlier page: it looks up saved views among those known when it loaded the dataset."""
     from fiftyone.core.state import StateDescription
     from fiftyone.server.events import state
 

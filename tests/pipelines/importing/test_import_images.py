@@ -136,10 +136,10 @@ def test_progress_grows_to_the_number_of_files(quick, images):
     for seed in range(7):
         put(images / f"{seed}.png", seed)
     for _ in range(2):
-        told: list[tuple[int, int]] = []
-        import_images(quick, images, progress=lambda done, total, told=told: told.append((done, total)))
-        assert told[-1] == (7, 7)
-        assert told == sorted(told)
+        reports: list[tuple[int, int]] = []
+        import_images(quick, images, progress=lambda done, total, reports=reports: reports.append((done, total)))
+        assert reports[-1] == (7, 7)
+        assert reports == sorted(reports)
 
 
 def test_large_files_are_read_by_threads_in_the_same_order(quick, images, monkeypatch):

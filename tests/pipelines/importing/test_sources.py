@@ -18,7 +18,7 @@ from gradebook.pipelines.importing.import_images import import_images
 from gradebook.pipelines.importing.sources import opened_source
 from gradebook.pipelines.importing.zip_archive import unpack
 from gradebook.pipelines.jobs import commands, launcher
-from gradebook.pipelines.process import job_files as told
+from gradebook.pipelines.process import job_files
 from gradebook.storage.events import replay
 from gradebook.storage.project import ProjectError, create_project
 from gradebook.storage.samples import Split
@@ -51,9 +51,9 @@ def everything(folder: Path) -> set[str]:
 def test_a_zip_is_unpacked_once_and_imported_with_its_folders_as_labels(store, tmp_path):
     members = {"b/crow/1.png": picture(10), "b/owl/1.png": picture(200), "__MACOSX/b/1.png": b"x", "b/run.sh": b"x"}
     archive = zipped(tmp_path / "b.zip", members)
-    told = []
-    folder, labels = opened_source(store.project.root, archive, "folders", lambda done, total: told.append(done))
-    assert everything(folder) == {"b/crow/1.png", "b/owl/1.png", ".from.json"} and told == [2]
+    reports = []
+    folder, labels = opened_source(store.project.root, archive, "folders", lambda done, total: reports.append(done))
+    assert everything(folder) == {"b/crow/1.png", "b/owl/1.png", ".from.json"} and reports == [2]
     report = import_images(store, folder, labels=labels)
     assert (report.imported, report.labelled, report.classes) == (2, 2, ("crow", "owl"))
     assert opened_source(store.project.root, archive, "folders")[0] == folder
@@ -123,8 +123,8 @@ def test_a_fiftyone_dataset_is_imported_with_its_labels(store, tmp_path):
     (dataset / "data" / "sub").mkdir(parents=True)
     for n, name in enumerate(("1", "sub/2", "3")):
         (dataset / "data" / f"{name}.png").write_bytes(picture(60 * n))
-    said = {"classes": ["crow", "owl"], "labels": {"1": 1, "sub/2": "crow", "3": None}}
-    (dataset / "labels.json").write_text(json.dumps(said))
+    table = {"classes": ["crow", "owl"], "labels": {"1": 1, "sub/2": "crow", "3": None}}
+    (dataset / "labels.json").write_text(json.dumps(table))
     folder, labels = opened_source(store.project.root, dataset, "none")
     report = import_images(store, folder, labels=labels)
     assert (report.imported, report.labelled, report.label_problems) == (3, 2, 1)
@@ -155,14 +155,16 @@ def test_a_zip_is_imported_as_a_job(tmp_path):
 def test_a_job_reports_its_stage_and_progress(tmp_path, monkeypatch):
     project = create_project(tmp_path / "project", [])
     archive = zipped(tmp_path / "b.zip", {"crow/1.png": picture(10), "owl/1.png": picture(200)})
-    monkeypatch.setenv(told.JOB, str(tmp_path))
-    said = []
-    monkeypatch.setattr(told, "write_json", lambda path, value: path.name == told.PROGRESS and said.append(value))
+    monkeypatch.setenv(job_files.JOB, str(tmp_path))
+    written = []
+    monkeypatch.setattr(
+        job_files, "write_json", lambda path, value: path.name == job_files.PROGRESS and written.append(value)
+    )
     assert main(["import", str(project.root), str(archive), "--labels", "folders"]) == 0
     counted = ["unpack", "import"]
     stages = ["Opening the project", "unpack", "Looking for images", "import", "Comparing what was found"]
-    assert [*dict.fromkeys(one["what"] for one in said)] == stages
-    far = {one["what"]: (one["done"], one["total"]) for one in said}
+    assert [*dict.fromkeys(one["what"] for one in written)] == stages
+    far = {one["what"]: (one["done"], one["total"]) for one in written}
     assert [far[what] for what in stages] == [(2, 2) if what in counted else (0, 0) for what in stages]
 
 
@@ -188,8 +190,8 @@ def test_a_dataset_is_imported_by_its_name_with_its_labels(store, named):
     report = import_images(store, source, labels=labels)
     assert (report.imported, report.labelled, report.label_problems, report.classes) == (3, 2, 0, ("crow", "owl"))
     truth = dict(zip(fo.load_dataset(named).values("filepath"), ("crow", "owl", None), strict=True))
-    said = replay(store.log.read())
-    assert {sample.filepath: said.get(sample.sample_id) for sample in store.catalog.samples()} == truth
+    imported = replay(store.log.read())
+    assert {sample.filepath: imported.get(sample.sample_id) for sample in store.catalog.samples()} == truth
 
 
 def test_an_ambiguous_label_field_has_to_be_named(store, named):

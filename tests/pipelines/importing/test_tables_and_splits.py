@@ -85,10 +85,10 @@ def test_exported_labels_keep_their_splits_when_they_are_imported_again(quick, i
     export_labels(quick, out, form)
     other = memory_store(create_project(tmp_path / "other", []))
     source = {"csv": images, "parquet": images}.get(form, out)
-    found, said = opened_source(
+    found, source_labels = opened_source(
         other.project.root, source, {"folder": "folders", "fiftyone": "none"}.get(form, str(out))
     )
-    import_images(other, found, labels=said)
+    import_images(other, found, labels=source_labels)
     assert splits(other) == splits(quick)
     assert labels(other) == labels(quick)
 

@@ -33,19 +33,19 @@ def template(tmp_path_factory) -> Store:
     return store
 
 
-def said_of(store: Store, samples) -> np.ndarray:
+def predictions_of(store: Store, samples) -> np.ndarray:
     run = run_of(store)
     return predict_samples(load_run_student(run), config_from_json(run.config()), store, samples)
 
 
 def test_accuracy_confusion_and_classes_come_from_the_test_split(store):
     samples = store.catalog.samples(Split.TEST)
-    said = said_of(store, samples)
-    assert said.shape == (TEST, 3)
-    assert said.sum(1) == pytest.approx(1, abs=1e-6)
+    probabilities = predictions_of(store, samples)
+    assert probabilities.shape == (TEST, 3)
+    assert probabilities.sum(1) == pytest.approx(1, abs=1e-6)
     truth = [CLASSES.index(class_of(s)) for s in samples]
     wanted = [[0] * 3 for _ in CLASSES]
-    for label, row in zip(truth, said, strict=True):
+    for label, row in zip(truth, probabilities, strict=True):
         wanted[label][int(row.argmax())] += 1
     found = evaluate(store, run_of(store))
     assert found.confusion == wanted
@@ -68,8 +68,8 @@ def test_labels_that_the_run_read_are_never_counted(store):
     found = evaluate(store, run_of(store), split=Split.TRAIN)
     assert found.n == 7
     assert found.on == "training images whose labels the run never saw"
-    said = [CLASSES[k] for k in said_of(store, new).argmax(1)]
-    assert found.accuracy == np.mean([name == class_of(s) for name, s in zip(said, new, strict=True)])
+    predicted = [CLASSES[k] for k in predictions_of(store, new).argmax(1)]
+    assert found.accuracy == np.mean([name == class_of(s) for name, s in zip(predicted, new, strict=True)])
     assert evaluate(store, run_of(store)).n == TEST, "and the test split is not mixed in"
 
 

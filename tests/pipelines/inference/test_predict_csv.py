@@ -1,4 +1,4 @@
-"""`gradebook predict --out`: a file that a stop leaves usable, and that is gone on with."""
+"""`gradebook predict --out`: a file that stays usable after a stop and is continued."""
 
 import csv
 from pathlib import Path
@@ -55,7 +55,7 @@ def rows(path: Path) -> list[list[str]]:
 
 
 def test_each_image_has_its_row(images, tmp_path):
-    out = tmp_path / "said.csv"
+    out = tmp_path / "predictions.csv"
     assert into_file(out, tmp_path, [images], broken=refuse) == {"predicted": IMAGES, "before": 0}
     head, *found = rows(out)
     assert head == ["filepath", "label", "probability", "probability of dark, or black", "probability of bright"]
@@ -66,7 +66,7 @@ def test_each_image_has_its_row(images, tmp_path):
 
 
 def test_a_file_truncated_anywhere_is_continued(images, tmp_path):
-    out = tmp_path / "said.csv"
+    out = tmp_path / "predictions.csv"
     into_file(out, tmp_path, [images], broken=refuse)
     whole = out.read_bytes()
     for length in [*range(0, len(whole), 7), len(whole)]:
@@ -91,20 +91,20 @@ def test_a_file_of_another_kind_is_refused(images, tmp_path, content):
 
 
 def test_progress_counts_files_read_ahead_of_the_network(images, tmp_path):
-    told: list[tuple[int, int]] = []
+    reports: list[tuple[int, int]] = []
     found = predicting.predict(
-        tmp_path, [images], batch=2, broken=refuse, progress=lambda done, total: told.append((done, total))
+        tmp_path, [images], batch=2, broken=refuse, progress=lambda done, total: reports.append((done, total))
     )
     assert [Path(p.filepath).name[0] for p in found] == [str(n) for n in range(IMAGES)]
-    assert told == [(2, 9), (4, 9), (6, 9), (8, 9), (9, 9)]
+    assert reports == [(2, 9), (4, 9), (6, 9), (8, 9), (9, 9)]
 
 
 def test_the_command_prints_what_was_predicted_and_what_failed(images, tmp_path, capsys):
     (images / "broken.png").write_bytes(b"no image")
-    out = tmp_path / "said.csv"
+    out = tmp_path / "predictions.csv"
     assert main(["predict", str(tmp_path), str(images), "--out", str(out)]) == 0
-    told = capsys.readouterr()
-    assert told.out == f"9 images predicted, 0 before: {out}\n"
-    assert "broken.png cannot be used" in told.err
+    printed = capsys.readouterr()
+    assert printed.out == f"9 images predicted, 0 before: {out}\n"
+    assert "broken.png cannot be used" in printed.err
     assert main(["predict", str(tmp_path), str(images), "--out", str(out), "--json"]) == 0
     assert capsys.readouterr().out == '{"predicted": 0, "before": 9}\n'

@@ -124,7 +124,7 @@ def test_another_process_with_the_same_id_is_not_stopped(project):
 
 
 def test_an_ignored_interrupt_is_not_inherited(project):
-    """Whoever starts the app from a script with `&` has Ctrl-C ignored; jobs must hear it all the same."""
+    """A script that starts the app with `&` makes it ignore Ctrl-C; its jobs must not inherit that."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         job = start(project, python("import time; print('up', flush=True); time.sleep(60)"))

@@ -1,4 +1,4 @@
-"""Deleted on purpose: verify says no more of it, nothing that was said is lost, and importing again brings it back."""
+"""Forgetting deleted files: verify no longer reports them, no event is lost, and an import brings them back."""
 
 import numpy as np
 import pytest

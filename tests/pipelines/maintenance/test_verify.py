@@ -200,6 +200,6 @@ def test_a_folder_that_is_no_project_is_a_one_line_error(tmp_path):
 def test_the_report_is_json_and_the_text_names_a_few_places(root):
     say(root, *(event(Kind.RELABELLED, f"nobody {n}", "cat", actor="zoe") for n in range(9)))
     report = verify(root)
-    (told,) = json.loads(json.dumps(report.as_json()))["findings"]
-    assert told["check"] == "events_of_samples" and len(told["where"]) == 9 and told["can_mend"] is False
+    (finding,) = json.loads(json.dumps(report.as_json()))["findings"]
+    assert finding["check"] == "events_of_samples" and len(finding["where"]) == 9 and finding["can_mend"] is False
     assert "nobody 2 and 6 more" in format_report(report)

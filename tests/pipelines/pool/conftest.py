@@ -23,6 +23,6 @@ def folder(tmp_path) -> Path:
 
 @pytest.fixture(autouse=True)
 def small_batches(monkeypatch):
-    """Eight files at a time, and a save after each where `save_interval_s` is 0, whatever a save takes."""
+    """Eight files at a time, and a save after each if `save_interval_s` is 0, however long a save takes."""
     monkeypatch.setattr(module, "BATCH", 8)
     monkeypatch.setattr(module, "MIN_WORK_PER_SAVE", 0)

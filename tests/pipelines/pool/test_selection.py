@@ -85,7 +85,7 @@ def test_identical_files_count_once(classifier, folder, tmp_path):
 def test_test_images_are_left_out_by_bytes_and_as_near_duplicates(classifier, folder, tmp_path, kind):
     test = tmp_path / "test"
     test.mkdir()
-    chosen = brute_force(classifier, folder, 2)  # the best ones, which would be kept
+    chosen = brute_force(classifier, folder, 2)  # the best ones, which would be selected
     paths = {sample_id(p.read_bytes()): p for p in folder.rglob("*.png")}
     for number, (_, name) in enumerate(chosen):
         if number % 2:

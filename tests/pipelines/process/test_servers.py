@@ -54,8 +54,8 @@ def test_a_file_of_another_boot_or_with_invalid_content_is_ignored(tmp_path, por
     (tmp_path / "servers").mkdir()
     file = tmp_path / "servers" / "app.json"
     before = (datetime.now(UTC) - timedelta(days=9000)).isoformat()
-    for said in ("", "[]", "{}", json.dumps({"port": port, "pid": os.getpid(), "at": before})):
-        file.write_text(said)
+    for content in ("", "[]", "{}", json.dumps({"port": port, "pid": os.getpid(), "at": before})):
+        file.write_text(content)
         assert servers.find(tmp_path, servers.APP) is None
     file.write_text(json.dumps({"port": port, "pid": os.getpid(), "at": datetime.now(UTC).isoformat()}))
     assert servers.find(tmp_path, servers.APP) == f"http://127.0.0.1:{port}"

@@ -52,7 +52,7 @@ def test_wrong_guesses_are_those_that_differ_from_the_truth(world, monkeypatch):
 
 
 def test_wrong_labels_are_those_that_differ_from_the_truth(world, monkeypatch):
-    """Two of the labels are said to be swapped: the truth of their images is another."""
+    """Swaps two labels, by giving their images another true class."""
     train = world.catalog.samples(Split.TRAIN)
     truth = {s.sample_id: class_of(s) for s in train}
     truth |= {s.sample_id: "owl" if class_of(s) == "crow" else "crow" for s in train[:2]}

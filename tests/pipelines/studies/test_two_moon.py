@@ -81,10 +81,10 @@ def test_runs_side_by_side_are_each_run_by_itself(name, monkeypatch):
         torch.testing.assert_close(weights(many.student, run), weights(one.student, 0), rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("told", [{}, {"normalise": False, "feedback_weight": 100.0}, {"feedback": "reinforce"}])
-def test_one_run_takes_the_step_of_the_method_itself(told):
+@pytest.mark.parametrize("options", [{}, {"normalise": False, "feedback_weight": 100.0}, {"feedback": "reinforce"}])
+def test_one_run_takes_the_step_of_the_method_itself(options):
     asked = replace(SMALL, seeds=1, steps=20)
-    settings = METHODS["mpl"].settings(**{**settings_of(asked, "mpl"), **told})
+    settings = METHODS["mpl"].settings(**{**settings_of(asked, "mpl"), **options})
     ours, theirs, off = (learners_of(asked, teacher=True) for _ in range(3))
     for at, batch in enumerate(batches(asked, moons(asked))):
         torch.manual_seed(at)

@@ -137,8 +137,8 @@ def test_the_newest_intact_checkpoint_is_used_and_damaged_ones_are_renamed(tmp_p
     (tmp_path / "step-000020" / "checkpoint.json").unlink()
     (tmp_path / "step-000015" / "state.pt").unlink()
     (tmp_path / "step-000005" / "state.pt").unlink()
-    said = list(checkpoints.quarantine_damaged(tmp_path))
-    assert [sentence.split("(")[1] for sentence in said] == [
+    messages = list(checkpoints.quarantine_damaged(tmp_path))
+    assert [sentence.split("(")[1] for sentence in messages] == [
         "checkpoint.json) and is now damaged-step-000020: the run goes on from step 15",
         "state.pt) and is now damaged-step-000015: the run goes on from step 10",
     ]

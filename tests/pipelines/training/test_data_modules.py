@@ -54,12 +54,12 @@ def trained(place: Path, images: Path, *extra: str, run: str = "r", steps: int =
     return find_run(read_project(place), run)
 
 
-def config(images: Path, **told) -> DataConfig:
-    return DataConfig(kind="folder", images=str(images), **told)
+def config(images: Path, **options) -> DataConfig:
+    return DataConfig(kind="folder", images=str(images), **options)
 
 
-def opened(images: Path, **told):
-    return open_dataset(config(images, **told), images, Split.TRAIN, size=SIDE)
+def opened(images: Path, **options):
+    return open_dataset(config(images, **options), images, Split.TRAIN, size=SIDE)
 
 
 def test_a_run_on_a_folder_writes_the_files_of_a_run_in_a_project(images, tmp_path):
@@ -197,7 +197,7 @@ def test_torchvisions_sets_are_images_in_memory(monkeypatch, tmp_path, kind, cla
 
 
 def test_a_failed_download_is_a_one_line_error(monkeypatch, tmp_path):
-    def refuse(*given, **told):
+    def refuse(*given, **options):
         raise RuntimeError("no network")
 
     monkeypatch.setattr("torchvision.datasets.CIFAR10", refuse)

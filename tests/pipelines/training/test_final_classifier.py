@@ -84,7 +84,7 @@ def test_images_rejected_from_all_classes_are_excluded(store):
 
 
 def test_labels_of_one_class_give_no_pooled_classifier(store):
-    """A run does not start with one class, but labels can be taken back while it trains."""
+    """A run does not start with one class, but labels can be retracted while it trains."""
     labels = np.array([0, 0, -1, -1])
     training_set = TrainingSet(
         classes=CLASSES,

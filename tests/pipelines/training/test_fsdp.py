@@ -39,7 +39,7 @@ def store(tmp_path_factory) -> Store:
 
 
 def go_through(lines: list[list[str]]) -> None:
-    """Trains once for each line, which begins with "stop" where somebody asks it to after three steps."""
+    """Trains once for each line; one that begins with "stop" is stopped after three steps."""
     requests = loop._requests
     for how, *words in lines:
         loop._requests = (lambda state: (state.step == 3, False)) if how == "stop" else requests

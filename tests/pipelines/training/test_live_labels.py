@@ -19,7 +19,18 @@ from gradebook.pipelines.training.sampler import Sampler, SamplerTimeline
 from gradebook.storage.events import Kind, event
 from gradebook.storage.samples import Split
 from gradebook.storage.store import Store
-from tests.pipelines.projects import CLASSES, LABELLED, Told, class_of, copy_of, flags, labels, rows, timeless, weights
+from tests.pipelines.projects import (
+    CLASSES,
+    LABELLED,
+    ScriptedListener,
+    class_of,
+    copy_of,
+    flags,
+    labels,
+    rows,
+    timeless,
+    weights,
+)
 from tests.pipelines.training.resuming import resume
 
 PIXELS = ("--inputs", "pixels", "--workers", "2", "--validate-every", "12")
@@ -29,10 +40,10 @@ def run(store: Store, *extra: str, steps: int = 12):
     return module.train(parse_command(flags(store, *extra, steps=steps), program="train", saved=saved_config))
 
 
-def told(monkeypatch, *news: dict[str, str] | None) -> None:
-    """Lets the next run hear all labels that are given here, after its first step, its second, and so on."""
+def give_labels(monkeypatch, *news: dict[str, str] | None) -> None:
+    """Gives the next run these labels: the first after its first step, the next after its second, and so on."""
     monkeypatch.setattr(
-        "gradebook.pipelines.training.data_modules.ProjectData.label_listener", lambda data: Told(*news)
+        "gradebook.pipelines.training.data_modules.ProjectData.label_listener", lambda data: ScriptedListener(*news)
     )
 
 
@@ -45,7 +56,7 @@ def samples(store: Store) -> tuple[list, list]:
 @pytest.mark.parametrize("extra", [(), PIXELS], ids=["views", "pixels"])
 def test_a_label_moves_its_sample_to_the_labelled_set(store, monkeypatch, extra):
     known, others = samples(store)
-    told(monkeypatch, None, None, labels(*known, *others[:20]))
+    give_labels(monkeypatch, None, None, labels(*known, *others[:20]))
     assert run(store, *extra).steps == 12
     (change,) = Run(store.project.runs / "r").changes()
     assert change.labels == labels(*others[:20])
@@ -60,7 +71,7 @@ def test_a_label_moves_its_sample_to_the_labelled_set(store, monkeypatch, extra)
 def test_a_rejected_image_leaves_the_unlabelled_set_and_an_undo_returns_it(store, monkeypatch):
     known, others = samples(store)
     out = {s.sample_id for s in others[:20]}
-    told(monkeypatch, None, labels(*known) | dict.fromkeys(out), labels(*known) | dict.fromkeys(sorted(out)[:5]))
+    give_labels(monkeypatch, None, labels(*known) | dict.fromkeys(out), labels(*known) | dict.fromkeys(sorted(out)[:5]))
     run(store, "--steps", "40")
     first, second = Run(store.project.runs / "r").changes()
     assert set(first.rejected) == set(first.labels) == out
@@ -88,10 +99,10 @@ def test_a_rejected_image_is_excluded_at_the_start_and_on_resume(store, monkeypa
 
 def test_labels_given_during_a_training_are_learned(store, monkeypatch):
     known, others = samples(store)
-    told(monkeypatch, labels(*known, *others[:30]))
+    give_labels(monkeypatch, labels(*known, *others[:30]))
     run(store, "--method", "supervised", "--validation-share", "0")
     one = weights(store)
-    told(monkeypatch, labels(*known))
+    give_labels(monkeypatch, labels(*known))
     run(store, "--method", "supervised", "--validation-share", "0", "--run", "s")
     other = weights(store, "s")
     assert Run(store.project.runs / "s").changes() == []
@@ -102,7 +113,7 @@ def test_a_corrected_or_retracted_label_reaches_the_run(store, monkeypatch):
     known, _ = samples(store)
     wrong = CLASSES[(CLASSES.index(class_of(known[0])) + 1) % 3]
     now = labels(*known[2:]) | {known[0].sample_id: wrong}
-    told(monkeypatch, now)
+    give_labels(monkeypatch, now)
     run(store, "--validation-share", "0")
     assert Run(store.project.runs / "r").labels() == now
     assert known[1].sample_id in {row["sample_id"] for row in rows(store) if row["step"] > 1}
@@ -112,11 +123,11 @@ def test_a_corrected_or_retracted_label_reaches_the_run(store, monkeypatch):
 def test_a_resumed_run_applies_labels_at_the_same_step(store, template, tmp_path, monkeypatch, extra):
     known, others = samples(store)
     news = (None, labels(*known, *others[:10]), None, labels(*known, *others[:25]))
-    told(monkeypatch, *news)
+    give_labels(monkeypatch, *news)
     run(store, *extra)
 
     killed = copy_of(template, tmp_path / "killed")
-    told(monkeypatch, *news)
+    give_labels(monkeypatch, *news)
     with monkeypatch.context() as patch:
         after = loop._after_step
 
@@ -128,10 +139,10 @@ def test_a_resumed_run_applies_labels_at_the_same_step(store, template, tmp_path
         patch.setattr(loop, "_after_step", die)
         with pytest.raises(SystemExit):
             run(killed, *extra)
-    told(monkeypatch)
+    give_labels(monkeypatch)
     checkpoints = killed.project.runs / "r" / "checkpoints"
     assert {path.name for path in checkpoints.iterdir()} == {"step-000003", "step-000006"}
-    shutil.rmtree(checkpoints / "step-000006")  # so that changes lie before and after the step from which it goes on
+    shutil.rmtree(checkpoints / "step-000006")  # so that there are changes before and after the step it resumes from
     assert resume(killed).steps == 12
     changes = [Run(s.project.runs / "r").changes() for s in (store, killed)]
     assert changes[0] == changes[1]
@@ -145,14 +156,14 @@ def test_a_resumed_run_applies_labels_at_the_same_step(store, template, tmp_path
 def test_labels_of_a_class_unknown_to_the_run_wait_for_the_next_run(store, monkeypatch):
     known, others = samples(store)
     now = labels(*known[1:]) | {known[0].sample_id: "lynx", others[0].sample_id: "lynx"}
-    told(monkeypatch, now)
+    give_labels(monkeypatch, now)
     run(store, "--validation-share", "0")
     assert Run(store.project.runs / "r").changes()[0].labels == {known[0].sample_id: None}
 
 
 def test_a_change_that_would_leave_no_samples_is_not_applied(store, monkeypatch, capsys):
     known, others = samples(store)
-    told(monkeypatch, labels(*known, *others), {})
+    give_labels(monkeypatch, labels(*known, *others), {})
     assert run(store).steps == 12
     assert Run(store.project.runs / "r").changes() == []
     assert capsys.readouterr().err.count("it goes on without them") == 2
@@ -183,7 +194,7 @@ def test_a_verdict_reaches_a_run_that_is_training(store):
 
 def test_live_labels_can_be_turned_off(store, monkeypatch):
     known, others = samples(store)
-    told(monkeypatch, labels(*known, *others[:5]))
+    give_labels(monkeypatch, labels(*known, *others[:5]))
     run(store, "--no-live")
     assert Run(store.project.runs / "r").changes() == []
 
@@ -202,7 +213,7 @@ def test_an_unreadable_log_is_reported_once_and_read_later(capsys):
     assert capsys.readouterr().err.count("the labels cannot be read at the moment (gone)") == 1
     state["version"] = 1
     assert listener.has_news()
-    state["labels"] = OSError("torn")
+    state["labels"] = OSError("truncated")
     assert listener.take() is None
     assert listener.has_news(), "what could not be read is asked for again"
     state["labels"] = {"a": "y"}
@@ -274,7 +285,7 @@ def test_a_batch_is_drawn_from_the_sampler_of_its_step():
 def test_applied_labels_are_written_before_they_take_effect(store, monkeypatch):
     """Killed between the two files, a run knows of the change from the first."""
     known, others = samples(store)
-    told(monkeypatch, labels(*known, *others[:5]))
+    give_labels(monkeypatch, labels(*known, *others[:5]))
     with monkeypatch.context() as patch:
         patch.setattr(
             "gradebook.pipelines.training.live_labels.write_labels",
@@ -282,7 +293,7 @@ def test_applied_labels_are_written_before_they_take_effect(store, monkeypatch):
         )
         with pytest.raises(OSError, match="killed"):
             run(store)
-    told(monkeypatch)
+    give_labels(monkeypatch)
     assert resume(store).steps == 12
     (change,) = Run(store.project.runs / "r").changes()
     assert (change.step, change.labels) == (1, labels(*others[:5]))

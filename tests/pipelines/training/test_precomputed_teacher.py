@@ -48,15 +48,15 @@ def predictions(store: Store, run: str = "large") -> pa.Table:
     return pq.read_table(store.project.runs / run / "predictions.parquet")
 
 
-def said(store: Store) -> dict[str, list[float]]:
+def probabilities_of(store: Store) -> dict[str, list[float]]:
     table = predictions(store)
     return dict(zip(table["sample_id"].to_pylist(), table["student"].to_pylist(), strict=True))
 
 
 def test_the_other_runs_student_is_the_teacher_without_a_second_network(store):
-    """Without feedback nothing corrects what it said, so the record repeats it to the end."""
+    """Without feedback nothing corrects the stored predictions, so the record repeats them to the end."""
     trained(store, *REDUCED, "--feedback", "none")
-    given = said(store)
+    given = probabilities_of(store)
     found = rows(store)
     assert {row["step"] for row in found} == {1, 2, 3, 4, 5, 6}
     for row in found:
@@ -72,7 +72,7 @@ def test_the_other_runs_student_is_the_teacher_without_a_second_network(store):
 
 def test_feedback_corrects_the_predictions_of_the_other_run(store):
     trained(store, *REDUCED, "--calibrator-rate", "20")
-    given = said(store)
+    given = probabilities_of(store)
     moved = [row["teacher_probability"] - max(given[row["sample_id"]]) for row in rows(store) if row["step"] == 6]
     assert max(map(abs, moved)) > 1e-4
 

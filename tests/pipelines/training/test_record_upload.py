@@ -1,4 +1,4 @@
-"""The record at an object store: it gets there whole, what cannot be sent waits, a resumed run takes back both."""
+"""The record at an object store: uploaded whole, retried later, and cut back by a resumed run."""
 
 import shutil
 import time
@@ -23,7 +23,7 @@ from gradebook.storage.record import MemoryRecord
 from gradebook.storage.segments import delete_segments_after
 from tests.object_store import a_bucket, a_server  # noqa: F401
 from tests.pipelines.projects import make_project, rows, trained
-from tests.pipelines.training.test_recorder import CLASSES, IDS, said
+from tests.pipelines.training.test_recorder import CLASSES, IDS, predictions_for
 from tests.polling import until
 
 pytestmark = pytest.mark.slow
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.slow
 def recorded(directory: Path, address: str, steps: range, every: int = 1) -> None:
     recorder = Recorder(directory, CLASSES, IDS, upload=RecordUploader(directory, address))
     for step in steps:
-        recorder.put(step, torch.tensor([0, 1]), said(2))
+        recorder.put(step, torch.tensor([0, 1]), predictions_for(2))
         if step % every == 0:
             recorder.flush()
     recorder.close()
@@ -47,11 +47,11 @@ def history(directory: Path) -> list:
 def test_closed_segments_are_uploaded_whole(tmp_path, bucket):
     address = f"{bucket}/records/r"
     recorder = Recorder(tmp_path / "r", CLASSES, IDS, upload=RecordUploader(tmp_path / "r", address))
-    recorder.put(1, torch.tensor([0, 1]), said(2))
+    recorder.put(1, torch.tensor([0, 1]), predictions_for(2))
     recorder.flush()
     until(lambda: object_store.list_files(address))
     assert list(object_store.list_files(address)) == ["rank0-000001.parquet"], "while the run goes on"
-    recorder.put(2, torch.tensor([0]), said(1))
+    recorder.put(2, torch.tensor([0]), predictions_for(1))
     recorder.close()
     sizes = {path.name: path.stat().st_size for path in (tmp_path / "r").glob("*.parquet")}
     assert {name: size for name, (size, _) in object_store.list_files(address).items()} == sizes and len(sizes) == 2
@@ -75,7 +75,7 @@ def test_a_segment_rewritten_under_its_name_is_uploaded_again(tmp_path, bucket):
     recorded(tmp_path, f"{bucket}/r", range(1, 3))
     delete_segments_after(tmp_path, 1)
     recorder = Recorder(tmp_path, CLASSES, IDS, upload=RecordUploader(tmp_path, f"{bucket}/r"))
-    recorder.put(9, torch.tensor([0, 1, 2]), said(3))
+    recorder.put(9, torch.tensor([0, 1, 2]), predictions_for(3))
     recorder.close()
     download(tmp_path / "copy", f"{bucket}/r")
     assert [row["step"] for row in history(tmp_path / "copy")] == [1, 9]
@@ -93,12 +93,12 @@ def test_an_unreachable_store_is_a_one_line_warning_and_stops_nothing(tmp_path, 
     began = time.monotonic()
     recorder = Recorder(tmp_path, CLASSES, IDS, upload=RecordUploader(tmp_path, address))
     for step in (1, 2):
-        recorder.put(step, torch.tensor([0]), said(1))
+        recorder.put(step, torch.tensor([0]), predictions_for(1))
         recorder.flush()
     assert time.monotonic() - began < 5, "nobody waits for the network"
     recorder.close()
-    told = capsys.readouterr()
-    lines = [line for line in (told.out + told.err).splitlines() if line]
+    printed = capsys.readouterr()
+    lines = [line for line in (printed.out + printed.err).splitlines() if line]
     assert len(lines) == 2 and f"{address} cannot be reached (" in lines[0], lines
     assert "is uploaded when the next training of the project starts" in lines[1]
     assert [row["step"] for row in history(tmp_path)] == [1, 2]
@@ -114,7 +114,7 @@ def test_a_denied_key_and_a_missing_package_are_one_line_errors():
 
 
 def test_a_training_uploads_its_record_and_the_next_one_the_rest(tmp_path, bucket, monkeypatch):
-    """What a kill leaves: segments here, nothing there, and the mark that says so."""
+    """The state after a kill: segments here, nothing uploaded, and the marker of that."""
     store = make_project(tmp_path)
     trained(store, "--record", f"{bucket}/all", run="one")
     path = store.project.runs / "one"

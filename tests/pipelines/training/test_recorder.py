@@ -16,7 +16,7 @@ CLASSES = ("crow", "heron", "owl")
 IDS = [f"s{n}" for n in range(6)]
 
 
-def said(n: int, label: int = 1) -> StepPredictions:
+def predictions_for(n: int, label: int = 1) -> StepPredictions:
     """Returns predictions for n samples: `label` by the teacher, the last class with certainty by the student."""
     teacher, student = torch.zeros(n, 3), torch.zeros(n, 3)
     teacher[:, label], student[:, 2] = 2.0, 50.0
@@ -30,8 +30,8 @@ def segments(directory: Path) -> list[str]:
 
 def test_predictions_are_read_back_row_by_row(tmp_path):
     recorder = Recorder(tmp_path, CLASSES, IDS)
-    recorder.put(1, torch.tensor([4, 0]), said(2))
-    recorder.put(2, torch.tensor([4]), said(1, label=0))
+    recorder.put(1, torch.tensor([4, 0]), predictions_for(2))
+    recorder.put(2, torch.tensor([4]), predictions_for(1, label=0))
     recorder.close()
     assert segments(tmp_path) == ["rank0-000001.parquet"]
     record = MemoryRecord()
@@ -49,7 +49,7 @@ def test_predictions_are_read_back_row_by_row(tmp_path):
 def test_columns_without_values_are_null(tmp_path):
     recorder = Recorder(tmp_path, CLASSES, IDS)
     recorder.put(1, torch.tensor([0, 1]), step_predictions(student=torch.eye(2, 3)))
-    recorder.put(2, torch.tensor([2]), said(1))
+    recorder.put(2, torch.tensor([2]), predictions_for(1))
     recorder.close()
     rows = pq.read_table(tmp_path / "rank0-000001.parquet").to_pylist()
     assert [row["teacher_label"] for row in rows] == [None, None, 1]
@@ -60,11 +60,11 @@ def test_columns_without_values_are_null(tmp_path):
 def test_a_segment_ends_at_each_flush_and_where_it_is_full(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "MAX_SEGMENT_ROWS", 4)
     recorder = Recorder(tmp_path, CLASSES, IDS)
-    recorder.put(1, torch.tensor([0]), said(1))
+    recorder.put(1, torch.tensor([0]), predictions_for(1))
     recorder.flush()
     assert segments(tmp_path) == ["rank0-000001.parquet"], "written when flush returns"
     for step in (2, 3, 4):
-        recorder.put(step, torch.tensor([0, 1]), said(2))
+        recorder.put(step, torch.tensor([0, 1]), predictions_for(2))
     recorder.flush()
     recorder.flush()
     recorder.close()
@@ -75,7 +75,7 @@ def test_a_segment_ends_at_each_flush_and_where_it_is_full(tmp_path, monkeypatch
 def test_processes_write_separate_segments(tmp_path):
     for process in (0, 1):
         recorder = Recorder(tmp_path, CLASSES, IDS, process=process)
-        recorder.put(1, torch.tensor([process]), said(1))
+        recorder.put(1, torch.tensor([process]), predictions_for(1))
         recorder.close()
     assert segments(tmp_path) == ["rank0-000001.parquet", "rank1-000001.parquet"]
 
@@ -90,7 +90,7 @@ def test_a_reader_never_sees_half_a_segment(tmp_path, monkeypatch):
 
     monkeypatch.setattr(pq, "write_table", watched)
     recorder = Recorder(tmp_path, CLASSES, IDS)
-    recorder.put(1, torch.tensor([0]), said(1))
+    recorder.put(1, torch.tensor([0]), predictions_for(1))
     recorder.close()
     assert seen == [(".rank0-000001.tmp", [])]
 
@@ -109,7 +109,7 @@ def full_disk(*_args, **_options):
 def test_a_full_disk_is_raised_at_the_next_flush(tmp_path, monkeypatch):
     monkeypatch.setattr(pq, "write_table", full_disk)
     recorder = Recorder(tmp_path, CLASSES, IDS)
-    recorder.put(1, torch.tensor([0]), said(1))
+    recorder.put(1, torch.tensor([0]), predictions_for(1))
     with pytest.raises(OSError, match=r"record cannot be written to .*No space left on device.*free some space"):
         recorder.flush()
 
@@ -120,7 +120,7 @@ def test_a_full_disk_is_raised_at_the_next_step(tmp_path, monkeypatch):
     recorder = Recorder(tmp_path, CLASSES, IDS)
     with pytest.raises(OSError, match="free some space"):
         for step in range(10_000):
-            recorder.put(step, torch.tensor([0]), said(1))
+            recorder.put(step, torch.tensor([0]), predictions_for(1))
     with pytest.raises(OSError, match="free some space"):
         recorder.close()
 
@@ -129,7 +129,7 @@ def test_a_full_disk_is_raised_at_the_next_step(tmp_path, monkeypatch):
 def test_a_read_only_directory_is_an_error(tmp_path):
     recorder = Recorder(tmp_path, CLASSES, IDS)
     tmp_path.chmod(0o500)
-    recorder.put(1, torch.tensor([0]), said(1))
+    recorder.put(1, torch.tensor([0]), predictions_for(1))
     with pytest.raises(OSError, match="record cannot be written"):
         recorder.flush()
     tmp_path.chmod(0o700)
@@ -138,7 +138,7 @@ def test_a_read_only_directory_is_an_error(tmp_path):
 def test_segments_after_a_checkpoint_are_removed(tmp_path):
     recorder = Recorder(tmp_path, CLASSES, IDS)
     for step in (1, 2, 3, 4):
-        recorder.put(step, torch.tensor([0]), said(1))
+        recorder.put(step, torch.tensor([0]), predictions_for(1))
         if step in (2, 3):
             recorder.flush()
     recorder.close()
@@ -146,7 +146,7 @@ def test_segments_after_a_checkpoint_are_removed(tmp_path):
     delete_segments_after(tmp_path, 2)
     assert segments(tmp_path) == ["rank0-000001.parquet"]
     again = Recorder(tmp_path, CLASSES, IDS)
-    again.put(3, torch.tensor([0]), said(1))
+    again.put(3, torch.tensor([0]), predictions_for(1))
     again.close()
     assert segments(tmp_path) == ["rank0-000001.parquet", "rank0-000002.parquet"]
     record = MemoryRecord()

@@ -1,4 +1,4 @@
-"""What a training cannot do or go on with, it says in a sentence."""
+"""A training that cannot start or continue ends with a one-line error."""
 
 from pathlib import Path
 
@@ -31,11 +31,13 @@ def test_a_loss_that_is_not_a_number_is_a_one_line_error(store, capsys):
         with pytest.raises(SystemExit) as end:
             module.main(flags(store, "--checkpoint-every", "1", "--log-every", "100", steps=10))
     assert end.value.code == 2
-    said = capsys.readouterr().err.splitlines()[-1]
-    assert said.startswith("gradebook: a weight of the student is not a number any more at step 5: lower the learning")
+    message = capsys.readouterr().err.splitlines()[-1]
+    assert message.startswith(
+        "gradebook: a weight of the student is not a number any more at step 5: lower the learning"
+    )
     run = Run(store.project.runs / "r")
     assert (run.status().state, run.status().step) == (State.FAILED, 4)
-    assert run.status().message in said
+    assert run.status().message in message
     assert resume(store).state is State.FINISHED, "the checkpoint before it is good"
 
 

@@ -57,7 +57,7 @@ KINDS = [*(("--method", method) for method in METHODS), ("--feedback", "reinforc
 
 @pytest.mark.parametrize("extra", [*KINDS, (*PIXELS, "--feedback", "reinforce")], ids=" ".join)
 def test_a_stopped_run_ends_as_one_that_was_not_stopped(store, template, tmp_path, extra):
-    """Stopped where no checkpoint would have been; what is drawn at random (reinforce) goes on where it was."""
+    """Stopped between checkpoints; random draws (reinforce) continue where they were."""
     trained(store, *extra)
     other = copy_of(template, tmp_path / "other")
     result = stopped_after(4, other, *extra)
@@ -121,16 +121,16 @@ def test_ctrl_c_stops_a_run_with_its_workers_and_status_zero(store, tmp_path):
     """From a terminal, every process of the group gets the signal."""
     words = flags(store, *PIXELS, "--validate-every", "9999", "--workers", "2", "--json", steps=9999)
     run = Run(store.project.runs / "r")
-    with forked(program, module.main, words, tmp_path / "said") as training:
+    with forked(program, module.main, words, tmp_path / "output") as training:
         until(lambda: not training.is_alive() or ((run.path / "status.json").exists() and run.status().step >= 4), 200)
         os.killpg(training.pid, signal.SIGINT)
         training.join(60)
-    out, err = ((tmp_path / name).read_text() for name in ("said.out", "said.err"))
+    out, err = ((tmp_path / name).read_text() for name in ("output.out", "output.err"))
     assert training.exitcode == 0, err
-    said = json.loads(out.splitlines()[-1])
-    assert {"run", "steps", "seconds", "validation_accuracy"} <= said.keys()
-    assert said["run"] == "r" and said["state"] == "stopped"
-    assert run.status().state is State.STOPPED and run.status().step == said["steps"] >= 4
+    result = json.loads(out.splitlines()[-1])
+    assert {"run", "steps", "seconds", "validation_accuracy"} <= result.keys()
+    assert result["run"] == "r" and result["state"] == "stopped"
+    assert run.status().state is State.STOPPED and run.status().step == result["steps"] >= 4
     assert "Traceback" not in err
     assert "\r" not in err and "%|" not in err, "no progress bar where nobody looks"
     assert len(err.splitlines()) == 1, err
@@ -186,8 +186,8 @@ def test_a_damaged_checkpoint_is_renamed_and_reported(store, template, tmp_path,
     kept = other.project.runs / "r" / "checkpoints"
     (kept / "step-000004" / "state.pt").write_bytes(b"")
     resume(other)
-    said = capsys.readouterr().err
-    assert "step-000004 is damaged (state.pt) and is now damaged-step-000004: the run goes on from step 3" in said
+    printed = capsys.readouterr().err
+    assert "step-000004 is damaged (state.pt) and is now damaged-step-000004: the run goes on from step 3" in printed
     assert same_weights(store, other)
     assert rows(store) == rows(other)
     assert {p.name for p in kept.iterdir()} == {"damaged-step-000004", "step-000003", "step-000006"}
@@ -199,7 +199,7 @@ def test_a_run_without_an_intact_checkpoint_starts_over(store, template, tmp_pat
     stopped_after(2, other)
     (other.project.runs / "r" / "checkpoints" / "step-000002" / "process-0.pt").unlink()
     resume(other)
-    said = capsys.readouterr().err
-    assert "(process-0.pt) and is now damaged-step-000002: the run goes on from its beginning" in said
+    printed = capsys.readouterr().err
+    assert "(process-0.pt) and is now damaged-step-000002: the run goes on from its beginning" in printed
     assert same_weights(store, other)
     assert rows(store) == rows(other)

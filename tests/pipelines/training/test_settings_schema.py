@@ -18,9 +18,9 @@ from gradebook.storage.project import ProjectError, create_project
 def test_every_setting_has_a_description_and_parses_as_it_is_listed(preset, method):
     found = list_settings(preset, method)
     assert [one.name for one in found if not one.meaning] == []
-    told = [text for one in found if one.kind != "flag" for text in (f"--{one.name}", one.value)]
-    told += [f"--{one.name}" if one.value == "True" else f"--no-{one.name}" for one in found if one.kind == "flag"]
-    call = parse_command(["x", "--preset", preset, "--method", method, *told], program="train", saved=lambda *_: {})
+    options = [text for one in found if one.kind != "flag" for text in (f"--{one.name}", one.value)]
+    options += [f"--{one.name}" if one.value == "True" else f"--no-{one.name}" for one in found if one.kind == "flag"]
+    call = parse_command(["x", "--preset", preset, "--method", method, *options], program="train", saved=lambda *_: {})
     assert call.config == preset_of(preset, method)
 
 

@@ -11,12 +11,14 @@ def test_tensorboard_gets_the_values_of_the_metrics(store):
     run = Run(store.project.runs / "r")
 
     board = EventAccumulator(str(run.path / "tensorboard")).Reload()
-    told = {(tag, e.step): e.value for tag in board.Tags()["scalars"] for e in board.Scalars(tag)}
+    logged = {(tag, e.step): e.value for tag in board.Tags()["scalars"] for e in board.Scalars(tag)}
     rows = run.metrics()
-    said = {(name, row["step"]): value for row in rows for name, value in row.items() if name not in {"step", "phases"}}
-    said |= {(f"phases/{name}", row["step"]): s for row in rows for name, s in row.get("phases", {}).items()}
-    assert set(told) == set(said) and len(said) > 20
-    assert [told[k] for k in said] == pytest.approx(list(said.values()), rel=1e-5)
+    expected = {
+        (name, row["step"]): value for row in rows for name, value in row.items() if name not in {"step", "phases"}
+    }
+    expected |= {(f"phases/{name}", row["step"]): s for row in rows for name, s in row.get("phases", {}).items()}
+    assert set(logged) == set(expected) and len(expected) > 20
+    assert [logged[k] for k in expected] == pytest.approx(list(expected.values()), rel=1e-5)
 
 
 def test_without_the_option_no_tracker_is_used(store):

@@ -23,7 +23,16 @@ from gradebook.pipelines.training.run_setup import saved_config
 from gradebook.pipelines.training.trainer import train
 from gradebook.storage.store import Store
 from tests.forkserver import together
-from tests.pipelines.projects import copy_of, flags, make_project, rows, timeless, told_in_run_live, trained, weights
+from tests.pipelines.projects import (
+    copy_of,
+    flags,
+    listener_of_run_live,
+    make_project,
+    rows,
+    timeless,
+    trained,
+    weights,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -58,7 +67,7 @@ def stores(tmp_path_factory) -> tuple[Store, Store]:
     one = make_project(root)
     two = copy_of(one, root / "other")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("gradebook.pipelines.training.data_modules.ProjectData.label_listener", told_in_run_live)
+        patch.setattr("gradebook.pipelines.training.data_modules.ProjectData.label_listener", listener_of_run_live)
         for run, extra in KINDS.items():
             trained(one, *extra, run=run, steps=8)
     with pytest.MonkeyPatch.context() as patch:
@@ -103,7 +112,7 @@ def go_through(lines: list[list[str]]) -> None:
 
     It begins with the steps after which somebody asks the run to stop (0: nobody), or after which, -N, one is killed.
     """
-    ProjectData.label_listener = told_in_run_live
+    ProjectData.label_listener = listener_of_run_live
     requests = loop._requests
     for stop, *words in lines:
         loop._requests = partial(_requests_or_killed, int(stop), requests)
@@ -157,7 +166,7 @@ def test_a_run_continues_with_another_number_of_processes(stores, run):
 
 @pytest.mark.parametrize("run", ["resumed", "killed"])
 def test_two_processes_resume_bit_for_bit(stores, run):
-    """Stopped by somebody, or one of them killed; also where each process's own statistics say what is learned."""
+    """Stopped, or one process killed; also for methods that depend on each process's own BatchNorm statistics."""
     whole, resumed = (weights(stores[1], name) for name in ("whole", run))
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
     assert rows(stores[1], "whole") == rows(stores[1], run)

@@ -34,8 +34,8 @@ def store(tmp_path_factory) -> Store:
     return store
 
 
-def said(store: Store, run: str) -> np.ndarray:
-    """What the finished student of a run says of every sample."""
+def probabilities_of(store: Store, run: str) -> np.ndarray:
+    """Returns the probabilities of a run's finished student for every sample."""
     made = Run(store.project.runs / run)
     return predict_samples(load_run_student(made), config_from_json(made.config()), store, store.catalog.samples())
 
@@ -46,18 +46,18 @@ def norms_of(store: Store, run: str) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("method", ["mpl", "supervised"])
 def test_a_run_starts_from_the_weights_of_the_named_student(store, method):
-    """Cached views are kept in float16, which rounds to a thousandth."""
+    """Cached views are stored in float16, which rounds to a thousandth."""
     trained(store, *PIXELS, *STILL, "--method", method, "--start", "views", run=f"still-{method}", steps=2)
-    first = said(store, "views")
-    np.testing.assert_allclose(said(store, f"still-{method}"), first, atol=2e-3)
+    first = probabilities_of(store, "views")
+    np.testing.assert_allclose(probabilities_of(store, f"still-{method}"), first, atol=2e-3)
     assert first.std(0).max() > 1e-2, "a student that says the same of all images would prove nothing"
 
 
 def test_a_run_on_pixels_can_be_started_from_too(store):
     trained(store, *PIXELS, "--student.lr", "0.1", "--start", "views", run="further", steps=4)
-    assert np.abs(said(store, "further") - said(store, "views")).max() > 1e-2
+    assert np.abs(probabilities_of(store, "further") - probabilities_of(store, "views")).max() > 1e-2
     trained(store, *PIXELS, *STILL, "--start", "further", run="further-still", steps=2)
-    np.testing.assert_allclose(said(store, "further-still"), said(store, "further"), atol=1e-5)
+    np.testing.assert_allclose(probabilities_of(store, "further-still"), probabilities_of(store, "further"), atol=1e-5)
 
 
 def test_frozen_norms_keep_the_statistics_of_the_pretrained_weights(store):
@@ -74,11 +74,11 @@ def test_frozen_norms_keep_the_statistics_of_the_pretrained_weights(store):
 
 @pytest.mark.parametrize("lost", [False, True], ids=["at step 4", "before its first checkpoint"])
 def test_a_warm_started_run_resumes_bit_for_bit(store, tmp_path, monkeypatch, lost):
-    other, told = copy_of(store, tmp_path / "other"), (*PIXELS, "--start", "views")
+    other, options = copy_of(store, tmp_path / "other"), (*PIXELS, "--start", "views")
     whole = copy_of(store, tmp_path / "whole")
-    trained(whole, *told, steps=6)
+    trained(whole, *options, steps=6)
     monkeypatch.setattr("gradebook.pipelines.training.loop._requests", lambda state: (state.step == 4, False))
-    assert trained(other, *told, steps=6).state is State.STOPPED
+    assert trained(other, *options, steps=6).state is State.STOPPED
     monkeypatch.undo()
     path = other.project.runs / "r"
     shutil.rmtree(path / "checkpoints" if lost else other.project.runs / "views")
