@@ -13,14 +13,14 @@ test *arguments:
 test-all *arguments:
     uv run --extra mongodb python -m tests --all {{arguments}}
 
-# Lines that the tests run, by file
+# Lines that the tests do not run, by file
 coverage:
-    uv run --extra mongodb python -m tests --all --cov gradebook --cov-report term:skip-covered
+    uv run --extra mongodb python -m tests --all --cov-report term-missing:skip-covered
 
 # The README's demo: real images to an exported classifier in about a minute
 demo:
     uv run --extra mongodb gradebook demo
 
-# Draw the pictures of README and docs again, from the demo in a browser
-docs:
-    uv run --extra mongodb python -m docs.pictures
+# Draw the pictures of README and docs again, from a project in a browser
+docs project="demo/project":
+    uv run --extra mongodb python -m docs.pictures {{project}}

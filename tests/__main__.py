@@ -1,7 +1,7 @@
 """The test command: format, lint, types and layers, then the tests. Prints pytest's summary last.
 
-    python -m tests          the first tier: what says most for its seconds
-    python -m tests --all    every test; CI runs this
+    python -m tests          the first tier: the tests that find most in a few minutes
+    python -m tests --all    every test, with the share of the lines that they run; CI runs this
 
 Other arguments go to pytest, such as `-k feedback` or a path. Files are spread over the cores (`-n 0`: one process).
 """
@@ -11,6 +11,7 @@ import subprocess
 import sys
 
 WORKERS = min(os.cpu_count() or 1, 8)
+EVERY_TEST = ("-m", "", "--cov", "--cov-report=", "-p", "tests.coverage_summary")  # replaces "not slow" of pyproject
 CHECKS = (
     ("ruff", "format", "--no-cache", "--check", "."),
     ("ruff", "check", "--no-cache", "."),
@@ -22,11 +23,11 @@ CHECKS = (
 def main() -> int:
     """Runs the checks, then pytest; returns the first exit status that is not 0."""
     arguments = sys.argv[1:]
-    tier = []
+    tier: tuple[str, ...] = ()
     if "--all" in arguments:
         arguments.remove("--all")
-        tier = ["-m", ""]  # replaces "not slow" of pyproject.toml
-    tests = (sys.executable, "-m", "pytest", "-n", str(WORKERS), "--dist", "loadfile", "--durations", "15", *tier)
+        tier = EVERY_TEST
+    tests = (sys.executable, "-m", "pytest", "-n", str(WORKERS), "--dist", "loadfile", "--durations", "20", *tier)
     for command in (*CHECKS, (*tests, *arguments)):
         print("$", " ".join(command), flush=True)
         status = subprocess.call(command)
