@@ -38,8 +38,9 @@ from gradebook.mpl.opinion_pool import (
 )
 
 Floats = NDArray[np.float32]
-# (kept (n,) bool, classes of the labelled (n,), K) -> opinions (N, K), learned from the labels that are kept
-Member = Callable[[NDArray[np.bool_], Indices, int], NDArray[np.floating]]
+Masks = NDArray[np.bool_]
+# (kept (F, n), classes of the labelled (n,), K) -> opinions (F, N, K): row by row learned from the labels that are kept
+Member = Callable[[Masks, Indices, int], NDArray[np.floating]]
 
 FOLDS = 5
 STANDARDISED_SCALE, WHITENED_SCALE = 35.0, 20.0  # rms length of what logistic regression sees, at C = 1
@@ -80,7 +81,7 @@ def fit_pooled_classifier(
         labels: (N,) class, -1 for none; at least two classes have one.
         classes: K.
         views: see `AugmentedViews`; without them no member sees the whitened space.
-        members: more members of the pool by name. Each is called once a fold, and last with every label.
+        members: more members of the pool by name. Each is called for all folds at once, then with every label.
         seed: of the folds.
     """
     labelled = np.flatnonzero(labels >= 0)
@@ -88,12 +89,12 @@ def fit_pooled_classifier(
     spaces = feature_spaces(features, labelled, views)
     members = _members(spaces, labelled) | dict(members)
     folds = _folds(y, min(FOLDS, len(y)), seed)
-    without = [  # by fold: every member's opinion of every sample without that fold's labels, (m, N, K)
-        np.stack([member(folds != fold, y, classes) for member in members.values()]) for fold in range(folds.max() + 1)
-    ]
-    held_out = np.stack([without[fold][:, row] for fold, row in zip(folds, labelled, strict=True)], axis=1)
+    kept = folds != np.arange(folds.max() + 1)[:, None]  # (F, n)
+    without = np.stack([member(kept, y, classes) for member in members.values()], axis=1)  # (F, m, N, K)
+    held_out = without[folds, :, labelled].swapaxes(0, 1)  # (m, n, K)
     exponents = pool_exponents(held_out, y)
-    opinions = np.stack([member(np.ones(len(y), bool), y, classes) for member in members.values()])
+    everything = np.ones((1, len(y)), bool)
+    opinions = np.stack([member(everything, y, classes)[0] for member in members.values()])
     slopes, offsets, shares = _fit(spaces.plain, pooled(opinions, exponents), labelled, y)
     logits = _held_out_logits(spaces.plain, [pooled(others, exponents) for others in without], folds, labelled, y)
     temperature = fitted_temperature(logits, y, (shares / np.maximum(_shares(y, classes), EPS))[y])
@@ -125,7 +126,7 @@ def _members(spaces: FeatureSpaces, labelled: Indices) -> dict[str, Member]:
 
 
 def _logistic_member(x: Floats, labelled: Indices, scale: float, views: Floats | None = None) -> Member:
-    def opinions(kept: NDArray[np.bool_], y: Indices, classes: int) -> NDArray[np.floating]:
+    def opinions(kept: Masks, y: Indices, classes: int) -> NDArray[np.floating]:
         inputs, targets = x[labelled[kept]], y[kept]
         if views is not None:
             inputs = np.concatenate([inputs, *views[kept].swapaxes(0, 1)])
@@ -133,16 +134,21 @@ def _logistic_member(x: Floats, labelled: Indices, scale: float, views: Floats |
         weights, bias = logistic_regression(inputs * scale, targets, classes)
         return softmax(x @ (weights * scale) + bias)
 
-    return opinions
+    return _of_each_fold(opinions)
 
 
 def _diffusion_member(x: Floats, labelled: Indices) -> Member:
     reached = influence(neighbour_graph(x), labelled)
 
-    def opinions(kept: NDArray[np.bool_], y: Indices, classes: int) -> NDArray[np.floating]:
+    def opinions(kept: Masks, y: Indices, classes: int) -> NDArray[np.floating]:
         return diffused_probabilities(reached[:, kept], y[kept], classes)
 
-    return opinions
+    return _of_each_fold(opinions)
+
+
+def _of_each_fold(opinions: Callable[[Masks, Indices, int], NDArray[np.floating]]) -> Member:
+    """Returns a member that forms its opinions (N, K) from the labels of one mask (n,) at a time."""
+    return lambda kept, y, classes: np.stack([opinions(mask, y, classes) for mask in kept])
 
 
 def logistic_regression(x: Floats, y: Indices, classes: int, *, c: float = 1.0) -> tuple[Floats, Floats]:

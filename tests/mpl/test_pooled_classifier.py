@@ -163,14 +163,14 @@ def test_a_given_member_predicts_once_a_fold_and_is_weighted_by_its_accuracy():
     asked = []
 
     def oracle(kept: np.ndarray, y: np.ndarray, classes: int) -> np.ndarray:
-        asked.append(int(kept.sum()))
-        return np.eye(classes)[truth] * 0.9 + 0.1 / classes
+        asked.append(kept.sum(1).tolist())
+        return np.repeat([np.eye(classes)[truth] * 0.9 + 0.1 / classes], len(kept), 0)
 
     def guesser(kept: np.ndarray, y: np.ndarray, classes: int) -> np.ndarray:
-        return softmax(np.random.default_rng(3).normal(size=(len(truth), classes)) * 4)
+        return softmax(np.random.default_rng(3).normal(size=(len(kept), len(truth), classes)) * 4)
 
     fitted = fit_pooled_classifier(x, labels, K, members={"oracle": oracle, "guesser": guesser})
-    assert sorted(asked) == [9, 9, 10, 10, 10, 12]
+    assert [sorted(counts) for counts in asked] == [[9, 9, 10, 10, 10], [12]]
     weight = dict(zip(fitted.members, fitted.exponents, strict=True))
     assert weight["oracle"] > 2 * weight["guesser"]
 
