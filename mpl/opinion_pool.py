@@ -13,7 +13,8 @@ EXPONENT_SUM = 1.6  # of all exponents before any label is seen: members that ag
 EXPONENT_HOLD = 5.0  # nats for moving an exponent by 1: a few labels must not give one member all the weight
 MIN_PROBABILITY = 1e-3  # of a pooled member's opinion: none can veto a class
 SHARE_PRIOR = 0.3  # weight of the labels' class shares against the samples'
-TEMPERATURE_SPREAD = 0.5  # standard deviation of the prior on the logarithm of the temperature
+TEMPERATURE = 1.6  # before any label is seen: Gaussians that share a covariance are too sure by about that much
+TEMPERATURE_SPREAD = 0.1  # standard deviation of the prior on its logarithm: fifty labels say little of it
 EM_STEPS = 50
 BALANCED_WITHIN = 0.15  # total variation between estimated and labels' shares at which opinions are no longer aligned
 ALIGNMENTS = 5  # rounds of it
@@ -106,8 +107,11 @@ def fitted_temperature(logits: Doubles, y: Indices, weights: Doubles) -> float:
     weights = weights / weights.mean()
     rows = np.arange(len(y))
 
+    def prior(log_temperature: float) -> float:
+        return ((log_temperature - np.log(TEMPERATURE)) / TEMPERATURE_SPREAD) ** 2 / 2
+
     def loss(log_temperature: float) -> float:
         p = softmax(logits / np.exp(log_temperature))[rows, y]
-        return float(-(weights * np.log(p + EPS)).sum() + (log_temperature / TEMPERATURE_SPREAD) ** 2 / 2)
+        return float(-(weights * np.log(p + EPS)).sum() + prior(log_temperature))
 
     return float(np.exp(minimize_scalar(loss, bounds=(-2.0, 2.0), method="bounded").x))
