@@ -4,10 +4,12 @@ import re
 
 import pytest
 import torch
+from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import convolutions as of_convolutions
 from benchmarks import decoding as of_decoding
+from benchmarks import gpu as of_gpu
 from benchmarks import store as of_store
 from gradebook.mpl.backbones import create
 
@@ -51,3 +53,19 @@ def test_the_bound_of_a_step_counts_its_convolutions(capsys):
     labels, *_, learns = (of_convolutions.measured(net, part, asked)[1] for part in of_convolutions.parts(2, 7))
     counted = counter.get_flop_counts()["Global"].values()
     assert [1e9 * labels, 1e9 * learns] == pytest.approx(list(counted))
+
+
+def test_a_device_trains_a_step_embeds_and_trains_for_a_while(tmp_path, capsys):
+    for split, label, number in ((s, c, n) for s in ("train", "test") for c in ("owl", "fox") for n in range(6)):
+        path = tmp_path / split / label / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        colour = (40 + 8 * number, 90, 200) if label == "owl" else (200, 90, 40 + 8 * number)
+        Image.new("RGB", (8, 8), colour).save(path)
+    networks = ("--networks", "wrn_10_1", "--labelled", "1", "--size", "8", "--steps", "1", "--matrix", "64")
+    frozen = ("--backbones", "wrn_10_1", "--images", "4", "--precision", "no")
+    training = ("--cifar10", str(tmp_path), "--labels", "4", "--preset", "cifar10_cpu", "--minutes", "0.001")
+    assert of_gpu.main((*networks, *frozen, *training)) == 0
+    printed = capsys.readouterr().out
+    assert re.search(r"^\| wrn_10_1, 8 px \| 8 \| \d+ \| \S+ \| \d+% \|$", printed, re.MULTILINE), printed
+    assert re.search(r"^\| wrn_10_1, 8 px \| [\d,]+ \|$", printed, re.MULTILINE), printed
+    assert re.search(r"with 4 labels: \d+\.\d\d % of the test images after 10 steps in ", printed), printed
