@@ -108,7 +108,7 @@ def fitted_temperature(logits: Doubles, y: Indices, weights: Doubles) -> float:
     rows = np.arange(len(y))
 
     def prior(log_temperature: float) -> float:
-        return ((log_temperature - np.log(TEMPERATURE)) / TEMPERATURE_SPREAD) ** 2 / 2
+        return float(((log_temperature - np.log(TEMPERATURE)) / TEMPERATURE_SPREAD) ** 2 / 2)
 
     def loss(log_temperature: float) -> float:
         p = softmax(logits / np.exp(log_temperature))[rows, y]
