@@ -7,6 +7,7 @@ import random
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -103,7 +104,7 @@ WAYS: dict[str, Way] = {
 
 
 def work(root: Path, name: str, result: Path) -> None:
-    """Decides again and again; saves every verdict with the state it was based on, and counts the conflicts."""
+    """Decides `ROUNDS` times, and until one verdict is written; saves the verdicts, what they saw, and conflicts."""
     store, rng, taken, conflicts = open_store(root), random.Random(name), list[Any](), 0
 
     def slowly(store: Store, items: Any, **how: Any) -> labelling.Outcome:
@@ -114,7 +115,9 @@ def work(root: Path, name: str, result: Path) -> None:
         return outcome
 
     with patch.object(labelling, "decide", slowly):
-        for _ in range(ROUNDS):
+        for number in count():
+            if number >= ROUNDS and taken:  # on busy cores the others may be first until they have finished
+                break
             sample_id = rng.choice(SAMPLES)
             now = decisions(store.log.read()).get(sample_id)
             conflicts += not WAYS[name](store, sample_id, now, rng.choice(CLASSES))
