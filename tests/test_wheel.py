@@ -13,13 +13,13 @@ PACKAGES = ("app", "mpl", "pipelines", "storage")
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory) -> zipfile.ZipFile:
+@pytest.fixture(scope="module", params=[("--wheel",), ()], ids=["from the checkout", "from the source archive"])
+def wheel(request, tmp_path_factory) -> zipfile.ZipFile:
     """The wheel of this checkout, built with what `uv sync` has left in uv's cache."""
     if shutil.which("uv") is None:
         pytest.skip("uv is not installed")
     out = tmp_path_factory.mktemp("wheel")
-    command = ["uv", "build", "--wheel", "--offline", "--out-dir", str(out), str(ROOT)]
+    command = ["uv", "build", *request.param, "--offline", "--out-dir", str(out), str(ROOT)]
     done = subprocess.run(command, capture_output=True, text=True)
     if "hatchling" in done.stderr and "network was disabled" in done.stderr:
         pytest.skip("hatchling is not in uv's cache: run uv sync once")
