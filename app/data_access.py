@@ -9,7 +9,7 @@ from typing import Any
 
 import streamlit as st
 
-from gradebook.pipelines.curation.event_cache import EventCache, grown
+from gradebook.pipelines.curation.event_cache import EventCache, extend
 from gradebook.pipelines.curation.queue_items import Row
 from gradebook.pipelines.image_cache import as_jpeg, open_preview
 from gradebook.pipelines.reporting import project_stats
@@ -48,7 +48,7 @@ def read_events(store: Store) -> EventCache:
         if slot.store is not store or version < slot.version:  # the directory holds another project now
             slot.store, slot.version, slot.events = store, 0, EventCache()
         if version != slot.version:
-            slot.events = grown(slot.events, store.log.read(len(slot.events.events)))
+            slot.events = extend(slot.events, store.log.read(len(slot.events.events)))
             slot.version = version
         return slot.events
 

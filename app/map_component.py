@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 
 from gradebook.app.browser_components import component
 from gradebook.app.figures.common import PALETTE
-from gradebook.pipelines.curation.map_colors import DISAGREE, NOTHING, Colouring, Kind
+from gradebook.pipelines.curation.map_colors import DISAGREE, MISSING, Coloring, Kind
 
 POSITIVE, NEGATIVE = "#2C97A0", "#D55E00"
 WARNING = "#D55E00"  # high end of a number that asks for review
 HIGH = "#0072B2"  # high end of any other number
 NEUTRAL = "neutral"  # a colour between background and text, which the browser works out
-NO_GROUP = 65_535  # the browser's number for `NOTHING`
+NO_GROUP = 65_535  # the browser's number for `MISSING`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +28,7 @@ class MapPoints:
     """What the map shows."""
 
     xy: NDArray[np.uint16]  # (N, 2)
-    coloring: Colouring  # of the same N points
+    coloring: Coloring  # of the same N points
     missing_label: str  # legend of the points without a group
     high_is_warning: bool  # whether a high number asks for review
 
@@ -53,14 +53,14 @@ def mount(
         on_lasso: called after the user has drawn another lasso.
         on_hidden: called after the user has hidden other groups.
     """
-    hidden = [NO_GROUP if group == NOTHING else group for group in initial.hidden]
+    hidden = [NO_GROUP if group == MISSING else group for group in initial.hidden]
     data = {**_encode(points), "initial": {"lasso": initial.lasso, "hidden": hidden}}
     component("map_component")(key=key, data=data, on_lasso_change=on_lasso, on_hidden_change=on_hidden)
 
 
 def to_group(number: int) -> int:
     """Returns the group that the browser's number stands for."""
-    return NOTHING if number == NO_GROUP else number
+    return MISSING if number == NO_GROUP else number
 
 
 def _encode(points: MapPoints) -> dict[str, Any]:
@@ -68,11 +68,11 @@ def _encode(points: MapPoints) -> dict[str, Any]:
     groups, names = points.coloring.groups, points.coloring.names
     return {
         "xy": _base64(points.xy),
-        "groups": _base64(np.where(groups == NOTHING, NO_GROUP, groups)),
+        "groups": _base64(np.where(groups == MISSING, NO_GROUP, groups)),
         "kind": points.coloring.kind.value,
         "names": list(names),
-        "counts": np.bincount(groups[groups != NOTHING], minlength=len(names)).tolist(),
-        "missing": int((groups == NOTHING).sum()),
+        "counts": np.bincount(groups[groups != MISSING], minlength=len(names)).tolist(),
+        "missing": int((groups == MISSING).sum()),
         "missing_label": points.missing_label,
         "palette_size": len(PALETTE),  # classes before colours repeat, in a darker or lighter shade
         "colors": _colors(points.coloring, points.high_is_warning),
@@ -80,7 +80,7 @@ def _encode(points: MapPoints) -> dict[str, Any]:
     }
 
 
-def _colors(coloring: Colouring, high_is_warning: bool) -> Sequence[str]:
+def _colors(coloring: Coloring, high_is_warning: bool) -> Sequence[str]:
     """Returns a colour for each class, or the ends (and the middle) of a colour scale."""
     if coloring.kind is Kind.BALANCE:
         return (NEGATIVE, NEUTRAL, POSITIVE)

@@ -113,7 +113,7 @@ def _similar_images(store: Store, events: EventCache, rows: Sequence[Row]) -> di
     vectors, labels, samples = _vector_cache(str(store.project.root), backbone), events.labels, read_samples(store)
     ids = [row.sample_id for row in rows]
     nearest_labelled.add_vectors(store, backbone, [*list(labels)[-nearest_labelled.MAX_COMPARED :], *ids], vectors)
-    nearest = {i: nearest_labelled.most_like(i, labels, vectors, MAX_SIMILAR) for i in ids}
+    nearest = {i: nearest_labelled.most_similar(i, labels, vectors, MAX_SIMILAR) for i in ids}
     return {
         i: [
             {"src": image_data_url(store.project, samples[other], SIMILAR_PX), "label": labels[other]}

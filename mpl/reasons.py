@@ -23,21 +23,21 @@ class Evidence:
 
     student: NDArray[np.float64]  # (N, K) the finished student's distribution
     teacher: NDArray[np.float64]  # (N, K) the teacher's at the end
-    mean_probability: Scores  # the teacher's of the label it gave last, averaged over the record
+    mean_probability: Scores  # the teacher's probability of its last label, averaged over the record
     flips: Scores  # how often the teacher's label changed
     steps: Scores  # how often the sample was recorded
-    agreement: Scores  # share of records in which student and teacher agreed
+    agreement: Scores  # share of the recorded steps at which student and teacher agreed
     mean_feedback: Scores  # F of the teacher's label, nats
-    teacher_label: NDArray[np.int64]  # last
-    best_label: NDArray[np.int64]  # last class with the highest F
+    teacher_label: NDArray[np.int64]  # the teacher's label at the last recorded step
+    best_label: NDArray[np.int64]  # the class with the highest F at the last recorded step
     mean_best_gain: Scores  # F of the best class above that of the teacher's label, nats
-    settled: Scores  # share of the record after which the teacher kept to its last label: 0 at once, 1 at the very end
-    label: NDArray[np.int64]  # what is in question: the label that was given, else the student's guess
-    given: NDArray[np.bool_]  # whether it was given
-    reading: NDArray[np.float64]  # (N, K) what the feature classifier predicts (`gradebook.mpl.gaussian_classifier`)
-    around: NDArray[np.float64]  # (N, K) its mean probabilities of the nearest neighbours
-    similarity: Scores  # mean cosine similarity to them
-    twin_label: NDArray[np.int64]  # of a near-duplicate, one with another label if there is one; -1 without any
+    settled: Scores  # when the teacher's label last changed, as a share of the record: 0 at once, 1 at the end
+    label: NDArray[np.int64]  # the label to judge: the given one, or else the student's prediction
+    given: NDArray[np.bool_]  # whether `label` was given
+    classifier: NDArray[np.float64]  # (N, K) probabilities of the feature classifier (`mpl.gaussian_classifier`)
+    neighbour_mean: NDArray[np.float64]  # (N, K) the same, averaged over the nearest neighbours
+    similarity: Scores  # mean cosine similarity to the nearest neighbours
+    duplicate_label: NDArray[np.int64]  # label of a near-duplicate, preferably one that differs; -1 if there is none
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,17 +49,17 @@ class Reason:
 
 
 def unsure(e: Evidence) -> Scores:
-    """1 minus the teacher's probability of its label, averaged over training; 1 where it never gave that label."""
+    """1 minus the teacher's mean probability of its last label over training."""
     return 1 - e.mean_probability
 
 
 def disagreement(e: Evidence) -> Scores:
-    """Share of the record in which student and teacher named different classes."""
+    """Share of the recorded steps at which student and teacher predicted different classes."""
     return 1 - e.agreement
 
 
 def flips(e: Evidence) -> Scores:
-    """Share of the record's steps at which the teacher changed its label."""
+    """Share of the recorded steps at which the teacher's label changed."""
     return np.where(e.steps > 1, e.flips / np.maximum(e.steps - 1, 1), np.where(np.isnan(e.flips), np.nan, 0.0))
 
 
@@ -81,33 +81,33 @@ def at_odds(e: Evidence) -> Scores:
 
 
 def harmful_feedback(e: Evidence) -> Scores:
-    """Increase of the labelled loss by the teacher's label, scaled so that the worst twentieth has 1."""
+    """Increase of the labelled loss by the teacher's label, scaled so that the 95th percentile is 1."""
     return _scaled(np.maximum(-e.mean_feedback, 0))
 
 
 def prefers_another(e: Evidence) -> Scores:
-    """How much more another class would have helped the student, scaled so that the largest twentieth has 1."""
+    """How much more another class would have helped the student, scaled so that the 95th percentile is 1."""
     gain = np.where(e.best_label == e.teacher_label, 0.0, e.mean_best_gain)
     return _scaled(np.where(e.best_label < 0, np.nan, gain))
 
 
 def feature_classifier(e: Evidence) -> Scores:
-    """1 minus the feature classifier's probability of the guess; NaN where a label was given (see `mislabelled`)."""
-    return np.where(e.given, np.nan, _against(e.reading, e.label))
+    """1 minus the feature classifier's probability of the prediction; NaN for given labels (see `mislabelled`)."""
+    return np.where(e.given, np.nan, _against(e.classifier, e.label))
 
 
 def neighbours_disagree(e: Evidence) -> Scores:
     """1 minus the mean probability of the label among the images nearest to this one."""
-    return _against(e.around, e.label)
+    return _against(e.neighbour_mean, e.label)
 
 
 def late(e: Evidence) -> Scores:
-    """How late in the record the teacher settled on its label: 1 only at the end, which is almost never."""
+    """When the teacher's label last changed, as a share of the record: 1 at the very end."""
     return e.settled
 
 
 def outlier(e: Evidence) -> Scores:
-    """Distance from the nearest neighbours: 0 up to the median distance, 1 for the farthest twentieth."""
+    """Distance from the nearest neighbours: 0 up to the median distance, 1 from the 95th percentile."""
     known = ~np.isnan(e.similarity)
     middle = float(np.median(e.similarity[known])) if known.any() else 0.0
     return _scaled(np.maximum(middle - e.similarity, 0))
@@ -115,12 +115,12 @@ def outlier(e: Evidence) -> Scores:
 
 def twin_differs(e: Evidence) -> Scores:
     """1 where a near-duplicate has another label, given or predicted; NaN without a near-duplicate."""
-    return np.where((e.twin_label < 0) | (e.label < 0), np.nan, (e.twin_label != e.label).astype(np.float64))
+    return np.where((e.duplicate_label < 0) | (e.label < 0), np.nan, (e.duplicate_label != e.label).astype(np.float64))
 
 
 def mislabelled(e: Evidence) -> Scores:
     """1 minus the feature classifier's probability of the given label; NaN without one."""
-    return np.where(e.given, _against(e.reading, e.label), np.nan)
+    return np.where(e.given, _against(e.classifier, e.label), np.nan)
 
 
 REASONS: dict[str, Reason] = {
@@ -140,10 +140,10 @@ REASONS: dict[str, Reason] = {
     "mislabelled": Reason(mislabelled, "its label is probably wrong"),
 }
 
-# The default blend, and what it falls back on for a run without vectors: chosen on images of CIFAR-10's training set
-# (docs/log.md). The blend of what student and teacher say of themselves finds no more than their confidence does.
+# The default order, and the order for a run without embeddings; chosen on images of CIFAR-10's training set
+# (docs/log.md). The second finds no more errors than the confidence of student and teacher does.
 _DOUBT = ("feature_classifier", "neighbours_disagree")
-_INWARD = ("unsure", "entropy")
+_UNCERTAINTY = ("unsure", "entropy")
 
 
 def score(evidence: Evidence) -> dict[str, Scores]:
@@ -161,15 +161,15 @@ def score(evidence: Evidence) -> dict[str, Scores]:
 
 
 def doubt(columns: dict[str, Scores]) -> Scores:
-    """Returns the default order: the mean of its reasons where all are known.
+    """Returns the default order (N,): the mean of the feature classifier's two reasons.
 
-    Without vectors, the mean of the known uncertainties of student and teacher; -1 where none is known.
+    Without embeddings, it is the mean of the known uncertainties of student and teacher; -1 if none is known.
     """
-    outward = np.stack([columns[name] for name in _DOUBT]).mean(0)
-    inward = np.stack([columns[name] for name in _INWARD])
-    known = ~np.isnan(inward)
-    mean = np.where(known, inward, 0).sum(0) / np.maximum(known.sum(0), 1)
-    return np.where(np.isnan(outward), np.where(known.any(0), mean, -1.0), outward)
+    doubted = np.stack([columns[name] for name in _DOUBT]).mean(0)
+    uncertainty = np.stack([columns[name] for name in _UNCERTAINTY])
+    known = ~np.isnan(uncertainty)
+    mean = np.where(known, uncertainty, 0).sum(0) / np.maximum(known.sum(0), 1)
+    return np.where(np.isnan(doubted), np.where(known.any(0), mean, -1.0), doubted)
 
 
 def _against(probabilities: NDArray[np.float64], label: NDArray[np.int64]) -> Scores:
@@ -178,7 +178,7 @@ def _against(probabilities: NDArray[np.float64], label: NDArray[np.int64]) -> Sc
 
 
 def _scaled(values: Scores) -> Scores:
-    """Returns values >= 0 divided by their 95th percentile (of those above 0), at most 1; NaN stays."""
+    """Returns non-negative values divided by the 95th percentile of the positive ones, at most 1; NaN stays NaN."""
     above = values[values > 0]
     top = float(np.quantile(above, 0.95)) if above.size else 1.0
     return np.minimum(values / max(top, EPS), 1.0)

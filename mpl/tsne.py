@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
-Progress = Callable[[str, int, int], None]  # phase, steps done, steps in all
+Progress = Callable[[str, int, int], None]  # phase, steps done, steps in total
 
-DIMENSIONS = 50  # d at most: t-SNE's usual first step, and what its neighbours are found in
+DIMENSIONS = 50  # principal components in which t-SNE looks for neighbours; d is at most this
 PCA_SAMPLES = 20_000
 MIN_SAMPLES = 16  # fewer are placed by their principal components alone
 PERPLEXITY = 30
@@ -26,18 +26,18 @@ START_SPREAD = 1e-4
 NEIGHBOURS, MOVE = "neighbours", "move"  # phases
 
 
-def project(vectors: NDArray[np.float16], *, seed: int = 0, tell: Progress | None = None) -> Floats:
-    """Returns the map's coordinates of each sample, (N, 2), without a unit.
+def project(vectors: NDArray[np.float16], *, seed: int = 0, on_progress: Progress | None = None) -> Floats:
+    """Returns the coordinates of each sample on the map, (N, 2), in arbitrary units.
 
     The same vectors and seed give the same map to the last bit.
 
     Args:
         vectors: (N, D); only their directions count.
         seed: of the approximate neighbours, and of the jitter between equal vectors.
-        tell: called with the progress.
+        on_progress: called with the phase, the steps done and the steps in total.
     """
-    tell = tell or (lambda what, done, total: None)
-    tell(NEIGHBOURS, 0, 0)
+    on_progress = on_progress or (lambda phase, done, total: None)
+    on_progress(NEIGHBOURS, 0, 0)
     space = principal_space(vectors, seed=seed)
     start = np.zeros((len(space), 2))
     start[:, : space.shape[1]] = space[:, :2]
@@ -45,11 +45,11 @@ def project(vectors: NDArray[np.float16], *, seed: int = 0, tell: Progress | Non
     if len(space) < MIN_SAMPLES:
         return start.astype(np.float32)
     start += 0.01 * np.random.default_rng(seed).normal(size=start.shape)
-    return _moved(space, START_SPREAD * start, seed, tell)
+    return _optimize(space, START_SPREAD * start, seed, on_progress)
 
 
 def principal_space(vectors: NDArray[np.float16], *, seed: int = 0) -> Floats:
-    """Returns the unit vectors, centred, in their first d principal components: (N, d)."""
+    """Returns the first d principal components of the unit vectors: (N, d)."""
     some = _unit(vectors[np.sort(np.random.default_rng(seed).permutation(len(vectors))[:PCA_SAMPLES])])
     middle = some.mean(0) if len(some) else np.zeros(vectors.shape[1], np.float32)
     _, directions = np.linalg.eigh((some - middle).T @ (some - middle))
@@ -60,7 +60,7 @@ def principal_space(vectors: NDArray[np.float16], *, seed: int = 0) -> Floats:
     return out
 
 
-def _moved(space: Floats, start: NDArray[np.float64], seed: int, tell: Progress) -> Floats:
+def _optimize(space: Floats, start: NDArray[np.float64], seed: int, on_progress: Progress) -> Floats:
     from openTSNE import TSNEEmbedding
     from openTSNE.affinity import PerplexityBasedNN
 
@@ -70,7 +70,7 @@ def _moved(space: Floats, start: NDArray[np.float64], seed: int, tell: Progress)
     for before, steps, exaggeration, momentum in ((0, EARLY_STEPS, 12, 0.5), (EARLY_STEPS, STEPS, None, 0.8)):
 
         def report(step: int, error: float, now: NDArray[np.float64], before: int = before) -> None:
-            tell(MOVE, before + step, EARLY_STEPS + STEPS)
+            on_progress(MOVE, before + step, EARLY_STEPS + STEPS)
 
         points = points.optimize(
             steps,

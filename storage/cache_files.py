@@ -1,4 +1,4 @@
-"""Files cached for samples of a project, one a sample, named by its id. They can be computed again at any time."""
+"""Cached files of a project, one per sample and named by its id. They can be computed again at any time."""
 
 import errno
 import os
@@ -13,7 +13,7 @@ from gradebook.storage.project import Project
 MIN_FREE_BYTES = 2**31  # left free on the disk for checkpoints and everything else
 DIRECTORIES = SQUARES, THUMBNAILS = "squares", "thumbnails"  # subdirectories of a project
 RGB, JPG = ".rgb", ".jpg"
-TEMP_FILES = (f"{SQUARES}/*/*/.*{RGB}.*", f"{THUMBNAILS}/*/.*{JPG}.*")  # what killed writers leave, below a project
+TEMP_FILES = (f"{SQUARES}/*/*/.*{RGB}.*", f"{THUMBNAILS}/*/.*{JPG}.*")  # left by killed processes, below a project
 
 
 @dataclass(frozen=True, slots=True)

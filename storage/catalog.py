@@ -18,39 +18,39 @@ MAX_IDS_IN_CONDITION = 2_000  # more ids are looked up by reading the whole tabl
 class Catalog(Protocol):
     """The interface of catalogues.
 
-    A sample never changes, but its files may: when the file of a sample's `filepath` gets other content or is `GONE`,
-    the sample is given the path of another file that holds it. If there is none, `samples` leaves it out, so that
-    nobody takes the new content for the old sample.
+    A sample never changes, but its files may. If the file at a sample's `filepath` gets other content or is `GONE`, the
+    sample is returned with the path of another file that holds it. If there is none, `samples` leaves the sample out,
+    so that the new content is not mistaken for the old sample.
     """
 
     def add(self, samples: Sequence[Sample], files: Sequence[File]) -> None:
         """Adds samples, then files.
 
-        A sample whose id is known stays as it is; a file whose path is known is replaced. Of repeats in one
-        call the first sample and the last file count.
+        A sample with a known id is not changed; a file with a known path is replaced. Of repeats in one call the first
+        sample and the last file count.
         """
 
     def samples(self, split: Split | None = None, among: Collection[str] | None = None) -> list[Sample]:
         """Returns all samples, or those of one split, or of these ids, in order of import."""
 
     def get(self, sample_ids: Sequence[str]) -> list[Sample]:
-        """Returns these samples in the order asked, also those that no file holds any more.
+        """Returns these samples in the order given, including those that no file holds any more.
 
         Raises:
             ProjectError: one of them is not in the catalogue.
         """
 
     def paths(self, sample_ids: Collection[str], split: Split | None = None) -> dict[str, str]:
-        """Returns sample_id -> path of those samples, of one split or all, that a file holds."""
+        """Returns sample_id -> path of the samples that a file holds, in one split or all."""
 
     def files(self) -> list[File]:
         """Returns all files in order of path, except those that are gone."""
 
     def sample_at(self, filepath: str) -> str | None:
-        """Returns the id of the sample that a file holds, None where the file is not listed or is gone."""
+        """Returns the id of the sample that a file holds, None if the file is not listed or is gone."""
 
     def ids(self) -> list[str]:
-        """Returns the ids of all samples in order of import, also those that no file holds any more."""
+        """Returns the ids of all samples in order of import, including those that no file holds any more."""
 
 
 class MemoryCatalog:
@@ -99,7 +99,7 @@ class LanceCatalog:
 
     def __init__(self, directory: Path, address: str = ""):
         self._tables = Tables(directory, address)
-        # The stamp of the tables, and `gradebook.storage.path_index.build` of them.
+        # The stamp of the tables, and the result of `gradebook.storage.path_index.build`.
         self._path_index: tuple[str | None, Any] | None = None
 
     def add(self, samples: Sequence[Sample], files: Sequence[File]) -> None:
@@ -125,7 +125,7 @@ class LanceCatalog:
         return _in_order(*self._look_up(wanted), sample_ids)
 
     def paths(self, sample_ids: Collection[str], split: Split | None = None) -> dict[str, str]:
-        """See `Catalog.paths`. From the second call on they come from memory, until something is imported."""
+        """See `Catalog.paths`. From the second call until the next import the paths come from memory."""
         stamp = self._tables.stamp(["samples", "files"])
         if stamp is None or self._path_index is None or self._path_index[0] != stamp:
             self._path_index = stamp, None
@@ -152,7 +152,7 @@ class LanceCatalog:
         return files[0].sample_id if files else None
 
     def _look_up(self, sample_ids: Collection[str]) -> tuple[list[Sample], list[File]]:
-        """Returns a few samples and the files that say which paths hold them."""
+        """Returns a few samples and the files that may hold them."""
         if not sample_ids:
             return [], []
         samples = self._samples(one_of("sample_id", sample_ids))

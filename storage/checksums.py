@@ -6,18 +6,18 @@ from collections import defaultdict
 from pathlib import Path
 
 FILE = "SHA256SUMS"
-LINE = re.compile(r"(?P<digest>[0-9a-f]{64})  (?P<name>[^/\0]+)$")  # also after half a line that a kill left
+LINE = re.compile(r"(?P<digest>[0-9a-f]{64})  (?P<name>[^/\0]+)$")  # may follow half a line that a kill left
 
 
 def append(path: Path, temporary: Path) -> None:
     """Appends the checksum that a file will have once `temporary` replaces it.
 
-    A kill before or after that leaves a file that matches this line or an earlier one. Processes may append at once: a
-    line is one short write.
+    After a kill the file matches this line or an earlier one. Processes may append concurrently, because a line is one
+    short write.
 
     Args:
         path: the file.
-        temporary: has its new content.
+        temporary: the file with its new content.
     """
     with (path.parent / FILE).open("a", encoding="utf-8") as sums:
         sums.write(f"{_digest(temporary)}  {path.name}\n")

@@ -1,4 +1,4 @@
-"""The space of a backbone's vectors: how they were made. Vectors of different spaces do not compare."""
+"""Embedding spaces: the settings with which a backbone's vectors were computed."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -8,19 +8,19 @@ from gradebook.storage.project import ProjectError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Space:
-    """How the vectors of one backbone were made. Vectors of different spaces do not compare."""
+    """The settings of one backbone's vectors. Vectors of different spaces cannot be compared."""
 
     backbone: str  # timm's name
-    weights: str  # where they came from
+    weights: str  # source of the weights
     size: int  # pixels, height and width of the network's input
     dim: int  # D
-    weak: int  # weak views a sample: view 0 is the plain image, view 1 the flipped one
-    strong: int  # strong views a sample
+    weak: int  # weak views per sample: view 0 is the plain image, view 1 the flipped one
+    strong: int  # strong views per sample
     seed: int  # of the strong views
 
 
 def find_space(spaces: Sequence[Space], backbone: str) -> Space:
-    """Returns the space of a backbone; raises ProjectError where it has none."""
+    """Returns the space of a backbone; raises ProjectError if it has none."""
     for space in spaces:
         if space.backbone == backbone:
             return space
@@ -28,7 +28,7 @@ def find_space(spaces: Sequence[Space], backbone: str) -> Space:
 
 
 def is_new(spaces: Sequence[Space], space: Space) -> bool:
-    """Returns whether a space is not there yet; raises ProjectError where its backbone has another one."""
+    """Returns whether a space does not exist yet; raises ProjectError if its backbone has another one."""
     old = next((other for other in spaces if other.backbone == space.backbone), space)
     if old != space:
         differing = [
@@ -38,6 +38,6 @@ def is_new(spaces: Sequence[Space], space: Space) -> bool:
         ]
         raise ProjectError(
             f"the vectors of {space.backbone} were made with {', '.join(differing)}: "
-            "embed with the same settings, or take another backbone"
+            "embed with the same settings, or use another backbone"
         )
     return space not in spaces

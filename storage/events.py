@@ -1,7 +1,7 @@
-"""The label log's rows and the two folds over them: `replay` gives labels, `queue` open proposals.
+"""The events of the label log, and two pure functions of them: `replay` returns labels, `queue` open proposals.
 
-People and models add rows; nothing edits one. Both folds are pure and blind to order and repeats, so a
-log that was copied, merged or read twice means the same.
+Events are appended by people and models, and never edited. Neither function depends on the order of events or on
+repeats, so a log that was copied, merged or read twice gives the same result.
 """
 
 import uuid
@@ -12,27 +12,27 @@ from enum import StrEnum
 
 
 class Kind(StrEnum):
-    """What a row says of its sample."""
+    """The kinds of events."""
 
-    PROPOSED = "proposed"  # a model: please look, this is my guess and why
-    ACCEPTED = "accepted"  # a person: the proposed label is right
-    RELABELLED = "relabelled"  # a person: it is this label (also where nothing was proposed)
-    REJECTED = "rejected"  # a person: no label of ours applies
-    RETRACTED = "retracted"  # a person: forget the event in `ref`
-    IMPORTED = "imported"  # a file or a folder name said so at import
+    PROPOSED = "proposed"  # a model proposes a label, with reasons to review it
+    ACCEPTED = "accepted"  # a person accepts the proposed label
+    RELABELLED = "relabelled"  # a person gives a label that was not proposed
+    REJECTED = "rejected"  # a person finds that no class of the project applies
+    RETRACTED = "retracted"  # a person retracts the event in `ref`
+    IMPORTED = "imported"  # an import took the label from a file or a folder's name
 
 
-RESOLUTION = timedelta(microseconds=1)  # of the times in the log
+RESOLUTION = timedelta(microseconds=1)  # of event times
 VERDICTS = frozenset({Kind.ACCEPTED, Kind.RELABELLED, Kind.REJECTED})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """One row of the log. Make new ones with `event`, which fills in the id and the time."""
+    """One row of the log. `event` creates new ones with an id and the time."""
 
     event_id: str  # 32 hexadecimal digits, unique
     at: datetime  # UTC
-    actor: str  # who: a person's name, "import", or "run:NAME"
+    actor: str  # a person's name, "import", or "run:NAME"
     kind: Kind
     sample_id: str
     label: str | None = None  # a class name, never an index
@@ -51,7 +51,7 @@ def event(  # noqa: PLR0913  # columns of the log
     reasons: Mapping[str, float] | None = None,
     ref: str | None = None,
 ) -> Event:
-    """Returns a new event that happens now."""
+    """Returns a new event with the present time."""
     return Event(
         event_id=uuid.uuid4().hex,
         at=datetime.now(UTC),
@@ -65,17 +65,17 @@ def event(  # noqa: PLR0913  # columns of the log
     )
 
 
-def retraction(said: Event, *, actor: str) -> Event:
-    """Returns the event that takes another back. It is later than that one, even if the clock was set back since."""
-    (taken_back,) = sequenced([event(Kind.RETRACTED, said.sample_id, actor=actor, ref=said.event_id)], said.at)
-    return taken_back
+def retraction(of: Event, *, actor: str) -> Event:
+    """Returns the event that retracts another. It is later than that one, even if the clock was set back since."""
+    (retracting,) = sequenced([event(Kind.RETRACTED, of.sample_id, actor=actor, ref=of.event_id)], of.at)
+    return retracting
 
 
 def sequenced(events: Iterable[Event], after: datetime | None) -> list[Event]:
     """Returns the events in this order, each later than `after` and than the one before it.
 
-    Times that are in order already stay. The others move: a clock that was set back, or another machine's, would sort
-    an answer before what it answers.
+    Times that are already in order are not changed. The others are moved, because a clock that was set back, or another
+    machine's clock, could sort a verdict before its proposal.
     """
     rows, last = list[Event](), after
     for e in events:
@@ -87,19 +87,19 @@ def sequenced(events: Iterable[Event], after: datetime | None) -> list[Event]:
 def replay(events: Iterable[Event]) -> dict[str, str]:
     """Returns the label of every labelled sample: sample_id -> class name.
 
-    A verdict outranks an import, whenever either came; among equals the last standing one wins; a
-    rejected sample has no label. Proposals are guesses and never become labels by themselves.
+    A verdict outranks an import, whichever is later. Among verdicts, and among imports, the last one that is not
+    retracted wins. A rejected sample has no label. Proposals never become labels by themselves.
     """
     return {s: e.label for s, e in decisions(events).items() if e.label is not None}
 
 
 def decided_labels(events: Iterable[Event]) -> dict[str, str | None]:
-    """Returns the label of every decided sample, None for those to which no class applies: sample_id -> class name."""
+    """Returns the label of every decided sample, None for rejected samples: sample_id -> class name."""
     return {s: e.label for s, e in decisions(events).items()}
 
 
 def decisions(events: Iterable[Event]) -> dict[str, Event]:
-    """Returns the event that decides each sample which a person or an import has decided."""
+    """Returns the event that decides each decided sample, a verdict or an import: sample_id -> event."""
     deciding: dict[str, Event] = {}
     for e in standing(events):
         before = deciding.get(e.sample_id)
@@ -109,9 +109,9 @@ def decisions(events: Iterable[Event]) -> dict[str, Event]:
 
 
 def queue(events: Iterable[Event]) -> list[Event]:
-    """Returns the proposals no one has answered yet, oldest first.
+    """Returns the proposals without a verdict, oldest first.
 
-    A verdict that refers to a proposal answers it; so does any later verdict on the same sample.
+    A proposal is answered by a verdict that refers to it, or by any later verdict on the same sample.
     """
     rows = standing(events)
     answered = {e.ref for e in rows if e.kind in VERDICTS}
@@ -126,28 +126,28 @@ def queue(events: Iterable[Event]) -> list[Event]:
 
 
 def standing(events: Iterable[Event]) -> list[Event]:
-    """Returns the events that nobody retracted, each once, in order of time.
+    """Returns the events that are not retracted, without repeats, in order of time.
 
-    A retraction can itself be retracted: undo, and undo of undo. An event only retracts an earlier one.
+    A retraction can itself be retracted. An event can only retract an earlier one.
     """
     rows = in_order(events)
-    gone = retracted(rows)
-    return [e for e in rows if e.event_id not in gone and e.kind is not Kind.RETRACTED]
+    retractions = retracted(rows)
+    return [e for e in rows if e.event_id not in retractions and e.kind is not Kind.RETRACTED]
 
 
 def retracted(events: Iterable[Event]) -> dict[str, Event]:
-    """Returns the events that are taken back, by id, each with the newest event that does so."""
-    gone: dict[str, Event] = {}
+    """Returns the newest retraction of each retracted event, by the id of that event."""
+    retractions: dict[str, Event] = {}
     later: set[str] = set()
     for e in reversed(in_order(events)):
-        if e.kind is Kind.RETRACTED and e.event_id not in gone and e.ref is not None and e.ref not in later:
-            gone.setdefault(e.ref, e)
+        if e.kind is Kind.RETRACTED and e.event_id not in retractions and e.ref is not None and e.ref not in later:
+            retractions.setdefault(e.ref, e)
         later.add(e.event_id)
-    return gone
+    return retractions
 
 
 def in_order(events: Iterable[Event]) -> list[Event]:
-    """Returns the events in order of time, each once."""
+    """Returns the events in order of time, without repeats."""
     return sorted({e.event_id: e for e in events}.values(), key=lambda e: (e.at, e.event_id))
 
 

@@ -1,7 +1,7 @@
-"""What FiftyOne Brain is told of a project: that its vectors can be asked, and where its samples lie on the map.
+"""The brain runs of a project's FiftyOne dataset: a similarity index, and the coordinates of the map.
 
-With these its App sorts by similarity and has an Embeddings panel. Neither is a copy of a vector: the first is a name
-(`gradebook.storage.fiftyone_similarity`), the second two numbers a sample.
+With these, FiftyOne's App sorts by similarity and has an Embeddings panel. No vector is copied: the index asks the
+project (`gradebook.storage.fiftyone_similarity`), and the panel gets two numbers per sample.
 """
 
 import hashlib
@@ -16,43 +16,44 @@ from gradebook.storage.fiftyone_samples import ids_by_sample
 VECTORS, MAP = "gradebook_vectors", "gradebook_map"  # the keys of the brain runs
 
 
-def register_similarity(dataset: Any, *, there: bool) -> None:
-    """Lets FiftyOne ask a project's vectors what is like what, where it has some.
+def register_similarity(dataset: Any, *, embedded: bool) -> None:
+    """Registers the similarity index of an embedded project, and removes it from a project without embeddings.
 
     Args:
         dataset: the project's.
-        there: whether the project has vectors.
+        embedded: whether the project has embeddings.
     """
     import fiftyone.brain as fob
 
     from gradebook.storage.fiftyone_similarity import VectorsConfig
 
-    known = dataset.has_brain_run(VECTORS)
-    if known and not there:
+    registered = dataset.has_brain_run(VECTORS)
+    if registered and not embedded:
         dataset.delete_brain_run(VECTORS)
-    if there and not known:
+    if embedded and not registered:
         fob.compute_similarity(dataset, backend=VectorsConfig, embeddings=False, brain_key=VECTORS)
 
 
-def register_map(dataset: Any, sample_ids: Sequence[str], places: NDArray[np.uint16], made_of: str) -> None:
-    """Gives the Embeddings panel the places of samples on the project's map, unless it has them.
+def register_map(dataset: Any, sample_ids: Sequence[str], xy: NDArray[np.uint16], fingerprint: str) -> None:
+    """Gives the Embeddings panel the coordinates of samples on the project's map, unless it has them.
 
     Args:
         dataset: the project's.
-        sample_ids: N samples; those that the dataset lacks are left out.
-        places: (N, 2), downwards as on a page.
-        made_of: says which map it is.
+        sample_ids: N samples; those that are not in the dataset are left out.
+        xy: (N, 2), y pointing downwards.
+        fingerprint: of the map.
     """
     import fiftyone.brain as fob
 
     names = ids_by_sample(dataset)
-    here = [(row, names[sample_id]) for row, sample_id in enumerate(sample_ids) if sample_id in names]
-    drawn = hashlib.blake2b(" ".join([made_of, *(name for _, name in here)]).encode(), digest_size=8).hexdigest()
+    present = [(row, names[sample_id]) for row, sample_id in enumerate(sample_ids) if sample_id in names]
+    parts = [fingerprint, *(name for _, name in present)]
+    digest = hashlib.blake2b(" ".join(parts).encode(), digest_size=8).hexdigest()
     if dataset.has_brain_run(MAP):
-        if dataset.get_brain_info(MAP).config.drawn == drawn:
+        if dataset.get_brain_info(MAP).config.drawn == digest:  # `drawn` is its name in FiftyOne's database
             return
         dataset.delete_brain_run(MAP)
-    if here:
-        upwards = np.stack([places[:, 0], places[:, 1].max() - places[:, 1]], axis=1).astype(np.float32)
-        points = {name: upwards[row] for row, name in here}
-        fob.compute_visualization(dataset, points=points, brain_key=MAP, drawn=drawn)
+    if present:
+        upwards = np.stack([xy[:, 0], xy[:, 1].max() - xy[:, 1]], axis=1).astype(np.float32)
+        points = {name: upwards[row] for row, name in present}
+        fob.compute_visualization(dataset, points=points, brain_key=MAP, drawn=digest)

@@ -1,8 +1,9 @@
-"""Projects a store into a FiftyOne dataset, to look at samples in its App.
+"""A project as a FiftyOne dataset, to view its samples in FiftyOne's App.
 
-The store is the source of truth. The dataset can be deleted and made again at any time, and a refresh writes only what
-differs. Verdicts in the App are given by operators (`gradebook.pipelines.fiftyone_app.actions`), which append events;
-`show_decisions` then updates the dataset. Its fields (`gradebook.storage.fiftyone_fields`) are read-only for users:
+The store is the source of truth. The dataset can be deleted and created again at any time, and a refresh writes only
+the differences. Verdicts in the App are given by operators (`gradebook.pipelines.fiftyone_app.actions`), which append
+events; `show_decisions` then updates the dataset. Its fields (`gradebook.storage.fiftyone_fields`) are read-only for
+users:
 
     gradebook_id      sample_id
     split             train or test
@@ -12,9 +13,9 @@ differs. Verdicts in the App are given by operators (`gradebook.pipelines.fiftyo
     feedback          mean feedback of the teacher's pseudo-labels, nats
     flips             number of changes of the teacher's label
     mean_probability  of the teacher's last label, over the record
-    disagreement      label, teacher and student, where known, are not all the same class
-    thumbnail_path    of a large image, which the App's grid shows instead
-    reasons           why to review it, each in [0, 1], as of the last refresh
+    disagreement      whether label, teacher and student, where known, differ
+    thumbnail_path    thumbnail of a large image, which the App's grid shows
+    reasons           scores of the reasons to review it, in [0, 1], as of the last refresh
 """
 
 import hashlib
@@ -65,7 +66,7 @@ class Changes:
 
 
 def dataset_name(project: Project) -> str:
-    """Returns the name of a project's dataset. A hash tells projects in folders of the same name apart."""
+    """Returns the name of a project's dataset. A hash distinguishes projects in folders of the same name."""
     return f"{project.root.name}-{hashlib.blake2b(str(project.root).encode(), digest_size=4).hexdigest()}"
 
 
@@ -74,8 +75,8 @@ def refresh(store: Store, run: str | None, reasons: Reasons | None = None) -> Ch
 
     Args:
         store: the project.
-        run: the run whose record to show; without one the fields about teacher and student are empty.
-        reasons: why samples are worth a look; each reason becomes a saved view, ordered by it.
+        run: the run whose record to show; None leaves the fields of teacher and student empty.
+        reasons: the reasons to review samples; each becomes a saved view, sorted by its score.
 
     Raises:
         NoDatabase: FiftyOne has no MongoDB on this machine.

@@ -1,9 +1,9 @@
-"""The fields of a project's FiftyOne dataset: declared, read and written, a field for all samples at a time.
+"""The fields of a project's FiftyOne dataset. They are read and written one field at a time, for all samples.
 
-Users may only read them, because a refresh overwrites them. Of a classification it is the parts that are read-only, not
-the whole: FiftyOne 1.22 makes a label schema of type `str` for a read-only one and refuses it itself, with a red
+The fields are read-only for users, because a refresh overwrites them. Of a classification only its parts are read-only:
+for a read-only classification FiftyOne 1.22 generates a label schema of type `str`, which it then rejects with a red
 "invalid label schema(s)" whenever the App opens the dataset (fiftyone/core/annotation/generate_label_schemas.py returns
-before it looks at the document's type).
+before it checks the document's type).
 """
 
 from collections.abc import Iterator, Mapping

@@ -51,11 +51,11 @@ def paths(dataset: Any) -> tuple[str, ...]:
     return tuple(sorted(path for path in schema if path.startswith(f"{FIELD}.")))
 
 
-def as_document(facts: Mapping[str, Any]) -> Any:
-    """Returns the value of the field `reasons` for facts by path, None where no reason is known."""
+def as_document(values: Mapping[str, Any]) -> Any:
+    """Returns the value of the field `reasons` from values by path, None if no reason is known."""
     import fiftyone as fo
 
-    scores = {path.split(".", 1)[1]: value for path, value in facts.items() if path.startswith(f"{FIELD}.")}
+    scores = {path.split(".", 1)[1]: value for path, value in values.items() if path.startswith(f"{FIELD}.")}
     known = {name: value for name, value in scores.items() if value is not None}
     return fo.DynamicEmbeddedDocument(**known) if known else None
 

@@ -1,4 +1,4 @@
-"""Files written whole or not at all: to a hidden temporary file beside the path, which then replaces it."""
+"""Atomic writes: a hidden temporary file in the same directory replaces the file when it is complete."""
 
 import errno
 import json
@@ -34,14 +34,14 @@ def write_json(path: Path, data: Any, *, indent: int | None = None) -> None:
 
 @contextmanager
 def atomic_path(path: Path, temporary: Path | None = None) -> Iterator[Path]:
-    """Lends a path to write to, for a library that wants one. At the end of the block that file replaces `path`.
+    """Yields a temporary path to write to. At the end of the block it replaces `path`.
 
-    After an error there is no temporary file, and `path` is as it was. A killed process leaves its temporary file
-    behind: `gradebook verify` finds it by its name, which ends with the id of the process.
+    After an error the temporary file is deleted, and `path` is as it was. A killed process leaves its temporary file
+    behind; `gradebook verify` finds it by its name, which ends with the process id.
 
     Args:
-        path: the file to write; its directory exists.
-        temporary: a name of the caller's choice in the same directory, instead of one that only this thread uses.
+        path: the file to write; its directory must exist.
+        temporary: a path in the same directory, instead of one that is unique to this thread.
 
     Raises:
         OSError: it cannot be written, for example because the disk is full; the error names `path`.

@@ -10,18 +10,19 @@ from gradebook.storage.lance_tables import Tables, keep_indices, one_of, quoted
 from gradebook.storage.record import BY_RUN_AND_STEP, HISTORY_COLUMNS, digest
 from gradebook.storage.segments import history_schema, read_segment, segments_in
 
-BEGUN = -1  # the number of rows in `folded` of a segment that is being folded
-SEGMENT_BATCH = 20  # segments appended to `history` at a time, which bounds the memory
-INDEX_FROM = 500_000  # rows of `history`: among 5 million an index finds a sample in 0.04 s instead of 0.5
+BEGUN = -1  # number of rows in `folded` for a segment that is being folded
+SEGMENT_BATCH = 20  # segments appended to `history` at a time; bounds the memory
+INDEX_FROM = 500_000  # rows of `history`; among 5 million rows an index finds a sample in 0.04 s instead of 0.5 s
 KEY = "sample_key"
+FINGERPRINT = "made_of"  # column of `signals`: the digest of the segments that the dynamics were computed from
 ROW_BATCH = 5_000  # rows read by id in one query
 
 
 class LanceRecord:
     """A record in three LanceDB tables: `history`, `signals` (cached training dynamics) and `folded` (segments).
 
-    A segment is marked as `BEGUN` in `folded` before its rows are added, so that the fold after a killed one knows what
-    to remove, even if a resumed run has deleted the segment by then.
+    A segment is marked as `BEGUN` in `folded` before its rows are added. After a killed fold, the next one therefore
+    knows which rows to remove, even if a resumed run has deleted the segment by then.
     """
 
     def __init__(self, directory: Path, address: str = ""):
@@ -30,20 +31,20 @@ class LanceRecord:
 
     def fold(self, run: str, segments: Path) -> int:
         """See `Record.fold`."""
-        found = segments_in(segments)
+        segments_found = segments_in(segments)
         marks = self._marks(run)
-        if found is None or (marks.keys() == found.keys() and BEGUN not in marks.values()):
+        if segments_found is None or (marks.keys() == segments_found.keys() and BEGUN not in marks.values()):
             return 0
         with self._tables.write_lock():
             marks = self._marks(run)
-            whole = {key for key, rows in marks.items() if rows != BEGUN}
-            old, new = marks.keys() - (whole & found.keys()), found.keys() - whole
+            complete = {key for key, rows in marks.items() if rows != BEGUN}
+            old, new = marks.keys() - (complete & segments_found.keys()), segments_found.keys() - complete
             if not old and not new:
                 return 0
             self._delete("history", run, old)
             self._delete("folded", run, old)
             self._mark(run, dict.fromkeys(sorted(new), BEGUN))
-            rows = self._append(run, {key: found[key] for key in sorted(new)})
+            rows = self._append(run, {key: segments_found[key] for key in sorted(new)})
             self._mark(run, rows)
             return sum(rows.values())
 
@@ -60,10 +61,10 @@ class LanceRecord:
         return self._of(sample_ids, run)
 
     def dynamics(self, run: str) -> Any:
-        """See `Record.dynamics`. They are computed when they are first read after a fold, and cached."""
-        kept = self.cached_dynamics(run)
-        if kept is not None:
-            return kept
+        """See `Record.dynamics`. They are cached, and computed again on the first read after a fold."""
+        cached = self.cached_dynamics(run)
+        if cached is not None:
+            return cached
         with self._tables.write_lock():
             fresh = self.compute_dynamics(run)
             if fresh.num_rows:
@@ -103,8 +104,8 @@ class LanceRecord:
     def _of(self, sample_ids: Collection[str], run: str | None) -> Any:
         """Returns the rows of some samples in one run or all, in the columns of `history_schema()`.
 
-        Row ids are looked up first, then columns are read: in one query, LanceDB would read most columns of every row
-        that is not indexed yet.
+        Row ids are looked up first, then the columns of these rows are read. In a single query, LanceDB would read most
+        columns of every row that is not indexed yet.
         """
         import pyarrow as pa
         import pyarrow.compute as pc
@@ -113,40 +114,40 @@ class LanceRecord:
         if history is None or not sample_ids:
             return history_schema().empty_table()
         history.checkout(history.version)  # row ids belong to one version
-        asked = history.search().select([_lookup_column(history.schema)]).with_row_id(True)
-        row_ids = asked.where(_condition(sample_ids, run, history.schema)).to_arrow()["_rowid"].to_pylist()
-        found = [history_schema().empty_table()]
+        query = history.search().select([_lookup_column(history.schema)]).with_row_id(True)
+        row_ids = query.where(_condition(sample_ids, run, history.schema)).to_arrow()["_rowid"].to_pylist()
+        parts = [history_schema().empty_table()]
         for start in range(0, len(row_ids), ROW_BATCH):
-            there = f"_rowid IN ({', '.join(map(str, row_ids[start : start + ROW_BATCH]))})"
-            rows = history.search().select(history_schema().names).where(there).to_arrow()
-            found.append(rows.cast(history_schema()))
-        return pa.concat_tables(found).filter(pc.field("sample_id").isin(pa.array(list(sample_ids), pa.string())))
+            condition = f"_rowid IN ({', '.join(map(str, row_ids[start : start + ROW_BATCH]))})"
+            rows = history.search().select(history_schema().names).where(condition).to_arrow()
+            parts.append(rows.cast(history_schema()))
+        return pa.concat_tables(parts).filter(pc.field("sample_id").isin(pa.array(list(sample_ids), pa.string())))
 
     def _marks(self, run: str) -> dict[str, int]:
         """Returns the rows of each segment of a run, `BEGUN` for one that is being folded."""
         return self._all_marks().get(run, {})
 
     def _all_marks(self) -> dict[str, dict[str, int]]:
-        """Returns the marks of every run, which stay in memory until somebody writes."""
+        """Returns the marks of every run, from memory unless the table has changed."""
         stamp = self._tables.stamp(["folded"])
         if self._marks_cache is None or stamp is None or self._marks_cache[0] != stamp:
-            names, every = ["run", "segment", "rows"], dict[str, dict[str, int]]()
+            names, marks = ["run", "segment", "rows"], dict[str, dict[str, int]]()
             rows = self._tables.read("folded", names)
             for one, segment, number in zip(*(rows[name].to_pylist() for name in names), strict=True) if rows else ():
-                every.setdefault(one, {})[segment] = number
-            self._marks_cache = stamp, every
+                marks.setdefault(one, {})[segment] = number
+            self._marks_cache = stamp, marks
         return self._marks_cache[1]
 
-    def _append(self, run: str, found: dict[str, Path]) -> dict[str, int]:
+    def _append(self, run: str, segments_found: dict[str, Path]) -> dict[str, int]:
         """Adds segments to `history` and returns the number of rows of each, without those deleted meanwhile."""
         import pyarrow as pa
 
         rows: dict[str, int] = {}
-        begun = self._tables.open("history")
-        schema = kept_schema() if begun is None else begun.schema  # an earlier version's, maybe
-        for start in range(0, len(found), SEGMENT_BATCH):
-            keys = list(found)[start : start + SEGMENT_BATCH]
-            tables = {key: table for key in keys if (table := read_segment(run, key, found[key])) is not None}
+        history = self._tables.open("history")
+        schema = stored_schema() if history is None else history.schema  # a table of an earlier version has no key
+        for start in range(0, len(segments_found), SEGMENT_BATCH):
+            keys = list(segments_found)[start : start + SEGMENT_BATCH]
+            tables = {key: table for key in keys if (table := read_segment(run, key, segments_found[key])) is not None}
             rows |= {key: table.num_rows for key, table in tables.items()}
             if any(rows[key] for key in tables):
                 with self._tables.open_for_writing("history", schema) as table:
@@ -156,7 +157,7 @@ class LanceRecord:
         return rows
 
     def _mark(self, run: str, rows: dict[str, int]) -> None:
-        """Writes the number of rows that the history has of each segment."""
+        """Writes the number of rows of each segment in the history."""
         if rows:
             import pyarrow as pa
 
@@ -166,7 +167,7 @@ class LanceRecord:
                 merge.when_matched_update_all().when_not_matched_insert_all().execute(marks)
 
     def _delete(self, name: str, run: str, segments: set[str] | None) -> None:
-        """Deletes the rows of some segments of a run, or of all when `segments` is None."""
+        """Deletes the rows of some segments of a run, or of all if `segments` is None."""
         table = self._tables.open(name)
         condition = f"run = {quoted(run)}"
         if segments is not None:
@@ -176,20 +177,19 @@ class LanceRecord:
 
     def cached_dynamics(self, run: str) -> Any | None:
         """See `Record.cached_dynamics`."""
-        columns = [*training_dynamics.schema().names, "made_of"]
+        columns = [*training_dynamics.schema().names, FINGERPRINT]
         if self._cached_columns() != columns:  # none were cached, or an earlier version cached fewer
             return None
         rows = self._tables.read("signals", columns, f"run = {quoted(run)}")
-        if rows is None or not rows.num_rows or rows["made_of"][0].as_py() != digest(self.folded(run)):
+        if rows is None or not rows.num_rows or rows[FINGERPRINT][0].as_py() != digest(self.folded(run)):
             return None
-        return rows.drop_columns("made_of").cast(training_dynamics.schema())
+        return rows.drop_columns(FINGERPRINT).cast(training_dynamics.schema())
 
     def _cache_dynamics(self, run: str, fresh: Any) -> None:
-        """Replaces the run's cached dynamics. A kill between the two steps leaves none, and they are computed again."""
+        """Replaces the run's cached dynamics. After a kill between delete and add they are computed again."""
         import pyarrow as pa
 
-        made_of = pa.array([digest(self.folded(run))] * fresh.num_rows)
-        rows = fresh.append_column("made_of", made_of)
+        rows = fresh.append_column(FINGERPRINT, pa.array([digest(self.folded(run))] * fresh.num_rows))
         if self._cached_columns() not in (None, rows.column_names):
             self._tables.drop("signals")
         self._delete("signals", run, None)
@@ -201,11 +201,11 @@ class LanceRecord:
         return None if table is None else list(table.schema.names)
 
 
-def kept_schema() -> Any:
-    """Returns the columns of the table `history`: those of a row, and a key to look for its sample by.
+def stored_schema() -> Any:
+    """Returns the columns of the table `history`: those of a row, and a key by which its sample is looked up.
 
-    The key has 4 bytes where an id has 32: its index is faster to maintain, and rows that are not indexed yet
-    are faster to scan.
+    The key has 4 bytes, an id 32. Its index is faster to maintain, and rows that are not indexed yet are faster to
+    scan.
     """
     import pyarrow as pa
 
@@ -218,7 +218,7 @@ def key_of(sample_id: str) -> int:
 
 
 def with_key(rows: Any) -> Any:
-    """Returns rows of `history_schema()` in the columns of `kept_schema()`."""
+    """Returns rows of `history_schema()` in the columns of `stored_schema()`."""
     import numpy as np
     import pyarrow as pa
 
@@ -228,12 +228,12 @@ def with_key(rows: Any) -> Any:
 
 
 def _lookup_column(schema: Any) -> str:
-    """Returns the column by which a sample is looked up; the history of an earlier version has no key."""
+    """Returns the column by which a sample is looked up: the key, or the id in a table of an earlier version."""
     return KEY if KEY in schema.names else "sample_id"
 
 
 def _condition(sample_ids: Collection[str], run: str | None, schema: Any) -> str:
-    """Returns the SQL condition that a row is about one of some samples, or shares its key, in one run or any."""
+    """Returns the SQL condition that a row has the id or key of one of some samples, in one run or any."""
     if _lookup_column(schema) == KEY:
         of_samples = f"{KEY} IN ({', '.join(str(key_of(one)) for one in sample_ids)})"
     else:

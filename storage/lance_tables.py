@@ -16,22 +16,20 @@ from gradebook.storage.files import DISK_FULL
 from gradebook.storage.project import ProjectError
 
 LOCK = ".write.lock"
-LOCK_TIMEOUT_S = 120.0  # for which a writer waits
-TIDY_EVERY = (
-    64  # versions between two merges of small files: 300 appends of a row leave 900 files, and reads 8 times slower
-)
+LOCK_TIMEOUT_S = 120.0  # of waiting for the write lock
+COMPACTION_INTERVAL = 64  # versions; without compaction, 300 appends leave 900 files and make reads 8 times slower
 CLIENT_OPTIONS = {"connect_timeout": "5s", "timeout": "60s", "client_max_retries": "2", "client_retry_timeout": "20"}
-MAX_TABLES = 10_000  # that are listed
-LATE = 50  # a table with indices takes in what is not indexed once it is this part of it
-_LAST = 2**64 - 1  # a version is named by its distance from here, so that the newest sorts first
-KEEP = timedelta(hours=1)  # for which readers in other processes may use an old version
+MAX_TABLES = 10_000  # listed tables
+MAX_UNINDEXED_PART = 50  # the indices are updated once more than 1 in 50 rows is not indexed
+_LAST = 2**64 - 1  # LanceDB names a version by its distance from this number, so that the newest sorts first
+OLD_VERSIONS_TTL = timedelta(hours=1)  # readers in other processes may still use an old version
 
 
 class Tables:
-    """The tables of one directory, which is made when the first is written, or at an address on an object store.
+    """The tables in a directory, which is created by the first write, or at an address on an object store.
 
-    Two writers of a LanceDB table can starve each other, so writers hold one lock file. It is in the directory even
-    if the tables are at an address: all writers of a store are processes of one machine.
+    Concurrent writers of a LanceDB table can starve each other, so writers hold a lock file. It is in the directory
+    even if the tables are at an address, because all writers of a store run on one machine.
     """
 
     def __init__(self, directory: Path, address: str = ""):
@@ -41,16 +39,16 @@ class Tables:
 
     def open(self, name: str) -> Any | None:
         """Returns the newest version of a table, None if nothing was ever written to it."""
-        if not self.address and not self.directory.is_dir():  # connecting would make it
+        if not self.address and not self.directory.is_dir():  # connecting would create it
             return None
         try:
             return self._connect().open_table(name)
         except ValueError as error:
             if "was not found" in str(error):
                 return None
-            raise self._unreached(error) from error
+            raise self._as_readable(error) from error
         except (OSError, RuntimeError) as error:
-            raise self._unreached(error) from error
+            raise self._as_readable(error) from error
 
     def read(self, name: str, columns: Sequence[str], where: str | None = None, *, after: int = 0) -> Any | None:
         """Returns the rows as a `pyarrow.Table` in the order in which they were added, None if there is no table.
@@ -81,26 +79,27 @@ class Tables:
         return digest.hexdigest()
 
     def damaged(self, *, whole: bool) -> dict[str, str]:
-        """Returns the tables that cannot be read, with the error. Reads one column of every file, or all if `whole`.
+        """Returns the tables that cannot be read, with the error. Reads one column of each file, or all if `whole`.
 
-        A table that a kill left without a first version is fine: it has no rows, and the next write creates it.
+        A table without a first version, which a kill can leave, is intact: it has no rows, and the next write creates
+        it.
         """
-        found = {}
+        damaged = {}
         for path in self._paths():
             try:
                 table = self.open(path.stem)
                 if table is None and (self.address or any(path.glob("data/*"))):
-                    found[path.stem] = "it has rows, but no version that names them"
+                    damaged[path.stem] = "it has rows, but no version that lists them"
                 elif table is not None:
                     names = table.schema.names
                     for _ in table.search().select(names if whole else names[:1]).to_batches():
                         pass
             except (OSError, RuntimeError, ValueError) as error:
-                found[path.stem] = str(error).split(", /", 1)[0]
-        return found
+                damaged[path.stem] = str(error).split(", /", 1)[0]
+        return damaged
 
     def rolled_back(self) -> list[str]:
-        """Returns the tables on this disk whose newest version is missing: LanceDB shows the one before it instead."""
+        """Returns the tables on this disk whose newest version is missing; LanceDB silently reads the previous one."""
         return [path.stem for path in ([] if self.address else self._paths()) if _newest(path) < _newest_written(path)]
 
     def drop(self, name: str) -> None:
@@ -116,10 +115,10 @@ class Tables:
         try:
             return [Path(f"{name}.lance") for name in sorted(self._connect().table_names(limit=MAX_TABLES))]
         except (OSError, RuntimeError, ValueError) as error:
-            raise self._unreached(error) from error
+            raise self._as_readable(error) from error
 
-    def _unreached(self, error: Exception) -> Exception:
-        """Returns a readable error if the tables are at an address, which cannot be reached, else the error itself."""
+    def _as_readable(self, error: Exception) -> Exception:
+        """Returns a readable error for tables at an address that cannot be reached, else the error itself."""
         if not self.address or isinstance(error, ProjectError):
             return error
         line = str(error).strip().partition("\n")[0][:200]
@@ -146,28 +145,28 @@ class Tables:
             ) from error
         except (OSError, RuntimeError, ValueError) as error:
             if isinstance(error, ProjectError) or not _is_full(error):
-                raise self._unreached(error) from error
+                raise self._as_readable(error) from error
             raise ProjectError(
-                f"there is no space left to write to {self.directory}: free some, then do it again; "
-                "what was written before is kept"
+                f"the disk is full, so {self.directory} cannot be written: free some space and try again; "
+                "everything written before is intact"
             ) from error
 
     @contextmanager
     def open_for_writing(self, name: str, schema: Any) -> Iterator[Any]:
-        """Yields a table to write to under the lock, created if there is none; then compacts it if it is time."""
+        """Yields a table to write to under the lock, created if there is none; compacts it afterwards if it is due."""
         with self.write_lock():
             table = self._connect().create_table(name, schema=schema, exist_ok=True)
             before = table.version
             yield table
-            if table.version // TIDY_EVERY > before // TIDY_EVERY:
-                _tidy(table)
+            if table.version // COMPACTION_INTERVAL > before // COMPACTION_INTERVAL:
+                _compact(table)
 
     def _connect(self) -> Any:
         if self._connection is None:
-            os.environ.setdefault("LANCEDB_LOG", "error")  # it warns of every table that it makes
+            os.environ.setdefault("LANCEDB_LOG", "error")  # it warns about every table that it creates
             import lancedb
 
-            # Zero: every read sees what other processes wrote; by default none does.
+            # With an interval of zero every read sees what other processes wrote; by default no read does.
             self._connection = lancedb.connect(
                 self.address or self.directory,
                 read_consistency_interval=timedelta(0),
@@ -177,10 +176,10 @@ class Tables:
 
 
 def _options() -> dict[str, str]:
-    """Returns the options of an object store: those of AWS's variables, and short timeouts."""
+    """Returns the options of an object store: the endpoint from AWS's variables, and short timeouts."""
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL", "")
-    told = {"endpoint": endpoint, "allow_http": "true"} if endpoint.startswith("http://") else {}
-    return {**({"endpoint": endpoint} if endpoint else {}), **told, **CLIENT_OPTIONS}
+    insecure = {"allow_http": "true"} if endpoint.startswith("http://") else {}
+    return {**({"endpoint": endpoint} if endpoint else {}), **insecure, **CLIENT_OPTIONS}
 
 
 def _newest(table: Path) -> int:
@@ -190,7 +189,7 @@ def _newest(table: Path) -> int:
 
 
 def _newest_written(table: Path) -> int:
-    """Returns the version that LanceDB wrote last to a table's directory, as it noted there; 0 if it did not."""
+    """Returns the newest version according to LanceDB's hint file in a table's directory, 0 if there is none."""
     try:
         return int(json.loads((table / "_versions" / "latest_version_hint.json").read_text())["version"])
     except (OSError, ValueError, KeyError, TypeError):
@@ -198,10 +197,10 @@ def _newest_written(table: Path) -> int:
 
 
 def keep_indices(table: Any, columns: Sequence[str], beyond: int) -> None:
-    """Gives a table of more rows than `beyond` an index of each column, which finds a value without reading them all.
+    """Creates an index of each column for a table with more than `beyond` rows, and updates existing indices.
 
-    What came since is read as before; once it is a fiftieth of the table, and more than `beyond`, it is taken in.
-    A kill leaves the table as it was.
+    Rows that are not indexed yet are scanned. They are indexed once they are more than `beyond` and more than a
+    fiftieth of the table. A kill leaves the table as it was.
     """
     rows = table.count_rows()
     if rows <= beyond:
@@ -212,12 +211,14 @@ def keep_indices(table: Any, columns: Sequence[str], beyond: int) -> None:
     for column in columns:
         if column not in known:
             table.create_index(column, config=BTree())
-    if any(table.index_stats(name).num_unindexed_rows > max(beyond, rows // LATE) for name in known.values()):
-        _tidy(table)
+    if any(
+        table.index_stats(name).num_unindexed_rows > max(beyond, rows // MAX_UNINDEXED_PART) for name in known.values()
+    ):
+        _compact(table)
 
 
 def one_of(column: str, values: Iterable[str]) -> str:
-    """Returns the SQL condition that `column` is one of `values`, which must not be none at all."""
+    """Returns the SQL condition that `column` is one of `values`, which must not be empty."""
     return f"{column} IN ({', '.join(quoted(value) for value in values)})"
 
 
@@ -226,10 +227,10 @@ def quoted(value: str) -> str:
     return "'" + value.replace("'", "''") + "'"
 
 
-def _tidy(table: Any) -> None:
+def _compact(table: Any) -> None:
     """Compacts small files and deletes old versions; does nothing if the disk is full."""
     try:
-        table.optimize(cleanup_older_than=KEEP)
+        table.optimize(cleanup_older_than=OLD_VERSIONS_TTL)
     except RuntimeError as error:
         if not _is_full(error):
             raise
@@ -237,6 +238,6 @@ def _tidy(table: Any) -> None:
 
 def _is_full(error: Exception) -> bool:
     """Returns whether an error, LanceDB's included, means that the disk is full."""
-    told = re.search(r"os error (\d+)", str(error))
-    number = int(told[1]) if told else getattr(error, "errno", None)
+    match = re.search(r"os error (\d+)", str(error))
+    number = int(match[1]) if match else getattr(error, "errno", None)
     return number in DISK_FULL

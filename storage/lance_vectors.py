@@ -1,9 +1,9 @@
-"""Vectors in LanceDB tables: see `gradebook.storage.vectors` for what each method does.
+"""Vectors in LanceDB tables; see `gradebook.storage.vectors` for the interface.
 
-Tables: `spaces`; for each backbone `vectors-NAME` with the column view_0, and `vectors-NAME-augmented` with the others.
-Projects made before had all views in `vectors-NAME`: they are read as they are and split up by the first addition.
+Tables: `spaces`; for each backbone `vectors-NAME` with the plain views, and `vectors-NAME-augmented` with the others.
+Older projects have all views in `vectors-NAME`. Reading works as it is; the first addition splits the table.
 
-Shape legend    N samples    V views of a sample, weak ones first    D numbers a view
+Shape legend    N samples    V views of a sample, weak ones first    D features of a view
 """
 
 import json
@@ -131,7 +131,7 @@ class LanceVectors:
         return [] if rows is None else rows["sample_id"].to_pylist()
 
     def _add(self, name: str, sample_ids: Sequence[str], views: Views, first: int) -> None:
-        """Adds the samples that a table does not hold yet; their views are `first` and following."""
+        """Adds the samples that a table does not have yet; `first` is the number of their first view."""
         known = set(self._ids(name))
         rows = {sample_id: row for row, sample_id in reversed(list(enumerate(sample_ids)))}
         new = sorted(row for sample_id, row in rows.items() if sample_id not in known)
@@ -141,13 +141,13 @@ class LanceVectors:
                 table.add(data)
 
     def _augmented_table(self, backbone: str) -> str:
-        """Returns the name of the table that holds the augmented views."""
+        """Returns the name of the table that has the augmented views."""
         table: Any = self._tables.open(table_name(backbone))
-        together = table is not None and "view_1" in table.schema.names
-        return table_name(backbone) if together else augmented_table_name(backbone)
+        all_in_one = table is not None and "view_1" in table.schema.names
+        return table_name(backbone) if all_in_one else augmented_table_name(backbone)
 
     def _split_up(self, space: Space) -> None:
-        """Moves augmented views out of a table that holds all. A kill leaves that table whole, to be split up anew."""
+        """Moves the augmented views out of a table that has all views. A kill leaves that table unchanged."""
         import pyarrow as pa
 
         name, other = table_name(space.backbone), augmented_table_name(space.backbone)
@@ -171,7 +171,7 @@ class LanceVectors:
         return np.asarray(rows[COLUMN].combine_chunks().flatten().to_numpy())
 
     def _fill(self, backbone: str, name: str, rows: Mapping[str, int], out: Views, views: range) -> None:
-        """Writes some views of samples to their rows of `out` batch by batch, so that memory holds them once."""
+        """Copies views of samples to their rows of `out` batch by batch, so that only one copy is in memory."""
         table, filled = self._tables.open(name), np.zeros(len(rows), bool)
         columns = [f"view_{view}" for view in views]
         if rows and table is not None:
@@ -179,16 +179,16 @@ class LanceVectors:
             query = query.where(one_of("sample_id", rows)) if len(rows) <= MAX_IDS_IN_CONDITION else query
             for batch in query.to_batches():
                 at = np.array([rows.get(sample_id, -1) for sample_id in batch["sample_id"].to_pylist()], np.int64)
-                asked = at >= 0
-                filled[at[asked]] = True
+                wanted = at >= 0
+                filled[at[wanted]] = True
                 for view, column in zip(views, columns, strict=True):
-                    out[at[asked], view] = batch[column].flatten().to_numpy().reshape(len(at), -1)[asked]
+                    out[at[wanted], view] = batch[column].flatten().to_numpy().reshape(len(at), -1)[wanted]
         if not filled.all():
             raise no_vectors(backbone, list(rows)[int(np.argmin(filled))])
 
 
 def table_name(backbone: str) -> str:
-    """Returns the name of a backbone's table. Only letters, digits and `_-.` may stand in one."""
+    """Returns the name of a backbone's table, which may only contain letters, digits and `_-.`."""
     plain = "".join(c if c.isascii() and (c.isalnum() or c in "_.") else f"-{ord(c):x}-" for c in backbone)
     return f"vectors-{plain}"
 

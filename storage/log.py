@@ -1,7 +1,7 @@
-"""The event log: rows are added and read, never changed.
+"""The event log: events are appended and read, never changed.
 
-New events go in through `append_now`, whose times follow everything in the log, so that the order of time is the order
-of writing whatever the clocks say. `append` is for events that have happened already: copies from another log.
+`append_now` adds new events with times after all times in the log, so the order of times is the order of writing
+whatever the clocks show. `append` adds events with the times they have, such as copies from another log.
 """
 
 from collections.abc import Sequence
@@ -15,33 +15,33 @@ from gradebook.storage.lance_tables import Tables
 
 
 class EventLog(Protocol):
-    """What every log does. An event appended twice is harmless: the folds ignore repeats."""
+    """The interface of logs. Appending an event twice is harmless, because its readers ignore repeats."""
 
     def append(self, events: Sequence[Event]) -> None:
-        """Adds all of the events with the times that they have, or none when it fails or is killed.
+        """Adds all events with the times that they have, or none if it fails or is killed.
 
         Raises:
             ValueError: an event's time has no time zone.
         """
 
     def append_now(self, events: Sequence[Event]) -> list[Event]:
-        """Adds new events, all or none, each later than every event before it; returns them with their times.
+        """Adds new events, all or none, each later than all events before it; returns them with their times.
 
-        An event keeps its time if that is later already; else it gets the last one's plus a microsecond.
+        An event keeps its time if that is later; otherwise it gets the previous event's time plus a microsecond.
 
         Raises:
             ValueError: an event's time has no time zone.
         """
 
     def read(self, after: int = 0) -> list[Event]:
-        """Returns the events in the order they were appended, times in UTC, but for the first `after` of them."""
+        """Returns the events after the first `after` in the order in which they were appended, with times in UTC."""
 
     def version(self) -> int:
-        """Returns a number that grows whenever any process appends; it is cheap to ask for."""
+        """Returns a number that grows with every append of any process; cheap to call."""
 
 
 class MemoryLog:
-    """A log that lasts as long as its object."""
+    """A log in memory."""
 
     def __init__(self) -> None:
         self._events: list[Event] = []
@@ -72,7 +72,7 @@ class LanceLog:
 
     def __init__(self, directory: Path, address: str = ""):
         self._tables = Tables(directory, address)
-        self._newest: tuple[int, datetime | None] = 0, None  # the latest time among the first so many rows
+        self._newest: tuple[int, datetime | None] = 0, None  # a number of rows, and the latest time among them
 
     def append(self, events: Sequence[Event]) -> None:
         """See `EventLog.append`."""
@@ -98,7 +98,7 @@ class LanceLog:
         rows = self._tables.read("events", names, after=after)
         if rows is None:
             return []
-        rows = rows.set_column(names.index("at"), "at", rows.column("at").cast("int64"))  # exact, and quicker
+        rows = rows.set_column(names.index("at"), "at", rows.column("at").cast("int64"))  # exact, and faster
         return [_event(*row) for row in zip(*(rows.column(name).to_pylist() for name in names), strict=True)]
 
     def version(self) -> int:
@@ -109,11 +109,11 @@ class LanceLog:
     def _add(self, table: Any, events: Sequence[Event]) -> None:
         before = table.count_rows()
         table.add(_table(events))
-        log_chain.note(self._tables.directory, before, events, self.read)
+        log_chain.extend(self._tables.directory, before, events, self.read)
 
     def _latest(self, rows: int) -> datetime | None:
-        """Returns the latest time in a log of so many rows; reads only the rows added since the last call."""
-        known, newest = self._newest if self._newest[0] <= rows else (0, None)  # fewer: it is another log
+        """Returns the latest time in a log with this number of rows; reads only the rows added since the last call."""
+        known, newest = self._newest if self._newest[0] <= rows else (0, None)  # fewer rows: another log
         if known < rows:
             import pyarrow.compute as pc
 

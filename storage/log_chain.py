@@ -1,7 +1,8 @@
-"""A hash chain over the event log, in a file beside the table, which shows whether events were lost or changed.
+"""A hash chain over the event log, in a file next to its table, that shows whether events were lost or changed.
 
-Each event's hash covers the one before it, so that the number of events and the last hash stand for the whole log. A
-log that got shorter is noted and the chain starts over: what was lost stays known, whatever is appended afterwards.
+Each hash covers an event and the previous hash, so the number of events and the last hash identify the whole log. If
+the log has become shorter, the lost state is saved and a new chain begins, so the loss stays visible after later
+appends.
 """
 
 import json
@@ -24,7 +25,7 @@ class Link:
     """A state of the log: its first `events` events, in the order in which they were appended."""
 
     events: int = 0
-    digest: str = ""  # of the last of them, which covers all
+    digest: str = ""  # hash of the last of them, which covers all
 
     def extended(self, events: Iterable[Event]) -> "Link":
         """Returns the state after these events were appended."""
@@ -35,7 +36,7 @@ class Link:
 
 
 def read(directory: Path) -> list[Link]:
-    """Returns the newest state that was noted, after the longer ones that were lost before; [] if there is none."""
+    """Returns the saved states: the longer ones that were lost, then the newest; [] if there is none."""
     try:
         links = json.loads((directory / FILE).read_text(encoding="utf-8"))
         return [Link(events=int(link["events"]), digest=str(link["digest"])) for link in links]
@@ -43,14 +44,14 @@ def read(directory: Path) -> list[Link]:
         return []
 
 
-def note(directory: Path, before: int, added: Sequence[Event], read_log: Callable[[], list[Event]]) -> None:
-    """Notes events that were appended to the log. A write that fails is made up for at the next append.
+def extend(directory: Path, before: int, added: Sequence[Event], read_log: Callable[[], list[Event]]) -> None:
+    """Adds events that were appended to the log. The next append makes up for a write that fails.
 
     Args:
         directory: of the chain's file.
-        before: how many events the log had.
-        added: the events that follow these.
-        read_log: returns the log; it is called where the chain does not cover the first `before` events.
+        before: number of events in the log before the append.
+        added: the appended events.
+        read_log: returns the log; called only if the chain does not cover the first `before` events.
     """
     *lost, last = read(directory) or [Link()]
     if last.events != before:
@@ -62,17 +63,17 @@ def note(directory: Path, before: int, added: Sequence[Event], read_log: Callabl
 
 
 def unmatched(links: Iterable[Link], log: Sequence[Event]) -> list[Link]:
-    """Returns the states that the log does not begin with: events are missing, or are not those that were written."""
-    found = {}
+    """Returns the states that the log does not start with, because events are missing or have changed."""
+    actual = {}
     state = Link()
     for link in sorted(links, key=lambda link: link.events):
         state = state.extended(log[state.events : link.events])
-        found[link] = state
-    return [link for link, state in found.items() if state != link]
+        actual[link] = state
+    return [link for link, state in actual.items() if state != link]
 
 
 def _text(event: Event) -> str:
-    """Returns what an event says, the same before it was written and after it was read."""
+    """Returns an event as text, the same before it is written and after it is read."""
     confidence = None if event.confidence is None else float(event.confidence)
     reasons = sorted((name, float(score)) for name, score in event.reasons.items())
     at = event.at.astimezone(UTC).isoformat()

@@ -1,4 +1,4 @@
-"""The path of every sample in memory: hundreds among a million are looked up in a hundredth of a second."""
+"""The path of every sample in memory: looking up hundreds among a million takes a hundredth of a second."""
 
 from collections.abc import Collection
 from typing import Any
@@ -7,13 +7,14 @@ SAMPLES, FILES = ("sample_id", "filepath", "split"), ("filepath", "sample_id")  
 
 
 def build(samples: Any, files: Any, gone: str) -> Any:
-    """Returns the table for `look_up`: the samples that a file has, with the path of that file.
+    """Returns the table for `look_up`: the samples that have a file, with its path.
+
+    A sample whose own file is gone or has other content gets the first other file, in order of path, with its content.
 
     Args:
         samples: `pyarrow.Table` of `SAMPLES`.
-        files: `pyarrow.Table` of `FILES`; of a sample whose own file has other content, or is `gone`, the first in
-            order of path that holds it counts.
-        gone: the sample_id of a file that is no longer there.
+        files: `pyarrow.Table` of `FILES`.
+        gone: the sample_id that marks a file as gone.
     """
     import pyarrow.compute as pc
 
@@ -22,10 +23,10 @@ def build(samples: Any, files: Any, gone: str) -> Any:
     lost = pc.fill_null(pc.not_equal(content, samples["sample_id"]), False)
     if not pc.any(lost).as_py():
         return samples
-    there = files.filter(pc.not_equal(files["sample_id"], gone)).sort_by("filepath").combine_chunks()
+    existing = files.filter(pc.not_equal(files["sample_id"], gone)).sort_by("filepath").combine_chunks()
     moved = samples.filter(lost)
-    other = there["filepath"].take(pc.index_in(moved["sample_id"], value_set=there["sample_id"]))
-    paths = pc.replace_with_mask(_one(samples["filepath"]), _one(lost), _one(other))
+    other = existing["filepath"].take(pc.index_in(moved["sample_id"], value_set=existing["sample_id"]))
+    paths = pc.replace_with_mask(_as_array(samples["filepath"]), _as_array(lost), _as_array(other))
     table = samples.set_column(samples.schema.get_field_index("filepath"), "filepath", paths)
     return table.filter(pc.is_valid(table["filepath"]))
 
@@ -41,7 +42,7 @@ def look_up(table: Any, sample_ids: Collection[str], split: str | None) -> dict[
     return dict(zip(rows["sample_id"].to_pylist(), rows["filepath"].to_pylist(), strict=True))
 
 
-def _one(column: Any) -> Any:
+def _as_array(column: Any) -> Any:
     import pyarrow as pa
 
     whole = column.combine_chunks()

@@ -1,4 +1,4 @@
-"""A project is a directory; `gradebook.json` in it says which classes there are."""
+"""A project: a directory whose `gradebook.json` lists the classes."""
 
 import json
 import shlex
@@ -16,7 +16,7 @@ VERSION = 1
 
 
 class ProjectError(ValueError):
-    """A project, or what a user wants of it, is not as it must be; the message says what to do."""
+    """A user's request cannot be carried out on a project; the message says what is wrong and what to do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,11 +25,11 @@ class Project:
 
     root: Path  # absolute
     classes: tuple[str, ...]  # in the order the user gave; models use this order
-    store: str = ""  # address of the tables on an object store, such as s3://bucket/prefix; without one, in `root`
+    store: str = ""  # address of the tables on an object store, such as s3://bucket/prefix; empty: in `root`
 
     @property
     def runs(self) -> Path:
-        """The directory with one directory a run."""
+        """The directory that has a directory for each run."""
         return self.root / "runs"
 
     def check_label(self, label: str) -> str:
@@ -46,15 +46,15 @@ class Project:
         return label
 
     def add_command(self, labels: Iterable[str]) -> str:
-        """Returns the command that makes labels classes of the project, as a shell takes it."""
+        """Returns the shell command that adds labels to the classes of the project."""
         return shlex.join(["gradebook", "classes", str(self.root), "--add", ",".join(labels)])
 
 
 def create_project(root: Path, classes: Sequence[str], *, store: str = "") -> Project:
-    """Makes a project directory with these classes (possibly none yet), its tables at the address `store` if given.
+    """Creates a project directory with these classes (possibly none yet), its tables at the address `store` if given.
 
     Raises:
-        ProjectError: there is a project already, or a class name is empty or given twice.
+        ProjectError: the directory is already a project, or a class name is empty or repeated.
     """
     root = root.expanduser().resolve()
     if (root / SETTINGS).exists():
@@ -84,9 +84,9 @@ def read_project(root: Path) -> Project:
 
 
 def add_classes(project: Project, names: Sequence[str]) -> Project:
-    """Adds classes at the end of the list, so that the order of the others stays; known ones are left as they are.
+    """Adds classes at the end of the list; existing ones keep their place.
 
-    The list is read anew, so that of two who add at once neither takes the other's classes away.
+    The list is read under a lock, so concurrent additions do not overwrite each other.
 
     Raises:
         ProjectError: a class name is empty.
@@ -95,9 +95,9 @@ def add_classes(project: Project, names: Sequence[str]) -> Project:
     with FileLock(project.root / LOCK):
         classes = read_project(project.root).classes
         new = [name for name in stripped if name not in classes]
-        grown = replace(project, classes=_checked([*classes, *new]))
-        _write(grown)
-    return grown
+        extended = replace(project, classes=_checked([*classes, *new]))
+        _write(extended)
+    return extended
 
 
 def _checked(classes: Sequence[str]) -> tuple[str, ...]:
@@ -110,7 +110,7 @@ def _checked(classes: Sequence[str]) -> tuple[str, ...]:
 
 
 def _write(project: Project) -> None:
-    """Writes the settings whole or not at all."""
+    """Writes the settings atomically."""
     settings = {"version": VERSION, **asdict(project)}
     del settings["root"]
     if not project.store:

@@ -1,4 +1,4 @@
-"""A sample: one image's content, whatever its files are called."""
+"""Samples and files: a sample is the content of an image, independent of the names of its files."""
 
 import hashlib
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Split(StrEnum):
-    """What a sample is for. A test sample is never trained on, nor used to choose anything."""
+    """The split of a sample. Test samples are never used for training or for any choice."""
 
     TRAIN = "train"
     TEST = "test"
@@ -29,12 +29,12 @@ class Sample:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class File:
-    """One imported file: which sample it holds, and what says that it has not changed since."""
+    """One imported file: the sample that it holds, and the size and time by which a change is noticed."""
 
     filepath: str  # absolute
     sample_id: str
     size: int  # bytes
-    mtime_ns: int  # nanoseconds since 1970, as the file system tells it
+    mtime_ns: int  # time of the last modification, nanoseconds since 1970
 
 
 def sample_id(content: bytes) -> str:

@@ -22,7 +22,7 @@ LABELS = frozenset({"teacher_label", "runner_up", "student_label", "best_label"}
 
 
 def segment_schema(classes: Sequence[str]) -> Any:
-    """Returns the columns of a segment. Labels are indices into `classes`; only step and sample_id are never null."""
+    """Returns the columns of a segment. Labels are indices into `classes`; all but step and sample_id may be null."""
     import pyarrow as pa
 
     columns = [
@@ -41,7 +41,7 @@ def read_classes(schema: Any) -> list[str]:
 def segments_in(directory: Path) -> dict[str, Path] | None:
     """Returns a directory's segments by a key that changes with the file, None if there is no directory.
 
-    A resumed run uses names again, so the key includes the file's size and time.
+    A resumed run reuses names, so the key includes the file's size and time.
     """
     if not directory.is_dir():
         return None
@@ -54,10 +54,10 @@ def segments_in(directory: Path) -> dict[str, Path] | None:
 
 
 def history_schema() -> Any:
-    """Returns the columns of `history`: a segment's with names for labels, its run and where they came from.
+    """Returns the columns of `history`: run, segment, and the columns of a segment with class names for labels.
 
-    Names that repeat are dictionaries: to find 50 rows among 50 million, LanceDB reads a plain column of one repeated
-    name for as long as all the others together.
+    Repeated names are dictionary-encoded: to find 50 rows among 50 million, LanceDB takes as long for one plain column
+    of names as for all the other columns together.
     """
     import pyarrow as pa
 
@@ -74,7 +74,7 @@ def history_schema() -> Any:
 
 
 def read_segment(run: str, key: str, path: Path) -> Any | None:
-    """Returns a segment's rows in the columns of `history`, None when a resumed run has just removed it.
+    """Returns a segment's rows in the columns of `history`, None if a resumed run has just removed it.
 
     Raises:
         ProjectError: the file cannot be read, or is not of `segment_schema`.
@@ -100,12 +100,12 @@ def read_segment(run: str, key: str, path: Path) -> Any | None:
 
 
 def unreadable(path: Path, error: Exception) -> ProjectError:
-    """Returns the error about a file that is not a segment."""
+    """Returns the error for a file that is not a segment."""
     return ProjectError(f"{path} cannot be read as a segment of a record ({error}): move it away")
 
 
 def delete_segments_after(directory: Path, step: int) -> list[str]:
-    """Deletes the segments with steps after `step`, which a resumed run writes again, and returns their names."""
+    """Deletes the segments with steps after `step`, which a resumed run writes again; returns their names."""
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 

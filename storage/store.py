@@ -1,4 +1,4 @@
-"""All of storage in one bundle, and the only place that names a backend."""
+"""A project's stores together, and the only module that chooses their backends."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,7 @@ from gradebook.storage.project import Project, read_project
 from gradebook.storage.record import MemoryRecord, Record
 from gradebook.storage.vectors import MemoryVectors, Vectors
 
-LANCE = "lance"  # the directory of the tables, or of their lock where they are at an address
+LANCE = "lance"  # directory of the tables, or only of their lock if they are at an address
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Store:
 
 
 def open_store(root: Path) -> Store:
-    """Opens the project in `root`; its tables are LanceDB's, in the directory `lance` below it or where it says.
+    """Opens the project in `root`, with LanceDB tables in its directory `lance` or at the address in its settings.
 
     Raises:
         ProjectError: `root` is not a project.
@@ -38,10 +38,10 @@ def open_store(root: Path) -> Store:
 
 
 def tables_of(project: Project) -> Tables:
-    """Returns the tables of a project, whatever is in them."""
+    """Returns all LanceDB tables of a project."""
     return Tables(project.root / LANCE, project.store)
 
 
 def memory_store(project: Project) -> Store:
-    """Returns a store with nothing in it that forgets everything with its object: for tests."""
+    """Returns an empty store in memory, for tests."""
     return Store(project, MemoryCatalog(), MemoryLog(), MemoryVectors(), MemoryRecord())

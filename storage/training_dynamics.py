@@ -1,4 +1,4 @@
-"""Training dynamics: the record of a run, summed up in one row a sample. A pure fold over `history`.
+"""Training dynamics: the record of a run, summarised in one row per sample.
 
 Shape legend    R rows of the record    G samples in it
 """
@@ -14,7 +14,7 @@ Floats = NDArray[np.float64]
 
 
 def schema() -> Any:
-    """Returns the columns. Values that the record does not have, such as those of a teacher, are null, never zero."""
+    """Returns the columns. Missing values, such as those of a teacher in a run without one, are null, never zero."""
     import pyarrow as pa
 
     return pa.schema(
@@ -26,24 +26,24 @@ def schema() -> Any:
             "last_step": pa.int32(),
             "teacher_label": pa.string(),  # the last one
             "teacher_probability": pa.float32(),  # of that label, at that step
-            "mean_probability": pa.float32(),  # of that label over the record; 0 where the teacher gave another label
+            "mean_probability": pa.float32(),  # of that label over the record; counts as 0 at steps with another label
             "flips": pa.int32(),  # changes of the teacher's label from one row to the next
-            "settled_step": pa.int32(),  # from which on the teacher's label was the last one
+            "settled_step": pa.int32(),  # first step of the last stretch of the same teacher label
             "student_label": pa.string(),  # the last one
             "student_probability": pa.float32(),  # of that label, at that step
             "agreement": pa.float32(),  # share of rows in which student and teacher give the same label
             "student_flips": pa.int32(),
             "mean_feedback": pa.float32(),
-            "best_label": pa.string(),  # the last class with the highest feedback
+            "best_label": pa.string(),  # the class with the highest feedback at the last step
             "mean_best_gain": pa.float32(),
         }
     )
 
 
 def summarise(run: str, history: Any) -> Any:
-    """Returns a `pyarrow.Table` of `schema()` in order of sample_id from the (R,) rows of one run in any order.
+    """Returns a `pyarrow.Table` of `schema()` in order of sample_id, from R rows of one run in any order.
 
-    Rows of one sample at one step keep the order in which they stand.
+    Rows of one sample at the same step keep their order.
     """
     import pyarrow as pa
 
@@ -73,9 +73,9 @@ def _network_columns(history: Any, order: Ints, sample: Ints, step: Ints, sample
 
     Args:
         history: R rows.
-        order: (R,) sorts them by sample and step.
-        sample: (R,) in this order.
-        step: (R,) likewise.
+        order: (R,) permutation that sorts the rows by sample and step.
+        sample: (R,) index of each sorted row's sample.
+        step: (R,) step of each sorted row.
         samples: G.
     """
     teacher_labels, teacher = _labels(history["teacher_label"], order)
@@ -101,7 +101,7 @@ def _network_columns(history: Any, order: Ints, sample: Ints, step: Ints, sample
 
 @dataclass(frozen=True, slots=True)
 class _NetworkSummary:
-    """The labels of one network, by sample: (G,) arrays; label -1 and NaN where it gave none."""
+    """The labels of one network for each sample: (G,) arrays; label -1 and NaN for samples without a label."""
 
     label: Ints  # last
     probability: Floats  # last
@@ -111,7 +111,7 @@ class _NetworkSummary:
 
 
 def _summarise_network(sample: Ints, step: Ints, label: Ints, probability: Floats, samples: int) -> _NetworkSummary:
-    """Takes (R,) rows sorted by sample and step; rows with label -1 are ignored."""
+    """Summarises R rows, sorted by sample and step; rows with label -1 are ignored."""
     given = label >= 0
     sample, step, label, probability = sample[given], step[given], label[given], probability[given]
     if not len(sample):
@@ -134,7 +134,7 @@ def _summarise_network(sample: Ints, step: Ints, label: Ints, probability: Float
 
 
 def _mean(sample: Ints, value: Floats, samples: int) -> Floats:
-    """Returns the (G,) means of the (R,) values that are not NaN, NaN where a sample has none."""
+    """Returns the mean (G,) of each sample's values (R,) that are not NaN, NaN for samples without any."""
     known = ~np.isnan(value)
     total = np.bincount(sample[known], weights=value[known], minlength=samples)
     times = np.bincount(sample[known], minlength=samples)
@@ -151,7 +151,7 @@ def coded(column: Any) -> tuple[list[str], Ints]:
     """Returns the distinct names in a column of `history`, and each row's index into them (R,), -1 for null."""
     import pyarrow as pa
 
-    # a dictionary that was read may have names twice, or None among them
+    # a dictionary read from disk may have repeated names, or None
     codes = column.cast(pa.string()).combine_chunks().dictionary_encode()
     return codes.dictionary.to_pylist(), np.asarray(
         codes.indices.fill_null(-1).to_numpy(zero_copy_only=False), np.int64

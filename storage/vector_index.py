@@ -1,7 +1,7 @@
-"""The vectors nearest to one in a table of LanceDB: every one compared while they are few, an index when they are many.
+"""Nearest-neighbour search in a LanceDB table: exact for small tables, with an index for large ones.
 
-The index is IVF_FLAT: vectors are kept whole, in cells around centres, and a search looks at the nearest cells only;
-what that misses stands in docs/results.md. Rows that came after the index was config are compared one by one, until
+The index is IVF_FLAT: uncompressed vectors in cells around centres. A search compares only the nearest cells; its
+recall is in docs/results.md. Rows that are added after the index was built are compared one by one until
 `update_indices`.
 """
 
@@ -15,19 +15,19 @@ from gradebook.storage.lance_tables import one_of
 
 COLUMN = "view_0"
 MAX_IDS_IN_CONDITION = 2_000  # more ids are looked up by reading the whole table
-INDEX_FROM = 50_000  # rows: comparing with so many takes a tenth of a second or two
-CELL_ROWS = 1_000  # rows a cell, on average
-PROBES = 24  # cells that a search looks at
-SAMPLE_RATE, MAX_ITERATIONS = 64, 12  # of k-means for the cells' centres: rows a cell, and rounds
-WIDEN = 8  # factor by which a search asks for more, where some results may be filtered out
+INDEX_FROM = 50_000  # rows; an exact search of so many takes 0.1 to 0.2 s
+CELL_ROWS = 1_000  # rows per cell, on average
+PROBES = 24  # cells that a search compares
+SAMPLE_RATE, MAX_ITERATIONS = 64, 12  # of k-means for the cells' centres; the first is rows per cell
+WIDEN = 8  # factor by which a search requests more results, because some may be filtered out
 
-Found = list[tuple[str, float]]  # sample_id, cosine similarity
+Neighbours = list[tuple[str, float]]  # sample_id, cosine similarity
 
 
 def update_indices(table: Any) -> None:
-    """Creates the indices of a large table, again once it has doubled, else adds the rows that are not indexed.
+    """Creates the indices of a large table, and again once it has doubled; otherwise indexes the new rows.
 
-    A kill leaves the table as it was: searches are right without an index too, only slower.
+    A kill leaves the table as it was; searches without an index are correct, only slower.
     """
     rows = table.count_rows()
     if rows < INDEX_FROM:
@@ -60,34 +60,34 @@ def nearest(
     among: Collection[str] | None,
     *,
     exact: bool = False,
-) -> Found:
-    """Returns the `k` rows most similar to a vector, the sample that it is of left out, most similar first.
+) -> Neighbours:
+    """Returns the `k` samples most similar to a vector, most similar first.
 
     Args:
-        table: has `sample_id` and `COLUMN`.
-        sample_id: the sample; None where it is of none, or that one is to be found too.
+        table: with the columns `sample_id` and `COLUMN`.
+        sample_id: a sample to leave out, such as the vector's own; None for none.
         query: (D,) the vector, not all zero.
         k: at least 1.
-        among: only these; None for all.
-        exact: look at every row, though there is an index.
+        among: only these samples; None for all.
+        exact: compare every row even if there is an index.
     """
     if among is not None and len(among) <= MAX_IDS_IN_CONDITION:
-        return _searched(table, query, k, one_of("sample_id", among), exact=True)
+        return _search(table, query, k, one_of("sample_id", among), exact=True)
     wide = k + 1 if among is None else WIDEN * k
     while True:
-        found = [pair for pair in _searched(table, query, wide, None, exact=exact) if pair[0] != sample_id]
-        shown = found if among is None else [pair for pair in found if pair[0] in among]
-        if len(shown) >= k or len(found) < wide - 1:
+        others = [pair for pair in _search(table, query, wide, None, exact=exact) if pair[0] != sample_id]
+        wanted = others if among is None else [pair for pair in others if pair[0] in among]
+        if len(wanted) >= k or len(others) < wide - 1:
             break
         if wide > MAX_IDS_IN_CONDITION * WIDEN:
             return _scan(table, query, k, among or ())
         wide *= WIDEN
-    if among is not None and len(shown) < min(k, len(among)):
-        return _scan(table, query, k, among)  # the cells looked at have too few of them
-    return shown[:k]
+    if among is not None and len(wanted) < min(k, len(among)):
+        return _scan(table, query, k, among)  # the nearest cells have too few of them
+    return wanted[:k]
 
 
-def _searched(table: Any, query: NDArray[np.float16], k: int, where: str | None, *, exact: bool) -> Found:
+def _search(table: Any, query: NDArray[np.float16], k: int, where: str | None, *, exact: bool) -> Neighbours:
     search = table.search(query, vector_column_name=COLUMN).distance_type("cosine").nprobes(PROBES)
     if exact:
         search = search.bypass_vector_index()
@@ -97,12 +97,12 @@ def _searched(table: Any, query: NDArray[np.float16], k: int, where: str | None,
     return list(zip(rows["sample_id"].to_pylist(), (1 - rows["_distance"].to_numpy()).tolist(), strict=True))
 
 
-def _scan(table: Any, query: NDArray[np.float16], k: int, kept: Collection[str]) -> Found:
-    """Compares the query with every vector: quicker than a condition with thousands of ids."""
+def _scan(table: Any, query: NDArray[np.float16], k: int, among: Collection[str]) -> Neighbours:
+    """Compares the query with every vector, which is faster than a condition with thousands of ids."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    wanted = pa.array(list(kept), pa.string())
+    wanted = pa.array(list(among), pa.string())
     unit = query.astype(np.float32) / np.linalg.norm(query.astype(np.float32))
     ids, scores = [], []
     for batch in table.search().select(["sample_id", COLUMN]).to_batches():
@@ -111,7 +111,7 @@ def _scan(table: Any, query: NDArray[np.float16], k: int, kept: Collection[str])
         chosen = pc.is_in(batch["sample_id"], value_set=wanted).to_numpy(zero_copy_only=False) & (norms > 0)
         ids.append(batch["sample_id"].filter(pa.array(chosen)))
         scores.append(vectors[chosen] @ unit / norms[chosen])
-    every = np.concatenate([np.empty(0, np.float32), *scores])
-    best = np.argsort(-every, kind="stable")[:k]
+    similarities = np.concatenate([np.empty(0, np.float32), *scores])
+    best = np.argsort(-similarities, kind="stable")[:k]
     names = pa.chunked_array(ids, pa.string()).take(pa.array(best)).to_pylist()
-    return list(zip(names, every[best].tolist(), strict=True))
+    return list(zip(names, similarities[best].tolist(), strict=True))

@@ -1,8 +1,8 @@
 """Vectors: the features of each sample's views under a frozen backbone, computed once.
 
-View 0 is the plain image. The others, the augmented views, may come later, or only for some samples.
+View 0 is the plain image. The augmented views may be added later, or only for some samples.
 
-Shape legend    N samples    V views of a sample, weak ones first    D numbers a view
+Shape legend    N samples    V views of a sample, weak ones first    D features of a view
 """
 
 from collections.abc import Collection, Sequence
@@ -19,68 +19,70 @@ Views = NDArray[np.float16]
 
 
 class Vectors(Protocol):
-    """A store of vectors. Those of a sample, once added, never change."""
+    """The interface of vector stores. The vectors of a sample never change once they are added."""
 
     def spaces(self) -> list[Space]:
-        """Returns the spaces in the order they were made."""
+        """Returns the embedding spaces in the order in which they were created."""
 
     def create(self, space: Space) -> None:
-        """Makes room for a backbone's vectors; the same space again is fine, another one a `ProjectError`."""
-
-    def add(self, backbone: str, sample_ids: Sequence[str], views: Views) -> None:
-        """Adds all views (N, V, D) of N samples, or the plain ones alone (N, 1, D).
-
-        A view that is there already stays as it is.
+        """Creates the space of a backbone.
 
         Raises:
-            ValueError: the shape or type is not the space's, or a number is not finite.
+            ProjectError: the backbone has another space.
+        """
+
+    def add(self, backbone: str, sample_ids: Sequence[str], views: Views) -> None:
+        """Adds all views (N, V, D) of N samples, or only the plain ones (N, 1, D). Existing views are not changed.
+
+        Raises:
+            ValueError: the shape or type does not fit the space, or a value is not finite.
             ProjectError: the backbone has no space.
         """
 
     def add_augmented(self, backbone: str, sample_ids: Sequence[str], views: Views) -> None:
-        """Adds the views (N, V - 1, D) after the plain one; raises what `add` raises."""
+        """Adds the augmented views (N, V - 1, D); raises as `add`."""
 
     def missing(self, backbone: str, sample_ids: Sequence[str]) -> list[str]:
-        """Returns those of the ids that have no vectors, in the order given."""
+        """Returns the samples that have no vectors, in the order given."""
 
     def missing_augmented(self, backbone: str, sample_ids: Sequence[str]) -> list[str]:
-        """Returns those of the ids that lack augmented views, in the order given; none in a space that has none."""
+        """Returns the samples that lack augmented views, in the order given; [] in a space without augmented views."""
 
     def ids(self, backbone: str) -> list[str]:
-        """Returns the ids of the samples that have vectors, in the order they were added."""
+        """Returns the ids of the samples that have vectors, in the order in which they were added."""
 
     def read(self, backbone: str, sample_ids: Sequence[str], views: int | None = None) -> Views:
-        """Returns the (N, V, D) views in the order asked, or only the first so many `views` of each.
+        """Returns the first `views` views of each sample (N, V, D), in the order of `sample_ids`.
 
-        Without `views`, V is 1 where a sample lacks its augmented views.
+        With `views=None` all views are returned, or only the plain ones if any sample lacks augmented views.
 
         Raises:
-            ProjectError: a sample has no such views, or the backbone no space.
+            ProjectError: a sample lacks these views, or the backbone has no space.
         """
 
     def nearest(
         self, backbone: str, sample_id: str, k: int, among: Collection[str] | None = None
     ) -> list[tuple[str, float]]:
-        """Returns the `k` samples most like this one and their cosine similarity in [-1, 1], most similar first.
+        """Returns the `k` samples most similar to this one and their cosine similarity, most similar first.
 
-        Views 0 are compared. The sample itself is left out, and so are vectors that are all zero. Of many thousand
-        samples a near one may be missed (`gradebook.storage.vector_index`).
+        The plain views are compared. The sample itself and vectors that are all zero are left out. Among many thousand
+        samples the search is approximate (`gradebook.storage.vector_index`).
         """
 
     def nearest_to(
         self, backbone: str, vector: NDArray[np.floating], k: int, among: Collection[str] | None = None
     ) -> list[tuple[str, float]]:
-        """Does as `nearest` for any vector (D,); the sample that it belongs to, if any, comes first."""
+        """Returns the same as `nearest` for any vector (D,); no sample is left out."""
 
     def update_index(self, backbone: str) -> None:
-        """Makes searches quick after many additions; a backbone without vectors is fine."""
+        """Updates the search index after additions. Does nothing for a backbone without vectors."""
 
     def count(self, backbone: str) -> int:
-        """Returns how many samples have vectors."""
+        """Returns the number of samples that have vectors."""
 
 
 class MemoryVectors:
-    """Vectors that last as long as their object."""
+    """Vectors in memory."""
 
     def __init__(self) -> None:
         self._spaces: dict[str, Space] = {}
@@ -179,7 +181,7 @@ def check_views(space: Space, sample_ids: Sequence[str], views: Views, counts: C
 
 
 def no_vectors(backbone: str, sample_id: str) -> ProjectError:
-    """Returns the error that a sample lacks the views asked for."""
+    """Returns the error for a sample that lacks the requested views."""
     return ProjectError(f"sample {sample_id} has no vectors of {backbone}: gradebook embed --backbone {backbone}")
 
 

@@ -39,7 +39,7 @@ StepPredictions = make_dataclass("StepPredictions", [(name, Any, None) for name 
 
 def ready(done: Connection) -> None:
     """Says so; and lets merging, more than one append a fold and more than one chunk an import come round soon."""
-    lance_tables.TIDY_EVERY, lance_record.SEGMENT_BATCH, job.CHUNK, job.EVENTS = 4, 16, 3, 5
+    lance_tables.COMPACTION_INTERVAL, lance_record.SEGMENT_BATCH, job.CHUNK, job.EVENTS = 4, 16, 3, 5
     tell(done, "ready")
 
 
@@ -104,7 +104,7 @@ def compact(root: Path, seed: int, done: Connection) -> None:
         table = tables.open(draw.choice(["events", "samples", "files", "history", "folded"]))
         if table is not None:
             with tables.write_lock():
-                table.optimize(cleanup_older_than=lance_tables.KEEP)
+                table.optimize(cleanup_older_than=lance_tables.OLD_VERSIONS_TTL)
 
 
 def begin(root: Path) -> None:

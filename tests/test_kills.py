@@ -171,7 +171,7 @@ def test_a_full_disk_is_a_one_line_error_and_loses_nothing(tmp_path, full_disk):
         lambda: import_images(store, new, labels="folders"),
         lambda: LanceLog(tmp_path / "fresh").append([second]),
     ):
-        with pytest.raises(ProjectError, match=r"no space left to write to .*free some, then do it again"):
+        with pytest.raises(ProjectError, match=r"the disk is full, so .* cannot be written: free some space"):
             write()
     assert store.log.read() == [first]
     full_disk(False)
@@ -183,7 +183,7 @@ def test_a_full_disk_is_a_one_line_error_and_loses_nothing(tmp_path, full_disk):
 
 
 def test_a_full_disk_during_compaction_does_not_fail_the_append(tmp_path, monkeypatch):
-    monkeypatch.setattr(lance_tables, "TIDY_EVERY", 2)
+    monkeypatch.setattr(lance_tables, "COMPACTION_INTERVAL", 2)
     log = LanceLog(tmp_path)
     log.append([event(Kind.REJECTED, "s0", actor="zoe")])
 

@@ -134,7 +134,7 @@ def _queue_row(store: Store, run: Run | None, sample: Sample, events: EventCache
     try:
         return guess(store, run, sample, events.events, events.decided), None
     except ProjectError as error:
-        return queue_items.unseen(sample), str(error)
+        return queue_items.empty_row(sample), str(error)
 
 
 def _draw_history(project: Project, run: Run | None, sample: Sample, histories: Histories) -> None:

@@ -15,7 +15,7 @@ from gradebook.app.map_component import MapPoints, MapState
 from gradebook.app.text import as_sentence, count, plain
 from gradebook.app.views import next_steps, sample_gallery
 from gradebook.pipelines.curation import lasso, map_colors, queue_items
-from gradebook.pipelines.curation.map_colors import Colouring, Kind
+from gradebook.pipelines.curation.map_colors import Coloring, Kind
 from gradebook.pipelines.embedding import map_projection
 from gradebook.pipelines.embedding.map_projection import Projection
 from gradebook.pipelines.jobs import commands
@@ -45,7 +45,7 @@ MEANINGS = {
 }
 DOUBT = "doubt"  # in the address: the queue's default order
 WHY = "selected on the map"
-GAP_TTL_S = 300  # after which the page sees that images have been removed; new images it sees at once
+DIFFERENCE_TTL_S = 300  # removed images are noticed after this time, new ones at once
 INITIAL = "map-initial"  # session key
 
 
@@ -55,11 +55,11 @@ def render(context: PageContext) -> None:
     project = context.store.project
     job = commands.newest(project, "map")
     running = job is not None and commands.job_state(job) is JobState.RUNNING
-    projection = _read_map(str(project.root), map_projection.age(project), project)
+    projection = _read_map(str(project.root), map_projection.modified_ns(project), project)
     if projection is None:
         _draw_without_map(context, job, running)
         return
-    _draw_gap(context.store, projection, job, running)
+    _draw_difference(context.store, projection, job, running)
     by, reason = _choose_color()
     try:
         coloring = _read_coloring(context, projection, by, reason)
@@ -97,14 +97,18 @@ def _follow(job: Job) -> None:
     follow(job, first_task="Starting", after_stop="Nothing was changed. Press the button to start again.")
 
 
-def _draw_gap(store: Store, projection: Projection, job: Job | None, running: bool) -> None:
+def _draw_difference(store: Store, projection: Projection, job: Job | None, running: bool) -> None:
     """Draws how the map differs from the project, with the button to compute it again."""
     embedded = store.vectors.count(projection.backbone)
-    gap = _compare(str(store.project.root), projection.made_of, embedded, store, projection)
-    outdated = bool(gap.new or gap.gone)
+    difference = _compare(str(store.project.root), projection.fingerprint, embedded, store, projection)
+    outdated = bool(difference.new or difference.removed)
     if outdated:
-        parts = [f"it lacks {count(gap.new, 'new image')}"] if gap.new else []
-        parts += [f"{count(gap.gone, 'image')} on it {'was' if gap.gone == 1 else 'were'} removed"] if gap.gone else []
+        parts = [f"it lacks {count(difference.new, 'new image')}"] if difference.new else []
+        parts += (
+            [f"{count(difference.removed, 'image')} on it {'was' if difference.removed == 1 else 'were'} removed"]
+            if difference.removed
+            else []
+        )
         st.warning(f"The map is out of date: {' and '.join(parts)}.", icon=":material/history:")
         if not running:
             icon = ":material/scatter_plot:"
@@ -141,14 +145,14 @@ def _choose_color() -> tuple[str, str | None]:
     return by, None if chosen == DOUBT else chosen
 
 
-def _draw_map(context: PageContext, projection: Projection, coloring: Colouring, by: str) -> None:
+def _draw_map(context: PageContext, projection: Projection, coloring: Coloring, by: str) -> None:
     """Draws the points, and below them the selected images. A lasso runs only this part of the page again."""
-    key, map_id = f"map-{projection.made_of.replace(' ', '-')}", _map_id(projection)
+    key, map_id = f"map-{projection.fingerprint.replace(' ', '-')}", _map_id(projection)
     rings, text = _read_lasso(map_id)
     if key not in st.session_state:  # the page has just been opened: the map begins with what the address has
         st.session_state[INITIAL] = MapState(lasso=text if rings else "", hidden=_hidden_groups(coloring))
     points = MapPoints(
-        xy=projection.places,
+        xy=projection.xy,
         coloring=coloring,
         missing_label="No label" if by == map_colors.LABEL else "No record",
         high_is_warning=by == map_colors.REASON,
@@ -163,10 +167,10 @@ def _draw_map(context: PageContext, projection: Projection, coloring: Colouring,
 
 
 def _draw_selected(
-    context: PageContext, projection: Projection, coloring: Colouring, by: str, rings: Sequence[Any]
+    context: PageContext, projection: Projection, coloring: Coloring, by: str, rings: Sequence[Any]
 ) -> None:
     """Draws the images in the lasso whose group is not hidden."""
-    selected = lasso.inside(projection.places, rings)
+    selected = lasso.inside(projection.xy, rings)
     for group in _hidden_groups(coloring):
         selected &= coloring.groups != group
     ids = _in_review_order(projection.sample_ids, coloring, selected, by, read_events(context.store).decided)
@@ -206,7 +210,7 @@ def _save_hidden(key: str, by: str) -> None:
         st.query_params.pop("hide", None)
 
 
-def _hidden_groups(coloring: Colouring) -> list[int]:
+def _hidden_groups(coloring: Coloring) -> list[int]:
     """Returns the groups that the address hides in these colours."""
     hidden_by, _, text = st.query_params.get("hide", "").partition("-")
     by = st.query_params.get("colour", "").partition(":")[0]
@@ -216,7 +220,7 @@ def _hidden_groups(coloring: Colouring) -> list[int]:
 
 
 def _in_review_order(
-    sample_ids: Sequence[str], coloring: Colouring, selected: NDArray[np.bool_], by: str, decided: Any
+    sample_ids: Sequence[str], coloring: Coloring, selected: NDArray[np.bool_], by: str, decided: Any
 ) -> list[str]:
     """Returns the selected samples: those that the reason scores highest first, or else the undecided ones first."""
     indices = selected.nonzero()[0].tolist()
@@ -228,14 +232,14 @@ def _in_review_order(
 
 
 def _map_id(projection: Projection) -> str:
-    return projection.made_of.split(" ")[1][:8]
+    return projection.fingerprint.split(" ")[1][:8]
 
 
-def _read_coloring(context: PageContext, projection: Projection, by: str, reason: str | None) -> Colouring:
+def _read_coloring(context: PageContext, projection: Projection, by: str, reason: str | None) -> Coloring:
     store, run = context.store, context.run
     with st.spinner("Reading the run's record"):
         version = (run.name if run else "", run.status().updated if run else "", len(read_events(store).events))
-        return _coloring(str(store.project.root), version, by, reason, projection.made_of, store, run, projection)
+        return _coloring(str(store.project.root), version, by, reason, projection.fingerprint, store, run, projection)
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)
@@ -244,19 +248,21 @@ def _coloring(
     version: tuple[str, str, int],
     by: str,
     reason: str | None,
-    made_of: str,
+    fingerprint: str,
     _store: Store,
     _run: Run | None,
     _projection: Projection,
-) -> Colouring:
-    return map_colors.colouring(_store, _run, _projection.sample_ids, by, read_events(_store).labels, reason)
+) -> Coloring:
+    return map_colors.coloring(_store, _run, _projection.sample_ids, by, read_events(_store).labels, reason)
 
 
 @st.cache_resource(max_entries=2, show_spinner=False)
-def _read_map(root: str, age: int, _project: Project) -> Projection | None:
+def _read_map(root: str, modified_ns: int, _project: Project) -> Projection | None:
     return map_projection.read_map(_project)
 
 
-@st.cache_resource(max_entries=4, ttl=GAP_TTL_S, show_spinner=False)
-def _compare(root: str, made_of: str, embedded: int, _store: Store, _projection: Projection) -> map_projection.Gap:
+@st.cache_resource(max_entries=4, ttl=DIFFERENCE_TTL_S, show_spinner=False)
+def _compare(
+    root: str, fingerprint: str, embedded: int, _store: Store, _projection: Projection
+) -> map_projection.MapDifference:
     return map_projection.compare(_store, _projection)

@@ -156,7 +156,7 @@ def _ranked(context: PageContext, filters: ReviewFilters, rank: Rank, limit: int
     options = {} if only is None or filters.selection is not None else {"only": only}  # a selection is ranked whole
     try:
         rows = rank(context.store, context.run, reason=filters.reason, limit=limit, **options)
-        return [row for row in rows if only is None or only.takes(row.label, row.probability)], None
+        return [row for row in rows if only is None or only.matches(row.label, row.probability)], None
     except ProjectError as error:
         return rank(context.store, None, limit=limit), str(error)
 
@@ -233,7 +233,7 @@ def _move_to_front(store: Store, batch: Batch, sample_ids: Iterable[str]) -> Non
     for sample_id in sample_ids:
         batch.skipped.discard(sample_id)
         (sample,) = store.catalog.get([sample_id])
-        row = batch.rows.get(sample_id) or queue_items.unseen(sample)
+        row = batch.rows.get(sample_id) or queue_items.empty_row(sample)
         batch.rows = {sample_id: row, **{i: other for i, other in batch.rows.items() if i != sample_id}}
 
 

@@ -8,7 +8,7 @@ import streamlit as st
 from gradebook.app.context import PageContext
 from gradebook.app.text import capitalized, plain
 from gradebook.pipelines.curation import queue_items
-from gradebook.pipelines.curation.queue_items import Only
+from gradebook.pipelines.curation.queue_items import PredictionFilter
 
 ANY = "any"
 SINGLE, GRID = "Single", "Grid"
@@ -27,7 +27,7 @@ class ReviewFilters:
     grid: bool  # many images at once
     size: int  # of the grid
     reason: str | None  # the reason to order by; None for the default order
-    only: Only | None  # the predictions to show; None for all
+    only: PredictionFilter | None  # the predictions to show; None for all
 
 
 def ask(context: PageContext) -> ReviewFilters:
@@ -52,7 +52,7 @@ def ask(context: PageContext) -> ReviewFilters:
     )
 
 
-def _ask_predictions(classes: tuple[str, ...]) -> Only | None:
+def _ask_predictions(classes: tuple[str, ...]) -> PredictionFilter | None:
     """Draws the filter on predictions and returns it, None for all predictions."""
     class_key, range_key = _key("class"), _key("sure")
     before = st.session_state.get(class_key), st.session_state.get(range_key, FULL_RANGE)
@@ -63,7 +63,11 @@ def _ask_predictions(classes: tuple[str, ...]) -> Only | None:
         low, high = st.slider("Probability, %", 0, 100, FULL_RANGE, key=range_key, bind=BIND)
     if (label, (low, high)) != before:  # they came from the address, after the popover had got its name
         st.rerun()
-    return None if before == (None, FULL_RANGE) else Only(label=label, least=low / 100, most=high / 100)
+    return (
+        None
+        if before == (None, FULL_RANGE)
+        else PredictionFilter(label=label, min_probability=low / 100, max_probability=high / 100)
+    )
 
 
 def _key(name: str) -> str:

@@ -97,13 +97,15 @@ def map_(
     Places every training image in two dimensions by t-SNE.
     """
     from gradebook.pipelines.cli.formatting import map_summary
-    from gradebook.pipelines.embedding.map_projection import make
+    from gradebook.pipelines.embedding.map_projection import compute_map
     from gradebook.storage.store import open_store
 
     stage("Opening the project")
     with progress("map") as show:
         store = open_store(project)
-        report = make(store, backbone=backbone, seed=seed, tell=lambda what, n, of: show(n, of or None, what=what))
+        report = compute_map(
+            store, backbone=backbone, seed=seed, on_progress=lambda what, n, of: show(n, of or None, what=what)
+        )
     result = report.as_json()
     print_result(result, json, lambda: map_summary(result))
 

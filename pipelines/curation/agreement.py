@@ -10,11 +10,11 @@ from gradebook.pipelines.curation.label_propagation import ALIKE, is_from_neighb
 from gradebook.pipelines.curation.queue_items import reason_name
 from gradebook.storage.events import VERDICTS, Event, Kind, standing
 
-STRONG = 0.5  # the score from which a reason counts as one why a sample was shown
+STRONG = 0.5  # score from which a reason counts for a sample
 
 
 class Agreement(TypedDict):
-    """Of the proposals that were answered."""
+    """Counts of answered proposals."""
 
     answered: int
     agreed: int  # the verdict was the proposed label
@@ -22,12 +22,12 @@ class Agreement(TypedDict):
 
 
 def agreement(events: Iterable[Event]) -> dict[str, Agreement]:
-    """Returns the agreement with all predictions of models as "all", then with those that have each reason at `STRONG`.
+    """Returns the agreement with all predictions as "all", and with the predictions that had each reason.
 
-    Labels that were proposed because a similar image has them are no predictions: they count under their own reason
-    alone. A verdict answers the proposal that it refers to. One that was taken back does not count; of several that
-    answer one proposal, the last counts. Reasons come in order of their rate, lowest first; one without answers is
-    left out.
+    A reason counts from a score of `STRONG`. Labels proposed from similar images are not predictions and count only
+    under their own reason. A verdict answers the proposal that it refers to; retracted verdicts do not count, and of
+    several verdicts on one proposal the last one does. Reasons are sorted by rate, lowest first; reasons without
+    answers are left out.
     """
     rows = standing(events)
     proposals = {e.event_id: e for e in rows if e.kind is Kind.PROPOSED}
@@ -35,13 +35,13 @@ def agreement(events: Iterable[Event]) -> dict[str, Agreement]:
     agreed: dict[str, list[bool]] = {"all": []}
     for ref, verdict in verdicts.items():
         proposal = proposals[ref or ""]
-        for name in _counted_under(proposal):
+        for name in _names(proposal):
             agreed.setdefault(name, []).append(verdict.label == proposal.label)
     counts = {name: _count(answers) for name, answers in agreed.items()}
     return {"all": counts.pop("all"), **dict(sorted(counts.items(), key=lambda item: (item[1]["rate"], item[0])))}
 
 
-def _counted_under(proposal: Event) -> list[str]:
+def _names(proposal: Event) -> list[str]:
     if is_from_neighbours(proposal):
         return [ALIKE[0]]
     return ["all", *(reason_name(reason) for reason, score in proposal.reasons.items() if score >= STRONG)]

@@ -1,9 +1,8 @@
-"""A batch for a reviewer: what stands for most of the doubt that the labels have left
-(`gradebook.mpl.facility_location`).
+"""A batch for a reviewer: the samples that cover most of the remaining doubt (`gradebook.mpl.facility_location`).
 
-What each sample would cover is worked out once a run, beside the labels that the run knew, and kept with its reasons:
-labels that come later only lessen it, so it says which few samples are worth a look. Of very many samples some are
-drawn, to cover and to choose from.
+The gain of each sample is computed once per run, given the labels that the run knew, and cached with its reasons. New
+labels can only lower a gain, so the cached gains are upper bounds, and a batch evaluates only the few largest ones.
+With more than `CANDIDATES` samples, random subsets are covered and chosen from.
 
 Shape legend    N samples    G samples to cover    d of the space
 """
@@ -18,98 +17,105 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from gradebook.pipelines.curation.evidence import SampleEvidence
 
-CANDIDATES = 10_000  # samples that are chosen from at most
-GOALS = 2_000  # samples to cover, where there are more candidates than that
-ENOUGH = 4  # goals for each choice that there must be among the samples asked for, where some were drawn
+CANDIDATES = 10_000  # samples to choose from; with more samples, a random subset
+GOALS = 2_000  # samples to cover, if there are more than `CANDIDATES` samples
+MIN_GOALS_PER_CHOICE = 4  # in a random subset; with fewer, the cached coverage is not used
 
-Space = Callable[[NDArray[np.int64]], NDArray[np.float32]]  # places (n,) -> where the samples there lie (n, d)
+FeaturesAt = Callable[[NDArray[np.int64]], NDArray[np.float32]]  # indices (n,) -> features (n, d)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Covers:
-    """What is to be covered, as it was when the run had finished: plain data, which JSON keeps exactly."""
+class Coverage:
+    """The samples to cover, as they were when the run had finished. Plain data, which JSON stores exactly."""
 
-    centre: list[float]  # (d,) what directions lead from
-    goals: list[int]  # (G,) places
+    centre: list[float]  # (d,) from which directions point
+    goals: list[int]  # (G,) indices of the samples to cover
     covered: list[float]  # (G,) in [0, 1], by the samples that had a label
 
 
-def covers(found: "SampleEvidence", doubt: NDArray[np.float64]) -> tuple[Covers, NDArray[np.float32]] | None:
-    """Returns what is to be covered, and what each sample would cover of it; None where samples have no vectors.
+def compute_coverage(
+    evidence: "SampleEvidence", doubt: NDArray[np.float64]
+) -> tuple[Coverage, NDArray[np.float32]] | None:
+    """Returns the samples to cover, and the gain of each sample; None if samples have no embeddings.
 
     Args:
-        found: what is known of the samples to choose from, and which stand for their kind already.
-        doubt: (N,) of each of them; below 0 counts as 0.
+        evidence: the evidence about the samples to choose from, and the features of the others.
+        doubt: (N,) of each sample; below 0 counts as 0.
 
     Returns:
-        The second is (N,), NaN of those that were not drawn to choose from.
+        The gains are (N,), NaN for samples that cannot be chosen because they are not in the random subset.
     """
-    from gradebook.mpl.facility_location import MAX_GOALS, Goals, beside, gains, towards
-    from gradebook.mpl.ranking import one_of_each, rank
+    from gradebook.mpl.facility_location import MAX_GOALS, Goals, cover_by, gains, unit_directions
+    from gradebook.mpl.ranking import drop_duplicates, rank
 
-    if found.beside is None or found.space is None or not len(found.space):
+    if evidence.other_features is None or evidence.space is None or not len(evidence.space):
         return None
-    some = one_of_each(rank(doubt), found.groups)
-    drawn = np.random.default_rng(0).permutation(len(some))
+    distinct = drop_duplicates(rank(doubt), evidence.groups)
+    shuffled = np.random.default_rng(0).permutation(len(distinct))
     many = len(doubt) > CANDIDATES
-    goals_at = some[np.sort(drawn[: GOALS if many else MAX_GOALS])]
-    chosen_from = some[drawn[:CANDIDATES]] if many else np.arange(len(doubt))
-    centre = _mean(found.space, some, found.beside)
+    goals_at = distinct[np.sort(shuffled[: GOALS if many else MAX_GOALS])]
+    candidates = distinct[shuffled[:CANDIDATES]] if many else np.arange(len(doubt))
+    centre = _mean(evidence.space, distinct, evidence.other_features)
     goals = Goals(
-        vectors=towards(found.space[goals_at], centre),
+        vectors=unit_directions(evidence.space[goals_at], centre),
         doubt=np.maximum(doubt[goals_at], 0).astype(np.float32),
         covered=np.zeros(len(goals_at), np.float32),
     )
-    goals = beside(goals, towards(found.beside, centre))
+    goals = cover_by(goals, unit_directions(evidence.other_features, centre))
     bounds = np.full(len(doubt), np.nan, np.float32)
-    bounds[chosen_from] = gains(towards(found.space[chosen_from], centre), goals)
-    return Covers(centre=centre.tolist(), goals=goals_at.tolist(), covered=goals.covered.tolist()), bounds
+    bounds[candidates] = gains(unit_directions(evidence.space[candidates], centre), goals)
+    return Coverage(centre=centre.tolist(), goals=goals_at.tolist(), covered=goals.covered.tolist()), bounds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidates:
-    """The samples that a batch is chosen from, and what is known of each."""
+    """The samples that a batch is chosen from."""
 
     doubt: NDArray[np.float32]  # (N,) below 0 counts as 0
-    bounds: NDArray[np.float32]  # (N,) see `covers`
-    is_open: NDArray[np.bool_]  # (N,) which can be chosen; only these are to be covered
+    bounds: NDArray[np.float32]  # (N,) upper bounds of the gains, see `compute_coverage`
+    undecided: NDArray[np.bool_]  # (N,) samples that can be chosen; only these are to be covered
 
 
-def covering(
-    kept: Covers, candidates: Candidates, space: Space, *, seen: NDArray[np.int64], limit: int
+def choose_batch(
+    coverage: Coverage,
+    candidates: Candidates,
+    features_at: FeaturesAt,
+    *,
+    decided: NDArray[np.int64],
+    limit: int,
 ) -> NDArray[np.int64] | None:
-    """Returns the places of at most `limit` samples, first ones first; None where too few that were drawn are open.
+    """Returns the indices of at most `limit` samples in order of choice; None if the random subset has too few left.
 
     Args:
-        kept: see `covers`.
+        coverage: see `compute_coverage`.
         candidates: see `Candidates`.
-        space: see `Space`.
-        seen: places of those that stand for their kind since.
+        features_at: see `FeaturesAt`.
+        decided: indices of samples that were decided since the run, which cover others.
         limit: how many to choose.
     """
-    from gradebook.mpl.facility_location import Goals, beside, choose, towards
+    from gradebook.mpl.facility_location import Goals, choose, cover_by, unit_directions
 
-    doubt, bounds, is_open = candidates.doubt, candidates.bounds, candidates.is_open
-    goals_at, chosen_from = np.array(kept.goals, np.int64), np.flatnonzero(is_open & ~np.isnan(bounds))
-    to_cover = is_open[goals_at]
-    if len(is_open) > CANDIDATES and to_cover.sum() < ENOUGH * limit:
+    doubt, bounds, undecided = candidates.doubt, candidates.bounds, candidates.undecided
+    goals_at, open_at = np.array(coverage.goals, np.int64), np.flatnonzero(undecided & ~np.isnan(bounds))
+    to_cover = undecided[goals_at]
+    if len(undecided) > CANDIDATES and to_cover.sum() < MIN_GOALS_PER_CHOICE * limit:
         return None
 
-    def look(places: NDArray[np.int64]) -> NDArray[np.float32]:
-        return towards(space(places), np.array(kept.centre, np.float32))
+    def directions_at(indices: NDArray[np.int64]) -> NDArray[np.float32]:
+        return unit_directions(features_at(indices), np.array(coverage.centre, np.float32))
 
     goals = Goals(
-        vectors=look(goals_at),
+        vectors=directions_at(goals_at),
         doubt=np.where(to_cover, np.maximum(doubt[goals_at], 0), 0).astype(np.float32),
-        covered=np.array(kept.covered, np.float32),
+        covered=np.array(coverage.covered, np.float32),
     )
-    goals = beside(goals, look(seen)) if len(seen) else goals
-    return chosen_from[choose(bounds[chosen_from], lambda places: look(chosen_from[places]), goals, limit)]
+    goals = cover_by(goals, directions_at(decided)) if len(decided) else goals
+    return open_at[choose(bounds[open_at], lambda indices: directions_at(open_at[indices]), goals, limit)]
 
 
-def _mean(space: NDArray[np.float32], some: NDArray[np.int64], beside: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Returns the mean (d,) of some of the samples and those beside them."""
-    total, step = beside.sum(0, dtype=np.float64), 50_000
-    for start in range(0, len(some), step):
-        total += space[some[start : start + step]].sum(0, dtype=np.float64)
-    return np.asarray(total / (len(some) + len(beside)), np.float32)
+def _mean(space: NDArray[np.float32], chosen: NDArray[np.int64], others: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Returns the mean (d,) of the chosen rows and the others."""
+    total, step = others.sum(0, dtype=np.float64), 50_000
+    for start in range(0, len(chosen), step):
+        total += space[chosen[start : start + step]].sum(0, dtype=np.float64)
+    return np.asarray(total / (len(chosen) + len(others)), np.float32)

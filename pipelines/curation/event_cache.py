@@ -1,4 +1,4 @@
-"""The log in memory, with the fold that gives labels: it is read once, then grows by the events that were added."""
+"""The label log in memory with its decisions, updated incrementally by the events that were appended."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,23 +8,23 @@ from gradebook.storage.events import VERDICTS, Event, Kind, decisions
 
 @dataclass(frozen=True, slots=True)
 class EventCache:
-    """The events of a log, what they decide, and where to find each."""
+    """The events of a log, indexed by id and by sample, and the decision about each sample."""
 
-    events: Sequence[Event] = ()  # in the order they were appended
+    events: Sequence[Event] = ()  # in the order in which they were appended
     decided: Mapping[str, Event] = field(default_factory=dict)  # sample_id -> the event that decides it
     known: Mapping[str, Event] = field(default_factory=dict)  # event_id -> event
-    of: Mapping[str, Sequence[Event]] = field(default_factory=dict)  # sample_id -> the events that decide about it
+    of: Mapping[str, Sequence[Event]] = field(default_factory=dict)  # sample_id -> all events about it
 
     @property
     def labels(self) -> dict[str, str]:
-        """Returns the label of every labelled sample, as `replay` does."""
+        """The label of each labelled sample, as `replay` returns it."""
         return {sample_id: e.label for sample_id, e in self.decided.items() if e.label is not None}
 
 
-def grown(cache: EventCache, new: Sequence[Event]) -> EventCache:
-    """Returns a cache with events added; it holds what one made of all events at once would hold.
+def extend(cache: EventCache, new: Sequence[Event]) -> EventCache:
+    """Returns the cache with events added, equal to a cache of all events.
 
-    Only the samples of the new events are folded again, so a verdict costs the same in a long log as in a short one.
+    Only the samples of the new events are decided again, so the cost of a verdict does not grow with the log.
     """
     if not new:
         return cache
@@ -46,12 +46,12 @@ def grown(cache: EventCache, new: Sequence[Event]) -> EventCache:
 
 
 def last_verdict(decided: Mapping[str, Event], actor: str) -> Event | None:
-    """Returns the actor's newest verdict among those that decide a sample, which is the one to undo next."""
-    mine = [e for e in decided.values() if e.actor == actor and e.kind in VERDICTS]
-    return max(mine, key=lambda e: (e.at, e.event_id), default=None)
+    """Returns the actor's newest verdict that decides a sample, which is the next one to undo."""
+    own = [e for e in decided.values() if e.actor == actor and e.kind in VERDICTS]
+    return max(own, key=lambda e: (e.at, e.event_id), default=None)
 
 
 def _about(e: Event, known: Mapping[str, Event]) -> str:
-    """Returns the sample that an event decides about: a retraction is about what it takes back."""
+    """Returns the sample that an event is about; a retraction is about the sample of the event that it retracts."""
     before = known.get(e.ref) if e.kind is Kind.RETRACTED and e.ref is not None else None
     return e.sample_id if before is None else before.sample_id

@@ -1,7 +1,7 @@
-"""Evidence: what a run left behind about samples, aligned row by row for the reasons. Loads no torch.
+"""Evidence: the results of a run about samples, aligned row by row for the reasons. Loads no torch.
 
-It comes from three sources, each of which knows other samples: the predictions of student and teacher, the feature
-classifier, and the record. A sample that a source does not know has NaN there.
+There are three sources, which cover different samples: the predictions of student and teacher, the feature classifier,
+and the record. Values of a sample that a source does not cover are NaN.
 
 Shape legend    N samples    K classes
 """
@@ -32,18 +32,18 @@ Indices = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SampleEvidence:
-    """The evidence about N samples, and what a batch of them is chosen by."""
+    """The evidence about N samples, and the data from which a batch is chosen."""
 
     sample_ids: list[str]
     classes: list[str]
     evidence: "Evidence"
-    guess: Indices  # (N,) predicted by the student, or by the feature classifier where a label was given
+    guess: Indices  # (N,) predicted by the student, or by the feature classifier for a given label
     probability: Floats  # (N,) of the guess
-    space: NDArray[np.float32] | None  # (N, d), None where a sample has no vectors
-    groups: Indices  # (N,) near-duplicates have the same number
-    beside: NDArray[np.float32] | None  # (M, d) the run's samples that were not asked about; None without vectors
-    predictions: Predictions  # of all the run's samples
-    classifier: FeatureClassifierOutput | None  # of all the run's samples; None without vectors
+    space: NDArray[np.float32] | None  # (N, d) features; None if a sample has no embedding
+    groups: Indices  # (N,) group of near-duplicates of each sample
+    other_features: NDArray[np.float32] | None  # (M, d) of the run's other samples; None without embeddings
+    predictions: Predictions  # of all samples of the run
+    classifier: FeatureClassifierOutput | None  # of all samples of the run; None without embeddings
 
 
 def collect_evidence(store: "Store", run: Run, sample_ids: Sequence[str], given: Mapping[str, str]) -> SampleEvidence:
@@ -52,18 +52,18 @@ def collect_evidence(store: "Store", run: Run, sample_ids: Sequence[str], given:
     Args:
         store: the project.
         run: whose predictions.
-        sample_ids: samples without a label, or with one, but not both kinds at once.
-        given: the labels in question: sample_id -> class name; empty for predictions.
+        sample_ids: all without a label, or all with a label.
+        given: the given labels to judge, sample_id -> class name; empty for samples without a label.
 
     Raises:
-        ProjectError: the run has not finished, or given labels are asked about and there are no vectors.
+        ProjectError: the run has not finished, or labels are given and there are no embeddings.
     """
     check_finished(run)
     predictions = read_predictions(run)
     classifier = classify_features(store, run, predictions)
     if given and classifier is None:
         raise ProjectError(
-            f"given labels are judged by vectors, and the images of {run.name} have none: "
+            f"given labels are judged by embeddings, and the images of {run.name} have none: "
             f"run: gradebook embed {store.project.root}"
         )
     known = set(classifier.sample_ids.tolist() if given and classifier is not None else predictions.sample_ids)
@@ -72,10 +72,10 @@ def collect_evidence(store: "Store", run: Run, sample_ids: Sequence[str], given:
 
 
 def check_finished(run: Run) -> None:
-    """Raises ProjectError where a run has not finished."""
+    """Raises ProjectError if a run has not finished."""
     if not (run.path / PREDICTIONS).exists():
         raise ProjectError(
-            f"run {run.name} has not finished, so it has no opinion yet: go on with it, or choose another with --run"
+            f"run {run.name} has not finished, so it has no predictions yet: resume it, or choose another with --run"
         )
 
 
@@ -87,10 +87,10 @@ def _align(
     predictions: Predictions,
     classifier: FeatureClassifierOutput | None,
 ) -> SampleEvidence:
-    from gradebook.mpl.ranking import groups_of
+    from gradebook.mpl.ranking import duplicate_groups
 
     evidence = _evidence(store, run, ids, given, predictions, classifier)
-    predicted = evidence.reading if given else evidence.student
+    predicted = evidence.classifier if given else evidence.student
     c = classifier
     return SampleEvidence(
         sample_ids=ids,
@@ -99,8 +99,8 @@ def _align(
         guess=predicted.argmax(1),
         probability=predicted.max(1),
         space=None if c is None else _space(c, ids),
-        groups=np.arange(len(ids)) if c is None else _groups(c.sample_ids, groups_of(c.twins), ids),
-        beside=None if c is None else c.space[~np.isin(c.sample_ids, np.array(ids))].astype(np.float32),
+        groups=np.arange(len(ids)) if c is None else _groups(c.sample_ids, duplicate_groups(c.duplicate_of), ids),
+        other_features=None if c is None else c.space[~np.isin(c.sample_ids, np.array(ids))].astype(np.float32),
         predictions=predictions,
         classifier=classifier,
     )
@@ -118,7 +118,7 @@ def _evidence(
 
     index = {name: k for k, name in enumerate(predictions.classes)}
     student, teacher = _align_predictions(predictions, ids)
-    probabilities, around, similarity = _align_classifier(classifier, ids, len(index), label_free=bool(given))
+    probabilities, neighbour_mean, similarity = _align_classifier(classifier, ids, len(index), label_free=bool(given))
     label = np.array([index.get(given[i], -1) for i in ids], np.int64) if given else student.argmax(1)
     return Evidence(
         student=student,
@@ -126,10 +126,10 @@ def _evidence(
         **_align_record(store, run, ids, index),
         label=label,
         given=np.full(len(ids), bool(given)),
-        reading=probabilities,
-        around=around,
+        classifier=probabilities,
+        neighbour_mean=neighbour_mean,
         similarity=similarity,
-        twin_label=_twin_labels(store, ids, label, predictions, classifier),
+        duplicate_label=_duplicate_labels(store, ids, label, predictions, classifier),
     )
 
 
@@ -144,15 +144,15 @@ def _align_classifier(
 ) -> tuple[Floats, Floats, Floats]:
     """Returns the feature classifier's probabilities (N, K), their mean over the neighbours, and the similarity (N,).
 
-    With `label_free` the probabilities are those of the classifier that has seen no label, to judge labels by.
+    With `label_free` the probabilities are those of the classifier that was fitted without labels, to judge labels by.
     """
     if classifier is None:
-        nothing = np.full((len(ids), classes), np.nan)
-        return nothing, nothing.copy(), nothing[:, 0].copy()
-    there = classifier.sample_ids.tolist()
+        unknown = np.full((len(ids), classes), np.nan)
+        return unknown, unknown.copy(), unknown[:, 0].copy()
+    known = classifier.sample_ids.tolist()
     probabilities = classifier.label_free if label_free else classifier.probabilities
-    around = classifier.label_free_around if label_free else classifier.around
-    return _take(there, probabilities, ids), _take(there, around, ids), _take(there, classifier.similarity, ids)
+    neighbour_mean = classifier.label_free_neighbour_mean if label_free else classifier.neighbour_mean
+    return _take(known, probabilities, ids), _take(known, neighbour_mean, ids), _take(known, classifier.similarity, ids)
 
 
 def _align_record(store: "Store", run: Run, ids: Sequence[str], index: Mapping[str, int]) -> dict[str, Any]:
@@ -169,60 +169,60 @@ def _align_record(store: "Store", run: Run, ids: Sequence[str], index: Mapping[s
     }
 
 
-def _twin_labels(
+def _duplicate_labels(
     store: "Store",
     ids: list[str],
     label: Indices,
     predictions: Predictions,
     classifier: FeatureClassifierOutput | None,
 ) -> Indices:
-    """Returns the label of each sample's near-duplicate, one that differs if there is one; -1 without any."""
+    """Returns the label of a near-duplicate of each sample, preferably one that differs; -1 if there is none."""
     from gradebook.storage.events import replay
 
-    twin_labels = np.full(len(ids), -1, np.int64)
+    duplicate_labels = np.full(len(ids), -1, np.int64)
     if classifier is None:
-        return twin_labels
+        return duplicate_labels
     index = {name: k for k, name in enumerate(predictions.classes)}
     labels = dict(zip(predictions.sample_ids, predictions.student.argmax(1).tolist(), strict=True))
     labels |= {i: index.get(name, -1) for i, name in replay(store.log.read()).items()}
     position = {sample_id: k for k, sample_id in enumerate(ids)}
-    for later in np.flatnonzero(classifier.twins >= 0).tolist():
-        pair = str(classifier.sample_ids[later]), str(classifier.sample_ids[classifier.twins[later]])
+    for later in np.flatnonzero(classifier.duplicate_of >= 0).tolist():
+        pair = str(classifier.sample_ids[later]), str(classifier.sample_ids[classifier.duplicate_of[later]])
         for one, other in (pair, pair[::-1]):
             k, name = position.get(one, -1), labels.get(other, -1)
-            if k >= 0 and name >= 0 and twin_labels[k] in (-1, label[k]):
-                twin_labels[k] = name
-    return twin_labels
+            if k >= 0 and name >= 0 and duplicate_labels[k] in (-1, label[k]):
+                duplicate_labels[k] = name
+    return duplicate_labels
 
 
 def _space(classifier: FeatureClassifierOutput, ids: Sequence[str]) -> NDArray[np.float32] | None:
-    """Returns the vectors (N, d) of these samples, None where one of them has none."""
+    """Returns the features (N, d) of these samples, None if one of them has no embedding."""
     rows = _rows(classifier.sample_ids.tolist(), ids)
     return None if (rows < 0).any() else classifier.space[rows].astype(np.float32)
 
 
-def _groups(there: NDArray[np.str_], groups: Indices, ids: Sequence[str]) -> Indices:
-    """Returns the groups of these ids; one that is not there is a group of its own."""
-    aligned = _take(there.tolist(), groups, ids)
+def _groups(known: NDArray[np.str_], groups: Indices, ids: Sequence[str]) -> Indices:
+    """Returns the groups (N,) of these ids; an unknown id is a group of its own."""
+    aligned = _take(known.tolist(), groups, ids)
     return np.where(np.isnan(aligned), len(groups) + np.arange(len(ids)), np.nan_to_num(aligned)).astype(np.int64)
 
 
-def _rows(there: Sequence[str], ids: Sequence[str]) -> Indices:
-    """Returns the rows (N,) of these ids, -1 for those that are not there."""
-    position = {sample_id: row for row, sample_id in enumerate(there)}
+def _rows(known: Sequence[str], ids: Sequence[str]) -> Indices:
+    """Returns the positions (N,) of these ids among the known ones, -1 for unknown ids."""
+    position = {sample_id: row for row, sample_id in enumerate(known)}
     return np.array([position.get(sample_id, -1) for sample_id in ids], np.int64)
 
 
-def _take(there: Sequence[str], table: NDArray[Any], ids: Sequence[str]) -> Floats:
-    """Returns the rows (N, ...) of these ids, NaN for those that are not there."""
-    rows = _rows(there, ids)
+def _take(known: Sequence[str], table: NDArray[Any], ids: Sequence[str]) -> Floats:
+    """Returns the rows (N, ...) of these ids in a table of the known ones, NaN for unknown ids."""
+    rows = _rows(known, ids)
     out = np.full((len(ids), *table.shape[1:]), np.nan)
     out[rows >= 0] = table[rows[rows >= 0]]
     return out
 
 
 def _dynamics(dynamics: Any, ids: Sequence[str]) -> Any:
-    """Returns the dynamics of these samples in this order, nulls for those that were never drawn."""
+    """Returns the training dynamics of these samples in this order, null for samples that were never in a batch."""
     import pyarrow as pa
 
     position = {i: k for k, i in enumerate(dynamics["sample_id"].to_pylist())}

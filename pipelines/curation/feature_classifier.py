@@ -1,9 +1,9 @@
-"""The feature classifier of a run: what the images alone say of its predictions, in the space of a frozen backbone.
+"""The feature classifier of a run: a second opinion on its predictions, from the features of a frozen backbone.
 
-It is fitted when it is first asked for (`gradebook.mpl.gaussian_classifier`), and its output is cached beside the run's
-predictions. Loads no torch.
+It is fitted to the run's predictions when it is first needed (`gradebook.mpl.gaussian_classifier`), and its output is
+cached beside them. Loads no torch.
 
-Shape legend    N samples    d of the space    K classes    k neighbours
+Shape legend    N samples    d features    K classes
 """
 
 import json
@@ -29,17 +29,17 @@ SCHEMA_VERSION = 3  # cached output of other versions is computed again
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeatureClassifierOutput:
-    """What the classifier says of a run's samples: those it began with, labelled or not, that have vectors."""
+    """The classifier's output for all embedded samples that the run began with, labelled or not."""
 
-    fingerprint: NDArray[np.str_]  # () of the predictions and vectors that it was computed from
+    fingerprint: NDArray[np.str_]  # () of the predictions and embeddings that it was computed from
     sample_ids: NDArray[np.str_]  # (N,)
-    space: NDArray[np.float16]  # (N, d) features, scaled so that their distances are the classifier's
+    space: NDArray[np.float16]  # (N, d) features, scaled to the classifier's distance
     probabilities: NDArray[np.float32]  # (N, K)
-    around: NDArray[np.float32]  # (N, K) the mean of `probabilities` over the nearest neighbours
-    label_free: NDArray[np.float32]  # (N, K) of a classifier that has seen no label, to judge labels by
-    label_free_around: NDArray[np.float32]  # (N, K) the mean of `label_free` over the nearest neighbours
-    similarity: NDArray[np.float32]  # (N,) mean cosine similarity to them
-    twins: NDArray[np.int32]  # (N,) row of the most similar earlier near-duplicate, -1 without one
+    neighbour_mean: NDArray[np.float32]  # (N, K) mean of `probabilities` over the nearest neighbours
+    label_free: NDArray[np.float32]  # (N, K) of a classifier that was fitted without labels, to judge labels by
+    label_free_neighbour_mean: NDArray[np.float32]  # (N, K) mean of `label_free` over the nearest neighbours
+    similarity: NDArray[np.float32]  # (N,) mean cosine similarity to the nearest neighbours
+    duplicate_of: NDArray[np.int32]  # (N,) row of the most similar earlier near-duplicate, -1 if there is none
 
 
 ON_DISK = {  # field -> its name in the cache
@@ -47,22 +47,22 @@ ON_DISK = {  # field -> its name in the cache
     "sample_ids": "sample_ids",
     "space": "space",
     "probabilities": "said",
-    "around": "around",
+    "neighbour_mean": "around",
     "label_free": "fair",
-    "label_free_around": "around_fair",
+    "label_free_neighbour_mean": "around_fair",
     "similarity": "similarity",
-    "twins": "twins",
+    "duplicate_of": "twins",
 }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Predictions:
-    """What student and teacher of a finished run predict for its unlabelled samples."""
+    """The predictions of student and teacher of a finished run for its unlabelled samples."""
 
     classes: list[str]
     sample_ids: list[str]
     student: NDArray[np.float64]  # (N, K)
-    teacher: NDArray[np.float64]  # (N, K), NaN where the method has none
+    teacher: NDArray[np.float64]  # (N, K), NaN if the method has no teacher
 
 
 def read_predictions(run: Run) -> Predictions:
@@ -80,9 +80,9 @@ def read_predictions(run: Run) -> Predictions:
 
 
 def classify_features(store: "Store", run: Run, predictions: Predictions) -> FeatureClassifierOutput | None:
-    """Returns the output of a run's feature classifier, cached or computed now; None where samples have no vectors.
+    """Returns the output of a run's feature classifier, cached or computed now; None if samples have no embeddings.
 
-    Its features are those of the run's own backbone, or of the newest one where that has none.
+    The features are of the run's backbone if it has embeddings, else of the newest embedding space.
     """
     backbone = backbone_of(store, run)
     if backbone is None:
@@ -118,35 +118,35 @@ def _fit(
         sample_ids=np.array(ids),
         space=space.astype(np.float16),
         probabilities=probabilities.astype(np.float32),
-        around=probabilities[neighbours].mean(1).astype(np.float32),
+        neighbour_mean=probabilities[neighbours].mean(1).astype(np.float32),
         label_free=label_free.astype(np.float32),
-        label_free_around=label_free[neighbours].mean(1).astype(np.float32),
+        label_free_neighbour_mean=label_free[neighbours].mean(1).astype(np.float32),
         similarity=similarity.mean(1),
-        twins=_twins(store, ids),
+        duplicate_of=_duplicate_of(store, ids),
     )
 
 
 def _targets(predictions: Predictions, ids: Sequence[str]) -> NDArray[np.float64]:
-    """Returns what to fit to (N, K): the mean of student and teacher, NaN for samples without a prediction."""
+    """Returns the targets (N, K): the mean prediction of student and teacher, NaN for samples without a prediction."""
     position = {sample_id: row for row, sample_id in enumerate(predictions.sample_ids)}
     rows = np.array([position.get(sample_id, -1) for sample_id in ids])
-    student_alone = np.isnan(predictions.teacher).any(1, keepdims=True)
-    mean = np.where(student_alone, predictions.student, (predictions.student + predictions.teacher) / 2)
+    no_teacher = np.isnan(predictions.teacher).any(1, keepdims=True)
+    mean = np.where(no_teacher, predictions.student, (predictions.student + predictions.teacher) / 2)
     return np.where(rows[:, None] < 0, np.nan, mean[rows])
 
 
-def _twins(store: "Store", ids: Sequence[str]) -> NDArray[np.int32]:
+def _duplicate_of(store: "Store", ids: Sequence[str]) -> NDArray[np.int32]:
     from gradebook.storage.duplicates import near_duplicates, stack_fingerprints
 
-    marks = stack_fingerprints([sample.fingerprint for sample in store.catalog.get(ids)])
-    pairs = near_duplicates(marks, marks[:0])
-    twins = np.full(len(ids), -1, np.int32)
-    twins[pairs[:, 0]] = pairs[:, 1]
-    return twins
+    fingerprints = stack_fingerprints([sample.fingerprint for sample in store.catalog.get(ids)])
+    pairs = near_duplicates(fingerprints, fingerprints[:0])
+    duplicate_of = np.full(len(ids), -1, np.int32)
+    duplicate_of[pairs[:, 0]] = pairs[:, 1]
+    return duplicate_of
 
 
 def backbone_of(store: "Store", run: Run) -> str | None:
-    """Returns the backbone whose features a run's classifier has, None where there are no vectors at all."""
+    """Returns the backbone whose features a run's classifier uses, None if there are no embeddings at all."""
     names = [space.backbone for space in store.vectors.spaces()]
     own = run.config().get("backbone")
     if own in names:
@@ -162,7 +162,7 @@ def _embedded(store: "Store", backbone: str, run: Run, predictions: Predictions)
 
 
 def _read_cache(path: Path, fingerprint: str) -> FeatureClassifierOutput | None:
-    """Returns the cached output, None where there is none, or it is corrupt or from other predictions or vectors."""
+    """Returns the cached output; None if there is none, or it is corrupt or has another fingerprint."""
     try:
         with np.load(path) as file:
             output = FeatureClassifierOutput(**{name: file[on_disk] for name, on_disk in ON_DISK.items()})

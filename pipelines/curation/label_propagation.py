@@ -12,27 +12,27 @@ from gradebook.storage.samples import Split
 if TYPE_CHECKING:
     from gradebook.storage.store import Store
 
-ALIKE = ("alike", "similar to an image with this label")  # the reason of such a proposal, and its sentence
-ASKED = ("asked", "sent to review by a person")  # the same of a sample that a person sent to the queue, in FiftyOne
+ALIKE = ("alike", "similar to an image with this label")  # reason of a propagated label, and its sentence
+ASKED = ("asked", "sent to review by a person")  # reason of a sample that a person sent to the queue, in FiftyOne
 
-OVERSAMPLING = 8  # neighbours searched for each one asked for: some are decided already
+OVERSAMPLING = 8  # neighbours searched per neighbour returned, because some are already decided
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Neighbour:
-    """An unlabelled sample that is like a labelled one."""
+    """An unlabelled sample that is similar to a labelled one."""
 
     sample_id: str
     filepath: str
-    label: str  # of the sample that it is like: a proposal, nothing more
+    label: str  # of the labelled sample; only a proposal
     similarity: float  # cosine, at most 1
 
 
 def neighbours(store: "Store", sample_id: str, *, limit: int = 12) -> list[Neighbour]:
-    """Returns the undecided training samples most like this one, in the newest space of vectors, nearest first.
+    """Returns the undecided training samples most similar to this one in the newest embedding space, nearest first.
 
     Raises:
-        ProjectError: the sample has no label to propose, or no vectors.
+        ProjectError: the sample has no label to propose, or no embedding.
     """
     decided = decisions(store.log.read())
     label = decided[sample_id].label if sample_id in decided else None
@@ -44,7 +44,7 @@ def neighbours(store: "Store", sample_id: str, *, limit: int = 12) -> list[Neigh
         raise ProjectError(f"limit={limit} must be at least 1")
     spaces = store.vectors.spaces()
     if not spaces:
-        raise ProjectError(f"no image has vectors to compare: run: gradebook embed {store.project.root}")
+        raise ProjectError(f"there are no embeddings to compare: run: gradebook embed {store.project.root}")
     near, paths = _nearest(store, spaces[-1].backbone, sample_id, limit, decided)
     return [Neighbour(sample_id=i, filepath=paths[i], label=label, similarity=round(min(s, 1.0), 4)) for i, s in near]
 
@@ -52,22 +52,24 @@ def neighbours(store: "Store", sample_id: str, *, limit: int = 12) -> list[Neigh
 def _nearest(
     store: "Store", backbone: str, sample_id: str, limit: int, decided: Container[str]
 ) -> tuple[list[tuple[str, float]], dict[str, str]]:
-    """Returns the undecided neighbours and their paths; where few of the nearest are undecided, of all samples."""
+    """Returns the undecided neighbours and their paths.
+
+    The nearest samples are searched first, and all undecided ones if too few of these are undecided.
+    """
     near = store.vectors.nearest(backbone, sample_id, OVERSAMPLING * limit)
-    open_ = [i for i, _ in near if i not in decided]
-    waiting = store.catalog.paths(open_, Split.TRAIN)
-    if len(waiting) < limit and len(near) == OVERSAMPLING * limit:
-        every = store.catalog.samples(Split.TRAIN)
-        waiting = {s.sample_id: s.filepath for s in every if s.sample_id not in decided}
-        near = store.vectors.nearest(backbone, sample_id, limit, among=waiting)
-    return [pair for pair in near if pair[0] in waiting][:limit], waiting
+    paths = store.catalog.paths([i for i, _ in near if i not in decided], Split.TRAIN)
+    if len(paths) < limit and len(near) == OVERSAMPLING * limit:
+        samples = store.catalog.samples(Split.TRAIN)
+        paths = {s.sample_id: s.filepath for s in samples if s.sample_id not in decided}
+        near = store.vectors.nearest(backbone, sample_id, limit, among=paths)
+    return [pair for pair in near if pair[0] in paths][:limit], paths
 
 
 def propose(store: "Store", neighbours: Sequence[Neighbour], *, actor: str) -> int:
-    """Writes a proposal for each, which puts it at the front of the queue; returns how many were new."""
+    """Writes a proposal for each neighbour, which puts it first in the queue; returns how many were new."""
     with turn(store.project):
-        open_ = {(e.sample_id, e.label) for e in asked_for(store.log.read())}
-        new = [n for n in neighbours if (n.sample_id, n.label) not in open_]
+        proposed = {(e.sample_id, e.label) for e in requested_proposals(store.log.read())}
+        new = [n for n in neighbours if (n.sample_id, n.label) not in proposed]
         store.log.append_now(
             [
                 event(Kind.PROPOSED, n.sample_id, n.label, actor=actor, reasons={ALIKE[0]: max(n.similarity, 0.0)})
@@ -77,17 +79,17 @@ def propose(store: "Store", neighbours: Sequence[Neighbour], *, actor: str) -> i
     return len(new)
 
 
-def asked_for(events: Iterable[Event]) -> list[Event]:
-    """Returns the open proposals that somebody asked for, by likeness or by hand: a sample's newest, oldest first."""
+def requested_proposals(events: Iterable[Event]) -> list[Event]:
+    """Returns the open proposals that a person requested: the newest of each sample, in order of time."""
     newest = {e.sample_id: e for e in queue(events) if e.reasons.keys() & {ALIKE[0], ASKED[0]}}
     return sorted(newest.values(), key=lambda e: (e.at, e.event_id))
 
 
 def is_from_neighbours(proposal: Event) -> bool:
-    """Returns whether a proposal has the label of a similar image, instead of a model's prediction."""
+    """Returns whether a proposal is the label of a similar image, not a model's prediction."""
     return ALIKE[0] in proposal.reasons
 
 
 def as_json(neighbour: Neighbour) -> dict[str, Any]:
-    """Returns it as plain data."""
+    """Returns a neighbour as plain data."""
     return asdict(neighbour)

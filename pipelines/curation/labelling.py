@@ -1,8 +1,7 @@
-"""Labels that people give and take back. Every verdict goes into the log through `decide`.
+"""Verdicts and undos. Each is written to the log by `decide`, whether it comes from the app, FiftyOne or a command.
 
-The app, FiftyOne's plugin, `gradebook label` and `gradebook undo` use it. Each names the event that decided a sample
-when the person looked at it. If another event decides the sample by now, the verdict is reported as a conflict and not
-written.
+The caller passes the event that decided the sample when the person saw it. If another event decides the sample by now,
+the verdict is not written and is returned as a conflict.
 """
 
 import getpass
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gradebook.pipelines.curation import leases
-from gradebook.pipelines.curation.event_cache import EventCache, grown, last_verdict
+from gradebook.pipelines.curation.event_cache import EventCache, extend, last_verdict
 from gradebook.pipelines.curation.verdicts import Shown, undo, verdict
 from gradebook.pipelines.importing.labels import read_labels
 from gradebook.storage.events import VERDICTS, Event, Kind, decisions, retracted, sequenced
@@ -30,21 +29,21 @@ def _new_id() -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """The class that a person chose for a sample."""
+    """A person's choice of a class for a sample."""
 
     shown: Shown
     label: str | None  # None: no class applies
     expected: str | None  # the event that decided the sample when it was shown, None if nothing did
-    event_id: str = field(default_factory=_new_id)  # of the verdict; one that is in the log is not written again
+    event_id: str = field(default_factory=_new_id)  # of the verdict; an id that is already in the log is skipped
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Undo:
-    """A verdict that a person takes back, or an earlier undo."""
+    """A person's retraction of a verdict, or of an earlier undo."""
 
-    ref: str | None  # the event; None: the actor's newest verdict that decides a sample
+    ref: str | None  # the event to retract; None: the actor's newest verdict that decides a sample
     expected: str | None = None  # as in `Choice`; not used without `ref`
-    of_anyone: bool = False  # whether it may be another person's
+    of_anyone: bool = False  # whether the event may be another person's
     event_id: str = field(default_factory=_new_id)  # of the retraction; see `Choice`
 
 
@@ -56,12 +55,12 @@ class Conflict:
     """An item that was not written."""
 
     item: Item
-    by: Event | None  # the event that stands in its way; None: an undo of nothing that can be taken back
+    by: Event | None  # the conflicting event; None: there is nothing to undo
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What became of verdicts."""
+    """The result of `decide`."""
 
     taken: tuple[Event, ...]  # the verdicts and retractions that were written, in the order of their items
     conflicts: tuple[Conflict, ...]
@@ -69,38 +68,38 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelReport:
-    """What labelling did."""
+    """The result of labelling samples."""
 
     labelled: int  # verdicts written
-    unchanged: int  # samples that a person had given this label before
-    problems: list[tuple[str, str]]  # where in the file, or which file, and why it was left out
+    unchanged: int  # samples that a person had already given this label
+    problems: list[tuple[str, str]]  # a line or file that was left out, and why
 
     def as_json(self) -> dict[str, Any]:
-        """Returns it as plain data."""
+        """Returns the report as plain data."""
         return asdict(self)
 
 
 def read_log(store: "Store", cached: EventCache | None = None) -> EventCache:
-    """Returns the log as it is now; of a cached one only what has come since is read."""
+    """Returns the log as it is now; with a cached log, only the new events are read."""
     cached = cached or EventCache()
-    return grown(cached, store.log.read(len(cached.events)))
+    return extend(cached, store.log.read(len(cached.events)))
 
 
 def decide(
     store: "Store", items: Sequence[Item], *, actor: str, read: Callable[[], EventCache] | None = None
 ) -> Outcome:
-    """Writes what a person decided, in one append: all of it but conflicts, or nothing on an error.
+    """Writes a person's decisions in one append: all except conflicts, or nothing on an error.
 
-    Nobody else decides in the project meanwhile. Of several items about one sample, each builds on those before it.
+    It holds the project's lock. Of several items about one sample, each builds on the previous ones.
 
     Args:
         store: the project.
-        items: what was decided, in order.
-        actor: who decided.
-        read: returns the log as it is now; without it, the whole log is read.
+        items: the decisions, in order.
+        actor: the person's name.
+        read: returns the log as it is now; None reads the whole log.
 
     Raises:
-        ProjectError: a label is no class of the project, or another process holds the project's turn.
+        ProjectError: a label is not a class of the project, or another process holds the lock for too long.
     """
     for label in {item.label for item in items if isinstance(item, Choice) and item.label is not None}:
         store.project.check_label(label)
@@ -114,7 +113,7 @@ def decide(
 
 
 class _Draft:
-    """The log with verdicts that are not written yet."""
+    """The log together with verdicts that are not written yet."""
 
     def __init__(self, log: EventCache, actor: str):
         self.new: dict[str, Event] = {}  # event_id -> event to append
@@ -124,7 +123,7 @@ class _Draft:
         self._changed: dict[str, list[Event]] = {}  # sample_id -> all its events, of samples that have new ones
 
     def add(self, item: Item) -> None:
-        """Takes an item in, or notes its conflict; one whose event is in the log already is passed over."""
+        """Adds an item or its conflict; an item whose event is already in the log is skipped."""
         if self._event(item.event_id) is None:
             if isinstance(item, Choice):
                 self._choose(item)
@@ -149,12 +148,12 @@ class _Draft:
             self._write(item, [replace(undo(event, actor=self._actor), event_id=item.event_id)])
 
     def _obstacle(self, event: Event, item: Undo) -> Event | None:
-        """Returns what keeps an event from being taken back."""
+        """Returns the event because of which an event cannot be retracted, None if it can."""
         if event.actor != self._actor and not item.of_anyone:
             return event
-        gone = retracted(self._events(event.sample_id)).get(event.event_id)
+        retraction = retracted(self._events(event.sample_id)).get(event.event_id)
         now, expected = self._decision(event.sample_id), event.event_id if item.ref is None else item.expected
-        return gone or (now if now is not None and now.event_id != expected else None)
+        return retraction or (now if now is not None and now.event_id != expected else None)
 
     def _write(self, item: Item, events: list[Event]) -> None:
         sample_id = events[-1].sample_id
@@ -184,16 +183,16 @@ def label_sample(store: "Store", sample_id: str, label: str) -> LabelReport:
     """Gives one sample a label.
 
     Raises:
-        ProjectError: there is no such sample or class, or somebody else decided the sample at the same moment.
+        ProjectError: there is no such sample or class, or another person decided the sample at the same moment.
     """
     report = label_samples(store, {sample_id: label}, who=actor())
     for name, why in report.problems:
-        raise ProjectError(f"{name}: {why}: look at it again, then give the label")
+        raise ProjectError(f"{name}: {why}: look at it again, then label it")
     return report
 
 
 def label_samples(store: "Store", labels: Mapping[str, str], *, who: str) -> LabelReport:
-    """Gives samples their labels, as the verdicts of `who`; all of them or, on an error, none.
+    """Gives samples their labels, as verdicts of `who`; all of them or, on an error, none.
 
     Raises:
         ProjectError: there is no such sample or class.
@@ -220,7 +219,7 @@ def label_file(store: "Store", path: Path) -> LabelReport:
         given.setdefault(files[filepath], {}).update(dict.fromkeys(names, filepath))
     wanted = {sample_id: next(iter(labels)) for sample_id, labels in given.items() if len(labels) == 1}
     contradictory = [labels for labels in given.values() if len(labels) > 1]
-    problems = [*rows.problems, *((next(iter(s.values())), f"it is given {' and '.join(s)}") for s in contradictory)]
+    problems = [*rows.problems, *((next(iter(s.values())), f"it is labelled {' and '.join(s)}") for s in contradictory)]
     if not wanted and problems:
         raise ProjectError(f"no row of {path} can be used; the first one: {problems[0][0]}: {problems[0][1]}")
     report = _label(store, wanted, seen, actor())
@@ -228,7 +227,7 @@ def label_file(store: "Store", path: Path) -> LabelReport:
 
 
 def actor() -> str:
-    """Returns who is at the keyboard, for the log."""
+    """Returns the user's account name, for the log."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # a container without accounts
@@ -236,10 +235,10 @@ def actor() -> str:
 
 
 def take_back(store: "Store", event_id: str, *, actor: str) -> Event:
-    """Takes back a verdict, or an undo, whoever gave it; returns the event that does so.
+    """Retracts a verdict or an undo of any person; returns the retraction.
 
     Raises:
-        ProjectError: there is no such event, it is no verdict or undo, it is taken back already, or somebody else
+        ProjectError: there is no such event, it is not a verdict or undo, it is already retracted, or another person
             decided the sample at the same moment.
     """
     seen, root = read_log(store), store.project.root
@@ -250,45 +249,42 @@ def take_back(store: "Store", event_id: str, *, actor: str) -> Event:
     item = Undo(ref=event_id, expected=now.event_id if now else None, of_anyone=True)
     outcome = decide(store, [item], actor=actor, read=partial(read_log, store, seen))
     for conflict in outcome.conflicts:
-        raise ProjectError(_why_not(store, event, conflict.by))
+        raise ProjectError(_undo_error(store, event, conflict.by))
     return outcome.taken[0]
 
 
-def _why_not(store: "Store", event: Event, by: Event | None) -> str:
-    """Returns why an event could not be taken back."""
+def _undo_error(store: "Store", event: Event, by: Event | None) -> str:
+    """Returns the message for an event that cannot be retracted."""
     root = store.project.root
     if by is None:
         what = "a label given at an import" if event.kind is Kind.IMPORTED else f"a proposal of {event.actor}"
         return (
-            f"{event.event_id} is no verdict but {what}, so there is nothing to undo: "
+            f"{event.event_id} is not a verdict but {what}, so there is nothing to undo: "
             f"to give another label, gradebook label {root} --sample {event.sample_id} --label NAME"
         )
     if by.ref == event.event_id:
-        return (
-            f"{by.actor} has undone {event.event_id} already: to let it stand again, "
-            f"gradebook undo {root} {by.event_id}"
-        )
+        return f"{by.actor} has already undone {event.event_id}: to restore it, gradebook undo {root} {by.event_id}"
     look = f"gradebook log {root} {event.sample_id}"
     return f"{by.actor} has just decided {event.sample_id}: look at it with {look}, then undo again"
 
 
 def _label(store: "Store", wanted: Mapping[str, str], seen: EventCache, who: str) -> LabelReport:
-    """Gives samples their labels where these are not a person's already; `seen` is the log that this is based on."""
+    """Gives samples their labels, except those that a person has already given; `seen` is the log it is based on."""
     choices = [
         Choice(shown=Shown(sample_id=i), label=name, expected=now.event_id if now else None)
         for i, name in wanted.items()
-        if not _says(now := seen.decided.get(i), name)
+        if not _has_label(now := seen.decided.get(i), name)
     ]
     outcome = decide(store, choices, actor=who, read=partial(read_log, store, seen))
     conflicts = {c.by.sample_id: c.by for c in outcome.conflicts if c.by is not None}
     problems = [
         (i, f"{by.actor} has just decided it ({by.label or 'no class'})")
         for i, by in conflicts.items()
-        if not _says(by, wanted[i])
+        if not _has_label(by, wanted[i])
     ]
     unchanged = len(wanted) - len(outcome.taken) - len(problems)
     return LabelReport(labelled=len(outcome.taken), unchanged=unchanged, problems=problems)
 
 
-def _says(decision: Event | None, label: str) -> bool:
+def _has_label(decision: Event | None, label: str) -> bool:
     return decision is not None and decision.kind in VERDICTS and decision.label == label

@@ -1,4 +1,4 @@
-"""What the map's points can be coloured by: of each sample a class, a yes or no, or a number. Loads no torch.
+"""The colours of the map's points: a class, a yes or no, or a number for each sample. Loads no torch.
 
 Shape legend    N samples
 """
@@ -27,10 +27,10 @@ LABEL, TEACHER, STUDENT, DISAGREEMENT, FEEDBACK, PROBABILITY, REASON = NAMES = (
     "probability",
     "reason",
 )
-NOTHING = -1
-BINS = 33  # colours of a number; odd, so that zero has one of its own
-STRONG = 0.98  # quantile of the numbers' size at which their colour ends
-AGREE, DISAGREE = "They say the same", "They differ"
+MISSING = -1
+BINS = 33  # steps of a colour scale; odd, so that zero is the middle one
+END_QUANTILE = 0.98  # quantile of the absolute values at which the colour scale ends
+AGREE, DISAGREE = "They agree", "They differ"
 
 
 class Kind(StrEnum):
@@ -38,34 +38,34 @@ class Kind(StrEnum):
 
     CLASSES = "classes"  # one of several names
     SHARE = "share"  # a number in [0, 1]
-    BALANCE = "balance"  # a number on both sides of zero
+    BALANCE = "balance"  # a number that is positive or negative
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Colouring:
-    """Of each sample the group that gives its colour."""
+class Coloring:
+    """The group of each sample, which gives its colour."""
 
     kind: Kind
-    groups: NDArray[np.int16]  # (N,) a group's place in `names`, or `NOTHING`
-    names: tuple[str, ...]  # class names; of numbers what each bin stands for, in order
-    ends: tuple[float, float] = (0.0, 1.0)  # of numbers: what the first and the last bin stand for
+    groups: NDArray[np.int16]  # (N,) index in `names`, or `MISSING`
+    names: tuple[str, ...]  # class names, or the value of each bin of a number, in order
+    ends: tuple[float, float] = (0.0, 1.0)  # values of the first and the last bin of a number
 
 
-def colouring(
+def coloring(
     store: "Store", run: Run | None, sample_ids: Sequence[str], by: str, labels: Mapping[str, str], reason: str | None
-) -> Colouring:
-    """Returns what colours samples by one of `NAMES`.
+) -> Coloring:
+    """Returns the colours of samples by one of `NAMES`.
 
     Args:
         store: the project.
-        run: whose opinions; only a label needs none.
-        sample_ids: N of them.
+        run: whose predictions and record; not needed for "label".
+        sample_ids: N samples.
         by: one of `NAMES`.
         labels: sample_id -> class name.
-        reason: where `by` is a reason, which one; None for the queue's default order.
+        reason: which reason, if `by` is "reason"; None for the queue's default order.
 
     Raises:
-        ProjectError: there is no run, it has not finished where a reason is asked for, or there is no such reason.
+        ProjectError: there is no run, a reason is requested of a run that has not finished, or there is no such reason.
     """
     if by == LABEL:
         return _classes([labels.get(i) for i in sample_ids], store.project.classes)
@@ -73,7 +73,7 @@ def colouring(
         raise ProjectError(f"no run has predictions for the images yet: gradebook train {store.project.root}")
     if by == REASON:
         return _reason(store, run, sample_ids, labels, reason)
-    dynamics = _signals(store, run, sample_ids)
+    dynamics = _read_dynamics(store, run, sample_ids)
     if by in (TEACHER, STUDENT):
         return _classes(dynamics[f"{by}_label"].to_pylist(), store.project.classes)
     if by == DISAGREEMENT:
@@ -85,8 +85,8 @@ def colouring(
     return _balance(values) if by == FEEDBACK else _share(values)
 
 
-def _signals(store: "Store", run: Run, sample_ids: Sequence[str]) -> Any:
-    """Returns what the run's record comes to, a row a sample, null where it has none."""
+def _read_dynamics(store: "Store", run: Run, sample_ids: Sequence[str]) -> Any:
+    """Returns the training dynamics of each sample, null for samples without a record."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -97,43 +97,43 @@ def _signals(store: "Store", run: Run, sample_ids: Sequence[str]) -> Any:
 
 def _reason(
     store: "Store", run: Run, sample_ids: Sequence[str], labels: Mapping[str, str], reason: str | None
-) -> Colouring:
+) -> Coloring:
     from gradebook.pipelines.curation import reason_cache
 
-    known, reason = queue_items.sentences(), reason and queue_items.reason_name(reason)
-    if reason is not None and reason not in known:
-        raise ProjectError(f"there is no reason {reason!r}: choose one of {', '.join(known)}")
+    sentences, reason = queue_items.sentences(), reason and queue_items.reason_name(reason)
+    if reason is not None and reason not in sentences:
+        raise ProjectError(f"there is no reason {reason!r}: choose one of {', '.join(sentences)}")
     given = dict(labels) if reason == queue_items.GIVEN else None
     table = reason_cache.reasons(store, run, given)
     scores = table.scores(reason, labels)
-    places = table.places(sample_ids)
-    values = np.full(len(places), np.nan)
-    values[places >= 0] = scores[places[places >= 0]]
+    indices = table.indices(sample_ids)
+    values = np.full(len(indices), np.nan)
+    values[indices >= 0] = scores[indices[indices >= 0]]
     return _share(np.where(values < 0, np.nan, values))
 
 
-def _classes(labels: Sequence[str | None], first: Sequence[str]) -> Colouring:
+def _classes(labels: Sequence[str | None], first: Sequence[str]) -> Coloring:
     names = tuple(dict.fromkeys([*first, *(name for name in labels if name is not None)]))
     index = {name: k for k, name in enumerate(names)}
-    groups = np.array([NOTHING if name is None else index[name] for name in labels], np.int16)
-    return Colouring(kind=Kind.CLASSES, groups=groups, names=names)
+    groups = np.array([MISSING if name is None else index[name] for name in labels], np.int16)
+    return Coloring(kind=Kind.CLASSES, groups=groups, names=names)
 
 
-def _share(values: NDArray[np.float64]) -> Colouring:
+def _share(values: NDArray[np.float64]) -> Coloring:
     return _numbers(Kind.SHARE, values, (0.0, 1.0), "{:.0%}")
 
 
-def _balance(values: NDArray[np.float64]) -> Colouring:
-    """Returns colours on both sides of zero; the strongest two in a hundred share the last colours."""
-    there = np.abs(values[~np.isnan(values)])
-    end = float(np.quantile(there, STRONG)) if there.size else 0.0
-    end = end or (float(there.max()) if there.size else 0.0) or 1.0
+def _balance(values: NDArray[np.float64]) -> Coloring:
+    """Returns colours on both sides of zero; the largest 2 % of the absolute values share the last colours."""
+    sizes = np.abs(values[~np.isnan(values)])
+    end = float(np.quantile(sizes, END_QUANTILE)) if sizes.size else 0.0
+    end = end or (float(sizes.max()) if sizes.size else 0.0) or 1.0
     return _numbers(Kind.BALANCE, values, (-end, end), "{:+.2g}")
 
 
-def _numbers(kind: Kind, values: NDArray[np.float64], ends: tuple[float, float], form: str) -> Colouring:
+def _numbers(kind: Kind, values: NDArray[np.float64], ends: tuple[float, float], format_spec: str) -> Coloring:
     low, high = ends
     bins = np.clip(np.rint((np.nan_to_num(values) - low) / (high - low) * (BINS - 1)), 0, BINS - 1)
-    groups = np.where(np.isnan(values), NOTHING, bins).astype(np.int16)
-    names = tuple(form.format(low + (high - low) * k / (BINS - 1)) for k in range(BINS))
-    return Colouring(kind=kind, groups=groups, names=names, ends=ends)
+    groups = np.where(np.isnan(values), MISSING, bins).astype(np.int16)
+    names = tuple(format_spec.format(low + (high - low) * k / (BINS - 1)) for k in range(BINS))
+    return Coloring(kind=kind, groups=groups, names=names, ends=ends)

@@ -1,6 +1,6 @@
-"""The labelled images most similar to a sample, which are shown beside it while somebody decides.
+"""The labelled images most similar to a sample, which the review page shows beside it.
 
-Shape legend    N labelled samples    D of a vector
+Shape legend    D features
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,35 +12,35 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from gradebook.storage.store import Store
 
-UnitVectors = dict[str, NDArray[np.float32]]  # sample_id -> (D,) of length one, of samples that have vectors
-MAX_COMPARED = 2_000  # labels, the newest ones: bounds time and memory
+UnitVectors = dict[str, NDArray[np.float32]]  # sample_id -> features (D,) of length one
+MAX_COMPARED = 2_000  # the newest labels are compared; bounds time and memory
 
 
 def backbone_of(store: "Store") -> str | None:
-    """Returns the newest space of vectors, None where there is none."""
+    """Returns the backbone of the newest embedding space, None if there is none."""
     spaces = store.vectors.spaces()
     return spaces[-1].backbone if spaces else None
 
 
 def add_vectors(store: "Store", backbone: str, sample_ids: Sequence[str], vectors: UnitVectors) -> None:
-    """Adds the vectors of samples that are not in `vectors` yet."""
+    """Adds the vectors of the samples that are not in `vectors` yet; samples without an embedding are left out."""
     new = [i for i in dict.fromkeys(sample_ids) if i not in vectors]
     if not new:
         return
     missing = set(store.vectors.missing(backbone, new))
-    there = [i for i in new if i not in missing]
-    views = store.vectors.read(backbone, there)[:, 0].astype(np.float32)
-    lengths = np.linalg.norm(views, axis=1, keepdims=True)
-    units = np.divide(views, lengths, out=np.zeros_like(views), where=lengths > 0)
-    vectors.update(zip(there, units, strict=True))
+    embedded = [i for i in new if i not in missing]
+    features = store.vectors.read(backbone, embedded)[:, 0].astype(np.float32)
+    lengths = np.linalg.norm(features, axis=1, keepdims=True)
+    units = np.divide(features, lengths, out=np.zeros_like(features), where=lengths > 0)
+    vectors.update(zip(embedded, units, strict=True))
 
 
-def most_like(sample_id: str, labels: Mapping[str, str], vectors: UnitVectors, k: int) -> list[tuple[str, float]]:
-    """Returns the k labelled samples most like one and their cosine similarity in [-1, 1], most similar first.
+def most_similar(sample_id: str, labels: Mapping[str, str], vectors: UnitVectors, k: int) -> list[tuple[str, float]]:
+    """Returns the k labelled samples most similar to a sample with their cosine similarity, most similar first.
 
     Args:
         sample_id: the sample.
-        labels: sample_id -> label, the newest last; samples that are not in `vectors` are passed over.
+        labels: sample_id -> label, the newest last; samples that are not in `vectors` are skipped.
         vectors: see `add_vectors`.
         k: how many.
     """

@@ -1,12 +1,12 @@
-"""What the queue proposes for one sample, so that whoever looks at it elsewhere accepts the same."""
+"""The queue's proposal for one sample, so that other pages and FiftyOne show and accept the same label as the queue."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from gradebook.pipelines.curation import reason_cache
-from gradebook.pipelines.curation.label_propagation import asked_for
-from gradebook.pipelines.curation.queue_items import Row, asked, unseen, with_label
-from gradebook.pipelines.curation.reason_table import Reasons
+from gradebook.pipelines.curation.label_propagation import requested_proposals
+from gradebook.pipelines.curation.queue_items import Row, empty_row, requested_row, with_label
+from gradebook.pipelines.curation.reason_table import ReasonTable
 from gradebook.pipelines.runs import PREDICTIONS, Run
 from gradebook.storage.events import Event
 from gradebook.storage.samples import Sample
@@ -18,35 +18,35 @@ if TYPE_CHECKING:
 def guess(
     store: "Store", run: Run | None, sample: Sample, events: Sequence[Event], decided: Mapping[str, Event]
 ) -> Row:
-    """Returns a sample as the queue of a run has it: what somebody proposed, else the finished student's prediction.
+    """Returns the row of a sample as in the queue: an open proposal, or else the finished student's prediction.
 
-    A sample with a label has the feature classifier's prediction where the queue has doubted it already, else none.
+    A labelled sample has the feature classifier's prediction if the queue has already judged its label, else none.
 
     Args:
         store: the project.
-        run: whose opinions; there is no guess without one, or before it has finished.
-        sample: which.
+        run: whose predictions; None, or a run that has not finished, for none.
+        sample: the sample.
         events: the log.
-        decided: what it comes to, as `gradebook.storage.events.decisions` says.
+        decided: the event that decides each sample, from `gradebook.storage.events.decisions`.
     """
     decision = decided.get(sample.sample_id)
     if decision is None:
-        wanted = next((e for e in asked_for(events) if e.sample_id == sample.sample_id), None)
-        if wanted is not None:
-            return asked(sample, wanted)
+        proposal = next((e for e in requested_proposals(events) if e.sample_id == sample.sample_id), None)
+        if proposal is not None:
+            return requested_row(sample, proposal)
     if run is None or not (run.path / PREDICTIONS).exists():
-        return unseen(sample) if decision is None else with_label(unseen(sample), decision)
+        return empty_row(sample) if decision is None else with_label(empty_row(sample), decision)
     labels = {i: e.label for i, e in decided.items() if e.label is not None}
     if decision is None:
         return _row(reason_cache.reasons(store, run), sample, labels)
     cached = reason_cache.read_table(run.path / reason_cache.GIVEN, reason_cache.fingerprint(store, run))
-    doubted = cached is not None and cached.labels().get(sample.sample_id) == decision.label is not None
-    return with_label(_row(cached, sample, labels) if cached is not None and doubted else unseen(sample), decision)
+    judged = cached is not None and cached.labels().get(sample.sample_id) == decision.label is not None
+    return with_label(_row(cached, sample, labels) if cached is not None and judged else empty_row(sample), decision)
 
 
-def _row(table: Reasons, sample: Sample, labels: Mapping[str, str]) -> Row:
-    places = table.places([sample.sample_id])
-    if places[0] < 0:
-        return unseen(sample)
-    (columns,) = table.rows(places, labels)
+def _row(table: ReasonTable, sample: Sample, labels: Mapping[str, str]) -> Row:
+    indices = table.indices([sample.sample_id])
+    if indices[0] < 0:
+        return empty_row(sample)
+    (columns,) = table.rows(indices, labels)
     return Row(sample_id=sample.sample_id, filepath=sample.filepath, score=0.0, **columns)

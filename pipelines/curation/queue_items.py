@@ -1,4 +1,4 @@
-"""The rows of a review queue, the filter on them, and the sentence that each reason says to a reviewer."""
+"""The rows of a review queue, the filter on them, and the sentences that explain the reasons to a reviewer."""
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -9,15 +9,15 @@ from gradebook.pipelines.curation.label_propagation import ALIKE, ASKED
 from gradebook.storage.events import VERDICTS, Event, Kind, standing
 from gradebook.storage.samples import Sample
 
-GIVEN = "mislabelled"  # the reason that is about labels which were given
-OLD_NAMES = {"second_reader": "feature_classifier"}  # of reasons: in older events, and in commands
+GIVEN = "mislabelled"  # the reason that judges given labels
+OLD_NAMES = {"second_reader": "feature_classifier"}  # old name of a reason -> name; older events and scripts use it
 
 
 class Source(StrEnum):
-    """Where the label comes from that a row proposes."""
+    """The source of the label that a row proposes."""
 
-    MODEL = "model"  # a prediction
-    NEIGHBOURS = "neighbours"  # a similar image has it
+    MODEL = "model"  # the run's prediction
+    NEIGHBOURS = "neighbours"  # the label of a similar image
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,74 +26,74 @@ class Row:
 
     sample_id: str
     filepath: str
-    label: str | None  # proposed: the finished student's prediction, or a similar image's label; see `source`
-    probability: float | None  # of that guess
-    reasons: dict[str, float]  # reason -> score in [0, 1], of the reasons whose evidence is known
-    score: float  # what the queue is ordered by
-    given: str | None = None  # the label in question, where a label was given; `label` is then the feature classifier's
-    decision: str | None = None  # the event that gave it
-    proposal: str | None = None  # the event that asks to look at this sample, where one is in the log already
+    label: str | None  # the proposed label: the student's prediction, or the label of a similar image; see `source`
+    probability: float | None  # of the proposed label
+    reasons: dict[str, float]  # reason -> score in [0, 1], for reasons with known evidence
+    score: float  # by which the queue is ordered
+    given: str | None = None  # the sample's present label, if any; `label` is then the feature classifier's prediction
+    decision: str | None = None  # the event that gave the present label
+    proposal: str | None = None  # the event in the log that sent this sample to the queue, if any
 
     @property
     def source(self) -> Source | None:
-        """Where `label` comes from, None without one."""
+        """The source of `label`, None if no label is proposed."""
         if self.label is None:
             return None
         return Source.NEIGHBOURS if ALIKE[0] in self.reasons else Source.MODEL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Only:
-    """Which guesses to look at. Samples without a guess are none of them."""
+class PredictionFilter:
+    """Which predictions to show. Samples without a prediction never match."""
 
-    label: str | None = None  # the guess; None for any
-    least: float = 0.0  # probability of the guess
-    most: float = 1.0
+    label: str | None = None  # the predicted class; None for any
+    min_probability: float = 0.0  # of the prediction
+    max_probability: float = 1.0
 
-    def takes(self, label: str | None, probability: float | None) -> bool:
-        """Tells whether a guess is one of them."""
+    def matches(self, label: str | None, probability: float | None) -> bool:
+        """Returns whether a prediction matches."""
         if label is None or self.label not in (None, label):
             return False
-        return probability is None or self.least <= probability <= self.most
+        return probability is None or self.min_probability <= probability <= self.max_probability
 
 
 def sentences() -> dict[str, str]:
-    """Returns what each reason says to a reviewer: name -> sentence."""
+    """Returns the sentence that explains each reason to a reviewer: name -> sentence."""
     from gradebook.mpl.reasons import REASONS
 
     return {name: reason.sentence for name, reason in REASONS.items()}
 
 
 def sentence_of(reason: str) -> str:
-    """Returns what a reason says, also one that a proposal has and nothing can be ordered by."""
+    """Returns the sentence of a reason, including the reasons of proposals, by which nothing is ordered."""
     return {**dict([ALIKE, ASKED]), **sentences()}.get(reason_name(reason), reason)
 
 
 def reason_name(reason: str) -> str:
-    """Returns the name of a reason by its present or an older one."""
+    """Returns the name of a reason from its name or an old name."""
     return OLD_NAMES.get(reason, reason)
 
 
 def as_json(row: Row) -> dict[str, Any]:
-    """Returns a row as plain data; reasons that were renamed are there by both names."""
+    """Returns a row as plain data; renamed reasons appear under both names."""
     old = {name: row.reasons[now] for name, now in OLD_NAMES.items() if now in row.reasons}
     return {**asdict(row), "reasons": {**row.reasons, **old}, "source": row.source}
 
 
-def settled(events: Iterable[Event]) -> set[str]:
-    """Returns the verdicts that answer a doubt of a given label: nobody is asked twice."""
+def confirmed_verdicts(events: Iterable[Event]) -> set[str]:
+    """Returns the ids of the verdicts on labels that the queue doubted, so that these are not doubted again."""
     rows = standing(events)
     doubts = {e.event_id for e in rows if e.kind is Kind.PROPOSED and GIVEN in e.reasons}
     return {e.event_id for e in rows if e.kind in VERDICTS and e.ref in doubts}
 
 
 def with_label(row: Row, decision: Event) -> Row:
-    """Returns the row with the label that the sample has, as the one in question."""
+    """Returns the row with the sample's present label."""
     return Row(**{**asdict(row), "given": decision.label, "decision": decision.event_id})
 
 
-def asked(sample: Sample, proposal: Event) -> Row:
-    """Returns the row of a sample that somebody asked to look at."""
+def requested_row(sample: Sample, proposal: Event) -> Row:
+    """Returns the row of a sample that a person sent to the queue."""
     return Row(
         sample_id=sample.sample_id,
         filepath=sample.filepath,
@@ -105,8 +105,8 @@ def asked(sample: Sample, proposal: Event) -> Row:
     )
 
 
-def unseen(sample: Sample) -> Row:
-    """Returns the row of a sample of which nothing is known."""
+def empty_row(sample: Sample) -> Row:
+    """Returns the row of a sample without a prediction."""
     return Row(
         sample_id=sample.sample_id, filepath=sample.filepath, label=None, probability=None, reasons={}, score=0.0
     )

@@ -1,10 +1,9 @@
-"""The reasons of a run, cached beside it: computed when they are first asked for.
+"""The reasons of a run, computed when they are first needed and cached in the run's directory.
 
-The cache is an Arrow table that is mapped into memory, so that a column is read without the others. It has the
-fingerprint of what it was computed from (predictions, segments of the record, vectors), and is computed again when one
-of these has changed. New labels need no new table: decided samples are left out, and labels of near-duplicates
-compared, when it is read. A table of predictions also says what each sample would cover
-(`gradebook.pipelines.curation.batch_coverage`).
+The cache is a memory-mapped Arrow table, so one column can be read without the others. It has a fingerprint of its
+inputs (predictions, segments of the record, embeddings) and is computed again when they change. New labels do not
+invalidate it: decided samples are left out, and labels of near-duplicates compared, on reading. A table of predictions
+also has the gain of each sample in a batch (`gradebook.pipelines.curation.batch_coverage`).
 """
 
 import json
@@ -16,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gradebook.pipelines.curation import feature_classifier
-from gradebook.pipelines.curation.batch_coverage import Covers, covers
+from gradebook.pipelines.curation.batch_coverage import Coverage, compute_coverage
 from gradebook.pipelines.curation.evidence import Floats, SampleEvidence, check_finished, collect_evidence
-from gradebook.pipelines.curation.reason_table import LIVE, Reasons
+from gradebook.pipelines.curation.reason_table import DUPLICATE_DIFFERS, ReasonTable
 from gradebook.pipelines.runs import PREDICTIONS, Run
 from gradebook.storage.files import atomic_path
 from gradebook.storage.samples import Split
@@ -26,13 +25,13 @@ from gradebook.storage.samples import Split
 if TYPE_CHECKING:
     from gradebook.storage.store import Store
 
-GUESSED, GIVEN = "reasons.arrow", "reasons_given.arrow"  # of samples without a label when the run began; with one
+PREDICTED, GIVEN = "reasons.arrow", "reasons_given.arrow"  # tables of the run's predictions, and of given labels
 SCHEMA_VERSION = 4  # tables of other versions are computed again
-METADATA = ("classes", "left_out", "covers")  # of a table's schema, as JSON
-FINGERPRINT = b"made_of"  # its key in the schema
+METADATA = ("classes", "left_out", "covers")  # keys of the table's metadata, whose values are JSON
+FINGERPRINT = b"made_of"  # key of the fingerprint in the table's metadata
 
 
-def reasons(store: "Store", run: Run, given: Mapping[str, str] | None = None) -> Reasons:
+def reasons(store: "Store", run: Run, given: Mapping[str, str] | None = None) -> ReasonTable:
     """Returns the reasons of a finished run's samples, cached or computed now.
 
     Args:
@@ -41,13 +40,13 @@ def reasons(store: "Store", run: Run, given: Mapping[str, str] | None = None) ->
         given: the labels in question, sample_id -> class name; None for the run's predictions.
 
     Raises:
-        ProjectError: the run has not finished, or given labels are asked about and there are no vectors.
+        ProjectError: the run has not finished, or labels are given and there are no embeddings.
     """
     check_finished(run)
     store.record.fold(run.name, run.path / "record")
-    path, current = run.path / (GUESSED if given is None else GIVEN), fingerprint(store, run)
+    path, current = run.path / (PREDICTED if given is None else GIVEN), fingerprint(store, run)
     cached = read_table(path, current)
-    if cached is None or not (given is None or cached.holds(given)):
+    if cached is None or not (given is None or cached.has_labels(given)):
         write_table(path, current, compute_table(store, run, given))
         cached = read_table(path, current)
         assert cached is not None
@@ -55,7 +54,7 @@ def reasons(store: "Store", run: Run, given: Mapping[str, str] | None = None) ->
 
 
 def fingerprint(store: "Store", run: Run) -> str:
-    """Returns the fingerprint of what a run's tables are computed from, without reading it."""
+    """Returns the fingerprint of the inputs of a run's tables, without reading them."""
     from gradebook.storage.record import digest
 
     stat, backbone = (run.path / PREDICTIONS).stat(), feature_classifier.backbone_of(store, run)
@@ -79,7 +78,7 @@ def compute_table(store: "Store", run: Run, given: Mapping[str, str] | None) -> 
     if known.space is not None and len(known.space):
         flat = pa.array(np.ascontiguousarray(known.space.astype(np.float16)).ravel())
         columns["space"] = pa.FixedSizeListArray.from_arrays(flat, known.space.shape[1])
-    coverage = covers(known, doubts) if given is None else None
+    coverage = compute_coverage(known, doubts) if given is None else None
     if coverage is not None:
         columns["gain"] = pa.array(coverage[1])
     metadata = {
@@ -100,9 +99,9 @@ def _columns(known: SampleEvidence, scores: Mapping[str, Floats], doubts: Floats
         "probability": pa.array(known.probability, pa.float32()),
         "label": pa.array(known.evidence.label, pa.int16()),
         "group": pa.array(known.groups, pa.int32()),
-        **_twins(known),
+        **_duplicate_columns(known),
         "doubt": pa.array(doubts, pa.float32()),
-        **{name: pa.array(column, pa.float32()) for name, column in scores.items() if name != LIVE},
+        **{name: pa.array(column, pa.float32()) for name, column in scores.items() if name != DUPLICATE_DIFFERS},
     }
 
 
@@ -120,17 +119,17 @@ def write_table(path: Path, fingerprint: str, table: Any) -> None:
         writer.write_table(table)
 
 
-def read_table(path: Path, fingerprint: str) -> Reasons | None:
-    """Returns a cached table, None where there is none, or it is corrupt or has another fingerprint."""
+def read_table(path: Path, fingerprint: str) -> ReasonTable | None:
+    """Returns a cached table; None if there is none, or it is corrupt or has another fingerprint."""
     table = open_table(path)
     if table is None or table.schema.metadata[FINGERPRINT].decode() != fingerprint:
         return None
     classes, left_out, coverage = (json.loads(table.schema.metadata[name.encode()]) for name in METADATA)
-    return Reasons(table, classes, frozenset(left_out), None if coverage is None else Covers(**coverage))
+    return ReasonTable(table, classes, frozenset(left_out), None if coverage is None else Coverage(**coverage))
 
 
 def open_table(path: Path) -> Any | None:
-    """Returns a cached table, outdated or not; None where there is none, or it is corrupt."""
+    """Returns a cached table, outdated or not; None if there is none, or it is corrupt."""
     import pyarrow as pa
 
     try:
@@ -143,7 +142,7 @@ def open_table(path: Path) -> Any | None:
 
 
 def same_content(one: Any, other: Any) -> bool:
-    """Returns whether two tables have the same content, numbers but for rounding; metadata does not count."""
+    """Returns whether two tables have the same content up to rounding; metadata is not compared."""
     import pyarrow as pa
 
     if one.schema.remove_metadata() != other.schema.remove_metadata() or one.num_rows != other.num_rows:
@@ -155,32 +154,30 @@ def same_content(one: Any, other: Any) -> bool:
     )
 
 
-def _twins(known: SampleEvidence) -> dict[str, Any]:
-    """Returns the columns of each sample's near-duplicates, which may be any samples, and of the student's prediction
-    for each of them.
-    """
+def _duplicate_columns(known: SampleEvidence) -> dict[str, Any]:
+    """Returns two columns of lists: each sample's near-duplicates, and the student's prediction for each of them."""
     import pyarrow as pa
 
     predictions = known.predictions
     row = {sample_id: k for k, sample_id in enumerate(known.sample_ids)}
-    guesses = dict(zip(predictions.sample_ids, predictions.student.argmax(1).tolist(), strict=True))
-    pairs = sorted((row[i], twin) for i, twin in _twin_pairs(known) if i in row)
+    predicted = dict(zip(predictions.sample_ids, predictions.student.argmax(1).tolist(), strict=True))
+    pairs = sorted((row[i], duplicate) for i, duplicate in _duplicate_pairs(known) if i in row)
     ends = np.cumsum(np.bincount([k for k, _ in pairs] or [0], minlength=len(row)) * bool(pairs))
     offsets = pa.array(np.concatenate([[0], ends])[: len(row) + 1], pa.int32())
-    twins = [twin for _, twin in pairs]
-    codes = pa.array([guesses.get(twin, -1) for twin in twins], pa.int16())
+    duplicates = [duplicate for _, duplicate in pairs]
+    codes = pa.array([predicted.get(duplicate, -1) for duplicate in duplicates], pa.int16())
     return {
-        "twins": pa.ListArray.from_arrays(offsets, pa.array(twins, pa.string())),
+        "twins": pa.ListArray.from_arrays(offsets, pa.array(duplicates, pa.string())),
         "twin_guesses": pa.ListArray.from_arrays(offsets, codes),
     }
 
 
-def _twin_pairs(known: SampleEvidence) -> Iterator[tuple[str, str]]:
+def _duplicate_pairs(known: SampleEvidence) -> Iterator[tuple[str, str]]:
     """Yields every pair of near-duplicates in both directions."""
     if known.classifier is None:
         return
-    ids, twins = known.classifier.sample_ids, known.classifier.twins
-    later = np.flatnonzero(twins >= 0)
-    for one, other in zip(ids[later].tolist(), ids[twins[later]].tolist(), strict=True):
+    ids, duplicate_of = known.classifier.sample_ids, known.classifier.duplicate_of
+    later = np.flatnonzero(duplicate_of >= 0)
+    for one, other in zip(ids[later].tolist(), ids[duplicate_of[later]].tolist(), strict=True):
         yield one, other
         yield other, one

@@ -1,9 +1,17 @@
-"""The queue: which samples to look at next, and why, from what a run has left behind. Loads no torch."""
+"""The review queue: which samples to review next, and why. Loads no torch."""
 
 from typing import TYPE_CHECKING
 
-from gradebook.pipelines.curation.label_propagation import asked_for
-from gradebook.pipelines.curation.queue_items import GIVEN, Only, Row, asked, reason_name, sentences, unseen
+from gradebook.pipelines.curation.label_propagation import requested_proposals
+from gradebook.pipelines.curation.queue_items import (
+    GIVEN,
+    PredictionFilter,
+    Row,
+    empty_row,
+    reason_name,
+    requested_row,
+    sentences,
+)
 from gradebook.pipelines.runs import Run
 from gradebook.storage.events import decisions
 from gradebook.storage.project import ProjectError
@@ -20,26 +28,27 @@ def rank(
     reason: str | None = None,
     limit: int = 50,
     spread: bool = False,
-    only: Only | None = None,
+    only: PredictionFilter | None = None,
 ) -> list[Row]:
-    """Returns the samples to look at, first ones first; those that somebody decided are left out.
+    """Returns the undecided samples in the order in which to review them.
 
-    Samples that somebody asked for (`gradebook.pipelines.curation.label_propagation`) come before all others, unless
-    one reason is named.
+    Samples that a person sent to the queue (`gradebook.pipelines.curation.label_propagation`) come first, unless
+    `reason` is given.
 
     Args:
         store: the project.
-        run: whose opinions to use; without one the samples come without a guess: spread, first those that stand for
-            most of the others (`gradebook.pipelines.curation.cold_start`), else in order of import.
-        reason: the one reason to order by, instead of the default blend. `mislabelled` gives samples that have a label,
-            without those whose label somebody has confirmed or changed when asked about it.
-        limit: rows at most.
-        spread: leave out near-duplicates and cover what is in doubt (`gradebook.pipelines.curation.batch_coverage`), or
-            with one reason classes and clusters (`gradebook.mpl.ranking.spread`), instead of going strictly by score.
-        only: which guesses to look at; all samples without it.
+        run: whose predictions to use. With None, samples have no prediction and come in order of import or, with
+            `spread`, the most representative ones first (`gradebook.pipelines.curation.cold_start`).
+        reason: the reason to order by, instead of the default order. `mislabelled` gives labelled samples, except those
+            whose label a person has already confirmed or changed from this queue.
+        limit: maximum number of rows.
+        spread: choose a diverse batch without near-duplicates instead of the highest scores. It covers the remaining
+            doubt (`gradebook.pipelines.curation.batch_coverage`) or, with `reason`, classes and clusters
+            (`gradebook.mpl.ranking.spread`).
+        only: which predictions to show; None for all samples.
 
     Raises:
-        ProjectError: there is no such reason, the run has not finished, or given labels cannot be judged.
+        ProjectError: there is no such reason, the run has not finished, or labels cannot be judged without embeddings.
     """
     reason = reason and reason_name(reason)
     _check(reason, limit)
@@ -51,25 +60,31 @@ def rank(
         request = Request(reason=reason, limit=limit, spread=spread, only=only)
         return rank_by_run(store, run, events, decided, request)
     if reason == GIVEN:
-        raise ProjectError(f"no run has finished, so nothing can doubt a label: gradebook train {store.project.root}")
+        raise ProjectError(
+            f"labels are judged by a finished run, and there is none: gradebook train {store.project.root}"
+        )
     train = {s.sample_id: s for s in store.catalog.samples(Split.TRAIN)}
     waiting = {i: s for i, s in train.items() if i not in decided}
-    first = [] if reason else [asked(waiting[e.sample_id], e) for e in asked_for(events) if e.sample_id in waiting]
+    first = (
+        []
+        if reason
+        else [requested_row(waiting[e.sample_id], e) for e in requested_proposals(events) if e.sample_id in waiting]
+    )
     rest = [i for i in waiting if i not in {row.sample_id for row in first}]
-    first = [row for row in first if only is None or only.takes(row.label, row.probability)]
+    first = [row for row in first if only is None or only.matches(row.label, row.probability)]
     if only is not None:
         return first[:limit]
-    seen = [i for i in train if i in decided]
-    return [*first, *(unseen(waiting[i]) for i in _to_begin(store, rest, seen, limit, spread))][:limit]
+    labelled = [i for i in train if i in decided]
+    return [*first, *(empty_row(waiting[i]) for i in _before_any_run(store, rest, labelled, limit, spread))][:limit]
 
 
-def _to_begin(store: "Store", waiting: list[str], seen: list[str], limit: int, spread: bool) -> list[str]:
-    """Returns what to look at while there is no run."""
+def _before_any_run(store: "Store", waiting: list[str], labelled: list[str], limit: int, spread: bool) -> list[str]:
+    """Returns the samples to review while there is no run, in order."""
     if not spread:
         return waiting
     from gradebook.pipelines.curation.cold_start import first_to_label
 
-    return first_to_label(store, waiting, seen, limit)
+    return first_to_label(store, waiting, labelled, limit)
 
 
 def _check(reason: str | None, limit: int) -> None:

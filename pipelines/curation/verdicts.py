@@ -1,33 +1,32 @@
-"""What a reviewer's choice means, as events: the same in the app and in FiftyOne."""
+"""The events of a reviewer's choice, the same in the app and in FiftyOne."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from gradebook.storage.events import VERDICTS, Event, Kind, event, retraction, standing
+from gradebook.storage.events import Event, Kind, event, retraction
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shown:
-    """What a reviewer saw of one sample when they decided."""
+    """What the reviewer saw of a sample when they decided."""
 
     sample_id: str
-    label: str | None = None  # our guess, if we had one
-    probability: float | None = None  # of the guess
-    reasons: Mapping[str, float] = field(default_factory=dict)  # why we showed it -> score in [0, 1]
-    run: str | None = None  # whose guess it was
-    proposal: str | None = None  # the event that proposed it, where the log has one already
+    label: str | None = None  # the proposed label, if any
+    probability: float | None = None  # of the proposed label
+    reasons: Mapping[str, float] = field(default_factory=dict)  # reason -> score in [0, 1]
+    run: str | None = None  # whose prediction the proposed label is
+    proposal: str | None = None  # the event that proposed it, if it is already in the log
 
 
 def verdict(shown: Shown, label: str | None, *, actor: str) -> list[Event]:
-    """Returns the events that a choice amounts to, for one append.
+    """Returns the events of a choice, to be appended together.
 
-    The guess that was on the screen goes into the log with the answer to it, so that the log tells later what the
-    reviewer had before their eyes.
+    The proposal that was on the screen is logged with the verdict, as a record of what the reviewer saw.
 
     Args:
         shown: what was on the screen.
-        label: the class chosen; None says that no class applies.
-        actor: who chose.
+        label: the chosen class; None if no class applies.
+        actor: the reviewer's name.
     """
     if shown.proposal is not None:
         return [event(_kind(shown, label), shown.sample_id, label, actor=actor, ref=shown.proposal)]
@@ -45,13 +44,8 @@ def verdict(shown: Shown, label: str | None, *, actor: str) -> list[Event]:
 
 
 def undo(decision: Event, *, actor: str) -> Event:
-    """Returns the event that takes a verdict back; what stood before it stands again."""
+    """Returns the event that retracts a verdict; the decision before it becomes valid again."""
     return retraction(decision, actor=actor)
-
-
-def last_verdict(events: Iterable[Event], actor: str) -> Event | None:
-    """Returns the actor's newest verdict that stands, which is the one to undo next."""
-    return next((e for e in reversed(standing(events)) if e.kind in VERDICTS and e.actor == actor), None)
 
 
 def _kind(shown: Shown, label: str | None) -> Kind:

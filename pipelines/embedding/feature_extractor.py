@@ -1,4 +1,4 @@
-"""A frozen backbone, run the fastest way that this machine has: torch, or ONNX Runtime where torch is slow.
+"""A frozen backbone, run in torch, or in ONNX Runtime where torch is slow.
 
 Shape legend    M images    S pixels    D features
 """
@@ -12,34 +12,34 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-PASS_PIXELS = {"cpu": 200_000, "cuda": 13_000_000}  # in one pass: more make a CPU wait for fresh memory, not faster
+PASS_PIXELS = {"cpu": 200_000, "cuda": 13_000_000}  # per forward pass: larger ones are not faster on a CPU
 ONNX_PASS_PIXELS = 400_000
 ONNX_MIN_IMAGES = 500  # below, starting ONNX Runtime takes longer than it saves
 TOLERANCE = 1e-3  # of the features' largest value, between torch and ONNX Runtime
 
 
 class FeatureExtractor:
-    """A frozen backbone on the device that it runs on; can be sent to worker processes.
+    """A frozen backbone on its device. It can be pickled and sent to worker processes.
 
     Depthwise convolutions are slow in torch on a CPU: tf_efficientnet_lite0 at 224 px takes 27 ms an image in float32
     and 17 ms in bfloat16, ONNX Runtime 10 ms in float32 (one busy core). Networks without them run in torch.
     """
 
     def __init__(self, net: "nn.Module", size: int, dim: int, *, images: int, batch_size: int | None = None):
-        """Prepares a network that normalises its images itself.
+        """Prepares the network, and exports it to ONNX where that is faster.
 
         Args:
-            net: in evaluation mode, on its device.
+            net: in evaluation mode, on its device; it normalises its images itself.
             size: S.
             dim: D.
-            images: how many it is going to be asked for.
-            batch_size: images in one pass; when None, as many as suit the machine.
+            images: how many images will be embedded.
+            batch_size: images per forward pass; None chooses for the device.
         """
         self.device = next(net.buffers()).device.type
         self.dim = dim
         self._net = net
         self._batch_size = batch_size or max(1, PASS_PIXELS[self.device] // size**2)
-        self._sessions: dict[int, Any] = {}  # process -> its ONNX Runtime: threads do not outlive a fork
+        self._sessions: dict[int, Any] = {}  # process id -> ONNX Runtime session: its threads do not survive a fork
         self._onnx: bytes | None = None
         if self.device == "cpu" and images >= ONNX_MIN_IMAGES and _has_depthwise(net):
             self._onnx_batch = batch_size or max(1, ONNX_PASS_PIXELS // size**2)
@@ -53,7 +53,7 @@ class FeatureExtractor:
 
         Args:
             images: on the CPU.
-            precise: computed in float32. Otherwise in bfloat16 where that is faster.
+            precise: compute in float32; otherwise in bfloat16 where that is faster.
         """
         import torch
 
@@ -71,23 +71,24 @@ class FeatureExtractor:
         return out
 
     def _run_onnx(self, images: "Tensor") -> "Tensor":
-        """Returns features of at most one batch; the network takes whole batches only, so it is filled up."""
+        """Returns the features of at most one batch, padded to the model's fixed batch size."""
         import torch
 
         assert self._onnx is not None
         if os.getpid() not in self._sessions:
             self._sessions[os.getpid()] = open_session(self._onnx)
-        filled = images
+        padded = images
         if len(images) < self._onnx_batch:
-            filled = torch.cat([images, images[-1:].expand(self._onnx_batch - len(images), -1, -1, -1)])
-        (found,) = self._sessions[os.getpid()].run(None, {"images": filled.numpy()})
-        return torch.from_numpy(found[: len(images)]).half()
+            padded = torch.cat([images, images[-1:].expand(self._onnx_batch - len(images), -1, -1, -1)])
+        (output,) = self._sessions[os.getpid()].run(None, {"images": padded.numpy()})
+        return torch.from_numpy(output[: len(images)]).half()
 
 
 def to_onnx(net: "nn.Module", size: int, batch: int) -> bytes | None:
-    """Returns a network on the CPU as an ONNX model of a fixed batch size; None where it cannot be one.
+    """Returns a network as an ONNX model with a fixed batch size; None if it cannot be exported or its output differs.
 
-    The older exporter takes 0.6 s of CPU time where the newer one takes 6; with a fixed batch their models are as fast.
+    The older exporter takes 0.6 s of CPU time, the newer one 6 s. With a fixed batch size their models are equally
+    fast.
     """
     import torch
 
@@ -100,15 +101,15 @@ def to_onnx(net: "nn.Module", size: int, batch: int) -> bytes | None:
             names: dict[str, Any] = {"input_names": ["images"], "output_names": ["features"]}
             torch.onnx.export(net, (images,), path, opset_version=17, dynamo=False, **names)
             model, expected = path.read_bytes(), net(images)
-        (found,) = open_session(model).run(None, {"images": images.numpy()})
-    except Exception:  # torch and ONNX Runtime raise anything for what they do not know; torch runs every network
+        (output,) = open_session(model).run(None, {"images": images.numpy()})
+    except Exception:  # unsupported operators raise many kinds of exceptions; torch runs every network
         return None
-    same = (torch.from_numpy(found) - expected).abs().max() <= TOLERANCE * expected.abs().max()
+    same = (torch.from_numpy(output) - expected).abs().max() <= TOLERANCE * expected.abs().max()
     return model if same else None
 
 
 def open_session(model: bytes) -> Any:
-    """Opens an ONNX model on as many threads as torch has here: all cores, or one in a worker process."""
+    """Opens an ONNX model with as many threads as torch uses: all cores, or one in a worker process."""
     import onnxruntime
     import torch
 

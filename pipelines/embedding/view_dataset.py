@@ -1,4 +1,4 @@
-"""The views of a sample that a backbone embeds: plain, mirrored and strong, the same ones whenever they are made.
+"""The views of a sample that a backbone embeds: plain, mirrored and strongly augmented. They are deterministic.
 
 Shape legend    N samples    V views a sample    S pixels
 """
@@ -19,21 +19,21 @@ from gradebook.storage.vectors import Space
 if TYPE_CHECKING:
     from torch import Tensor
 
-# A sample's views, uint8 (V, 3, S, S), or one sentence why there are none.
+# A sample's views, uint8 (V, 3, S, S), or the error, as one sentence.
 SampleViews = tuple[Sample, Union["Tensor", str]]
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Some samples, ready for the network."""
+    """A batch of samples, ready for the network."""
 
     sample_ids: list[str]
     images: "Tensor"  # uint8 (N, V, 3, S, S)
-    broken: list[tuple[str, str]]  # the file, and why
+    broken: list[tuple[str, str]]  # file and error of the samples that could not be read
 
 
 class ViewDataset:
-    """Makes the plain view of each sample, or its augmented ones."""
+    """Returns the plain view of each sample, or its augmented ones."""
 
     def __init__(self, samples: Sequence[Sample], space: Space, *, augmented: bool):
         self._samples = samples
@@ -60,18 +60,18 @@ class ViewDataset:
         return sample, torch.cat([mirrored, augment.strong(plain.expand(len(seeds), -1, -1, -1), seeds)])
 
 
-def collate(made: list[SampleViews]) -> Batch:
-    """Puts the views of some samples together."""
+def collate(loaded: list[SampleViews]) -> Batch:
+    """Makes a batch of the views of several samples."""
     import torch
 
-    good = [(sample, views) for sample, views in made if not isinstance(views, str)]
+    good = [(sample, views) for sample, views in loaded if not isinstance(views, str)]
     images = torch.stack([views for _, views in good]) if good else torch.empty(0, dtype=torch.uint8)
-    broken = [(sample.filepath, views) for sample, views in made if isinstance(views, str)]
+    broken = [(sample.filepath, views) for sample, views in loaded if isinstance(views, str)]
     return Batch([sample.sample_id for sample, _ in good], images, broken)
 
 
 def _pixels(sample: Sample, size: int) -> NDArray[np.uint8] | str:
-    """Returns a sample's image, uint8 (S, S, 3), or one sentence why not, also where its file holds another now."""
+    """Returns a sample's image, uint8 (S, S, 3), or the error: the file is broken, or has changed since the import."""
     try:
         content = content_of(Path(sample.filepath))
         if sample_id(content) != sample.sample_id:
@@ -82,5 +82,5 @@ def _pixels(sample: Sample, size: int) -> NDArray[np.uint8] | str:
 
 
 def _seed(seed: int, sample_id: str, view: int) -> int:
-    """Returns 63 bits that depend on nothing but the sample and the view."""
+    """Returns a 63-bit seed that depends only on the base seed, the sample and the view."""
     return int.from_bytes(blake2b(f"{seed}/{sample_id}/{view}".encode(), digest_size=8).digest()) >> 1

@@ -107,13 +107,13 @@ def _write_weights(whole: FullModel, directory: Path, classes: list[str]) -> Non
     from safetensors.torch import save_file
     from timm.models import save_for_hf
 
-    from gradebook.mpl.backbones import fit_to
+    from gradebook.mpl.backbones import set_input_size
 
     if not whole.is_timm:
         save_file(whole.model.state_dict(), directory / "model.safetensors")
         return
     model: Any = whole.model
-    told = {"img_size": whole.size} if fit_to(model, whole.size) else None
+    told = {"img_size": whole.size} if set_input_size(model, whole.size) else None
     fed = {
         "input_size": (3, whole.size, whole.size),
         "crop_pct": 1.0,

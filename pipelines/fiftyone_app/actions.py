@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gradebook.pipelines.curation import labelling, leases
-from gradebook.pipelines.curation.label_propagation import ASKED, asked_for
+from gradebook.pipelines.curation.label_propagation import ASKED, requested_proposals
 from gradebook.pipelines.curation.labelling import Choice, Conflict, Undo, actor
 from gradebook.pipelines.curation.verdicts import Shown
 from gradebook.storage.events import VERDICTS, Event, Kind, decisions, event
@@ -70,7 +70,7 @@ def ask(dataset: Any, ids: Sequence[str]) -> str:
     store, seen = open_project(dataset), _selected(dataset, ids)
     with leases.turn(store.project):
         events = store.log.read()
-        decided, waiting = decisions(events), {e.sample_id for e in asked_for(events)}
+        decided, waiting = decisions(events), {e.sample_id for e in requested_proposals(events)}
         free = [s for s in seen if s.sample_id not in decided and s.split == Split.TRAIN.value]
         new = [s for s in free if s.sample_id not in waiting]
         store.log.append_now([_proposal(s) for s in new])

@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from gradebook.pipelines.embedding.map_projection import read_map
 from gradebook.pipelines.fiftyone_app import links
-from gradebook.pipelines.fiftyone_app.reasons import reasons_now
+from gradebook.pipelines.fiftyone_app.reasons import current_reasons
 from gradebook.pipelines.process import servers
 from gradebook.pipelines.process.servers import ADDRESS
 from gradebook.pipelines.runs import Run
@@ -52,7 +52,7 @@ def open_app(store: Store, run: Run | None, *, port: int | None = None, say: Cal
             changes = _refresh(store, run, say)
             say(_in_words(changes))
             if running:
-                links.renew(store.project)
+                links.reload(store.project)
                 say(f"FiftyOne shows it at {running}/datasets/{quote(changes.dataset)}, where it runs already")
                 return
             server = until_the_end.enter_context(_serving(free, plugins(root)))
@@ -85,7 +85,7 @@ def _refresh(store: Store, run: Run | None, say: Callable[[str], None]) -> Chang
     use_project_database(store.project.root)
     if run is not None:
         store.record.fold(run.name, run.path / "record")
-    changes = refresh(store, run.name if run else None, reasons_now(store, run, say=say))
+    changes = refresh(store, run.name if run else None, current_reasons(store, run, say=say))
     _offer(store, changes.dataset)
     return changes
 
@@ -96,11 +96,11 @@ def _offer(store: Store, name: str) -> None:
 
     dataset = fo.load_dataset(name)
     register_similarity(
-        dataset, there=any(store.vectors.count(space.backbone) for space in store.vectors.spaces()[-1:])
+        dataset, embedded=any(store.vectors.count(space.backbone) for space in store.vectors.spaces()[-1:])
     )
     drawn = read_map(store.project)
     if drawn is not None:
-        register_map(dataset, drawn.sample_ids, drawn.places, drawn.made_of)
+        register_map(dataset, drawn.sample_ids, drawn.xy, drawn.fingerprint)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Links between the app and FiftyOne's App, each to exactly the samples that are on the screen."""
+"""Links from Gradebook's app to FiftyOne's App and back, each to the samples that are on the screen."""
 
 import json
 import urllib.request
@@ -12,54 +12,56 @@ from gradebook.storage.fiftyone_dataset import dataset_name
 from gradebook.storage.fiftyone_samples import read_samples
 from gradebook.storage.project import Project, ProjectError
 
-TIMEOUT_S = 20.0  # of a request to FiftyOne, whose first answer takes some seconds
+TIMEOUT_S = 20.0  # of a request to FiftyOne, whose first response takes some seconds
 
 
 def in_fiftyone(project: Project, sample_ids: Sequence[str]) -> str:
     """Returns the address at which FiftyOne's App shows exactly these samples.
 
-    Several become a saved view of their own, "from gradebook" and a few digits; the newest dozen is kept.
+    Several samples become a saved view, named "from gradebook" and a few digits. The newest twelve views are kept.
 
     Raises:
-        ProjectError: the project has no FiftyOne running, or it lacks the samples.
+        ProjectError: FiftyOne is not running for the project, or does not have the samples.
     """
     address = servers.find(project.root, servers.FIFTYONE)
     if address is None:
-        raise ProjectError(f"FiftyOne does not run for this project: gradebook fiftyone {project.root}")
-    query = _place(address, project, sample_ids)
+        raise ProjectError(f"FiftyOne is not running for this project: gradebook fiftyone {project.root}")
+    query = _query(address, project, sample_ids)
     return f"{address}/datasets/{quote(dataset_name(project))}?{urlencode(query)}"
 
 
-def renew(project: Project) -> None:
-    """Makes the project's FiftyOne, where it runs, load the dataset again, which another process has changed."""
+def reload(project: Project) -> None:
+    """Makes the project's FiftyOne, if it is running, load the dataset again after another process has changed it."""
     if (address := servers.find(project.root, servers.FIFTYONE)) is not None:
-        _place(address, project, [])
+        _query(address, project, [])
 
 
 def evolution_page(dataset: Any, ids: Sequence[str]) -> str:
-    """Returns the address of the app's page Evolution of the first of these samples, given by their ids in FiftyOne.
+    """Returns the address of the page Evolution of the first of these samples, which are ids in FiftyOne.
 
     Raises:
-        ProjectError: no sample is selected, or the app does not run for this project.
+        ProjectError: no sample of the project is selected, or the app is not running for the project.
     """
     root = Path((dataset.info or {}).get("gradebook", "PROJECT"))
     address = servers.find(root, servers.APP)
     if address is None:
-        raise ProjectError(f"the app does not run for this project: gradebook app {root}")
+        raise ProjectError(f"the app is not running for this project: gradebook app {root}")
     seen = read_samples(dataset, ids[:1])
     if not seen:
         raise ProjectError("select one sample of the project in the grid, or open it")
     return f"{address}/evolution?{urlencode({'sample': seen[0].sample_id})}"
 
 
-def _place(address: str, project: Project, sample_ids: Sequence[str]) -> dict[str, str]:
-    query = _ask(address, project, {"sample_ids": list(sample_ids)})
+def _query(address: str, project: Project, sample_ids: Sequence[str]) -> dict[str, str]:
+    """Returns the query of the address that shows these samples."""
+    query = _execute(address, project, {"sample_ids": list(sample_ids)})
     if problem := query.get("refused"):
         raise ProjectError(str(problem))
     return query
 
 
-def _ask(address: str, project: Project, params: dict[str, Any]) -> dict[str, str]:
+def _execute(address: str, project: Project, params: dict[str, Any]) -> dict[str, str]:
+    """Executes the plugin's operator that opens samples; returns its result."""
     body = {"operator_uri": "@gradebook/verdicts/place", "dataset_name": dataset_name(project), "params": params}
     request = urllib.request.Request(
         f"{address}/operators/execute", json.dumps(body).encode(), {"Content-Type": "application/json"}
@@ -68,7 +70,7 @@ def _ask(address: str, project: Project, params: dict[str, Any]) -> dict[str, st
         with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:
             message = json.load(response)
     except (OSError, ValueError) as error:
-        why = f"FiftyOne at {address} does not answer ({error}), perhaps for want of its MongoDB"
+        why = f"FiftyOne at {address} does not answer ({error}); its MongoDB may have stopped"
         raise ProjectError(f"{why}: gradebook fiftyone {project.root}") from error
     if not isinstance(message.get("result"), dict):
         raise ProjectError(f"FiftyOne at {address} cannot show the samples ({message.get('error_message')})")

@@ -1,4 +1,4 @@
-"""The record of one sample, for FiftyOne's App to draw: a Plotly figure as plain data, in the looks of our app."""
+"""The record of one sample as a Plotly figure, in plain data that FiftyOne's App draws, styled like Gradebook's app."""
 
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -6,11 +6,11 @@ from typing import Any
 
 TEACHER, STUDENT = "#2C97A0", "#A07C5B"
 HELPED, HARMED = "#2C97A0", "#D55E00"
-FONT = "#8C8C8C"  # to be read on FiftyOne's dark ground and on its light one
+FONT = "#8C8C8C"  # legible on FiftyOne's dark and light backgrounds
 
 
 def evolution(rows: Sequence[Mapping[str, Any]]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Returns data and layout: how surely teacher and student said what, and the feedback below, step by step.
+    """Returns data and layout: the predicted class and its probability over steps, and the feedback below.
 
     Args:
         rows: one run's rows of `Record.history`.
@@ -44,8 +44,8 @@ def _line(rows: Sequence[Mapping[str, Any]], who: str, colour: str, dash: str) -
         "name": who,
         "x": [row["step"] for row in rows],
         "y": [row[f"{who}_probability"] for row in rows],
-        "text": [escape(row[f"{who}_label"] or "nothing", quote=False) for row in rows],
-        "hovertemplate": f"step %{{x}}: {who} said %{{text}}, %{{y:.0%}}<extra></extra>",
+        "text": [escape(row[f"{who}_label"] or "no class", quote=False) for row in rows],
+        "hovertemplate": f"step %{{x}}: {who} predicts %{{text}}, %{{y:.0%}}<extra></extra>",
         "line": {"color": colour, "dash": dash, "width": 2},
         "marker": {"size": 5},
     }

@@ -1,4 +1,4 @@
-"""Every reason's score of every sample, as the queue has them now: for FiftyOne, which orders by any of them."""
+"""The score of each sample for each reason, as the queue has them now, so that FiftyOne can sort by any of them."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -12,13 +12,13 @@ if TYPE_CHECKING:
     from gradebook.storage.store import Store
 
 
-def reasons_now(store: "Store", run: Run | None, *, say: Callable[[str], None] = print) -> Reasons:
-    """Returns the reasons of all samples that the queue holds: those without a label, and those whose label it doubts.
+def current_reasons(store: "Store", run: Run | None, *, say: Callable[[str], None] = print) -> Reasons:
+    """Returns the reasons of all samples in the queue: the unlabelled ones, and those with a suspicious label.
 
     Args:
         store: the project.
-        run: whose opinions; without one nothing is known of any sample.
-        say: is told what is missing, a line at a time.
+        run: whose predictions; None for no reasons at all.
+        say: called with a sentence if the reasons cannot be computed.
     """
     known = {
         name: Reason(sentence, of_labels=name == queue_items.GIVEN)
@@ -32,5 +32,5 @@ def reasons_now(store: "Store", run: Run | None, *, say: Callable[[str], None] =
             rows = review_queue.rank(store, run, reason=reason, limit=many)
             scores |= {row.sample_id: row.reasons for row in rows}
     except ProjectError as error:
-        say(f"No order by every reason: {error}")
+        say(f"FiftyOne cannot sort by reasons: {error}")
     return Reasons(known, scores)

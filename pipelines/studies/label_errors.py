@@ -153,7 +153,7 @@ def score_given_labels(store: Store, run: Run) -> Trial:
         "entropy of the student": score(evidence)["entropy"],
         "margin of the student": thin_margin(evidence),
         **_cleanlab(label, student, "the student's probabilities"),
-        **_cleanlab(label, scored.evidence.reading, "the feature classifier's probabilities"),
+        **_cleanlab(label, scored.evidence.classifier, "the feature classifier's probabilities"),
         **_cleanlab(label, folds, "logistic regression, 5 folds"),
     }
     return Trial(wrong=np.array([truth[i] != given[i] for i in scored.sample_ids]), scores=scores, batches={})

@@ -133,13 +133,13 @@ def _network(
 
 
 def _network_on_pixels(config: TrainConfig[Any], classes: int, initial_model: "nn.Module | None") -> "nn.Module":
-    from gradebook.mpl.backbones import fit_to
+    from gradebook.mpl.backbones import set_input_size
     from gradebook.mpl.lora import adapt
 
     pretrained = config.weights == "pretrained" and initial_model is None
     net = image_classifier(config.backbone, classes, size=config.size, pretrained=pretrained, dropout=config.dropout)
     if initial_model is not None:
-        fit_to(initial_model, config.size)
+        set_input_size(initial_model, config.size)
         net.model.load_state_dict(initial_model.state_dict())
     net.frozen_norms = config.norms == "frozen"
     model: Any = net.model

@@ -27,13 +27,13 @@ def image_classifier(
         ConfigError: there is no such model, its pretrained weights are not available, or it takes no images of that
             size.
     """
-    from gradebook.mpl.backbones import BackboneError, fit_to
+    from gradebook.mpl.backbones import BackboneError, set_input_size
     from gradebook.mpl.networks import ImageClassifier
 
     model = timm_model(backbone, classes, pretrained=pretrained, dropout=dropout)
     if size is not None:
         try:
-            fit_to(model, size)
+            set_input_size(model, size)
         except BackboneError as error:
             raise ConfigError(str(error)) from error
     normal: Any = model.pretrained_cfg

@@ -152,7 +152,7 @@ def test_without_an_image_the_last_labelled_ones_are_offered(context, query, ids
 
 def test_an_unknown_selection_is_reported(context):
     page = drawn(draw_evolution, context, selection="0" * 16)
-    assert "choose the images again" in page.warning[0].value.lower()
+    assert "select the images again" in page.warning[0].value.lower()
 
 
 def test_a_project_without_a_run_says_what_to_do(context, ids):

@@ -32,5 +32,5 @@ def test_without_fiftyone_the_page_shows_the_command(context, ids):
     page = drawn(draw_evolution, context, sample=ids[0])
     page.button(key="fiftyone-ask").click().run()
     assert not page.exception
-    assert page.info[0].value.startswith("FiftyOne does not run for this project")
+    assert page.info[0].value.startswith("FiftyOne is not running for this project")
     assert page.code[0].value == f"gradebook fiftyone {context.store.project.root}"

@@ -37,7 +37,7 @@ def embed(store) -> list[str]:
 
 
 def mark(store) -> str:
-    return map_projection.read_map(store.project).made_of.split(" ")[1][:8]
+    return map_projection.read_map(store.project).fingerprint.split(" ")[1][:8]
 
 
 def sent(page) -> dict:
@@ -48,7 +48,7 @@ def sent(page) -> dict:
 @pytest.fixture
 def mapped(context) -> PageContext:
     embed(context.store)
-    map_projection.make(context.store)
+    map_projection.compute_map(context.store)
     return context
 
 
@@ -71,11 +71,11 @@ def test_a_map_is_drawn_with_a_warning_about_newer_images(context, tmp_path):
     fewer = memory_store(context.store.project)
     fewer.catalog.add(context.store.catalog.get(ids[:3]), [])
     embed(fewer)
-    map_projection.make(fewer)
+    map_projection.compute_map(fewer)
     page = drawn(draw_map, context)
     assert "it lacks 2 new images" in page.warning[0].value
     assert page.button(key="anew")
-    map_projection.make(context.store)
+    map_projection.compute_map(context.store)
     page = drawn(draw_map, context)
     assert not page.warning and sent(page)["missing"] == len(ids)
 
@@ -107,7 +107,7 @@ def test_images_in_the_lasso_are_shown_unless_their_class_is_hidden(mapped, ids)
 @pytest.mark.parametrize("nonsense", ["zz", "00000000", "../../etc/passwd"])
 def test_an_invalid_lasso_is_a_sentence(mapped, nonsense):
     page = drawn(draw_map, mapped, lasso=f"{mark(mapped.store)}-{nonsense}")
-    assert "names no area" in text(page)
+    assert "lasso in the address cannot be read" in text(page)
     page = drawn(draw_map, mapped, lasso=f"00000000-{EVERYWHERE}")
     assert "an earlier map" in text(page) and "chosen" not in text(page)
 
@@ -124,7 +124,7 @@ def test_review_gets_exactly_the_selected_samples(mapped, ids):
 @pytest.mark.browser
 def test_a_lasso_drawn_with_the_mouse_opens_its_images_on_review(tab, address, real_store):  # noqa: F811
     embed(real_store)
-    map_projection.make(real_store)
+    map_projection.compute_map(real_store)
     tab.goto(f"{address}/map")
     field = tab.locator("canvas.overlay")
     field.wait_for()
@@ -146,7 +146,7 @@ def test_a_lasso_drawn_with_the_mouse_opens_its_images_on_review(tab, address, r
 @pytest.mark.browser
 def test_shift_hides_all_other_names_and_shows_them_again(tab, address, real_store):  # noqa: F811
     first, *_ = embed(real_store)
-    map_projection.make(real_store)
+    map_projection.compute_map(real_store)
     real_store.log.append([event(Kind.RELABELLED, first, real_store.project.classes[0], actor="ada")])
     tab.goto(f"{address}/map?colour=label")
     expect(tab.locator("[data-drawn^='5 ']")).to_have_count(1)

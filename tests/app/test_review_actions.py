@@ -3,7 +3,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from gradebook.app.review_actions import class_keys, session_stats
-from gradebook.pipelines.curation.event_cache import EventCache, grown
+from gradebook.pipelines.curation.event_cache import EventCache, extend
 from gradebook.storage.events import Kind, event, retraction
 
 
@@ -30,7 +30,7 @@ def test_labels_of_similar_images_are_no_predictions_of_a_model():
     ]
     kinds = (Kind.RELABELLED, Kind.ACCEPTED, Kind.RELABELLED)
     answers = [verdict(now, e.sample_id, kind, ref=e.event_id) for e, kind in zip(proposals, kinds, strict=True)]
-    stats = session_stats(grown(EventCache(), [*proposals, *answers]), "ada", now=now)
+    stats = session_stats(extend(EventCache(), [*proposals, *answers]), "ada", now=now)
     assert (stats.predicted, stats.correct, stats.similar, stats.similar_correct) == (1, 0, 2, 1)
 
 
@@ -46,11 +46,11 @@ def test_a_session_ends_with_a_long_pause_and_counts_valid_verdicts():
         gone := verdict(now - timedelta(minutes=1), "e", Kind.RELABELLED),
         retraction(gone, actor="ada"),
     ]
-    stats = session_stats(grown(EventCache(), [*before, *since]), "ada", now=now)
+    stats = session_stats(extend(EventCache(), [*before, *since]), "ada", now=now)
     assert (stats.verdicts, stats.predicted, stats.correct) == (3, 2, 1)
     assert stats.per_minute == pytest.approx(2 / 8)
     assert session_stats(EventCache(), "ada").verdicts == 0
-    assert session_stats(grown(EventCache(), since), "ada", now=now + timedelta(hours=1)).verdicts == 0
+    assert session_stats(extend(EventCache(), since), "ada", now=now + timedelta(hours=1)).verdicts == 0
 
 
 def verdict(at, sample_id, kind, *, actor="ada", ref=None):

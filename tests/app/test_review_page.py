@@ -12,7 +12,7 @@ from PIL import Image
 from gradebook.app.context import PageContext
 from gradebook.app.review_actions import parse_actions
 from gradebook.pipelines.curation import review_queue
-from gradebook.pipelines.curation.queue_items import Only
+from gradebook.pipelines.curation.queue_items import PredictionFilter
 from gradebook.pipelines.curation.selections import save_selection
 from gradebook.pipelines.runs import State
 from gradebook.storage.events import Kind, event, replay
@@ -154,7 +154,7 @@ def test_filters_are_passed_to_the_queue(context, rank, ids, component):
     page = drawn(draw_review, context, ranked, component)
     page.selectbox(key="class").select("heron").run()
     page.slider(key="sure").set_range(0, 50).run()
-    assert asked[-1] == Only(label="heron", least=0.0, most=0.5)
+    assert asked[-1] == PredictionFilter(label="heron", min_probability=0.0, max_probability=0.5)
     assert component.shown == ids[:3]
 
 
@@ -248,7 +248,7 @@ def test_only_the_selection_in_the_address_is_reviewed(context, ids, component):
 @pytest.mark.parametrize("nonsense", ["../../etc/passwd", "0" * 16])
 def test_an_unknown_selection_is_a_warning(context, component, nonsense):
     page = drawn(draw_review_as_it_is, context, component, selection=nonsense)
-    assert "choose the images again" in page.warning[0].value
+    assert "select the images again" in page.warning[0].value
     assert component.data == {}
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from gradebook.mpl import backbones
-from gradebook.mpl.backbones import PACKAGED, BackboneError, create, features, in_order, input_size
+from gradebook.mpl.backbones import PACKAGED, BackboneError, create, features, input_size, match_by_order
 from gradebook.mpl.networks import ImageClassifier
 
 
@@ -47,7 +47,8 @@ def test_a_new_classifier_sits_on_the_trained_weights(offline):
 
 
 def test_a_backbone_whose_weights_cannot_be_had_is_an_error_that_says_what_to_do(offline):
-    with pytest.raises(BackboneError, match=rf"no trained weights of resnet10t .*hub does not answer.*{PACKAGED}"):
+    message = rf"pretrained weights of resnet10t cannot be loaded .*hub does not answer.*{PACKAGED}"
+    with pytest.raises(BackboneError, match=message):
         create("resnet10t")
     model, sentence = create("resnet10t", weights="random")
     assert "random weights, as asked" in sentence
@@ -62,7 +63,7 @@ def test_a_misspelt_backbone_is_an_error_with_the_nearest_names():
 
 
 def test_a_hub_that_never_answers_is_not_waited_for(monkeypatch):
-    monkeypatch.setattr(backbones, "PATIENCE", 0.05)
+    monkeypatch.setattr(backbones, "HUB_TIMEOUT_S", 0.05)
     monkeypatch.setattr(backbones, "_ask_hub", lambda answers: time.sleep(30))
     assert not backbones._hub_answers()
 
@@ -78,17 +79,17 @@ def test_a_hub_that_refuses_leads_on_to_the_installed_weights(monkeypatch):
 
     monkeypatch.setattr(backbones, "_hub_answers", lambda: True)
     monkeypatch.setattr(backbones.timm, "create_model", refusing)
-    with pytest.raises(BackboneError, match="the model hub has none \\(404\\)"):
+    with pytest.raises(BackboneError, match="the model hub does not have them \\(404\\)"):
         create("resnet10t")
     assert PACKAGED in create(PACKAGED)[1]
 
 
 def test_weights_of_another_shape_or_number_are_refused():
     target = {"a": torch.zeros(2, 3), "b": torch.zeros(4)}
-    assert list(in_order(target, {"x": torch.ones(2, 3), "y": torch.ones(4)})) == ["a", "b"]
+    assert list(match_by_order(target, {"x": torch.ones(2, 3), "y": torch.ones(4)})) == ["a", "b"]
     for source in ({"x": torch.ones(3, 2), "y": torch.ones(4)}, {"x": torch.ones(2, 3)}):
         with pytest.raises(BackboneError, match="update timm"):
-            in_order(target, source)
+            match_by_order(target, source)
 
 
 def test_the_input_size_is_the_one_trained_at():

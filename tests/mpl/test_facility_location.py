@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 
 from gradebook.mpl import facility_location as module
-from gradebook.mpl.facility_location import Goals, beside, choose, gains, towards
+from gradebook.mpl.facility_location import Goals, choose, cover_by, gains, unit_directions
 
 
 def heaps(n: int, seed: int) -> np.ndarray:
     random = np.random.default_rng(seed)
     centres = random.normal(size=(30, 12)).astype(np.float32)
     x = centres[random.integers(30, size=n)] + 0.4 * random.normal(size=(n, 12)).astype(np.float32)
-    return towards(x, x.mean(0))
+    return unit_directions(x, x.mean(0))
 
 
 def naive(x, goals: Goals, possible, b: int) -> list[int]:
@@ -21,7 +21,7 @@ def naive(x, goals: Goals, possible, b: int) -> list[int]:
         gain = gains(x, goals)
         gain[[k for k in range(len(x)) if k not in possible or k in chosen]] = -np.inf
         chosen.append(int(gain.argmax()))
-        goals = beside(goals, x[chosen[-1:]])
+        goals = cover_by(goals, x[chosen[-1:]])
     return chosen
 
 
@@ -30,7 +30,7 @@ def case():
     x, random = heaps(600, 1), np.random.default_rng(2)
     at = np.sort(random.permutation(600)[:200])
     doubt = random.random(200).astype(np.float32)
-    return x, beside(Goals(vectors=x[at], doubt=doubt, covered=np.zeros(200, np.float32)), heaps(20, 3))
+    return x, cover_by(Goals(vectors=x[at], doubt=doubt, covered=np.zeros(200, np.float32)), heaps(20, 3))
 
 
 @pytest.mark.parametrize("labels", [0, 40])
@@ -46,7 +46,7 @@ def test_lazy_bounds_choose_what_the_exhaustive_greedy_chooses(case, monkeypatch
 
     since = np.random.default_rng(4).permutation(600)[:labels]
     bounds[since] = -np.inf
-    goals = beside(goals, x[since])
+    goals = cover_by(goals, x[since])
     assert choose(bounds, look, goals, 12).tolist() == naive(x, goals, set(range(600)) - set(since.tolist()), 12)
     assert len(set(looked)) == len(looked), "nobody is looked at twice"
     assert len(looked) < 300 or labels, "nor most at all"

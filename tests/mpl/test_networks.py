@@ -62,7 +62,7 @@ def test_a_wide_residual_network_is_one_of_timms():
     net.reset_classifier(3)
     assert net.get_classifier().out_features == net.num_classes == 3
     assert net.drop.p == 0.5
-    with pytest.raises(BackboneError, match="there are no trained weights of wrn_10_2"):
+    with pytest.raises(BackboneError, match="the pretrained weights of wrn_10_2 cannot be loaded"):
         create("wrn_10_2")
 
 

@@ -1,6 +1,6 @@
 import numpy as np
 
-from gradebook.mpl.ranking import groups_of, rank, spread, top
+from gradebook.mpl.ranking import duplicate_groups, rank, spread, top
 
 NAN = np.nan
 
@@ -16,7 +16,7 @@ def test_without_vectors_a_diverse_batch_is_the_ranking():
 
 
 def test_of_near_duplicates_only_the_most_uncertain_is_shown():
-    groups = groups_of(np.array([-1, 0, -1, 1, 2]))
+    groups = duplicate_groups(np.array([-1, 0, -1, 1, 2]))
     assert groups.tolist() == [0, 0, 2, 0, 2]
     assert spread(np.array([0.5, 0.9, 0.1, 0.7, 0.3]), 5, groups=groups).tolist() == [1, 4]
 

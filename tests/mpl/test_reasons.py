@@ -27,10 +27,10 @@ def evidence(**other) -> Evidence:
         settled=np.array([0.0, 1.0]),
         label=np.array([0, 0]),
         given=np.array([False, False]),
-        reading=np.array([[1.0, 0.0, 0.0], [0.1, 0.9, 0.0]]),
-        around=np.array([[1.0, 0.0, 0.0], [0.3, 0.0, 0.7]]),
+        classifier=np.array([[1.0, 0.0, 0.0], [0.1, 0.9, 0.0]]),
+        neighbour_mean=np.array([[1.0, 0.0, 0.0], [0.3, 0.0, 0.7]]),
         similarity=np.array([0.9, -0.5]),
-        twin_label=np.array([0, 1]),
+        duplicate_label=np.array([0, 1]),
     )
     return replace(calm_and_odd, **other)
 
@@ -80,10 +80,10 @@ def test_scores_stay_in_their_range_on_any_input():
             settled=random.random(n),
             label=random.integers(5, size=n),
             given=np.full(n, False),
-            reading=random.dirichlet(np.full(5, 0.1), n),
-            around=random.dirichlet(np.full(5, 0.1), n),
+            classifier=random.dirichlet(np.full(5, 0.1), n),
+            neighbour_mean=random.dirichlet(np.full(5, 0.1), n),
             similarity=random.random(n),
-            twin_label=random.integers(5, size=n),
+            duplicate_label=random.integers(5, size=n),
         )
     )
     assert np.isnan(found.pop("mislabelled")).all()
@@ -106,10 +106,10 @@ def test_a_reason_without_evidence_has_no_score():
             best_label=np.array([-1, -1]),
             mean_best_gain=unknown,
             settled=unknown,
-            reading=np.full((2, 3), NAN),
-            around=np.full((2, 3), NAN),
+            classifier=np.full((2, 3), NAN),
+            neighbour_mean=np.full((2, 3), NAN),
             similarity=unknown,
-            twin_label=np.array([-1, -1]),
+            duplicate_label=np.array([-1, -1]),
         )
     )
     silent = {name for name, column in found.items() if np.isnan(column).all()}

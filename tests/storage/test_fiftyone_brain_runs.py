@@ -54,7 +54,7 @@ def test_sorting_by_similarity_uses_the_projects_vectors(store, dataset):
     from gradebook.storage.fiftyone_brain_runs import VECTORS, register_similarity
 
     vectors = embedded(store)
-    register_similarity(dataset, there=True)
+    register_similarity(dataset, embedded=True)
     (first, *others), k = list(vectors)[3:6], 5
     ids = ids_by_sample(dataset)
     view = dataset.sort_by_similarity(ids[first], k=k, brain_key=VECTORS)
@@ -72,10 +72,10 @@ def test_sorting_by_similarity_uses_the_projects_vectors(store, dataset):
 def test_the_index_reads_the_projects_vectors_and_cannot_change_them(store, dataset):
     from gradebook.storage.fiftyone_brain_runs import VECTORS, register_similarity
 
-    register_similarity(dataset, there=False)
+    register_similarity(dataset, embedded=False)
     assert dataset.list_brain_runs() == []
     vectors = embedded(store, slice(0, 8))
-    register_similarity(dataset, there=True)
+    register_similarity(dataset, embedded=True)
     index = dataset.load_brain_results(VECTORS)
     assert index.total_index_size == 8
     embedded(store)
@@ -95,7 +95,7 @@ def test_an_image_without_vectors_is_an_error_that_says_what_to_do(store, datase
     from gradebook.storage.fiftyone_brain_runs import VECTORS, register_similarity
 
     vectors = embedded(store, slice(0, 8))
-    register_similarity(dataset, there=True)
+    register_similarity(dataset, embedded=True)
     with pytest.raises(ValueError, match="gradebook embed"):
         dataset.sort_by_similarity(ids_by_sample(dataset)[list(vectors)[9]], k=3, brain_key=VECTORS)
 

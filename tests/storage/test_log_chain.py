@@ -10,7 +10,7 @@ import pytest
 
 from gradebook.storage import log_chain
 from gradebook.storage.events import Kind, event
-from gradebook.storage.lance_tables import TIDY_EVERY
+from gradebook.storage.lance_tables import COMPACTION_INTERVAL
 from gradebook.storage.log import LanceLog
 
 
@@ -48,7 +48,7 @@ def test_an_intact_log_matches_its_chain(directory):
 
 
 def test_a_log_matches_after_its_small_files_were_merged(tmp_path):
-    for n in range(TIDY_EVERY + 3):
+    for n in range(COMPACTION_INTERVAL + 3):
         LanceLog(tmp_path).append([label(n)])
     assert unmatched(tmp_path) == []
 

@@ -13,7 +13,7 @@ from gradebook.pipelines.runs import PREDICTIONS, Run
 def reasons(subject: Subject) -> Iterator[Finding]:
     """Reason tables can be read; with content they equal those that are computed anew."""
     for run in subject.runs:
-        paths = [run.path / name for name in (reason_cache.GUESSED, reason_cache.GIVEN)]
+        paths = [run.path / name for name in (reason_cache.PREDICTED, reason_cache.GIVEN)]
         bad = [path for path in paths if path.exists() and not _is_valid(subject, run, path)]
         if bad:
             yield Finding(

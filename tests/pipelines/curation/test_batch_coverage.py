@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from gradebook.pipelines.curation.queue_items import Only
+from gradebook.pipelines.curation.queue_items import PredictionFilter
 from gradebook.pipelines.curation.reason_cache import reasons
 from gradebook.pipelines.curation.review_queue import rank
 from gradebook.storage.catalog import MemoryCatalog
@@ -64,7 +64,9 @@ def test_a_batch_after_new_labels_equals_one_chosen_from_scratch(store, monkeypa
         found = collect_evidence(store, run_of(store), waiting, {})
         order = np.argsort(-doubt(score(found.evidence)), kind="stable")
         doubts, drawn = doubt(score(found.evidence))[order], np.random.default_rng(0)
-        return [found.sample_ids[order[k]] for k in cover(found.space[order], found.beside, doubts, limit, drawn)]
+        return [
+            found.sample_ids[order[k]] for k in cover(found.space[order], found.other_features, doubts, limit, drawn)
+        ]
 
     def shown(limit: int) -> list[str]:
         return [row.sample_id for row in rank(store, run_of(store), limit=limit, spread=True)]
@@ -98,7 +100,7 @@ def test_very_large_pools_are_subsampled(store, monkeypatch):
     assert len(drawn) == 20 < kept.table.num_rows and set(again) <= drawn
     every = rank(store, run_of(store), limit=1000)
     few = [row for row in every if row.label == every[0].label]
-    found = rank(store, run_of(store), limit=len(few), spread=True, only=Only(label=every[0].label))
+    found = rank(store, run_of(store), limit=len(few), spread=True, only=PredictionFilter(label=every[0].label))
     assert {row.sample_id for row in found} == {row.sample_id for row in few}, "where too few were drawn, all count"
 
 

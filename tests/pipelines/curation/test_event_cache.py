@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gradebook.pipelines.curation.event_cache import EventCache, grown, last_verdict
+from gradebook.pipelines.curation.event_cache import EventCache, extend, last_verdict
 from gradebook.storage.events import VERDICTS, Event, Kind, decisions
 
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
@@ -32,7 +32,7 @@ def logs(draw) -> list[Event]:
 
 @given(logs(), st.integers(0, 16))
 def test_a_cache_extended_by_new_events_equals_the_replayed_log(events, cut):
-    cache = grown(grown(EventCache(), events[:cut]), events[cut:])
+    cache = extend(extend(EventCache(), events[:cut]), events[cut:])
     assert cache.decided == decisions(events)
     assert list(cache.events) == events
     assert cache.known.keys() == {e.event_id for e in events}

@@ -1,6 +1,6 @@
 import pytest
 
-from gradebook.pipelines.curation.label_propagation import asked_for, neighbours, propose
+from gradebook.pipelines.curation.label_propagation import neighbours, propose, requested_proposals
 from gradebook.pipelines.curation.queue_items import sentence_of
 from gradebook.pipelines.curation.review_queue import rank
 from gradebook.storage.events import VERDICTS, Kind, event, replay
@@ -31,7 +31,7 @@ def test_proposing_labels_nothing_and_puts_them_first(store):
     assert replay(events) == before and not any(e.kind in VERDICTS for e in events)
     rows = rank(store, None, limit=5)
     assert [(row.sample_id, row.label) for row in rows[:3]] == [(n.sample_id, "crow") for n in found]
-    assert {row.proposal for row in rows[:3]} == {e.event_id for e in asked_for(events)}
+    assert {row.proposal for row in rows[:3]} == {e.event_id for e in requested_proposals(events)}
     assert rows[3].proposal is rows[3].label is None
     assert [row.source for row in rows[:4]] == ["neighbours"] * 3 + [None], "no model has predicted it"
     assert {row.sample_id for row in rows[3:]}.isdisjoint(n.sample_id for n in found)
@@ -42,10 +42,10 @@ def test_proposing_labels_nothing_and_puts_them_first(store):
 def test_any_verdict_ends_a_proposal(store):
     found = neighbours(store, store.catalog.samples(Split.TRAIN)[0].sample_id, limit=2)
     propose(store, found, actor="ada")
-    first, second = asked_for(store.log.read())
+    first, second = requested_proposals(store.log.read())
     store.log.append([event(Kind.ACCEPTED, first.sample_id, "crow", actor="ada", ref=first.event_id)])
     store.log.append([event(Kind.REJECTED, second.sample_id, actor="bob")])
-    assert asked_for(store.log.read()) == []
+    assert requested_proposals(store.log.read()) == []
     assert {row.sample_id for row in rank(store, None, limit=99)}.isdisjoint({first.sample_id, second.sample_id})
 
 
@@ -69,5 +69,5 @@ def test_without_vectors_there_is_nothing_to_compare(store):
     from gradebook.storage.vectors import MemoryVectors
 
     bare = Store(store.project, store.catalog, store.log, MemoryVectors(), store.record)
-    with pytest.raises(ProjectError, match="no image has vectors to compare: run: gradebook embed"):
+    with pytest.raises(ProjectError, match="there are no embeddings to compare: run: gradebook embed"):
         neighbours(bare, store.catalog.samples()[0].sample_id)

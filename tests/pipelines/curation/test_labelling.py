@@ -97,7 +97,7 @@ def test_unusable_rows_are_reported_and_the_others_applied(store, tmp_path):
 def test_a_file_that_contradicts_itself_gives_no_label_there(store, tmp_path):
     report = label_file(store, csv(tmp_path, "images/0.png,crow", "images/0.png,heron", "images/1.png,crow"))
     assert report.labelled == 1
-    assert report.problems == [(str(tmp_path / "images" / "0.png"), "it is given crow and heron")]
+    assert report.problems == [(str(tmp_path / "images" / "0.png"), "it is labelled crow and heron")]
     assert replay(store.log.read()) == {"s1": "crow"}
 
 

@@ -93,7 +93,7 @@ def undo_command(store: Store, sample_id: str, now: Event | None, label: str) ->
     try:
         labelling.take_back(store, now.event_id, actor="undo")
     except ProjectError as error:
-        assert "has just decided" in str(error) or "has undone" in str(error)
+        assert "has just decided" in str(error) or "has already undone" in str(error)
         return False
     return True
 

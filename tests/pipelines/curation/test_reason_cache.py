@@ -23,7 +23,7 @@ def store(template, tmp_path, monkeypatch) -> Store:
     def duplicates(_store, ids):
         return np.array([-1 if n % 3 == 0 else n - n % 3 for n in range(len(ids))], np.int32)
 
-    monkeypatch.setattr("gradebook.pipelines.curation.feature_classifier._twins", duplicates)
+    monkeypatch.setattr("gradebook.pipelines.curation.feature_classifier._duplicate_of", duplicates)
     return copy_of(template, tmp_path / "project")
 
 
@@ -141,7 +141,7 @@ def test_changed_predictions_or_record_invalidate_the_table(store, made):
     predictions.write_bytes(predictions.read_bytes())
     from_table(store)
     assert made == ["guessed"] * 3
-    kept = run.path / reason_cache.GUESSED
+    kept = run.path / reason_cache.PREDICTED
     whole = kept.read_bytes()
     for content in (b"", whole[:100], whole[: len(whole) // 2]):
         kept.write_bytes(content)
@@ -152,14 +152,14 @@ def test_changed_predictions_or_record_invalidate_the_table(store, made):
 def test_samples_are_looked_up_by_position(store):
     table = reasons(store, run_of(store))
     some = table.ids(np.array([3, 0, 7]))
-    assert table.places([some[0], "nobody", *some[1:]]).tolist() == [3, -1, 0, 7]
-    assert table.places(["nobody"]).tolist() == [-1] and not len(table.places([]))
+    assert table.indices([some[0], "nobody", *some[1:]]).tolist() == [3, -1, 0, 7]
+    assert table.indices(["nobody"]).tolist() == [-1] and not len(table.indices([]))
 
 
 def test_a_kill_while_writing_leaves_the_old_table(store, made, monkeypatch):
     from_table(store)
     label(store, 14)
-    path, before = run_of(store).path / reason_cache.GUESSED, from_table(store)
+    path, before = run_of(store).path / reason_cache.PREDICTED, from_table(store)
     whole = path.read_bytes()
 
     def killed(*_):
@@ -182,7 +182,7 @@ def test_verify_finds_and_repairs_corrupt_tables(store):
     rank(store, run_of(store), reason=GIVEN, limit=5)
     label(store, 14)
     assert found() == []
-    for name in (reason_cache.GUESSED, reason_cache.GIVEN):
+    for name in (reason_cache.PREDICTED, reason_cache.GIVEN):
         path = run_of(store).path / name
         whole, table = path.read_bytes(), reason_cache.open_table(path)
         assert table is not None

@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from gradebook.mpl.reasons import REASONS
-from gradebook.pipelines.curation.queue_items import Only, as_json, sentences
+from gradebook.pipelines.curation.queue_items import PredictionFilter, as_json, sentences
 from gradebook.pipelines.curation.review_queue import rank
 from gradebook.pipelines.runs import Run, State, newest_finished, status_now, write_status
 from gradebook.storage.events import Kind, event, replay
@@ -110,7 +110,7 @@ def test_without_vectors_the_order_is_the_uncertainty_of_student_and_teacher(sto
         row.score == pytest.approx((row.reasons["unsure"] + row.reasons["entropy"]) / 2, abs=2e-4) for row in rows
     )
     assert len({row.sample_id for row in rank(store, run_of(store), limit=9, spread=True)}) == 9
-    with pytest.raises(ProjectError, match="given labels are judged by vectors, and the images of r have none"):
+    with pytest.raises(ProjectError, match="given labels are judged by embeddings, and the images of r have none"):
         rank(store, run_of(store), reason="mislabelled")
 
 
@@ -134,7 +134,7 @@ def test_doubtful_labels_are_asked_once(store):
 
 
 def test_without_a_run_no_label_is_doubtful(store):
-    with pytest.raises(ProjectError, match="no run has finished, so nothing can doubt a label"):
+    with pytest.raises(ProjectError, match="labels are judged by a finished run, and there is none"):
         rank(store, None, reason="mislabelled")
 
 
@@ -143,14 +143,14 @@ def test_without_a_run_no_label_is_doubtful(store):
 def test_the_queue_can_be_filtered_by_prediction(store, reason, spread):
     every = rank(store, run_of(store), reason=reason, limit=1000)
     middle = sorted(row.probability for row in every)[len(every) // 2]
-    some = Only(label=every[0].label, least=0.0, most=middle)
+    some = PredictionFilter(label=every[0].label, min_probability=0.0, max_probability=middle)
     wanted = {row.sample_id for row in every if row.label == some.label and row.probability <= middle}
     assert 0 < len(wanted) < len(every)
     found = rank(store, run_of(store), reason=reason, limit=1000, spread=spread, only=some)
     assert {row.sample_id for row in found} == wanted
     scores = {row.sample_id: row for row in every}
     assert all(row == scores[row.sample_id] for row in found), "reasons are scored among all samples"
-    nothing = Only(label="no such class")
+    nothing = PredictionFilter(label="no such class")
     assert rank(store, run_of(store), reason=reason, spread=spread, only=nothing) == []
     assert rank(store, None, only=some) == [], "without a run there are no guesses"
 
@@ -183,7 +183,7 @@ def test_impossible_requests_are_one_line_errors(store):
     path = store.project.runs / "going"
     path.mkdir()
     write_status(path, status_now(State.STOPPED, pid=0, step=1, steps=2))
-    with pytest.raises(ProjectError, match="run going has not finished, so it has no opinion yet: go on with it"):
+    with pytest.raises(ProjectError, match="run going has not finished, so it has no predictions yet: resume it"):
         rank(store, Run(path))
 
 

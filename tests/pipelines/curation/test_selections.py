@@ -30,7 +30,7 @@ def test_the_same_samples_are_the_same_selection_and_others_are_not(project):
 
 
 def test_an_empty_selection_is_refused(project):
-    with pytest.raises(ProjectError, match="no image is chosen"):
+    with pytest.raises(ProjectError, match="no image is selected"):
         save_selection(project, [], "why")
     assert not (project.root / DIRECTORY).exists()
 
@@ -43,7 +43,7 @@ def test_only_sample_ids_are_saved(project, hostile):
 
 @pytest.mark.parametrize("hostile", ["../gradebook", "../../../etc/passwd", "", "0" * 15, "0" * 16 + "\n", "0" * 16])
 def test_an_unknown_id_is_an_error_and_reads_no_other_file(project, hostile):
-    with pytest.raises(ProjectError, match="choose the images again"):
+    with pytest.raises(ProjectError, match="select the images again"):
         read_selection(project, hostile)
 
 
@@ -53,7 +53,7 @@ def test_a_changed_file_is_rejected(project):
     whole = path.read_text()
     for content in ("", "[]", "{}", whole[:-9], whole.replace(IDS[0], "0" * 32), whole.replace("why", "because", 1)):
         path.write_text(content)
-        with pytest.raises(ProjectError, match="choose the images again"):
+        with pytest.raises(ProjectError, match="select the images again"):
             read_selection(project, selection_id)
     path.write_text(whole)
     assert read_selection(project, selection_id).sample_ids == tuple(IDS)

@@ -1,8 +1,9 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gradebook.pipelines.curation.verdicts import Shown, last_verdict, undo, verdict
-from gradebook.storage.events import Kind, event, queue, replay
+from gradebook.pipelines.curation.event_cache import last_verdict
+from gradebook.pipelines.curation.verdicts import Shown, undo, verdict
+from gradebook.storage.events import Kind, decisions, event, queue, replay
 
 SHOWN = Shown(sample_id="s0", label="heron", probability=0.75, reasons={"thin_margin": 0.9}, run="mpl-001")
 
@@ -35,12 +36,15 @@ def test_undoing_everything_leaves_no_decision(choices):
     for choice in choices:
         events += verdict(SHOWN, choice, actor="ada")
     for _ in choices:
-        events.append(undo(last_verdict(events, "ada"), actor="ada"))
-    assert last_verdict(events, "ada") is None
+        events.append(undo(last_verdict(decisions(events), "ada"), actor="ada"))
+    assert last_verdict(decisions(events), "ada") is None
     assert replay(events) == {"s0": "crow"}, "the import stands again"
 
 
 def test_only_ones_own_verdicts_can_be_undone():
-    events = [*verdict(SHOWN, "crow", actor="ada"), *verdict(SHOWN, "heron", actor="bob")]
-    assert last_verdict(events, "ada").label == "crow"
-    assert last_verdict(events, "eve") is None
+    other = Shown(sample_id="s1", label="heron", probability=0.5, run="mpl-001")
+    events = [*verdict(SHOWN, "crow", actor="ada"), *verdict(other, "heron", actor="bob")]
+
+    decided = decisions(events)
+    assert last_verdict(decided, "ada").label == "crow"
+    assert last_verdict(decided, "eve") is None

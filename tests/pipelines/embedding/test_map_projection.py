@@ -8,8 +8,8 @@ import pytest
 from gradebook.mpl import tsne as reducer
 from gradebook.pipelines.cli.main import main
 from gradebook.pipelines.curation import lasso
-from gradebook.pipelines.curation.map_colors import DISAGREE, NOTHING, Kind, colouring
-from gradebook.pipelines.embedding.map_projection import MAP, SIDE, compare, make, read_map
+from gradebook.pipelines.curation.map_colors import DISAGREE, MISSING, Kind, coloring
+from gradebook.pipelines.embedding.map_projection import MAP, SIDE, compare, compute_map, read_map
 from gradebook.pipelines.runs import find_run
 from gradebook.storage.project import ProjectError, create_project
 from gradebook.storage.samples import Split
@@ -21,7 +21,7 @@ from tests.pipelines.projects import BACKBONE, DIM, STRONG, WEAK, add_vectors, c
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
     store = make_project(tmp_path_factory.mktemp("map"))
-    make(store)
+    compute_map(store)
     return store
 
 
@@ -51,7 +51,7 @@ def test_the_same_seed_gives_the_same_map_and_another_seed_another_map(clusters)
 
 def test_progress_is_reported(clusters):
     reports = []
-    reducer.project(clusters[0], tell=lambda *report: reports.append(report))
+    reducer.project(clusters[0], on_progress=lambda *report: reports.append(report))
     assert reports[0] == ("neighbours", 0, 0)
     steps = [done for what, done, total in reports if what == "move" and total == 750]
     assert steps == sorted(steps) and steps[-1] == 750
@@ -66,17 +66,17 @@ def test_few_or_equal_samples_have_positions_too(n):
 def test_the_map_is_of_the_images_to_train_on_and_fills_the_square(store):
     there = read_map(store.project)
     assert set(there.sample_ids) == {s.sample_id for s in store.catalog.samples(Split.TRAIN)}
-    assert there.places.dtype == np.uint16 and np.ptp(there.places.astype(int), axis=0).max() == SIDE - 2
-    assert compare(store, there).new == compare(store, there).gone == 0
-    assert lasso.inside(there.places, lasso.rings("00000000ffff0000ffffffff0000ffff")).all()
+    assert there.xy.dtype == np.uint16 and np.ptp(there.xy.astype(int), axis=0).max() == SIDE - 2
+    assert compare(store, there).new == compare(store, there).removed == 0
+    assert lasso.inside(there.xy, lasso.rings("00000000ffff0000ffffffff0000ffff")).all()
 
 
 def test_the_same_command_again_does_nothing_and_another_seed_computes_again(store, tmp_path):
     store = copy_of(store, tmp_path / "project")
     before = (store.project.root / MAP).read_bytes()
-    assert make(store).already_there
+    assert compute_map(store).already_there
     assert (store.project.root / MAP).read_bytes() == before
-    assert not make(store, seed=1).already_there
+    assert not compute_map(store, seed=1).already_there
     assert read_map(store.project).seed == 1
 
 
@@ -87,7 +87,7 @@ def test_images_embedded_since_are_noticed(store, tmp_path):
     assert compare(store, read_map(store.project)).new == 0, "they have no vectors yet"
     add_vectors(store, samples)
     assert compare(store, read_map(store.project)).new == 3
-    assert make(store).points == 63
+    assert compute_map(store).points == 63
     assert compare(store, read_map(store.project)).new == 0
 
 
@@ -98,7 +98,7 @@ def test_a_truncated_map_is_computed_again(store, tmp_path):
     for content in (b"", whole[: len(whole) // 2], whole[:-30]):
         path.write_bytes(content)
         assert read_map(store.project) is None
-        assert not make(store).already_there
+        assert not compute_map(store).already_there
         assert read_map(store.project) is not None
 
 
@@ -113,7 +113,7 @@ def test_a_kill_while_writing_leaves_the_old_map_and_verify_deletes_the_rest(sto
         patch.setattr("pathlib.Path.replace", killed)
         patch.setattr("pathlib.Path.unlink", killed)  # a killed process does not clean up
         with pytest.raises(KeyboardInterrupt):
-            make(store, seed=5)
+            compute_map(store, seed=5)
     assert read_map(store.project).seed == 0
     main(["verify", str(store.project.root), "--repair"])
     assert "temporary files" in capsys.readouterr().out
@@ -123,15 +123,15 @@ def test_a_kill_while_writing_leaves_the_old_map_and_verify_deletes_the_rest(sto
 def test_without_images_or_vectors_the_error_says_what_to_do(tmp_path, store):
     empty = memory_store(create_project(tmp_path / "empty", ["crow"]))
     with pytest.raises(ProjectError, match="gradebook import"):
-        make(empty)
+        compute_map(empty)
     empty.catalog.add(store.catalog.samples(), [])
     with pytest.raises(ProjectError, match="gradebook embed"):
-        make(empty)
+        compute_map(empty)
     empty.vectors.create(Space(backbone=BACKBONE, weights="none", size=8, dim=DIM, weak=WEAK, strong=STRONG, seed=0))
     with pytest.raises(ProjectError, match="gradebook embed"):
-        make(empty)
+        compute_map(empty)
     with pytest.raises(ProjectError, match=r"gradebook embed .* --backbone another"):
-        make(store, backbone="another")
+        compute_map(store, backbone="another")
 
 
 def test_the_command_prints_json_or_text(store, capsys):
@@ -165,28 +165,28 @@ def test_colours_follow_the_labels_and_the_run(store, tmp_path):
     samples = store.catalog.samples(Split.TRAIN)
     ids = [s.sample_id for s in samples]
     labels = {s.sample_id: class_of(s) for s in samples[:12]}
-    given = colouring(store, None, ids, "label", labels, None)
-    assert [given.names[g] if g != NOTHING else None for g in given.groups] == [labels.get(i) for i in ids]
+    given = coloring(store, None, ids, "label", labels, None)
+    assert [given.names[g] if g != MISSING else None for g in given.groups] == [labels.get(i) for i in ids]
     store.record.fold("r", run.path / "record")
     signals = {row["sample_id"]: row for row in store.record.dynamics("r").to_pylist()}
     for by, column in (("teacher", "teacher_label"), ("student", "student_label")):
-        found = colouring(store, run, ids, by, labels, None)
-        names = [found.names[g] if g != NOTHING else None for g in found.groups]
+        found = coloring(store, run, ids, by, labels, None)
+        names = [found.names[g] if g != MISSING else None for g in found.groups]
         assert names == [signals[i][column] if i in signals else None for i in ids]
-    differ = colouring(store, run, ids, "disagreement", labels, None)
+    differ = coloring(store, run, ids, "disagreement", labels, None)
     expected = [i in signals and signals[i]["teacher_label"] != signals[i]["student_label"] for i in ids]
-    assert [differ.names[g] == DISAGREE if g != NOTHING else False for g in differ.groups] == expected
-    assert (differ.groups == NOTHING).sum() == sum(i not in signals for i in ids) > 0
-    feedback = colouring(store, run, ids, "feedback", labels, None)
+    assert [differ.names[g] == DISAGREE if g != MISSING else False for g in differ.groups] == expected
+    assert (differ.groups == MISSING).sum() == sum(i not in signals for i in ids) > 0
+    feedback = coloring(store, run, ids, "feedback", labels, None)
     assert feedback.kind is Kind.BALANCE and feedback.ends[0] == -feedback.ends[1] < 0
     middle = len(feedback.names) // 2
-    signs = [np.sign(g - middle) for g in feedback.groups.tolist() if g != NOTHING]
-    means = [signals[i]["mean_feedback"] for i, g in zip(ids, feedback.groups, strict=True) if g != NOTHING]
+    signs = [np.sign(g - middle) for g in feedback.groups.tolist() if g != MISSING]
+    means = [signals[i]["mean_feedback"] for i, g in zip(ids, feedback.groups, strict=True) if g != MISSING]
     assert all(s in (0, np.sign(m)) for s, m in zip(signs, means, strict=True))
     for by, reason in (("probability", None), ("reason", None), ("reason", "flips"), ("reason", "mislabelled")):
-        found = colouring(store, run, ids, by, labels, reason)
-        assert found.kind is Kind.SHARE and (found.groups != NOTHING).any()
+        found = coloring(store, run, ids, by, labels, reason)
+        assert found.kind is Kind.SHARE and (found.groups != MISSING).any()
     with pytest.raises(ProjectError, match="no reason 'nonsense'"):
-        colouring(store, run, ids, "reason", labels, "nonsense")
+        coloring(store, run, ids, "reason", labels, "nonsense")
     with pytest.raises(ProjectError, match="gradebook train"):
-        colouring(store, None, ids, "teacher", labels, None)
+        coloring(store, None, ids, "teacher", labels, None)

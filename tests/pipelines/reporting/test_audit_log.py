@@ -80,7 +80,7 @@ def test_the_error_says_why_an_event_cannot_be_undone(store):
     row = take_back(store, verdict.event_id, actor="zoe")
     for event_id, sentence in (
         ("nothing", "there is no event 'nothing' in the log: gradebook log"),
-        (verdict.event_id, f"zoe has undone {verdict.event_id} already.*gradebook undo .* {row.event_id}"),
+        (verdict.event_id, f"zoe has already undone {verdict.event_id}.*gradebook undo .* {row.event_id}"),
         (imported.event_id, "at an import.*--sample s1 --label"),
         (proposal.event_id, "a proposal of run:mpl-001"),
     ):
