@@ -1,10 +1,10 @@
-"""How long the app takes from its command to its first page: measured in Chromium, beside an empty page of Streamlit's.
+"""Measures the start of the app in Chromium, from the command to the first page, next to an empty Streamlit page.
 
     python -m benchmarks.app_start PROJECT --rounds 5
 
-Each round starts a process of its own for either, in turns; the browser runs before. Without rounds of warming up,
-files may come from disk in the first one, which is why it is told apart. The last row is a second visit to the same
-server, whose modules are loaded by then, in a browser that has kept nothing.
+Each round starts a new process of each, in turn; the browser is already running. There are no warm-up rounds, so the
+first round may read files from disk and is shown in its own column. The last row is a second visit to the same server
+from a browser without cache.
 """
 
 import statistics
@@ -33,22 +33,23 @@ def page():
 st.navigation([st.Page(page, title="One"), st.Page(page, title="Two", url_path="two")]).run()
 """
 
-WHAT = (
+MILESTONES = (
     "the server answers",
-    "the page's frame is drawn",
-    "the overview's numbers are drawn",
-    "(from asking for the page a second time) the numbers are drawn",
+    "the page's frame is shown",
+    "the overview's numbers are shown",
+    "the numbers are shown again (from the second visit)",
 )
 NUMBERS = "[data-testid=stMetric]"
-PAUSE = 3.0  # seconds between the two visits
+PAUSE_S = 3.0  # between the two visits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AppStart:
-    """What to measure."""
+    """Options of the benchmark."""
 
     project: Annotated[Positional[Path], arg(help="a project with images")]
     rounds: int = 5
+    """Number of rounds."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -57,40 +58,41 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     silence_libraries()
     given = list(sys.argv[1:] if arguments is None else arguments)
-    asked = tyro.cli(AppStart, args=given, prog="benchmarks.app_start", description=__doc__)
+    options = tyro.cli(AppStart, args=given, prog="python -m benchmarks.app_start", description=__doc__)
     with chromium() as browser, tempfile.TemporaryDirectory() as folder:
         empty = Path(folder) / "empty.py"
         empty.write_text(EMPTY, encoding="utf-8")
-        sides = partial(serving, asked.project), partial(serving, script=empty)
-        rounds = [[_started(browser, side) for side in sides] for _ in range(asked.rounds)]
+        servers = partial(serving, options.project), partial(serving, script=empty)
+        rounds = [[_time_start(browser, server) for server in servers] for _ in range(options.rounds)]
     print(f"python -m benchmarks.app_start {' '.join(given)}, {date.today()}, {machine()}\n")
     print("| seconds from the command to | first | median | longest | empty page, median |")
     print("| --- | --- | --- | --- | --- |")
-    for n, what in enumerate(WHAT):
-        ours, bare = ([one[side][n] for one in rounds] for side in (0, 1))
-        middle = [statistics.median(times) for times in (ours, bare)]
-        print(f"| {what} | {ours[0]:.1f} | {middle[0]:.1f} | {max(ours):.1f} | {middle[1]:.1f} |")
+    for n, milestone in enumerate(MILESTONES):
+        app, empty_page = ([one[server][n] for one in rounds] for server in (0, 1))
+        medians = [statistics.median(times) for times in (app, empty_page)]
+        print(f"| {milestone} | {app[0]:.1f} | {medians[0]:.1f} | {max(app):.1f} | {medians[1]:.1f} |")
     return 0
 
 
-def _started(browser: Any, served: Callable[[], AbstractContextManager[str]]) -> tuple[float, ...]:
+def _time_start(browser: Any, server: Callable[[], AbstractContextManager[str]]) -> tuple[float, ...]:
+    """Returns the seconds to each of `MILESTONES`."""
     began = time.perf_counter()
-    with served() as address:
+    with server() as address:
         answers = time.perf_counter() - began
         page = browser.new_page()
         page.goto(address)
         page.wait_for_selector("[data-testid=stSidebar] a", timeout=60_000)
         frame = time.perf_counter() - began
         page.wait_for_selector(NUMBERS, timeout=60_000)
-        drawn = time.perf_counter() - began
-        page.wait_for_timeout(PAUSE * 1000)
+        numbers = time.perf_counter() - began
+        page.wait_for_timeout(PAUSE_S * 1000)
         page.close()
-        page, asked = browser.new_page(), time.perf_counter()
+        page, visited = browser.new_page(), time.perf_counter()
         page.goto(address)
         page.wait_for_selector(NUMBERS, timeout=60_000)
-        again = time.perf_counter() - asked
+        again = time.perf_counter() - visited
         page.close()
-    return answers, frame, drawn, again
+    return answers, frame, numbers, again
 
 
 if __name__ == "__main__":

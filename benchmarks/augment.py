@@ -1,9 +1,9 @@
-"""What the views of a batch cost: all images together, as training makes them, against one by one with torchvision.
+"""Measures augmentation: a batch at once, as in training, against one image at a time with torchvision.
 
-    python benchmarks/augment.py --size 32 --images 64 --rounds 9
+    python -m benchmarks.augment --size 32 --images 64 --rounds 9
 
-Both draw the same kinds of views: a shift and mirror, and the same under RandAugment with a square cut out. One thread,
-in turns; medians of CPU-seconds. Ratios of one run are comparable; seconds are not.
+Both make the same kinds of views: translation and flip, and the same with RandAugment and Cutout. They take turns on
+one thread; the table has medians of CPU-seconds. Only ratios can be compared between machines.
 """
 
 import statistics
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Views:
-    """What to measure."""
+    """Options of the benchmark."""
 
     size: int = 32
-    """Pixels a side."""
+    """Height and width of the images, in pixels."""
     images: int = 64
-    """Of a batch."""
+    """Images in a batch."""
     rounds: int = 9
-    """Batches of each kind and way."""
+    """Batches of each view and implementation."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -38,23 +38,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     import tyro
 
     given = list(sys.argv[1:] if arguments is None else arguments)
-    asked = tyro.cli(Views, args=given, prog="augment.py", description=__doc__)
+    options = tyro.cli(Views, args=given, prog="python -m benchmarks.augment", description=__doc__)
     torch.set_num_threads(1)
-    images = torch.randint(0, 256, (asked.images, 3, asked.size, asked.size), dtype=torch.uint8)
-    ways = ways_of(images)
-    times: dict[str, list[float]] = {name: [] for name in ways}
-    for number in range(asked.rounds + 1):
-        for name, way in ways.items():
+    images = torch.randint(0, 256, (options.images, 3, options.size, options.size), dtype=torch.uint8)
+    calls = implementations(images)
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for number in range(options.rounds + 1):
+        for name, call in calls.items():
             began = time.process_time()
-            way(number)
-            if number:  # the first warms up
+            call(number)
+            if number:  # the first round is a warm-up
                 times[name].append(time.process_time() - began)
-    print(as_markdown({name: statistics.median(taken) / asked.images for name, taken in times.items()}, given))
+    print(as_markdown({name: statistics.median(taken) / options.images for name, taken in times.items()}, given))
     return 0
 
 
-def ways_of(images: "Tensor") -> dict[str, Callable[[int], object]]:
-    """Returns what is measured, by name: each makes the views of all images (N, 3, S, S) from a number."""
+def implementations(images: "Tensor") -> dict[str, Callable[[int], object]]:
+    """Returns the measured functions by name; each makes the views of all images (N, 3, S, S) of a round."""
     import torch
     from torchvision.transforms import v2
 
@@ -64,8 +64,8 @@ def ways_of(images: "Tensor") -> dict[str, Callable[[int], object]]:
     weak = v2.Compose(
         [v2.RandomHorizontalFlip(), v2.RandomCrop([side, side], padding=side // 8, padding_mode="reflect")]
     )
-    cut = v2.RandomErasing(1.0, (augment.CUT**2, augment.CUT**2), (1, 1), 127)
-    strong = v2.Compose([weak, v2.RandAugment(augment.OPERATIONS, augment.MAGNITUDE), cut])
+    cutout = v2.RandomErasing(1.0, (augment.CUTOUT**2, augment.CUTOUT**2), (1, 1), 127)
+    strong = v2.Compose([weak, v2.RandAugment(augment.OPERATIONS, augment.MAGNITUDE), cutout])
 
     def seeds(number: int) -> list[int]:
         return [number * len(images) + n for n in range(len(images))]
@@ -74,25 +74,25 @@ def ways_of(images: "Tensor") -> dict[str, Callable[[int], object]]:
         return lambda number: torch.stack([transform(image) for image in images])
 
     return {
-        "weak, together": lambda number: augment.weak(images, seeds(number)),
+        "weak, batch": lambda number: augment.weak(images, seeds(number)),
         "weak, one by one": one_by_one(weak),
-        "strong, together": lambda number: augment.strong(images, seeds(number)),
+        "strong, batch": lambda number: augment.strong(images, seeds(number)),
         "strong, one by one": one_by_one(strong),
     }
 
 
 def as_markdown(seconds: dict[str, float], given: Sequence[str]) -> str:
-    """Returns the table of CPU-seconds an image, with how many times as much the other way takes."""
+    """Returns the table of CPU time per image, and the ratio of the two implementations."""
     rows = [
-        f"| {view} | {1e6 * seconds[f'{view}, together']:.0f} | {1e6 * seconds[f'{view}, one by one']:.0f} | "
-        f"{seconds[f'{view}, one by one'] / seconds[f'{view}, together']:.1f} |"
+        f"| {view} | {1e6 * seconds[f'{view}, batch']:.0f} | {1e6 * seconds[f'{view}, one by one']:.0f} | "
+        f"{seconds[f'{view}, one by one'] / seconds[f'{view}, batch']:.1f} |"
         for view in ("weak", "strong")
     ]
-    return f"""| view | together, µs an image | one by one, µs an image | times |
+    return f"""| view | batch, µs per image | one by one, µs per image | ratio |
 | --- | --- | --- | --- |
 {chr(10).join(rows)}
 
-`python benchmarks/augment.py {" ".join(given)}`, {date.today()}, {machine()}
+`python -m benchmarks.augment {" ".join(given)}`, {date.today()}, {machine()}
 """
 
 

@@ -1,4 +1,4 @@
-"""What benchmarks, pictures and browser tests share: the app and FiftyOne as processes, and a real Chromium."""
+"""The app and FiftyOne as processes, and Chromium, for benchmarks, browser tests and the pictures in the docs."""
 
 import os
 import shutil
@@ -18,7 +18,7 @@ from gradebook.storage import mongodb
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
-PATIENCE = 60.0  # seconds
+TIMEOUT_S = 60.0
 
 
 @contextmanager
@@ -33,16 +33,16 @@ def serving(
 
     Args:
         arguments: of the app: a project, or none.
-        script: what Streamlit runs.
-        folder: where it is started; without one, here.
-        quiet: whether what the server has to complain of is not printed.
-        port: where; without one, a free one.
+        script: the script that Streamlit runs.
+        folder: working directory of the server; None for the current one.
+        quiet: whether to hide the server's warnings and errors.
+        port: of the server; None for a free one.
     """
     port = port or free_port()
     command = [sys.executable, "-m", "streamlit", "run", str(script), "--server.headless", "true"]
     command += ["--server.port", str(port), "--server.fileWatcherType", "none", "--", *map(str, arguments)]
     silent = subprocess.DEVNULL
-    env = _environment_without("PYTHONDONTWRITEBYTECODE")  # Python keeps what it compiles, as where nobody forbids it
+    env = _environment_without("PYTHONDONTWRITEBYTECODE")  # compiled bytecode is cached, as on a user's machine
     server = subprocess.Popen(command, cwd=folder, stdout=silent, stderr=silent if quiet else None, env=env)
     try:
         _wait(server, f"http://127.0.0.1:{port}/_stcore/health")
@@ -53,16 +53,16 @@ def serving(
 
 
 @contextmanager
-def serving_fiftyone(root: Path, *, who: str | None = None) -> Iterator["subprocess.Popen[bytes]"]:
-    """Runs `gradebook fiftyone` while the block runs, with a MongoDB of the project's own.
+def serving_fiftyone(root: Path, *, user: str | None = None) -> Iterator["subprocess.Popen[bytes]"]:
+    """Runs `gradebook fiftyone` while the block runs, with the project's own MongoDB.
 
     Args:
         root: the project.
-        who: gives the verdicts; without one, whoever is at the keyboard.
+        user: name of the person whose verdicts are logged; None for the present user.
     """
-    here = _environment_without(mongodb.URI)
+    env = _environment_without(mongodb.URI)
     command = [sys.executable, "-m", "gradebook.pipelines.cli.main", "fiftyone", str(root)]
-    server = subprocess.Popen(command, env=here | ({"LOGNAME": who} if who else {}), stdout=subprocess.DEVNULL)
+    server = subprocess.Popen(command, env=env | ({"LOGNAME": user} if user else {}), stdout=subprocess.DEVNULL)
     try:
         yield server
     finally:
@@ -72,9 +72,9 @@ def serving_fiftyone(root: Path, *, who: str | None = None) -> Iterator["subproc
 
 
 def answering(server: "subprocess.Popen[bytes]", root: Path) -> str:
-    """Waits until the project's FiftyOne answers, which takes it longer than the app; returns its address."""
-    deadline = time.monotonic() + 4 * PATIENCE
-    while server.poll() is None and time.monotonic() < deadline:  # it ends where another one runs already
+    """Waits until the project's FiftyOne answers, which takes longer than for the app; returns its address."""
+    deadline = time.monotonic() + 4 * TIMEOUT_S
+    while server.poll() is None and time.monotonic() < deadline:  # it ends if FiftyOne is already running
         if address := servers.find(root, servers.FIFTYONE):
             return address
         time.sleep(0.1)
@@ -82,7 +82,7 @@ def answering(server: "subprocess.Popen[bytes]", root: Path) -> str:
 
 
 def free_port() -> int:
-    """Returns a port of this machine that nobody listens to."""
+    """Returns a free port of this machine."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -90,11 +90,11 @@ def free_port() -> int:
 
 @contextmanager
 def chromium() -> Iterator[Any]:
-    """Yields a browser."""
+    """Yields a headless Chromium."""
     from playwright.sync_api import sync_playwright
 
     if CHROMIUM is None:
-        raise SystemExit("no Chromium: apt-get install chromium")
+        raise SystemExit("Chromium is not installed: apt-get install chromium")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         try:
@@ -104,7 +104,7 @@ def chromium() -> Iterator[Any]:
 
 
 def _wait(server: "subprocess.Popen[bytes]", address: str) -> None:
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT_S
     while server.poll() is None and time.monotonic() < deadline:
         try:
             with urllib.request.urlopen(address, timeout=5):
@@ -114,5 +114,5 @@ def _wait(server: "subprocess.Popen[bytes]", address: str) -> None:
     raise SystemExit("the app does not answer")
 
 
-def _environment_without(left_out: str) -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if name != left_out}
+def _environment_without(variable: str) -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name != variable}

@@ -1,11 +1,11 @@
-"""What a step of Meta Pseudo Labels would take if it were nothing but its convolutions: the bound of the rest.
+"""Measures the convolutions of a step of Meta Pseudo Labels: a lower bound of the step's time.
 
     python -m benchmarks.convolutions --labelled 16 --rounds 5
 
-The convolutions of one network at the sizes of batches that a step has, each as often as the mathematics needs it, on
-one core and in half precision: with `exact` feedback and the labels of the strong view (`gradebook.mpl.methods.mpl`). A
-layer's backward pass is two convolutions, one for its weights and one for its input; the first layer's input wants
-none. Nothing is computed twice.
+Each convolution of the network is timed at the batch sizes of a step, as often as the algorithm needs it, on one core
+and in half precision: with `exact` feedback and pseudo-labels of the strong view (`gradebook.mpl.methods.mpl`). The
+backward pass of a layer is two convolutions, one for its weights and one for its input, which the first layer does not
+need. Nothing is computed twice.
 """
 
 import statistics
@@ -24,17 +24,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bound:
-    """What to measure."""
+    """Options of the benchmark."""
 
     backbone: str = "wrn_28_2"
+    """timm's name of the network."""
     size: int = 32
-    """Pixels."""
+    """Height and width of the images, in pixels."""
     labelled: int = 16
-    """B, labelled images a step."""
+    """B, labelled images per step."""
     mu: int = 7
-    """Unlabelled images a labelled one."""
+    """Unlabelled images per labelled image."""
     rounds: int = 5
-    """How often each convolution is timed; the medians count."""
+    """Repeats of each convolution, of which the median counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +44,9 @@ class Part:
 
     name: str
     images: int
-    forward: bool = False  # convolutions of what comes in
-    backward: bool = False  # those of what goes back
-    shift: bool = False  # those of a shift of what comes in: the first layer's does not shift
+    forward: bool = False  # whether it has the convolutions of a forward pass
+    backward: bool = False  # whether it has those of a backward pass
+    shift: bool = False  # whether it has those of the input's tangent, which is zero for the first layer
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -56,72 +57,72 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from gradebook.mpl.backbones import create
 
     given = list(sys.argv[1:] if arguments is None else arguments)
-    asked = tyro.cli(Bound, args=given, prog="convolutions.py", description=__doc__)
+    options = tyro.cli(Bound, args=given, prog="python -m benchmarks.convolutions", description=__doc__)
     torch.set_num_threads(1)
-    net = create(asked.backbone, weights="random")[0].to(memory_format=torch.channels_last)
-    found = [(part, *measured(net, part, asked)) for part in parts(asked.labelled, asked.mu)]
-    print(f"{asked.backbone} at {asked.size} px, B = {asked.labelled}, bf16, one core\n")
+    net = create(options.backbone, weights="random")[0].to(memory_format=torch.channels_last)
+    rows = [(part, *measured(net, part, options)) for part in parts(options.labelled, options.mu)]
+    print(f"{options.backbone} at {options.size} px, B = {options.labelled}, bf16, one core\n")
     print("| part | passes of B images | seconds | GFLOP | GFLOP/s |\n| --- | --- | --- | --- | --- |")
-    for part, seconds, work in found:
-        print(_row(part.name, _passes(part, asked.labelled), seconds, work))
-    every = [sum(column) for column in zip(*((_passes(p, asked.labelled), s, w) for p, s, w in found), strict=True)]
-    print(_row("all", *every))
+    for part, seconds, work in rows:
+        print(_row(part.name, _passes(part, options.labelled), seconds, work))
+    totals = [sum(column) for column in zip(*((_passes(p, options.labelled), s, w) for p, s, w in rows), strict=True)]
+    print(_row("all", *totals))
     print(f"\n`python -m benchmarks.convolutions {' '.join(given)}`, {date.today()}, {machine()}")
     return 0
 
 
 def parts(b: int, mu: int) -> tuple[Part, ...]:
-    """Returns what a step consists of, for B labelled and mu B unlabelled images."""
+    """Returns the parts of a step with B labelled and mu B unlabelled images."""
     u = mu * b
     return (
         Part("teacher: labels and strong views", b + u, forward=True),
         Part("teacher: weak views", u, forward=True),
-        Part("student learns", u, forward=True, backward=True),
+        Part("student's step", u, forward=True, backward=True),
         Part("gradient of the labelled loss", b, forward=True, backward=True),
         Part("feedback product", u, forward=True, shift=True),
-        Part("teacher learns", b + u, backward=True),
+        Part("teacher's step", b + u, backward=True),
     )
 
 
-def measured(net: "nn.Module", part: Part, asked: Bound) -> tuple[float, float]:
-    """Returns the CPU-seconds of a part's convolutions, and how many GFLOP they are."""
+def measured(net: "nn.Module", part: Part, options: Bound) -> tuple[float, float]:
+    """Returns the CPU-seconds and the GFLOP of a part's convolutions."""
     seconds = work = 0.0
-    for place, (layer, shape) in enumerate(_layers(net, part.images, asked.size)):
-        for call, operations in _calls(layer, shape, part, first=place == 0):
-            seconds += _median(call, asked.rounds)
+    for number, (layer, shape) in enumerate(_layers(net, part.images, options.size)):
+        for call, operations in _calls(layer, shape, part, first=number == 0):
+            seconds += _median(call, options.rounds)
             work += operations / 1e9
     return seconds, work
 
 
 def _layers(net: "nn.Module", images: int, size: int) -> "list[tuple[nn.Conv2d, tuple[int, ...]]]":
-    """Returns the network's convolutions in order, each with the shape of what comes in."""
+    """Returns the network's convolutions in order, each with the shape of its input."""
     import torch
     from torch import nn
 
-    found: list[tuple[nn.Conv2d, tuple[int, ...]]] = []
+    inputs: list[tuple[nn.Conv2d, tuple[int, ...]]] = []
     layers = [layer for layer in net.modules() if isinstance(layer, nn.Conv2d)]
-    hooks = [layer.register_forward_hook(lambda at, x, _: found.append((at, tuple(x[0].shape)))) for layer in layers]
+    hooks = [layer.register_forward_hook(lambda at, x, _: inputs.append((at, tuple(x[0].shape)))) for layer in layers]
     with torch.no_grad():
         net(torch.zeros(2, 3, size, size))
     for hook in hooks:
         hook.remove()
-    return [(layer, (images, *shape[1:])) for layer, shape in found]
+    return [(layer, (images, *shape[1:])) for layer, shape in inputs]
 
 
 def _calls(
     layer: "nn.Conv2d", shape: tuple[int, ...], part: Part, *, first: bool
 ) -> "Iterator[tuple[Callable[[], object], float]]":
-    """Yields each convolution of a layer in a part, and its operations."""
+    """Yields each convolution of a layer in a part, with its floating-point operations."""
     import torch
 
-    def drawn(*sizes: int) -> "Tensor":
+    def random_tensor(*sizes: int) -> "Tensor":
         return torch.randn(sizes, dtype=torch.bfloat16).contiguous(memory_format=torch.channels_last)
 
-    x, weight = drawn(*shape), drawn(*layer.weight.shape)
-    how = (layer.stride, layer.padding, layer.dilation)
+    x, weight = random_tensor(*shape), random_tensor(*layer.weight.shape)
+    geometry = (layer.stride, layer.padding, layer.dilation)
 
     def forward() -> "Tensor":
-        return torch.conv2d(x, weight, None, *how, layer.groups)
+        return torch.conv2d(x, weight, None, *geometry, layer.groups)
 
     y = forward()
     slope, operations = torch.randn_like(y), 2.0 * y.numel() * weight[0].numel()
@@ -131,14 +132,14 @@ def _calls(
         wanted = [not first, True, False]
         yield (
             lambda: torch.ops.aten.convolution_backward(
-                slope, x, weight, None, *how, False, [0, 0], layer.groups, wanted
+                slope, x, weight, None, *geometry, False, [0, 0], layer.groups, wanted
             ),
             operations * (1 if first else 2),
         )
 
 
 def _median(call: "Callable[[], object]", rounds: int) -> float:
-    """Returns the CPU-seconds of a call, once it has been made."""
+    """Returns the median CPU-seconds of a call after a warm-up."""
     call()
     taken = []
     for _ in range(rounds):

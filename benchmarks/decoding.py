@@ -1,9 +1,9 @@
-"""What a training on pixels pays for an image: from its file each time, against from the square that is kept of it.
+"""Measures how training on pixels reads an image: decoded from its file, against the cached square.
 
     python -m benchmarks.decoding --images 40 --rounds 5
 
-Photographs as a telephone takes them and small ones, made up, or those of a `--folder`, at two sizes of squares. One
-process, in turns; medians of CPU-milliseconds an image. Ratios of one run are comparable; milliseconds are not.
+The images are synthetic photographs, large and small, or those of `--folder`; squares have two sizes. Both ways take
+turns in one process; the table has medians of CPU-milliseconds per image. Only ratios can be compared between machines.
 """
 
 import shutil
@@ -22,21 +22,21 @@ from gradebook.pipelines.studies.method_comparison import machine
 from gradebook.pipelines.training.image_loader import ImageFiles, Images
 
 KINDS = {"4032 x 3024": (4032, 3024), "640 x 480": (640, 480)}  # width and height, pixels
-WAYS = ("from its file", "the first time", "from then on")
+WAYS = ("from the file", "first read", "cached")  # the first read also writes the cache
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decoding:
-    """What to measure."""
+    """Options of the benchmark."""
 
     folder: Path | None = None
-    """Images of your own, instead of photographs that are made up."""
+    """Folder with images to use instead of synthetic photographs."""
     images: int = 40
-    """Of each kind."""
+    """Images of each kind."""
     sizes: tuple[int, ...] = (64, 224)
-    """Pixels a side of the squares."""
+    """Height and width of the squares, in pixels."""
     rounds: int = 5
-    """How often each is read."""
+    """Number of rounds."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -44,18 +44,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     import tyro
 
     given = list(sys.argv[1:] if arguments is None else arguments)
-    asked = tyro.cli(Decoding, args=given, prog="decoding.py", description=__doc__)
+    options = tyro.cli(Decoding, args=given, prog="python -m benchmarks.decoding", description=__doc__)
     rows = []
     with tempfile.TemporaryDirectory() as directory:
-        for kind, folder in _folders(asked, Path(directory)).items():
-            files = sorted(path for path in folder.rglob("*") if path.is_file())[: asked.images]
-            rows += [row(kind, files, size, asked.rounds) for size in asked.sizes]
+        for kind, folder in _folders(options, Path(directory)).items():
+            files = sorted(path for path in folder.rglob("*") if path.is_file())[: options.images]
+            rows += [row(kind, files, size, options.rounds) for size in options.sizes]
     print(as_markdown(rows, given))
     return 0
 
 
 def row(kind: str, files: Sequence[Path], size: int, rounds: int) -> str:
-    """Returns the table's row of these files at one size of squares."""
+    """Returns the table's row for these files and one size of squares."""
     from gradebook.storage.project import create_project
     from gradebook.storage.samples import sample_id
 
@@ -67,18 +67,18 @@ def row(kind: str, files: Sequence[Path], size: int, rounds: int) -> str:
             squares = SquareImages(create_project(root, ["one"]), paths, list(map(sample_id, content)), size)
             for way, images in zip(WAYS, (ImageFiles(paths, size), squares, squares), strict=True):
                 took[way].append(_milliseconds(images, len(files)))
-            kept = sum(path.stat().st_size for path in root.glob("squares/*/*/*"))
+            cached = sum(path.stat().st_size for path in root.glob("squares/*/*/*"))
         finally:
             shutil.rmtree(root)
     file, first, again = (statistics.median(took[way]) for way in WAYS)
-    bytes_kept = f"{kept / len(files) / 1000:.0f} of {sum(map(len, content)) / len(files) / 1000:.0f}"
-    return f"| {kind} | {size} | {file:.2f} | {first:.2f} | {again:.2f} | {file / again:.0f} | {bytes_kept} |"
+    kilobytes = f"{cached / len(files) / 1000:.0f} of {sum(map(len, content)) / len(files) / 1000:.0f}"
+    return f"| {kind} | {size} | {file:.2f} | {first:.2f} | {again:.2f} | {file / again:.0f} | {kilobytes} |"
 
 
 def as_markdown(rows: Sequence[str], given: Sequence[str]) -> str:
     """Returns the table."""
     return f"""
-| photographs | square, px | {WAYS[0]}, ms | {WAYS[1]}, ms | {WAYS[2]}, ms | times less | kB kept of an image's |
+| photographs | square, px | {WAYS[0]}, ms | {WAYS[1]}, ms | {WAYS[2]}, ms | speed-up | kB cached of the file's |
 | --- | --- | --- | --- | --- | --- | --- |
 {chr(10).join(rows)}
 
@@ -86,17 +86,17 @@ def as_markdown(rows: Sequence[str], given: Sequence[str]) -> str:
 """
 
 
-def _folders(asked: Decoding, work: Path) -> dict[str, Path]:
-    if asked.folder is not None:
-        return {"of the folder": asked.folder}
+def _folders(options: Decoding, work: Path) -> dict[str, Path]:
+    if options.folder is not None:
+        return {"from --folder": options.folder}
     return {
-        kind: photographs(work / str(width), asked.images, width=width, height=height)
+        kind: photographs(work / str(width), options.images, width=width, height=height)
         for kind, (width, height) in KINDS.items()
     }
 
 
 def _milliseconds(images: Images, count: int) -> float:
-    """Returns the CPU-milliseconds that an image takes to read."""
+    """Returns the CPU-milliseconds per image."""
     began = time.process_time()
     for position in range(count):
         images.read(position)

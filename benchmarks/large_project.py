@@ -1,8 +1,8 @@
-"""A project of any size without a download or a training: drawn pictures, vectors, a finished run and its record.
+"""A synthetic project of any size: images, embeddings, a finished run and its record, without download or training.
 
-It is as large as a real one where the app reads it; what the run says of its pictures is drawn at random.
+The files that the app reads are as large as real ones; predictions and feedback are random.
 
-Shape legend    N samples    K classes    D of a vector
+Shape legend    N samples    K classes    D features
 """
 
 import json
@@ -29,11 +29,11 @@ STEPS = (20, 40, 60, 80, 100, 120, 140, 160, 180, 200)  # of the record
 def make_project(
     root: Path, samples: int, *, labelled: int = 300, width: int = 640, height: int = 480, seed: int = 0
 ) -> Store:
-    """Makes a project of so many samples of K classes, some of them labelled, and one finished run."""
+    """Makes a project with samples of K classes, some of them labelled, and one finished run."""
     random = np.random.default_rng(seed)
     store = open_store(create_project(root, [f"class {k}" for k in range(K)]).root)
     truth = random.integers(0, K, samples)
-    found = [_drawn(store.project, n, int(truth[n]), (width, height), random) for n in range(samples)]
+    images = [_write_image(store.project, n, int(truth[n]), (width, height), random) for n in range(samples)]
     files = [
         File(
             filepath=s.filepath,
@@ -41,29 +41,32 @@ def make_project(
             size=(stat := Path(s.filepath).stat()).st_size,
             mtime_ns=stat.st_mtime_ns,
         )
-        for s in found
+        for s in images
     ]
-    store.catalog.add(found, files)
+    store.catalog.add(images, files)
     names = store.project.classes
-    given = [
-        event(Kind.IMPORTED, s.sample_id, names[k], actor="import")
-        for s, k in zip(found[:labelled], truth, strict=False)
-    ]
-    store.log.append(given)
+    store.log.append(
+        [
+            event(Kind.IMPORTED, s.sample_id, names[k], actor="import")
+            for s, k in zip(images[:labelled], truth, strict=False)
+        ]
+    )
     store.vectors.create(Space(backbone=BACKBONE, weights="none", size=64, dim=D, weak=2, strong=1, seed=0))
     vectors = random.normal(size=(K, D))[truth][:, None] + random.normal(scale=1.5, size=(samples, 3, D))
-    store.vectors.add(BACKBONE, [s.sample_id for s in found], vectors.astype(np.float16))
-    _run(store, [s.sample_id for s in found], truth, labelled, random)
+    store.vectors.add(BACKBONE, [s.sample_id for s in images], vectors.astype(np.float16))
+    write_run(store, [s.sample_id for s in images], truth, labelled, random)
     return store
 
 
-def _drawn(project: Project, number: int, kind: int, size: tuple[int, int], random: np.random.Generator) -> Sample:
-    """Draws one picture, a JPEG of some 50 kB at 640 by 480 pixels."""
+def _write_image(
+    project: Project, number: int, label: int, size: tuple[int, int], random: np.random.Generator
+) -> Sample:
+    """Writes one image, a JPEG of about 50 kB at 640 by 480 pixels."""
     folder = project.root / "pictures"
     folder.mkdir(exist_ok=True)
     coarse = random.integers(0, 256, (size[1] // 40, size[0] // 40, 3), np.uint8)
     image = Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC)
-    ImageDraw.Draw(image).text((20, 20), f"{number}: class {kind}", fill="white", font_size=60)
+    ImageDraw.Draw(image).text((20, 20), f"{number}: class {label}", fill="white", font_size=60)
     path = folder / f"{number:06}.jpg"
     image.save(path, quality=90)
     content = path.read_bytes()
@@ -79,7 +82,10 @@ def _drawn(project: Project, number: int, kind: int, size: tuple[int, int], rand
     )
 
 
-def _run(store: Store, ids: list[str], truth: NDArray[np.int64], labelled: int, random: np.random.Generator) -> None:
+def write_run(
+    store: Store, ids: list[str], truth: NDArray[np.int64], labelled: int, random: np.random.Generator
+) -> None:
+    """Writes a finished run with random predictions, and its record."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -94,16 +100,16 @@ def _run(store: Store, ids: list[str], truth: NDArray[np.int64], labelled: int, 
     append_metrics(path, {"step": STEPS[-1], "seconds": 1.0, "student_loss": 1.0, "validation_accuracy": 0.7})
     waiting = ids[labelled:]
     logits = random.normal(size=(2, len(waiting), K)) + 2.0 * np.eye(K)[truth[labelled:]]
-    said = (np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)).astype(np.float32)
+    teacher, student = (np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)).astype(np.float32)
     kind = pa.list_(pa.float32())
     table = pa.table(
-        {"sample_id": waiting, "teacher": pa.array(list(said[0]), kind), "student": pa.array(list(said[1]), kind)}
+        {"sample_id": waiting, "teacher": pa.array(list(teacher), kind), "student": pa.array(list(student), kind)}
     )
     pq.write_table(
         table.replace_schema_metadata({b"classes": json.dumps(names).encode()}), path / "predictions.parquet"
     )
     rows = len(STEPS) * len(waiting)
-    labels = np.where(random.random(rows) < 0.8, np.tile(said[0].argmax(1), len(STEPS)), random.integers(0, K, rows))
+    labels = np.where(random.random(rows) < 0.8, np.tile(teacher.argmax(1), len(STEPS)), random.integers(0, K, rows))
     columns = {
         "step": np.repeat(STEPS, len(waiting)),
         "sample_id": pa.array(waiting * len(STEPS)).dictionary_encode(),

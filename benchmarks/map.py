@@ -1,9 +1,9 @@
-"""How the map does with many points: the seconds that making it takes, and the page in a real Chromium.
+"""Measures the map with many points: the time to compute it, and the page in Chromium.
 
     python -m benchmarks.map --work DIR [--samples 100000] [--no-make]
 
-The samples are drawn vectors of 40 overlapping clusters that share a few pictures; each has a class at random and a
-record of one run. With --no-make their places are drawn too, where only the page is asked about.
+The samples have synthetic vectors of 40 overlapping clusters, a record of one run, and share a few images. With
+--no-make the coordinates are random and only the page is measured.
 """
 
 import argparse
@@ -24,46 +24,48 @@ from gradebook.storage.samples import Sample, Split
 from gradebook.storage.store import Store, open_store
 from gradebook.storage.vectors import Space
 
-CLUSTERS, D, PICTURES, BLOCK = 40, 1280, 200, 5_000
+CLUSTERS, D, IMAGES, WRITE_BATCH = 40, 1280, 200, 5_000
 REPEATS = 5
 
 
 def main() -> None:
     """Prints the figures as JSON."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--samples", type=int, default=100_000)
-    parser.add_argument("--no-make", action="store_true")
-    asked = parser.parse_args()
-    root = asked.work / f"map-{asked.samples}"
-    store = open_store(root) if (root / "gradebook.json").is_file() else _project(root, asked.samples)
-    said: dict[str, Any] = {"samples": asked.samples}
-    if asked.no_make:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.map", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--work", type=Path, required=True, help="directory of the project; later calls use it again")
+    parser.add_argument("--samples", type=int, default=100_000, help="number of points (default: 100000)")
+    parser.add_argument("--no-make", action="store_true", help="use random coordinates instead of computing the map")
+    options = parser.parse_args()
+    root = options.work / f"map-{options.samples}"
+    store = open_store(root) if (root / "gradebook.json").is_file() else _project(root, options.samples)
+    results: dict[str, Any] = {"samples": options.samples}
+    if options.no_make:
         ids = [s.sample_id for s in store.catalog.samples()]
-        drawn = np.random.default_rng(0).normal(size=(len(ids), 2)).astype(np.float32)
-        map_projection._keep(store.project, ids, drawn, large_project.BACKBONE, 0, "1 0000000000000000 0")
+        xy = np.random.default_rng(0).normal(size=(len(ids), 2)).astype(np.float32)
+        map_projection._write_map(store.project, ids, xy, large_project.BACKBONE, 0, "1 0000000000000000 0")
     else:
         before = time.process_time()
-        said["make_seconds"] = map_projection.make(store).seconds
-        said["make_cpu_seconds"] = round(time.process_time() - before, 1)
+        results["make_seconds"] = map_projection.compute_map(store).seconds
+        results["make_cpu_seconds"] = round(time.process_time() - before, 1)
     with serving(root) as address, chromium() as browser:
-        said |= _page(browser, address)
-    print(json.dumps(said))
+        results |= _page(browser, address)
+    print(json.dumps(results))
 
 
 def _project(root: Path, samples: int) -> Store:
     random = np.random.default_rng(0)
     store = open_store(create_project(root, [f"class {k}" for k in range(large_project.K)]).root)
-    pictures = [root / "pictures" / f"{n}.jpg" for n in range(PICTURES)]
-    pictures[0].parent.mkdir()
-    for path in pictures:
+    images = [root / "pictures" / f"{n}.jpg" for n in range(IMAGES)]
+    images[0].parent.mkdir()
+    for path in images:
         Image.fromarray(random.integers(0, 256, (64, 64, 3), np.uint8)).save(path)
     ids = [random.bytes(16).hex() for _ in range(samples)]
     store.catalog.add(
         [
             Sample(
                 sample_id=i,
-                filepath=str(pictures[n % PICTURES]),
+                filepath=str(images[n % IMAGES]),
                 split=Split.TRAIN,
                 width=64,
                 height=64,
@@ -76,16 +78,16 @@ def _project(root: Path, samples: int) -> Store:
     space = Space(backbone=large_project.BACKBONE, weights="none", size=64, dim=D, weak=1, strong=0, seed=0)
     store.vectors.create(space)
     centres, cluster = random.normal(size=(CLUSTERS, D)), random.integers(0, CLUSTERS, samples)
-    for first in range(0, samples, BLOCK):
-        some = slice(first, first + BLOCK)
+    for first in range(0, samples, WRITE_BATCH):
+        some = slice(first, first + WRITE_BATCH)
         vectors = 0.5 * centres[cluster[some]] + random.normal(size=(len(ids[some]), D))
         store.vectors.add(space.backbone, ids[some], vectors[:, None].astype(np.float16))
-    large_project._run(store, ids, cluster % large_project.K, 300, random)
+    large_project.write_run(store, ids, cluster % large_project.K, 300, random)
     return store
 
 
 def _page(browser: Any, address: str) -> dict[str, Any]:
-    """Returns milliseconds from asking for the page, another colour or a lasso to what it shows, and what was sent."""
+    """Returns the milliseconds to open the page, to redraw it and to count a lasso's images, and the bytes sent."""
     tab = browser.new_page(viewport={"width": 1440, "height": 1000})
     tab.set_default_timeout(180_000)
     sent = [0]
@@ -104,7 +106,7 @@ def _page(browser: Any, address: str) -> dict[str, Any]:
         tab.wait_for_timeout(3_000)
         bytes_sent.append(sent[0])
     paints = []
-    for key in ("+", "-") * REPEATS:  # nearer and farther: every point is drawn anew
+    for key in ("+", "-") * REPEATS:  # zooming redraws every point
         tab.locator("canvas.top").focus()
         paints.append(
             tab.evaluate(
@@ -117,27 +119,27 @@ def _page(browser: Any, address: str) -> dict[str, Any]:
                 key,
             )
         )
-    sent[0], chosen, counts = 0, [], []
+    sent[0], delays, counts = 0, [], []
     for n in range(REPEATS):
-        before = tab.locator(".stMarkdown", has_text="chosen on the map")
+        before = tab.locator(".stMarkdown", has_text="selected on the map")
         was = before.inner_text() if before.count() else ""
         _lasso(tab, 120 + 15 * n)
         began = time.monotonic()
         tab.wait_for_function(
             "(was) => [...document.querySelectorAll('.stMarkdown')].some("
-            "(m) => m.innerText.includes('chosen on the map') && m.innerText !== was)",
+            "(m) => m.innerText.includes('selected on the map') && m.innerText !== was)",
             arg=was,
         )
-        chosen.append(time.monotonic() - began)
+        delays.append(time.monotonic() - began)
         tab.wait_for_timeout(2_500)
         counts.append(before.inner_text())
     return {
-        "open_ms": _middle(loads),
+        "open_ms": _median_ms(loads),
         "sent_bytes_to_open": int(np.median(bytes_sent)),
         "redraw_ms": round(float(np.median(paints))),
-        "lasso_to_count_ms": _middle(chosen),
+        "lasso_to_count_ms": _median_ms(delays),
         "sent_bytes_a_lasso": sent[0] // REPEATS,
-        "chosen": counts[-1],
+        "selected": counts[-1],
     }
 
 
@@ -151,7 +153,7 @@ def _lasso(tab: Any, radius: float) -> None:
     tab.mouse.up()
 
 
-def _middle(seconds: list[float]) -> int:
+def _median_ms(seconds: list[float]) -> int:
     return round(1000 * float(np.median(seconds)))
 
 

@@ -1,11 +1,11 @@
-"""What the record costs a training: the same run with every step recorded and with none, in turns.
+"""Measures the cost of the record: the same training with every step recorded and with none, in turn.
 
-    python benchmarks/record.py PROJECT --rounds 5
+    python -m benchmarks.record PROJECT --rounds 5
 
-PROJECT has labels and cached views, such as the demo's. Prints CPU-seconds and wall seconds (medians over the
-rounds), their ratio, how far the ratios of single rounds lie apart, and what a record takes on disk. Ratios of one run
-are comparable; seconds are not. Trainings differ by more than a record costs, so the CPU time of the two places where
-the record's own work is done (the training's thread and the writing one) is measured too.
+PROJECT has labels and cached views, such as the demo's. Prints CPU-seconds and wall seconds (medians over the rounds),
+the ratio of the two trainings of a round (median and quartiles), and the size of the record on disk. Only ratios can be
+compared between machines. Trainings vary by more than the record costs, so the CPU time of the record's own work is
+also measured directly, in the thread of the training and in the one that writes.
 """
 
 import resource
@@ -30,13 +30,13 @@ from gradebook.pipelines.studies.method_comparison import machine
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordCost:
-    """What to measure."""
+    """Options of the benchmark."""
 
     project: Annotated[Positional[Path], arg(help="a project with labels and cached views")]
     rounds: int = 5
-    """Trainings of each kind."""
+    """Trainings with, and trainings without a record."""
     steps: int = 600
-    """Of each training."""
+    """Steps of each training."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -45,33 +45,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     silence_libraries()
     given = list(sys.argv[1:] if arguments is None else arguments)
-    asked = tyro.cli(RecordCost, args=given, prog="record.py", description=__doc__)
+    options = tyro.cli(RecordCost, args=given, prog="python -m benchmarks.record", description=__doc__)
     times: dict[str, list[tuple[float, float]]] = {"on": [], "off": []}
     own: list[float] = []
     with tempfile.TemporaryDirectory() as directory, clocked(own):
         copy = Path(directory) / "project"
-        shutil.copytree(asked.project, copy)
-        trained(copy, asked, "on")  # warms up
+        shutil.copytree(options.project, copy)
+        train_once(copy, options, "on")  # a warm-up
         own.clear()
-        for number in range(asked.rounds):
+        for number in range(options.rounds):
             for kind in ("on", "off") if number % 2 else ("off", "on"):
-                times[kind].append(trained(copy, asked, kind))
-        spent = sum(own) / asked.rounds
-        trained(copy, asked, "on")
+                times[kind].append(train_once(copy, options, kind))
+        spent = sum(own) / options.rounds
+        train_once(copy, options, "on")
         size = sum(path.stat().st_size for path in (copy / "runs" / "cost" / "record").iterdir())
-        rows = asked.steps * _config(asked, "on").unlabelled
+        rows = options.steps * _config(options, "on").unlabelled
     print(as_markdown(times, spent, size, rows, given))
     return 0
 
 
-def trained(project: Path, asked: RecordCost, kind: str) -> tuple[float, float]:
+def train_once(project: Path, options: RecordCost, kind: str) -> tuple[float, float]:
     """Returns the CPU-seconds of one training and the wall seconds of its steps."""
     from gradebook.pipelines.training.config import TrainCommand
     from gradebook.pipelines.training.trainer import train
 
     shutil.rmtree(project / "runs" / "cost", ignore_errors=True)
     before = resource.getrusage(resource.RUSAGE_SELF)
-    result = train(TrainCommand(project=project, config=_config(asked, kind)))
+    result = train(TrainCommand(project=project, config=_config(options, kind)))
     after = resource.getrusage(resource.RUSAGE_SELF)
     assert result is not None
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, result.seconds
@@ -79,7 +79,7 @@ def trained(project: Path, asked: RecordCost, kind: str) -> tuple[float, float]:
 
 @contextmanager
 def clocked(spent: list[float]) -> Iterator[None]:
-    """Adds the CPU-seconds of each piece of the record's own work to `spent`, in whichever thread it is done."""
+    """Appends the CPU-seconds of each call of the recorder to `spent`, in whichever thread it runs."""
     from gradebook.pipelines.training.recorder import Recorder
 
     def with_clock(work: Callable[..., None]) -> Callable[..., None]:
@@ -100,29 +100,29 @@ def as_markdown(
 ) -> str:
     """Returns the table."""
     lines = []
-    for place, name in enumerate(("CPU-seconds", "wall seconds")):
-        off, on = ([row[place] for row in times[kind]] for kind in ("off", "on"))
+    for column, name in enumerate(("CPU-seconds", "wall seconds")):
+        off, on = ([row[column] for row in times[kind]] for kind in ("off", "on"))
         low, middle, high = statistics.quantiles([b / a for a, b in zip(off, on, strict=True)], n=4)
         medians = statistics.median(off), statistics.median(on)
         lines.append(f"| {name} | {medians[0]:.2f} | {medians[1]:.2f} | {middle:.3f} ({low:.3f} to {high:.3f}) |")
     share = spent / statistics.median(row[0] for row in times["off"])
     return f"""
-| a training, medians | record off | record on | ratio of a round's two (middle half) |
+| per training, medians | record off | record on | ratio within a round (quartiles) |
 | --- | --- | --- | --- |
 {chr(10).join(lines)}
 
-The record's own work takes {spent:.3f} CPU-seconds a training, {share:.2%} of one without a record.
-{rows} rows take {size / 1e6:.1f} MB, {size / rows:.1f} bytes a row.
+The record's own work takes {spent:.3f} CPU-seconds per training, {share:.2%} of a training without a record.
+{rows} rows take {size / 1e6:.1f} MB, {size / rows:.1f} bytes per row.
 
-`python benchmarks/record.py {" ".join(given)}`, {date.today()}, {machine()}
+`python -m benchmarks.record {" ".join(given)}`, {date.today()}, {machine()}
 """
 
 
-def _config(asked: RecordCost, kind: str) -> Any:
+def _config(options: RecordCost, kind: str) -> Any:
     from gradebook.pipelines.training.presets import preset_of
 
-    every = 1 if kind == "on" else asked.steps + 1
-    return replace(preset_of("quick", "mpl"), run="cost", steps=asked.steps, record_every=every, live=False)
+    interval = 1 if kind == "on" else options.steps + 1
+    return replace(preset_of("quick", "mpl"), run="cost", steps=options.steps, record_every=interval, live=False)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,14 @@
-"""Our step beside the public programs' own: CPU-seconds, wall and memory, in turns on the same machine.
+"""Compares a training step with other public programs: CPU time, wall time and memory on the same machine.
 
     git clone https://github.com/kekmodel/MPL-pytorch
     git clone https://github.com/microsoft/Semi-supervised-learning usb
     python -m benchmarks.reference --mpl-pytorch MPL-pytorch --usb usb --methods mpl uda fixmatch
 
-Each program runs its own train loop with its own data loading, augmentation, optimiser and average, with the settings
-that it publishes for CIFAR-10 with 4,000 labels and WRN-28-2, on the same stand-in for CIFAR-10
-(`benchmarks.contenders`). A step's CPU-seconds are those of the process and its workers. Memory is what a process had
-at its highest above what it held before its first step, with data, networks and libraries loaded. Ratios of one run are
-comparable; seconds are not, since machines differ and are shared.
+Each program runs its own training loop with its own data loading, augmentation, optimiser and weight averaging, with
+its published settings for CIFAR-10 with 4,000 labels and WRN-28-2, on the same stand-in for CIFAR-10
+(`benchmarks.contenders`). The programs take turns. CPU-seconds of a step are those of the process and its workers.
+Memory is the peak of a process above its memory before the first step, when data, networks and libraries are loaded.
+Only ratios can be compared between machines.
 """
 
 import json
@@ -27,34 +27,34 @@ from gradebook.pipelines.studies.method_comparison import machine
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """What to compare."""
+    """Options of the benchmark."""
 
     mpl_pytorch: Path | None = None
     """A checkout of kekmodel/MPL-pytorch, for mpl."""
     usb: Path | None = None
     """A checkout of microsoft/Semi-supervised-learning, for uda and fixmatch."""
     methods: tuple[str, ...] = ("mpl",)
-    """Of mpl, uda and fixmatch."""
+    """Methods: mpl, uda and fixmatch."""
     precisions: tuple[str, ...] = ("no", "bf16")
-    """Of our own step; the others compute in float32."""
+    """Precisions of Gradebook's step; the other programs compute in float32."""
     labelled: tuple[int, ...] = (16, 64)
-    """B, labelled images a step."""
+    """B, labelled images per step."""
     mu: int = 7
-    """Unlabelled images a labelled one."""
+    """Unlabelled images per labelled image."""
     cores: tuple[int, ...] = (1, 2)
-    """Processor cores and threads."""
+    """CPU cores and threads."""
     rounds: int = 3
-    """Runs of every side."""
+    """Runs of each program."""
     steps: int = 3
-    """That count, of each run; one more goes before them."""
+    """Measured steps of each run, after one warm-up step."""
 
 
 @dataclass(frozen=True, slots=True)
-class Side:
-    """One program as it is told to run."""
+class Contender:
+    """One program and its task."""
 
     name: str
-    module: str
+    module: str  # of `benchmarks.contenders`
     task: Task
 
 
@@ -63,22 +63,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     import tyro
 
     given = list(sys.argv[1:] if arguments is None else arguments)
-    asked = tyro.cli(Comparison, args=given, prog="reference.py", description=__doc__)
-    rows = [row for task in _tasks(asked) for row in compared(asked, task)]
+    options = tyro.cli(Comparison, args=given, prog="python -m benchmarks.reference", description=__doc__)
+    rows = [row for task in _tasks(options) for row in compared(options, task)]
     print(as_markdown(rows, given))
     return 0
 
 
-def compared(asked: Comparison, task: Task) -> list[str]:
-    """Runs every side of a task in turns and returns a row of the table each, the other program's first."""
-    sides = _sides(asked, task)
-    read: dict[str, list[Reading]] = {side.name: [] for side in sides}
-    for number in range(asked.rounds):
-        for side in sides if number % 2 == 0 else sides[::-1]:
-            read[side.name].append(run(side))
-            print(side.name, task.method, task.labelled, task.cores, read[side.name][-1], file=sys.stderr, flush=True)
+def compared(options: Comparison, task: Task) -> list[str]:
+    """Runs the contenders of a task in turn; returns a row of the table for each, the other program's first."""
+    contenders = _contenders(options, task)
+    read: dict[str, list[Reading]] = {contender.name: [] for contender in contenders}
+    for number in range(options.rounds):
+        for contender in contenders if number % 2 == 0 else contenders[::-1]:
+            read[contender.name].append(run(contender))
+            progress = (contender.name, task.method, task.labelled, task.cores, read[contender.name][-1])
+            print(*progress, file=sys.stderr, flush=True)
     found = {name: _median(readings) for name, readings in read.items()}
-    other = found[sides[0].name]
+    other = found[contenders[0].name]
     where = f"{task.method}, B={task.labelled}, {task.cores} core{'s' if task.cores > 1 else ''}"
     return [
         f"| {where} | {name} | {r['cpu']:.2f} | {other['cpu'] / r['cpu']:.2f} | {r['wall']:.2f} "
@@ -87,31 +88,31 @@ def compared(asked: Comparison, task: Task) -> list[str]:
     ]
 
 
-def run(side: Side) -> Reading:
-    """Runs one side in a process of its own, on as many cores as its task says.
+def run(contender: Contender) -> Reading:
+    """Runs one contender in a new process, on the cores of its task.
 
     Raises:
-        RuntimeError: it ended without a reading; its last words are told.
+        RuntimeError: it ended without a measurement; the message has its last output.
     """
-    cores = sorted(os.sched_getaffinity(0))[-side.task.cores :]
+    cores = sorted(os.sched_getaffinity(0))[-contender.task.cores :]
     done = subprocess.run(
-        [sys.executable, "-m", side.module, json.dumps(asdict(side.task))],
+        [sys.executable, "-m", contender.module, json.dumps(asdict(contender.task))],
         capture_output=True,
         text=True,
         check=False,
-        env=_environment(side.task.cores),
+        env=_environment(contender.task.cores),
         preexec_fn=lambda: os.sched_setaffinity(0, cores),
     )
     lines = done.stdout.splitlines()
     if done.returncode or not lines:
-        raise RuntimeError(f"{side.name} ended without a reading:\n{done.stderr[-2000:]}")
+        raise RuntimeError(f"{contender.name} ended without a measurement:\n{done.stderr[-2000:]}")
     return Reading(**json.loads(lines[-1]))
 
 
 def as_markdown(rows: Sequence[str], given: Sequence[str]) -> str:
     """Returns the table."""
     return f"""
-| step | program | CPU-s | times less | wall, s | times less | memory, MB | share |
+| step | program | CPU-s | speed-up | wall, s | speed-up | memory, MB | ratio |
 | --- | --- | --- | --- | --- | --- | --- | --- |
 {chr(10).join(rows)}
 
@@ -119,29 +120,30 @@ def as_markdown(rows: Sequence[str], given: Sequence[str]) -> str:
 """
 
 
-def _tasks(asked: Comparison) -> Iterator[Task]:
-    for method in asked.methods:
-        for labelled in asked.labelled:
-            for cores in asked.cores:
-                yield Task(method=method, labelled=labelled, mu=asked.mu, steps=asked.steps, warmup=1, cores=cores)
+def _tasks(options: Comparison) -> Iterator[Task]:
+    for method in options.methods:
+        for labelled in options.labelled:
+            for cores in options.cores:
+                yield Task(method=method, labelled=labelled, mu=options.mu, steps=options.steps, warmup=1, cores=cores)
 
 
-def _sides(asked: Comparison, task: Task) -> list[Side]:
+def _contenders(options: Comparison, task: Task) -> list[Contender]:
     name, module, checkout = (
-        ("MPL-pytorch", "benchmarks.contenders.mpl_pytorch", asked.mpl_pytorch)
+        ("MPL-pytorch", "benchmarks.contenders.mpl_pytorch", options.mpl_pytorch)
         if task.method == "mpl"
-        else ("USB", "benchmarks.contenders.usb", asked.usb)
+        else ("USB", "benchmarks.contenders.usb", options.usb)
     )
     if checkout is None:
         raise SystemExit(
-            f"{task.method} is compared with {name}: give a checkout with --{module[17:].replace('_', '-')}"
+            f"{task.method} is compared with {name}: give a checkout with --{module.split('.')[-1].replace('_', '-')}"
         )
-    ours = [Side(f"ours, {p}", "benchmarks.contenders.ours", replace(task, precision=p)) for p in asked.precisions]
-    return [Side(name, module, replace(task, reference=str(checkout.resolve()))), *ours]
+    module_of_ours = "benchmarks.contenders.ours"
+    ours = [Contender(f"ours, {p}", module_of_ours, replace(task, precision=p)) for p in options.precisions]
+    return [Contender(name, module, replace(task, reference=str(checkout.resolve()))), *ours]
 
 
 def _environment(cores: int) -> dict[str, str]:
-    """Returns a side's environment, without what `pipelines` set for itself here and the others do not ask for."""
+    """Returns the environment of a contender, without the variable that importing `pipelines` has set here."""
     given = {name: value for name, value in os.environ.items() if name != "THP_MEM_ALLOC_ENABLE"}
     return given | {"OMP_NUM_THREADS": str(cores), "PYTHONPATH": str(Path(__file__).parent.parent)}
 

@@ -1,10 +1,10 @@
-"""How long a reviewer waits for the next image: measured in Chromium on a project of 10,000 samples.
+"""Measures how long a reviewer waits for the next image, in Chromium on a project of 10,000 samples.
 
     python -m benchmarks.review --presses 100
 
-Makes the project (`benchmarks.large_project`), opens its review page and presses keys of classes. From the key's own
-time stamp to the frame that shows the next image, decoded, is one time; to the server's word that the verdict is in the
-log is another. Pauses between presses are a reviewer's.
+Makes the project (`benchmarks.large_project`), opens its review page and presses the keys of classes. It measures the
+time from a key's time stamp to the frame that shows the next image, and to the server's acknowledgement that the
+verdict is in the log.
 """
 
 import statistics
@@ -45,14 +45,16 @@ CLOCK = """async () => {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReviewTime:
-    """What to measure."""
+    """Options of the benchmark."""
 
     presses: int = 100
+    """Number of key presses."""
     samples: int = 10_000
+    """Samples of the project."""
     pause: float = 0.5
-    """Seconds between two presses."""
+    """Seconds between two key presses."""
     project: Path | None = None
-    """A project to keep and use again, which gets the verdicts; made if it is not there."""
+    """Project to use instead of a temporary one; it gets the verdicts, and is made if it does not exist."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -61,35 +63,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     silence_libraries()
     given = list(sys.argv[1:] if arguments is None else arguments)
-    asked = tyro.cli(ReviewTime, args=given, prog="benchmarks.review", description=__doc__)
-    with tempfile.TemporaryDirectory() if asked.project is None else nullcontext(asked.project) as directory:
+    options = tyro.cli(ReviewTime, args=given, prog="python -m benchmarks.review", description=__doc__)
+    with tempfile.TemporaryDirectory() if options.project is None else nullcontext(options.project) as directory:
         root = Path(directory)
         if not (root / SETTINGS).exists():
-            make_project(root, asked.samples)
+            make_project(root, options.samples)
         log = open_store(root).log
         before = len(log.read())
         with serving(root) as address, chromium() as browser:
-            shown, heard = measured(browser, f"{address}/review", asked)
+            shown, acknowledged = measure(browser, f"{address}/review", options)
         written = len({e.sample_id for e in log.read(before) if e.kind in ("accepted", "relabelled")})
     print(f"python -m benchmarks.review {' '.join(given)}, {date.today()}, {machine()}\n")
-    print(f"{asked.samples:,} samples, {len(shown)} presses, {written} verdicts in the log\n")
+    print(f"{options.samples:,} samples, {len(shown)} presses, {written} verdicts in the log\n")
     print("| milliseconds from the key | median | 95 % | longest |\n| --- | --- | --- | --- |")
-    print(_line("the next image is painted", shown))
-    print(_line("the verdict is in the log", heard))
-    return 0 if written == len(shown) == asked.presses else 1
+    print(_row("the next image is shown", shown))
+    print(_row("the verdict is in the log", acknowledged))
+    return 0 if written == len(shown) == options.presses else 1
 
 
-def measured(browser: Any, address: str, asked: ReviewTime) -> tuple[list[float], list[float]]:
-    """Returns for each press how long it took until the next image was painted, and until the server had heard."""
+def measure(browser: Any, address: str, options: ReviewTime) -> tuple[list[float], list[float]]:
+    """Returns the milliseconds of each key press until the next image is shown and until the server acknowledges it."""
     page = browser.new_page(viewport={"width": 1440, "height": 1000})
     page.goto(address)
     page.wait_for_selector(".review figure img", timeout=120_000)
     page.wait_for_timeout(2_000)
     page.evaluate(CLOCK)
-    heard = []
-    for n in range(asked.presses):
+    acknowledged = []
+    for n in range(options.presses):
         page.keyboard.press(KEYS[n % len(KEYS)])
-        heard.append(
+        acknowledged.append(
             page.evaluate(
                 "async () => { const from = performance.now(), review = [...document.querySelectorAll('*')]"
                 ".find((e) => e.shadowRoot?.querySelector('.review')).shadowRoot.querySelector('.review');"
@@ -97,13 +99,13 @@ def measured(browser: Any, address: str, asked: ReviewTime) -> tuple[list[float]
                 " return performance.now() - from; }"
             )
         )
-        page.wait_for_timeout(1000 * asked.pause)
-    return page.evaluate("window.times"), heard
+        page.wait_for_timeout(1000 * options.pause)
+    return page.evaluate("window.times"), acknowledged
 
 
-def _line(name: str, times: list[float]) -> str:
-    ninety_five = statistics.quantiles(times, n=20)[-1]
-    return f"| {name} | {statistics.median(times):.0f} | {ninety_five:.0f} | {max(times):.0f} |"
+def _row(name: str, times: list[float]) -> str:
+    percentile_95 = statistics.quantiles(times, n=20)[-1]
+    return f"| {name} | {statistics.median(times):.0f} | {percentile_95:.0f} | {max(times):.0f} |"
 
 
 if __name__ == "__main__":

@@ -1,13 +1,12 @@
-"""Whether two checkouts train alike: the same runs of both, compared bit for bit.
+"""Checks whether two checkouts train identically: compares the same runs of both, bit for bit.
 
     python -m benchmarks.same_run OLD_CHECKOUT NEW_CHECKOUT
 
-The old checkout makes a project of scikit-learn's digits, and each checkout trains on a copy of it. A run is started
-as users start it: `python pipelines/train.py`, or `accelerate launch pipelines/train.py` for two processes. What is
-compared are the files that the runs leave: the student's weights, its predictions, the segments of the record, and the
-rows of the metrics without those that a clock decides. A checkout that can end a run with another classifier is given
-`--classifier student`. Use it after every change that should change no number. It needs the environment that both
-checkouts install.
+The old checkout makes a project of scikit-learn's digits, and each checkout trains on a copy of it. Runs are started as
+users start them: `python pipelines/train.py`, or `accelerate launch pipelines/train.py` for two processes. The files of
+the runs are compared: the student's weights, its predictions, the segments of the record, and the metrics except times.
+A checkout that can end a run with another classifier is given `--classifier student`. Use it after every change that
+should not change results. It needs the environment that both checkouts install.
 """
 
 import csv
@@ -32,8 +31,8 @@ from gradebook.pipelines.studies.method_comparison import machine
 
 BACKBONE = "test_efficientnet"  # timm's smallest
 SIZE = 32  # pixels a side
-LABELLED = 40  # images that have a label
-CLOCK = frozenset({"seconds", "images_per_second", "phases"})  # metrics that no two runs share
+LABELLED = 40  # images with a label
+TIMES = frozenset({"seconds", "images_per_second", "phases"})  # metrics that differ between any two runs
 FILES = {"weights": "student.safetensors", "predictions": "predictions.parquet", "record": "record/*.parquet"}
 
 CALL_CLI = """
@@ -45,7 +44,7 @@ sys.exit(any(main(command) for command in json.loads(sys.argv[1])))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """What to compare."""
+    """Options of the comparison."""
 
     old: Annotated[Positional[Path], arg(metavar="OLD_CHECKOUT", help="the checkout to agree with")]
     new: Annotated[Positional[Path], arg(metavar="NEW_CHECKOUT", help="the checkout to test")]
@@ -87,11 +86,11 @@ class Side:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Prints a table with a row for each run; returns 1 if anything differs."""
+    """Prints a table with a row for each run; returns 1 if any differs."""
     import tyro
 
     given = list(sys.argv[1:] if arguments is None else arguments)
-    options = tyro.cli(Comparison, args=given, prog="same_run.py", description=__doc__)
+    options = tyro.cli(Comparison, args=given, prog="python -m benchmarks.same_run", description=__doc__)
     setups = [Setup(*one) for one in product(options.methods, options.inputs, options.processes)]
     commits = f"old: {commit(options.old)}, new: {commit(options.new)}"
     with work_directory(options.work) as work:
@@ -154,7 +153,7 @@ def write_digits(directory: Path, labels: Path, count: int) -> None:
 
 
 def compare_checkouts(sides: Sequence[Side], setup: Setup, steps: int) -> dict[str, str]:
-    """Trains one run in both checkouts, at the same time, and compares what it leaves."""
+    """Trains one run in both checkouts at the same time, and compares the results."""
     with ThreadPoolExecutor() as pool:
         list(pool.map(lambda side: train(setup, steps, side), sides))
     row = compare_runs(*(side.project / "runs" / setup.name for side in sides))
@@ -181,7 +180,7 @@ def train(setup: Setup, steps: int, side: Side) -> None:
 
 
 def compare_runs(old: Path, new: Path) -> dict[str, str]:
-    """Returns, for each thing that a run leaves, "equal" or what differs."""
+    """Returns "equal" or the difference for each kind of file."""
     row = {what: compare_files(old, new, pattern) for what, pattern in FILES.items()}
     return row | {"metrics": compare_metrics(metrics(old), metrics(new))}
 
@@ -209,13 +208,13 @@ def compare_metrics(old: Sequence[dict[str, Any]], new: Sequence[dict[str, Any]]
 
 
 def metrics(path: Path) -> list[dict[str, Any]]:
-    """Returns a run's metrics without those of the clock."""
+    """Returns a run's metrics without times."""
     lines = (path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    return [{key: value for key, value in json.loads(line).items() if key not in CLOCK} for line in lines]
+    return [{key: value for key, value in json.loads(line).items() if key not in TIMES} for line in lines]
 
 
 def run(command: Sequence[str], checkout: Path, cwd: Path) -> str:
-    """Runs a command that imports our code from a checkout, and returns what it prints.
+    """Runs a command that imports Gradebook from a checkout, and returns what it prints.
 
     Raises:
         SystemExit: the command failed; its last lines are printed.
@@ -236,14 +235,14 @@ def run(command: Sequence[str], checkout: Path, cwd: Path) -> str:
 
 
 def commit(checkout: Path) -> str:
-    """Returns the checkout's commit, marked where files differ from it."""
+    """Returns the checkout's commit, marked as dirty if files differ from it."""
     describe = ["git", "-C", str(checkout), "describe", "--always", "--dirty", "--exclude", "*"]
     return subprocess.run(describe, capture_output=True, text=True, check=False).stdout.strip() or "no git checkout"
 
 
 @contextmanager
 def work_directory(given: Path | None) -> Iterator[Path]:
-    """Yields the new directory that was asked for, or a temporary one."""
+    """Yields the new directory `given`, or a temporary one."""
     if given is not None:
         given.mkdir(parents=True)
         yield given.resolve()

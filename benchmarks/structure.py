@@ -1,26 +1,38 @@
-"""Counts what makes a checkout easy or hard to read: modules, circles of imports, long functions, lines.
+"""Counts what makes the code easy or hard to read: modules, circular imports, long functions, lines.
 
-    python -m benchmarks.structure OLD_CHECKOUT NEW_CHECKOUT
+    python -m benchmarks.structure                  this checkout
+    python -m benchmarks.structure OLD NEW          two checkouts side by side
 
-Prints a Markdown table, one column a checkout. Tests and benchmarks are left out of it.
+Prints a Markdown table with a column for each checkout. Tests and benchmarks are not counted.
 """
 
+import argparse
 import ast
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 PACKAGES = ("app", "mpl", "pipelines", "storage")
-LONG, MANY = 30, 6  # lines of a function, arguments of a function
+MAX_LINES, MAX_ARGUMENTS = 30, 6  # of a function
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Prints the table for the checkouts named on the command line."""
-    checkouts = [Path(argument) for argument in (sys.argv[1:] if arguments is None else arguments)]
-    tables = [counts(checkout) for checkout in checkouts]
-    print("| |", " | ".join(checkout.name for checkout in checkouts), "|")
+    """Prints the table; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.structure",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    help_text = "directory of a checkout; this one by default"
+    parser.add_argument("checkouts", nargs="*", type=Path, metavar="CHECKOUT", help=help_text)
+    checkouts = parser.parse_args(arguments).checkouts or [Path(__file__).parent.parent]
+    for checkout in checkouts:
+        if not any((checkout / package).is_dir() for package in PACKAGES):
+            parser.error(f"{checkout} has none of the folders {', '.join(PACKAGES)}: give a checkout's directory")
+    tables = [counts(checkout.resolve()) for checkout in checkouts]
+    print("| |", " | ".join(checkout.resolve().name for checkout in checkouts), "|")
     print("| --- |", " | ".join("---" for _ in checkouts), "|")
     for name in tables[0]:
         print(f"| {name} |", " | ".join(f"{table[name]:,}" for table in tables), "|")
@@ -28,25 +40,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def counts(checkout: Path) -> dict[str, int]:
-    """Returns the name and the number of each thing that is counted in a checkout."""
+    """Returns the counts of a checkout by name."""
     modules = {_name(checkout, path): ast.parse(path.read_text(encoding="utf-8")) for path in _files(checkout)}
     functions = [node for tree in modules.values() for node in ast.walk(tree) if isinstance(node, Function)]
     root = [path for path in (checkout / "pipelines").glob("*.py") if path.name != "__init__.py"]
     return {
         "modules at the root of pipelines": len(root),
         "modules": len(modules),
-        "circles of imports": len(circles(modules)),
-        f"functions over {LONG} lines": sum(_lines(function) > LONG for function in functions),
-        f"functions with more than {MANY} arguments": sum(_arguments(function) > MANY for function in functions),
+        "circular imports": len(circles(modules)),
+        f"functions over {MAX_LINES} lines": sum(_lines(f) > MAX_LINES for f in functions),
+        f"functions with more than {MAX_ARGUMENTS} arguments": sum(_arguments(f) > MAX_ARGUMENTS for f in functions),
         "lines of code": sum(len(path.read_text(encoding="utf-8").splitlines()) for path in _files(checkout)),
     }
 
 
 def circles(modules: dict[str, ast.Module]) -> list[set[str]]:
-    """Returns the groups of modules that import each other, directly or by way of others.
+    """Returns the groups of modules that import each other, directly or indirectly.
 
     Args:
-        modules: dotted name below the packages' root -> its tree. Imports inside functions count too.
+        modules: dotted name without `gradebook.` -> syntax tree. Imports inside functions count too.
     """
     imports = {name: {m for m in _imported(tree) if m in modules} - {name} for name, tree in modules.items()}
     reached = {name: _reachable(name, imports) for name in modules}
@@ -66,7 +78,7 @@ def _reachable(name: str, imports: dict[str, set[str]]) -> set[str]:
 
 
 def _imported(tree: ast.Module) -> Iterator[str]:
-    """Yields the modules that a module may import, without the package's own name in front."""
+    """Yields the names, without `gradebook.`, of the modules that a module may import."""
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module:
             yield node.module.removeprefix("gradebook.")
@@ -84,7 +96,7 @@ def _name(checkout: Path, path: Path) -> str:
 
 
 def _lines(function: Function) -> int:
-    """Returns how long a function is without its docstring."""
+    """Returns the lines of a function without its docstring."""
     first = function.body[0]
     is_docstring = ast.get_docstring(function) is not None
     docstring = (first.end_lineno or 0) - first.lineno + 1 if is_docstring else 0
@@ -92,8 +104,8 @@ def _lines(function: Function) -> int:
 
 
 def _arguments(function: Function) -> int:
-    given = function.args
-    names = [argument.arg for argument in (*given.posonlyargs, *given.args, *given.kwonlyargs)]
+    arguments = function.args
+    names = [argument.arg for argument in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)]
     return len([name for name in names if name not in ("self", "cls")])
 
 

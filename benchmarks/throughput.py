@@ -1,10 +1,11 @@
-"""How near importing, embedding and predicting come to what bounds them: reading the files, or the bare network.
+"""Compares import, embedding and prediction with their lower bounds: decoding the files, or only the network.
 
     python -m benchmarks.throughput --images 200 --rounds 3
 
-Photographs are made up (JPEG, 640 by 480 pixels) unless a folder is given. Each job and its bound take turns; a share
-is the bound's CPU-seconds in the job's, medians over the rounds, so 100 % would be a job that does nothing else. Images
-a second are of this machine alone. With fewer than 200 images an embedding starts no processes of its own.
+Images are synthetic photographs (JPEG, 640 by 480 pixels) unless a folder is given. Each job and its bound take turns.
+The last column is the bound's share of the job's CPU-seconds (medians over the rounds): 100 % would be a job without
+any overhead. Images per second cannot be compared between machines. An embedding of fewer than 200 images starts no
+workers.
 """
 
 import os
@@ -33,21 +34,21 @@ CLASSES = ("this", "that")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Throughput:
-    """What to measure."""
+    """Options of the benchmark."""
 
     folder: Path | None = None
-    """Images; without one, photographs are made up."""
+    """Folder with images to use instead of synthetic photographs."""
     images: int = 200
-    """How many to make up."""
+    """Number of synthetic photographs."""
     views: int = 5
-    """Of each image that is embedded."""
+    """Views per image in the embedding."""
     size: int = 224
-    """Pixels a side at which the network looks at them."""
+    """Height and width of the network's input, in pixels."""
     rounds: int = 3
-    """Of each job and its bound."""
+    """Number of rounds."""
 
 
-Costs = dict[str, list[tuple[float, float]]]  # what -> (CPU-seconds, wall seconds) of each round
+Costs = dict[str, list[tuple[float, float]]]  # job or bound -> (CPU-seconds, wall seconds) of each round
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -58,31 +59,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     silence_libraries()
     given = list(sys.argv[1:] if arguments is None else arguments)
-    asked = tyro.cli(Throughput, args=given, prog="throughput.py", description=__doc__)
+    options = tyro.cli(Throughput, args=given, prog="python -m benchmarks.throughput", description=__doc__)
     with tempfile.TemporaryDirectory() as directory:
         work = Path(directory)
-        folder = asked.folder or photographs(work / "images", asked.images)
+        folder = options.folder or photographs(work / "images", options.images)
         files = sorted(path for path in folder.rglob("*") if path.is_file())
-        ways = _ways(asked, folder, files, work)
-        costs: Costs = {name: [] for name in ways}
-        for _ in range(asked.rounds):
-            for name, way in ways.items():
-                costs[name].append(_cost(way))
+        calls = _jobs_and_bounds(options, folder, files, work)
+        costs: Costs = {name: [] for name in calls}
+        for _ in range(options.rounds):
+            for name, call in calls.items():
+                costs[name].append(_cost(call))
     print(as_markdown(costs, len(files), given))
     return 0
 
 
 def as_markdown(costs: Costs, images: int, given: Sequence[str]) -> str:
-    """Returns the table: each job beside its bound."""
+    """Returns the table of jobs and their bounds."""
     rows = []
-    for job, bound in (("import", "decoding"), ("embed", "network"), ("predict", "reading and network")):
-        (cpu, wall), (least, _) = (
+    for job, bound in (("import", "decoding"), ("embed", "network"), ("predict", "decoding and network")):
+        (cpu, wall), (bound_cpu, _) = (
             tuple(statistics.median(part) for part in zip(*costs[name], strict=True))
             for name in (job, f"{job}: {bound}")
         )
-        rows.append(f"| {job} | {images / wall:,.0f} | {1000 * cpu / images:.1f} | {bound} | {least / cpu:.0%} |")
+        rows.append(f"| {job} | {images / wall:,.0f} | {1000 * cpu / images:.1f} | {bound} | {bound_cpu / cpu:.0%} |")
     return f"""
-| job | images a second | CPU-ms an image | bound | its share |
+| job | images per second | CPU-ms per image | bound | its share |
 | --- | --- | --- | --- | --- |
 {chr(10).join(rows)}
 
@@ -90,8 +91,10 @@ def as_markdown(costs: Costs, images: int, given: Sequence[str]) -> str:
 """
 
 
-def _ways(asked: Throughput, folder: Path, files: list[Path], work: Path) -> dict[str, Callable[[], object]]:
-    """Returns each job and its bound, in the order in which they take turns."""
+def _jobs_and_bounds(
+    options: Throughput, folder: Path, files: list[Path], work: Path
+) -> dict[str, Callable[[], object]]:
+    """Returns each job and its bound, in the order of their turns."""
     from gradebook.pipelines.embedding.embed import embed
     from gradebook.pipelines.importing.image_reader import SIZE
     from gradebook.pipelines.importing.import_images import import_images
@@ -99,7 +102,7 @@ def _ways(asked: Throughput, folder: Path, files: list[Path], work: Path) -> dic
     from gradebook.storage.project import create_project
     from gradebook.storage.store import open_store
 
-    exported = _classifier(work, folder, asked.size)
+    exported = _classifier(work, folder, options.size)
     project = work / "again"
 
     def imported() -> object:
@@ -109,15 +112,15 @@ def _ways(asked: Throughput, folder: Path, files: list[Path], work: Path) -> dic
     return {
         "import: decoding": lambda: _decode_all(files, SIZE),
         "import": imported,
-        "embed: network": lambda: _network_alone(len(files), asked),
-        "embed": lambda: embed(open_store(project), size=asked.size, views=asked.views),
-        "predict: reading and network": lambda: _read_and_say(exported, files, asked.size),
+        "embed: network": lambda: _embed_random_images(len(files), options),
+        "embed": lambda: embed(open_store(project), size=options.size, views=options.views),
+        "predict: decoding and network": lambda: _decode_and_predict(exported, files, options.size),
         "predict": lambda: list(predict(exported, [folder], broken=lambda sentence: None)),
     }
 
 
 def photographs(folder: Path, count: int, *, width: int = 640, height: int = 480) -> Path:
-    """Makes photographs that take as long to decode as real ones: smooth shapes under fine grain."""
+    """Writes synthetic photographs that take as long to decode as real ones: smooth shapes with fine grain."""
     from PIL import Image
 
     random = np.random.default_rng(0)
@@ -133,7 +136,7 @@ def photographs(folder: Path, count: int, *, width: int = 640, height: int = 480
 
 
 def _classifier(directory: Path, folder: Path, size: int) -> Path:
-    """Exports a classifier after one step of training: what it says does not matter."""
+    """Exports a classifier after one step of training; its predictions do not matter."""
     from gradebook.pipelines.cli.train_command import parse_command
     from gradebook.pipelines.curation.labelling import label_samples
     from gradebook.pipelines.export.classifier import export
@@ -146,19 +149,19 @@ def _classifier(directory: Path, folder: Path, size: int) -> Path:
 
     store = open_store(create_project(directory / "project", CLASSES).root)
     import_images(store, folder)
-    few = [sample.sample_id for sample in store.catalog.samples()[:4]]
-    label_samples(store, {sample_id: CLASSES[n % 2] for n, sample_id in enumerate(few)}, who="benchmark")
-    words = f"--preset finetune --method supervised --backbone {BACKBONE} --weights random --size {size} --steps 1"
-    words += " --labelled 2 --unlabelled 2 --finetune-steps 1 --workers 0 --validation-share 0"
-    train(parse_command([str(store.project.root), *words.split()], program="", saved=saved_config))
+    ids = [sample.sample_id for sample in store.catalog.samples()[:4]]
+    label_samples(store, {sample_id: CLASSES[n % 2] for n, sample_id in enumerate(ids)}, who="benchmark")
+    flags = f"--preset finetune --method supervised --backbone {BACKBONE} --weights random --size {size} --steps 1"
+    flags += " --labelled 2 --unlabelled 2 --finetune-steps 1 --workers 0 --validation-share 0"
+    train(parse_command([str(store.project.root), *flags.split()], program="", saved=saved_config))
     export(store, list_runs(store.project)[0], directory / "classifier")
     return directory / "classifier"
 
 
-def _cost(way: Callable[[], object]) -> tuple[float, float]:
-    """Returns CPU-seconds, those of the processes that it started included, and wall seconds."""
+def _cost(call: Callable[[], object]) -> tuple[float, float]:
+    """Returns the CPU-seconds of a call, its child processes included, and its wall seconds."""
     before, began = _cpu(), time.perf_counter()
-    way()
+    call()
     return _cpu() - before, time.perf_counter() - began
 
 
@@ -175,8 +178,8 @@ def _decode_all(files: Sequence[Path], size: int) -> None:
         list(pool.map(lambda path: decode(path.read_bytes(), size)[0], files))
 
 
-def _network_alone(images: int, asked: Throughput) -> None:
-    """Passes as many views through the backbone as an embedding does, on one thread of each core."""
+def _embed_random_images(images: int, options: Throughput) -> None:
+    """Passes as many views through the backbone as an embedding does, in a single-threaded process on each core."""
     from gradebook.mpl.backbones import create
     from gradebook.mpl.networks import ImageClassifier
 
@@ -186,27 +189,27 @@ def _network_alone(images: int, asked: Throughput) -> None:
     cores = os.cpu_count() or 1
     shares = [len(range(core, images, cores)) for core in range(cores)]
     with ProcessPoolExecutor(cores, mp_context=get_context("fork")) as pool:
-        list(pool.map(partial(_look, net, asked), shares))
+        list(pool.map(partial(_forward, net, options), shares))
 
 
-def _look(net: Any, asked: Throughput, images: int) -> None:
+def _forward(net: Any, options: Throughput, images: int) -> None:
     import torch
 
     from gradebook.mpl.backbones import features
-    from gradebook.pipelines.embedding.embed import PASS
+    from gradebook.pipelines.embedding.feature_extractor import PASS_PIXELS
 
     torch.set_num_threads(1)
     net = net.to(memory_format=torch.channels_last)
-    at_once = max(1, PASS["cpu"] // asked.size**2)
-    batch = torch.randint(0, 256, (at_once, 3, asked.size, asked.size), dtype=torch.uint8)
+    batch_size = max(1, PASS_PIXELS["cpu"] // options.size**2)
+    batch = torch.randint(0, 256, (batch_size, 3, options.size, options.size), dtype=torch.uint8)
     with torch.inference_mode():
-        for precise, views in ((True, images), (False, images * (asked.views - 1))):
-            for start in range(0, views, at_once):
+        for precise, views in ((True, images), (False, images * (options.views - 1))):
+            for start in range(0, views, batch_size):
                 features(net, batch[: views - start], precise=precise)
 
 
-def _read_and_say(exported: Path, files: Sequence[Path], size: int) -> None:
-    """Reads all files, then asks the network: what predicting has to do, one after the other."""
+def _decode_and_predict(exported: Path, files: Sequence[Path], size: int) -> None:
+    """Decodes all files, then passes as many images through the network: the work of a prediction, without overlap."""
     from gradebook.pipelines.inference.predict import Classifier
 
     _decode_all(files, size)

@@ -23,7 +23,7 @@ def test_every_kind_of_query_is_timed(tmp_path, capsys):
     rows = re.findall(r"^\| (\D+?200|\S.*?) \|(?: [\d.]+ \|){3}$", printed, re.MULTILINE)
     assert len(rows) == 9, printed
     assert float(re.findall(r"([\d.]+)% of the true", printed)[0]) > 90
-    assert "fold of 80 rows more" in printed
+    assert "fold of 80 more rows" in printed
 
 
 def test_the_history_of_a_record_alone_is_timed(tmp_path, capsys):

@@ -16,7 +16,7 @@ def test_circles_long_functions_and_modules_are_counted(tmp_path):
     assert counts(tmp_path) == {
         "modules at the root of pipelines": 1,
         "modules": 5,
-        "circles of imports": 1,
+        "circular imports": 1,
         "functions over 30 lines": 1,
         "functions with more than 6 arguments": 1,
         "lines of code": 31 + 1 + 2 + 1,

@@ -1,4 +1,4 @@
-"""What `reference.py` compares, a process each: our trainer and the public programs, as they stand.
+"""The programs that `benchmarks.reference` compares, each in its own process: Gradebook's trainer and public ones.
 
-A side is told a `Task` on its command line, trains until its clock stops it, and prints what the clock read.
+A contender gets a `Task` on its command line, trains until its clock stops it, and prints the clock's measurement.
 """

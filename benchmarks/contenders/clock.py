@@ -1,4 +1,4 @@
-"""The clock that every side is read by, and the images that every side learns from."""
+"""The clock that measures every contender, and the images that every contender trains on."""
 
 import json
 import os
@@ -20,35 +20,35 @@ CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "hors
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """What a side is to do."""
+    """The task of a contender."""
 
     method: str  # mpl, uda or fixmatch
     labelled: int  # B
-    mu: int  # unlabelled images a labelled one
-    steps: int  # that count
-    warmup: int  # before them
+    mu: int  # unlabelled images per labelled image
+    steps: int  # measured
+    warmup: int  # steps before the measured ones
     cores: int
-    reference: str = ""  # a checkout of the other's source
-    precision: str = "no"  # ours alone: no or bf16
-    feedback: str = "exact"  # ours alone
+    reference: str = ""  # a checkout of the other program
+    precision: str = "no"  # no or bf16; only for Gradebook
+    feedback: str = "exact"  # only for Gradebook
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """What the clock read: medians over the steps that count."""
+    """The measurement: medians over the measured steps."""
 
-    cpu: float  # CPU-seconds a step, of the process and its workers
-    wall: float  # seconds a step
-    base: int  # bytes of the process before the first step
-    peak: int  # the most it ever had
+    cpu: float  # CPU-seconds per step, of the process and its workers
+    wall: float  # seconds per step
+    base: int  # bytes of memory before the first step
+    peak: int  # peak bytes of memory
 
 
-class Over(BaseException):
-    """Ends a training whose steps have been counted; no Exception, so that nothing takes it for an error."""
+class MeasurementDone(BaseException):
+    """Ends a training after the last measured step. Not an `Exception`, so that no program handles it as an error."""
 
 
 class Clock:
-    """Reads CPU and wall time at every step's end, and ends the training after the last step that counts."""
+    """Measures CPU and wall time at the end of each step, and ends the training after the last measured step."""
 
     def __init__(self, task: Task):
         self._task = task
@@ -57,31 +57,31 @@ class Clock:
         self._base = 0
 
     def mark(self) -> None:
-        """Call once before the first step and at the end of each.
+        """Call once before the first step and at the end of each step.
 
         Raises:
-            Over: that was the last step that counts.
+            MeasurementDone: that was the last measured step.
         """
         if not self._marks:
             self._base = self._process.memory_info().rss
         self._marks.append((self._cpu(), time.perf_counter()))
         if len(self._marks) > self._task.warmup + self._task.steps:
-            raise Over
+            raise MeasurementDone
 
     def reading(self) -> Reading:
-        """Returns what was read."""
+        """Returns the measurement."""
         counted = self._marks[self._task.warmup :]
         cpu, wall = (statistics.median(b[k] - a[k] for a, b in pairwise(counted)) for k in (0, 1))
-        return Reading(cpu=cpu, wall=wall, base=self._base, peak=_high_water())
+        return Reading(cpu=cpu, wall=wall, base=self._base, peak=_peak_memory())
 
     def _cpu(self) -> float:
-        """Returns the CPU-seconds of this process and of the workers that it has now."""
+        """Returns the CPU-seconds of this process and of its present workers."""
         times = [p.cpu_times() for p in (self._process, *self._process.children(recursive=True))]
         return sum(t.user + t.system for t in times)
 
 
 class Cifar10:
-    """Stands in for `torchvision.datasets.CIFAR10`: smooth random pictures, the same for every side."""
+    """Stands in for `torchvision.datasets.CIFAR10`: random coarse images, the same for every contender."""
 
     def __init__(
         self,
@@ -103,8 +103,8 @@ class Cifar10:
         return len(self.data)
 
 
-def task_of(arguments: Sequence[str]) -> Task:
-    """Returns the task that a side's command line tells, in the surroundings it is measured in."""
+def parse_task(arguments: Sequence[str]) -> Task:
+    """Returns the task from a contender's command line, after setting up threads and the stand-in for CIFAR-10."""
     import torch
     import torchvision
 
@@ -114,8 +114,8 @@ def task_of(arguments: Sequence[str]) -> Task:
     return task
 
 
-def tell(clock: Clock) -> None:
-    """Prints the reading as the last line; ends the process at once, workers and all."""
+def report_and_exit(clock: Clock) -> None:
+    """Prints the measurement as the last line, and ends the process and its workers at once."""
     workers = psutil.Process().children(recursive=True)
     print(json.dumps(asdict(clock.reading())), flush=True)
     for worker in workers:
@@ -124,7 +124,7 @@ def tell(clock: Clock) -> None:
     os._exit(0)
 
 
-def _high_water() -> int:
-    """Returns the most bytes of memory that this program has had (its parent's from before it began left out)."""
+def _peak_memory() -> int:
+    """Returns the peak memory of this program in bytes, which `getrusage` would mix with its parent's."""
     status = Path("/proc/self/status").read_text(encoding="utf-8")
     return 1024 * int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")))

@@ -1,6 +1,6 @@
 """kekmodel/MPL-pytorch: its `main`, with the settings of its README for CIFAR-10-4K, on a CPU.
 
-Changed from outside: the device, the data set's download, and where it ends. Its source is not part of this project.
+Patched from outside: the device, the download of the data set, and the end of the training. Its source is not included.
 """
 
 import os
@@ -8,11 +8,11 @@ import sys
 import tempfile
 from typing import Any
 
-from benchmarks.contenders.clock import Clock, Over, Task, task_of, tell
+from benchmarks.contenders.clock import Clock, MeasurementDone, Task, parse_task, report_and_exit
 
 
-class OnTheProcessor:
-    """The module `torch` as its `main` sees it: every device is the processor."""
+class TorchOnCpu:
+    """The module `torch` with every device replaced by the CPU."""
 
     def __init__(self, torch: Any):
         self._torch = torch
@@ -20,19 +20,19 @@ class OnTheProcessor:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._torch, name)
 
-    def device(self, *asked: Any) -> Any:
-        """Returns the processor."""
+    def device(self, *args: Any) -> Any:
+        """Returns the CPU."""
         return self._torch.device("cpu")
 
 
 class SilentWriter:
     """A TensorBoard writer that writes nothing."""
 
-    def __init__(self, *given: Any, **more: Any):
-        """Takes what a writer takes."""
+    def __init__(self, *args: Any, **kwargs: Any):
+        """Accepts a writer's arguments."""
 
-    def add_scalar(self, *given: Any) -> None:
-        """Forgets it."""
+    def add_scalar(self, *args: Any) -> None:
+        """Does nothing."""
 
 
 def main() -> None:
@@ -41,10 +41,10 @@ def main() -> None:
 
     import torch
 
-    task = task_of(sys.argv[1:])
-    board: Any = types.ModuleType("torch.utils.tensorboard")
-    board.SummaryWriter = SilentWriter
-    sys.modules["torch.utils.tensorboard"] = board
+    task = parse_task(sys.argv[1:])
+    tensorboard: Any = types.ModuleType("torch.utils.tensorboard")
+    tensorboard.SummaryWriter = SilentWriter
+    sys.modules["torch.utils.tensorboard"] = tensorboard
     sys.path.insert(0, task.reference)
     os.chdir(tempfile.mkdtemp())
     clock = Clock(task)
@@ -52,24 +52,24 @@ def main() -> None:
     import main as theirs
 
     class Bar:
-        """Its progress bar, which moves at the end of each step."""
+        """Replaces its progress bar, which is updated at the end of each step."""
 
-        def __init__(self, *given: Any, **more: Any):
+        def __init__(self, *args: Any, **kwargs: Any):
             clock.mark()
 
         def set_description(self, text: str) -> None:
-            """Forgets it."""
+            """Does nothing."""
 
         def update(self) -> None:
-            """Tells the clock."""
+            """Marks the end of a step."""
             clock.mark()
 
-    theirs.torch = OnTheProcessor(torch)
+    theirs.torch = TorchOnCpu(torch)
     theirs.tqdm = Bar
     try:
         theirs.main()
-    except Over:
-        tell(clock)
+    except MeasurementDone:
+        report_and_exit(clock)
 
 
 def _flags(task: Task) -> list[str]:

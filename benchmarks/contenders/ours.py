@@ -1,4 +1,4 @@
-"""Our trainer, as `python pipelines/train.py` runs it."""
+"""Gradebook's trainer, as `python pipelines/train.py` runs it."""
 
 import sys
 import tempfile
@@ -6,12 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.contenders.clock import Clock, Over, Task, task_of, tell
+from benchmarks.contenders.clock import Clock, MeasurementDone, Task, parse_task, report_and_exit
 
 
 def main() -> None:
     """Trains until the clock stops it."""
-    task = task_of(sys.argv[1:])
+    task = parse_task(sys.argv[1:])
     from gradebook.pipelines.training import learners
     from gradebook.pipelines.training.config import TrainCommand
     from gradebook.pipelines.training.trainer import train
@@ -19,16 +19,16 @@ def main() -> None:
     clock = Clock(task)
     set_rates = learners.set_learning_rates
 
-    def at_a_step(*given: Any) -> None:  # the trainer sets the rates when it has a batch in its hands
+    def mark_and_set_rates(*args: Any) -> None:  # the trainer sets the rates once per step, when it has a batch
         clock.mark()
-        set_rates(*given)
+        set_rates(*args)
 
-    learners.set_learning_rates = at_a_step
+    learners.set_learning_rates = mark_and_set_rates
     with tempfile.TemporaryDirectory() as directory:
         try:
             train(TrainCommand(project=Path(directory), config=_config(task)))
-        except Over:
-            tell(clock)
+        except MeasurementDone:
+            report_and_exit(clock)
 
 
 def _config(task: Task) -> Any:

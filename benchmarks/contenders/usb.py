@@ -1,7 +1,7 @@
 """USB (microsoft/Semi-supervised-learning): its trainer with its classic CIFAR-10 settings, on a CPU.
 
-Changed from outside: `.cuda()` stays on the processor, CUDA's stop-watches read nothing, the data set's download, and
-packages of its other tasks that are not installed are empty. Its source is not part of this project.
+Patched from outside: `.cuda()` stays on the CPU, CUDA events measure nothing, the data set is not downloaded, and
+packages that only its other tasks need are empty. Its source is not included.
 """
 
 import importlib.abc
@@ -13,18 +13,18 @@ from types import ModuleType
 from typing import Any
 from unittest.mock import MagicMock
 
-from benchmarks.contenders.clock import Clock, Over, Task, task_of, tell
+from benchmarks.contenders.clock import Clock, MeasurementDone, Task, parse_task, report_and_exit
 
-OTHERS = ("aim", "progress", "ruamel", "tensorboard", "torchaudio", "transformers", "wandb")
-MOVED = ("torch.utils.tensorboard", "timm.models.layers.helpers")  # not there, or no longer, and not used
+UNUSED_PACKAGES = ("aim", "progress", "ruamel", "tensorboard", "torchaudio", "transformers", "wandb")
+MISSING_MODULES = ("torch.utils.tensorboard", "timm.models.layers.helpers")  # imported, but not used
 
 
-class Absent(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Finds an empty package where one of its other tasks' is asked for."""
+class EmptyPackages(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Imports an empty package for each unused one."""
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
         """See MetaPathFinder."""
-        known = name.split(".")[0] in OTHERS or name in MOVED
+        known = name.split(".")[0] in UNUSED_PACKAGES or name in MISSING_MODULES
         return importlib.machinery.ModuleSpec(name, self, is_package=True) if known else None
 
     def create_module(self, spec: Any) -> ModuleType:
@@ -41,42 +41,42 @@ def main() -> None:
     """Trains until the clock stops it."""
     import torch
 
-    task = task_of(sys.argv[1:])
-    sys.meta_path.insert(0, Absent())
+    task = parse_task(sys.argv[1:])
+    sys.meta_path.insert(0, EmptyPackages())
     sys.path.insert(0, task.reference)
     os.chdir(tempfile.mkdtemp())
-    torch.Tensor.cuda = lambda tensor, *given: tensor
+    torch.Tensor.cuda = lambda tensor, *args: tensor
     torch.cuda.Event = MagicMock
-    torch.cuda.synchronize = lambda *given: None
-    MagicMock.elapsed_time = lambda *given: 0.0
+    torch.cuda.synchronize = lambda *args: None
+    MagicMock.elapsed_time = lambda *args: 0.0
     from semilearn import get_algorithm, get_config, get_net_builder
     from semilearn.core.hooks import Hook
 
     clock = Clock(task)
 
-    class Marks(Hook):
-        """Tells the clock."""
+    class ClockHook(Hook):
+        """Marks the steps."""
 
         def before_run(self, algorithm: Any) -> None:
-            """Before the first step."""
+            """Marks the start."""
             clock.mark()
 
         def after_train_step(self, algorithm: Any) -> None:
-            """After each."""
+            """Marks the end of a step."""
             clock.mark()
 
     args = get_config(_settings(task))
     args.distributed = False
     algorithm = get_algorithm(args, get_net_builder(args.net, args.net_from_name), None, None)
-    algorithm.register_hook(Marks(), None, "LOWEST")
+    algorithm.register_hook(ClockHook(), None, "LOWEST")
     try:
         algorithm.train()
-    except Over:
-        tell(clock)
+    except MeasurementDone:
+        report_and_exit(clock)
 
 
 def _settings(task: Task) -> dict[str, Any]:
-    """Returns config/classic_cv/METHOD/METHOD_cifar10_4000_0.yaml, but for the batch."""
+    """Returns the settings of config/classic_cv/METHOD/METHOD_cifar10_4000_0.yaml with the task's batch size."""
     own = {"fixmatch": {"T": 0.5, "p_cutoff": 0.95}, "uda": {"T": 0.4, "p_cutoff": 0.8, "tsa_schedule": "none"}}
     return {
         "algorithm": task.method,

@@ -66,7 +66,7 @@ def test_from_no_project_to_a_classifier_without_leaving_the_browser(page, addre
     label_by_keyboard(page, store)
     train(page, store)
     missing = fiftyone_problem()
-    with nullcontext() if missing else serving_fiftyone(root, who="bob") as fiftyone:
+    with nullcontext() if missing else serving_fiftyone(root, user="bob") as fiftyone:
         review_a_disagreement(page, store)  # while it starts
         look_at_the_run_and_the_map(page)
         if fiftyone:
