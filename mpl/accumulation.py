@@ -18,7 +18,7 @@ from gradebook.mpl.sharding import recomputed
 def accumulate(net: nn.Module, parts: int) -> None:
     """Makes the network process its batches (N, ...) in parts, in place; the gradient is that of the whole batch.
 
-    Part k has images k, k + parts, k + 2 parts and so on, so that each part has its share of every kind of image.
+    Part k has images k, k + parts, k + 2 parts and so on, so that each part has a mix of all kinds of images.
     BatchNorm normalises within a part, as it does within a process; its running statistics are updated once a part.
 
     Args:

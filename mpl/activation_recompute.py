@@ -36,12 +36,12 @@ Layout = tuple[tuple[int, ...], tuple[int, ...], int]  # shape, strides, storage
 def recompute_activations(
     net: nn.Module, convolutions: ConvolutionCache | None = None, *, recompute_first_blocks: bool = False
 ) -> Iterator[None]:
-    """Makes a convolutional network's passes inside save less for the backward pass.
+    """Makes forward passes of a convolutional network within the block save less for the backward pass.
 
-    Nothing changes for a network that recomputes already, whose weights are sharded, or that is on XLA.
+    Networks that already recompute blocks, have sharded weights or are on XLA are left alone.
 
     Args:
-        net: its weights and buffers must be the same at the backward pass as inside.
+        net: its weights and buffers must not change between the forward and the backward pass.
         convolutions: gets the outputs of the convolutions, unless nothing changes.
         recompute_first_blocks: whether the first third of the blocks save only their inputs. They have the largest
             maps: in WRN-28-2 four sevenths of what is left, for a third of a forward pass more.
@@ -64,7 +64,7 @@ def recompute_activations(
 
 
 class _Recipe:
-    """How to recompute a tensor. Holds its value from the first to the last use in a backward pass."""
+    """How to recompute a tensor. It caches the value from the first to the last use in a backward pass."""
 
     def __init__(self, call: Callable[..., Tensor], *sources: "Tensor | _Recipe"):
         self._call = call
@@ -87,30 +87,30 @@ class _Recipe:
         return value
 
     def value(self) -> Tensor:
-        """Returns the tensor without holding it: as the source of another it would stay in memory for long."""
+        """Returns the tensor without caching it: as the source of another tensor it would stay in memory too long."""
         return self._call(*map(_source_value, self._sources)) if self._value is None else self._value
 
 
 class _KnownTensors:
-    """Tensors that are saved already, and recipes of those that follow from them, by storage and version."""
+    """Saved tensors, and recipes for tensors that follow from them, by storage and version."""
 
     def __init__(self) -> None:
         self._entries: dict[tuple[int, int], tuple[Tensor | _Recipe, Layout, StorageWeakRef]] = {}
 
     def add(self, tensor: Tensor, known: "Tensor | _Recipe", *, version: int | None = None) -> None:
         """Records that `tensor`, at its present version or the one given, is saved or can be recomputed."""
-        # A weak reference lets the memory go, and keeps the storage's number from being given to another.
+        # A weak reference does not keep the memory, but prevents another storage from getting the same id.
         storage = tensor.untyped_storage()
         key = storage._cdata, tensor._version if version is None else version
         self._entries[key] = known, _layout(tensor), StorageWeakRef(storage)
 
     def get(self, tensor: Tensor) -> "Tensor | _Recipe | None":
-        """Returns what is recorded for this very tensor; a view of another layout is not it."""
+        """Returns what is recorded for this tensor; None for another view of the same storage."""
         known, layout, _ = self._entries.get((tensor.untyped_storage()._cdata, tensor._version), (None, None, None))
         return known if layout == _layout(tensor) else None
 
     def recipe(self, func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> _Recipe | None:
-        """Returns how to recompute a call's result, where a few operations on known tensors give it."""
+        """Returns how to recompute the result of a call from known tensors, None if it takes too many operations."""
         recipe, rest = None, args[1:]  # a recipe must not hold args[0]
         if func is nnf.batch_norm:
             source = self.get(args[0])
@@ -139,7 +139,7 @@ class _RecomputeMode(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        """Calls the function and records its result."""
+        """Calls the function and records how to recompute its result."""
         kwargs = dict(kwargs or {})
         if self._is_paused or not args:
             return func(*args, **kwargs)

@@ -1,9 +1,9 @@
 """Approximate nearest neighbours of all samples at once, by an inverted file index.
 
-Cells are found by a few rounds of spherical k-means. All samples of a cell are compared with those of the nearest
-cells in one matrix product, which is faster than an index that answers one query at a time.
+Cells come from a few rounds of spherical k-means. All samples of a cell are compared with those of the nearest cells in
+one matrix product, which is faster than an index that is queried for one sample at a time.
 
-Shape legend    N samples    d of the space    C cells    k neighbours
+Shape legend    N samples    d features    C cells    k neighbours
 """
 
 import numpy as np
@@ -12,15 +12,15 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float32]
 
 CELL_SIZE = 500  # samples in a cell, on average
-PROBES = 32  # cells that a cell's samples are compared with, including its own
+PROBES = 32  # nearest cells with which the samples of a cell are compared, its own included
 SAMPLES_PER_CELL = 32  # for k-means
 KMEANS_ROUNDS = 8
-BLOCK_ROWS = 1024  # compared at once
+BLOCK_ROWS = 1024  # samples compared at once
 EPS = 1e-12
 
 
 def approximate_nearest(unit: Floats, k: int) -> tuple[NDArray[np.int32], Floats]:
-    """Returns the approximate k nearest others of every sample and their cosine similarity, (N, k) each, sorted.
+    """Returns the approximate k nearest neighbours of every sample and their cosine similarity, (N, k) each, sorted.
 
     Takes N · PROBES · CELL_SIZE · d operations: a million samples in minutes. docs/log.md has its recall.
 
@@ -36,13 +36,13 @@ def approximate_nearest(unit: Floats, k: int) -> tuple[NDArray[np.int32], Floats
     members = [order[ends[c] : ends[c + 1]] for c in range(len(centres))]
     sizes = np.diff(ends)
     indices, similarity = np.empty((n, k), np.int32), np.empty((n, k), np.float32)
-    for c, mine in enumerate(members):
-        if len(mine):
+    for c, own in enumerate(members):
+        if len(own):
             near = np.argsort(-(centres @ centres[c]), kind="stable")
-            enough = max(PROBES, int(np.searchsorted(np.cumsum(sizes[near]), k + 1)) + 1)
-            others = np.sort(np.concatenate([members[other] for other in near[:enough]]))
-            for start in range(0, len(mine), BLOCK_ROWS):
-                rows = mine[start : start + BLOCK_ROWS]
+            probes = max(PROBES, int(np.searchsorted(np.cumsum(sizes[near]), k + 1)) + 1)  # with at least k others
+            others = np.sort(np.concatenate([members[other] for other in near[:probes]]))
+            for start in range(0, len(own), BLOCK_ROWS):
+                rows = own[start : start + BLOCK_ROWS]
                 indices[rows], similarity[rows] = _best(unit, rows, others, k)
     return indices, np.clip(similarity, -1, 1)
 
@@ -66,9 +66,9 @@ def _centres(unit: Floats, cells: int) -> Floats:
     for _ in range(KMEANS_ROUNDS):
         cell = _cells(some, centres)
         order = np.argsort(cell, kind="stable")
-        there, first = np.unique(cell[order], return_index=True)
+        filled, first = np.unique(cell[order], return_index=True)
         centres = centres.copy()
-        centres[there] = np.add.reduceat(some[order], first, axis=0)
+        centres[filled] = np.add.reduceat(some[order], first, axis=0)
         centres /= np.maximum(np.linalg.norm(centres, axis=1, keepdims=True), EPS)
     return np.asarray(centres, np.float32)
 

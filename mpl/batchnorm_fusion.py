@@ -13,15 +13,15 @@ from timm.layers.norm_act import BatchNormAct2d
 from torch import fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-CONVOLUTIONS = (nn.Conv2d, Conv2dSame)  # not those that change their weight first, such as standardised ones
+CONVOLUTIONS = (nn.Conv2d, Conv2dSame)  # not subclasses that transform their weight, such as weight-standardised ones
 NORMS = (nn.BatchNorm2d, BatchNormAct2d)
 
 
-def folded(model: nn.Module) -> nn.Module:
+def fuse_batchnorm(model: nn.Module) -> nn.Module:
     """Returns a copy of a network, in evaluation mode, whose norms are fused into the convolutions before them.
 
-    Other norms stay, and so does a network that `torch.fx` cannot trace, since its code depends on values of tensors.
-    Features differ by rounding.
+    Norms that do not follow a convolution stay. A network that `torch.fx` cannot trace, because its code depends on the
+    values of tensors, is only copied. Features differ by rounding.
 
     Args:
         model: float32; unchanged.

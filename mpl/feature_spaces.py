@@ -1,10 +1,10 @@
-"""Three linear spaces of frozen features: principal directions of the plain, standardised and noise-whitened features.
+"""Three linear spaces of frozen features: principal components of the plain, standardised and noise-whitened features.
 
-Classifiers that learn from few labels differ more by the space they see than by their kind. Standardising helps where
-a few features are much larger than the others; whitening by what augmentation moves (within-sample covariance, as in
-linear discriminant analysis with a class for each image) helps where most of the variance says nothing of the class.
+With few labels, the feature space matters more than the kind of classifier. Standardising helps if a few features are
+much larger than the others. Whitening by the covariance of augmentations (within a sample, as in linear discriminant
+analysis with a class for each image) helps if most of the variance does not depend on the class.
 
-Shape legend    N samples    D features    d principal directions    n labelled    M samples with views    V views
+Shape legend    N samples    D features    d principal components    n labelled    M samples with views    V views
 """
 
 from dataclasses import dataclass
@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float32]
 Indices = NDArray[np.int64]
 
-MAX_DIRECTIONS = 256  # d at most; also at most a third of the samples
-NOISE_SHRINKAGE = 0.3  # of the augmentation's covariance towards a multiple of the identity
-SPREAD_FLOOR = 0.05  # share of the mean standard deviation that is added to every feature's own
+MAX_COMPONENTS = 256  # d is at most this, and at most a third of the samples
+NOISE_SHRINKAGE = 0.3  # of the augmentations' covariance towards a multiple of the identity
+SPREAD_FLOOR = 0.05  # share of the mean standard deviation that is added to each feature's own
 EPS = 1e-12
 
 
@@ -31,7 +31,7 @@ class AugmentedViews:
 
 @dataclass(frozen=True, slots=True)
 class FeatureSpaces:
-    """The samples in each space, at root mean square length 1, and the way from features to the plain space."""
+    """The samples in each space, with a root mean square length of 1, and the map from features to the plain space."""
 
     mean: Floats  # (D,)
     basis: Floats  # (D, d): plain = (features - mean) @ basis
@@ -55,7 +55,7 @@ def feature_spaces(
     mean = x.mean(0)
     x = x - mean
     covariance = (x.T @ x).astype(np.float64) / len(x)
-    d = max(1, min(MAX_DIRECTIONS, len(x) // 3, x.shape[1]))
+    d = max(1, min(MAX_COMPONENTS, len(x) // 3, x.shape[1]))
     basis = _principal_directions(covariance, d)
     plain = x @ basis
     length = _rms_length(plain)

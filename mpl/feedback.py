@@ -12,9 +12,9 @@ so with g = ∇L_l(θ_S'), the gradient of the labelled loss after the step,
 
     F_ic = -U ∂L_l(θ_S')/∂q_ic = -η ⟨g, ∇ log S_c(x_i; θ_S)⟩      nats of labelled loss saved
 
-for all i and c at once by one forward-mode product: F > 0 means that calling image i class c helped. The paper's
-hard-label form, `reinforce`, estimates the same from one number for the whole batch. Nothing here moves a parameter for
-good: `difference` shifts the weights where they are, sharded or not, and puts them back bit for bit.
+for all i and c at once by one forward-mode product. F > 0 means that labelling image i as class c helped. The paper's
+hard-label form, `reinforce`, estimates the same from one number for the whole batch. No function here changes a
+parameter permanently: `difference` shifts the weights in place, sharded or not, and restores them bit for bit.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -33,15 +33,15 @@ from gradebook.mpl.step import Runtime, at_least_float32, average_over_processes
 
 Weights = Mapping[str, Tensor]
 
-MAX_SHIFT = 1e-3  # of the weights by `difference`, as a share of their norm
+MAX_SHIFT = 1e-3  # of the weights in `difference`, relative to their norm
 
 
 def labelled_gradient(net: nn.Module, x_l: Tensor, y_l: Tensor, runtime: Runtime) -> tuple[Tensor, dict[str, Tensor]]:
     """Returns L_l () and g = ∇L_l at the network's weights, both averaged over the processes.
 
-    BatchNorm normalises with this batch, as in training, but its running statistics stay as they are: the student's
-    statistics come from unlabelled images alone. Dropout and its like are off, since their noise would drown F. The
-    gradient of sharded weights is sharded like them.
+    BatchNorm normalises with this batch, as in training, but its running statistics are not updated: the student's
+    statistics come only from unlabelled images. Dropout and stochastic depth are off, since their noise would be larger
+    than F. The gradient of sharded weights is sharded like them.
     """
     weights = {name: p.detach().requires_grad_() for name, p in net.named_parameters() if p.requires_grad}
     sharded = sharding.is_sharded(net)
@@ -99,9 +99,9 @@ def difference(  # noqa: PLR0913  # those of `exact`, and its own
 ) -> tuple[Tensor, Tensor]:
     """Computes F by a central difference along g: two forward passes and no forward-mode operation.
 
-    For networks without forward-mode automatic differentiation (sharded weights). Takes and returns
-    what `exact` does, logits excepted: they are the mean of the two sides'. Both sides draw the same noise. The weights
-    are shifted where they are and put back. Half precision is off: it would round the shift away.
+    For networks without forward-mode automatic differentiation (sharded weights). Arguments and results are those of
+    `exact`, except that the logits are the mean of the two sides. Both sides use the same random numbers. The weights
+    are shifted in place and restored. Autocast is off, since half precision would round the shift away.
 
     Args:
         net: see `exact`.
@@ -109,9 +109,10 @@ def difference(  # noqa: PLR0913  # those of `exact`, and its own
         gradient: see `exact`.
         x_u: see `exact`.
         rate: see `exact`.
-        loss: L_l () from `labelled_gradient`; see `_step_along`. Without it, 1 nat or more is assumed.
-        relative_step: how much of L_l to go along g; without it, ε^(1/3) of the weights' precision, 0.5 % in float32
-            and 0.0006 % in float64, which is where rounding, ε/h, and what the difference leaves out, h², are alike.
+        loss: L_l () from `labelled_gradient`; see `_step_along`. None assumes at least 1 nat.
+        relative_step: relative change of L_l along g. None takes ε^(1/3) of the weights' precision, 0.5 % in float32
+        and
+            0.0006 % in float64, where the rounding error, ε/h, and the truncation error, h², are about equal.
     """
     step = _step_along(gradient, before, loss, relative_step)
     noise = get_rng_state(x_u.device)
@@ -136,7 +137,7 @@ def feedback_loss(teacher_logits: Tensor, feedback: Tensor) -> Tensor:
     """Returns L_fb = -(1/U) Σ_i Σ_c q_ic F_ic, whose gradient in θ_T is that of L_l(θ_S').
 
     Args:
-        teacher_logits: (U, K) with their graph, for the view and the noise that made the student's labels.
+        teacher_logits: (U, K) with their graph, for the view and random numbers that gave the student's pseudo-labels.
         feedback: (U, K) F, detached.
 
     Returns:
@@ -147,18 +148,18 @@ def feedback_loss(teacher_logits: Tensor, feedback: Tensor) -> Tensor:
 
 
 def normalised(feedback: Tensor, runtime: Runtime) -> Tensor:
-    """Returns F (U, K) divided by its root mean square over the batch of all processes: unit scale, no unit."""
+    """Returns F (U, K) divided by its root mean square over the batch of all processes; dimensionless."""
     square = runtime.reduce(feedback.square().mean(), "mean")
     return feedback / square.sqrt().clamp_min(torch.finfo(feedback.dtype).tiny)
 
 
 def reinforce_feedback(before: Tensor, after: Tensor) -> Tensor:
-    """Returns h = L_l(θ_S) - L_l(θ_S') () in nats: positive where the batch's labels helped (Algorithm 1)."""
+    """Returns h = L_l(θ_S) - L_l(θ_S') () in nats: positive if the batch's pseudo-labels helped (Algorithm 1)."""
     return (before - after).detach()
 
 
 def reinforce_loss(teacher_logits: Tensor, labels: Tensor, h: Tensor) -> Tensor:
-    """Returns h · CE(ŷ, T(x_u)) (), so that descending makes helpful labels likelier (Pham et al., equation 12).
+    """Returns h · CE(ŷ, T(x_u)) (), whose descent makes helpful labels more likely (Pham et al., equation 12).
 
     Args:
         teacher_logits: (U, K) with their graph.
@@ -199,17 +200,17 @@ def dropout_off(net: nn.Module) -> Iterator[None]:
 
 
 def _step_along(gradient: Weights, before: Weights, loss: Tensor | None, share: float | None) -> Tensor:
-    """Returns how far (), in units of g, a difference goes: as far as changes L_l by a share of itself or of 1 nat.
+    """Returns the step size h () of a difference, in units of g: it changes L_l by `share` of min(L_l, 1 nat).
 
-    To first order L_l changes by h‖g‖² along g, so that h = share · min(L_l, 1)/‖g‖²: a share of Polyak's step. That
-    follows where log-probabilities bend, whatever the network. A share of the norm of θ does not: it goes far beyond
-    in ViTs, whose loss hangs on few of their weights. The error in float32, in parts of the norm of exact F, was up to
-    0.23 that way and is at most 0.001 this way (five ViTs, from random weights to fitted ones); with rectified units
-    it is 0.01 for their kinks, which was 0.03. The share of the norm stays as a bound, for gradients that vanish.
+    To first order L_l changes by h‖g‖² along g, so h = share · min(L_l, 1)/‖g‖², a fraction of Polyak's step size. It
+    adapts to the curvature of the log-probabilities of any network. A fraction of the norm of θ does not: it is far too
+    large for ViTs, whose loss depends on few of their weights. Its error in float32, relative to the norm of exact F,
+    was up to 0.23; this step's is at most 0.001 (five ViTs, with random to trained weights). With ReLUs, whose kinks
+    matter, the errors are 0.03 and 0.01. A fraction of the norm is still the upper bound, for vanishing gradients.
     """
     length = sharding.norm(gradient.values())
     limits = torch.finfo(length.dtype)
-    length = length.clamp_min(limits.tiny**0.5)  # below, its square is none
+    length = length.clamp_min(limits.tiny**0.5)  # the square of a smaller number is zero
     share = limits.eps ** (1 / 3) if share is None else share
     lost = torch.ones_like(length) if loss is None else loss.to(length.dtype).clamp(limits.eps, 1)
     farthest = MAX_SHIFT * sharding.norm(before[name] for name in gradient) / length

@@ -3,9 +3,9 @@
     s = q kᵀ/√D + m    p = softmax(s)    y = p v
     ds = (dq kᵀ + q dkᵀ)/√D + dm    dp = p (ds - Σ p ds)    dy = dp v + p dv
 
-torch's plain kernel (`SDPBackend.MATH`) has one, composed operation by operation. The equations above take four matrix
-products instead of six, and attention maps are made for a few images at a time: 1.2 to 3 times as fast in float32, 4
-to 6 times in bfloat16 (197 to 1,370 tokens, one core).
+torch's math kernel (`SDPBackend.MATH`) has one, which is composed of the derivatives of its operations. The equations
+above take four matrix products instead of six, and attention maps are computed for a few images at a time. This is 1.2
+to 3 times as fast in float32, and 4 to 6 times in bfloat16 (197 to 1,370 tokens, one core).
 
 Shape legend    N images    H heads    L queries    M keys    D width of a head, E of a value
 """
@@ -19,14 +19,14 @@ from torch import Tensor
 from torch.autograd import forward_ad
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-MAX_ELEMENTS = {"cpu": 2**20}  # of the attention maps made at once: what fits into a core's cache
-MAX_ELEMENTS_ELSEWHERE = 2**26  # on any other device: 256 MiB in float32
+MAX_ELEMENTS = {"cpu": 2**20}  # of the attention maps computed at once, so that they fit into a core's cache
+MAX_ELEMENTS_ELSEWHERE = 2**26  # on other devices; 256 MiB in float32
 
 Dual = tuple[Tensor, Tensor | None]  # a value, and its derivative if it has one
 
 
 def attention(query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, **how: Any) -> Tensor:
-    """Returns what `torch.nn.functional.scaled_dot_product_attention` does, (N, H, L, E)."""
+    """Returns the same as `torch.nn.functional.scaled_dot_product_attention`, (N, H, L, E)."""
     given = [_dual(tensor) for tensor in (query, key, value)]
     mask = None if attn_mask is None else _dual(attn_mask)
     if all(change is None for _, change in (*given, *([mask] if mask else []))):
@@ -59,13 +59,13 @@ def _attended(query: Dual, key: Dual, value: Dual, mask: Dual | None, scale: flo
 
 
 def _is_plain(query: Tensor, key: Tensor, value: Tensor, how: Mapping[str, Any]) -> bool:
-    """Returns whether the equations above apply: no dropout, no causal mask, no keys shared by heads."""
+    """Returns whether the equations above apply: no dropout, no causal mask, no grouped-query attention."""
     alike = query.dim() > 2 and query.shape[:-2] == key.shape[:-2] == value.shape[:-2]
     return alike and not any(how.get(name) for name in ("dropout_p", "is_causal", "enable_gqa"))
 
 
 def _dual(tensor: Tensor) -> Dual:
-    """Returns value and derivative, in the precision that autocast would give the kernel."""
+    """Returns value and derivative in the precision that autocast would use."""
     value, change = forward_ad.unpack_dual(tensor)
     device = tensor.device.type
     if not (tensor.is_floating_point() and torch.is_autocast_enabled(device)) or tensor.dtype == torch.float64:

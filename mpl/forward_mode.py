@@ -1,17 +1,17 @@
 """Fast forward-mode derivatives of BatchNorm, convolutions and attention.
 
-torch composes the forward derivative of BatchNorm in training mode of a dozen elementwise operations, which cost more
-than the convolutions around them: 21 ms an image where the pass itself takes 2.5 (WRN-28-2, one core). But the
-Jacobian of normalising a batch is symmetric, so that its derivative along dx is its backward pass applied to dx:
+torch composes the forward derivative of BatchNorm in training mode from a dozen elementwise operations, which cost more
+than the convolutions around them: 21 ms per image, while the forward pass takes 2.5 ms (WRN-28-2, one core). But the
+Jacobian of batch normalisation is symmetric, so its derivative along dx is its backward pass applied to dx:
 
     y = γ x̂ + β,    x̂ = (x - μ) / σ        dy = (γ/σ) (dx - mean dx - x̂ mean(x̂ dx)) + dγ x̂ + dβ
 
-that is one call of the backward kernel and one multiplication. With running statistics the derivative is a scaling, in
-the precision of the images: torch's own has the precision of the weights, which convolutions then refuse. Torch's fast
-attention kernels have no forward derivative: `gradebook.mpl.forward_attention` has one.
+which is one call of the backward kernel and one multiplication. With running statistics the derivative is a scaling in
+the precision of the images; torch's own has the precision of the weights, which convolutions then reject. torch's fast
+attention kernels have no forward derivative; `gradebook.mpl.forward_attention` provides one.
 
-Where the same pass was made before, `ConvolutionCache` has the outputs of its convolutions, and only their derivative,
-dw ∗ x + w ∗ dx, is computed.
+If the same forward pass has been computed before, `ConvolutionCache` has the outputs of its convolutions, and only
+their derivative, dw ∗ x + w ∗ dx, is computed.
 
 Shape legend    C channels
 """
@@ -35,7 +35,7 @@ Product = Callable[[Tensor, Tensor], Tensor]
 
 
 class ConvolutionCache:
-    """The outputs of a pass's convolutions, in order; `FastForwardMode` takes and releases them one by one."""
+    """The outputs of the convolutions of a forward pass, in order. `FastForwardMode` removes them one by one."""
 
     def __init__(self) -> None:
         self._outputs: deque[tuple[Tensor, int]] = deque()
@@ -49,23 +49,23 @@ class ConvolutionCache:
         return self._outputs[-1][0]
 
     def pop(self) -> Tensor | None:
-        """Removes and returns the first output that is left, or None if it was changed in place since."""
+        """Removes and returns the first output, or None if it has been changed in place."""
         out, version = self._outputs.popleft()
         return out if out._version == version else None
 
 
 class FastForwardMode(TorchFunctionMode):
-    """While active, norms, convolutions and attention have the derivatives above. For forward mode only."""
+    """While active, norms, convolutions and attention have the forward-mode derivatives above."""
 
     def __init__(self, convolutions: ConvolutionCache | None = None):
-        """Takes the convolutions of an earlier pass with the same inputs and weights, if there was one."""
+        """Uses the convolutions of an earlier pass with the same inputs and weights, if given."""
         super().__init__()
         self._convolutions = convolutions or None
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        """Replaces torch's derivatives by ours; everything else is unchanged."""
+        """Calls the function, or its replacement with a faster derivative."""
         if func is nnf.batch_norm:
             func = _batch_norm
         elif func is nnf.scaled_dot_product_attention:
@@ -78,7 +78,7 @@ class FastForwardMode(TorchFunctionMode):
 
 
 def _conv2d(output: Tensor, input: Tensor, weight: Tensor, bias: Optional = None, *how: Any, **more: Any) -> Tensor:  # noqa: A002
-    """Returns what `torch.conv2d` does, which is `output`."""
+    """Returns the same as `torch.conv2d`, which is `output`."""
 
     def product(x: Tensor, w: Tensor) -> Tensor:
         return torch.conv2d(x, w, None, *how, **more)
@@ -89,17 +89,17 @@ def _conv2d(output: Tensor, input: Tensor, weight: Tensor, bias: Optional = None
 
 @dataclass(frozen=True, slots=True)
 class _Box:
-    """Hides a tensor from autograd, which does not allow a function to return its input."""
+    """Hides a tensor from autograd, since a function must not return one of its inputs."""
 
     tensor: Tensor
 
 
 class _Convolved(Function):
-    """A convolution whose output is known, with its forward derivative."""
+    """A convolution with a cached output, and its forward derivative."""
 
     @staticmethod
     def forward(x: Tensor, weight: Tensor, bias: Optional, convolved: Product, output: _Box) -> Tensor:
-        """Returns the known output."""
+        """Returns the cached output."""
         return output.tensor
 
     @staticmethod
@@ -129,7 +129,7 @@ def _batch_norm(  # noqa: PLR0913  # as torch has them
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> Tensor:
-    """Returns what `torch.nn.functional.batch_norm` does."""
+    """Returns the same as `torch.nn.functional.batch_norm`."""
     normal: Tensor = _Normalised.apply(input, weight, bias, running_mean, running_var, training, momentum, eps)[0]
     return normal
 

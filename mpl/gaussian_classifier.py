@@ -1,12 +1,12 @@
 """Gaussian classifier (linear discriminant analysis) fitted to a run's predictions on frozen features.
 
 Student and teacher share their mistakes, since one learned from the other. A classifier of another kind, with a
-Gaussian for each class and one covariance, is fitted to their predictions for the unlabelled samples. It averages over
-thousands of predictions and so corrects those that do not fit their class (Lee et al., Robust Inference via Generative
-Classifiers for Handling Noisy Labels, ICML 2019, https://arxiv.org/abs/1901.11300). To check labels, one is fitted
-without them. docs/results.md has its accuracy at finding mistakes.
+Gaussian for each class and a shared covariance, is therefore fitted to their predictions for the unlabelled samples. It
+averages over thousands of predictions, and so corrects those that do not fit their class (Lee et al., Robust Inference
+via Generative Classifiers for Handling Noisy Labels, ICML 2019, https://arxiv.org/abs/1901.11300). Labels are judged by
+a second one, fitted without labels. docs/results.md has its accuracy at finding mistakes.
 
-Shape legend    N samples    V views of a sample    D features    d of the space    K classes    k neighbours
+Shape legend    N samples    V views of a sample    D features    d principal components    K classes    k neighbours
 """
 
 from typing import Any
@@ -17,22 +17,22 @@ from numpy.typing import NDArray
 from gradebook.mpl.approximate_neighbours import approximate_nearest
 
 Floats = NDArray[np.float32]
-Probabilities = NDArray[np.float64]  # (N, K) distributions, NaN rows where there is none
+Probabilities = NDArray[np.float64]  # (N, K) distributions; rows of NaN where unknown
 
-DIMENSIONS = 256  # d at most
+MAX_COMPONENTS = 256  # d is at most this
 SHRINKAGE = 0.1  # of the covariance towards a multiple of the identity
-SOFTEN = 3.0  # temperature of the log odds: features are not Gaussian, so the classifier is overconfident
-LABEL_WEIGHT = 10.0
-FITS = 3  # the second and third to the mean of the given and its own predictions
+SOFTEN = 3.0  # temperature of the logits: features are not Gaussian, so the classifier is overconfident
+LABEL_WEIGHT = 10.0  # of a label, relative to a prediction
+FITS = 3  # the second and third are to the mean of the given and the classifier's own predictions
 NEIGHBOURS = 20  # k
-EXACT = 50_000  # samples, up to which all pairs are compared
-BLOCK_ROWS = 1024  # rows compared with all others at once
+MAX_EXACT = 50_000  # samples up to which all pairs are compared
+BLOCK_ROWS = 1024  # samples compared with all others at once
 EPS = 1e-12
 PCA_SAMPLES = 20_000  # samples for the principal components
 
 
 def principal_components(views: NDArray[np.float16]) -> Floats:
-    """Returns each sample's mean over its views, centred, in its d largest principal directions: (N, d).
+    """Returns the first d principal components of each sample's mean over its views, centred: (N, d).
 
     Args:
         views: (N, V, D).
@@ -44,16 +44,16 @@ def principal_components(views: NDArray[np.float16]) -> Floats:
     means -= means.mean(0)
     some = means[np.random.default_rng(0).permutation(n)[:PCA_SAMPLES]]
     _, directions = np.linalg.eigh(some.T @ some / len(some))
-    kept = min(DIMENSIONS, features, max(1, n // 4))
-    return np.asarray(means @ directions[:, -kept:], np.float32)
+    d = min(MAX_COMPONENTS, features, max(1, n // 4))
+    return np.asarray(means @ directions[:, -d:], np.float32)
 
 
 def fit_predict(
     space: Floats, predictions: Probabilities, labels: NDArray[np.int64] | None = None
 ) -> tuple[Probabilities, Floats]:
-    """Fits the classifier to predictions and labels, and returns its own predictions for every sample.
+    """Fits the classifier to predictions and labels; returns its own predictions for every sample.
 
-    It is fitted `FITS` times: to the given predictions, then to the mean of these and its own.
+    It is fitted `FITS` times: first to the given predictions, then to the mean of these and its own.
 
     Args:
         space: (N, d).
@@ -61,42 +61,42 @@ def fit_predict(
         labels: (N,) class, -1 for none; a label replaces the prediction and has `LABEL_WEIGHT` times the weight.
 
     Returns:
-        (N, K) distributions, zero for classes that have almost no weight in the predictions; and (N, d) whitened
-        features, with unit variance within a class in every direction.
+        (N, K) distributions, zero for classes with almost no weight in the predictions; and (N, d) whitened features,
+        with unit variance within a class in every direction.
     """
     x, weights = space.astype(np.float64), np.nan_to_num(predictions)
     given = np.full(len(x), -1) if labels is None else labels
     weights[given >= 0] = LABEL_WEIGHT * np.eye(weights.shape[1])[given[given >= 0]]
-    there = weights.sum(0) > 1
-    if not there.any():
+    present = weights.sum(0) > 1
+    if not present.any():
         return np.full_like(weights, np.nan), space
-    targets = weights[:, there]
+    targets = weights[:, present]
     unlabelled = ((given < 0) & (targets.sum(1) > 0))[:, None]
     predicted, covariance = _fitted(x, targets)
     for _ in range(FITS - 1):
         predicted, covariance = _fitted(x, np.where(unlabelled, (targets + predicted) / 2, targets))
-    whole = np.zeros_like(weights)
-    whole[:, there] = predicted
+    probabilities = np.zeros_like(weights)
+    probabilities[:, present] = predicted
     lengths, directions = np.linalg.eigh(covariance)
-    return whole, np.asarray(x @ directions / np.sqrt(lengths), np.float32)
+    return probabilities, np.asarray(x @ directions / np.sqrt(lengths), np.float32)
 
 
 def linear_discriminant(x: NDArray[Any], weights: NDArray[Any]) -> tuple[Probabilities, Probabilities, Probabilities]:
-    """Fits one Gaussian a class with one covariance for all; its log odds are linear in x.
+    """Fits a Gaussian for each class with a shared covariance; the logits are linear in x.
 
     Args:
         x: (N, d).
-        weights: (N, K) how much each sample counts for each class.
+        weights: (N, K) weight of each sample for each class.
 
     Returns:
         slopes (d, K) and offsets (K,) of the logits x @ slopes + offsets, divided by SOFTEN; and the covariance (d, d).
     """
-    total, inside = weights.sum(0), weights.sum(1)
+    total, of_sample = weights.sum(0), weights.sum(1)
     means = (weights.T @ x) / total[:, None]
-    covariance = ((x * inside[:, None]).T @ x - (means.T * total) @ means) / total.sum()
+    covariance = ((x * of_sample[:, None]).T @ x - (means.T * total) @ means) / total.sum()
     d = len(covariance)
     covariance = (1 - SHRINKAGE) * covariance + SHRINKAGE * np.eye(d) * (np.trace(covariance) / d + EPS)
-    # log p(c) + log p(x | c), without terms that all c share
+    # log p(c) + log p(x | c), without the terms that are the same for all c
     slopes = np.linalg.solve(covariance, means.T)
     offsets = np.log(total / total.sum()) - (means * slopes.T).sum(1) / 2
     return slopes / SOFTEN, offsets / SOFTEN, covariance
@@ -111,17 +111,17 @@ def _fitted(x: Probabilities, weights: Probabilities) -> tuple[Probabilities, Pr
 
 
 def nearest(space: Floats, k: int = NEIGHBOURS) -> tuple[NDArray[np.int32], Floats]:
-    """Returns every sample's k nearest others and their cosine similarity, most similar first: (N, k) each.
+    """Returns the k nearest neighbours of every sample and their cosine similarity, most similar first: (N, k) each.
 
-    Exact up to `EXACT` samples, by products of blocks: N² d operations, 6,000 samples in a second.
-    For more, see `gradebook.mpl.approximate_neighbours`.
+    Exact up to `MAX_EXACT` samples, by blocked matrix products: N² d operations, 6,000 samples in a second. With more,
+    see `gradebook.mpl.approximate_neighbours`.
     """
     n = len(space)
     k = min(k, n - 1)
     if k < 1:
         return np.empty((n, 0), np.int32), np.empty((n, 0), np.float32)
     unit = space / np.maximum(np.linalg.norm(space, axis=1, keepdims=True), EPS)
-    if n > EXACT:
+    if n > MAX_EXACT:
         return approximate_nearest(np.asarray(unit, np.float32), k)
     indices, similarity = np.empty((n, k), np.int32), np.empty((n, k), np.float32)
     for start in range(0, n, BLOCK_ROWS):

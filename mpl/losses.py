@@ -2,7 +2,7 @@
 
 Shape legend    B labelled images    U unlabelled images    K classes    q a distribution over K
 
-Targets never carry a gradient here; the feedback, where they do, has its own function.
+Targets are constants here; for the feedback loss, where they have a gradient, see `gradebook.mpl.feedback`.
 """
 
 import torch
@@ -21,12 +21,12 @@ def soft_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
 
 
 def one_hot(labels: Tensor, like: Tensor) -> Tensor:
-    """Returns classes (U,) as distributions (U, K) like `like` (..., K); torch's own function waits for the device."""
+    """Returns classes (U,) as one-hot (U, K), typed like `like` (..., K). Unlike torch's, it does not synchronise."""
     return (labels[:, None] == torch.arange(like.shape[-1], device=like.device)).to(like.dtype)
 
 
 def softmax_with_temperature(logits: Tensor, temperature: float) -> Tensor:
-    """Returns softmax(logits / temperature) (U, K), detached: below 1 it sharpens, 1 leaves it."""
+    """Returns softmax(logits / temperature) (U, K), detached; a temperature below 1 sharpens."""
     return (logits.detach() / temperature).softmax(-1)
 
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 Probabilities = NDArray[np.float64]  # (N, K)
 Labels = NDArray[np.int64]  # (N,)
-Z95 = 1.96  # standard deviations on either side of the mean that hold 95 % of a normal distribution
+Z95 = 1.96  # 95 % of a normal distribution lie within this many standard deviations of the mean
 
 
 def accuracy(probabilities: Probabilities, labels: Labels) -> float:
@@ -17,7 +17,7 @@ def accuracy(probabilities: Probabilities, labels: Labels) -> float:
 
 
 def balanced_accuracy(probabilities: Probabilities, labels: Labels) -> float:
-    """Returns the mean over the labels' classes of the accuracy in each; a label may name a class beyond the K."""
+    """Returns the mean of the accuracies of the classes that have labels; a label may be a class beyond the K."""
     right = probabilities.argmax(1) == labels
     return float(np.mean([right[labels == k].mean() for k in np.unique(labels)]))
 
@@ -32,8 +32,8 @@ def accuracy_interval(accuracy: float, n: int) -> tuple[float, float]:
 def balanced_accuracy_interval(probabilities: Probabilities, labels: Labels) -> tuple[float, float]:
     """Returns the 95 % interval of the balanced accuracy, a mean of independent shares.
 
-    A class's variance is p (1 - p) / n with p = (right + 1) / (n + 2), so that it is not zero in a class of which
-    all is right, or all wrong.
+    The variance of a class is p (1 - p) / n with p = (correct + 1) / (n + 2), so that it is not zero if all of the
+    class are correct, or all wrong.
     """
     right = probabilities.argmax(1) == labels
     classes = np.unique(labels)

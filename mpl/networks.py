@@ -12,8 +12,8 @@ from torch import Tensor, nn
 class LinearHead(nn.Module):
     """The student on cached features (N, D) -> (N, K): one linear layer, like a timm model's own classifier.
 
-    Features are first multiplied by a constant, so that one learning rate fits every backbone; `folded` moves that
-    constant into the weights.
+    Features are multiplied by a constant, so that one learning rate suits every backbone. `folded` multiplies the
+    weights by it instead.
     """
 
     scale: Tensor  # ()
@@ -29,12 +29,12 @@ class LinearHead(nn.Module):
         return logits
 
     def folded(self) -> tuple[Tensor, Tensor]:
-        """Returns weight (K, D) and bias (K,) of the same linear layer on features that are not scaled."""
+        """Returns weight (K, D) and bias (K,) of the equivalent linear layer on unscaled features."""
         return self.classifier.weight.detach() * self.scale, self.classifier.bias.detach()
 
 
 class MlpHead(nn.Module):
-    """The teacher on cached features (N, D) -> (N, K): one hidden layer of rectified units."""
+    """The teacher on cached features (N, D) -> (N, K): one hidden layer with ReLU."""
 
     scale: Tensor  # ()
 

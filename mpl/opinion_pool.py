@@ -9,15 +9,15 @@ from numpy.typing import NDArray
 Doubles = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
-EXPONENT_SUM = 1.6  # of all exponents before any label is seen: members that agree make each other surer
-EXPONENT_HOLD = 5.0  # nats for moving an exponent by 1: a few labels must not give one member all the weight
-MIN_PROBABILITY = 1e-3  # of a pooled member's opinion: none can veto a class
-SHARE_PRIOR = 0.3  # weight of the labels' class shares against the samples'
-TEMPERATURE = 1.6  # before any label is seen: Gaussians that share a covariance are too sure by about that much
-TEMPERATURE_SPREAD = 0.1  # standard deviation of the prior on its logarithm: fifty labels say little of it
+EXPONENT_SUM = 1.6  # prior sum of the exponents; above 1, because members that agree make the pool more confident
+EXPONENT_HOLD = 5.0  # nats for changing an exponent by 1, so that a few labels do not give one member all the weight
+MIN_PROBABILITY = 1e-3  # of a member, so that no member can veto a class
+SHARE_PRIOR = 0.3  # weight of the labels' class shares, relative to the samples
+TEMPERATURE = 1.6  # prior mode: Gaussians with a shared covariance are overconfident by about this factor
+TEMPERATURE_SPREAD = 0.1  # standard deviation of the prior on its logarithm; fifty labels tell little about it
 EM_STEPS = 50
-BALANCED_WITHIN = 0.15  # total variation between estimated and labels' shares at which opinions are no longer aligned
-ALIGNMENTS = 5  # rounds of it
+BALANCED_WITHIN = 0.15  # total variation between estimated and labels' shares from which opinions are not aligned
+ALIGNMENT_ROUNDS = 5
 EPS = 1e-9
 
 
@@ -33,12 +33,12 @@ def pooled(opinions: NDArray[np.floating], exponents: Doubles) -> Doubles:
 
 
 def pool_exponents(held_out: NDArray[np.floating], y: Indices) -> Doubles:
-    """Returns the exponents w ≥ 0 (m,) of the pool that gives held-out labels most probability.
+    """Returns the exponents w ≥ 0 (m,) of the pool with the highest penalised likelihood of held-out labels.
 
-    They minimise the labels' negative log-likelihood + EXPONENT_HOLD |w - w₀|², with w₀ = EXPONENT_SUM / m each.
+    They minimise the negative log-likelihood + EXPONENT_HOLD |w - w₀|², where each w₀ = EXPONENT_SUM / m.
 
     Args:
-        held_out: (m, n, K) each member's opinion of the labelled samples, learned without their labels.
+        held_out: (m, n, K) each member's opinions of the labelled samples, learned without their labels.
         y: (n,) the labels.
     """
     from scipy.optimize import minimize
@@ -58,7 +58,8 @@ def pool_exponents(held_out: NDArray[np.floating], y: Indices) -> Doubles:
 
 
 def class_shares(opinions: Doubles, labelled_shares: Doubles) -> Doubles:
-    """Returns the estimated class shares (K,) of samples, from opinions (N, K) learned at the shares of the labels.
+    """Returns the estimated class shares (K,) of samples from opinions (N, K), learned at the labels' class shares.
+
 
     Expectation-maximisation (Saerens et al., 2002, https://doi.org/10.1162/089976602753284446), with a Dirichlet prior
     around the labels' shares that weighs SHARE_PRIOR N samples.
@@ -74,12 +75,12 @@ def class_shares(opinions: Doubles, labelled_shares: Doubles) -> Doubles:
 def aligned(opinions: Doubles, unlabelled: NDArray[np.bool_], labelled_shares: Doubles, shares: Doubles) -> Doubles:
     """Returns opinions (N, K) whose mean is near the class shares (Berthelot et al., 2020: distribution alignment).
 
-    They are moved only as far as the estimated shares agree with the labels': where the samples are unbalanced, shares
-    are estimated too badly, and alignment costs more than it gains.
+    The less the estimated shares agree with the labels', the less the opinions are changed: for unbalanced samples the
+    estimate is too poor, and alignment costs more than it gains.
 
     Args:
         opinions: (N, K).
-        unlabelled: (N,) whose mean is meant.
+        unlabelled: (N,) the samples whose mean is aligned.
         labelled_shares: (K,).
         shares: (K,) from `class_shares`.
     """
@@ -88,7 +89,7 @@ def aligned(opinions: Doubles, unlabelled: NDArray[np.bool_], labelled_shares: D
         return opinions
     target = np.sqrt(labelled_shares * shares)
     target = target / target.sum()
-    for _ in range(ALIGNMENTS):
+    for _ in range(ALIGNMENT_ROUNDS):
         opinions = opinions * (target / np.maximum(opinions[unlabelled].mean(0), EPS)) ** power
         opinions = opinions / opinions.sum(1, keepdims=True)
     return opinions
@@ -98,9 +99,9 @@ def fitted_temperature(logits: Doubles, y: Indices, weights: Doubles) -> float:
     """Returns the temperature to divide logits by (Guo et al., 2017, https://arxiv.org/abs/1706.04599).
 
     Args:
-        logits: (n, K) held-out: learned without the labels of their rows.
+        logits: (n, K) held-out, that is learned without the labels of their rows.
         y: (n,) the labels.
-        weights: (n,) how much each label counts, such as its class's share of the samples against the labels'.
+        weights: (n,) weight of each label, such as the ratio of its class's shares among the samples and the labels.
     """
     from scipy.optimize import minimize_scalar
 

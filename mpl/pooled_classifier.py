@@ -1,17 +1,18 @@
 """A linear classifier of frozen features from few labels and many unlabelled samples.
 
-1. Members give an opinion of every sample: multinomial logistic regression and label diffusion, each in the
-   standardised and in the noise-whitened space (`gradebook.mpl.feature_spaces`), and whatever opinions are handed in.
+1. Members give an opinion of every sample, that is a distribution over classes: multinomial logistic regression and
+   label diffusion, each in the standardised and in the noise-whitened space (`gradebook.mpl.feature_spaces`), and any
+   other members that are passed in.
 2. Their held-out opinions of the labelled samples choose the exponents of a logarithmic opinion pool.
-3. Expectation-maximisation estimates the class shares of the unlabelled samples. They correct the pooled opinions, and
-   where they agree with the labels' shares, the opinions are aligned to them.
-4. A Gaussian a class with a shared covariance is fitted to the pooled opinions. It is linear in the features, so its
-   weights are an ordinary classifier's; and made of thousands of opinions, it forgets those that do not fit.
+3. Expectation-maximisation estimates the class shares of the unlabelled samples. They correct the pooled opinions. If
+   they agree with the labels' shares, the opinions are also aligned to them.
+4. A Gaussian for each class with a shared covariance is fitted to the pooled opinions. It is linear in the features, so
+   it is an ordinary linear classifier, and it averages over thousands of opinions, so errors cancel out.
 5. One temperature is fitted to held-out logits.
 
-Figures against every member and other baselines: docs/results.md.
+docs/results.md compares it with its members and other baselines.
 
-Shape legend    N samples    D features    d principal directions    K classes    n labelled    m members    V views
+Shape legend    N samples    D features    d principal components    K classes    n labelled    m members    V views
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -39,15 +40,15 @@ from gradebook.mpl.opinion_pool import (
 
 Floats = NDArray[np.float32]
 Masks = NDArray[np.bool_]
-# (kept (F, n), classes of the labelled (n,), K) -> opinions (F, N, K): row by row learned from the labels that are kept
+# (kept (F, n), classes of the labelled (n,), K) -> opinions (F, N, K); fold f is learned from the labels in kept[f]
 Member = Callable[[Masks, Indices, int], NDArray[np.floating]]
 
 FOLDS = 5
-STANDARDISED_SCALE, WHITENED_SCALE = 35.0, 20.0  # rms length of what logistic regression sees, at C = 1
-SHARE_POWER = 0.5  # share of the correction by class shares that is made
-SHARPEN = 2.0  # power of the pooled opinions that the Gaussians are fitted to
-LABEL_WEIGHT = 10.0  # of a label against an opinion
-FITS = 3  # the second and third to the mean of the pooled opinions and the Gaussians' own
+STANDARDISED_SCALE, WHITENED_SCALE = 35.0, 20.0  # root mean square length of logistic regression's inputs, at C = 1
+SHARE_POWER = 0.5  # exponent of the correction by class shares; 1 would be the full correction
+SHARPEN = 2.0  # exponent of the pooled opinions to which the Gaussians are fitted
+LABEL_WEIGHT = 10.0  # of a label, relative to an opinion
+FITS = 3  # the second and third are to the mean of the pooled opinions and the Gaussians' own
 EPS = 1e-9
 
 
@@ -80,8 +81,8 @@ def fit_pooled_classifier(
         features: (N, D) of the images without augmentation.
         labels: (N,) class, -1 for none; at least two classes have one.
         classes: K.
-        views: see `AugmentedViews`; without them no member sees the whitened space.
-        members: more members of the pool by name. Each is called for all folds at once, then with every label.
+        views: see `AugmentedViews`; without them no member uses the whitened space.
+        members: more members of the pool by name. Each is called for all folds at once, and then with all labels.
         seed: of the folds.
     """
     labelled = np.flatnonzero(labels >= 0)
@@ -152,9 +153,9 @@ def _of_each_fold(opinions: Callable[[Masks, Indices, int], NDArray[np.floating]
 
 
 def logistic_regression(x: Floats, y: Indices, classes: int, *, c: float = 1.0) -> tuple[Floats, Floats]:
-    """Returns weights (d, K) and bias (K,) of multinomial logistic regression, as scikit-learn's with the same C.
+    """Returns weights (d, K) and bias (K,) of multinomial logistic regression, as scikit-learn with the same C.
 
-    Unlike scikit-learn's, it also has weights for classes without a label, which a fold can lack.
+    Unlike scikit-learn's, it also has weights for classes without a label, which can happen in a fold.
 
     Args:
         x: (n, d).
@@ -216,7 +217,7 @@ def _shares(y: Indices, classes: int) -> Doubles:
 
 
 def _folds(y: Indices, number: int, seed: int) -> Indices:
-    """Returns the fold of every label (n,), each class dealt out evenly."""
+    """Returns the fold of every label (n,), with each class spread evenly over the folds."""
     rng, folds, dealt = np.random.default_rng(seed), np.empty(len(y), np.int64), 0
     for label in np.unique(y):
         rows = rng.permutation(np.flatnonzero(y == label))

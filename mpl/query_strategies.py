@@ -50,9 +50,9 @@ def margin(pool: Pool, b: int, random: np.random.Generator) -> Positions:
 
 
 def k_centre(pool: Pool, b: int, random: np.random.Generator) -> Positions:
-    """Each time the candidate farthest from all labelled or chosen samples (Sener & Savarese 2018, algorithm 1).
+    """Repeatedly the candidate farthest from all labelled or chosen samples (Sener & Savarese 2018, algorithm 1).
 
-    Without labelled samples the first one is drawn.
+    Without labelled samples the first one is random.
     """
     x = pool.features.astype(np.float64)
     squares = (x**2).sum(1)
@@ -72,8 +72,9 @@ def badge(pool: Pool, b: int, random: np.random.Generator) -> Positions:
     """k-means++ seeding on the gradients of the candidates' losses in the student (Ash et al. 2020, BADGE).
 
     A linear student has one layer, so the gradient of the likeliest class's loss is g = (p - onehot(argmax p)) xᵀ,
-    (K, D), and ⟨g, g'⟩ = ⟨a, a'⟩⟨x, x'⟩ with a = p - onehot: no (N, K·D) matrix is made. The first is the one with the
-    longest gradient, as in the authors' code; then each is drawn with a chance in proportion to its squared distance.
+    (K, D), and ⟨g, g'⟩ = ⟨a, a'⟩⟨x, x'⟩ with a = p - onehot, so no (N, K·D) matrix is needed. The first choice has the
+    longest gradient, as in the authors' code. The others are random, with probabilities in proportion to their squared
+    distances.
     """
     x, a = pool.features.astype(np.float64), pool.student.copy()
     a[np.arange(len(a)), a.argmax(1)] -= 1
@@ -91,7 +92,7 @@ def badge(pool: Pool, b: int, random: np.random.Generator) -> Positions:
 
 
 def herding(pool: Pool, b: int, random: np.random.Generator) -> Positions:
-    """Covers the uncertain samples (Bae et al. 2025, Uncertainty Herding; without a student MaxHerding, 2024).
+    """Samples that cover the uncertain ones (Bae et al. 2025, Uncertainty Herding; without a student MaxHerding, 2024).
 
     Uncertainty is 1 minus the margin; see `gradebook.mpl.facility_location`. The papers narrow the kernel with more
     labels; here it is constant.

@@ -171,14 +171,13 @@ def preserve_mode(net: nn.Module) -> Iterator[None]:
 
 
 def forget_biases(net: nn.Module) -> None:
-    """Drops the position biases that attention layers have cached.
+    """Clears the position biases that attention layers have cached.
 
-    timm's LeViT, EfficientFormer and TinyViT cache them between passes in evaluation mode, but the weights may have
-    changed since.
+    timm's LeViT, EfficientFormer and TinyViT cache them in evaluation mode, but the weights may have changed since.
     """
     for module in net.modules():
-        if kept := getattr(module, "attention_bias_cache", None):
-            kept.clear()
+        if cache := getattr(module, "attention_bias_cache", None):
+            cache.clear()
 
 
 def averaged(learner: Learner) -> nn.Module:

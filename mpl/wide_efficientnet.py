@@ -1,10 +1,10 @@
 """EfficientNet-B6-Wide, the smaller network of Meta Pseudo Labels' large experiment (Pham et al., 2021, section 4).
 
-The paper says of it: the depth of EfficientNet-B6, its width factor raised to 5.0, 390 million parameters, images of
-512 px. It says too that the factor was raised from 2.1, which is not the 1.8 of the B6 that was published (Tan and Le,
-2019, https://arxiv.org/abs/1905.11946). The three statements do not meet in timm's EfficientNet: with B6's published
-depth factor, 2.6, a width of 5.0 makes 316.6 million parameters; 390 would take a width of 5.56, or a greater depth
-(3.1, that of B7, makes 398.5). Taken here is what the paper's words name: width 5.0, depth 2.6.
+The paper describes it as EfficientNet-B6 with its width factor raised from 2.1 to 5.0, 390 million parameters and
+images of 512 px. The published B6 has a width factor of 1.8 (Tan and Le, 2019, https://arxiv.org/abs/1905.11946). The
+description is not consistent: with B6's depth factor of 2.6, a width of 5.0 gives 316.6 million parameters in timm's
+EfficientNet; 390 million would need a width of 5.56, or about the depth of B7 (3.1, 398.5 million). This network
+follows the stated factors: width 5.0, depth 2.6.
 """
 
 from typing import Any
@@ -32,7 +32,7 @@ default_cfgs = generate_default_cfgs(
 
 @register_model
 def efficientnet_b6_wide(pretrained: bool = False, **kwargs: Any) -> EfficientNet:
-    """Returns EfficientNet-B6-Wide without trained weights, of which none were published."""
+    """Returns EfficientNet-B6-Wide with random weights; no pretrained ones were published."""
     make: Any = _gen_efficientnet
     kwargs = {"bn_eps": 1e-3, "pad_type": "same"} | kwargs
     net: EfficientNet = make(

@@ -3,8 +3,8 @@
 Shape legend    N images    K classes    (3, H, W) an image    D features
 
 `wrn_28_2` is the network of the CIFAR-10 and SVHN experiments of semi-supervised learning (Oliver et al., 2018,
-https://arxiv.org/abs/1804.09170), with leaky rectified units as there; the others are its smaller kin. A depth of
-6n + 4 has n blocks in each of three groups. All are in timm's registry: whatever takes a timm model takes them.
+https://arxiv.org/abs/1804.09170), with leaky ReLUs as there; the others are smaller. A depth of 6n + 4 has n blocks in
+each of three groups. All are registered in timm, so they can be used like any timm model.
 """
 
 from typing import Any
@@ -13,19 +13,19 @@ import torch
 from timm.models import register_model
 from torch import Tensor, nn
 
-SLOPE = 0.1  # of the leaky units below zero
+SLOPE = 0.1  # negative slope of the leaky ReLUs
 STEM = 16  # channels of the first convolution
 
 
 class Block(nn.Module):
-    """Two 3x3 convolutions beside a shortcut, each after BatchNorm and its unit (pre-activation)."""
+    """A residual block of two 3x3 convolutions, each after BatchNorm and a leaky ReLU (pre-activation)."""
 
     def __init__(self, inputs: int, outputs: int, stride: int):
         super().__init__()
         self.norm_1, self.norm_2 = _norm(inputs), _norm(outputs)
         self.conv_1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
         self.conv_2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
-        self.unit = nn.LeakyReLU(SLOPE, inplace=True)  # nothing else reads what BatchNorm returns
+        self.unit = nn.LeakyReLU(SLOPE, inplace=True)  # nothing else uses the output of BatchNorm
         self.shortcut = None if inputs == outputs else nn.Conv2d(inputs, outputs, 1, stride, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -38,7 +38,7 @@ class Block(nn.Module):
 
 
 class WideResNet(nn.Module):
-    """A wide residual network that classifies, or gives features where it has no classes (timm's interface)."""
+    """A wide residual network with timm's interface; with `num_classes=0` it returns features."""
 
     def __init__(self, depth: int, width: int, *, num_classes: int = 10, drop_rate: float = 0.0):
         super().__init__()
@@ -70,11 +70,11 @@ class WideResNet(nn.Module):
 
     @property
     def default_cfg(self) -> dict[str, Any]:
-        """Alias that timm uses as well."""
+        """Timm's other name for `pretrained_cfg`."""
         return self.pretrained_cfg
 
     def reset_classifier(self, num_classes: int) -> None:
-        """Replaces the last layer by a new one for so many classes; 0 for none."""
+        """Replaces the classifier by a new one for `num_classes` classes; 0 for none."""
         self.num_classes = num_classes
         self.classifier: nn.Module = nn.Linear(self.num_features, num_classes) if num_classes else nn.Identity()
         if isinstance(self.classifier, nn.Linear):
@@ -82,7 +82,7 @@ class WideResNet(nn.Module):
             nn.init.zeros_(self.classifier.bias)
 
     def get_classifier(self) -> nn.Module:
-        """Returns the last layer."""
+        """Returns the classifier."""
         return self.classifier
 
     def forward(self, x: Tensor) -> Tensor:
@@ -97,8 +97,8 @@ def _norm(channels: int) -> nn.BatchNorm2d:
 
 
 def _create(depth: int, width: int, pretrained: bool, kwargs: dict[str, Any]) -> WideResNet:
-    """Makes one as `timm.create_model` asks for it, whose arguments for pretrained weights say nothing here."""
-    assert not pretrained, "nobody has published weights of these networks for timm"
+    """Creates a network from the arguments of `timm.create_model`; those for pretrained weights are ignored."""
+    assert not pretrained, "these networks have no pretrained weights for timm"
     known = {name: kwargs[name] for name in ("num_classes", "drop_rate") if kwargs.get(name) is not None}
     return WideResNet(depth, width, **known)
 

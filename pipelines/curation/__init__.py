@@ -1,1 +1,1 @@
-"""Curation: from what runs leave behind to the samples that a person should look at next, and what they say of them."""
+"""Curation: which samples a person should review next, given the results of runs, and the verdicts on them."""

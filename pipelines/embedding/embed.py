@@ -136,14 +136,14 @@ def _prepare(
     import torch
 
     from gradebook.mpl.backbones import digest, features
-    from gradebook.mpl.batchnorm_fusion import folded
+    from gradebook.mpl.batchnorm_fusion import fuse_batchnorm
     from gradebook.mpl.networks import ImageClassifier
 
     earlier = next((space for space in store.vectors.spaces() if space.backbone == backbone), None)
     model, sentence, native_size = _create(backbone, size, seed, weights)
     normal: Any = model.pretrained_cfg
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    net = ImageClassifier(folded(model), tuple(normal["mean"]), tuple(normal["std"]))
+    net = ImageClassifier(fuse_batchnorm(model), tuple(normal["mean"]), tuple(normal["std"]))
     net = net.eval().to(device).to(memory_format=torch.channels_last)
     size = size or (earlier.size if earlier else native_size)
     weak, strong = _views(views, earlier, DEFAULT_IMAGES[device] // max(1, len(store.catalog.samples(Split.TRAIN))))

@@ -1,1 +1,1 @@
-"""Choosing unlabelled images from a folder of any size, by the probabilities of a classifier."""
+"""Pool selection: chooses unlabelled images from a folder of any size, by the probabilities of a classifier."""

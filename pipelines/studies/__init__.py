@@ -1,1 +1,1 @@
-"""Studies: what the methods, the reasons and the queue are worth, measured; each prints a table of docs/results.md."""
+"""Studies that evaluate methods, reasons and the queue; each prints a table of docs/results.md."""

@@ -31,25 +31,25 @@ STRATEGIES = ("random", "entropy", "margin", "k_centre", "badge", "skactiveml:Ty
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Simulation:
-    """What to simulate, and on which images."""
+    """Options of a simulation."""
 
-    train: Path  # images to label, a folder a class
-    test: Path  # images to measure on, a folder a class
+    train: Path  # images to label, in a folder for each class
+    test: Path  # test images, in a folder for each class
     work: Path  # directory for the project and the results
     strategies: tuple[str, ...] = STRATEGIES
     start: int = 2  # random first labels of each class; with 0 the strategies choose these too
-    batch: int = 20  # labels a round
-    rounds: int = 5  # of labelling; there is one more training
+    batch: int = 20  # labels per round
+    rounds: int = 5  # rounds of labelling; there is one more training
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     method: str = "mpl"
     steps: int = 0  # of each training; 0 for the preset's
-    take: int = 0  # training images to draw (seed 0); 0 takes all
-    take_test: int = 0
+    take: int = 0  # random training images (seed 0); 0 for all
+    take_test: int = 0  # random test images (seed 0); 0 for all
 
     def __post_init__(self) -> None:
-        for name, least in (("start", 0), ("batch", 1), ("rounds", 1), ("steps", 0), ("take", 0), ("take_test", 0)):
-            if getattr(self, name) < least:
-                raise ConfigError(f"{name}={getattr(self, name)} must be at least {least}")
+        for name, minimum in (("start", 0), ("batch", 1), ("rounds", 1), ("steps", 0), ("take", 0), ("take_test", 0)):
+            if getattr(self, name) < minimum:
+                raise ConfigError(f"{name}={getattr(self, name)} must be at least {minimum}")
         if not self.seeds or not self.strategies:
             raise ConfigError("give at least one seed and one strategy")
 
@@ -61,9 +61,9 @@ class Simulation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Round:
-    """One training, and what the strategy chose after it. The fields are the format on disk."""
+    """One training, and the samples that the strategy chose after it. The fields are the format on disk."""
 
-    labels: int  # so far, the first ones included
+    labels: int  # so far, including the first ones
     accuracy: float | None  # on the test images; None before the first label
     picked: tuple[str, ...] = ()  # ids of the samples that the strategy chose next
 

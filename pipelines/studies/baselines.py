@@ -1,7 +1,8 @@
-"""Simple classifiers of frozen features, to compare methods with: scikit-learn's where it has them.
+"""Simple classifiers of frozen features as baselines, from scikit-learn where it has them.
 
-Each takes features of the training images (N, D), their labels (N,) with -1 for none, features of test images (M, D)
-and the number of classes K, and returns the test images' probabilities (M, K). None sees a test image while it learns.
+Each takes features of the training images (N, D), their labels (N,) with -1 for none, features of the test images (M,
+D) and the number of classes K, and returns the probabilities of the test images (M, K). Test images are not used in
+training.
 """
 
 from collections.abc import Callable
@@ -23,7 +24,7 @@ EPS = 1e-12
 
 
 def logistic(x: Features, labels: Labels, test: Features, classes: int) -> Probabilities:
-    """Multinomial logistic regression on features standardised by all training images (C = 1)."""
+    """Multinomial logistic regression (C = 1) on features that are standardised by all training images."""
     x, test = _standardised(x, test)
     return _predicted(logistic_regression(), x, labels, test, classes)
 
@@ -36,7 +37,7 @@ def prototypes(x: Features, labels: Labels, test: Features, classes: int) -> Pro
 
 
 def nearest_neighbours(x: Features, labels: Labels, test: Features, classes: int) -> Probabilities:
-    """The five nearest labelled images by cosine similarity, fewer where fewer have a label."""
+    """The five nearest labelled images by cosine similarity, fewer if a class has fewer labels."""
     from sklearn.neighbors import KNeighborsClassifier
 
     fewest = int(np.bincount(labels[labels >= 0], minlength=classes).min())
@@ -44,7 +45,7 @@ def nearest_neighbours(x: Features, labels: Labels, test: Features, classes: int
 
 
 def self_training(x: Features, labels: Labels, test: Features, classes: int) -> Probabilities:
-    """Logistic regression that takes its own surest predictions for labels (scikit-learn's defaults)."""
+    """Self-training with logistic regression (scikit-learn's defaults)."""
     from sklearn.semi_supervised import SelfTrainingClassifier
 
     x, test = _standardised(x, test)
@@ -53,7 +54,7 @@ def self_training(x: Features, labels: Labels, test: Features, classes: int) -> 
 
 
 def label_diffusion(x: Features, labels: Labels, test: Features, classes: int) -> Probabilities:
-    """Label diffusion (Iscen et al., 2019); a test image is asked by its nearest training images."""
+    """Label diffusion (Iscen et al., 2019); a test image gets the weighted mean of its nearest training images."""
     from gradebook.mpl.label_diffusion import POWER, diffused_probabilities, influence, neighbour_graph
 
     x, test = _standardised(x, test)
@@ -72,7 +73,7 @@ def tim(x: Features, labels: Labels, test: Features, classes: int) -> Probabilit
     import torch.nn.functional as nnf
 
     mean = x.mean(0)
-    unit, asked = (torch.from_numpy(_unit(values - mean)) for values in (x, test))
+    unit, unit_test = (torch.from_numpy(_unit(values - mean)) for values in (x, test))
     labelled, unlabelled = np.flatnonzero(labels >= 0), np.flatnonzero(labels < 0)
     y = torch.from_numpy(labels[labelled])
     weights = torch.stack([unit[labels == c].mean(0) for c in range(classes)]).requires_grad_()
@@ -91,11 +92,11 @@ def tim(x: Features, labels: Labels, test: Features, classes: int) -> Probabilit
         loss.backward()
         optimizer.step()
     with torch.no_grad():
-        return np.asarray(logits(asked).softmax(1).double().numpy())
+        return np.asarray(logits(unit_test).softmax(1).double().numpy())
 
 
 def gaussians_on_logistic(x: Features, labels: Labels, test: Features, classes: int) -> Probabilities:
-    """One Gaussian a class with a shared covariance, fitted to logistic regression's opinions of all images."""
+    """A Gaussian for each class with a shared covariance, fitted to the predictions of logistic regression."""
     from gradebook.mpl.feature_spaces import feature_spaces
     from gradebook.mpl.gaussian_classifier import linear_discriminant
 

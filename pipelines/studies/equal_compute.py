@@ -31,7 +31,7 @@ from gradebook.storage.files import write_json
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EqualCompute:
-    """What to compare, and on what."""
+    """Options of the study."""
 
     images: Annotated[Positional[Path], arg(help="folder with train/CLASS and test/CLASS")]
     work: Path = Path("equal-compute")
@@ -41,13 +41,13 @@ class EqualCompute:
     reference: str = "mpl"
     """The method whose compute the others get."""
     labels: int = 0
-    """Labels in all; 0 for the preset's."""
+    """Total number of labels; 0 for the preset's."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """Random seeds, of the labels and of training."""
     preset: str = "cifar10_cpu"
-    """The preset of all of them."""
+    """Preset of all methods."""
     steps: int = 0
-    """Steps of the reference; 0 for the preset's."""
+    """Steps of the reference method; 0 for the preset's."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -2,9 +2,10 @@
 
     python pipelines/studies/few_labels.py SET SET ... --work DIR --labels 5 10 --seeds 0 1 2 3 4
 
-Each SET is a folder with train/CLASS and test/CLASS. All rows use the same vectors and the same labels, drawn evenly
-over the classes by the seed; `--drawn pool` draws as many at random instead, at least one a class. Settings were chosen
-on parts of train splits (docs/log.md). Results are kept below `--work`, so an interrupted study goes on.
+Each SET is a folder with train/CLASS and test/CLASS. All rows use the same vectors and the same labels, for each seed
+as many random ones of each class. With `--drawn pool` as many labels are drawn from all images, at least one per class.
+Settings were chosen on parts of the training splits (docs/log.md). Results are saved below `--work`, so an interrupted
+study continues.
 """
 
 import json
@@ -44,28 +45,28 @@ Scores = dict[str, float]  # measure -> value
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FewLabels:
-    """What to compare, and on what."""
+    """Options of the study."""
 
     sets: Annotated[Positional[tuple[Path, ...]], arg(help="folders with train/CLASS and test/CLASS")]
     work: Path = Path("few-labels")
     """Directory for projects, runs and results."""
     take: int = 0
-    """Training images of each set to draw (seed 0); 0 takes all."""
+    """Random training images of each set (seed 0); 0 for all."""
     take_test: int = 0
-    """Test images of each set to draw (seed 0); 0 takes all."""
+    """Random test images of each set (seed 0); 0 for all."""
     labels: tuple[int, ...] = (5, 10)
-    """Labels a class; several give several tables."""
+    """Labels per class; one table for each number."""
     drawn: Literal["evenly", "pool"] = "evenly"
-    """How labels are drawn: as many of each class, or at random."""
+    """How labels are drawn: as many of each class, or from all images."""
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
-    """Each draws its own labels, and everything else random."""
+    """Random seeds, of the labels and of training."""
     methods: tuple[str, ...] = METHODS
-    """Methods whose fine-tuned student is a row; mpl:none is Meta Pseudo Labels with the feedback off."""
+    """Methods whose fine-tuned student is a row; mpl:none is Meta Pseudo Labels without feedback."""
 
 
 @dataclass(frozen=True, slots=True)
 class Arrays:
-    """One draw of labels on one set."""
+    """A data set with one random choice of labels."""
 
     store: Store
     features: NDArray[np.float32]  # (N, D) plain views of the training images
@@ -86,30 +87,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     silence_libraries()
     given = list(sys.argv[1:] if arguments is None else arguments)
-    asked = tyro.cli(FewLabels, args=given, prog="few_labels.py", description=__doc__)
+    options = tyro.cli(FewLabels, args=given, prog="few_labels.py", description=__doc__)
     with exit_with_message():
-        for number in asked.labels:
-            scores = {path.name: scores_on(asked, path, number) for path in asked.sets}
-            print(as_markdown(asked, number, scores, given), flush=True)
+        for number in options.labels:
+            scores = {path.name: scores_on(options, path, number) for path in options.sets}
+            print(as_markdown(options, number, scores, given), flush=True)
     return 0
 
 
-def scores_on(asked: FewLabels, path: Path, number: int) -> dict[str, list[Scores]]:
-    """Returns row -> scores, one a seed, of one data set."""
-    work = asked.work / path.name
-    report = Report(train=path / "train", test=path / "test", work=work, take=asked.take, take_test=asked.take_test)
+def scores_on(options: FewLabels, path: Path, number: int) -> dict[str, list[Scores]]:
+    """Returns the scores on one data set: row of the table -> scores for each seed."""
+    work = options.work / path.name
+    report = Report(train=path / "train", test=path / "test", work=work, take=options.take, take_test=options.take_test)
     base = prepare_project(report)
     rows: dict[str, list[Scores]] = {}
-    for seed in asked.seeds:
-        store = label_project(report, base, number, seed, evenly=asked.drawn == "evenly")
+    for seed in options.seeds:
+        store = label_project(report, base, number, seed, evenly=options.drawn == "evenly")
         arrays = _arrays(store, seed)
-        for name, row in _rows(asked).items():
-            rows.setdefault(name, []).append(_scored(name, row, arrays))
+        for name, row in _rows(options).items():
+            rows.setdefault(name, []).append(_score(name, row, arrays))
     return rows
 
 
-def _rows(asked: FewLabels) -> dict[str, Callable[[Arrays], NDArray[np.float64]]]:
-    """Returns name -> what gives the test images' probabilities."""
+def _rows(options: FewLabels) -> dict[str, Callable[[Arrays], NDArray[np.float64]]]:
+    """Returns the rows of the table: name -> function that returns the probabilities of the test images."""
 
     def baseline(name: str) -> Callable[[Arrays], NDArray[np.float64]]:
         return lambda a: BASELINES[name](a.features, a.labels, a.test, a.classes)
@@ -122,7 +123,7 @@ def _rows(asked: FewLabels) -> dict[str, Callable[[Arrays], NDArray[np.float64]]
             a, train_run(a.store, RunSpec(method="mpl", preset="quick", seed=a.seed, classifier="pooled"))
         )
 
-    return {DEFAULT: default, **{m: student(m) for m in asked.methods}, **{b: baseline(b) for b in BASELINES}}
+    return {DEFAULT: default, **{m: student(m) for m in options.methods}, **{b: baseline(b) for b in BASELINES}}
 
 
 def _predictions(arrays: Arrays, run: Any) -> NDArray[np.float64]:
@@ -133,8 +134,8 @@ def _predictions(arrays: Arrays, run: Any) -> NDArray[np.float64]:
     return predict_samples(load_run_student(run), config_from_json(run.config()), arrays.store, samples)
 
 
-def _scored(name: str, row: Callable[[Arrays], NDArray[np.float64]], arrays: Arrays) -> Scores:
-    """Returns a row's scores, which are kept beside the project."""
+def _score(name: str, row: Callable[[Arrays], NDArray[np.float64]], arrays: Arrays) -> Scores:
+    """Returns a row's scores, which are cached in the project's directory."""
     from gradebook.mpl import metrics
 
     file = arrays.store.project.root / f"score-{name.strip('*').replace(' ', '-').replace(':', '-')}.json"
@@ -167,11 +168,13 @@ def _arrays(store: Store, seed: int) -> Arrays:
     )
 
 
-def as_markdown(asked: FewLabels, number: int, scores: dict[str, dict[str, list[Scores]]], given: Sequence[str]) -> str:
-    """Returns one table a measure, with mean ranks and what the default is ahead, and how to make them again."""
-    parts = [f"\n{number} labels a class, drawn {'evenly' if asked.drawn == 'evenly' else 'as the pool is'}"]
+def as_markdown(
+    options: FewLabels, number: int, scores: dict[str, dict[str, list[Scores]]], given: Sequence[str]
+) -> str:
+    """Returns a table for each measure, with mean ranks and the default's lead, and the command that made them."""
+    parts = [f"\n{number} labels per class, drawn {'evenly' if options.drawn == 'evenly' else 'from all images'}"]
     parts += [_table(measure, scores) for measure in MEASURES]
-    seeds = ", ".join(map(str, asked.seeds))
+    seeds = ", ".join(map(str, options.seeds))
     parts.append(
         "Means with 95 % confidence intervals (Student's t) over seeds "
         f"{seeds}; in brackets the default's lead, seed by seed. Rank: mean over sets, 1 is best.\n\n"

@@ -42,13 +42,13 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 
-CONFIDENCE = "last confidence of the student"
+CONFIDENCE = "confidence of the student"
 SELF_CONFIDENCE = "the student's probability of the label"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelErrors:
-    """Which errors to plant, and in which images."""
+    """Options of the study."""
 
     train: Annotated[Positional[Path], arg(help="training images, in a folder for each class")]
     test: Annotated[Positional[Path], arg(help="test images, in a folder for each class")]
@@ -63,13 +63,13 @@ class LabelErrors:
     given: int = 40
     """Labels of each class for (b); 0 leaves (b) out."""
     share: float = 0.2
-    """Share of them that is swapped."""
+    """Share of the given labels that is swapped."""
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     """Random seeds, of labels, swaps and training."""
     budgets: tuple[int, ...] = (50, 100, 200)
     """Numbers of images that a reviewer checks, for (a)."""
     budgets_labels: tuple[int, ...] = (20, 40)
-    """The same for (b)."""
+    """Numbers of images that a reviewer checks, for (b)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,13 +93,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             train=options.train, test=options.test, work=options.work, take=options.take, take_test=options.take_test
         )
         base = prepare_project(report)
-        guesses = [score_predictions(*_few(report, base, options.labels, seed)) for seed in options.seeds]
-        words = f"{options.labels} labels a class"
-        print(as_markdown("Wrong guesses", words, guesses, options.budgets, CONFIDENCE), flush=True)
+        predictions = [score_predictions(*_few_labels(report, base, options.labels, seed)) for seed in options.seeds]
+        setup = f"{options.labels} labels per class"
+        print(as_markdown("Wrong predictions", setup, predictions, options.budgets, CONFIDENCE), flush=True)
         if options.given:
-            labels = [score_given_labels(*_swapped(report, base, options, seed)) for seed in options.seeds]
-            words = f"{options.given} labels a class, {options.share:.0%} of them swapped"
-            print(as_markdown("Wrong labels", words, labels, options.budgets_labels, SELF_CONFIDENCE), flush=True)
+            labels = [score_given_labels(*_swapped_labels(report, base, options, seed)) for seed in options.seeds]
+            setup = f"{options.given} labels per class, {options.share:.0%} of them swapped"
+            print(as_markdown("Wrong labels", setup, labels, options.budgets_labels, SELF_CONFIDENCE), flush=True)
         seeds = ", ".join(map(str, options.seeds))
         print(
             f"Seeds {seeds}. `python pipelines/studies/label_errors.py {' '.join(given)}`, {date.today()}, {machine()}"
@@ -119,17 +119,17 @@ def score_predictions(store: Store, run: Run) -> Trial:
     scores = {
         "**the default order**": doubt(columns),
         CONFIDENCE: 1 - student.max(1),
-        "last confidence of the teacher": 1 - teacher.max(1),
-        "student and teacher as it was: unsure, entropy": (columns["unsure"] + columns["entropy"]) / 2,
+        "confidence of the teacher": 1 - teacher.max(1),
+        "the former default order: mean of unsure and entropy": (columns["unsure"] + columns["entropy"]) / 2,
         **{f"`{name}`": column for name, column in columns.items() if name != GIVEN},
         **_cleanlab(scored.guess, student, "the student's probabilities"),
     }
-    right = np.array([scored.classes.index(truth[i]) for i in scored.sample_ids])
+    truth_index = np.array([scored.classes.index(truth[i]) for i in scored.sample_ids])
     batches = {
-        "the default batch, which covers what is in doubt": _shown(store, run, scored.sample_ids),
-        "the default order, spread over classes and clusters": _spread(scored, scores["**the default order**"]),
+        "the default batch": _shown(store, run, scored.sample_ids),
+        "the default order, diverse over classes and clusters": _spread(scored, scores["**the default order**"]),
     }
-    return Trial(wrong=scored.guess != right, scores=scores, batches=batches)
+    return Trial(wrong=scored.guess != truth_index, scores=scores, batches=batches)
 
 
 def score_given_labels(store: Store, run: Run) -> Trial:
@@ -159,22 +159,22 @@ def score_given_labels(store: Store, run: Run) -> Trial:
     return Trial(wrong=np.array([truth[i] != given[i] for i in scored.sample_ids]), scores=scores, batches={})
 
 
-def _few(report: Report, base: Store, number: int, seed: int) -> tuple[Store, Run]:
+def _few_labels(report: Report, base: Store, number: int, seed: int) -> tuple[Store, Run]:
     """Returns a project with `number` correct labels of each class, and its run."""
     store = label_project(report, base, number, seed)
     return store, train_run(store, RunSpec(method="mpl", preset="quick", seed=seed))
 
 
-def _swapped(report: Report, base: Store, options: LabelErrors, seed: int) -> tuple[Store, Run]:
+def _swapped_labels(report: Report, base: Store, options: LabelErrors, seed: int) -> tuple[Store, Run]:
     """Returns a project in which a share of the labels was swapped, and its run."""
     root = options.work / f"swapped-{options.given}-{options.share}-seed-{seed}"
     if not (root / "swapped").exists():
-        right = label_project(report, base, options.given, seed)
+        correct = label_project(report, base, options.given, seed)
         shutil.rmtree(root, ignore_errors=True)
         shutil.copytree(base.project.root, root)
         store, random = open_store(root), np.random.default_rng([seed, options.given, 1])
         truth, classes = _truth(store), store.project.classes
-        names = {i: truth[i] for i in sorted(replay(right.log.read()).keys() & truth.keys())}
+        names = {i: truth[i] for i in sorted(replay(correct.log.read()).keys() & truth.keys())}
         for i in random.permutation(list(names))[: round(options.share * len(names))].tolist():
             names[i] = str(random.choice([name for name in classes if name != truth[i]]))
         store.log.append_now([event(Kind.IMPORTED, i, name, actor="planted") for i, name in names.items()])
@@ -189,7 +189,7 @@ def _truth(store: Store) -> dict[str, str]:
 
 
 def _shown(store: Store, run: Run, sample_ids: list[str]) -> Callable[[int], NDArray[np.int64]]:
-    """Returns the rows of the images that the queue shows first."""
+    """Returns a function from a budget to the rows of the images that the queue shows first."""
     from gradebook.pipelines.curation.review_queue import rank
 
     row = {sample_id: k for k, sample_id in enumerate(sample_ids)}
@@ -229,27 +229,25 @@ def _cross_validated(store: Store, run: Run, sample_ids: list[str], label: NDArr
 
 
 def auroc(score: Floats, wrong: NDArray[np.bool_]) -> float:
-    """Returns the probability that a wrong one scores above a correct one; ties count half, unknown is lowest."""
+    """Returns the AUROC: the probability that a wrong sample has a higher score than a correct one; NaN is lowest."""
     from scipy.stats import rankdata
 
     ranks = rankdata(np.nan_to_num(score, nan=-1.0))
-    bad, good = int(wrong.sum()), int((~wrong).sum())
-    return float((ranks[wrong].sum() - bad * (bad + 1) / 2) / (bad * good))
+    n_wrong, n_correct = int(wrong.sum()), int((~wrong).sum())
+    return float((ranks[wrong].sum() - n_wrong * (n_wrong + 1) / 2) / (n_wrong * n_correct))
 
 
-def as_markdown(title: str, words: str, trials: Sequence[Trial], budgets: Sequence[int], baseline: str) -> str:
-    """Returns a table in %, means with 95 % intervals over seeds: AUROC, how far it is above the baseline's on the same
-    seed, and the share of wrong ones among the first so many.
+def as_markdown(title: str, setup: str, trials: Sequence[Trial], budgets: Sequence[int], baseline: str) -> str:
+    """Returns a table of means with 95 % intervals over seeds, in %: AUROC, its difference to the baseline on the same
+    seed, and the share of wrong samples among the first ones for each budget.
     """
     from gradebook.mpl.ranking import rank
 
     share = as_interval([float(t.wrong.mean()) for t in trials])
     lines = [
         f"### {title}",
-        f"\n{words}; {min(len(t.wrong) for t in trials)} or more images, of which {share} % are wrong.\n",
-        f"| what orders them | AUROC | above {baseline} | "
-        + " | ".join(f"wrong in the first {b}" for b in budgets)
-        + " |",
+        f"\n{setup}; {min(len(t.wrong) for t in trials)} or more images, of which {share} % are wrong.\n",
+        f"| ordered by | AUROC | above {baseline} | " + " | ".join(f"wrong in the first {b}" for b in budgets) + " |",
         "| --- | --- | --- |" + " --- |" * len(budgets),
     ]
     base = np.array([auroc(t.scores[baseline], t.wrong) for t in trials])

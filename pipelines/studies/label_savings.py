@@ -1,4 +1,4 @@
-"""The result of simulated rounds: accuracy by number of labels, and labels saved, as a table and as a plot."""
+"""Results of simulated active learning: accuracy by number of labels, and labels saved, as tables and as a plot."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,13 +30,13 @@ class Curve:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Saving:
-    """The labels that a strategy needs for the accuracy that the baseline has with some number of labels."""
+    """The number of labels with which a strategy reaches an accuracy of the baseline."""
 
-    labels: float  # interpolated on the mean over seeds; inf if it never reaches it
-    at_most: bool  # it was above from its first training on, so it may need fewer
-    share: float  # of the baseline's labels
+    labels: float  # interpolated on the mean over seeds; inf if the accuracy is never reached
+    at_most: bool  # whether it is reached at the first training, so that fewer labels may be enough
+    share: float  # `labels` as a share of the baseline's labels
     low: float  # of the share, 95 % interval over resampled seeds
-    high: float  # inf if more than one in forty resamplings never reaches it
+    high: float  # of the share; inf if more than 2.5 % of the resamplings never reach the accuracy
 
 
 def curves_of(simulated: Curves) -> dict[str, Curve]:
@@ -64,8 +64,8 @@ def saving(curve: Curve, baseline: Curve, at: int = -1) -> Saving:
     def needed(rows: Sequence[int] | None) -> float:
         return reach(curve.labels, curve.mean(rows), float(baseline.mean(rows)[at])) / end
 
-    drawn = np.array([needed(random.integers(seeds, size=seeds).tolist()) for _ in range(BOOTSTRAP_SAMPLES)])
-    low, high = np.quantile(drawn, [0.025, 0.975], method="inverted_cdf")
+    shares = np.array([needed(random.integers(seeds, size=seeds).tolist()) for _ in range(BOOTSTRAP_SAMPLES)])
+    low, high = np.quantile(shares, [0.025, 0.975], method="inverted_cdf")
     share = needed(None)
     above = bool(curve.mean()[0] >= baseline.mean()[at])
     return Saving(labels=share * end, at_most=above, share=share, low=float(low), high=float(high))
@@ -74,7 +74,7 @@ def saving(curve: Curve, baseline: Curve, at: int = -1) -> Saving:
 def reach(labels: Sequence[int], accuracy: Sequence[float] | NDArray[np.float64], goal: float) -> float:
     """Returns the number of labels at which a curve first reaches the goal, interpolated linearly between trainings.
 
-    A curve that begins above the goal gives its first number, which may be too many; one that never reaches it inf.
+    A curve that starts above the goal gives its first number of labels; one that never reaches the goal gives inf.
     """
     for k, value in enumerate(accuracy):
         if value >= goal:
@@ -86,7 +86,7 @@ def reach(labels: Sequence[int], accuracy: Sequence[float] | NDArray[np.float64]
 
 
 def as_markdown(curves: dict[str, Curve]) -> str:
-    """Returns two tables: mean accuracy with its interval, and the labels needed for what the baseline has."""
+    """Returns two tables: mean accuracy with its interval, and the labels needed to reach the baseline's accuracy."""
     labels = next(iter(curves.values())).labels
     rows = []
     for strategy, curve in curves.items():
@@ -103,7 +103,7 @@ def as_markdown(curves: dict[str, Curve]) -> str:
 
 
 def as_json(curves: dict[str, Curve]) -> dict[str, Any]:
-    """Returns it as plain data; null if the goal is not reached or there is no baseline."""
+    """Returns the curves as plain data; savings are null if the goal is not reached or there is no baseline."""
     goal = curves.get(BASELINE)
     plain: dict[str, Any] = {}
     for name, curve in curves.items():
@@ -119,7 +119,7 @@ def as_json(curves: dict[str, Curve]) -> dict[str, Any]:
 
 
 def plot(curves: dict[str, Curve], path: Path, title: str) -> None:
-    """Plots the mean curves, each named at its end, with 95 % intervals as bands for ours and the baseline."""
+    """Plots the mean curves with their names, and 95 % intervals as bands for `ours` and the baseline."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
@@ -142,7 +142,7 @@ def plot(curves: dict[str, Curve], path: Path, title: str) -> None:
 
 
 def _line(axes: Any, name: str, curve: Curve, color: str, height: float) -> None:
-    """Draws one curve, and its name at this height beside its end."""
+    """Draws one curve, with its name at the right at this height."""
     ours = name.startswith("ours")
     color = "#000000" if ours else "#666666" if name == BASELINE else color
     mean, half = 100 * curve.mean(), 100 * _half_width(np.array(curve.accuracy))
@@ -171,7 +171,7 @@ def _half_width(accuracy: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _spread_heights(ends: dict[str, float], gap: float) -> dict[str, float]:
-    """Returns heights for names at these ends, at least `gap` apart; crowded names are spread around their mean."""
+    """Returns heights for the names of curves with these ends, at least `gap` apart and close to the ends."""
     crowds: list[list[str]] = []
     for name in sorted(ends, key=lambda name: ends[name]):
         crowds.append([name])

@@ -30,12 +30,12 @@ from gradebook.storage.project import ProjectError, create_project
 from gradebook.storage.samples import Split
 from gradebook.storage.store import Store, open_store
 
-SAMPLED = "chosen"  # directory of links to the images that are used
+SAMPLED = "chosen"  # directory of links to the chosen images
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """What to compare, and on what."""
+    """Options of the study."""
 
     train: Annotated[Positional[Path], arg(help="training images, in a folder for each class")]
     test: Annotated[Positional[Path], arg(help="test images, in a folder for each class")]
@@ -50,13 +50,13 @@ class Report:
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     """Random seeds, of the labels and of training."""
     methods: tuple[str, ...] = ("supervised", "pseudo_label", "uda", "mpl:none", "mpl")
-    """Methods; mpl:none is Meta Pseudo Labels without feedback, mpl:reinforce with the paper's."""
+    """Methods; mpl:none is Meta Pseudo Labels without feedback, mpl:reinforce with the paper's feedback."""
     preset: str = "quick"
-    """The preset of all of them."""
+    """Preset of all methods."""
     steps: int = 0
     """Steps of each run; 0 for the preset's."""
     start: str = ""
-    """Another preset: each run starts from its run of the same method, labels and seed."""
+    """A preset; each run starts from the run of this preset with the same method, labels and seed."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -141,7 +141,7 @@ def run_name(method: str, preset: str, steps: int, start: str = "") -> str:
 def train_run(store: Store, spec: RunSpec) -> Run:
     """Returns a finished run: an earlier one, or a new one, which may start from another run.
 
-    Methods are compared by their students; the pooled classifier would make all of them alike.
+    Methods are compared by their students; with the pooled classifier they would hardly differ.
     """
     run = Run(store.project.runs / spec.name)
     if run.status().state is State.FINISHED:
@@ -178,7 +178,7 @@ def as_markdown(report: Report, base: Store, number: int, table: dict[str, list[
         for method, values in table.items()
     )
     return f"""
-{number} labels a class, {len(samples) - test} training and {test} test images, preset {report.preset}{after_start}:
+{number} labels per class, {len(samples) - test} training and {test} test images, preset {report.preset}{after_start}:
 test accuracy, mean with its 95 % confidence interval (Student's t) over seeds {", ".join(map(str, report.seeds))}
 
 | method | accuracy, % | seed by seed |
@@ -210,7 +210,7 @@ def _sample_images(folder: Path, take: int, links: Path) -> Path:
 def label_project(report: Report, base: Store, number: int, seed: int, *, evenly: bool = True) -> Store:
     """Returns a copy of the project in which `number` random images of each class have their label.
 
-    With `evenly` off as many labels are drawn from all images, at least one of each class.
+    With `evenly=False` as many labels are drawn from all images, at least one of each class.
     """
     from gradebook.pipelines.curation.labelling import label_file
 
@@ -224,9 +224,9 @@ def label_project(report: Report, base: Store, number: int, seed: int, *, evenly
     samples = base.catalog.samples(Split.TRAIN)
     for name in base.project.classes:
         of_class = [s.filepath for s in samples if Path(s.filepath).parent.name == name]
-        drawn = [(of_class[k], name) for k in random.permutation(len(of_class))]
-        rows += drawn[: number if evenly else 1]
-        others += drawn[1:]
+        shuffled = [(of_class[k], name) for k in random.permutation(len(of_class))]
+        rows += shuffled[: number if evenly else 1]
+        others += shuffled[1:]
     if not evenly:
         rows += [others[k] for k in random.permutation(len(others))[: (number - 1) * len(base.project.classes)]]
     draft = root / "labels.draft.csv"

@@ -30,7 +30,7 @@ OURS, LIBRARY = "ours", "skactiveml"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoundState:
-    """What a strategy can choose from after the training of a round."""
+    """Input of a strategy: the state after the training of a round."""
 
     store: "Store"
     run: Run | None  # the finished run; None before the first one
@@ -73,7 +73,7 @@ def _ours(state: RoundState, batch: int, *, reason: str | None) -> list[str]:
 
 
 def _published(state: RoundState, batch: int, *, strategy: str) -> list[str]:
-    """A strategy of mpl/query_strategies.py. Before the first run those that need a student choose at random."""
+    """A strategy of mpl/query_strategies.py. Before the first run, strategies that need a student choose at random."""
     from gradebook.mpl.query_strategies import COLD, STRATEGIES, at_random
 
     choose = STRATEGIES[strategy] if state.run or strategy in COLD else at_random
@@ -81,7 +81,7 @@ def _published(state: RoundState, batch: int, *, strategy: str) -> list[str]:
 
 
 def _library(state: RoundState, batch: int, *, strategy: Any) -> list[str]:
-    """A strategy of scikit-activeml on features of unit length, as its papers have them.
+    """A strategy of scikit-activeml on features of unit length, as in the papers.
 
     A strategy that needs a classifier gets logistic regression, which it fits to the labelled samples.
     """

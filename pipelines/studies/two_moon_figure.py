@@ -1,7 +1,7 @@
-"""The figure of TwoMoon: where each method draws the line, for one seed and for all of them.
+"""The figure of TwoMoon: the decision boundaries of each method, for one seed and for all seeds.
 
-Colours are Okabe and Ito's, which people who see colours differently can tell apart; success and failure differ by the
-kind of line too.
+The colours are from Okabe and Ito's palette, which is safe for colour blindness; success and failure also differ by
+line style.
 """
 
 from collections.abc import Mapping
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 
 SUCCESS = 0.95  # accuracy above which a run has succeeded
 
-BLUE, VERMILION, INK, PALE = "#0072B2", "#D55E00", "#1a1a1a", "#b8b8b8"
-TINTS = ("#cfe3f1", "#f7dccb")  # of the two decisions
-SPAN = ((-1.6, 2.6), (-1.2, 1.7))  # of the plane, in moon radii
+BLUE, VERMILION, BLACK, GREY = "#0072B2", "#D55E00", "#1a1a1a", "#b8b8b8"
+TINTS = ("#cfe3f1", "#f7dccb")  # of the two decision regions
+LIMITS = ((-1.6, 2.6), (-1.2, 1.7))  # of the axes, in moon radii
 TITLES = {
     "supervised": "Supervised",
     "pseudo_label": "Pseudo Labels",
     "uda": "UDA",
     "mpl:none": "MPL,\nfeedback off",
-    "mpl:reinforce": "MPL,\none number a batch",
+    "mpl:reinforce": "MPL,\none number per batch",
     "mpl:raw": "MPL,\nexact feedback, raw",
     "mpl": "MPL, exact\nfeedback, unit scale",
 }
@@ -36,43 +36,43 @@ class Moons:
 
     points: "Tensor"  # (R, N, 2)
     truth: "Tensor"  # (R, N) int64, 0 or 1
-    labels: "Tensor"  # (R, 6) int64 positions of the labelled points
+    labels: "Tensor"  # (R, 6) int64 indices of the labelled points
 
 
 def draw(
     path: Path,
     data: Moons,
     students: "Mapping[str, nn.Module]",
-    found: Mapping[str, np.ndarray],
+    accuracies: Mapping[str, np.ndarray],
     first_seed: int = 0,
 ) -> None:
-    """Writes a picture with a column a method: above the decision of one seed, below the boundaries of all.
+    """Draws a column for each method: the decision regions of one seed, and below them the boundaries of all seeds.
 
     Args:
-        path: where to.
+        path: the image file.
         data: see `Moons`.
         students: the students of all seeds, by method.
-        found: the accuracies (R,) of the same.
-        first_seed: the number of the first run.
+        accuracies: their accuracies (R,), by method.
+        first_seed: seed of the first run.
     """
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    x, y = np.meshgrid(np.linspace(*SPAN[0], 170), np.linspace(*SPAN[1], 120))
-    shown = telling(found)
+    x, y = np.meshgrid(np.linspace(*LIMITS[0], 170), np.linspace(*LIMITS[1], 120))
+    shown = typical_run(accuracies)
     with pyplot.rc_context({"font.family": "DejaVu Sans", "font.size": 10, "axes.linewidth": 0.6}):
         size = (1.8 * len(students), 3.7)
         figure, axes = pyplot.subplots(2, len(students), figsize=size, squeeze=False, layout="constrained")
         for (name, net), (above, below) in zip(students.items(), axes.T, strict=True):
             margins = _margins(net, len(data.points), x, y)
             _decision(above, x, y, margins[shown], data, shown)
-            above.set_xlabel(f"{100 * found[name][shown]:.1f} %", color=INK)
-            _boundaries(below, x, y, margins, found[name] > SUCCESS, data)
-            wins = int((found[name] > SUCCESS).sum())
-            above.set_title(TITLES.get(name, name), fontsize=10.5, color=INK)
-            below.set_xlabel(f"{wins} of {len(margins)} above 95 %", color=INK, fontweight="bold")
+            above.set_xlabel(f"{100 * accuracies[name][shown]:.1f} %", color=BLACK)
+            _boundaries(below, x, y, margins, accuracies[name] > SUCCESS, data)
+            wins = int((accuracies[name] > SUCCESS).sum())
+            above.set_title(TITLES.get(name, name), fontsize=10.5, color=BLACK)
+            below.set_xlabel(f"{wins} of {len(margins)} above 95 %", color=BLACK, fontweight="bold")
         axes[0, 0].set_ylabel(f"seed {first_seed + shown}")
         axes[1, 0].set_ylabel(f"{len(margins)} seeds")
         _legend(figure)
@@ -80,14 +80,14 @@ def draw(
         pyplot.close(figure)
 
 
-def telling(found: Mapping[str, np.ndarray]) -> int:
-    """Returns the first run whose pattern of success and failure over the methods is the commonest of all seeds."""
-    patterns = [tuple(row) for row in np.stack([a > SUCCESS for a in found.values()], 1).tolist()]
+def typical_run(accuracies: Mapping[str, np.ndarray]) -> int:
+    """Returns the first run with the most frequent pattern of success and failure over the methods."""
+    patterns = [tuple(row) for row in np.stack([a > SUCCESS for a in accuracies.values()], 1).tolist()]
     return patterns.index(max(patterns, key=patterns.count))
 
 
 def _margins(net: "nn.Module", runs: int, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Returns the second class's logit less the first's, (R, H, W)."""
+    """Returns the difference of the second and the first class's logits, (R, H, W)."""
     import torch
 
     from gradebook.pipelines.studies.side_by_side import as_rows, by_run
@@ -100,25 +100,27 @@ def _margins(net: "nn.Module", runs: int, x: np.ndarray, y: np.ndarray) -> np.nd
 
 def _decision(axis: Any, x: np.ndarray, y: np.ndarray, margin: np.ndarray, data: Moons, run: int) -> None:
     axis.contourf(x, y, margin, levels=[-np.inf, 0, np.inf], colors=TINTS)
-    axis.contour(x, y, margin, levels=[0], colors=INK, linewidths=1.4)
+    axis.contour(x, y, margin, levels=[0], colors=BLACK, linewidths=1.4)
     points, truth, labels = data.points[run].numpy(), data.truth[run].numpy(), data.labels[run].numpy()
     axis.scatter(*points.T, s=1.2, c=np.where(truth == 1, VERMILION, BLUE), alpha=0.55, linewidths=0)
     for cluster, colour, mark in ((0, BLUE, "o"), (1, VERMILION, "s")):
         own = labels[truth[labels] == cluster]
         axis.scatter(*points[own].T, s=46, color=colour, marker=mark, edgecolors="white", linewidths=1.1, zorder=3)
-    _bare(axis)
+    _set_limits(axis)
 
 
-def _boundaries(axis: Any, x: np.ndarray, y: np.ndarray, margins: np.ndarray, right: np.ndarray, data: Moons) -> None:
-    axis.scatter(*data.points[0].numpy().T, s=1.2, color=PALE, linewidths=0)
-    for margin, success in sorted(zip(margins, right, strict=True), key=lambda pair: bool(pair[1])):
+def _boundaries(
+    axis: Any, x: np.ndarray, y: np.ndarray, margins: np.ndarray, succeeded: np.ndarray, data: Moons
+) -> None:
+    axis.scatter(*data.points[0].numpy().T, s=1.2, color=GREY, linewidths=0)
+    for margin, success in sorted(zip(margins, succeeded, strict=True), key=lambda pair: bool(pair[1])):
         style = {"colors": BLUE, "linewidths": 0.9} if success else {"colors": VERMILION, "linewidths": 0.7}
         axis.contour(x, y, margin, levels=[0], alpha=0.75, linestyles="solid" if success else "dotted", **style)
-    _bare(axis)
+    _set_limits(axis)
 
 
-def _bare(axis: Any) -> None:
-    axis.set(xlim=SPAN[0], ylim=SPAN[1], xticks=[], yticks=[], aspect="equal")
+def _set_limits(axis: Any) -> None:
+    axis.set(xlim=LIMITS[0], ylim=LIMITS[1], xticks=[], yticks=[], aspect="equal")
 
 
 def _legend(figure: Any) -> None:
@@ -128,7 +130,7 @@ def _legend(figure: Any) -> None:
         handles=[
             Line2D([], [], color=BLUE, marker="o", linestyle="", label="label, first moon"),
             Line2D([], [], color=VERMILION, marker="s", linestyle="", label="label, second moon"),
-            Line2D([], [], color=INK, label="boundary"),
+            Line2D([], [], color=BLACK, label="boundary"),
             Line2D([], [], color=BLUE, label="of a run above 95 %"),
             Line2D([], [], color=VERMILION, linestyle="dotted", label="of a run that fails"),
         ],

@@ -1,4 +1,4 @@
-"""Norms taken into convolutions: the same features, and nothing folded that must not be."""
+"""Norms taken into convolutions: the same features, and nothing fuse_batchnorm that must not be."""
 
 import pytest
 import timm
@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from gradebook.mpl import wide_resnet  # noqa: F401 its networks come into timm's registry
-from gradebook.mpl.batchnorm_fusion import NORMS, folded
+from gradebook.mpl.batchnorm_fusion import NORMS, fuse_batchnorm
 
 X = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 
@@ -35,7 +35,7 @@ def norms(net: nn.Module) -> int:
 def test_fusion_keeps_features_and_removes_norms(name, left):
     net = with_statistics(timm.create_model(name, num_classes=0))
     there = norms(net)
-    quick = folded(net)
+    quick = fuse_batchnorm(net)
     assert norms(quick) == left < there == norms(net)
     with torch.no_grad():
         assert torch.allclose(quick(X), net(X), rtol=1e-3, atol=1e-4 * float(net(X).abs().max()))
@@ -87,7 +87,7 @@ def test_norms_that_cannot_be_fused_stay():
     batch_alone = nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3, track_running_stats=False))
     for net in (Twice(), Read(), Asks(), standardised, batch_alone):
         with_statistics(net)
-        quick = folded(net)
+        quick = fuse_batchnorm(net)
         assert norms(quick) == 1
         with torch.no_grad():
             assert torch.equal(quick(X), net(X))
@@ -96,6 +96,6 @@ def test_norms_that_cannot_be_fused_stay():
 def test_fusion_does_not_change_the_original_network():
     net = with_statistics(timm.create_model("resnet18", num_classes=0)).train()
     before = {name: value.clone() for name, value in net.state_dict().items()}
-    folded(net)
+    fuse_batchnorm(net)
     assert net.training
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())

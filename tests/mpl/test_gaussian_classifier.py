@@ -115,7 +115,7 @@ def test_the_space_preserves_distances_if_it_has_all_directions():
 
 
 def test_the_space_has_the_largest_directions(monkeypatch):
-    monkeypatch.setattr(gaussian_classifier, "DIMENSIONS", 1)
+    monkeypatch.setattr(gaussian_classifier, "MAX_COMPONENTS", 1)
     views = np.random.default_rng(0).normal(size=(100, 1, 3)) * [0.1, 5.0, 0.1]
     space = principal_components(views.astype(np.float16))
     assert abs(np.corrcoef(space[:, 0], views[:, 0, 1])[0, 1]) > 0.999
@@ -145,7 +145,7 @@ def test_among_very_many_samples_almost_all_neighbours_are_found(monkeypatch):
     space[:30] = space[0]
     space[30] = -10 * space[31:].mean(0)
     exact, similar = nearest(space.astype(np.float32), 10)
-    monkeypatch.setattr(gaussian_classifier, "EXACT", 100)
+    monkeypatch.setattr(gaussian_classifier, "MAX_EXACT", 100)
     monkeypatch.setattr(approximate_neighbours, "CELL_SIZE", 50)
     found, near = nearest(space.astype(np.float32), 10)
     assert found.shape == near.shape == (3000, 10)

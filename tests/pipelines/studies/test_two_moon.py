@@ -15,7 +15,7 @@ from gradebook.pipelines.studies.two_moon import (
     accuracy,
     as_markdown,
     batches,
-    changed,
+    compare_seeds,
     learners_of,
     main,
     moons,
@@ -23,7 +23,7 @@ from gradebook.pipelines.studies.two_moon import (
     share,
     train,
 )
-from gradebook.pipelines.studies.two_moon_figure import telling
+from gradebook.pipelines.studies.two_moon_figure import typical_run
 
 SMALL = TwoMoon(seeds=3, first_seed=5, steps=30, batch=16)
 
@@ -124,12 +124,14 @@ def test_the_table_counts_runs_above_95_percent_and_pairs_the_seeds():
     assert "| mpl | 3 of 5 | 60 (" in text
     assert "- mpl against mpl:none: seeds that succeed only with it 2, only without it 1 (" in text
     assert "two_moon.py --seeds 5" in text
-    assert changed(off, off).startswith("seeds that succeed only with it 0, only without it 0 (exact sign test, p = 1)")
+    assert compare_seeds(off, off).startswith(
+        "seeds that succeed only with it 0, only without it 0 (exact sign test, p = 1)"
+    )
 
 
 def test_the_figure_shows_the_first_seed_of_the_commonest_outcome():
     found = {"uda": np.array([0.99, 0.5, 0.99, 0.99]), "mpl": np.array([0.5, 0.5, 0.99, 0.99])}
-    assert telling(found) == 2
+    assert typical_run(found) == 2
 
 
 def test_the_script_prints_a_table_and_draws_a_figure(tmp_path, capsys):
