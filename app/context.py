@@ -10,11 +10,11 @@ from gradebook.storage.store import Store
 
 @dataclass(frozen=True, slots=True)
 class PageContext:
-    """The open project, the run on show, the user, and the app's pages."""
+    """The open project, the chosen run, the user, and the app's pages."""
 
     store: Store
     run: Run | None  # whose predictions and record the pages show
     actor: str  # the user's name in the log
     pages: Mapping[str, Any] = field(default_factory=dict)  # name -> st.Page; empty in tests of one page
     query: Mapping[str, str] = field(default_factory=dict)  # parameters that every link keeps
-    first_pass: bool = False  # whether to draw the numbers only, see `gradebook.app.progressive_render`
+    first_pass: bool = False  # whether to draw only the numbers, see `gradebook.app.progressive_render`

@@ -1,4 +1,4 @@
-"""The project's data as pages read it: cached in memory until it changes on disk."""
+"""The project's data for the pages, cached in memory until it changes on disk."""
 
 import base64
 import threading
@@ -19,8 +19,8 @@ from gradebook.storage.project import SETTINGS, Project
 from gradebook.storage.samples import Sample, Split
 from gradebook.storage.store import Store, tables_of
 
-RECORD_TTL_S = 5  # for which a run's record counts as unchanged
-SAMPLES_TTL_S = 20  # after which an import by another process is seen in a store at an address
+RECORD_TTL_S = 5  # a run's record is read again after this time
+SAMPLES_TTL_S = 20  # in a store at an address, imports by other processes are noticed after this time
 
 
 def open_project(root: Path) -> Store:
@@ -40,12 +40,12 @@ def preload(store: Store) -> None:
 
 
 def read_events(store: Store) -> EventCache:
-    """Returns the log as it is now; reads only the events that were added since the last call."""
+    """Returns the current log; reads only the events that were added since the last call."""
     slot = _event_slot(_root(store))
-    is_new = slot.store is not store  # then LanceDB is loaded, which takes seconds
+    is_new = slot.store is not store  # LanceDB is then loaded, which takes seconds
     with st.spinner("Opening the project") if is_new else nullcontext(), slot.lock:
         version = store.log.version()
-        if slot.store is not store or version < slot.version:  # the directory holds another project now
+        if slot.store is not store or version < slot.version:  # the directory has another project now
             slot.store, slot.version, slot.events = store, 0, EventCache()
         if version != slot.version:
             slot.events = extend(slot.events, store.log.read(len(slot.events.events)))
@@ -90,7 +90,7 @@ def read_history(store: Store, run: Run | None, sample_id: str) -> list[dict[str
 
 
 def update_record(store: Store, run: str) -> None:
-    """Brings a run's new segments into the store, at most every `RECORD_TTL_S` (`Record.fold`)."""
+    """Folds a run's new segments into the store (`Record.fold`), at most every `RECORD_TTL_S`."""
     _update_record(_root(store), run, store)
 
 
@@ -103,7 +103,7 @@ def read_image(project: Project, sample: Sample | Row, size: int) -> bytes | Non
 
 
 def image_data_url(project: Project, sample: Sample | Row, size: int) -> str | None:
-    """Returns `read_image` as a data URL: the browser never requests a file, so it can never get a wrong one."""
+    """Returns `read_image` as a data URL, so that there is no address from which a file could be requested."""
     jpeg = read_image(project, sample, size)
     return None if jpeg is None else f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"
 
@@ -127,7 +127,7 @@ def _preload(root: str, _store: Store) -> None:
 
 @dataclass(slots=True)
 class _EventSlot:
-    """A project's cached events, and the log's version that they are of."""
+    """A project's cached events, and the version of the log from which they were read."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)
     store: Store | None = None

@@ -25,9 +25,9 @@ def follow(job: Job, *, first_task: str, after_stop: str) -> JobState:
     """Draws the state of a job and returns it; a running job is drawn again every second.
 
     Args:
-        job: one that runs a command of gradebook.
-        first_task: what it does until it reports its own progress.
-        after_stop: how to continue after somebody stopped it.
+        job: a job that runs a command of gradebook.
+        first_task: the title until the job reports its own progress.
+        after_stop: how to continue after the job was stopped.
     """
     state = commands.job_state(job)
     running = state is JobState.RUNNING
@@ -41,7 +41,7 @@ def draw_task(title: str) -> None:
 
 
 def stop_button(job: Job) -> None:
-    """Draws a button that interrupts a job, and after that one that kills it."""
+    """Draws a button that interrupts a job; once it is used, a button that kills the job."""
     name = job.path.name
     with st.container(horizontal=True, vertical_alignment="center"):
         if is_stopping(job):
@@ -53,17 +53,17 @@ def stop_button(job: Job) -> None:
 
 
 def is_stopping(job: Job) -> bool:
-    """Returns whether somebody has pressed Stop in this session."""
+    """Returns whether Stop was used in this session."""
     return bool(st.session_state.get(_stop_key(job)))
 
 
 def clear_stop(job_name: str) -> None:
-    """Forgets that somebody pressed Stop: the job starts again."""
+    """Forgets that Stop was used, because the job starts again."""
     st.session_state.pop(f"stopping-{job_name}", None)
 
 
 def log_tail(log: Path) -> str:
-    """Returns the end of a log, empty if there is none; the carriage returns of progress bars become line ends."""
+    """Returns the end of a log, empty if there is none; carriage returns of progress bars become line breaks."""
     try:
         with log.open("rb") as file:
             file.seek(max(0, log.stat().st_size - LOG_TAIL_BYTES))

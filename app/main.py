@@ -6,7 +6,7 @@ This module has what all pages share: the project, the user's name and the run. 
 import sys
 from pathlib import Path
 
-# Streamlit puts this folder first on the path, where our modules could hide installed packages.
+# Streamlit puts this folder first on the path, where our modules could shadow installed packages.
 sys.path[:] = [path for path in sys.path if Path(path).resolve() != Path(__file__).resolve().parent]
 
 from functools import partial

@@ -1,4 +1,4 @@
-"""Review without a page: the keys of the classes, the events that actions amount to, and the session's statistics."""
+"""The logic of the review page: the keys of the classes, the verdicts of actions, and the session's statistics."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ ACTION_ID = re.compile(r"[0-9a-f]{32}")
 
 
 class Action(StrEnum):
-    """What a reviewer can do."""
+    """The actions of a reviewer."""
 
     LABEL = "label"
     REJECT = "reject"  # no class applies
@@ -35,7 +35,7 @@ class Action(StrEnum):
     MORE = "more"  # show other images
     SIMILAR = "similar"  # show the images most similar to this one next
     HISTORY = "history"  # open the sample on the page Evolution
-    HEARTBEAT = "heartbeat"  # the reviewer is still there
+    HEARTBEAT = "heartbeat"  # the reviewer is still active
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +59,7 @@ class Conflict:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What became of a list of actions."""
+    """The result of a list of actions."""
 
     conflicts: list[Conflict] = field(default_factory=list)
     undone: dict[str, str] = field(default_factory=dict)  # action_id of an undo -> the sample whose verdict it undid
@@ -67,20 +67,21 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionStats:
-    """What a reviewer has done in the current session."""
+    """Statistics of a reviewer's current session. Undone verdicts do not count."""
 
-    verdicts: int  # that still stand
-    predicted: int  # of these, on samples that were shown with a prediction
-    correct: int  # of these, the prediction was accepted
-    similar: int  # on samples that were shown with the label of a similar image instead
-    similar_correct: int  # of these, that label was accepted
+    verdicts: int
+    predicted: int  # verdicts on samples that were shown with a prediction
+    correct: int  # of these, accepted predictions
+    similar: int  # verdicts on samples that were shown with the label of a similar image
+    similar_correct: int  # of these, accepted labels
     per_minute: float | None  # verdicts; None for fewer than two
 
 
 def class_keys(classes: Sequence[str]) -> dict[str, str]:
-    """Returns the keyboard key of each class: key -> class. Classes beyond the last key have none.
+    """Returns the class of each key. With many classes, the last ones have no key.
 
-    Classes that are all named by a digit have that digit. Otherwise the first nine have 1 to 9, the others letters.
+    If all classes are named by a digit, that digit is the key. Otherwise the first nine have 1 to 9, the others
+    letters.
     """
     if all(len(name) == 1 and name in DIGITS for name in classes):
         return {name: name for name in classes}
@@ -109,7 +110,7 @@ def parse_actions(message: Any) -> list[ReviewAction]:
 def apply_actions(
     store: Store, run: Run | None, actor: str, actions: Sequence[ReviewAction], rows: Mapping[str, Row]
 ) -> Outcome:
-    """Writes the verdicts of a list of actions in one append; those that are in the log already change nothing.
+    """Writes the verdicts of a list of actions in one append; verdicts that are already in the log are skipped.
 
     Args:
         store: the open project.
@@ -129,14 +130,14 @@ def apply_actions(
 
 
 def decide(store: Store, actor: str, shown: Shown, label: str | None, *, expected: Event | None) -> Event | None:
-    """Writes one verdict, unless the sample has been decided since it was drawn.
+    """Writes one verdict, unless the sample has been decided since it was shown.
 
     Args:
         store: the open project.
         actor: the reviewer.
         shown: what was on the screen.
         label: the class; None rejects the sample, because no class applies.
-        expected: the event that decided the sample when it was drawn, None if there was none.
+        expected: the event that decided the sample when it was shown, None if there was none.
 
     Returns:
         The conflicting event, in which case nothing was written, else None.
@@ -146,7 +147,7 @@ def decide(store: Store, actor: str, shown: Shown, label: str | None, *, expecte
 
 
 def undo_verdict(store: Store, actor: str, decision: Event) -> Event | None:
-    """Writes the retraction of a verdict, whoever gave it; returns what `decide` returns."""
+    """Writes the retraction of a verdict of any reviewer; returns the same as `decide`."""
     item = labelling.Undo(ref=decision.event_id, expected=decision.event_id, of_anyone=True)
     return _conflicting_event(_decide(store, actor, [item]))
 

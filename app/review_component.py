@@ -1,7 +1,7 @@
 """The review component: the data that the browser gets for each image, and the component that draws it.
 
-The browser holds the next images, so that a key shows the next one without asking the server. Each card is sent once:
-the browser says which cards it has.
+The browser holds the next images, so a key shows the next one without a request to the server. Each card is sent once:
+the browser reports which cards it has.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -22,7 +22,7 @@ from gradebook.pipelines.curation.queue_items import Row
 from gradebook.storage.events import Kind
 from gradebook.storage.store import Store
 
-IMAGE_PX, TILE_PX, SIMILAR_PX = 960, 224, 112  # at most, of either side of an image
+IMAGE_PX, TILE_PX, SIMILAR_PX = 960, 224, 112  # maximum width and height of an image
 MAX_SIMILAR = 5
 MAX_REASONS = 3
 
@@ -59,7 +59,7 @@ def cards(
 def new_decisions(
     events: EventCache, ids: Collection[str], rows: Mapping[str, Row], actor: str
 ) -> dict[str, dict[str, Any]]:
-    """Returns the decisions about samples since they were shown; a label that is being questioned is none of them."""
+    """Returns the decisions about samples since they were shown, without the present labels that are being reviewed."""
     decided = {i: e for i in ids if (e := events.decided.get(i)) is not None}
     return {
         i: {"label": e.label, "by": "you" if e.actor == actor else actor_name(e.actor), "event_id": e.event_id}

@@ -1,7 +1,7 @@
 """The demo: everything from images to a classifier on scikit-learn's 1,797 handwritten digits, with 3 labels a class.
 
-Digits are hard for a backbone that was trained on photographs, and three labels a class are few. The demo shows what
-pseudo-labels add then, and what the default training adds: Meta Pseudo Labels, pooled with simple classifiers.
+Digits are hard for a backbone that was trained on photographs, and there are only three labels per class. The demo
+shows what pseudo-labels add, and what the default training adds: Meta Pseudo Labels, pooled with simple classifiers.
 """
 
 import json
@@ -19,12 +19,12 @@ from gradebook.storage.samples import Split
 if TYPE_CHECKING:
     from gradebook.storage.store import Store
 
-MARKER = "gradebook-demo.json"  # marks a directory as a demo, which the next demo may replace
+MARKER = "gradebook-demo.json"  # a file that marks the directory of a demo, which the next demo may replace
 TEST_IMAGES = 600  # images of the test split
 LABELS_PER_CLASS = 3
-SCALE = 8  # enlarges the digits' 8 x 8 pixels
+SCALE = 8  # by which the digits' 8 x 8 pixels are enlarged
 SEED = 0
-VIEWS = 2  # the plain image and the mirrored one: more take longer than all the trainings
+VIEWS = 2  # the plain and the mirrored image; more would take longer than all the trainings
 DEFAULT = "mpl"
 METHODS = ("supervised", "uda", DEFAULT)
 
@@ -34,7 +34,7 @@ class DemoReport:
     """The result of the demo."""
 
     project: str
-    accuracy: dict[str, float]  # method -> test accuracy: of its student, but for mpl, which is the default training
+    accuracy: dict[str, float]  # method -> test accuracy of its student; for mpl, of the default training
     test_images: int
     labels: int
     queue: list[dict[str, Any]]
@@ -46,7 +46,7 @@ def demo(directory: Path, *, as_json: bool) -> DemoReport:
     """Makes a project of digits in a directory, trains three methods on the same labels, ranks the queue and exports.
 
     Raises:
-        ProjectError: the directory has files that are not an earlier demo's.
+        ProjectError: the directory has files that are not from an earlier demo.
     """
     started = time.monotonic()
     root = _empty_directory(directory)
@@ -69,7 +69,7 @@ def demo(directory: Path, *, as_json: bool) -> DemoReport:
 
 
 def write_digits(directory: Path) -> None:
-    """Writes PNG files in `train/` and `test/CLASS/`, and the few labels in `labels.csv`; the same ones each time."""
+    """Writes PNG files into `train/` and `test/CLASS/`, and the labels into `labels.csv`; the same ones each time."""
     import csv
 
     import numpy as np
@@ -152,7 +152,7 @@ def _report(store: "Store", accuracy: dict[str, float], root: Path, started: flo
     from gradebook.pipelines.runs import find_run
 
     run = find_run(store.project, DEFAULT)
-    read_stats(store)  # cached for the app's first page, which then need not load LanceDB
+    read_stats(store)  # caches them for the app's first page, which then does not have to load LanceDB
     exported = export(store, run, root / "classifier")
     return DemoReport(
         project=str(store.project.root),

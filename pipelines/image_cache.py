@@ -1,12 +1,12 @@
-"""Decoded images that a project caches: thumbnails for grids, squares for training on pixels.
+"""The image cache of a project: thumbnails for grids, and squares for training on pixels.
 
-`thumbnails/`  Decoding two hundred photographs of several megabytes takes a grid many seconds. An import decodes each
-image anyway and saves its thumbnail; for images that were imported earlier, the first request does.
+`thumbnails/`  Decoding two hundred large photographs for a grid would take many seconds. An import decodes each image
+anyway and saves its thumbnail; images that were imported before get theirs when they are first shown.
 
 `squares/SIZE/`  Decoding a photograph takes a hundred times as long as reading its square, and training reads it many
-times. A square is cached only if it is smaller than the image's file, so that the cache never outgrows the images.
+times. A square is cached only if it is smaller than the image's file, so the cache is never larger than the images.
 
-Files are named by the sample's id, which is the hash of the content that they were decoded from.
+Files are named by the sample's id, which is the hash of the image file's content.
 """
 
 import io
@@ -35,10 +35,10 @@ def save_thumbnail(project: Project, sample: str, image: Image.Image, size: int)
     """Saves a thumbnail of an image if its file is large.
 
     Args:
-        project: the project whose directory has it.
+        project: the project.
         sample: the id of the image's sample.
-        image: the image, perhaps at a fraction of its size. None is saved if that is smaller than a thumbnail.
-        size: bytes of its file.
+        image: the image, possibly at reduced size; nothing is saved if it is smaller than a thumbnail.
+        size: bytes of the image's file.
     """
     if size >= MIN_FILE_BYTES and max(image.size) >= THUMBNAIL_SIDE:
         _write(cache_files.thumbnails(project), sample, as_jpeg(image, THUMBNAIL_SIDE))
@@ -54,7 +54,7 @@ def open_preview(project: Project, sample: str, filepath: Path, side: int) -> Im
         return open_rgb(filepath, side)
     try:
         return open_rgb(cache_files.thumbnails(project).path(sample))
-    except BrokenImage:  # it is corrupt, or there is none
+    except BrokenImage:  # the thumbnail is corrupt or missing
         if not _is_large(filepath):
             return open_rgb(filepath, side)
     image, content = open_with_content(filepath, THUMBNAIL_SIDE)
@@ -64,7 +64,7 @@ def open_preview(project: Project, sample: str, filepath: Path, side: int) -> Im
 
 
 def as_jpeg(image: Image.Image, side: int) -> bytes:
-    """Returns an image as a JPEG file of at most `side` pixels either way."""
+    """Returns an image as a JPEG file of at most `side` pixels in width and height."""
     small = image.copy()
     small.thumbnail((side, side))
     content = io.BytesIO()
@@ -80,15 +80,15 @@ def _is_large(path: Path) -> bool:
 
 
 class SquareImages:
-    """Images of samples, stretched to squares; implements `gradebook.pipelines.training.image_loader.Images`."""
+    """Images of samples, resized to squares; implements `gradebook.pipelines.training.image_loader.Images`."""
 
     def __init__(self, project: Project, filepaths: Sequence[str], sample_ids: Sequence[str], size: int):
         """Prepares to read; opens no file yet.
 
         Args:
-            project: the project whose directory has the cache.
-            filepaths: of the samples' images.
-            sample_ids: of the same samples.
+            project: the project.
+            filepaths: paths of the images.
+            sample_ids: ids of their samples.
             size: S, pixels.
         """
         self._cache = cache_files.squares(project, size)
@@ -108,7 +108,7 @@ class SquareImages:
             pixels = np.fromfile(self._cache.path(sample), np.uint8)
         except OSError:
             pixels = np.empty(0, np.uint8)
-        if pixels.size == np.prod(shape):  # after a power failure a file can be shorter
+        if pixels.size == np.prod(shape):  # after a power failure a file can be truncated
             return pixels.reshape(shape)
         image, content = open_with_content(Path(self._filepaths[position]), self._size)
         pixels = np.array(square(image, self._size))
@@ -118,7 +118,7 @@ class SquareImages:
 
 
 def _write(files: CacheFiles, sample_id: str, content: bytes) -> None:
-    """Caches a sample's file. After the first failure this process says so and stops trying."""
+    """Caches a sample's file. After the first failure this process prints a message and stops caching."""
     if files.directory in _full_directories:
         return
     try:
@@ -126,6 +126,6 @@ def _write(files: CacheFiles, sample_id: str, content: bytes) -> None:
     except OSError as error:
         _full_directories.add(files.directory)
         say(
-            f"{files.directory} takes no more files ({error.strerror or error}), so images are decoded anew each "
-            "time, which is slower: free some space there, then start this again"
+            f"images can no longer be cached in {files.directory} ({error.strerror or error}), so they are decoded "
+            "each time, which is slower: free some space there, then start again"
         )

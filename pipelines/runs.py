@@ -1,22 +1,22 @@
-"""A run is one training. Its directory, `runs/NAME` of the project, has everything that others may read of it.
+"""A run is one training. Its directory, `runs/NAME` of the project, has everything that other processes read.
 
     config.json           every setting, defaults included
-    samples.json          the samples and labels that it started with
+    samples.json          the samples and labels with which it started
     labels.json           sample_id -> class name: the labels that it has read so far
-    changes.json          labels that changed while it trained, and the steps from which it used them
+    changes.json          labels that changed during the training, and the steps from which they were used
     metrics.jsonl         one JSON object a line: step, seconds, and the scalars that the method reports
     record/               outputs of teacher and student for every sample, in segments
     checkpoints/          to resume from
     student.safetensors   at the end: the student's weights
-    predictions.parquet   at the end: what both networks predict for every unlabelled sample
-    reading.npz           the feature classifier (`gradebook.pipelines.curation.feature_classifier`), once it was used
-    reasons.arrow         its reasons for the queue (`gradebook.pipelines.curation.reason_cache`)
-    reasons_given.arrow   the same for labels that were given
+    predictions.parquet   at the end: the predictions of both networks for every unlabelled sample
+    reading.npz           cached output of the feature classifier (`gradebook.pipelines.curation.feature_classifier`)
+    reasons.arrow         cached reasons for the queue (`gradebook.pipelines.curation.reason_cache`)
+    reasons_given.arrow   the same for given labels
     SHA256SUMS            checksums of the two results (`gradebook.storage.checksums`); record/ has its own
     status.json           the newest `Status`
-    log.txt               what the process printed
+    log.txt               output of the process
 
-Readers need no torch and never wait: files are replaced as a whole, or grow by whole lines.
+Readers need no torch and never wait, because files are replaced atomically or grow by whole lines.
 """
 
 import json
@@ -40,11 +40,11 @@ CHANGES = "changes.json"
 METRICS = "metrics.jsonl"
 LOG = "log.txt"
 PREDICTIONS = "predictions.parquet"
-BEST = "best"  # in place of a run's name
+BEST = "best"  # instead of a run's name: the run with the highest validation accuracy
 
 
 class State(StrEnum):
-    """Where a run is."""
+    """The state of a run."""
 
     STARTING = "starting"  # before the first step
     RUNNING = "running"
@@ -61,7 +61,7 @@ class Status:
     """The progress of a run. Create one with `status_now`, which fills in the time."""
 
     state: State
-    pid: int = 0  # the process that trains; 0 where there is none
+    pid: int = 0  # the training process; 0 if there is none
     step: int = 0  # steps done
     steps: int = 0  # steps planned
     images_per_second: float = 0.0
@@ -71,11 +71,11 @@ class Status:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """Labels that changed while a run trained."""
+    """Labels that changed during a training."""
 
-    step: int  # steps done when it took effect
+    step: int  # number of steps done when the change took effect
     labels: dict[str, str | None]  # sample_id -> class name, None if the label was removed
-    rejected: tuple[str, ...] = ()  # those of these samples to which no class applies
+    rejected: tuple[str, ...] = ()  # the rejected ones of these samples
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ class Run:
         return self.path.name
 
     def status(self) -> Status:
-        """Returns the newest status. A run that is marked as running has failed if its process is gone."""
+        """Returns the newest status. A run whose status is running but whose process is gone has failed."""
         try:
             status = _parsed(json.loads((self.path / STATUS).read_text(encoding="utf-8")))
         except FileNotFoundError:
@@ -124,8 +124,8 @@ class Run:
     def metrics(self) -> list[dict[str, Any]]:
         """Returns the scalars of each reported step, in order of steps.
 
-        A line that a kill cut short is left out. A resumed run reports some steps again: from its first step on, only
-        the newer rows count. Successive rows of one step are merged.
+        A line that a kill cut short is skipped. If a resumed run reports steps again, the newer rows replace the older
+        ones. Successive rows of the same step are merged.
         """
         try:
             lines = (self.path / METRICS).read_text(encoding="utf-8", errors="replace").splitlines()
@@ -150,10 +150,10 @@ def list_runs(project: Project) -> list[Run]:
 
 
 def find_run(project: Project, name: str | None) -> Run:
-    """Returns the run of that name; without a name the newest finished run, else the newest.
+    """Returns the run of that name; without a name the newest finished run, or else the newest run.
 
-    The name `best` stands for the finished run with the highest validation accuracy, the newest of equals, unless a run
-    has that name.
+    The name `best` stands for the finished run with the highest validation accuracy (the newest if there are several),
+    unless a run has that name.
 
     Raises:
         ProjectError: there is no such run.
@@ -173,13 +173,13 @@ def find_run(project: Project, name: str | None) -> Run:
 
 
 def validation_accuracy(run: Run) -> float | None:
-    """Returns the newest validation accuracy of a run; None where nothing was held out or measured."""
+    """Returns the newest validation accuracy of a run, None if it has no validation images or has not measured it."""
     measured = [row["validation_accuracy"] for row in run.metrics() if row.get("validation_accuracy") is not None]
     return float(measured[-1]) if measured else None
 
 
 def _best_run(project: Project, runs: Sequence[Run]) -> Run:
-    """Returns the finished run with the highest validation accuracy. Test images must not choose."""
+    """Returns the finished run with the highest validation accuracy; test images must not be used to choose."""
     scores = [(validation_accuracy(run), run) for run in runs if run.status().state is State.FINISHED]
     measured = [(score, run) for score, run in scores if score is not None]
     if not measured:
@@ -223,7 +223,7 @@ def append_metrics(path: Path, row: Mapping[str, Any]) -> None:
     with (path / METRICS).open("ab+") as file:
         if file.seek(0, os.SEEK_END):
             file.seek(-1, os.SEEK_END)
-            line = line if file.read(1) == b"\n" else b"\n" + line  # a kill cut the last line short
+            line = line if file.read(1) == b"\n" else b"\n" + line  # after a kill the last line may be incomplete
         file.write(line)
 
 
@@ -255,7 +255,7 @@ def _read_object(path: Path) -> dict[str, Any]:
 
 
 def _start_time(path: Path) -> int:
-    """Returns when a run started, in nanoseconds since 1970, or 0 if `path` is not a run. Settings are written once."""
+    """Returns when a run wrote its settings, in nanoseconds since 1970, or 0 if `path` is not a run."""
     for name in (CONFIG, STATUS):
         try:
             return (path / name).stat().st_mtime_ns
@@ -265,6 +265,6 @@ def _start_time(path: Path) -> int:
 
 
 def newest_finished(project: Project) -> Run | None:
-    """Returns the newest run that has finished, whose predictions are shown, or None."""
+    """Returns the newest finished run, None if there is none."""
     finished = [run for run in list_runs(project) if run.status().state is State.FINISHED]
     return finished[-1] if finished else None

@@ -10,8 +10,8 @@ from typing import Any
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C6D31", "#7F7F7F")
 BAR = "#2C97A0"
 LINES = ("#2C97A0", "#E69F00", "#CC79A7", "#56B4E9", "#8C8C8C")
-GREY = "#9A9A9A"  # no class has it
-TEACHER, STUDENT = "#2C97A0", "#A07C5B"  # no class has them
+GREY = "#9A9A9A"  # not used for a class
+TEACHER, STUDENT = "#2C97A0", "#A07C5B"  # not used for classes
 PERCENT_TITLES = (
     "Validation accuracy",
     "Teacher–student agreement",
@@ -25,13 +25,13 @@ GROUPS = {  # title -> the metrics in one figure, in this order
     "Confident pseudo-labels": ("confident",),
     "Feedback, root mean square": ("feedback_rms",),
 }
-COMPARED = {  # the metrics of which runs are compared -> title
+COMPARED = {  # metric by which runs are compared -> title
     "validation_accuracy": "Validation accuracy",
     "pseudo_label_accuracy": "Pseudo-label accuracy",
     "agreement": "Teacher–student agreement",
     "student_loss": "Student loss, nats",
 }
-NOT_DRAWN = ("step", "seconds", "images_per_second", "steps")  # columns without a figure of their own
+NOT_PLOTTED = ("step", "seconds", "images_per_second", "steps")  # columns without a figure
 
 
 def class_probabilities(probabilities: Mapping[str, float], max_classes: int = 6) -> Any:
@@ -60,7 +60,7 @@ def class_probabilities(probabilities: Mapping[str, float], max_classes: int = 6
 
 def metric_curves(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Returns a figure for each group of metrics in the rows, by title; metrics of no group come last."""
-    metrics = [key for key in dict.fromkeys(key for row in rows for key in row) if key not in NOT_DRAWN]
+    metrics = [key for key in dict.fromkeys(key for row in rows for key in row) if key not in NOT_PLOTTED]
     metrics = [key for key in metrics if any(isinstance(row.get(key), int | float) for row in rows)]
     groups = {title: [key for key in keys if key in metrics] for title, keys in GROUPS.items()}
     grouped = {key for keys in groups.values() for key in keys}
@@ -95,9 +95,9 @@ def chart_colors(
 
     Args:
         drawn: the classes that the figure draws individually.
-        all_names: all classes that occur; if all of them are drawn, each has the colour of its place in the project.
-        classes: the project's.
-        dark: whether the page has the dark theme; a colour's second use is nearer to the colour of text.
+        all_names: all classes that occur; if all of them are drawn, colours follow the order of the project's classes.
+        classes: of the project.
+        dark: whether the page has the dark theme; the second use of a colour is mixed with the colour of text.
     """
     names = list(dict.fromkeys([*classes, *all_names])) if len(drawn) == len(all_names) else list(drawn)
     first_use = dict.fromkeys(names[: len(PALETTE)])

@@ -14,7 +14,7 @@ Rows = Sequence[Mapping[str, Any]]  # of `Record.history`, in the order of their
 
 
 class ClassStyle(NamedTuple):
-    """How a class is drawn. Classes with the same colour have another symbol and hatching."""
+    """The style of a class. Classes with the same colour have different symbols and hatchings."""
 
     color: str
     symbol: str

@@ -1,6 +1,6 @@
 """The page Evolution: how the labels of one image, a selection or a whole run developed during training.
 
-The address has what is shown: `sample`, `selection`, `tab`, and on the tab of a run `open`, the group that is open.
+The address has the state of the page: `sample`, `selection`, `tab`, and on the tab of a run `open`, the open group.
 """
 
 import streamlit as st

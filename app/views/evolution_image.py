@@ -28,7 +28,7 @@ from gradebook.storage.store import Store
 IMAGE_PX = 900
 MAX_NEIGHBOURS = 6
 MAX_REASONS = 3
-MAX_FREE_KEYS, KEYS_HEIGHT = 12, 200  # with more classes, their buttons scroll in a box of so many pixels
+MAX_FREE_KEYS, KEYS_HEIGHT = 12, 200  # with more classes, their buttons scroll in a box of this height in pixels
 
 Histories = Mapping[str, Sequence[Mapping[str, Any]]]  # run -> rows of its record
 
@@ -70,7 +70,7 @@ def _draw_facts(sample: Sample) -> None:
 
 
 def _draw_decision(context: PageContext, sample: Sample, events: EventCache) -> None:
-    """Draws who decided the label, what the queue predicts, and the buttons to decide again."""
+    """Draws who decided the label, the queue's prediction, and the buttons to decide again."""
     decision = events.decided.get(sample.sample_id)
     if decision is not None:
         st.markdown(f"{plain(describe_event(decision))}, {ago(decision.at)}")
@@ -130,7 +130,7 @@ def _draw_classes(context: PageContext, row: Row, decision: Event | None, number
 
 
 def _queue_row(store: Store, run: Run | None, sample: Sample, events: EventCache) -> tuple[Row, str | None]:
-    """Returns the sample as the queue has it; and if it has no prediction because of an error, that error."""
+    """Returns the sample's row in the queue, and the error because of which it has no prediction, if any."""
     try:
         return guess(store, run, sample, events.events, events.decided), None
     except ProjectError as error:

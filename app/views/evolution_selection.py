@@ -15,7 +15,7 @@ from gradebook.pipelines.reporting import training_dynamics
 from gradebook.pipelines.runs import Run
 from gradebook.storage.store import Store
 
-MAX_SAMPLES = 2000  # whose records are read; of more, a random part
+MAX_SAMPLES = 2000  # whose records are read; a random subset of larger selections
 RECORDED = "a run records the unlabelled images that it trains on"
 
 
@@ -37,9 +37,9 @@ def render(context: PageContext) -> None:
 
 
 def _draw_dynamics(store: Store, run: Run, ids: Sequence[str]) -> None:
-    """Draws the figure, and what its numbers leave out."""
-    drawn = sorted(random.Random(0).sample(ids, MAX_SAMPLES)) if len(ids) > MAX_SAMPLES else ids
-    curves = training_dynamics.dynamics_curves(record_access.read_histories(store, run, drawn))
+    """Draws the figure, with notes on the samples that it leaves out."""
+    shown = sorted(random.Random(0).sample(ids, MAX_SAMPLES)) if len(ids) > MAX_SAMPLES else ids
+    curves = training_dynamics.dynamics_curves(record_access.read_histories(store, run, shown))
     if curves is None:
         st.caption(f"{plain(run.name)} has no record of these images: {RECORDED}.")
         return
@@ -47,8 +47,8 @@ def _draw_dynamics(store: Store, run: Run, ids: Sequence[str]) -> None:
     figure = figures.dynamics(curves, store.project.classes, dark=is_dark())
     st.plotly_chart(figure, key="course", config={"displayModeBar": False})
     notes = ["Each image counts at the steps at which it was recorded."]
-    if len(drawn) < len(ids):
+    if len(shown) < len(ids):
         notes.append(f"The figure summarizes a random {MAX_SAMPLES:,} of them.")
-    if missing := len(drawn) - curves.samples:
+    if missing := len(shown) - curves.samples:
         notes.append(f"{missing:,} of them {'has' if missing == 1 else 'have'} no record: {RECORDED}.")
     st.caption(" ".join(notes))

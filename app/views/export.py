@@ -150,7 +150,7 @@ def _draw_labels(store: Store) -> None:
 
 
 def _first_format(project: Project) -> str:
-    """Returns the format to show first: that of an export which is running or did not complete."""
+    """Returns the format to show first: that of an export that is running or incomplete."""
     job = commands.newest(project, "export-labels")
     incomplete = job is not None and commands.job_state(job) is not JobState.DONE
     return commands.command_of(job)[-1] if job is not None and incomplete else next(iter(FORMATS))
@@ -206,7 +206,7 @@ def _classifier(folder: str, model_time: int) -> Classifier:
 
 
 def _draw_model_card(folder: Path) -> None:
-    """Draws the model card, with its headings below those of the page; it escapes the names of other people itself."""
+    """Draws the model card, with its headings below the page's. The card already escapes names from users."""
     try:
         card = (folder / MODEL_CARD).read_text(encoding="utf-8")
     except FileNotFoundError:

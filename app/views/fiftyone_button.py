@@ -13,7 +13,7 @@ STYLE = "<style>:has(> .st-key-fiftyone-problem) { flex: 1 0 100% !important; }<
 
 
 def draw(project: Project, sample_ids: Sequence[str]) -> None:
-    """Draws a button that makes a link to these samples in FiftyOne, and then the link, or what is missing.
+    """Draws a button that makes a link to these samples in FiftyOne, and then the link or the problem.
 
     The link disappears when the page shows other samples.
     """
@@ -32,7 +32,7 @@ def draw(project: Project, sample_ids: Sequence[str]) -> None:
 
 
 def _draw_problem(message: str, command: str | None) -> None:
-    """Draws what is missing, and the command that helps."""
+    """Draws a problem, and the command that solves it."""
     with st.container(key="fiftyone-problem"):
         st.html(STYLE)
         st.info(plain(as_sentence(message)) + (" Run in a terminal:" if command else ""), icon=":material/info:")

@@ -31,7 +31,7 @@ DATASET_HELP = (
     "FIFTYONE_DATABASE_URI. The dataset is not changed."
 )
 CSV_HELP = "With the columns filepath and label. It may be inside the zip."
-PENDING_TTL_S = 20  # for which the number of images without embeddings is cached
+PENDING_TTL_S = 20  # of the cached number of images without embeddings
 
 
 def render(context: PageContext) -> None:
@@ -73,8 +73,8 @@ def _draw_import_job(project: Project, job: Job) -> None:
     """Draws the progress of an import; one that was stopped can continue with the same arguments."""
     follow(job, first_task="Starting", after_stop="Images read so far are kept. Press Continue to read the rest.")
     if _was_stopped(job):
-        press: dict[str, Any] = {"key": "import-again", "type": "primary", "icon": ":material/play_arrow:"}
-        st.button("Continue", on_click=_restart, args=(project, job), **press)
+        icon = ":material/play_arrow:"
+        st.button("Continue", key="import-again", type="primary", icon=icon, on_click=_restart, args=(project, job))
 
 
 def _restart(project: Project, job: Job) -> None:
@@ -116,7 +116,7 @@ def _start_import(project: Project, source: str, labels: str, split: str) -> Non
 
 
 def _resolve_labels(labels: str, images: Path) -> str:
-    """Returns the source of the labels; a CSV file may be given by its path in the images' folder or beside it."""
+    """Returns the source of the labels; the path of a CSV file may be relative to the images' folder or its parent."""
     if labels in LABELS:
         return labels
     candidates = [folder / Path(labels).expanduser() for folder in (images, images.parent)]

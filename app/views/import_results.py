@@ -115,7 +115,7 @@ def _draw_numbers(report: dict[str, Any]) -> None:
 
 
 def _draw_empty(context: PageContext, job: Job | None) -> None:
-    """Draws what is there before an import has ended."""
+    """Draws the state of the project before any import has ended."""
     samples = read_samples(context.store)
     if job is not None and commands.job_state(job) is JobState.RUNNING:
         st.caption("The results appear here when all images have been read.")

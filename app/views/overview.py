@@ -20,7 +20,7 @@ from gradebook.pipelines.runs import Run, State, list_runs
 from gradebook.storage.project import Project
 
 MAX_NAMED = 6  # classes in a sentence
-MAX_FREE_ROWS, TABLE_HEIGHT = 10, 420  # with more rows, the table scrolls in so many pixels
+MAX_FREE_ROWS, TABLE_HEIGHT = 10, 420  # with more rows, the table scrolls in a box of this height in pixels
 
 
 def render(context: PageContext) -> None:

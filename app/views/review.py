@@ -1,8 +1,7 @@
 """The page Review: the images most worth labelling, each with its prediction and reasons, and a key for each verdict.
 
-The next images are chosen once and stay until the reviewer asks for others, so that no key can hit an image that has
-just taken another's place; each action names the sample that it is for. Images that somebody else is looking at are
-left out.
+The next images are chosen once and stay until the reviewer requests others, so that a key never hits an image that has
+just replaced another one; each action names its sample. Images that are on another reviewer's screen are left out.
 """
 
 import uuid
@@ -34,9 +33,9 @@ from gradebook.pipelines.curation.queue_items import Row
 from gradebook.storage.project import ProjectError
 from gradebook.storage.store import Store
 
-DIVERSE = partial(review_queue.rank, spread=True)  # a queue without runs of nearly equal images
+DIVERSE = partial(review_queue.rank, spread=True)  # a queue without near-duplicates
 PREFETCHED = 8  # images that the browser holds
-RANK_BATCH = 100  # images that are ranked at once
+RANK_BATCH = 100  # images ranked at once
 ACKNOWLEDGED = "acknowledged-actions"  # session key
 Mount = Callable[..., None]
 Rank = Callable[..., list[Row]]
@@ -44,10 +43,10 @@ Rank = Callable[..., list[Row]]
 
 @dataclass(slots=True, kw_only=True)
 class Batch:
-    """The images that one reviewer works on: replaced with the filters, or on request."""
+    """The images that a reviewer works on; replaced when the filters change, or on request."""
 
     filters: ReviewFilters
-    name: str = field(default_factory=lambda: uuid.uuid4().hex)  # tells the browser that the batch is another one
+    name: str = field(default_factory=lambda: uuid.uuid4().hex)  # by which the browser notices a new batch
     rows: dict[str, Row] = field(default_factory=dict)  # by sample_id, in the order of the queue
     problem: str | None = None  # why the rows have no predictions
     exhausted: bool = False  # whether the queue has no further rows
@@ -55,7 +54,7 @@ class Batch:
     conflicts: list[Conflict] = field(default_factory=list)
     undone: dict[str, str] = field(default_factory=dict)  # action_id of an undo -> its sample
     open_history: str | None = None  # the sample to open on the page Evolution
-    message: str | None = None  # to show once
+    message: str | None = None  # shown once
 
 
 def render(context: PageContext, *, rank: Rank = DIVERSE, mount: Mount = review_component.mount) -> None:
@@ -111,7 +110,7 @@ def _current_batch(filters: ReviewFilters) -> Batch:
 
 
 def _update_order(context: PageContext, events: EventCache, batch: Batch, rank: Rank) -> list[str]:
-    """Returns the samples to show, leased to this window; a grid keeps those that have been decided."""
+    """Returns the samples to show, leased to this window; a grid still shows those that have been decided."""
     project, holder, grid = context.store.project, _lease_holder(), batch.filters.grid
     shown = batch.filters.size if grid else PREFETCHED
     is_new, open_ids = not batch.rows, _open_ids(events, batch)
@@ -133,7 +132,7 @@ def _open_ids(events: EventCache, batch: Batch) -> list[str]:
 
 
 def _is_decided(events: EventCache, row: Row) -> bool:
-    """Returns whether a sample was decided since it came into the batch; a label in question is no decision."""
+    """Returns whether a sample was decided after it came into the batch."""
     decision = events.decided.get(row.sample_id)
     return decision is not None and decision.event_id != row.decision
 
@@ -151,9 +150,9 @@ def _add_rows(context: PageContext, batch: Batch, rank: Rank) -> None:
 
 
 def _ranked(context: PageContext, filters: ReviewFilters, rank: Rank, limit: int) -> tuple[list[Row], str | None]:
-    """Returns the queue; and if it has no predictions because of an error, that error."""
+    """Returns the queue, and the error because of which it has no predictions, if any."""
     only = filters.only
-    options = {} if only is None or filters.selection is not None else {"only": only}  # a selection is ranked whole
+    options = {} if only is None or filters.selection is not None else {"only": only}  # a selection is not filtered
     try:
         rows = rank(context.store, context.run, reason=filters.reason, limit=limit, **options)
         return [row for row in rows if only is None or only.matches(row.label, row.probability)], None
@@ -195,7 +194,7 @@ def _empty_text(batch: Batch) -> str:
     if batch.filters.selection is not None:
         return "All images of this selection have been reviewed."
     if batch.filters.reason is None and batch.filters.only is None:
-        return "All training images have been reviewed, or somebody else is looking at them."
+        return "All training images have been reviewed, or are on another reviewer's screen."
     return "No image matches these filters: choose others."
 
 
@@ -229,7 +228,7 @@ def _carry_out(context: PageContext, batch: Batch, action: ReviewAction) -> None
 
 
 def _move_to_front(store: Store, batch: Batch, sample_ids: Iterable[str]) -> None:
-    """Puts samples whose verdict was undone first, also those of an earlier batch."""
+    """Puts samples whose verdict was undone first, including those of an earlier batch."""
     for sample_id in sample_ids:
         batch.skipped.discard(sample_id)
         (sample,) = store.catalog.get([sample_id])
@@ -238,7 +237,7 @@ def _move_to_front(store: Store, batch: Batch, sample_ids: Iterable[str]) -> Non
 
 
 def _propose_similar(context: PageContext, batch: Batch, sample_id: str) -> None:
-    """Proposes the sample's label for its nearest neighbours, which come next; none is labelled without a review."""
+    """Proposes the sample's label for its nearest neighbours, which come next in the queue for review."""
     store = context.store
     try:
         neighbours = label_propagation.neighbours(store, sample_id)
@@ -247,7 +246,7 @@ def _propose_similar(context: PageContext, batch: Batch, sample_id: str) -> None
         batch.message = capitalized(str(error))
         return
     rows = {row.sample_id: row for row in review_queue.rank(store, None, limit=len(neighbours)) if row.proposal}
-    if not batch.filters.grid:  # a grid's images stay in their places
+    if not batch.filters.grid:  # the images of a grid stay
         batch.rows = rows | {i: row for i, row in batch.rows.items() if i not in rows}
     batch.message = f"{count(proposed, 'similar image')} come next." if rows else "No similar image is unlabelled."
 

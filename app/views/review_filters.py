@@ -19,12 +19,12 @@ GRID_SIZES = (24, 60, 120, 200)  # images
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReviewFilters:
-    """What the reviewer has chosen to see."""
+    """The reviewer's choices."""
 
     project: str
     run: str | None
     selection: str | None  # id of a selection
-    grid: bool  # many images at once
+    grid: bool  # whether to show many images at once
     size: int  # of the grid
     reason: str | None  # the reason to order by; None for the default order
     only: PredictionFilter | None  # the predictions to show; None for all

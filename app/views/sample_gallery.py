@@ -14,8 +14,9 @@ from gradebook.app.views import fiftyone_button, selection
 from gradebook.storage.samples import Sample
 
 MAX_THUMBNAILS = 24
-MAX_SELECTED = 5000  # samples of a group that the Evolution page offers
-THUMBNAIL_PX, TILE_PX = 264, 132  # of the file, and on the page
+MAX_SELECTED = 5000  # samples of a group that other pages get
+THUMBNAIL_PX, TILE_PX = 264, 132  # of the image file, and on the page
+
 MAX_LABEL_CHARS = 15
 UNLABELLED = "unlabelled"
 STYLE = """<style>

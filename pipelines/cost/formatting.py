@@ -8,7 +8,7 @@ WIDTH = 44  # characters of a row's name
 
 
 def plan_table(result: Plan) -> str:
-    """Returns the plan as a table: networks, memory a device, communication and compute a step."""
+    """Returns the plan as a table: networks, memory per device, communication and compute per step."""
     lines = [
         f"{result.preset}: {result.labelled} labelled and {result.unlabelled} unlabelled images of {result.size} px "
         "a device and step",

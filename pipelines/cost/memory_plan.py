@@ -38,7 +38,7 @@ class Layout:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Passes:
-    """The passes of a network in a step. Each backward pass scatters gradients once."""
+    """The numbers of forward and backward passes of a network in a step."""
 
     forward: int
     backward: int
@@ -51,11 +51,11 @@ class Network:
     backbone: str
     parameters: int
     passes: Passes
-    gathered: int  # bytes of weights a step that each device receives
-    scattered: int  # bytes of gradients a step that each device receives inside its node
-    across: int  # bytes of gradients a step that each device receives from other nodes
-    kept_an_image: int  # bytes an image that a forward pass saves for the backward pass
-    operations: int  # a step and device
+    gathered: int  # bytes of weights that each device receives per step
+    scattered: int  # bytes of gradients that each device receives per step within its node
+    across: int  # bytes of gradients that each device receives per step from other nodes
+    kept_an_image: int  # bytes per image that a forward pass saves for the backward pass
+    operations: int  # floating-point operations per step and device
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,23 +66,23 @@ class Plan:
     devices: int
     per_node: int
     nodes: int
-    labelled: int  # images a device a step
-    unlabelled: int  # images a device a step
+    labelled: int  # images per device and step
+    unlabelled: int  # images per device and step
     size: int  # pixels
     feedback: str
     recompute: bool
     precision: str
     student: Network
     teacher: Network
-    standing: dict[str, int]  # held during the whole step -> bytes
-    phases: dict[str, dict[str, int]]  # part of the step -> held besides -> bytes
+    standing: dict[str, int]  # item that is in memory during the whole step -> bytes
+    phases: dict[str, dict[str, int]]  # phase of the step -> item that is also in memory -> bytes
     peak_phase: str
     peak: int  # bytes
     memory: int | None  # bytes of a device, if given
     fits: bool | None
 
     def as_json(self) -> dict[str, Any]:
-        """Returns it as plain data."""
+        """Returns the plan as plain data."""
         return asdict(self)
 
 
@@ -161,14 +161,14 @@ def _student_passes(feedback: str) -> Passes:
 
 
 def _has_feedback_pass(config: TrainConfig[Any]) -> bool:
-    """Returns whether the teacher learns from the feedback in a separate pass, that of the weak view."""
+    """Returns whether the teacher's feedback loss has its own pass, of the weak view."""
     return bool(config.settings.feedback != "none" and config.settings.view == "weak")
 
 
 def _student_images(feedback: str, b: int, u: int, recompute: int) -> int:
-    """Returns the student's cost in forward passes of one image. A backward pass counts two.
+    """Returns the student's cost in forward passes of one image.
 
-    A backward pass counts three where `recompute` is 1, since it runs the forward pass again.
+    A backward pass counts as two forward passes, or three if `recompute` is 1, because it runs the forward pass again.
     """
     trained = 3 + recompute
     extra = {"difference": trained * b + 2 * u, "reinforce": 2 * b, "none": 0}[feedback]
@@ -221,10 +221,10 @@ def _held(
 def _phases(
     config: TrainConfig[Any], student: NetworkCost, teacher: NetworkCost, layout: Layout, b: int, u: int
 ) -> dict[str, dict[str, int]]:
-    """Returns the peak memory that each part of the step holds besides what is held throughout."""
+    """Returns the memory of each phase of the step, without what is in memory during the whole step."""
     feedback = config.settings.feedback
     pseudo_labelled = b + u if config.settings.view == "strong" else u if feedback != "none" else 0
-    before = {}  # what the student's parts hold besides
+    before = {}  # in memory during the phases of the student as well
     if pseudo_labelled:
         teacher_pass = teacher.activations.per_image * pseudo_labelled + teacher.activations.per_pass
         before["kept of the teacher's labels"] = teacher_pass
@@ -266,7 +266,7 @@ def _teacher_phases(
 
 
 def _activations(net: NetworkCost, images: int, recompute: bool) -> dict[str, int]:
-    """Returns what a pass saves until its backward pass."""
+    """Returns the memory that a forward pass saves for its backward pass."""
     activations = {"kept for the backward pass": net.activations.per_image * images + net.activations.per_pass}
     if recompute:
         activations["one block computed again"] = net.largest_block * images

@@ -20,10 +20,10 @@ SMALL_BATCH, LARGE_BATCH = 2, 3  # images of two passes, whose difference is the
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Activations:
-    """What a forward pass saves for the backward pass, in bytes."""
+    """The activations that a forward pass saves for the backward pass, in bytes."""
 
     per_image: int
-    per_pass: int  # for any number of images: half-precision copies of weights, BatchNorm's statistics
+    per_pass: int  # independent of the number of images: half-precision weights, BatchNorm's statistics
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,21 +35,21 @@ class NetworkCost:
     blocks: tuple[Shapes, ...]  # the parameters' shapes of each block
     rest: Shapes  # shapes of the parameters outside blocks
     activations: Activations
-    largest_block: int  # bytes an image that a forward pass saves in one block, the largest
-    forward: int  # operations an image of a forward pass; a backward pass takes twice as many
+    largest_block: int  # bytes per image that a forward pass saves in the largest block
+    forward: int  # operations per image of a forward pass; a backward pass takes twice as many
 
     def shard(self, devices: int) -> int:
-        """Returns the elements of the weights that each device holds, padding included."""
+        """Returns the number of weights that each device holds, including padding."""
         return sum(shard_of(shapes, devices) for shapes in (*self.blocks, self.rest))
 
     def gathered(self, devices: int) -> int:
-        """Returns the elements gathered at once: the parameters outside blocks, a block, and the next one."""
+        """Returns the number of weights gathered at once: those outside blocks, of a block, and of the next block."""
         largest = max((shard_of(shapes, devices) for shapes in self.blocks), default=0)
         return devices * (shard_of(self.rest, devices) + min(2, len(self.blocks)) * largest)
 
 
 def shard_of(shapes: Shapes, devices: int) -> int:
-    """Returns the elements that a device holds of parameters with these shapes, sharded by their first dimension."""
+    """Returns the elements that a device holds of parameters with these shapes, sharded along the first dimension."""
     return sum(ceil(shape[0] / devices) * prod(shape[1:]) for shape in shapes)
 
 
@@ -58,7 +58,7 @@ def measure(net: "nn.Module", size: int, *, half: bool, recompute: bool) -> Netw
 
     Args:
         net: on the meta device; takes uint8 images (N, 3, size, size). `recompute` changes it in place.
-        size: pixels a side.
+        size: height and width of the images, in pixels.
         half: matrix products and convolutions in bfloat16.
         recompute: recompute activations, so that a block saves only its input (`gradebook.mpl.sharding.recompute`).
     """
@@ -98,7 +98,7 @@ def parts(net: "nn.Module") -> tuple[tuple[Shapes, ...], Shapes]:
 
 @dataclass(slots=True)
 class _ActivationLog:
-    """The memory that a forward pass saves: each storage once, under the block that saved it first."""
+    """The memory that a forward pass saves; each storage counts once, for the block that saved it first."""
 
     existing: "set[int]"  # storages of weights, buffers and images
     storages: "dict[int, Any]" = field(default_factory=dict)
@@ -108,7 +108,7 @@ class _ActivationLog:
     def add(self, tensor: "Tensor") -> "Tensor":
         storage = tensor.untyped_storage()
         if storage._cdata not in self.existing and storage._cdata not in self.storages:
-            self.storages[storage._cdata] = storage  # a reference, or another storage could get its address
+            self.storages[storage._cdata] = storage  # the reference prevents another storage from getting its address
             self.of_block[self.block] = self.of_block.get(self.block, 0) + storage.nbytes()
         return tensor
 
@@ -158,10 +158,11 @@ def _unchanged(tensor: "Tensor") -> "Tensor":
 
 
 def _operations(net: "nn.Module", size: int) -> int:
-    """Returns the operations an image of a forward pass.
+    """Returns the operations per image of a forward pass.
 
-    A backward pass is taken as twice that, since each product is differentiated by both its factors. torch's own count
-    of a backward pass takes a grouped convolution for one with a single group: 26 times too much in EfficientNet-L2.
+    A backward pass is assumed to take twice as many, since each product is differentiated by both of its factors.
+    torch's own count of a backward pass treats grouped convolutions as ungrouped: 26 times too many for
+    EfficientNet-L2.
     """
     import torch
     from torch.utils.flop_counter import FlopCounterMode
@@ -178,7 +179,7 @@ def _images(number: int, size: int) -> "Tensor":
 
 
 def _half_precision(half: bool) -> AbstractContextManager[Any]:
-    """Does products and convolutions in bfloat16, as autocast would, which does not support the meta device."""
+    """Computes matrix products and convolutions in bfloat16, like autocast, which does not support the meta device."""
     import torch
     from torch.overrides import TorchFunctionMode
 

@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 
 CLASSES = 10
 WARM_UP = 2  # steps before the measured ones
-VIEWS, WEAK = 5, 2  # cached views of each sample, the first of them weak
+VIEWS, WEAK = 5, 2  # cached views of each sample, and how many of them are weak
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Phase:
     """One part of a step."""
 
-    seconds: float  # a step, mean
-    share: float  # of the whole step
+    seconds: float  # per step, mean
+    share: float  # of the step's time
     kept: int  # bytes saved for the backward pass
 
 
@@ -48,13 +48,13 @@ class Profile:
     precision: str
     device: str
     steps: int  # measured
-    seconds: float  # a step, mean
+    seconds: float  # per step, mean
     images_per_second: float
-    memory: int  # peak bytes: of tensors on a GPU, or of this process above what it held before the first step
-    phases: dict[str, Phase]  # the longest first
+    memory: int  # peak bytes: of tensors on a GPU, or of this process above its memory before the first step
+    phases: dict[str, Phase]  # longest first
 
     def as_json(self) -> dict[str, Any]:
-        """Returns it as plain data."""
+        """Returns the profile as plain data."""
         return asdict(self)
 
 
@@ -62,12 +62,12 @@ def profile(config: TrainConfig[Any], *, steps: int, cpu: bool = False) -> Profi
     """Runs a few steps and measures them.
 
     Args:
-        config: of the training; its data are replaced by random ones.
-        steps: to measure, after a warm-up.
+        config: of the training; its data are replaced by random data.
+        steps: number of measured steps, after a warm-up.
         cpu: use the CPU even if there is a GPU.
 
     Raises:
-        ConfigError: the settings do not go together.
+        ConfigError: the settings cannot be combined.
     """
     from accelerate import Accelerator
 
@@ -139,24 +139,24 @@ def profile_table(result: Profile) -> str:
     images = f"{result.labelled} labelled and {result.unlabelled} unlabelled images"
     of = f" of {result.size} px" if result.size else "' cached views"
     lines = [
-        f"{result.method} with {result.backbone}, {images}{of} a step, precision {result.precision}, {result.device}",
+        f"{result.method} with {result.backbone}, {images}{of} per step, precision {result.precision}, {result.device}",
         "",
-        f"{'phase':<28}{'ms a step':>12}{'share':>9}{'kept, MB':>12}",
+        f"{'phase':<28}{'ms per step':>12}{'share':>9}{'saved, MB':>12}",
     ]
     for name, phase in result.phases.items():
         kept = f"{phase.kept / 1e6:.1f}" if phase.kept else ""
         lines.append(f"{name:<28}{1000 * phase.seconds:>12.1f}{phase.share:>9.1%}{kept:>12}".rstrip())
     lines += [
-        f"{'a step':<28}{1000 * result.seconds:>12.1f}",
+        f"{'whole step':<28}{1000 * result.seconds:>12.1f}",
         "",
         f"{result.images_per_second:,.0f} images a second; peak memory {result.memory / 1e6:,.0f} MB",
-        "kept: saved for the backward pass. The images are random; decoding is not measured.",
+        "saved: activations for the backward pass. The images are random; decoding is not measured.",
     ]
     return "\n".join(lines)
 
 
 def _steps(config: TrainConfig[Any], accelerator: Any, directory: Path) -> Generator[None, None, None]:
-    """Runs the trainer's step each time the next item is taken."""
+    """Runs one training step for each item that is requested."""
     from gradebook.mpl.step_timer import phase
     from gradebook.pipelines.training import evaluation, learners
     from gradebook.pipelines.training.recorder import Recorder
@@ -236,7 +236,7 @@ def _device_name(device: "torch.device") -> str:
 
 
 def _resident(device: "torch.device") -> int:
-    """Returns the bytes in use: on a GPU 0, since its peak is reset; else the memory of this process."""
+    """Returns the bytes in use: 0 on a GPU, whose peak it resets, else the memory of this process."""
     import torch
 
     if device.type == "cuda":

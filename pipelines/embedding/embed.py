@@ -1,11 +1,11 @@
-"""Embedding: a frozen backbone computes vectors of every sample once, for training and searching.
+"""Embedding: a frozen backbone computes the features of every sample once, for training and search.
 
-A training sample has V views: the plain image and, from a second pass, the augmented ones: the mirrored image and V - 2
-strong ones (`gradebook.mpl.augment.strong`), whose seeds come from the sample's id, so that neither
-the order of work nor an interruption changes them. All plain views come first, since training can begin with them. A
-test sample has the plain view alone.
+A training sample has V views: the plain image, the mirrored image and V - 2 strongly augmented ones
+(`gradebook.mpl.augment.strong`). Their seeds depend on the sample's id, so the order of work and interruptions do not
+change them. The plain views of all samples are computed first, since training can begin with them, and the augmented
+ones in a second pass. A test sample has only the plain view.
 
-Shape legend    N samples    V views a sample    S pixels    D features
+Shape legend    N samples    V views of a sample    S pixels    D features
 """
 
 import os
@@ -30,29 +30,29 @@ if TYPE_CHECKING:
     from torch import nn
 
 MIN_DEFAULT_VIEWS, MAX_DEFAULT_VIEWS = 2, 5
-DEFAULT_IMAGES = {"cpu": 20_000, "cuda": 1_000_000}  # views of all training images, by default: two minutes or so
+DEFAULT_IMAGES = {"cpu": 20_000, "cuda": 1_000_000}  # total views by default: about two minutes of work
 WORKER_BATCH = 32  # samples that a worker prepares at a time
 MAX_WORKERS = 16
-WORKERS_FROM = 200  # samples: fewer are read by this process, since workers take a while to start
-WRITE_BATCH = 512  # samples between two writes: what a kill loses at most
+WORKERS_FROM = 200  # samples; fewer are read by this process, because workers take a while to start
+WRITE_BATCH = 512  # samples between two writes: the most that a kill loses
 
-Progress = Callable[[int, int], None]  # images embedded, images to embed: a view is an image
+Progress = Callable[[int, int], None]  # views embedded, views to embed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmbedReport:
-    """What an embedding did."""
+    """The result of an embedding."""
 
     backbone: str
-    weights: str  # a sentence that says where they came from
+    weights: str  # a sentence that names the source of the weights
     size: int  # pixels
-    native_size: int  # pixels: what the backbone was made for
+    native_size: int  # pixels; the input size of the backbone's pretraining
     views: int
-    embedded: int  # samples
-    already_there: int  # samples
-    broken: int  # samples whose file cannot be read any more; they have no vectors
+    embedded: int  # samples embedded now
+    already_there: int  # samples embedded before
+    broken: int  # samples whose file can no longer be read; they are not embedded
     seconds: float
-    broken_files: tuple[tuple[str, str], ...]  # the file, and why
+    broken_files: tuple[tuple[str, str], ...]  # file and error
 
     def as_json(self) -> dict[str, Any]:
         """Returns the report as plain dicts and lists."""
@@ -77,24 +77,24 @@ def embed(  # noqa: PLR0913  # all but the first have a default
     Args:
         store: the project.
         backbone: timm's name of a model.
-        views: V; when None, as many as the project's earlier vectors have, or 2 to 5: as many as take two minutes.
-        size: S; when None, that of the project's earlier vectors, or the one that the backbone was made for.
-        batch_size: images in one pass of the network; when None, as many as suit the machine.
+        views: V. None takes that of the backbone's earlier vectors, or 2 to 5, as many as take about two minutes.
+        size: S. None takes that of the backbone's earlier vectors, or its native size.
+        batch_size: images per forward pass; None chooses for the device.
         seed: of the strong views, and of random weights.
-        weights: "random" only for tests: such vectors say little.
-        part: which part of the samples to embed, while other processes embed the others: see
+        weights: "random" is for tests only: features of random weights are meaningless.
+        part: which part of the samples to embed, if several processes share the work; see
             `gradebook.pipelines.process.partition`.
-        progress: called now and then with the images embedded and the images to embed.
+        progress: called regularly with the views embedded and the views to embed.
 
     Raises:
-        ProjectError: there are no samples or no trained weights, or earlier vectors were made otherwise.
+        ProjectError: there are no samples or no pretrained weights, or earlier vectors have other settings.
     """
     start = time.monotonic()
     samples = store.catalog.samples()
     if not samples:
         raise ProjectError(f"there are no images in the project: gradebook import {store.project.root} IMAGES")
     if views is not None and views < 1:
-        raise ProjectError(f"views is {views}: give 1 for the plain image alone, more for augmented ones beside it")
+        raise ProjectError(f"views is {views}: give 1 for the plain image, or more to add augmented views")
     net, space, sentence, native_size = _prepare(store, backbone, views, size, seed, weights)
     store.vectors.create(space)
     samples = list(of_part(samples, part))
@@ -104,15 +104,15 @@ def embed(  # noqa: PLR0913  # all but the first have a default
     broken = _embed(_Job(store, space, net, batch_size, progress), plain, augmented)
     stage("Updating the index")
     store.vectors.update_index(backbone)
-    todo = len({sample.sample_id for sample in (*plain, *augmented)})
+    missing = len({sample.sample_id for sample in (*plain, *augmented)})
     return EmbedReport(
         backbone=backbone,
         weights=sentence,
         size=space.size,
         native_size=native_size,
         views=space.weak + space.strong,
-        embedded=todo - len(broken),
-        already_there=len(samples) - todo,
+        embedded=missing - len(broken),
+        already_there=len(samples) - missing,
         broken=len(broken),
         seconds=round(time.monotonic() - start, 1),
         broken_files=tuple(broken.items()),
@@ -127,10 +127,10 @@ def _missing(samples: Sequence[Sample], sample_ids: Sequence[str]) -> list[Sampl
 def _prepare(
     store: Store, backbone: str, views: int | None, size: int | None, seed: int, weights: Any
 ) -> tuple["nn.Module", Space, str, int]:
-    """Makes the network, on the device it will run on.
+    """Creates the network on its device.
 
     Returns:
-        The network, the space of the vectors that it will make, a sentence on its weights, and its native size.
+        The network, the embedding space of its vectors, a sentence on its weights, and its native size.
     """
     stage("Loading the network")
     import torch
@@ -176,18 +176,18 @@ def _create(backbone: str, size: int | None, seed: int, weights: Any) -> tuple["
         raise ProjectError(str(error)) from error
 
 
-def _views(asked: int | None, earlier: Space | None, affordable: int) -> tuple[int, int]:
-    """Returns how many weak and strong views a sample gets; those of earlier vectors where that is what is asked."""
-    if earlier is not None and asked in (None, earlier.weak + earlier.strong):
+def _views(requested: int | None, earlier: Space | None, affordable: int) -> tuple[int, int]:
+    """Returns the numbers of weak and strong views; those of earlier vectors, if no other number is requested."""
+    if earlier is not None and requested in (None, earlier.weak + earlier.strong):
         return earlier.weak, earlier.strong
-    views = min(max(affordable, MIN_DEFAULT_VIEWS), MAX_DEFAULT_VIEWS) if asked is None else asked
+    views = min(max(affordable, MIN_DEFAULT_VIEWS), MAX_DEFAULT_VIEWS) if requested is None else requested
     weak = min(views, 2)
     return weak, views - weak
 
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """What both passes over the samples share."""
+    """The inputs of both passes over the samples."""
 
     store: Store
     space: Space
@@ -198,17 +198,18 @@ class _Job:
 
 @dataclass(frozen=True, slots=True)
 class _Embedded:
-    """Some samples that went through the network."""
+    """A batch of embedded samples."""
 
     sample_ids: list[str]
     vectors: Views  # (N, V, D), of the views of this pass
-    broken: list[tuple[str, str]]
+    broken: list[tuple[str, str]]  # file and error
 
 
 def _embed(job: _Job, plain: Sequence[Sample], augmented: Sequence[Sample]) -> dict[str, str]:
-    """Embeds the plain views of some samples, then the augmented views of some.
+    """Embeds the plain views of samples, then the augmented views; an interruption keeps what was written.
 
-    What is done when it is stopped is kept. Returns the files that cannot be read, and why.
+    Returns:
+        Path -> error of the files that cannot be read.
     """
     per_sample = job.space.weak + job.space.strong - 1
     total = len(plain) + per_sample * len(augmented)
@@ -216,9 +217,9 @@ def _embed(job: _Job, plain: Sequence[Sample], augmented: Sequence[Sample]) -> d
     broken: dict[str, str] = {}
     done = 0
     for samples, is_augmented in ((plain, False), (augmented, True)):
-        todo = [sample for sample in samples if sample.filepath not in broken]
-        done += (len(samples) - len(todo)) * per_sample
-        for part in _pass(job, todo, extractor, augmented=is_augmented):
+        readable = [sample for sample in samples if sample.filepath not in broken]
+        done += (len(samples) - len(readable)) * per_sample
+        for part in _pass(job, readable, extractor, augmented=is_augmented):
             broken.update(part.broken)
             done += (len(part.sample_ids) + len(part.broken)) * (per_sample if is_augmented else 1)
             if job.progress is not None:
@@ -227,7 +228,7 @@ def _embed(job: _Job, plain: Sequence[Sample], augmented: Sequence[Sample]) -> d
 
 
 def _pass(job: _Job, samples: Sequence[Sample], extractor: FeatureExtractor, *, augmented: bool) -> Iterator[_Embedded]:
-    """Embeds the plain or the augmented views of samples, and stores them now and then."""
+    """Embeds the plain or the augmented views of samples, and writes them every `WRITE_BATCH` samples."""
     if not samples:
         return
     pending: list[_Embedded] = []
@@ -250,27 +251,27 @@ def _pass(job: _Job, samples: Sequence[Sample], extractor: FeatureExtractor, *, 
 
 
 def _embedded(dataset: Any, extractor: FeatureExtractor, *, precise: bool) -> Iterator[_Embedded]:
-    """Yields a dataset of views in batches that went through the network.
+    """Yields the embedded batches of a dataset.
 
-    On a CPU each worker runs the network too, on one core: one network on all cores would share them with the
-    workers, and its threads then mostly wait for each other (measured: up to 8 times slower).
+    On a CPU each worker also runs the network, on one core. A single network on all cores would compete with the
+    workers, and was up to 8 times slower.
 
-    The plain view, which a student predicts from, is computed in float32, so that an exported classifier predicts what
-    the student predicts. The others are noisy by design and take half precision where that is faster.
+    The plain view, from which a student predicts, is computed in float32, so that an exported classifier gives the same
+    predictions as the student. The augmented views use half precision where that is faster.
     """
     import torch
     from torch.utils.data import DataLoader
 
-    run = _Run(extractor, precise)
+    run = _ForwardPass(extractor, precise)
     loader = DataLoader(
         dataset,
         batch_size=WORKER_BATCH,
         num_workers=0 if len(dataset) < WORKERS_FROM else min(MAX_WORKERS, os.cpu_count() or 1),
         collate_fn=run.from_views if extractor.device == "cpu" else collate,
-        generator=torch.Generator(),  # one of its own leaves the caller's untouched
+        generator=torch.Generator(),  # its own generator, so that the caller's is not changed
     )
     with warnings.catch_warnings():
-        # LanceDB warns of forks in the middle of its work; here it rests, and the workers never touch it.
+        # LanceDB warns about forks while it is working; here it is idle, and the workers never use it.
         warnings.filterwarnings("ignore", message="lancedb fork support", category=RuntimeWarning)
         batches = iter(loader)
     for batch in batches:
@@ -278,18 +279,18 @@ def _embedded(dataset: Any, extractor: FeatureExtractor, *, precise: bool) -> It
 
 
 @dataclass(frozen=True, slots=True)
-class _Run:
-    """The network, as it is used in one pass."""
+class _ForwardPass:
+    """Embeds batches with one precision; can be sent to worker processes."""
 
     extractor: FeatureExtractor
     precise: bool
 
-    def from_views(self, made: list[SampleViews]) -> _Embedded:
-        """Embeds what `ViewDataset` made."""
-        return self(collate(made))
+    def from_views(self, loaded: list[SampleViews]) -> _Embedded:
+        """Embeds samples of a `ViewDataset`."""
+        return self(collate(loaded))
 
     def __call__(self, batch: Batch) -> _Embedded:
-        """Passes a batch through the network."""
+        """Embeds a batch."""
         if not batch.sample_ids:
             return _Embedded([], np.empty((0, 0, self.extractor.dim), np.float16), batch.broken)
         n, views = batch.images.shape[:2]

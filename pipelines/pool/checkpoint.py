@@ -1,7 +1,7 @@
-"""The progress of a pool, in a file beside its table that is replaced whole, so that a kill loses little.
+"""The progress of a pool, saved regularly to a file next to its table, so that a kill loses little.
 
-The file is Parquet: its rows are the images that are selected so far, its metadata holds everything else. Files that
-cannot be read are appended to a list, which a resumed pool truncates to where the progress was saved.
+The file is Parquet: its rows are the images selected so far, its metadata has everything else. Files that cannot be
+read are appended to a list, which a resumed pool truncates to its length when the progress was saved.
 """
 
 import csv
@@ -23,22 +23,22 @@ _KEY = b"progress"  # in the metadata
 
 @dataclass(slots=True, kw_only=True)
 class Progress:
-    """What has been done of a pool. It continues only with the same settings. Its fields are the format on disk."""
+    """The progress of a pool, which can only be resumed with the same settings. Its fields are the format on disk."""
 
     settings: dict[str, Any]
-    files: int = 0  # image files so far
+    files: int = 0  # image files processed so far
     digest: str = ""  # of their paths, in order
     scored: int = 0  # images that the classifier has scored
-    same: int = 0  # left out: the bytes of a test image
+    same: int = 0  # left out: the same bytes as a test image
     alike: int = 0  # left out: near-duplicates of a test image
     unsure: int = 0  # below the threshold
     broken: int = 0  # files that cannot be read
-    listed: int = 0  # bytes of the list of those
-    kept: list[ScoredImage] = field(default_factory=list)  # the images selected when it was saved
+    listed: int = 0  # size of the list of those files, in bytes
+    kept: list[ScoredImage] = field(default_factory=list)  # the images selected so far
 
 
 def progress_file(out: Path) -> Path:
-    """Returns the path of a table's progress."""
+    """Returns the path of the file with a table's progress."""
     return out.with_name(f"{out.name}.progress")
 
 
@@ -99,7 +99,7 @@ def as_table(images: Iterable[ScoredImage]) -> Any:
 
 
 def write_table(top_k: TopK, out: Path) -> None:
-    """Writes the finished table, as CSV or Parquet by its suffix, whole or not at all."""
+    """Writes the finished table atomically, as CSV or Parquet by its suffix."""
     with _replacing(out) as draft:
         if out.suffix == ".parquet":
             import pyarrow.parquet as pq
@@ -113,12 +113,12 @@ def write_table(top_k: TopK, out: Path) -> None:
 
 
 def _replacing(path: Path) -> AbstractContextManager[Path]:
-    """Like `atomic_path`, always under the same name: `verify` does not look here, so the next pool overwrites it."""
+    """Returns `atomic_path` with a fixed temporary name, which the next pool overwrites: `verify` does not search here."""
     return atomic_path(path, path.with_name(f".{path.name}"))
 
 
 def truncate_broken_list(progress: Progress, out: Path) -> None:
-    """Removes what was listed after the progress was saved."""
+    """Removes the entries of the list that were added after the progress was saved."""
     path = broken_file(out)
     if path.exists():
         if progress.listed:

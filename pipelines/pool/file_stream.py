@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from gradebook.pipelines.pool.holdout_overlap import Overlap
 
-BATCHES_AHEAD = 2  # that are read while one is scored
+BATCHES_AHEAD = 2  # batches that are read while one is scored
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +44,13 @@ class LoadedImage:
 
 
 def walk(folder: str, parents: tuple[tuple[int, int], ...] = ()) -> Iterator[ImageFile]:
-    """Yields the image files below a folder at any depth, unsorted: a directory of millions is not listed first.
+    """Yields the image files below a folder at any depth, without listing and sorting whole directories first.
 
-    The order is that of the file system, and stays the same while nothing changes. Links are followed, unless they
-    lead to a directory that they lie in. Hidden directories are left out.
+    The order is that of the file system, which is stable while nothing changes. Links are followed unless they lead to
+    a parent directory. Hidden directories are left out.
 
     Args:
-        folder: its absolute path; a string, because names that are not UTF-8 are easier as strings.
+        folder: its absolute path as a string, which handles names that are not UTF-8 better than a `Path`.
         parents: device and inode of the directories above it.
     """
     try:

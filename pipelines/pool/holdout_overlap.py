@@ -17,7 +17,7 @@ class Overlap(StrEnum):
 
 
 class HoldoutIndex:
-    """The images of folders, and of the test splits of projects."""
+    """An index of test images, from folders and from the test splits of projects."""
 
     def __init__(self, sources: Sequence[Path]):
         """Reads the images.
@@ -37,7 +37,7 @@ class HoldoutIndex:
         return hashlib.blake2b("".join(sorted(self._ids)).encode(), digest_size=16).hexdigest() if self._ids else ""
 
     def overlap(self, sample_id: str, fingerprint: Callable[[], bytes]) -> Overlap | None:
-        """Returns how an image overlaps, None if it does not. `fingerprint` is called only where it is needed."""
+        """Returns how an image overlaps, None if it does not. `fingerprint` is called only if it is needed."""
         if not self._ids:
             return None
         if sample_id in self._ids:

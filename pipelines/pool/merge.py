@@ -10,10 +10,10 @@ from gradebook.storage.project import ProjectError
 
 
 def join(tables: Sequence[Path], out: Path, *, per_class: int) -> dict[str, int]:
-    """Writes the table that the whole folder would have given.
+    """Writes the table that a single process would have written for the whole folder.
 
     Args:
-        tables: those of the parts, .csv or .parquet, made with at least the same `per_class`.
+        tables: the tables of the parts, .csv or .parquet, made with at least the same `per_class`.
         out: .csv or .parquet; it must not exist.
         per_class: N, maximum number of images of each class.
 

@@ -1,4 +1,4 @@
-"""Selects a pool of unlabelled images: of each class the N with the highest probability, from a folder of any size.
+"""Selects a pool of unlabelled images from a folder of any size: the N most probable images of each class.
 
 A trained classifier scores every image, as in Meta Pseudo Labels on ImageNet with a large unlabelled pool (Pham et al.,
 2021, section 3.3) and Noisy Student (Xie et al., 2020, section 3.1). Images of the test set are left out, by their
@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 BATCH = 64  # files
-SAVE_INTERVAL_S = 30.0  # the most that a kill loses
-MIN_WORK_PER_SAVE = 20  # times the seconds of the last save, so that saving takes a twentieth of the time at most
+SAVE_INTERVAL_S = 30.0  # a kill loses at most this much work
+MIN_WORK_PER_SAVE = 20  # minimum ratio of work to saving, so that saving takes at most a twentieth of the time
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,10 +51,10 @@ class PoolReport:
     files: int  # image files
     scored: int
     broken: int  # files that cannot be read
-    same_as_test: int  # left out: the bytes of a test image
+    same_as_test: int  # left out: the same bytes as a test image
     like_test: int  # left out: near-duplicates of a test image
-    below_threshold: int  # of those scored
-    kept: int
+    below_threshold: int  # scored images below the threshold
+    kept: int  # selected images
     kept_per_class: dict[str, int]
     too_few: tuple[str, ...]  # classes with fewer than N images
     broken_list: str | None  # the list of files that cannot be read
@@ -63,7 +63,7 @@ class PoolReport:
     images_per_second: float  # of this call
 
     def as_json(self) -> dict[str, Any]:
-        """Returns it as plain data."""
+        """Returns the report as plain data."""
         return asdict(self)
 
 

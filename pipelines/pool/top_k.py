@@ -1,4 +1,4 @@
-"""The N images of each class with the highest probability, in memory for N images of each class."""
+"""The N most probable images of each class of a stream, in memory proportional to N."""
 
 import heapq
 from collections.abc import Iterator, Sequence
@@ -16,7 +16,7 @@ class ScoredImage:
 
 
 class TopK:
-    """A heap for each class, with the least probable image on top. Of two equal ones the smaller id is kept."""
+    """A heap for each class, with the least probable image on top. With equal probabilities the smaller id wins."""
 
     def __init__(self, classes: Sequence[str], per_class: int):
         self._classes, self._per_class = classes, per_class
@@ -24,7 +24,7 @@ class TopK:
         self._ids: set[int] = set()
 
     def add(self, image: ScoredImage) -> None:
-        """Keeps an image if it is among the best so far. The same content is kept once."""
+        """Adds an image if it is among the most probable so far. The same content is added only once."""
         number = -int(image.sample_id, 16)  # negative, so that the smaller id is the larger number
         if number in self._ids:
             return

@@ -10,7 +10,7 @@ from gradebook.pipelines.runs import CONFIG, Run, list_runs, validation_accuracy
 from gradebook.storage.files import write_json
 from gradebook.storage.project import Project, ProjectError
 
-EVALUATION = "evaluation.json"  # the newest on the test split
+EVALUATION = "evaluation.json"  # the newest evaluation on the test split
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,12 +20,12 @@ class Row:
     run: str
     method: str  # empty before the run has started
     preset: str
-    labels: int  # that it has read, validation labels included
+    labels: int  # labels that it has read, including validation labels
     step: int
     steps: int
     state: str
     validation_accuracy: float | None  # the newest; None without a validation split or before the first evaluation
-    test_accuracy: float | None  # None if it was not evaluated on the test split
+    test_accuracy: float | None  # None if the run was not evaluated on the test split
     test_images: int | None
     started: str | None  # ISO 8601, UTC
 

@@ -17,9 +17,9 @@ from gradebook.pipelines.runs import Run
 from gradebook.storage.label_snapshots import Extent, LabelSnapshots, extent, read_snapshots
 from gradebook.storage.training_dynamics import coded
 
-MAX_LATER_SNAPSHOTS = 4  # after the first
-MAX_BINS = 24  # of the steps of `DynamicsCurves`
-EPOCHS = 2  # to look back from a snapshot: samples are shuffled anew in each, so two contain every sample
+MAX_LATER_SNAPSHOTS = 4  # after the first one
+MAX_BINS = 24  # of `DynamicsCurves`
+EPOCHS = 2  # before a snapshot: samples are shuffled in each epoch, so any two epochs' worth of steps has every sample
 SAMPLES = "samples.json"
 
 Codes = NDArray[np.int16]
@@ -56,13 +56,13 @@ class CrossTable:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DynamicsCurves:
-    """The training dynamics of a selection in B bins of steps. Bins without rows are left out; NaN: no value."""
+    """The training dynamics of a selection in B bins of steps. Bins without rows are left out; NaN where unknown."""
 
     steps: NDArray[np.float64]  # (B,) bin centres
     samples: int  # of the selection that the run has recorded
-    teacher: NDArray[np.float64]  # (B, 3) lower quartile, median, upper quartile of the probability of its label
-    student: NDArray[np.float64]  # (B, 3)
-    flips: NDArray[np.float64]  # (B,) share of the teacher's labels that differ from its previous one
+    teacher: NDArray[np.float64]  # (B, 3) quartiles of the probability of the teacher's label
+    student: NDArray[np.float64]  # (B, 3) the same for the student
+    flips: NDArray[np.float64]  # (B,) share of the teacher's labels that differ from the previous one of the sample
     agreement: NDArray[np.float64]  # (B,) share of rows in which teacher and student give the same label
     shares: Mapping[str, NDArray[np.float64]]  # class -> (B,) share of the teacher's labels
 
@@ -179,7 +179,7 @@ def dynamics_curves(rows: Any) -> DynamicsCurves | None:
 
 
 def _epoch_steps(run: Run, recorded: Extent) -> int:
-    """Returns the steps in which every recorded sample is seen once; all steps where their number is unknown."""
+    """Returns the number of steps in which every recorded sample is seen once; all steps if that is unknown."""
     steps = recorded.last - recorded.first + 1
     try:
         sample_ids = json.loads((run.path / SAMPLES).read_text(encoding="utf-8"))["sample_ids"]

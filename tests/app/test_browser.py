@@ -128,7 +128,7 @@ def test_two_reviewers_see_different_images_and_no_verdict_is_lost(page, address
         page.wait_for_timeout(100)  # a key that comes sooner than an eye can see is a bounce, and decides nothing
     answers = written(real_store, TRAIN)
     assert [e.sample_id for e in answers] == shown and {e.actor for e in answers} == {"ada"}
-    expect(other.locator(".review .empty")).to_contain_text("somebody else is looking at them")
+    expect(other.locator(".review .empty")).to_contain_text("another reviewer's screen")
     other.close()
 
 

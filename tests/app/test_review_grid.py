@@ -55,7 +55,7 @@ def test_a_grid_leaves_out_images_leased_to_others(context, rank, ids, component
 def test_an_empty_grid_fills_once_the_leases_end(context, rank, ids, component):
     leases.hold(context.store.project, "bob elsewhere", ids, len(ids))
     page = as_grid(drawn(draw_review, context, rank, component))
-    assert component.shown == [] and "somebody else is looking at them" in component.data["empty_text"]
+    assert component.shown == [] and "another reviewer's screen" in component.data["empty_text"]
     leases.hold(context.store.project, "bob elsewhere", [], 0)
     component.act(page, "heartbeat")
     assert component.shown == ids

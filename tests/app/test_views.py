@@ -220,7 +220,7 @@ def test_the_typed_name_is_the_actor_and_defaults_to_the_login(monkeypatch, tmp_
     assert not page.exception
     assert "project" not in page.query_params, "an argument needs no address"
     assert not page.text_input, "the sidebar comes in the second pass"
-    page.session_state[progressive_render.DRAWN] = {"overview"}
+    page.session_state[progressive_render.SHOWN_PAGES] = {"overview"}
     page.run()
     name = next(field for field in page.text_input if field.label == "Your name")
     name.set_value("  grace ").run()
