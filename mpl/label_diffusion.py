@@ -19,7 +19,7 @@ Indices = NDArray[np.int64]
 NEIGHBOURS = 20  # k
 POWER = 3  # of the cosine similarity
 ALPHA = 0.8  # share of a sample's label that it gets from its neighbours
-TERMS = 25  # of the series that solves (I - αS) Z = Y; what is left out is below 0.8^25 = 0.4 %
+TERMS = 25  # of the series that solves (I - αS) Z = Y; the remainder is below 0.8^25 = 0.4 %
 EPS = 1e-9
 
 
@@ -48,7 +48,7 @@ def influence(graph: "csr_matrix", labelled: Indices) -> Floats:
 
 
 def diffused_probabilities(reached: Floats, y: Indices, classes: int) -> Floats:
-    """Returns (N, K): the classes of what reached each sample, every class counted as if it had one label.
+    """Returns the distribution (N, K) of the labels that reach each sample, with classes weighted to one label each.
 
     Args:
         reached: (N, n), from `influence`, or some of its columns.

@@ -1,7 +1,7 @@
 """Low-rank adapters on the attention of a frozen network (LoRA, Hu et al., 2021, https://arxiv.org/abs/2106.09685).
 
 The weight W (E, D) of a linear layer becomes W + (α/r) B A with A (r, D) and B (E, r), of which only A and B are
-trained. B starts at zero, so that the network is the same at first. `merged` replaces W by the sum.
+trained. B starts at zero, so the network is unchanged at first. `merged` replaces W by the sum.
 """
 
 from typing import Any

@@ -1,10 +1,11 @@
-"""Statistics of classes and samples that methods keep in `Learners.memory`, the same on every process.
+"""Statistics of classes and samples that methods store in `Learners.memory`, the same on every process.
 
 Shape legend    N samples of the run    U unlabelled images of a step    K classes
 
 A process sees only its slice of the batch, so every statistic is reduced over the processes first: two processes with
-half a batch each store what one process with the whole batch would. Statistics of samples are updated through a dense
-tensor of N rows, because a `Runtime` can only sum over the processes: exact, at N rows of traffic a step.
+half a batch each store the same as one process with the whole batch. Statistics of samples are updated through a dense
+tensor of N rows, because a `Runtime` can only sum over the processes. This is exact, at the cost of N rows of
+communication per step.
 """
 
 import torch
@@ -59,8 +60,8 @@ def mean_by_sample(rows: Tensor, positions: Tensor, samples: int, runtime: Runti
 def agreed_by_sample(labels: Tensor, valid: Tensor, positions: Tensor, samples: int, runtime: Runtime) -> Tensor:
     """Returns the labels of a step by sample, over all processes.
 
-    A sample may come more than once in a step. It gets a label if all its labels agree: n labels c are equal exactly
-    where n Σ c² = (Σ c)², which holds for sums of integers in any order.
+    A sample may be in a step more than once. It gets a label if all its labels agree: n labels c are equal if and only
+    if n Σ c² = (Σ c)², which does not depend on the order of the sum of integers.
 
     Args:
         labels: (U,) int64.
@@ -70,7 +71,7 @@ def agreed_by_sample(labels: Tensor, valid: Tensor, positions: Tensor, samples: 
         runtime: see `Runtime`.
 
     Returns:
-        (N,) int64 label of each sample, -1 where there is none or where they differ.
+        (N,) int64 label of each sample, -1 if it has none or its labels differ.
     """
     count = valid.long()
     moments = torch.stack([count, count * labels, count * labels.square()])

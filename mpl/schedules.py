@@ -21,13 +21,13 @@ def warmup_cosine(index: StepIndex, *, wait: int = 0, warmup: int = 0) -> float:
 
 
 def ramp(index: StepIndex, share: float) -> float:
-    """Returns the share of a weight that rises linearly to 1 over the first `share` of the run."""
+    """Returns a factor that rises linearly to 1 over the first `share` of the run."""
     rise = share * index.total
     return min(1.0, (index.step + 1) / rise) if rise > 0 else 1.0
 
 
 def slow_ramp(index: StepIndex, share: float) -> float:
-    """Returns exp(-5 (1 - t)²), the share of a weight that is 1 from t = 1 on, at `share` of the run.
+    """Returns exp(-5 (1 - t)²), a factor that is 1 from t = 1 on, which is at `share` of the run.
 
     From Laine and Aila (2017, https://arxiv.org/abs/1610.02242, section 3.1).
     """

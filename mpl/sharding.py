@@ -1,12 +1,12 @@
 """Sharded weights, for networks that do not fit on one device.
 
 Fully sharded data parallelism (Rajbhandari et al., 2020, https://arxiv.org/abs/1910.02054; torch's `fully_shard`): each
-device holds a shard of every weight, its gradient and its optimiser state; a block's weights are gathered just before
-it computes and freed right after. In the hybrid form weights are sharded within a node and replicated across nodes:
-weights are gathered within a node, gradients are averaged across nodes.
+device holds a shard of every weight, its gradient and its optimiser state. The weights of a block are gathered just
+before it computes and freed right after. In the hybrid form weights are sharded within a node and replicated across
+nodes: weights are gathered within a node, and gradients are averaged across nodes.
 
-The rest of a step is the same: a sharded weight is a `DTensor` under its old name, and `local` is its shard. `backward`
-returns gradients averaged over all devices.
+Otherwise a step is unchanged: a sharded weight is a `DTensor` under its old name, and `local` returns its shard.
+`backward` gives gradients averaged over all devices.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -31,13 +31,14 @@ def blocks(net: nn.Module) -> list[nn.Module]:
 
 
 def shard(net: nn.Module, mesh: DeviceMesh) -> None:
-    """Shards the network's weights over the mesh, block by block, in place. Every process must hold the same weights.
+    """Shards the network's weights over the mesh, block by block, in place. Every process must have the same weights.
 
-    Make optimisers afterwards, since the parameters are replaced by new ones of the same names.
+    Create optimisers afterwards, since the parameters are replaced by new ones with the same names.
 
     Args:
         net: on the mesh's device.
-        mesh: of two dimensions, (nodes, devices a node): copies along the first, shards along the second.
+        mesh: of shape (nodes, devices per node): weights are replicated along the first dimension and sharded along the
+            second.
     """
     for block in blocks(net):
         fully_shard(block, mesh=mesh, reshard_after_forward=True)
@@ -90,14 +91,14 @@ def norm(tensors: Iterable[Tensor]) -> Tensor:
 
 
 def is_finite(net: nn.Module) -> bool:
-    """Returns whether all weights are finite, the same on every process of a sharded network."""
+    """Returns whether all weights are finite; the same result on every process of a sharded network."""
     weights = list(net.parameters())
     bad = torch.stack([(~local(w).isfinite()).sum() for w in weights]).sum()
     return int(total(bad, weights)) == 0
 
 
 def whole(net: nn.Module) -> dict[str, Tensor]:
-    """Returns the network's state with whole weights; all processes of a sharded network must call this."""
+    """Returns the network's state with unsharded weights; all processes of a sharded network must call it."""
     return {name: value.full_tensor() if isinstance(value, DTensor) else value for name, value in _state(net)}
 
 

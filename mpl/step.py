@@ -1,4 +1,4 @@
-"""What every method shares: the batch, the learners that it trains, and the report of one step.
+"""The interface of methods: the batch, the learners to train, and the report of one step.
 
 Shape legend    B labelled images    U unlabelled images    K classes    ... an image (C, H, W) or features (D,)
 
@@ -6,8 +6,8 @@ A method is a file in `mpl/methods/` with frozen `Settings` and a function
 
     step(learners, batch, runtime, settings, index) -> StepReport
 
-that reads as its paper's algorithm. It updates parameters only through `Learner.descend`, and needs of its host the two
-methods of `Runtime`, which `accelerate.Accelerator` has.
+that follows its paper's algorithm. It updates parameters only through `Learner.descend`, and needs only the two methods
+of `Runtime` from its host, which `accelerate.Accelerator` has.
 """
 
 from collections.abc import Iterable, Iterator
@@ -94,7 +94,7 @@ class Learner:
     def descend(self, loss: Tensor, runtime: Runtime) -> None:
         """Does one optimiser step with the gradient of `loss` (), averaged over the processes.
 
-        Gradients accumulated before are included. Those of sharded weights are averaged by the backward pass itself.
+        Accumulated gradients are included. Gradients of sharded weights are averaged by the backward pass itself.
         """
         self.accumulate_gradient(loss, runtime)
         with phase("optimizer"):
@@ -119,7 +119,7 @@ class Learner:
 
 @dataclass(slots=True, kw_only=True)
 class Learners:
-    """All that a method trains or remembers: the content of a checkpoint."""
+    """All trained networks and the state of a method: the content of a checkpoint."""
 
     student: Learner
     teacher: Learner | None = None
@@ -217,8 +217,8 @@ def average_over_processes(tensors: Iterable[Tensor], runtime: Runtime) -> None:
 def mean_over_processes(tensor: Tensor, runtime: Runtime) -> Tensor:
     """Returns the mean over the processes, whose gradient is right once `descend` has averaged it.
 
-    For losses of a mean over the whole batch that are not themselves means: d/dθ of the mean of the processes' parts
-    is the mean of their derivatives, so each process differentiates its own part alone.
+    For losses that depend on a mean over the whole batch. The derivative of the mean is the mean of the processes'
+    derivatives, so each process differentiates only its own part.
     """
     return runtime.reduce(tensor.detach(), "mean") + (tensor - tensor.detach())
 

@@ -1,4 +1,4 @@
-"""Time of a step by phase. Nothing is measured until a timer is running.
+"""Measures the time of a step by phase. Nothing is measured until a timer is running.
 
     with phase("student"):
         with phase("backward"):     # counted as "student backward", and not as "student"
@@ -17,8 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-REST = "step"  # outside every phase: in most methods the forward passes and the losses
-MAX_MARKS = 10_000  # before they are counted
+REST = "step"  # time outside all phases: in most methods the forward passes and the losses
+MAX_MARKS = 10_000  # marks in memory before they are counted
 
 
 class StepTimer:
@@ -47,7 +47,7 @@ class StepTimer:
         self._mark()
 
     def seconds(self) -> dict[str, float]:
-        """Returns the seconds of every phase since the last call, longest first; waits for a GPU."""
+        """Returns the seconds of every phase since the last call, longest first; synchronises a GPU."""
         self._mark()
         self._count()
         counted, self._counted = self._counted, Counter()

@@ -26,7 +26,7 @@ FeedbackKind = Literal["exact", "difference", "reinforce", "none"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StudentUpdate:
-    """One step of the student and the feedback that it gives its teacher."""
+    """The result of one step of the student, with the feedback for its teacher."""
 
     loss: Tensor  # () the student's own loss, nats
     logits: Tensor  # (U, K) of the student at θ_S
@@ -122,7 +122,7 @@ def teacher_feedback_loss(
 
 
 def _labelled_loss(student: Learner, batch: Batch, runtime: Runtime) -> Tensor:
-    """Returns L_l (), on the same batch and without dropout each time, whose noise would hide h."""
+    """Returns L_l () without dropout, whose noise would hide h."""
     with torch.no_grad(), fb.dropout_off(student.net):
         logits = fb.forward_with_buffers_restored(student.net, batch.x_l)
         return runtime.reduce(losses.supervised(logits, batch.y_l), "mean")

@@ -27,7 +27,7 @@ from gradebook.mpl.step import StepReport
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Method:
-    """One method: its settings, its step, and whether it trains a teacher beside the student.
+    """A method: its settings, its step, and whether it trains a teacher in addition to the student.
 
     A method with a first teacher gets one only if its size differs from the student's.
     """

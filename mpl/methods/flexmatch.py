@@ -8,8 +8,8 @@ Paper to code   q = softmax(S(x_uw)) (U, K), weak view    q̂ its likeliest clas
     T_c  = τ β_c / (2 - β_c)                          the convex mapping (section 3.3)
     θ_S' = θ_S - η ∇ [ CE(y_l, S(x_l)) + λ_u (1/U) Σ 1(max q >= T_q̂) CE(q̂, S(x_us)) ]
 
-The paper writes > and its code >=, which is used here. Thresholds are those before the step, as in the code. A sample
-that comes twice in one step, with different classes, keeps its u_n.
+The paper writes > and its code >=, which is used here. Thresholds are those before the step, as in the code. If a
+sample is in a step twice with different classes, its u_n does not change.
 """
 
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ class Settings:
     """Settings of FlexMatch."""
 
     threshold: float = 0.95
-    """τ, the threshold of the class that is learned best."""
+    """τ, the threshold of the best-learned class."""
     pseudo_weight: float = 1.0
     """λ_u, the weight of the pseudo-labels' loss."""
     smoothing: float = 0.0

@@ -8,8 +8,8 @@ Paper to code   u_j, u_k unlabelled images and the same in another order    Mix(
     θ'   = α' θ' + (1-α') θ_S'
 
 The teacher is the learner's running average (`Learner.average`), in evaluation mode, as in `mean_teacher`. Mixing is
-the perturbation, so both teacher and student get the weak view. One λ is drawn a step, as in the paper; each process
-mixes within its own slice of the batch. The record's student predictions are of the weak views, unmixed, at θ_S before
+the perturbation, so both teacher and student get the weak view. One λ is drawn per step, as in the paper; each process
+mixes within its own slice of the batch. The record's student predictions are for the unmixed weak views, at θ_S before
 the step.
 """
 
@@ -38,9 +38,9 @@ class Settings:
     """Settings of Interpolation Consistency Training."""
 
     alpha: float = 1.0
-    """α of the Beta distribution of λ: 1 draws it evenly between 0 and 1."""
+    """α of the Beta distribution of λ; 1 is the uniform distribution."""
     consistency_weight: float = 100.0
-    """w, the final weight of the consistency loss: the paper's."""
+    """w, the final weight of the consistency loss, as in the paper."""
     consistency_ramp: float = 0.25
     """Share of the run over which it rises."""
     smoothing: float = 0.0

@@ -5,11 +5,11 @@ Paper to code   θ' the average of θ_S    w(t) rises as exp(-5 (1-t)²)
     θ_S' = θ_S - η ∇ [ CE(y_l, S(x_l)) + w(t) mean (softmax S(x_us; θ_S) - softmax S(x_uw; θ'))² ]
     θ'   = α θ' + (1-α) θ_S'
 
-The teacher is the learner's own running average (`Learner.average`, decay --average): updated in each step, saved in
-each checkpoint, and used for the final predictions, as in the paper. The paper's noises η, η' are the two views: the
-student gets the strong one and the teacher the weak one, in evaluation mode, without dropout and with averaged
-BatchNorm statistics; the released code has noise in both. The squares are a mean over images and classes, of
-unlabelled images only, where the paper adds the labelled ones.
+The teacher is the learner's running average (`Learner.average`, decay --average): updated in each step, saved in each
+checkpoint, and used for the final predictions, as in the paper. The paper's noises η, η' are the two views: the student
+gets the strong one, the teacher the weak one in evaluation mode, that is without dropout and with averaged BatchNorm
+statistics; the released code has noise in both. The consistency loss is a mean over unlabelled images and classes; the
+paper's includes labelled images.
 """
 
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ class Settings:
     """Settings of Mean Teacher."""
 
     consistency_weight: float = 8.0
-    """w, the final weight of the consistency loss: that of Oliver et al. (2018, arXiv 1804.09170)."""
+    """w, the final weight of the consistency loss, as in Oliver et al. (2018, arXiv 1804.09170)."""
     consistency_ramp: float = 0.4
     """Share of the run over which it rises."""
     smoothing: float = 0.0

@@ -9,7 +9,7 @@ Paper to code   û_1, û_2 two augmentations of an image: its weak and its stron
 
 The paper has K = 2 augmentations of the same kind; here they are the weak and the strong view. A λ is drawn for each
 row, as in the released code; each process mixes within its own slice of the batch. λ_u rises linearly. The paper
-predicts with averaged weights, which the trainer has.
+predicts with averaged weights, for which the trainer has an option.
 """
 
 from dataclasses import dataclass
@@ -30,9 +30,9 @@ class Settings:
     alpha: float = 0.75
     """α of the Beta distribution of λ."""
     guess_weight: float = 75.0
-    """λ_u, the weight of the squares: the paper's for CIFAR-10."""
+    """λ_u, the weight of the unlabelled loss, as in the paper for CIFAR-10."""
     guess_ramp: float = 1 / 64
-    """Share of the run over which it rises: the paper's 16,000 of a million steps."""
+    """Share of the run over which it rises; the paper's is 16,000 of a million steps."""
 
 
 def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings, index: StepIndex) -> StepReport:

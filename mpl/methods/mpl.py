@@ -7,10 +7,10 @@ Paper to code   T teacher    S student    x_uw, x_us weak and strong view    q =
     feedback  F    = the change in labelled loss, for every image and class
     teacher   θ_T' = θ_T - η_T ∇ [ CE(y_l, T(x_l)) + w_uda UDA(T) + λ L_fb(T; F) ]
 
-The student is trained on the strong view and never on a label. The teacher labels the weak view, and the feedback's
-gradient passes through the same view, since the student was trained on those labels. The paper's code uses the strong
-view for both (`view="strong"`), which saves a pass and a half; on cached features the weak one was 3.6 points better
-(docs/log.md).
+The student is trained on the strong view and never on a label. The teacher labels the weak view, and the gradient of
+the feedback loss flows through the same view, since the student was trained on those pseudo-labels. The paper's code
+uses the strong view for both (`view="strong"`), which saves one and a half passes; on cached features the weak view was
+3.6 points better (docs/log.md).
 """
 
 from dataclasses import dataclass
@@ -41,7 +41,7 @@ class Settings:
     """Settings of Meta Pseudo Labels."""
 
     view: Literal["weak", "strong"] = "weak"
-    """View that the teacher labels for the student, and through which it gets the feedback."""
+    """View that the teacher labels for the student, and through which the feedback loss is differentiated."""
     feedback: FeedbackKind = "exact"
     """Feedback: exact for each image and class, the same by differences, the paper's one number, or none."""
     feedback_weight: float = 1.0

@@ -1,29 +1,29 @@
 """Noisy Student (Xie et al., 2020, https://arxiv.org/abs/1911.04252, Algorithm 1).
 
-The run is cut into `rounds` + 1 equal parts. The first trains a teacher on labels alone; each later one takes the
-network of the part before as its teacher, and starts a student afresh:
+The run is divided into `rounds` + 1 equal parts. The first trains a teacher on the labels alone. Each later one takes
+the network of the previous part as its teacher, and trains a new student:
 
-    teacher   T ← the averaged student where an average is kept, else the student;   θ_S ← the run's first weights
+    teacher   T ← the averaged student if there is an average, else the student;   θ_S ← the run's initial weights
     labels    q = softmax T(x_uw)
     student   θ_S' = θ_S - η ∇ [ CE(y_l, S(x_l)) + w (1/U) Σ c CE(q, S(x_us)) ]
 
-The teacher labels without noise: weak view, evaluation mode. The student has noise: strong view, and whatever dropout
-and stochastic depth its network has. Labels are soft, the paper's first choice. "Afresh" is from pretrained weights
-where the run has them; the optimiser and the average start afresh too, while the learning rate goes on falling over
-the whole run. Images are labelled when they come up and not all at once: the same label, up to the weak view.
+The teacher labels without noise: weak view, evaluation mode. The student is trained with noise: strong view, and the
+dropout and stochastic depth of its network. Labels are soft, the paper's first choice. A new student starts from
+pretrained weights if the run has them, with a new optimiser state and average; the learning rate keeps falling over the
+whole run. Images are labelled when they are in a batch, not all at once, which gives the same labels up to the weak
+view.
 
-A larger student. A host that gives a teacher has the first part train that one instead, and the student learns from it
-in round 1; from round 2 on teacher and student are of one size. So sizes go up once, as in the paper, where one
-EfficientNet-L2 learns from a B7 and then another from the first. More than two sizes are left out.
+A larger student. If the host provides a teacher, the first part trains it instead, and the student of round 1 learns
+from it; from round 2 on, teacher and student have the same size. So the size grows once, as in the paper, where an
+EfficientNet-L2 learns from a B7 and then another L2 from the first. More than two sizes are not supported.
 
-Balance. The paper keeps the images whose label has a probability of at least 0.3, takes the M surest of each class, and
-repeats images at random in classes that have fewer. A step gets a batch that was dealt from the whole pool, so here an
-image counts c times instead: 0 where the paper drops it, else so often that every class counts the same. On average
-over batches that is the paper's loss. `balance` 0 leaves classes as they come: c = 1(max q >= threshold). What has to
-be known of the pool, a label and a probability of each image, is gathered in each round while images come up.
+Balance. The paper keeps the images whose label has a probability of at least 0.3, takes the M most confident ones of
+each class, and repeats random images of classes that have fewer. A step gets a batch of the whole pool, so here an
+image is weighted by c instead: 0 if the paper drops it, else such that every class has the same weight. On average over
+batches that is the paper's loss. `balance` 0 does not balance classes: c = 1(max q >= threshold). The label and
+probability of each image of the pool are collected in each round as images appear in batches.
 
-Networks that are no longer trained, or not yet, are in `memory` by name ("first.", "teacher."), so that checkpoints
-hold them.
+Networks that are not trained at present are in `memory` by name ("first.", "teacher."), so that checkpoints have them.
 """
 
 from dataclasses import dataclass
@@ -52,7 +52,7 @@ class Settings:
     """Settings of Noisy Student."""
 
     rounds: int = 3
-    """Students that are trained, one after another, after the first teacher."""
+    """Number of students that are trained one after another, after the first teacher."""
     pseudo_weight: float = 1.0
     """w, the weight of the pseudo-labels' loss."""
     threshold: float = 0.3
@@ -69,7 +69,7 @@ def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings,
 
     Returns:
         Scalars student_loss, supervised_loss, and in later parts pseudo_loss, confident (the share of images that
-        count), round (from 1); teacher_loss alone while a teacher of its own size learns.
+        count), round (from 1); only teacher_loss while a teacher of its own size is trained.
 
     Raises:
         ValueError: the run is too short for its rounds, or the student has fewer weights than its teacher.
@@ -106,25 +106,25 @@ def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings,
 
 
 def copies(labels: Tensor, confidence: Tensor, *, classes: int, threshold: float, balance: float) -> Tensor:
-    """Computes how often each image counts so that all classes count the same: c of the paper's balanced set.
+    """Computes the weight c of each image such that all classes have the same weight, as in the paper's balanced set.
 
     Args:
         labels: (N,) int64, the teacher's class of each image; -1 where it is not known.
         confidence: (N,) its probability.
         classes: K.
-        threshold: images below do not count.
-        balance: M = `balance` · n / K, where n images have a label; the M surest of a class count.
+        threshold: images with a lower probability do not count.
+        balance: M = `balance` · n / K, where n images have a label; the M most confident images of a class count.
 
     Returns:
-        (N,) with mean 1 over the n images, unless none is confident; the same for all that count in a class.
+        (N,) with mean 1 over the n images, unless none is confident; the same for all images of a class that count.
     """
-    asked = (labels >= 0).sum()
-    label = torch.where((labels >= 0) & (confidence >= threshold), labels, classes)  # the last, K, does not count
+    known = (labels >= 0).sum()
+    label = torch.where((labels >= 0) & (confidence >= threshold), labels, classes)  # K: does not count
     rank = _ranks(label, confidence, classes)
-    counts = (label < classes) & (rank < (balance * asked / classes).clamp_min(1))
+    counts = (label < classes) & (rank < (balance * known / classes).clamp_min(1))
     of_class = confidence.new_zeros(classes + 1).index_add(0, label, counts.to(confidence.dtype))
     present = (of_class > 0).sum().clamp_min(1)
-    return torch.where(counts, asked / (present * of_class[label].clamp_min(1)), 0).to(confidence.dtype)
+    return torch.where(counts, known / (present * of_class[label].clamp_min(1)), 0).to(confidence.dtype)
 
 
 def _check(learners: Learners, settings: Settings, index: StepIndex) -> None:
@@ -141,12 +141,12 @@ def _check(learners: Learners, settings: Settings, index: StepIndex) -> None:
 
 
 def _round(at: int, index: StepIndex, settings: Settings) -> int:
-    """Returns which part of the run a step is in: 0 trains on labels alone."""
+    """Returns the part of the run that a step is in; part 0 trains on labels alone."""
     return at * (settings.rounds + 1) // index.total
 
 
 def _since(number: int, index: StepIndex, settings: Settings) -> int:
-    """Returns how many steps of its round were done before this one."""
+    """Returns the number of steps of the round before this one."""
     return index.step - -(-number * index.total // (settings.rounds + 1))
 
 
@@ -155,17 +155,17 @@ def _begin_round(number: int, learners: Learners) -> None:
     memory = learners.memory
     if number > 1 or learners.teacher is None:
         memory |= _copied("teacher.", learners.student.best_net())
-    _start_afresh(learners.student, memory)
+    _reset_student(learners.student, memory)
     for name in ("label", "confidence", "copies"):
         memory.pop(name, None)
 
 
 def _teacher_logits(number: int, learners: Learners, batch: Batch) -> Tensor:
     """Returns the teacher's logits (U, K) for the weak views, without noise."""
-    small = learners.teacher if number == 1 else None
+    first_teacher = learners.teacher if number == 1 else None
     with torch.no_grad():
-        if small is not None:
-            with evaluating(small.best_net()) as net:
+        if first_teacher is not None:
+            with evaluating(first_teacher.best_net()) as net:
                 return at_least_float32(net(batch.x_uw))
         with evaluating(learners.student.net) as net:
             return at_least_float32(functional_call(net, _named("teacher.", learners.memory), (batch.x_uw,)))
@@ -174,11 +174,11 @@ def _teacher_logits(number: int, learners: Learners, batch: Batch) -> Tensor:
 def _counts(
     teacher_logits: Tensor, learners: Learners, batch: Batch, runtime: Runtime, settings: Settings, since: int
 ) -> Tensor:
-    """Returns how often each image of the batch counts, (U,)."""
+    """Returns the weight c of each image of the batch, (U,)."""
     if not settings.balance:
         return losses.confident(teacher_logits, settings.threshold)
     memory = learners.memory
-    if since * len(batch.id_u) < 2 * learners.unlabelled:  # within two shuffled passes every image comes up
+    if since * len(batch.id_u) < 2 * learners.unlabelled:  # every image is seen within two shuffled epochs
         _store_labels(teacher_logits, learners, batch, runtime)
         memory["copies"] = copies(
             memory["label"],
@@ -191,10 +191,10 @@ def _counts(
 
 
 def _store_labels(teacher_logits: Tensor, learners: Learners, batch: Batch, runtime: Runtime) -> None:
-    """Stores label and probability of images that come up for the first time in this round."""
+    """Stores label and probability of the images that are seen for the first time in this round."""
     probability, label = teacher_logits.softmax(-1).max(-1)
-    every = torch.ones_like(label, dtype=torch.bool)
-    now = method_state.agreed_by_sample(label, every, batch.id_u, learners.samples, runtime)
+    valid = torch.ones_like(label, dtype=torch.bool)
+    now = method_state.agreed_by_sample(label, valid, batch.id_u, learners.samples, runtime)
     sure, _ = method_state.mean_by_sample(probability[:, None], batch.id_u, learners.samples, runtime)
     stored = learners.memory.get("label", torch.full_like(now, -1))
     confidence = learners.memory.get("confidence", torch.zeros_like(sure[:, 0]))
@@ -204,12 +204,12 @@ def _store_labels(teacher_logits: Tensor, learners: Learners, batch: Batch, runt
 
 
 def _ranks(label: Tensor, confidence: Tensor, classes: int) -> Tensor:
-    """Returns each image's place (N,) among those of its label 0..K, the surest first, from 0; ties by position."""
+    """Returns each image's rank (N,), from 0, by confidence among the images of its label 0..K; ties by position."""
     order = confidence.argsort(descending=True, stable=True)
     order = order[label[order].argsort(stable=True)]
     sizes = label.new_zeros(classes + 1).index_add(0, label, torch.ones_like(label))
-    place = torch.arange(len(label), device=label.device) - (sizes.cumsum(0) - sizes)[label[order]]
-    return torch.empty_like(place).scatter(0, order, place)
+    rank = torch.arange(len(label), device=label.device) - (sizes.cumsum(0) - sizes)[label[order]]
+    return torch.empty_like(rank).scatter(0, order, rank)
 
 
 def _copied(prefix: str, net: nn.Module) -> dict[str, Tensor]:
@@ -220,8 +220,8 @@ def _named(prefix: str, memory: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in memory.items() if name.startswith(prefix)}
 
 
-def _start_afresh(student: Learner, memory: dict[str, Tensor]) -> None:
-    """Resets the student to the run's first weights, and the state of its optimiser and its average."""
+def _reset_student(student: Learner, memory: dict[str, Tensor]) -> None:
+    """Resets the student to the run's initial weights, and the state of its optimiser and its average."""
     student.net.load_state_dict(_named("first.", memory))
     student.optimizer.state.clear()
     if student.average is not None:

@@ -1,11 +1,11 @@
 """Pseudo Labels with a fixed teacher (Lee, 2013; the baseline of Pham et al., 2021, Figure 1 left).
 
-A teacher learns from the labels alone and then stays as it is; a student learns from it:
+A teacher is trained on the labels alone and then fixed; a student is trained on its pseudo-labels:
 
     first  `teacher_share` of the run    θ_T' = θ_T - η_T ∇ CE(y_l, T(x_l))
     then                                 θ_S' = θ_S - η ∇ [ CE(y_l, S(x_l)) + w CE(ŷ, S(x_us)) · 1(max q >= threshold) ]
 
-with q = softmax(T(x_uw)) and ŷ its likeliest class. The student sees labels too, as in Lee (2013).
+with q = softmax(T(x_uw)) and ŷ its likeliest class. The student is trained on the labels too, as in Lee (2013).
 """
 
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ class Settings:
     pseudo_weight: float = 1.0
     """w, the weight of the pseudo-labels' loss."""
     threshold: float = 0.8
-    """Teacher's probability from which a pseudo-label counts."""
+    """The teacher's probability from which a pseudo-label counts."""
     smoothing: float = 0.0
     """Label smoothing of the supervised losses."""
 

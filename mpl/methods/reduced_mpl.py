@@ -4,22 +4,22 @@ A large teacher T is trained, and predicts each image once; a small teacher T' c
 trained by the feedback:
 
     first `teacher_share` of the run    θ_T' = θ_T - η_T ∇ CE(y_l, T(x_l))
-    then, once an image                 p    = softmax T(x_uw), stored
+    then, once per image                p    = softmax T(x_uw), stored
     then     labels                     q    = softmax T'(log p),   T'(z) = z + MLP(z)
              student                    θ_S' = θ_S - η ∇ CE(q, S(x_us; θ_S))
              feedback                   φ'   = φ - η_φ ∇ λ L_fb(T'; F)          φ the weights of T'
 
-What the paper leaves open, and what was chosen:
-- "Takes as input the distribution": T' takes log p, less its mean, so that the identity is a linear map.
-- "Close to an identity map": T' begins as the identity, since its last layer begins at zero.
-- T' is trained by nothing else: T has memorised the labelled images, so that its distributions of them are no guide to
-  its calibration. With feedback "none" this is distillation from a fixed teacher.
-- "Pre-computes all distributions": a step sees a batch, so each is computed when its image first comes up, in the
-  weak view and evaluation mode. Unlabelled images are dealt in shuffled passes, so after two passes all are known and T
-  is not used again. A host that has them from elsewhere puts them into `memory["distributions"]`, (N, K), and gives no
-  teacher: then one network is in memory, as in the paper.
+The paper leaves details open. Chosen here:
+- "Takes as input the distribution": T' takes log p minus its mean, so that the identity is a linear map.
+- "Close to an identity map": T' starts as the identity, since its last layer starts at zero.
+- T' is trained by the feedback alone: T has memorised the labelled images, so its distributions on them say nothing
+  about its calibration. With feedback "none" this is distillation from a fixed teacher.
+- "Pre-computes all distributions": a step sees a batch, so each distribution is computed when its image is first used,
+  in the weak view and evaluation mode. Unlabelled images are shuffled in each epoch, so after two epochs all are known
+  and T is not used any more. A host that already has them puts them into `memory["distributions"]`, (N, K), and
+  provides no teacher; then only one network is in memory, as in the paper.
 
-φ is in `memory` ("calibrator.") and moves by plain gradient descent. Distributions cost N rows of K numbers.
+φ is in `memory` ("calibrator.") and is trained by plain gradient descent. Distributions take N rows of K numbers.
 """
 
 from dataclasses import dataclass
@@ -66,11 +66,11 @@ class Settings:
 
 
 def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings, index: StepIndex) -> StepReport:
-    """Does one step of either part.
+    """Does one step of either phase.
 
     Returns:
-        Scalar teacher_loss at first, then student_loss, feedback_loss, feedback_rms or improvement (nats, before
-        normalising), agreement; the record's teacher is q, with F of its labels in nats.
+        Scalar teacher_loss in the first phase, then student_loss, feedback_loss, feedback_rms or improvement (nats,
+        before normalising), agreement; the record's teacher is q, with F of its labels in nats.
     """
     begin = 0 if learners.teacher is None else settings.teacher_share * index.total
     if learners.teacher is not None and index.step < begin:
@@ -104,7 +104,7 @@ def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings,
 
 
 def calibrated(p: Tensor, phi: dict[str, Tensor]) -> Tensor:
-    """Returns T'(log p): the logits (U, K) that distributions p (U, K) become."""
+    """Returns T'(log p): the calibrated logits (U, K) of distributions p (U, K)."""
     z = losses.as_logits(p.clamp_min(1e-6))
     z = z - z.mean(-1, keepdim=True)
     hidden = torch.tanh(z @ phi["weight_1"].t() + phi["bias_1"])
@@ -112,7 +112,7 @@ def calibrated(p: Tensor, phi: dict[str, Tensor]) -> Tensor:
 
 
 def _store_distributions(teacher: Learner, learners: Learners, batch: Batch, runtime: Runtime) -> None:
-    """Stores T's distributions of images that come up for the first time; none is ever replaced."""
+    """Stores T's distributions of images that are seen for the first time; none is ever replaced."""
     assert learners.samples > 0, "distributions are stored for every sample, so their number is needed"
     with torch.no_grad(), evaluating(teacher.best_net()) as fixed:
         p = at_least_float32(fixed(batch.x_uw)).softmax(-1)
@@ -123,11 +123,11 @@ def _store_distributions(teacher: Learner, learners: Learners, batch: Batch, run
 
 
 def _calibrator(memory: dict[str, Tensor], p: Tensor, runtime: Runtime) -> dict[str, Tensor]:
-    """Returns φ as leaves that take a gradient; it is drawn at first use, the same on every process."""
+    """Returns φ as leaves that require a gradient. It is initialised at first use, the same on every process."""
     k = p.shape[-1]
     if "calibrator.weight_1" not in memory:
-        drawn = torch.randn(HIDDEN, k, dtype=p.dtype, device=p.device) / k**0.5
-        memory["calibrator.weight_1"] = runtime.reduce(drawn, "mean")
+        initial = torch.randn(HIDDEN, k, dtype=p.dtype, device=p.device) / k**0.5
+        memory["calibrator.weight_1"] = runtime.reduce(initial, "mean")
         memory["calibrator.bias_1"] = p.new_zeros(HIDDEN)
         memory["calibrator.weight_2"] = p.new_zeros(k, HIDDEN)
         memory["calibrator.bias_2"] = p.new_zeros(k)

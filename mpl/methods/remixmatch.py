@@ -7,11 +7,11 @@ Paper to code   weak view the anchor    strong view û_1    T temperature    p(y
     W     = shuffle(all);  X' of (x_l, y_l), U' of (û_1, q) and (x_uw, q), mixed with W as in `mixmatch`
     θ_S'  = θ_S - η ∇ [ CE over X' + λ_u CE over U' + λ_û1 CE(q, S(û_1)) + λ_r CE(r, R(rotated û_1)) ]
 
-The paper has K = 8 strong views made by CTAugment; a batch here has one, made by the trainer. Its labelled
-images are strongly augmented; here they are augmented as in every method. As in the released code, the alignment uses
-the means from before the step, whose 128 entries begin uniform, and both λ_u and λ_û1 rise linearly.
+The paper has K = 8 strong views by CTAugment; a batch here has one strong view from the trainer. The paper's labelled
+images are strongly augmented; here they are augmented as in every other method. As in the released code, the alignment
+uses the means from before the step, whose 128 entries start uniform, and both λ_u and λ_û1 rise linearly.
 
-The rotation loss (which of four quarter turns was made?) is for images (N, C, H, W) with H = W. It is left out on
+The rotation loss (which of four quarter turns was applied?) is for images (N, C, H, W) with H = W, and is left out on
 features. Its head R is a linear layer on the input of the network's last linear layer. It starts at zero, is stored in
 `memory`, and is trained by plain gradient descent at the student's rate.
 """
@@ -38,7 +38,7 @@ from gradebook.mpl.step import (
     step_predictions,
 )
 
-STEPS = 128  # that the running means remember
+STEPS = 128  # over which the running means are taken
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,8 +108,8 @@ def turned(x: Tensor, quarters: Tensor) -> Tensor:
     """Returns each image (U, C, S, S) after its number (U,) of quarter turns, counter-clockwise."""
     if x.shape[-1] != x.shape[-2]:
         raise ValueError(f"images of {x.shape[-2]} by {x.shape[-1]} px cannot be turned: give square ones")
-    every = torch.stack([torch.rot90(x, k, (-2, -1)) for k in range(4)])
-    return every[quarters, torch.arange(len(x), device=x.device)]
+    rotations = torch.stack([torch.rot90(x, k, (-2, -1)) for k in range(4)])
+    return rotations[quarters, torch.arange(len(x), device=x.device)]
 
 
 def _rotation_loss(net: nn.Module, x_us: Tensor, memory: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:

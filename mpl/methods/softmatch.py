@@ -39,7 +39,7 @@ class Settings:
     decay: float = 0.99
     """m, of the running means. The paper's is 0.999, for runs of a million steps."""
     sharpness: float = 2.0
-    """s: how many times narrower than the confidences' own spread the Gaussian is."""
+    """s, by which the Gaussian is narrower than the standard deviation of the confidences."""
     pseudo_weight: float = 1.0
     """λ_u, the weight of the pseudo-labels' loss."""
     smoothing: float = 0.0

@@ -8,10 +8,10 @@ Paper to code   z = softmax(S(x_us)) (U, K)    Z (N, K) accumulated, from zeros 
     Z_i' = α Z_i + (1-α) z_i,   t_i' = t_i + 1
 
 The paper updates Z at the end of each epoch, and its first target is zero with a weight of zero. Here an image's row is
-updated in each step that has the image, and an image seen for the first time counts as zero in the mean over all U. An
-image that comes more than once in a step updates its row once, by the mean. The perturbation is augmentation, so z is
-of the strong view. Labelled images are left out of the squares. Z takes N rows of K numbers, in memory and in each
-step's communication between processes.
+updated in each step that has the image, and an image that is seen for the first time counts as zero in the mean over
+all U. An image that is in a step more than once updates its row once, by the mean. The perturbation is augmentation, so
+z is of the strong view. Labelled images are not part of the consistency loss. Z takes N rows of K numbers, in memory
+and in the communication between processes of each step.
 """
 
 from dataclasses import dataclass

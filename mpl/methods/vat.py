@@ -1,15 +1,15 @@
 """Virtual Adversarial Training with entropy minimisation (Miyato et al., 2018, https://arxiv.org/abs/1704.03976).
 
-Paper to code   p = softmax(S(x)) (U, K)    d a direction a step of unit length an image    ε radius    ξ probe
+Paper to code   p = softmax(S(x)) (U, K)    d direction, of unit length for each image    ε radius    ξ probe
 
     r    = ε d,  d ← norm(∇_r KL(p(x) ‖ p(x + r)) at r = ξ d),  from a random d    K power iterations
     θ_S' = θ_S - η ∇ [ CE(y_l, S(x_l)) + w_vat (1/U) Σ KL(sg(p(x)) ‖ p(x + r)) + w_ent (1/U) Σ H(p(x)) ]
 
-The adversarial direction is the perturbation, so both passes get the weak view. The paper's ε is in the unit of its
-inputs; here ε and ξ are shares of the root mean square length of the batch's inputs over all processes, so that they
-apply to images from 0 to 255 and to features of any scale. p(x) and r are computed without dropout, whose noise would
-hide the derivative; BatchNorm normalises with the batch and its running statistics are unchanged. The paper's ξ of 10⁻⁶
-is lost in float32: KL is quadratic near zero, so 10⁻² of the length gives the same direction.
+The adversarial direction is the perturbation, so both passes get the weak view. The paper's ε has the unit of its
+inputs; here ε and ξ are relative to the root mean square length of the batch's inputs over all processes, so that they
+suit images from 0 to 255 and features of any scale. p(x) and r are computed without dropout, whose noise would hide the
+derivative; BatchNorm normalises with the batch, and its running statistics are not updated. The paper's ξ of 10⁻⁶ is
+lost to rounding in float32. KL is quadratic near zero, so 10⁻² of the length gives the same direction.
 """
 
 from contextlib import AbstractContextManager, nullcontext
@@ -37,16 +37,16 @@ class Settings:
     """Settings of Virtual Adversarial Training."""
 
     radius: float = 0.1
-    """ε, length of the perturbation as a share of the inputs' length."""
+    """ε, length of the perturbation relative to the inputs' length."""
     probe: float = 0.01
-    """ξ, length at which the derivative is taken, as a share of the inputs' length."""
+    """ξ, length at which the derivative is taken, relative to the inputs' length."""
     iterations: int = 1
     """K, power iterations for the adversarial direction."""
     vat_weight: float = 1.0
     """w_vat, the weight of the smoothness loss."""
     entropy_weight: float = 0.06
-    """w_ent, the weight of the entropy: that of Oliver et al. (2018, arXiv 1804.09170), where the paper has 1, which
-    makes a head on features certain of its mistakes. 0 is plain VAT."""
+    """w_ent, the weight of the entropy, as in Oliver et al. (2018, arXiv 1804.09170). The paper has 1, which makes a
+    head on features overconfident. 0 is plain VAT."""
     smoothing: float = 0.0
     """Label smoothing of the supervised loss."""
 
@@ -107,7 +107,7 @@ def usual_length(x: Tensor, runtime: Runtime) -> Tensor:
 
 
 def _full_precision(x: Tensor) -> AbstractContextManager[object]:
-    """Turns autocast off: a probe of one per cent is lost in bfloat16's eight bits."""
+    """Turns autocast off: a probe of 1 % is lost in bfloat16's eight bits."""
     device = x.device.type
     return torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
 

@@ -113,7 +113,7 @@ def write_table(top_k: TopK, out: Path) -> None:
 
 
 def _replacing(path: Path) -> AbstractContextManager[Path]:
-    """Returns `atomic_path` with a fixed temporary name, which the next pool overwrites: `verify` does not search here."""
+    """Returns `atomic_path` with a fixed temporary name. The next pool overwrites it, since `verify` cannot find it."""
     return atomic_path(path, path.with_name(f".{path.name}"))
 
 

@@ -148,7 +148,7 @@ METHODS = [
         "+ settings.entropy_weight * entropy",
         "- settings.entropy_weight * entropy",
     ),
-    M("Noisy Student goes on", "methods/noisy_student.py", "    _start_afresh(learners.student, memory)\n", ""),
+    M("Noisy Student goes on", "methods/noisy_student.py", "    _reset_student(learners.student, memory)\n", ""),
     M("Noisy Student's momentum", "methods/noisy_student.py", "    student.optimizer.state.clear()\n", ""),
     M(
         "Noisy Student's noisy teacher",
@@ -160,8 +160,8 @@ METHODS = [
     M(
         "Noisy Student forgets its small teacher",
         "methods/noisy_student.py",
-        "small = learners.teacher if number == 1 else None",
-        "small = None",
+        "first_teacher = learners.teacher if number == 1 else None",
+        "first_teacher = None",
     ),
     M(
         "Noisy Student's surest are its least sure",
@@ -179,8 +179,8 @@ METHODS = [
     M(
         "Noisy Student repeats no image",
         "methods/noisy_student.py",
-        "torch.where(counts, asked / (",
-        "torch.where(counts, 1 + 0 * asked / (",
+        "torch.where(counts, known / (",
+        "torch.where(counts, 1 + 0 * known / (",
     ),
     M(
         "Noisy Student's list of the last view",

@@ -132,7 +132,7 @@ def test_a_full_disk_stops_no_import_and_is_reported_once(store, folder, full_di
     samples = imported(store, folder)
     assert len(samples) == 2 and kept(store) == []
     assert all(max(opened(store, sample).size) >= THUMBNAIL_SIDE for sample in samples)
-    assert capsys.readouterr().err.count("takes no more files (No space left on device)") == 1
+    assert capsys.readouterr().err.count("(No space left on device), so they are decoded") == 1
 
 
 def test_thumbnails_are_not_imported_as_images(store, folder, tmp_path):
