@@ -78,13 +78,13 @@ def compared(options: Comparison, task: Task) -> list[str]:
             read[contender.name].append(run(contender))
             progress = (contender.name, task.method, task.labelled, task.cores, read[contender.name][-1])
             print(*progress, file=sys.stderr, flush=True)
-    found = {name: _median(readings) for name, readings in read.items()}
-    other = found[contenders[0].name]
+    medians = {name: _median(readings) for name, readings in read.items()}
+    other = medians[contenders[0].name]
     where = f"{task.method}, B={task.labelled}, {task.cores} core{'s' if task.cores > 1 else ''}"
     return [
         f"| {where} | {name} | {r['cpu']:.2f} | {other['cpu'] / r['cpu']:.2f} | {r['wall']:.2f} "
         f"| {other['wall'] / r['wall']:.2f} | {r['memory'] / 1e6:.0f} | {r['memory'] / other['memory']:.2f} |"
-        for name, r in found.items()
+        for name, r in medians.items()
     ]
 
 

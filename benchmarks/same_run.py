@@ -30,7 +30,7 @@ from tyro.conf import Positional, arg
 from gradebook.pipelines.studies.method_comparison import machine
 
 BACKBONE = "test_efficientnet"  # timm's smallest
-SIZE = 32  # pixels a side
+SIZE = 32  # height and width in pixels
 LABELLED = 40  # images with a label
 TIMES = frozenset({"seconds", "images_per_second", "phases"})  # metrics that differ between any two runs
 FILES = {"weights": "student.safetensors", "predictions": "predictions.parquet", "record": "record/*.parquet"}

@@ -165,7 +165,7 @@ def reinforce_loss(teacher_logits: Tensor, labels: Tensor, h: Tensor) -> Tensor:
         teacher_logits: (U, K) with their graph.
         labels: (U,) ŷ, drawn from q by `sampled_labels`. Soft labels sg(q) here would give a zero gradient, which is
             how the released program ignores its student.
-        h: () from `reinforce_feedback`, less a baseline if one is kept.
+        h: () from `reinforce_feedback`, minus a baseline if there is one.
     """
     return h.detach() * nnf.cross_entropy(teacher_logits, labels)
 

@@ -40,7 +40,7 @@ from gradebook.mpl.opinion_pool import (
 
 Floats = NDArray[np.float32]
 Masks = NDArray[np.bool_]
-# (kept (F, n), classes of the labelled (n,), K) -> opinions (F, N, K); fold f is learned from the labels in kept[f]
+# (in_training (F, n), classes of the labelled (n,), K) -> opinions (F, N, K), row f learned from in_training[f]
 Member = Callable[[Masks, Indices, int], NDArray[np.floating]]
 
 FOLDS = 5
@@ -90,12 +90,12 @@ def fit_pooled_classifier(
     spaces = feature_spaces(features, labelled, views)
     members = _members(spaces, labelled) | dict(members)
     folds = _folds(y, min(FOLDS, len(y)), seed)
-    kept = folds != np.arange(folds.max() + 1)[:, None]  # (F, n)
-    without = np.stack([member(kept, y, classes) for member in members.values()], axis=1)  # (F, m, N, K)
+    in_training = folds != np.arange(folds.max() + 1)[:, None]  # (F, n)
+    without = np.stack([member(in_training, y, classes) for member in members.values()], axis=1)  # (F, m, N, K)
     held_out = without[folds, :, labelled].swapaxes(0, 1)  # (m, n, K)
     exponents = pool_exponents(held_out, y)
-    everything = np.ones((1, len(y)), bool)
-    opinions = np.stack([member(everything, y, classes)[0] for member in members.values()])
+    all_labels = np.ones((1, len(y)), bool)
+    opinions = np.stack([member(all_labels, y, classes)[0] for member in members.values()])
     slopes, offsets, shares = _fit(spaces.plain, pooled(opinions, exponents), labelled, y)
     logits = _held_out_logits(spaces.plain, [pooled(others, exponents) for others in without], folds, labelled, y)
     temperature = fitted_temperature(logits, y, (shares / np.maximum(_shares(y, classes), EPS))[y])
@@ -127,10 +127,10 @@ def _members(spaces: FeatureSpaces, labelled: Indices) -> dict[str, Member]:
 
 
 def _logistic_member(x: Floats, labelled: Indices, scale: float, views: Floats | None = None) -> Member:
-    def opinions(kept: Masks, y: Indices, classes: int) -> NDArray[np.floating]:
-        inputs, targets = x[labelled[kept]], y[kept]
+    def opinions(in_training: Masks, y: Indices, classes: int) -> NDArray[np.floating]:
+        inputs, targets = x[labelled[in_training]], y[in_training]
         if views is not None:
-            inputs = np.concatenate([inputs, *views[kept].swapaxes(0, 1)])
+            inputs = np.concatenate([inputs, *views[in_training].swapaxes(0, 1)])
             targets = np.tile(targets, views.shape[1] + 1)
         weights, bias = logistic_regression(inputs * scale, targets, classes)
         return softmax(x @ (weights * scale) + bias)
@@ -141,15 +141,15 @@ def _logistic_member(x: Floats, labelled: Indices, scale: float, views: Floats |
 def _diffusion_member(x: Floats, labelled: Indices) -> Member:
     reached = influence(neighbour_graph(x), labelled)
 
-    def opinions(kept: Masks, y: Indices, classes: int) -> NDArray[np.floating]:
-        return diffused_probabilities(reached[:, kept], y[kept], classes)
+    def opinions(in_training: Masks, y: Indices, classes: int) -> NDArray[np.floating]:
+        return diffused_probabilities(reached[:, in_training], y[in_training], classes)
 
     return _of_each_fold(opinions)
 
 
 def _of_each_fold(opinions: Callable[[Masks, Indices, int], NDArray[np.floating]]) -> Member:
-    """Returns a member that forms its opinions (N, K) from the labels of one mask (n,) at a time."""
-    return lambda kept, y, classes: np.stack([opinions(mask, y, classes) for mask in kept])
+    """Returns a member that calls a function from one mask (n,) to opinions (N, K) for each fold."""
+    return lambda in_training, y, classes: np.stack([opinions(mask, y, classes) for mask in in_training])
 
 
 def logistic_regression(x: Floats, y: Indices, classes: int, *, c: float = 1.0) -> tuple[Floats, Floats]:
@@ -206,9 +206,9 @@ def _held_out_logits(x: Floats, opinions: Sequence[Doubles], folds: Indices, lab
     """Returns the logits (n, K) of the labelled samples, each from a fit to the pooled opinions without its fold."""
     logits = np.zeros((len(y), opinions[0].shape[1]))
     for fold, others in enumerate(opinions):
-        kept = folds != fold
-        slopes, offsets, _ = _fit(x, others, labelled[kept], y[kept])
-        logits[~kept] = x[labelled[~kept]] @ slopes + offsets
+        in_training = folds != fold
+        slopes, offsets, _ = _fit(x, others, labelled[in_training], y[in_training])
+        logits[~in_training] = x[labelled[~in_training]] @ slopes + offsets
     return logits
 
 

@@ -1,4 +1,4 @@
-"""The demo: everything from images to a classifier on scikit-learn's 1,797 handwritten digits, with 3 labels a class.
+"""The demo: everything from images to a classifier on scikit-learn's 1,797 handwritten digits, with 3 labels per class.
 
 Digits are hard for a backbone that was trained on photographs, and there are only three labels per class. The demo
 shows what pseudo-labels add, and what the default training adds: Meta Pseudo Labels, pooled with simple classifiers.

@@ -139,7 +139,7 @@ class LanceRecord:
         return self._marks_cache[1]
 
     def _append(self, run: str, segments_found: dict[str, Path]) -> dict[str, int]:
-        """Adds segments to `history` and returns the number of rows of each, without those deleted meanwhile."""
+        """Adds segments to `history`; returns the rows of each, except of segments that have just been deleted."""
         import pyarrow as pa
 
         rows: dict[str, int] = {}

@@ -41,7 +41,7 @@ class Record(Protocol):
         """Returns the rows of some samples in one run as a `pyarrow.Table` of `history_schema()`, in no order."""
 
     def dynamics(self, run: str) -> Any:
-        """Returns a `pyarrow.Table` of `gradebook.storage.training_dynamics.schema()`, one row a sample that the run
+        """Returns a `pyarrow.Table` of `gradebook.storage.training_dynamics.schema()`, one row per sample that the run
         recorded.
         """
 
@@ -75,15 +75,17 @@ class MemoryRecord:
 
     def fold(self, run: str, segments: Path) -> int:
         """See `Record.fold`."""
-        found = segments_in(segments)
-        if found is None:
+        present = segments_in(segments)
+        if present is None:
             return 0
         known = self._runs.get(run, {})
         new = {
-            key: rows for key in found.keys() - known.keys() if (rows := read_segment(run, key, found[key])) is not None
+            key: rows
+            for key in present.keys() - known.keys()
+            if (rows := read_segment(run, key, present[key])) is not None
         }
-        kept = {key: rows for key, rows in known.items() if key in found}
-        self._runs[run] = dict(sorted({**kept, **new}.items()))
+        retained = {key: rows for key, rows in known.items() if key in present}
+        self._runs[run] = dict(sorted({**retained, **new}.items()))
         return sum(rows.num_rows for rows in new.values())
 
     def fold_all(self, runs: Mapping[str, Path]) -> int:

@@ -112,7 +112,7 @@ def _draw_difference(store: Store, projection: Projection, job: Job | None, runn
         st.warning(f"The map is out of date: {' and '.join(parts)}.", icon=":material/history:")
         if not running:
             icon = ":material/scatter_plot:"
-            st.button("Compute it again", key="anew", icon=icon, on_click=_start, args=(store.project,))
+            st.button("Compute it again", key="compute-again", icon=icon, on_click=_start, args=(store.project,))
     failed = job is not None and commands.job_state(job) is JobState.FAILED
     if job is not None and (running or (failed and outdated)):
         _follow(job)

@@ -20,7 +20,7 @@ def render(problem: str | None) -> None:
     """Draws the page.
 
     Args:
-        problem: what is wrong with the project that was asked for, if there was one.
+        problem: what is wrong with the requested project, if one was requested.
     """
     _, middle, _ = st.columns([1, 4, 1])
     with middle:

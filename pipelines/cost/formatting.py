@@ -11,7 +11,7 @@ def plan_table(result: Plan) -> str:
     """Returns the plan as a table: networks, memory per device, communication and compute per step."""
     lines = [
         f"{result.preset}: {result.labelled} labelled and {result.unlabelled} unlabelled images of {result.size} px "
-        "a device and step",
+        "per device and step",
         f"{result.feedback} feedback, precision {result.precision}"
         + (", activations recomputed" if result.recompute else ""),
         f"{result.devices} devices: {result.nodes} nodes of {result.per_node}, which shard the weights",
@@ -20,7 +20,7 @@ def plan_table(result: Plan) -> str:
         _row("backbone", result.student.backbone, result.teacher.backbone),
         *_networks(result.student, result.teacher),
         "",
-        _row("memory a device", "GiB"),
+        _row("memory per device", "GiB"),
         *(_memory(name, size) for name, size in result.standing.items()),
     ]
     for phase, parts in result.phases.items():
@@ -33,13 +33,13 @@ def _networks(student: Network, teacher: Network) -> list[str]:
     both = (student, teacher)
     return [
         _row("parameters, millions", *(f"{n.parameters / 1e6:.1f}" for n in both)),
-        _row("forward passes a step", *(str(n.passes.forward) for n in both)),
-        _row("backward passes a step", *(str(n.passes.backward) for n in both)),
-        _row("activations an image, MiB", *(f"{n.kept_an_image / 2**20:.1f}" for n in both)),
-        _row("weights gathered in the node, GiB a step", *(_gib(n.gathered) for n in both)),
-        _row("gradients scattered in the node, GiB a step", *(_gib(n.scattered) for n in both)),
-        _row("gradients between nodes, GiB a step", *(_gib(n.across) for n in both)),
-        _row("operations, TFLOP a step and device", *(f"{n.operations / 1e12:.4g}" for n in both)),
+        _row("forward passes per step", *(str(n.passes.forward) for n in both)),
+        _row("backward passes per step", *(str(n.passes.backward) for n in both)),
+        _row("activations per image, MiB", *(f"{n.kept_an_image / 2**20:.1f}" for n in both)),
+        _row("weights gathered in a node, GiB per step", *(_gib(n.gathered) for n in both)),
+        _row("gradients scattered in a node, GiB per step", *(_gib(n.scattered) for n in both)),
+        _row("gradients between nodes, GiB per step", *(_gib(n.across) for n in both)),
+        _row("operations, TFLOP per step and device", *(f"{n.operations / 1e12:.4g}" for n in both)),
     ]
 
 

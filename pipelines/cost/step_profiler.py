@@ -149,7 +149,7 @@ def profile_table(result: Profile) -> str:
     lines += [
         f"{'whole step':<28}{1000 * result.seconds:>12.1f}",
         "",
-        f"{result.images_per_second:,.0f} images a second; peak memory {result.memory / 1e6:,.0f} MB",
+        f"{result.images_per_second:,.0f} images per second; peak memory {result.memory / 1e6:,.0f} MB",
         "saved: activations for the backward pass. The images are random; decoding is not measured.",
     ]
     return "\n".join(lines)

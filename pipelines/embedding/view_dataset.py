@@ -1,6 +1,6 @@
 """The views of a sample that a backbone embeds: plain, mirrored and strongly augmented. They are deterministic.
 
-Shape legend    N samples    V views a sample    S pixels
+Shape legend    N samples    V views of a sample    S pixels
 """
 
 from collections.abc import Sequence

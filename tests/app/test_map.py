@@ -74,7 +74,7 @@ def test_a_map_is_drawn_with_a_warning_about_newer_images(context, tmp_path):
     map_projection.compute_map(fewer)
     page = drawn(draw_map, context)
     assert "it lacks 2 new images" in page.warning[0].value
-    assert page.button(key="anew")
+    assert page.button(key="compute-again")
     map_projection.compute_map(context.store)
     page = drawn(draw_map, context)
     assert not page.warning and sent(page)["missing"] == len(ids)
