@@ -36,7 +36,7 @@ def address(real_store: Store, tmp_path: Path) -> Iterator[str]:
 @pytest.fixture
 def page() -> Iterator:
     if CHROMIUM is None:
-        pytest.skip("no Chromium: apt-get install chromium")
+        pytest.skip("Chromium is not installed: apt-get install chromium")
     expect.set_options(timeout=60_000)
     with chromium() as browser:
         page = browser.new_page(viewport={"width": 1440, "height": 1000})

@@ -89,7 +89,7 @@ def test_actions_wait_while_another_process_holds_the_lock(context, rank, ids, c
     turn = leases.turn
 
     def taken(project):
-        raise ProjectError("another process has been deciding")
+        raise ProjectError("another process has been writing verdicts")
 
     monkeypatch.setattr(leases, "turn", taken)
     monkeypatch.setattr(leases, "hold", lambda project, holder, wanted, most: list(wanted)[:most])

@@ -73,7 +73,7 @@ def test_a_weak_view_is_a_shift_of_at_most_an_eighth_mirrored_half_of_the_time(i
 
 
 def test_a_strong_view_has_a_grey_square_and_changes_more(images):
-    side = int(augment.CUT * 32)
+    side = int(augment.CUTOUT * 32)
     views = augment.strong(images, SEEDS)
     grey = (views == 127).all(1, keepdim=True).float()
     squares = torch.nn.functional.avg_pool2d(grey, side, stride=1).flatten(1)
@@ -88,7 +88,7 @@ def test_the_operations_are_those_of_torchvisions_randaugment(images, magnitude)
     image = images[:1]
     theirs = v2.RandAugment(magnitude=magnitude)
     names = list(theirs._AUGMENTATION_SPACE)
-    changes = augment._changes(magnitude, 32, 40)
+    changes = augment._transforms(magnitude, 32, 40)
     assert len(changes) == len(names) == 14
     for name, (plus, minus) in zip(names, changes, strict=True):
         size, signed = theirs._AUGMENTATION_SPACE[name]
@@ -103,7 +103,7 @@ def test_the_operations_are_those_of_torchvisions_randaugment(images, magnitude)
 
 def test_every_operation_and_sign_is_equally_likely():
     """What strong draws for 28 changes, over many seeds, by a chi-square whose 99.9 % point is 55.5 at 27."""
-    drawn = augment._whole(augment._uniforms(np.arange(28_000), 7)[:, 3], 28)
+    drawn = augment._integers(augment._uniforms(np.arange(28_000), 7)[:, 3], 28)
     counts = np.bincount(drawn, minlength=28)
     assert ((counts - 1000) ** 2 / 1000).sum() < 55.5
 

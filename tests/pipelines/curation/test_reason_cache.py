@@ -102,7 +102,7 @@ def test_the_ranked_queue_reads_the_cached_table_and_follows_labels(store, made)
 def test_a_batch_for_one_reason_is_the_same_with_and_without_the_cache(store, made, monkeypatch):
     from gradebook.mpl import ranking
 
-    monkeypatch.setattr("gradebook.pipelines.curation.ranked_queue.FIRST", 4)
+    monkeypatch.setattr("gradebook.pipelines.curation.ranked_queue.LOOKAHEAD", 4)
     found = collect_evidence(
         store, run_of(store), [s.sample_id for s in store.catalog.samples(Split.TRAIN)[LABELLED:]], {}
     )
