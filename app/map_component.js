@@ -1,6 +1,6 @@
 // The map: points on a canvas, drawn pixel by pixel, and a lasso on a second canvas above it. Coordinates are whole numbers
 // in [0, SIDE]. A lasso goes to the server as its corners, so that it finds the same points (pipelines/curation/lasso.py).
-// All text of other people goes in by textContent.
+// User-supplied text is inserted with textContent only, so it cannot inject HTML.
 
 const SIDE = 65535, NO_GROUP = 65535;
 const PADDING = 18; // pixels around the whole map

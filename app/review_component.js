@@ -1,7 +1,8 @@
 // The review component. It holds the next images, so that a key shows the next one at once, and sends each action to the
-// server until the server acknowledges it. All text of other people goes in by textContent.
+// server until the server acknowledges it. User-supplied text is inserted with textContent only, so it cannot inject
+// HTML.
 
-const IDLE_MS = 180_000; // without a key or a pointer move, after which nobody is there any more
+const IDLE_MS = 180_000; // without a key or a pointer move, after which the reviewer counts as away
 const HEARTBEAT_MS = 25_000;
 const RESEND_MS = 3_000; // after which an action without acknowledgement is sent again
 const MIN_VIEW_MS = 60; // shorter than anybody can see an image: a bouncing key decides once

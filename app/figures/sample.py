@@ -177,7 +177,7 @@ def _add_probabilities(figure: Any, rows: Rows, styles: Styles, network: str, ro
 
 
 def _add_feedback(figure: Any, rows: Rows, styles: Styles) -> None:
-    """Adds the feedback of the teacher's class, and of the best class where that is another."""
+    """Adds the feedback of the teacher's class, and of the best class where the two differ."""
     import plotly.graph_objects as go
 
     recorded = [row for row in rows if row["feedback"] is not None]
