@@ -1,4 +1,4 @@
-"""timm backbones with pretrained weights: from the hub's cache, the hub, or an installed package.
+"""timm backbones with pretrained weights: from a file, the hub's cache, the hub, or an installed package.
 
 Random weights are used only on request, because the features of a random frozen backbone are meaningless.
 
@@ -7,17 +7,18 @@ Shape legend    N images    D features    K classes    (3, S, S) an image, uint8
 
 import difflib
 import hashlib
+import json
 import threading
 from collections.abc import Callable
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import timm
 import torch
 from torch import Tensor, nn
 
 from gradebook.mpl import wide_efficientnet, wide_resnet  # noqa: F401 their networks come into timm's registry
-
-Weights = Literal["pretrained", "random"]
 
 PACKAGED = "tf_efficientnet_lite0"  # the backbone whose ImageNet weights are an installed dependency
 HUB_TIMEOUT_S = 4.0  # offline, timm itself would try for most of a minute
@@ -27,14 +28,13 @@ class BackboneError(ValueError):
     """There is no such backbone, or its pretrained weights cannot be loaded; the message says what to do."""
 
 
-def create(
-    name: str, *, weights: Weights = "pretrained", classes: int = 0, dropout: float = 0.0
-) -> tuple[nn.Module, str]:
+def create(name: str, *, weights: str = "pretrained", classes: int = 0, dropout: float = 0.0) -> tuple[nn.Module, str]:
     """Returns a timm model and a sentence that names the source of its weights.
 
     Args:
         name: timm's name of the model.
-        weights: "pretrained", or "random" for weights from torch's global generator.
+        weights: "pretrained", "random" for weights from torch's global generator, or a path: a file of weights
+            (safetensors or torch's, with timm's names or the original ones), or a directory that timm saved.
         classes: K outputs of a new classifier; 0 for a model that returns the D features before it.
         dropout: probability of dropout before the classifier.
 
@@ -45,6 +45,8 @@ def create(
     options: dict[str, Any] = {"num_classes": classes} | ({"drop_rate": dropout} if dropout else {})
     if weights == "random":
         return timm.create_model(name, **options), f"{name} has random weights, as asked"
+    if weights != "pretrained":
+        return _from_disk(name, Path(weights), options)
     attempts: tuple[Callable[..., tuple[nn.Module, str]], ...] = (_from_cache, _from_hub, _from_package)
     reasons = []
     for attempt in attempts:
@@ -54,8 +56,30 @@ def create(
             reasons.append(str(reason))
     raise BackboneError(
         f"the pretrained weights of {name} cannot be loaded ({'; '.join(reasons)}): "
-        f"go online once, or use {PACKAGED}, whose weights are installed"
+        f"go online once, give a file of them (--weights FILE), or use {PACKAGED}, whose weights are installed"
     )
+
+
+def resolve(backbone: str, weights: str) -> tuple[str, str]:
+    """Returns timm's name of a backbone and the source of its weights, a path made absolute.
+
+    Args:
+        backbone: timm's name, or "local-dir:DIR" for a directory that timm saved, as timm itself takes it.
+        weights: see `create`; with "local-dir:DIR", DIR takes its place.
+
+    Raises:
+        BackboneError: DIR is not such a directory.
+    """
+    source, _, directory = backbone.partition(":")
+    if source != "local-dir":
+        return backbone, weights if weights in ("pretrained", "random") else str(Path(weights).absolute())
+    try:
+        name = json.loads((Path(directory) / "config.json").read_text(encoding="utf-8"))["architecture"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BackboneError(
+            f"{directory} has no config.json that names a model: give a directory that timm saved"
+        ) from error
+    return str(name), str(Path(directory).absolute())
 
 
 def input_size(name: str) -> tuple[int, bool]:
@@ -145,13 +169,45 @@ def _check_name(name: str) -> None:
     )
 
 
+def _from_disk(name: str, path: Path, options: dict[str, Any]) -> tuple[nn.Module, str]:
+    """Loads weights from a file, or from a directory that timm saved."""
+    if not path.exists():
+        raise BackboneError(f"there are no weights at {path}: give a file of weights, or a directory that timm saved")
+    source = {"file": str(path), "source": "file"}
+
+    def load(seed: int) -> nn.Module:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            if path.is_dir():
+                return timm.create_model(f"local-dir:{path}", pretrained=True, **options)
+            return timm.create_model(name, pretrained=True, pretrained_cfg_overlay=source, **options)
+
+    try:
+        model, other = load(0), load(1)
+    except Exception as error:  # timm and torch raise anything for a file that is not what they expect
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise BackboneError(
+            f"{path} cannot be loaded into {name} ({reason}): give the model that it was made for"
+        ) from error
+    settings: Any = model.pretrained_cfg
+    heads = tuple(np.atleast_1d(settings.get("classifier") or ()))
+    pairs = zip(model.named_parameters(), other.parameters(), strict=True)
+    missing = [k for (k, a), b in pairs if not torch.equal(a, b) and not k.startswith(heads)]
+    if missing:  # timm skips names that it does not know without a word, and leaves random weights in their place
+        raise BackboneError(
+            f"{path} lacks {len(missing)} weights of {name}, such as {missing[0]}: give the model that it was made for"
+        )
+    return model, f"weights of {name} from {path}"
+
+
 def _from_cache(name: str, options: dict[str, Any]) -> tuple[nn.Module, str]:
     """Loads weights from the cache of the hub's client, without any request to the hub."""
     import huggingface_hub
+    from huggingface_hub import constants
 
     settings = timm.get_pretrained_cfg(name, allow_unregistered=True)
     if settings is None or not settings.hf_hub_id:
-        raise _Unavailable("the hub's cache does not have them")
+        raise _Unavailable("timm names no weights of it on the hub")
     for file in ("model.safetensors", "pytorch_model.bin"):
         path = huggingface_hub.try_to_load_from_cache(settings.hf_hub_id, file)
         if isinstance(path, str):
@@ -159,7 +215,7 @@ def _from_cache(name: str, options: dict[str, Any]) -> tuple[nn.Module, str]:
                 name, pretrained=True, pretrained_cfg_overlay={"file": path, "source": "file"}, **options
             )
             return model, f"weights of {name} from the hub's cache on this machine ({settings.hf_hub_id})"
-    raise _Unavailable("the hub's cache does not have them")
+    raise _Unavailable(f"the hub's cache {constants.HF_HUB_CACHE} does not have them")
 
 
 def _from_hub(name: str, options: dict[str, Any]) -> tuple[nn.Module, str]:

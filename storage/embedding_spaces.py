@@ -11,12 +11,17 @@ class Space:
     """The settings of one backbone's vectors. Vectors of different spaces cannot be compared."""
 
     backbone: str  # timm's name
-    weights: str  # source of the weights
+    weights: str  # "SOURCE, HASH"; SOURCE is "pretrained", "random" or the path of a file or directory
     size: int  # pixels, height and width of the network's input
     dim: int  # D
     weak: int  # weak views per sample: view 0 is the plain image, view 1 the flipped one
     strong: int  # strong views per sample
     seed: int  # of the strong views
+
+    @property
+    def source(self) -> str:
+        """The source of the weights."""
+        return self.weights.rpartition(", ")[0] or self.weights
 
 
 def find_space(spaces: Sequence[Space], backbone: str) -> Space:

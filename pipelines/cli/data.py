@@ -94,12 +94,16 @@ def import_(
 def embed(
     project: Project,
     *,
-    backbone: Annotated[str, arg(help="timm model")] = "tf_efficientnet_lite0",
+    backbone: Annotated[
+        str, arg(help="timm model, or local-dir:DIR for one that timm saved")
+    ] = "tf_efficientnet_lite0",
     views: Annotated[
         int | None, arg(help="cached views of an image, the plain one included; by default 5, fewer of many images")
     ] = None,
     size: Annotated[int | None, arg(help="pixels a side; by default what the backbone was made for")] = None,
-    weights: Annotated[Literal["pretrained", "random"], arg(help="random weights are only for trials")] = "pretrained",
+    weights: Annotated[
+        str | None, arg(help="pretrained (the default), a file of weights, or random (only for trials)")
+    ] = None,
     part: Annotated[str, arg(help="K/N: embed only every N-th image, from the K-th on; one process for each")] = "1/1",
     json: Json = False,
 ) -> None:

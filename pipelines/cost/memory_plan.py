@@ -106,7 +106,7 @@ def plan(config: TrainConfig[Any], classes: int, layout: Layout, memory: float |
     half = config.precision == "bf16"
     networks = {}
     for name in dict.fromkeys(names):
-        net = on_meta(lambda name=name: image_classifier(name, classes, size=config.size, pretrained=False))  # type: ignore[misc]
+        net = on_meta(lambda name=name: image_classifier(name, classes, size=config.size, weights="random"))  # type: ignore[misc]
         networks[name] = measure(net, config.size, half=half, recompute=config.recompute)
     return plan_step(config, networks[names[0]], networks[names[1]], layout, memory)
 

@@ -13,7 +13,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -68,7 +68,7 @@ def embed(  # noqa: PLR0913  # all but the first have a default
     size: int | None = None,
     batch_size: int | None = None,
     seed: int = 0,
-    weights: Literal["pretrained", "random"] = "pretrained",
+    weights: str | None = None,
     part: Part = WHOLE,
     progress: Progress | None = None,
 ) -> EmbedReport:
@@ -76,12 +76,14 @@ def embed(  # noqa: PLR0913  # all but the first have a default
 
     Args:
         store: the project.
-        backbone: timm's name of a model.
+        backbone: timm's name of a model, or "local-dir:DIR" for a directory that timm saved.
         views: V. None takes that of the backbone's earlier vectors, or 2 to 5, as many as take about two minutes.
         size: S. None takes that of the backbone's earlier vectors, or its native size.
         batch_size: images per forward pass; None chooses for the device.
         seed: of the strong views, and of random weights.
-        weights: "random" is for tests only: features of random weights are meaningless.
+        weights: "pretrained", the path of a file of weights or of a directory that timm saved, or "random", for tests
+            only: features of random weights are meaningless. None takes those of the backbone's earlier vectors, or
+            pretrained ones.
         part: which part of the samples to embed, if several processes share the work; see
             `gradebook.pipelines.process.partition`.
         progress: called regularly with the views embedded and the views to embed.
@@ -95,6 +97,7 @@ def embed(  # noqa: PLR0913  # all but the first have a default
         raise ProjectError(f"there are no images in the project: gradebook import {store.project.root} IMAGES")
     if views is not None and views < 1:
         raise ProjectError(f"views is {views}: give 1 for the plain image, or more to add augmented views")
+    backbone, weights = _resolve(store, backbone, weights)
     net, space, sentence, native_size = _prepare(store, backbone, views, size, seed, weights)
     store.vectors.create(space)
     samples = list(of_part(samples, part))
@@ -124,8 +127,19 @@ def _missing(samples: Sequence[Sample], sample_ids: Sequence[str]) -> list[Sampl
     return [sample for sample in samples if sample.sample_id in chosen]
 
 
+def _resolve(store: Store, backbone: str, weights: str | None) -> tuple[str, str]:
+    """Returns timm's name of the backbone and the source of its weights."""
+    from gradebook.mpl.backbones import BackboneError, resolve
+
+    earlier = next((space for space in store.vectors.spaces() if space.backbone == backbone), None)
+    try:
+        return resolve(backbone, weights or (earlier.source if earlier else "pretrained"))
+    except BackboneError as error:
+        raise ProjectError(str(error)) from error
+
+
 def _prepare(
-    store: Store, backbone: str, views: int | None, size: int | None, seed: int, weights: Any
+    store: Store, backbone: str, views: int | None, size: int | None, seed: int, weights: str
 ) -> tuple["nn.Module", Space, str, int]:
     """Creates the network on its device.
 

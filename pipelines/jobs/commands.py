@@ -34,9 +34,8 @@ def start_embed(project: Project, space: "Space | None") -> Job:
     """Starts embedding the images that have no vectors yet, as the vectors of `space` were made."""
     if space is None:
         return _start(project, "embed")
-    weights = "random" if "random" in space.weights else "pretrained"
     views = str(space.weak + space.strong)
-    return _start(project, "embed", "--backbone", space.backbone, "--views", views, "--weights", weights)
+    return _start(project, "embed", "--backbone", space.backbone, "--views", views, "--weights", space.source)
 
 
 def start_map(project: Project) -> Job:

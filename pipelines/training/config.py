@@ -142,8 +142,8 @@ class TrainConfig(Generic[Settings]):
     """Inputs of the networks: cached views of a frozen backbone, or the pixels of the images."""
     size: PositiveInt = 224
     """Side of the input images in pixels (pixels only)."""
-    weights: Literal["pretrained", "random"] = "pretrained"
-    """Initial weights of the backbone (pixels only)."""
+    weights: str = "pretrained"
+    """Initial weights of the backbone: pretrained, random, or a file of weights (pixels only)."""
     start: str = ""
     """Finished run whose student both networks start from, such as one of the preset quick (pixels only)."""
     norms: Literal["batch", "frozen"] = "batch"

@@ -93,7 +93,7 @@ def gathered(net: "nn.Module", backbone: str, classes: int, size: int | None = N
 
     if not sharding.is_sharded(net):
         return net
-    plain = on_meta(lambda: image_classifier(backbone, classes, size=size, pretrained=False))
+    plain = on_meta(lambda: image_classifier(backbone, classes, size=size, weights="random"))
     plain.load_state_dict(sharding.whole(net), assign=True)
     for name, buffer in net.named_buffers():  # also those that are not in the state, such as the images' mean
         owner, _, leaf = name.rpartition(".")

@@ -136,8 +136,8 @@ def _network_on_pixels(config: TrainConfig[Any], classes: int, initial_model: "n
     from gradebook.mpl.backbones import set_input_size
     from gradebook.mpl.lora import adapt
 
-    pretrained = config.weights == "pretrained" and initial_model is None
-    net = image_classifier(config.backbone, classes, size=config.size, pretrained=pretrained, dropout=config.dropout)
+    weights = config.weights if initial_model is None else "random"
+    net = image_classifier(config.backbone, classes, size=config.size, weights=weights, dropout=config.dropout)
     if initial_model is not None:
         set_input_size(initial_model, config.size)
         net.model.load_state_dict(initial_model.state_dict())

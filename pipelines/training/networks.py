@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def image_classifier(
-    backbone: str, classes: int, *, size: int | None = None, pretrained: bool, dropout: float = 0.0
+    backbone: str, classes: int, *, size: int | None = None, weights: str, dropout: float = 0.0
 ) -> "ImageClassifier":
     """Returns a timm model on uint8 images with a new classifier for these classes.
 
@@ -20,7 +20,7 @@ def image_classifier(
         backbone: timm's name.
         classes: K.
         size: side of the images in pixels; when None, that of the model's own input.
-        pretrained: whether its other weights are pretrained or random.
+        weights: the source of its other weights, see `gradebook.mpl.backbones.create`.
         dropout: before the classifier.
 
     Raises:
@@ -30,7 +30,7 @@ def image_classifier(
     from gradebook.mpl.backbones import BackboneError, set_input_size
     from gradebook.mpl.networks import ImageClassifier
 
-    model = timm_model(backbone, classes, pretrained=pretrained, dropout=dropout)
+    model = timm_model(backbone, classes, weights=weights, dropout=dropout)
     if size is not None:
         try:
             set_input_size(model, size)
@@ -40,7 +40,7 @@ def image_classifier(
     return ImageClassifier(model, tuple(normal["mean"]), tuple(normal["std"]))
 
 
-def timm_model(backbone: str, classes: int, *, pretrained: bool, dropout: float = 0.0) -> "nn.Module":
+def timm_model(backbone: str, classes: int, *, weights: str, dropout: float = 0.0) -> "nn.Module":
     """Returns a timm model with a new classifier; its other weights are those that an embedding with it uses.
 
     Random weights come from torch's global generator, in the order in which an embedding draws them.
@@ -51,7 +51,7 @@ def timm_model(backbone: str, classes: int, *, pretrained: bool, dropout: float 
     from gradebook.mpl.backbones import BackboneError, create
 
     try:
-        model, _ = create(backbone, weights="pretrained" if pretrained else "random", dropout=dropout)
+        model, _ = create(backbone, weights=weights, dropout=dropout)
     except BackboneError as error:
         raise ConfigError(str(error)) from error
     new: Any = model

@@ -58,7 +58,7 @@ def load_student(path: Path, config: TrainConfig[Any]) -> "nn.Module":
         net = LinearHead(features, classes, float(state["scale"]))
     else:
         classes = len(json.loads((path / "config.json").read_text(encoding="utf-8"))["classes"])
-        net = image_classifier(config.backbone, classes, size=config.size, pretrained=False)
+        net = image_classifier(config.backbone, classes, size=config.size, weights="random")
     net.load_state_dict(state)
     return net.eval()
 
@@ -117,7 +117,7 @@ def full_model(student: "nn.Module", config: TrainConfig[Any], store: "Store", c
         return FullModel(student.model, _normalization(student.model), config.size, is_timm=True)
     space = next(s for s in store.vectors.spaces() if s.backbone == config.backbone)
     torch.manual_seed(space.seed)
-    model = timm_model(config.backbone, len(classes), pretrained="random" not in space.weights).eval()
+    model = timm_model(config.backbone, len(classes), weights=space.source).eval()
     normalization, new = _normalization(model), cast(Any, model)
     classifier = new.get_classifier()
     fits = isinstance(classifier, torch.nn.Linear) and classifier.in_features == space.dim

@@ -3,6 +3,7 @@
 import time
 
 import pytest
+import timm
 import torch
 from torch import nn
 
@@ -53,6 +54,67 @@ def test_a_backbone_whose_weights_cannot_be_had_is_an_error_that_says_what_to_do
     model, sentence = create("resnet10t", weights="random")
     assert "random weights, as asked" in sentence
     assert isinstance(model, nn.Module)
+
+
+def saved(tmp_path, name: str = "resnet10t", **more: torch.Tensor):
+    """Returns a file of random weights of a model, and the model."""
+    model = timm.create_model(name, num_classes=5)
+    torch.save({"state_dict": {**model.state_dict(), **more}}, tmp_path / "weights.pth")
+    return tmp_path / "weights.pth", model
+
+
+@pytest.mark.parametrize("classes", [0, 3])
+def test_weights_are_loaded_from_a_file_without_a_hub(offline, tmp_path, classes):
+    path, source = saved(tmp_path)
+    model, sentence = create("resnet10t", weights=str(path), classes=classes)
+    assert str(path) in sentence
+    for name, value in model.named_parameters():
+        assert name.startswith("fc.") or torch.equal(value, source.get_parameter(name)), name
+
+
+def test_a_file_that_lacks_weights_is_an_error_and_leaves_none_random(offline, tmp_path):
+    path, model = saved(tmp_path)
+    state = {name: value for name, value in model.state_dict().items() if not name.startswith("layer3.")}
+    torch.save(state, path)
+    with pytest.raises(BackboneError, match=r"weights\.pth .*layer3.*give the model that it was made for"):
+        create("resnet10t", weights=str(path))
+
+
+@pytest.mark.parametrize("content", [b"", b"not weights"])
+def test_a_file_that_is_no_file_of_weights_is_an_error(offline, tmp_path, content):
+    path = tmp_path / "weights.pth"
+    path.write_bytes(content)
+    with pytest.raises(BackboneError, match=r"weights\.pth cannot be loaded into resnet10t"):
+        create("resnet10t", weights=str(path))
+    with pytest.raises(BackboneError, match=r"there are no weights at .*missing"):
+        create("resnet10t", weights=str(tmp_path / "missing"))
+
+
+def test_a_file_of_another_model_is_an_error(offline, tmp_path):
+    path, _ = saved(tmp_path, "resnet18")
+    with pytest.raises(BackboneError, match="give the model that it was made for"):
+        create("resnet10t", weights=str(path))
+
+
+def test_a_directory_that_timm_saved_is_a_backbone(offline, tmp_path):
+    model = timm.create_model("resnet10t", num_classes=5)
+    timm.models.save_for_hf(model, tmp_path, model_config={"num_classes": 5})
+    name, weights = backbones.resolve(f"local-dir:{tmp_path}", "pretrained")
+    assert (name, weights) == ("resnet10t", str(tmp_path))
+    assert torch.equal(
+        create(name, weights=weights)[0].get_parameter("conv1.0.weight"), model.get_parameter("conv1.0.weight")
+    )
+    with pytest.raises(BackboneError, match="give a directory that timm saved"):
+        backbones.resolve(f"local-dir:{tmp_path / 'nothing'}", "pretrained")
+
+
+def test_original_names_of_a_vit_are_translated(offline, tmp_path):
+    """DINOv2's own files have a mask token and other names than timm's."""
+    model = timm.create_model("vit_tiny_patch16_224", num_classes=0)
+    state = {"mask_token": torch.zeros(1, 192), **model.state_dict()}
+    torch.save(state, tmp_path / "dino.pth")
+    loaded, _ = create("vit_tiny_patch16_224", weights=str(tmp_path / "dino.pth"))
+    assert torch.equal(loaded.get_parameter("pos_embed"), model.get_parameter("pos_embed"))
 
 
 def test_a_misspelt_backbone_is_an_error_with_the_nearest_names():

@@ -289,7 +289,7 @@ def test_no_images_no_weights_and_too_few_views_are_one_line_errors(store, tmp_p
     monkeypatch.setattr(backbones, "_hub_answers", lambda: False)
     with pytest.raises(ProjectError, match="gradebook import"):
         run(memory_store(create_project(tmp_path / "empty", [])))
-    with pytest.raises(ProjectError, match="no trained weights of test_efficientnet"):
+    with pytest.raises(ProjectError, match="pretrained weights of test_efficientnet cannot be loaded"):
         run(store, weights="pretrained")
     with pytest.raises(ProjectError, match="do you mean"):
         run(store, backbone="tf_eficientnet_lite0")
@@ -334,3 +334,21 @@ def test_parts_embedded_at_the_same_time_make_the_whole(store, tmp_path):
     together = open_store(root)
     assert sorted(together.vectors.ids(TINY)) == sorted(ids(store))
     assert close(plain_and_augmented(together), plain_and_augmented(whole))
+
+
+def test_weights_come_from_a_file_and_later_embeddings_take_the_same(store, tmp_path):
+    import timm
+
+    torch.save(timm.create_model(TINY).state_dict(), tmp_path / "weights.pth")
+    report = run(store, weights=str(tmp_path / "weights.pth"))
+    assert str(tmp_path / "weights.pth") in report.weights
+    Image.new("RGB", (40, 30), (9, 99, 199)).save(tmp_path / "train" / "new.png")
+    import_images(store, tmp_path / "train")
+    again = run(store, weights=None)
+    assert (again.embedded, again.weights) == (1, report.weights)
+
+
+def test_a_missing_file_of_weights_is_named(store, tmp_path):
+    with pytest.raises(ProjectError, match=r"there are no weights at .*nothing\.pth"):
+        run(store, weights=str(tmp_path / "nothing.pth"))
+    assert not store.vectors.spaces()
