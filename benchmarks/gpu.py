@@ -1,12 +1,11 @@
-"""What a GPU makes of a training step, of an embedding, and of CIFAR-10 with 4,000 labels in a few minutes.
+"""Measures training steps, embedding, and a few minutes of training on CIFAR-10 with 4,000 labels on a GPU.
 
     python -m benchmarks.gpu --cifar10 CIFAR10
 
-Runs on the device at hand, in ten minutes at most with the defaults: images a second of a step of Meta Pseudo Labels
-and its share of the device's speed, which is that of one large matrix product in the same precision; images a second
-of frozen backbones; and the test accuracy after `--minutes` of training. CIFAR10 has train/CLASS and test/CLASS;
-without it the last table is left out. Images of the first two tables are random and lie on the device: decoding is not
-measured.
+The first table has the images per second of a training step of Meta Pseudo Labels, and how much of the device's speed
+it reaches; that speed is measured with one large matrix product in the same precision. The second has the images per
+second of frozen backbones. With CIFAR10, a folder with train/CLASS and test/CLASS, the test accuracy after `--minutes`
+of training follows. The images of both tables are random and need no decoding. The defaults take at most ten minutes.
 """
 
 import sys
@@ -28,8 +27,8 @@ from gradebook.pipelines.training.presets import preset_of
 
 NETWORKS = ("wrn_28_2", "resnet50", "vit_small_patch16_224")
 BACKBONES = ("tf_efficientnet_lite0", "vit_small_patch16_224")
-UNLABELLED = 7  # images for each labelled one, as in the paper's settings for CIFAR-10
-MEASURE_S = 1.0  # at least, once to warm up and once to measure
+UNLABELLED = 7  # images per labelled image, as in the paper's settings for CIFAR-10
+MEASURE_S = 1.0  # minimum time of the warm-up and of the measurement
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,29 +36,29 @@ class Gpu:
     """What to measure."""
 
     networks: tuple[str, ...] = NETWORKS
-    """Student and teacher of the steps."""
+    """Architectures; student and teacher have the same one."""
     size: int = 0
-    """Pixels a side; 0 for 32 (wrn) and 224."""
+    """Side of the images in pixels; 0 takes 32 for Wide ResNets (wrn_*) and 224 for others."""
     labelled: tuple[int, ...] = (128, 64, 64)
-    """Labelled images of a step of each network, with seven unlabelled ones for each."""
+    """Labelled images per step for each network. There are seven times as many unlabelled ones."""
     steps: int = 20
     """Steps to measure, after a warm-up."""
     backbones: tuple[str, ...] = BACKBONES
-    """Frozen networks that embed."""
+    """Frozen backbones that embed images."""
     images: int = 8192
     """Images to embed."""
     precision: Literal["no", "bf16"] = "bf16"
-    """Of steps and embeddings."""
+    """Precision of training steps and embeddings."""
     matrix: int = 8192
-    """Rows of the matrices whose product tells the device's speed."""
+    """Rows of the square matrices whose product measures the device's speed."""
     cifar10: Path | None = None
     """Folder with train/CLASS and test/CLASS."""
     preset: str = "cifar10_4k"
-    """Settings of the training on it."""
+    """Preset of the training on CIFAR-10."""
     labels: int = 4000
-    """Images of it that have their label."""
+    """Labelled images of CIFAR-10."""
     minutes: float = 6.0
-    """How long it trains; the number of its steps is chosen for that."""
+    """How long to train on CIFAR-10; the number of steps is chosen accordingly."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -81,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def matrix_speed(options: Gpu) -> float:
-    """Returns the floating-point operations a second of one square matrix product on this device."""
+    """Returns the floating-point operations per second of one square matrix product on this device."""
     import torch
 
     device, kind = _device(), torch.bfloat16 if options.precision == "bf16" else torch.float32
@@ -90,12 +89,12 @@ def matrix_speed(options: Gpu) -> float:
 
 
 def _step_table(options: Gpu, peak: float) -> str:
-    lines = ["| step of mpl | images a step | images a second | TFLOP/s | share of the matrix product |"]
+    lines = ["| step of mpl | images per step | images per second | TFLOP/s | share of the matrix product |"]
     lines.append("| --- | --- | --- | --- | --- |")
     for network, labelled in zip(options.networks, options.labelled, strict=False):
         config = _config(options, network, labelled)
         measured = profile(config, steps=options.steps)
-        # Counted for the smallest batch of this mixture: operations grow as the images do.
+        # Counted for the smallest batch with this ratio: operations are proportional to the number of images.
         count = operations(replace(config, labelled=1, unlabelled=UNLABELLED)) * labelled
         speed = count / measured.seconds
         lines.append(
@@ -125,7 +124,7 @@ def _embedding_table(options: Gpu) -> str:
     from gradebook.mpl.networks import ImageClassifier
     from gradebook.pipelines.embedding.feature_extractor import FeatureExtractor
 
-    lines = ["| embedding | images a second |", "| --- | --- |"]
+    lines = ["| embedding | images per second |", "| --- | --- |"]
     for backbone in options.backbones:
         model: Any = create(backbone, weights="random")[0]
         size, normal = options.size or 224, model.pretrained_cfg
@@ -139,7 +138,7 @@ def _embedding_table(options: Gpu) -> str:
 
 
 def _training_row(options: Gpu, images: Path) -> str:
-    """Trains for as many steps as the minutes allow; schedules are cut short in proportion."""
+    """Trains for as many steps as the minutes allow, with warm-up and fine-tuning shortened accordingly."""
     from gradebook.pipelines.inference.evaluate import evaluate_beside_data
     from gradebook.pipelines.runs import find_run
     from gradebook.pipelines.training.config import TrainCommand
@@ -150,8 +149,8 @@ def _training_row(options: Gpu, images: Path) -> str:
     config = replace(
         preset, data=DataConfig(kind="folder", images=str(images), labels=options.labels), precision=options.precision
     )
-    seconds_a_step = profile(config, steps=options.steps).seconds
-    steps = max(10, round(60 * options.minutes / seconds_a_step))
+    seconds_per_step = profile(config, steps=options.steps).seconds
+    steps = max(10, round(60 * options.minutes / seconds_per_step))
     optim = replace(config.student, wait_steps=steps // 100, warmup_steps=steps // 60)
     config = replace(
         config,
@@ -181,7 +180,7 @@ def _device() -> str:
 
 
 def _seconds(work: Callable[[], object]) -> float:
-    """Returns the seconds that a call takes, the mean of those that fit into a second after a warm-up as long."""
+    """Returns the mean seconds of a call, from as many as fit into `MEASURE_S`, after an equally long warm-up."""
     import torch
 
     wait = torch.cuda.synchronize if torch.cuda.is_available() else lambda: None

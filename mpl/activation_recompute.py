@@ -214,7 +214,7 @@ def _out_of_place(
     return bound.args, bound.kwargs
 
 
-def _norm(  # noqa: PLR0913  # as torch has them
+def _norm(  # noqa: PLR0913  # the arguments of torch's function
     running_mean: Tensor | None,
     running_var: Tensor | None,
     weight: Tensor | None = None,

@@ -87,7 +87,7 @@ def exact(
         return -rate * slope, forward_ad.unpack_dual(logits).primal
 
 
-def difference(  # noqa: PLR0913  # those of `exact`, and its own
+def difference(  # noqa: PLR0913  # the first five are those of `exact`
     net: nn.Module,
     before: Weights,
     gradient: Weights,

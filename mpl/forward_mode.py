@@ -119,7 +119,7 @@ class _Convolved(Function):
         return dy if dbias is None else dy.add_(dbias.view(-1, 1, 1))
 
 
-def _batch_norm(  # noqa: PLR0913  # as torch has them
+def _batch_norm(  # noqa: PLR0913  # the arguments of torch's function
     input: Tensor,  # noqa: A002  # torch's name
     running_mean: Optional,
     running_var: Optional,
@@ -138,7 +138,7 @@ class _Normalised(Function):
     """BatchNorm with batch or running statistics, with its forward derivative."""
 
     @staticmethod
-    def forward(  # noqa: PLR0913  # as torch has them
+    def forward(  # noqa: PLR0913  # the arguments of torch's function
         x: Tensor,
         weight: Optional,
         bias: Optional,

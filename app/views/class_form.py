@@ -1,4 +1,4 @@
-"""The names of a project's classes: the field where they are typed, and the form of a project that has none yet."""
+"""Class names: the text field for them, and the form that a project without classes shows."""
 
 import streamlit as st
 
@@ -26,6 +26,6 @@ def render(project: Project) -> None:
 
 
 def draw_field(key: str, hint: str) -> list[str]:
-    """Draws the field of the names, with a hint in its help; returns those that were typed."""
+    """Draws the text field with a hint in its help; returns the entered names."""
     typed = st.text_input("Classes", placeholder="crow, heron, swan", key=key, help=f"Separated by commas. {hint}")
     return [name.strip() for name in typed.split(",") if name.strip()]

@@ -99,7 +99,7 @@ def profile(config: TrainConfig[Any], *, steps: int, cpu: bool = False) -> Profi
 
 @dataclass(frozen=True, slots=True)
 class _Measured:
-    """See `Profile`."""
+    """Measurements of one profile; see the fields of `Profile`."""
 
     seconds: float
     memory: int

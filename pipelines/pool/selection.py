@@ -145,7 +145,7 @@ def _resume(progress: Progress, folder: Path, part: Part, out: Path) -> tuple[Pr
 
 @dataclass(frozen=True, slots=True)
 class _Selection:
-    """A selection under way."""
+    """The state of a selection in progress."""
 
     scorer: Scorer
     top_k: TopK
@@ -159,7 +159,7 @@ def _score_files(
     show: Callable[[int], None],
     save_interval_s: float,
 ) -> None:
-    """Scores batches of files, and saves the progress now and then."""
+    """Scores batches of files, and saves the progress periodically."""
     progress = selection.progress
     saved_at, save_seconds = time.perf_counter(), 0.0
     for batch, images in batches:
