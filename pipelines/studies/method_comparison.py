@@ -117,7 +117,7 @@ def accuracy(report: Report, base: Store, number: int, seed: int, method: str) -
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSpec:
-    """What a run of a study trains."""
+    """The settings in which the runs of a study differ."""
 
     method: str  # or method:feedback
     preset: str
