@@ -193,7 +193,7 @@ def _from_disk(name: str, path: Path, options: dict[str, Any]) -> tuple[nn.Modul
     heads = tuple(np.atleast_1d(settings.get("classifier") or ()))
     pairs = zip(model.named_parameters(), other.parameters(), strict=True)
     missing = [k for (k, a), b in pairs if not torch.equal(a, b) and not k.startswith(heads)]
-    if missing:  # timm skips names that it does not know without a word, and leaves random weights in their place
+    if missing:  # timm silently ignores unknown names and keeps random weights instead
         raise BackboneError(
             f"{path} lacks {len(missing)} weights of {name}, such as {missing[0]}: give the model that it was made for"
         )
