@@ -88,6 +88,7 @@ def test_the_evolution_of_the_labels_is_the_same(root, expected):
     assert flow == expected["evolution"]
 
 
+@pytest.mark.slow
 def test_the_finished_run_can_be_exported_and_predicts(root, tmp_path):
     done("export", root / "project", tmp_path / "classifier", "--run", "finished")
     rows = done("predict", tmp_path / "classifier", root / "test", "--json").json

@@ -18,7 +18,8 @@ from gradebook.storage.events import Kind, decisions, event
 from gradebook.storage.project import ProjectError, create_project
 from gradebook.storage.samples import Sample, Split, sample_id
 from gradebook.storage.segments import segment_schema
-from gradebook.storage.store import Store, memory_store
+from gradebook.storage.store import Store, memory_store, open_store
+from tests.app.browser import address, browser, page  # noqa: F401 - fixtures
 from tests.app.fake_component import FakeComponent
 
 HOSTILE = "<img src=x onerror=alert(1)> **bold** [a](http://b) :red[c] $d$"
@@ -44,6 +45,14 @@ def main_module(monkeypatch):
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     store = memory_store(create_project(tmp_path / "birds", CLASSES))
+    fill(store, tmp_path / "pictures")
+    return store
+
+
+@pytest.fixture
+def real_store(tmp_path: Path) -> Store:
+    """The same project on disk, for a server of its own."""
+    store = open_store(create_project(tmp_path / "birds", CLASSES).root)
     fill(store, tmp_path / "pictures")
     return store
 

@@ -2,61 +2,15 @@
 
 import re
 import time
-from collections.abc import Iterator
-from functools import partial
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from benchmarks.browser import CHROMIUM, chromium, serving
-from gradebook.storage.events import VERDICTS, Event, Kind
-from gradebook.storage.project import create_project
-from gradebook.storage.store import Store, open_store
-from tests.app.conftest import CLASSES, HOSTILE, TRAIN, fill
+from gradebook.storage.events import Kind
+from tests.app.browser import review, written
+from tests.app.conftest import HOSTILE, TRAIN
 
 pytestmark = pytest.mark.browser
-
-served = partial(serving, quiet=False)  # a test that fails shows what the server complained of
-
-
-@pytest.fixture
-def real_store(tmp_path: Path) -> Store:
-    store = open_store(create_project(tmp_path / "birds", CLASSES).root)
-    fill(store, tmp_path / "pictures")
-    return store
-
-
-@pytest.fixture
-def address(real_store: Store, tmp_path: Path) -> Iterator[str]:
-    with served(real_store.project.root, folder=tmp_path) as address:
-        yield address
-
-
-@pytest.fixture
-def page() -> Iterator:
-    if CHROMIUM is None:
-        pytest.skip("Chromium is not installed: apt-get install chromium")
-    expect.set_options(timeout=60_000)
-    with chromium() as browser:
-        page = browser.new_page(viewport={"width": 1440, "height": 1000})
-        page.set_default_timeout(60_000)
-        yield page
-
-
-def review(page: Page) -> Locator:
-    """Returns the review component once it shows an image."""
-    page.locator(".review img").first.wait_for()
-    return page.locator(".review")
-
-
-def written(store: Store, many: int) -> list[Event]:
-    """Returns the verdicts in the log once there are so many."""
-    deadline = time.monotonic() + 30
-    while len(verdicts := [e for e in store.log.read() if e.kind in VERDICTS]) < many and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert len(verdicts) == many
-    return verdicts
 
 
 def test_a_key_labels_the_image_and_undo_retracts_the_label(page, address, real_store):
@@ -107,9 +61,10 @@ def test_a_grid_is_labelled_by_keyboard_alone(page, address, real_store):
     assert page.evaluate(focused)
 
 
-def test_two_reviewers_see_different_images_and_no_verdict_is_lost(page, address, real_store):
+@pytest.mark.slow
+def test_two_reviewers_see_different_images_and_no_verdict_is_lost(browser, page, address, real_store):
     """Two browsers with sessions of their own, pressing in turns until the queue is at its end."""
-    other = page.context.browser.new_page()
+    other = browser.new_page()
     reviewers = {"ada": page, "bob": other}
     for name, one in reviewers.items():
         one.goto(f"{address}/review")
@@ -132,6 +87,7 @@ def test_two_reviewers_see_different_images_and_no_verdict_is_lost(page, address
     other.close()
 
 
+@pytest.mark.slow
 def test_filters_survive_other_pages_and_reloads(page, address):
     page.goto(f"{address}/review")
     review(page)
@@ -153,6 +109,7 @@ def chosen_are_kept(page: Page) -> None:
     expect(page.get_by_role("radio", name="Grid")).to_be_checked()
 
 
+@pytest.mark.slow
 def test_the_overview_draws_its_second_pass(page, address):
     page.goto(address)
     expect(page.get_by_test_id("stMetric").first).to_be_visible()
@@ -161,6 +118,7 @@ def test_the_overview_draws_its_second_pass(page, address):
     open_page(page, "Overview", heading=page.get_by_role("heading", name="Runs"))
 
 
+@pytest.mark.slow
 def test_the_sidebar_link_of_a_page_resets_it(page, address, real_store):
     sample = real_store.catalog.samples()[0].sample_id
     page.goto(f"{address}/evolution?sample={sample}")

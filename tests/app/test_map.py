@@ -16,8 +16,6 @@ from gradebook.storage.samples import Split
 from gradebook.storage.store import memory_store
 from gradebook.storage.vectors import Space
 from tests.app.conftest import HOSTILE
-from tests.app.test_browser import address, real_store  # noqa: F401
-from tests.app.test_browser import page as tab  # noqa: F401
 from tests.app.test_views import drawn, text
 
 EVERYWHERE = "00000000ffff0000ffffffff0000ffff"
@@ -122,37 +120,38 @@ def test_review_gets_exactly_the_selected_samples(mapped, ids):
 
 
 @pytest.mark.browser
-def test_a_lasso_drawn_with_the_mouse_opens_its_images_on_review(tab, address, real_store):  # noqa: F811
+def test_a_lasso_drawn_with_the_mouse_opens_its_images_on_review(page, address, real_store):
     embed(real_store)
     map_projection.compute_map(real_store)
-    tab.goto(f"{address}/map")
-    field = tab.locator("canvas.overlay")
+    page.goto(f"{address}/map")
+    field = page.locator("canvas.overlay")
     field.wait_for()
-    expect(tab.locator("[data-drawn^='5 ']")).to_have_count(1)
+    expect(page.locator("[data-drawn^='5 ']")).to_have_count(1)
     box = field.bounding_box()
-    tab.get_by_role("button", name="Box").click()
-    tab.mouse.move(box["x"] + 3, box["y"] + 3)
-    tab.mouse.down()
-    tab.mouse.move(box["x"] + box["width"] - 3, box["y"] + box["height"] - 3, steps=4)
-    tab.mouse.up()
-    expect(tab.get_by_text("selected on the map")).to_contain_text("5 images")
-    expect(tab.locator(".gallery img")).to_have_count(5)
-    tab.get_by_role("button", name="Review these").click()
-    tab.get_by_role("heading", name="Review").wait_for()
-    expect(tab.get_by_text("selected on the map")).to_contain_text("5 images")
-    assert "selection=" in tab.url
+    page.get_by_role("button", name="Box").click()
+    page.mouse.move(box["x"] + 3, box["y"] + 3)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] - 3, box["y"] + box["height"] - 3, steps=4)
+    page.mouse.up()
+    expect(page.get_by_text("selected on the map")).to_contain_text("5 images")
+    expect(page.locator(".gallery img")).to_have_count(5)
+    page.get_by_role("button", name="Review these").click()
+    page.get_by_role("heading", name="Review").wait_for()
+    expect(page.get_by_text("selected on the map")).to_contain_text("5 images")
+    assert "selection=" in page.url
 
 
+@pytest.mark.slow
 @pytest.mark.browser
-def test_shift_hides_all_other_names_and_shows_them_again(tab, address, real_store):  # noqa: F811
+def test_shift_hides_all_other_names_and_shows_them_again(page, address, real_store):
     first, *_ = embed(real_store)
     map_projection.compute_map(real_store)
     real_store.log.append([event(Kind.RELABELLED, first, real_store.project.classes[0], actor="ada")])
-    tab.goto(f"{address}/map?colour=label")
-    expect(tab.locator("[data-drawn^='5 ']")).to_have_count(1)
-    unlabelled = tab.get_by_role("button", name="No label")
+    page.goto(f"{address}/map?colour=label")
+    expect(page.locator("[data-drawn^='5 ']")).to_have_count(1)
+    unlabelled = page.get_by_role("button", name="No label")
     unlabelled.click(modifiers=["Shift"])
-    expect(tab.locator("[data-drawn^='4 ']")).to_have_count(1)
-    expect(tab.locator(".legend [aria-pressed=false]")).to_have_count(1)
+    expect(page.locator("[data-drawn^='4 ']")).to_have_count(1)
+    expect(page.locator(".legend [aria-pressed=false]")).to_have_count(1)
     unlabelled.click(modifiers=["Shift"])
-    expect(tab.locator("[data-drawn^='5 ']")).to_have_count(1)
+    expect(page.locator("[data-drawn^='5 ']")).to_have_count(1)

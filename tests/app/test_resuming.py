@@ -9,10 +9,10 @@ from playwright.sync_api import Page, expect
 from gradebook.pipelines.jobs import launcher
 from gradebook.pipelines.runs import State, status_now, write_status
 from gradebook.storage.store import Store
+from tests.app.browser import served
 from tests.app.conftest import a_run
-from tests.app.test_browser import page, real_store, served  # noqa: F401
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 ASLEEP = f"""
 from gradebook.app import main
@@ -22,7 +22,7 @@ main.main()
 """
 
 
-def test_a_resumed_run_is_followed_without_a_reload(page: Page, real_store: Store, tmp_path: Path):  # noqa: F811
+def test_a_resumed_run_is_followed_without_a_reload(page: Page, real_store: Store, tmp_path: Path):
     run = a_run(real_store, state=State.STOPPED)
     (run.path / "checkpoints" / "step-000010").mkdir(parents=True)
     script = tmp_path / "asleep.py"

@@ -8,7 +8,7 @@ from playwright.sync_api import Page, expect
 
 from benchmarks.browser import free_port
 from gradebook.storage.events import VERDICTS
-from tests.app.test_browser import page, real_store, review, served, written  # noqa: F401
+from tests.app.browser import review, served, written
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -39,7 +39,7 @@ def provider() -> Iterator[str]:
 
 
 @pytest.fixture
-def address(real_store, tmp_path, provider, monkeypatch) -> Iterator[str]:  # noqa: F811
+def address(real_store, tmp_path, provider, monkeypatch) -> Iterator[str]:
     port, secrets = free_port(), tmp_path / "home" / ".streamlit" / "secrets.toml"
     secrets.parent.mkdir(parents=True)
     secrets.write_text(SECRETS.format(port=port, provider=provider))
@@ -48,7 +48,7 @@ def address(real_store, tmp_path, provider, monkeypatch) -> Iterator[str]:  # no
         yield address
 
 
-def test_no_image_is_sent_before_sign_in_and_verdicts_have_the_address(page, address, real_store):  # noqa: F811
+def test_no_image_is_sent_before_sign_in_and_verdicts_have_the_address(page, address, real_store):
     received = images_received(page)
     page.goto(f"{address}/review")
     expect(page.get_by_role("button", name="Sign in")).to_be_visible()
@@ -71,7 +71,7 @@ def test_no_image_is_sent_before_sign_in_and_verdicts_have_the_address(page, add
     nothing_is_shown(page, received)
 
 
-def test_an_account_that_is_not_admitted_sees_nothing(page, address, real_store):  # noqa: F811
+def test_an_account_that_is_not_admitted_sees_nothing(page, address, real_store):
     received = images_received(page)
     page.goto(f"{address}/review")
     sign_in(page, "eve")
@@ -83,7 +83,7 @@ def test_an_account_that_is_not_admitted_sees_nothing(page, address, real_store)
 class Received:
     """Counts the images of the project that the server sends to a page, whose messages hold them as data."""
 
-    def __init__(self, page: Page) -> None:  # noqa: F811
+    def __init__(self, page: Page) -> None:
         self.images = 0
         page.on("websocket", lambda socket: socket.on("framereceived", self._count))
 
@@ -97,17 +97,17 @@ class Received:
         self.images += (frame if isinstance(frame, bytes) else frame.encode()).count(b"data:image/jpeg")
 
 
-def images_received(page: Page) -> Received:  # noqa: F811
+def images_received(page: Page) -> Received:
     return Received(page)
 
 
-def nothing_is_shown(page: Page, received: Received) -> None:  # noqa: F811
+def nothing_is_shown(page: Page, received: Received) -> None:
     assert received() == 0
     for place in (".review", "main img", "[data-testid=stSidebarNav]"):
         expect(page.locator(place)).to_have_count(0)
 
 
-def sign_in(page: Page, name: str) -> None:  # noqa: F811
+def sign_in(page: Page, name: str) -> None:
     page.get_by_role("button", name="Sign in").click()
     page.get_by_role("heading", name="Authorize Client").wait_for()
     page.get_by_role("button", name=name, exact=True).click()

@@ -17,7 +17,7 @@ from gradebook.storage.events import Kind, replay
 from gradebook.storage.project import SETTINGS, read_project
 from gradebook.storage.samples import Split
 from gradebook.storage.store import Store, open_store
-from tests.app.test_browser import page, review, served, written  # noqa: F401
+from tests.app.browser import review, served, written
 from tests.pipelines.colours import CLASSES, picture
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -54,7 +54,7 @@ def address(tmp_path: Path) -> Iterator[str]:
         yield address
 
 
-def test_from_no_project_to_a_classifier_without_leaving_the_browser(page, address, pictures, root):  # noqa: F811
+def test_from_no_project_to_a_classifier_without_leaving_the_browser(page, address, pictures, root):
     faults: list[str] = []
     page.on("pageerror", lambda error: faults.append(str(error)))
     expect.set_options(timeout=300_000)
@@ -78,7 +78,7 @@ def test_from_no_project_to_a_classifier_without_leaving_the_browser(page, addre
         pytest.skip(f"all of it but the review in FiftyOne was gone through: {missing}")
 
 
-def make_project(page: Page, root: Path) -> None:  # noqa: F811
+def make_project(page: Page, root: Path) -> None:
     page.get_by_role("textbox", name="New folder").fill(str(root))
     page.get_by_role("textbox", name="Classes").fill(", ".join(CLASSES))
     page.get_by_role("button", name="Create").click()
@@ -88,7 +88,7 @@ def make_project(page: Page, root: Path) -> None:  # noqa: F811
     name.press("Enter")
 
 
-def import_and_embed(page: Page, pictures: Path) -> None:  # noqa: F811
+def import_and_embed(page: Page, pictures: Path) -> None:
     import_folder(page, pictures / "train", TRAIN)
     choose(page, "Labels", "Folder names")
     page.get_by_text("Test only").click()
@@ -97,7 +97,7 @@ def import_and_embed(page: Page, pictures: Path) -> None:  # noqa: F811
     expect(page.get_by_text(f"All {TRAIN + TEST} images have embeddings.")).to_be_visible()
 
 
-def import_folder(page: Page, folder: Path, number: int) -> None:  # noqa: F811
+def import_folder(page: Page, folder: Path, number: int) -> None:
     field = page.get_by_role("textbox", name="Path")
     field.fill(str(folder))
     field.press("Enter")
@@ -106,7 +106,7 @@ def import_folder(page: Page, folder: Path, number: int) -> None:  # noqa: F811
     expect(page.get_by_text(f"{folder}, ")).to_be_visible()  # and how long ago that was
 
 
-def label_by_keyboard(page: Page, store: Store) -> None:  # noqa: F811
+def label_by_keyboard(page: Page, store: Store) -> None:
     """Labels what the queue shows; a picture's name stands in for what a person sees in it."""
     page.get_by_role("link", name="Label some images").click()
     opened(page, "Review")
@@ -122,7 +122,7 @@ def label_by_keyboard(page: Page, store: Store) -> None:  # noqa: F811
     assert [truth[e.sample_id] for e in answers] == [e.label for e in answers]
 
 
-def train(page: Page, store: Store) -> None:  # noqa: F811
+def train(page: Page, store: Store) -> None:
     open_page(page, "Train")
     steps = page.get_by_role("spinbutton", name="Steps")
     steps.fill(str(STEPS))
@@ -137,7 +137,7 @@ def train(page: Page, store: Store) -> None:  # noqa: F811
     assert set(run.labels()) >= {e.sample_id for e in written(store, LABELS)}
 
 
-def review_a_disagreement(page: Page, store: Store) -> None:  # noqa: F811
+def review_a_disagreement(page: Page, store: Store) -> None:
     """Shows the images on which teacher and student disagree, accepts a prediction, and opens the next on Evolution."""
     open_page(page, "Review")
     choose(page, "Order by", "Teacher and student often disagree")
@@ -170,7 +170,7 @@ def fiftyone_problem() -> str | None:
     return None
 
 
-def review_in_fiftyone(page: Page, store: Store) -> None:  # noqa: F811
+def review_in_fiftyone(page: Page, store: Store) -> None:
     """Goes there with exactly the disagreements on the grid, accepts one, takes it back, and assigns a label to it."""
     open_page(page, "Review")
     page.get_by_role("radio", name="Grid").click()
@@ -209,7 +209,7 @@ def review_in_fiftyone(page: Page, store: Store) -> None:  # noqa: F811
     there.close()
 
 
-def press(page: Page, name: str, message: str) -> None:  # noqa: F811
+def press(page: Page, name: str, message: str) -> None:
     page.locator(f'[data-item-id="@gradebook/verdicts/{name}"]').click()
     expect(page.get_by_text(message)).to_be_visible()
 
@@ -218,7 +218,7 @@ def graph(response: Response) -> bool:
     return response.url.endswith("/graphql") and "aginateSamples" in (response.request.post_data or "")
 
 
-def wait_until(page: Page, done: Callable[[], object]) -> None:  # noqa: F811
+def wait_until(page: Page, done: Callable[[], object]) -> None:
     """Waits up to two minutes while the page receives messages."""
     for _ in range(1_200):
         if done():
@@ -227,7 +227,7 @@ def wait_until(page: Page, done: Callable[[], object]) -> None:  # noqa: F811
     pytest.fail("nothing came in two minutes")
 
 
-def look_at_the_run_and_the_map(page: Page) -> None:  # noqa: F811
+def look_at_the_run_and_the_map(page: Page) -> None:
     page.get_by_role("radio", name="Run").click()
     for heading in ("Label flow", "Confusion matrix"):
         expect(page.get_by_role("heading", name=heading)).to_be_visible()
@@ -237,7 +237,7 @@ def look_at_the_run_and_the_map(page: Page) -> None:  # noqa: F811
     expect(page.locator(f"[data-drawn^='{TRAIN} ']")).to_have_count(1)
 
 
-def export_and_predict(page: Page, store: Store, folder: Path) -> None:  # noqa: F811
+def export_and_predict(page: Page, store: Store, folder: Path) -> None:
     """Exports, drops an image on the page, and compares its prediction with that of the exported classifier."""
     from gradebook.pipelines.inference.predict import Classifier, predict_content
 
@@ -253,16 +253,16 @@ def export_and_predict(page: Page, store: Store, folder: Path) -> None:  # noqa:
     expect(page.get_by_text(re.compile(rf"^{best} {probabilities[best]:.0%}$"))).to_be_visible()
 
 
-def choose(page: Page, box: str, option: str) -> None:  # noqa: F811
+def choose(page: Page, box: str, option: str) -> None:
     page.get_by_role("combobox", name=box).click()
     page.get_by_role("option", name=option).click()
 
 
-def open_page(page: Page, name: str) -> None:  # noqa: F811
+def open_page(page: Page, name: str) -> None:
     page.get_by_test_id("stSidebar").get_by_role("link", name=name).click()
     opened(page, name)
 
 
-def opened(page: Page, name: str) -> None:  # noqa: F811
+def opened(page: Page, name: str) -> None:
     page.get_by_role("heading", name=name, exact=True).first.wait_for()
     expect(page.get_by_test_id("stException")).to_have_count(0)

@@ -10,6 +10,8 @@ from gradebook.storage.samples import Sample, Split, sample_id
 from gradebook.storage.store import Store, open_store
 from gradebook.storage.vectors import Space
 
+pytestmark = pytest.mark.slow
+
 SPACE = Space(backbone="tiny", weights="random", size=8, dim=4, weak=1, strong=0, seed=0)
 N = 12
 

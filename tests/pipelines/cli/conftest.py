@@ -1,11 +1,9 @@
 """A whole round on twenty-four small pictures, with the result of each command."""
 
-import shutil
-
 import pytest
 
 from tests.pipelines.cli.cli_runner import gradebook
-from tests.pipelines.cli.finished_round import NETWORK, SIDE, FinishedRound, picture
+from tests.pipelines.cli.finished_round import NETWORK, SIDE, FinishedRound, write_images
 
 
 @pytest.fixture(scope="session")
@@ -13,14 +11,7 @@ def world(tmp_path_factory) -> FinishedRound:
     """A whole round on twenty-four small pictures, with the result of each command."""
     root = tmp_path_factory.mktemp("world")
     project, images = root / "project", root / "images"
-    train = [picture(images / f"{n:03}.png", n, n % 2) for n in range(20)]
-    for n in range(4):
-        picture(root / "test" / ("cat", "dog")[n % 2] / f"{n}.png", 100 + n, n % 2)
-    shutil.copy(images / "000.png", images / "again.png")
-    (images / "broken.png").write_bytes(b"no image")
-    (root / "labels.csv").write_text(
-        "filepath,label\n" + "".join(f"{p},{('cat', 'dog')[n % 2]}\n" for n, p in enumerate(train[:8]))
-    )
+    train = write_images(root)
     small = ("--steps", 4, "--labelled", 4, "--unlabelled", 12, "--backbone", NETWORK, "--record-every", 2, "--seed", 1)
     calls: dict[str, tuple[object, ...]] = {
         "init": ("init", project, "--classes", "cat,dog"),

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.pipelines.cli.cli_runner import done, refused
+from tests.pipelines.cli.cli_runner import done, gradebook, refused
+from tests.pipelines.cli.finished_round import FinishedRound
 
 
 def test_every_command_of_a_round_succeeds_without_noise(world):
@@ -164,3 +165,38 @@ def test_the_installed_command_runs(world):
     done = subprocess.run([program, "status", world.project, "--json"], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     assert json.loads(done.stdout)["samples"] == 24
+
+
+def test_unknown_names_are_one_line_errors(world, tmp_path):
+    project = world.project
+    assert "label 'dodo' is not a class" in refused("label", project, "--sample", _id(world), "--label", "dodo")
+    assert "give a file, or a sample and its label" in refused("label", project, "--sample", "x")
+    assert "give a file, or a sample and its label" in refused("label", project)
+    assert "there is no file" in refused("label", project, tmp_path / "none.csv")
+    assert "there is no reason 'luck': choose one of feature_classifier," in refused(
+        "queue", project, "--reason", "luck"
+    )
+    for command in (("queue",), ("evaluate",), ("export", tmp_path / "out"), ("record", world.image)):
+        result = refused(command[0], project, *command[1:], "--run", "none")
+        assert "there is no run 'none'" in result and "choose one of one" in result
+    assert "is neither a sample's id nor an imported file" in refused("record", project, "none.png")
+    assert "is a project already" in refused("init", project)
+    assert "a class is given twice" in refused("init", tmp_path / "new", "--classes", "a,a")
+    assert "there is nothing at" in refused("import", project, tmp_path / "none")
+    assert "holds other files" in refused("export", project, world.root)
+    assert "does not exist: give image files" in refused("predict", world.root / "classifier", tmp_path / "none.png")
+    assert "holds no exported classifier" in refused("predict", tmp_path, world.image)
+
+
+def _id(world: FinishedRound) -> str:
+    return str(world.results["queue"].json[0]["sample_id"])
+
+
+def test_broken_images_are_named_and_the_others_predicted(world, tmp_path):
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"no image")
+    result = gradebook("predict", world.root / "classifier", broken, world.image, "--json")
+    assert result.status == 0 and len(result.json) == 1
+    assert result.err.startswith(f"gradebook: {broken} cannot be used") and len(result.err.splitlines()) == 1
+    result = gradebook("predict", world.root / "classifier", broken)
+    assert result.status == 2 and len(result.err.splitlines()) == 1

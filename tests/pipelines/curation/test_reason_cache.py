@@ -88,8 +88,8 @@ def test_the_ranked_queue_reads_the_cached_table_and_follows_labels(store, made)
     run, every = run_of(store), rank(store, run_of(store), limit=1000)
     label(store, *(k for k, s in enumerate(store.catalog.samples()) if s.sample_id == every[0].sample_id))
     assert [row.sample_id for row in rank(store, run, limit=1000)] == [row.sample_id for row in every[1:]]
+    table = anew(store)
     for reason in set(of.REASONS) - {GIVEN}:
-        table = anew(store)
         rows = rank(store, run, reason=reason, limit=1000)
         waiting = {i for i in table if i not in decisions(store.log.read())}
         assert {row.sample_id for row in rows} == waiting

@@ -183,6 +183,7 @@ def named(tmp_path, mongodb) -> Iterator[str]:
     dataset.delete()
 
 
+@pytest.mark.slow
 def test_a_dataset_is_imported_by_its_name_with_its_labels(store, named):
     import fiftyone as fo
 
@@ -194,6 +195,7 @@ def test_a_dataset_is_imported_by_its_name_with_its_labels(store, named):
     assert {sample.filepath: imported.get(sample.sample_id) for sample in store.catalog.samples()} == truth
 
 
+@pytest.mark.slow
 def test_an_ambiguous_label_field_has_to_be_named(store, named):
     import fiftyone as fo
 

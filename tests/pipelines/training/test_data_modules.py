@@ -108,6 +108,7 @@ def test_a_resume_refuses_changed_images(images, tmp_path):
         train(parse_command([str(tmp_path / "runs"), "--resume", "--run", "r"], program="train", saved=saved_config))
 
 
+@pytest.mark.slow
 def test_plain_data_needs_neither_lancedb_nor_fiftyone_nor_streamlit(images, tmp_path):
     code = """
 from gradebook.pipelines.cli.main import main

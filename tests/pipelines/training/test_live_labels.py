@@ -119,7 +119,7 @@ def test_a_corrected_or_retracted_label_reaches_the_run(store, monkeypatch):
     assert known[1].sample_id in {row["sample_id"] for row in rows(store) if row["step"] > 1}
 
 
-@pytest.mark.parametrize("extra", [(), PIXELS], ids=["views", "pixels"])
+@pytest.mark.parametrize("extra", [(), pytest.param(PIXELS, marks=pytest.mark.slow)], ids=["views", "pixels"])
 def test_a_resumed_run_applies_labels_at_the_same_step(store, template, tmp_path, monkeypatch, extra):
     known, others = samples(store)
     news = (None, labels(*known, *others[:10]), None, labels(*known, *others[:25]))

@@ -60,6 +60,7 @@ def test_a_vit_has_feedback_that_is_not_zero(store):
     assert np.abs(feedback).max() > 1e-6
 
 
+@pytest.mark.slow
 def test_the_exported_vit_is_the_student_in_onnx_and_in_timm(store, tmp_path):
     assert_exported(store, "vit", tmp_path / "classifier")
 
@@ -98,6 +99,7 @@ def test_a_stopped_lora_run_ends_as_if_it_had_not_been_stopped(store, tmp_path):
     assert rows(store) == rows(other)
 
 
+@pytest.mark.slow
 def test_an_exported_lora_run_is_its_student_in_onnx_and_in_timm(store, tmp_path):
     trained(store, *LORA, run="exported")
     assert_exported(store, "exported", tmp_path / "classifier")
