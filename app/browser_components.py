@@ -7,6 +7,7 @@ from typing import Any
 import streamlit as st
 
 FOLDER = Path(__file__).parent
+WITH_STORAGE = ("review_component", "outbox_component")  # these share action_storage.js
 
 
 def component(name: str) -> Any:
@@ -19,4 +20,5 @@ def component(name: str) -> Any:
 def _sources(name: str) -> tuple[str, str]:
     """Returns script and styles. They are read once, because every key press mounts the component again."""
     look, js, css = ((FOLDER / f"{name}{part}").read_text("utf-8") for part in ("_look.js", ".js", ".css"))
-    return look + js, css
+    storage = (FOLDER / "action_storage.js").read_text("utf-8") if name in WITH_STORAGE else ""
+    return storage + look + js, css

@@ -14,7 +14,7 @@ from importlib import import_module
 
 import streamlit as st
 
-from gradebook.app import progressive_render, sign_in
+from gradebook.app import outbox_component, progressive_render, sign_in
 from gradebook.app.context import PageContext
 from gradebook.app.data_access import open_project, preload
 from gradebook.app.text import plain
@@ -124,7 +124,10 @@ def _draw_page(store: Store, query: dict[str, str]) -> None:
     with links:  # Streamlit's own links would drop the project and the run
         for link in pages.values():
             st.page_link(link, query_params=query)
-    contexts.append(PageContext(store, run, actor, pages, query, first_pass))
+    context = PageContext(store, run, actor, pages, query, first_pass)
+    contexts.append(context)
+    with st.sidebar:
+        outbox_component.draw(context)
     page.run()
     if first_pass:
         progressive_render.schedule_second_pass(HOME)

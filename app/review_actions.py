@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from gradebook.app.data_access import read_events
+from gradebook.app.text import actor_name
 from gradebook.pipelines.curation import labelling
 from gradebook.pipelines.curation.event_cache import EventCache
 from gradebook.pipelines.curation.label_propagation import is_from_neighbours
@@ -47,6 +48,7 @@ class ReviewAction:
     sample_id: str = ""
     label: str | None = None
     expected: str | None = None  # id of the event that decided the sample on the screen; for an undo, the one to undo
+    batch: str = ""  # name of the batch of images that was on the screen
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +64,7 @@ class Outcome:
     """The result of a list of actions."""
 
     conflicts: list[Conflict] = field(default_factory=list)
+    invalid: list[ReviewAction] = field(default_factory=list)  # of a sample or class that the project does not have
     undone: dict[str, str] = field(default_factory=dict)  # action_id of an undo -> the sample whose verdict it undid
 
 
@@ -88,8 +91,13 @@ def class_keys(classes: Sequence[str]) -> dict[str, str]:
     return dict(zip(DIGITS[1:] + LETTERS, classes, strict=False))
 
 
-def parse_actions(message: Any) -> list[ReviewAction]:
-    """Returns the valid actions of a message from the browser, which is not trusted; others are dropped."""
+def parse_actions(message: Any, batch: str = "") -> list[ReviewAction]:
+    """Returns the valid actions of a message from the browser, which is not trusted; others are dropped.
+
+    Args:
+        message: the list of actions.
+        batch: of the actions that name none.
+    """
     actions = []
     for item in message if isinstance(message, list) else []:
         try:
@@ -99,6 +107,7 @@ def parse_actions(message: Any) -> list[ReviewAction]:
                 sample_id=str(item.get("sample_id") or ""),
                 label=item.get("label"),
                 expected=item.get("expected"),
+                batch=str(item.get("batch") or batch),
             )
         except (KeyError, TypeError, ValueError, AttributeError):
             continue
@@ -120,13 +129,23 @@ def apply_actions(
         rows: what was on the screen, by sample_id.
     """
     items = [item for action in actions if (item := _to_item(store, run, action, rows)) is not None]
+    taken = {item.event_id for item in items}
+    invalid = [a for a in actions if a.action in (Action.LABEL, Action.REJECT) and a.action_id not in taken]
     if not items:
-        return Outcome()
+        return Outcome(invalid=invalid)
     outcome, by_id = _decide(store, actor, items), {action.action_id: action for action in actions}
     return Outcome(
         conflicts=[Conflict(action=by_id[c.item.event_id], existing=c.by) for c in outcome.conflicts if c.by],
+        invalid=invalid,
         undone={e.event_id: e.sample_id for e in outcome.taken if e.kind is Kind.RETRACTED},
     )
+
+
+def describe_failures(outcome: Outcome) -> list[dict[str, str]]:
+    """Returns the verdicts and undos that were not written, and why, for the browser."""
+    failures = [(conflict.action, _describe_conflict(conflict)) for conflict in outcome.conflicts]
+    failures += [(action, _describe_invalid(action)) for action in outcome.invalid]
+    return [{"sample_id": a.sample_id, "action_id": a.action_id, "text": text} for a, text in failures]
 
 
 def decide(store: Store, actor: str, shown: Shown, label: str | None, *, expected: Event | None) -> Event | None:
@@ -187,6 +206,19 @@ def session_stats(events: EventCache, actor: str, *, now: datetime | None = None
 
 def _decide(store: Store, actor: str, items: Sequence[labelling.Item]) -> labelling.Outcome:
     return labelling.decide(store, items, actor=actor, read=partial(read_events, store))
+
+
+def _describe_conflict(conflict: Conflict) -> str:
+    action, existing = conflict.action, conflict.existing
+    verb = "undone this verdict" if existing.kind is Kind.RETRACTED else "decided this image"
+    theirs = "" if existing.kind is Kind.RETRACTED else f": {existing.label or 'rejected'}"
+    mine = "undo" if action.action is Action.UNDO else f"verdict ({action.label or 'rejected'})"
+    return f"{actor_name(existing.actor)} has {verb} before you{theirs}. Your {mine} was not saved."
+
+
+def _describe_invalid(action: ReviewAction) -> str:
+    verdict = f"verdict ({action.label or 'rejected'})"
+    return f"Your {verdict} was not saved, because the project no longer has this image or class."
 
 
 def _conflicting_event(outcome: labelling.Outcome) -> Event | None:

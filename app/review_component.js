@@ -14,24 +14,25 @@ export default function (component) {
   const { data, parentElement, setStateValue } = component;
   let view = views.get(parentElement);
   if (!view) {
-    view = createView(parentElement);
+    view = createView(parentElement, data.project);
     views.set(parentElement, view);
   }
   view.setMessage = (message) => setStateValue("message", message);
   receive(view, data);
 }
 
-function createView(root) {
+function createView(root, project) {
   const frame = make("div", "review");
   frame.tabIndex = -1;
   root.append(frame);
-  const view = { root, frame, batch: null, cards: new Map(), order: [], current: null, own: new Map(), skipped: new Set(),
+  const view = { id: newId(), root, frame, project, batch: null, cards: new Map(), order: [], current: null, own: new Map(), skipped: new Set(),
     pending: [], selected: new Set(), undoable: [], data: null, notice: "", lastActive: Date.now(), lastVerdict: 0 };
+  OWNERS.set(view.id, root);
+  adoptLeft(view);
   const stop = new AbortController();
   const ifShown = (act) => (event) => (root.isConnected ? act(event) : stop.abort());
   document.addEventListener("keydown", ifShown((event) => onKey(view, event)), { capture: true, signal: stop.signal });
   document.addEventListener("pointermove", ifShown(() => (view.lastActive = Date.now())), { signal: stop.signal });
-  window.addEventListener("beforeunload", ifShown((event) => view.pending.length && event.preventDefault()), { signal: stop.signal });
   const heartbeat = setInterval(() => {
     if (!root.isConnected) return clearInterval(heartbeat);
     if (document.visibilityState === "visible" && Date.now() - view.lastActive < IDLE_MS) queue(view, "heartbeat", {});
@@ -39,10 +40,21 @@ function createView(root) {
   return view;
 }
 
+// Takes over the actions of a page that was left before the server had acknowledged them.
+function adoptLeft(view) {
+  for (const action of leftActions(view.project)) {
+    storeAction(view.project, view.id, action);
+    view.pending.push(action);
+    if (action.action !== "undo") view.own.set(action.sample_id, { label: action.label, action_id: action.action_id, event_id: action.action_id, by: "you" });
+  }
+  if (view.pending.length) view.sendTimer = setTimeout(() => send(view), 0);
+}
+
 // Takes the server's state. Actions that it has not acknowledged stay as the reviewer sees them.
 function receive(view, data) {
   if (data.batch !== view.batch) startBatch(view, data.batch);
   const acknowledged = new Set(data.acknowledged);
+  dropActions(view.project, acknowledged);
   view.pending = view.pending.filter((action) => !acknowledged.has(action.action_id));
   view.data = data;
   for (const card of data.cards) {
@@ -93,11 +105,12 @@ function nextOpen(view, from) {
 // ---- what a reviewer can do
 
 function queue(view, action, more) {
-  const id = Array.from(crypto.getRandomValues(new Uint8Array(16)), (n) => n.toString(16).padStart(2, "0")).join("");
-  view.pending.push({ action_id: id, action, ...more });
+  const entry = { action_id: newId(), action, batch: view.batch, ...more };
+  view.pending.push(entry);
+  storeAction(view.project, view.id, entry);
   clearTimeout(view.sendTimer);
   view.sendTimer = setTimeout(() => send(view), 0); // several actions at once are one message
-  return id;
+  return entry.action_id;
 }
 
 function send(view) {

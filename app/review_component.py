@@ -14,12 +14,10 @@ import streamlit as st
 from gradebook.app.browser_components import component
 from gradebook.app.context import PageContext
 from gradebook.app.data_access import image_data_url, read_history, read_samples
-from gradebook.app.review_actions import Action, Conflict
 from gradebook.app.text import actor_name, capitalized, count
 from gradebook.pipelines.curation import nearest_labelled, queue_items
 from gradebook.pipelines.curation.event_cache import EventCache
 from gradebook.pipelines.curation.queue_items import Row
-from gradebook.storage.events import Kind
 from gradebook.storage.store import Store
 
 IMAGE_PX, TILE_PX, SIMILAR_PX = 960, 224, 112  # maximum width and height of an image
@@ -66,16 +64,6 @@ def new_decisions(
         for i, e in decided.items()
         if i not in rows or e.event_id != rows[i].decision
     }
-
-
-def describe_conflict(conflict: Conflict) -> dict[str, str]:
-    """Returns a verdict or an undo that was not written, and why, for the browser."""
-    action, existing = conflict.action, conflict.existing
-    verb = "undone this verdict" if existing.kind is Kind.RETRACTED else "decided this image"
-    theirs = "" if existing.kind is Kind.RETRACTED else f": {existing.label or 'rejected'}"
-    mine = "undo" if action.action is Action.UNDO else f"verdict ({action.label or 'rejected'})"
-    text = f"{actor_name(existing.actor)} has {verb} before you{theirs}. Your {mine} was not saved."
-    return {"sample_id": action.sample_id, "action_id": action.action_id, "text": text}
 
 
 def summarize_history(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:

@@ -157,6 +157,7 @@ function drawTile(view, id, card) {
   tile.setAttribute("aria-pressed", String(view.selected.has(id)));
   tile.classList.toggle("current", id === view.current);
   tile.classList.toggle("decided", Boolean(decision));
+  tile.classList.toggle("similar", card.source === "neighbours" && !decision);
   const proposed = card.label === null ? "No prediction" : card.source === "neighbours" ? `Similar: ${card.label}` : card.label;
   const text = decision ? `✓ ${decision.label ?? "Rejected"}` : proposed;
   const share = decision || card.probability === null ? "" : `${Math.round(100 * card.probability)}%`;

@@ -5,22 +5,22 @@ just replaced another one; each action names its sample. Images that are on anot
 """
 
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any
 
 import streamlit as st
 
-from gradebook.app import review_component
+from gradebook.app import outbox_component, review_component, screens
 from gradebook.app.context import PageContext
 from gradebook.app.data_access import read_events, read_stats, training_labels
 from gradebook.app.review_actions import (
     Action,
-    Conflict,
+    Outcome,
     ReviewAction,
-    apply_actions,
     class_keys,
+    describe_failures,
     parse_actions,
     session_stats,
 )
@@ -51,10 +51,10 @@ class Batch:
     problem: str | None = None  # why the rows have no predictions
     exhausted: bool = False  # whether the queue has no further rows
     skipped: set[str] = field(default_factory=set)
-    conflicts: list[Conflict] = field(default_factory=list)
-    undone: dict[str, str] = field(default_factory=dict)  # action_id of an undo -> its sample
+    outcome: Outcome = field(default_factory=Outcome)  # of the last message
     open_history: str | None = None  # the sample to open on the page Evolution
     message: str | None = None  # shown once
+    outdated: set[str] = field(default_factory=set)  # samples whose card the browser has with an earlier row
 
 
 def render(context: PageContext, *, rank: Rank = DIVERSE, mount: Mount = review_component.mount) -> None:
@@ -86,12 +86,14 @@ def _draw_batch(context: PageContext, rank: Rank, mount: Mount, filters: ReviewF
     store, batch, key = context.store, _current_batch(filters), f"review-{'grid' if filters.grid else 'single'}"
     events = read_events(store)
     order = _update_order(context, events, batch, rank)
+    screen = screens.Screen(store=store, run=context.run, actor=context.actor, rows=batch.rows)
+    screens.remember(batch.name, screen)
     if batch.problem:
         st.info(f"{plain(capitalized(batch.problem))}. Until then, images have no predictions.")
     mount(key, _data(context, events, batch, order, key), on_message=partial(_on_message, context, batch, key))
     if batch.message is not None:
         st.toast(plain(batch.message))
-    batch.conflicts, batch.undone, batch.message = [], {}, None
+    batch.outcome, batch.message, batch.outdated = Outcome(), None, set()
     if order:
         fiftyone_button.draw(store.project, order if filters.grid else order[:1])
     next_steps.suggest_first_run(context)
@@ -112,7 +114,7 @@ def _current_batch(filters: ReviewFilters) -> Batch:
 def _update_order(context: PageContext, events: EventCache, batch: Batch, rank: Rank) -> list[str]:
     """Returns the samples to show, leased to this window; a grid still shows those that have been decided."""
     project, holder, grid = context.store.project, _lease_holder(), batch.filters.grid
-    shown = batch.filters.size if grid else PREFETCHED
+    shown = max(batch.filters.size, len(batch.rows)) if grid else PREFETCHED
     is_new, open_ids = not batch.rows, _open_ids(events, batch)
     held_by_others = leases.held_by_others(project, holder)
     needs_more = is_new or (not grid and sum(i not in held_by_others for i in open_ids) < shown)
@@ -166,18 +168,20 @@ def _data(context: PageContext, events: EventCache, batch: Batch, order: Sequenc
     message = st.session_state.get(key, {}).get("message") or {}
     same_batch = message.get("batch") == batch.name
     cached = {i for i in message.get("cached") or [] if isinstance(i, str)} if same_batch else set()
+    cached -= batch.outdated
     acknowledged = st.session_state.get(ACKNOWLEDGED, ())
-    actions = parse_actions(message.get("actions"))
+    actions = parse_actions(message.get("actions"), batch.name)
     rows = [batch.rows[i] for i in order]
     return {
         "batch": batch.name,
+        "project": outbox_component.storage_name(context),
         "grid": grid,
         "order": list(order),
         "cards": review_component.cards(context, events, rows, cached, grid=grid),
         "decisions": review_component.new_decisions(events, cached | set(order), batch.rows, context.actor),
         "acknowledged": [action.action_id for action in actions if action.action_id in acknowledged],
-        "conflicts": [review_component.describe_conflict(conflict) for conflict in batch.conflicts],
-        "undone": batch.undone,
+        "conflicts": describe_failures(batch.outcome),
+        "undone": batch.outcome.undone,
         "classes": list(store.project.classes),
         "keys": class_keys(store.project.classes),
         "has_history": "evolution" in context.pages,
@@ -201,14 +205,15 @@ def _empty_text(batch: Batch) -> str:
 def _on_message(context: PageContext, batch: Batch, key: str) -> None:
     """Carries out the actions of a message. The browser repeats them until they are acknowledged."""
     acknowledged: set[str] = st.session_state.setdefault(ACKNOWLEDGED, set())
-    actions = parse_actions((st.session_state[key].get("message") or {}).get("actions"))
+    message = st.session_state[key].get("message") or {}
+    actions = parse_actions(message.get("actions"), str(message.get("batch") or ""))
     new = [action for action in actions if action.action_id not in acknowledged]
     try:
-        outcome = apply_actions(context.store, context.run, context.actor, new, batch.rows)
+        outcome = screens.apply(context.store, context.actor, new)
     except ProjectError as error:
         batch.message = capitalized(str(error))
         return
-    batch.conflicts, batch.undone = outcome.conflicts, outcome.undone
+    batch.outcome = outcome
     acknowledged.update(action.action_id for action in new)
     _move_to_front(context.store, batch, outcome.undone.values())
     for action in new:
@@ -246,9 +251,23 @@ def _propose_similar(context: PageContext, batch: Batch, sample_id: str) -> None
         batch.message = capitalized(str(error))
         return
     rows = {row.sample_id: row for row in review_queue.rank(store, None, limit=len(neighbours)) if row.proposal}
-    if not batch.filters.grid:  # the images of a grid stay
+    if not rows:
+        batch.message = "No similar image is unlabelled."
+    elif batch.filters.grid:
+        _add_similar_to_grid(store, batch, rows)
+    else:
         batch.rows = rows | {i: row for i, row in batch.rows.items() if i not in rows}
-    batch.message = f"{count(proposed, 'similar image')} come next." if rows else "No similar image is unlabelled."
+        batch.message = f"{count(proposed, 'similar image')} come next."
+
+
+def _add_similar_to_grid(store: Store, batch: Batch, rows: Mapping[str, Row]) -> None:
+    """Marks the similar images that a grid has, which stay in their places, and adds the others at its end."""
+    held = leases.held_by_others(store.project, _lease_holder())
+    marked = rows.keys() & batch.rows.keys()
+    added = {i: row for i, row in rows.items() if i not in batch.rows and i not in held}
+    batch.rows |= {i: rows[i] for i in batch.rows if i in marked} | added
+    batch.outdated |= marked
+    batch.message = f"{count(len(marked), 'similar image')} marked in the grid, {len(added)} added at its end."
 
 
 def _lease_holder() -> str:

@@ -3,6 +3,7 @@
 import base64
 import io
 
+import numpy as np
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
@@ -10,6 +11,7 @@ from gradebook.pipelines.curation import leases
 from gradebook.pipelines.image_cache import as_jpeg
 from gradebook.storage.cache_files import thumbnails
 from gradebook.storage.events import Kind
+from gradebook.storage.vectors import Space
 from tests.app.test_review_page import draw_review
 from tests.app.test_views import drawn, verdicts
 
@@ -59,3 +61,25 @@ def test_an_empty_grid_fills_once_the_leases_end(context, rank, ids, component):
     leases.hold(context.store.project, "bob elsewhere", [], 0)
     component.act(page, "heartbeat")
     assert component.shown == ids
+
+
+def test_similar_images_are_marked_in_a_grid_in_their_places_and_the_others_added_at_its_end(
+    context, rank, ids, component
+):
+    def first_three(store, run, *, limit, **options):
+        return rank(store, run, limit=min(limit, 3), **options)
+
+    context.store.vectors.create(Space(backbone="b", weights="none", size=8, dim=2, weak=1, strong=0, seed=0))
+    context.store.vectors.add("b", ids, np.array([[[1, 0]], [[0, 1]], [[1, 0.1]], [[1, 0.2]], [[1, 1]]], np.float16))
+    page = as_grid(drawn(draw_review, context, first_three, component))
+    assert component.shown == ids[:3]
+    component.cached = list(component.shown)
+    component.act(page, "label", ids[0], "crow")
+    component.act(page, "similar", ids[0])
+    assert component.shown == [*ids[:3], ids[3], ids[4]], "nothing moves under the hand"
+    assert "2 similar images marked in the grid, 2 added at its end" in page.toast[0].value.replace("\\", "")
+    cards = {card["sample_id"]: card for card in component.data["cards"]}
+    assert cards.keys() == set(ids[1:]), "the browser gets a new card of each"
+    assert {(card["source"], card["label"], card["probability"]) for card in cards.values()} == {
+        ("neighbours", "crow", None)
+    }
