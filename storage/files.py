@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})  # no space on the disk, in the quota, for a file
+READ_ONLY = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:
@@ -30,6 +31,16 @@ def write_json(path: Path, data: Any, *, indent: int | None = None) -> None:
     """
     text = json.dumps(data, ensure_ascii=False, indent=indent) + "\n"
     write_atomic(path, text.encode(errors="backslashreplace"))
+
+
+@contextmanager
+def writing_cache() -> Iterator[None]:
+    """Lets a file go unwritten that is computed again when it is missing, where the disk is read-only or full."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in READ_ONLY | DISK_FULL:
+            raise
 
 
 @contextmanager

@@ -35,6 +35,8 @@ class LanceRecord:
         marks = self._marks(run)
         if segments_found is None or (marks.keys() == segments_found.keys() and BEGUN not in marks.values()):
             return 0
+        if self._tables.is_read_only():
+            return 0
         with self._tables.write_lock():
             marks = self._marks(run)
             complete = {key for key, rows in marks.items() if rows != BEGUN}
@@ -65,6 +67,8 @@ class LanceRecord:
         cached = self.cached_dynamics(run)
         if cached is not None:
             return cached
+        if self._tables.is_read_only():
+            return self.compute_dynamics(run)
         with self._tables.write_lock():
             fresh = self.compute_dynamics(run)
             if fresh.num_rows:

@@ -25,7 +25,7 @@ class Record(Protocol):
         """Adds the Parquet files of a directory that are new or have changed, and returns the number of rows added.
 
         Rows of a segment that is no longer there are removed: a resumed run deletes what came after its
-        checkpoint. A directory that does not exist changes nothing.
+        checkpoint. A directory that does not exist changes nothing, and on a read-only disk nothing is added.
 
         Raises:
             ProjectError: a segment cannot be read or is not of `gradebook.storage.segments.segment_schema`.

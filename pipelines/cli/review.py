@@ -25,6 +25,7 @@ def queue(
 ) -> None:
     """Show which images to review next, and why."""
     from gradebook.pipelines.cli.formatting import queue_table
+    from gradebook.pipelines.curation.evidence import unread_segments
     from gradebook.pipelines.curation.queue_items import GIVEN, as_json
     from gradebook.pipelines.curation.review_queue import rank
     from gradebook.pipelines.runs import find_run, newest_finished
@@ -32,6 +33,8 @@ def queue(
 
     store = open_store(project)
     chosen = find_run(store.project, run) if run else newest_finished(store.project)
+    if chosen is not None and (missing := unread_segments(store, chosen)):
+        say(f"{project} is read-only: the reasons lack {missing} segments that {chosen.name} has recorded")
     if labelled and reason not in (None, GIVEN):
         raise ProjectError(f"--labelled orders by {GIVEN}: leave out --reason {reason}")
     rows = rank(store, chosen, reason=GIVEN if labelled else reason, limit=limit, spread=spread and reason is None)

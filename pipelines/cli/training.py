@@ -10,6 +10,7 @@ from tyro.conf import Positional, arg
 from gradebook.pipelines.cli.options import Json, Project, RunName, app, choose_run, print_result
 from gradebook.pipelines.process.errors import FAILED
 from gradebook.pipelines.process.progress import progress, say, stage
+from gradebook.storage.files import READ_ONLY
 
 if TYPE_CHECKING:
     from gradebook.pipelines.inference.predict import Prediction
@@ -51,7 +52,12 @@ def evaluate(
         evaluation = evaluate_run(open_store(project), chosen, split=Split(split), baseline=True)
     result = evaluation.as_json()
     if split == "test":
-        save_evaluation(chosen, result)
+        try:
+            save_evaluation(chosen, result)
+        except OSError as error:
+            if error.errno not in READ_ONLY:
+                raise
+            say(f"{chosen.path} is read-only, so gradebook runs will not show this accuracy")
     print_result(result, json, lambda: evaluation_table(result))
 
 

@@ -71,6 +71,16 @@ def collect_evidence(store: "Store", run: Run, sample_ids: Sequence[str], given:
     return _align(store, run, ids, given, predictions, classifier)
 
 
+def unread_segments(store: "Store", run: Run) -> int:
+    """Returns how many segments of a run's record cannot be brought into the tables, because the disk is read-only."""
+    from gradebook.storage.segments import segments_in
+    from gradebook.storage.store import tables_of
+
+    if not tables_of(store.project).is_read_only():
+        return 0
+    return len((segments_in(run.path / "record") or {}).keys() - store.record.folded(run.name).keys())
+
+
 def check_finished(run: Run) -> None:
     """Raises ProjectError if a run has not finished."""
     if not (run.path / PREDICTIONS).exists():

@@ -19,7 +19,7 @@ from gradebook.pipelines.curation.batch_coverage import Coverage, compute_covera
 from gradebook.pipelines.curation.evidence import Floats, SampleEvidence, check_finished, collect_evidence
 from gradebook.pipelines.curation.reason_table import DUPLICATE_DIFFERS, ReasonTable
 from gradebook.pipelines.runs import PREDICTIONS, Run
-from gradebook.storage.files import atomic_path
+from gradebook.storage.files import atomic_path, writing_cache
 from gradebook.storage.samples import Split
 
 if TYPE_CHECKING:
@@ -47,10 +47,11 @@ def reasons(store: "Store", run: Run, given: Mapping[str, str] | None = None) ->
     path, current = run.path / (PREDICTED if given is None else GIVEN), fingerprint(store, run)
     cached = read_table(path, current)
     if cached is None or not (given is None or cached.has_labels(given)):
-        write_table(path, current, compute_table(store, run, given))
+        table = compute_table(store, run, given).combine_chunks()
+        with writing_cache():
+            write_table(path, current, table)
         cached = read_table(path, current)
-        assert cached is not None
-    return cached
+    return _as_reasons(table) if cached is None else cached
 
 
 def fingerprint(store: "Store", run: Run) -> str:
@@ -124,6 +125,10 @@ def read_table(path: Path, fingerprint: str) -> ReasonTable | None:
     table = open_table(path)
     if table is None or table.schema.metadata[FINGERPRINT].decode() != fingerprint:
         return None
+    return _as_reasons(table)
+
+
+def _as_reasons(table: Any) -> ReasonTable:
     classes, left_out, coverage = (json.loads(table.schema.metadata[name.encode()]) for name in METADATA)
     return ReasonTable(table, classes, frozenset(left_out), None if coverage is None else Coverage(**coverage))
 

@@ -3,14 +3,13 @@
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from gradebook.pipelines.curation.agreement import Agreement, agreement
 from gradebook.pipelines.runs import list_runs
 from gradebook.storage.events import Event, Kind, decisions
-from gradebook.storage.files import write_json
+from gradebook.storage.files import write_json, writing_cache
 from gradebook.storage.project import Project
 from gradebook.storage.samples import Sample, Split
 from gradebook.storage.store import tables_of
@@ -124,5 +123,5 @@ def _read(project: Project, stamp: str) -> ProjectStats | None:
 
 
 def _write(project: Project, stamp: str, stats: ProjectStats) -> None:
-    with suppress(OSError):  # a read-only or full disk: they are computed again next time
+    with writing_cache():
         write_json(project.root / CACHE_FILE, {"stamp": stamp, "numbers": asdict(stats)})

@@ -40,7 +40,11 @@ def compare(project: Project) -> list[Row]:
 
 
 def save_evaluation(run: Run, result: dict[str, Any]) -> None:
-    """Saves the result of an evaluation on the test split in the run's folder, for `compare`."""
+    """Saves the result of an evaluation on the test split in the run's folder, for `compare`.
+
+    Raises:
+        OSError: the folder cannot be written to.
+    """
     write_json(run.path / EVALUATION, {name: result[name] for name in ("on", "accuracy", "n", "ece")})
 
 
