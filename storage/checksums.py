@@ -3,7 +3,11 @@
 import hashlib
 import re
 from collections import defaultdict
+from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
+
+from gradebook.storage import files
 
 FILE = "SHA256SUMS"
 LINE = re.compile(r"(?P<digest>[0-9a-f]{64})  (?P<name>[^/\0]+)$")  # may follow half a line that a kill left
@@ -23,6 +27,17 @@ def append(path: Path, temporary: Path) -> None:
         sums.write(f"{_digest(temporary)}  {path.name}\n")
 
 
+def write_json(path: Path, data: Any, *, indent: int | None = None) -> None:
+    """Writes data as JSON, and the checksum of the file beside it.
+
+    Raises:
+        OSError: as `files.atomic_path`.
+    """
+    with files.atomic_path(path) as temporary:
+        files.write_json(temporary, data, indent=indent)
+        append(path, temporary)
+
+
 def read(directory: Path) -> dict[str, set[str]]:
     """Returns the checksums that each file of a directory has had: name -> hexadecimal digests."""
     try:
@@ -35,11 +50,16 @@ def read(directory: Path) -> dict[str, set[str]]:
     return digests
 
 
-def corrupt_files(directory: Path) -> list[Path]:
-    """Returns the files of a directory whose content matches none of the checksums that they have had."""
+def corrupt_files(directory: Path, pattern: str = "*") -> list[Path]:
+    """Returns the files of a directory whose content matches none of the checksums that they have had.
+
+    Args:
+        directory: of the files.
+        pattern: of the names to look at, as a shell has them.
+    """
     digests = read(directory)
-    files = [directory / name for name in sorted(digests) if (directory / name).is_file()]
-    return [path for path in files if _digest(path) not in digests[path.name]]
+    paths = [directory / name for name in sorted(digests) if fnmatchcase(name, pattern)]
+    return [path for path in paths if path.is_file() and _digest(path) not in digests[path.name]]
 
 
 def _digest(path: Path) -> str:

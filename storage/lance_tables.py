@@ -5,13 +5,14 @@ import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
+from gradebook.storage import table_checksums
 from gradebook.storage.files import DISK_FULL
 from gradebook.storage.project import ProjectError
 
@@ -43,12 +44,10 @@ class Tables:
             return None
         try:
             return self._connect().open_table(name)
-        except ValueError as error:
-            if "was not found" in str(error):
+        except Exception as error:  # LanceDB has many for damaged files, and panics too
+            if isinstance(error, ValueError) and "was not found" in str(error):
                 return None
-            raise self._as_readable(error) from error
-        except (OSError, RuntimeError) as error:
-            raise self._as_readable(error) from error
+            raise self._unread(name, error) from error
 
     def read(self, name: str, columns: Sequence[str], where: str | None = None, *, after: int = 0) -> Any | None:
         """Returns the rows as a `pyarrow.Table` in the order in which they were added, None if there is no table.
@@ -58,13 +57,19 @@ class Tables:
             columns: which of its columns.
             where: a condition in SQL.
             after: number of rows to skip.
+
+        Raises:
+            ProjectError: the table is damaged, or cannot be reached.
         """
         table = self.open(name)
         if table is None:
             return None
         query = table.search().select(list(columns))
         query = query if where is None else query.where(where)
-        return (query.offset(after) if after else query).to_arrow()
+        try:
+            return (query.offset(after) if after else query).to_arrow()
+        except Exception as error:  # LanceDB has many for damaged files, and panics too
+            raise self._unread(name, error) from error
 
     def stamp(self, names: Sequence[str]) -> str | None:
         """Returns a string that every write to these tables changes, None at an address. Does not load LanceDB."""
@@ -94,19 +99,30 @@ class Tables:
                     names = table.schema.names
                     for _ in table.search().select(names if whole else names[:1]).to_batches():
                         pass
-            except (OSError, RuntimeError, ValueError) as error:
-                damaged[path.stem] = str(error).split(", /", 1)[0]
+            except Exception as error:  # LanceDB has many, and panics too
+                damaged[path.stem] = str(error.__cause__ or error).split(", /", 1)[0]
         return damaged
 
     def rolled_back(self) -> list[str]:
         """Returns the tables on this disk whose newest version is missing; LanceDB silently reads the previous one."""
         return [path.stem for path in ([] if self.address else self._paths()) if _newest(path) < _newest_written(path)]
 
+    def corrupt_files(self) -> dict[str, list[Path]]:
+        """Returns the files on this disk that do not match their checksums, by table. Reads every file."""
+        corrupt = {path.stem: table_checksums.corrupt_files(path) for path in ([] if self.address else self._paths())}
+        return {name: files for name, files in corrupt.items() if files}
+
     def drop(self, name: str) -> None:
         """Deletes a table, readable or not."""
         with self.write_lock():
             if any(path.stem == name for path in self._paths()):
                 self._connect().drop_table(name)
+            if not self.address:
+                table_checksums.forget(self.directory / f"{name}.lance")
+
+    def is_read_only(self) -> bool:
+        """Returns whether the directory of the tables, or of their lock, cannot be written to."""
+        return self.directory.is_dir() and not os.access(self.directory, os.W_OK)
 
     def _paths(self) -> list[Path]:
         """Returns the directories of all tables in order of their names, readable or not."""
@@ -116,6 +132,17 @@ class Tables:
             return [Path(f"{name}.lance") for name in sorted(self._connect().table_names(limit=MAX_TABLES))]
         except (OSError, RuntimeError, ValueError) as error:
             raise self._as_readable(error) from error
+
+    def _unread(self, name: str, error: Exception) -> Exception:
+        """Returns a readable error if a table is damaged or cannot be reached."""
+        known = self._as_readable(error)
+        if isinstance(known, ProjectError):
+            return known
+        reason = str(error).strip().partition("\n")[0][:200]
+        return ProjectError(
+            f"the table {name} in {self.directory} cannot be read ({reason}): "
+            f"gradebook verify {self.directory.parent} says what can be done"
+        )
 
     def _as_readable(self, error: Exception) -> Exception:
         """Returns a readable error for tables at an address that cannot be reached, else the error itself."""
@@ -154,12 +181,18 @@ class Tables:
     @contextmanager
     def open_for_writing(self, name: str, schema: Any) -> Iterator[Any]:
         """Yields a table to write to under the lock, created if there is none; compacts it afterwards if it is due."""
+        path = None if self.address else self.directory / f"{name}.lance"
         with self.write_lock():
+            if path is not None and not path.exists():
+                table_checksums.forget(path)
             table = self._connect().create_table(name, schema=schema, exist_ok=True)
             before = table.version
             yield table
             if table.version // COMPACTION_INTERVAL > before // COMPACTION_INTERVAL:
                 _compact(table)
+            if path is not None:
+                with suppress(OSError):  # the next write makes up for it
+                    table_checksums.note(path)
 
     def _connect(self) -> Any:
         if self._connection is None:

@@ -1,10 +1,12 @@
 """A project: a directory whose `gradebook.json` lists the classes."""
 
 import json
+import re
 import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock
 
@@ -13,6 +15,7 @@ from gradebook.storage.files import write_json
 SETTINGS = "gradebook.json"
 LOCK = ".gradebook.lock"
 VERSION = 1
+CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f]")
 
 
 class ProjectError(ValueError):
@@ -54,9 +57,9 @@ def create_project(root: Path, classes: Sequence[str], *, store: str = "") -> Pr
     """Creates a project directory with these classes (possibly none yet), its tables at the address `store` if given.
 
     Raises:
-        ProjectError: the directory is already a project, or a class name is empty or repeated.
+        ProjectError: the directory is already a project, its path is unusable, or a class name is empty or repeated.
     """
-    root = root.expanduser().resolve()
+    root = _checked_path(root)
     if (root / SETTINGS).exists():
         raise ProjectError(f"{root} is a project already: use it, or choose another directory")
     project = Project(root=root, classes=_checked(classes), store=store.rstrip("/"))
@@ -71,15 +74,19 @@ def read_project(root: Path) -> Project:
     Raises:
         ProjectError: `root` is not a project of this version.
     """
-    root = root.expanduser().resolve()
+    root = _checked_path(root)
     try:
         settings = json.loads((root / SETTINGS).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ProjectError(f"{root} is not a project: make one with: gradebook init {root} --classes a,b,c") from None
     except (OSError, ValueError) as error:
         raise ProjectError(f"{root / SETTINGS} cannot be read ({error}): restore it from a backup") from error
-    if settings.get("version") != VERSION:
+    if isinstance(settings, dict) and settings.get("version") != VERSION:
         raise ProjectError(f"{root} has version {settings.get('version')}, this program reads version {VERSION}")
+    if not _is_valid(settings):
+        raise ProjectError(
+            f"{root / SETTINGS} cannot be read (it needs a list of names under classes): restore it from a backup"
+        )
     return Project(root=root, classes=tuple(settings["classes"]), store=settings.get("store", ""))
 
 
@@ -98,6 +105,28 @@ def add_classes(project: Project, names: Sequence[str]) -> Project:
         extended = replace(project, classes=_checked([*classes, *new]))
         _write(extended)
     return extended
+
+
+def _checked_path(root: Path) -> Path:
+    """Returns the absolute path of a project's directory.
+
+    Raises:
+        ProjectError: LanceDB cannot open tables there.
+    """
+    root = root.expanduser().resolve()
+    if CONTROL_CHARACTER.search(str(root)):
+        raise ProjectError(
+            f"the path {str(root)!r} has a line break or another control character: choose another directory"
+        )
+    return root
+
+
+def _is_valid(settings: Any) -> bool:
+    """Returns whether settings have the shape that `_write` gives them."""
+    if not isinstance(settings, dict) or not isinstance(settings.get("store", ""), str):
+        return False
+    classes = settings.get("classes")
+    return isinstance(classes, list) and all(isinstance(name, str) and name for name in classes)
 
 
 def _checked(classes: Sequence[str]) -> tuple[str, ...]:

@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradebook.pipelines.runs import PREDICTIONS, Run
-from gradebook.storage.files import atomic_path
+from gradebook.storage.files import atomic_path, writing_cache
+from gradebook.storage.project import ProjectError
 
 if TYPE_CHECKING:
     from gradebook.storage.store import Store
@@ -66,17 +67,29 @@ class Predictions:
 
 
 def read_predictions(run: Run) -> Predictions:
-    """Reads the predictions of a finished run."""
+    """Reads the predictions of a finished run.
+
+    Raises:
+        ProjectError: the file is damaged.
+    """
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    table = pq.read_table(run.path / PREDICTIONS)
-    classes = json.loads(table.schema.metadata[b"classes"])
-    return Predictions(
-        classes=classes,
-        sample_ids=table["sample_id"].to_pylist(),
-        student=_distributions(table["student"], len(classes)),
-        teacher=_distributions(table["teacher"], len(classes)),
-    )
+    path = run.path / PREDICTIONS
+    try:
+        table = pq.read_table(path)
+        classes = json.loads(table.schema.metadata[b"classes"])
+        return Predictions(
+            classes=classes,
+            sample_ids=table["sample_id"].to_pylist(),
+            student=_distributions(table["student"], len(classes)),
+            teacher=_distributions(table["teacher"], len(classes)),
+        )
+    except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
+        raise ProjectError(
+            f"{path} cannot be read ({error}): restore it from a backup, or delete it and resume the run, "
+            f"which makes it again"
+        ) from error
 
 
 def classify_features(store: "Store", run: Run, predictions: Predictions) -> FeatureClassifierOutput | None:
@@ -172,7 +185,7 @@ def _read_cache(path: Path, fingerprint: str) -> FeatureClassifierOutput | None:
 
 
 def _write_cache(path: Path, output: FeatureClassifierOutput) -> None:
-    with atomic_path(path) as temporary, temporary.open("wb") as file:
+    with writing_cache(), atomic_path(path) as temporary, temporary.open("wb") as file:
         np.savez(file, **{on_disk: getattr(output, name) for name, on_disk in ON_DISK.items()})
 
 

@@ -57,6 +57,8 @@ def printable(path: str) -> str:
 
 def misnamed(path: str) -> str:
     """Returns a sentence if a path cannot be saved, for bytes that are not UTF-8, and else nothing."""
+    if "\0" in path:
+        return "its name has a NUL character: correct it"
     try:
         path.encode()
     except UnicodeEncodeError:

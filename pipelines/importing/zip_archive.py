@@ -4,9 +4,11 @@ Only what is named like an image or a CSV file is taken out. An archive with a p
 """
 
 import json
+import lzma
 import shutil
 import stat
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
@@ -49,7 +51,9 @@ def unpack(archive: Path, root: Path, *, progress: Progress | None = None) -> Pa
         (draft / MARK).write_text(json.dumps(mark) + "\n", encoding="utf-8")
         place = _free(parent, archive.stem)
         draft.replace(place)
-    except (zipfile.BadZipFile, NotImplementedError, EOFError) as error:
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, NotImplementedError, EOFError, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:  # bz2 raises one without, of a broken stream
+            raise
         raise ProjectError(f"{archive} is not a zip file that can be read ({error}): make it again") from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)

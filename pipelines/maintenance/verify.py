@@ -21,7 +21,8 @@ from gradebook.pipelines.maintenance.checks import (
 )
 from gradebook.pipelines.maintenance.checks import runs_and_jobs as runs
 from gradebook.pipelines.maintenance.checks.finding import Finding, Subject
-from gradebook.storage.project import SETTINGS, ProjectError, read_project
+from gradebook.pipelines.process.errors import quote
+from gradebook.storage.project import SETTINGS, VERSION, ProjectError, read_project
 
 if TYPE_CHECKING:
     from gradebook.storage.store import Store
@@ -67,9 +68,24 @@ def table_versions(subject: Subject) -> Iterator[Finding]:
         )
 
 
+def tables_are_unchanged(subject: Subject) -> Iterator[Finding]:
+    """With content: every file of the tables matches its checksum."""
+    from gradebook.storage.store import tables_of
+
+    corrupt = tables_of(subject.store.project).corrupt_files() if subject.content else {}
+    for name, files in corrupt.items():
+        yield Finding(
+            problem=f"{len(files)} files of the table {name} are corrupt: they do not match their checksums",
+            where=tuple(map(str, files)),
+            advice=TABLE_ADVICE[_kind(name)],
+            repair=(lambda: _fold_all(subject)) if name in DERIVED and _has_all_segments(subject) else None,
+        )
+
+
 FIRST: tuple[Check, ...] = (tables,)
 OF_DIRECTORIES: tuple[Check, ...] = (
     table_versions,
+    tables_are_unchanged,
     runs.settings,
     runs.status,
     runs.checkpoints_load,
@@ -191,8 +207,15 @@ def format_report(report: Report) -> str:
 
 def _run(checks: tuple[Check, ...], subject: Subject) -> Iterator[Finding]:
     for check in checks:
-        for finding in check(subject):
-            yield replace(finding, check=check.__name__)
+        try:
+            for finding in check(subject):
+                yield replace(finding, check=check.__name__)
+        except Exception as error:  # damaged data can raise anything
+            yield Finding(
+                problem=f"the check {check.__name__} could not be done ({type(error).__name__}: {quote(error)})",
+                advice="run verify --content, which reads every file by itself; if it finds nothing else, report this",
+                check=check.__name__,
+            )
 
 
 def _kind(table: str) -> str:
@@ -212,16 +235,16 @@ def _fold_all(subject: Subject) -> None:
 
 
 def _has_corrupt_settings(root: Path) -> bool:
-    """Returns whether there are settings of a project which are not JSON."""
+    """Returns whether there are settings of a project which cannot be read, not those of another version."""
     import json
 
     try:
-        json.loads((root.expanduser() / SETTINGS).read_text(encoding="utf-8"))
+        settings = json.loads((root.expanduser() / SETTINGS).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return False
     except (OSError, ValueError):
         return True
-    return False
+    return not isinstance(settings, dict) or settings.get("version") == VERSION
 
 
 def _report_corrupt_settings(root: Path, error: ProjectError) -> Report:

@@ -5,6 +5,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from json import JSONDecodeError
 from types import FrameType
 
 from gradebook.pipelines.process.job_files import job_directory
@@ -12,6 +13,9 @@ from gradebook.storage.files import DISK_FULL
 from gradebook.storage.project import ProjectError
 
 FAILED = 2  # exit status
+LIBRARIES_OF_FILES = frozenset({"lance", "pyarrow", "safetensors_rust", "zipfile", "zlib"})
+RUST_PANIC = "RustPanic"  # LanceDB's, for some damage; it cannot be imported
+MAX_QUOTED = 200  # characters of another library's message
 INTERRUPTED = 130  # exit status that shells use for Ctrl-C
 STOPPED = "stopped; what was done is kept: the same command goes on from it, a training with --resume"
 
@@ -29,10 +33,22 @@ def exit_with_message() -> Iterator[None]:
     except OSError as error:
         if error.errno in DISK_FULL:
             _end(f"no space left to write to {error.filename or 'the disk'}: free some, then do it again", FAILED)
+        if is_of_damaged_file(error):
+            _end(_describe_damage(error), FAILED)
         where = f" ({error.filename})" if error.filename else ""
         _end(f"{error.strerror or error}{where}", FAILED)
     except KeyboardInterrupt:
         _end(STOPPED, INTERRUPTED)
+    except Exception as error:
+        if not is_of_damaged_file(error):
+            raise
+        _end(_describe_damage(error), FAILED)
+
+
+def is_of_damaged_file(error: Exception) -> bool:
+    """Returns whether an error is one with which a library refuses the content of a file."""
+    of_library = type(error).__module__.partition(".")[0] in LIBRARIES_OF_FILES or type(error).__name__ == RUST_PANIC
+    return of_library or "lance error" in str(error) or isinstance(error, (JSONDecodeError, UnicodeDecodeError))
 
 
 @contextmanager
@@ -56,6 +72,15 @@ def stop_immediately(cleanup: Callable[[], None]) -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def quote(error: Exception) -> str:
+    """Returns the beginning of another library's message, on one line."""
+    return " ".join(str(error).split())[:MAX_QUOTED]
+
+
+def _describe_damage(error: Exception) -> str:
+    return f"a file cannot be read ({quote(error)}): gradebook verify PROJECT says which and what can be done about it"
 
 
 def _end(sentence: str, status: int) -> None:

@@ -18,7 +18,7 @@ from gradebook.pipelines.runs import LABELS, Run
 from gradebook.pipelines.training.cached_views import CachedViews, load_views, view_count
 from gradebook.pipelines.training.config import ConfigError, TrainConfig
 from gradebook.pipelines.training.sampler import Draw, Positions, Sampler
-from gradebook.storage.files import write_json
+from gradebook.storage.checksums import write_json
 from gradebook.storage.samples import Sample, Split
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from gradebook.pipelines.runs import CHANGES, Change, Run
 from gradebook.pipelines.training.config import TrainConfig
 from gradebook.pipelines.training.dataset import TrainingSet, label_names, write_labels
 from gradebook.pipelines.training.sampler import SamplerTimeline
-from gradebook.storage.files import write_json
+from gradebook.storage.checksums import write_json
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -20,7 +20,7 @@ from gradebook.pipelines.training.precomputed_teacher import load_distributions
 from gradebook.pipelines.training.record_upload import run_address, start_upload, truncate_record
 from gradebook.pipelines.training.recorder import Recorder
 from gradebook.pipelines.training.state import TrainState
-from gradebook.storage.files import write_json
+from gradebook.storage.checksums import write_json
 from gradebook.storage.project import Project, read_project
 from gradebook.storage.segments import delete_segments_after
 

@@ -1,20 +1,25 @@
-"""With content: the files of runs have the content that was written."""
+"""The files of runs have the content that was written: settings, samples and labels, and with content all others."""
 
 from collections.abc import Iterator
 
 from gradebook.pipelines.maintenance.checks.finding import Finding, Subject
+from gradebook.pipelines.runs import PREDICTIONS
+from gradebook.pipelines.training.student import WEIGHTS
 from gradebook.storage import checksums
 
 
 def results_are_unchanged(subject: Subject) -> Iterator[Finding]:
-    """The student and the predictions of a run match their checksums."""
-    for run in subject.every_run if subject.content else []:
-        for path in checksums.corrupt_files(run.path):
+    """The files of a run match their checksums; without content only the small ones are read."""
+    for run in subject.every_run:
+        again = (
+            f", or delete it and make it again from the last checkpoint: "
+            f"gradebook train {subject.store.project.root} --resume --run {run.name}"
+        )
+        for path in checksums.corrupt_files(run.path, "*" if subject.content else "*.json"):
             yield Finding(
                 problem=f"{path.name} of {run.name} is corrupt: it does not match its checksum",
                 where=(str(path),),
-                advice=f"restore it from a backup, or delete it and make it again from the last checkpoint: "
-                f"gradebook train {subject.store.project.root} --resume --run {run.name}",
+                advice="restore it from a backup" + (again if path.name in (PREDICTIONS, WEIGHTS) else ""),
             )
 
 

@@ -11,12 +11,18 @@ import psutil
 from gradebook.pipelines.maintenance.checks.finding import Finding, Subject
 from gradebook.pipelines.runs import ACTIVE_STATES, PREDICTIONS
 from gradebook.pipelines.training.student import WEIGHTS
-from gradebook.storage import cache_files, log_chain
+from gradebook.storage import cache_files, log_chain, table_checksums
 from gradebook.storage.project import SETTINGS
 
 OF_PROJECT = (
     *(f".{SETTINGS}.*", ".map.npz.*", ".overview.json.*", ".leases.json.[0-9]*", "selections/.*.json.*"),
-    *("servers/.*.json.*", "mongo/.*.json.*", "unpacked/.*.csv.*", f"lance/.{log_chain.FILE}.*"),
+    *(
+        "servers/.*.json.*",
+        "mongo/.*.json.*",
+        "unpacked/.*.csv.*",
+        f"lance/.{log_chain.FILE}.*",
+        f"lance/.*{table_checksums.SUFFIX}.*",
+    ),
 )
 OF_RUN = (
     *(".*.json", ".*.json.*", ".*.npz.*", ".*.arrow.*", ".exit.*"),

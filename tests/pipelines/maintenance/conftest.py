@@ -65,7 +65,10 @@ def begin_run(store: Store, name: str, state: State, ids: list[str]) -> None:
                 archive.writestr("weights", b"1234" * 100)
         sizes = {file.name: file.stat().st_size for file in checkpoint.iterdir()}
         (checkpoint / "checkpoint.json").write_text(json.dumps(sizes))
-    pq.write_table(pa.table({"sample_id": ids[:4]}), path / runs.PREDICTIONS)
+    even = [[0.5, 0.5]] * 4
+    predictions = pa.table({"sample_id": ids[:4], "student": even, "teacher": even})
+    metadata = {"classes": json.dumps(["cat", "dog"])}
+    pq.write_table(predictions.replace_schema_metadata(metadata), path / runs.PREDICTIONS)
     header = json.dumps({"w": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}).encode()
     (path / "student.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + b"1234")
     write_status(path, status_now(state, pid=0, step=4, steps=4))
