@@ -118,6 +118,44 @@ def forget(
 
 
 @app.command
+def backup(
+    project: Project,
+    file: Annotated[Positional[Path], arg(metavar="FILE", help="the zip file to write; it must not exist")],
+    *,
+    json: Json = False,
+) -> None:
+    """Write a project to one file, without its images.
+
+    Others may work on the project meanwhile. gradebook restore makes the project again.
+    """
+    from gradebook.pipelines.maintenance.backup import backup as run_backup
+    from gradebook.pipelines.maintenance.backup import format_backup
+
+    with progress("backup") as show:
+        report = run_backup(project, file, progress=show)
+    print_result(report.as_json(), json, lambda: format_backup(report))
+
+
+@app.command
+def restore(
+    file: Annotated[Positional[Path], arg(metavar="FILE", help="a file that gradebook backup wrote")],
+    project: Annotated[Positional[Path], arg(metavar="PROJECT", help="a new or empty directory")],
+    *,
+    json: Json = False,
+) -> None:
+    """Make a project again from a backup.
+
+    Compares every checksum. A damaged backup restores nothing.
+    """
+    from gradebook.pipelines.maintenance.restore import format_restore
+    from gradebook.pipelines.maintenance.restore import restore as run_restore
+
+    with progress("restore") as show:
+        report = run_restore(file, project, progress=show)
+    print_result(report.as_json(), json, lambda: format_restore(report))
+
+
+@app.command
 def runs(project: Project, *, json: Json = False) -> None:
     """Compare runs: labels, progress and accuracy."""
     from gradebook.pipelines.reporting.run_comparison import compare, runs_table
