@@ -25,6 +25,7 @@ from gradebook.storage.project import ProjectError, create_project
 from gradebook.storage.record import MemoryRecord
 from gradebook.storage.store import Store, memory_store, open_store
 from tests import kill_workers
+from tests.attack.rounds import current_round
 from tests.forkserver import FORKS
 
 pytestmark = pytest.mark.slow
@@ -97,10 +98,10 @@ def check_record(store: Store, step: int) -> None:
     assert store.record.dynamics("endless") == fresh.dynamics("endless")
 
 
-def test_kill_9_fifty_five_times_loses_and_duplicates_nothing(tmp_path):
+def test_kill_9_fifty_five_times_loses_and_duplicates_nothing(tmp_path, record_property):
     """Five processes work on one project at once, and each is killed at its own random moment; eleven times."""
     store = open_store(create_project(tmp_path / "project", kill_workers.CLASSES).root)
-    root, draw, acknowledged, step, kills = store.project.root, random.Random(SEED), set[str](), 0, 0
+    root, draw, acknowledged, step, kills = store.project.root, random.Random(SEED + current_round()), set[str](), 0, 0
     import_images(store, pictures(tmp_path / "images" / "start", 0), labels="folders")
     kill_workers.begin(root)
     for n in range(1, ROUNDS + 1):
@@ -124,6 +125,7 @@ def test_kill_9_fifty_five_times_loses_and_duplicates_nothing(tmp_path):
         assert {finding.check for finding in verify(root).findings} <= AFTER_A_KILL
         assert verify(root, repair=True).findings == ()
         check_record(store, step)
+    record_property("attempts", kills)
     assert kills >= 50 and len(acknowledged) > ROUNDS and step > ROUNDS, "there was something to lose"
     whole = memory_store(create_project(tmp_path / "whole", kill_workers.CLASSES))
     for one in (store, whole):

@@ -14,6 +14,7 @@ from gradebook.pipelines.maintenance.verify import verify
 from gradebook.pipelines.runs import CONFIG, Run, State
 from gradebook.pipelines.training import run_setup
 from gradebook.pipelines.training.trainer import train
+from tests.attack.rounds import current_round
 from tests.forkserver import FORKS
 from tests.pipelines.projects import flags, make_project, rows, weights
 
@@ -52,8 +53,8 @@ def wait_for_steps(path: Path, process) -> None:
 
 
 @pytest.mark.slow
-def test_training_killed_fifty_times_ends_as_one_that_was_not(tmp_path):
-    store, draw = make_project(tmp_path, train=40), random.Random(SEED)
+def test_training_killed_fifty_times_ends_as_one_that_was_not(tmp_path, record_property):
+    store, draw = make_project(tmp_path, train=40), random.Random(SEED + current_round())
     root = store.project.root
     import_images(store, tmp_path / "pictures")
     options = ("--checkpoint-every", "4", "--log-every", "4", "--validate-every", "8")
@@ -80,5 +81,6 @@ def test_training_killed_fifty_times_ends_as_one_that_was_not(tmp_path):
             assert Run(root / "runs" / run).status().state is State.FINISHED
             assert first_difference(store, run) is None
             ended += 1
+    record_property("attempts", kills)
     assert len(resumed) > 5, "the kills came at different steps"
     assert verify(root, content=True).findings == ()

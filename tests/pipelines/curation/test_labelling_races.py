@@ -1,5 +1,5 @@
 """The five ways to decide, at once on the same few samples: the review page, the page Evolution, FiftyOne's buttons,
-`gradebook label` and `gradebook undo`, each in a process of its own.
+`gradebook label` and `gradebook undo`, each in a process of its own, while a run takes in the labels.
 """
 
 import json
@@ -18,10 +18,11 @@ import pytest
 from gradebook.pipelines.curation import labelling
 from gradebook.pipelines.curation.labelling import Choice, Undo, decide
 from gradebook.pipelines.curation.verdicts import Shown
-from gradebook.storage.events import VERDICTS, Event, Kind, decisions
+from gradebook.storage.events import VERDICTS, Event, Kind, decided_labels, decisions
 from gradebook.storage.project import ProjectError, create_project
 from gradebook.storage.samples import File, Sample, Split
 from gradebook.storage.store import Store, memory_store, open_store
+from tests.attack.rounds import current_round
 from tests.forkserver import forked
 
 CLASSES = ("crow", "heron", "owl")
@@ -105,7 +106,7 @@ WAYS: dict[str, Way] = {
 
 def work(root: Path, name: str, result: Path) -> None:
     """Decides `ROUNDS` times, and until one verdict is written; saves the verdicts, what they saw, and conflicts."""
-    store, rng, taken, conflicts = open_store(root), random.Random(name), list[Any](), 0
+    store, rng, taken, conflicts = open_store(root), random.Random(f"{name} {current_round()}"), list[Any](), 0
 
     def slowly(store: Store, items: Any, **how: Any) -> labelling.Outcome:
         time.sleep(rng.random() / 20)  # the reviewer thinks; meanwhile the others decide
@@ -124,16 +125,35 @@ def work(root: Path, name: str, result: Path) -> None:
     result.write_text(json.dumps({"taken": taken, "conflicts": conflicts}))
 
 
-def test_no_verdict_is_lost_and_none_overrides_one_that_was_not_on_the_screen(tmp_path):
+def train(root: Path, over: Path, result: Path) -> None:
+    """Takes in labels as a run does that trains meanwhile; writes down what it had after each look at the log."""
+    from gradebook.pipelines.training.live_labels import LabelListener
+
+    store, taken = open_store(root), list[Any]()
+    listener = LabelListener(store.log.version, lambda: decided_labels(store.log.read()), every=0)
+    while True:
+        is_last = over.exists()
+        if listener.has_news():
+            taken.append(listener.take())
+        if is_last:
+            break
+    result.write_text(json.dumps(taken))
+
+
+def test_no_verdict_is_lost_and_none_overrides_one_that_was_not_on_the_screen(tmp_path, record_property):
     store = fill(open_store(create_project(tmp_path / "project", CLASSES).root))
     with ExitStack() as block:
         running = [
             block.enter_context(forked(work, store.project.root, name, tmp_path / f"{name}.json")) for name in WAYS
         ]
+        trainer = block.enter_context(forked(train, store.project.root, tmp_path / "over", tmp_path / "train.json"))
         for process in running:
             process.join()
+        (tmp_path / "over").touch()
+        trainer.join()
     assert [process.exitcode for process in running] == [0] * len(WAYS)
     outcomes = {name: json.loads((tmp_path / f"{name}.json").read_text()) for name in WAYS}
+    record_property("attempts", len(WAYS) * ROUNDS)
     expected = {event_id: seen for one in outcomes.values() for event_id, seen in one["taken"]}
     log = store.log.read()
     assert [e.at for e in log] == sorted(e.at for e in log)
@@ -142,6 +162,10 @@ def test_no_verdict_is_lost_and_none_overrides_one_that_was_not_on_the_screen(tm
     for n, e in enumerate(log):
         before = decisions(log[:n]).get(e.sample_id)
         assert before is None or before.event_id == expected[e.event_id], "it was on the screen"
+    seen = json.loads((tmp_path / "train.json").read_text())
+    assert seen[-1] == decided_labels(log), "a run that trains has the labels that the log has"
+    states = [decided_labels(log[:n]) for n in range(len(log) + 1)]
+    assert all(labels in states for labels in seen), "each time it read whole verdicts, in their order"
     assert all(one["taken"] for one in outcomes.values())
     assert sum(one["conflicts"] for one in outcomes.values()) > 0, "they conflicted, and got conflicts reported"
 

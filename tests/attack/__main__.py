@@ -1,0 +1,110 @@
+"""Runs everything that tries to break Gradebook's promises, and prints what happened as a Markdown table.
+
+    python -m tests.attack              once, as CI does with the other tests
+    python -m tests.attack --rounds 5   five times, at other moments and places each time
+
+A test may say how much it tried with `record_property("attempts", N)`, and what came of it with
+`record_property("outcome", "a few words")`.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from xml.etree import ElementTree
+
+from tests.attack.rounds import ROUND
+
+ROOT = Path(__file__).parents[2]
+GROUPS: dict[str, tuple[str, ...]] = {
+    "`kill -9`, a full disk": (
+        "tests/test_kills.py",
+        "tests/test_kills_in_training.py",
+        "tests/storage/test_killed_folds.py",
+    ),
+    "verdicts from five places at once": ("tests/pipelines/curation/test_labelling_races.py",),
+    "leaving the review page": ("tests/app/test_leaving_review.py",),
+    "two owners of a run": ("tests/attack/test_run_owner.py",),
+    "damaged files": ("tests/attack/test_mutated_files.py",),
+    "backups, destroyed parts": ("tests/attack/test_backup.py",),
+    "received projects": ("tests/attack/test_received_projects.py",),
+    "files of the user": ("tests/attack/test_user_files.py",),
+    "web requests": ("tests/attack/test_web.py", "tests/app/test_signing_in.py"),
+}
+
+
+@dataclass(slots=True)
+class Result:
+    """What became of the tests of one group, over all rounds."""
+
+    attempts: int = 0
+    failed: list[str] = field(default_factory=list)  # names of tests
+    skipped: int = 0
+    outcomes: Counter[str] = field(default_factory=Counter)
+
+    def add(self, report: Path) -> None:
+        """Adds a report of pytest in JUnit's form."""
+        for case in ElementTree.parse(report).iter("testcase"):
+            properties = {p.get("name"): p.get("value") for p in case.iter("property")}
+            if case.find("skipped") is not None:
+                self.skipped += 1
+                continue
+            self.attempts += int(properties.get("attempts") or 1)
+            self.outcomes.update(filter(None, [properties.get("outcome")]))
+            if case.find("failure") is not None or case.find("error") is not None:
+                self.failed.append(str(case.get("name")))
+
+    def text(self) -> str:
+        """Returns what happened, in words."""
+        if self.failed:
+            return f"**failed**: {', '.join(sorted(set(self.failed)))}"
+        words = "; ".join(self.outcomes) or "as promised"
+        return f"{words} ({self.skipped} skipped)" if self.skipped else words
+
+
+def main() -> int:
+    """Runs the groups; returns 1 if anything failed."""
+    parser = argparse.ArgumentParser(prog="python -m tests.attack", description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=1, help="repetitions, each at other moments and places")
+    parser.add_argument("--only", nargs="*", default=list(GROUPS), help="names of groups, or a part of them")
+    chosen = parser.parse_args()
+    names = [name for name in GROUPS if any(part in name for part in chosen.only)]
+    results = {name: run_group(GROUPS[name], chosen.rounds) for name in names}
+    print("\n".join(table(results, chosen.rounds)))
+    return int(any(result.failed for result in results.values()))
+
+
+def run_group(modules: tuple[str, ...], rounds: int) -> Result:
+    """Runs the tests of some modules, slow ones too, in a process for each round."""
+    result, there = Result(), [module for module in modules if (ROOT / module).exists()]
+    for number in range(rounds if there else 0):
+        with tempfile.TemporaryDirectory() as folder:
+            report = Path(folder) / "report.xml"
+            command = [sys.executable, "-m", "pytest", "-q", "-m", "", f"--junitxml={report}", *there]
+            done = subprocess.run(command, cwd=ROOT, env=os.environ | {ROUND: str(number)}, stdout=sys.stderr)
+            if not report.exists():
+                result.failed.append(f"pytest ended with status {done.returncode}")
+            else:
+                result.add(report)
+    return result
+
+
+def table(results: dict[str, Result], rounds: int) -> Iterator[str]:
+    """Yields the lines of the table."""
+    when, cores = datetime.now(UTC).date().isoformat(), os.cpu_count()
+    yield f"`python -m tests.attack --rounds {rounds}`, {cores} cores, {when}:"
+    yield ""
+    yield "| what was tried | how often | what happened |"
+    yield "| --- | --- | --- |"
+    for name, result in results.items():
+        yield f"| {name} | {result.attempts:,} | {result.text()} |"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
