@@ -18,6 +18,7 @@ from gradebook.app.text import actor_name, capitalized, count
 from gradebook.pipelines.curation import nearest_labelled, queue_items
 from gradebook.pipelines.curation.event_cache import EventCache
 from gradebook.pipelines.curation.queue_items import Row
+from gradebook.storage.sample_files import file_problem
 from gradebook.storage.store import Store
 
 IMAGE_PX, TILE_PX, SIMILAR_PX = 960, 224, 112  # maximum width and height of an image
@@ -40,7 +41,7 @@ def cards(
         {
             "sample_id": row.sample_id,
             "src": image_data_url(store.project, row, TILE_PX if grid else IMAGE_PX),
-            "name": Path(row.filepath).name,
+            "name": _name(row, checked=not grid),
             "label": row.label,
             "source": row.source,
             "probability": row.probability,
@@ -52,6 +53,13 @@ def cards(
         }
         for row in new
     ]
+
+
+def _name(row: Row, *, checked: bool) -> str:
+    """Returns the name of a row's file and, if it is `checked`, why it cannot be used."""
+    path = Path(row.filepath)
+    problem = file_problem(path, row.sample_id) if checked else ""
+    return f"{path.name} ({problem})" if problem else path.name
 
 
 def new_decisions(

@@ -20,9 +20,9 @@ from PIL import Image
 from gradebook.pipelines.process.progress import say
 from gradebook.storage import cache_files
 from gradebook.storage.cache_files import CacheFiles
-from gradebook.storage.images import BrokenImage, open_rgb, open_with_content, square
+from gradebook.storage.images import BrokenImage, open_rgb, square
 from gradebook.storage.project import Project
-from gradebook.storage.samples import sample_id
+from gradebook.storage.sample_files import open_sample
 
 THUMBNAIL_SIDE = 320  # pixels of the longer side
 MIN_FILE_BYTES = 200_000  # images of smaller files have no thumbnail
@@ -49,17 +49,15 @@ def open_preview(project: Project, sample: str, filepath: Path, side: int) -> Im
 
     Raises:
         BrokenImage: there is no thumbnail that is large enough, and the file cannot be read.
+        ChangedFile: likewise, and the file holds another image by now.
     """
     if side > THUMBNAIL_SIDE:
-        return open_rgb(filepath, side)
+        return open_sample(filepath, sample, side)[0]
     try:
         return open_rgb(cache_files.thumbnails(project).path(sample))
     except BrokenImage:  # the thumbnail is corrupt or missing
-        if not _is_large(filepath):
-            return open_rgb(filepath, side)
-    image, content = open_with_content(filepath, THUMBNAIL_SIDE)
-    if sample_id(content) == sample:
-        save_thumbnail(project, sample, image, len(content))
+        image, content = open_sample(filepath, sample, THUMBNAIL_SIDE if _is_large(filepath) else side)
+    save_thumbnail(project, sample, image, len(content))
     return image
 
 
@@ -101,6 +99,7 @@ class SquareImages:
 
         Raises:
             BrokenImage: its file cannot be read.
+            ChangedFile: its file holds another image by now.
         """
         sample = self._sample_ids[position]
         shape = (self._size, self._size, 3)
@@ -110,9 +109,9 @@ class SquareImages:
             pixels = np.empty(0, np.uint8)
         if pixels.size == np.prod(shape):  # after a power failure a file can be truncated
             return pixels.reshape(shape)
-        image, content = open_with_content(Path(self._filepaths[position]), self._size)
+        image, content = open_sample(Path(self._filepaths[position]), sample, self._size)
         pixels = np.array(square(image, self._size))
-        if pixels.size < len(content) and sample_id(content) == sample:
+        if pixels.size < len(content):
             _write(self._cache, sample, pixels.tobytes())
         return pixels
 

@@ -1,11 +1,13 @@
 """Near-duplicates: the same image, saved, scaled or recoloured slightly differently.
 
 A fingerprint is 200 bytes: 8 of a difference hash (64 bits: is each cell of a 9 x 8 grey thumbnail darker than its
-right neighbour?) and 192 of an 8 x 8 RGB thumbnail. The hash finds candidates quickly, the thumbnail confirms them.
+right neighbour?) and 192 of an 8 x 8 RGB thumbnail. The hash finds candidates quickly, the thumbnail confirms them,
+and `gradebook.storage.image_detail` takes a second look at the images themselves.
 
 Shape legend    N new images    M known images    P pairs
 """
 
+from collections.abc import Callable, Iterator
 from typing import Literal
 
 import numpy as np
@@ -18,6 +20,7 @@ MARGIN = 1  # levels of 255 by which a neighbour must be brighter, so that noise
 HAMMING = 3  # bits that the hashes of near-duplicates may differ in
 BANDS = 4  # one more than HAMMING: of 4 bands of 16 bits, at least one is then the same
 WINDOW = 32  # neighbours each image is compared with in a band: bounds the work where thousands look alike
+MAX_LOOKS = 16  # of an image's candidates that get a second look, the most similar ones
 CHUNK = 50_000  # pairs of thumbnails compared at once, at most 200 MB
 DISTANCE = 16.0  # root mean square of thumbnail differences, in levels of 255
 CORRELATION = 0.95  # of the thumbnails' edges: other lighting keeps it, another object on the same background does not
@@ -35,12 +38,24 @@ def fingerprint(image: Image.Image) -> bytes:
     return np.packbits(rising).tobytes() + np.asarray(_scaled(small, (8, 8)), np.uint8).tobytes()
 
 
-def near_duplicates(new: Fingerprints, known: Fingerprints) -> NDArray[np.int64]:
+IsSame = Callable[[int, int], bool]  # a second look at two images, by their positions
+
+
+def near_duplicates(
+    new: Fingerprints,
+    known: Fingerprints,
+    is_same: IsSame | None = None,
+    *,
+    groups: NDArray[np.int64] | None = None,
+) -> NDArray[np.int64]:
     """Finds for every new image the most similar earlier one, if there is a near-duplicate.
 
     Args:
         new: (N, 200) fingerprints.
         known: (M, 200) fingerprints of images that came before.
+        is_same: a second look at two images with similar fingerprints, by their positions in `known` followed by
+            `new`; without it the fingerprints decide.
+        groups: (M + N,) numbers; only images of different groups are compared. By default all are.
 
     Returns:
         (P, 2) pairs in order of the first: an index into `new`, and an index into `known` followed by `new`. Each
@@ -52,11 +67,12 @@ def near_duplicates(new: Fingerprints, known: Fingerprints) -> NDArray[np.int64]
         return np.empty((0, 2), np.int64)
     _, first, group = np.unique(fingerprints.view(f"V{BYTES}").ravel(), return_index=True, return_inverse=True)
     order = np.sort(first)  # one image of each fingerprint, in order of import
-    similar = _similar(fingerprints[order])
     earlier = np.full(len(fingerprints), -1)
-    earlier[order[similar[:, 1]]] = order[similar[:, 0]]
-    copies = first[group] != np.arange(len(fingerprints))
-    earlier[copies] = first[group][copies]
+    unlike = None if groups is None else groups[order]
+    for later, candidates in _candidates_of_each(fingerprints[order], unlike, int(np.searchsorted(order, len(known)))):
+        matches = (other for other in order[candidates] if is_same is None or is_same(int(other), int(order[later])))
+        earlier[order[later]] = next(matches, -1)
+    _match_equal_fingerprints(earlier, first[group], len(known), is_same, groups)
     matched = np.flatnonzero(earlier[len(known) :] >= 0)
     return np.stack([matched, earlier[len(known) :][matched]], axis=1)
 
@@ -71,8 +87,13 @@ class FingerprintIndex:
         self._orders = [np.argsort(band, kind="stable") for band in bands]
         self._sorted = [band[order] for band, order in zip(bands, self._orders, strict=True)]
 
-    def find(self, fingerprint: bytes) -> int | None:
-        """Returns the index of the most similar known image if it is a near-duplicate, else None."""
+    def find(self, fingerprint: bytes, is_same: Callable[[int], bool] = lambda known: True) -> int | None:
+        """Returns the index of the most similar known image if it is a near-duplicate, else None.
+
+        Args:
+            fingerprint: of the new image.
+            is_same: a second look at the new image and a known one, by its index.
+        """
         new = stack_fingerprints([fingerprint])
         code = _hashes(new)
         matches = []
@@ -83,7 +104,8 @@ class FingerprintIndex:
         near = near[_bits(self._hashes[near] ^ code) <= HAMMING]
         pairs = np.stack([np.arange(len(near)), np.full(len(near), len(near))], axis=1)
         pairs, distances = _confirmed(np.concatenate([self._every[near], new]), pairs)
-        return int(near[pairs[distances.argmin(), 0]]) if len(pairs) else None
+        nearest: list[int] = near[pairs[np.argsort(distances, kind="stable")[:MAX_LOOKS], 0]].tolist()
+        return next((known for known in nearest if is_same(known)), None)
 
 
 def _scaled(image: Image.Image, size: tuple[int, int]) -> Image.Image:
@@ -96,12 +118,43 @@ def stack_fingerprints(fingerprints: list[bytes]) -> Fingerprints:
     return np.frombuffer(b"".join(fingerprints), np.uint8).reshape(-1, BYTES)
 
 
-def _similar(fingerprints: Fingerprints) -> NDArray[np.int64]:
-    """Returns (P, 2) pairs (earlier, later) of distinct fingerprints; each later one with its most similar."""
-    pairs, distances = _confirmed(fingerprints, _candidates(_hashes(fingerprints), fingerprints[:, 8:]))
-    best = np.lexsort((pairs[:, 0], distances, pairs[:, 1]))
-    _, first = np.unique(pairs[best, 1], return_index=True)
-    return np.asarray(pairs[best][first])
+def _candidates_of_each(
+    fingerprints: Fingerprints, groups: NDArray[np.int64] | None, start: int
+) -> Iterator[tuple[int, NDArray[np.int64]]]:
+    """Yields each image from `start` on with earlier ones of similar fingerprints, the most similar first."""
+    pairs = _candidates(_hashes(fingerprints), fingerprints[:, 8:])
+    pairs = pairs[pairs[:, 1] >= start]
+    if groups is not None:
+        pairs = pairs[groups[pairs[:, 0]] != groups[pairs[:, 1]]]
+    pairs, distances = _confirmed(fingerprints, pairs)
+    pairs = pairs[np.lexsort((pairs[:, 0], distances, pairs[:, 1]))]
+    later, first = np.unique(pairs[:, 1], return_index=True)
+    for number, earlier in zip(later.tolist(), np.split(pairs[:, 0], first[1:]), strict=False):
+        yield number, earlier[:MAX_LOOKS]
+
+
+def _match_equal_fingerprints(
+    earlier: NDArray[np.int64],
+    first: NDArray[np.int64],
+    start: int,
+    is_same: IsSame | None,
+    groups: NDArray[np.int64] | None,
+) -> None:
+    """Fills in, from `start` on, the earlier image of those that are not the first with their fingerprint.
+
+    Images of one fingerprint that differ at a second look are compared with each other, up to `MAX_LOOKS` of them.
+    """
+    distinct: dict[int, dict[int, list[int]]] = {}  # first image of the fingerprint -> group -> images
+    for index in np.flatnonzero(np.isin(first, first[first != np.arange(len(first))])).tolist():
+        group = 0 if groups is None else int(groups[index])
+        known = distinct.setdefault(int(first[index]), {})
+        others = [i for g, part in known.items() if groups is None or g != group for i in part]
+        if index >= start and earlier[index] < 0:
+            earlier[index] = next((other for other in others if is_same is None or is_same(other, index)), -1)
+        own = known.setdefault(group, [])
+        is_distinct = earlier[index] < 0 or index == first[index] or groups is not None
+        if is_distinct and len(own) < MAX_LOOKS:
+            own.append(index)
 
 
 def _candidates(hashes: NDArray[np.uint64], thumbnails: Fingerprints) -> NDArray[np.int64]:

@@ -40,6 +40,7 @@ from gradebook.storage.fiftyone_fields import (
 from gradebook.storage.fiftyone_reasons import Reasons
 from gradebook.storage.mongodb import use_project_database
 from gradebook.storage.project import Project
+from gradebook.storage.sample_files import changed_samples
 from gradebook.storage.samples import Sample
 from gradebook.storage.store import Store
 
@@ -61,7 +62,7 @@ class Changes:
 
     dataset: str  # its name in FiftyOne
     added: int  # samples
-    removed: int  # samples whose files are gone
+    removed: int  # samples whose files are gone or have changed
     changed: Mapping[str, int]  # field -> samples whose value was written, `decision` left out
 
 
@@ -86,7 +87,7 @@ def refresh(store: Store, run: str | None, reasons: Reasons | None = None) -> Ch
     with FileLock(store.project.root / LOCK):
         dataset = _open(store.project, run)
         fiftyone_reasons.declare(dataset, reasons.known)
-        samples = store.catalog.samples()
+        samples = _unchanged(store)
         wanted = _wanted_values(samples, decisions(store.log.read()), _dynamics(store, run), _thumbnails(store.project))
         paths = fiftyone_reasons.paths(dataset)
         wanted = {i: values | _reason_values(paths, reasons.scores.get(i, {})) for i, values in wanted.items()}
@@ -136,6 +137,13 @@ def _wanted_values(
         values |= {"thumbnail_path": thumbnails.get(sample.sample_id), **dynamics.get(sample.sample_id, nothing)}
         wanted[sample.sample_id] = _with_disagreement(values)
     return wanted
+
+
+def _unchanged(store: Store) -> list[Sample]:
+    """Returns the samples without those whose file holds another image by now: FiftyOne would show that one."""
+    samples = store.catalog.samples()
+    changed = {sample.sample_id for sample in changed_samples(store.catalog, samples)}
+    return [sample for sample in samples if sample.sample_id not in changed]
 
 
 def _decision_values(e: Event | None) -> Values:

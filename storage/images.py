@@ -1,14 +1,27 @@
-"""Decodes image files to upright 8-bit RGB images.
+"""Decodes image files to upright 8-bit RGB images: the preprocessing of everything that sees an image.
 
-Needs only Pillow and no other module of Gradebook, so that an exported classifier can predict with it.
+Import, training, embedding, evaluation and prediction decode through this module, and `gradebook export` copies it as
+`preprocess.py` beside the model. It therefore needs only Pillow and NumPy, and no other module of Gradebook.
+
+- EXIF orientation is applied; of stacks and animations the first picture counts.
+- Transparency lies on white; CMYK and palettes become RGB, without colour profiles.
+- Levels of more than 8 bits are scaled by the rule of `level_range`, which depends on the file alone.
+- The whole image is stretched to a square, never cropped: the object of the label may be at the edge.
 """
 
 import functools
 import io
+import sys
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from PIL import ExifTags, Image, ImageOps
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".gif", ".webp", ".bmp", ".dib", ".tif", ".tiff"),
@@ -19,6 +32,14 @@ SUFFIXES = (
 FORMATS = ("JPEG", "MPO", "PNG", "GIF", "WEBP", "BMP", "DIB", "TIFF", "PPM", "TGA", "ICO", "JPEG2000", "AVIF")
 MAX_PIXELS = 180_000_000  # an image with more could fill the memory
 
+WHITES = (1.0, 255.0, 1023.0, 4095.0, 16383.0, 65535.0)  # common white levels: floats, 8, 10, 12, 14 and 16 bits
+OUTLIERS = 0.002  # share of the pixels that may be darker than black, and brighter than white
+MIN_PIXELS_FOR_OUTLIERS = 100  # an image with fewer has none
+MIN_SHARE = 1 / 2  # of the range from black to white that levels must fill, or the range is theirs
+LEVEL_SAMPLE = 1_000_000  # pixels, evenly spaced, from which the range of a larger image is computed
+# Tags of TIFF files.
+PHOTOMETRIC, BITS, PLANAR, SAMPLE_FORMAT, SMIN, SMAX = 262, 258, 284, 339, 340, 341
+
 # Pillow warns from half of its own limit on; MAX_PIXELS is checked before any pixel is decoded.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")  # about damaged metadata
@@ -28,21 +49,31 @@ class BrokenImage(ValueError):  # noqa: N818
     """A file cannot be decoded as an image; the message says why."""
 
 
-def is_image(path: Path) -> bool:
-    """Returns whether a file has the name of an image. Hidden files do not: some systems store metadata in them."""
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """An image file, decoded."""
+
+    image: Image.Image  # upright, RGB
+    width: int  # pixels, of the whole upright image; `image` may be smaller
+    height: int
+    levels: str = ""  # which levels became black and white, where they have more than 8 bits
+    pictures: int = 1  # in the file; the first is taken
 
 
-def content_of(path: Path) -> bytes:
-    """Returns the content of a file.
+def load(path: str | Path, size: int) -> "NDArray[np.uint8]":
+    """Returns a file's image as the classifier takes it, uint8 RGB of shape (3, size, size).
 
     Raises:
         BrokenImage: the file cannot be read.
     """
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise BrokenImage(f"it cannot be read ({error.strerror or error})") from error
+    import numpy as np
+
+    return np.ascontiguousarray(np.asarray(open_square(Path(path), size)).transpose(2, 0, 1))
+
+
+def is_image(path: Path) -> bool:
+    """Returns whether a file has the name of an image. Hidden files do not: some systems store metadata in them."""
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
 
 
 def open_rgb(path: Path, size: int | None = None) -> Image.Image:
@@ -56,14 +87,8 @@ def open_rgb(path: Path, size: int | None = None) -> Image.Image:
     Raises:
         BrokenImage: the file cannot be read, or it is empty, truncated, damaged, too large or no image.
     """
-    return open_with_content(path, size)[0]
-
-
-def open_with_content(path: Path, size: int | None = None) -> tuple[Image.Image, bytes]:
-    """Returns the image and the content of a file; returns and raises as `open_rgb` does."""
     try:
-        content = path.read_bytes()
-        return decode(content, size)[0], content
+        return decode(path.read_bytes(), size)[0]
     except OSError as error:
         raise BrokenImage(f"{path} cannot be read ({error.strerror or error})") from error
     except BrokenImage as error:
@@ -76,15 +101,69 @@ def open_square(path: Path, size: int) -> Image.Image:
 
 
 def square(image: Image.Image, size: int) -> Image.Image:
-    """Returns an image stretched to `size` x `size` pixels.
-
-    Not cropped: the object of the label may be at the edge.
-    """
+    """Returns an image stretched to `size` x `size` pixels."""
     return image if image.size == (size, size) else image.resize((size, size), Image.Resampling.BICUBIC, reducing_gap=3)
 
 
 def decode(content: bytes, size: int | None = None) -> tuple[Image.Image, tuple[int, int]]:
     """Returns the image as `open_rgb` does from the content of a file, and its full upright (width, height)."""
+    decoded = inspect(content, size, count_pictures=False)
+    return decoded.image, (decoded.width, decoded.height)
+
+
+def inspect(content: bytes, size: int | None = None, *, count_pictures: bool = True) -> Decoded:
+    """Decodes the content of a file as `open_rgb` does, and says what was done; raises `BrokenImage` as well.
+
+    To count the pictures of a stack or an animation, each of them is opened.
+    """
+    image = _open(content)
+    pictures = _count_pictures(image) if count_pictures else 1
+    width, height = image.size
+    if size is not None:
+        image.draft(None, (size, size))
+    try:
+        _use_planes_of_16_bits(image)
+        image.load()
+        eight_bits, levels = _eight_bits(image, content)
+    except Exception as error:  # a damaged file may make Pillow raise anything
+        message = (str(error).splitlines() or [type(error).__name__])[0]
+        raise BrokenImage(f"the image is truncated or damaged ({message})") from error
+    if _apply_orientation(image, eight_bits):
+        width, height = height, width
+    return Decoded(_rgb(eight_bits), width, height, levels, pictures)
+
+
+def level_range(levels: "NDArray[Any]") -> tuple[float, float]:
+    """Returns the levels that become black and white in an image of more than 8 bits which does not declare them.
+
+    The darkest and brightest 0.2 % of the pixels are ignored, and those that are not finite.
+
+    - Black is 0, and white the first of 1, 255, 1023, 4095, 16383 and 65535 that is not exceeded.
+    - Integers that are all multiples of 16 or of 257 come from fewer bits, shifted to the top: white is 65535.
+    - Negative levels, levels above 65535, and levels that would fill less than half of that range are stretched from
+      the darkest to the brightest.
+    """
+    import numpy as np
+
+    some = levels.ravel()[:: max(1, levels.size // LEVEL_SAMPLE)]
+    some = np.sort(some[np.isfinite(some)])
+    if not len(some):
+        return 0.0, 1.0
+    ignored = int(np.ceil(OUTLIERS * len(some))) if len(some) >= MIN_PIXELS_FOR_OUTLIERS else 0
+    some = some[ignored : len(some) - ignored]
+    low, high = float(some[0]), float(some[-1])
+    white = next((white for white in WHITES if high <= white), None)
+    is_shifted = levels.dtype.kind in "ui" and not all(np.any(some % number) for number in (16, 257))
+    if is_shifted and 4095 < high <= WHITES[-1]:
+        return 0.0, WHITES[-1]
+    if low == high:  # nothing to stretch
+        return min(low, 0.0), max(white or high, 1.0)
+    if low < 0 or white is None or high - low < MIN_SHARE * white:
+        return low, high
+    return 0.0, white
+
+
+def _open(content: bytes) -> Image.Image:
     if not content:
         raise BrokenImage("the file is empty")
     try:
@@ -93,19 +172,13 @@ def decode(content: bytes, size: int | None = None) -> tuple[Image.Image, tuple[
         raise BrokenImage(f"it has more than {MAX_PIXELS:,} pixels: scale it down") from None
     except Exception as error:  # a damaged header may make Pillow raise anything
         known = "JPEG, PNG, GIF, WebP, BMP, TIFF, AVIF, JPEG 2000, PPM, TGA, ICO"
-        raise BrokenImage(f"it is not an image, or its format is not supported: use one of {known}") from error
-    full = image.size
-    if full[0] * full[1] > MAX_PIXELS:
-        raise BrokenImage(f"it has {full[0] * full[1]:,} pixels, more than {MAX_PIXELS:,}: scale it down")
-    if size is not None:
-        image.draft(None, (size, size))
-    try:
-        image.load()
-    except Exception as error:  # as above
-        raise BrokenImage(f"the image is truncated or damaged ({_first_line(error)})") from error
-    if _apply_orientation(image):
-        full = full[1], full[0]
-    return _rgb(image), full
+        raise BrokenImage(
+            f"it is not an image, or its format or colour mode is not supported: use one of {known}"
+        ) from error
+    pixels = image.size[0] * image.size[1]
+    if pixels > MAX_PIXELS:
+        raise BrokenImage(f"it has {pixels:,} pixels, more than {MAX_PIXELS:,}: scale it down")
+    return image
 
 
 @functools.cache
@@ -114,10 +187,23 @@ def _formats() -> tuple[str, ...]:
     return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
-def _apply_orientation(image: Image.Image) -> bool:
-    """Rotates the image to its EXIF orientation; returns whether that swaps width and height."""
+def _count_pictures(image: Image.Image) -> int:
+    """Returns the number of pictures in a file. A phone's JPEG counts as one: its others are previews and depths."""
+    if image.format in ("JPEG", "MPO"):
+        return 1
     try:
-        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+        return int(getattr(image, "n_frames", 1))
+    except Exception:  # a later picture is damaged, and the first is what counts
+        return 1
+
+
+def _apply_orientation(original: Image.Image, image: Image.Image) -> bool:
+    """Rotates the image to the original's EXIF orientation; returns whether that swaps width and height."""
+    try:
+        exif = original.getexif()
+        orientation = exif.get(ExifTags.Base.Orientation, 1)
+        if image is not original:
+            image.getexif()[ExifTags.Base.Orientation] = orientation
         ImageOps.exif_transpose(image, in_place=True)
     except Exception:  # an image with damaged EXIF data is still good
         return False
@@ -125,8 +211,6 @@ def _apply_orientation(image: Image.Image) -> bool:
 
 
 def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I;16") or image.mode in ("I", "F"):
-        image = _eight_bits(image)
     if image.has_transparency_data:
         layer = image.convert("RGBA")
         white = Image.new("RGBA", layer.size, "white")
@@ -137,24 +221,87 @@ def _rgb(image: Image.Image) -> Image.Image:
         raise BrokenImage(f"its colour mode {image.mode} is not supported: save it as RGB") from error
 
 
-def _eight_bits(image: Image.Image) -> Image.Image:
-    """Scales grey levels of more than eight bits to 0..255; `convert` would clip them at 255.
-
-    White is 65535 in 16 bits. Wider integers and floats do not define it: white is then the first of 1, 255 and
-    65535 that no pixel exceeds, else the brightest pixel.
-    """
-    levels = image.convert("F")
-    low, high = (float(level) for level in levels.getextrema())  # type: ignore[arg-type]  # one channel: two numbers
-    white = 65535.0 if image.mode.startswith("I;16") else _white(image.mode, high)
-    black = min(low, 0.0)
-    scale = 255.0 / (white - black)
-    return levels.point(lambda level: level * scale + (0.5 - black * scale)).convert("L")
+def _eight_bits(image: Image.Image, content: bytes) -> tuple[Image.Image, str]:
+    """Returns a loaded image with 8 bits a channel, and which levels became black and white where it had more."""
+    if image.mode.startswith("I;16") or image.mode in ("I", "F"):
+        return _eight_bits_of_grey(image)
+    if _is_dark_of_16_bits(image, content):
+        return _eight_bits_of_dark_colour(image, content)
+    return image, ""
 
 
-def _white(mode: str, high: float) -> float:
-    steps = (1.0, 255.0, 65535.0) if mode == "F" else (255.0, 65535.0)
-    return next((white for white in steps if high <= white), high)
+def _eight_bits_of_grey(image: Image.Image) -> tuple[Image.Image, str]:
+    import numpy as np
+
+    tags, levels = getattr(image, "tag_v2", {}), np.asarray(image)
+    if image.mode == "I" and tags.get(BITS) == (32,) and tags.get(SAMPLE_FORMAT, (1,)) == (1,):
+        levels = levels.view(np.uint32)  # Pillow reads them as signed
+    black, white = _declared_range(tags) or level_range(levels)
+    is_white_zero = tags.get(PHOTOMETRIC) == 0
+    grey = _scaled(levels, *((white, black) if is_white_zero else (black, white)))
+    return Image.fromarray(grey), f"{black:.6g} to {white:.6g}" + (", white is the lowest" if is_white_zero else "")
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+def _declared_range(tags: Any) -> tuple[float, float] | None:
+    """Returns the range of levels that a TIFF file declares."""
+    import numpy as np
+
+    black, white = float(np.ravel(tags.get(SMIN, 0.0))[0]), float(np.ravel(tags.get(SMAX, 0.0))[0])
+    if white > black:
+        return black, white
+    bits = tags.get(BITS, ())
+    return (0.0, 2.0 ** bits[0] - 1) if len(bits) == 1 and 8 < bits[0] < 16 else None
+
+
+def _scaled(levels: "NDArray[Any]", black: float, white: float) -> "NDArray[np.uint8]":
+    """Maps black to 0 and white to 255, linearly; what is not a number becomes black."""
+    import numpy as np
+
+    exact: Any = np.float64 if levels.dtype.itemsize > 2 and levels.dtype.kind in "ui" else np.float32
+    values: Any = levels.astype(exact)
+    scaled = (values - black) * (255.0 / (white - black)) + 0.5
+    pixels: NDArray[np.uint8] = np.nan_to_num(scaled, nan=0.0, posinf=255.0, neginf=0.0).clip(0, 255).astype(np.uint8)
+    return pixels
+
+
+def _is_dark_of_16_bits(image: Image.Image, content: bytes) -> bool:
+    """Returns whether a colour image uses few of the upper 8 bits, which Pillow reads of 16."""
+    tags = getattr(image, "tag_v2", {})
+    bits = content[24] if image.format == "PNG" else max(tags.get(BITS, (8,)))  # a PNG's header starts at byte 16
+    if bits != 16 or image.mode not in ("RGB", "RGBA"):
+        return False
+    extrema: Any = image.convert("RGB").getextrema()
+    return max(int(high) for _, high in extrema) < 64
+
+
+def _eight_bits_of_dark_colour(image: Image.Image, content: bytes) -> tuple[Image.Image, str]:
+    """Scales levels that are in the lower bits of 16; Pillow reads the lower byte if told of the other byte order."""
+    import numpy as np
+
+    other: Any = _open(content)
+    _use_planes_of_16_bits(other)
+    other.tile = [tile._replace(args=_with_other_bytes(tile.args)) for tile in other.tile]
+    levels = (np.asarray(image).astype(np.uint16) << 8) | np.asarray(other)
+    black, white = level_range(levels[..., :3])
+    pixels = _scaled(levels, black, white)
+    pixels[..., 3:] = np.asarray(image)[..., 3:]
+    return Image.fromarray(pixels), f"{black:.6g} to {white:.6g}"
+
+
+def _with_other_bytes(args: Any) -> Any:
+    """Returns a tile's arguments with the raw mode of the other byte order."""
+    if not isinstance(args, str):
+        return _with_other_bytes(args[0]), *args[1:]
+    mode, _, order = args.rpartition(";16")
+    is_little = order == "L" or (order == "N" and sys.byteorder == "little")
+    return f"{mode};16{'B' if is_little else 'L'}"
+
+
+def _use_planes_of_16_bits(image: Any) -> None:
+    """Has Pillow read uncompressed planes of 16 bits as such; it takes them for planes of 8 bits."""
+    tags: Any = getattr(image, "tag_v2", {})
+    if tags.get(PLANAR) != 2 or image.mode not in ("RGB", "RGBA") or max(tags.get(BITS, (8,))) != 16:
+        return
+    if all(tile.codec_name == "raw" for tile in image.tile):
+        order = ";16L" if tags.prefix == b"II" else ";16B"
+        image.tile = [tile._replace(args=(tile.args[0] + order, *tile.args[1:])) for tile in image.tile]

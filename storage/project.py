@@ -1,5 +1,7 @@
 """A project: a directory whose `gradebook.json` lists the classes."""
 
+import csv
+import io
 import json
 import re
 import shlex
@@ -50,7 +52,19 @@ class Project:
 
     def add_command(self, labels: Iterable[str]) -> str:
         """Returns the shell command that adds labels to the classes of the project."""
-        return shlex.join(["gradebook", "classes", str(self.root), "--add", ",".join(labels)])
+        return shlex.join(["gradebook", "classes", str(self.root), "--add", join_names(labels)])
+
+
+def split_names(text: str) -> list[str]:
+    """Returns the names in a list such as `a,b` or `"a, b",c`: quotes hold a name with a comma together."""
+    return next(csv.reader([text], skipinitialspace=True), [])
+
+
+def join_names(names: Iterable[str]) -> str:
+    """Returns names as a list that `split_names` reads."""
+    line = io.StringIO()
+    csv.writer(line, lineterminator="").writerow(names)
+    return line.getvalue()
 
 
 def create_project(root: Path, classes: Sequence[str], *, store: str = "") -> Project:

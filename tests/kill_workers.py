@@ -39,7 +39,7 @@ StepPredictions = make_dataclass("StepPredictions", [(name, Any, None) for name 
 
 def ready(done: Connection) -> None:
     """Says so; and lets merging, more than one append a fold and more than one chunk an import come round soon."""
-    lance_tables.COMPACTION_INTERVAL, lance_record.SEGMENT_BATCH, job.CHUNK, job.EVENTS = 4, 16, 3, 5
+    lance_tables.COMPACTION_INTERVAL, lance_record.SEGMENT_BATCH, job.CHUNK, job.EVENTS_BATCH = 4, 16, 3, 5
     tell(done, "ready")
 
 

@@ -3,7 +3,7 @@
 import streamlit as st
 
 from gradebook.app.text import as_sentence, plain
-from gradebook.storage.project import Project, ProjectError, add_classes
+from gradebook.storage.project import Project, ProjectError, add_classes, split_names
 
 
 def render(project: Project) -> None:
@@ -28,4 +28,4 @@ def render(project: Project) -> None:
 def draw_field(key: str, hint: str) -> list[str]:
     """Draws the text field with a hint in its help; returns the entered names."""
     typed = st.text_input("Classes", placeholder="crow, heron, swan", key=key, help=f"Separated by commas. {hint}")
-    return [name.strip() for name in typed.split(",") if name.strip()]
+    return [name.strip() for name in split_names(typed) if name.strip()]

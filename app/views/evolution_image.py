@@ -12,7 +12,7 @@ from gradebook.app.context import PageContext
 from gradebook.app.data_access import read_events, read_image
 from gradebook.app.figures import sample as figures
 from gradebook.app.review_actions import class_keys, decide, shown_of, undo_verdict
-from gradebook.app.text import actor_name, ago, count, describe_event, percent, plain
+from gradebook.app.text import actor_name, ago, capitalized, count, describe_event, percent, plain
 from gradebook.app.views import fiftyone_button, sample_gallery, selection
 from gradebook.pipelines.curation import nearest_labelled, queue_items
 from gradebook.pipelines.curation.event_cache import EventCache
@@ -22,6 +22,7 @@ from gradebook.pipelines.reporting import run_comparison
 from gradebook.pipelines.runs import Run, find_run
 from gradebook.storage.events import VERDICTS, Event, standing
 from gradebook.storage.project import Project, ProjectError
+from gradebook.storage.sample_files import CHANGED, file_problem
 from gradebook.storage.samples import Sample
 from gradebook.storage.store import Store
 
@@ -57,9 +58,11 @@ def render(context: PageContext, sample: Sample) -> None:
 
 def _draw_picture(project: Project, sample: Sample) -> None:
     content = read_image(project, sample, IMAGE_PX)
-    if content is None:
+    if file_problem(Path(sample.filepath), sample.sample_id) == CHANGED:
+        st.warning(f"{capitalized(CHANGED)}.", icon=":material/broken_image:")
+    elif content is None:
         st.warning("This file cannot be read.", icon=":material/broken_image:")
-    else:
+    if content is not None:
         st.image(content, width="stretch", alt=Path(sample.filepath).name)
 
 

@@ -11,7 +11,7 @@ from gradebook.app.job_progress import follow
 from gradebook.app.text import count
 from gradebook.app.views import import_results, next_steps
 from gradebook.pipelines.importing.fiftyone_datasets import PREFIX
-from gradebook.pipelines.importing.zip_archive import LARGEST
+from gradebook.pipelines.importing.zip_archive import MAX_BYTES
 from gradebook.pipelines.jobs import commands
 from gradebook.pipelines.jobs.launcher import Job, JobState
 from gradebook.storage.project import Project
@@ -22,9 +22,9 @@ FILES, DATASET = "Files", "FiftyOne dataset"
 LABELS = {"none": "None", "folders": "Folder names", "csv": "CSV file"}
 SPLITS = {"train": "Training", "test": "Test only"}
 PATH_HELP = (
-    "A folder, searched with its subfolders; a .zip; a .csv or .parquet table with a column filepath; or the folder of "
-    "a FiftyOne dataset with its labels.json. The path is on the machine that Gradebook runs on. Your images stay "
-    f"where they are, unchanged; a zip of at most {LARGEST // 2**30} GiB is unpacked into the project."
+    "A folder, searched with its subfolders; a .zip; a .csv or .parquet table with a column filepath; a COCO .json; or "
+    "the folder of a FiftyOne dataset with its labels.json. The path is on the machine that Gradebook runs on. Your "
+    f"images stay where they are, unchanged; a zip of at most {MAX_BYTES // 2**30} GiB is unpacked into the project."
 )
 DATASET_HELP = (
     "The name in FiftyOne on the machine that Gradebook runs on, in its own database or the one in "

@@ -53,6 +53,12 @@ PROBLEMS = (
         "They stay there, so that no image is both trained and tested on.",
         ("file", "split"),
     ),
+    Problem(
+        "near_leak_pairs",
+        "Near-copies in the other split",
+        "The accuracy on the test images is too high: delete one file of each pair, then use gradebook forget.",
+        ("file", "similar to"),
+    ),
     Problem("duplicate_files", "Duplicates", "Files with equal bytes count as one image.", ("file", "same as")),
     Problem(
         "near_duplicate_pairs",
@@ -62,6 +68,14 @@ PROBLEMS = (
     ),
     Problem("moved_files", "Moved files", "Their labels were kept.", ("now", "before")),
     Problem("changed_files", "Changed files", "The new content counts as another image.", ("file",)),
+    Problem(
+        "converted_files",
+        "Images of more than 8 bits",
+        "These levels became black and white.",
+        ("file", "levels"),
+    ),
+    Problem("stack_files", "Files with several pictures", "One of them is taken.", ("file", "picture")),
+    Problem("uniform_files", "Almost uniform images", "Hardly anything can be seen on them.", ("file",)),
 )
 WITH_PATHS = [problem.key for problem in PROBLEMS if problem.columns[0] in ("file", "now")]
 
@@ -77,7 +91,7 @@ def render(context: PageContext) -> None:
     st.subheader("Import results")
     st.caption(f"{plain(source)}, {ago(job.started)}")
     _draw_numbers(report)
-    problems = [problem for problem in PROBLEMS if report[problem.key]]
+    problems = [problem for problem in PROBLEMS if report.get(problem.key)]
     if not problems:
         st.success("No problems found.", icon=":material/check_circle:")
         _draw_some(context)
@@ -136,7 +150,7 @@ def _draw_some(context: PageContext) -> None:
 
 def _paths(report: dict[str, Any]) -> list[str]:
     """Returns the paths of all problems whose rows begin with one."""
-    rows = [row for key in WITH_PATHS for row in report[key]]
+    rows = [row for key in WITH_PATHS for row in report.get(key, ())]
     return [cell for row in rows for cell in ([row] if isinstance(row, str) else row)]
 
 

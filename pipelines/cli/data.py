@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from tyro.conf import Positional, arg
 
 from gradebook.pipelines.cli.options import Json, Project, app, print_result, print_rows
+from gradebook.pipelines.process.errors import FAILED
 from gradebook.pipelines.process.progress import progress, say, stage
 
 
@@ -14,7 +15,7 @@ from gradebook.pipelines.process.progress import progress, say, stage
 def init(
     project: Project,
     *,
-    classes: Annotated[str, arg(help="class names, as a,b,c")] = "",
+    classes: Annotated[str, arg(help='class names, as a,b,c; one with a comma as "a,b"')] = "",
     store: Annotated[str, arg(help="keep the tables on an object store, such as s3://bucket/prefix")] = "",
 ) -> None:
     """Make a project directory.
@@ -22,11 +23,11 @@ def init(
     Classes can also be added later, or come with an import.
     """
     from gradebook.storage.object_store import list_files
-    from gradebook.storage.project import create_project
+    from gradebook.storage.project import create_project, split_names
 
     if store:
         list_files(store)
-    names = [name for name in classes.split(",") if name.strip() or classes.strip(",")]
+    names = split_names(classes) if classes.strip(",") else []
     created = create_project(project, names, store=store)
     print(f"made {created.root} with {len(created.classes)} classes; next: gradebook import {project} IMAGES")
 
@@ -35,14 +36,14 @@ def init(
 def classes(
     project: Project,
     *,
-    add: Annotated[str, arg(help="class names to add at the end, as a,b,c")] = "",
+    add: Annotated[str, arg(help='class names to add at the end, as a,b,c; one with a comma as "a,b"')] = "",
     json: Json = False,
 ) -> None:
     """List a project's classes, or add some."""
-    from gradebook.storage.project import add_classes, read_project
+    from gradebook.storage.project import add_classes, read_project, split_names
 
     opened = read_project(project)
-    opened = add_classes(opened, add.split(",")) if add else opened
+    opened = add_classes(opened, split_names(add)) if add else opened
     print_rows(list(opened.classes), json, lambda: "\n".join(opened.classes))
 
 
@@ -53,8 +54,8 @@ def import_(
         Positional[Path],
         arg(
             metavar="IMAGES",
-            help="a folder, a zip file, one image, a table with a column filepath, a folder with FiftyOne's "
-            "labels.json, or fiftyone:NAME for a dataset in FiftyOne's database",
+            help="a folder, a zip file, one image, a table with a column filepath, a COCO JSON file, a folder with "
+            "FiftyOne's labels.json, or fiftyone:NAME for a dataset in FiftyOne's database",
         ),
     ],
     *,
@@ -62,7 +63,7 @@ def import_(
         str,
         arg(
             help="none, folders (a folder's name is the label of its images), a CSV or Parquet file with columns "
-            "filepath,label, or a field of fiftyone:NAME"
+            "filepath,label, a COCO JSON file, or a field of fiftyone:NAME"
         ),
     ] = "none",
     split: Annotated[
@@ -70,7 +71,7 @@ def import_(
         arg(help="test images are never trained on; split folders and a column split count where this is train"),
     ] = "train",
     json: Json = False,
-) -> None:
+) -> int:
     """Import images, which stay where they are.
 
     Nothing is copied, moved or changed. Run it again to import new images.
@@ -88,6 +89,8 @@ def import_(
         report = import_images(store, source, labels=labels, split=Split(split), progress=partial(show, what="import"))
     result = report.as_json()
     print_result(result, json, lambda: import_summary(result))
+    usable = report.imported + report.already_known + report.duplicates + report.moved
+    return 0 if usable else FAILED
 
 
 @app.command

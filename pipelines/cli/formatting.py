@@ -1,6 +1,6 @@
 """What the commands print as text: short tables and sentences, from the same values that --json prints."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from gradebook.pipelines.curation.label_propagation import ALIKE
@@ -13,15 +13,25 @@ MAX_LISTED = 10  # entries of a list before "and N more"
 MIN_REASON_SCORE = 0.3  # weaker reasons are not named
 
 
-def queue_table(rows: Sequence[Row], run: str | None) -> str:
-    """Returns the queue: predicted label, probability, file, and the two strongest reasons."""
+def queue_table(rows: Sequence[Row], run: str | None, changed: Collection[str] = ()) -> str:
+    """Returns the queue: predicted label, probability, file, and the two strongest reasons.
+
+    Args:
+        rows: of the queue.
+        run: that predicted.
+        changed: ids of the samples whose file has changed since it was imported.
+    """
     if not rows:
         return "The queue is empty: every training image has a label."
     if run is None and not any(row.label for row in rows):
-        files = [row.filepath for row in rows]
+        files = [row.filepath + _changed_note(row, changed) for row in rows]
         return "\n".join(["No run has finished, so there are no predictions yet. Label these first:", *files])
     title = f"Review these first, by {run}:" if run else "Review these first:"
-    return "\n".join([title, *(_queue_line(row) for row in rows)])
+    return "\n".join([title, *(_queue_line(row) + _changed_note(row, changed) for row in rows)])
+
+
+def _changed_note(row: Row, changed: Collection[str]) -> str:
+    return "  THE FILE HAS CHANGED: import it again" if row.sample_id in changed else ""
 
 
 def _queue_line(row: Row) -> str:
@@ -62,9 +72,15 @@ def status_table(numbers: dict[str, Any]) -> str:
     lines = [
         f"{numbers['project']}: {numbers['samples']} images: {numbers['labeled']} labelled, "
         f"{numbers['unlabeled']} unlabelled, {numbers['test']} for testing",
-        "labels: " + (", ".join(f"{name} {n}" for name, n in numbers["labels_per_class"].items()) or "no class yet"),
+        "labels: "
+        + (", ".join(f"{_name(name)} {n}" for name, n in numbers["labels_per_class"].items()) or "no class yet"),
         "cached views: " + (", ".join(numbers["embedded"]) or "none yet"),
     ]
+    verify = f"gradebook verify {numbers['project']} lists them"
+    if numbers["changed"]:
+        lines.append(f"{numbers['changed']} files have changed since they were imported and are not used: {verify}")
+    if numbers["near_leaks"]:
+        lines.append(f"{numbers['near_leaks']} images look almost the same as one of the other split: {verify}")
     lines += [
         f"run {run['name']}: {run['state']} at step {run['step']} of {run['steps']}"
         + (f" ({run['message']})" if run["message"] else "")
@@ -117,20 +133,27 @@ def _class_line(name: str, row: Mapping[str, Any], counts: Mapping[str, int]) ->
 def import_summary(report: dict[str, Any]) -> str:
     """Returns the counts of an import, and the files that need attention."""
     test = f" ({report['test_images']} of them test images)" if report["test_images"] else ""
+    classes = ", ".join(_name(name) for name in report["classes"])
     lines = [
         f"{report['imported']} images imported{test}, "
         f"{report['already_known']} already in the project, "
-        f"{report['labelled']} labels; the project has the classes {', '.join(report['classes']) or '(none yet)'}"
+        f"{report['labelled']} labels; the project has the classes {classes or '(none yet)'}"
     ]
     lists = (
         ("duplicate_files", "have the same bytes as another file", " = "),
         ("near_duplicate_pairs", "look almost the same as another image", " ~ "),
         ("leak_files", "are already in the other split, where they stay", ": "),
+        ("near_leak_pairs", "look almost the same as an image of the other split, so test accuracy is too high", " ~ "),
+        ("converted_files", "have more than 8 bits; these levels became black and white", ": "),
+        ("stack_files", "hold several pictures, of which one is taken", ": "),
         ("broken_files", "cannot be read and were skipped", ": "),
         ("label_problem_places", "labels could not be used", ": "),
     )
     for key, title, between in lists:
         lines += _some(f"{len(report[key])} {title}:", [between.join(pair) for pair in report[key]])
+    changed, uniform = report["changed_files"], report["uniform_files"]
+    lines += _some(f"{len(changed)} files have changed; their new content is a new image, without the label:", changed)
+    lines += _some(f"{len(uniform)} images are almost uniform, so hardly anything can be seen on them:", uniform)
     conflicts = [", ".join(f"{file} says {name}" for file, name in files) for files in report["conflict_files"]]
     lines += _some(f"{len(conflicts)} images have files with different labels, so they get none:", conflicts)
     return "\n".join(lines)
@@ -170,6 +193,11 @@ def pool_summary(report: dict[str, Any]) -> str:
     too_few = [f"{name} {report['kept_per_class'][name]}" for name in report["too_few"]]
     lines += _some(f"{len(too_few)} classes have fewer images than --per-class:", too_few)
     return "\n".join(lines)
+
+
+def _name(name: str) -> str:
+    """Returns a class name as it stands in a list: in quotes if it has a comma."""
+    return f'"{name}"' if "," in name else name
 
 
 def _some(title: str, entries: Sequence[str]) -> list[str]:

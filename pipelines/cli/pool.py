@@ -18,7 +18,8 @@ def pool(
     per_class: Annotated[int, arg(help="maximum number of images of each class")],
     threshold: Annotated[float, arg(help="minimum probability of an image")] = 0.0,
     without: Annotated[
-        tuple[Path, ...], arg(help="test images to leave out: folders, or projects with a test split")
+        tuple[Path, ...],
+        arg(help="test images to leave out: folders, or projects with a test split; a project's own in any case"),
     ] = (),
     run: RunName = None,
     part: Annotated[str, arg(help="K/N: score only every N-th file, from the K-th on; one process for each")] = "1/1",

@@ -29,6 +29,7 @@ def queue(
     from gradebook.pipelines.curation.queue_items import GIVEN, as_json
     from gradebook.pipelines.curation.review_queue import rank
     from gradebook.pipelines.runs import find_run, newest_finished
+    from gradebook.storage.sample_files import changed_samples
     from gradebook.storage.store import open_store
 
     store = open_store(project)
@@ -38,7 +39,10 @@ def queue(
     if labelled and reason not in (None, GIVEN):
         raise ProjectError(f"--labelled orders by {GIVEN}: leave out --reason {reason}")
     rows = rank(store, chosen, reason=GIVEN if labelled else reason, limit=limit, spread=spread and reason is None)
-    print_rows([as_json(row) for row in rows], json, lambda: queue_table(rows, chosen.name if chosen else None))
+    samples = store.catalog.samples(among=[row.sample_id for row in rows])
+    changed = {sample.sample_id for sample in changed_samples(store.catalog, samples)}
+    result = [{**as_json(row), "changed": row.sample_id in changed} for row in rows]
+    print_rows(result, json, lambda: queue_table(rows, chosen.name if chosen else None, changed))
 
 
 @app.command

@@ -103,13 +103,13 @@ def export_labels(
     Never overwrites a file.
     """
     from gradebook.pipelines.export.labels import export_labels as write_labels
-    from gradebook.pipelines.export.labels import words
+    from gradebook.pipelines.export.labels import summarize
     from gradebook.storage.store import open_store
 
     stage("Opening the project")
     with progress("export-labels") as show:
         result = write_labels(open_store(project), out, format, progress=show).as_json()
-    print_result(result, json, lambda: words(result))
+    print_result(result, json, lambda: summarize(result))
 
 
 @app.command

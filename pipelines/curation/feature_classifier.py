@@ -150,9 +150,12 @@ def _targets(predictions: Predictions, ids: Sequence[str]) -> NDArray[np.float64
 
 def _duplicate_of(store: "Store", ids: Sequence[str]) -> NDArray[np.int32]:
     from gradebook.storage.duplicates import near_duplicates, stack_fingerprints
+    from gradebook.storage.image_detail import file_comparison
 
-    fingerprints = stack_fingerprints([sample.fingerprint for sample in store.catalog.get(ids)])
-    pairs = near_duplicates(fingerprints, fingerprints[:0])
+    samples = store.catalog.get(ids)
+    fingerprints = stack_fingerprints([sample.fingerprint for sample in samples])
+    is_same = file_comparison([(sample.filepath, sample.sample_id) for sample in samples])
+    pairs = near_duplicates(fingerprints, fingerprints[:0], is_same)
     duplicate_of = np.full(len(ids), -1, np.int32)
     duplicate_of[pairs[:, 0]] = pairs[:, 1]
     return duplicate_of

@@ -18,6 +18,7 @@ from gradebook.pipelines.curation.verdicts import Shown, undo, verdict
 from gradebook.pipelines.importing.labels import read_labels
 from gradebook.storage.events import VERDICTS, Event, Kind, decisions, retracted, sequenced
 from gradebook.storage.project import ProjectError
+from gradebook.storage.sample_files import CHANGED, changed_files
 
 if TYPE_CHECKING:
     from gradebook.storage.store import Store
@@ -210,13 +211,16 @@ def label_file(store: "Store", path: Path) -> LabelReport:
     Raises:
         ProjectError: the file cannot be read, or names an unknown class.
     """
-    seen, files = read_log(store), {file.filepath: file.sample_id for file in store.catalog.files()}
+    seen, files = read_log(store), {file.filepath: file for file in store.catalog.files()}
     rows = read_labels(str(path), path.expanduser().absolute().parent, list(files))
     for name in rows.classes():
         store.project.check_label(name)
+    changed = {file.filepath for file in changed_files(files[filepath] for filepath in rows.of)}
+    rows.problems += [(filepath, CHANGED) for filepath in sorted(changed)]
     given: dict[str, dict[str, str]] = {}  # sample -> label -> a file that is given it: copies are one sample
     for filepath, names in rows.of.items():
-        given.setdefault(files[filepath], {}).update(dict.fromkeys(names, filepath))
+        if filepath not in changed:
+            given.setdefault(files[filepath].sample_id, {}).update(dict.fromkeys(names, filepath))
     wanted = {sample_id: next(iter(labels)) for sample_id, labels in given.items() if len(labels) == 1}
     contradictory = [labels for labels in given.values() if len(labels) > 1]
     problems = [*rows.problems, *((next(iter(s.values())), f"it is labelled {' and '.join(s)}") for s in contradictory)]

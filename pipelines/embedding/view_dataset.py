@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Union
 import numpy as np
 from numpy.typing import NDArray
 
-from gradebook.storage.images import BrokenImage, content_of, decode, square
-from gradebook.storage.samples import Sample, sample_id
+from gradebook.storage.images import BrokenImage, decode, square
+from gradebook.storage.sample_files import content_of_sample
+from gradebook.storage.samples import Sample
 from gradebook.storage.vectors import Space
 
 if TYPE_CHECKING:
@@ -73,9 +74,7 @@ def collate(loaded: list[SampleViews]) -> Batch:
 def _pixels(sample: Sample, size: int) -> NDArray[np.uint8] | str:
     """Returns a sample's image, uint8 (S, S, 3), or the error: the file is broken, or has changed since the import."""
     try:
-        content = content_of(Path(sample.filepath))
-        if sample_id(content) != sample.sample_id:
-            return "the file has changed since it was imported: import it again"
+        content = content_of_sample(Path(sample.filepath), sample.sample_id)
         return np.array(square(decode(content, size)[0], size))
     except BrokenImage as error:
         return str(error)

@@ -1,12 +1,13 @@
-"""The labels as they stand, for other programs: as a table, as JSON, or as folders of copies.
+"""Exports the current labels for other programs: as a table, as JSON, or as folders of copies.
 
     csv      filepath, label, split, sample_id, by, at: what `gradebook import --labels` reads again
     parquet  the same columns
-    coco     one JSON file as COCO's readers want it: each image has one annotation, whose box is the whole image
+    coco     one JSON file that readers of COCO accept: each image has one annotation, whose box is the whole image
     folder   OUT/SPLIT/CLASS/FILE, copies of the images
     fiftyone OUT/labels.json, FiftyOne's FiftyOneImageClassificationDataset, which names the images where they are
 
-The images themselves are never moved or changed, and nothing that exists is written over.
+Images are never moved or changed, and no existing file is overwritten. Labels of images whose file has changed since
+it was imported are left out.
 """
 
 import csv
@@ -18,19 +19,22 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from gradebook.storage.images import BrokenImage
 from gradebook.storage.project import ProjectError
+from gradebook.storage.sample_files import CHANGED, changed_samples, content_of_sample
 
 if TYPE_CHECKING:
     from gradebook.storage.store import Store
 
 Form = Literal["csv", "parquet", "coco", "folder", "fiftyone"]
 Progress = Callable[[int, int], None]  # images done, images in all
-LONGEST = 255  # bytes of a file's name
+MAX_LISTED = 10  # files that are left out, in the summary
+MAX_NAME_BYTES = 255  # of a file's name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Label:
-    """One labelled sample, and who says so."""
+    """The label of one sample."""
 
     filepath: str
     label: str
@@ -47,12 +51,12 @@ COLUMNS = ("filepath", "label", "split", "sample_id", "by", "at")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelsExport:
-    """What `gradebook export-labels` answers."""
+    """The result of `gradebook export-labels`."""
 
     out: str
     format: str
     labels: int
-    missing: int  # images that were left out because their file cannot be copied
+    missing: int  # images that were left out because their file has changed or cannot be copied
     missing_files: tuple[tuple[str, str], ...]  # the file, and why
 
     def as_json(self) -> dict[str, Any]:
@@ -61,15 +65,26 @@ class LabelsExport:
 
 
 def labels_of(store: "Store") -> list[Label]:
-    """Returns the labels as they stand, in order of import."""
+    """Returns the current labels in order of import, without those of images whose file has changed since.
+
+    Other programs find an image by its path, so they would take the new content for what was labelled.
+    """
+    return _labels_and_changed(store)[0]
+
+
+def _labels_and_changed(store: "Store") -> tuple[list[Label], list[str]]:
+    """Returns the current labels, and the files that have changed since they were imported."""
     from gradebook.storage.events import decisions
 
     decided = decisions(store.log.read())
-    chosen = [(s, decided[s.sample_id]) for s in store.catalog.samples() if s.sample_id in decided]
-    return [
+    labelled = [
+        (s, e) for s in store.catalog.samples() if (e := decided.get(s.sample_id)) is not None and e.label is not None
+    ]
+    changed = {s.filepath for s in changed_samples(store.catalog, [s for s, _ in labelled])}
+    labels = [
         Label(
             filepath=s.filepath,
-            label=e.label,
+            label=str(e.label),
             split=s.split.value,
             sample_id=s.sample_id,
             by=e.actor,
@@ -77,9 +92,10 @@ def labels_of(store: "Store") -> list[Label]:
             width=s.width,
             height=s.height,
         )
-        for s, e in chosen
-        if e.label is not None
+        for s, e in labelled
+        if s.filepath not in changed
     ]
+    return labels, sorted(changed)
 
 
 def as_csv(labels: Sequence[Label]) -> bytes:
@@ -104,8 +120,9 @@ def as_parquet(labels: Sequence[Label]) -> bytes:
 
 
 def as_coco(labels: Sequence[Label], classes: Sequence[str]) -> bytes:
-    """Returns a COCO file: categories count from 1 in the project's order, an image's split stands with the image."""
-    number = {name: n for n, name in enumerate(classes, start=1)}
+    """Returns a COCO file: categories count from 1 in the order of the classes; an image has its split."""
+    names = dict.fromkeys([*classes, *(label.label for label in labels)])  # a label may be newer than the classes
+    number = {name: n for n, name in enumerate(names, start=1)}
     images, annotations = [], []
     for n, label in enumerate(labels, start=1):
         size = {"width": label.width, "height": label.height}
@@ -113,33 +130,33 @@ def as_coco(labels: Sequence[Label], classes: Sequence[str]) -> bytes:
         box = {"bbox": [0, 0, label.width, label.height], "area": label.width * label.height, "iscrowd": 0}
         annotations.append({"id": n, "image_id": n, "category_id": number[label.label], **box})
     categories = [{"id": n, "name": name} for name, n in number.items()]
-    whole = {"images": images, "annotations": annotations, "categories": categories}
-    return (json.dumps(whole, ensure_ascii=False) + "\n").encode("utf-8")
+    content = {"images": images, "annotations": annotations, "categories": categories}
+    return (json.dumps(content, ensure_ascii=False) + "\n").encode("utf-8")
 
 
 def export_labels(store: "Store", out: Path, form: Form, *, progress: Progress | None = None) -> LabelsExport:
-    """Writes the labels as they stand to `out`, whole or not at all.
+    """Writes the current labels to `out`, whole or not at all.
 
     Args:
         store: the project.
         out: a new file for csv, parquet and coco; a new directory for folder and fiftyone.
         form: one of `Form`.
-        progress: is called with the images copied and those to copy.
+        progress: called with the number of images copied and the total.
 
     Raises:
         ProjectError: there are no labels, `out` exists, or a class cannot be a directory's name.
     """
     out = out.expanduser().absolute()
-    labels, classes = labels_of(store), store.project.classes
-    if not labels:
+    (labels, changed), classes = _labels_and_changed(store), store.project.classes
+    if not labels and not changed:
         raise ProjectError(f"{store.project.root} has no labels yet: label some images, then export again")
     if out.exists() and (out.is_file() or form not in ("folder", "fiftyone") or any(out.iterdir())):
         raise ProjectError(f"{out} exists already, and nothing is written over: choose a new name")
     draft = _draft(out)
-    missing: list[tuple[str, str]] = []
+    missing = [(path, CHANGED) for path in changed]
     try:
         if form == "folder":
-            missing = _write_folder(labels, draft, progress or (lambda done, total: None))
+            missing += _write_folder(labels, draft, progress or (lambda done, total: None))
         elif form == "fiftyone":
             _write_fiftyone(labels, classes, draft)
         else:
@@ -147,14 +164,17 @@ def export_labels(store: "Store", out: Path, form: Form, *, progress: Progress |
         draft.replace(out)
     finally:
         _remove(draft)
-    written = len(labels) - len(missing)
+    written = len(labels) + len(changed) - len(missing)
     return LabelsExport(out=str(out), format=form, labels=written, missing=len(missing), missing_files=tuple(missing))
 
 
-def words(done: dict[str, Any]) -> str:
-    """Returns what was exported, as a sentence."""
-    more = f"; {done['missing']} files cannot be copied and were left out" if done["missing"] else ""
-    return f"{done['labels']} labels are in {done['out']}{more}"
+def summarize(result: dict[str, Any]) -> str:
+    """Returns what was exported, and which files were left out."""
+    lines = [f"{result['labels']} labels are in {result['out']}"]
+    if result["missing"]:
+        lines[0] += f"; {result['missing']} files have changed or cannot be copied, and were left out:"
+        lines += [f"  {path}: {why}" for path, why in result["missing_files"][:MAX_LISTED]]
+    return "\n".join(lines)
 
 
 def _file(labels: Sequence[Label], classes: Sequence[str], form: str) -> bytes:
@@ -171,22 +191,21 @@ def _write_folder(labels: Sequence[Label], directory: Path, progress: Progress) 
         folder = directory / label.split / label.label
         folder.mkdir(parents=True, exist_ok=True)
         source = Path(label.filepath)
-        place = folder / source.name
-        if place.exists():  # another image of that name, from another directory
-            place = folder / f"{label.sample_id}{source.suffix}"
+        copy = folder / source.name
+        if copy.exists():  # another image of that name, from another directory
+            copy = folder / f"{label.sample_id}{source.suffix}"
         try:
-            shutil.copyfile(source, place)
-        except OSError as error:
-            if not source.is_file():
-                missing.append((label.filepath, error.strerror or str(error)))
-            else:
-                raise
+            content = content_of_sample(source, label.sample_id)
+        except BrokenImage as error:
+            missing.append((label.filepath, str(error)))
+        else:
+            copy.write_bytes(content)
         progress(n, len(labels))
     return missing
 
 
 def _check_name(name: str) -> None:
-    if name.startswith(".") or "/" in name or "\\" in name or "\0" in name or len(name.encode()) > LONGEST:
+    if name.startswith(".") or "/" in name or "\\" in name or "\0" in name or len(name.encode()) > MAX_NAME_BYTES:
         raise ProjectError(f"the class {name!r} cannot be the name of a directory: export csv, parquet or coco instead")
 
 
@@ -196,17 +215,17 @@ def _write_fiftyone(labels: Sequence[Label], classes: Sequence[str], directory: 
     https://docs.voxel51.com/user_guide/import_datasets.html#fiftyoneimageclassificationdataset; its `data.json`, for
     images elsewhere, is not found by FiftyOne 1.x unless it is named, and without a directory `data` it gives up.
     """
-    said = {
+    entries = {
         label.filepath: {"label": label.label, "attributes": {"split": label.split, "by": label.by, "at": label.at}}
         for label in labels
     }
     (directory / "data").mkdir(parents=True)
-    whole = {"classes": list(classes), "labels": said}
-    (directory / "labels.json").write_text(json.dumps(whole, ensure_ascii=False) + "\n", encoding="utf-8")
+    content = {"classes": list(classes), "labels": entries}
+    (directory / "labels.json").write_text(json.dumps(content, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _draft(out: Path) -> Path:
-    """Returns an unused place beside the wanted one, to be moved there when all is written."""
+    """Returns an unused path beside `out`, to be renamed to it when all is written."""
     out.parent.mkdir(parents=True, exist_ok=True)
     draft = out.parent / f".{out.name}.draft"
     _remove(draft)

@@ -11,10 +11,34 @@ from gradebook.pipelines.training.config import TrainConfig
 if TYPE_CHECKING:
     from gradebook.pipelines.training.student import FullModel
 
-IN_TIMM = """or in timm: `timm.create_model("local-dir:THIS_DIRECTORY", pretrained=True)`."""
+PREPROCESS = "preprocess"  # the module beside the card that decodes images
+ONNX_CODE = f"""\
+import json, onnxruntime, {PREPROCESS}
+about = json.load(open("classes.json"))
+images = {PREPROCESS}.load("image.jpg", about["size"])[None]
+(probabilities,) = onnxruntime.InferenceSession("model.onnx").run(None, {{"images": images}})
+print(about["classes"][probabilities[0].argmax()])
+"""
+TIMM_CODE = f"""\
+import json, timm, torch, {PREPROCESS}
+about = json.load(open("classes.json"))
+model = timm.create_model("local-dir:.", pretrained=True).eval()
+mean, std = (torch.tensor(model.pretrained_cfg[name])[:, None, None] for name in ("mean", "std"))
+images = torch.from_numpy({PREPROCESS}.load("image.jpg", about["size"]))[None] / 255
+probabilities = model((images - mean) / std).softmax(-1).detach().numpy()
+print(about["classes"][probabilities[0].argmax()])
+"""
 NOT_IN_TIMM = """timm has no model like it: its head is not one linear layer on the backbone's features.
 `model.safetensors` holds the weights of the backbone (`0.`) and of the head (`1.`), which takes the features of the
 backbone without its own classifier."""
+
+
+def card_programs(card: str) -> list[str]:
+    """Returns the Python programs in a card, each from its imports to what it prints."""
+    lines = [line[4:] for line in card.splitlines() if line.startswith("    ")]
+    starts = [n for n, line in enumerate(lines) if line.startswith("import json")]
+    ends = [next(n for n in range(start, len(lines)) if lines[n].startswith("print(")) for start in starts]
+    return ["\n".join(lines[start : end + 1]) for start, end in zip(starts, ends, strict=True)]
 
 
 def model_card(
@@ -31,6 +55,7 @@ def model_card(
     """
     classes, size = run.config()["classes"], model.size
     labels = Counter(run.labels().values())
+    in_timm = f"or with timm:\n\n{_indented(TIMM_CODE)}" if model.is_timm else NOT_IN_TIMM
     given = "\n".join(f"| {_cell(name)} | {labels[name]} |" for name in classes)
     return f"""# Classifier `{run.name}` of the project {_cell(project)}
 
@@ -41,17 +66,16 @@ An image classifier for {len(classes)} classes, trained by Gradebook with the me
 
     gradebook predict THIS_DIRECTORY image.jpg
 
-or without Gradebook, with onnxruntime and Pillow (images come as RGB, scaled to {size} x {size} pixels, bicubic):
+or without Gradebook, in this directory, with onnxruntime, Pillow and NumPy:
 
-    import json, numpy as np, onnxruntime
-    from PIL import Image
-    about = json.load(open("classes.json"))
-    image = Image.open("image.jpg").convert("RGB").resize((about["size"],) * 2, Image.Resampling.BICUBIC)
-    images = np.asarray(image).transpose(2, 0, 1)[None]
-    (probabilities,) = onnxruntime.InferenceSession("model.onnx").run(None, {{"images": images}})
-    print(about["classes"][probabilities[0].argmax()])
+{_indented(ONNX_CODE)}
 
-{IN_TIMM if model.is_timm else NOT_IN_TIMM}
+{in_timm}
+
+`preprocess.py` decodes images as they were decoded for training: turned by their EXIF orientation, transparency on
+white, CMYK and palettes as RGB, levels of more than 8 bits scaled to 8 by the rule in its `level_range`, of stacks and
+animations the first picture; then stretched to {size} x {size} pixels (bicubic), without cropping. Another way to
+decode gives other probabilities, timm's own transforms among them.
 
 ## Labels
 
@@ -70,6 +94,10 @@ or without Gradebook, with onnxruntime and Pillow (images come as RGB, scaled to
 Backbone `{config.backbone}`, fed with {"cached views of the frozen network" if config.inputs == "views" else "images"}.
 The student's averaged weights are exported, the ones that predict; its settings were not chosen on the test split.
 """
+
+
+def _indented(code: str) -> str:
+    return "\n".join(f"    {line}" for line in code.splitlines())
 
 
 def _score_table(scores: dict[str, Any] | None) -> str:

@@ -22,6 +22,7 @@ from gradebook.storage.fiftyone_dataset import show_decisions
 from gradebook.storage.fiftyone_samples import FiftyOneSample, fiftyone_ids, read_samples
 from gradebook.storage.images import BrokenImage
 from gradebook.storage.project import ProjectError
+from gradebook.storage.sample_files import CHANGED, file_problem
 from gradebook.storage.samples import Split
 
 if TYPE_CHECKING:
@@ -169,6 +170,8 @@ def _needless(seen: FiftyOneSample, label: str | None, now: Event | None) -> str
     """Returns why a sample needs no verdict, None if it needs one."""
     if label is None:
         return "no run has a label for it"
+    if file_problem(Path(seen.filepath), seen.sample_id) == CHANGED:
+        return CHANGED
     if now is None or now.event_id != seen.decision:  # not as it was shown: a conflict
         return None
     return "a person gave this label already" if now.kind in VERDICTS and now.label == label else None

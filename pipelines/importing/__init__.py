@@ -1,1 +1,1 @@
-"""Importing: from whatever holds images and labels to samples; nothing there is moved, changed or deleted."""
+"""Imports images and labels into a project. The files are never moved, changed or deleted."""

@@ -1,8 +1,7 @@
-"""A dataset that FiftyOne keeps under a name is made into tables that an import reads: its images and their labels.
+"""Reads the images and labels of a dataset in FiftyOne's database.
 
-The database is the one that FiftyOne itself would use: what FIFTYONE_DATABASE_URI or its own settings name, else the
-one in the user's home. It is read, never written to; a project's own MongoDB (`gradebook.storage.mongodb`) has no part
-in it.
+The database is the one that FiftyOne itself uses: at FIFTYONE_DATABASE_URI, as its settings say, or in the user's home.
+Nothing is written to it. A project's own MongoDB (`gradebook.storage.mongodb`) is another one.
 """
 
 import csv
@@ -18,81 +17,81 @@ from gradebook.storage.files import atomic_path
 from gradebook.storage.mongodb import URI
 from gradebook.storage.project import ProjectError
 
-PREFIX = "fiftyone:"  # begins the name of a dataset where a path could stand
-USUAL = ("ground_truth", "label")  # fields in which labels are looked for first
+PREFIX = "fiftyone:"  # before the name of a dataset, in the place of a path
+USUAL_FIELDS = ("ground_truth", "label")  # of labels, the first that a dataset has
 
 
-def tables_of(root: Path, name: str, field: str | None) -> tuple[Path, str]:
+def write_tables(root: Path, name: str, field: str | None) -> tuple[Path, str]:
     """Writes a dataset's images and labels as CSV files below the project.
 
     Args:
         root: the project's directory.
         name: the dataset's, as FiftyOne lists it.
-        field: which of its fields holds the labels; without one `ground_truth`, `label`, or the only classification.
+        field: the field with the labels; None for `ground_truth`, `label`, or the only classification.
 
     Returns:
-        The table of the images, and what says their labels, as `import_images` takes it.
+        The table of the images, and the source of their labels, as `import_images` takes it.
 
     Raises:
-        ProjectError: FiftyOne or its database is not there, or not this dataset or field, or it is not of images.
+        ProjectError: FiftyOne, its database, the dataset or the field is missing, or the dataset is not of images.
     """
     stage("Asking FiftyOne for the dataset")
-    dataset = _loaded(name)
+    dataset = _load(name)
     if dataset.media_type not in (None, "image"):
         raise ProjectError(f"dataset {name} is of kind {dataset.media_type}: an import takes datasets of images")
     paths = dataset.values("filepath")
-    chosen = _field(dataset, name, field)
-    place = root / UNPACKED / f"fiftyone-{re.sub(r'[^A-Za-z0-9_.-]+', '-', name)}.csv"
-    place.parent.mkdir(exist_ok=True)
-    images = _written(place, ("filepath",), ((path,) for path in paths))
+    chosen = _label_field(dataset, name, field)
+    table = root / UNPACKED / f"fiftyone-{re.sub(r'[^A-Za-z0-9_.-]+', '-', name)}.csv"
+    table.parent.mkdir(exist_ok=True)
+    images = _write(table, ("filepath",), ((path,) for path in paths))
     if chosen is None:
         return images, "none"
     labels = zip(paths, dataset.values(f"{chosen}.label"), strict=True)
-    told = place.with_name(f"{place.stem}-labels.csv")
-    return images, str(_written(told, ("filepath", "label"), (row for row in labels if row[1] is not None)))
+    label_table = table.with_name(f"{table.stem}-labels.csv")
+    return images, str(_write(label_table, ("filepath", "label"), (row for row in labels if row[1] is not None)))
 
 
-def _loaded(name: str) -> Any:
-    os.environ.setdefault("FIFTYONE_DATABASE_VALIDATION", "false")  # MongoDB 6.0 works and is warned of
+def _load(name: str) -> Any:
+    os.environ.setdefault("FIFTYONE_DATABASE_VALIDATION", "false")  # MongoDB 6.0 works, with a warning
     os.environ.setdefault("FIFTYONE_DO_NOT_TRACK", "true")
     try:
         import fiftyone as fo
 
-        known = fo.list_datasets()
-    except Exception as error:  # whatever is missing: FiftyOne connects as it is imported, and fails in many ways
-        said = str(error).strip().partition("\n")[0][:160] or type(error).__name__
+        names = fo.list_datasets()
+    except Exception as error:  # FiftyOne connects as it is imported, and fails in many ways
+        message = str(error).strip().partition("\n")[0][:160] or type(error).__name__
         raise ProjectError(
-            f"FiftyOne's database cannot be opened ({said}): install MongoDB with `uv sync --extra mongodb` (x86-64 "
+            f"FiftyOne's database cannot be opened ({message}): install MongoDB with `uv sync --extra mongodb` (x86-64 "
             f"Linux), or set {URI} to the server that has the dataset"
         ) from error
-    if name not in known:
-        there = ", ".join(known[:8]) + (f" and {len(known) - 8} more" if len(known) > 8 else "")
+    if name not in names:
+        existing = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
         raise ProjectError(
-            f"FiftyOne has no dataset {name}, it has {there or 'none'}: correct the name, or set {URI} to the database "
-            "that has it"
+            f"FiftyOne has no dataset {name}, it has {existing or 'none'}: correct the name, or set {URI} to the "
+            "database that has it"
         )
     return fo.load_dataset(name)
 
 
-def _field(dataset: Any, name: str, asked: str | None) -> str | None:
+def _label_field(dataset: Any, name: str, requested: str | None) -> str | None:
     """Returns the field that holds the labels, None where there are none."""
     import fiftyone as fo
 
     known: Sequence[str] = list(dataset.get_field_schema(embedded_doc_type=fo.Classification))
-    if asked is not None:
-        if asked not in known:
+    if requested is not None:
+        if requested not in known:
             raise ProjectError(
-                f"dataset {name} has no classifications {asked}: it has {', '.join(known) or 'none'}; "
+                f"dataset {name} has no classifications {requested}: it has {', '.join(known) or 'none'}; "
                 "one class an image is what can be imported"
             )
-        return asked
-    usual = next((one for one in USUAL if one in known), None)
+        return requested
+    usual = next((field for field in USUAL_FIELDS if field in known), None)
     if usual is None and len(known) > 1:
         raise ProjectError(f"dataset {name} has several labels: say which with --labels, of {', '.join(known)}")
     return usual or next(iter(known), None)
 
 
-def _written(place: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> Path:
-    with atomic_path(place) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+def _write(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> Path:
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([header, *rows])
-    return place
+    return path

@@ -1,15 +1,23 @@
-"""Finding the image files below a directory, whatever else is in it."""
+"""Finds the image files below a directory: the same ones for an import, a pool, predictions and plain data sets.
+
+- A file counts as an image by its suffix (`gradebook.storage.images.SUFFIXES`).
+- Hidden files and directories, such as `.ipynb_checkpoints`, and `__MACOSX` are left out.
+- Links are followed; each directory is entered once.
+- What has the name of an image but cannot be opened is reported: pipes, links to nothing, names that are not UTF-8.
+"""
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from gradebook.pipelines.importing.file_names import DiskNames
 from gradebook.pipelines.importing.tables import TABLES, read_table
 from gradebook.storage.images import is_image
 from gradebook.storage.project import ProjectError
 
 Refusals = list[tuple[str, str]]  # a path, printable, and one sentence
+METADATA = "__MACOSX"  # directory that macOS adds to zip files
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,32 +30,47 @@ class FoundFile:
 
 
 def find_images(root: Path, leave_out: Collection[Path] = ()) -> tuple[list[FoundFile], Refusals]:
-    """Returns the image files at or below `root` in order of path, and what should be one but cannot be looked at.
+    """Returns the image files at or below `root` in order of path, and what should be one but cannot be opened.
 
-    Where `root` is a table, .csv or .parquet, those that its column filepath names, relative to where it lies. In a
-    directory links are followed, each directory is entered once; hidden ones and those in `leave_out` are not.
+    Args:
+        root: a directory; one file; or a table, .csv or .parquet, of paths relative to its own directory.
+        leave_out: directories that are not entered.
 
     Raises:
         ProjectError: `root` does not exist, names no images, or there is no image file.
     """
-    files: list[FoundFile] = []
-    refused: Refusals = []
-    entered: set[tuple[int, int]] = set()
-    if root.is_file() and root.suffix.lower() in TABLES:
-        for path in _listed(root):
-            _take(path, files, refused)
+    if root.is_dir():
+        entries = list(walk(str(root), leave_out=leave_out, is_sorted=True))
     elif root.is_file():
-        _take(str(root), files, refused)
-    elif not root.is_dir():
+        names = _listed(root) if root.suffix.lower() in TABLES else [str(root)]
+        entries = [(name, _problem(name)) for name in names]
+    else:
         raise ProjectError(f"there is nothing at {printable(str(root))}: give a directory of images, or one image file")
-    directories = [] if root.is_file() else [str(root)]
-    while directories:
-        directories += _enter(directories.pop(), {str(path) for path in leave_out}, entered, files, refused)
-    if not files and not refused:
+    if not entries:
         raise ProjectError(
             f"there are no images in {printable(str(root))}: files count as images by how their names end"
         )
+    files: list[FoundFile] = []
+    refused = [(printable(path), why) for path, why in entries if why]
+    for path in (path for path, why in entries if not why):
+        try:
+            status = os.stat(path)  # noqa: PTH116  # faster than pathlib's
+            files.append(FoundFile(path, status.st_size, status.st_mtime_ns))
+        except OSError as error:  # deleted meanwhile
+            refused.append((printable(path), f"it cannot be read ({error.strerror or error})"))
     return sorted(files, key=lambda file: file.filepath), sorted(refused)
+
+
+def walk(directory: str, *, leave_out: Collection[Path] = (), is_sorted: bool = False) -> Iterator[tuple[str, str]]:
+    """Yields the path of each image file below a directory, and one sentence why it cannot be used, empty if it can.
+
+    Args:
+        directory: its absolute path, as a string: names that are not UTF-8 are easier so.
+        leave_out: directories that are not entered.
+        is_sorted: whether to go through each directory in order of names. Otherwise the order is that of the file
+            system, which stays the same while nothing changes, and a directory of millions is not listed first.
+    """
+    yield from _walk(directory, {str(path) for path in leave_out}, is_sorted, set())
 
 
 def printable(path: str) -> str:
@@ -55,64 +78,59 @@ def printable(path: str) -> str:
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
-def misnamed(path: str) -> str:
-    """Returns a sentence if a path cannot be saved, for bytes that are not UTF-8, and else nothing."""
+def _walk(
+    directory: str, leave_out: Collection[str], is_sorted: bool, entered: set[tuple[int, int]]
+) -> Iterator[tuple[str, str]]:
+    try:
+        status = os.stat(directory)  # noqa: PTH116
+        if (status.st_dev, status.st_ino) in entered:
+            return
+        entered.add((status.st_dev, status.st_ino))
+        with os.scandir(directory) as scan:
+            for entry in sorted(scan, key=lambda entry: entry.name) if is_sorted else scan:
+                if _is_directory(entry):
+                    if not entry.name.startswith(".") and entry.name != METADATA and entry.path not in leave_out:
+                        yield from _walk(entry.path, leave_out, is_sorted, entered)
+                elif is_image(Path(entry.name)):
+                    yield entry.path, _problem(entry.path, is_file=_is_file(entry))
+    except OSError as error:
+        yield directory, f"the directory cannot be read ({error.strerror or error})"
+
+
+def _listed(table: Path) -> list[str]:
+    """Returns the paths that a table names, each once."""
+    names = DiskNames()
+    return list(
+        dict.fromkeys(names.find(row.filepath, table.parent) for row in read_table(table, labels=False) if row.filepath)
+    )
+
+
+def _problem(path: str, *, is_file: bool = False) -> str:
+    """Returns one sentence why a path cannot be used, empty if it can."""
     if "\0" in path:
         return "its name has a NUL character: correct it"
     try:
         path.encode()
     except UnicodeEncodeError:
         return "its name is not UTF-8: rename it"
+    try:
+        if not is_file and os.stat(path) and not os.path.isfile(path):  # noqa: PTH113, PTH116
+            return "it is not a file that holds anything"
+    except (OSError, ValueError) as error:
+        return f"it cannot be read ({getattr(error, 'strerror', None) or error})"
     return ""
 
 
-def is_directory(entry: "os.DirEntry[str]") -> bool:
-    """Returns whether an entry is a directory that can be looked at, or a link to one."""
+def _is_directory(entry: "os.DirEntry[str]") -> bool:
+    """Returns whether an entry is a directory, or a link to one."""
     try:
         return entry.is_dir()
     except OSError:
         return False
 
 
-def _listed(table: Path) -> list[str]:
-    """Returns the paths that a table names, each once."""
-    names = [row.filepath for row in read_table(table, labels=False)]
-    return list(dict.fromkeys(os.path.normpath(table.parent / name) for name in names if name))
-
-
-def _enter(
-    directory: str, leave_out: set[str], entered: set[tuple[int, int]], files: list[FoundFile], refused: Refusals
-) -> list[str]:
-    """Takes the images of one directory; returns its directories, the first in order of name last."""
+def _is_file(entry: "os.DirEntry[str]") -> bool:
     try:
-        status = os.stat(directory)  # noqa: PTH116  # names that are not UTF-8 are easier as strings
-        if (status.st_dev, status.st_ino) in entered:
-            return []
-        entered.add((status.st_dev, status.st_ino))
-        with os.scandir(directory) as found:
-            entries = sorted(found, key=lambda entry: entry.name, reverse=True)
-    except OSError as error:
-        refused.append((printable(directory), f"the directory cannot be read ({error.strerror or error})"))
-        return []
-    below = []
-    for entry in entries:
-        if not entry.name.startswith(".") and is_directory(entry):
-            below += [] if entry.path in leave_out else [entry.path]
-        elif is_image(Path(entry.name)):
-            _take(entry.path, files, refused)
-    return below
-
-
-def _take(path: str, files: list[FoundFile], refused: Refusals) -> None:
-    if why := misnamed(path):
-        refused.append((printable(path), why))
-        return
-    try:
-        status = os.stat(path)  # noqa: PTH116
-    except OSError as error:
-        refused.append((printable(path), f"it cannot be read ({error.strerror or error})"))
-    else:
-        if not os.path.isfile(path):  # noqa: PTH113
-            refused.append((printable(path), "it is not a file that holds anything"))
-        else:
-            files.append(FoundFile(path, status.st_size, status.st_mtime_ns))
+        return entry.is_file()
+    except OSError:
+        return False

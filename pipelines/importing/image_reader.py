@@ -1,60 +1,72 @@
-"""Reading many image files: their ids, sizes and fingerprints."""
+"""Reads many image files: their sample ids, sizes, fingerprints, and what decoding did to them."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from gradebook.pipelines.image_cache import save_thumbnail
 from gradebook.storage.duplicates import fingerprint
-from gradebook.storage.images import BrokenImage, content_of, decode
+from gradebook.storage.images import BrokenImage, inspect
 from gradebook.storage.project import Project
+from gradebook.storage.sample_files import content_of
 from gradebook.storage.samples import sample_id
 
-SIZE = 64  # pixels a JPEG is read at: enough for a fingerprint
-SMALL = 20_000  # bytes; below, a file costs more Python than decoding, and threads only wait for each other
-BATCH = 16  # files a thread takes at a time
+if TYPE_CHECKING:
+    from PIL import Image
+
+SIZE = 64  # pixels at which a JPEG is decoded: enough for a fingerprint
+MIN_BYTES_FOR_THREADS = 20_000  # below, a file costs more Python than decoding, and threads wait for each other
+THREAD_BATCH = 16  # files
+MIN_CONTRAST = 8  # of 255, from the darkest to the brightest level of any channel; with less, an image shows nothing
 
 
 @dataclass(frozen=True, slots=True)
 class ReadImage:
-    """What one image file says of itself."""
+    """An image file that was decoded."""
 
     sample_id: str
     width: int  # pixels
     height: int  # pixels
     fingerprint: bytes
+    levels: str = ""  # which levels became black and white, where they have more than 8 bits
+    pictures: int = 1  # in the file; the first is taken
+    is_uniform: bool = False  # hardly anything can be seen
 
 
 def read_images(
-    filepaths: Sequence[str], mean_size: float, project: Project | None = None, read: Callable[[], None] = lambda: None
+    filepaths: Sequence[str],
+    mean_size: float,
+    project: Project | None = None,
+    progress: Callable[[], None] = lambda: None,
 ) -> list[ReadImage | str]:
-    """Reads the files in the order given; calls `read` after each.
+    """Reads files in the order given.
 
     Pillow lets other threads run while it decodes, so large images are read by as many threads as there are cores.
 
     Args:
         filepaths: the files.
-        mean_size: their bytes on average.
-        project: keeps thumbnails of large images, if given.
-        read: called after each.
+        mean_size: their mean size in bytes.
+        project: if given, thumbnails of large images are cached there.
+        progress: called after each file.
 
     Returns:
-        For each file what it says, or one sentence why it cannot be used.
+        For each file what was read, or one sentence why it cannot be used.
     """
     results: list[ReadImage | str] = []
     for result in _results(filepaths, mean_size, project):
         results.append(result)
-        read()
+        progress()
     return results
 
 
 def _results(filepaths: Sequence[str], mean_size: float, project: Project | None) -> Iterator[ReadImage | str]:
-    if mean_size < SMALL:
+    if mean_size < MIN_BYTES_FOR_THREADS:
         yield from (_read(path, project) for path in filepaths)
         return
-    batches = [filepaths[start : start + BATCH] for start in range(0, len(filepaths), BATCH)]
+    batches = [filepaths[start : start + THREAD_BATCH] for start in range(0, len(filepaths), THREAD_BATCH)]
     pool = ThreadPoolExecutor(os.cpu_count())
     try:
         for batch in pool.map(lambda paths: [_read(path, project) for path in paths], batches):
@@ -66,10 +78,24 @@ def _results(filepaths: Sequence[str], mean_size: float, project: Project | None
 def _read(filepath: str, project: Project | None) -> ReadImage | str:
     try:
         content = content_of(Path(filepath))
-        image, (width, height) = decode(content, SIZE)
+        decoded = inspect(content, SIZE)
     except BrokenImage as error:
         return str(error)
     sample = sample_id(content)
     if project is not None:
-        save_thumbnail(project, sample, image, len(content))
-    return ReadImage(sample, width, height, fingerprint(image))
+        save_thumbnail(project, sample, decoded.image, len(content))
+    return ReadImage(
+        sample_id=sample,
+        width=decoded.width,
+        height=decoded.height,
+        fingerprint=fingerprint(decoded.image),
+        levels=decoded.levels,
+        pictures=decoded.pictures,
+        is_uniform=_contrast(decoded.image) < MIN_CONTRAST,
+    )
+
+
+def _contrast(image: "Image.Image") -> int:
+    """Returns the largest difference of levels in a channel, of the image averaged over areas: noise does not count."""
+    extrema: Any = image.reduce(max(1, min(image.size) // SIZE)).getextrema()
+    return max(int(high) - int(low) for low, high in extrema)

@@ -1,66 +1,34 @@
-"""Import: from a directory of images to samples, files and imported labels. Nothing there is copied or changed.
+"""Imports images: files below a directory become samples, files and labels of a project. The files stay as they are.
 
-An import that is interrupted goes on when it is called again: files that are known are not read again, and labels
-are decided once all files are known, so that they do not depend on where it stopped.
+An interrupted import is continued by calling it again. Known files are not read again, and labels are written once all
+files have been read, so they do not depend on where it stopped.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from gradebook.pipelines.importing.file_discovery import FoundFile, Refusals, find_images
 from gradebook.pipelines.importing.image_reader import ReadImage, read_images
+from gradebook.pipelines.importing.import_report import Conflict, ImportReport
 from gradebook.pipelines.importing.labels import Labels, checked_classes, read_labels
+from gradebook.pipelines.importing.near_copies import NearCopies
 from gradebook.pipelines.process.progress import stage
 from gradebook.storage import cache_files
 from gradebook.storage.catalog import GONE
-from gradebook.storage.duplicates import near_duplicates, stack_fingerprints
 from gradebook.storage.events import Event, Kind, event
 from gradebook.storage.project import SETTINGS, Project, read_project
 from gradebook.storage.samples import File, Sample, Split
 from gradebook.storage.store import Store
 
 CHUNK = 1_000  # files read before they are written: what a kill loses at most
-EVENTS = 10_000  # events written at once
-STEP = 50  # files between two calls of `progress`
+EVENTS_BATCH = 10_000  # events written at once
+PROGRESS_INTERVAL = 50  # files between two calls of `progress`
 # Directories of a project that hold no images of the user's.
-OURS = ("exports", "jobs", "lance", "mongo", "runs", *cache_files.DIRECTORIES)
+PROJECT_DIRECTORIES = ("exports", "jobs", "lance", "mongo", "runs", *cache_files.DIRECTORIES)
 ACTOR = "import"
 
 Progress = Callable[[int, int], None]  # files done, files in all
-Conflict = tuple[tuple[str, str], ...]  # files with the same bytes, and the label of each
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImportReport:
-    """What an import found. Each file counts once among imported, already_known, duplicates, moved and broken."""
-
-    imported: int  # new samples
-    test_images: int  # of these, in the test split
-    already_known: int  # files that were known before
-    duplicates: int  # files with the bytes of another file
-    moved: int  # files with the bytes of a file that is no longer there
-    broken: int  # files that cannot be used
-    changed: int  # files that have other bytes than at an earlier import: their new content is another sample
-    near_duplicates: int  # new samples that look like an earlier one
-    conflicts: int  # samples whose files have different labels: they are given none
-    leaks: int  # files whose sample is in the other split, where it stays
-    labelled: int  # labels written
-    label_problems: int  # rows and files without a label that can be used
-    classes: tuple[str, ...]  # of the project, now
-    duplicate_files: tuple[tuple[str, str], ...]  # the file, and the first with its bytes
-    moved_files: tuple[tuple[str, str], ...]  # where the file is now, and where it was
-    broken_files: tuple[tuple[str, str], ...]  # the file, and why
-    changed_files: tuple[str, ...]
-    near_duplicate_pairs: tuple[tuple[str, str], ...]  # the new file, and the earlier one
-    conflict_files: tuple[Conflict, ...]
-    leak_files: tuple[tuple[str, str], ...]  # the file, and the split that it stays in
-    label_problem_places: tuple[tuple[str, str], ...]  # where, and why
-
-    def as_json(self) -> dict[str, Any]:
-        """Returns the report as plain dicts and lists."""
-        return {name: _plain(getattr(self, name)) for name in ImportReport.__slots__}
 
 
 def import_images(
@@ -74,10 +42,10 @@ def import_images(
     """Imports the images at or below `folder`.
 
     Args:
-        store: the project. Its classes are read anew; open it again to see those that were made here.
+        store: the project. Open it again to see the classes that the import has added.
         folder: a directory, one image file, or a table (.csv or .parquet) whose column filepath names image files.
-        labels: "none"; "folders" for the name of the directory that an image is in; or the path of a CSV file with
-            the columns filepath and label. Where the project has no classes, those that occur are made, sorted.
+        labels: "none"; "folders" for the name of the directory that an image is in; or the path of a table with
+            the columns filepath and label. A project without classes gets those that occur, sorted.
         split: what the new samples are for: TEST for all; TRAIN for those that no split folder or column puts into the
             test split. A sample that is known stays in its split.
         progress: called now and then with the files done and the files in all.
@@ -88,23 +56,23 @@ def import_images(
     folder = folder.expanduser().absolute()
     root = folder.parent.resolve() / folder.name if folder.is_file() else folder.resolve()
     stage("Looking for images")
-    found, refused = find_images(root, [store.project.root / name for name in OURS])
-    said = read_labels(labels, root, [file.filepath for file in found])
-    project = checked_classes(_project(store), said)
-    reading = _start(store, split, total=len(found), progress=progress)
-    reading.splits = said.splits if split is Split.TRAIN else {}
-    for start in range(0, len(found), CHUNK):
-        _import_chunk(store, found[start : start + CHUNK], reading)
+    files, refused = find_images(root, [store.project.root / name for name in PROJECT_DIRECTORIES])
+    source = read_labels(labels, root, [file.filepath for file in files])
+    project = checked_classes(_project(store), source)
+    reading = _start(store, split, total=len(files), progress=progress)
+    reading.splits = source.splits if split is Split.TRAIN else {}
+    for start in range(0, len(files), CHUNK):
+        _import_chunk(store, files[start : start + CHUNK], reading)
     stage("Comparing what was found")
-    conflicts, events = _decide(store, said, reading.contents)
-    for start in range(0, len(events), EVENTS):
-        store.log.append_now(events[start : start + EVENTS])
-    return _report(reading, refused, project, said, conflicts, len(events))
+    conflicts, events = _decide(store, source, reading.contents)
+    for start in range(0, len(events), EVENTS_BATCH):
+        store.log.append_now(events[start : start + EVENTS_BATCH])
+    return _report(reading, refused, project, source, conflicts, len(events))
 
 
 @dataclass(slots=True)
 class _Reading:
-    """How far an import has come."""
+    """The state of an import."""
 
     split: Split
     total: int
@@ -122,15 +90,18 @@ class _Reading:
     moved: list[tuple[str, str]] = field(default_factory=list)
     broken: list[tuple[str, str]] = field(default_factory=list)
     changed: list[str] = field(default_factory=list)
+    converted: list[tuple[str, str]] = field(default_factory=list)
+    stacks: list[tuple[str, str]] = field(default_factory=list)
+    uniform: list[str] = field(default_factory=list)
 
     def split_of(self, path: str) -> Split:
-        """Returns what a file is for."""
+        """Returns the split of a file."""
         return self.splits.get(path, self.split)
 
     def count(self) -> None:
-        """One more file is done."""
+        """Counts one more file."""
         self.done += 1
-        if self.done % STEP == 0 or self.done == self.total:
+        if self.done % PROGRESS_INTERVAL == 0 or self.done == self.total:
             self.progress(self.done, self.total)
 
 
@@ -152,7 +123,7 @@ def _start(store: Store, split: Split, *, total: int, progress: Progress | None)
 
 
 def _import_chunk(store: Store, chunk: list[FoundFile], reading: _Reading) -> None:
-    """Reads those files of a chunk that are new or have changed, and adds what they hold to the catalogue."""
+    """Reads those files of a chunk that are new or have changed, and adds their samples to the catalogue."""
     unread = []
     for file in chunk:
         row = reading.files.get(file.filepath)
@@ -176,7 +147,7 @@ def _import_chunk(store: Store, chunk: list[FoundFile], reading: _Reading) -> No
 
 
 def _take(file: FoundFile, image: ReadImage, reading: _Reading) -> list[File]:
-    """Notes what a file holds; returns the rows that say so."""
+    """Registers the content of a file; returns the rows of the catalogue's files that change."""
     path, row = file.filepath, reading.files.get(file.filepath)
     rows = [File(filepath=path, sample_id=image.sample_id, size=file.size, mtime_ns=file.mtime_ns)]
     sample = reading.samples.get(image.sample_id)
@@ -194,6 +165,7 @@ def _take(file: FoundFile, image: ReadImage, reading: _Reading) -> list[File]:
         )
         reading.new.append(new)
         reading.samples[new.sample_id] = new
+        _note_conversion(path, image, reading)
     elif path in reading.holders[sample.sample_id]:  # touched, or a killed import wrote the sample but not the file
         reading.known += 1
     else:
@@ -206,19 +178,30 @@ def _take(file: FoundFile, image: ReadImage, reading: _Reading) -> list[File]:
     return rows
 
 
+def _note_conversion(path: str, image: ReadImage, reading: _Reading) -> None:
+    """Notes what decoding did to a new image that its user should know of."""
+    if image.levels:
+        reading.converted.append((path, image.levels))
+    if image.pictures > 1:
+        reading.stacks.append((path, f"the first of {image.pictures}"))
+    if image.is_uniform:
+        reading.uniform.append(path)
+
+
 def _still_holds(path: str, sample: Sample, contents: Mapping[str, str]) -> bool:
     return contents[path] == sample.sample_id if path in contents else Path(path).exists()
 
 
-def _decide(store: Store, said: Labels, contents: Mapping[str, str]) -> tuple[list[Conflict], list[Event]]:
+def _decide(store: Store, source: Labels, contents: Mapping[str, str]) -> tuple[list[Conflict], list[Event]]:
     """Returns the samples whose files disagree on the label, and an event for each other label that is new.
 
-    A label is not new when the last import that labelled the sample gave it the same, whatever people did since. It
-    contradicts an earlier import's when that one's file is still there and has no label now; otherwise it corrects it.
+    A label is not new if the last import that labelled the sample gave it the same, whatever was decided since. It
+    contradicts the label of an earlier import if that one's file still exists and has no label now; otherwise it
+    corrects it.
     """
     labels: dict[str, list[tuple[str, str]]] = {}
-    for path in sorted(said.of.keys() & contents.keys()):
-        labels.setdefault(contents[path], []).extend((path, label) for label in said.of[path])
+    for path in sorted(source.of.keys() & contents.keys()):
+        labels.setdefault(contents[path], []).extend((path, label) for label in source.of[path])
     if not labels:
         return [], []
     imported = _imported(store)
@@ -245,16 +228,20 @@ def _imported(store: Store) -> dict[str, str | None]:
 
 
 def _project(store: Store) -> Project:
-    """Returns the project as it is now: an earlier import through the same store may have made its classes."""
+    """Returns the current settings: an earlier import through the same store may have added classes."""
     return read_project(store.project.root) if (store.project.root / SETTINGS).exists() else store.project
 
 
 def _report(
-    reading: _Reading, refused: Refusals, project: Project, said: Labels, conflicts: list[Conflict], labelled: int
+    reading: _Reading, refused: Refusals, project: Project, labels: Labels, conflicts: list[Conflict], labelled: int
 ) -> ImportReport:
     broken = sorted([*refused, *reading.broken])
     leaks = _leaks(reading)
-    pairs = _near_duplicates(reading)
+    copies = NearCopies(reading.before, reading.new)
+    near_duplicates, near_leaks = (
+        [(new.filepath, earlier.filepath) for new, earlier in pairs]
+        for pairs in (copies.pairs(), copies.pairs_across_splits())
+    )
     return ImportReport(
         imported=len(reading.new),
         test_images=sum(sample.split is Split.TEST for sample in reading.new),
@@ -263,20 +250,28 @@ def _report(
         moved=len(reading.moved),
         broken=len(broken),
         changed=len(reading.changed),
-        near_duplicates=len(pairs),
+        near_duplicates=len(near_duplicates),
         conflicts=len(conflicts),
         leaks=len(leaks),
+        near_leaks=len(near_leaks),
+        converted=len(reading.converted),
+        stacks=len(reading.stacks),
+        uniform=len(reading.uniform),
         labelled=labelled,
-        label_problems=len(said.problems),
+        label_problems=len(labels.problems),
         classes=project.classes,
         duplicate_files=tuple(reading.duplicates),
         moved_files=tuple(reading.moved),
         broken_files=tuple(broken),
         changed_files=tuple(reading.changed),
-        near_duplicate_pairs=tuple(pairs),
+        near_duplicate_pairs=tuple(near_duplicates),
         conflict_files=tuple(conflicts),
         leak_files=tuple(leaks),
-        label_problem_places=tuple(said.problems),
+        near_leak_pairs=tuple(near_leaks),
+        converted_files=tuple(reading.converted),
+        stack_files=tuple(reading.stacks),
+        uniform_files=tuple(reading.uniform),
+        label_problem_places=tuple(labels.problems),
     )
 
 
@@ -285,15 +280,3 @@ def _leaks(reading: _Reading) -> list[tuple[str, str]]:
     return [
         (path, sample.split.value) for path, sample in splits if sample and sample.split is not reading.split_of(path)
     ]
-
-
-def _near_duplicates(reading: _Reading) -> list[tuple[str, str]]:
-    new, known = (
-        stack_fingerprints([sample.fingerprint for sample in samples]) for samples in (reading.new, reading.before)
-    )
-    every = [*reading.before, *reading.new]
-    return [(reading.new[a].filepath, every[b].filepath) for a, b in near_duplicates(new, known).tolist()]
-
-
-def _plain(value: Any) -> Any:
-    return [_plain(part) for part in value] if isinstance(value, tuple) else value

@@ -1,10 +1,10 @@
-"""Labels and splits that come with images: from the names of their directories, or from a table."""
+"""Reads labels and splits that come with images: from the names of their directories, or from a table."""
 
-import os
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from gradebook.pipelines.importing.file_names import DiskNames, KnownFiles
 from gradebook.pipelines.importing.tables import TABLES, clean, parse_split, read_table
 from gradebook.storage.project import Project, ProjectError, add_classes
 from gradebook.storage.samples import Split
@@ -14,23 +14,23 @@ CONTAINERS = frozenset({"images", "image", "imgs", "img"})  # directories of a c
 
 @dataclass(slots=True)
 class Labels:
-    """What a source of labels says of the images that were found."""
+    """The labels and splits of image files, by path."""
 
     of: dict[str, list[str]] = field(
         default_factory=dict
-    )  # file path -> its label; more than one if it contradicts itself
-    problems: list[tuple[str, str]] = field(default_factory=list)  # a place in the source, and one sentence
-    splits: dict[str, Split] = field(default_factory=dict)  # file path -> the split that the source puts it in
+    )  # file -> its label; several if the source contradicts itself
+    problems: list[tuple[str, str]] = field(default_factory=list)  # where in the source, and one sentence
+    splits: dict[str, Split] = field(default_factory=dict)  # file -> the split that the source puts it in
 
     def add(self, filepath: str, label: str) -> None:
-        """Notes a label of a file."""
-        said = self.of.setdefault(filepath, [])
-        if label not in said:
-            said.append(label)
+        """Adds a label of a file."""
+        labels = self.of.setdefault(filepath, [])
+        if label not in labels:
+            labels.append(label)
 
     def classes(self) -> list[str]:
         """Returns the labels that occur, sorted."""
-        return sorted({label for said in self.of.values() for label in said})
+        return sorted({label for labels in self.of.values() for label in labels})
 
 
 def read_labels(source: str, root: Path, filepaths: Sequence[str]) -> Labels:
@@ -76,7 +76,8 @@ def _split_column(table: Path) -> dict[str, Split]:
     """Returns the splits that a table of images names."""
     if table.suffix.lower() not in TABLES:
         return {}
-    rows = ((os.path.normpath(table.parent / row.filepath), row.split) for row in read_table(table, labels=False))
+    names = DiskNames()
+    rows = ((names.find(row.filepath, table.parent), row.split) for row in read_table(table, labels=False))
     return {path: split for path, name in rows if (split := parse_split(name)) is not None}
 
 
@@ -122,10 +123,10 @@ def _from_table(path: Path, root: Path, filepaths: Sequence[str]) -> Labels:
     if not path.is_file():
         raise ProjectError(f"there is no file {path}: labels are none, folders, or a CSV file")
     labels = Labels()
-    known = set(filepaths)
+    known = KnownFiles(filepaths)
     for row in read_table(path, labels=True):
         where = f"{path.name} line {row.line}"
-        filepath = _located(row.filepath, (path.parent, path.parent.resolve(), root), known)
+        filepath = known.find(row.filepath, (path.parent, path.parent.resolve(), root))
         if not row.filepath:
             labels.problems.append((where, "the filepath is empty"))
         elif filepath is None:
@@ -140,13 +141,3 @@ def _from_table(path: Path, root: Path, filepaths: Sequence[str]) -> Labels:
         elif filepath is not None and row.split.strip():
             labels.problems.append((where, f"{row.split} is no split: train, val or test"))
     return labels
-
-
-def _located(name: str, bases: Sequence[Path], found: Collection[str]) -> str | None:
-    """Returns the file among those found that `name` means, relative to the first of `bases` that has it."""
-    for spelling in dict.fromkeys([name, name.replace("\\", "/")]):
-        for base in bases:
-            path = os.path.normpath(base / spelling)
-            if path in found:
-                return path
-    return None

@@ -1,11 +1,14 @@
-"""What an import may be pointed at: a zip, or a dataset in FiftyOne's form, is made into what `import_images` reads."""
+"""Turns zip files, COCO files and FiftyOne datasets into folders and tables that `import_images` reads."""
 
 import csv
 import json
+import unicodedata
 from pathlib import Path
 from typing import Any
 
-from gradebook.pipelines.importing.fiftyone_datasets import PREFIX, tables_of
+from gradebook.pipelines.importing import coco
+from gradebook.pipelines.importing.fiftyone_datasets import PREFIX, write_tables
+from gradebook.pipelines.importing.file_discovery import walk
 from gradebook.pipelines.importing.zip_archive import UNPACKED, Progress, unpack
 from gradebook.storage.files import atomic_path
 from gradebook.storage.project import ProjectError
@@ -17,51 +20,55 @@ MANIFEST = "data.json"  # of the same, where its images lie elsewhere
 def opened_source(root: Path, images: Path, labels: str, progress: Progress | None = None) -> tuple[Path, str]:
     """Returns the folder or table to import, and where its labels come from.
 
-    A zip is unpacked below the project; labels may then name a CSV file in it. A folder with FiftyOne's labels.json
-    becomes a table of the images that it names, and its labels are taken along unless they come from elsewhere; so
-    does a dataset that FiftyOne keeps under a name (`gradebook.pipelines.importing.fiftyone_datasets`), whose labels
-    may also name a field.
+    A zip is unpacked below the project; labels may then name a CSV file in it. A COCO file, a folder with FiftyOne's
+    labels.json, and a dataset in FiftyOne's database become tables below the project, and their labels are imported
+    unless `labels` says otherwise.
 
     Args:
         root: the project's directory.
-        images: what was asked for: a path, or fiftyone:NAME.
-        labels: as `import_images` takes them.
-        progress: is called with the files unpacked and those to unpack.
+        images: what to import: a path, or fiftyone:NAME.
+        labels: as `import_images` takes them; also a COCO file; of a dataset in FiftyOne's database also a field.
+        progress: called with the number of files unpacked and the total.
 
     Raises:
-        ProjectError: the zip or the dataset cannot be used.
+        ProjectError: the zip, the file or the dataset cannot be used.
     """
+    if labels.lower().endswith(coco.SUFFIX) and Path(labels).expanduser().is_file():
+        labels = str(coco.write_tables(Path(labels).expanduser().absolute(), root / UNPACKED)[1])
     if str(images).startswith(PREFIX):
-        elsewhere = labels == "folders" or Path(labels).expanduser().is_file()
-        own = None if labels == "none" or elsewhere else labels
-        table, own_labels = tables_of(root, str(images).removeprefix(PREFIX), own)
-        return table, labels if elsewhere else own_labels
+        is_elsewhere = labels == "folders" or Path(labels).expanduser().is_file()
+        field = None if labels == "none" or is_elsewhere else labels
+        table, own_labels = write_tables(root, str(images).removeprefix(PREFIX), field)
+        return table, labels if is_elsewhere else own_labels
     images = images.expanduser().absolute()
     if images.is_file() and images.suffix.lower() == ".zip":
         folder = unpack(images, root, progress=progress)
         inside = folder / labels
         return folder, str(inside) if labels not in ("none", "folders") and inside.is_file() else labels
+    if images.is_file() and images.suffix.lower() == coco.SUFFIX:
+        table, own = coco.write_tables(images, root / UNPACKED)
+        return table, str(own) if labels == "none" else labels
     if (images / LABELS).is_file() and _is_fiftyone(images / LABELS):
-        table = _table(root, images)
+        table = _write_table(root, images)
         return table, str(table) if labels == "none" else labels
     return images, labels
 
 
 def _is_fiftyone(path: Path) -> bool:
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-    return isinstance(value, dict) and isinstance(value.get("labels"), dict)
+    return isinstance(content, dict) and isinstance(content.get("labels"), dict)
 
 
-def _table(root: Path, dataset: Path) -> Path:
-    """Writes the images, labels and splits of FiftyOne's dataset as a CSV file below the project."""
-    payload = json.loads((dataset / LABELS).read_text(encoding="utf-8"))
-    files = _files(dataset)
+def _write_table(root: Path, dataset: Path) -> Path:
+    """Writes the images, labels and splits of a FiftyOneImageClassificationDataset as a CSV file below the project."""
+    content = json.loads((dataset / LABELS).read_text(encoding="utf-8"))
+    files = _image_files(dataset)
     rows = [
-        (_image_path(dataset, files, name), _label(payload.get("classes"), label), _split(label))
-        for name, label in payload["labels"].items()
+        (_image_path(dataset, files, name), _label(content.get("classes"), label), _split(label))
+        for name, label in content["labels"].items()
     ]
     (root / UNPACKED).mkdir(exist_ok=True)
     table = root / UNPACKED / f"{dataset.name}.csv"
@@ -76,17 +83,25 @@ def _split(label: Any) -> str:
     return str(attributes.get("split", "")) if isinstance(attributes, dict) else ""
 
 
-def _files(dataset: Path) -> dict[str, str]:
-    """Returns where the images are, by their name in the labels: the path without its ending."""
+def _image_files(dataset: Path) -> dict[str, str]:
+    """Returns the paths of the images by their keys in labels.json: the path without its suffix."""
     if (dataset / MANIFEST).is_file():
         manifest = json.loads((dataset / MANIFEST).read_text(encoding="utf-8"))
-        return {str(Path(name).with_suffix("")): str(dataset / path) for name, path in manifest.items()}
+        return {_key(name): str(dataset / path) for name, path in manifest.items()}
     data = dataset / "data"
-    return {str(path.relative_to(data).with_suffix("")): str(path) for path in data.rglob("*") if path.is_file()}
+    paths = (Path(path) for path, why in walk(str(data), is_sorted=True) if not why)
+    return {_key(str(path.relative_to(data))): str(path) for path in paths}
+
+
+def _key(name: str) -> str:
+    return unicodedata.normalize("NFC", str(Path(name.replace("\\", "/")).with_suffix("")))
 
 
 def _image_path(dataset: Path, files: dict[str, str], name: str) -> str:
-    return name if Path(name).is_absolute() else files.get(name, str(dataset / "data" / name))
+    if Path(name).is_absolute():
+        return name
+    key = unicodedata.normalize("NFC", name.replace("\\", "/"))
+    return files.get(key) or files.get(_key(name)) or str(dataset / "data" / name)
 
 
 def _label(classes: Any, value: Any) -> str:

@@ -1,4 +1,4 @@
-"""Tables that name images: CSV or Parquet, with the common names for the columns of paths, labels and splits."""
+"""Reads tables of images: CSV or Parquet, with the common names for the columns of paths, labels and splits."""
 
 import csv
 import unicodedata
@@ -22,7 +22,7 @@ TEST_NAMES = frozenset({"test", "testing", "val", "valid", "validation", "dev"})
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row of a table, as it stands there; what a table does not have is empty."""
+    """One row of a table, unchanged; what a table does not have is empty."""
 
     line: int  # in a CSV file; the row in a Parquet file, from 1
     filepath: str

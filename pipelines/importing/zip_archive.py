@@ -1,6 +1,6 @@
 """Unpacks a zip of images into the project's own directory, `unpacked/NAME`; the zip stays as it is.
 
-Only what is named like an image or a CSV file is taken out. An archive with a path that leads elsewhere is refused.
+Only what has the name of an image or of a table is unpacked. An archive with a path that leads elsewhere is refused.
 """
 
 import json
@@ -10,17 +10,21 @@ import stat
 import zipfile
 import zlib
 from collections.abc import Callable
-from pathlib import Path, PurePosixPath
+from contextlib import suppress
+from pathlib import Path, PurePosixPath, PureWindowsPath
 
+from gradebook.pipelines.importing.file_discovery import METADATA
+from gradebook.pipelines.importing.tables import TABLES
 from gradebook.storage.images import is_image
 from gradebook.storage.project import ProjectError
 
 UNPACKED = "unpacked"
-LARGEST = 50 * 2**30  # bytes that an archive may hold unpacked
-SPARE = 2**30  # bytes that the disk must still have afterwards
-MARK = ".from.json"  # in the unpacked directory: which archive it came from
-STEP = 50  # files between two calls of `progress`
-PIECE = 2**20  # bytes written at once
+UTF8_FLAG = 0x800  # of a member: its name is UTF-8
+MAX_BYTES = 50 * 2**30  # bytes that an archive may hold unpacked
+MIN_FREE_BYTES = 2**30  # left free on the disk
+SOURCE_FILE = ".from.json"  # in the unpacked directory: which archive it came from
+PROGRESS_INTERVAL = 50  # files between two calls of `progress`
+COPY_BATCH = 2**20  # bytes written at once
 
 Progress = Callable[[int, int], None]  # files done, files in all
 
@@ -31,15 +35,15 @@ def unpack(archive: Path, root: Path, *, progress: Progress | None = None) -> Pa
     Args:
         archive: a zip file.
         root: the project's directory.
-        progress: is called now and then with the files done and the files in all.
+        progress: called now and then with the files done and the files in all.
 
     Raises:
         ProjectError: it is no zip file, is damaged, encrypted or too large, leads elsewhere, or holds no images.
     """
-    about = archive.stat()
-    mark = {"archive": str(archive), "size": about.st_size, "mtime_ns": about.st_mtime_ns}
+    status = archive.stat()
+    source = {"archive": str(archive), "size": status.st_size, "mtime_ns": status.st_mtime_ns}
     parent = root / UNPACKED
-    earlier = next((path.parent for path in sorted(parent.glob(f"*/{MARK}")) if _read(path) == mark), None)
+    earlier = next((path.parent for path in sorted(parent.glob(f"*/{SOURCE_FILE}")) if _read(path) == source), None)
     if earlier is not None:
         return earlier
     parent.mkdir(exist_ok=True)
@@ -48,64 +52,77 @@ def unpack(archive: Path, root: Path, *, progress: Progress | None = None) -> Pa
     try:
         with zipfile.ZipFile(archive) as opened:
             _extract(opened, archive, draft, progress or (lambda done, total: None))
-        (draft / MARK).write_text(json.dumps(mark) + "\n", encoding="utf-8")
-        place = _free(parent, archive.stem)
-        draft.replace(place)
+        (draft / SOURCE_FILE).write_text(json.dumps(source) + "\n", encoding="utf-8")
+        unpacked = _free(parent, archive.stem)
+        draft.replace(unpacked)
     except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, NotImplementedError, EOFError, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:  # bz2 raises one without, of a broken stream
             raise
         raise ProjectError(f"{archive} is not a zip file that can be read ({error}): make it again") from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)
-    return place
+    return unpacked
 
 
 def _extract(opened: zipfile.ZipFile, archive: Path, directory: Path, progress: Progress) -> None:
-    wanted = _checked(opened, archive)
-    size = sum(member.file_size for member in wanted)
+    wanted = _wanted(opened, archive)
+    size = sum(member.file_size for member in wanted.values())
     directory.mkdir()
-    most = max(min(LARGEST, shutil.disk_usage(directory).free - SPARE), 0)
+    most = max(min(MAX_BYTES, shutil.disk_usage(directory).free - MIN_FREE_BYTES), 0)
     if size > most:
         raise ProjectError(
             f"{archive} holds {size / 2**30:.1f} GiB, and at most {most / 2**30:.1f} GiB are unpacked here: "
             f"unpack it yourself and import the folder"
         )
-    for done, member in enumerate(wanted, start=1):
-        place = directory / member.filename
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with opened.open(member) as source, place.open("xb") as file:
-            shutil.copyfileobj(source, file, PIECE)
-        if done % STEP == 0 or done == len(wanted):
+    for done, (name, member) in enumerate(wanted.items(), start=1):
+        path = directory / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with opened.open(member) as source, path.open("xb") as file:
+            shutil.copyfileobj(source, file, COPY_BATCH)
+        if done % PROGRESS_INTERVAL == 0 or done == len(wanted):
             progress(done, len(wanted))
 
 
-def _checked(opened: zipfile.ZipFile, archive: Path) -> list[zipfile.ZipInfo]:
-    """Returns the images and tables of an archive, each path once, all of them below where they are unpacked."""
+def _wanted(opened: zipfile.ZipFile, archive: Path) -> dict[str, zipfile.ZipInfo]:
+    """Returns the images and tables of an archive by their paths, all of them below where they are unpacked."""
     wanted: dict[str, zipfile.ZipInfo] = {}
     for member in opened.infolist():
-        path = PurePosixPath(member.filename)
-        if path.is_absolute() or ".." in path.parts or "\\" in member.filename:
+        name = member_name(member)
+        path = PurePosixPath(name)
+        if path.is_absolute() or ".." in path.parts or PureWindowsPath(name).drive:
             raise ProjectError(
                 f"{archive} holds {member.filename!r}, a path that leads elsewhere: make it again without"
             )
         if stat.S_ISLNK(member.external_attr >> 16):
             raise ProjectError(f"{archive} holds {member.filename!r}, a link: make it again with the file itself")
-        hidden = any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
-        if member.is_dir() or hidden or not (is_image(Path(path.name)) or path.suffix.lower() == ".csv"):
+        hidden = any(part.startswith(".") or part == METADATA for part in path.parts)
+        if name.endswith("/") or hidden or not (is_image(Path(path.name)) or path.suffix.lower() in TABLES):
             continue
         if member.flag_bits & 1:
             raise ProjectError(f"{archive} is encrypted: unpack it yourself and import the folder")
         wanted[str(path)] = member
     if not any(is_image(Path(name)) for name in wanted):
         raise ProjectError(f"there are no images in {archive}: files count as images by how their names end")
-    return list(wanted.values())
+    return wanted
+
+
+def member_name(member: zipfile.ZipInfo) -> str:
+    """Returns a member's path with slashes, as its author wrote it.
+
+    Without the flag for UTF-8 the standard says code page 437, but many programs write UTF-8 all the same.
+    """
+    name = member.orig_filename.partition("\0")[0]
+    if not member.flag_bits & UTF8_FLAG:
+        with suppress(UnicodeError):
+            name = name.encode("cp437").decode("utf-8")
+    return name.replace("\\", "/")
 
 
 def _free(parent: Path, name: str) -> Path:
     number = 1
-    while (place := parent / (name if number == 1 else f"{name}-{number}")).exists():
+    while (path := parent / (name if number == 1 else f"{name}-{number}")).exists():
         number += 1
-    return place
+    return path
 
 
 def _read(path: Path) -> object:

@@ -1,4 +1,4 @@
-"""The simplest classifier on the same vectors and labels as a run: logistic regression, to compare the run with.
+"""Logistic regression on the vectors and labels of a run: the baseline that the run is compared with.
 
 Shape legend    N samples    D features    K classes
 """
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
     from gradebook.storage.samples import Sample
     from gradebook.storage.store import Store
 
-STATISTICS_SAMPLES = 20_000  # at most, of the training set, for the features' means and deviations
+STATISTICS_SAMPLES = 20_000  # of the training set at most, for means and standard deviations
 MAX_ITERATIONS = 1_000
 
 
 def logistic_baseline(store: "Store", run: Run, samples: "list[Sample]") -> NDArray[np.float64] | None:
-    """Returns the probabilities (N, K) that logistic regression gives samples, in the run's order of classes.
+    """Returns the probabilities (N, K) of samples by logistic regression, in the run's order of classes.
 
-    It learns from the run's labels, those held out for validation excepted, on the plain cached views, standardised by
-    the training set's mean and deviation; scikit-learn's default penalty.
+    It is fitted to the run's labels, except those held out for validation, on the plain cached views, standardised by
+    the mean and standard deviation of the training set, with scikit-learn's default penalty.
 
     Returns:
         None for a run on pixels, without vectors of all samples, or with labels of fewer than two classes.
@@ -68,7 +68,7 @@ def class_probabilities(model: Any, x: NDArray[np.floating], classes: int) -> ND
 
 
 def _labels_and_pool(run: Run) -> tuple[dict[str, str], list[str]]:
-    """Returns the labels that the run learned from, and a part of its training set."""
+    """Returns the labels that the run was trained on, and a part of its training set."""
     from gradebook.pipelines.training.dataset import SAMPLES
 
     saved: dict[str, Any] = json.loads((run.path / SAMPLES).read_text(encoding="utf-8"))

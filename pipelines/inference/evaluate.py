@@ -1,4 +1,4 @@
-"""How good a run's student is: on the test split, or on training images whose labels the run never saw."""
+"""Evaluates a run's student: on the test split, or on training images whose labels the run has not read."""
 
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -7,12 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradebook.pipelines.inference.baseline import logistic_baseline
+from gradebook.pipelines.process.progress import say
 from gradebook.pipelines.runs import Run
 from gradebook.pipelines.training.config import ConfigError
 from gradebook.pipelines.training.presets import config_from_json
 from gradebook.pipelines.training.student import Probabilities, load_run_student, predict_samples
 from gradebook.storage.events import replay
 from gradebook.storage.project import Project
+from gradebook.storage.sample_files import changed_samples
 from gradebook.storage.samples import Sample, Split
 
 if TYPE_CHECKING:
@@ -35,7 +37,7 @@ class Scores:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation(Scores):
-    """What `gradebook evaluate` answers. Images of classes that the run does not know count as wrong everywhere."""
+    """The result of `gradebook evaluate`. Images of classes that the run does not know count as wrong everywhere."""
 
     run: str
     on: str  # "test split", or "training images whose labels the run never saw"
@@ -52,15 +54,12 @@ class Evaluation(Scores):
 
 
 def evaluate(store: "Store", run: Run, *, split: Split = Split.TEST, baseline: bool = False) -> Evaluation:
-    """Compares the finished student of a run with the labels of the test split.
-
-    With `split` train: with labels of training images given since the run read its own; never with labels that
-    it was trained on.
+    """Evaluates the finished student of a run on the labels of a split, never on labels that it was trained on.
 
     Args:
         store: the project.
         run: of the project.
-        split: see above.
+        split: of the training split, the labels count that were given since the run read its own.
         baseline: whether to score logistic regression beside it, where the run used cached views.
 
     Raises:
@@ -71,12 +70,12 @@ def evaluate(store: "Store", run: Run, *, split: Split = Split.TEST, baseline: b
     samples, labels, unknown = _labelled(store, run, split, classes)
     probabilities = predict_samples(load_run_student(run), config, store, samples)
     on = "test split" if split is Split.TEST else "training images whose labels the run never saw"
-    simple = logistic_baseline(store, run, samples) if baseline else None
-    return _evaluation(run, on, probabilities, labels, unknown, simple)
+    regression = logistic_baseline(store, run, samples) if baseline else None
+    return _evaluation(run, on, probabilities, labels, unknown, regression)
 
 
 def evaluate_beside_data(project: Project, run: Run) -> Evaluation:
-    """Compares the finished student of a run on a plain data set with that data's test split.
+    """Evaluates the finished student of a run on a plain data set, on the test split of that data set.
 
     Raises:
         ConfigError: the run has not finished, or the test images are not there.
@@ -94,12 +93,12 @@ def evaluate_beside_data(project: Project, run: Run) -> Evaluation:
         raise ConfigError(f"the test images have other classes than {run.name}: correct their folders")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     source = ImageLoader(data.images, workers=config.workers, device=device)
-    found = probabilities(load_run_student(run).to(device), source, np.arange(len(data.truth)))
-    return _evaluation(run, "test split", found.double().numpy(), data.truth, [], None)
+    predicted = probabilities(load_run_student(run).to(device), source, np.arange(len(data.truth)))
+    return _evaluation(run, "test split", predicted.double().numpy(), data.truth, [], None)
 
 
 def is_beside_data(run: Run) -> bool:
-    """Tells whether a run trained on a plain data set, without a catalogue."""
+    """Returns whether a run trained on a plain data set, without a catalogue."""
     return bool(run.config().get("data", {}).get("kind", "project") != "project")
 
 
@@ -146,6 +145,17 @@ def _scores(probabilities: Probabilities, labels: NDArray[np.int64]) -> Scores:
     )
 
 
+def _without_changed(store: "Store", samples: list[Sample]) -> list[Sample]:
+    """Returns the samples whose files are as imported; says how many are left out."""
+    changed = {sample.sample_id for sample in changed_samples(store.catalog, samples)}
+    if changed:
+        say(
+            f"the files of {len(changed)} labelled images have changed since they were imported, so these are left "
+            f"out: gradebook verify {store.project.root} lists them"
+        )
+    return [sample for sample in samples if sample.sample_id not in changed]
+
+
 def _labelled(
     store: "Store", run: Run, split: Split, classes: list[str]
 ) -> tuple[list[Sample], NDArray[np.int64], list[str]]:
@@ -154,8 +164,9 @@ def _labelled(
     Returns:
         Samples, labels, and the labels' classes that the run does not know, which follow its own in number.
     """
-    given, read = replay(store.log.read()), run.labels()
-    samples = [s for s in store.catalog.samples(split) if s.sample_id in given and s.sample_id not in read]
+    given, known = replay(store.log.read()), run.labels()
+    samples = [s for s in store.catalog.samples(split) if s.sample_id in given and s.sample_id not in known]
+    samples = _without_changed(store, samples)
     if not samples:
         raise ConfigError(
             f"no image of the {split} split has a label to compare with: import some with: gradebook import "

@@ -1,15 +1,17 @@
-"""Predicts with an exported classifier: needs onnxruntime, Pillow and NumPy, and nothing that trained it."""
+"""Predicts with an exported classifier. Needs onnxruntime, Pillow and NumPy, and nothing that trains."""
 
+import hashlib
 import json
 import os
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Union
 
-from gradebook.storage.images import BrokenImage, decode, is_image, open_square, square
+from gradebook.pipelines.importing.file_discovery import printable, walk
+from gradebook.storage.images import BrokenImage, decode, load, square
 from gradebook.storage.project import ProjectError
 
 if TYPE_CHECKING:
@@ -18,14 +20,14 @@ if TYPE_CHECKING:
 
 MODEL = "model.onnx"
 CLASSES = "classes.json"
-AHEAD = 2  # batches that are read while the network looks at another
+BATCHES_AHEAD = 2  # that are read while one is predicted
 
-Read = tuple[Path, Union["NDArray[np.uint8]", str]]  # a file with its pixels (3, S, S), or why there are none
+LoadedFile = tuple[Path, Union["NDArray[np.uint8]", str]]  # a file with its pixels (3, S, S), or why there are none
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prediction:
-    """What the classifier says of one file."""
+    """The prediction for one file."""
 
     filepath: str
     label: str
@@ -46,10 +48,11 @@ class Classifier:
         Raises:
             ProjectError: the directory holds no exported classifier.
         """
+        self._files = (directory / MODEL, directory / CLASSES)
         try:
-            about = json.loads((directory / CLASSES).read_text(encoding="utf-8"))
-            self.classes: list[str] = about["classes"]
-            self.size: int = about["size"]  # pixels a side
+            metadata = json.loads((directory / CLASSES).read_text(encoding="utf-8"))
+            self.classes: list[str] = metadata["classes"]
+            self.size: int = metadata["size"]  # pixels a side
         except (OSError, ValueError, KeyError) as error:
             raise ProjectError(
                 f"{directory} holds no exported classifier ({CLASSES}: {error}): make one with: "
@@ -67,46 +70,57 @@ class Classifier:
         (out,) = self._session.run(None, {"images": images})
         return out  # type: ignore[no-any-return]
 
+    def digest(self) -> str:
+        """Returns a hash of the model and its classes."""
+        return digest_of(self._files)
+
+
+def digest_of(files: Sequence[Path]) -> str:
+    """Returns a hash of the content of files, 32 hexadecimal digits."""
+    digest = hashlib.blake2b(digest_size=16)
+    for file in files:
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
 
 def predict(
     directory: "Path | Classifier",
     images: Sequence[Path],
     *,
     batch: int = 32,
-    done: Collection[str] = (),
+    is_done: Callable[[Path], bool] = lambda file: False,
     broken: Callable[[str], None],
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Iterator[Prediction]:
-    """Yields a prediction for each image file, folders searched through, in order.
+    """Yields a prediction for each image file, in order; folders are searched.
 
-    Files are read by as many threads as there are cores, while the network looks at those before.
+    As many threads as there are cores read the next files while the network predicts.
 
     Args:
-        directory: of the exported classifier; or the classifier, where it is open already.
+        directory: of the exported classifier; or the classifier, if it is open.
         images: files and folders.
         batch: images at a time.
-        done: paths of files that are left out.
-        broken: is told, in a sentence, of each file that cannot be read; it is left out.
-        progress: called with the files done and the files to do.
+        is_done: whether a file is left out.
+        broken: called with a sentence for each file that cannot be read; it is left out.
+        progress: called with the number of files done and the total.
 
     Raises:
         ProjectError: the directory holds no classifier, or a path does not exist.
     """
     classifier = Classifier(directory) if isinstance(directory, Path) else directory
-    known = set(done)
-    files = [file for path in images for file in _files(path) if str(file) not in known]
-    behind = 0
+    files = [file for file in list_images(images, broken) if not is_done(file)]
+    done = 0
     for part in _read_ahead(files, classifier.size, batch):
-        yield from _said(classifier, part, broken)
-        behind += len(part)
-        progress(behind, len(files))
+        yield from _predictions(classifier, part, broken)
+        done += len(part)
+        progress(done, len(files))
 
 
 def predict_content(classifier: Classifier, content: bytes) -> dict[str, float]:
-    """Returns the probability of each class for the bytes of an image file.
+    """Returns the probability of each class for the content of an image file.
 
     Raises:
-        BrokenImage: it is none that can be read.
+        BrokenImage: it cannot be decoded.
     """
     import numpy as np
 
@@ -115,53 +129,68 @@ def predict_content(classifier: Classifier, content: bytes) -> dict[str, float]:
     return {name: float(p) for name, p in zip(classifier.classes, row, strict=True)}
 
 
-def _read_ahead(files: Sequence[Path], size: int, batch: int) -> "Iterator[list[Read]]":
-    """Yields what is in the files, `batch` at a time; the next batches are read meanwhile."""
+def list_images(paths: Sequence[Path], broken: Callable[[str], None]) -> Iterator[Path]:
+    """Yields image files, those of folders in order of path.
+
+    Args:
+        paths: files, and folders to search.
+        broken: called with a sentence for each file of a folder that cannot be used.
+
+    Raises:
+        ProjectError: a path does not exist.
+    """
+    for path in paths:
+        if path.is_dir():
+            entries = list(walk(str(path), is_sorted=True))
+            for name, why in entries:
+                if why:
+                    broken(f"{printable(name)} cannot be used: {why}")
+            yield from sorted(Path(name) for name, why in entries if not why)
+        elif path.exists():
+            yield path
+        else:
+            raise ProjectError(f"{path} does not exist: give image files or folders of images")
+
+
+def _read_ahead(files: Sequence[Path], size: int, batch: int) -> "Iterator[list[LoadedFile]]":
+    """Yields the images of the files, `batch` at a time; the next batches are read meanwhile."""
     pool = ThreadPoolExecutor(os.cpu_count())
-    waiting: deque[list[Future[Read]]] = deque()
+    pending: deque[list[Future[LoadedFile]]] = deque()
     try:
         for start in range(0, len(files), batch):
-            waiting.append([pool.submit(_read, file, size) for file in files[start : start + batch]])
-            if len(waiting) > AHEAD:
-                yield [future.result() for future in waiting.popleft()]
-        while waiting:
-            yield [future.result() for future in waiting.popleft()]
+            pending.append([pool.submit(_load, file, size) for file in files[start : start + batch]])
+            if len(pending) > BATCHES_AHEAD:
+                yield [future.result() for future in pending.popleft()]
+        while pending:
+            yield [future.result() for future in pending.popleft()]
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _read(file: Path, size: int) -> "Read":
-    import numpy as np
-
+def _load(file: Path, size: int) -> "LoadedFile":
     try:
-        return file, np.asarray(open_square(file, size)).transpose(2, 0, 1)
+        return file, load(file, size)
     except BrokenImage as error:
         return file, str(error)
 
 
-def _said(classifier: Classifier, part: "list[Read]", broken: Callable[[str], None]) -> Iterator[Prediction]:
+def _predictions(
+    classifier: Classifier, part: "list[LoadedFile]", broken: Callable[[str], None]
+) -> Iterator[Prediction]:
     import numpy as np
 
     for _, pixels in part:
         if isinstance(pixels, str):
             broken(pixels)
-    opened = [(file, pixels) for file, pixels in part if not isinstance(pixels, str)]
-    if not opened:
+    loaded = [(file, pixels) for file, pixels in part if not isinstance(pixels, str)]
+    if not loaded:
         return
-    said = classifier.probabilities(np.stack([pixels for _, pixels in opened]))
-    for (file, _), row in zip(opened, said, strict=True):
+    rows = classifier.probabilities(np.stack([pixels for _, pixels in loaded]))
+    for (file, _), row in zip(loaded, rows, strict=True):
         best = int(row.argmax())
         yield Prediction(
-            filepath=str(file),
+            filepath=printable(str(file)),
             label=classifier.classes[best],
             probability=float(row[best]),
             probabilities={name: float(p) for name, p in zip(classifier.classes, row, strict=True)},
         )
-
-
-def _files(path: Path) -> list[Path]:
-    if path.is_dir():
-        return sorted(file for file in path.rglob("*") if is_image(file) and file.is_file())
-    if not path.exists():
-        raise ProjectError(f"{path} does not exist: give image files or folders of images")
-    return [path]

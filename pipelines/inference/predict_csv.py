@@ -1,17 +1,24 @@
-"""A file of predictions that grows while they are made, and is gone on with after a stop: CSV, a line an image."""
+"""Predictions in a CSV file, a row for each image. It grows while they are made, and an interrupted call is resumed.
+
+Beside the prediction a row has the model's hash, and size and time of the image file: a row is valid for that model and
+that file only.
+"""
 
 import csv
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from gradebook.pipelines.inference.predict import Classifier, predict
+from gradebook.pipelines.importing.file_discovery import printable
+from gradebook.pipelines.inference.predict import Classifier, Prediction, predict
+from gradebook.pipelines.process.progress import say
+from gradebook.storage.files import write_atomic
 from gradebook.storage.project import ProjectError
 
-END = b"\r\n"  # of a line
-
-
-FLUSH = 256  # predictions between two writes: what a kill loses at most
+LINE_END = b"\r\n"
+FLUSH_INTERVAL = 256  # predictions between two writes: what a kill loses at most
+KEY = ("model", "size", "mtime_ns")  # the last columns: hash of the model; bytes and time of the image file
+FileState = tuple[str, str]  # size and mtime_ns of a file, as the table has them
 
 
 def into_file(
@@ -22,10 +29,10 @@ def into_file(
     broken: Callable[[str], None],
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, int]:
-    """Predicts the images that the file has no line of yet, and adds them to it.
+    """Predicts the images that have no valid row in the file yet, and appends their rows.
 
     Args:
-        path: the file; it is made where there is none.
+        path: the file; it is made if it does not exist.
         directory: of the exported classifier.
         images: files and folders.
         broken: see `predict`.
@@ -35,30 +42,38 @@ def into_file(
         How many were `predicted`, and how many the file held `before`.
 
     Raises:
-        ProjectError: see `predict`; or the file holds something else.
+        ProjectError: see `predict`; or the file holds something else, or the predictions of another model.
     """
     classifier = Classifier(directory)
-    classes = classifier.classes
-    before = done_in(path, classes)
-    said = predict(classifier, images, done=before, broken=broken, progress=progress)
+    model, classes = classifier.digest(), classifier.classes
+    before = _valid_rows(path, classes, model)
+    states: dict[str, FileState] = {}  # of the files to predict, from before they are read
+
+    def is_done(file: Path) -> bool:
+        name = printable(str(file))
+        if name in before or name in states:
+            return True
+        states[name] = _state(file)
+        return False
+
+    predictions = predict(classifier, images, is_done=is_done, broken=broken, progress=progress)
     count = 0
     with path.open("a", encoding="utf-8", newline="") as file:
         lines = csv.writer(file)
         if file.tell() == 0:
-            lines.writerow(_head(classes))
-        for count, one in enumerate(said, 1):
-            odds = (f"{one.probabilities[name]:.6g}" for name in classes)
-            lines.writerow([one.filepath, one.label, f"{one.probability:.6g}", *odds])
-            if count % FLUSH == 0:
+            lines.writerow(_header(classes))
+        for count, prediction in enumerate(predictions, 1):
+            lines.writerow([*_cells(prediction, classes), model, *states[prediction.filepath]])
+            if count % FLUSH_INTERVAL == 0:
                 file.flush()
     return {"predicted": count, "before": len(before)}
 
 
-def done_in(path: Path, classes: Sequence[str]) -> list[str]:
-    """Returns the paths of the images that the file has a whole line of; a line that a kill tore is cut off.
+def read_rows(path: Path, classes: Sequence[str]) -> list[list[str]]:
+    """Returns the complete rows of the file, without the header; a row that a kill cut short is cut off the file.
 
     Args:
-        path: the file; there need not be one.
+        path: the file, which may not exist.
         classes: of the classifier, in order.
 
     Raises:
@@ -67,22 +82,52 @@ def done_in(path: Path, classes: Sequence[str]) -> list[str]:
     if not path.exists():
         return []
     content = path.read_bytes()
-    whole = content[: content.rfind(END) + len(END)] if END in content else b""
+    complete = content[: content.rfind(LINE_END) + len(LINE_END)] if LINE_END in content else b""
     try:
-        rows = list(csv.reader(io.StringIO(whole.decode("utf-8"), newline="")))
+        rows = list(csv.reader(io.StringIO(complete.decode("utf-8"), newline="")))
     except (UnicodeDecodeError, csv.Error):
         rows = [["?"]]
-    head = _head(classes)
-    first = io.StringIO(newline="")
-    csv.writer(first).writerow(head)
-    begun = first.getvalue().encode().startswith(content)  # nothing, or a torn first line
-    if (rows[:1] != [head] and not begun) or any(len(row) != len(head) for row in rows):
+    header = _header(classes)
+    is_cut_header = _as_csv([header]).startswith(content)  # or nothing
+    if (rows[:1] != [header] and not is_cut_header) or any(len(row) != len(header) for row in rows):
         raise ProjectError(f"{path} holds other things than this classifier's predictions: choose another --out")
-    if len(whole) < len(content):
+    if len(complete) < len(content):
         with path.open("r+b") as file:
-            file.truncate(len(whole))
-    return [row[0] for row in rows[1:]]
+            file.truncate(len(complete))
+    return rows[1:]
 
 
-def _head(classes: Sequence[str]) -> list[str]:
-    return ["filepath", "label", "probability", *(f"probability of {name}" for name in classes)]
+def _valid_rows(path: Path, classes: Sequence[str], model: str) -> set[str]:
+    """Returns the files that have a valid row; rows of files that have changed since are taken out of the file."""
+    rows = read_rows(path, classes)
+    if any(row[-len(KEY)] != model for row in rows):
+        raise ProjectError(f"{path} holds predictions of another model: choose another --out, or delete it")
+    valid = [row for row in rows if _state(Path(row[0])) in ((row[-2], row[-1]), ("", ""))]
+    if len(valid) < len(rows):
+        say(f"{len(rows) - len(valid)} images have changed since they were predicted, so they are predicted again")
+        write_atomic(path, _as_csv([_header(classes), *valid]))
+    return {row[0] for row in valid}
+
+
+def _state(file: Path) -> FileState:
+    """Returns size and time of a file, empty if it does not exist."""
+    try:
+        status = file.stat()
+    except OSError:
+        return "", ""
+    return str(status.st_size), str(status.st_mtime_ns)
+
+
+def _cells(prediction: Prediction, classes: Sequence[str]) -> list[str]:
+    probabilities = (f"{prediction.probabilities[name]:.6g}" for name in classes)
+    return [prediction.filepath, prediction.label, f"{prediction.probability:.6g}", *probabilities]
+
+
+def _header(classes: Sequence[str]) -> list[str]:
+    return ["filepath", "label", "probability", *(f"probability of {name}" for name in classes), *KEY]
+
+
+def _as_csv(rows: Iterable[Sequence[str]]) -> bytes:
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows(rows)
+    return text.getvalue().encode("utf-8")

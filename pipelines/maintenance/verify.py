@@ -112,6 +112,7 @@ OF_TABLES: tuple[Check, ...] = (
     catalog_files.samples_have_files,
     catalog_files.files_are_there,
     catalog_files.files_hold_their_sample,
+    catalog_files.no_near_copies_across_splits,
     vectors.vectors_of_samples,
     vectors.views_are_whole,
     runs.runs_are_there,

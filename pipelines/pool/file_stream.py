@@ -3,7 +3,6 @@
 Memory holds the open directories and the batches that are being read, whatever the number of files.
 """
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,14 +11,16 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gradebook.pipelines.importing.file_discovery import is_directory, misnamed, printable
-from gradebook.storage.images import BrokenImage, is_image
+from gradebook.pipelines.importing.file_discovery import printable
+from gradebook.pipelines.importing.file_discovery import walk as find_files
+from gradebook.storage.images import BrokenImage
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from gradebook.pipelines.pool.holdout_overlap import Overlap
+    from gradebook.storage.image_detail import Detail
 
 BATCHES_AHEAD = 2  # batches that are read while one is scored
 
@@ -43,29 +44,10 @@ class LoadedImage:
     overlap: "Overlap | None" = None  # with the test set
 
 
-def walk(folder: str, parents: tuple[tuple[int, int], ...] = ()) -> Iterator[ImageFile]:
-    """Yields the image files below a folder at any depth, without listing and sorting whole directories first.
-
-    The order is that of the file system, which is stable while nothing changes. Links are followed unless they lead to
-    a parent directory. Hidden directories are left out.
-
-    Args:
-        folder: its absolute path as a string, which handles names that are not UTF-8 better than a `Path`.
-        parents: device and inode of the directories above it.
-    """
-    try:
-        status = os.stat(folder)  # noqa: PTH116
-        identity = (status.st_dev, status.st_ino)
-        if identity in parents:
-            return
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                if not entry.name.startswith(".") and is_directory(entry):
-                    yield from walk(entry.path, (*parents, identity))
-                elif is_image(Path(entry.name)):
-                    yield ImageFile(printable(entry.path), misnamed(entry.path))
-    except OSError as error:
-        yield ImageFile(printable(folder), f"the directory cannot be read ({error.strerror or error})")
+def walk(folder: str) -> Iterator[ImageFile]:
+    """Yields the image files below a folder, as `gradebook.pipelines.importing.file_discovery.walk` does, unsorted."""
+    for path, error in find_files(folder):
+        yield ImageFile(printable(path), error)
 
 
 def batched(files: Iterable[ImageFile], size: int) -> Iterator[list[ImageFile]]:
@@ -94,18 +76,20 @@ def read_ahead(
 
 
 def image_reader(
-    size: int, overlap: "Callable[[str, Callable[[], bytes]], Overlap | None]"
+    size: int, overlap: "Callable[[str, Callable[[], bytes], Callable[[], Detail]], Overlap | None]"
 ) -> Callable[[ImageFile], LoadedImage]:
     """Returns a function that reads one file.
 
     Args:
         size: S, the classifier's image size in pixels.
-        overlap: (sample id, function that computes the fingerprint) -> the overlap with the test set.
+        overlap: see `gradebook.pipelines.pool.holdout_overlap.HoldoutIndex.overlap`.
     """
     import numpy as np
 
     from gradebook.storage.duplicates import fingerprint
-    from gradebook.storage.images import content_of, decode, square
+    from gradebook.storage.image_detail import DECODED_SIZE, detail
+    from gradebook.storage.images import decode, square
+    from gradebook.storage.sample_files import content_of
     from gradebook.storage.samples import sample_id
 
     def read(file: ImageFile) -> LoadedImage:
@@ -117,7 +101,7 @@ def image_reader(
         except BrokenImage as error:
             return LoadedImage(filepath=file.filepath, error=str(error))
         name = sample_id(content)
-        in_test = overlap(name, lambda: fingerprint(image))
+        in_test = overlap(name, lambda: fingerprint(image), lambda: detail(decode(content, DECODED_SIZE)[0]))
         pixels = None if in_test else np.asarray(square(image, size)).transpose(2, 0, 1)
         return LoadedImage(filepath=file.filepath, sample_id=name, pixels=pixels, overlap=in_test)
 

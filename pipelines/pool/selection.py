@@ -32,7 +32,7 @@ from gradebook.pipelines.pool.holdout_overlap import HoldoutIndex, Overlap
 from gradebook.pipelines.pool.top_k import ScoredImage, TopK
 from gradebook.pipelines.process.partition import WHOLE, Part, of_part
 from gradebook.pipelines.process.progress import say
-from gradebook.storage.project import ProjectError
+from gradebook.storage.project import SETTINGS, ProjectError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -88,7 +88,8 @@ def select_pool(  # noqa: PLR0913  # most have a default
         out: the table, .csv or .parquet; it must not exist.
         per_class: N, maximum number of images of each class.
         threshold: minimum probability of an image.
-        without: test sets to leave out: folders of images, or projects, for their test split.
+        without: test sets to leave out: folders of images, or projects, for their test split. If `classifier` is a
+            project, its test split is left out in any case.
         run: the run whose student scores, if `classifier` is a project; by default the newest finished one.
         part: which part of the folder's files to score: see `gradebook.pipelines.process.partition`.
         show: called with the number of files done.
@@ -100,8 +101,12 @@ def select_pool(  # noqa: PLR0913  # most have a default
     began = time.perf_counter()
     out, folder = out.expanduser().absolute(), folder.expanduser().absolute()
     _check(folder, out, per_class=per_class, threshold=threshold)
-    holdout = HoldoutIndex(without)
-    scorer, classifier_digest = open_scorer(classifier.expanduser(), run)
+    classifier = classifier.expanduser()
+    own = classifier if (classifier / SETTINGS).exists() else None
+    if own is None and not without:
+        say("no test images are left out: give them, or the project, with --without")
+    holdout = HoldoutIndex(without, own=own)
+    scorer, classifier_digest = open_scorer(classifier, run)
     settings = {
         "folder": str(folder),
         "classifier": classifier_digest,

@@ -94,13 +94,18 @@ def cached_stats(project: Project, compute: Callable[[], ProjectStats]) -> Proje
 
 def summarize_project(store: "Store") -> dict[str, Any]:
     """Returns the project's counts (labeled + unlabeled + test = samples), classes, embeddings and runs."""
-    stats = read_stats(store)
+    from gradebook.pipelines.importing.near_copies import split_leaks
+    from gradebook.storage.sample_files import changed_samples
+
+    stats, samples = read_stats(store), store.catalog.samples()
     return {
         "project": str(store.project.root),
         "samples": stats.samples,
         "labeled": stats.labelled,
         "unlabeled": stats.train - stats.labelled,
         "test": stats.samples - stats.train,
+        "changed": len(changed_samples(store.catalog, samples)),
+        "near_leaks": len(split_leaks(store)),
         "classes": list(store.project.classes),
         "labels_per_class": dict(stats.labels_per_class),
         "embedded": list(stats.embedded),

@@ -191,13 +191,13 @@ test accuracy, mean with its 95 % confidence interval (Student's t) over seeds {
 
 def _sample_images(folder: Path, take: int, links: Path) -> Path:
     """Returns the folder, or one with links to `take` random images of it (seed 0)."""
-    from gradebook.storage.images import is_image
+    from gradebook.pipelines.importing.file_discovery import find_images
 
     if not folder.is_dir():
         raise ProjectError(f"there is no folder {folder}: give images in a folder for each class")
     if not take:
         return folder
-    files = sorted(path for path in folder.rglob("*") if is_image(path))
+    files = sorted(Path(file.filepath) for file in find_images(folder)[0])
     if links.exists():
         return links
     for k in np.random.default_rng(0).permutation(len(files))[:take]:

@@ -19,6 +19,7 @@ from gradebook.pipelines.training.cached_views import CachedViews, load_views, v
 from gradebook.pipelines.training.config import ConfigError, TrainConfig
 from gradebook.pipelines.training.sampler import Draw, Positions, Sampler
 from gradebook.storage.checksums import write_json
+from gradebook.storage.sample_files import changed_samples
 from gradebook.storage.samples import Sample, Split
 
 if TYPE_CHECKING:
@@ -144,8 +145,11 @@ def open_inputs(
 
 
 def _usable(store: "Store", config: TrainConfig[Any]) -> list[Sample]:
-    """Returns the training samples; for cached views, those that have them, after a message about the others."""
-    samples = store.catalog.samples(Split.TRAIN)
+    """Returns the training samples whose files are as imported and, for cached views, that have them.
+
+    Says which are left out.
+    """
+    samples = _unchanged(store)
     if config.inputs == "pixels" or not any(s.backbone == config.backbone for s in store.vectors.spaces()):
         return samples
     missing = set(store.vectors.missing(config.backbone, [s.sample_id for s in samples]))
@@ -156,6 +160,17 @@ def _usable(store: "Store", config: TrainConfig[Any]) -> list[Sample]:
         )
         return [s for s in samples if s.sample_id not in missing]
     return samples
+
+
+def _unchanged(store: "Store") -> list[Sample]:
+    samples = store.catalog.samples(Split.TRAIN)
+    changed = {sample.sample_id for sample in changed_samples(store.catalog, samples)}
+    if changed:
+        say(
+            f"the files of {len(changed)} training images have changed since they were imported, so these are left "
+            f"out: gradebook verify {store.project.root} lists them, and importing them again adds their new content"
+        )
+    return [sample for sample in samples if sample.sample_id not in changed]
 
 
 def _indices(samples: Sequence[Sample], given: Mapping[str, str | None], classes: Sequence[str]) -> Positions:

@@ -6,6 +6,7 @@ are known, and a run uses those that its settings allow. Needs neither LanceDB n
 Shape legend    N images
 """
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +15,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gradebook.pipelines.importing.file_discovery import printable, walk
+from gradebook.pipelines.importing.file_names import DiskNames
+from gradebook.pipelines.importing.tables import read_table
 from gradebook.pipelines.training.config import ConfigError, DataConfig
 from gradebook.pipelines.training.image_loader import ImageArray, ImageFiles, Images
+from gradebook.storage.project import ProjectError
 from gradebook.storage.samples import Split
 
 MAX_BYTES_IN_MEMORY = 2**29  # of decoded images; larger data sets are decoded from their files each time
@@ -89,25 +94,23 @@ def choose_validation(
 
 
 def _folder(directory: Path, split: Split, size: int, *, pool: str) -> PlainDataset:
-    from torchvision.datasets import ImageFolder
-
     names = ("train",) if split is Split.TRAIN else ("test", "val")
     root = next((directory / name for name in names if (directory / name).is_dir()), None)
     if root is None:
         raise ConfigError(
             f"{directory} has no folder {' or '.join(names)} with a folder of each class: see --data.images"
         )
-    try:
-        folder = ImageFolder(str(root), allow_empty=True)
-    except FileNotFoundError as error:
-        raise ConfigError(f"{root} has no folder of any class: put each image into the folder of its class") from error
-    paths = [path for path, _ in folder.samples]
-    truth = [label for _, label in folder.samples]
+    classes = sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+    if not classes:
+        raise ConfigError(f"{root} has no folder of any class: put each image into the folder of its class")
+    of_classes = [_image_files(root / name) for name in classes]
+    paths = [path for files in of_classes for path in files]
+    truth = [label for label, files in enumerate(of_classes) for _ in files]
     if not paths:
         raise ConfigError(f"the class folders of {root} hold no images: correct --data.images")
     more = _pool(Path(pool).expanduser()) if pool else []
     return PlainDataset(
-        classes=tuple(folder.classes),
+        classes=tuple(classes),
         names=[str(Path(p).relative_to(directory)) for p in paths] + more,
         truth=np.array(truth + [-1] * len(more), np.int64),
         images=_in_memory(ImageFiles(paths + more, size)),
@@ -134,18 +137,28 @@ def _in_memory(files: ImageFiles) -> Images:
 
 
 def _pool(path: Path) -> list[str]:
-    """Returns the images of a folder, or of a table with a column `filepath`, such as `gradebook pool` writes."""
+    """Returns the images of a folder, or of a table with a column of paths, such as `gradebook pool` writes."""
     if path.is_dir():
-        from torchvision.datasets.folder import IMG_EXTENSIONS
-
-        return sorted(str(p) for p in path.rglob("*") if p.suffix.lower() in IMG_EXTENSIONS)
-    import pandas as pd
-
+        return sorted(_image_files(path.absolute()))
+    names, table = DiskNames(), path.absolute()
     try:
-        table = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
-        return [str(p) for p in table["filepath"]]
-    except (OSError, ValueError, KeyError) as error:
+        return [names.find(row.filepath, table.parent) for row in read_table(table, labels=False) if row.filepath]
+    except (OSError, ProjectError) as error:
         raise ConfigError(f"{path} is no folder and no table with a column filepath ({error})") from error
+
+
+def _image_files(folder: Path) -> list[str]:
+    """Returns the image files of a folder, at any depth, in torchvision's order.
+
+    Raises:
+        ConfigError: one of them cannot be used.
+    """
+    files = []
+    for path, why in walk(str(folder), is_sorted=True):
+        if why:
+            raise ConfigError(f"{printable(path)}: {why}; or take it out of {folder}")
+        files.append(path)
+    return sorted(files, key=os.path.split)
 
 
 def _torchvision(kind: str, directory: Path, split: Split, size: int) -> PlainDataset:

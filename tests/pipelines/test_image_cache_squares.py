@@ -13,6 +13,7 @@ from gradebook.pipelines.maintenance.verify import verify
 from gradebook.pipelines.training.image_loader import ImageFiles
 from gradebook.storage.images import BrokenImage
 from gradebook.storage.project import create_project
+from gradebook.storage.sample_files import ChangedFile
 from gradebook.storage.store import open_store
 
 N, SIZE = 4, 12
@@ -66,10 +67,11 @@ def test_an_image_smaller_than_its_square_is_not_cached(store):
     assert kept(store) == []
 
 
-def test_a_changed_file_is_not_cached_as_its_sample(store):
+def test_a_changed_file_is_neither_read_nor_cached_as_its_sample(store):
     path = store.catalog.samples()[0].filepath
     Image.fromarray(np.zeros((60, 80, 3), np.uint8)).resize((900, 900)).save(path, quality=100)
-    assert not opened(store).read(0).any()
+    with pytest.raises(ChangedFile, match=r"0\.jpg cannot be used: the file has changed since it was imported"):
+        opened(store).read(0)
     assert kept(store) == []
 
 

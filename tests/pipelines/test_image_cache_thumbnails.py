@@ -13,6 +13,7 @@ from gradebook.pipelines.maintenance.verify import verify
 from gradebook.storage import cache_files
 from gradebook.storage.images import BrokenImage, open_rgb
 from gradebook.storage.project import create_project
+from gradebook.storage.sample_files import ChangedFile
 from gradebook.storage.store import open_store
 
 HUGE, MIDDLING, SMALL = (1600, 2800), (800, 1000), (60, 80)  # rows and columns: an import reads 1/8 of a huge one
@@ -98,11 +99,13 @@ def test_a_damaged_thumbnail_is_computed_again(store, folder):
     assert distance(open_rgb(path), whole) < 3
 
 
-def test_a_changed_file_is_shown_but_not_cached_as_its_sample(store, folder):
+def test_a_changed_file_is_neither_shown_nor_cached_as_its_sample(store, folder):
     photograph(folder, "middling.jpg", MIDDLING)
     (sample,) = imported(store, folder)
-    other = photograph(folder, "middling.jpg", MIDDLING[::-1], seed=1)
-    assert distance(opened(store, sample), open_rgb(other)) < 3 and kept(store) == []
+    photograph(folder, "middling.jpg", MIDDLING[::-1], seed=1)
+    with pytest.raises(ChangedFile, match="has changed since it was imported"):
+        opened(store, sample)
+    assert kept(store) == []
 
 
 def test_forgetting_an_image_deletes_its_thumbnail(store, folder):

@@ -6,7 +6,9 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
+from gradebook.pipelines.importing.near_copies import split_leaks
 from gradebook.pipelines.maintenance.checks.finding import Finding, Subject
+from gradebook.storage.sample_files import changed_files
 from gradebook.storage.samples import File, sample_id
 
 
@@ -60,14 +62,26 @@ def files_are_there(subject: Subject) -> Iterator[Finding]:
 
 def files_hold_their_sample(subject: Subject) -> Iterator[Finding]:
     """Every file has the content that its sample's id was hashed from. The same size and time count as that."""
-    doubtful = [file for file in subject.files if subject.content or _is_doubtful(file)]
-    changed = [file.filepath for file in doubtful if _content(file.filepath) not in (None, file.sample_id)]
+    changed = [file.filepath for file in changed_files(subject.files, hash_all=subject.content)]
     if changed:
         yield Finding(
             problem=f"{len(changed)} files have changed since they were imported",
             where=tuple(changed),
             advice=f"import them again, which makes the new content a new sample: "
             f"gradebook import {subject.store.project.root} {_folder(changed)}",
+        )
+
+
+def no_near_copies_across_splits(subject: Subject) -> Iterator[Finding]:
+    """No test image is a near-copy of a training image: its prediction would say nothing about unseen images."""
+    pairs = split_leaks(subject.store, is_cached=False)
+    if pairs:
+        yield Finding(
+            problem=f"{len(pairs)} images look almost the same as an image of the other split, so that the accuracy on "
+            "the test images is too high",
+            where=tuple(f"{later} ~ {earlier}" for later, earlier in pairs),
+            advice="delete one file of each pair, or move it out of the imported folders, then: "
+            f"gradebook forget {subject.store.project.root} FILE",
         )
 
 
@@ -78,11 +92,6 @@ def _list(subject: Subject, samples: dict[str, str]) -> None:
         if stat is not None and _content(path) == known:
             rows.append(File(filepath=path, sample_id=known, size=stat.st_size, mtime_ns=stat.st_mtime_ns))
     subject.store.catalog.add([], rows)
-
-
-def _is_doubtful(file: File) -> bool:
-    stat = _stat(file.filepath)
-    return stat is not None and (stat.st_size, stat.st_mtime_ns) != (file.size, file.mtime_ns)
 
 
 def _stat(path: str) -> os.stat_result | None:

@@ -105,12 +105,13 @@ def test_very_large_pools_are_subsampled(store, monkeypatch):
 
 
 def test_near_duplicates_are_marked_and_only_one_is_shown(tmp_path):
-    """Two pictures of one fingerprint, taken for different classes."""
+    """Two pictures of one fingerprint, predicted as different classes; a file that is gone gets no second look."""
     store = make_project(tmp_path)
     before = store.catalog.samples()
     pair = [s for s in before if s.split is Split.TRAIN][-2:]
     catalog = MemoryCatalog()
-    catalog.add([replace(s, fingerprint=pair[0].fingerprint) if s == pair[1] else s for s in before], [])
+    twin = replace(pair[1], fingerprint=pair[0].fingerprint, filepath=str(tmp_path / "gone.png"))
+    catalog.add([twin if s == pair[1] else s for s in before], [])
     store = Store(store.project, catalog, store.log, store.vectors, store.record)
     trained(store, "--unlabelled", "24")
     rows = {row.sample_id: row for row in rank(store, run_of(store), limit=1000)}

@@ -17,16 +17,21 @@ from timm.models.resnet import ResNet
 
 from gradebook.pipelines.embedding.embed import embed
 from gradebook.pipelines.export import classifier as module
+from gradebook.pipelines.export.check_images import write_check_images
 from gradebook.pipelines.export.classifier import Export, export
+from gradebook.pipelines.export.model_card import card_programs
+from gradebook.pipelines.importing.import_images import import_images
 from gradebook.pipelines.inference.evaluate import evaluate
 from gradebook.pipelines.inference.predict import Classifier, predict
+from gradebook.pipelines.inference.scorer import Student
 from gradebook.pipelines.runs import Run
 from gradebook.pipelines.training import student as students
 from gradebook.pipelines.training.config import ConfigError
 from gradebook.pipelines.training.presets import config_from_json
 from gradebook.pipelines.training.student import load_run_student, predict_samples
-from gradebook.storage.images import open_square
+from gradebook.storage.images import load, open_square
 from gradebook.storage.project import ProjectError
+from gradebook.storage.samples import Split
 from gradebook.storage.store import Store
 from tests.pipelines.blocked_imports import run_without
 from tests.pipelines.projects import CLASSES, SIDE, TEST, copy_of, make_project, trained
@@ -34,7 +39,7 @@ from tests.pipelines.projects import CLASSES, SIDE, TEST, copy_of, make_project,
 pytestmark = pytest.mark.slow
 
 NETWORK = "test_resnet"  # small, and its classifier is one linear layer
-FILES = ["README.md", "classes.json", "config.json", "model.onnx", "model.safetensors"]
+FILES = ["README.md", "classes.json", "config.json", "model.onnx", "model.safetensors", "preprocess.py"]
 
 # Cached views are stored in float16: a student on them saw features that are rounded to a thousandth.
 TOLERANCE = {"views": 1e-3, "pixels": 1e-5}
@@ -104,6 +109,58 @@ def test_timm_loads_it_with_its_classes_and_its_preprocessing(exported):
     np.testing.assert_allclose(predicted, exported.student()[:20], rtol=0, atol=TOLERANCE[exported.inputs])
 
 
+@pytest.mark.parametrize("number", [0, 1], ids=["onnxruntime", "timm"])
+def test_the_cards_programs_predict_what_gradebook_predicts_on_images_of_every_kind(exported, tmp_path, number):
+    program = card_programs((exported.directory / "README.md").read_text())[number]
+    files = write_check_images(tmp_path)
+    command = [sys.executable, "-c", module.RUN_CARD, program, *map(str, files)]
+    done = subprocess.run(command, cwd=exported.directory, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    probabilities = np.array(json.loads(done.stdout.splitlines()[-1]))
+    expected = [list(p.probabilities.values()) for p in predict(exported.directory, files, broken=no_broken_file)]
+    np.testing.assert_allclose(probabilities, expected, rtol=0, atol=1e-4)
+    student = Student(exported.store.project.root, exported.run)
+    images = np.stack([load(file, student.size) for file in files])
+    np.testing.assert_allclose(probabilities, student.probabilities(images), rtol=0, atol=1e-4)
+    assert np.ptp(probabilities, axis=0).max() > 0.05, "the images are told apart: the test is not vacuous"
+
+
+@pytest.mark.parametrize("inputs", ["views", "pixels"])
+def test_the_trainers_evaluation_sees_the_same_pixels(store, tmp_path, inputs):
+    """Images of every kind, imported: what the run's student predicts for a sample is what `predict` predicts."""
+    store = copy_of(store, tmp_path / "project")
+    (tmp_path / "kinds").mkdir()
+    write_check_images(tmp_path / "kinds")
+    import_images(store, tmp_path / "kinds", split=Split.TEST)
+    embed(store, backbone=NETWORK, weights="random", seed=7)
+    run = Run(store.project.runs / inputs)
+    samples = [s for s in store.catalog.samples(Split.TEST) if Path(s.filepath).parent.name == "kinds"]
+    trained_on = predict_samples(load_run_student(run), config_from_json(run.config()), store, samples)
+    scorer = Student(store.project.root, run)
+    said = scorer.probabilities(np.stack([load(s.filepath, scorer.size) for s in samples]))
+    np.testing.assert_allclose(said, trained_on, rtol=0, atol=TOLERANCE[inputs])
+
+
+def test_a_card_whose_program_decodes_in_another_way_is_not_exported(store, tmp_path, monkeypatch):
+    other = module.model_card
+
+    def without_exif(*arguments, **options):
+        plain = "numpy.asarray(PIL.Image.open('{}').convert('RGB').resize((SIZE, SIZE))).transpose(2, 0, 1)[None]"
+        return (
+            other(*arguments, **options)
+            .replace(
+                'preprocess.load("image.jpg", about["size"])[None]',
+                plain.replace("'{}'", '"image.jpg"').replace("SIZE", str(SIDE)),
+            )
+            .replace("import json, onnxruntime, preprocess", "import json, numpy, onnxruntime, PIL.Image")
+        )
+
+    monkeypatch.setattr(module, "model_card", without_exif)
+    with pytest.raises(ConfigError, match="the program in the model card differs from the student"):
+        export(store, Run(store.project.runs / "views"), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_predictions_of_files_are_those_of_the_student(exported):
     files = exported.files()
     predicted = list(predict(exported.directory, files, batch=7, broken=no_broken_file))
@@ -151,6 +208,7 @@ def test_a_directory_with_other_files_is_refused(store, tmp_path):
 def test_exporting_again_replaces_the_earlier_export(store, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "_write_onnx", lambda whole, path: path.write_bytes(whole.size.to_bytes(2)))
     monkeypatch.setattr(module, "_compare", lambda *_: (0, 0.0))
+    monkeypatch.setattr(module, "check_card", lambda *_: 0.0)
     for run in ("views", "pixels"):
         answer = export(store, Run(store.project.runs / run), tmp_path / "out")
         assert answer.files == FILES

@@ -143,7 +143,7 @@ def test_progress_grows_to_the_number_of_files(quick, images):
 
 
 def test_large_files_are_read_by_threads_in_the_same_order(quick, images, monkeypatch):
-    monkeypatch.setattr("gradebook.pipelines.importing.image_reader.SMALL", 0)
+    monkeypatch.setattr("gradebook.pipelines.importing.image_reader.MIN_BYTES_FOR_THREADS", 0)
     for seed in range(40):
         put(images / f"{seed:02d}.png", seed)
     (images / "07.png").write_text("no")

@@ -28,7 +28,7 @@ def test_ctrl_c_keeps_finished_work_and_the_next_call_continues(store, images, m
         if done == 6:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(job, "STEP", 1)
+    monkeypatch.setattr(job, "PROGRESS_INTERVAL", 1)
     with pytest.raises(KeyboardInterrupt):
         import_images(store, images, labels="folders", progress=stop)
     assert len(store.catalog.samples()) == 4
@@ -43,7 +43,7 @@ def test_an_import_killed_before_any_of_its_writes_ends_as_if_it_had_not_been(im
     copy(images / "c" / "0.png", images / "d" / "copy.png")
     copy(images / "c" / "2.png", images / "c" / "copy.png")
     monkeypatch.setattr(job, "CHUNK", 4)
-    monkeypatch.setattr(job, "EVENTS", 4)
+    monkeypatch.setattr(job, "EVENTS_BATCH", 4)
     whole, dying = (open_store(create_project(tmp_path / name, ["c", "d"]).root) for name in ("whole", "dying"))
     import_images(whole, images, labels="folders")
     for survived in (0, 1, 1, 1, 2, 1, 1):  # so that it dies before samples, before files and before events
@@ -89,5 +89,5 @@ def test_kill_9_at_a_random_moment_loses_and_duplicates_nothing(images, tmp_path
 
 
 def _import(root: Path, images: Path) -> None:
-    job.CHUNK, job.EVENTS = 3, 7
+    job.CHUNK, job.EVENTS_BATCH = 3, 7
     import_images(open_store(root), images, labels="folders")

@@ -90,7 +90,7 @@ def test_an_archive_that_is_too_large_is_refused_before_it_is_unpacked(tmp_path,
     root = create_project(tmp_path / "project", []).root
     archive = zipped(tmp_path / "b.zip", {"1.png": bytes(5_000_000)})
     assert archive.stat().st_size < 10_000
-    monkeypatch.setattr(unpacking, "LARGEST", 4_000_000)
+    monkeypatch.setattr(unpacking, "MAX_BYTES", 4_000_000)
     with pytest.raises(ProjectError, match="unpack it yourself"):
         unpack(archive, root)
     assert list((root / "unpacked").iterdir()) == []

@@ -23,9 +23,13 @@ class ByBrightness:
     classes: ClassVar = ["dark, or black", "bright"]
     size: ClassVar = 4
     asked: ClassVar[list[int]] = []
+    weights: ClassVar[str] = "first"
 
     def __init__(self, directory: Path):
         pass
+
+    def digest(self) -> str:
+        return self.weights
 
     def probabilities(self, images: np.ndarray) -> np.ndarray:
         self.asked.append(len(images))
@@ -58,9 +62,11 @@ def test_each_image_has_its_row(images, tmp_path):
     out = tmp_path / "predictions.csv"
     assert into_file(out, tmp_path, [images], broken=refuse) == {"predicted": IMAGES, "before": 0}
     head, *found = rows(out)
-    assert head == ["filepath", "label", "probability", "probability of dark, or black", "probability of bright"]
+    assert head[:5] == ["filepath", "label", "probability", "probability of dark, or black", "probability of bright"]
+    assert head[5:] == ["model", "size", "mtime_ns"]
     assert [Path(row[0]).name[0] for row in found] == [str(n) for n in range(IMAGES)]
-    for n, (_, label, probability, dark, bright) in enumerate(found):
+    for n, (path, label, probability, dark, bright, *key) in enumerate(found):
+        assert key == ["first", str(Path(path).stat().st_size), str(Path(path).stat().st_mtime_ns)]
         assert float(bright) == pytest.approx(25 * n / 255, abs=1e-5)
         assert (label, probability) == (("bright", bright) if 25 * n > 127 else ("dark, or black", dark))
 
@@ -108,3 +114,54 @@ def test_the_command_prints_what_was_predicted_and_what_failed(images, tmp_path,
     assert "broken.png cannot be used" in printed.err
     assert main(["predict", str(tmp_path), str(images), "--out", str(out), "--json"]) == 0
     assert capsys.readouterr().out == '{"predicted": 0, "before": 9}\n'
+
+
+def test_rows_of_another_model_are_never_kept_as_this_ones(images, tmp_path, monkeypatch):
+    out = tmp_path / "said.csv"
+    into_file(out, tmp_path, [images], broken=refuse)
+    before = out.read_bytes()
+    monkeypatch.setattr(ByBrightness, "weights", "second")
+    with pytest.raises(ProjectError, match="holds predictions of another model: choose another --out, or delete it"):
+        into_file(out, tmp_path, [images], broken=refuse)
+    assert out.read_bytes() == before
+
+
+def test_a_file_that_was_replaced_is_predicted_again_and_its_old_row_is_gone(images, tmp_path, capsys):
+    out = tmp_path / "said.csv"
+    into_file(out, tmp_path, [images], broken=refuse)
+    (first, *_) = sorted(images.iterdir())
+    Image.new("RGB", (9, 6), "white").save(first)
+    assert into_file(out, tmp_path, [images], broken=refuse) == {"predicted": 1, "before": IMAGES - 1}
+    assert "1 images have changed since they were predicted" in capsys.readouterr().err
+    of_first = [row for row in rows(out) if row[0] == str(first)]
+    assert [row[1] for row in of_first] == ["bright"]
+    assert len(rows(out)) == 1 + IMAGES
+
+
+def test_rows_of_files_that_are_gone_stay(images, tmp_path):
+    out = tmp_path / "said.csv"
+    into_file(out, tmp_path, [images], broken=refuse)
+    sorted(images.iterdir())[0].unlink()
+    assert into_file(out, tmp_path, [images], broken=refuse) == {"predicted": 0, "before": IMAGES}
+
+
+def test_a_file_that_is_given_twice_is_predicted_once(images, tmp_path):
+    out = tmp_path / "said.csv"
+    assert into_file(out, tmp_path, [images, images], broken=refuse) == {"predicted": IMAGES, "before": 0}
+
+
+def test_the_digest_of_a_classifier_changes_with_its_model_and_its_classes(tmp_path):
+    from gradebook.pipelines.inference.predict import Classifier
+    from tests.pipelines.colours import make_classifier
+
+    directory = make_classifier(tmp_path / "exported")
+    digest = Classifier(directory).digest()
+    assert Classifier(directory).digest() == digest
+    for name in ("classes.json", "model.onnx"):
+        content = (directory / name).read_bytes()
+        (directory / name).write_bytes(content.replace(b"blue", b"teal") if name == "classes.json" else content[:-1])
+        try:
+            assert Classifier(directory).digest() != digest
+        except ProjectError:
+            assert name == "model.onnx"
+        (directory / name).write_bytes(content)

@@ -170,13 +170,14 @@ def test_an_impossible_request_is_an_error_that_says_what_to_do(classifier, fold
 # Who scores
 
 
-def test_a_run_of_a_project_scores_too(tmp_path):
+def test_a_run_of_a_project_scores_all_but_the_projects_test_images(tmp_path):
     store = make_project(tmp_path)
     trained(store, "--inputs", "pixels", steps=2)
     run = Run(store.project.runs / "r")
     pictures = tmp_path / "pictures"
-    select_pool(store.project.root, pictures, tmp_path / "out.csv", per_class=1000, run="r")
-    samples = store.catalog.samples()
+    report = select_pool(store.project.root, pictures, tmp_path / "out.csv", per_class=1000, run="r")
+    assert report.same_as_test == len(store.catalog.samples(Split.TEST)) > 0
+    samples = store.catalog.samples(Split.TRAIN)
     probabilities = predict_samples(load_run_student(run), config_from_json(run.config()), store, samples)
     expected = {s.sample_id: row.max() for s, row in zip(samples, probabilities, strict=True)}
     selected = {row["sample_id"]: float(row["probability"]) for row in rows(tmp_path / "out.csv")}
