@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import gradebook.app.main
+import gradebook.app
 from gradebook.pipelines.process import servers
 from gradebook.storage import mongodb
 
@@ -21,10 +21,13 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "-
 TIMEOUT_S = 60.0
 
 
+MAIN = Path(gradebook.app.__file__).with_name("main.py")
+
+
 @contextmanager
 def serving(
     *arguments: Path | str,
-    script: str | Path = gradebook.app.main.__file__,
+    script: str | Path = MAIN,
     folder: Path | None = None,
     quiet: bool = True,
     port: int | None = None,

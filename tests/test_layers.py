@@ -13,6 +13,7 @@ LIGHT = ", ".join(
     f"gradebook.{name}"
     for name in (
         "app.main",
+        "app.shell",
         "pipelines.cli.main",
         "pipelines.jobs.launcher",
         "pipelines.runs",

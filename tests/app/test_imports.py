@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 VIEWS = ("evolution", "export", "images", "overview", "review", "train", "welcome")
-PAGES = ", ".join(["gradebook.app.main", *(f"gradebook.app.views.{name}" for name in VIEWS)])
+PAGES = ", ".join(["gradebook.app.main", "gradebook.app.shell", *(f"gradebook.app.views.{name}" for name in VIEWS)])
 HEAVY = {"torch", "torchvision", "timm", "accelerate", "fiftyone", "lancedb", "onnxruntime", "pyarrow.parquet"}
 
 

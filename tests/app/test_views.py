@@ -188,10 +188,10 @@ def test_all_methods_are_offered():
 
 
 def app(monkeypatch, *arguments: str) -> AppTest:
-    import gradebook.app.main
+    import gradebook.app.shell
 
     monkeypatch.setattr(sys, "argv", ["app/main.py", *arguments])
-    return AppTest.from_file(gradebook.app.main.__file__, default_timeout=30)
+    return AppTest.from_file(gradebook.app.shell.__file__, default_timeout=30)
 
 
 def test_a_typed_project_stays_in_the_address(monkeypatch, tmp_path):
