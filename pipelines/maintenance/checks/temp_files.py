@@ -15,7 +15,14 @@ from gradebook.storage import cache_files, log_chain, table_checksums
 from gradebook.storage.project import SETTINGS
 
 OF_PROJECT = (
-    *(f".{SETTINGS}.*", ".map.npz.*", ".overview.json.*", ".leases.json.[0-9]*", "selections/.*.json.*"),
+    *(
+        f".{SETTINGS}.*",
+        ".map.npz.*",
+        ".overview.json.*",
+        ".near_leaks.json.*",
+        ".leases.json.[0-9]*",
+        "selections/.*.json.*",
+    ),
     *(
         "servers/.*.json.*",
         "mongo/.*.json.*",

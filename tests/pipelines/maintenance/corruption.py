@@ -181,6 +181,7 @@ def drafts(root: Path) -> None:
     dead = 2**22 + 1  # above the largest id of a process
     for name in (
         *(f".gradebook.json.{dead}", f".leases.json.7.{dead}", f"servers/.app.json.7.{dead}"),
+        f".near_leaks.json.7.{dead}",
         f"lance/.events.sha256.7.{dead}",
         *(f"runs/one/.{name}.7.{dead}" for name in ("labels.json", "student.safetensors", "predictions.parquet")),
         f"runs/one/record/.rank0-000003.parquet.7.{dead}",
