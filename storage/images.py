@@ -61,11 +61,7 @@ class Decoded:
 
 
 def load(path: str | Path, size: int) -> "NDArray[np.uint8]":
-    """Returns a file's image as the classifier takes it, uint8 RGB of shape (3, size, size).
-
-    Raises:
-        BrokenImage: the file cannot be read.
-    """
+    """Returns a file's image as the classifier takes it, uint8 RGB of shape (3, size, size); raises as `open_rgb`."""
     import numpy as np
 
     return np.ascontiguousarray(np.asarray(open_square(Path(path), size)).transpose(2, 0, 1))
@@ -172,9 +168,7 @@ def _open(content: bytes) -> Image.Image:
         raise BrokenImage(f"it has more than {MAX_PIXELS:,} pixels: scale it down") from None
     except Exception as error:  # a damaged header may make Pillow raise anything
         known = "JPEG, PNG, GIF, WebP, BMP, TIFF, AVIF, JPEG 2000, PPM, TGA, ICO"
-        raise BrokenImage(
-            f"it is not an image, or its format or colour mode is not supported: use one of {known}"
-        ) from error
+        raise BrokenImage(f"it is not an image, or not of a supported kind: use one of {known}") from error
     pixels = image.size[0] * image.size[1]
     if pixels > MAX_PIXELS:
         raise BrokenImage(f"it has {pixels:,} pixels, more than {MAX_PIXELS:,}: scale it down")

@@ -114,10 +114,10 @@ def _score_table(scores: dict[str, Any] | None) -> str:
         f"images of the test split, balanced accuracy {scores['balanced_accuracy']:.1%}, "
         f"expected calibration error {scores['ece']:.3f} (15 bins).\n\n"
         + (f"Images of classes that it does not know count as wrong: {unknown}.\n\n" if unknown else "")
-        + f"| class | test images | found |\n| --- | --- | --- |\n{rows}"
+        + f"| class | test images | accuracy |\n| --- | --- | --- |\n{rows}"
     )
 
 
 def _cell(text: str) -> str:
-    """Returns other people's text so that a table shows it, and no link, image or markup comes of it."""
+    """Escapes text for a table cell, so that a class name never becomes a link, an image or markup."""
     return re.sub(r"([!-+:-@\[-`{-~])", r"\\\1", text.replace("\n", " "))

@@ -44,8 +44,8 @@ class NearCopies:
         return self._paired(splits) if len(np.unique(splits)) == 2 else []
 
     def _paired(self, groups: NDArray[np.int64] | None) -> list[Pair]:
-        found = near_duplicates(self._new, self._known, self._is_same, groups=groups)
-        return [(self._samples[len(self._known) + new], self._samples[earlier]) for new, earlier in found.tolist()]
+        pairs = near_duplicates(self._new, self._known, self._is_same, groups=groups)
+        return [(self._samples[len(self._known) + new], self._samples[earlier]) for new, earlier in pairs.tolist()]
 
 
 def split_leaks(store: "Store", *, is_cached: bool = True) -> list[tuple[str, str]]:
