@@ -88,7 +88,7 @@ def test_published_sizes():
     (gradebook.mpl.wide_efficientnet).
     """
     sizes = [
-        sum(p.numel() for p in on_meta(lambda c=c: image_classifier(c.backbone, 1000, pretrained=False)).parameters())
+        sum(p.numel() for p in on_meta(lambda c=c: image_classifier(c.backbone, 1000, weights="random")).parameters())
         for c in (large_l2("mpl"), large_b6_wide("mpl"))
     ]
     assert round(sizes[0] / 1e6) == 480

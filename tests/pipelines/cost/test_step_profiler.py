@@ -27,7 +27,7 @@ def test_a_profile_of_pixels_without_feedback_is_a_table(capsys):
     preset = ["--preset", "cifar10_cpu", "--method", "fixmatch", "--size", "32"]
     assert main(["profile", *preset, *SMALL]) == 0
     text = capsys.readouterr().out
-    assert "fixmatch with test_efficientnet, 2 labelled and 4 unlabelled images of 32 px a step" in text
+    assert "fixmatch with test_efficientnet, 2 labelled and 4 unlabelled images of 32 px per step" in text
     assert "\ndata augmentation " in text
     assert "backward " in text and "feedback" not in text
 
