@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,6 +32,13 @@ def write_json(path: Path, data: Any, *, indent: int | None = None) -> None:
     """
     text = json.dumps(data, ensure_ascii=False, indent=indent) + "\n"
     write_atomic(path, text.encode(errors="backslashreplace"))
+
+
+def is_disk_full(error: Exception) -> bool:
+    """Returns whether an error means that the disk is full. Libraries in Rust give the number in their message."""
+    match = re.search(r"os error (\d+)", str(error))
+    number = int(match[1]) if match else getattr(error, "errno", None)
+    return number in DISK_FULL
 
 
 @contextmanager

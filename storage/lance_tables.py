@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
@@ -13,7 +12,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from gradebook.storage import table_checksums
-from gradebook.storage.files import DISK_FULL
+from gradebook.storage.files import is_disk_full
 from gradebook.storage.project import ProjectError
 
 LOCK = ".write.lock"
@@ -171,7 +170,7 @@ class Tables:
                 "wait for it, or stop it"
             ) from error
         except (OSError, RuntimeError, ValueError) as error:
-            if isinstance(error, ProjectError) or not _is_full(error):
+            if isinstance(error, ProjectError) or not is_disk_full(error):
                 raise self._as_readable(error) from error
             raise ProjectError(
                 f"the disk is full, so {self.directory} cannot be written: free some space and try again; "
@@ -265,12 +264,5 @@ def _compact(table: Any) -> None:
     try:
         table.optimize(cleanup_older_than=OLD_VERSIONS_TTL)
     except RuntimeError as error:
-        if not _is_full(error):
+        if not is_disk_full(error):
             raise
-
-
-def _is_full(error: Exception) -> bool:
-    """Returns whether an error, LanceDB's included, means that the disk is full."""
-    match = re.search(r"os error (\d+)", str(error))
-    number = int(match[1]) if match else getattr(error, "errno", None)
-    return number in DISK_FULL

@@ -9,13 +9,14 @@ from json import JSONDecodeError
 from types import FrameType
 
 from gradebook.pipelines.process.job_files import job_directory
-from gradebook.storage.files import DISK_FULL
+from gradebook.storage.files import is_disk_full
 from gradebook.storage.project import ProjectError
 
 FAILED = 2  # exit status
 LIBRARIES_OF_FILES = frozenset({"lance", "pyarrow", "safetensors_rust", "zipfile", "zlib"})
 RUST_PANIC = "RustPanic"  # LanceDB's, for some damage; it cannot be imported
 MAX_QUOTED = 200  # characters of another library's message
+NO_SPACE = "no space left to write to {}: free some, then do it again"
 INTERRUPTED = 130  # exit status that shells use for Ctrl-C
 STOPPED = "stopped; what was done is kept: the same command goes on from it, a training with --resume"
 
@@ -31,8 +32,8 @@ def exit_with_message() -> Iterator[None]:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123  # the reader of our output, such as `head`, has stopped
         raise SystemExit(0) from None
     except OSError as error:
-        if error.errno in DISK_FULL:
-            _end(f"no space left to write to {error.filename or 'the disk'}: free some, then do it again", FAILED)
+        if is_disk_full(error):
+            _end(NO_SPACE.format(error.filename or "the disk"), FAILED)
         if is_of_damaged_file(error):
             _end(_describe_damage(error), FAILED)
         where = f" ({error.filename})" if error.filename else ""
@@ -40,6 +41,8 @@ def exit_with_message() -> Iterator[None]:
     except KeyboardInterrupt:
         _end(STOPPED, INTERRUPTED)
     except Exception as error:
+        if is_disk_full(error):
+            _end(NO_SPACE.format("the disk"), FAILED)
         if not is_of_damaged_file(error):
             raise
         _end(_describe_damage(error), FAILED)
