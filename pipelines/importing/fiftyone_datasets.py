@@ -13,6 +13,7 @@ from typing import Any
 
 from gradebook.pipelines.importing.zip_archive import UNPACKED
 from gradebook.pipelines.process.progress import stage
+from gradebook.storage.csv_cells import escape_cell
 from gradebook.storage.files import atomic_path
 from gradebook.storage.mongodb import URI
 from gradebook.storage.project import ProjectError
@@ -93,5 +94,5 @@ def _label_field(dataset: Any, name: str, requested: str | None) -> str | None:
 
 def _write(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> Path:
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file).writerows([header, *rows])
+        csv.writer(file).writerows([header, *(map(escape_cell, row) for row in rows)])
     return path

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gradebook.storage.csv_cells import unescape_cell
 from gradebook.storage.project import ProjectError
 from gradebook.storage.samples import Split
 
@@ -76,7 +77,7 @@ def _csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
         with path.open(encoding="utf-8-sig", newline="") as file:  # -sig: spreadsheets put a mark before the header
             rows = csv.reader(file)
             for row in rows:
-                yield rows.line_num, row
+                yield rows.line_num, [unescape_cell(cell) for cell in row]
     except UnicodeDecodeError:
         raise ProjectError(f"{path} is not text in UTF-8: save it again as CSV UTF-8") from None
     except csv.Error as error:

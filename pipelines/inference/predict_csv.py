@@ -12,6 +12,7 @@ from pathlib import Path
 from gradebook.pipelines.importing.file_discovery import printable
 from gradebook.pipelines.inference.predict import Classifier, Prediction, predict
 from gradebook.pipelines.process.progress import say
+from gradebook.storage.csv_cells import escape_cell, unescape_cell
 from gradebook.storage.files import write_atomic
 from gradebook.storage.project import ProjectError
 
@@ -63,7 +64,8 @@ def into_file(
         if file.tell() == 0:
             lines.writerow(_header(classes))
         for count, prediction in enumerate(predictions, 1):
-            lines.writerow([*_cells(prediction, classes), model, *states[prediction.filepath]])
+            row = [*_cells(prediction, classes), model, *states[prediction.filepath]]
+            lines.writerow(map(escape_cell, row))
             if count % FLUSH_INTERVAL == 0:
                 file.flush()
     return {"predicted": count, "before": len(before)}
@@ -94,7 +96,7 @@ def read_rows(path: Path, classes: Sequence[str]) -> list[list[str]]:
     if len(complete) < len(content):
         with path.open("r+b") as file:
             file.truncate(len(complete))
-    return rows[1:]
+    return [list(map(unescape_cell, row)) for row in rows[1:]]
 
 
 def _valid_rows(path: Path, classes: Sequence[str], model: str) -> set[str]:
@@ -129,5 +131,5 @@ def _header(classes: Sequence[str]) -> list[str]:
 
 def _as_csv(rows: Iterable[Sequence[str]]) -> bytes:
     text = io.StringIO(newline="")
-    csv.writer(text).writerows(rows)
+    csv.writer(text).writerows(map(escape_cell, row) for row in rows)
     return text.getvalue().encode("utf-8")

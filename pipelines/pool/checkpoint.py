@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from gradebook.pipelines.pool.top_k import ScoredImage, TopK
+from gradebook.storage.csv_cells import escape_cell
 from gradebook.storage.files import atomic_path
 from gradebook.storage.project import ProjectError
 
@@ -109,7 +110,8 @@ def write_table(top_k: TopK, out: Path) -> None:
             with draft.open("w", newline="", encoding="utf-8") as file:
                 writer = csv.writer(file)
                 writer.writerow(ScoredImage.__dataclass_fields__)
-                writer.writerows((i.filepath, i.sample_id, i.label, repr(i.probability)) for i in top_k)
+                for i in top_k:
+                    writer.writerow((escape_cell(i.filepath), i.sample_id, escape_cell(i.label), repr(i.probability)))
 
 
 def _replacing(path: Path) -> AbstractContextManager[Path]:
@@ -135,6 +137,6 @@ def append_broken(progress: Progress, rows: Sequence[tuple[str, str]], out: Path
         writer = csv.writer(file)
         if not progress.listed:
             writer.writerow(("filepath", "why"))
-        writer.writerows(rows)
+        writer.writerows(map(escape_cell, row) for row in rows)
         file.flush()
         progress.listed = os.fstat(file.fileno()).st_size

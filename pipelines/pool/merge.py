@@ -6,6 +6,7 @@ from pathlib import Path
 
 from gradebook.pipelines.pool.checkpoint import write_table
 from gradebook.pipelines.pool.top_k import ScoredImage, TopK
+from gradebook.storage.csv_cells import unescape_cell
 from gradebook.storage.project import ProjectError
 
 
@@ -42,9 +43,9 @@ def _read(table: Path) -> list[ScoredImage]:
         with table.open(newline="", encoding="utf-8") as file:
             return [
                 ScoredImage(
-                    filepath=row["filepath"],
+                    filepath=unescape_cell(row["filepath"]),
                     sample_id=row["sample_id"],
-                    label=row["label"],
+                    label=unescape_cell(row["label"]),
                     probability=float(row["probability"]),
                 )
                 for row in csv.DictReader(file)
