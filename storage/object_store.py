@@ -60,6 +60,13 @@ def delete(address: str, names: Iterable[str]) -> None:
                 fs.rm_file(f"{root}/{name}")
 
 
+def local_names(address: str) -> list[str]:
+    """Returns what is in the directory of this machine that an address names; nothing for any other address."""
+    with readable_errors(address):
+        fs, root = _open(address)
+        return [path.name for path in Path(root).iterdir()] if _is_local(fs) and Path(root).is_dir() else []
+
+
 @contextmanager
 def readable_errors(address: str) -> Iterator[None]:
     """Turns the errors of an object store into one sentence.

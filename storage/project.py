@@ -3,21 +3,25 @@
 import csv
 import io
 import json
+import os
 import re
 import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from filelock import FileLock
 
+from gradebook.storage import trust
+from gradebook.storage.characters import has_control
 from gradebook.storage.files import write_json
 
 SETTINGS = "gradebook.json"
 LOCK = ".gradebook.lock"
 VERSION = 1
-CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f]")
+MIN_IMAGES = 3  # of a folder of images around a new project; one or two may lie anywhere
+STORE = re.compile(r"(s3|s3a|s3\+ddb|gs|az|abfss?)://[^/].*")  # addresses of object stores, not of this disk
 
 
 class ProjectError(ValueError):
@@ -71,12 +75,16 @@ def create_project(root: Path, classes: Sequence[str], *, store: str = "") -> Pr
     """Creates a project directory with these classes (possibly none yet), its tables at the address `store` if given.
 
     Raises:
-        ProjectError: the directory is already a project, its path is unusable, or a class name is empty or repeated.
+        ProjectError: there is a project already, the directory has images, a class name is empty, given twice or has
+            control characters, or the address is not one of an object store.
     """
     root = _checked_path(root)
+    if problem := _store_problem(store):
+        raise ProjectError(f"{problem}: give one such as s3://bucket/prefix")
     if (root / SETTINGS).exists():
         raise ProjectError(f"{root} is a project already: use it, or choose another directory")
     project = Project(root=root, classes=_checked(classes), store=store.rstrip("/"))
+    _check_no_images(root)
     root.mkdir(parents=True, exist_ok=True)
     _write(project)
     return project
@@ -86,22 +94,39 @@ def read_project(root: Path) -> Project:
     """Reads a project's settings.
 
     Raises:
-        ProjectError: `root` is not a project of this version.
+        ProjectError: `root` is not a project of this version, or must not be opened (see `gradebook.storage.trust`).
     """
     root = _checked_path(root)
+    if not os.path.lexists(root / SETTINGS):
+        raise ProjectError(_not_a_project(root))
+    if problem := trust.find_problem(root):
+        raise ProjectError(problem)
     try:
-        settings = json.loads((root / SETTINGS).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ProjectError(f"{root} is not a project: make one with: gradebook init {root} --classes a,b,c") from None
+        settings = _parsed((root / SETTINGS).read_text(encoding="utf-8"))
+    except FileNotFoundError:  # removed meanwhile
+        raise ProjectError(_not_a_project(root)) from None
     except (OSError, ValueError) as error:
         raise ProjectError(f"{root / SETTINGS} cannot be read ({error}): restore it from a backup") from error
-    if isinstance(settings, dict) and settings.get("version") != VERSION:
+    if settings.get("version") != VERSION:
         raise ProjectError(f"{root} has version {settings.get('version')}, this program reads version {VERSION}")
-    if not _is_valid(settings):
+    if problem := _store_problem(settings["store"]):
         raise ProjectError(
-            f"{root / SETTINGS} cannot be read (it needs a list of names under classes): restore it from a backup"
+            f"{root / SETTINGS} cannot be used ({problem}): correct it, to one such as s3://bucket/prefix"
         )
-    return Project(root=root, classes=tuple(settings["classes"]), store=settings.get("store", ""))
+    return Project(root=root, classes=tuple(settings["classes"]), store=settings["store"])
+
+
+def trust_project(root: Path) -> Project:
+    """Trusts the owner of a project, so that this user can open it from now on.
+
+    Raises:
+        ProjectError: as `read_project`, but for the owner.
+    """
+    root = _checked_path(root)
+    if not os.path.lexists(root / SETTINGS):
+        raise ProjectError(_not_a_project(root))
+    trust.trust(root)
+    return read_project(root)
 
 
 def add_classes(project: Project, names: Sequence[str]) -> Project:
@@ -110,13 +135,13 @@ def add_classes(project: Project, names: Sequence[str]) -> Project:
     The list is read under a lock, so concurrent additions do not overwrite each other.
 
     Raises:
-        ProjectError: a class name is empty.
+        ProjectError: a class name is empty, or has control characters.
     """
     stripped = dict.fromkeys(name.strip() for name in names)
     with FileLock(project.root / LOCK):
         classes = read_project(project.root).classes
         new = [name for name in stripped if name not in classes]
-        extended = replace(project, classes=_checked([*classes, *new]))
+        extended = replace(project, classes=(*classes, *_checked(new)))
         _write(extended)
     return extended
 
@@ -125,22 +150,14 @@ def _checked_path(root: Path) -> Path:
     """Returns the absolute path of a project's directory.
 
     Raises:
-        ProjectError: LanceDB cannot open tables there.
+        ProjectError: it cannot be printed, and LanceDB cannot open tables there.
     """
     root = root.expanduser().resolve()
-    if CONTROL_CHARACTER.search(str(root)):
+    if has_control(str(root)):
         raise ProjectError(
             f"the path {str(root)!r} has a line break or another control character: choose another directory"
         )
     return root
-
-
-def _is_valid(settings: Any) -> bool:
-    """Returns whether settings have the shape that `_write` gives them."""
-    if not isinstance(settings, dict) or not isinstance(settings.get("store", ""), str):
-        return False
-    classes = settings.get("classes")
-    return isinstance(classes, list) and all(isinstance(name, str) and name for name in classes)
 
 
 def _checked(classes: Sequence[str]) -> tuple[str, ...]:
@@ -149,7 +166,77 @@ def _checked(classes: Sequence[str]) -> tuple[str, ...]:
         raise ProjectError("a class name is empty: give the classes as a,b,c")
     if len(set(names)) < len(names):
         raise ProjectError(f"a class is given twice in {', '.join(names)}: give each once")
+    for name in names:
+        if has_control(name):
+            raise ProjectError(
+                f"the class name {name!r} has a line break or another character that cannot be shown: leave it out"
+            )
     return names
+
+
+def _not_a_project(root: Path) -> str:
+    command = shlex.join(["gradebook", "init", str(root), "--classes", "a,b,c"])
+    return f"{root} is not a project: make one with: {command}"
+
+
+def _parsed(text: str) -> dict[str, Any]:
+    """Returns the settings in a text.
+
+    Raises:
+        ValueError: it is not JSON, or of another shape.
+    """
+    settings = json.loads(text)
+    if not isinstance(settings, dict):
+        raise ValueError("it is not a JSON object")
+    classes, store = settings.get("classes"), settings.get("store", "")
+    if settings.get("version") != VERSION:
+        return settings
+    if not isinstance(classes, list) or not all(isinstance(name, str) for name in [*classes, store]) or "" in classes:
+        raise ValueError("it needs a list of names under classes, and an address under store if there is one")
+    return settings | {"store": store}
+
+
+def _store_problem(store: str) -> str | None:
+    """Returns why an address is not one of an object store; a path would let a project write anywhere on this disk."""
+    if not store or STORE.fullmatch(store):
+        return None
+    return f"the store {store!r} is not the address of an object store"
+
+
+def _check_no_images(root: Path) -> None:
+    """Checks that a new project is not in a directory of images, with or without directories of classes.
+
+    Raises:
+        ProjectError: it would be, and an import of these images would then find the project's own files.
+    """
+    below = [path for path in _visible(root) if path.is_dir() and any(_images(path))]
+    if any(_images(root)) or len(below) > 1:
+        _refuse_beside(root)
+    around = [path for path in _visible(root.parent) if path.is_file()]
+    images = len(_images(root.parent))
+    if root.parent != Path.home() and images >= MIN_IMAGES and images > len(around) / 2:
+        _refuse_beside(root.parent)
+
+
+def _refuse_beside(directory: Path) -> NoReturn:
+    beside = directory.with_name(f"{directory.name}-project")
+    raise ProjectError(
+        f"{directory} has images, and a project must not be among them: make it beside them, such as {beside}"
+    )
+
+
+def _images(directory: Path) -> list[Path]:
+    from gradebook.storage.images import is_image
+
+    return [path for path in _visible(directory) if is_image(path) and path.is_file()]
+
+
+def _visible(directory: Path) -> list[Path]:
+    """Returns what is in a directory, without hidden files; nothing where there is none, or it cannot be read."""
+    try:
+        return [path for path in directory.iterdir() if not path.name.startswith(".")]
+    except OSError:
+        return []
 
 
 def _write(project: Project) -> None:

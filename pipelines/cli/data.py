@@ -1,5 +1,6 @@
 """Commands that make a project and fill it: classes, images, embeddings, labels."""
 
+import shlex
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
@@ -9,6 +10,7 @@ from tyro.conf import Positional, arg
 from gradebook.pipelines.cli.options import Json, Project, app, print_result, print_rows
 from gradebook.pipelines.process.errors import FAILED
 from gradebook.pipelines.process.progress import progress, say, stage
+from gradebook.storage.characters import escaped
 
 
 @app.command
@@ -29,7 +31,19 @@ def init(
         list_files(store)
     names = split_names(classes) if classes.strip(",") else []
     created = create_project(project, names, store=store)
-    print(f"made {created.root} with {len(created.classes)} classes; next: gradebook import {project} IMAGES")
+    command = shlex.join(["gradebook", "import", str(project)])
+    print(f"made {created.root} with {len(created.classes)} classes; next: {command} IMAGES")
+
+
+@app.command
+def trust(project: Project) -> None:
+    """Open a project that belongs to another user of this machine.
+
+    You are asked to trust such a project once, because opening it reads what its owner wrote there.
+    """
+    from gradebook.storage.project import trust_project
+
+    print(f"{trust_project(project).root} can be opened from now on")
 
 
 @app.command
@@ -44,7 +58,7 @@ def classes(
 
     opened = read_project(project)
     opened = add_classes(opened, split_names(add)) if add else opened
-    print_rows(list(opened.classes), json, lambda: "\n".join(opened.classes))
+    print_rows(list(opened.classes), json, lambda: "\n".join(map(escaped, opened.classes)))
 
 
 @app.command(name="import")

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from gradebook.pipelines.curation.label_propagation import ALIKE
 from gradebook.pipelines.curation.queue_items import Row, Source, sentence_of
+from gradebook.storage.characters import escaped
 
 if TYPE_CHECKING:
     from gradebook.pipelines.curation.label_propagation import Neighbour
@@ -24,7 +25,7 @@ def queue_table(rows: Sequence[Row], run: str | None, changed: Collection[str] =
     if not rows:
         return "The queue is empty: every training image has a label."
     if run is None and not any(row.label for row in rows):
-        files = [row.filepath + _changed_note(row, changed) for row in rows]
+        files = [escaped(row.filepath) + _changed_note(row, changed) for row in rows]
         return "\n".join(["No run has finished, so there are no predictions yet. Label these first:", *files])
     title = f"Review these first, by {run}:" if run else "Review these first:"
     return "\n".join([title, *(_queue_line(row) + _changed_note(row, changed) for row in rows)])
@@ -37,16 +38,17 @@ def _changed_note(row: Row, changed: Collection[str]) -> str:
 def _queue_line(row: Row) -> str:
     strongest = sorted(row.reasons.items(), key=lambda item: -item[1])[:2]
     reasons = "; ".join(sentence_of(name) for name, score in strongest if score >= MIN_REASON_SCORE)
-    label = "no prediction" if row.label is None else row.label
+    label = "no prediction" if row.label is None else escaped(row.label)
     label += " (as similar images)" if row.source is Source.NEIGHBOURS else ""
     probability = "" if row.probability is None else f" {row.probability:.0%}"
     given = "" if row.given is None else f", labelled {row.given}"
-    return f"  {label}{probability}{given}  {row.filepath}  ({reasons or 'nothing unusual'})  {row.sample_id}"
+    filepath = escaped(row.filepath)
+    return f"  {label}{probability}{given}  {filepath}  ({reasons or 'nothing unusual'})  {row.sample_id}"
 
 
 def neighbours_table(rows: Sequence["Neighbour"]) -> str:
     """Returns the images similar to a labelled one: proposed label, cosine similarity, file and id."""
-    return "\n".join(f"{row.label}?  {row.similarity:.3f}  {row.filepath}  {row.sample_id}" for row in rows)
+    return "\n".join(f"{row.label}?  {row.similarity:.3f}  {escaped(row.filepath)}  {row.sample_id}" for row in rows)
 
 
 def record_table(rows: Sequence[dict[str, Any]]) -> str:
@@ -69,11 +71,11 @@ def _prediction(row: dict[str, Any], network: str) -> str:
 
 def status_table(numbers: dict[str, Any]) -> str:
     """Returns a project's numbers."""
+    labels = [f"{_name(name)} {n}" for name, n in numbers["labels_per_class"].items()]
     lines = [
         f"{numbers['project']}: {numbers['samples']} images: {numbers['labeled']} labelled, "
         f"{numbers['unlabeled']} unlabelled, {numbers['test']} for testing",
-        "labels: "
-        + (", ".join(f"{_name(name)} {n}" for name, n in numbers["labels_per_class"].items()) or "no class yet"),
+        "labels: " + (", ".join(labels) or "no class yet"),
         "cached views: " + (", ".join(numbers["embedded"]) or "none yet"),
     ]
     verify = f"gradebook verify {numbers['project']} lists them"
@@ -124,10 +126,12 @@ def _scores_line(scores: Mapping[str, Any]) -> str:
 
 def _class_line(name: str, row: Mapping[str, Any], counts: Mapping[str, int]) -> str:
     if not row["n"]:
-        return f"  {name}: no image"
+        return f"  {escaped(name)}: no image"
     wrong = sorted(((n, other) for other, n in counts.items() if n and other != name), key=lambda item: -item[0])
-    confusions = ", ".join(f"{other} {n}" for n, other in wrong[:3])
-    return f"  {name}: {row['accuracy']:.0%} of {row['n']}" + (f" (predicted as {confusions})" if confusions else "")
+    confusions = ", ".join(f"{escaped(other)} {n}" for n, other in wrong[:3])
+    return f"  {escaped(name)}: {row['accuracy']:.0%} of {row['n']}" + (
+        f" (predicted as {confusions})" if confusions else ""
+    )
 
 
 def import_summary(report: dict[str, Any]) -> str:
@@ -197,11 +201,11 @@ def pool_summary(report: dict[str, Any]) -> str:
 
 def _name(name: str) -> str:
     """Returns a class name as it stands in a list: in quotes if it has a comma."""
-    return f'"{name}"' if "," in name else name
+    return f'"{escaped(name)}"' if "," in name else escaped(name)
 
 
 def _some(title: str, entries: Sequence[str]) -> list[str]:
     if not entries:
         return []
     more = [f"  and {len(entries) - MAX_LISTED} more (see --json)"] if len(entries) > MAX_LISTED else []
-    return [title, *(f"  {entry}" for entry in entries[:MAX_LISTED]), *more]
+    return [title, *(f"  {escaped(entry)}" for entry in entries[:MAX_LISTED]), *more]

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from gradebook.pipelines.cli import app
 from gradebook.pipelines.process.errors import exit_with_message
 from gradebook.pipelines.process.progress import silence_libraries
+from gradebook.pipelines.process.terminal import prepare_streams
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
+    prepare_streams()
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given in ([], ["-h"], ["--help"]):
         from gradebook.pipelines.cli.overview import overview

@@ -1,6 +1,5 @@
 """What the subcommands share: the application they register with, common arguments, and how a result is printed."""
 
-import json as jsonlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,6 +9,7 @@ from tyro.extras import SubcommandApp
 
 from gradebook.pipelines.process.job_files import write_answer
 from gradebook.pipelines.process.progress import say
+from gradebook.pipelines.process.terminal import json_text, safe_text
 
 if TYPE_CHECKING:
     from gradebook.pipelines.runs import Run
@@ -32,7 +32,7 @@ def print_result(result: dict[str, Any], as_json: bool, text: Callable[[], str])
 
 def print_rows(rows: Any, as_json: bool, text: Callable[[], str]) -> None:
     """Prints a result that no job waits for."""
-    print(jsonlib.dumps(rows, ensure_ascii=False) if as_json else text())
+    print(json_text(rows) if as_json else safe_text(text()))
 
 
 def choose_run(project: "OpenProject", name: str | None) -> "Run":

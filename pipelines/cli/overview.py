@@ -9,7 +9,7 @@ GROUPS = {
     "Label": ("queue", "label", "neighbours", "undo"),
     "Train": ("train", "export", "predict"),
     "Look": ("app", "fiftyone", "status", "record", "map", "demo"),
-    "Keep": ("verify", "backup", "restore", "log", "export-labels", "relocate", "forget", "fetch"),
+    "Keep": ("verify", "backup", "restore", "log", "export-labels", "relocate", "forget", "fetch", "trust"),
     "Measure": ("evaluate", "runs", "simulate", "profile", "plan"),
 }
 

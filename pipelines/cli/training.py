@@ -1,6 +1,5 @@
 """Commands around a classifier: train, evaluate, export, predict."""
 
-import json as jsonlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -10,6 +9,8 @@ from tyro.conf import Positional, arg
 from gradebook.pipelines.cli.options import Json, Project, RunName, app, choose_run, print_result
 from gradebook.pipelines.process.errors import FAILED
 from gradebook.pipelines.process.progress import progress, say, stage
+from gradebook.pipelines.process.terminal import json_text
+from gradebook.storage.characters import escaped
 from gradebook.storage.files import READ_ONLY
 
 if TYPE_CHECKING:
@@ -64,7 +65,9 @@ def evaluate(
 @app.command
 def export(
     project: Project,
-    directory: Annotated[Positional[Path], arg(metavar="DIR", help="a new directory")],
+    directory: Annotated[
+        Positional[Path], arg(metavar="DIR", help="a new directory, or an earlier export's, which is replaced")
+    ],
     *,
     run: RunName = None,
     json: Json = False,
@@ -83,7 +86,8 @@ def export(
     with progress("export") as show:
         report = export_run(store, choose_run(store.project, run), directory, progress=show)
     checked = f"on {report.checked} images it differs from the student by at most {report.largest_difference:.4f}"
-    text = f"{report.run} is in {report.dir}: {', '.join(report.files)}; {checked}"
+    before = ", in the place of an earlier export" if report.replaced else ""
+    text = f"{report.run} is in {report.dir}{before}: {', '.join(report.files)}; {checked}"
     print_result(asdict(report), json, lambda: text)
 
 
@@ -100,7 +104,7 @@ def export_labels(
 ) -> None:
     """Export the current labels for other programs.
 
-    Never overwrites a file.
+    Never overwrites a file, except those of an earlier export in the same format to the same directory.
     """
     from gradebook.pipelines.export.labels import export_labels as write_labels
     from gradebook.pipelines.export.labels import summarize
@@ -145,10 +149,11 @@ def _print_predictions(predictions: "Iterable[Prediction]", as_json: bool) -> in
     """Prints predictions, as text one by one; returns how many there were."""
     if as_json:
         rows = [prediction.as_json() for prediction in predictions]
-        print(jsonlib.dumps(rows, ensure_ascii=False))
+        print(json_text(rows))
         return len(rows)
     count = 0
     for prediction in predictions:
-        print(f"{prediction.label}  {prediction.probability:.1%}  {prediction.filepath}")
+        label, filepath = escaped(prediction.label), escaped(prediction.filepath)
+        print(f"{label}  {prediction.probability:.1%}  {filepath}")
         count += 1
     return count

@@ -69,12 +69,16 @@ def plugins(root: Path) -> Path:
     import fiftyone as fo
 
     folder = root / "servers" / "plugins"
+    if folder.is_symlink():
+        raise ProjectError(f"{folder} is a symbolic link: delete it")
     folder.mkdir(parents=True, exist_ok=True)
     wanted = {OURS: Path(__file__).parent / "plugin"}
     theirs = Path(fo.config.plugins_dir) if fo.config.plugins_dir else folder
     if theirs.is_dir() and not theirs.samefile(folder):
         wanted = {path.name: path.absolute() for path in theirs.iterdir() if path.is_dir()} | wanted
     for link in folder.iterdir():
+        if not link.is_symlink():  # FiftyOne would run it
+            raise ProjectError(f"{link} is not from gradebook, which puts only links there: delete it, or move it away")
         link.unlink()
     for name, path in wanted.items():
         (folder / name).symlink_to(path, target_is_directory=True)

@@ -10,12 +10,13 @@ from gradebook.pipelines.jobs.launcher import Job, JobState, exit_status, list_j
 from gradebook.pipelines.jobs.launcher import job_state as state_of_process
 from gradebook.pipelines.process.errors import INTERRUPTED
 from gradebook.pipelines.process.job_files import Progress, read_answer, read_progress
-from gradebook.storage.project import Project
+from gradebook.storage.project import Project, ProjectError
 
 if TYPE_CHECKING:
     from gradebook.storage.vectors import Space
 
 CLI = "gradebook.pipelines.cli.main"
+COMMANDS = frozenset({"import", "embed", "map", "export", "export-labels"})
 FAILURE_PREFIX = "gradebook: "  # of the message with which a command fails
 LOG_TAIL_BYTES = 20_000  # of a log that are searched for it
 
@@ -26,8 +27,15 @@ def start_import(project: Project, images: Path, *, labels: str, split: str) -> 
 
 
 def restart(project: Project, job: Job) -> Job:
-    """Starts the command of a job that has ended again, with the same arguments."""
-    return _start(project, *command_of(job))
+    """Starts the command of a job that has ended again, with the same arguments.
+
+    Raises:
+        ProjectError: it is not one that this module starts, as in a project from elsewhere.
+    """
+    name, *arguments = command_of(job) or ("",)
+    if name not in COMMANDS:
+        raise ProjectError(f"{name or 'this'} is not a command that is started again: remove {job.path}")
+    return _start(project, name, *arguments)
 
 
 def start_embed(project: Project, space: "Space | None") -> Job:

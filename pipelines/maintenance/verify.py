@@ -22,6 +22,8 @@ from gradebook.pipelines.maintenance.checks import (
 from gradebook.pipelines.maintenance.checks import runs_and_jobs as runs
 from gradebook.pipelines.maintenance.checks.finding import Finding, Subject
 from gradebook.pipelines.process.errors import quote
+from gradebook.storage import trust
+from gradebook.storage.characters import escaped
 from gradebook.storage.project import SETTINGS, VERSION, ProjectError, read_project
 
 if TYPE_CHECKING:
@@ -164,7 +166,7 @@ def verify(root: Path, *, content: bool = False, repair: bool = False) -> Report
     try:
         read_project(root)
     except ProjectError as error:
-        if not _has_corrupt_settings(root):
+        if not _has_corrupt_settings(root) or trust.find_problem(root.expanduser().resolve()):
             raise
         return _report_corrupt_settings(root, error)
     before = verify_store(open_store(root), content=content)
@@ -199,7 +201,8 @@ def format_report(report: Report) -> str:
     """Returns a report for people."""
     lines = [f"repaired: {finding.problem}" for finding in report.repaired]
     for f in report.findings:
-        where = ", ".join(f.where[:SHOWN]) + (f" and {len(f.where) - SHOWN} more" if len(f.where) > SHOWN else "")
+        more = f" and {len(f.where) - SHOWN} more" if len(f.where) > SHOWN else ""
+        where = ", ".join(map(escaped, f.where[:SHOWN])) + more
         lines += [f"{f.problem}{': ' if where else ''}{where}", f"    {f.advice}"]
     scope = f"{len(report.checks)} checks of {report.samples} images, {report.events} events and {report.runs} runs"
     result = f"{len(report.findings)} findings" if report.findings else "all is well"

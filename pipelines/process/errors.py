@@ -9,6 +9,7 @@ from json import JSONDecodeError
 from types import FrameType
 
 from gradebook.pipelines.process.job_files import job_directory
+from gradebook.storage.characters import escaped
 from gradebook.storage.files import is_disk_full
 from gradebook.storage.project import ProjectError
 
@@ -87,5 +88,5 @@ def _describe_damage(error: Exception) -> str:
 
 
 def _end(sentence: str, status: int) -> None:
-    print(f"gradebook: {sentence}", file=sys.stderr, flush=True)
+    print(f"gradebook: {escaped(sentence)}", file=sys.stderr, flush=True)
     raise SystemExit(status)

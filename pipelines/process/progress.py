@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from gradebook.pipelines.process.job_files import job_directory, progress_writer
+from gradebook.pipelines.process.terminal import safe_text
 
 Show = Callable[..., None]
 
@@ -40,7 +41,7 @@ def stage(words: str) -> None:
 
 def say(sentence: str) -> None:
     """Prints a sentence on standard error, so that standard output has nothing but the result."""
-    print(sentence, file=sys.stderr, flush=True)
+    print(safe_text(sentence), file=sys.stderr, flush=True)
 
 
 def silence_libraries() -> None:

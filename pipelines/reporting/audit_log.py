@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gradebook.pipelines.reporting.sample_history import find_sample
+from gradebook.storage.characters import escaped
 from gradebook.storage.events import Event, Kind, in_order, retracted
 from gradebook.storage.project import ProjectError
 
@@ -72,6 +73,6 @@ def audit_log_table(rows: list[Row]) -> str:
             f" ({e.ref})" if e.kind is Kind.RETRACTED else ""
         )
         undone = " [undone]" if row.undone_by else ""
-        name = Path(row.filepath).name if row.filepath else e.sample_id
+        name = escaped(Path(row.filepath).name if row.filepath else e.sample_id)
         lines.append(f"{e.at:%Y-%m-%d %H:%M:%S}  {e.actor:<16} {action:<28} {name}{undone}  {e.event_id}")
     return "\n".join(lines)

@@ -6,6 +6,7 @@ the project starts.
 """
 
 import os
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 RETRY_INTERVAL_S = 15.0  # after the address did not answer
 CLOSE_TIMEOUT_S = 30.0  # at the end of a run, for the remaining segments
+SEGMENT = re.compile(r"\.?rank\d+-\d+\.parquet")  # and one that is being written
 UNSENT = ".unsent"  # prefix of the file that marks a record as not completely uploaded
 
 
@@ -79,6 +81,7 @@ class RecordUploader:
 
     def _upload(self) -> None:
         if self._uploaded is None:
+            check_target(self._address)
             self._uploaded = object_store.list_files(self._address)
         for path in sorted(self._directory.glob(self._pattern)):
             stat = path.stat()
@@ -91,6 +94,17 @@ class RecordUploader:
 def run_address(record: str, run: str) -> str:
     """Returns the address of a run's segments, below the one that its settings name."""
     return f"{record.rstrip('/')}/{run}"
+
+
+def check_target(address: str) -> None:
+    """Checks that an address has nothing but segments, if it is a directory of this machine.
+
+    Raises:
+        ProjectError: it has other files, as a run from elsewhere may name any directory.
+    """
+    others = object_store.local_names(address)
+    if foreign := sorted(name for name in others if not SEGMENT.fullmatch(name)):
+        raise ProjectError(f"{address} holds other files ({foreign[0]}), so no record is written there: choose another")
 
 
 def download(directory: Path, address: str) -> int:
@@ -133,8 +147,9 @@ def truncate_record(directory: Path, address: str, step: int) -> None:
     """Removes the segments with steps after `step`, here and at the address, and downloads the others.
 
     Raises:
-        ProjectError: the address does not answer.
+        ProjectError: the address does not answer, or has other files.
     """
+    check_target(address)
     download(directory, address)
     object_store.delete(address, delete_segments_after(directory, step))
 
