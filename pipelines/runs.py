@@ -15,6 +15,7 @@
     SHA256SUMS            checksums of the two results (`gradebook.storage.checksums`); record/ has its own
     status.json           the newest `Status`
     log.txt               output of the process
+    owner.json            while it trains: the processes that do (`gradebook.pipelines.process.owner`)
 
 Readers need no torch and never wait, because files are replaced atomically or grow by whole lines.
 """
@@ -29,6 +30,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from gradebook.pipelines.process.owner import is_owned_elsewhere
 from gradebook.pipelines.process.pids import alive
 from gradebook.storage.files import write_json
 from gradebook.storage.project import Project, ProjectError
@@ -90,14 +92,21 @@ class Run:
         return self.path.name
 
     def status(self) -> Status:
-        """Returns the newest status. A run whose status is running but whose process is gone has failed."""
+        """Returns the newest status. A run whose status is running but whose process is gone has failed.
+
+        The status of a process on another machine, which shares the disk, is taken as it is.
+        """
         try:
             status = _parsed(json.loads((self.path / STATUS).read_text(encoding="utf-8")))
         except FileNotFoundError:
             return Status(state=State.FAILED, message="The run has no status: see its log.txt.")
         except (ValueError, TypeError, KeyError) as error:
             return Status(state=State.FAILED, message=f"{STATUS} cannot be read ({error}): start the run again.")
-        if status.state in ACTIVE_STATES and not alive(status.pid, seen=datetime.fromisoformat(status.updated)):
+        if (
+            status.state in ACTIVE_STATES
+            and not alive(status.pid, seen=datetime.fromisoformat(status.updated))
+            and not is_owned_elsewhere(self.path)
+        ):
             return replace(
                 status,
                 state=State.FAILED,
@@ -188,6 +197,11 @@ def _best_run(project: Project, runs: Sequence[Run]) -> Run:
             "a --validation-share"
         )
     return max(reversed(measured), key=lambda pair: pair[0])[1]
+
+
+def is_run_name(name: str) -> bool:
+    """Returns whether a name can be that of a run: one visible directory below `runs`."""
+    return Path(name).name == name and not name.startswith(".") and name.isprintable()
 
 
 def new_run_name(project: Project, method: str) -> str:

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from gradebook.pipelines.process.errors import exit_with_message
+from gradebook.pipelines.process.launched import stop_with_launcher
 from gradebook.pipelines.process.progress import silence_libraries, stage
+from gradebook.pipelines.process.terminal import prepare_streams
 from gradebook.pipelines.runs import Run, State
 from gradebook.pipelines.training import run_setup
 from gradebook.pipelines.training.config import ConfigError, TrainCommand, differences
@@ -24,7 +26,9 @@ from gradebook.storage.project import read_project
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
+    prepare_streams()
     silence_libraries()
+    stop_with_launcher()
     with exit_with_message():
         stage("Loading what trains")
         given = sys.argv[1:] if arguments is None else arguments

@@ -1,6 +1,6 @@
 """Background jobs: processes that outlive the one that started them. All that is known of a job is in its directory.
 
-    job.json   the command, the process id and the start time
+    job.json   the command, the process id, its start time, and the restart of the machine that it belongs to
     log.txt    the output, errors included
     exit       the exit status, once the job has ended
 
@@ -21,15 +21,22 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 
+from filelock import FileLock
+
 from gradebook.pipelines.process import job_files, supervisor
-from gradebook.pipelines.process.pids import alive, process_group
+from gradebook.pipelines.process.owner import check_unowned
+from gradebook.pipelines.process.pids import ProcessId, boot_id, group_with_variable, send_signal
 from gradebook.pipelines.runs import ACTIVE_STATES, LOG, Run, State, list_runs, new_run_name, status_now, write_status
 from gradebook.storage.files import write_json
 from gradebook.storage.project import Project, ProjectError
 
 JOB = "job.json"
 EXIT = "exit"
+START_LOCK = ".start.lock"
 TRAIN = Path(supervisor.__file__).parents[1] / "train.py"
+
+
+_children: dict[int, "subprocess.Popen[bytes]"] = {}  # the supervisors that this process started
 
 
 class JobState(StrEnum):
@@ -42,12 +49,16 @@ class JobState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A process group: the supervisor, which leads it, the command, and the command's own children."""
+    """A process group: the supervisor, which leads it, the command, and the command's own children.
+
+    Only processes that carry the job's directory in their environment belong to it, whatever `job.json` says.
+    """
 
     path: Path  # its directory
     command: tuple[str, ...]
     pid: int  # of the supervisor, and so of the group
     started: datetime  # UTC
+    boot: str = ""  # `gradebook.pipelines.process.pids.boot_id` of its machine; empty in an old file
 
     @property
     def log(self) -> Path:
@@ -76,8 +87,9 @@ def start(project: Project, command: Sequence[str], *, path: Path | None = None)
             start_new_session=True,
             env=os.environ | {"PYTHONUNBUFFERED": "1", job_files.JOB: str(path)},
         )
-    job = Job(path, tuple(command), process.pid, started)
-    row = {"command": job.command, "pid": job.pid, "began": started.isoformat()}
+    _children[process.pid] = process
+    job = Job(path, tuple(command), process.pid, started, boot_id())
+    row = {"command": job.command, "pid": job.pid, "began": started.isoformat(), "boot": job.boot}
     write_json(path / JOB, row)
     return job
 
@@ -119,12 +131,14 @@ def resume_training(project: Project, run: Run) -> Run:
     Raises:
         ProjectError: the run is training, or has no checkpoint.
     """
-    status = run.status()
-    if status.state in ACTIVE_STATES:
-        raise ProjectError(f"{run.name} is training: stop it first")
-    if not can_resume(run):
-        raise ProjectError(f"{run.name} has no checkpoint to go on from: start a new run")
-    return _train(project, run.path, ["--run", run.name, "--resume"], step=status.step, steps=status.steps)
+    with FileLock(run.path / START_LOCK):  # of two that resume it at once, the second sees the status of the first
+        status = run.status()
+        if status.state in ACTIVE_STATES:
+            raise ProjectError(f"{run.name} is training: stop it first")
+        check_unowned(run.path)
+        if not can_resume(run):
+            raise ProjectError(f"{run.name} has no checkpoint to go on from: start a new run")
+        return _train(project, run.path, ["--run", run.name, "--resume"], step=status.step, steps=status.steps)
 
 
 def can_resume(run: Run) -> bool:
@@ -163,10 +177,12 @@ def exit_status(job: Job) -> int | None:
 def interrupt(job: Job) -> None:
     """Asks a job to stop, as Ctrl-C does: a training finishes its step and saves a checkpoint first."""
     trainer = Run(job.path).status()
-    if trainer.state is State.RUNNING and trainer.pid in _members(job):
-        _send([trainer.pid], signal.SIGINT)  # Accelerate's launcher would only log a traceback
+    members = _members(job)
+    trainers = [process for process in members if process.pid == trainer.pid]
+    if trainer.state is State.RUNNING and trainers:
+        _send(trainers, signal.SIGINT)  # Accelerate's launcher would only log a traceback
         return
-    _send(_members(job), signal.SIGINT)
+    _send(members, signal.SIGINT)
     if trainer.state is State.STARTING:
         early = status_now(State.STOPPED, pid=0, step=0, steps=trainer.steps, message="Stopped before the first step.")
         write_status(job.path, early)
@@ -242,31 +258,26 @@ def _read_all(project: Project) -> Iterator[Job]:
 def _read(path: Path) -> Job | None:
     try:
         row = json.loads((path / JOB).read_text(encoding="utf-8"))
-        return Job(path, tuple(row["command"]), row["pid"], datetime.fromisoformat(row["began"]))
+        command, started = tuple(map(str, row["command"])), datetime.fromisoformat(row["began"]).astimezone(UTC)
+        return Job(path, command, int(row["pid"]), started, str(row.get("boot", "")))
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (ValueError, KeyError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ProjectError(f"{path / JOB} cannot be read ({error}): remove {path}") from error
 
 
-def _members(job: Job) -> list[int]:
-    """Returns the process ids of the job that are alive; none if the leader's id belongs to another process by now."""
-    _reap(job.pid)
-    members = process_group(job.pid)
-    return [] if job.pid in members and not alive(job.pid, seen=job.started) else members
+def _members(job: Job) -> list[ProcessId]:
+    """Returns the processes of the job that are running on this machine.
+
+    A process that merely has a remembered id, or is in a group with one, is not among them.
+    """
+    if job.boot not in ("", boot_id()):
+        return []
+    if (child := _children.get(job.pid)) is not None:
+        child.poll()  # reaps it
+    return group_with_variable(job.pid, job_files.JOB, str(job.path))
 
 
-def _reap(pid: int) -> None:
-    """Reaps the job if it is a zombie child of this process."""
-    try:
-        os.waitpid(pid, os.WNOHANG)
-    except ChildProcessError:
-        return
-
-
-def _send(pids: Sequence[int], number: signal.Signals) -> None:
-    for pid in pids:
-        try:
-            os.kill(pid, number)
-        except ProcessLookupError:
-            continue
+def _send(processes: Sequence[ProcessId], number: signal.Signals) -> None:
+    for process in processes:
+        send_signal(process, number)

@@ -87,6 +87,16 @@ class Backend:
         received: list[T] = broadcast_object_list([value])
         return received[0]
 
+    def gather(self, value: T) -> list[T]:
+        """Returns the values of all processes, in order of their ranks, on each of them."""
+        if self.hosts is None:
+            return [value]
+        import torch
+
+        values: list[Any] = [None] * self.processes
+        torch.distributed.all_gather_object(values, value, group=self.hosts)
+        return values
+
     @property
     def _on_xla(self) -> bool:
         return self.device.type == "xla"

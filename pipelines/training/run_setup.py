@@ -1,12 +1,15 @@
 """How a run starts or resumes: its name, its directory, and the state that the loop moves."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gradebook.pipelines import runs
+from gradebook.pipelines.process.owner import owned
+from gradebook.pipelines.process.pids import ProcessId, this_process
 from gradebook.pipelines.process.progress import say, stage
 from gradebook.pipelines.runs import State
 from gradebook.pipelines.training import checkpoints, dataset, learners, trackers
@@ -21,23 +24,54 @@ from gradebook.pipelines.training.record_upload import run_address, start_upload
 from gradebook.pipelines.training.recorder import Recorder
 from gradebook.pipelines.training.state import TrainState
 from gradebook.storage.checksums import write_json
-from gradebook.storage.project import Project, read_project
+from gradebook.storage.project import Project, ProjectError, read_project
 from gradebook.storage.segments import delete_segments_after
 
 if TYPE_CHECKING:
     from gradebook.mpl.step import Learners
 
 
-def choose_run_name(command: TrainCommand[Any], project: Project, backend: Backend) -> str:
-    """Returns the run's name, the same on every process.
+@contextmanager
+def own_run(command: TrainCommand[Any], project: Project, backend: Backend) -> Iterator[str]:
+    """Yields the run's name, the same on every process, and lets nobody else train it while the block runs.
 
     Raises:
-        ConfigError: the command starts a run and asks for a name that is taken.
+        ConfigError: another process trains it, or the command starts a run and asks for a name that is taken.
     """
-    name = command.config.run or runs.new_run_name(project, command.config.method)
-    if not command.resume and (project.runs / name / runs.CONFIG).exists():
-        raise ConfigError(f"there is a run {name!r} already: go on with it by --resume, or choose another --run")
-    return backend.broadcast(name)
+    processes = backend.gather(this_process())
+    name, refusal = "", ""
+    with ExitStack() as until_the_end:
+        if backend.is_main:
+            try:
+                name = until_the_end.enter_context(_owned_name(command, project, processes))
+            except (ProjectError, OSError) as error:  # the other processes must not wait for this one
+                refusal = str(error)
+        name, refusal = backend.broadcast((name, refusal))
+        if refusal:
+            raise ConfigError(refusal)
+        yield name
+
+
+@contextmanager
+def _owned_name(command: TrainCommand[Any], project: Project, processes: Sequence[ProcessId]) -> Iterator[str]:
+    name = command.config.run or _reserve_name(project, command.config.method)
+    if not runs.is_run_name(name):
+        raise ConfigError(f"{name!r} cannot be the name of a run: choose one of letters, digits, - and _")
+    with owned(project.runs / name, processes):
+        if not command.resume and (project.runs / name / runs.CONFIG).exists():
+            raise ConfigError(f"there is a run {name!r} already: go on with it by --resume, or choose another --run")
+        yield name
+
+
+def _reserve_name(project: Project, method: str) -> str:
+    """Returns an unused name whose directory exists from now on, so that runs that start at once get different ones."""
+    while True:
+        name = runs.new_run_name(project, method)
+        try:
+            (project.runs / name).mkdir(parents=True)
+        except FileExistsError:
+            continue
+        return name
 
 
 def use_embedded_backbone(command: TrainCommand[Any], arguments: Sequence[str]) -> TrainCommand[Any]:
@@ -56,12 +90,18 @@ def saved_config(project: Path, name: str) -> dict[str, Any]:
     """Returns the settings of the run to resume: the one of that name, else the newest that has not finished."""
     opened = read_project(project)
     if name:
-        return runs.find_run(opened, name).config()
+        return _config_of(runs.find_run(opened, name))
     started = [run for run in runs.list_runs(opened) if (run.path / runs.CONFIG).exists()]
     unfinished = [run for run in started if run.status().state is not State.FINISHED]
     if not unfinished:
         raise ConfigError(f"{opened.root} has no run that stopped before its end: start a new one without --resume")
-    return unfinished[-1].config()
+    return _config_of(unfinished[-1])
+
+
+def _config_of(run: runs.Run) -> dict[str, Any]:
+    """Returns a run's settings; its name is its directory's, whatever the file says."""
+    config = run.config()
+    return config | {"run": run.name} if config else config
 
 
 def start_run(command: TrainCommand[Any], data: DataModule, backend: Backend) -> TrainState:

@@ -33,8 +33,10 @@ def train(command: TrainCommand[Any], store: "Store | None" = None) -> Result | 
     stage("Opening the images and their labels")
     with backend.accelerator.main_process_first():  # one process makes or downloads what is not there yet
         data = open_data(command, store)
-    name = run_setup.choose_run_name(command, data.project, backend)
-    with report_failure(data.project.runs / name, config.steps):
+    with (
+        run_setup.own_run(command, data.project, backend) as name,
+        report_failure(data.project.runs / name, config.steps),
+    ):
         backend.check(config)
         trackers.check(config)
         state = run_setup.start_run(replace(command, config=replace(config, run=name)), data, backend)

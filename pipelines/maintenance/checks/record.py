@@ -29,7 +29,7 @@ def segments(subject: Subject) -> Iterator[Finding]:
 
 
 def steps(subject: Subject) -> Iterator[Finding]:
-    """Each process's segments are numbered without gaps, follow each other in steps, and reach the checkpoint."""
+    """Each process's segments are numbered without gaps, share no step, and reach the checkpoint."""
     for run in subject.runs:
         every = int(run.config().get("record_every", 1))
         reached = checkpoints.newest_step(run.path / "checkpoints") // every * every
@@ -41,13 +41,26 @@ def steps(subject: Subject) -> Iterator[Finding]:
         for process, rows in sorted(footers.items()):
             rows.sort()
             gaps = [n for n, _, _ in rows] != list(range(1, len(rows) + 1))
-            back = any(last >= first for (_, _, last), (_, first, _) in pairwise(rows))
-            if gaps or back or rows[-1][2] < reached:
+            shared = [(a, b) for (a, _, last), (b, first, _) in pairwise(rows) if last >= first]
+            if shared:
+                yield _written_twice(run, process, shared)
+            if gaps or max(last for _, _, last in rows) < reached:
                 yield Finding(
                     problem=f"{run.name}: the record of {process} has gaps, or ends before the checkpoint at {reached}",
                     where=(str(run.path / "record"),),
                     advice="restore the missing segments from a backup; the run can be resumed without them",
                 )
+
+
+def _written_twice(run: Run, process: str, pairs: list[tuple[int, int]]) -> Finding:
+    numbers = sorted({number for pair in pairs for number in pair})
+    return Finding(
+        problem=f"{run.name}: {len(numbers)} segments of {process} have steps in common, as when two trainings wrote "
+        "to one run at once",
+        where=tuple(str(run.path / "record" / f"{process}-{number:06d}.parquet") for number in numbers),
+        advice="nothing tells which rows belong to its student: train again under another name for a record without "
+        "doubt; the labels are not affected",
+    )
 
 
 def history(subject: Subject) -> Iterator[Finding]:

@@ -9,10 +9,11 @@ from pathlib import Path
 import psutil
 
 from gradebook.pipelines.maintenance.checks.finding import Finding, Subject
+from gradebook.pipelines.process.owner import LOCK, OWNER, check_unowned
 from gradebook.pipelines.runs import ACTIVE_STATES, PREDICTIONS
 from gradebook.pipelines.training.student import WEIGHTS
 from gradebook.storage import cache_files, log_chain, table_checksums
-from gradebook.storage.project import SETTINGS
+from gradebook.storage.project import SETTINGS, ProjectError
 
 OF_PROJECT = (
     *(
@@ -61,7 +62,7 @@ def empty_directories(subject: Subject) -> Iterator[Finding]:
     """No run or job has an empty directory, as one that is killed before it starts leaves it."""
     root = subject.store.project.root
     directories = [path for name in ("runs", "jobs") for path in (root / name).glob("*") if path.is_dir()]
-    empty = [d for d in directories if not any(d.iterdir()) and time.time() - d.stat().st_mtime > MIN_AGE_S]
+    empty = [d for d in directories if _is_empty(d) and time.time() - d.stat().st_mtime > MIN_AGE_S]
     if empty:
         yield Finding(
             problem=f"{len(empty)} runs or jobs ended before they started, and left an empty directory",
@@ -69,6 +70,15 @@ def empty_directories(subject: Subject) -> Iterator[Finding]:
             advice="run verify --repair, which removes the empty directories",
             repair=partial(_delete, empty),
         )
+
+
+def _is_empty(directory: Path) -> bool:
+    """Returns whether a directory has nothing but the claim of a process that has ended."""
+    try:
+        check_unowned(directory)
+    except ProjectError:
+        return False
+    return {path.name for path in directory.iterdir()} <= {OWNER, LOCK}
 
 
 def _is_being_written(path: Path) -> bool:
@@ -80,6 +90,8 @@ def _is_being_written(path: Path) -> bool:
 def _delete(paths: list[Path]) -> None:
     for path in paths:
         if path.is_dir() and path.parent.name != "checkpoints":
+            for name in (OWNER, LOCK):
+                (path / name).unlink(missing_ok=True)
             path.rmdir()  # only if it is still empty
         elif path.is_dir():
             shutil.rmtree(path)

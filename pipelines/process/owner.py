@@ -1,0 +1,119 @@
+"""One owner at a time: a process that writes to a directory, such as a run's, names itself in its `owner.json`.
+
+Two locks protect the directory. The system's lock on `.owner.lock` ends with the process. `owner.json` is created
+exclusively, so it holds on a network file system too; one that a dead process of this machine left is taken over. Of a
+process on another machine nothing is known, so its claim holds until somebody deletes the file.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from gradebook.pipelines.process.pids import ProcessId
+from gradebook.storage.files import create_exclusive
+from gradebook.storage.project import ProjectError
+
+OWNER = "owner.json"
+LOCK = ".owner.lock"
+TIMEOUT_S = 10.0  # for processes of a dead owner, such as those that decode images, to end
+
+
+@contextmanager
+def owned(directory: Path, processes: Sequence[ProcessId]) -> Iterator[None]:
+    """Makes processes the owners of a directory while the block runs; creates the directory if there is none.
+
+    A directory in which nothing was written is removed at the end.
+
+    Args:
+        directory: to own.
+        processes: first this one, then others that work with it.
+
+    Raises:
+        ProjectError: another process owns the directory; the message names it.
+    """
+    lock = FileLock(directory / LOCK)
+    _acquire(lock, directory)
+    try:
+        _claim(directory, processes)
+        try:
+            yield
+        finally:
+            (directory / OWNER).unlink(missing_ok=True)
+            (directory / LOCK).unlink(missing_ok=True)
+            with suppress(OSError):  # it has files
+                directory.rmdir()
+    finally:
+        lock.release()
+
+
+def check_unowned(directory: Path) -> None:
+    """Checks that no process owns a directory, as far as this machine can know.
+
+    Raises:
+        ProjectError: one does; the message names it.
+    """
+    for process in read_owners(directory):
+        if process.is_running:
+            raise ProjectError(f"{directory.name} belongs to {process}, which is at work: wait for it, or stop it")
+        if not process.has_ended:
+            raise ProjectError(
+                f"{directory.name} belongs to {process}, and whether that runs cannot be seen from here: "
+                f"wait for it; if it has ended, delete {directory / OWNER}"
+            )
+
+
+def read_owners(directory: Path) -> list[ProcessId]:
+    """Returns the processes that own a directory, or owned it when they were killed.
+
+    Raises:
+        ProjectError: the file that names them cannot be read.
+    """
+    path = directory / OWNER
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))["processes"]
+        return [
+            ProcessId(host=str(row["host"]), boot=str(row["boot"]), pid=int(row["pid"]), started=float(row["started"]))
+            for row in rows
+        ]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ProjectError(f"{path} cannot be read ({error}): delete it if nothing works in {directory}") from error
+
+
+def is_owned_elsewhere(directory: Path) -> bool:
+    """Returns whether a process on another machine owns a directory, of which nothing is known here."""
+    try:
+        return any(not process.has_ended and not process.is_here for process in read_owners(directory))
+    except ProjectError:
+        return False
+
+
+def _acquire(lock: FileLock, directory: Path) -> None:
+    directory.mkdir(parents=True, exist_ok=True)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        check_unowned(directory)
+        try:
+            lock.acquire(timeout=TIMEOUT_S)
+        except Timeout as error:
+            check_unowned(directory)
+            raise ProjectError(
+                f"{directory.name} is locked by another process: wait for it, or stop what works in {directory}"
+            ) from error
+
+
+def _claim(directory: Path, processes: Sequence[ProcessId]) -> None:
+    """Writes `owner.json`, in the place of one that a dead process left."""
+    content = json.dumps({"processes": [asdict(process) for process in processes]}, ensure_ascii=False) + "\n"
+    while True:
+        check_unowned(directory)
+        if read_owners(directory):  # they have ended; only processes of this machine, which wait for the lock, see that
+            (directory / OWNER).unlink()
+        if create_exclusive(directory / OWNER, content):
+            return

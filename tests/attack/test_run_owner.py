@@ -1,0 +1,386 @@
+"""A run has one owner: whoever else wants to train it is refused, and signals reach only processes of the job."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from gradebook.pipelines.jobs import launcher
+from gradebook.pipelines.jobs.launcher import TRAIN, JobState, job_state, start, stop
+from gradebook.pipelines.maintenance.verify import verify
+from gradebook.pipelines.process import owner
+from gradebook.pipelines.process.owner import OWNER, check_unowned, owned
+from gradebook.pipelines.process.pids import ProcessId, identify, send_signal, this_process
+from gradebook.pipelines.runs import Run, State, status_now, write_status
+from gradebook.pipelines.training.checkpoints import newest_step
+from gradebook.pipelines.training.config import ConfigError
+from gradebook.storage.project import Project, ProjectError, create_project
+from gradebook.storage.store import Store, open_store
+from tests.forkserver import forked
+from tests.pipelines.projects import flags, make_project, run_of, trained
+from tests.polling import until
+
+ROOT = Path(__file__).parents[2]
+OWNING = """
+import sys, time
+from pathlib import Path
+from gradebook.pipelines.process.owner import owned
+from gradebook.pipelines.process.pids import this_process
+with owned(Path(sys.argv[1]), [this_process()]):
+    print("owns", flush=True)
+    time.sleep(60)
+"""
+ELSEWHERE = ProcessId(host="elsewhere", boot="1", pid=7, started=8.0)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    return create_project(tmp_path / "birds", ["crow", "heron"])
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    path = tmp_path / "runs" / "r"
+    path.mkdir(parents=True)
+    (path / "config.json").write_text("{}")
+    return path
+
+
+def python(text: str, *arguments: str) -> list[str]:
+    return [sys.executable, "-c", text, *arguments]
+
+
+def write_owner(directory: Path, *processes: ProcessId) -> None:
+    (directory / OWNER).write_text(json.dumps({"processes": [asdict(process) for process in processes]}))
+
+
+# Who owns a directory
+
+
+def test_a_second_process_is_refused_in_a_sentence_that_names_the_first_and_takes_over_when_it_is_killed(run):
+    first = subprocess.Popen(python(OWNING, str(run)), stdout=subprocess.PIPE, text=True)
+    assert first.stdout is not None and first.stdout.readline() == "owns\n"
+    with pytest.raises(ProjectError, match=f"^r belongs to process {first.pid} on {socket.gethostname()}"):
+        owned(run, [this_process()]).__enter__()
+    first.kill()
+    first.wait()
+    assert (run / OWNER).exists(), "a killed process cannot remove it"
+    check_unowned(run)
+    with owned(run, [this_process()]):
+        assert json.loads((run / OWNER).read_text())["processes"][0]["pid"] == os.getpid()
+    assert sorted(path.name for path in run.iterdir()) == ["config.json"], "nothing stays behind"
+
+
+def test_of_many_processes_that_want_a_directory_at_once_one_gets_it(run):
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    racers = [subprocess.Popen(python(OWNING, str(run)), **pipes) for _ in range(4)]
+    until(lambda: sum(racer.poll() is None for racer in racers) == 1)
+    (winner,) = [racer for racer in racers if racer.poll() is None]
+    assert winner.stdout is not None and winner.stdout.readline() == b"owns\n"
+    for racer in racers:
+        racer.kill()
+        _, error = racer.communicate()
+        assert racer is winner or f"belongs to process {winner.pid} on ".encode() in error
+
+
+def test_a_claim_of_a_dead_process_or_from_before_a_restart_is_taken_over(run):
+    own = this_process()
+    gone = subprocess.Popen(["true"])
+    was = identify(gone.pid)
+    gone.wait()
+    for stale in (was, replace(own, boot="before the restart"), replace(own, started=own.started - 1)):
+        assert stale is not None
+        write_owner(run, stale)
+        with owned(run, [own]):
+            pass
+
+
+def test_a_claim_on_another_machine_holds_and_the_sentence_says_how_to_remove_it(run):
+    write_owner(run, ELSEWHERE)
+    with pytest.raises(ProjectError, match=r"process 7 on elsewhere.*if it has ended, delete .*runs/r/owner\.json"):
+        owned(run, [this_process()]).__enter__()
+    (run / OWNER).unlink()
+    with owned(run, [this_process()]):
+        pass
+
+
+def test_a_worker_that_outlives_the_first_process_keeps_the_directory(run):
+    worker = subprocess.Popen(["sleep", "60"])
+    try:
+        dead, alive = replace(this_process(), boot="before"), identify(worker.pid)
+        assert alive is not None
+        write_owner(run, dead, alive)
+        with pytest.raises(ProjectError, match=f"process {worker.pid} on "):
+            check_unowned(run)
+    finally:
+        worker.kill()
+        worker.wait()
+    check_unowned(run)
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"processes": [{"pid": 1}]}', '{"processes": 3}', "\xff"])
+def test_an_owner_file_that_cannot_be_read_says_what_to_do(run, content):
+    (run / OWNER).write_text(content)
+    with pytest.raises(ProjectError, match=r"owner\.json cannot be read .*: delete it if nothing works in"):
+        owned(run, [this_process()]).__enter__()
+
+
+def test_a_directory_in_which_nothing_was_written_is_removed(tmp_path):
+    with owned(tmp_path / "new", [this_process()]):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_file_alone_protects_where_the_system_has_no_locks(run, monkeypatch):
+    monkeypatch.setattr(owner, "_acquire", lambda lock, directory: None)
+    with owned(run, [this_process()]), pytest.raises(ProjectError, match=f"process {os.getpid()} on "):
+        owned(run, [this_process()]).__enter__()
+
+
+# Trainings
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory) -> Store:
+    return make_project(tmp_path_factory.mktemp("project"))
+
+
+def program(store: Store, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "gradebook.pipelines.cli.main", "train", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+
+
+def _train_for_long(root: Path) -> None:
+    trained(open_store(root), run="long", steps=1_000_000)
+
+
+@pytest.mark.slow
+def test_a_run_that_trains_is_neither_started_nor_resumed_again_and_stays_as_it_is(store):
+    with forked(_train_for_long, store.project.root) as process:
+        run = run_of(store, "long")
+        until(lambda: run.status().state is State.RUNNING and (run.path / "checkpoints").exists())
+        for arguments in (flags(store, run="long"), [str(store.project.root), "--resume", "--run", "long"]):
+            refused = program(store, *arguments)
+            assert refused.returncode == 2
+            assert f"long belongs to process {process.pid} on {socket.gethostname()}" in refused.stderr
+            assert len(refused.stderr.strip().splitlines()) == 1
+        assert run.status().state is State.RUNNING and run.status().pid == process.pid
+    assert run.status().state is State.FAILED
+    with pytest.raises(ConfigError, match="there is a run 'long' already"):
+        trained(store, run="long")
+
+
+@pytest.mark.slow
+def test_a_resume_is_refused_while_workers_of_a_killed_launcher_train_and_they_end(tmp_path):
+    store = make_project(tmp_path)
+    command = [
+        *(sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"),
+        *("--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"),
+        *(str(TRAIN), *flags(store, "--checkpoint-every", "10", steps=1_000_000)),
+    ]
+    environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    launching = subprocess.Popen(command, env=environment, cwd=ROOT, stderr=subprocess.DEVNULL)
+    try:
+        until(lambda: run_of(store).status().state is State.RUNNING and run_of(store).status().step > 10)
+        workers = owner.read_owners(run_of(store).path)
+        assert len(workers) == 2 and all(worker.is_running for worker in workers)
+    finally:
+        launching.kill()
+        launching.wait()
+    refusal = ""
+    while any(worker.is_running for worker in workers):
+        try:
+            check_unowned(run_of(store).path)
+        except ProjectError as error:
+            refusal = str(error)
+    assert refusal.startswith("r belongs to process ")
+    status = run_of(store).status()
+    assert status.state is State.STOPPED and status.step == newest_step(run_of(store).path / "checkpoints")
+    check_unowned(run_of(store).path)
+
+
+def test_a_run_without_a_name_gets_one_of_its_own_while_another_starts(store):
+    with owned(store.project.runs / "mpl-001", [this_process()]):
+        assert trained(store, run="", steps=2).run == "mpl-002"
+
+
+@pytest.mark.parametrize("name", ["../up", ".hidden", "a/b", "..", "a\nb"])
+def test_a_name_that_is_no_directory_below_runs_is_refused(store, name):
+    with pytest.raises(ConfigError, match="cannot be the name of a run"):
+        trained(store, run=name)
+
+
+def test_what_two_trainings_of_one_run_left_is_found_with_what_can_be_done(tmp_path):
+    """As before runs had an owner: the second one's segment has the same steps, and one checkpoint is half written."""
+    store = make_project(tmp_path)
+    trained(store, "--checkpoint-every", "2", steps=4)
+    first, second = sorted((run_of(store).path / "record").glob("*.parquet"))
+    shutil.copy(first, second.with_name("rank0-000003.parquet"))
+    state = run_of(store).path / "checkpoints" / "step-000004" / "state.pt"
+    state.write_bytes(state.read_bytes()[:-100])
+    said = {finding.problem: finding.advice for finding in verify(store.project.root).findings}
+    assert (
+        "train again under another name"
+        in said["r: 2 segments of rank0 have steps in common, as when two trainings wrote to one run at once"]
+    )
+    assert "quarantines it and starts from the one before" in said["a checkpoint of r is corrupt: state.pt"]
+
+
+def test_a_directory_of_a_run_that_was_killed_before_it_began_is_tidied_up(tmp_path):
+    root = create_project(tmp_path / "birds", ["crow"]).root
+    for name, process in (("dead", replace(this_process(), boot="before")), ("alive", this_process())):
+        path = root / "runs" / name
+        path.mkdir(parents=True)
+        write_owner(path, process)
+        (path / owner.LOCK).touch()
+        os.utime(path, (0, 0))
+    verify(root, repair=True)
+    assert [path.name for path in (root / "runs").iterdir()] == ["alive"]
+
+
+def test_a_run_on_another_machine_that_shares_the_disk_is_believed_to_train(project):
+    path = project.runs / "r"
+    path.mkdir(parents=True)
+    write_status(path, status_now(State.RUNNING, pid=2**22 - 1, step=4, steps=9))
+    assert Run(path).status().state is State.FAILED
+    write_owner(path, ELSEWHERE)
+    assert Run(path).status().state is State.RUNNING
+
+
+def test_the_app_does_not_resume_what_an_orphan_still_trains(project):
+    path = project.runs / "r"
+    (path / "checkpoints" / "step-4").mkdir(parents=True)
+    write_status(path, status_now(State.STOPPED, pid=0, step=4, steps=9))
+    with owned(path, [this_process()]), pytest.raises(ProjectError, match="r belongs to process"):
+        launcher.resume_training(project, Run(path))
+    assert not (path / "job.json").exists()
+
+
+LAUNCHER = """
+import subprocess, sys
+child = subprocess.Popen([sys.executable, "-c", sys.argv[1]])
+print(child.pid, flush=True)
+child.wait()
+"""
+WORKER = """
+import signal, sys, time
+from gradebook.pipelines.process import launched
+launched.POLL_INTERVAL_S = 0.01
+launched.stop_with_launcher()
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+print("works", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("name", ["accelerate", "torchrun"])
+def test_a_worker_ends_with_its_launcher_even_when_that_is_killed(tmp_path, name):
+    (tmp_path / name).write_text(LAUNCHER)
+    command = [sys.executable, str(tmp_path / name), WORKER]
+    running = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    assert running.stdout is not None
+    worker = identify(int(running.stdout.readline()))
+    assert worker is not None and running.stdout.readline() == "works\n"
+    running.kill()
+    running.wait()
+    until(lambda: not worker.is_running)
+
+
+def test_a_process_that_a_shell_started_outlives_it(tmp_path):
+    (tmp_path / "shell").write_text(LAUNCHER)
+    running = subprocess.Popen([sys.executable, str(tmp_path / "shell"), WORKER], stdout=subprocess.PIPE, text=True)
+    assert running.stdout is not None
+    worker = identify(int(running.stdout.readline()))
+    assert worker is not None and running.stdout.readline() == "works\n"
+    running.kill()
+    running.wait()
+    time.sleep(0.1)
+    assert worker.is_running
+    send_signal(worker, signal.SIGKILL)
+
+
+# Whom a job's Stop reaches
+
+
+@pytest.fixture
+def stranger():
+    """A process of ours that has nothing to do with the project, and leads a group."""
+    process = subprocess.Popen(["sleep", "60"], start_new_session=True)
+    yield process
+    process.kill()
+    process.wait()
+
+
+def forge(project: Project, pid: int) -> launcher.Job:
+    """Writes the file of a job as a project from elsewhere may have it, about a process that runs here."""
+    path = project.root / "jobs" / "0001"
+    path.mkdir(parents=True, exist_ok=True)
+    later = datetime.now(UTC).replace(year=2999).isoformat()
+    (path / "job.json").write_text(json.dumps({"command": ["train"], "pid": pid, "began": later}))
+    (job,) = launcher.list_jobs(project)
+    return job
+
+
+def test_a_group_that_bears_a_remembered_number_is_left_alone(project, stranger):
+    job = forge(project, stranger.pid)
+    assert job_state(job) is not JobState.RUNNING
+    stop(job, timeout=0)
+    assert stranger.poll() is None
+
+
+@pytest.mark.parametrize("pid", [0, -1, 1])
+def test_numbers_that_mean_many_processes_reach_none(project, stranger, pid):
+    stop(forge(project, pid), timeout=0)
+    assert stranger.poll() is None and identify(os.getpid()) == this_process()
+
+
+def test_a_status_that_names_a_stranger_does_not_end_it(project, stranger):
+    job = forge(project, stranger.pid)
+    write_status(job.path, status_now(State.RUNNING, pid=stranger.pid, step=1, steps=2))
+    stop(job, timeout=0)
+    assert stranger.poll() is None
+
+
+def test_another_jobs_processes_are_strangers_too(project):
+    job = start(project, ["sleep", "60"])
+    forged = project.root / "jobs" / "0002"
+    forged.mkdir()
+    (forged / "job.json").write_text((job.path / "job.json").read_text())
+    _, other = launcher.list_jobs(project)
+    stop(other, timeout=0)
+    assert job_state(job) is JobState.RUNNING
+    stop(job, timeout=10)
+    assert job_state(job) is not JobState.RUNNING
+
+
+def test_a_job_from_before_a_restart_has_no_process(project):
+    job = start(project, ["sleep", "60"])
+    assert job_state(replace(job, boot="before the restart")) is not JobState.RUNNING
+    stop(job, timeout=10)
+
+
+def test_the_child_of_another_is_not_reaped(project):
+    """Whoever started it still learns how it ended."""
+    child = subprocess.Popen(["false"])
+    until(lambda: child.poll.__self__ and Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2][1] == "Z")
+    job_state(forge(project, child.pid))
+    assert child.wait() == 1
+
+
+def test_a_signal_does_not_reach_a_process_that_took_over_the_id(stranger):
+    was = identify(stranger.pid)
+    assert was is not None
+    send_signal(replace(was, started=was.started - 1), signal.SIGKILL)
+    send_signal(replace(was, boot="before the restart"), signal.SIGKILL)
+    assert stranger.poll() is None
+    send_signal(was, signal.SIGTERM)
+    assert stranger.wait(timeout=30) == -signal.SIGTERM
