@@ -119,13 +119,14 @@ def _draw_job(job: Job, after_stop: str) -> None:
 
 
 def _describe_result(result: dict[str, Any]) -> str:
+    before = ", in place of an earlier export" if result.get("replaced") else ""
     if "labels" in result:
-        return f"{count(result['labels'], 'label')} exported to {result['out']}."
+        return f"{count(result['labels'], 'label')} exported to {result['out']}{before}."
     checked = ""
     if result["checked"]:
         difference = f"by at most {result['largest_difference']:.4f}"
         checked = f" On {count(result['checked'], 'image')} its probabilities differ from the run's {difference}."
-    return f"{result['run']} exported to {result['dir']}.{checked}"
+    return f"{result['run']} exported to {result['dir']}{before}.{checked}"
 
 
 def _draw_labels(store: Store) -> None:

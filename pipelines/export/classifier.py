@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gradebook.pipelines.export.check_images import write_check_images
+from gradebook.pipelines.export.directory import check_target, written_directory
 from gradebook.pipelines.export.model_card import PREPROCESS, card_programs, model_card
 from gradebook.pipelines.inference.evaluate import evaluate
 from gradebook.pipelines.inference.predict import CLASSES, MODEL
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
 
 CARD = "README.md"
+KIND = "classifier"
 HELPER = f"{PREPROCESS}.py"
 MAX_DIFFERENCE = 0.05  # of a probability, between exported model and student: cached views are rounded
 MAX_CARD_DIFFERENCE = 1e-3  # of a probability, between the card's program and the network
@@ -74,12 +76,13 @@ class Export:
     run: str
     checked: int  # images on which exported model and student were compared
     largest_difference: float  # of a probability, on those
+    replaced: bool  # whether an earlier export was in the directory
 
 
 def export(
     store: "Store", run: Run, directory: Path, *, progress: Callable[[int, int, str], None] | None = None
 ) -> Export:
-    """Writes the finished student of a run into a directory, which must be new, empty, or an earlier export.
+    """Writes the finished student of a run into a directory, which must be new, empty, or an earlier export's.
 
     `model.onnx` takes uint8 images (N, 3, S, S) named `images` and returns probabilities (N, K); `classes.json` names
     the classes; `preprocess.py` decodes images; `README.md` says where it all came from and how to use it.
@@ -102,9 +105,9 @@ def export(
     begin(0)
     student = load_run_student(run)
     full = full_model(student, config, store, classes)
-    draft = _draft(directory)
-    tidy = partial(shutil.rmtree, draft, ignore_errors=True)
-    try:
+    replaced = check_target(directory.expanduser().resolve(), KIND)
+    with written_directory(directory, KIND) as draft:
+        tidy = partial(shutil.rmtree, draft, ignore_errors=True)
         with stop_immediately(tidy):  # torch takes 20 seconds to heed Ctrl-C while it writes ONNX
             begin(1)
             _write_weights(full, draft, classes)
@@ -120,11 +123,15 @@ def export(
             (draft / CARD).write_text(card, encoding="utf-8")
             begin(5)
             check_card(full, draft)
-        _replace(draft, directory)
-    finally:
-        tidy()
-    files = sorted(path.name for path in directory.iterdir())
-    return Export(dir=str(directory), files=files, run=run.name, checked=checked, largest_difference=difference)
+    files = sorted(path.name for path in directory.expanduser().iterdir() if not path.name.startswith("."))
+    return Export(
+        dir=str(directory),
+        files=files,
+        run=run.name,
+        checked=checked,
+        largest_difference=difference,
+        replaced=replaced,
+    )
 
 
 def _stages(progress: Callable[[int, int, str], None] | None) -> Callable[[int], None]:
@@ -244,22 +251,3 @@ def _scores(store: "Store", run: Run) -> dict[str, Any] | None:
         return evaluate(store, run, split=Split.TEST).as_json()
     except ConfigError:
         return None
-
-
-def _draft(directory: Path) -> Path:
-    """Returns an empty directory beside the wanted one, to be moved there when all is written."""
-    if directory.exists() and (
-        not directory.is_dir() or (any(directory.iterdir()) and not (directory / CLASSES).exists())
-    ):
-        raise ConfigError(f"{directory} holds other files: choose a new directory for the export")
-    draft = directory.parent / f".{directory.name}.draft"
-    shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir(parents=True)
-    return draft
-
-
-def _replace(draft: Path, directory: Path) -> None:
-    """Puts the written files into the wanted directory; those of an earlier export are replaced one by one."""
-    directory.mkdir(parents=True, exist_ok=True)
-    for file in draft.iterdir():
-        file.replace(directory / file.name)

@@ -6,20 +6,27 @@
     folder   OUT/SPLIT/CLASS/FILE, copies of the images
     fiftyone OUT/labels.json, FiftyOne's FiftyOneImageClassificationDataset, which names the images where they are
 
-Images are never moved or changed, and no existing file is overwritten. Labels of images whose file has changed since
-it was imported are left out.
+Images are never moved or changed. Nothing that exists is overwritten, except the directory of an earlier export in the
+same format (`gradebook.pipelines.export.directory`). Labels of images whose file has changed since it was imported are
+left out.
+
+A spreadsheet would run a cell that begins with =, for example. In CSV such cells get an apostrophe in front, which an
+import takes away again (`gradebook.storage.csv_cells`).
 """
 
 import csv
 import io
 import json
-import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from gradebook.storage.images import BrokenImage
+from gradebook.pipelines.export.directory import check_target, written_directory
+from gradebook.storage.characters import escaped, has_control
+from gradebook.storage.csv_cells import escape_cell
+from gradebook.storage.files import create_exclusive
+from gradebook.storage.images import BrokenImage, decode
 from gradebook.storage.project import ProjectError
 from gradebook.storage.sample_files import CHANGED, changed_samples, content_of_sample
 
@@ -30,6 +37,7 @@ Form = Literal["csv", "parquet", "coco", "folder", "fiftyone"]
 Progress = Callable[[int, int], None]  # images done, images in all
 MAX_LISTED = 10  # files that are left out, in the summary
 MAX_NAME_BYTES = 255  # of a file's name
+CHECKED_SIDE = 64  # pixels at which an image is decoded to see that it is one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +66,7 @@ class LabelsExport:
     labels: int
     missing: int  # images that were left out because their file has changed or cannot be copied
     missing_files: tuple[tuple[str, str], ...]  # the file, and why
+    replaced: bool  # whether an earlier export was in the directory
 
     def as_json(self) -> dict[str, Any]:
         """Returns it as plain data."""
@@ -101,9 +110,9 @@ def _labels_and_changed(store: "Store") -> tuple[list[Label], list[str]]:
 def as_csv(labels: Sequence[Label]) -> bytes:
     """Returns a CSV file, UTF-8."""
     text = io.StringIO(newline="")
-    rows = csv.DictWriter(text, COLUMNS, extrasaction="ignore")
-    rows.writeheader()
-    rows.writerows(asdict(label) for label in labels)
+    rows = csv.writer(text)
+    rows.writerow(COLUMNS)
+    rows.writerows([escape_cell(getattr(label, name)) for name in COLUMNS] for label in labels)
     return text.getvalue().encode("utf-8")
 
 
@@ -139,7 +148,8 @@ def export_labels(store: "Store", out: Path, form: Form, *, progress: Progress |
 
     Args:
         store: the project.
-        out: a new file for csv, parquet and coco; a new directory for folder and fiftyone.
+        out: a new file for csv, parquet and coco; for folder and fiftyone a directory that is new, empty, or what an
+            earlier export in this format wrote.
         form: one of `Form`.
         progress: called with the number of images copied and the total.
 
@@ -150,30 +160,36 @@ def export_labels(store: "Store", out: Path, form: Form, *, progress: Progress |
     (labels, changed), classes = _labels_and_changed(store), store.project.classes
     if not labels and not changed:
         raise ProjectError(f"{store.project.root} has no labels yet: label some images, then export again")
-    if out.exists() and (out.is_file() or form not in ("folder", "fiftyone") or any(out.iterdir())):
-        raise ProjectError(f"{out} exists already, and nothing is written over: choose a new name")
-    draft = _draft(out)
     missing = [(path, CHANGED) for path in changed]
-    try:
-        if form == "folder":
-            missing += _write_folder(labels, draft, progress or (lambda done, total: None))
-        elif form == "fiftyone":
-            _write_fiftyone(labels, classes, draft)
-        else:
-            draft.write_bytes(_file(labels, classes, form))
-        draft.replace(out)
-    finally:
-        _remove(draft)
-    written = len(labels) + len(changed) - len(missing)
-    return LabelsExport(out=str(out), format=form, labels=written, missing=len(missing), missing_files=tuple(missing))
+    replaced = False
+    if form in ("folder", "fiftyone"):
+        replaced = check_target(out.resolve(), form)
+        with written_directory(out, form) as directory:
+            if form == "folder":
+                missing += _write_folder(labels, directory, progress or (lambda done, total: None))
+            else:
+                _write_fiftyone(labels, classes, directory)
+    else:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        if not create_exclusive(out, _file(labels, classes, form)):
+            raise ProjectError(f"{out} exists already, and nothing is written over: choose a new name")
+    return LabelsExport(
+        out=str(out),
+        format=form,
+        labels=len(labels) + len(changed) - len(missing),
+        missing=len(missing),
+        missing_files=tuple(missing),
+        replaced=replaced,
+    )
 
 
 def summarize(result: dict[str, Any]) -> str:
     """Returns what was exported, and which files were left out."""
-    lines = [f"{result['labels']} labels are in {result['out']}"]
+    before = ", in place of an earlier export" if result["replaced"] else ""
+    lines = [f"{result['labels']} labels are in {result['out']}{before}"]
     if result["missing"]:
         lines[0] += f"; {result['missing']} files have changed or cannot be copied, and were left out:"
-        lines += [f"  {path}: {why}" for path, why in result["missing_files"][:MAX_LISTED]]
+        lines += [f"  {escaped(path)}: {why}" for path, why in result["missing_files"][:MAX_LISTED]]
     return "\n".join(lines)
 
 
@@ -185,27 +201,46 @@ def _write_folder(labels: Sequence[Label], directory: Path, progress: Progress) 
     """Copies each image to SPLIT/CLASS; returns the files that cannot be copied, and why."""
     for name in sorted({label.label for label in labels}):
         _check_name(name)
-    directory.mkdir()
     missing = []
     for n, label in enumerate(labels, start=1):
-        folder = directory / label.split / label.label
-        folder.mkdir(parents=True, exist_ok=True)
-        source = Path(label.filepath)
-        copy = folder / source.name
-        if copy.exists():  # another image of that name, from another directory
-            copy = folder / f"{label.sample_id}{source.suffix}"
         try:
-            content = content_of_sample(source, label.sample_id)
+            content = _image_content(label)
         except BrokenImage as error:
             missing.append((label.filepath, str(error)))
         else:
-            copy.write_bytes(content)
+            _copy_to(directory / label.split / label.label, label, content)
         progress(n, len(labels))
     return missing
 
 
+def _image_content(label: Label) -> bytes:
+    """Returns the content of a label's image.
+
+    A catalogue may come from somebody else and name any file of this machine, such as a key. So only a file that has
+    the content that was imported, and is an image, is copied.
+
+    Raises:
+        BrokenImage: it cannot be read, holds other content, or is not an image.
+    """
+    path = Path(label.filepath)
+    if path.exists() and not path.is_file():
+        raise BrokenImage("it is not a file")
+    content = content_of_sample(path, label.sample_id)
+    decode(content, CHECKED_SIDE)
+    return content
+
+
+def _copy_to(folder: Path, label: Label, content: bytes) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    source = Path(label.filepath)
+    path = folder / source.name
+    if path.exists():  # another image of that name, from another directory
+        path = folder / f"{label.sample_id}{source.suffix}"
+    path.write_bytes(content)
+
+
 def _check_name(name: str) -> None:
-    if name.startswith(".") or "/" in name or "\\" in name or "\0" in name or len(name.encode()) > MAX_NAME_BYTES:
+    if name.startswith(".") or "/" in name or "\\" in name or has_control(name) or len(name.encode()) > MAX_NAME_BYTES:
         raise ProjectError(f"the class {name!r} cannot be the name of a directory: export csv, parquet or coco instead")
 
 
@@ -222,18 +257,3 @@ def _write_fiftyone(labels: Sequence[Label], classes: Sequence[str], directory: 
     (directory / "data").mkdir(parents=True)
     content = {"classes": list(classes), "labels": entries}
     (directory / "labels.json").write_text(json.dumps(content, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def _draft(out: Path) -> Path:
-    """Returns an unused path beside `out`, to be renamed to it when all is written."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    draft = out.parent / f".{out.name}.draft"
-    _remove(draft)
-    return draft
-
-
-def _remove(draft: Path) -> None:
-    if draft.is_dir():
-        shutil.rmtree(draft, ignore_errors=True)
-    else:
-        draft.unlink(missing_ok=True)

@@ -19,6 +19,7 @@ from gradebook.pipelines.embedding.embed import embed
 from gradebook.pipelines.export import classifier as module
 from gradebook.pipelines.export.check_images import write_check_images
 from gradebook.pipelines.export.classifier import Export, export
+from gradebook.pipelines.export.directory import MARK
 from gradebook.pipelines.export.model_card import card_programs
 from gradebook.pipelines.importing.import_images import import_images
 from gradebook.pipelines.inference.evaluate import evaluate
@@ -83,7 +84,8 @@ def no_broken_file(_sentence: str) -> None:
 
 
 def test_an_export_has_exactly_the_files_it_lists(exported):
-    assert exported.answer.files == FILES == sorted(p.name for p in exported.directory.iterdir())
+    assert exported.answer.files == FILES
+    assert sorted(p.name for p in exported.directory.iterdir()) == [MARK, *FILES]
     assert exported.answer.dir == str(exported.directory)
     assert exported.answer.checked == 64
     assert exported.answer.largest_difference < TOLERANCE[exported.inputs]
@@ -199,8 +201,9 @@ def test_the_program_in_the_model_card_runs(exported, tmp_path):
 
 def test_a_directory_with_other_files_is_refused(store, tmp_path):
     (tmp_path / "thesis.txt").write_text("mine")
-    for directory in (tmp_path, tmp_path / "thesis.txt"):
-        with pytest.raises(ConfigError, match="holds other files: choose a new directory"):
+    problems = {tmp_path: r"holds other files \(thesis\.txt\)", tmp_path / "thesis.txt": "is no directory"}
+    for directory, problem in problems.items():
+        with pytest.raises(ProjectError, match=f"{problem}.*: choose a new directory"):
             export(store, Run(store.project.runs / "views"), directory)
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.txt"]
 
@@ -211,7 +214,7 @@ def test_exporting_again_replaces_the_earlier_export(store, tmp_path, monkeypatc
     monkeypatch.setattr(module, "check_card", lambda *_: 0.0)
     for run in ("views", "pixels"):
         answer = export(store, Run(store.project.runs / run), tmp_path / "out")
-        assert answer.files == FILES
+        assert answer.files == FILES and answer.replaced is (run == "pixels")
         assert json.loads((tmp_path / "out" / "classes.json").read_text())["run"] == run
         assert f"# Classifier `{run}`" in (tmp_path / "out" / "README.md").read_text()
 

@@ -74,7 +74,7 @@ def test_fiftyone_reads_what_is_written_for_it(store, tmp_path):
 def test_a_folder_gets_copies_and_the_images_stay(store, tmp_path):
     before = {path: Path(path).read_bytes() for path in expected(store)}
     export_labels(store, tmp_path / "out", "folder")
-    copies = {path for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    copies = {path for path in (tmp_path / "out").rglob("[!.]*") if path.is_file()}
     assert len(copies) == len(before)
     for path, label in expected(store).items():
         (copy,) = [c for c in copies if c.name == Path(path).name]
@@ -102,7 +102,7 @@ def test_images_of_one_name_are_both_copied_and_missing_files_are_named(tmp_path
 def test_no_file_is_overwritten(store, tmp_path, form):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine").write_text("mine")
-    with pytest.raises(ProjectError, match="exists already"):
+    with pytest.raises(ProjectError, match=r"exists already|holds other files"):
         export_labels(store, tmp_path / "out", form)
     assert [p.name for p in tmp_path.rglob("*")] == ["out", "mine"]
 
