@@ -199,11 +199,6 @@ def _best_run(project: Project, runs: Sequence[Run]) -> Run:
     return max(reversed(measured), key=lambda pair: pair[0])[1]
 
 
-def is_run_name(name: str) -> bool:
-    """Returns whether a name can be that of a run: one visible directory below `runs`."""
-    return Path(name).name == name and not name.startswith(".") and name.isprintable()
-
-
 def new_run_name(project: Project, method: str) -> str:
     """Returns an unused name: the method and the next number, such as mpl-001."""
     names = [path.name for path in project.runs.iterdir()] if project.runs.is_dir() else []

@@ -21,6 +21,7 @@ from pydantic import (
 from pydantic.dataclasses import dataclass
 from tyro.conf import FlagConversionOff, FlagCreatePairsOff, Positional, arg
 
+from gradebook.storage.characters import has_control
 from gradebook.storage.project import ProjectError
 
 Settings = TypeVar("Settings")
@@ -223,7 +224,8 @@ class TrainConfig(Generic[Settings]):
             self._check_views()
         elif self.classifier == "pooled":
             raise ConfigError("the pooled classifier is fitted to cached views: give --classifier student with pixels")
-        if self.run != self.run.strip() or any(c in self.run for c in "/\\\0") or self.run.startswith("."):
+        odd = self.run.strip() != self.run or self.run.startswith(".") or has_control(self.run)
+        if odd or "/" in self.run or "\\" in self.run:
             raise ConfigError(f"run={self.run!r} cannot name a directory: use letters, digits, - and _")
 
     def _check_views(self) -> None:

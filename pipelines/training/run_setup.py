@@ -55,8 +55,6 @@ def own_run(command: TrainCommand[Any], project: Project, backend: Backend) -> I
 @contextmanager
 def _owned_name(command: TrainCommand[Any], project: Project, processes: Sequence[ProcessId]) -> Iterator[str]:
     name = command.config.run or _reserve_name(project, command.config.method)
-    if not runs.is_run_name(name):
-        raise ConfigError(f"{name!r} cannot be the name of a run: choose one of letters, digits, - and _")
     with owned(project.runs / name, processes):
         if not command.resume and (project.runs / name / runs.CONFIG).exists():
             raise ConfigError(f"there is a run {name!r} already: go on with it by --resume, or choose another --run")

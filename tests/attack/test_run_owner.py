@@ -215,7 +215,7 @@ def test_a_run_without_a_name_gets_one_of_its_own_while_another_starts(store):
 
 @pytest.mark.parametrize("name", ["../up", ".hidden", "a/b", "..", "a\nb"])
 def test_a_name_that_is_no_directory_below_runs_is_refused(store, name):
-    with pytest.raises(ConfigError, match="cannot be the name of a run"):
+    with pytest.raises(ConfigError, match="cannot name a directory"):
         trained(store, run=name)
 
 
