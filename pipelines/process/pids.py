@@ -102,8 +102,10 @@ def group_with_variable(leader: int, name: str, value: str) -> list[ProcessId]:
         name: of the variable.
         value: of the variable.
     """
+    if leader <= 1:  # kernel threads, or the system's first process
+        return []
     members = [identify(pid) for pid in psutil.pids() if _group_of(pid) == leader and not _is_zombie(pid)]
-    return [process for process in members if process is not None and _variable(process.pid, name) == value]
+    return [process for process in members if process is not None and _has_variable(process.pid, name, value)]
 
 
 @cache
@@ -135,12 +137,14 @@ def _start_time(pid: int) -> float | None:
         return None
 
 
-def _variable(pid: int, name: str) -> str | None:
+def _has_variable(pid: int, name: str, value: str) -> bool:
+    """Returns whether a process was started with a variable; also for one that is ending, whose memory is gone."""
     try:
-        value: str | None = psutil.Process(pid).environ().get(name)
+        process = psutil.Process(pid)
+        environment = process.environ()
+        return environment.get(name) == value or not (environment or process.cmdline())
     except (psutil.Error, OSError):
-        return None
-    return value
+        return False
 
 
 def _group_of(pid: int) -> int | None:

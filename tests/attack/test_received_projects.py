@@ -117,7 +117,7 @@ def test_a_store_outside_of_the_project_is_refused(root, store):
         create_project(root.parent / "new", ["a"], store=store)
 
 
-@pytest.mark.parametrize("shape", [[], 3, "x", {"classes": 3}, {"classes": [1]}, {"classes": ["a"], "store": []}, None])
+@pytest.mark.parametrize("shape", [[], 3, "x", {"classes": 3}, {"version": 1}, {"version": 1, "classes": [1]}, None])
 def test_settings_of_another_shape_are_a_sentence(root, shape):
     (root / "gradebook.json").write_text(json.dumps(shape))
     with pytest.raises(ProjectError, match=r"gradebook\.json cannot be read|has version None"):
