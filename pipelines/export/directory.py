@@ -5,18 +5,18 @@ files, unchanged. Files are written beside the directory, and the two are then e
 files of one export at every moment.
 """
 
+import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import asdict
-from glob import escape
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from gradebook.pipelines.process.pids import ProcessId, this_process
+from gradebook.pipelines.process.pids import ProcessId, identify, this_process
 from gradebook.storage.characters import escaped
 from gradebook.storage.files import exchange
 from gradebook.storage.project import ProjectError
@@ -42,18 +42,21 @@ def written_directory(directory: Path, kind: str) -> Iterator[Path]:
     check_target(directory, kind)
     directory.parent.mkdir(parents=True, exist_ok=True)
     _delete_abandoned(directory)
-    draft = directory.with_name(f".{directory.name}.{secrets.token_hex(4)}.draft")
+    draft = directory.with_name(f".{directory.name}.{_writer(this_process())}-{secrets.token_hex(4)}.draft")
     draft.mkdir()
     try:
-        _write_mark(draft, {"kind": kind, "writer": asdict(this_process())})
         yield draft
         _write_mark(draft, {"kind": kind, "files": _files(draft)})
         check_target(directory, kind)  # it may have changed meanwhile
         if directory.exists():
-            exchange(draft, directory)  # what is deleted below is the earlier export
+            exchange(draft, directory)
         else:
             draft.rename(directory)
-    finally:
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
+    if draft.exists():  # the earlier export
+        check_target(draft, kind)  # a file of the user that came at the last moment stays
         shutil.rmtree(draft, ignore_errors=True)
 
 
@@ -109,10 +112,20 @@ def _read_mark(directory: Path) -> dict[str, Any] | None:
     return mark if isinstance(mark, dict) else None
 
 
+def _writer(process: ProcessId) -> str:
+    """Returns a process as part of a file's name: digests of its host and restart, its id and start time."""
+    digests = (hashlib.blake2b(text.encode(), digest_size=4).hexdigest() for text in (process.host, process.boot))
+    return "-".join([*digests, str(process.pid), f"{process.started:.0f}"])
+
+
 def _delete_abandoned(directory: Path) -> None:
-    """Deletes what exports to this directory left beside it when they were killed."""
-    for draft in directory.parent.glob(f".{escape(directory.name)}.*.draft"):
-        with suppress(KeyError, TypeError, OSError):
-            mark = _read_mark(draft) or {}
-            if not draft.is_symlink() and ProcessId(**mark["writer"]).has_ended:
-                shutil.rmtree(draft)
+    """Deletes what exports to this directory left beside it when they were killed on this machine."""
+    host = _writer(this_process()).partition("-")[0]
+    pattern = re.compile(rf"\.{re.escape(directory.name)}\.({host}-[0-9a-f]{{8}}-(\d+)-\d+)-[0-9a-f]{{8}}\.draft")
+    for path in directory.parent.iterdir():
+        match = pattern.fullmatch(path.name)
+        if match is None or path.is_symlink():
+            continue
+        process = identify(int(match[2]))
+        if process is None or _writer(process) != match[1]:
+            shutil.rmtree(path, ignore_errors=True)
