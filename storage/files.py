@@ -127,6 +127,8 @@ def exchange(first: Path, second: Path) -> None:
 
 def _exchange_atomically(first: Path, second: Path) -> bool:
     """Exchanges two paths by Linux's renameat2(2) or macOS's renamex_np(2); returns whether the system has it."""
+    if os.name == "nt":
+        return False
     libc = ctypes.CDLL(None, use_errno=True)
     paths = os.fsencode(first), os.fsencode(second)
     try:
