@@ -233,7 +233,11 @@ def check_card(full: FullModel, directory: Path) -> float:
         files = write_check_images(Path(temporary))
         arguments = [program, *map(str, files)]
         done = subprocess.run(
-            [sys.executable, "-c", RUN_CARD, *arguments], cwd=directory, capture_output=True, text=True, check=False
+            [sys.executable, "-B", "-c", RUN_CARD, *arguments],
+            cwd=directory,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         if done.returncode:
             raise ConfigError(f"the program in the model card fails: {done.stderr.strip().rpartition(chr(10))[2]}")

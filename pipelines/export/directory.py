@@ -88,9 +88,14 @@ def check_target(directory: Path, kind: str) -> bool:
 
 
 def _files(directory: Path) -> dict[str, list[int]]:
-    """Returns the size and time of everything that is not a directory, by its path below; the mark is left out."""
+    """Returns the size and time of everything that is not a directory, by its path below.
+
+    The mark is left out, and what Python compiles when somebody uses the program of a model card.
+    """
     stamps = {}
     for parent, directories, names in os.walk(directory):
+        if Path(parent).name == "__pycache__":
+            continue
         links = [name for name in directories if (Path(parent) / name).is_symlink()]
         for name in (*names, *links):
             path = Path(parent) / name
