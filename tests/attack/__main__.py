@@ -93,7 +93,8 @@ def run_group(modules: tuple[str, ...], rounds: int) -> Result:
     for number in range(rounds):
         with tempfile.TemporaryDirectory() as folder:
             report = Path(folder) / "report.xml"
-            command = [sys.executable, "-m", "pytest", "-q", "-m", "", f"--junitxml={report}", *modules]
+            options = ("-m", "", "-o", "junit_family=xunit1", f"--junitxml={report}")
+            command = (sys.executable, "-m", "pytest", "-q", *options, *modules)
             done = subprocess.run(command, cwd=ROOT, env=os.environ | {ROUND: str(number)}, stdout=sys.stderr)
             if not report.exists():
                 result.failed.append(f"pytest ended with status {done.returncode}")
