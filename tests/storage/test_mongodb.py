@@ -7,13 +7,18 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import date
 from pathlib import Path
+from types import SimpleNamespace
 
+import psutil
 import pytest
+from pymongo import MongoClient
 
-from gradebook.storage import mongodb
+from gradebook.storage import mongod, mongodb
 from gradebook.storage.events import Kind, event
-from gradebook.storage.mongodb import NoDatabase, find_or_start, stop, use_project_database
+from gradebook.storage.mongod import NoDatabase, find_mongods, version_warning
+from gradebook.storage.mongodb import find_or_start, stop, use_project_database
 from gradebook.storage.project import create_project
 from gradebook.storage.samples import Sample, Split
 from gradebook.storage.store import open_store
@@ -23,7 +28,7 @@ pytestmark = pytest.mark.slow
 
 def has_mongod() -> bool:
     try:
-        mongodb._mongod()
+        find_mongods()
     except NoDatabase:
         return False
     return True
@@ -47,8 +52,6 @@ def root(tmp_path):
 
 
 def rows(uri: str) -> list[int]:
-    from pymongo import MongoClient
-
     with MongoClient(uri) as client:
         return [row["n"] for row in client.test.rows.find(sort=[("n", 1)])]
 
@@ -60,18 +63,16 @@ def test_the_users_server_comes_first(root, monkeypatch):
 
 
 def test_without_mongod_the_error_says_how_to_install_one(root, monkeypatch):
-    monkeypatch.setattr(mongodb.importlib.util, "find_spec", lambda name: None)
-    monkeypatch.setattr(mongodb.shutil, "which", lambda name: None)
+    monkeypatch.setattr(mongod.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(mongod.shutil, "which", lambda name: None)
     with pytest.raises(NoDatabase, match=f"uv sync --extra mongodb.*{mongodb.URI}"):
         find_or_start(root)
     assert stop(root) is False
 
 
 def test_a_mongod_that_does_not_start_is_named_with_its_log(root, monkeypatch, tmp_path):
-    broken = tmp_path / "mongod"
-    broken.write_text("#!/bin/sh\necho no libcrypto.so.3\nexit 127\n")
-    broken.chmod(0o755)
-    monkeypatch.setattr(mongodb, "_mongod", lambda: broken)
+    broken = program(tmp_path / "mongod", "echo no libcrypto.so.3\nexit 127")
+    monkeypatch.setattr(mongodb, "find_mongods", lambda: [broken])
     with pytest.raises(NoDatabase, match=r"exit status 127, see .*log\.txt"):
         find_or_start(root)
     assert "libcrypto" in (root / "mongo" / "log.txt").read_text()
@@ -88,15 +89,12 @@ def test_a_project_has_one_server_which_other_processes_find_and_stop_ends(root)
         uris = {run.result().strip() for run in runs}
     assert len(uris) == 1
     assert uris == {find_or_start(root)}
-    assert "127.0.0.1" in uris.pop()
     assert stop(root) is True
     assert stop(root) is False
 
 
 @needs_mongod
 def test_an_acknowledged_write_survives_a_kill(root):
-    from pymongo import MongoClient
-
     uri = find_or_start(root)
     with MongoClient(uri) as client:
         for n in range(100):
@@ -110,26 +108,107 @@ def test_an_acknowledged_write_survives_a_kill(root):
 def test_a_state_file_that_names_another_server_is_ignored(root, tmp_path):
     other = tmp_path / "other"
     other.mkdir()
-    find_or_start(root)
-    port = json.loads((root / "mongo" / "server.json").read_text())["port"]
+    uri = find_or_start(root)
     (other / "mongo").mkdir()
-    (other / "mongo" / "server.json").write_text(json.dumps({"port": port, "pid": 1}))
-    try:
-        assert find_or_start(other) != find_or_start(root)
-    finally:
-        stop(other)
-    assert str(port) in find_or_start(root), "the stop was for the other"
+    (other / "mongo" / "server.json").write_bytes((root / "mongo" / "server.json").read_bytes())
+    assert stop(other) is False, "the server of the first project goes on"
+    assert find_or_start(root) == uri
 
 
 @needs_mongod
-def test_another_port_is_used_if_the_last_one_is_taken(root, monkeypatch):
-    free = mongodb._free_port
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        ports = iter([taken.getsockname()[1], free(None)])
-        monkeypatch.setattr(mongodb, "_free_port", lambda wanted: next(ports))
-        assert find_or_start(root)
+def test_nobody_else_can_connect_or_read_the_files(root):
+    """The server has no port; its socket, its files and its log are open to its user alone."""
+    find_or_start(root)
+    state = json.loads((root / "mongo" / "server.json").read_text())
+    process = psutil.Process(state["pid"])
+    assert [c for c in process.net_connections("inet") if c.status == psutil.CONN_LISTEN] == []
+    socket = Path(state["socket"])
+    private = (socket.parent, socket, root / "mongo", root / "mongo" / "data", root / "mongo" / "log.txt")
+    assert {path.name: path.stat().st_mode & 0o077 for path in private if path.stat().st_mode & 0o077} == {}
+    assert stop(root) is True
+    assert not socket.parent.exists()
+
+
+@needs_mongod
+def test_a_server_that_an_earlier_release_started_on_a_port_is_replaced(root):
+    """It asks for no password, and every user of the machine can connect to it."""
+    data = root / "mongo" / "data"
+    data.mkdir(parents=True)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    options = ("--dbpath", str(data), "--port", str(port), "--bind_ip", "127.0.0.1", "--nounixsocket")
+    server = subprocess.Popen([str(find_mongods()[0]), *options], stdout=subprocess.DEVNULL)
+    try:
+        (root / "mongo" / "server.json").write_text(json.dumps({"port": port, "pid": server.pid}))
+        with MongoClient("127.0.0.1", port) as client:
+            client.test.rows.insert_one({"n": 1})
+        assert rows(find_or_start(root)) == [1], "with the same files"
+        assert server.wait(30) == 0
+    finally:
+        server.kill()
+        server.wait()
+
+
+@pytest.mark.parametrize("name", ["mongo", "mongo/data"])
+def test_a_link_in_a_received_project_gets_no_database(root, tmp_path, name):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir(mode=0o755)
+    (root / name).parent.mkdir(exist_ok=True)
+    (root / name).symlink_to(elsewhere)
+    with pytest.raises(NoDatabase, match="is a link or belongs to another user"):
+        find_or_start(root)
+    assert list(elsewhere.iterdir()) == [] and elsewhere.stat().st_mode & 0o777 == 0o755
+
+
+def test_a_socket_that_others_can_open_is_not_used(root, tmp_path):
+    """The state file of a received project may name a server of somebody else."""
+    (root / "mongo").mkdir()
+    shared = tmp_path / f"{mongodb.SOCKET_DIRECTORY}1"
+    shared.mkdir(mode=0o755)
+    state = root / "mongo" / "server.json"
+    for said in ({"socket": str(shared / mongodb.SOCKET)}, {"socket": "\0"}, {"socket": 1}, {"port": "x"}, [], 1):
+        state.write_text(json.dumps(said))
+        assert mongodb._last_address(root / "mongo") is None
+    shared.chmod(0o700)
+    state.write_text(json.dumps({"socket": str(shared / mongodb.SOCKET)}))
+    assert mongodb._last_address(root / "mongo") == str(shared / mongodb.SOCKET)
+
+
+def test_a_mongod_that_is_too_new_for_the_files_gives_way_to_an_older_one(root, tmp_path, monkeypatch):
+    new = program(tmp_path / "new", f"exit {mongodb.NEEDS_OLDER}")
+    old = program(tmp_path / "old", "exit 3")
+    monkeypatch.setattr(mongodb, "find_mongods", lambda: [new, old])
+    with pytest.raises(NoDatabase, match=r"old does not start \(exit status 3"):
+        find_or_start(root)
+    monkeypatch.setattr(mongodb, "find_mongods", lambda: [new])
+    with pytest.raises(NoDatabase, match=r"move .*data away"):
+        find_or_start(root)
+
+
+def test_the_newer_of_two_mongods_is_started(tmp_path, monkeypatch):
+    on_path = program(tmp_path / "mongod", "echo db version v8.0.12")
+    bundled = program(tmp_path / "fiftyone" / "db" / "bin" / "mongod", "echo db version v6.0.5")
+    monkeypatch.setattr(mongod.shutil, "which", lambda name: str(on_path))
+    package = SimpleNamespace(submodule_search_locations=[str(tmp_path / "fiftyone")])
+    monkeypatch.setattr(mongod.importlib.util, "find_spec", lambda name: package)
+    assert find_mongods() == [on_path, bundled]
+    program(on_path, "echo db version v5.0.1")
+    assert find_mongods() == [bundled, on_path]
+
+
+@needs_mongod
+def test_a_release_without_security_fixes_is_named(root):
+    uri = find_or_start(root)
+    assert version_warning(uri, today=date(2022, 1, 1)) is None
+    warning = version_warning(uri, today=date(2099, 1, 1))
+    assert warning is not None and warning.startswith("MongoDB ") and "has had no security fixes since" in warning
+
+
+def program(path: Path, lines: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"#!/bin/sh\n{lines}\n")
+    path.chmod(0o755)
+    return path
 
 
 def test_a_project_of_another_process_is_refused_once_fiftyone_is_imported(root, monkeypatch):
@@ -141,11 +220,11 @@ def test_a_project_of_another_process_is_refused_once_fiftyone_is_imported(root,
 
 def test_a_uri_set_by_gradebook_is_not_taken_for_the_users(root, monkeypatch):
     monkeypatch.delitem(sys.modules, "fiftyone", raising=False)
-    monkeypatch.setattr(mongodb, "_mongod", lambda: Path("mongod"))
-    monkeypatch.setattr(mongodb, "_start", lambda mongod, home: 1 if home.parent == root else 2)
+    monkeypatch.setattr(mongodb, "find_mongods", lambda: [Path("mongod")])
+    monkeypatch.setattr(mongodb, "_start", lambda mongods, home: f"/{home.parent.name}/{mongodb.SOCKET}")
     assert use_project_database(root) == os.environ[mongodb.URI]
     other = root.parent / "other"
-    assert ":2/" in find_or_start(other)
+    assert "other%2F" in find_or_start(other)
 
 
 SAY = """
