@@ -1,6 +1,7 @@
 # Gradebook's app, with a MongoDB for FiftyOne inside.
 #   docker build -t gradebook .
 #   docker run --rm -p 127.0.0.1:8501:8501 -v /path/to/projects:/projects -v /path/to/images:/images:ro gradebook
+# and open the link that it prints.
 # Inside the container the server listens to all of the container's addresses; the -p above opens it to this machine alone.
 FROM python:3.11-slim-bookworm
 RUN pip install --no-cache-dir uv && apt-get update && apt-get install -y --no-install-recommends libgl1 libglib2.0-0 curl \

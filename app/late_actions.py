@@ -10,8 +10,6 @@ from contextlib import suppress
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from gradebook.app import screens
-from gradebook.app.review_actions import parse_actions
 from gradebook.storage.project import ProjectError
 
 if TYPE_CHECKING:
@@ -37,6 +35,9 @@ async def receive(request: "Request") -> "Response":
 
 def write(body: bytes) -> int:
     """Writes the verdicts of a request's body; returns how many of its actions are of a batch that is known."""
+    from gradebook.app import screens  # its caches need Streamlit's runtime, which starts after the server's imports
+    from gradebook.app.review_actions import parse_actions
+
     try:
         message: Any = json.loads(body)
         actions = parse_actions(message.get("actions"))

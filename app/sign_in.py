@@ -8,6 +8,7 @@ import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import streamlit as st
 
@@ -30,6 +31,13 @@ def user_name() -> str | None:
         return None
     email = _verified_email(st.user.to_dict())
     return email if email is not None and _is_admitted(email) else None
+
+
+def public_host() -> str | None:
+    """Returns the name under which users open a shared server, None if it is not configured."""
+    if not st.secrets.load_if_toml_exists():
+        return None
+    return urlsplit(str(st.secrets.get(AUTH, {}).get("redirect_uri", ""))).hostname
 
 
 def render() -> None:

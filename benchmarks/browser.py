@@ -14,13 +14,12 @@ from typing import Any
 
 import gradebook.app
 from gradebook.pipelines.process import servers
+from gradebook.pipelines.process.access_gate import TOKEN_VARIABLE
 from gradebook.storage import mongodb
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 TIMEOUT_S = 60.0
-
-
 MAIN = Path(gradebook.app.__file__).with_name("main.py")
 
 
@@ -31,6 +30,7 @@ def serving(
     folder: Path | None = None,
     quiet: bool = True,
     port: int | None = None,
+    token: str = "",
 ) -> Iterator[str]:
     """Serves the app while the block runs; yields its address once it answers.
 
@@ -40,12 +40,14 @@ def serving(
         folder: working directory of the server; None for the current one.
         quiet: whether to hide the server's warnings and errors.
         port: of the server; None for a free one.
+        token: the token that the app asks for; none if empty.
     """
     port = port or free_port()
     command = [sys.executable, "-m", "streamlit", "run", str(script), "--server.headless", "true"]
     command += ["--server.port", str(port), "--server.fileWatcherType", "none", "--", *map(str, arguments)]
     silent = subprocess.DEVNULL
     env = _environment_without("PYTHONDONTWRITEBYTECODE")  # compiled bytecode is cached, as on a user's machine
+    env |= {TOKEN_VARIABLE: token}
     server = subprocess.Popen(command, cwd=folder, stdout=silent, stderr=silent if quiet else None, env=env)
     try:
         _wait(server, f"http://127.0.0.1:{port}/_stcore/health")
@@ -74,12 +76,12 @@ def serving_fiftyone(root: Path, *, user: str | None = None) -> Iterator["subpro
         mongodb.stop(root)
 
 
-def answering(server: "subprocess.Popen[bytes]", root: Path) -> str:
-    """Waits until the project's FiftyOne answers, which takes longer than for the app; returns its address."""
+def answering(process: "subprocess.Popen[bytes]", root: Path) -> servers.Server:
+    """Waits until the project's FiftyOne answers, which takes longer than for the app; returns it."""
     deadline = time.monotonic() + 4 * TIMEOUT_S
-    while server.poll() is None and time.monotonic() < deadline:  # it ends if FiftyOne is already running
-        if address := servers.find(root, servers.FIFTYONE):
-            return address
+    while process.poll() is None and time.monotonic() < deadline:  # it ends if FiftyOne is already running
+        if server := servers.find(root, servers.FIFTYONE):
+            return server
         time.sleep(0.1)
     raise SystemExit("FiftyOne does not answer")
 
@@ -92,14 +94,14 @@ def free_port() -> int:
 
 
 @contextmanager
-def chromium() -> Iterator[Any]:
-    """Yields a headless Chromium."""
+def chromium(*flags: str) -> Iterator[Any]:
+    """Yields a headless Chromium, started with these flags beside our own."""
     from playwright.sync_api import sync_playwright
 
     if CHROMIUM is None:
         raise SystemExit("Chromium is not installed: apt-get install chromium")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS, *flags])
         try:
             yield browser
         finally:

@@ -12,7 +12,6 @@ stay in the project; the project made for the picture of an import is deleted.
 """
 
 import csv
-import os
 import shutil
 import sys
 from collections.abc import Sequence
@@ -23,7 +22,7 @@ from typing import Annotated, Any
 from tyro.conf import Positional, arg
 
 from benchmarks.browser import answering, chromium, serving, serving_fiftyone
-from gradebook.pipelines.process import servers
+from gradebook.pipelines.process.servers import Server
 
 HERE = Path(__file__).parent
 HEIGHT = 900  # pixels
@@ -59,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             for draw in (_train, _review, _evolution, _run, _map, _export):
                 _quiet(draw(page, address, asked.project))
                 _save(page, asked.out / f"{draw.__name__[1:]}.png")
-            with _found(asked.project, address), serving_fiftyone(asked.project) as server:
+            with serving_fiftyone(asked.project) as server:
                 _fiftyone(page, answering(server, asked.project), asked.project)
                 _save(page, asked.out / "fiftyone.png")
         _images(browser, page, asked)
@@ -162,12 +161,12 @@ def _images(browser: Any, page: Any, asked: Pictures) -> None:
     shutil.rmtree(root)
 
 
-def _fiftyone(page: Any, address: str, project: Path) -> None:
+def _fiftyone(page: Any, server: Server, project: Path) -> None:
     """Shows the disagreements, and the evolution of one of them beside them."""
     from gradebook.storage.fiftyone_dataset import dataset_name
     from gradebook.storage.project import read_project
 
-    page.goto(f"{address}/datasets/{dataset_name(read_project(project))}?view=disagreements")
+    page.goto(server.link(f"/datasets/{dataset_name(read_project(project))}", view="disagreements"))
     first = page.locator("[data-cy=looker]").first
     first.wait_for()
     page.get_by_text("Dismiss").click()  # an advertisement
@@ -178,11 +177,6 @@ def _fiftyone(page: Any, address: str, project: Path) -> None:
     page.locator(".js-plotly-plot").first.wait_for()
     page.mouse.move(page.viewport_size["width"] - 2, 2)
     page.wait_for_timeout(4_000)
-
-
-def _found(project: Path, address: str) -> Any:
-    """Registers the app, as `gradebook app` does, so that FiftyOne links to it."""
-    return servers.registered(project, servers.APP, port=int(address.rpartition(":")[2]), pid=os.getpid())
 
 
 def _save(page: Any, path: Path) -> None:

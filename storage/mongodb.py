@@ -107,9 +107,7 @@ def _running(home: Path) -> str | None:
 
 
 def _last_address(home: Path) -> str | None:
-    """Returns the address of the server that was started last: a socket that only we can open, or a port of a release
-    before sockets.
-    """
+    """Returns the address of the server that was started last: a private socket, or the port of an earlier release."""
     try:
         state = json.loads((home / "server.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -26,7 +26,7 @@ DEPTHS = {
     "jobs": ANY_DEPTH,
     "mongo": ANY_DEPTH,
     "selections": ANY_DEPTH,
-    "servers": 1,  # servers/plugins has links to FiftyOne's plugins
+    "servers": 1,  # earlier releases put links to FiftyOne's plugins into servers/plugins
     "exports": 1,
     "unpacked": 1,
     "squares": 2,

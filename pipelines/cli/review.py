@@ -133,11 +133,15 @@ def app_(
     project: Annotated[Positional[Path | None], arg(metavar="PROJECT", help="without one, the app asks")] = None,
     *,
     port: Annotated[int, arg(help="port, on this machine only")] = 8501,
+    token: Annotated[bool, arg(help="ask for the token that the printed link has")] = True,
 ) -> int:
-    """Open the app in the browser."""
+    """Open the app in the browser.
+
+    Only whoever has the printed link can use it, on machines with several users too.
+    """
     from gradebook.pipelines.cli.serve_app import open_app
 
-    return open_app(project, port)
+    return open_app(project, port, token=token)
 
 
 @app.command

@@ -1,9 +1,10 @@
-"""Opens a project in FiftyOne's App, served from this machine to this machine only."""
+"""Opens a project in FiftyOne's App, served to whoever has the link, on this machine only."""
 
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -15,10 +16,12 @@ from gradebook.pipelines.embedding.map_projection import read_map
 from gradebook.pipelines.fiftyone_app import links
 from gradebook.pipelines.fiftyone_app.reasons import current_reasons
 from gradebook.pipelines.process import servers
-from gradebook.pipelines.process.servers import ADDRESS
+from gradebook.pipelines.process.access_gate import TOKEN_VARIABLE, new_token
+from gradebook.pipelines.process.servers import ADDRESS, Server
 from gradebook.pipelines.runs import Run
 from gradebook.storage.fiftyone_brain_runs import register_map, register_similarity
 from gradebook.storage.fiftyone_dataset import Changes, refresh
+from gradebook.storage.mongod import version_warning
 from gradebook.storage.mongodb import use_project_database
 from gradebook.storage.project import ProjectError
 from gradebook.storage.store import Store
@@ -51,42 +54,38 @@ def open_app(store: Store, run: Run | None, *, port: int | None = None, say: Cal
             free = 0 if running else servers.free_port(port or 0)
             changes = _refresh(store, run, say)
             say(_in_words(changes))
+            page = f"/datasets/{quote(changes.dataset)}"
             if running:
                 links.reload(store.project)
-                say(f"FiftyOne shows it at {running}/datasets/{quote(changes.dataset)}, where it runs already")
+                say(f"FiftyOne shows it at {running.link(page)} where it is already running")
                 return
-            server = until_the_end.enter_context(_serving(free, plugins(root)))
-            until_the_end.enter_context(servers.registered(root, servers.FIFTYONE, port=free, pid=server.pid))
+            server = Server(f"http://{ADDRESS}:{free}", new_token())
+            process = until_the_end.enter_context(_serving(root, server, free))
+            entry = servers.registered(root, servers.FIFTYONE, port=free, pid=process.pid, token=server.token)
+            until_the_end.enter_context(entry)
         try:
-            say(f"FiftyOne shows it at http://{ADDRESS}:{free}/datasets/{quote(changes.dataset)} (Ctrl-C ends)")
-            server.wait()
+            say(f"FiftyOne shows it at {server.link(page)} (Ctrl-C ends)")
+            process.wait()
         except KeyboardInterrupt:
             say("FiftyOne is closed; the project's MongoDB stays for the next time.")
 
 
-def plugins(root: Path) -> Path:
-    """Returns a folder of links in which FiftyOne finds our plugin and the user's own, which stay where they are."""
+def link_plugins(folder: Path) -> None:
+    """Fills a folder with links by which FiftyOne finds our plugin and the user's own, which stay where they are."""
     import fiftyone as fo
 
-    folder = root / "servers" / "plugins"
-    if folder.is_symlink():
-        raise ProjectError(f"{folder} is a symbolic link: delete it")
-    folder.mkdir(parents=True, exist_ok=True)
+    theirs = Path(fo.config.plugins_dir) if fo.config.plugins_dir else None
     wanted = {OURS: Path(__file__).parent / "plugin"}
-    theirs = Path(fo.config.plugins_dir) if fo.config.plugins_dir else folder
-    if theirs.is_dir() and not theirs.samefile(folder):
+    if theirs is not None and theirs.is_dir():
         wanted = {path.name: path.absolute() for path in theirs.iterdir() if path.is_dir()} | wanted
-    for link in folder.iterdir():
-        if not link.is_symlink():  # FiftyOne would run it
-            raise ProjectError(f"{link} is not from gradebook, which puts only links there: delete it, or move it away")
-        link.unlink()
     for name, path in wanted.items():
         (folder / name).symlink_to(path, target_is_directory=True)
-    return folder
 
 
 def _refresh(store: Store, run: Run | None, say: Callable[[str], None]) -> Changes:
-    use_project_database(store.project.root)
+    uri = use_project_database(store.project.root)
+    if warning := version_warning(uri):
+        say(warning)
     if run is not None:
         store.record.fold(run.name, run.path / "record")
     changes = refresh(store, run.name if run else None, current_reasons(store, run, say=say))
@@ -108,16 +107,19 @@ def _offer(store: Store, name: str) -> None:
 
 
 @contextmanager
-def _serving(port: int, plugins: Path) -> Iterator[subprocess.Popen[bytes]]:
+def _serving(root: Path, server: Server, port: int) -> Iterator[subprocess.Popen[bytes]]:
     """Starts the App's server, which answers while the block runs."""
-    command = [sys.executable, "-m", "fiftyone.server.main", "--port", str(port), "--address", ADDRESS]
-    server = subprocess.Popen(command, env=os.environ | {PLUGINS: str(plugins)})
-    try:
-        _wait_for(server, port)
-        yield server
-    finally:
-        server.send_signal(signal.SIGTERM)
-        server.wait()
+    command = [sys.executable, "-m", "gradebook.pipelines.fiftyone_app.server", str(root), str(port)]
+    with tempfile.TemporaryDirectory(prefix="gradebook-plugins-") as plugins:
+        link_plugins(Path(plugins))
+        environment = os.environ | {PLUGINS: plugins, TOKEN_VARIABLE: server.token or ""}
+        process = subprocess.Popen(command, env=environment)
+        try:
+            _wait_for(process, server)
+            yield process
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait()
 
 
 def _in_words(changes: Changes) -> str:
@@ -127,12 +129,13 @@ def _in_words(changes: Changes) -> str:
     return f"Dataset {changes.dataset}: {', '.join(parts) or 'nothing new'}."
 
 
-def _wait_for(server: subprocess.Popen[bytes], port: int) -> None:
+def _wait_for(process: subprocess.Popen[bytes], server: Server) -> None:
     deadline = time.monotonic() + START_TIMEOUT_S
-    while server.poll() is None and time.monotonic() < deadline:
+    request = urllib.request.Request(f"{server.address}/fiftyone", headers=server.headers)
+    while process.poll() is None and time.monotonic() < deadline:
         try:
-            with urllib.request.urlopen(f"http://{ADDRESS}:{port}/fiftyone", timeout=5):
+            with urllib.request.urlopen(request, timeout=5):
                 return
         except OSError:
             time.sleep(0.2)
-    raise ProjectError(f"FiftyOne's App does not answer on port {port}: see what it printed above")
+    raise ProjectError(f"FiftyOne's App does not answer at {server.address}: see what it printed above")

@@ -1,13 +1,14 @@
-"""Links from Gradebook's app to FiftyOne's App and back, each to the samples that are on the screen."""
+"""Links from Gradebook's app to FiftyOne's App and back, each to the samples that are on the screen, with the token."""
 
 import json
 import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 from gradebook.pipelines.process import servers
+from gradebook.pipelines.process.servers import Server
 from gradebook.storage.fiftyone_dataset import dataset_name
 from gradebook.storage.fiftyone_samples import read_samples
 from gradebook.storage.project import Project, ProjectError
@@ -16,62 +17,60 @@ TIMEOUT_S = 20.0  # of a request to FiftyOne, whose first response takes some se
 
 
 def in_fiftyone(project: Project, sample_ids: Sequence[str]) -> str:
-    """Returns the address at which FiftyOne's App shows exactly these samples.
+    """Returns the link with which FiftyOne's App shows exactly these samples.
 
     Several samples become a saved view, named "from gradebook" and a few digits. The newest twelve views are kept.
 
     Raises:
         ProjectError: FiftyOne is not running for the project, or does not have the samples.
     """
-    address = servers.find(project.root, servers.FIFTYONE)
-    if address is None:
+    server = servers.find(project.root, servers.FIFTYONE)
+    if server is None:
         raise ProjectError(f"FiftyOne is not running for this project: gradebook fiftyone {project.root}")
-    query = _query(address, project, sample_ids)
-    return f"{address}/datasets/{quote(dataset_name(project))}?{urlencode(query)}"
+    return server.link(f"/datasets/{quote(dataset_name(project))}", **_query(server, project, sample_ids))
 
 
 def reload(project: Project) -> None:
     """Makes the project's FiftyOne, if it is running, load the dataset again after another process has changed it."""
-    if (address := servers.find(project.root, servers.FIFTYONE)) is not None:
-        _query(address, project, [])
+    if (server := servers.find(project.root, servers.FIFTYONE)) is not None:
+        _query(server, project, [])
 
 
 def evolution_page(dataset: Any, ids: Sequence[str]) -> str:
-    """Returns the address of the page Evolution of the first of these samples, which are ids in FiftyOne.
+    """Returns the link to the page Evolution of the first of these samples, which are ids in FiftyOne.
 
     Raises:
         ProjectError: no sample of the project is selected, or the app is not running for the project.
     """
     root = Path((dataset.info or {}).get("gradebook", "PROJECT"))
-    address = servers.find(root, servers.APP)
-    if address is None:
+    server = servers.find(root, servers.APP)
+    if server is None:
         raise ProjectError(f"the app is not running for this project: gradebook app {root}")
     seen = read_samples(dataset, ids[:1])
     if not seen:
         raise ProjectError("select one sample of the project in the grid, or open it")
-    return f"{address}/evolution?{urlencode({'sample': seen[0].sample_id})}"
+    return server.link("/evolution", sample=seen[0].sample_id)
 
 
-def _query(address: str, project: Project, sample_ids: Sequence[str]) -> dict[str, str]:
+def _query(server: Server, project: Project, sample_ids: Sequence[str]) -> dict[str, str]:
     """Returns the query of the address that shows these samples."""
-    query = _execute(address, project, {"sample_ids": list(sample_ids)})
+    query = _execute(server, project, {"sample_ids": list(sample_ids)})
     if problem := query.get("refused"):
         raise ProjectError(str(problem))
     return query
 
 
-def _execute(address: str, project: Project, params: dict[str, Any]) -> dict[str, str]:
+def _execute(server: Server, project: Project, params: dict[str, Any]) -> dict[str, str]:
     """Executes the plugin's operator that opens samples; returns its result."""
     body = {"operator_uri": "@gradebook/verdicts/place", "dataset_name": dataset_name(project), "params": params}
-    request = urllib.request.Request(
-        f"{address}/operators/execute", json.dumps(body).encode(), {"Content-Type": "application/json"}
-    )
+    headers = {"Content-Type": "application/json"} | server.headers
+    request = urllib.request.Request(f"{server.address}/operators/execute", json.dumps(body).encode(), headers)
     try:
         with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:
             message = json.load(response)
     except (OSError, ValueError) as error:
-        why = f"FiftyOne at {address} does not answer ({error}); its MongoDB may have stopped"
+        why = f"FiftyOne at {server.address} does not answer ({error}); its MongoDB may have stopped"
         raise ProjectError(f"{why}: gradebook fiftyone {project.root}") from error
     if not isinstance(message.get("result"), dict):
-        raise ProjectError(f"FiftyOne at {address} cannot show the samples ({message.get('error_message')})")
+        raise ProjectError(f"FiftyOne at {server.address} cannot show the samples ({message.get('error_message')})")
     return {str(key): str(value) for key, value in message["result"].items()}

@@ -15,7 +15,7 @@ from gradebook.pipelines.importing.zip_archive import UNPACKED
 from gradebook.pipelines.process.progress import stage
 from gradebook.storage.csv_cells import escape_cell
 from gradebook.storage.files import atomic_path
-from gradebook.storage.mongodb import URI
+from gradebook.storage.mongod import URI
 from gradebook.storage.project import ProjectError
 
 PREFIX = "fiftyone:"  # before the name of a dataset, in the place of a path

@@ -1,4 +1,7 @@
-"""The servers of a project: the app and FiftyOne's App each write their port to a file, by which others find them."""
+"""The servers of a project: the app and FiftyOne's App each write port and token to a file, by which others find them.
+
+Only the user who started a server can read its file.
+"""
 
 import json
 import signal
@@ -6,39 +9,64 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import urlencode
 
+import psutil
 from filelock import FileLock
 
+from gradebook.pipelines.process.access_gate import TOKEN
 from gradebook.pipelines.process.pids import alive
-from gradebook.storage.files import write_atomic
+from gradebook.storage.files import atomic_path
 from gradebook.storage.project import ProjectError
 
-ADDRESS = "127.0.0.1"  # neither server asks for a password
+ADDRESS = "127.0.0.1"
 APP, FIFTYONE = "app", "fiftyone"
 
 
-def find(root: Path, name: str) -> str | None:
-    """Returns the address of the project's server of that name if it runs and listens, such as http://127.0.0.1:8501.
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A server that runs."""
 
-    A file that a killed server left, or one from before a restart, is ignored.
+    address: str  # such as http://127.0.0.1:8501
+    token: str | None = field(default=None, repr=False)  # None if it asks for none
+
+    def link(self, path: str = "/", **query: str) -> str:
+        """Returns a link for a browser, with the token."""
+        query |= {TOKEN: self.token} if self.token else {}
+        return f"{self.address}{path}" + (f"?{urlencode(query)}" if query else "")
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers of a request of ours."""
+        return {"Authorization": f"Bearer {self.token}"} if self.token else {}
+
+
+def find(root: Path, name: str) -> Server | None:
+    """Returns the project's server of that name if it runs and listens.
+
+    A file that a killed server left, one from before a restart, or one that came with a project that somebody else
+    made, is ignored.
     """
     try:
         entry = json.loads(_file(root, name).read_text(encoding="utf-8"))
         port, pid, at = int(entry["port"]), int(entry["pid"]), datetime.fromisoformat(entry["at"])
+        token = entry.get("token")
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return f"http://{ADDRESS}:{port}" if alive(pid, seen=at) and _listens(port) else None
+    return Server(f"http://{ADDRESS}:{port}", token) if alive(pid, seen=at) and _listens(pid, port) else None
 
 
 @contextmanager
-def registered(root: Path, name: str, *, port: int, pid: int) -> Iterator[None]:
+def registered(root: Path, name: str, *, port: int, pid: int, token: str | None) -> Iterator[None]:
     """Registers a server of the project, which others can find while the block runs."""
-    file = _file(root, name)
-    file.parent.mkdir(exist_ok=True)
-    entry = json.dumps({"port": port, "pid": pid, "at": datetime.now(UTC).isoformat()}) + "\n"
-    write_atomic(file, entry)
+    file = directory(root) / f"{name}.json"
+    entry = json.dumps({"port": port, "pid": pid, "token": token, "at": datetime.now(UTC).isoformat()}) + "\n"
+    with atomic_path(file) as temporary:
+        temporary.touch(mode=0o600)
+        temporary.write_text(entry, encoding="utf-8")
     try:
         yield
     finally:
@@ -48,9 +76,7 @@ def registered(root: Path, name: str, *, port: int, pid: int) -> Iterator[None]:
 
 def start_lock(root: Path, name: str) -> FileLock:
     """Returns the lock to hold while looking for a server in order to start one, so that a project has only one."""
-    file = _file(root, name)
-    file.parent.mkdir(exist_ok=True)
-    return FileLock(file.with_suffix(".lock"))
+    return FileLock(directory(root) / f"{name}.lock")
 
 
 @contextmanager
@@ -87,11 +113,21 @@ def free_port(wanted: int) -> int:
         return int(probe.getsockname()[1])
 
 
+def directory(root: Path) -> Path:
+    """Returns the directory of the servers' files in a project, which this makes if need be."""
+    path = root / "servers"
+    path.mkdir(exist_ok=True)
+    return path
+
+
 def _file(root: Path, name: str) -> Path:
     return root / "servers" / f"{name}.json"
 
 
-def _listens(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.settimeout(1)
-        return probe.connect_ex((ADDRESS, port)) == 0
+def _listens(pid: int, port: int) -> bool:
+    """Returns whether this very process listens on the port; of processes of other users this is not known."""
+    try:
+        connections = psutil.Process(pid).net_connections("tcp")
+    except psutil.Error:
+        return False
+    return any(one.status == psutil.CONN_LISTEN and one.laddr.port == port for one in connections)

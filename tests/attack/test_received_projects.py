@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from gradebook.pipelines.export.labels import export_labels
-from gradebook.pipelines.fiftyone_app.launch import plugins
+from gradebook.pipelines.fiftyone_app.launch import link_plugins
 from gradebook.pipelines.importing.import_images import import_images
 from gradebook.pipelines.jobs import launcher
 from gradebook.pipelines.maintenance.verify import verify
@@ -94,12 +94,16 @@ def test_links_beside_the_projects_own_files_and_to_the_project_are_fine(root, o
     assert read_project(tmp_path / "shortcut").root == root
 
 
-def test_a_plugin_that_came_with_a_project_is_not_run(root):
-    (root / "servers/plugins/evil").mkdir(parents=True)
-    (root / "servers/plugins/evil/__init__.py").write_text("raise SystemExit('run')")
-    with pytest.raises(ProjectError, match="evil is not from gradebook, which puts only links there"):
-        plugins(root)
-    assert (root / "servers/plugins/evil/__init__.py").exists()
+def test_a_plugin_that_came_with_a_project_is_not_run(root, tmp_path):
+    """FiftyOne looks for plugins in a directory outside the project."""
+    evil, folder = root / "servers/plugins/evil", tmp_path / "plugins"
+    for directory in (evil, folder):
+        directory.mkdir(parents=True)
+    (evil / "__init__.py").write_text("raise SystemExit('run')")
+    link_plugins(folder)
+    assert "gradebook-verdicts" in [link.name for link in folder.iterdir()]
+    assert [link for link in folder.iterdir() if link.resolve().is_relative_to(root.resolve())] == []
+    assert (evil / "__init__.py").exists()
 
 
 # Paths

@@ -9,7 +9,7 @@ import pytest
 from gradebook.pipelines.curation.queue_items import sentence_of
 from gradebook.pipelines.curation.review_queue import rank
 from gradebook.pipelines.fiftyone_app import actions, links
-from gradebook.pipelines.fiftyone_app.launch import plugins
+from gradebook.pipelines.fiftyone_app.launch import link_plugins
 from gradebook.pipelines.process import servers
 from gradebook.storage.events import Kind, decisions, event, replay
 from gradebook.storage.fiftyone_samples import open_parameters
@@ -28,8 +28,10 @@ def server(mongodb, tmp_path_factory):
     """FiftyOne as `gradebook fiftyone` sets it up."""
     import fiftyone as fo
 
+    folder = tmp_path_factory.mktemp("server")
+    link_plugins(folder)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fo.config, "plugins_dir", str(plugins(tmp_path_factory.mktemp("server"))))
+        patch.setattr(fo.config, "plugins_dir", str(folder))
         yield
 
 
@@ -293,8 +295,9 @@ def test_the_users_own_plugins_are_linked_beside_ours(server, tmp_path, monkeypa
     (theirs / "org" / "mine").mkdir(parents=True)
     (theirs / "org" / "mine" / "fiftyone.yml").write_text("name: '@org/mine'\n")
     monkeypatch.setattr(fo.config, "plugins_dir", str(theirs))
-    for _ in range(2):
-        folder = plugins(tmp_path)
+    folder = tmp_path / "links"
+    folder.mkdir()
+    link_plugins(folder)
     assert sorted(path.name for path in folder.iterdir()) == ["gradebook-verdicts", "org"]
     assert (folder / "org" / "mine" / "fiftyone.yml").is_file()
     assert [path.name for path in theirs.iterdir()] == ["org"]

@@ -17,7 +17,7 @@ from gradebook.pipelines.process import servers
 
 listening = socket.create_server(("127.0.0.1", 0))
 port = listening.getsockname()[1]
-with servers.registered(Path(sys.argv[1]), servers.FIFTYONE, port=port, pid=__import__("os").getpid()):
+with servers.registered(Path(sys.argv[1]), servers.FIFTYONE, port=port, pid=__import__("os").getpid(), token="t"):
     print(port, flush=True)
     sys.stdin.read()
 """
@@ -29,10 +29,15 @@ def port():
         yield listening.getsockname()[1]
 
 
+def address(root, name):
+    server = servers.find(root, name)
+    return server and server.address
+
+
 def test_a_server_is_found_while_it_runs_and_by_its_own_name(tmp_path, port):
     assert servers.find(tmp_path, servers.APP) is None
-    with servers.registered(tmp_path, servers.APP, port=port, pid=os.getpid()):
-        assert servers.find(tmp_path, servers.APP) == f"http://127.0.0.1:{port}"
+    with servers.registered(tmp_path, servers.APP, port=port, pid=os.getpid(), token=None):
+        assert address(tmp_path, servers.APP) == f"http://127.0.0.1:{port}"
         assert servers.find(tmp_path, servers.FIFTYONE) is None
     assert servers.find(tmp_path, servers.APP) is None
     assert list((tmp_path / "servers").iterdir()) == []
@@ -43,7 +48,7 @@ def test_a_server_of_another_process_is_found_and_a_killed_one_is_not(tmp_path):
         [sys.executable, "-c", LISTEN, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     port = int(server.stdout.readline())
-    assert servers.find(tmp_path, servers.FIFTYONE) == f"http://127.0.0.1:{port}"
+    assert address(tmp_path, servers.FIFTYONE) == f"http://127.0.0.1:{port}"
     os.kill(server.pid, signal.SIGKILL)
     server.communicate()
     assert (tmp_path / "servers" / "fiftyone.json").is_file(), "it could not tidy up"
@@ -58,17 +63,17 @@ def test_a_file_of_another_boot_or_with_invalid_content_is_ignored(tmp_path, por
         file.write_text(content)
         assert servers.find(tmp_path, servers.APP) is None
     file.write_text(json.dumps({"port": port, "pid": os.getpid(), "at": datetime.now(UTC).isoformat()}))
-    assert servers.find(tmp_path, servers.APP) == f"http://127.0.0.1:{port}"
+    assert address(tmp_path, servers.APP) == f"http://127.0.0.1:{port}"
 
 
 def test_the_newest_server_is_the_one_that_is_found(tmp_path, port):
     with socket.create_server(("127.0.0.1", 0)) as second:
         newer = second.getsockname()[1]
-        first = servers.registered(tmp_path, servers.APP, port=port, pid=os.getpid())
+        first = servers.registered(tmp_path, servers.APP, port=port, pid=os.getpid(), token=None)
         first.__enter__()
-        with servers.registered(tmp_path, servers.APP, port=newer, pid=os.getpid()):
+        with servers.registered(tmp_path, servers.APP, port=newer, pid=os.getpid(), token=None):
             first.__exit__(None, None, None)
-            assert servers.find(tmp_path, servers.APP) == f"http://127.0.0.1:{newer}", "an older one takes only its own"
+            assert address(tmp_path, servers.APP) == f"http://127.0.0.1:{newer}", "an older one takes only its own"
 
 
 def test_a_live_process_whose_port_is_closed_is_no_server(tmp_path):
@@ -76,8 +81,8 @@ def test_a_live_process_whose_port_is_closed_is_no_server(tmp_path):
         server.bind(("127.0.0.1", 0))
         server.listen()
         port = server.getsockname()[1]
-        with servers.registered(tmp_path, servers.APP, port=port, pid=os.getpid()):
-            assert servers.find(tmp_path, servers.APP) == f"http://127.0.0.1:{port}"
+        with servers.registered(tmp_path, servers.APP, port=port, pid=os.getpid(), token=None):
+            assert address(tmp_path, servers.APP) == f"http://127.0.0.1:{port}"
             server.close()
             assert servers.find(tmp_path, servers.APP) is None
 
@@ -108,3 +113,22 @@ def test_signal_handlers_are_restored():
     with servers.signals_as_interrupts():
         assert signal.getsignal(signal.SIGTERM) is signal.default_int_handler
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_only_its_user_can_read_the_token_of_a_server_and_links_have_it(tmp_path, port):
+    with servers.registered(tmp_path, servers.APP, port=port, pid=os.getpid(), token="a+b"):
+        assert (tmp_path / "servers" / "app.json").stat().st_mode & 0o777 == 0o600
+        server = servers.find(tmp_path, servers.APP)
+    assert server == servers.Server(f"http://127.0.0.1:{port}", "a+b")
+    assert "a+b" not in repr(server), "it gets into no log"
+    assert server.link("/evolution", sample="s") == f"http://127.0.0.1:{port}/evolution?sample=s&token=a%2Bb"
+    assert server.headers == {"Authorization": "Bearer a+b"}
+    assert servers.Server("http://x").link() == "http://x/" and servers.Server("http://x").headers == {}
+
+
+def test_a_port_of_another_process_is_not_taken_for_the_projects_server(tmp_path, port):
+    """A project that somebody else made may name the port of any server of this machine."""
+    other = subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE)
+    with servers.registered(tmp_path, servers.APP, port=port, pid=other.pid, token=None):
+        assert servers.find(tmp_path, servers.APP) is None
+    other.communicate()
