@@ -1,7 +1,7 @@
 """Decodes image files to upright 8-bit RGB images: the preprocessing of everything that sees an image.
 
-Import, training, embedding, evaluation and prediction decode through this module, and `gradebook export` copies it as
-`preprocess.py` beside the model. It therefore needs only Pillow and NumPy, and no other module of Gradebook.
+All of Gradebook decodes through this module, and `gradebook export` copies it as `preprocess.py` beside the model. It
+therefore needs only Pillow and NumPy.
 
 - EXIF orientation is applied; of stacks and animations the first picture counts.
 - Transparency lies on white; CMYK and palettes become RGB, without colour profiles.
@@ -37,8 +37,7 @@ OUTLIERS = 0.002  # share of the pixels that may be darker than black, and brigh
 MIN_PIXELS_FOR_OUTLIERS = 100  # an image with fewer has none
 MIN_SHARE = 1 / 2  # of the range from black to white that levels must fill, or the range is theirs
 LEVEL_SAMPLE = 1_000_000  # pixels, evenly spaced, from which the range of a larger image is computed
-# Tags of TIFF files.
-PHOTOMETRIC, BITS, PLANAR, SAMPLE_FORMAT, SMIN, SMAX = 262, 258, 284, 339, 340, 341
+PHOTOMETRIC, BITS, PLANAR, SAMPLE_FORMAT, SMIN, SMAX = 262, 258, 284, 339, 340, 341  # tags of TIFF files
 
 # Pillow warns from half of its own limit on; MAX_PIXELS is checked before any pixel is decoded.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)

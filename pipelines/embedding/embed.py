@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gradebook.pipelines.embedding.backbone_setup import prepare_network, resolve_backbone
 from gradebook.pipelines.embedding.feature_extractor import FeatureExtractor
 from gradebook.pipelines.embedding.view_dataset import Batch, SampleViews, ViewDataset, collate
 from gradebook.pipelines.process.partition import WHOLE, Part, of_part
@@ -29,8 +30,6 @@ from gradebook.storage.vectors import Space, Views
 if TYPE_CHECKING:
     from torch import nn
 
-MIN_DEFAULT_VIEWS, MAX_DEFAULT_VIEWS = 2, 5
-DEFAULT_IMAGES = {"cpu": 20_000, "cuda": 1_000_000}  # total views by default: about two minutes of work
 WORKER_BATCH = 32  # samples that a worker prepares at a time
 MAX_WORKERS = 16
 WORKERS_FROM = 200  # samples; fewer are read by this process, because workers take a while to start
@@ -97,8 +96,8 @@ def embed(  # noqa: PLR0913  # all but the first have a default
         raise ProjectError(f"there are no images in the project: gradebook import {store.project.root} IMAGES")
     if views is not None and views < 1:
         raise ProjectError(f"views is {views}: give 1 for the plain image, or more to add augmented views")
-    backbone, weights = _resolve(store, backbone, weights)
-    net, space, sentence, native_size = _prepare(store, backbone, views, size, seed, weights)
+    backbone, weights = resolve_backbone(store, backbone, weights)
+    net, space, sentence, native_size = prepare_network(store, backbone, views, size, seed, weights)
     store.vectors.create(space)
     samples = list(of_part(samples, part))
     plain = _missing(samples, store.vectors.missing(backbone, [s.sample_id for s in samples]))
@@ -125,78 +124,6 @@ def embed(  # noqa: PLR0913  # all but the first have a default
 def _missing(samples: Sequence[Sample], sample_ids: Sequence[str]) -> list[Sample]:
     chosen = set(sample_ids)
     return [sample for sample in samples if sample.sample_id in chosen]
-
-
-def _resolve(store: Store, backbone: str, weights: str | None) -> tuple[str, str]:
-    """Returns timm's name of the backbone and the source of its weights."""
-    from gradebook.mpl.backbones import BackboneError, resolve
-
-    earlier = next((space for space in store.vectors.spaces() if space.backbone == backbone), None)
-    try:
-        return resolve(backbone, weights or (earlier.source if earlier else "pretrained"))
-    except BackboneError as error:
-        raise ProjectError(str(error)) from error
-
-
-def _prepare(
-    store: Store, backbone: str, views: int | None, size: int | None, seed: int, weights: str
-) -> tuple["nn.Module", Space, str, int]:
-    """Creates the network on its device.
-
-    Returns:
-        The network, the embedding space of its vectors, a sentence on its weights, and its native size.
-    """
-    stage("Loading the network")
-    import torch
-
-    from gradebook.mpl.backbones import digest, features
-    from gradebook.mpl.batchnorm_fusion import fuse_batchnorm
-    from gradebook.mpl.networks import ImageClassifier
-
-    earlier = next((space for space in store.vectors.spaces() if space.backbone == backbone), None)
-    model, sentence, native_size = _create(backbone, size, seed, weights)
-    normal: Any = model.pretrained_cfg
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    net = ImageClassifier(fuse_batchnorm(model), tuple(normal["mean"]), tuple(normal["std"]))
-    net = net.eval().to(device).to(memory_format=torch.channels_last)
-    size = size or (earlier.size if earlier else native_size)
-    weak, strong = _views(views, earlier, DEFAULT_IMAGES[device] // max(1, len(store.catalog.samples(Split.TRAIN))))
-    space = Space(
-        backbone=backbone,
-        weights=f"{weights}, {digest(model)}",
-        size=size,
-        dim=features(net, torch.zeros(1, 3, size, size, dtype=torch.uint8, device=device), precise=True).shape[1],
-        weak=weak,
-        strong=strong,
-        seed=seed,
-    )
-    return net, space, sentence, native_size
-
-
-def _create(backbone: str, size: int | None, seed: int, weights: Any) -> tuple["nn.Module", str, int]:
-    """Returns the model, a sentence on its weights, and its native size."""
-    import torch
-
-    from gradebook.mpl.backbones import BackboneError, create, input_size
-
-    try:
-        native_size, fixed = input_size(backbone)
-        if fixed and size not in (None, native_size):
-            raise ProjectError(f"{backbone} only takes images of {native_size} px: leave the size out")
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            return *create(backbone, weights=weights), native_size
-    except BackboneError as error:
-        raise ProjectError(str(error)) from error
-
-
-def _views(requested: int | None, earlier: Space | None, affordable: int) -> tuple[int, int]:
-    """Returns the numbers of weak and strong views; those of earlier vectors, if no other number is requested."""
-    if earlier is not None and requested in (None, earlier.weak + earlier.strong):
-        return earlier.weak, earlier.strong
-    views = min(max(affordable, MIN_DEFAULT_VIEWS), MAX_DEFAULT_VIEWS) if requested is None else requested
-    weak = min(views, 2)
-    return weak, views - weak
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,8 @@ from PIL import Image
 
 from gradebook.mpl import augment, backbones
 from gradebook.pipelines.cli.main import main
+from gradebook.pipelines.embedding import backbone_setup, feature_extractor
 from gradebook.pipelines.embedding import embed as job
-from gradebook.pipelines.embedding import feature_extractor
 from gradebook.pipelines.embedding.embed import EmbedReport, embed
 from gradebook.pipelines.embedding.feature_extractor import to_onnx
 from gradebook.pipelines.embedding.view_dataset import ViewDataset
@@ -135,7 +135,7 @@ def test_few_views_are_the_plain_one_then_the_mirrored_one_then_strong_ones(stor
 
 @pytest.mark.parametrize(("images", "views"), [(6 * 4, 4), (6 * 9, 5), (1, 2)])
 def test_the_default_number_of_views_fits_a_budget_of_images(store, monkeypatch, images, views):
-    monkeypatch.setattr(job, "DEFAULT_IMAGES", {"cpu": images, "cuda": images})
+    monkeypatch.setattr(backbone_setup, "DEFAULT_IMAGES", {"cpu": images, "cuda": images})
     assert run(store, views=None).views == views
 
 
