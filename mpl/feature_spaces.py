@@ -39,6 +39,12 @@ class FeatureSpaces:
     standardised: Floats  # (N, d)
     whitened: Floats | None  # (N, d); None without views
     labelled_views: Floats | None  # (n, V, d) the labelled samples' views in the whitened space
+    whitening: Floats | None  # (d, d): whitened = plain @ whitening
+
+    def whiten(self, features: NDArray[np.floating]) -> Floats:
+        """Returns features (..., D) in the whitened space (..., d), which there must be."""
+        assert self.whitening is not None
+        return np.asarray((np.asarray(features, np.float32) - self.mean) @ self.basis @ self.whitening, np.float32)
 
 
 def feature_spaces(
@@ -66,14 +72,14 @@ def feature_spaces(
     standardised = x @ (directions / spread[:, None]).astype(np.float32)
     standardised /= _rms_length(standardised)
     if views is None:
-        return FeatureSpaces(mean, basis, plain, standardised, None, None)
+        return FeatureSpaces(mean, basis, plain, standardised, None, None, None)
     projected = (np.asarray(views.features, np.float32) - mean) @ basis  # (M, V, d)
     whitening = _whitening((projected - plain[views.rows][:, None]).reshape(-1, d))
     whitened = plain @ whitening
     length = _rms_length(whitened)
     row_of = {int(sample): row for row, sample in enumerate(views.rows)}
     of_labelled = projected[[row_of[int(sample)] for sample in labelled]] @ whitening / length
-    return FeatureSpaces(mean, basis, plain, standardised, whitened / length, of_labelled)
+    return FeatureSpaces(mean, basis, plain, standardised, whitened / length, of_labelled, whitening / length)
 
 
 def _principal_directions(covariance: NDArray[np.float64], d: int) -> Floats:

@@ -28,6 +28,7 @@ from gradebook.mpl.feature_spaces import AugmentedViews, FeatureSpaces, feature_
 from gradebook.mpl.gaussian_classifier import linear_discriminant
 from gradebook.mpl.label_diffusion import diffused_probabilities, influence, neighbour_graph
 from gradebook.mpl.opinion_pool import (
+    EXPONENT_SUM,
     Doubles,
     Indices,
     aligned,
@@ -61,7 +62,7 @@ class PooledClassifier:
     probabilities: Floats  # (N, K) of the samples that it was fitted to
     members: tuple[str, ...]  # names
     exponents: tuple[float, ...]  # of the members in the pool
-    held_out_accuracy: tuple[float, ...]  # of each member and, last, of the classifier, by FOLDS-fold cross-validation
+    held_out_accuracy: tuple[float, ...]  # of each cross-validated member and, last, of the classifier
     class_shares: tuple[float, ...]  # (K,) estimated, of the unlabelled samples
     temperature: float
 
@@ -86,9 +87,34 @@ def fit_pooled_classifier(
         seed: of the folds.
     """
     labelled = np.flatnonzero(labels >= 0)
-    y = labels[labelled]
     spaces = feature_spaces(features, labelled, views)
-    members = _members(spaces, labelled) | dict(members)
+    reached = [influence(neighbour_graph(x), labelled) for x in diffusion_spaces(spaces)]
+    members = own_members(spaces, labelled, spaces.labelled_views, reached) | dict(members)
+    return fit_pool(spaces, labelled, labels[labelled], classes, members, seed=seed)
+
+
+def fit_pool(  # noqa: PLR0913  # the labelled samples are three of them
+    spaces: FeatureSpaces,
+    labelled: Indices,
+    y: Indices,
+    classes: int,
+    members: Mapping[str, Member],
+    *,
+    fixed: Mapping[str, Floats] = MappingProxyType({}),
+    seed: int = 0,
+) -> PooledClassifier:
+    """Fits the classifier to its members' opinions.
+
+    Args:
+        spaces: of the N samples.
+        labelled: (n,) rows with a label.
+        y: (n,) their classes.
+        classes: K.
+        members: by name; cross-validated.
+        fixed: opinions (N, K) of further members, learned from all labels. They are not cross-validated: each has the
+            mean exponent of the pool's prior, and neither accuracy nor temperature takes them into account.
+        seed: of the folds.
+    """
     folds = _folds(y, min(FOLDS, len(y)), seed)
     in_training = folds != np.arange(folds.max() + 1)[:, None]  # (F, n)
     without = np.stack([member(in_training, y, classes) for member in members.values()], axis=1)  # (F, m, N, K)
@@ -96,7 +122,8 @@ def fit_pooled_classifier(
     exponents = pool_exponents(held_out, y)
     all_labels = np.ones((1, len(y)), bool)
     opinions = np.stack([member(all_labels, y, classes)[0] for member in members.values()])
-    slopes, offsets, shares = _fit(spaces.plain, pooled(opinions, exponents), labelled, y)
+    opinions, all_exponents = _with_fixed(opinions, exponents, fixed)
+    slopes, offsets, shares = _fit(spaces.plain, pooled(opinions, all_exponents), labelled, y)
     logits = _held_out_logits(spaces.plain, [pooled(others, exponents) for others in without], folds, labelled, y)
     temperature = fitted_temperature(logits, y, (shares / np.maximum(_shares(y, classes), EPS))[y])
     slopes, offsets = slopes / temperature, offsets / temperature
@@ -106,24 +133,49 @@ def fit_pooled_classifier(
         weight=weight.astype(np.float32),
         bias=(offsets - weight @ spaces.mean).astype(np.float32),
         probabilities=softmax(spaces.plain @ slopes + offsets).astype(np.float32),
-        members=tuple(members),
-        exponents=tuple(float(w) for w in exponents),
+        members=(*members, *fixed),
+        exponents=tuple(float(w) for w in all_exponents),
         held_out_accuracy=tuple(accuracies),
         class_shares=tuple(float(share) for share in shares),
         temperature=temperature,
     )
 
 
-def _members(spaces: FeatureSpaces, labelled: Indices) -> dict[str, Member]:
+def diffusion_spaces(spaces: FeatureSpaces) -> list[Floats]:
+    """Returns the spaces in which labels diffuse, the standardised one first: (N, d) each."""
+    return [spaces.standardised] if spaces.whitened is None else [spaces.standardised, spaces.whitened]
+
+
+def own_members(
+    spaces: FeatureSpaces, labelled: Indices, labelled_views: Floats | None, reached: Sequence[Floats]
+) -> dict[str, Member]:
+    """Returns the pool's own members: logistic regression and label diffusion in each space.
+
+    Args:
+        spaces: of the N samples.
+        labelled: (n,) rows with a label.
+        labelled_views: (n, V, d) their augmented views in the whitened space; None without views.
+        reached: (N, n) how much of each label reaches every sample, in each of `diffusion_spaces`.
+    """
     members = {
         "logistic, standardised": _logistic_member(spaces.standardised, labelled, STANDARDISED_SCALE),
-        "diffusion, standardised": _diffusion_member(spaces.standardised, labelled),
+        "diffusion, standardised": _diffusion_member(reached[0]),
     }
     if spaces.whitened is not None:
-        views = spaces.labelled_views
-        members["logistic, whitened"] = _logistic_member(spaces.whitened, labelled, WHITENED_SCALE, views)
-        members["diffusion, whitened"] = _diffusion_member(spaces.whitened, labelled)
+        members["logistic, whitened"] = _logistic_member(spaces.whitened, labelled, WHITENED_SCALE, labelled_views)
+        members["diffusion, whitened"] = _diffusion_member(reached[1])
     return members
+
+
+def _with_fixed(
+    opinions: NDArray[np.floating], exponents: Doubles, fixed: Mapping[str, Floats]
+) -> tuple[NDArray[np.floating], Doubles]:
+    """Returns the opinions (m, N, K) and exponents (m,) with those of the fixed members; the prior sum stays."""
+    if not fixed:
+        return opinions, exponents
+    before, after = len(exponents), len(exponents) + len(fixed)
+    prior = np.full(len(fixed), EXPONENT_SUM / after)
+    return np.concatenate([opinions, np.stack(list(fixed.values()))]), np.append(exponents * before / after, prior)
 
 
 def _logistic_member(x: Floats, labelled: Indices, scale: float, views: Floats | None = None) -> Member:
@@ -138,9 +190,7 @@ def _logistic_member(x: Floats, labelled: Indices, scale: float, views: Floats |
     return _of_each_fold(opinions)
 
 
-def _diffusion_member(x: Floats, labelled: Indices) -> Member:
-    reached = influence(neighbour_graph(x), labelled)
-
+def _diffusion_member(reached: Floats) -> Member:
     def opinions(in_training: Masks, y: Indices, classes: int) -> NDArray[np.floating]:
         return diffused_probabilities(reached[:, in_training], y[in_training], classes)
 

@@ -20,6 +20,11 @@ def warmup_cosine(index: StepIndex, *, wait: int = 0, warmup: int = 0) -> float:
     return 0.5 * (1 + math.cos(math.pi * (index.step - wait - warmup) / max(1, index.total - wait - warmup)))
 
 
+def warmup_constant(index: StepIndex, *, wait: int = 0, warmup: int = 0) -> float:
+    """Returns the same as `warmup_cosine`, except that the full rate stays after the warmup."""
+    return warmup_cosine(index, wait=wait, warmup=warmup) if index.step < wait + warmup else 1.0
+
+
 def ramp(index: StepIndex, share: float) -> float:
     """Returns a factor that rises linearly to 1 over the first `share` of the run."""
     rise = share * index.total
