@@ -9,6 +9,7 @@
     checkpoints/          to resume from
     student.safetensors   at the end: the student's weights
     predictions.parquet   at the end: the predictions of both networks for every unlabelled sample
+    session.json          of a live session's run only: its newest snapshot (`gradebook.pipelines.session.snapshots`)
     reading.npz           cached output of the feature classifier (`gradebook.pipelines.curation.feature_classifier`)
     reasons.arrow         cached reasons for the queue (`gradebook.pipelines.curation.reason_cache`)
     reasons_given.arrow   the same for given labels
@@ -42,6 +43,7 @@ CHANGES = "changes.json"
 METRICS = "metrics.jsonl"
 LOG = "log.txt"
 PREDICTIONS = "predictions.parquet"
+SESSION = "session.json"
 BEST = "best"  # instead of a run's name: the run with the highest validation accuracy
 
 
@@ -114,6 +116,21 @@ class Run:
             )
         return status
 
+    @property
+    def is_session(self) -> bool:
+        """Whether a live session made the run (`gradebook.pipelines.session`)."""
+        return (self.path / SESSION).exists()
+
+    @property
+    def is_live(self) -> bool:
+        """Whether a live session is training the run, and replaces its snapshots."""
+        return self.is_session and self.status().state in ACTIVE_STATES
+
+    @property
+    def has_results(self) -> bool:
+        """Whether the run has predictions to read: it has finished, or is a session's and has a snapshot."""
+        return self.status().state is State.FINISHED or (self.is_session and (self.path / PREDICTIONS).exists())
+
     def config(self) -> dict[str, Any]:
         """Returns every setting of the run, {} before they are written."""
         return _read_object(self.path / CONFIG)
@@ -159,7 +176,7 @@ def list_runs(project: Project) -> list[Run]:
 
 
 def find_run(project: Project, name: str | None) -> Run:
-    """Returns the run of that name; without a name the newest finished run, or else the newest run.
+    """Returns the run of that name; without a name what `newest_finished` returns, or else the newest run.
 
     The name `best` stands for the finished run with the highest validation accuracy (the newest if there are several),
     unless a run has that name.
@@ -171,8 +188,7 @@ def find_run(project: Project, name: str | None) -> Run:
     if not runs:
         raise ProjectError(f"{project.root} has no run yet: start one with: gradebook train {project.root}")
     if name is None:
-        finished = [run for run in runs if run.status().state is State.FINISHED]
-        return (finished or runs)[-1]
+        return newest_finished(project) or runs[-1]
     for run in runs:
         if run.name == name:
             return run
@@ -189,7 +205,7 @@ def validation_accuracy(run: Run) -> float | None:
 
 def _best_run(project: Project, runs: Sequence[Run]) -> Run:
     """Returns the finished run with the highest validation accuracy; test images must not be used to choose."""
-    scores = [(validation_accuracy(run), run) for run in runs if run.status().state is State.FINISHED]
+    scores = [(validation_accuracy(run), run) for run in runs if run.has_results]
     measured = [(score, run) for score, run in scores if score is not None]
     if not measured:
         raise ProjectError(
@@ -274,6 +290,10 @@ def _start_time(path: Path) -> int:
 
 
 def newest_finished(project: Project) -> Run | None:
-    """Returns the newest finished run, None if there is none."""
-    finished = [run for run in list_runs(project) if run.status().state is State.FINISHED]
-    return finished[-1] if finished else None
+    """Returns the newest finished run, None if there is none.
+
+    A run of a live session counts as finished once it has a snapshot, and as the newest while the session is live.
+    """
+    finished = [run for run in list_runs(project) if run.has_results]
+    live = [run for run in finished if run.is_live]
+    return (live or finished)[-1] if finished else None

@@ -26,6 +26,7 @@ DEPTHS = {
     "jobs": ANY_DEPTH,
     "mongo": ANY_DEPTH,
     "selections": ANY_DEPTH,
+    "session": 1,
     "servers": 1,  # earlier releases put links to FiftyOne's plugins into servers/plugins
     "exports": 1,
     "unpacked": 1,

@@ -88,8 +88,18 @@ def status_table(numbers: dict[str, Any]) -> str:
         + (f" ({run['message']})" if run["message"] else "")
         for run in numbers["runs"]
     ]
+    lines += [numbers["session"]["line"]] if numbers["session"] else []
     lines += agreement_lines(numbers["agreement"])
     return "\n".join(lines)
+
+
+def session_summary(result: dict[str, Any]) -> str:
+    """Returns how a session ended."""
+    if not result["run"]:
+        return "the session ended before two classes had labels, and so left no run"
+    accuracy, labels = result["validation_accuracy"], result["labels"]
+    measured = "" if accuracy is None else f", cross-validated accuracy {accuracy:.1%} on {labels} labels"
+    return f"{result['run']} {result['state']} at step {result['steps']}{measured}"
 
 
 def agreement_lines(agreement: Mapping[str, Mapping[str, Any]]) -> list[str]:

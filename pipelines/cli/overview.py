@@ -7,7 +7,7 @@ from gradebook.pipelines.cli.options import app
 GROUPS = {
     "Data": ("init", "classes", "import", "embed", "pool", "pool-join"),
     "Label": ("queue", "label", "neighbours", "undo"),
-    "Train": ("train", "export", "predict"),
+    "Train": ("train", "session", "export", "predict"),
     "Look": ("app", "fiftyone", "status", "record", "map", "demo"),
     "Keep": ("verify", "backup", "restore", "log", "export-labels", "relocate", "forget", "fetch", "trust"),
     "Measure": ("evaluate", "runs", "simulate", "profile", "plan"),

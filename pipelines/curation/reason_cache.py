@@ -2,8 +2,9 @@
 
 The cache is a memory-mapped Arrow table, so one column can be read without the others. It has a fingerprint of its
 inputs (predictions, segments of the record, embeddings) and is computed again when they change. New labels do not
-invalidate it: decided samples are left out, and labels of near-duplicates compared, on reading. A table of predictions
-also has the gain of each sample in a batch (`gradebook.pipelines.curation.batch_coverage`).
+invalidate it: decided samples are left out, and labels of near-duplicates compared, on reading. The table of a live
+session is replaced by the session alone, so its readers see one snapshot or the next. A table of predictions also has
+the gain of each sample in a batch (`gradebook.pipelines.curation.batch_coverage`).
 """
 
 import json
@@ -43,6 +44,8 @@ def reasons(store: "Store", run: Run, given: Mapping[str, str] | None = None) ->
         ProjectError: the run has not finished, or labels are given and there are no embeddings.
     """
     check_finished(run)
+    if given is None and run.is_live and (snapshot := read_table(run.path / PREDICTED, None)) is not None:
+        return snapshot
     store.record.fold(run.name, run.path / "record")
     path, current = run.path / (PREDICTED if given is None else GIVEN), fingerprint(store, run)
     cached = read_table(path, current)
@@ -61,8 +64,11 @@ def fingerprint(store: "Store", run: Run) -> str:
     stat, backbone = (run.path / PREDICTIONS).stat(), feature_classifier.backbone_of(store, run)
     vectors = f"{backbone} {store.vectors.count(backbone)}" if backbone else "-"
     segments = digest(store.record.folded(run.name))
-    versions = f"{SCHEMA_VERSION} {feature_classifier.SCHEMA_VERSION}"
-    return f"{versions} {stat.st_size} {stat.st_mtime_ns} {segments} {vectors}"
+    return f"{_versions()} {stat.st_size} {stat.st_mtime_ns} {segments} {vectors}"
+
+
+def _versions() -> str:
+    return f"{SCHEMA_VERSION} {feature_classifier.SCHEMA_VERSION}"
 
 
 def compute_table(store: "Store", run: Run, given: Mapping[str, str] | None) -> Any:
@@ -120,10 +126,24 @@ def write_table(path: Path, fingerprint: str, table: Any) -> None:
         writer.write_table(table)
 
 
-def read_table(path: Path, fingerprint: str) -> ReasonTable | None:
-    """Returns a cached table; None if there is none, or it is corrupt or has another fingerprint."""
+def refresh(store: "Store", run: Run) -> None:
+    """Computes the table of a run's predictions again, and replaces the cached one."""
+    store.record.fold(run.name, run.path / "record")
+    write_table(run.path / PREDICTED, fingerprint(store, run), compute_table(store, run, None))
+
+
+def read_table(path: Path, fingerprint: str | None) -> ReasonTable | None:
+    """Returns a cached table; None if there is none, or it is corrupt or has another fingerprint.
+
+    Args:
+        path: of the table.
+        fingerprint: that it must have; None for any of this version.
+    """
     table = open_table(path)
-    if table is None or table.schema.metadata[FINGERPRINT].decode() != fingerprint:
+    if table is None:
+        return None
+    cached = table.schema.metadata[FINGERPRINT].decode()
+    if cached != fingerprint and not (fingerprint is None and cached.startswith(f"{_versions()} ")):
         return None
     return _as_reasons(table)
 

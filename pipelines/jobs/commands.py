@@ -51,6 +51,11 @@ def start_map(project: Project) -> Job:
     return _start(project, "map")
 
 
+def start_session(project: Project) -> Job:
+    """Starts a live session."""
+    return _start(project, "session", "--json")
+
+
 def start_export(project: Project, run: str, directory: Path) -> Job:
     """Starts exporting a run's student into a directory."""
     return _start(project, "export", str(directory), "--run", run)

@@ -142,10 +142,10 @@ def resume_training(project: Project, run: Run) -> Run:
 
 
 def can_resume(run: Run) -> bool:
-    """Returns whether a run ended early and has a checkpoint."""
+    """Returns whether a run ended early and has a checkpoint. A session's run goes on with the next session instead."""
     checkpoints = run.path / "checkpoints"
     early = run.status().state in (State.STOPPED, State.FAILED)
-    return early and checkpoints.is_dir() and any(checkpoints.iterdir())
+    return early and not run.is_session and checkpoints.is_dir() and any(checkpoints.iterdir())
 
 
 def list_jobs(project: Project) -> list[Job]:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from gradebook.pipelines.curation.agreement import Agreement, agreement
 from gradebook.pipelines.runs import list_runs
+from gradebook.pipelines.session.lock import live_session
+from gradebook.pipelines.session.snapshots import live_status
 from gradebook.storage.events import Event, Kind, decisions
 from gradebook.storage.files import write_json, writing_cache
 from gradebook.storage.project import Project
@@ -93,11 +95,12 @@ def cached_stats(project: Project, compute: Callable[[], ProjectStats]) -> Proje
 
 
 def summarize_project(store: "Store") -> dict[str, Any]:
-    """Returns the project's counts (labeled + unlabeled + test = samples), classes, embeddings and runs."""
+    """Returns the project's counts (labeled + unlabeled + test = samples), classes, embeddings, runs and session."""
     from gradebook.pipelines.importing.near_copies import split_leaks
     from gradebook.storage.sample_files import changed_samples
 
     stats, samples = read_stats(store), store.catalog.samples()
+    session = live_status(store.project, store.log.read()) if live_session(store.project) else None
     return {
         "project": str(store.project.root),
         "samples": stats.samples,
@@ -115,6 +118,7 @@ def summarize_project(store: "Store") -> dict[str, Any]:
             for run in list_runs(store.project)
             for status in [run.status()]
         ],
+        "session": None if session is None else session.as_json() | {"line": session.line},
         "agreement": stats.agreement,
     }
 

@@ -75,7 +75,7 @@ def _raises_config_error(cls: type[T]) -> type[T]:
 @_raises_config_error
 @dataclass(frozen=True, slots=True, kw_only=True, config=DOCUMENTED)
 class OptimConfig:
-    """SGD with momentum; the learning rate rises linearly, then falls along half a cosine."""
+    """SGD with momentum; the learning rate rises linearly, then follows the schedule of the run."""
 
     lr: PositiveFloat = 0.03
     """Peak learning rate."""
@@ -131,6 +131,8 @@ class TrainConfig(Generic[Settings]):
     """Name of the run; by default the method and a number."""
     steps: PositiveInt = 600
     """Training steps."""
+    schedule: Literal["cosine", "constant"] = "cosine"
+    """Learning rates after the warm-up: down to 0 along half a cosine, or constant, as in a live session."""
     seed: NonNegativeInt = 0
     """Random seed."""
     labelled: PositiveInt = 32

@@ -66,10 +66,7 @@ def fit_final_classifier(state: TrainState, student: "nn.Module") -> FinalClassi
     Returns:
         The classifier; None where fewer than two classes have a label.
     """
-    import torch
-
     from gradebook.mpl.feature_spaces import AugmentedViews
-    from gradebook.mpl.networks import LinearHead
     from gradebook.mpl.pooled_classifier import fit_pooled_classifier
 
     inputs, training_set, config = state.inputs, state.training_set, state.config
@@ -90,8 +87,18 @@ def fit_final_classifier(state: TrainState, student: "nn.Module") -> FinalClassi
         members={f"{config.method} student": StudentMember(state, student, samples)},
         seed=config.seed,
     )
-    net = LinearHead(inputs.features, len(training_set.classes), 1.0)
+    return FinalClassifier(linear_head(fitted), fitted, len(labelled), training_set.classes)
+
+
+def linear_head(fitted: "PooledClassifier") -> "LinearHead":
+    """Returns the pooled classifier as a network on features."""
+    import torch
+
+    from gradebook.mpl.networks import LinearHead
+
+    classes, features = fitted.weight.shape
+    net = LinearHead(features, classes, 1.0)
     with torch.no_grad():
         net.classifier.weight.copy_(torch.from_numpy(fitted.weight))
         net.classifier.bias.copy_(torch.from_numpy(fitted.bias))
-    return FinalClassifier(net.eval(), fitted, len(labelled), training_set.classes)
+    return net.eval()

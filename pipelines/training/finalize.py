@@ -6,14 +6,17 @@ Shape legend    N samples    K classes
 import json
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gradebook.pipelines.process.progress import say, stage
 from gradebook.pipelines.runs import PREDICTIONS, State
 from gradebook.pipelines.training import trackers
+from gradebook.pipelines.training.dataset import TrainingSet
 from gradebook.pipelines.training.evaluation import probabilities_of_all
 from gradebook.pipelines.training.final_classifier import fit_final_classifier
 from gradebook.pipelines.training.finetuning import finetuned_student
+from gradebook.pipelines.training.sampler import Positions
 from gradebook.pipelines.training.state import TrainState, full_network, log_accuracy, update_status, validate
 from gradebook.pipelines.training.student import save_student
 from gradebook.storage import checksums
@@ -38,14 +41,18 @@ class Result:
     validation_labels: int  # how many these are; by cross-validation, all
 
 
-def finish(state: TrainState) -> Result | None:
+def finish(state: TrainState, *, at_any_step: bool = False) -> Result | None:
     """Ends a run, and saves the student and the predictions unless the run was stopped before its last step.
 
     Every process calls this; the main process returns the result.
+
+    Args:
+        state: of the run.
+        at_any_step: whether each step may be the last one, as in a live session.
     """
     stage("Saving the student and its predictions")
     state.recorder.close()
-    finished = state.step == state.config.steps
+    finished = at_any_step or state.step == state.config.steps
     networks = _final_networks(state) if finished else None
     if not state.backend.is_main:
         return None
@@ -97,23 +104,39 @@ def write_predictions(state: TrainState, student: "nn.Module", teacher: "nn.Modu
     Rejected samples are among them, as a rejection may be undone.
     """
     import numpy as np
+
+    positions = np.union1d(state.training_set.unlabelled, state.training_set.rejected)
+    nets = [student] if teacher is None else [student, teacher]
+    predictions = probabilities_of_all(nets, state.inputs, positions)
+    write_table(state.path, state.training_set, positions, predictions[0], None if teacher is None else predictions[1])
+
+
+def write_table(
+    path: Path, training_set: TrainingSet, positions: Positions, student: "Tensor", teacher: "Tensor | None"
+) -> None:
+    """Writes predictions into the run's directory `path`, atomically.
+
+    Args:
+        path: of the run.
+        training_set: gives classes and sample ids.
+        positions: (M,) of the samples.
+        student: (M, K) its probabilities.
+        teacher: (M, K) its probabilities; None where there is no teacher.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    training_set = state.training_set
-    positions = np.union1d(training_set.unlabelled, training_set.rejected)
-    nets = [student] if teacher is None else [student, teacher]
-    columns = [_list_column(rows) for rows in probabilities_of_all(nets, state.inputs, positions)]
+    column = _list_column(student)
     table = pa.table(
         {
             "sample_id": pa.array([training_set.sample_ids[p] for p in positions], pa.string()),
-            "teacher": pa.nulls(len(positions), columns[0].type) if teacher is None else columns[1],
-            "student": columns[0],
+            "teacher": pa.nulls(len(positions), column.type) if teacher is None else _list_column(teacher),
+            "student": column,
         }
     ).replace_schema_metadata({b"classes": json.dumps(list(training_set.classes)).encode()})
-    with atomic_path(state.path / PREDICTIONS) as temporary:
+    with atomic_path(path / PREDICTIONS) as temporary:
         pq.write_table(table, temporary, compression="zstd")
-        checksums.append(state.path / PREDICTIONS, temporary)
+        checksums.append(path / PREDICTIONS, temporary)
 
 
 def _list_column(rows: "Tensor") -> Any:

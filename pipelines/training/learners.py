@@ -61,11 +61,12 @@ def has_teacher(config: TrainConfig[Any]) -> bool:
 
 def set_learning_rates(learners: "Learners", config: TrainConfig[Any], index: "StepIndex") -> None:
     """Sets the learning rates and the decay of the average for a step; they depend on the step alone."""
-    from gradebook.mpl.schedules import average_decay, warmup_cosine
+    from gradebook.mpl.schedules import average_decay, warmup_constant, warmup_cosine
 
+    schedule = warmup_constant if config.schedule == "constant" else warmup_cosine
     for learner, optim in ((learners.student, config.student), (learners.teacher, config.teacher)):
         if learner is not None:
-            factor = warmup_cosine(index, wait=optim.wait_steps, warmup=optim.warmup_steps)
+            factor = schedule(index, wait=optim.wait_steps, warmup=optim.warmup_steps)
             for group in learner.optimizer.param_groups:
                 group["lr"] = optim.lr * factor
     if learners.student.average is not None:
@@ -79,7 +80,7 @@ def train_step(
     from gradebook.mpl.methods import METHODS
     from gradebook.mpl.step import StepIndex
 
-    index = StepIndex(step, config.steps)
+    index = StepIndex(min(step, config.steps - 1), config.steps)  # a live session goes on after its config's steps
     set_learning_rates(learners, config, index)
     with accelerator.autocast():
         return METHODS[config.method].step(learners, batch, runtime, config.settings, index)

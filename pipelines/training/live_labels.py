@@ -34,11 +34,18 @@ T = TypeVar("T")
 class LabelListener:
     """Polls, between steps and now and then only, whether the project's labels have changed."""
 
-    def __init__(self, version: Callable[[], int], labels: Callable[[], Labels], *, every: float = POLL_INTERVAL_S):
+    def __init__(self, version: Callable[[], object], labels: Callable[[], Labels], *, every: float = POLL_INTERVAL_S):
+        """Makes a listener.
+
+        Args:
+            version: returns a value that changes with the labels; cheap to call.
+            labels: returns all current labels.
+            every: seconds between two polls.
+        """
         self._version = version
         self._labels = labels
         self._every = every  # seconds
-        self._seen = -1
+        self._seen: object = None
         self._next = 0.0  # when to poll again, seconds
         self._failed = False
 
@@ -80,6 +87,7 @@ class LiveLabels:
     labels: "Tensor"  # (N,) of `training_set`, on the device; batches take their labels from it
     timeline: SamplerTimeline
     changes: list[Change]  # in order of steps
+    endless: bool = False  # whether labels are taken after the config's steps too, as in a live session
     listener: LabelListener | None = None  # in the main process of a run in a project
 
     def has_news(self) -> bool:
@@ -116,7 +124,7 @@ class LiveLabels:
         labels = label_changes(self.planned, newest)
         prefetched = 2 * self.config.workers if self.config.inputs == "pixels" else 0  # batches, by a DataLoader
         step = max(done + prefetched, self.changes[-1].step + 1 if self.changes else 0)
-        if not labels or step >= self.config.steps:
+        if not labels or (step >= self.config.steps and not self.endless):
             return None
         rejected = tuple(sample for sample in rejected_samples(self.planned, newest) if sample in labels)
         change = Change(step=step, labels=labels, rejected=rejected)

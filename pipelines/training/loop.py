@@ -3,7 +3,7 @@
 What a step computes is in `mpl/methods/`. What others may want to know of the run is in its directory.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -26,30 +26,43 @@ if TYPE_CHECKING:
 
 def run(state: TrainState) -> None:
     """Trains until the last step or until somebody stops the run. Whichever step is the last ends in a checkpoint."""
-    from gradebook.mpl.step_timer import phase, running
+    from gradebook.mpl.step_timer import running
 
     update_status(state, State.RUNNING)
-    batches = _batches(state)
     with progress(f"train {state.config.run}", state.config.steps) as show, running(state.stopwatch):
-        while state.step < state.config.steps:
-            with phase("data"):
-                batch = next(batches)
-            report = _train_step(state, batch)
-            show(state.step)
-            stop, new_labels = _requests(state)
-            last = stop or state.step == state.config.steps
-            with phase("record"):
-                _after_step(state, report, batch, last=last)
-            if last:
-                break
-            if new_labels:
-                state.live.plan_change(state.step)
-            state.live.apply_due_changes(state.step)
+        train_until(state, state.config.steps, show)
 
 
-def _batches(state: TrainState) -> "Iterator[Batch]":
+def train_until(state: TrainState, end: int, show: Callable[[int], None]) -> None:
+    """Trains until `end` steps are done or somebody stops the run; ends in a checkpoint.
+
+    Args:
+        state: of the run.
+        end: steps done at the end.
+        show: is called with the number of steps done, after each step.
+    """
+    from gradebook.mpl.step_timer import phase
+
+    batches = _batches(state, end)
+    while state.step < end:
+        with phase("data"):
+            batch = next(batches)
+        report = _train_step(state, batch)
+        show(state.step)
+        stop, new_labels = _requests(state)
+        last = stop or state.step == end
+        with phase("record"):
+            _after_step(state, report, batch, last=last)
+        if last:
+            break
+        if new_labels:
+            state.live.plan_change(state.step)
+        state.live.apply_due_changes(state.step)
+
+
+def _batches(state: TrainState, end: int) -> "Iterator[Batch]":
     backend, timeline = state.backend, state.live.timeline
-    steps = range(state.step, state.config.steps)
+    steps = range(state.step, end)
     draws = (timeline.draw(step, process=backend.process, processes=backend.processes) for step in steps)
     return state.inputs.batches(draws, state.live.labels)
 

@@ -88,8 +88,11 @@ def saved_config(project: Path, name: str) -> dict[str, Any]:
     """Returns the settings of the run to resume: the one of that name, else the newest that has not finished."""
     opened = read_project(project)
     if name:
-        return _config_of(runs.find_run(opened, name))
-    started = [run for run in runs.list_runs(opened) if (run.path / runs.CONFIG).exists()]
+        run = runs.find_run(opened, name)
+        if run.is_session:
+            raise ConfigError(f"{name} is the run of a live session: go on with it by: gradebook session {opened.root}")
+        return _config_of(run)
+    started = [run for run in runs.list_runs(opened) if (run.path / runs.CONFIG).exists() and not run.is_session]
     unfinished = [run for run in started if run.status().state is not State.FINISHED]
     if not unfinished:
         raise ConfigError(f"{opened.root} has no run that stopped before its end: start a new one without --resume")

@@ -38,6 +38,7 @@ class TrainState:
     recorder: Recorder
     stopwatch: "StepTimer"
     step: int  # steps done
+    planned: int | None = None  # steps that the status names, where they are not the config's
     first_step: int = field(init=False)  # steps done when this process started
     timed_step: int = field(init=False)  # steps done when the stopwatch was last read
     started: float = field(default_factory=time.perf_counter)  # seconds
@@ -117,9 +118,8 @@ def update_status(state: TrainState, to: State) -> None:
     """Writes the run's status."""
     if state.backend.is_main:
         speed = images_per_second(state)
-        status = runs.status_now(
-            to, pid=os.getpid(), step=state.step, steps=state.config.steps, images_per_second=speed
-        )
+        planned = state.config.steps if state.planned is None else state.planned
+        status = runs.status_now(to, pid=os.getpid(), step=state.step, steps=planned, images_per_second=speed)
         runs.write_status(state.path, status)
 
 

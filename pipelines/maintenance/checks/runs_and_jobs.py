@@ -56,8 +56,7 @@ def status(subject: Subject) -> Iterator[Finding]:
             yield Finding(
                 problem=f"{run.name} is marked as running, but its process is gone",
                 where=(str(run.path / STATUS),),
-                advice=f"resume it: gradebook train {subject.store.project.root} --resume --run {run.name}; "
-                "or run verify --repair, which marks it as stopped",
+                advice=f"resume it: {_resume_command(subject, run)}; or run verify --repair, which marks it as stopped",
                 repair=partial(_mark_stopped, run),
             )
 
@@ -121,6 +120,11 @@ def jobs_are_readable(subject: Subject) -> Iterator[Finding]:
             where=tuple(map(str, bad)),
             advice="delete these files: a running job is not affected",
         )
+
+
+def _resume_command(subject: Subject, run: Run) -> str:
+    root = subject.store.project.root
+    return f"gradebook session {root}" if run.is_session else f"gradebook train {root} --resume --run {run.name}"
 
 
 def _write_status(run: Run) -> None:

@@ -26,6 +26,7 @@ OF_PROJECT = (
     ),
     *(
         "servers/.*.json.*",
+        "session/.*.json.*",
         "mongo/.*.json.*",
         "unpacked/.*.csv.*",
         f"lance/.{log_chain.FILE}.*",
