@@ -148,8 +148,9 @@ def _choose_run(project: Project) -> Run | None:
     default, requested = find_run(project, None).name, st.query_params.get("run")
     if requested in names and requested != st.session_state.get("run_in_address"):
         st.session_state["run"] = requested
-    if st.session_state.get("run") not in names:
-        st.session_state["run"] = default
+    if st.session_state.get("run") not in names or st.session_state["run"] == st.session_state.get("default_run"):
+        st.session_state["run"] = default  # also when another run has become the default
+    st.session_state["default_run"] = default
     help_ = "The pages show this run's predictions, reasons and record. By default, the newest finished run."
     chosen = st.selectbox("Run", names, key="run", help=help_)
     if chosen == default:

@@ -6,6 +6,7 @@ just replaced another one; each action names its sample. Images that are on anot
 
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any
@@ -25,7 +26,15 @@ from gradebook.app.review_actions import (
     session_stats,
 )
 from gradebook.app.text import capitalized, count, plain
-from gradebook.app.views import class_form, fiftyone_button, keyboard_help, next_steps, review_filters, selection
+from gradebook.app.views import (
+    class_form,
+    fiftyone_button,
+    keyboard_help,
+    live_session,
+    next_steps,
+    review_filters,
+    selection,
+)
 from gradebook.app.views.review_filters import ReviewFilters
 from gradebook.pipelines.curation import label_propagation, leases, queue_items, review_queue
 from gradebook.pipelines.curation.event_cache import EventCache
@@ -50,6 +59,7 @@ class Batch:
     rows: dict[str, Row] = field(default_factory=dict)  # by sample_id, in the order of the queue
     problem: str | None = None  # why the rows have no predictions
     exhausted: bool = False  # whether the queue has no further rows
+    snapshot: int = 0  # of a live session, by which the rows are ordered
     skipped: set[str] = field(default_factory=set)
     outcome: Outcome = field(default_factory=Outcome)  # of the last message
     open_history: str | None = None  # the sample to open on the page Evolution
@@ -76,6 +86,7 @@ def render(context: PageContext, *, rank: Rank = DIVERSE, mount: Mount = review_
         st.info("There are no images to review yet.", icon=":material/add_photo_alternate:")
         next_steps.links(context, [("images", "Import images")])
         return
+    live_session.draw(context)
     queue = selection.review_queue(context) if "selection" in st.query_params else rank
     if queue is not None:
         st.fragment(_draw_batch)(context, queue, mount, review_filters.ask(context))
@@ -117,6 +128,8 @@ def _update_order(context: PageContext, events: EventCache, batch: Batch, rank: 
     shown = max(batch.filters.size, len(batch.rows)) if grid else PREFETCHED
     is_new, open_ids = not batch.rows, _open_ids(events, batch)
     held_by_others = leases.held_by_others(project, holder)
+    if not grid and _follow_snapshot(context, events, batch, [i for i in open_ids if i not in held_by_others]):
+        is_new, open_ids = True, _open_ids(events, batch)
     needs_more = is_new or (not grid and sum(i not in held_by_others for i in open_ids) < shown)
     if needs_more and not batch.exhausted:
         _add_rows(context, batch, rank)
@@ -127,6 +140,18 @@ def _update_order(context: PageContext, events: EventCache, batch: Batch, rank: 
     if is_new:  # a grid keeps the images that it begins with
         batch.rows, batch.exhausted = {i: batch.rows[i] for i in leased}, bool(leased)
     return list(batch.rows)
+
+
+def _follow_snapshot(context: PageContext, events: EventCache, batch: Batch, open_ids: Sequence[str]) -> bool:
+    """Drops rows that the browser does not hold if the session has a newer snapshot; returns whether it has."""
+    newest = live_session.newest_snapshot(context.run)
+    if newest == batch.snapshot:
+        return False
+    batch.snapshot, stays = newest, batch.skipped | set(open_ids[:PREFETCHED])
+    if batch.filters.selection is None:
+        rows = {i: row for i, row in batch.rows.items() if i in stays or _is_decided(events, row)}
+        batch.rows, batch.exhausted = rows, False
+    return True
 
 
 def _open_ids(events: EventCache, batch: Batch) -> list[str]:
@@ -145,7 +170,7 @@ def _add_rows(context: PageContext, batch: Batch, rank: Rank) -> None:
     passed_over = len(_open_ids(read_events(store), batch)) + len(batch.skipped)
     held_by_others = leases.held_by_others(store.project, _lease_holder())
     limit = (filters.size if filters.grid else RANK_BATCH) + passed_over + len(held_by_others)
-    with st.spinner("Ranking images"):
+    with nullcontext() if batch.rows else st.spinner("Ranking images"):
         rows, batch.problem = _ranked(context, filters, rank, limit)
     batch.rows |= {row.sample_id: row for row in rows if row.sample_id not in batch.rows}
     batch.exhausted = batch.exhausted or len(rows) < limit
