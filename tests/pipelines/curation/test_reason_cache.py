@@ -1,5 +1,7 @@
 """Cached reasons equal recomputed ones, whatever was labelled, recorded or killed since."""
 
+import os
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -10,6 +12,8 @@ from gradebook.pipelines.curation.evidence import collect_evidence
 from gradebook.pipelines.curation.queue_items import GIVEN
 from gradebook.pipelines.curation.reason_cache import reasons
 from gradebook.pipelines.curation.review_queue import rank
+from gradebook.pipelines.runs import PREDICTIONS, State, status_now, write_status
+from gradebook.pipelines.session.snapshots import Snapshot, write_snapshot
 from gradebook.storage.events import Kind, decisions, event, replay
 from gradebook.storage.samples import Split
 from gradebook.storage.store import Store
@@ -196,3 +200,18 @@ def test_verify_finds_and_repairs_corrupt_tables(store):
         assert finding.repair is not None
         finding.repair()
         assert found() == [] and not path.exists()
+
+
+def test_the_table_of_a_live_session_is_computed_by_the_session_alone(store, made):
+    run = run_of(store)
+    reasons(store, run)
+    write_snapshot(run.path, Snapshot(number=1))
+    write_status(run.path, status_now(State.RUNNING, pid=os.getpid(), step=6, steps=12))
+    os.utime(run.path / PREDICTIONS)
+    made.clear()
+    reasons(store, run)
+    assert made == [], "a reader takes the table of the newest snapshot as it is"
+    reason_cache.refresh(store, run)
+    write_status(run.path, status_now(State.FINISHED, pid=0, step=12, steps=12))
+    reasons(store, run)
+    assert made == ["guessed"], "once the session has ended, its last table is like any other run's"

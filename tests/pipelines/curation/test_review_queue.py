@@ -1,5 +1,6 @@
 """What stands in the queue, in which order, and why."""
 
+import os
 from dataclasses import replace
 
 import pyarrow.parquet as pq
@@ -8,7 +9,8 @@ import pytest
 from gradebook.mpl.reasons import REASONS
 from gradebook.pipelines.curation.queue_items import PredictionFilter, as_json, sentences
 from gradebook.pipelines.curation.review_queue import rank
-from gradebook.pipelines.runs import Run, State, newest_finished, status_now, write_status
+from gradebook.pipelines.runs import Run, State, find_run, newest_finished, status_now, write_status
+from gradebook.pipelines.session.snapshots import Snapshot, write_snapshot
 from gradebook.storage.events import Kind, event, replay
 from gradebook.storage.project import ProjectError
 from gradebook.storage.samples import Split
@@ -171,6 +173,16 @@ def test_the_newest_run_that_finished_counts(store):
     status = run_of(store, "alone").status()
     write_status(run_of(store, "alone").path, replace(status, state=State.STOPPED))
     assert newest_finished(store.project) == run_of(store)
+
+
+def test_a_live_session_with_a_snapshot_is_the_newest_run(store):
+    live = run_of(store)  # it began before the run "alone"
+    write_snapshot(live.path, Snapshot(number=1))
+    write_status(live.path, status_now(State.RUNNING, pid=os.getpid(), step=6, steps=12))
+    assert newest_finished(store.project) == find_run(store.project, None) == live
+    write_status(live.path, status_now(State.STOPPED, pid=0, step=6, steps=12))
+    assert newest_finished(store.project) == run_of(store, "alone")
+    assert live.has_results
 
 
 def test_impossible_requests_are_one_line_errors(store):

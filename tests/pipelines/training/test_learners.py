@@ -1,13 +1,18 @@
 """Networks of sizes of their own, a student larger than its teacher, a teacher of another backbone; and their scale."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
+from gradebook.mpl.step import Learner, Learners, StepIndex
 from gradebook.pipelines.cli.train_command import parse_command
 from gradebook.pipelines.inference.evaluate import evaluate
 from gradebook.pipelines.runs import Run, State
 from gradebook.pipelines.training import cached_views
-from gradebook.pipelines.training.config import ConfigError
+from gradebook.pipelines.training.config import ConfigError, OptimConfig
+from gradebook.pipelines.training.learners import set_learning_rates
+from gradebook.pipelines.training.presets import preset_of
 from tests.pipelines.projects import BACKBONE, CLASSES, DIM, TEST, flags, trained, weights
 
 LARGER = ("--method", "noisy_student", "--hidden", "0", "--student-hidden", "8", "--rounds", "2")
@@ -46,3 +51,16 @@ def test_cached_features_are_scaled_to_a_root_mean_square_of_one_half():
     views[-100:] *= 50
     plain = views[:, 0].float() * cached_views.CachedViews(views, 1).scale
     assert plain.square().mean().sqrt() == pytest.approx(0.5, rel=1e-3)
+
+
+@pytest.mark.parametrize(("schedule", "last"), [("cosine", 0.0), ("constant", 1.0)])
+def test_learning_rates_fall_to_zero_or_stay(schedule, last):
+    config = replace(preset_of("quick", "mpl"), schedule=schedule, student=OptimConfig(lr=1.0, warmup_steps=10))
+    net = torch.nn.Linear(2, 2)
+    made = Learners(student=Learner(net=net, optimizer=torch.optim.SGD(net.parameters(), 1.0)))
+    rates = {}
+    for step in (4, 9, 10, config.steps - 1):
+        set_learning_rates(made, config, StepIndex(step, config.steps))
+        rates[step] = made.student.rate
+    assert (rates[4], rates[9], rates[10]) == (0.5, 1.0, 1.0)
+    assert rates[config.steps - 1] == pytest.approx(last, abs=1e-4)
