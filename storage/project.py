@@ -28,6 +28,10 @@ class ProjectError(ValueError):
     """A user's request cannot be carried out on a project; the message says what is wrong and what to do."""
 
 
+class CorruptSettings(ProjectError):  # noqa: N818
+    """A project's settings cannot be read."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Project:
     """The settings of one project directory."""
@@ -94,6 +98,7 @@ def read_project(root: Path) -> Project:
     """Reads a project's settings.
 
     Raises:
+        CorruptSettings: its settings cannot be read.
         ProjectError: `root` is not a project of this version, or must not be opened (see `gradebook.storage.trust`).
     """
     root = _checked_path(root)
@@ -106,11 +111,11 @@ def read_project(root: Path) -> Project:
     except FileNotFoundError:  # removed meanwhile
         raise ProjectError(_not_a_project(root)) from None
     except (OSError, ValueError) as error:
-        raise ProjectError(f"{root / SETTINGS} cannot be read ({error}): restore it from a backup") from error
+        raise CorruptSettings(f"{root / SETTINGS} cannot be read ({error}): restore it from a backup") from error
     if settings.get("version") != VERSION:
         raise ProjectError(f"{root} has version {settings.get('version')}, this program reads version {VERSION}")
     if problem := _store_problem(settings["store"]):
-        raise ProjectError(
+        raise CorruptSettings(
             f"{root / SETTINGS} cannot be used ({problem}): correct it, to one such as s3://bucket/prefix"
         )
     return Project(root=root, classes=tuple(settings["classes"]), store=settings["store"])

@@ -39,7 +39,7 @@ class BackupReport:
     bytes: int  # of the archive
     events: int  # of the log
     runs: int
-    left_out: list[str]  # directories and symbolic links of the project that are not in it
+    left_out: list[str]  # directories of the project that are not in it
 
     def as_json(self) -> dict[str, Any]:
         """Returns it as plain data."""
@@ -62,18 +62,12 @@ def backup(root: Path, archive: Path, *, progress: Progress = lambda done, total
         progress: called with the files done and the files in all.
 
     Raises:
-        ProjectError: `root` is not a project, its tables are at an address, a part of it is a symbolic link, or
-            `archive` exists.
+        ProjectError: `root` is not a project, its tables are at an address, or `archive` exists.
         OSError: a file cannot be read, or the archive cannot be written.
     """
     project, archive = read_project(root), archive.expanduser().absolute()
     if project.store:
         raise ProjectError(f"the tables of {root} are at {project.store}: back them up with the tools of that store")
-    for name in (SETTINGS, LANCE, project.runs.name):
-        if (project.root / name).is_symlink():
-            raise ProjectError(
-                f"{project.root / name} is a symbolic link, which a backup does not follow: move it here"
-            )
     if archive.exists():
         raise ProjectError(f"{archive} exists already: choose another name, or delete it")
     if not archive.parent.is_dir():
@@ -103,7 +97,7 @@ def _write(project: Project, path: Path, progress: Progress) -> dict[str, Any]:
             _add_run(draft, run)
             progress(done + 1, len(runs))
         for name in OF_PROJECT:
-            draft.add(_files(draft, project.root / name))
+            draft.add(_files(project.root / name))
         events = _add_tables(draft, progress)
         draft.add([project.root / SETTINGS])
         manifest = {
@@ -115,15 +109,15 @@ def _write(project: Project, path: Path, progress: Progress) -> dict[str, Any]:
             "files": draft.entries,
         }
         zipped.writestr(MANIFEST, json.dumps(manifest, ensure_ascii=False, indent=1))
-    left_out = [name for name in NOT_IN_IT if (project.root / name).is_dir()] + sorted(set(draft.links))
+    left_out = [name for name in NOT_IN_IT if (project.root / name).is_dir()]
     return {"files": len(draft.entries), "events": events, "runs": len(runs), "left_out": left_out}
 
 
 def _add_run(draft: "_Archive", run: Path) -> None:
     for checkpoint in sorted((run / "checkpoints").glob("[!.]*")):
-        draft.add_together(_files(draft, checkpoint))
-    draft.add([path for path in _files(draft, run / "record") if path.name not in LAST])
-    rest = [path for path in _files(draft, run) if path.relative_to(run).parts[0] not in ("checkpoints", "record")]
+        draft.add_together(_files(checkpoint))
+    draft.add([path for path in _files(run / "record") if path.name not in LAST])
+    rest = [path for path in _files(run) if path.relative_to(run).parts[0] not in ("checkpoints", "record")]
     draft.add([path for path in rest if path.name not in LAST])
     draft.add([run / "record" / LAST[0], *(run / name for name in LAST)])
 
@@ -137,7 +131,7 @@ def _add_tables(draft: "_Archive", progress: Progress) -> int:
     with nullcontext() if tables.is_read_only() else tables.write_lock():
         log = tables.open("events")
         events = 0 if log is None else int(log.count_rows())
-        listed = _files(draft, directory)
+        listed = _files(directory)
         contents = {path: path.read_bytes() for path in listed if path.suffix in CHANGING}
     for path, content in contents.items():
         draft.add_content(path, content)
@@ -153,7 +147,7 @@ class _Archive:
     """A zip file that is being written, and the manifest's entries."""
 
     def __init__(self, project: Project, zipped: zipfile.ZipFile):
-        self.project, self.entries, self.links = project, dict[str, dict[str, Any]](), list[str]()
+        self.project, self.entries = project, dict[str, dict[str, Any]]()
         self._zipped = zipped
 
     def add(self, paths: Sequence[Path]) -> int:
@@ -190,11 +184,9 @@ class _Archive:
         self.entries[name] = {"size": size, "sha256": digest.hexdigest()}
 
 
-def _files(draft: _Archive, path: Path) -> list[Path]:
-    """Returns the files at or below a path in order of their names, but no hidden ones; notes symbolic links."""
-    found = list(_walk(path))
-    draft.links += [p.relative_to(draft.project.root).as_posix() for p in found if p.is_symlink()]
-    return [p for p in found if not p.is_symlink() and p.is_file()]
+def _files(path: Path) -> list[Path]:
+    """Returns the files at or below a path in order of their names, but no hidden ones."""
+    return [p for p in _walk(path) if not p.is_symlink() and p.is_file()]
 
 
 def _walk(path: Path) -> Iterator[Path]:

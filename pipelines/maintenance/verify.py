@@ -22,9 +22,8 @@ from gradebook.pipelines.maintenance.checks import (
 from gradebook.pipelines.maintenance.checks import runs_and_jobs as runs
 from gradebook.pipelines.maintenance.checks.finding import Finding, Subject
 from gradebook.pipelines.process.errors import quote
-from gradebook.storage import trust
 from gradebook.storage.characters import escaped
-from gradebook.storage.project import SETTINGS, VERSION, ProjectError, read_project
+from gradebook.storage.project import SETTINGS, CorruptSettings, ProjectError, read_project
 
 if TYPE_CHECKING:
     from gradebook.storage.store import Store
@@ -165,9 +164,7 @@ def verify(root: Path, *, content: bool = False, repair: bool = False) -> Report
 
     try:
         read_project(root)
-    except ProjectError as error:
-        if not _has_corrupt_settings(root) or trust.find_problem(root.expanduser().resolve()):
-            raise
+    except CorruptSettings as error:
         return _report_corrupt_settings(root, error)
     before = verify_store(open_store(root), content=content)
     if not repair or not before.findings:
@@ -236,19 +233,6 @@ def _fold_all(subject: Subject) -> None:
     subject.store.record.clear()
     for run in subject.every_run:
         subject.store.record.fold(run.name, run.path / "record")
-
-
-def _has_corrupt_settings(root: Path) -> bool:
-    """Returns whether there are settings of a project which cannot be read, not those of another version."""
-    import json
-
-    try:
-        settings = json.loads((root.expanduser() / SETTINGS).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return False
-    except (OSError, ValueError):
-        return True
-    return not isinstance(settings, dict) or settings.get("version") == VERSION
 
 
 def _report_corrupt_settings(root: Path, error: ProjectError) -> Report:
