@@ -19,7 +19,7 @@ from gradebook.pipelines.training.data_modules import ProjectData
 from gradebook.pipelines.training.dataset import TrainingSet
 from gradebook.pipelines.training.presets import config_from_json, preset_of
 from gradebook.pipelines.training.state import TrainState, update_status
-from gradebook.storage.files import write_json
+from gradebook.storage.checksums import write_json
 
 if TYPE_CHECKING:
     from gradebook.mpl.step import Learners

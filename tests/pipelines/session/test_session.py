@@ -17,6 +17,7 @@ from gradebook.pipelines.session import session_run, trainer
 from gradebook.pipelines.session.lock import live_session
 from gradebook.pipelines.session.snapshots import live_status, read_changed, read_snapshot
 from gradebook.pipelines.session.trainer import SessionResult, run_session
+from gradebook.storage.checksums import corrupt_files
 from gradebook.storage.events import Kind, event, retraction
 from gradebook.storage.project import ProjectError, add_classes
 from gradebook.storage.samples import Sample, Split
@@ -143,6 +144,7 @@ def test_a_session_takes_each_label_and_leaves_a_finished_run(store):
     assert (run.path / "student.safetensors").exists()
     assert run.config()["steps"] == result.steps == read_snapshot(run).step
     assert len(run.labels()) == LABELLED + 2
+    assert corrupt_files(run.path) == []
     assert live_session(store.project) is None
     assert summarize_project(store)["session"] is None
 
