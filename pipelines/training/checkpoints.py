@@ -63,11 +63,20 @@ def save(directory: Path, step: int, learners: "Learners", *, keep: int, process
             f"no checkpoint could be written to {directory} ({error}): free some space, then resume"
         ) from error
     if process == 0:
-        shutil.rmtree(final, ignore_errors=True)
+        if final.exists():
+            _delete(final)
         draft.replace(final)
         for old in list_checkpoints(directory)[:-keep]:
-            shutil.rmtree(old, ignore_errors=True)
+            _delete(old)
     wait()
+
+
+def _delete(checkpoint: Path) -> None:
+    """Deletes a checkpoint; a kill in the middle leaves none that seems damaged, only a hidden directory."""
+    hidden = checkpoint.with_name(f".{checkpoint.name}-old")
+    shutil.rmtree(hidden, ignore_errors=True)
+    checkpoint.replace(hidden)
+    shutil.rmtree(hidden, ignore_errors=True)
 
 
 def list_checkpoints(directory: Path) -> list[Path]:

@@ -25,6 +25,8 @@ def read_only(world: FinishedRound) -> Iterator[Path]:
         (parent / "project" / name).unlink(missing_ok=True)
     for path in [parent, *parent.rglob("*")]:
         path.chmod(0o555 if path.is_dir() else 0o444)
+        if os.getuid() == 0:
+            os.chown(path, NOBODY, NOBODY)  # another user's project is not opened
     yield parent / "project"
     for path in [parent, *parent.rglob("*")]:
         path.chmod(0o755)

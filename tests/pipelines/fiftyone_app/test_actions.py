@@ -241,7 +241,7 @@ def test_the_panel_draws_the_record_of_the_selected_sample_and_its_button_accept
 def test_the_app_and_fiftyone_link_to_each_other(store, dataset, monkeypatch):
     ids = dataset.values("id")
     assert "gradebook app" in press("open_in_app", dataset, ids[:1])[0]["refused"]
-    monkeypatch.setattr(servers, "find", lambda root, name: f"http://{name}")
+    monkeypatch.setattr(servers, "find", lambda root, name: servers.Server(f"http://{name}"))
     sample_ids = dataset.values("gradebook_id")
     assert press("open_in_app", dataset, ids[1:])[0] == {"address": f"http://app/evolution?sample={sample_ids[1]}"}
     asked = lambda address, name, params: press("place", dataset, **params)[0]  # noqa: E731 - the server's answer
