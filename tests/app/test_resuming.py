@@ -15,10 +15,10 @@ from tests.app.conftest import a_run
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 ASLEEP = f"""
-from gradebook.app import main
+from gradebook.app import shell
 from gradebook.pipelines.jobs import launcher
 launcher._launch = lambda: [{sys.executable!r}, "-c", "import time; time.sleep(120)"]
-main.main()
+shell.main()
 """
 
 
