@@ -15,7 +15,7 @@ test-all *arguments:
 
 # Lines that the tests do not run, by file
 coverage:
-    uv run --extra mongodb python -m tests --all --cov-report term-missing:skip-covered
+    uv run --extra mongodb python -m tests --all --coverage --cov-report term-missing:skip-covered
 
 # The README's demo: real images to an exported classifier in about a minute
 demo:

@@ -1,7 +1,8 @@
 """The test command: format, lint, types and layers, then the tests. Prints pytest's summary last.
 
     python -m tests          the first tier: the tests that find most in a few minutes
-    python -m tests --all    every test, with the share of the lines that they run; CI runs this
+    python -m tests --all    every test; CI runs this
+    python -m tests --all --coverage    and the share of the lines that they run, which takes half as long again
 
 Other arguments go to pytest, such as `-k feedback` or a path. Files are spread over the cores (`-n 0`: one process).
 """
@@ -11,7 +12,8 @@ import subprocess
 import sys
 
 WORKERS = min(os.cpu_count() or 1, 8)
-EVERY_TEST = ("-m", "", "--cov", "--cov-report=", "-p", "tests.coverage_summary")  # replaces "not slow" of pyproject
+EVERY_TEST = ("-m", "")  # replaces "not slow" of pyproject
+COVERAGE = ("--cov", "--cov-report=", "-p", "tests.coverage_summary")
 CHECKS = (
     ("ruff", "format", "--no-cache", "--check", "."),
     ("ruff", "check", "--no-cache", "."),
@@ -24,9 +26,10 @@ def main() -> int:
     """Runs the checks, then pytest; returns the first exit status that is not 0."""
     arguments = sys.argv[1:]
     tier: tuple[str, ...] = ()
-    if "--all" in arguments:
-        arguments.remove("--all")
-        tier = EVERY_TEST
+    for option, added in (("--all", EVERY_TEST), ("--coverage", COVERAGE)):
+        if option in arguments:
+            arguments.remove(option)
+            tier += added
     tests = (sys.executable, "-m", "pytest", "-n", str(WORKERS), "--dist", "loadfile", "--durations", "20", *tier)
     for command in (*CHECKS, (*tests, *arguments)):
         print("$", " ".join(command), flush=True)

@@ -59,7 +59,7 @@ def test_kills_lose_no_label_and_leave_whole_snapshots(store):
         process.wait()
         assert run.status().state is State.FAILED
         snapshot, predictions = read_snapshot(run), read_predictions(run)
-        assert snapshot.number > newest
+        assert snapshot.number >= newest, "a snapshot was lost"  # a kill can come before the next one
         assert len(predictions.sample_ids) == len(set(predictions.sample_ids))
         assert {row.sample_id for row in read_changed(run)} <= {s.sample_id for s in store.catalog.samples(Split.TRAIN)}
         newest = snapshot.number
