@@ -268,7 +268,7 @@ def _is_dark_of_16_bits(image: Image.Image, content: bytes) -> bool:
 
 
 def _eight_bits_of_dark_colour(image: Image.Image, content: bytes) -> tuple[Image.Image, str]:
-    """Scales levels that are in the lower bits of 16; Pillow reads the lower byte if told of the other byte order."""
+    """Scales levels that are in the lower bits of 16; Pillow reads the lower byte as that of the other byte order."""
     import numpy as np
 
     other: Any = _open(content)

@@ -1,7 +1,7 @@
 """Checks before a project is opened: a project that was received from somebody else is data, and may be hostile.
 
 A project's own files are where they seem to be, without symbolic links. It belongs to the user who opens it, or the
-user has said that its owner is trusted, as with git's `safe.directory`.
+user has marked its owner as trusted, as with git's `safe.directory`.
 """
 
 import json

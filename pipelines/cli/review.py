@@ -137,7 +137,7 @@ def app_(
 ) -> int:
     """Open the app in the browser.
 
-    Only whoever has the printed link can use it, on machines with several users too.
+    Only users who have the printed link can use it, also on machines with several users.
     """
     from gradebook.pipelines.cli.serve_app import open_app
 

@@ -68,7 +68,9 @@ def collect_evidence(store: "Store", run: Run, sample_ids: Sequence[str], given:
         )
     known = set(classifier.sample_ids.tolist() if given and classifier is not None else predictions.sample_ids)
     ids = [sample_id for sample_id in sample_ids if sample_id in known]
-    return _align(store, run, ids, given, predictions, classifier)
+    evidence = _evidence(store, run, ids, given, predictions, classifier)
+    predicted = evidence.classifier if given else evidence.student
+    return _align(ids, evidence, predicted, predictions, classifier)
 
 
 def unread_segments(store: "Store", run: Run) -> int:
@@ -90,17 +92,14 @@ def check_finished(run: Run) -> None:
 
 
 def _align(
-    store: "Store",
-    run: Run,
     ids: list[str],
-    given: Mapping[str, str],
+    evidence: "Evidence",
+    predicted: Floats,
     predictions: Predictions,
     classifier: FeatureClassifierOutput | None,
 ) -> SampleEvidence:
     from gradebook.mpl.ranking import duplicate_groups
 
-    evidence = _evidence(store, run, ids, given, predictions, classifier)
-    predicted = evidence.classifier if given else evidence.student
     c = classifier
     return SampleEvidence(
         sample_ids=ids,

@@ -48,7 +48,7 @@ def assign(dataset: Any, ids: Sequence[str], label: str) -> str:
 
 
 def take_back(dataset: Any, ids: Sequence[str]) -> str:
-    """Takes back the verdicts of whoever is at the keyboard on these samples; without samples, their last one."""
+    """Takes back the current user's verdicts on these samples; without samples, their last one."""
     store, me = open_project(dataset), actor()
     log = labelling.read_log(store)
     items = [Undo(ref=None)]

@@ -1,4 +1,4 @@
-"""Opens a project in FiftyOne's App, served to whoever has the link, on this machine only."""
+"""Opens a project in FiftyOne's App, served to those who have the link, on this machine only."""
 
 import os
 import signal
@@ -40,7 +40,7 @@ def open_app(store: Store, run: Run | None, *, port: int | None = None, say: Cal
         store: the project.
         run: whose record to show; None shows labels alone.
         port: where to serve; None takes a free one.
-        say: is told what happens, a line at a time.
+        say: called with each line of progress.
 
     Raises:
         NoDatabase: FiftyOne has no MongoDB on this machine.

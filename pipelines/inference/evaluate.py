@@ -7,14 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradebook.pipelines.inference.baseline import logistic_baseline
-from gradebook.pipelines.process.progress import say
 from gradebook.pipelines.runs import Run
 from gradebook.pipelines.training.config import ConfigError
+from gradebook.pipelines.training.dataset import without_changed
 from gradebook.pipelines.training.presets import config_from_json
 from gradebook.pipelines.training.student import Probabilities, load_run_student, predict_samples
 from gradebook.storage.events import replay
 from gradebook.storage.project import Project
-from gradebook.storage.sample_files import changed_samples
 from gradebook.storage.samples import Sample, Split
 
 if TYPE_CHECKING:
@@ -145,17 +144,6 @@ def _scores(probabilities: Probabilities, labels: NDArray[np.int64]) -> Scores:
     )
 
 
-def _without_changed(store: "Store", samples: list[Sample]) -> list[Sample]:
-    """Returns the samples whose files are as imported; says how many are left out."""
-    changed = {sample.sample_id for sample in changed_samples(store.catalog, samples)}
-    if changed:
-        say(
-            f"the files of {len(changed)} labelled images have changed since they were imported, so these are left "
-            f"out: gradebook verify {store.project.root} lists them"
-        )
-    return [sample for sample in samples if sample.sample_id not in changed]
-
-
 def _labelled(
     store: "Store", run: Run, split: Split, classes: list[str]
 ) -> tuple[list[Sample], NDArray[np.int64], list[str]]:
@@ -166,7 +154,7 @@ def _labelled(
     """
     given, known = replay(store.log.read()), run.labels()
     samples = [s for s in store.catalog.samples(split) if s.sample_id in given and s.sample_id not in known]
-    samples = _without_changed(store, samples)
+    samples = without_changed(store, samples, kind="labelled")
     if not samples:
         raise ConfigError(
             f"no image of the {split} split has a label to compare with: import some with: gradebook import "

@@ -99,7 +99,7 @@ class AccessGate:
         return _page(ASK.format(text=text), status=401)
 
     def _problem(self, request: "HTTPConnection") -> str | None:
-        """Returns why a request is refused, whoever sends it."""
+        """Returns why a request is refused regardless of its token."""
         hosts = request.headers.getlist("host")
         name = _host_name(hosts[0]) if len(hosts) == 1 else None
         if name is None or not any(fnmatchcase(name, pattern.lower()) for pattern in self.hosts):

@@ -61,7 +61,7 @@ def identify(pid: int) -> ProcessId | None:
 
 
 def send_signal(process: ProcessId, number: signal.Signals) -> None:
-    """Sends a signal to a process of this machine; does nothing if it has ended, whoever has its id by now."""
+    """Sends a signal to a process of this machine; does nothing if it has ended, even if another has its id now."""
     if not process.is_running:
         return
     with suppress(ProcessLookupError):

@@ -91,7 +91,7 @@ def live_session(project: Project) -> SessionState | None:
         if (row["host"], row["pid"]) == (state.process.host, state.process.pid):
             return replace(state, started=str(row["started"]), phase=Phase(row["phase"]), run=Path(row["run"]).name)
     except (OSError, ValueError, KeyError, TypeError):
-        pass  # it has not said yet what it does
+        pass  # it has not written its state yet
     return state
 
 

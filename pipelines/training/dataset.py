@@ -149,7 +149,7 @@ def _usable(store: "Store", config: TrainConfig[Any]) -> list[Sample]:
 
     Says which are left out.
     """
-    samples = _unchanged(store)
+    samples = without_changed(store, store.catalog.samples(Split.TRAIN), kind="training")
     if config.inputs == "pixels" or not any(s.backbone == config.backbone for s in store.vectors.spaces()):
         return samples
     missing = set(store.vectors.missing(config.backbone, [s.sample_id for s in samples]))
@@ -162,12 +162,12 @@ def _usable(store: "Store", config: TrainConfig[Any]) -> list[Sample]:
     return samples
 
 
-def _unchanged(store: "Store") -> list[Sample]:
-    samples = store.catalog.samples(Split.TRAIN)
+def without_changed(store: "Store", samples: Sequence[Sample], *, kind: str) -> list[Sample]:
+    """Returns the samples whose files are as imported, and prints how many others of this kind are left out."""
     changed = {sample.sample_id for sample in changed_samples(store.catalog, samples)}
     if changed:
         say(
-            f"the files of {len(changed)} training images have changed since they were imported, so these are left "
+            f"the files of {len(changed)} {kind} images have changed since they were imported, so these are left "
             f"out: gradebook verify {store.project.root} lists them, and importing them again adds their new content"
         )
     return [sample for sample in samples if sample.sample_id not in changed]

@@ -170,11 +170,11 @@ def _resnet_50(method: str, data: DataConfig, preset: str) -> TrainConfig[Any]:
     )
 
 
-def _paper(method: str, **told: float) -> Any:
+def _paper(method: str, **settings: float) -> Any:
     """Returns the settings of Meta Pseudo Labels and its teacher's UDA; other methods keep their own papers'."""
     if method == "mpl":
-        return method_settings(method, view="strong", **told)
-    return method_settings(method, **(told if method == "uda" else {}))
+        return method_settings(method, view="strong", **settings)
+    return method_settings(method, **(settings if method == "uda" else {}))
 
 
 def _large(method: str, preset: str, backbone: str) -> TrainConfig[Any]:

@@ -87,5 +87,5 @@ def test_a_project_that_cannot_be_written_is_served_all_the_same(options, monkey
             pass
 
     asyncio.run(serve())
-    said = capsys.readouterr()
-    assert "Gradebook is at http://127.0.0.1:8501/ " in said.out and "FiftyOne cannot link to the app" in said.err
+    printed = capsys.readouterr()
+    assert "Gradebook is at http://127.0.0.1:8501/ " in printed.out and "FiftyOne cannot link to the app" in printed.err

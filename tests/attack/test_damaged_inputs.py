@@ -35,9 +35,9 @@ def test_a_zip_file_with_a_broken_stream(project, tmp_path, method):
 
 def test_a_parquet_table_whose_paths_are_integers(project, tmp_path):
     pq.write_table(pa.table({"filepath": [1, 2], "label": [0, 1]}), tmp_path / "table.parquet")
-    said = gradebook("import", project, tmp_path / "table.parquet")
-    assert (said.status, "Traceback" in said.err) == (2, False), said.err
-    assert "2 cannot be read" in said.out
+    result = gradebook("import", project, tmp_path / "table.parquet")
+    assert (result.status, "Traceback" in result.err) == (2, False), result.err
+    assert "2 cannot be read" in result.out
 
 
 @pytest.mark.parametrize("cell", ["a\0b.png", "a.png\0", "\0"])

@@ -1,4 +1,4 @@
-"""A run has one owner: whoever else wants to train it is refused, and signals reach only processes of the job."""
+"""A run has one owner: another process that trains it is refused, and signals reach only processes of the job."""
 
 import json
 import os
@@ -227,12 +227,12 @@ def test_what_two_trainings_of_one_run_left_is_found_with_what_can_be_done(tmp_p
     shutil.copy(first, second.with_name("rank0-000003.parquet"))
     state = run_of(store).path / "checkpoints" / "step-000004" / "state.pt"
     state.write_bytes(state.read_bytes()[:-100])
-    said = {finding.problem: finding.advice for finding in verify(store.project.root).findings}
+    advice = {finding.problem: finding.advice for finding in verify(store.project.root).findings}
     assert (
         "train again under another name"
-        in said["r: 2 segments of rank0 have steps in common, as when two trainings wrote to one run at once"]
+        in advice["r: 2 segments of rank0 have steps in common, as when two trainings wrote to one run at once"]
     )
-    assert "quarantines it and starts from the one before" in said["a checkpoint of r is corrupt: state.pt"]
+    assert "quarantines it and starts from the one before" in advice["a checkpoint of r is corrupt: state.pt"]
 
 
 def test_a_directory_of_a_run_that_was_killed_before_it_began_is_tidied_up(tmp_path):
@@ -369,7 +369,7 @@ def test_a_job_from_before_a_restart_has_no_process(project):
 
 
 def test_the_child_of_another_is_not_reaped(project):
-    """Whoever started it still learns how it ended."""
+    """The process that started it still learns how it ended."""
     child = subprocess.Popen(["false"])
     until(lambda: child.poll.__self__ and Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2][1] == "Z")
     job_state(forge(project, child.pid))

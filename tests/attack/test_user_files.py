@@ -370,5 +370,5 @@ def test_a_path_with_a_line_break_is_a_sentence(tmp_path, name):
 
 
 def test_a_project_that_does_not_exist_with_such_a_path_is_a_sentence_too(tmp_path):
-    said = gradebook("status", tmp_path / "a\nb")
-    assert said.status == 2 and len(said.err.splitlines()) == 1 and "Traceback" not in said.err
+    result = gradebook("status", tmp_path / "a\nb")
+    assert result.status == 2 and len(result.err.splitlines()) == 1 and "Traceback" not in result.err

@@ -166,8 +166,8 @@ def test_a_socket_that_others_can_open_is_not_used(root, tmp_path):
     shared = tmp_path / f"{mongodb.SOCKET_DIRECTORY}1"
     shared.mkdir(mode=0o755)
     state = root / "mongo" / "server.json"
-    for said in ({"socket": str(shared / mongodb.SOCKET)}, {"socket": "\0"}, {"socket": 1}, {"port": "x"}, [], 1):
-        state.write_text(json.dumps(said))
+    for content in ({"socket": str(shared / mongodb.SOCKET)}, {"socket": "\0"}, {"socket": 1}, {"port": "x"}, [], 1):
+        state.write_text(json.dumps(content))
         assert mongodb._last_address(root / "mongo") is None
     shared.chmod(0o700)
     state.write_text(json.dumps({"socket": str(shared / mongodb.SOCKET)}))

@@ -183,7 +183,7 @@ class Place(foo.Operator):  # type: ignore[misc]
 
 
 class Evolution(foo.Panel):  # type: ignore[misc]
-    """What teacher and student said of the selected sample, step by step, and the feedback."""
+    """What teacher and student predicted for the selected sample, step by step, and the feedback."""
 
     @property
     def config(self) -> Any:
@@ -246,12 +246,12 @@ def _answer(ctx: Any, do: Callable[[], str]) -> dict[str, Any]:
 
     A verdict can take samples out of the view. Selected still, they would get the next verdict, too.
     """
-    said = _try(lambda: {"said": do()})
-    ctx.ops.notify(said.get("said") or said["refused"], variant="success" if "said" in said else "error")
-    if "said" in said:
+    answer = _try(lambda: {"said": do()})
+    ctx.ops.notify(answer.get("said") or answer["refused"], variant="success" if "said" in answer else "error")
+    if "said" in answer:
         ctx.ops.clear_selected_samples()
         ctx.ops.reload_dataset()
-    return said
+    return answer
 
 
 def _try(do: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -262,8 +262,8 @@ def _try(do: Callable[[], dict[str, Any]]) -> dict[str, Any]:
 
 
 def _sentence(error: ProjectError) -> str:
-    said = str(error)
-    return f"{said[:1].upper()}{said[1:]}"
+    message = str(error)
+    return f"{message[:1].upper()}{message[1:]}"
 
 
 def _some(names: Sequence[str]) -> str:

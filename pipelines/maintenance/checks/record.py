@@ -80,7 +80,7 @@ def signals(subject: Subject) -> Iterator[Finding]:
     for run in subject.runs if subject.content else []:
         folded = record.folded(run.name)
         if not folded or folded.keys() != (segments_in(run.path / "record") or {}).keys():
-            continue  # new segments since the last fold: whoever reads next folds first
+            continue  # new segments since the last fold: the next reader folds first
         if checksums.corrupt_files(run.path / "record"):
             continue  # `segments_are_unchanged` reports it; folding them would lose the rows that the history has
         fresh = MemoryRecord()

@@ -33,10 +33,10 @@ def read_only(world: FinishedRound) -> Iterator[Path]:
     shutil.rmtree(parent)
 
 
-def as_nobody(command: tuple[str, ...], project: Path, writable: Path, said: Path) -> None:
+def as_nobody(command: tuple[str, ...], project: Path, writable: Path, output: Path) -> None:
     """Calls a command as a user who may not write, and writes down what it prints."""
     gradebook(command[0], writable, *command[1:])  # imports what it needs, which that user may not be able to read
-    file = said.open("w")
+    file = output.open("w")
     if os.getuid() == 0:
         os.setuid(NOBODY)
     completed = gradebook(command[0], project, *command[1:])
@@ -51,9 +51,9 @@ def test_a_command_that_looks_works(read_only, tmp_path, command):
     shutil.copytree(read_only, tmp_path / "writable")
     for path in [tmp_path / "writable", *(tmp_path / "writable").rglob("*")]:
         path.chmod(0o755)
-    with forked(as_nobody, command, read_only, tmp_path / "writable", tmp_path / "said") as process:
+    with forked(as_nobody, command, read_only, tmp_path / "writable", tmp_path / "output") as process:
         process.join()
-    text = (tmp_path / "said").read_text()
+    text = (tmp_path / "output").read_text()
     assert text.startswith("0\n"), text
     assert sorted(read_only.rglob("*")) == before
     if command == ("evaluate",):

@@ -110,8 +110,8 @@ def test_near_duplicates_are_marked_and_only_one_is_shown(tmp_path):
     before = store.catalog.samples()
     pair = [s for s in before if s.split is Split.TRAIN][-2:]
     catalog = MemoryCatalog()
-    twin = replace(pair[1], fingerprint=pair[0].fingerprint, filepath=str(tmp_path / "gone.png"))
-    catalog.add([twin if s == pair[1] else s for s in before], [])
+    duplicate = replace(pair[1], fingerprint=pair[0].fingerprint, filepath=str(tmp_path / "gone.png"))
+    catalog.add([duplicate if s == pair[1] else s for s in before], [])
     store = Store(store.project, catalog, store.log, store.vectors, store.record)
     trained(store, "--unlabelled", "24")
     rows = {row.sample_id: row for row in rank(store, run_of(store), limit=1000)}

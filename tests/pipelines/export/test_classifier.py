@@ -124,7 +124,7 @@ def test_the_cards_programs_predict_what_gradebook_predicts_on_images_of_every_k
     student = Student(exported.store.project.root, exported.run)
     images = np.stack([load(file, student.size) for file in files])
     np.testing.assert_allclose(probabilities, student.probabilities(images), rtol=0, atol=1e-4)
-    assert np.ptp(probabilities, axis=0).max() > 0.05, "the images are told apart: the test is not vacuous"
+    assert np.ptp(probabilities, axis=0).max() > 0.05, "the images differ: the test is not vacuous"
 
 
 @pytest.mark.parametrize("inputs", ["views", "pixels"])
@@ -139,8 +139,8 @@ def test_the_trainers_evaluation_sees_the_same_pixels(store, tmp_path, inputs):
     samples = [s for s in store.catalog.samples(Split.TEST) if Path(s.filepath).parent.name == "kinds"]
     trained_on = predict_samples(load_run_student(run), config_from_json(run.config()), store, samples)
     scorer = Student(store.project.root, run)
-    said = scorer.probabilities(np.stack([load(s.filepath, scorer.size) for s in samples]))
-    np.testing.assert_allclose(said, trained_on, rtol=0, atol=TOLERANCE[inputs])
+    predicted = scorer.probabilities(np.stack([load(s.filepath, scorer.size) for s in samples]))
+    np.testing.assert_allclose(predicted, trained_on, rtol=0, atol=TOLERANCE[inputs])
 
 
 def test_a_card_whose_program_decodes_in_another_way_is_not_exported(store, tmp_path, monkeypatch):

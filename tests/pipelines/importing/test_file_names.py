@@ -107,9 +107,9 @@ def test_what_cannot_be_opened_is_named_by_everybody(tmp_path):
     reasons = {Path(path).name: why for path, why in walk(str(tmp_path)) if why}
     assert reasons.keys() == {"pipe.png", "lost.png"}
     assert {Path(f.filepath).name for f in pool_walk(str(tmp_path)) if f.error} == reasons.keys()
-    told: list[str] = []
-    assert [path.name for path in list_images([tmp_path], told.append)] == ["a.png"]
-    assert len(told) == 2 and all("cannot be used" in message for message in told)
+    messages: list[str] = []
+    assert [path.name for path in list_images([tmp_path], messages.append)] == ["a.png"]
+    assert len(messages) == 2 and all("cannot be used" in message for message in messages)
 
 
 def test_the_paths_of_a_pools_table_are_relative_to_the_table(tmp_path, monkeypatch):

@@ -117,7 +117,7 @@ def test_the_command_prints_what_was_predicted_and_what_failed(images, tmp_path,
 
 
 def test_rows_of_another_model_are_never_kept_as_this_ones(images, tmp_path, monkeypatch):
-    out = tmp_path / "said.csv"
+    out = tmp_path / "predictions.csv"
     into_file(out, tmp_path, [images], broken=refuse)
     before = out.read_bytes()
     monkeypatch.setattr(ByBrightness, "weights", "second")
@@ -127,7 +127,7 @@ def test_rows_of_another_model_are_never_kept_as_this_ones(images, tmp_path, mon
 
 
 def test_a_file_that_was_replaced_is_predicted_again_and_its_old_row_is_gone(images, tmp_path, capsys):
-    out = tmp_path / "said.csv"
+    out = tmp_path / "predictions.csv"
     into_file(out, tmp_path, [images], broken=refuse)
     (first, *_) = sorted(images.iterdir())
     Image.new("RGB", (9, 6), "white").save(first)
@@ -139,14 +139,14 @@ def test_a_file_that_was_replaced_is_predicted_again_and_its_old_row_is_gone(ima
 
 
 def test_rows_of_files_that_are_gone_stay(images, tmp_path):
-    out = tmp_path / "said.csv"
+    out = tmp_path / "predictions.csv"
     into_file(out, tmp_path, [images], broken=refuse)
     sorted(images.iterdir())[0].unlink()
     assert into_file(out, tmp_path, [images], broken=refuse) == {"predicted": 0, "before": IMAGES}
 
 
 def test_a_file_that_is_given_twice_is_predicted_once(images, tmp_path):
-    out = tmp_path / "said.csv"
+    out = tmp_path / "predictions.csv"
     assert into_file(out, tmp_path, [images, images], broken=refuse) == {"predicted": IMAGES, "before": 0}
 
 
