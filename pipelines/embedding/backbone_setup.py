@@ -2,7 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
-from gradebook.pipelines.process.progress import stage
+from gradebook.pipelines.embedding.backbone_choice import AUTO, choose_backbone
+from gradebook.pipelines.process.progress import say, stage
 from gradebook.storage.project import ProjectError
 from gradebook.storage.samples import Split
 from gradebook.storage.store import Store
@@ -16,14 +17,34 @@ DEFAULT_IMAGES = {"cpu": 20_000, "cuda": 1_000_000}  # total views by default: a
 
 
 def resolve_backbone(store: Store, backbone: str, weights: str | None) -> tuple[str, str]:
-    """Returns timm's name of the backbone and the source of its weights."""
-    from gradebook.mpl.backbones import BackboneError, resolve
+    """Returns timm's name of the backbone and the source of its weights.
 
+    "auto" is the backbone of the newest vectors; without any, one is chosen by `backbone_choice`, which is printed.
+    """
+    from gradebook.mpl.backbones import resolve
+    from gradebook.mpl.pretrained_weights import BackboneError
+
+    if backbone == AUTO:
+        backbone = _automatic(store, weights)
     earlier = next((space for space in store.vectors.spaces() if space.backbone == backbone), None)
     try:
         return resolve(backbone, weights or (earlier.source if earlier else "pretrained"))
     except BackboneError as error:
         raise ProjectError(str(error)) from error
+
+
+def _automatic(store: Store, weights: str | None) -> str:
+    import torch
+
+    if weights is not None:
+        raise ProjectError("--weights belong to one backbone: name it instead of auto")
+    spaces = store.vectors.spaces()
+    if spaces:
+        say(f"{spaces[-1].backbone}, because the project has vectors of it")
+        return str(spaces[-1].backbone)
+    choice = choose_backbone(len(store.catalog.samples()), gpu=torch.cuda.is_available())
+    say(choice.sentence)
+    return choice.name
 
 
 def prepare_network(
@@ -65,7 +86,8 @@ def _create(backbone: str, size: int | None, seed: int, weights: Any) -> tuple["
     """Returns the model, a sentence on its weights, and its native size."""
     import torch
 
-    from gradebook.mpl.backbones import BackboneError, create, input_size
+    from gradebook.mpl.backbones import create, input_size
+    from gradebook.mpl.pretrained_weights import BackboneError
 
     try:
         native_size, fixed = input_size(backbone)

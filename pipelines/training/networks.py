@@ -27,8 +27,9 @@ def image_classifier(
         ConfigError: there is no such model, its pretrained weights are not available, or it takes no images of that
             size.
     """
-    from gradebook.mpl.backbones import BackboneError, set_input_size
+    from gradebook.mpl.backbones import set_input_size
     from gradebook.mpl.networks import ImageClassifier
+    from gradebook.mpl.pretrained_weights import BackboneError
 
     model = timm_model(backbone, classes, weights=weights, dropout=dropout)
     if size is not None:
@@ -48,7 +49,8 @@ def timm_model(backbone: str, classes: int, *, weights: str, dropout: float = 0.
     Raises:
         ConfigError: there is no such model, or its pretrained weights are not available.
     """
-    from gradebook.mpl.backbones import BackboneError, create
+    from gradebook.mpl.backbones import create
+    from gradebook.mpl.pretrained_weights import BackboneError
 
     try:
         model, _ = create(backbone, weights=weights, dropout=dropout)

@@ -7,14 +7,15 @@ import timm
 import torch
 from torch import nn
 
-from gradebook.mpl import backbones
-from gradebook.mpl.backbones import PACKAGED, BackboneError, create, features, input_size, match_by_order
+from gradebook.mpl import backbones, pretrained_weights
+from gradebook.mpl.backbones import create, features, input_size
 from gradebook.mpl.networks import ImageClassifier
+from gradebook.mpl.pretrained_weights import PACKAGED, BackboneError, match_by_order
 
 
 @pytest.fixture
 def offline(monkeypatch):
-    monkeypatch.setattr(backbones, "_hub_answers", lambda: False)
+    monkeypatch.setattr(pretrained_weights, "hub_answers", lambda: False)
 
 
 def test_without_a_hub_the_installed_weights_are_taken_and_named(offline):
@@ -125,9 +126,9 @@ def test_a_misspelt_backbone_is_an_error_with_the_nearest_names():
 
 
 def test_a_hub_that_never_answers_is_not_waited_for(monkeypatch):
-    monkeypatch.setattr(backbones, "HUB_TIMEOUT_S", 0.05)
-    monkeypatch.setattr(backbones, "_ask_hub", lambda answers: time.sleep(30))
-    assert not backbones._hub_answers()
+    monkeypatch.setattr(pretrained_weights, "HUB_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(pretrained_weights, "_ask_hub", lambda answers: time.sleep(30))
+    assert not pretrained_weights.hub_answers()
 
 
 def test_a_hub_that_refuses_leads_on_to_the_installed_weights(monkeypatch):
@@ -139,7 +140,7 @@ def test_a_hub_that_refuses_leads_on_to_the_installed_weights(monkeypatch):
             raise RuntimeError("404\nnot here")
         return real(name, **settings)
 
-    monkeypatch.setattr(backbones, "_hub_answers", lambda: True)
+    monkeypatch.setattr(pretrained_weights, "hub_answers", lambda: True)
     monkeypatch.setattr(backbones.timm, "create_model", refusing)
     with pytest.raises(BackboneError, match="the model hub does not have them \\(404\\)"):
         create("resnet10t")

