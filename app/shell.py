@@ -29,6 +29,7 @@ STYLE = """<style>
 [data-testid=stRadioOption]:not([data-selected]) > div > div:first-child {
   box-shadow: 0 0 0 1px rgba(128, 128, 128, 0.9); }
 [data-testid^=stBaseButton-primary] kbd { color: inherit; opacity: 0.9; }
+.st-key-map-colour { min-height: 4.25rem; }
 .st-key-pages { padding-bottom: 1.25rem; border-bottom: 1px solid rgba(128, 128, 128, 0.25); }
 .stApp a:focus-visible { outline: 2px solid #2C97A0; outline-offset: 0; }
 .js-plotly-plot :is(.xtick, .ytick, .g-xtitle, .g-ytitle, .annotation) text { fill: #565C63 !important; }

@@ -121,7 +121,8 @@ def _draw_difference(store: Store, projection: Projection, job: Job | None, runn
 def _choose_color() -> tuple[str, str | None]:
     """Draws the choice of colours, which the address keeps; returns it, and the reason if one was chosen."""
     requested, _, reason = st.query_params.get("colour", map_colors.LABEL).partition(":")
-    with st.container(horizontal=True, vertical_alignment="bottom"):
+    # The key gives the container its final height, or the map would move under the pointer when the control appears.
+    with st.container(horizontal=True, vertical_alignment="bottom", key="map-colour"):
         by = st.segmented_control(
             "Colour by",
             list(NAMES),

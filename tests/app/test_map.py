@@ -127,18 +127,35 @@ def test_a_lasso_drawn_with_the_mouse_opens_its_images_on_review(page, address, 
     field = page.locator("canvas.overlay")
     field.wait_for()
     expect(page.locator("[data-drawn^='5 ']")).to_have_count(1)
-    box = field.bounding_box()
     page.get_by_role("button", name="Box").click()
-    page.mouse.move(box["x"] + 3, box["y"] + 3)
-    page.mouse.down()
-    page.mouse.move(box["x"] + box["width"] - 3, box["y"] + box["height"] - 3, steps=4)
-    page.mouse.up()
+    box = field.bounding_box()
+    end = {"x": box["width"] - 3, "y": box["height"] - 3}
+    field.drag_to(field, source_position={"x": 3, "y": 3}, target_position=end)
     expect(page.get_by_text("selected on the map")).to_contain_text("5 images")
     expect(page.locator(".gallery img")).to_have_count(5)
     page.get_by_role("button", name="Review these").click()
     page.get_by_role("heading", name="Review").wait_for()
     expect(page.get_by_text("selected on the map")).to_contain_text("5 images")
     assert "selection=" in page.url
+
+
+@pytest.mark.slow
+@pytest.mark.browser
+def test_the_map_does_not_move_when_the_choice_of_colours_appears_after_it(page, address, real_store):
+    embed(real_store)
+    map_projection.compute_map(real_store)
+    held = []
+    page.route("**/ButtonGroup*.js", lambda route: held.append(route))  # loaded when first needed
+    page.goto(f"{address}/map")
+    expect(page.locator("[data-drawn^='5 ']")).to_have_count(1)
+    field, choice = page.locator("canvas.overlay"), page.get_by_text("Colour by", exact=True)
+    expect(choice).to_have_count(0)
+    before = field.bounding_box()
+    for route in held:
+        route.continue_()
+    choice.wait_for()
+    assert held
+    assert field.bounding_box() == before
 
 
 @pytest.mark.slow
