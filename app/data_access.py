@@ -14,6 +14,7 @@ from gradebook.pipelines.curation.queue_items import Row
 from gradebook.pipelines.image_cache import as_jpeg, open_preview
 from gradebook.pipelines.reporting import project_stats
 from gradebook.pipelines.runs import Run
+from gradebook.storage import splits
 from gradebook.storage.images import BrokenImage
 from gradebook.storage.project import SETTINGS, Project
 from gradebook.storage.samples import Sample, Split
@@ -55,7 +56,7 @@ def read_events(store: Store) -> EventCache:
 
 def read_samples(store: Store) -> dict[str, Sample]:
     """Returns the catalogue in order of import, by sample_id. At an address it may be `SAMPLES_TTL_S` old."""
-    stamp = tables_of(store.project).stamp(("samples", "files"))
+    stamp = tables_of(store.project).stamp(splits.TABLES)
     return _samples(_root(store), stamp, store)
 
 

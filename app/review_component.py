@@ -36,7 +36,7 @@ def cards(
 ) -> list[dict[str, Any]]:
     """Returns the cards that the browser has not cached."""
     store, new = context.store, [row for row in rows if row.sample_id not in cached]
-    similar = {} if grid else _similar_images(store, events, new)
+    similar = {} if grid else _similar_images(store, events, [row for row in new if not row.blind])
     return [
         {
             "sample_id": row.sample_id,
@@ -48,11 +48,15 @@ def cards(
             "given": row.given,
             "expected": row.decision,
             "reasons": _reasons(row),
-            "history": None if grid else summarize_history(read_history(store, context.run, row.sample_id)),
+            "history": None if grid or row.blind else _history(context, row),
             "similar": similar.get(row.sample_id, []),
         }
         for row in new
     ]
+
+
+def _history(context: PageContext, row: Row) -> dict[str, Any] | None:
+    return summarize_history(read_history(context.store, context.run, row.sample_id))
 
 
 def _name(row: Row, *, checked: bool) -> str:

@@ -11,12 +11,10 @@
     predictions.parquet   at the end: the predictions of both networks for every unlabelled sample
     session.json          of a live session's run only: its newest snapshot (`gradebook.pipelines.session.snapshots`)
     reading.npz           cached output of the feature classifier (`gradebook.pipelines.curation.feature_classifier`)
-    reasons.arrow         cached reasons for the queue (`gradebook.pipelines.curation.reason_cache`)
-    reasons_given.arrow   the same for given labels
+    reasons.arrow, reasons_given.arrow   cached reasons (`gradebook.pipelines.curation.reason_cache`)
     SHA256SUMS            checksums of the two results (`gradebook.storage.checksums`); record/ has its own
     status.json           the newest `Status`
-    log.txt               output of the process
-    owner.json            while it trains: the processes that do (`gradebook.pipelines.process.owner`)
+    log.txt, owner.json   output; while it trains, the processes that do (`gradebook.pipelines.process.owner`)
 
 Readers need no torch and never wait, because files are replaced atomically or grow by whole lines.
 """
@@ -33,6 +31,7 @@ from typing import Any
 
 from gradebook.pipelines.process.owner import is_owned_elsewhere
 from gradebook.pipelines.process.pids import alive
+from gradebook.storage import deleted_runs
 from gradebook.storage.files import write_json
 from gradebook.storage.project import Project, ProjectError
 
@@ -171,7 +170,7 @@ def list_runs(project: Project) -> list[Run]:
     """Returns the project's runs, oldest first."""
     if not project.runs.is_dir():
         return []
-    started = {path: _start_time(path) for path in project.runs.iterdir()}
+    started = {path: _start_time(path) for path in project.runs.glob("[!.]*")}
     return [Run(path) for path in sorted((p for p in started if started[p]), key=lambda p: (started[p], p.name))]
 
 
@@ -194,6 +193,8 @@ def find_run(project: Project, name: str | None) -> Run:
             return run
     if name == BEST:
         return _best_run(project, runs)
+    if (gone := deleted_runs.read(project).get(name)) is not None:
+        raise ProjectError(f"{gone.sentence}: choose one of {', '.join(r.name for r in runs)}")
     raise ProjectError(f"there is no run {name!r} in {project.root}: choose one of {', '.join(r.name for r in runs)}")
 
 
@@ -216,8 +217,8 @@ def _best_run(project: Project, runs: Sequence[Run]) -> Run:
 
 
 def new_run_name(project: Project, method: str) -> str:
-    """Returns an unused name: the method and the next number, such as mpl-001."""
-    names = [path.name for path in project.runs.iterdir()] if project.runs.is_dir() else []
+    """Returns a name that no run has or had: the method and the next number, such as mpl-001."""
+    names = [*(path.name for path in project.runs.glob("*")), *deleted_runs.read(project)]
     numbers = [int(m[1]) for m in (re.fullmatch(rf"{re.escape(method)}-(\d+)", name) for name in names) if m]
     return f"{method}-{max(numbers, default=0) + 1:03d}"
 

@@ -5,10 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, TypeGuard
 
-from gradebook.storage import path_index
+from gradebook.storage import path_index, splits
 from gradebook.storage.lance_tables import Tables, keep_indices, one_of, quoted
 from gradebook.storage.project import ProjectError
-from gradebook.storage.samples import File, Sample, Split
+from gradebook.storage.samples import File, Sample, Split, files_schema, samples_schema
+from gradebook.storage.splits import SplitChange
 
 GONE = ""  # the sample_id of a file that is no longer there because its content has moved to another path
 INDEX_FROM = 200_000  # rows
@@ -20,7 +21,7 @@ class Catalog(Protocol):
 
     A sample never changes, but its files may. If the file at a sample's `filepath` gets other content or is `GONE`, the
     sample is returned with the path of another file that holds it. If there is none, `samples` leaves the sample out,
-    so that the new content is not mistaken for the old sample.
+    so that the new content is not mistaken for the old sample. A sample's `split` is the present one.
     """
 
     def add(self, samples: Sequence[Sample], files: Sequence[File]) -> None:
@@ -52,6 +53,12 @@ class Catalog(Protocol):
     def ids(self) -> list[str]:
         """Returns the ids of all samples in order of import, including those that no file holds any more."""
 
+    def change_splits(self, changes: Sequence[SplitChange]) -> None:
+        """Puts samples into other splits; all of them, or none if it fails or is killed."""
+
+    def split_changes(self) -> list[SplitChange]:
+        """Returns all changes of splits, oldest first."""
+
 
 class MemoryCatalog:
     """A catalogue in memory."""
@@ -59,6 +66,7 @@ class MemoryCatalog:
     def __init__(self) -> None:
         self._samples: dict[str, Sample] = {}
         self._files: dict[str, File] = {}
+        self._changes: list[SplitChange] = []
 
     def add(self, samples: Sequence[Sample], files: Sequence[File]) -> None:
         """See `Catalog.add`."""
@@ -69,12 +77,12 @@ class MemoryCatalog:
     def samples(self, split: Split | None = None, among: Collection[str] | None = None) -> list[Sample]:
         """See `Catalog.samples`."""
         chosen = None if among is None else set(among)
-        held = _held(self._samples.values(), list(self._files.values()))
+        held = _held(splits.apply(self._samples.values(), self._changes), list(self._files.values()))
         return [s for s in held if _is_wanted(s, split, chosen)]
 
     def get(self, sample_ids: Sequence[str]) -> list[Sample]:
         """See `Catalog.get`."""
-        return _in_order(self._samples.values(), list(self._files.values()), sample_ids)
+        return _in_order(splits.apply(self._samples.values(), self._changes), list(self._files.values()), sample_ids)
 
     def paths(self, sample_ids: Collection[str], split: Split | None = None) -> dict[str, str]:
         """See `Catalog.paths`."""
@@ -93,9 +101,17 @@ class MemoryCatalog:
         """See `Catalog.ids`."""
         return list(self._samples)
 
+    def change_splits(self, changes: Sequence[SplitChange]) -> None:
+        """See `Catalog.change_splits`."""
+        self._changes = [*self._changes, *changes]
+
+    def split_changes(self) -> list[SplitChange]:
+        """See `Catalog.split_changes`."""
+        return list(self._changes)
+
 
 class LanceCatalog:
-    """A catalogue in two LanceDB tables, `samples` and `files`."""
+    """A catalogue in three LanceDB tables: `samples`, `files` and `splits`."""
 
     def __init__(self, directory: Path, address: str = ""):
         self._tables = Tables(directory, address)
@@ -114,7 +130,7 @@ class LanceCatalog:
         if chosen is not None and len(chosen) <= MAX_IDS_IN_CONDITION:
             samples, files = self._look_up(chosen)
         else:
-            samples, files = self._samples(None if split is None else f"split = '{split.value}'"), self._files()
+            samples, files = self._samples(), self._files()
         return [s for s in _held(samples, files) if _is_wanted(s, split, chosen)]
 
     def get(self, sample_ids: Sequence[str]) -> list[Sample]:
@@ -126,7 +142,7 @@ class LanceCatalog:
 
     def paths(self, sample_ids: Collection[str], split: Split | None = None) -> dict[str, str]:
         """See `Catalog.paths`. From the second call until the next import the paths come from memory."""
-        stamp = self._tables.stamp(["samples", "files"])
+        stamp = self._tables.stamp(splits.TABLES)
         if stamp is None or self._path_index is None or self._path_index[0] != stamp:
             self._path_index = stamp, None
             return {s.sample_id: s.filepath for s in self.samples(split, sample_ids)}
@@ -134,7 +150,8 @@ class LanceCatalog:
             read = (self._tables.read("samples", path_index.SAMPLES), self._tables.read("files", path_index.FILES))
             if read[0] is None or read[1] is None:
                 return {s.sample_id: s.filepath for s in self.samples(split, sample_ids)}
-            self._path_index = stamp, path_index.build(*read, GONE)
+            samples = path_index.with_splits(read[0], {c.sample_id: c.split.value for c in self.split_changes()})
+            self._path_index = stamp, path_index.build(samples, read[1], GONE)
         return path_index.look_up(self._path_index[1], sample_ids, None if split is None else split.value)
 
     def files(self) -> list[File]:
@@ -151,6 +168,17 @@ class LanceCatalog:
         files = _existing(self._files(f"filepath = {quoted(filepath)}"))
         return files[0].sample_id if files else None
 
+    def change_splits(self, changes: Sequence[SplitChange]) -> None:
+        """See `Catalog.change_splits`."""
+        if changes:
+            with self._tables.open_for_writing(splits.TABLE, splits.schema()) as table:
+                table.add(splits.to_table(changes))
+
+    def split_changes(self) -> list[SplitChange]:
+        """See `Catalog.split_changes`."""
+        rows = self._tables.read(splits.TABLE, splits.schema().names)
+        return [] if rows is None else splits.from_table(rows)
+
     def _look_up(self, sample_ids: Collection[str]) -> tuple[list[Sample], list[File]]:
         """Returns a few samples and the files that may hold them."""
         if not sample_ids:
@@ -162,7 +190,7 @@ class LanceCatalog:
         return samples, files + (self._files(one_of("sample_id", moved)) if moved else [])
 
     def _files(self, where: str | None = None) -> list[File]:
-        names = _files_schema().names
+        names = files_schema().names
         rows = self._tables.read("files", names, where)
         if rows is None:
             return []
@@ -170,15 +198,16 @@ class LanceCatalog:
         return [File(filepath=p, sample_id=s, size=n, mtime_ns=t) for p, s, n, t in zip(*columns, strict=True)]
 
     def _samples(self, where: str | None = None) -> list[Sample]:
-        names = [name for name in _samples_schema().names if name != "position"]
+        names = [name for name in samples_schema().names if name != "position"]
         rows = self._tables.read("samples", ["position", *names], where)
         if rows is None:
             return []
         columns = [rows.sort_by("position").column(name).to_pylist() for name in names]
-        return [
+        samples = (
             Sample(sample_id=i, filepath=p, split=Split(s), width=w, height=h, fingerprint=f)
             for i, p, s, w, h, f in zip(*columns, strict=True)
-        ]
+        )
+        return splits.apply(samples, self.split_changes())
 
     def _add_samples(self, samples: Sequence[Sample]) -> None:
         known = self._known("samples", "sample_id")
@@ -191,8 +220,8 @@ class LanceCatalog:
         import pyarrow as pa
 
         columns = {"position": list(range(len(known), len(known) + len(new))), **_columns(Sample, new.values())}
-        with self._tables.open_for_writing("samples", _samples_schema()) as table:
-            table.add(pa.Table.from_pydict(columns, _samples_schema()))
+        with self._tables.open_for_writing("samples", samples_schema()) as table:
+            table.add(pa.Table.from_pydict(columns, samples_schema()))
             keep_indices(table, ["sample_id"], INDEX_FROM)
 
     def _add_files(self, files: dict[str, File]) -> None:
@@ -200,9 +229,9 @@ class LanceCatalog:
             return
         import pyarrow as pa
 
-        rows = pa.Table.from_pydict(_columns(File, files.values()), _files_schema())
+        rows = pa.Table.from_pydict(_columns(File, files.values()), files_schema())
         known = self._known("files", "filepath")
-        with self._tables.open_for_writing("files", _files_schema()) as table:
+        with self._tables.open_for_writing("files", files_schema()) as table:
             if known.isdisjoint(files):
                 table.add(rows)
             else:
@@ -251,25 +280,3 @@ def _existing(files: Iterable[File]) -> list[File]:
 
 def _columns(kind: type[Sample] | type[File], records: Collection[Sample | File]) -> dict[str, list[Any]]:
     return {name: [getattr(record, name) for record in records] for name in kind.__slots__}
-
-
-def _samples_schema() -> Any:
-    import pyarrow as pa
-
-    return pa.schema(
-        {
-            "position": pa.int64(),  # the order of import
-            "sample_id": pa.string(),
-            "filepath": pa.string(),
-            "split": pa.string(),
-            "width": pa.int32(),
-            "height": pa.int32(),
-            "fingerprint": pa.binary(),
-        }
-    )
-
-
-def _files_schema() -> Any:
-    import pyarrow as pa
-
-    return pa.schema({"filepath": pa.string(), "sample_id": pa.string(), "size": pa.int64(), "mtime_ns": pa.int64()})

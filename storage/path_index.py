@@ -1,6 +1,6 @@
 """The path of every sample in memory: looking up hundreds among a million takes a hundredth of a second."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 SAMPLES, FILES = ("sample_id", "filepath", "split"), ("filepath", "sample_id")  # the columns to read
@@ -29,6 +29,17 @@ def build(samples: Any, files: Any, gone: str) -> Any:
     paths = pc.replace_with_mask(_as_array(samples["filepath"]), _as_array(lost), _as_array(other))
     table = samples.set_column(samples.schema.get_field_index("filepath"), "filepath", paths)
     return table.filter(pc.is_valid(table["filepath"]))
+
+
+def with_splits(samples: Any, changed: Mapping[str, str]) -> Any:
+    """Returns the `pyarrow.Table` of samples with the splits that were changed after the import: sample_id -> split."""
+    if not changed:
+        return samples
+    import pyarrow as pa
+
+    ids, splits = samples["sample_id"].to_pylist(), samples["split"].to_pylist()
+    now = [changed.get(i, split) for i, split in zip(ids, splits, strict=True)]
+    return samples.set_column(samples.schema.get_field_index("split"), "split", pa.array(now, pa.string()))
 
 
 def look_up(table: Any, sample_ids: Collection[str], split: str | None) -> dict[str, str]:

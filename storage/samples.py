@@ -3,6 +3,7 @@
 import hashlib
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 
 class Split(StrEnum):
@@ -40,3 +41,27 @@ class File:
 def sample_id(content: bytes) -> str:
     """Returns the id of an image file's bytes: 128 bits of BLAKE2b as 32 hexadecimal digits."""
     return hashlib.blake2b(content, digest_size=16).hexdigest()
+
+
+def samples_schema() -> Any:
+    """Returns the schema of the table of samples."""
+    import pyarrow as pa
+
+    return pa.schema(
+        {
+            "position": pa.int64(),  # the order of import
+            "sample_id": pa.string(),
+            "filepath": pa.string(),
+            "split": pa.string(),
+            "width": pa.int32(),
+            "height": pa.int32(),
+            "fingerprint": pa.binary(),
+        }
+    )
+
+
+def files_schema() -> Any:
+    """Returns the schema of the table of files."""
+    import pyarrow as pa
+
+    return pa.schema({"filepath": pa.string(), "sample_id": pa.string(), "size": pa.int64(), "mtime_ns": pa.int64()})

@@ -18,6 +18,8 @@ ANY_DEPTH = 1_000
 # cache are written under another name and then renamed, so a link in their place is replaced.
 DEPTHS = {
     "gradebook.json": 0,
+    "deleted_runs.json": 0,
+    "audits": 1,
     "leases.json": 0,
     "map.npz": 0,
     "overview.json": 0,

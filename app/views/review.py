@@ -27,6 +27,7 @@ from gradebook.app.review_actions import (
 )
 from gradebook.app.text import capitalized, count, plain
 from gradebook.app.views import (
+    blind_queues,
     class_form,
     fiftyone_button,
     keyboard_help,
@@ -87,6 +88,7 @@ def render(context: PageContext, *, rank: Rank = DIVERSE, mount: Mount = review_
         next_steps.links(context, [("images", "Import images")])
         return
     live_session.draw(context)
+    blind_queues.draw(context)
     queue = selection.review_queue(context) if "selection" in st.query_params else rank
     if queue is not None:
         st.fragment(_draw_batch)(context, queue, mount, review_filters.ask(context))
@@ -192,17 +194,15 @@ def _data(context: PageContext, events: EventCache, batch: Batch, order: Sequenc
     store, grid = context.store, batch.filters.grid
     message = st.session_state.get(key, {}).get("message") or {}
     same_batch = message.get("batch") == batch.name
-    cached = {i for i in message.get("cached") or [] if isinstance(i, str)} if same_batch else set()
-    cached -= batch.outdated
+    cached = {i for i in message.get("cached") or [] if isinstance(i, str) and same_batch} - batch.outdated
     acknowledged = st.session_state.get(ACKNOWLEDGED, ())
     actions = parse_actions(message.get("actions"), batch.name)
-    rows = [batch.rows[i] for i in order]
     return {
         "batch": batch.name,
         "project": outbox_component.storage_name(context),
         "grid": grid,
         "order": list(order),
-        "cards": review_component.cards(context, events, rows, cached, grid=grid),
+        "cards": review_component.cards(context, events, [batch.rows[i] for i in order], cached, grid=grid),
         "decisions": review_component.new_decisions(events, cached | set(order), batch.rows, context.actor),
         "acknowledged": [action.action_id for action in actions if action.action_id in acknowledged],
         "conflicts": describe_failures(batch.outcome),
@@ -218,8 +218,8 @@ def _data(context: PageContext, events: EventCache, batch: Batch, order: Sequenc
 
 def _empty_text(batch: Batch) -> str:
     """Returns why there are no images to show."""
-    if batch.skipped:
-        return f"All that is left are {count(len(batch.skipped), 'image')} that you skipped."
+    if skipped := len(batch.skipped):
+        return f"All that is left are {count(skipped, 'image')} that you skipped."
     if batch.filters.selection is not None:
         return "All images of this selection have been reviewed."
     if batch.filters.reason is None and batch.filters.only is None:

@@ -83,6 +83,9 @@ def status_table(numbers: dict[str, Any]) -> str:
         lines.append(f"{numbers['changed']} files have changed since they were imported and are not used: {verify}")
     if numbers["near_leaks"]:
         lines.append(f"{numbers['near_leaks']} images look almost the same as one of the other split: {verify}")
+    if numbers["drawn"]["test"]:
+        test, left = numbers["drawn"]["test"], numbers["drawn"]["unlabelled"]
+        lines.append(f"{test} of the test images were drawn, {left} of these have no label yet")
     lines += [
         f"run {run['name']}: {run['state']} at step {run['step']} of {run['steps']}"
         + (f" ({run['message']})" if run["message"] else "")
@@ -91,6 +94,22 @@ def status_table(numbers: dict[str, Any]) -> str:
     lines += [numbers["session"]["line"]] if numbers["session"] else []
     lines += agreement_lines(numbers["agreement"])
     return "\n".join(lines)
+
+
+def holdout_summary(result: Mapping[str, Any], project: Any) -> str:
+    """Returns what a draw of test images did, and which are still to be labelled."""
+    lines = []
+    if result["drawn"]:
+        lines.append(f"{result['drawn']} images were drawn for testing, from {result['clusters']} clusters")
+    if result["near_copies"]:
+        lines.append(f"{result['near_copies']} images were left out, because they are near-copies of a labelled one")
+    if result["returned"]:
+        lines.append(f"{result['returned']} images are training images again")
+    title = (
+        f"{result['test']} test images were drawn, {result['unlabelled']} of them without a label: label them on the "
+        f"page Review of gradebook app {project}, or with gradebook label"
+    )
+    return "\n".join([*lines, *_some(title if result["unlabelled"] else title.partition(":")[0], result["files"])])
 
 
 def session_summary(result: dict[str, Any]) -> str:

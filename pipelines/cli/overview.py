@@ -5,11 +5,22 @@ import inspect
 from gradebook.pipelines.cli.options import app
 
 GROUPS = {
-    "Data": ("init", "classes", "import", "embed", "pool", "pool-join"),
+    "Data": ("init", "classes", "import", "embed", "split", "pool", "pool-join"),
     "Label": ("queue", "label", "neighbours", "undo"),
     "Train": ("train", "session", "export", "predict"),
     "Look": ("app", "fiftyone", "status", "record", "map", "demo"),
-    "Keep": ("verify", "backup", "restore", "log", "export-labels", "relocate", "forget", "fetch", "trust"),
+    "Keep": (
+        "verify",
+        "backup",
+        "restore",
+        "log",
+        "export-labels",
+        "relocate",
+        "forget",
+        "delete-run",
+        "fetch",
+        "trust",
+    ),
     "Measure": ("evaluate", "runs", "simulate", "profile", "plan"),
 }
 

@@ -1,9 +1,11 @@
 """The queue's proposal for one sample, so that other pages and FiftyOne show and accept the same label as the queue."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from gradebook.pipelines.curation import reason_cache
+from gradebook.pipelines.curation.blind import hidden
 from gradebook.pipelines.curation.label_propagation import requested_proposals
 from gradebook.pipelines.curation.queue_items import Row, empty_row, requested_row, with_label
 from gradebook.pipelines.curation.reason_table import ReasonTable
@@ -20,7 +22,8 @@ def guess(
 ) -> Row:
     """Returns the row of a sample as in the queue: an open proposal, or else the finished student's prediction.
 
-    A labelled sample has the feature classifier's prediction if the queue has already judged its label, else none.
+    A sample that is to be labelled blindly (`gradebook.pipelines.curation.blind`) has none. A labelled sample has the
+    feature classifier's prediction if the queue has already judged its label, else none.
 
     Args:
         store: the project.
@@ -30,6 +33,9 @@ def guess(
         decided: the event that decides each sample, from `gradebook.storage.events.decisions`.
     """
     decision = decided.get(sample.sample_id)
+    if hidden(store.project, [sample]):
+        row = replace(empty_row(sample), blind=True)
+        return row if decision is None else with_label(row, decision)
     if decision is None:
         proposal = next((e for e in requested_proposals(events) if e.sample_id == sample.sample_id), None)
         if proposal is not None:

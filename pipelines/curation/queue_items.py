@@ -33,6 +33,7 @@ class Row:
     given: str | None = None  # the sample's present label, if any; `label` is then the feature classifier's prediction
     decision: str | None = None  # the event that gave the present label
     proposal: str | None = None  # the event in the log that sent this sample to the queue, if any
+    blind: bool = False  # whether the reviewer must not see what a model or similar images say
 
     @property
     def source(self) -> Source | None:
@@ -77,7 +78,8 @@ def reason_name(reason: str) -> str:
 def as_json(row: Row) -> dict[str, Any]:
     """Returns a row as plain data; renamed reasons appear under both names."""
     old = {name: row.reasons[now] for name, now in OLD_NAMES.items() if now in row.reasons}
-    return {**asdict(row), "reasons": {**row.reasons, **old}, "source": row.source}
+    values = {name: value for name, value in asdict(row).items() if name != "blind"}
+    return {**values, "reasons": {**row.reasons, **old}, "source": row.source}
 
 
 def confirmed_verdicts(events: Iterable[Event]) -> set[str]:

@@ -5,6 +5,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from gradebook.pipelines.curation.blind import hidden
 from gradebook.pipelines.curation.label_propagation import ASKED
 from gradebook.pipelines.curation.queue_items import Row, empty_row, reason_name, with_label
 from gradebook.pipelines.curation.selections import Selection
@@ -22,7 +23,8 @@ def rank(
 ) -> list[Row]:
     """Returns the samples of a selection that have not been decided since it was made.
 
-    Samples that were labelled before are included, with their label as `given`.
+    Samples that were labelled before are included, with their label as `given`. Those that are to be labelled blindly
+    (`gradebook.pipelines.curation.blind`) have no prediction.
 
     Args:
         store: the project.
@@ -45,9 +47,11 @@ def rank(
 def _rows(store: "Store", run: Run | None, ids: Sequence[str], decided: Mapping[str, Event]) -> list[Row]:
     """Returns a row for each of the samples, in the order given."""
     samples = {sample.sample_id: sample for sample in store.catalog.get(ids)}
-    rows = {i: empty_row(sample) for i, sample in samples.items()}
-    if run is not None and ids:
-        rows |= {row.sample_id: row for row in _predicted_rows(store, run, samples, decided)}
+    blind = hidden(store.project, samples.values())
+    rows = {i: replace(empty_row(sample), blind=i in blind) for i, sample in samples.items()}
+    shown = {i: sample for i, sample in samples.items() if i not in blind}
+    if run is not None and shown:
+        rows |= {row.sample_id: row for row in _predicted_rows(store, run, shown, decided)}
     labelled = {i: with_label(rows[i], decided[i]) for i in rows if i in decided}
     return [_mark_requested(row) for row in (rows | labelled).values()]
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from gradebook.storage import splits
 from gradebook.storage.duplicates import near_duplicates, stack_fingerprints
 from gradebook.storage.files import write_json
 from gradebook.storage.image_detail import file_comparison
@@ -57,7 +58,7 @@ def split_leaks(store: "Store", *, is_cached: bool = True) -> list[tuple[str, st
     """
     if not is_cached:
         return _find_split_leaks(store)
-    path, stamp = store.project.root / CACHE_FILE, tables_of(store.project).stamp(("samples", "files"))
+    path, stamp = store.project.root / CACHE_FILE, tables_of(store.project).stamp(splits.TABLES)
     try:
         cached = json.loads(path.read_text(encoding="utf-8"))
         if stamp is not None and cached["stamp"] == stamp:

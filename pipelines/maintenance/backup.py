@@ -21,7 +21,7 @@ from gradebook.storage.store import LANCE, tables_of
 
 MANIFEST = "manifest.json"
 FORMAT, VERSION = "gradebook-backup", 1
-OF_PROJECT = ("map.npz", "selections")  # beside the settings, the tables and the runs
+OF_PROJECT = ("map.npz", "selections", "audits", "deleted_runs.json")  # beside the settings, the tables and the runs
 NOT_IN_IT = ("unpacked", "exports", "jobs", "mongo", "squares", "thumbnails")  # the report names those that exist
 LAST = ("SHA256SUMS", "samples.json", "changes.json", "labels.json")  # of a run; they cover what the other files have
 CHANGING = (".json", ".sha256")  # files of the tables that are rewritten; all others are only added and deleted

@@ -14,6 +14,7 @@ from gradebook.pipelines.maintenance.checks import (
     catalog_files,
     checksums,
     event_log,
+    holdout,
     reason_cache,
     record,
     temp_files,
@@ -36,6 +37,7 @@ TABLE_ADVICE = {
     "events": "restore lance/events.lance from a backup: nothing else has all labels",
     "samples": "restore the table from a backup, or delete lance/samples.lance and lance/files.lance and import again: "
     "an id is a hash of the image's content, so labels find their images",
+    "splits": "restore the table from a backup: without it, test images that were drawn count as training images",
     "vectors": "delete the table's directory and compute the vectors again: gradebook embed",
     "derived": "run verify --repair, which folds the runs' segments anew",
 }
@@ -92,6 +94,7 @@ OF_DIRECTORIES: tuple[Check, ...] = (
     runs.checkpoints_load,
     runs.endings,
     runs.jobs_are_readable,
+    holdout.deletions_are_complete,
     record.segments,
     record.steps,
     checksums.results_are_unchanged,
@@ -114,6 +117,7 @@ OF_TABLES: tuple[Check, ...] = (
     catalog_files.files_are_there,
     catalog_files.files_hold_their_sample,
     catalog_files.no_near_copies_across_splits,
+    holdout.drawn_images,
     vectors.vectors_of_samples,
     vectors.views_are_whole,
     runs.runs_are_there,
@@ -222,7 +226,7 @@ def _run(checks: tuple[Check, ...], subject: Subject) -> Iterator[Finding]:
 def _kind(table: str) -> str:
     if table in DERIVED:
         return "derived"
-    return {"files": "samples", "events": "events", "samples": "samples"}.get(table, "vectors")
+    return {"files": "samples", "events": "events", "samples": "samples", "splits": "splits"}.get(table, "vectors")
 
 
 def _has_all_segments(subject: Subject) -> bool:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gradebook.pipelines.reporting.sample_history import find_sample
+from gradebook.storage import deleted_runs
 from gradebook.storage.characters import escaped
 from gradebook.storage.events import Event, Kind, in_order, retracted
 from gradebook.storage.project import ProjectError
@@ -20,12 +21,14 @@ class Row:
     event: Event
     filepath: str  # of the sample; empty if the catalogue lacks it
     undone_by: str | None  # the event that retracts it
+    run_deleted: bool = False  # whether its actor is a run that was deleted since
 
     def as_json(self) -> dict[str, Any]:
         """Returns the row as a JSON object."""
         fields = {name: getattr(self.event, name) for name in Event.__slots__}
         plain = {"at": self.event.at.isoformat(), "kind": str(self.event.kind), "reasons": dict(self.event.reasons)}
-        return fields | plain | {"filepath": self.filepath, "undone_by": self.undone_by}
+        rest = {"filepath": self.filepath, "undone_by": self.undone_by, "run_deleted": self.run_deleted}
+        return fields | plain | rest
 
 
 def read_audit_log(
@@ -49,7 +52,7 @@ def read_audit_log(
     retractions = retracted(rows)
     sample_id = None if sample is None else find_sample(store, sample)
     chosen = [e for e in reversed(rows) if sample_id in (None, e.sample_id) and actor in (None, e.actor)][:limit]
-    known = set(store.catalog.ids())
+    known, gone = set(store.catalog.ids()), {f"run:{name}" for name in deleted_runs.read(store.project)}
     ids = sorted({e.sample_id for e in chosen} & known)
     paths = {s.sample_id: s.filepath for s in store.catalog.get(ids)}
     return [
@@ -57,6 +60,7 @@ def read_audit_log(
             event=e,
             filepath=paths.get(e.sample_id, ""),
             undone_by=by.event_id if (by := retractions.get(e.event_id)) else None,
+            run_deleted=e.actor in gone,
         )
         for e in chosen
     ]
@@ -74,5 +78,6 @@ def audit_log_table(rows: list[Row]) -> str:
         )
         undone = " [undone]" if row.undone_by else ""
         name = escaped(Path(row.filepath).name if row.filepath else e.sample_id)
-        lines.append(f"{e.at:%Y-%m-%d %H:%M:%S}  {e.actor:<16} {action:<28} {name}{undone}  {e.event_id}")
+        actor = f"{e.actor} (deleted)" if row.run_deleted else e.actor
+        lines.append(f"{e.at:%Y-%m-%d %H:%M:%S}  {actor:<16} {action:<28} {name}{undone}  {e.event_id}")
     return "\n".join(lines)

@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from gradebook.pipelines.curation import holdout
 from gradebook.pipelines.curation.agreement import Agreement, agreement
 from gradebook.pipelines.runs import list_runs
 from gradebook.pipelines.session.lock import live_session
 from gradebook.pipelines.session.snapshots import live_status
+from gradebook.storage import splits
 from gradebook.storage.events import Event, Kind, decisions
 from gradebook.storage.files import write_json, writing_cache
 from gradebook.storage.project import Project
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from gradebook.storage.store import Store
 
 CACHE_FILE = "overview.json"
-TABLES = ("samples", "files", "events", "spaces")  # that the statistics depend on
+TABLES = (*splits.TABLES, "events", "spaces")  # that the statistics depend on
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +102,7 @@ def summarize_project(store: "Store") -> dict[str, Any]:
     from gradebook.storage.sample_files import changed_samples
 
     stats, samples = read_stats(store), store.catalog.samples()
+    drawn = holdout.state(store)
     session = live_status(store.project, store.log.read()) if live_session(store.project) else None
     return {
         "project": str(store.project.root),
@@ -109,6 +112,7 @@ def summarize_project(store: "Store") -> dict[str, Any]:
         "test": stats.samples - stats.train,
         "changed": len(changed_samples(store.catalog, samples)),
         "near_leaks": len(split_leaks(store)),
+        "drawn": {"test": drawn.test, "unlabelled": drawn.unlabelled},
         "classes": list(store.project.classes),
         "labels_per_class": dict(stats.labels_per_class),
         "embedded": list(stats.embedded),

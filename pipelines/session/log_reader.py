@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from gradebook.pipelines.curation.event_cache import EventCache, extend
 from gradebook.pipelines.training.live_labels import LabelListener, Labels
 from gradebook.storage.samples import Split
+from gradebook.storage.splits import drawn_for_testing
 from gradebook.storage.store import tables_of
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ class LogReader:
         self._tables = tables_of(store.project)
         self._cache = EventCache()
         self._training: set[str] = set()
+        self._drawn = drawn_for_testing(store.catalog.split_changes())  # no test set is drawn during a session
 
     @property
     def events(self) -> int:
@@ -36,9 +38,12 @@ class LogReader:
         return self._tables.stamp(("events",)) or self._store.log.version()
 
     def read(self) -> Labels:
-        """Reads the new events; returns the current label of every decided sample, None for rejected ones."""
+        """Reads the new events; returns the current label of every decided sample, None for rejected ones.
+
+        Those of images that were drawn for testing are left out.
+        """
         self._cache = extend(self._cache, self._store.log.read(self.events))
-        return {sample_id: e.label for sample_id, e in self._cache.decided.items()}
+        return {i: e.label for i, e in self._cache.decided.items() if i not in self._drawn}
 
     def labelled_classes(self) -> set[str]:
         """Returns the classes that a training image is labelled with, by the events read so far."""

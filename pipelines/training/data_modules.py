@@ -21,6 +21,7 @@ from gradebook.pipelines.training.warm_start import initial_model
 from gradebook.storage.events import decided_labels
 from gradebook.storage.project import SETTINGS, Project, create_project, read_project
 from gradebook.storage.samples import Split
+from gradebook.storage.splits import drawn_for_testing
 
 if TYPE_CHECKING:
     import torch
@@ -103,9 +104,11 @@ class ProjectData:
         return initial_model(self.config, self.project, self.store)
 
     def label_listener(self) -> LabelListener | None:
-        """See `DataModule`."""
-        log = self.store.log
-        return LabelListener(log.version, lambda: decided_labels(log.read()))
+        """See `DataModule`. Of a run that is older than the draw of a test split, its images stay without a label."""
+        log, drawn = self.store.log, drawn_for_testing(self.store.catalog.split_changes())
+        return LabelListener(
+            log.version, lambda: {i: label for i, label in decided_labels(log.read()).items() if i not in drawn}
+        )
 
     def drop_record(self, run: str) -> None:
         """See `DataModule`."""

@@ -1,5 +1,7 @@
 """One contract for every catalogue."""
 
+from datetime import UTC, datetime
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -7,6 +9,7 @@ from hypothesis import strategies as st
 from gradebook.storage.catalog import GONE, Catalog, LanceCatalog, MemoryCatalog
 from gradebook.storage.project import ProjectError
 from gradebook.storage.samples import File, Sample, Split
+from gradebook.storage.splits import SplitChange
 from tests.forkserver import forked
 from tests.polling import until
 
@@ -188,3 +191,18 @@ def test_a_large_catalogue_gets_indices_and_returns_the_same(tmp_path, monkeypat
         assert max(late) <= 4, "what came since is taken in"
     assert [s.sample_id for s in catalog.samples(among=["s7", "s6", "s0"])] == ["s0", "s6"]
     assert [catalog.sample_at(f"/images/s{n}.png") for n in (0, 7)] == ["s0", "s6"]
+
+
+def test_a_sample_is_in_the_split_that_it_was_last_put_into(catalog):
+    catalog.add([sample(f"s{n}") for n in range(3)], [])
+    catalog.paths(["s1"])  # from here on they come from memory
+    for split in (Split.TEST, Split.TRAIN, Split.TEST):
+        catalog.change_splits([change("s1", split)])
+        assert [s.split for s in catalog.samples()] == [Split.TRAIN, split, Split.TRAIN]
+        assert catalog.get(["s1"])[0].split is catalog.samples(among=["s1"])[0].split is split
+        assert list(catalog.paths(["s1", "s2"], Split.TRAIN)) == (["s2"] if split is Split.TEST else ["s1", "s2"])
+    assert [c.split for c in catalog.split_changes()] == [Split.TEST, Split.TRAIN, Split.TEST]
+
+
+def change(sample_id: str, split: Split) -> SplitChange:
+    return SplitChange(sample_id=sample_id, split=split, draw="d", at=datetime(2026, 1, 2, tzinfo=UTC), actor="ada")

@@ -23,6 +23,8 @@ OF_PROJECT = (
         ".near_leaks.json.*",
         ".leases.json.[0-9]*",
         "selections/.*.json.*",
+        "audits/.*.json.*",
+        ".deleted_runs.json.*",
     ),
     *(
         "servers/.*.json.*",

@@ -1,0 +1,14 @@
+"""Images that a reviewer labels without seeing what a model says of them: test images, and those of an open audit.
+
+A guess on the screen pulls the answer towards it, so labels that measure a model are given without one.
+"""
+
+from collections.abc import Iterable
+
+from gradebook.storage.project import Project
+from gradebook.storage.samples import Sample, Split
+
+
+def hidden(project: Project, samples: Iterable[Sample]) -> set[str]:
+    """Returns the ids of those samples whose prediction must not be shown to a reviewer."""
+    return {s.sample_id for s in samples if s.split is Split.TEST}
