@@ -26,7 +26,6 @@ CANDIDATES = (
     Candidate("vit_base_patch16_siglip_224.webli", "Apache-2.0", 150),
     Candidate("tiny_vit_21m_224.dist_in22k", "Apache-2.0", 97),
     Candidate("convnext_nano.in12k_ft_in1k", "Apache-2.0", 38),
-    Candidate("tf_efficientnet_lite2", "Apache-2.0", 39),
     Candidate("tf_efficientnet_lite0", "Apache-2.0", 20),
 )
 
