@@ -210,7 +210,7 @@ def _forward(net: Any, options: Throughput, images: int) -> None:
 
 def _decode_and_predict(exported: Path, files: Sequence[Path], size: int) -> None:
     """Decodes all files, then passes as many images through the network: the work of a prediction, without overlap."""
-    from gradebook.pipelines.inference.predict import Classifier
+    from gradebook.pipelines.inference.classifier import Classifier
 
     _decode_all(files, size)
     classifier = Classifier(exported)

@@ -100,6 +100,23 @@ def square(image: Image.Image, size: int) -> Image.Image:
     return image if image.size == (size, size) else image.resize((size, size), Image.Resampling.BICUBIC, reducing_gap=3)
 
 
+def square_of_pixels(image: Image.Image, size: int) -> Image.Image:
+    """Returns an image that is in memory as `open_square` returns that of a file: upright, RGB, `size` x `size` pixels.
+
+    Raises:
+        BrokenImage: its pixels cannot be read or converted.
+    """
+    try:
+        image.load()
+        eight_bits = _eight_bits_of_grey(image)[0] if _is_deep_grey(image) else image
+    except Exception as error:  # Pillow reads an opened file only now, and may raise anything
+        message = (str(error).splitlines() or [type(error).__name__])[0]
+        raise BrokenImage(f"the image is truncated or damaged ({message})") from error
+    upright = eight_bits.copy()
+    _apply_orientation(image, upright)
+    return square(_rgb(upright), size)
+
+
 def decode(content: bytes, size: int | None = None) -> tuple[Image.Image, tuple[int, int]]:
     """Returns the image as `open_rgb` does from the content of a file, and its full upright (width, height)."""
     decoded = inspect(content, size, count_pictures=False)
@@ -216,11 +233,15 @@ def _rgb(image: Image.Image) -> Image.Image:
 
 def _eight_bits(image: Image.Image, content: bytes) -> tuple[Image.Image, str]:
     """Returns a loaded image with 8 bits a channel, and which levels became black and white where it had more."""
-    if image.mode.startswith("I;16") or image.mode in ("I", "F"):
+    if _is_deep_grey(image):
         return _eight_bits_of_grey(image)
     if _is_dark_of_16_bits(image, content):
         return _eight_bits_of_dark_colour(image, content)
     return image, ""
+
+
+def _is_deep_grey(image: Image.Image) -> bool:
+    return image.mode.startswith("I;16") or image.mode in ("I", "F")
 
 
 def _eight_bits_of_grey(image: Image.Image) -> tuple[Image.Image, str]:

@@ -13,7 +13,7 @@ from gradebook.app.job_progress import follow
 from gradebook.app.text import as_sentence, count, percent, plain
 from gradebook.app.views import next_steps
 from gradebook.pipelines.export.labels import as_coco, as_csv, as_parquet, labels_of
-from gradebook.pipelines.inference.predict import MODEL, Classifier, predict_content
+from gradebook.pipelines.inference.classifier import MODEL, Classifier, predict_content
 from gradebook.pipelines.jobs import commands
 from gradebook.pipelines.jobs.launcher import Job, JobState
 from gradebook.pipelines.runs import Run, State, list_runs

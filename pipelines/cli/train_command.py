@@ -33,7 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         stage("Loading what trains")
         given = sys.argv[1:] if arguments is None else arguments
         command = parse_command(given, program="gradebook train", saved=run_setup.saved_config)
-        result = train(run_setup.use_embedded_backbone(command, given))
+        is_named = any(argument.partition("=")[0] == "--backbone" for argument in given)
+        result = train(run_setup.use_embedded_backbone(command, is_named=is_named))
         if result is not None:
             _print(result, command)
     return 0

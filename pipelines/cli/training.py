@@ -11,10 +11,9 @@ from gradebook.pipelines.process.errors import FAILED
 from gradebook.pipelines.process.progress import progress, say, stage
 from gradebook.pipelines.process.terminal import json_text
 from gradebook.storage.characters import escaped
-from gradebook.storage.files import READ_ONLY
 
 if TYPE_CHECKING:
-    from gradebook.pipelines.inference.predict import Prediction
+    from gradebook.pipelines.inference.classifier import Prediction
 
 
 @app.command
@@ -37,28 +36,11 @@ def evaluate(
 ) -> None:
     """Measure a run's accuracy on the test images."""
     from gradebook.pipelines.cli.formatting import evaluation_table
-    from gradebook.pipelines.inference.evaluate import evaluate as evaluate_run
-    from gradebook.pipelines.inference.evaluate import evaluate_beside_data, is_beside_data
-    from gradebook.pipelines.reporting.run_comparison import save_evaluation
+    from gradebook.pipelines.inference.measure import measure
     from gradebook.storage.project import read_project
-    from gradebook.storage.samples import Split
 
     opened = read_project(project)
-    chosen = choose_run(opened, run)
-    if is_beside_data(chosen):
-        evaluation = evaluate_beside_data(opened, chosen)
-    else:
-        from gradebook.storage.store import open_store
-
-        evaluation = evaluate_run(open_store(project), chosen, split=Split(split), baseline=True)
-    result = evaluation.as_json()
-    if split == "test":
-        try:
-            save_evaluation(chosen, result)
-        except OSError as error:
-            if error.errno not in READ_ONLY:
-                raise
-            say(f"{chosen.path} is read-only, so gradebook runs will not show this accuracy")
+    result = measure(opened, choose_run(opened, run), split).as_json()
     print_result(result, json, lambda: evaluation_table(result))
 
 

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from gradebook.pipelines.export.check_images import write_check_images
 from gradebook.pipelines.export.directory import check_target, written_directory
 from gradebook.pipelines.export.model_card import PREPROCESS, card_programs, model_card
+from gradebook.pipelines.inference.classifier import CLASSES, MODEL
 from gradebook.pipelines.inference.evaluate import evaluate
-from gradebook.pipelines.inference.predict import CLASSES, MODEL
 from gradebook.pipelines.process.errors import stop_immediately
 from gradebook.pipelines.runs import Run
 from gradebook.pipelines.training.config import ConfigError, TrainConfig
@@ -195,7 +195,7 @@ def _compare(student: "nn.Module", config: TrainConfig[Any], store: "Store", dir
     """
     import numpy as np
 
-    from gradebook.pipelines.inference.predict import Classifier
+    from gradebook.pipelines.inference.classifier import Classifier
 
     classifier = Classifier(directory)
     pixels = {}

@@ -20,7 +20,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 from gradebook.pipelines.export.directory import check_target, written_directory
 from gradebook.storage.characters import escaped, has_control
@@ -71,6 +71,17 @@ class LabelsExport:
     def as_json(self) -> dict[str, Any]:
         """Returns it as plain data."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
+
+
+def check_format(name: str) -> Form:
+    """Returns the format of that name.
+
+    Raises:
+        ProjectError: there is none.
+    """
+    if name not in get_args(Form):
+        raise ProjectError(f"there is no format {name!r}: choose one of {', '.join(get_args(Form))}")
+    return cast(Form, name)
 
 
 def labels_of(store: "Store") -> list[Label]:

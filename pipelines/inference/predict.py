@@ -1,86 +1,24 @@
-"""Predicts with an exported classifier. Needs onnxruntime, Pillow and NumPy, and nothing that trains."""
+"""Predicts many image files with an exported classifier, by onnxruntime; the next ones are read meanwhile."""
 
-import hashlib
-import json
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Union
+from typing import TYPE_CHECKING, Union
 
 from gradebook.pipelines.importing.file_discovery import printable, walk
-from gradebook.storage.images import BrokenImage, decode, load, square
+from gradebook.pipelines.inference.classifier import Classifier, Prediction, as_prediction
+from gradebook.storage.images import BrokenImage, load
 from gradebook.storage.project import ProjectError
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-MODEL = "model.onnx"
-CLASSES = "classes.json"
 BATCHES_AHEAD = 2  # that are read while one is predicted
 
 LoadedFile = tuple[Path, Union["NDArray[np.uint8]", str]]  # a file with its pixels (3, S, S), or why there are none
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prediction:
-    """The prediction for one file."""
-
-    filepath: str
-    label: str
-    probability: float
-    probabilities: dict[str, float]
-
-    def as_json(self) -> dict[str, Any]:
-        """Returns it as plain data."""
-        return asdict(self)
-
-
-class Classifier:
-    """An exported classifier, opened from its directory."""
-
-    def __init__(self, directory: Path):
-        """Opens it.
-
-        Raises:
-            ProjectError: the directory holds no exported classifier.
-        """
-        self._files = (directory / MODEL, directory / CLASSES)
-        try:
-            metadata = json.loads((directory / CLASSES).read_text(encoding="utf-8"))
-            self.classes: list[str] = metadata["classes"]
-            self.size: int = metadata["size"]  # pixels a side
-        except (OSError, ValueError, KeyError) as error:
-            raise ProjectError(
-                f"{directory} holds no exported classifier ({CLASSES}: {error}): make one with: "
-                f"gradebook export PROJECT {directory}"
-            ) from error
-        import onnxruntime
-
-        try:
-            self._session = onnxruntime.InferenceSession(directory / MODEL, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime's own classes, one a cause
-            raise ProjectError(f"{directory / MODEL} cannot be opened ({error}): export it again") from error
-
-    def probabilities(self, images: "NDArray[np.uint8]") -> "NDArray[np.float32]":
-        """Returns (N, K) for images (N, 3, S, S), uint8, of the size that the classifier was exported for."""
-        (out,) = self._session.run(None, {"images": images})
-        return out  # type: ignore[no-any-return]
-
-    def digest(self) -> str:
-        """Returns a hash of the model and its classes."""
-        return digest_of(self._files)
-
-
-def digest_of(files: Sequence[Path]) -> str:
-    """Returns a hash of the content of files, 32 hexadecimal digits."""
-    digest = hashlib.blake2b(digest_size=16)
-    for file in files:
-        digest.update(file.read_bytes())
-    return digest.hexdigest()
 
 
 def predict(
@@ -114,19 +52,6 @@ def predict(
         yield from _predictions(classifier, part, broken)
         done += len(part)
         progress(done, len(files))
-
-
-def predict_content(classifier: Classifier, content: bytes) -> dict[str, float]:
-    """Returns the probability of each class for the content of an image file.
-
-    Raises:
-        BrokenImage: it cannot be decoded.
-    """
-    import numpy as np
-
-    image = square(decode(content, classifier.size)[0], classifier.size)
-    (row,) = classifier.probabilities(np.asarray(image).transpose(2, 0, 1)[None])
-    return {name: float(p) for name, p in zip(classifier.classes, row, strict=True)}
 
 
 def list_images(paths: Sequence[Path], broken: Callable[[str], None]) -> Iterator[Path]:
@@ -187,10 +112,4 @@ def _predictions(
         return
     rows = classifier.probabilities(np.stack([pixels for _, pixels in loaded]))
     for (file, _), row in zip(loaded, rows, strict=True):
-        best = int(row.argmax())
-        yield Prediction(
-            filepath=printable(str(file)),
-            label=classifier.classes[best],
-            probability=float(row[best]),
-            probabilities={name: float(p) for name, p in zip(classifier.classes, row, strict=True)},
-        )
+        yield as_prediction(classifier.classes, row, printable(str(file)))

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from gradebook.pipelines.importing.file_discovery import printable
-from gradebook.pipelines.inference.predict import Classifier, Prediction, predict
+from gradebook.pipelines.inference.classifier import Classifier, Prediction
+from gradebook.pipelines.inference.predict import predict
 from gradebook.pipelines.process.progress import say
 from gradebook.storage.csv_cells import escape_cell, unescape_cell
 from gradebook.storage.files import write_atomic

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from gradebook.pipelines.inference.predict import Classifier, digest_of
+from gradebook.pipelines.inference.classifier import Classifier, digest_of
 from gradebook.storage.project import SETTINGS, ProjectError, read_project
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gradebook.pipelines.inference.predict import MODEL
+from gradebook.pipelines.inference.classifier import MODEL
 from gradebook.pipelines.jobs.launcher import Job, JobState, exit_status, list_jobs, start
 from gradebook.pipelines.jobs.launcher import job_state as state_of_process
 from gradebook.pipelines.process.errors import INTERRUPTED

@@ -11,6 +11,7 @@ from types import FrameType
 from gradebook.pipelines.process.job_files import job_directory
 from gradebook.storage.characters import escaped
 from gradebook.storage.files import is_disk_full
+from gradebook.storage.images import BrokenImage
 from gradebook.storage.project import ProjectError
 
 FAILED = 2  # exit status
@@ -27,26 +28,44 @@ def exit_with_message() -> Iterator[None]:
     """Turns an error that a user can fix into one sentence on standard error and an exit status."""
     try:
         yield
-    except ProjectError as error:
-        _end(str(error), FAILED)
     except BrokenPipeError:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123  # the reader of our output, such as `head`, has stopped
         raise SystemExit(0) from None
-    except OSError as error:
-        if is_disk_full(error):
-            _end(NO_SPACE.format(error.filename or "the disk"), FAILED)
-        if is_of_damaged_file(error):
-            _end(_describe_damage(error), FAILED)
-        where = f" ({error.filename})" if error.filename else ""
-        _end(f"{error.strerror or error}{where}", FAILED)
     except KeyboardInterrupt:
         _end(STOPPED, INTERRUPTED)
     except Exception as error:
-        if is_disk_full(error):
-            _end(NO_SPACE.format("the disk"), FAILED)
-        if not is_of_damaged_file(error):
+        sentence = describe(error)
+        if sentence is None:
             raise
-        _end(_describe_damage(error), FAILED)
+        _end(sentence, FAILED)
+
+
+@contextmanager
+def project_errors() -> Iterator[None]:
+    """Turns an error that a user can fix into a ProjectError with the sentence that a command would print."""
+    try:
+        yield
+    except (ProjectError, BrokenImage):
+        raise
+    except Exception as error:
+        sentence = describe(error)
+        if sentence is None:
+            raise
+        raise ProjectError(sentence) from error
+
+
+def describe(error: Exception) -> str | None:
+    """Returns the sentence for an error that a user can fix, None for one that is a bug."""
+    if isinstance(error, ProjectError):
+        return str(error)
+    filename = error.filename if isinstance(error, OSError) else None
+    if is_disk_full(error):
+        return NO_SPACE.format(filename or "the disk")
+    if is_of_damaged_file(error):
+        return _describe_damage(error)
+    if isinstance(error, OSError):
+        return f"{error.strerror or error}" + (f" ({filename})" if filename else "")
+    return None
 
 
 def is_of_damaged_file(error: Exception) -> bool:

@@ -3,7 +3,7 @@
 A preset's numbers were chosen on held-out images of CIFAR-10's training set, never on a test set (docs/log.md).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -119,6 +119,30 @@ def preset_of(preset: str, method: str) -> TrainConfig[Any]:
     if preset not in PRESETS:
         raise ConfigError(f"there is no preset {preset!r}: choose one of {', '.join(PRESETS)}")
     return PRESETS[preset](method)
+
+
+def with_settings(config: TrainConfig[Any], given: Mapping[str, Any]) -> TrainConfig[Any]:
+    """Returns a config with other settings, named as on the command line: "student.lr" is the optimizer's.
+
+    Raises:
+        ConfigError: there is no such setting, or a value is invalid.
+    """
+    values: dict[str, Any] = asdict(config)
+    for name, value in given.items():
+        *groups, last = name.replace("-", "_").split(".")
+        owner = values if groups or last in values else values["settings"]  # a method's own have no group
+        for group in groups:
+            owner = owner.get(group) if isinstance(owner, dict) else None
+        if not isinstance(owner, dict) or last not in owner or isinstance(owner[last], dict):
+            own = ", ".join([*(n for n in values if not isinstance(values[n], dict)), *values["settings"]])
+            raise ConfigError(f"there is no setting {name!r} of {config.method}: choose one of {own}")
+        owner[last] = value
+    generic: Any = TrainConfig
+    try:
+        changed: TrainConfig[Any] = TypeAdapter(generic[type(config.settings)]).validate_python(values)
+    except ValidationError as error:
+        raise ConfigError(describe_error(error)) from error
+    return changed
 
 
 def config_from_json(saved: dict[str, Any]) -> TrainConfig[Any]:

@@ -72,11 +72,10 @@ def _reserve_name(project: Project, method: str) -> str:
         return name
 
 
-def use_embedded_backbone(command: TrainCommand[Any], arguments: Sequence[str]) -> TrainCommand[Any]:
-    """Returns the command with a backbone that the project has vectors of, unless the command line names one."""
+def use_embedded_backbone(command: TrainCommand[Any], *, is_named: bool) -> TrainCommand[Any]:
+    """Returns the command with a backbone that the project has vectors of, unless the user has named one."""
     config = command.config
-    named = any(argument.partition("=")[0] == "--backbone" for argument in arguments)
-    if named or command.resume or config.inputs == "pixels" or config.data.kind != "project":
+    if is_named or command.resume or config.inputs == "pixels" or config.data.kind != "project":
         return command
     from gradebook.storage.store import open_store
 

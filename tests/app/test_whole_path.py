@@ -239,7 +239,7 @@ def look_at_the_run_and_the_map(page: Page) -> None:
 
 def export_and_predict(page: Page, store: Store, folder: Path) -> None:
     """Exports, drops an image on the page, and compares its prediction with that of the exported classifier."""
-    from gradebook.pipelines.inference.predict import Classifier, predict_content
+    from gradebook.pipelines.inference.classifier import Classifier, predict_content
 
     open_page(page, "Export")
     page.get_by_role("button", name="Export", exact=True).click()

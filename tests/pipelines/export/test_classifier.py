@@ -22,8 +22,9 @@ from gradebook.pipelines.export.classifier import Export, export
 from gradebook.pipelines.export.directory import MARK
 from gradebook.pipelines.export.model_card import card_programs
 from gradebook.pipelines.importing.import_images import import_images
+from gradebook.pipelines.inference.classifier import Classifier
 from gradebook.pipelines.inference.evaluate import evaluate
-from gradebook.pipelines.inference.predict import Classifier, predict
+from gradebook.pipelines.inference.predict import predict
 from gradebook.pipelines.inference.scorer import Student
 from gradebook.pipelines.runs import Run
 from gradebook.pipelines.training import student as students

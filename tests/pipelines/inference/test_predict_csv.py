@@ -151,7 +151,7 @@ def test_a_file_that_is_given_twice_is_predicted_once(images, tmp_path):
 
 
 def test_the_digest_of_a_classifier_changes_with_its_model_and_its_classes(tmp_path):
-    from gradebook.pipelines.inference.predict import Classifier
+    from gradebook.pipelines.inference.classifier import Classifier
     from tests.pipelines.colours import make_classifier
 
     directory = make_classifier(tmp_path / "exported")

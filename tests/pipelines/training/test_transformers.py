@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from gradebook.pipelines.export.classifier import export
-from gradebook.pipelines.inference.predict import Classifier
+from gradebook.pipelines.inference.classifier import Classifier
 from gradebook.pipelines.runs import State
 from gradebook.pipelines.training.config import ConfigError
 from gradebook.pipelines.training.presets import config_from_json
