@@ -9,11 +9,14 @@ from gradebook.app import dataframes
 from gradebook.app.context import PageContext
 from gradebook.app.data_access import read_stats
 from gradebook.app.figures import common
+from gradebook.app.job_progress import follow
 from gradebook.app.text import ago, capitalized, join_names, percent, plain, shorten
 from gradebook.app.views import class_form, next_steps
 from gradebook.pipelines.curation.agreement import Agreement
 from gradebook.pipelines.curation.label_propagation import ALIKE
 from gradebook.pipelines.curation.queue_items import sentence_of
+from gradebook.pipelines.jobs import commands
+from gradebook.pipelines.jobs.launcher import Job, JobState
 from gradebook.pipelines.reporting.project_stats import ProjectStats
 from gradebook.pipelines.reporting.run_comparison import Row, compare
 from gradebook.pipelines.runs import Run, State, list_runs
@@ -34,11 +37,12 @@ def render(context: PageContext) -> None:
     runs = list_runs(project)
     _draw_numbers(numbers)
     if numbers.labels_per_class:
-        _draw_next_step(context, *_next_step(numbers, runs))
-    else:
-        class_form.render(project)
+        _draw_next_step(context, *_next_step(numbers, runs, is_embedding=_running_job(project, "embed") is not None))
     if context.first_pass:
         return
+    if not numbers.labels_per_class:
+        class_form.render(context.store)
+    _draw_background_job(project)
     left, right = st.columns([1, 2], gap="medium")
     with left:
         st.subheader("Labels per class")
@@ -61,11 +65,26 @@ def draw_curves(run: Run) -> None:
 
 
 def _draw_empty(context: PageContext) -> None:
-    """Draws how to import images."""
+    """Draws the progress of the first import, or how to import images."""
+    if _running_job(context.store.project, "import") is not None:
+        if not context.first_pass:
+            _draw_background_job(context.store.project)
+        return
     st.info("There are no images yet.", icon=":material/add_photo_alternate:")
     next_steps.links(context, [("images", "Import images")])
     st.caption("Or in a terminal:")
     st.code(f"gradebook import {context.store.project.root} FOLDER", language=None)
+
+
+def _running_job(project: Project, *names: str) -> Job | None:
+    job = commands.newest(project, *names)
+    return job if job is not None and commands.job_state(job) is JobState.RUNNING else None
+
+
+def _draw_background_job(project: Project) -> None:
+    """Draws the progress of an import or an embedding that is running."""
+    if (job := _running_job(project, "import", "embed")) is not None:
+        follow(job, first_task="Starting", after_stop="What was done is kept. Go on with it on the page Images.")
 
 
 def _draw_numbers(numbers: ProjectStats) -> None:
@@ -84,13 +103,15 @@ def _draw_numbers(numbers: ProjectStats) -> None:
             st.caption(note)
 
 
-def _next_step(numbers: ProjectStats, runs: Sequence[Run]) -> tuple[str, str]:
+def _next_step(numbers: ProjectStats, runs: Sequence[Run], *, is_embedding: bool) -> tuple[str, str]:
     """Returns the page of the one thing to do next, and a sentence."""
     needed = next_steps.MIN_LABELS_PER_CLASS
     scarce = [shorten(name) for name, number in numbers.labels_per_class.items() if number < needed]
     running = [run for run in runs if run.status().state in (State.STARTING, State.RUNNING)]
     if running:
         return "train", f"{running[-1].name} is training. Labels that you add meanwhile are used."
+    if is_embedding and scarce:
+        return "review", "Label the first images. Their embeddings are computed meanwhile."
     if not runs and not numbers.embedded:
         return "images", "Compute embeddings: quick training and nearest neighbours need them."
     if scarce:

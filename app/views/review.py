@@ -81,7 +81,7 @@ def render(context: PageContext, *, rank: Rank = DIVERSE, mount: Mount = review_
         with st.popover("Keys", icon=":material/keyboard:"):
             keyboard_help.draw()
     if not context.store.project.classes:
-        class_form.render(context.store.project)
+        class_form.render(context.store)
         return
     if not read_stats(context.store).samples:
         st.info("There are no images to review yet.", icon=":material/add_photo_alternate:")

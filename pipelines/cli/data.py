@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from gradebook.pipelines.cli.options import Json, Project, app, print_result, print_rows
+from gradebook.pipelines.cli.options import Flag, Json, Project, app, print_result, print_rows
 from gradebook.pipelines.process.errors import FAILED
 from gradebook.pipelines.process.progress import progress, say, stage
 from gradebook.storage.characters import escaped
@@ -84,6 +84,7 @@ def import_(
         Literal["train", "test"],
         arg(help="test images are never trained on; split folders and a column split count where this is train"),
     ] = "train",
+    embed: Annotated[Flag, arg(help="then compute embeddings in the background; the app shows the progress")] = False,
     json: Json = False,
 ) -> int:
     """Import images, which stay where they are.
@@ -103,8 +104,15 @@ def import_(
         report = import_images(store, source, labels=labels, split=Split(split), progress=partial(show, what="import"))
     result = report.as_json()
     print_result(result, json, lambda: import_summary(result))
-    usable = report.imported + report.already_known + report.duplicates + report.moved
-    return 0 if usable else FAILED
+    if not report.imported + report.already_known + report.duplicates + report.moved:
+        return FAILED
+    if embed:
+        from gradebook.pipelines.jobs.commands import start_embed
+
+        spaces = store.vectors.spaces()
+        job = start_embed(store.project, spaces[-1] if spaces else None)
+        say(f"embeddings are computed in the background: the app shows the progress, and {job.log} the output")
+    return 0
 
 
 @app.command
@@ -115,11 +123,14 @@ def embed(
         str, arg(help="timm model, local-dir:DIR for one that timm saved, or auto: the best that is affordable here")
     ] = "tf_efficientnet_lite0",
     views: Annotated[
-        int | None, arg(help="cached views of an image, the plain one included; by default 5, fewer of many images")
+        int | None,
+        arg(metavar="N", help="cached views of an image, the plain one included; by default 5, fewer of many images"),
     ] = None,
-    size: Annotated[int | None, arg(help="pixels a side; by default what the backbone was made for")] = None,
+    size: Annotated[
+        int | None, arg(metavar="PX", help="pixels a side; by default what the backbone was made for")
+    ] = None,
     weights: Annotated[
-        str | None, arg(help="pretrained (the default), a file of weights, or random (only for trials)")
+        str | None, arg(metavar="FILE", help="pretrained (the default), a file of weights, or random (only for trials)")
     ] = None,
     part: Annotated[str, arg(help="K/N: embed only every N-th image, from the K-th on; one process for each")] = "1/1",
     json: Json = False,
@@ -148,11 +159,11 @@ def embed(
 def label(
     project: Project,
     file: Annotated[
-        Positional[Path | None], arg(metavar="FILE.csv", help="a table with columns filepath,label")
+        Positional[Path | None], arg(metavar="[FILE.csv]", help="a table with columns filepath,label")
     ] = None,
     *,
-    sample: Annotated[str | None, arg(help="the id of one sample, instead of a file")] = None,
-    label: Annotated[str | None, arg(help="the label of that sample")] = None,
+    sample: Annotated[str | None, arg(metavar="ID", help="the id of one sample, instead of a file")] = None,
+    label: Annotated[str | None, arg(metavar="NAME", help="the label of that sample")] = None,
     json: Json = False,
 ) -> None:
     """Label images, from a CSV file or one at a time.

@@ -29,7 +29,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         return train_main(given[1:])
     with exit_with_message():
+        if not given[0].startswith("-"):
+            _check_command(given[0])
         return int(app.cli(prog="gradebook", args=given, use_underscores=False) or 0)
+
+
+def _check_command(name: str) -> None:
+    """Raises ProjectError if there is no command of this name."""
+    from gradebook.pipelines.cli.overview import summaries, unknown_command
+    from gradebook.storage.project import ProjectError
+
+    older = {alias for spec in app._subcommands.values() for alias in spec.aliases}
+    if name.replace("_", "-") not in summaries().keys() | older:
+        raise ProjectError(unknown_command(name))
 
 
 if __name__ == "__main__":

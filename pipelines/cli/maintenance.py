@@ -36,10 +36,14 @@ def verify(
 @app.command(aliases=["history"])
 def log(
     project: Project,
-    sample: Annotated[Positional[str | None], arg(metavar="SAMPLE", help="a sample's id, or an image's path")] = None,
+    sample: Annotated[
+        Positional[str | None], arg(metavar="[SAMPLE]", help="a sample's id, or an image's path; by default all")
+    ] = None,
     *,
     limit: Annotated[int, arg(help="maximum number of events")] = 50,
-    actor: Annotated[str | None, arg(help="only events of this person, of import or of run:NAME")] = None,
+    actor: Annotated[
+        str | None, arg(metavar="NAME", help="only events of this person, of import or of run:NAME")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Show who labelled what and when, newest first.

@@ -20,8 +20,8 @@ app = SubcommandApp()
 Flag = FlagCreatePairsOff[bool]  # --name alone, without a --no-name
 Project = Annotated[Positional[Path], arg(metavar="PROJECT", help="the project's directory")]
 Json = Annotated[Flag, arg(help="print the result as JSON")]
-RunName = Annotated[str | None, arg(help="the run's name, or best; by default the newest finished run")]
-EveryRun = Annotated[str | None, arg(help="the run's name; by default every run")]
+RunName = Annotated[str | None, arg(metavar="NAME", help="the run's name, or best; by default the newest finished run")]
+EveryRun = Annotated[str | None, arg(metavar="NAME", help="the run's name, or best; by default every run")]
 
 
 def print_result(result: dict[str, Any], as_json: bool, text: Callable[[], str]) -> None:

@@ -1,14 +1,16 @@
 """What `gradebook` alone prints: how to start, and the commands in groups."""
 
 import inspect
+from difflib import get_close_matches
 
 from gradebook.pipelines.cli.options import app
 
 GROUPS = {
+    "Start": ("start", "app", "demo", "completion"),
     "Data": ("init", "classes", "import", "embed", "split", "pool", "pool-join"),
     "Label": ("queue", "label", "neighbours", "undo"),
     "Train": ("train", "session", "export", "predict"),
-    "Look": ("app", "fiftyone", "status", "record", "map", "demo"),
+    "Look": ("status", "record", "map", "fiftyone"),
     "Keep": (
         "verify",
         "backup",
@@ -27,6 +29,10 @@ GROUPS = {
 START = """usage: gradebook COMMAND ...
 
 Label a hundred images, train on thousands.
+
+From a folder of images to labelling in the browser:
+
+  gradebook start IMAGES
 
 A first round:
 
@@ -53,6 +59,13 @@ def overview() -> str:
         for title, names in GROUPS.items()
     ]
     return "\n".join([START, *groups, END])
+
+
+def unknown_command(name: str) -> str:
+    """Returns the message for a command that does not exist, with the names that are close to it."""
+    close = get_close_matches(name.lower(), list(summaries()), n=2)
+    hint = f"did you mean {' or '.join(close)}?" if close else "gradebook alone lists the commands"
+    return f"there is no command {name!r}: {hint}"
 
 
 def summaries() -> dict[str, str]:

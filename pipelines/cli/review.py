@@ -6,6 +6,7 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 from gradebook.pipelines.cli.options import EveryRun, Flag, Json, Project, RunName, app, print_result, print_rows
+from gradebook.pipelines.cli.serve_app import DEFAULT_PORT
 from gradebook.pipelines.process.progress import progress, say, stage
 from gradebook.storage.project import ProjectError
 
@@ -14,7 +15,7 @@ from gradebook.storage.project import ProjectError
 def queue(
     project: Project,
     *,
-    reason: Annotated[str | None, arg(help="order by this reason alone, such as disagreement")] = None,
+    reason: Annotated[str | None, arg(metavar="NAME", help="order by this reason alone, such as disagreement")] = None,
     limit: Annotated[int, arg(help="maximum number of images")] = 20,
     spread: Annotated[
         bool, arg(help="choose a diverse batch; --no-spread and --reason order strictly by score")
@@ -95,7 +96,9 @@ def record(
 def map_(
     project: Project,
     *,
-    backbone: Annotated[str | None, arg(help="the backbone of the embeddings; by default the newest")] = None,
+    backbone: Annotated[
+        str | None, arg(metavar="NAME", help="the backbone of the embeddings; by default the newest")
+    ] = None,
     seed: Annotated[int, arg(help="random seed")] = 0,
     json: Json = False,
 ) -> None:
@@ -130,9 +133,9 @@ def status(project: Project, *, json: Json = False) -> None:
 
 @app.command(name="app")
 def app_(
-    project: Annotated[Positional[Path | None], arg(metavar="PROJECT", help="without one, the app asks")] = None,
+    project: Annotated[Positional[Path | None], arg(metavar="[PROJECT]", help="without one, the app asks")] = None,
     *,
-    port: Annotated[int, arg(help="port, on this machine only")] = 8501,
+    port: Annotated[int, arg(metavar="PORT", help="port, on this machine only")] = DEFAULT_PORT,
     token: Annotated[bool, arg(help="ask for the token that the printed link has")] = True,
 ) -> int:
     """Open the app in the browser.
@@ -149,7 +152,7 @@ def fiftyone(
     project: Project,
     *,
     run: RunName = None,
-    port: Annotated[int | None, arg(help="port, on this machine only; by default a free one")] = None,
+    port: Annotated[int | None, arg(metavar="PORT", help="port, on this machine only; by default a free one")] = None,
 ) -> None:
     """Open the project in FiftyOne.
 
@@ -165,7 +168,7 @@ def fiftyone(
 
 @app.command
 def demo(
-    directory: Annotated[Positional[Path], arg(metavar="DIR", help="directory of the demo")] = Path("demo"),
+    directory: Annotated[Positional[Path], arg(metavar="[DIR]", help="directory of the demo")] = Path("demo"),
     *,
     json: Json = False,
 ) -> None:

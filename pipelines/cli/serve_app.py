@@ -10,6 +10,8 @@ from gradebook.pipelines.process import servers
 from gradebook.pipelines.process.access_gate import TOKEN_VARIABLE
 from gradebook.storage.project import ProjectError, read_project
 
+DEFAULT_PORT = 8501
+
 
 def open_app(project: Path | None, port: int, *, token: bool = True) -> int:
     """Serves the app until Ctrl-C or SIGTERM and returns Streamlit's exit status.

@@ -103,7 +103,9 @@ def predict(
     directory: Annotated[Positional[Path], arg(metavar="DIR", help="an exported classifier")],
     images: Annotated[Positional[list[Path]], arg(metavar="IMAGES", help="image files and folders")],
     *,
-    out: Annotated[Path | None, arg(help="CSV file to write; if it exists, its images are not predicted again")] = None,
+    out: Annotated[
+        Path | None, arg(metavar="FILE", help="CSV file to write; if it exists, its images are not predicted again")
+    ] = None,
     json: Json = False,
 ) -> int:
     """Predict the classes of images with an exported classifier.
@@ -124,7 +126,9 @@ def predict(
             count = _print_predictions(run_predict(directory, images, broken=broken.append, progress=show), json)
     for message in broken:
         say(f"gradebook: {message}")
-    return FAILED if broken and not count else 0
+    if not count and not broken:
+        say("gradebook: there are no images there: files count as images by how their names end")
+    return 0 if count else FAILED
 
 
 def _print_predictions(predictions: "Iterable[Prediction]", as_json: bool) -> int:

@@ -21,9 +21,10 @@ FAILURE_PREFIX = "gradebook: "  # of the message with which a command fails
 LOG_TAIL_BYTES = 20_000  # of a log that are searched for it
 
 
-def start_import(project: Project, images: Path, *, labels: str, split: str) -> Job:
-    """Starts importing images; `labels` and `split` are as `gradebook import` takes them."""
-    return _start(project, "import", str(images), "--labels", labels, "--split", split)
+def start_import(project: Project, images: Path, *, labels: str, split: str, embed: bool = False) -> Job:
+    """Starts importing images; `labels`, `split` and `embed` are as `gradebook import` takes them."""
+    options = ("--embed",) if embed else ()
+    return _start(project, "import", str(images), "--labels", labels, "--split", split, *options)
 
 
 def restart(project: Project, job: Job) -> Job:

@@ -1,11 +1,14 @@
-"""Progress of a command: a bar on a terminal, a file in a job, and nothing otherwise."""
+"""Progress of a command: a bar on a terminal, a file in a job, and a line every ten seconds otherwise."""
 
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from gradebook.pipelines.process.job_files import job_directory, progress_writer
 from gradebook.pipelines.process.terminal import safe_text
+
+LINE_INTERVAL_S = 10.0  # between two lines where no terminal shows a bar
 
 Show = Callable[..., None]
 
@@ -17,7 +20,7 @@ def progress(title: str, total: int | None = None) -> Iterator[Show]:
         yield progress_writer(directory, title, total or 0)
         return
     if not sys.stderr.isatty():
-        yield lambda done, total=None, what=None: None
+        yield _line_writer(title, total)
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -31,6 +34,20 @@ def progress(title: str, total: int | None = None) -> Iterator[Show]:
             bars.update(task, completed=done, **{k: v for k, v in known.items() if v is not None})  # type: ignore[arg-type]
 
         yield show
+
+
+def _line_writer(title: str, total: int | None) -> Show:
+    """Returns a function `show(done, total, what)` that prints a line if the last one is ten seconds old."""
+    last, known_total, task = time.monotonic(), total, title
+
+    def show(done: int, total: int | None = None, what: str | None = None) -> None:
+        nonlocal last, known_total, task
+        known_total, task = total or known_total, what or task
+        if time.monotonic() - last >= LINE_INTERVAL_S:
+            last = time.monotonic()
+            say(f"{task}: {done:,}" + (f" of {known_total:,}" if known_total else ""))
+
+    return show
 
 
 def stage(words: str) -> None:

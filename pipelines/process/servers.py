@@ -113,6 +113,18 @@ def free_port(wanted: int) -> int:
         return int(probe.getsockname()[1])
 
 
+def free_port_near(wanted: int) -> int:
+    """Returns the wanted port if it is free, else any free one.
+
+    Raises:
+        ProjectError: no port is permitted.
+    """
+    try:
+        return free_port(wanted)
+    except ProjectError:
+        return free_port(0)
+
+
 def directory(root: Path) -> Path:
     """Returns the directory of the servers' files in a project, which this makes if need be."""
     path = root / "servers"

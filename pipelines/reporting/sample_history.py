@@ -16,7 +16,7 @@ def history(store: "Store", sample: str, run: str | None = None) -> list[dict[st
     Args:
         store: the project.
         sample: a sample's id, or the path of one of its files.
-        run: name of a run; None for all runs.
+        run: name of a run, or best; None for all runs.
 
     Raises:
         ProjectError: there is no such sample or run.
@@ -24,7 +24,7 @@ def history(store: "Store", sample: str, run: str | None = None) -> list[dict[st
     sample_id = find_sample(store, sample)
     runs = [find_run(store.project, run)] if run else list_runs(store.project)
     store.record.fold_all({one.name: one.path / "record" for one in runs})
-    return store.record.history(sample_id, run)
+    return store.record.history(sample_id, runs[0].name if run else None)
 
 
 def find_sample(store: "Store", sample: str) -> str:

@@ -8,7 +8,7 @@ import pytest
 import gradebook as gradebook_package
 from gradebook.pipelines.cli import app
 from gradebook.pipelines.cli.overview import GROUPS, summaries
-from tests.pipelines.cli.cli_runner import done, gradebook
+from tests.pipelines.cli.cli_runner import done, gradebook, refused
 
 COMMANDS = summaries()
 
@@ -44,6 +44,41 @@ def test_without_a_command_it_shows_a_first_round_and_every_command(arguments):
     for command, summary in COMMANDS.items():
         assert re.search(rf"(?m)^  {command} +{re.escape(summary)}$", out)
     assert max(map(len, out.splitlines())) <= 80, "a terminal's width"
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"), [("trian", "train"), ("Embed", "embed"), ("exportlabels", "export-labels"), ("lable", "label")]
+)
+def test_a_misspelt_command_names_the_close_ones(typed, meant):
+    sentence = refused(typed, "PROJECT")
+    assert f"did you mean {meant}" in sentence
+
+
+def test_a_command_that_is_like_no_other_names_the_list():
+    assert "gradebook alone lists the commands" in refused("xylophone")
+
+
+def test_old_names_of_commands_still_work():
+    assert "usage: gradebook" in done("history", "--help").out
+    assert "usage: gradebook" in done("export_labels", "--help").out
+
+
+@pytest.mark.parametrize(
+    ("command", "optional"), [("app", "[PROJECT]"), ("label", "[FILE.csv]"), ("log", "[SAMPLE]"), ("demo", "[DIR]")]
+)
+def test_optional_arguments_look_optional(command, optional):
+    assert optional in done(command, "--help").out.splitlines()[0]
+
+
+def test_no_usage_line_shows_how_python_spells_an_option():
+    for command in COMMANDS:
+        usage = done(command, "--help").out.partition("\n\n")[0]
+        assert "{None}" not in usage, usage
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_is_printed_for_a_shell(shell):
+    assert "export-labels" in done("completion", shell).out
 
 
 def test_each_command_is_in_one_group():

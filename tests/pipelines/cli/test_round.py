@@ -66,6 +66,18 @@ def test_record_prints_the_history_of_a_sample(world):
     assert done("record", world.project, sample["sample_id"], "--run", "one", "--json").json == rows
 
 
+def test_record_takes_best_for_a_run(world):
+    rows = done("record", world.project, world.image, "--run", "best", "--json").json
+    assert rows == world.results["record"].json
+
+
+def test_predict_without_any_image_is_status_2(world, tmp_path):
+    (tmp_path / "notes.txt").write_text("no image")
+    result = gradebook("predict", world.root / "classifier", tmp_path, "--json")
+    assert (result.status, result.out) == (2, "[]\n")
+    assert "there are no images" in result.err
+
+
 def test_status_prints_the_numbers_of_a_project(world):
     found = world.results["status"].json
     numbers = {k: found[k] for k in ("samples", "labeled", "unlabeled", "test", "classes")}
