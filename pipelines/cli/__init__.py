@@ -7,6 +7,7 @@ from gradebook.pipelines.cli import (
     maintenance,
     pool,
     review,
+    serve,
     session,
     simulate,
     start,
@@ -14,4 +15,17 @@ from gradebook.pipelines.cli import (
 )
 from gradebook.pipelines.cli.options import app
 
-__all__ = ["app", "cost", "curate", "data", "maintenance", "pool", "review", "session", "simulate", "start", "training"]
+__all__ = [
+    "app",
+    "cost",
+    "curate",
+    "data",
+    "maintenance",
+    "pool",
+    "review",
+    "serve",
+    "session",
+    "simulate",
+    "start",
+    "training",
+]

@@ -9,7 +9,7 @@ GROUPS = {
     "Start": ("start", "app", "demo", "completion"),
     "Data": ("init", "classes", "import", "embed", "split", "pool", "pool-join"),
     "Label": ("queue", "label", "neighbours", "undo"),
-    "Train": ("train", "session", "export", "predict"),
+    "Train": ("train", "session", "export", "predict", "serve"),
     "Look": ("status", "record", "map", "fiftyone"),
     "Keep": (
         "verify",

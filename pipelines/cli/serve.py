@@ -1,0 +1,49 @@
+"""The command that serves an exported classifier over HTTP."""
+
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import Positional, arg
+
+from gradebook.pipelines.cli.options import app
+from gradebook.pipelines.process.progress import say
+
+
+@app.command
+def serve(
+    classifier: Annotated[Positional[Path], arg(metavar="CLASSIFIER", help="an exported classifier")],
+    *,
+    host: Annotated[
+        str, arg(metavar="ADDRESS", help="address to listen on; only this machine reaches 127.0.0.1")
+    ] = "127.0.0.1",
+    port: Annotated[int, arg(metavar="PORT", help="port to listen on; 0 for a free one")] = 8000,
+    allow_host: Annotated[
+        tuple[str, ...], arg(metavar="NAME", help="further names of the server, as clients put them into Host")
+    ] = (),
+    max_megabytes: Annotated[float, arg(metavar="N", help="largest request")] = 20.0,
+    max_megapixels: Annotated[float, arg(metavar="N", help="largest image")] = 50.0,
+    max_images: Annotated[int, arg(metavar="N", help="most images in a request")] = 16,
+    timeout: Annotated[float, arg(metavar="SECONDS", help="longest time that a request may take")] = 30.0,
+) -> None:
+    """Serve an exported classifier over HTTP.
+
+    POST image files to /predict as multipart form data under the name files. /healthz says that it is up, and
+    /openapi.json describes both. It asks nobody for a password: put a proxy that does before any other address.
+    """
+    from gradebook.pipelines.inference.classifier import Classifier
+    from gradebook.pipelines.inference.serving import LOCAL, Limits
+    from gradebook.pipelines.inference.serving import serve as run_server
+    from gradebook.pipelines.process.servers import free_port
+
+    limits = Limits(megabytes=max_megabytes, megapixels=max_megapixels, images=max_images, seconds=timeout)
+    opened = Classifier(classifier.expanduser())
+    if host in LOCAL:
+        port = free_port(port)
+    else:
+        say(f"everybody who reaches {host} can use this server: it asks nobody for a password")
+    address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    print(
+        f"{classifier} is served at {address}/predict (Ctrl-C ends); try: curl -F files=@image.jpg {address}/predict",
+        flush=True,
+    )
+    run_server(opened, limits, host=host, port=port, hosts=(*allow_host, host))
