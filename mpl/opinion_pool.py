@@ -14,7 +14,7 @@ EXPONENT_HOLD = 5.0  # nats for changing an exponent by 1, so that a few labels 
 MIN_PROBABILITY = 1e-3  # of a member, so that no member can veto a class
 SHARE_PRIOR = 0.3  # weight of the labels' class shares, relative to the samples
 TEMPERATURE = 1.6  # prior mode: Gaussians with a shared covariance are overconfident by about this factor
-TEMPERATURE_SPREAD = 0.1  # standard deviation of the prior on its logarithm; fifty labels tell little about it
+TEMPERATURE_SPREAD = 0.1  # width of the prior on its logarithm; fifty labels tell little about it
 EM_STEPS = 50
 BALANCED_WITHIN = 0.15  # total variation between estimated and labels' shares from which opinions are not aligned
 ALIGNMENT_ROUNDS = 5
@@ -98,6 +98,9 @@ def aligned(opinions: Doubles, unlabelled: NDArray[np.bool_], labelled_shares: D
 def fitted_temperature(logits: Doubles, y: Indices, weights: Doubles) -> float:
     """Returns the temperature to divide logits by (Guo et al., 2017, https://arxiv.org/abs/1706.04599).
 
+    It minimises the Brier score, with a prior. The likelihood would let a few labels that are confidently wrong decide:
+    Gaussians that are fitted without a fold's labels can be wrong without bound.
+
     Args:
         logits: (n, K) held-out, that is learned without the labels of their rows.
         y: (n,) the labels.
@@ -106,13 +109,13 @@ def fitted_temperature(logits: Doubles, y: Indices, weights: Doubles) -> float:
     from scipy.optimize import minimize_scalar
 
     weights = weights / weights.mean()
-    rows = np.arange(len(y))
+    truth = np.eye(logits.shape[1])[y]
 
     def prior(log_temperature: float) -> float:
         return float(((log_temperature - np.log(TEMPERATURE)) / TEMPERATURE_SPREAD) ** 2 / 2)
 
     def loss(log_temperature: float) -> float:
-        p = softmax(logits / np.exp(log_temperature))[rows, y]
-        return float(-(weights * np.log(p + EPS)).sum() + prior(log_temperature))
+        errors = softmax(logits / np.exp(log_temperature)) - truth
+        return float((weights * np.square(errors).sum(1)).sum() + prior(log_temperature))
 
     return float(np.exp(minimize_scalar(loss, bounds=(-2.0, 2.0), method="bounded").x))

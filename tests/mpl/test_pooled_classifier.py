@@ -116,6 +116,15 @@ def test_the_temperature_of_logits_that_are_three_times_too_large_is_three():
     assert fitted_temperature(3 * logits, y, np.ones(20_000)) == pytest.approx(3, rel=0.05)
 
 
+def test_a_few_labels_that_are_confidently_wrong_hardly_change_the_temperature():
+    rng = np.random.default_rng(0)
+    logits = 4 * rng.normal(size=(240, 4))
+    y = logits.argmax(1)
+    before = fitted_temperature(logits, y, np.ones(240))
+    logits[:12] = 12 * np.eye(4)[(y[:12] + 1) % 4]
+    assert fitted_temperature(logits, y, np.ones(240)) == pytest.approx(before, rel=0.1)
+
+
 def test_the_spaces_have_unit_length_and_whitening_makes_augmentation_round():
     x, _, labels = blobs([60] * K)
     labelled = np.flatnonzero(labels >= 0)
