@@ -14,7 +14,9 @@ from gradebook.storage.project import ProjectError
 def split(
     project: Project,
     *,
-    test: Annotated[int | None, arg(help="number of test images to draw from the unlabelled ones, in all")] = None,
+    test: Annotated[
+        int | None, arg(metavar="N", help="number of test images to draw from the unlabelled ones, in all")
+    ] = None,
     seed: Annotated[int, arg(help="random seed")] = 0,
     undo: Annotated[Flag, arg(help="put the images of the newest draw back into the training split")] = False,
     json: Json = False,
