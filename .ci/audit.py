@@ -1,5 +1,7 @@
 """Compares the versions in uv.lock with the vulnerabilities that osv.dev knows: `python .ci/audit.py`.
 
+Options are passed to `uv audit`, such as `--service-url` for a mirror of osv.dev.
+
 Exit status 1: there are some, and they are printed. Where osv.dev cannot be reached nothing is compared; then the
 locked versions of the packages that answer requests or read files of others are printed, with the date of the lock.
 """
@@ -20,7 +22,7 @@ EXPOSED = {
 
 def main() -> int:
     """Prints the vulnerabilities, or the list; returns 1 if there are vulnerabilities."""
-    status = subprocess.run(COMMAND, cwd=LOCK.parent, check=False).returncode
+    status = subprocess.run((*COMMAND, *sys.argv[1:]), cwd=LOCK.parent, check=False).returncode
     if status in (0, 1):
         return status
     print(f"Nothing was compared: {' '.join(COMMAND)} ended with status {status}. Locked on {_locked_on()}:")

@@ -1,6 +1,7 @@
 """The project's data for the pages, cached in memory until it changes on disk."""
 
 import base64
+import os
 import threading
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -9,6 +10,7 @@ from typing import Any
 
 import streamlit as st
 
+from gradebook.app.text import as_sentence
 from gradebook.pipelines.curation.event_cache import EventCache, extend
 from gradebook.pipelines.curation.queue_items import Row
 from gradebook.pipelines.image_cache import as_jpeg, open_preview
@@ -17,6 +19,7 @@ from gradebook.pipelines.runs import Run
 from gradebook.storage import splits
 from gradebook.storage.images import BrokenImage
 from gradebook.storage.project import SETTINGS, Project
+from gradebook.storage.sample_files import file_problem
 from gradebook.storage.samples import Sample, Split
 from gradebook.storage.store import Store, tables_of
 
@@ -98,9 +101,14 @@ def update_record(store: Store, run: str) -> None:
 def read_image(project: Project, sample: Sample | Row, size: int) -> bytes | None:
     """Returns a sample's image as a JPEG file of at most `size` pixels on each side, None if it cannot be read."""
     try:
-        return _jpeg(str(project.root), sample.sample_id, sample.filepath, size, project)
+        return _jpeg(str(project.root), sample.sample_id, sample.filepath, _version(sample.filepath), size, project)
     except BrokenImage:
         return None
+
+
+def unreadable_text(sample: Sample | Row) -> str:
+    """Returns the sentence in the place of an image that `read_image` cannot read: it was replaced, for example."""
+    return as_sentence(file_problem(Path(sample.filepath), sample.sample_id) or "this file cannot be read")
 
 
 def image_data_url(project: Project, sample: Sample | Row, size: int) -> str | None:
@@ -151,6 +159,17 @@ def _update_record(root: str, run: str, _store: Store) -> int:
     return _store.record.fold(run, _store.project.runs / run / "record")
 
 
+def _version(filepath: str) -> tuple[int, ...] | None:
+    """Returns size and modification time of a file, so that the picture of a replaced one is not taken from memory."""
+    try:
+        status = os.stat(filepath)  # noqa: PTH116  # twice as fast as pathlib's, and a grid has 200 images
+    except OSError:
+        return None
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
 @st.cache_data(max_entries=4000, show_spinner=False)
-def _jpeg(root: str, sample_id: str, filepath: str, size: int, _project: Project) -> bytes:
+def _jpeg(
+    root: str, sample_id: str, filepath: str, version: tuple[int, ...] | None, size: int, _project: Project
+) -> bytes:
     return as_jpeg(open_preview(_project, sample_id, Path(filepath), size), size)

@@ -58,7 +58,7 @@ function receive(view, data) {
   view.pending = view.pending.filter((action) => !acknowledged.has(action.action_id));
   view.data = data;
   for (const card of data.cards) {
-    if (card.src !== undefined) view.cards.set(card.sample_id, { ...card, img: makeImage(card.src, card.name) });
+    if (card.src !== undefined) view.cards.set(card.sample_id, { ...card, img: makeImage(card.src, card.name, card.problem) });
   }
   for (const { sample_id, action_id, text } of data.conflicts) {
     if (view.own.get(sample_id)?.action_id === action_id) view.own.delete(sample_id);

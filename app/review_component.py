@@ -13,12 +13,11 @@ import streamlit as st
 
 from gradebook.app.browser_components import component
 from gradebook.app.context import PageContext
-from gradebook.app.data_access import image_data_url, read_history, read_samples
+from gradebook.app.data_access import image_data_url, read_history, read_samples, unreadable_text
 from gradebook.app.text import actor_name, capitalized, count
 from gradebook.pipelines.curation import nearest_labelled, queue_items
 from gradebook.pipelines.curation.event_cache import EventCache
 from gradebook.pipelines.curation.queue_items import Row
-from gradebook.storage.sample_files import file_problem
 from gradebook.storage.store import Store
 
 IMAGE_PX, TILE_PX, SIMILAR_PX = 960, 224, 112  # maximum width and height of an image
@@ -37,11 +36,13 @@ def cards(
     """Returns the cards that the browser has not cached."""
     store, new = context.store, [row for row in rows if row.sample_id not in cached]
     similar = {} if grid else _similar_images(store, events, [row for row in new if not row.blind])
+    sources = {row.sample_id: image_data_url(store.project, row, TILE_PX if grid else IMAGE_PX) for row in new}
     return [
         {
             "sample_id": row.sample_id,
-            "src": image_data_url(store.project, row, TILE_PX if grid else IMAGE_PX),
-            "name": _name(row, checked=not grid),
+            "src": sources[row.sample_id],
+            "problem": unreadable_text(row) if sources[row.sample_id] is None else "",
+            "name": Path(row.filepath).name,
             "label": row.label,
             "source": row.source,
             "probability": row.probability,
@@ -57,13 +58,6 @@ def cards(
 
 def _history(context: PageContext, row: Row) -> dict[str, Any] | None:
     return summarize_history(read_history(context.store, context.run, row.sample_id))
-
-
-def _name(row: Row, *, checked: bool) -> str:
-    """Returns the name of a row's file and, if it is `checked`, why it cannot be used."""
-    path = Path(row.filepath)
-    problem = file_problem(path, row.sample_id) if checked else ""
-    return f"{path.name} ({problem})" if problem else path.name
 
 
 def new_decisions(

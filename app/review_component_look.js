@@ -9,8 +9,8 @@ function make(tag, className = "", text = "") {
   return element;
 }
 
-function makeImage(src, alt) {
-  if (src === null) return make("p", "unreadable", "This file cannot be read.");
+function makeImage(src, alt, problem = "This file cannot be read.") {
+  if (src === null) return make("p", "unreadable", problem);
   const img = make("img");
   img.alt = alt;
   img.decoding = "sync";

@@ -10,7 +10,9 @@ Files are named by the sample's id, which is the hash of the image file's conten
 """
 
 import io
+import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +24,7 @@ from gradebook.storage import cache_files
 from gradebook.storage.cache_files import CacheFiles
 from gradebook.storage.images import BrokenImage, open_rgb, square
 from gradebook.storage.project import Project
-from gradebook.storage.sample_files import open_sample
+from gradebook.storage.sample_files import CHANGED, ChangedFile, file_problem, open_sample
 
 THUMBNAIL_SIDE = 320  # pixels of the longer side
 MIN_FILE_BYTES = 200_000  # images of smaller files have no thumbnail
@@ -49,12 +51,17 @@ def open_preview(project: Project, sample: str, filepath: Path, side: int) -> Im
 
     Raises:
         BrokenImage: there is no thumbnail that is large enough, and the file cannot be read.
-        ChangedFile: likewise, and the file holds another image by now.
+        ChangedFile: the file holds another image by now.
     """
     if side > THUMBNAIL_SIDE:
         return open_sample(filepath, sample, side)[0]
+    thumbnail = cache_files.thumbnails(project).path(sample)
     try:
-        return open_rgb(cache_files.thumbnails(project).path(sample))
+        image = open_rgb(thumbnail)
+        _check_source(thumbnail, filepath, sample)
+        return image
+    except ChangedFile:
+        raise
     except BrokenImage:  # the thumbnail is corrupt or missing
         image, content = open_sample(filepath, sample, THUMBNAIL_SIDE if _is_large(filepath) else side)
     save_thumbnail(project, sample, image, len(content))
@@ -68,6 +75,24 @@ def as_jpeg(image: Image.Image, side: int) -> bytes:
     content = io.BytesIO()
     small.save(content, "JPEG", quality=JPEG_QUALITY)
     return content.getvalue()
+
+
+def _check_source(thumbnail: Path, filepath: Path, sample: str) -> None:
+    """Raises `ChangedFile` if the file is newer than its thumbnail and holds another image; a missing file is fine.
+
+    A copy may keep the modification time of its original, so the time that the system gives to each change counts.
+    """
+    try:
+        status, made_ns = filepath.stat(), thumbnail.stat().st_mtime_ns
+    except OSError:
+        return
+    changed_ns = status.st_mtime_ns if os.name == "nt" else status.st_ctime_ns  # on Windows ctime is the creation
+    if changed_ns < made_ns:
+        return
+    if file_problem(filepath, sample) == CHANGED:
+        raise ChangedFile(f"{filepath} cannot be used: {CHANGED}")
+    with suppress(OSError):  # a read-only project; otherwise the content is compared only once
+        os.utime(thumbnail, ns=(changed_ns + 1, changed_ns + 1))
 
 
 def _is_large(path: Path) -> bool:

@@ -11,6 +11,7 @@ therefore needs only Pillow and NumPy.
 
 import functools
 import io
+import re
 import sys
 import warnings
 from dataclasses import dataclass
@@ -33,10 +34,15 @@ FORMATS = ("JPEG", "MPO", "PNG", "GIF", "WEBP", "BMP", "DIB", "TIFF", "PPM", "TG
 MAX_PIXELS = 180_000_000  # an image with more could fill the memory
 
 WHITES = (1.0, 255.0, 1023.0, 4095.0, 16383.0, 65535.0)  # common white levels: floats, 8, 10, 12, 14 and 16 bits
+CAMERA_WHITES = (4095.0, 65535.0)  # of unsigned 16-bit images that reach none of the common white levels
+REACHED = 0.995  # of a white level: a darker image may be a dark exposure of more bits
+MIN_CONTRAST = 1 / 4  # of the brightest level, or unsigned 16-bit levels are stretched: of a thermal camera, say
 OUTLIERS = 0.002  # share of the pixels that may be darker than black, and brighter than white
 MIN_PIXELS_FOR_OUTLIERS = 100  # an image with fewer has none
 MIN_SHARE = 1 / 2  # of the range from black to white that levels must fill, or the range is theirs
 LEVEL_SAMPLE = 1_000_000  # pixels, evenly spaced, from which the range of a larger image is computed
+PNG_HEADER = 33  # bytes
+PGM_MAXIMUM = re.compile(rb"P[25]\s+(?:#[^\n]*\n\s*)*\d+\s+(?:#[^\n]*\n\s*)*\d+\s+(?:#[^\n]*\n\s*)*(\d+)\s")
 PHOTOMETRIC, BITS, PLANAR, SAMPLE_FORMAT, SMIN, SMAX = 262, 258, 284, 339, 340, 341  # tags of TIFF files
 
 # Pillow warns from half of its own limit on; MAX_PIXELS is checked before any pixel is decoded.
@@ -148,12 +154,15 @@ def inspect(content: bytes, size: int | None = None, *, count_pictures: bool = T
 def level_range(levels: "NDArray[Any]") -> tuple[float, float]:
     """Returns the levels that become black and white in an image of more than 8 bits which does not declare them.
 
-    The darkest and brightest 0.2 % of the pixels are ignored, and those that are not finite.
+    The darkest and brightest 0.2 % of the pixels are ignored, and those that are not finite. Black is 0, and white is
 
-    - Black is 0, and white the first of 1, 255, 1023, 4095, 16383 and 65535 that is not exceeded.
-    - Integers that are all multiples of 16 or of 257 come from fewer bits, shifted to the top: white is 65535.
-    - Negative levels, levels above 65535, and levels that would fill less than half of that range are stretched from
-      the darkest to the brightest.
+    - 65535 for integers that are all multiples of 16 or of 257, which come from fewer bits;
+    - for other unsigned 16-bit levels 255, 1023, 4095 or 16383 if the brightest is that level, else 4095 if none is
+      above it, else 65535, so that differently exposed images of one camera keep their order;
+    - for floats and other integers the first of 1, 255, 1023, 4095, 16383 and 65535 that is not exceeded.
+
+    Levels are stretched from the darkest to the brightest if they are negative or above 65535, if unsigned 16-bit ones
+    differ by less than a quarter of the brightest, and if others fill less than half of that range.
     """
     import numpy as np
 
@@ -164,15 +173,22 @@ def level_range(levels: "NDArray[Any]") -> tuple[float, float]:
     ignored = int(np.ceil(OUTLIERS * len(some))) if len(some) >= MIN_PIXELS_FOR_OUTLIERS else 0
     some = some[ignored : len(some) - ignored]
     low, high = float(some[0]), float(some[-1])
-    white = next((white for white in WHITES if high <= white), None)
+    is_camera = levels.dtype.kind == "u" and levels.dtype.itemsize == 2  # in either byte order
+    white = _camera_white(high) if is_camera else next((white for white in WHITES if high <= white), None)
     is_shifted = levels.dtype.kind in "ui" and not all(np.any(some % number) for number in (16, 257))
     if is_shifted and 4095 < high <= WHITES[-1]:
         return 0.0, WHITES[-1]
     if low == high:  # nothing to stretch
         return min(low, 0.0), max(white or high, 1.0)
-    if low < 0 or white is None or high - low < MIN_SHARE * white:
+    if low < 0 or white is None or high - low < (MIN_CONTRAST * high if is_camera else MIN_SHARE * white):
         return low, high
     return 0.0, white
+
+
+def _camera_white(high: float) -> float:
+    """Returns the white level of unsigned 16-bit levels up to `high`."""
+    reached = (white for white in WHITES[1:] if REACHED * white <= high <= white)
+    return next(reached, None) or next(white for white in CAMERA_WHITES if high <= white)
 
 
 def _open(content: bytes) -> Image.Image:
@@ -234,7 +250,7 @@ def _rgb(image: Image.Image) -> Image.Image:
 def _eight_bits(image: Image.Image, content: bytes) -> tuple[Image.Image, str]:
     """Returns a loaded image with 8 bits a channel, and which levels became black and white where it had more."""
     if _is_deep_grey(image):
-        return _eight_bits_of_grey(image)
+        return _eight_bits_of_grey(image, content)
     if _is_dark_of_16_bits(image, content):
         return _eight_bits_of_dark_colour(image, content)
     return image, ""
@@ -244,13 +260,15 @@ def _is_deep_grey(image: Image.Image) -> bool:
     return image.mode.startswith("I;16") or image.mode in ("I", "F")
 
 
-def _eight_bits_of_grey(image: Image.Image) -> tuple[Image.Image, str]:
+def _eight_bits_of_grey(image: Image.Image, content: bytes = b"") -> tuple[Image.Image, str]:
     import numpy as np
 
     tags, levels = getattr(image, "tag_v2", {}), np.asarray(image)
-    if image.mode == "I" and tags.get(BITS) == (32,) and tags.get(SAMPLE_FORMAT, (1,)) == (1,):
+    if image.mode == "I" and image.format in ("PNG", "PPM"):
+        levels = levels.astype(np.uint16)
+    elif image.mode == "I" and tags.get(BITS) == (32,) and tags.get(SAMPLE_FORMAT, (1,)) == (1,):
         levels = levels.view(np.uint32)  # Pillow reads them as signed
-    black, white = _declared_range(tags) or level_range(levels)
+    black, white = _declared_range(tags) or _range_of_header(content) or level_range(levels)
     is_white_zero = tags.get(PHOTOMETRIC) == 0
     grey = _scaled(levels, *((white, black) if is_white_zero else (black, white)))
     return Image.fromarray(grey), f"{black:.6g} to {white:.6g}" + (", white is the lowest" if is_white_zero else "")
@@ -265,6 +283,17 @@ def _declared_range(tags: Any) -> tuple[float, float] | None:
         return black, white
     bits = tags.get(BITS, ())
     return (0.0, 2.0 ** bits[0] - 1) if len(bits) == 1 and 8 < bits[0] < 16 else None
+
+
+def _range_of_header(content: bytes) -> tuple[float, float] | None:
+    """Returns the range that a PNG file declares by its significant bits (`sBIT`), or a PGM file by its maximum."""
+    if maximum := PGM_MAXIMUM.match(content):
+        return None if int(maximum[1]) == 65535 else (0.0, 65535.0)  # to which Pillow has scaled the levels
+    at = content.find(b"sBIT", PNG_HEADER, 4096)
+    if not content.startswith(b"\x89PNG") or at < 0 or b"IDAT" in content[PNG_HEADER:at]:
+        return None
+    bits = content[at + 4]
+    return (0.0, 2.0**bits - 1) if 8 < bits <= 16 else None
 
 
 def _scaled(levels: "NDArray[Any]", black: float, white: float) -> "NDArray[np.uint8]":

@@ -1,10 +1,10 @@
 """Files at an address of fsspec, such as s3://bucket/prefix. An object store cannot append: files are whole objects.
 
-Every function raises a `ProjectError` of one sentence if the address cannot be reached or used.
+Every function raises `Unreachable`, a `ProjectError` of one sentence, if the address cannot be reached or used.
 """
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,10 @@ from gradebook.storage.files import atomic_path
 from gradebook.storage.project import ProjectError
 
 S3_CONFIG = {"connect_timeout": 5, "read_timeout": 30, "retries": {"max_attempts": 2}}  # timeouts in seconds
+
+
+class Unreachable(ProjectError):  # noqa: N818
+    """An address cannot be reached or used."""
 
 
 def list_files(address: str, ending: str = ".parquet") -> dict[str, tuple[int, float]]:
@@ -60,6 +64,32 @@ def delete(address: str, names: Iterable[str]) -> None:
                 fs.rm_file(f"{root}/{name}")
 
 
+def create_exclusive(address: str, name: str, content: bytes) -> bool:
+    """Creates a file below an address unless it exists; returns whether this call created it."""
+    with readable_errors(address):
+        fs, root = _open(address)
+        fs.invalidate_cache()
+        path = f"{root}/{name}"
+        if fs.exists(path):
+            return False
+        if _is_local(fs):
+            fs.makedirs(root, exist_ok=True)
+        with suppress(FileExistsError):
+            fs.pipe_file(path, content, mode="create")
+        return bool(read(address, name) == content)  # also where a store knows no exclusive creation
+
+
+def read(address: str, name: str) -> bytes | None:
+    """Returns the content of a file below an address, None if there is none."""
+    with readable_errors(address):
+        fs, root = _open(address)
+        fs.invalidate_cache()
+        try:
+            return bytes(fs.cat_file(f"{root}/{name}"))
+        except FileNotFoundError:
+            return None
+
+
 def local_names(address: str) -> list[str]:
     """Returns what is in the directory of this machine that an address names; nothing for any other address."""
     with readable_errors(address):
@@ -72,16 +102,18 @@ def readable_errors(address: str) -> Iterator[None]:
     """Turns the errors of an object store into one sentence.
 
     Raises:
-        ProjectError: the block failed.
+        Unreachable: the block failed.
     """
     try:
         yield
+    except Unreachable:
+        raise
     except ImportError as error:
-        raise ProjectError(f"{address} needs a package that is not installed: uv sync --extra s3 ({error})") from error
+        raise Unreachable(f"{address} needs a package that is not installed: uv sync --extra s3 ({error})") from error
     except PermissionError as error:
-        raise ProjectError(f"{address} denies access ({_short(error)}): check the key and its permissions") from error
+        raise Unreachable(f"{address} denies access ({_short(error)}): check the key and its permissions") from error
     except Exception as error:  # each object store has errors of its own
-        raise ProjectError(
+        raise Unreachable(
             f"{address} cannot be reached ({_short(error)}): check the address, the network and AWS_ENDPOINT_URL"
         ) from error
 

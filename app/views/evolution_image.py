@@ -9,10 +9,10 @@ import streamlit as st
 
 from gradebook.app import dataframes, record_access
 from gradebook.app.context import PageContext
-from gradebook.app.data_access import read_events, read_image
+from gradebook.app.data_access import read_events, read_image, unreadable_text
 from gradebook.app.figures import sample as figures
 from gradebook.app.review_actions import class_keys, decide, shown_of, undo_verdict
-from gradebook.app.text import actor_name, ago, capitalized, count, describe_event, percent, plain
+from gradebook.app.text import actor_name, ago, count, describe_event, percent, plain
 from gradebook.app.views import fiftyone_button, sample_gallery, selection
 from gradebook.pipelines.curation import nearest_labelled, queue_items
 from gradebook.pipelines.curation.event_cache import EventCache
@@ -22,7 +22,6 @@ from gradebook.pipelines.reporting import run_comparison
 from gradebook.pipelines.runs import Run, find_run
 from gradebook.storage.events import VERDICTS, Event, standing
 from gradebook.storage.project import Project, ProjectError
-from gradebook.storage.sample_files import CHANGED, file_problem
 from gradebook.storage.samples import Sample
 from gradebook.storage.store import Store
 
@@ -58,11 +57,9 @@ def render(context: PageContext, sample: Sample) -> None:
 
 def _draw_picture(project: Project, sample: Sample) -> None:
     content = read_image(project, sample, IMAGE_PX)
-    if file_problem(Path(sample.filepath), sample.sample_id) == CHANGED:
-        st.warning(f"{capitalized(CHANGED)}.", icon=":material/broken_image:")
-    elif content is None:
-        st.warning("This file cannot be read.", icon=":material/broken_image:")
-    if content is not None:
+    if content is None:
+        st.warning(plain(unreadable_text(sample)), icon=":material/broken_image:")
+    else:
         st.image(content, width="stretch", alt=Path(sample.filepath).name)
 
 

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 import streamlit as st
 
 from gradebook.app.context import PageContext
-from gradebook.app.data_access import image_data_url, read_events, read_image
+from gradebook.app.data_access import image_data_url, read_events, read_image, unreadable_text
 from gradebook.app.text import count, plain, shorten
 from gradebook.app.views import fiftyone_button, selection
 from gradebook.storage.samples import Sample
@@ -25,6 +25,7 @@ STYLE = """<style>
 .gallery a:focus-visible { outline: 3px solid #2C97A0; outline-offset: 2px; }
 .gallery img { width: 100%; display: block; border-radius: 0.35rem; }
 .gallery span { display: block; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
+.gallery em { display: grid; place-items: center; overflow: hidden; aspect-ratio: 1; }
 .gallery img, .st-key-gallery img { aspect-ratio: 1; object-fit: cover; }
 </style>"""
 
@@ -81,17 +82,20 @@ def _link(context: PageContext, sample: Sample, label: str | None) -> str:
     """Returns the HTML of a thumbnail that opens a new tab."""
     page = context.pages["evolution"].url_path if "evolution" in context.pages else "evolution"
     address = escape(f"{page}?{urlencode({**context.query, 'sample': sample.sample_id})}")
-    src, name = image_data_url(context.store.project, sample, THUMBNAIL_PX) or "", escape(Path(sample.filepath).name)
-    image, caption = f'<img src="{src}" alt="{name}">', f"<span>{escape(label or UNLABELLED)}</span>"
+    src, name = image_data_url(context.store.project, sample, THUMBNAIL_PX), escape(Path(sample.filepath).name)
+    image = f"<em>{escape(unreadable_text(sample))}</em>" if src is None else f'<img src="{src}" alt="{name}">'
+    caption = f"<span>{escape(label or UNLABELLED)}</span>"
     return f'<a href="{address}" target="_blank" title="{name}">{image}{caption}</a>'
 
 
 def _tile(context: PageContext, sample: Sample, label: str | None) -> None:
     """Draws a thumbnail with a button that opens the sample on this page."""
-    if (content := read_image(context.store.project, sample, THUMBNAIL_PX)) is None:
-        return
+    content = read_image(context.store.project, sample, THUMBNAIL_PX)
     with st.container(width=TILE_PX, gap="xxsmall"):
-        st.image(content, width="stretch", alt=Path(sample.filepath).name)
+        if content is None:
+            st.caption(plain(unreadable_text(sample)))
+        else:
+            st.image(content, width="stretch", alt=Path(sample.filepath).name)
         text, key = plain(shorten(label or UNLABELLED, MAX_LABEL_CHARS)), f"to-{sample.sample_id}"
         st.button(text, key=key, type="tertiary", on_click=_open, args=(sample.sample_id,))
 

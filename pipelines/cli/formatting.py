@@ -1,5 +1,6 @@
 """What the commands print as text: short tables and sentences, from the same values that --json prints."""
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -184,6 +185,13 @@ def import_summary(report: dict[str, Any]) -> str:
     )
     for key, title, between in lists:
         lines += _some(f"{len(report[key])} {title}:", [between.join(pair) for pair in report[key]])
+    ranges = Counter(levels for _, levels in report["converted_files"])
+    if len(ranges) > 1:
+        listed = ", ".join(f"{levels} ({number})" for levels, number in ranges.most_common(3))
+        lines.append(
+            f"these were scaled by {len(ranges)} different ranges of levels, so a dark image may look as bright as a "
+            f"bright one: {listed}; declare the range in the files if they should be scaled alike (docs/commands.md)"
+        )
     changed, uniform = report["changed_files"], report["uniform_files"]
     lines += _some(f"{len(changed)} files have changed; their new content is a new image, without the label:", changed)
     lines += _some(f"{len(uniform)} images are almost uniform, so hardly anything can be seen on them:", uniform)

@@ -23,14 +23,15 @@ def verify(
 ) -> int:
     """Check a project for lost or corrupt data.
 
-    Says for each finding how to repair it. The exit status is 1 if findings remain.
+    Says for each finding how to repair it. The exit status is 1 if findings remain, and 0 if only warnings do:
+    near-copies across splits make the test accuracy too high, but nothing is lost.
     """
     from gradebook.pipelines.maintenance.verify import format_report
     from gradebook.pipelines.maintenance.verify import verify as run_verify
 
     report = run_verify(project, content=content, repair=repair)
     print_result(report.as_json(), json, lambda: format_report(report))
-    return FINDINGS_REMAIN if report.findings else 0
+    return 0 if report.is_sound else FINDINGS_REMAIN
 
 
 @app.command(aliases=["history"])

@@ -140,6 +140,11 @@ class Report:
     findings: tuple[Finding, ...]  # problems that remain
     repaired: tuple[Finding, ...]  # problems that were there before
 
+    @property
+    def is_sound(self) -> bool:
+        """Whether nothing is lost or corrupt; warnings may remain."""
+        return all(finding.is_warning for finding in self.findings)
+
     def as_json(self) -> dict[str, Any]:
         """Returns it as plain data."""
         return {
@@ -204,10 +209,18 @@ def format_report(report: Report) -> str:
     for f in report.findings:
         more = f" and {len(f.where) - SHOWN} more" if len(f.where) > SHOWN else ""
         where = ", ".join(map(escaped, f.where[:SHOWN])) + more
-        lines += [f"{f.problem}{': ' if where else ''}{where}", f"    {f.advice}"]
+        warning = "warning: " if f.is_warning else ""
+        lines += [f"{warning}{f.problem}{': ' if where else ''}{where}", f"    {f.advice}"]
     scope = f"{len(report.checks)} checks of {report.samples} images, {report.events} events and {report.runs} runs"
-    result = f"{len(report.findings)} findings" if report.findings else "all is well"
+    warnings = sum(finding.is_warning for finding in report.findings)
+    results = [_count(len(report.findings) - warnings, "finding")] if not report.is_sound else ["nothing is lost"]
+    results += [_count(warnings, "warning")] if warnings else []
+    result = ", ".join(results) if report.findings else "all is well"
     return "\n".join([*lines, f"{scope}: {result}"])
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _run(checks: tuple[Check, ...], subject: Subject) -> Iterator[Finding]:

@@ -2,7 +2,8 @@
 
 Two locks protect the directory. The system's lock on `.owner.lock` ends with the process. `owner.json` is created
 exclusively, so it holds on a network file system too; one that a dead process of this machine left is taken over. Of a
-process on another machine nothing is known, so its claim holds until somebody deletes the file.
+process on another machine nothing is known, so its claim holds until somebody deletes the file. At an object store
+there is no lock, only the file (`owned_at`).
 """
 
 import json
@@ -14,6 +15,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from gradebook.pipelines.process.pids import ProcessId
+from gradebook.storage import object_store
 from gradebook.storage.files import create_exclusive
 from gradebook.storage.project import ProjectError
 
@@ -50,6 +52,33 @@ def owned(directory: Path, processes: Sequence[ProcessId]) -> Iterator[None]:
         lock.release()
 
 
+@contextmanager
+def owned_at(address: str, processes: Sequence[ProcessId]) -> Iterator[None]:
+    """Makes processes the owners of what is below an address of an object store while the block runs.
+
+    Raises:
+        ProjectError: another process owns it, or the address does not answer; the message says which.
+    """
+    content = _as_json(processes).encode()
+    while not object_store.create_exclusive(address, OWNER, content):
+        file = f"{address}/{OWNER}"
+        existing = object_store.read(address, OWNER)
+        for process in [] if existing is None else _parse_owners(existing, file):
+            if process.is_running:
+                raise ProjectError(f"{address} belongs to {process}, which is at work: wait for it, or stop it")
+            if not process.has_ended:
+                raise ProjectError(
+                    f"{address} belongs to {process}, and whether that runs cannot be seen from here: "
+                    f"wait for it; if it has ended, delete {file}"
+                )
+        object_store.delete(address, [OWNER])
+    try:
+        yield
+    finally:
+        with suppress(ProjectError):  # unreachable by now: the next process of this machine takes the claim over
+            object_store.delete(address, [OWNER])
+
+
 def check_unowned(directory: Path) -> None:
     """Checks that no process owns a directory, as far as this machine can know.
 
@@ -74,15 +103,12 @@ def read_owners(directory: Path) -> list[ProcessId]:
     """
     path = directory / OWNER
     try:
-        rows = json.loads(path.read_text(encoding="utf-8"))["processes"]
-        return [
-            ProcessId(host=str(row["host"]), boot=str(row["boot"]), pid=int(row["pid"]), started=float(row["started"]))
-            for row in rows
-        ]
+        content = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         return []
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ProjectError(f"{path} cannot be read ({error}): delete it if nothing works in {directory}") from error
+    except OSError as error:
+        raise ProjectError(_unreadable(path, error)) from error
+    return _parse_owners(content, path)
 
 
 def is_owned_elsewhere(directory: Path) -> bool:
@@ -91,6 +117,24 @@ def is_owned_elsewhere(directory: Path) -> bool:
         return any(not process.has_ended and not process.is_here for process in read_owners(directory))
     except ProjectError:
         return False
+
+
+def _parse_owners(content: bytes, path: Path | str) -> list[ProcessId]:
+    try:
+        return [
+            ProcessId(host=str(row["host"]), boot=str(row["boot"]), pid=int(row["pid"]), started=float(row["started"]))
+            for row in json.loads(content)["processes"]
+        ]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ProjectError(_unreadable(path, error)) from error
+
+
+def _unreadable(path: Path | str, error: Exception) -> str:
+    return f"{path} cannot be read ({error}): delete it if nothing works in {str(path).rpartition('/')[0]}"
+
+
+def _as_json(processes: Sequence[ProcessId]) -> str:
+    return json.dumps({"processes": [asdict(process) for process in processes]}, ensure_ascii=False) + "\n"
 
 
 def _acquire(lock: FileLock, directory: Path) -> None:
@@ -110,10 +154,9 @@ def _acquire(lock: FileLock, directory: Path) -> None:
 
 def _claim(directory: Path, processes: Sequence[ProcessId]) -> None:
     """Writes `owner.json`, in the place of one that a dead process left."""
-    content = json.dumps({"processes": [asdict(process) for process in processes]}, ensure_ascii=False) + "\n"
     while True:
         check_unowned(directory)
         if read_owners(directory):  # they have ended; only processes of this machine, which wait for the lock, see that
             (directory / OWNER).unlink()
-        if create_exclusive(directory / OWNER, content):
+        if create_exclusive(directory / OWNER, _as_json(processes)):
             return

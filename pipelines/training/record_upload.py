@@ -9,14 +9,17 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gradebook.pipelines.process.owner import OWNER, owned_at
+from gradebook.pipelines.process.pids import ProcessId
 from gradebook.pipelines.process.progress import say
 from gradebook.pipelines.runs import ACTIVE_STATES, Run, find_run, list_runs
 from gradebook.storage import object_store
-from gradebook.storage.project import ProjectError
+from gradebook.storage.project import Project, ProjectError
 from gradebook.storage.segments import delete_segments_after
 
 if TYPE_CHECKING:
@@ -96,6 +99,29 @@ def run_address(record: str, run: str) -> str:
     return f"{record.rstrip('/')}/{run}"
 
 
+@contextmanager
+def owned_addresses(project: Project, record: str, run: str, processes: Sequence[ProcessId]) -> Iterator[None]:
+    """Makes processes the owners of the object store's addresses to which a run writes, while the block runs.
+
+    Args:
+        project: its tables may be at an address, where runs of this name from several directories meet.
+        record: the address to which the run's record is uploaded; empty if it is not.
+        run: its name.
+        processes: first this one, then others that work with it.
+
+    Raises:
+        ProjectError: another process owns one of them, the record's has other files, or the tables' does not answer.
+    """
+    with ExitStack() as until_the_end:
+        if record:
+            check_target(run_address(record, run))
+            with suppress(object_store.Unreachable):  # training goes on: the uploader says so, and tries again
+                until_the_end.enter_context(owned_at(run_address(record, run), processes))
+        if project.store:
+            until_the_end.enter_context(owned_at(f"{project.store}/runs/{run}", processes))
+        yield
+
+
 def check_target(address: str) -> None:
     """Checks that an address has nothing but segments, if it is a directory of this machine.
 
@@ -103,7 +129,7 @@ def check_target(address: str) -> None:
         ProjectError: it has other files, as a run from elsewhere may name any directory.
     """
     others = object_store.local_names(address)
-    if foreign := sorted(name for name in others if not SEGMENT.fullmatch(name)):
+    if foreign := sorted(name for name in others if name != OWNER and not SEGMENT.fullmatch(name)):
         raise ProjectError(f"{address} holds other files ({foreign[0]}), so no record is written there: choose another")
 
 

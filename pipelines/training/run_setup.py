@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gradebook.pipelines import runs
+from gradebook.pipelines.process.errors import describe
 from gradebook.pipelines.process.owner import owned
 from gradebook.pipelines.process.pids import ProcessId, this_process
 from gradebook.pipelines.process.progress import say, stage
@@ -20,7 +21,7 @@ from gradebook.pipelines.training.data_modules import DataModule
 from gradebook.pipelines.training.dataset import TrainingSet
 from gradebook.pipelines.training.live_labels import open_live_labels
 from gradebook.pipelines.training.precomputed_teacher import load_distributions
-from gradebook.pipelines.training.record_upload import run_address, start_upload, truncate_record
+from gradebook.pipelines.training.record_upload import owned_addresses, run_address, start_upload, truncate_record
 from gradebook.pipelines.training.recorder import Recorder
 from gradebook.pipelines.training.state import TrainState
 from gradebook.storage.checksums import write_json
@@ -45,7 +46,7 @@ def own_run(command: TrainCommand[Any], project: Project, backend: Backend) -> I
             try:
                 name = until_the_end.enter_context(_owned_name(command, project, processes))
             except (ProjectError, OSError) as error:  # the other processes must not wait for this one
-                refusal = str(error)
+                refusal = describe(error) or str(error)
         name, refusal = backend.broadcast((name, refusal))
         if refusal:
             raise ConfigError(refusal)
@@ -55,7 +56,8 @@ def own_run(command: TrainCommand[Any], project: Project, backend: Backend) -> I
 @contextmanager
 def _owned_name(command: TrainCommand[Any], project: Project, processes: Sequence[ProcessId]) -> Iterator[str]:
     name = command.config.run or _reserve_name(project, command.config.method)
-    with owned(project.runs / name, processes):
+    at_addresses = owned_addresses(project, command.config.record, name, processes)
+    with owned(project.runs / name, processes), at_addresses:
         if not command.resume and (project.runs / name / runs.CONFIG).exists():
             raise ConfigError(f"there is a run {name!r} already: go on with it by --resume, or choose another --run")
         yield name

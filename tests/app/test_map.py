@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from PIL import Image
 from playwright.sync_api import expect
 
 from gradebook.app.context import PageContext
@@ -32,6 +33,10 @@ def embed(store) -> list[str]:
     store.vectors.create(Space(backbone="b", weights="none", size=8, dim=3, weak=1, strong=0, seed=0))
     store.vectors.add("b", ids, np.random.default_rng(0).normal(size=(len(ids), 1, 3)).astype(np.float16))
     return ids
+
+
+def html(page) -> str:
+    return "\n".join(element.proto.body for element in page.get("html"))
 
 
 def mark(store) -> str:
@@ -100,6 +105,14 @@ def test_images_in_the_lasso_are_shown_unless_their_class_is_hidden(mapped, ids)
     assert sent(page)["initial"]["lasso"] == EVERYWHERE
     page = drawn(draw_map, mapped, lasso=f"{mark(mapped.store)}-{EVERYWHERE}", hide="label-65535", colour="label")
     assert "There is no image in the lasso" in text(page)
+
+
+def test_a_replaced_image_is_shown_as_changed(mapped):
+    everywhere = f"{mark(mapped.store)}-{EVERYWHERE}"
+    assert "has changed" not in html(drawn(draw_map, mapped, lasso=everywhere))
+    replaced = mapped.store.catalog.samples(Split.TRAIN)[0]
+    Image.new("RGB", (20, 10), "pink").save(replaced.filepath)
+    assert html(drawn(draw_map, mapped, lasso=everywhere)).count("The file has changed since it was imported") == 1
 
 
 @pytest.mark.parametrize("nonsense", ["zz", "00000000", "../../etc/passwd"])

@@ -10,7 +10,9 @@ import pytest
 from PIL import Image
 
 from gradebook.app.context import PageContext
+from gradebook.app.data_access import read_image
 from gradebook.app.review_actions import parse_actions
+from gradebook.app.review_component import IMAGE_PX, TILE_PX
 from gradebook.pipelines.curation import review_queue
 from gradebook.pipelines.curation.queue_items import PredictionFilter
 from gradebook.pipelines.curation.selections import save_selection
@@ -80,6 +82,23 @@ def test_a_card_has_the_image_its_prediction_reasons_and_history(context, rank, 
         "The teacher predicted heron at 1 of 2 checkpoints; its prediction changed once. Previous prediction: crow."
     )
     assert card["history"]["text"] == sentence
+
+
+@pytest.mark.parametrize(("layout", "size"), [("Single", IMAGE_PX), ("Grid", TILE_PX)])
+def test_a_card_says_that_its_file_was_replaced_or_deleted(context, rank, ids, component, layout, size):
+    replaced, deleted, whole = context.store.catalog.get(ids[:3])
+    assert all(read_image(context.store.project, sample, size) for sample in (replaced, deleted, whole))
+    Image.new("RGB", (20, 10), "pink").save(replaced.filepath)
+    Path(deleted.filepath).unlink()
+    page = drawn(draw_review, context, rank, component)
+    page.segmented_control(key="layout").set_value(layout).run()
+    cards = [component.card(i) for i in ids[:3]]
+    assert [card["src"] is None for card in cards] == [True, True, False]
+    assert [card["problem"] for card in cards] == [
+        "The file has changed since it was imported: import it again.",
+        "It cannot be read (No such file or directory).",
+        "",
+    ]
 
 
 def test_cards_that_the_browser_has_are_not_sent_again(context, rank, ids, component):

@@ -1,11 +1,13 @@
 """Large images have thumbnails, made at import or at first use, and shown in the image's place."""
 
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from gradebook.pipelines import image_cache
 from gradebook.pipelines.image_cache import MIN_FILE_BYTES, THUMBNAIL_SIDE, open_preview
 from gradebook.pipelines.importing.import_images import import_images
 from gradebook.pipelines.maintenance.forget import forget
@@ -106,6 +108,30 @@ def test_a_changed_file_is_neither_shown_nor_cached_as_its_sample(store, folder)
     with pytest.raises(ChangedFile, match="has changed since it was imported"):
         opened(store, sample)
     assert kept(store) == []
+
+
+@pytest.mark.parametrize("same_time", [False, True], ids=["newer", "with the time of the original"])
+def test_the_thumbnail_of_a_replaced_file_is_not_shown(store, folder, same_time):
+    path = photograph(folder, "large.jpg", HUGE)
+    (sample,) = imported(store, folder)
+    status = path.stat()
+    photograph(folder, "large.jpg", HUGE, seed=1)
+    if same_time:
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert len(kept(store)) == 1
+    with pytest.raises(ChangedFile, match="has changed since it was imported"):
+        opened(store, sample)
+    photograph(folder, "large.jpg", HUGE)
+    assert max(opened(store, sample).size) == THUMBNAIL_SIDE, "the imported image is there again"
+
+
+def test_the_content_of_a_touched_file_is_compared_once(store, folder, monkeypatch):
+    path = photograph(folder, "large.jpg", HUGE)
+    (sample,) = imported(store, folder)
+    path.touch()
+    opened(store, sample)
+    monkeypatch.setattr(image_cache, "file_problem", None)
+    assert max(opened(store, sample).size) == THUMBNAIL_SIDE
 
 
 def test_forgetting_an_image_deletes_its_thumbnail(store, folder):

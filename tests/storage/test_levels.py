@@ -1,5 +1,7 @@
 """Levels of more than 8 bits: the same file gives the same 8 bits everywhere, by a rule that outliers do not move."""
 
+import zlib
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -38,6 +40,38 @@ def test_a_ramp_of_any_type_and_height_is_seen(tmp_path, dtype, white):
     image = decoded((RAMP * white).astype(dtype), tmp_path / "a.tif")
     black, brightest = ends(image)
     assert black == 0 and brightest > 100
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".pgm"])
+@pytest.mark.parametrize("maxima", [(4095, 2000, 1000, 500, 100), (65535, 40_000, 20_000, 10_000, 6_000)])
+def test_differently_exposed_images_of_a_camera_keep_their_order(tmp_path, suffix, maxima):
+    images = [exposed(tmp_path / f"a{suffix}", maximum, maxima[0]) for maximum in maxima]
+    assert {image.levels for image in images} == {f"0 to {65535 if suffix == '.pgm' else maxima[0]}"}
+    brightest = [ends(image)[1] for image in images]
+    assert np.abs(np.array(brightest) - 255 * np.array(maxima) / maxima[0]).max() <= 1
+
+
+def exposed(path, maximum: int, white: int) -> Decoded:
+    levels = (RAMP * maximum).astype(np.uint16)
+    if path.suffix != ".pgm":
+        return decoded(levels, path)
+    path.write_bytes(b"P5 # a camera\n64 40\n%d\n" % white + levels.astype(">u2").tobytes())
+    return inspect(path.read_bytes())
+
+
+@pytest.mark.parametrize("bits", [10, 14])
+def test_a_png_file_may_declare_its_significant_bits(tmp_path, bits):
+    Image.fromarray((RAMP * 300).astype(np.uint16)).save(tmp_path / "a.png")
+    content = (tmp_path / "a.png").read_bytes()
+    chunk = b"sBIT" + bytes([bits])
+    declared = content[:33] + b"\0\0\0\1" + chunk + zlib.crc32(chunk).to_bytes(4, "big") + content[33:]
+    assert inspect(declared).levels == f"0 to {2**bits - 1}"
+    assert inspect(content).levels == "0 to 4095"
+
+
+def test_a_thermal_image_whose_levels_differ_little_is_stretched(tmp_path):
+    image = decoded((7000 + 1500 * RAMP).astype(np.uint16), tmp_path / "a.png")
+    assert ends(image) == (0, 255)
 
 
 @pytest.mark.parametrize("outlier", [np.nan, np.inf, -np.inf, 1e30, -1e30])

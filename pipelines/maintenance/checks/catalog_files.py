@@ -82,6 +82,7 @@ def no_near_copies_across_splits(subject: Subject) -> Iterator[Finding]:
             where=tuple(f"{later} ~ {earlier}" for later, earlier in pairs),
             advice="delete one file of each pair, or move it out of the imported folders, then: "
             f"gradebook forget {subject.store.project.root} FILE",
+            is_warning=True,
         )
 
 

@@ -22,6 +22,7 @@ class Finding:
     where: tuple[str, ...] = ()  # paths or ids
     advice: str  # a sentence that says what to do
     repair: Callable[[], None] | None = None  # where that is safe: it changes nothing but derived data
+    is_warning: bool = False  # nothing is lost or corrupt, but results are worth less than they seem
     check: str = ""  # the name of the check; `gradebook.pipelines.maintenance.verify` fills it in
 
     def as_json(self) -> dict[str, Any]:
@@ -33,6 +34,7 @@ class Finding:
             "mending": None,
             "check": self.check,
             "can_mend": self.repair is not None,
+            "warning": self.is_warning,
         }
 
 

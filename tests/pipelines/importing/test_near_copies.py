@@ -64,6 +64,13 @@ def test_status_and_verify_name_the_leaks_until_they_are_gone(images, tmp_path, 
     assert json.loads(capsys.readouterr().out)["near_leaks"] == 1
     (finding,) = verify(root).findings
     assert finding.check == "no_near_copies_across_splits" and finding.where == (f"{copy} ~ {first}",)
+    assert finding.is_warning and finding.as_json()["warning"]
+    assert main(["verify", str(root)]) == 0, "nothing is lost"
+    assert capsys.readouterr().out.endswith("events and 0 runs: nothing is lost, 1 warning\n")
+    first.unlink()
+    assert main(["verify", str(root)]) == 1, "a lost image is no warning"
+    assert capsys.readouterr().out.endswith("1 finding, 1 warning\n")
+    put(first, 1, size=(64, 64))
     copy.unlink()
     assert main(["forget", str(root), str(copy)]) == 0
     assert split_leaks(open_store(root)) == [] and verify(root).findings == ()
@@ -105,6 +112,16 @@ def test_an_import_says_how_levels_became_8_bits_which_picture_is_taken_and_what
     assert report.uniform_files == (str(images / "grey.png"),)
     text = import_summary(report.as_json())
     assert "deep.png: 0 to 4095" in text and "the first of 3" in text and "almost uniform" in text
+    assert "different ranges" not in text
+
+
+def test_an_import_says_that_images_were_scaled_by_different_ranges(quick, images):
+    images.mkdir()
+    for maximum in (4095, 3000, 60_000):
+        ramp = np.linspace(0, maximum, 64)[None].repeat(40, 0)
+        Image.fromarray(ramp.astype(np.uint16)).save(images / f"{maximum}.png")
+    text = import_summary(import_images(quick, images).as_json())
+    assert "by 2 different ranges of levels" in text and "0 to 4095 (2), 0 to 65535 (1)" in text
 
 
 def test_a_photograph_with_a_preview_in_it_is_no_stack(quick, images):

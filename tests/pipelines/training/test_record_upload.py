@@ -1,24 +1,31 @@
 """The record at an object store: uploaded whole, retried later, and cut back by a resumed run."""
 
+import json
 import shutil
 import time
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 import torch
 
+from gradebook.pipelines.process.owner import OWNER
+from gradebook.pipelines.process.pids import ProcessId, this_process
 from gradebook.pipelines.runs import Run
 from gradebook.pipelines.training import record_upload
 from gradebook.pipelines.training.record_upload import (
     RecordUploader,
+    check_target,
     download,
     download_records,
+    owned_addresses,
+    run_address,
     start_upload,
     truncate_record,
 )
 from gradebook.pipelines.training.recorder import Recorder
 from gradebook.storage import object_store
-from gradebook.storage.project import ProjectError
+from gradebook.storage.project import ProjectError, create_project
 from gradebook.storage.record import MemoryRecord
 from gradebook.storage.segments import delete_segments_after
 from tests.object_store import a_bucket, a_server  # noqa: F401
@@ -134,3 +141,49 @@ def test_a_training_uploads_its_record_and_the_next_one_the_rest(tmp_path, bucke
     with pytest.raises(ProjectError, match="trained without --record"):
         download_records(store, "plain", progress=lambda done, total: None)
     assert Run(path).config()["record"] == f"{bucket}/all"
+
+
+ELSEWHERE = ProcessId(host="another", boot="b", pid=7, started=1.0)
+
+
+@pytest.mark.parametrize("kind", ["bucket", "directory"])
+def test_one_run_at_a_time_writes_to_an_address(tmp_path, bucket, kind):
+    project = create_project(tmp_path / "project", ["a"])
+    record = f"{bucket}/records" if kind == "bucket" else str(tmp_path / "records")
+    address = run_address(record, "r")
+    with owned_addresses(project, record, "r", [this_process()]):
+        with (
+            pytest.raises(ProjectError, match=r"records/r belongs to process \d+ on .*, which is at work"),
+            owned_addresses(project, record, "r", [ELSEWHERE]),
+        ):
+            pass
+        with owned_addresses(project, record, "another", [this_process()]):
+            check_target(address)
+    assert object_store.read(address, OWNER) is None
+    with (
+        owned_addresses(project, record, "r", [ELSEWHERE]),
+        pytest.raises(ProjectError, match=r"if it has ended, delete .*records/r/owner\.json"),
+        owned_addresses(project, record, "r", [this_process()]),
+    ):
+        pass
+
+
+def test_the_claim_of_a_dead_process_of_this_machine_is_taken_over(tmp_path, bucket):
+    dead = replace(this_process(), started=1.0)
+    content = json.dumps({"processes": [asdict(dead)]}).encode()
+    assert object_store.create_exclusive(f"{bucket}/r", OWNER, content)
+    assert not object_store.create_exclusive(f"{bucket}/r", OWNER, b"another")
+    with owned_addresses(create_project(tmp_path / "project", ["a"]), bucket, "r", [this_process()]):
+        assert object_store.read(f"{bucket}/r", OWNER) != content
+
+
+def test_a_training_is_refused_at_an_address_where_another_writes(tmp_path, bucket):
+    store = make_project(tmp_path)
+    content = json.dumps({"processes": [asdict(ELSEWHERE)]}).encode()
+    assert object_store.create_exclusive(f"{bucket}/r", OWNER, content)
+    with pytest.raises(ProjectError, match="belongs to process 7 on another"):
+        trained(store, "--record", bucket, run="r")
+    assert not (store.project.runs / "r").exists()
+    object_store.delete(f"{bucket}/r", [OWNER])
+    trained(store, "--record", bucket, run="r")
+    assert object_store.list_files(f"{bucket}/r") and object_store.read(f"{bucket}/r", OWNER) is None
