@@ -32,7 +32,11 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "leaving the review page": ("tests/app/test_leaving_review.py",),
     "damaged files of a project": ("tests/attack/test_mutated_files.py",),
     "destroyed parts, damaged and hostile backups": ("tests/attack/test_backup.py",),
-    "a read-only and a full disk": ("tests/pipelines/cli/test_read_only.py", "tests/pipelines/process/test_errors.py"),
+    "a read-only and a full disk": (
+        "tests/attack/test_full_disk.py",
+        "tests/pipelines/cli/test_read_only.py",
+        "tests/pipelines/process/test_errors.py",
+    ),
     "a shared server without signing in": ("tests/app/test_signing_in.py",),
 }
 
@@ -46,17 +50,16 @@ class Result:
     skipped: int = 0
     outcomes: Counter[str] = field(default_factory=Counter)
 
-    def add(self, report: Path) -> None:
-        """Adds a report of pytest in JUnit's form."""
-        for case in ElementTree.parse(report).iter("testcase"):
-            properties = {p.get("name"): p.get("value") for p in case.iter("property")}
-            if case.find("skipped") is not None:
-                self.skipped += 1
-                continue
-            self.attempts += int(properties.get("attempts") or 1)
-            self.outcomes.update(filter(None, [properties.get("outcome")]))
-            if case.find("failure") is not None or case.find("error") is not None:
-                self.failed.append(str(case.get("name")))
+    def add(self, case: ElementTree.Element) -> None:
+        """Adds a test of a report of pytest in JUnit's form."""
+        properties = {p.get("name"): p.get("value") for p in case.iter("property")}
+        if case.find("skipped") is not None:
+            self.skipped += 1
+            return
+        self.attempts += int(properties.get("attempts") or 1)
+        self.outcomes.update(filter(None, [properties.get("outcome")]))
+        if case.find("failure") is not None or case.find("error") is not None:
+            self.failed.append(str(case.get("name")))
 
     def text(self) -> str:
         """Returns what happened, in words."""
@@ -74,7 +77,7 @@ def main() -> int:
     chosen = parser.parse_args()
     every = groups()
     names = [name for name in every if not chosen.only or any(part in name for part in chosen.only)]
-    results = {name: run_group(every[name], chosen.rounds) for name in names}
+    results = run({name: every[name] for name in names}, chosen.rounds)
     print("\n".join(table(results, chosen.rounds)))
     return int(any(result.failed for result in results.values()))
 
@@ -87,20 +90,21 @@ def groups() -> dict[str, tuple[str, ...]]:
     return GROUPS | {Path(module).stem.removeprefix("test_").replace("_", " "): (module,) for module in others}
 
 
-def run_group(modules: tuple[str, ...], rounds: int) -> Result:
-    """Runs the tests of some modules, slow ones too, in a process for each round."""
-    result = Result()
+def run(chosen: dict[str, tuple[str, ...]], rounds: int) -> dict[str, Result]:
+    """Runs the tests of the groups, slow ones too, in one process for each round: it imports the libraries once."""
+    results = {name: Result() for name in chosen}
+    group_of = {module: name for name, modules in chosen.items() for module in modules}
     for number in range(rounds):
         with tempfile.TemporaryDirectory() as folder:
             report = Path(folder) / "report.xml"
-            options = ("-m", "", "-o", "junit_family=xunit1", f"--junitxml={report}")
-            command = (sys.executable, "-m", "pytest", "-q", *options, *modules)
+            options = ("-m", "", "-o", "junit_family=xunit1", f"--junitxml={report}", "--durations", "20")
+            command = (sys.executable, "-m", "pytest", "-q", *options, *group_of)
             done = subprocess.run(command, cwd=ROOT, env=os.environ | {ROUND: str(number)}, stdout=sys.stderr)
             if not report.exists():
-                result.failed.append(f"pytest ended with status {done.returncode}")
-            else:
-                result.add(report)
-    return result
+                sys.exit(f"pytest ended with status {done.returncode} and without a report")
+            for case in ElementTree.parse(report).iter("testcase"):
+                results[group_of[str(case.get("file"))]].add(case)
+    return results
 
 
 def table(results: dict[str, Result], rounds: int) -> Iterator[str]:

@@ -343,6 +343,25 @@ def test_another_page_in_the_same_browser_cannot_use_fiftyone(fiftyone, store):
         wait_for(page, lambda: "heron" in replay(store.log.read()).values())
 
 
+@pytest.mark.slow
+@pytest.mark.browser
+def test_the_button_of_fiftyone_opens_the_image_in_the_app_past_both_gates(app, fiftyone, store):
+    with victim(fiftyone.link(f"/datasets/{dataset_name(store.project)}")) as page:
+        looker = page.locator("[data-cy=looker]").first
+        looker.wait_for()
+        page.get_by_text("Dismiss").click()
+        looker.hover()
+        looker.click(position={"x": 14, "y": 14})  # where its box to tick is
+        page.locator('[data-item-id="@gradebook/verdicts/open_in_app"]').click()
+        with page.context.expect_page() as opened:
+            page.get_by_role("dialog").get_by_text("Open in the app").last.click()
+        evolution = opened.value
+        evolution.get_by_role("heading", name="Evolution").wait_for()
+        assert evolution.url.startswith(f"{app.address}/evolution") and "token" not in evolution.url
+        (sample,) = (i for i in store.catalog.ids() if i in evolution.url)
+        expect(evolution.get_by_text(f"sample {sample}")).to_be_visible()
+
+
 def is_frame_empty(page: Page, address: str) -> bool:
     """Returns whether the page shows nothing of the address in a frame."""
     page.evaluate(
