@@ -1,7 +1,10 @@
 """Runs everything that tries to break Gradebook's promises, and prints what happened as a Markdown table.
 
-    python -m tests.attack              once, as CI does with the other tests
-    python -m tests.attack --rounds 5   five times, at other moments and places each time
+    python -m tests.attack              one round
+    python -m tests.attack --rounds 5   five, at other moments and places each time
+
+CI runs the same tests with the others. Kills, damaged files and key presses are shared out over rounds: three rounds
+try as many as CI.
 
 A test may say how much it tried with `record_property("attempts", N)`, and what came of it with
 `record_property("outcome", "a few words")`.
