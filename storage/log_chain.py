@@ -62,6 +62,11 @@ def extend(directory: Path, before: int, added: Sequence[Event], read_log: Calla
         write_json(directory / FILE, [asdict(link) for link in (*lost, last.extended(added))])
 
 
+def missing(directory: Path, events: int) -> int:
+    """Returns how many events a log that has `events` of them lacks at least."""
+    return max(0, *(link.events - events for link in read(directory)), 0)
+
+
 def unmatched(links: Iterable[Link], log: Sequence[Event]) -> list[Link]:
     """Returns the states that the log does not start with, because events are missing or have changed."""
     actual = {}

@@ -80,6 +80,9 @@ def status_table(numbers: dict[str, Any]) -> str:
         "cached views: " + (", ".join(numbers["embedded"]) or "none yet"),
     ]
     verify = f"gradebook verify {numbers['project']} lists them"
+    if numbers["lost_events"]:
+        lost, command = numbers["lost_events"], f"gradebook verify {numbers['project']}"
+        lines.append(f"{lost} events of the log are missing, and labels with them: {command} says what can be done")
     if numbers["changed"]:
         lines.append(f"{numbers['changed']} files have changed since they were imported and are not used: {verify}")
     if numbers["near_leaks"]:

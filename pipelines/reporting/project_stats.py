@@ -11,7 +11,7 @@ from gradebook.pipelines.curation.agreement import Agreement, agreement
 from gradebook.pipelines.runs import list_runs
 from gradebook.pipelines.session.lock import live_session
 from gradebook.pipelines.session.snapshots import live_status
-from gradebook.storage import splits
+from gradebook.storage import log_chain, splits
 from gradebook.storage.events import Event, Kind, decisions
 from gradebook.storage.files import write_json, writing_cache
 from gradebook.storage.project import Project
@@ -112,6 +112,7 @@ def summarize_project(store: "Store") -> dict[str, Any]:
         "test": stats.samples - stats.train,
         "changed": len(changed_samples(store.catalog, samples)),
         "near_leaks": len(split_leaks(store)),
+        "lost_events": log_chain.missing(tables_of(store.project).directory, store.log.version()),
         "drawn": {"test": drawn.test, "unlabelled": drawn.unlabelled},
         "classes": list(store.project.classes),
         "labels_per_class": dict(stats.labels_per_class),

@@ -16,6 +16,7 @@ from gradebook.storage.events import Kind, event
 from gradebook.storage.project import ProjectError, create_project
 from gradebook.storage.samples import File
 from gradebook.storage.store import memory_store, open_store
+from tests.pipelines.cli.cli_runner import done
 from tests.pipelines.maintenance.corruption import (
     FOUND,
     REPAIRED,
@@ -203,3 +204,13 @@ def test_the_report_is_json_and_the_text_names_a_few_places(root):
     (finding,) = json.loads(json.dumps(report.as_json()))["findings"]
     assert finding["check"] == "events_of_samples" and len(finding["where"]) == 9 and finding["can_mend"] is False
     assert "nobody 2 and 6 more" in format_report(report)
+
+
+def test_status_says_that_events_of_the_log_are_missing(root):
+    store = open_store(root)
+    store.log.append_now([event(Kind.RELABELLED, store.catalog.ids()[0], "dog", actor="zoe")])
+    events = store.log.version()
+    assert done("status", root, "--json").json["lost_events"] == 0
+    shutil.rmtree(root / "lance" / "events.lance")
+    assert done("status", root, "--json").json["lost_events"] == events
+    assert f"{events} events of the log are missing" in done("status", root).out
