@@ -24,3 +24,7 @@ demo:
 # Draw the pictures of README and docs again, from a project in a browser
 docs project="demo/project":
     uv run --extra mongodb python -m docs.pictures {{project}}
+
+# The documentation as a site, in site/; warnings are errors
+site:
+    uv run mkdocs build --strict
