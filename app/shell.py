@@ -47,6 +47,7 @@ VIEWS = {  # page -> title, icon
     "evolution": ("Evolution", ":material/timeline:"),
     "map": ("Map", ":material/scatter_plot:"),
     "train": ("Train", ":material/model_training:"),
+    "accept": ("Accept the rest", ":material/fact_check:"),
     "export": ("Export", ":material/output:"),
 }
 

@@ -1,11 +1,11 @@
-"""Commands about what labels are for: a test set drawn before labelling, and runs that are no longer needed."""
+"""Commands that draw a test set, accept the rest of the labels after an audit, and delete a run."""
 
 import sys
 from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from gradebook.pipelines.cli.options import Flag, Json, Project, app, print_result
+from gradebook.pipelines.cli.options import Flag, Json, Project, RunName, app, choose_run, print_result
 from gradebook.pipelines.process.progress import stage
 from gradebook.storage.project import ProjectError
 
@@ -44,6 +44,51 @@ def split(
     else:
         report = holdout.state(store)
     print_result(report.as_json(), json, lambda: holdout_summary(report.as_json(), project))
+
+
+@app.command(name="accept-rest")
+def accept_rest(
+    project: Project,
+    *,
+    error: Annotated[float, arg(help="share of the accepted labels that may be wrong")] = 0.02,
+    confidence: Annotated[float, arg(help="probability with which no more are wrong")] = 0.95,
+    each_class: Annotated[Flag, arg(help="hold the error in each class by itself, which takes more answers")] = False,
+    run: RunName = None,
+    seed: Annotated[int, arg(help="random seed of the draw")] = 0,
+    cancel: Annotated[Flag, arg(help="give up the open audit; its answers stay labels")] = False,
+    json: Json = False,
+) -> None:
+    """Accept predictions as labels, with a bound on the error.
+
+    The first call draws images. Label them on the page Review, which shows no prediction, or with gradebook label.
+    Call it again: it then accepts the predictions that so few of are wrong, all together, and gradebook undo takes them
+    back together. docs/accept.md has the statistics.
+    """
+    from gradebook.pipelines.cli.formatting import audit_summary
+    from gradebook.pipelines.curation import accept_rest as auditing
+    from gradebook.pipelines.curation.audit_draw import Request
+    from gradebook.pipelines.curation.audit_files import open_audit
+    from gradebook.pipelines.curation.labelling import actor
+    from gradebook.storage.store import open_store
+
+    store = open_store(project)
+    audit = open_audit(store.project)
+    if cancel:
+        if audit is None:
+            raise ProjectError("no audit is open: there is nothing to give up")
+        report = auditing.cancel(store, audit)
+    elif audit is None:
+        chosen = choose_run(store.project, run)
+        request = Request(target=error, confidence=confidence, seed=seed, each_class=each_class)
+        report = auditing.progress(store, auditing.begin(store, chosen, request, actor=actor()))
+    elif (audit.target, audit.confidence) != (error, confidence):
+        raise ProjectError(
+            f"an audit with --error {audit.target:g} --confidence {audit.confidence:g} is open: go on with these, or "
+            "give it up with --cancel"
+        )
+    else:
+        report = auditing.settle(store, audit)
+    print_result(report.as_json(), json, lambda: audit_summary(report.as_json(), project))
 
 
 @app.command(name="delete-run")

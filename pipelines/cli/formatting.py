@@ -116,6 +116,38 @@ def holdout_summary(result: Mapping[str, Any], project: Any) -> str:
     return "\n".join([*lines, *_some(title if result["unlabelled"] else title.partition(":")[0], result["files"])])
 
 
+def audit_summary(result: dict[str, Any], project: Any) -> str:
+    """Returns the state of an audit: what to answer, or what was accepted and why."""
+    again = f"gradebook accept-rest {project} --error {result['error']:g} --confidence {result['confidence']:g}"
+    if result["state"] == "open" and result["files"]:
+        title = (
+            f"{result['answered']} of {result['drawn']} drawn images have an answer. Label the others on the page "
+            f"Review of gradebook app {project}, or with gradebook label; then call {again} again:"
+        )
+        return "\n".join(_some(title, result["files"]))
+    wrong = f"{result['wrong']} of {result['answered']} answers differ from the predictions of {result['run']}"
+    lines = [wrong, *(_audit_line(part) for part in result["parts"])]
+    if result["state"] == "cancelled":
+        return "the audit was given up; its answers stay labels"
+    if result["accepted"]:
+        lines.append(
+            f"{result['accepted']} labels accepted: with {result['confidence']:.0%} confidence at most "
+            f"{result['error']:.1%} of them are wrong. To take them back: "
+            f"gradebook undo {project} audit:{result['audit']}"
+        )
+    elif result["state"] == "refused":
+        lines.append(f"nothing was accepted: the answers do not show an error below {result['error']:.1%}")
+    return "\n".join(lines)
+
+
+def _audit_line(part: Mapping[str, Any]) -> str:
+    name = escaped(part["label"] or part["group"])
+    return (
+        f"  {name}, {part['band']}: {part['images']} images, {part['wrong']} of {part['audited']} answers differ, "
+        f"at most {part['upper']:.1%} of the rest{', accepted' if part['accepted'] else ''}"
+    )
+
+
 def session_summary(result: dict[str, Any]) -> str:
     """Returns how a session ended."""
     if not result["run"]:

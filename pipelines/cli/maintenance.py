@@ -61,7 +61,13 @@ def log(
 @app.command
 def undo(
     project: Project,
-    event: Annotated[Positional[str], arg(metavar="EVENT", help="an event's id, as gradebook log shows it")],
+    event: Annotated[
+        Positional[str],
+        arg(
+            metavar="EVENT",
+            help="an event's id, as gradebook log shows it, or audit:ID for all labels that accept-rest gave",
+        ),
+    ],
     *,
     json: Json = False,
 ) -> None:
@@ -69,11 +75,17 @@ def undo(
 
     Adds an event to the log, and removes none. The label from before counts again.
     """
+    from gradebook.pipelines.curation.accept_rest import undo as undo_audit
+    from gradebook.pipelines.curation.audit_files import ACTOR
     from gradebook.pipelines.curation.labelling import actor, take_back
     from gradebook.storage.events import replay
     from gradebook.storage.store import open_store
 
     store = open_store(project)
+    if event.startswith(ACTOR):
+        count = undo_audit(store, event.removeprefix(ACTOR), actor=actor())
+        print_result({"undone": event, "labels": count}, json, lambda: f"{count} labels undone")
+        return
     row = take_back(store, event, actor=actor())
     label = replay(store.log.read()).get(row.sample_id)
     result = {"event_id": row.event_id, "undone": event, "sample_id": row.sample_id, "label": label}

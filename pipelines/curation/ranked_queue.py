@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from gradebook.pipelines.curation.blind import in_open_audit
 from gradebook.pipelines.curation.label_propagation import requested_proposals
 from gradebook.pipelines.curation.queue_items import (
     GIVEN,
@@ -78,7 +79,9 @@ def rank_by_run(
         return _rank_given_labels(store, run, events, decided, request)
     labels = {i: e.label for i, e in decided.items() if e.label is not None}
     first = [] if request.reason else _requested(store, events, decided)
-    excluded = decided.keys() | {row.sample_id for row in first}
+    audited = in_open_audit(store.project)
+    first = [row for row in first if row.sample_id not in audited]
+    excluded = decided.keys() | {row.sample_id for row in first} | audited
     first = [row for row in first if request.only is None or request.only.matches(row.label, row.probability)]
     first = first[: request.limit]
     rest = replace(request, limit=request.limit - len(first))

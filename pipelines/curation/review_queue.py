@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from gradebook.pipelines.curation.blind import in_open_audit
 from gradebook.pipelines.curation.label_propagation import requested_proposals
 from gradebook.pipelines.curation.queue_items import (
     GIVEN,
@@ -32,8 +33,8 @@ def rank(
 ) -> list[Row]:
     """Returns the undecided samples in the order in which to review them.
 
-    Samples that a person sent to the queue (`gradebook.pipelines.curation.label_propagation`) come first, unless
-    `reason` is given.
+    Samples that an open audit has drawn are left out: they have a queue of their own, without predictions. Samples that
+    a person sent to the queue (`gradebook.pipelines.curation.label_propagation`) come first, unless `reason` is given.
 
     Args:
         store: the project.
@@ -64,7 +65,8 @@ def rank(
             f"labels are judged by a finished run, and there is none: gradebook train {store.project.root}"
         )
     train = {s.sample_id: s for s in store.catalog.samples(Split.TRAIN)}
-    waiting = {i: s for i, s in train.items() if i not in decided}
+    audited = in_open_audit(store.project)
+    waiting = {i: s for i, s in train.items() if i not in decided and i not in audited}
     first = (
         []
         if reason

@@ -11,6 +11,8 @@ from gradebook.app import progressive_render
 from gradebook.app.context import PageContext
 from gradebook.app.review_actions import decide
 from gradebook.app.text import duration
+from gradebook.pipelines.curation import audit_files
+from gradebook.pipelines.curation.audit_files import Audit, Group
 from gradebook.pipelines.curation.verdicts import Shown
 from gradebook.pipelines.jobs import launcher
 from gradebook.pipelines.runs import State, status_now, write_status
@@ -225,3 +227,39 @@ def test_the_typed_name_is_the_actor_and_defaults_to_the_login(monkeypatch, tmp_
     name = next(field for field in page.text_input if field.label == "Your name")
     name.set_value("  grace ").run()
     assert page.session_state["actor"] == "grace"
+
+
+def draw_accept(context):
+    from gradebook.app.views import accept
+
+    accept.render(context)
+
+
+def test_the_page_accept_says_what_it_needs_and_what_its_audit_waits_for(context, ids):
+    page = drawn(draw_accept, PageContext(context.store, None, "ada"))
+    assert "no finished run yet" in text(page)
+    group = Group(
+        name="all classes",
+        share=0.4,
+        level=0.02,
+        sample_ids=tuple(ids[:2]),
+        labels=("crow", "crow"),
+        probabilities=(0.9, 0.8),
+    )
+    audit = Audit(
+        audit_id="0" * 16,
+        at="2026-01-02T00:00:00+00:00",
+        actor="ada",
+        run="mpl-001",
+        target=0.02,
+        confidence=0.95,
+        seed=0,
+        attempt=1,
+        drawn=tuple(ids[:2]),
+        expected_wrong=0.3,
+    )
+    audit_files.save(context.store.project, audit, [group])
+    page = drawn(draw_accept, context)
+    assert "2 images to answer" in text(page)
+    page.button(key="audit-cancel").click().run()
+    assert "The last audit was given up" in text(page)
