@@ -21,6 +21,7 @@ DEPTHS = {
     "deleted_runs.json": 0,
     "audits": 1,
     "leases.json": 0,
+    "forecast.json": 0,
     "map.npz": 0,
     "overview.json": 0,
     "lance": ANY_DEPTH,

@@ -11,7 +11,7 @@ from gradebook.app.data_access import read_stats
 from gradebook.app.figures import common
 from gradebook.app.job_progress import follow
 from gradebook.app.text import ago, capitalized, join_names, percent, plain, shorten
-from gradebook.app.views import class_form, next_steps
+from gradebook.app.views import class_form, forecast_panel, next_steps, run_card
 from gradebook.pipelines.curation.agreement import Agreement
 from gradebook.pipelines.curation.label_propagation import ALIKE
 from gradebook.pipelines.curation.queue_items import sentence_of
@@ -50,9 +50,10 @@ def render(context: PageContext) -> None:
     with right:
         st.subheader("Runs")
         selected = _draw_runs(project, runs)
+    forecast_panel.draw(context, numbers)
     _draw_agreement(numbers.agreement)
     if len(selected) == 1:
-        _draw_run(selected[0])
+        _draw_run(context, selected[0])
     elif selected:
         st.subheader(plain(join_names([run.name for run in selected])))
         figures = common.compare_runs({run.name: run.metrics() for run in selected})
@@ -209,10 +210,11 @@ def _run_row(run: Run, row: Row) -> dict[str, Any]:
     }
 
 
-def _draw_run(run: Run) -> None:
+def _draw_run(context: PageContext, run: Run) -> None:
     st.subheader(f"Metrics of {plain(run.name)}")
     if message := run.status().message:
         st.caption(plain(message))
+    run_card.draw(context, run)
     draw_curves(run)
 
 

@@ -9,7 +9,7 @@ from gradebook.app.context import PageContext
 from gradebook.app.data_access import training_labels
 from gradebook.app.job_progress import POLL_INTERVAL_S, clear_stop, draw_log, draw_task, stop_button
 from gradebook.app.text import count, duration, plain
-from gradebook.app.views import next_steps, train_settings
+from gradebook.app.views import next_steps, run_card, train_settings
 from gradebook.app.views.overview import draw_curves
 from gradebook.pipelines.jobs import commands, launcher
 from gradebook.pipelines.process.job_files import Progress
@@ -135,6 +135,7 @@ def _draw_run(context: PageContext, run: Run, was_running: bool) -> None:
     if status.state is State.FINISHED:
         steps = [("review", "Review the most uncertain images"), ("evolution", "Label evolution"), ("export", "Export")]
         next_steps.links(context, steps, run=run.name)
+        run_card.draw(context, run)
     with st.container(key="run-curves"):
         draw_curves(run)
     draw_log(run.path / LOG, expanded=status.state is State.FAILED)

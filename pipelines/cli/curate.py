@@ -1,4 +1,4 @@
-"""Commands that draw a test set, accept the rest of the labels after an audit, and delete a run."""
+"""Commands that draw a test set, accept predictions after an audit, forecast accuracy, and delete a run."""
 
 import sys
 from typing import Annotated
@@ -6,7 +6,7 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 from gradebook.pipelines.cli.options import Flag, Json, Project, RunName, app, choose_run, print_result
-from gradebook.pipelines.process.progress import stage
+from gradebook.pipelines.process.progress import progress, stage
 from gradebook.storage.project import ProjectError
 
 
@@ -89,6 +89,29 @@ def accept_rest(
     else:
         report = auditing.settle(store, audit)
     print_result(report.as_json(), json, lambda: audit_summary(report.as_json(), project))
+
+
+@app.command
+def forecast(
+    project: Project,
+    *,
+    batch: Annotated[int, arg(help="number of labels that you would add next")] = 20,
+    seed: Annotated[int, arg(help="random seed of the subsets of the labels")] = 0,
+    json: Json = False,
+) -> None:
+    """Forecast accuracy with more labels, and say when to stop.
+
+    Fits logistic regression on the embeddings to subsets of the labels, and a power law to its accuracy: on labelled
+    test images, or by cross-validation where there are few. Also names the classes with most mistakes.
+    """
+    from gradebook.pipelines.inference.forecast import describe
+    from gradebook.pipelines.inference.forecast import forecast as run_forecast
+    from gradebook.storage.store import open_store
+
+    stage("Opening the project")
+    with progress("forecast") as show:
+        result = run_forecast(open_store(project), batch=batch, seed=seed, progress=show).as_json()
+    print_result(result, json, lambda: describe(result))
 
 
 @app.command(name="delete-run")

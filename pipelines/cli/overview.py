@@ -23,7 +23,7 @@ GROUPS = {
         "fetch",
         "trust",
     ),
-    "Measure": ("evaluate", "runs", "simulate", "profile", "plan"),
+    "Measure": ("evaluate", "runs", "forecast", "simulate", "profile", "plan"),
 }
 
 START = """usage: gradebook COMMAND ...

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from gradebook.storage.vectors import Space
 
 CLI = "gradebook.pipelines.cli.main"
-COMMANDS = frozenset({"import", "embed", "map", "export", "export-labels"})
+COMMANDS = frozenset({"import", "embed", "map", "export", "export-labels", "forecast", "evaluate"})
 FAILURE_PREFIX = "gradebook: "  # of the message with which a command fails
 LOG_TAIL_BYTES = 20_000  # of a log that are searched for it
 
@@ -50,6 +50,16 @@ def start_embed(project: Project, space: "Space | None") -> Job:
 def start_map(project: Project) -> Job:
     """Starts computing the map."""
     return _start(project, "map")
+
+
+def start_forecast(project: Project) -> Job:
+    """Starts forecasting accuracy with more labels."""
+    return _start(project, "forecast")
+
+
+def start_evaluation(project: Project, run: str) -> Job:
+    """Starts evaluating a run on the test split."""
+    return _start(project, "evaluate", "--run", run)
 
 
 def start_session(project: Project) -> Job:

@@ -45,7 +45,8 @@ def save_evaluation(run: Run, result: dict[str, Any]) -> None:
     Raises:
         OSError: the folder cannot be written to.
     """
-    write_json(run.path / EVALUATION, {name: result[name] for name in ("on", "accuracy", "n", "ece")})
+    kept = {name: result[name] for name in ("on", "accuracy", "n", "ece")}
+    write_json(run.path / EVALUATION, kept | {"baseline": result.get("baseline")})
 
 
 def runs_table(rows: Sequence[Row]) -> str:

@@ -15,7 +15,7 @@ from gradebook.pipelines.curation import audit_files
 from gradebook.pipelines.curation.audit_files import Audit, Group
 from gradebook.pipelines.curation.verdicts import Shown
 from gradebook.pipelines.jobs import launcher
-from gradebook.pipelines.runs import State, status_now, write_status
+from gradebook.pipelines.runs import State, append_metrics, status_now, write_status
 from gradebook.pipelines.training import settings_schema
 from gradebook.pipelines.training.settings_schema import Setting
 from gradebook.storage.events import Kind, decisions, replay
@@ -263,3 +263,10 @@ def test_the_page_accept_says_what_it_needs_and_what_its_audit_waits_for(context
     assert "2 images to answer" in text(page)
     page.button(key="audit-cancel").click().run()
     assert "The last audit was given up" in text(page)
+
+
+def test_overview_shows_a_runs_accuracy_with_its_interval(context):
+    append_metrics(context.run.path, {"step": 40, "validation_accuracy": 0.8, "cross_validated_labels": 50})
+    page = drawn(draw_overview, context)
+    assert "Cross-validated accuracy" in [metric.label for metric in page.metric]
+    assert "67% to 89% (95%), 50 labels" in text(page)

@@ -20,6 +20,7 @@ OF_PROJECT = (
         f".{SETTINGS}.*",
         ".map.npz.*",
         ".overview.json.*",
+        ".forecast.json.*",
         ".near_leaks.json.*",
         ".leases.json.[0-9]*",
         "selections/.*.json.*",
