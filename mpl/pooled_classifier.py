@@ -65,6 +65,7 @@ class PooledClassifier:
     held_out_accuracy: tuple[float, ...]  # of each cross-validated member and, last, of the classifier
     class_shares: tuple[float, ...]  # (K,) estimated, of the unlabelled samples
     temperature: float
+    held_out_classes: Indices  # (n,) predicted for each labelled sample by a classifier fitted without it
 
 
 def fit_pooled_classifier(
@@ -88,8 +89,8 @@ def fit_pooled_classifier(
     """
     labelled = np.flatnonzero(labels >= 0)
     spaces = feature_spaces(features, labelled, views)
-    reached = [influence(neighbour_graph(x), labelled) for x in diffusion_spaces(spaces)]
-    members = own_members(spaces, labelled, spaces.labelled_views, reached) | dict(members)
+    diffusions = [diffusion_member(influence(neighbour_graph(x), labelled)) for x in diffusion_spaces(spaces)]
+    members = own_members(spaces, labelled, spaces.labelled_views, diffusions) | dict(members)
     return fit_pool(spaces, labelled, labels[labelled], classes, members, seed=seed)
 
 
@@ -138,6 +139,7 @@ def fit_pool(  # noqa: PLR0913  # the labelled samples are three of them
         held_out_accuracy=tuple(accuracies),
         class_shares=tuple(float(share) for share in shares),
         temperature=temperature,
+        held_out_classes=logits.argmax(1),
     )
 
 
@@ -147,7 +149,12 @@ def diffusion_spaces(spaces: FeatureSpaces) -> list[Floats]:
 
 
 def own_members(
-    spaces: FeatureSpaces, labelled: Indices, labelled_views: Floats | None, reached: Sequence[Floats]
+    spaces: FeatureSpaces,
+    labelled: Indices,
+    labelled_views: Floats | None,
+    diffusions: Sequence[Member],
+    *,
+    warm: bool = False,
 ) -> dict[str, Member]:
     """Returns the pool's own members: logistic regression and label diffusion in each space.
 
@@ -155,15 +162,18 @@ def own_members(
         spaces: of the N samples.
         labelled: (n,) rows with a label.
         labelled_views: (n, V, d) their augmented views in the whitened space; None without views.
-        reached: (N, n) how much of each label reaches every sample, in each of `diffusion_spaces`.
+        diffusions: label diffusion in each of `diffusion_spaces`.
+        warm: start the logistic regression of each fold from that of the fold before, which takes half the time.
     """
     members = {
-        "logistic, standardised": _logistic_member(spaces.standardised, labelled, STANDARDISED_SCALE),
-        "diffusion, standardised": _diffusion_member(reached[0]),
+        "logistic, standardised": _logistic_member(spaces.standardised, labelled, STANDARDISED_SCALE, warm=warm),
+        "diffusion, standardised": diffusions[0],
     }
     if spaces.whitened is not None:
-        members["logistic, whitened"] = _logistic_member(spaces.whitened, labelled, WHITENED_SCALE, labelled_views)
-        members["diffusion, whitened"] = _diffusion_member(reached[1])
+        members["logistic, whitened"] = _logistic_member(
+            spaces.whitened, labelled, WHITENED_SCALE, labelled_views, warm=warm
+        )
+        members["diffusion, whitened"] = diffusions[1]
     return members
 
 
@@ -178,19 +188,26 @@ def _with_fixed(
     return np.concatenate([opinions, np.stack(list(fixed.values()))]), np.append(exponents * before / after, prior)
 
 
-def _logistic_member(x: Floats, labelled: Indices, scale: float, views: Floats | None = None) -> Member:
+def _logistic_member(
+    x: Floats, labelled: Indices, scale: float, views: Floats | None = None, *, warm: bool = False
+) -> Member:
+    last: list[Floats] = []  # weights and bias of the fold before
+
     def opinions(in_training: Masks, y: Indices, classes: int) -> NDArray[np.floating]:
         inputs, targets = x[labelled[in_training]], y[in_training]
         if views is not None:
             inputs = np.concatenate([inputs, *views[in_training].swapaxes(0, 1)])
             targets = np.tile(targets, views.shape[1] + 1)
-        weights, bias = logistic_regression(inputs * scale, targets, classes)
+        weights, bias = logistic_regression(inputs * scale, targets, classes, start=last if warm else ())
+        last[:] = weights, bias
         return softmax(x @ (weights * scale) + bias)
 
     return _of_each_fold(opinions)
 
 
-def _diffusion_member(reached: Floats) -> Member:
+def diffusion_member(reached: Floats) -> Member:
+    """Returns label diffusion as a member of the pool; `reached` (N, n) is how much of each label reaches a sample."""
+
     def opinions(in_training: Masks, y: Indices, classes: int) -> NDArray[np.floating]:
         return diffused_probabilities(reached[:, in_training], y[in_training], classes)
 
@@ -202,7 +219,9 @@ def _of_each_fold(opinions: Callable[[Masks, Indices, int], NDArray[np.floating]
     return lambda in_training, y, classes: np.stack([opinions(mask, y, classes) for mask in in_training])
 
 
-def logistic_regression(x: Floats, y: Indices, classes: int, *, c: float = 1.0) -> tuple[Floats, Floats]:
+def logistic_regression(
+    x: Floats, y: Indices, classes: int, *, c: float = 1.0, start: Sequence[Floats] = ()
+) -> tuple[Floats, Floats]:
     """Returns weights (d, K) and bias (K,) of multinomial logistic regression, as scikit-learn with the same C.
 
     Unlike scikit-learn's, it also has weights for classes without a label, which can happen in a fold.
@@ -212,10 +231,11 @@ def logistic_regression(x: Floats, y: Indices, classes: int, *, c: float = 1.0) 
         y: (n,) class.
         classes: K.
         c: inverse strength of the penalty |W|² / (2 c).
+        start: weights and bias to start from; zero without them.
     """
     inputs, targets = torch.from_numpy(np.ascontiguousarray(x, np.float32)), torch.from_numpy(y)
-    weights = torch.zeros(x.shape[1], classes, requires_grad=True)
-    bias = torch.zeros(classes, requires_grad=True)
+    zero = torch.zeros(x.shape[1], classes), torch.zeros(classes)
+    weights, bias = (w.clone().requires_grad_() for w in (map(torch.from_numpy, start) if start else zero))
     optimizer = torch.optim.LBFGS(
         [weights, bias], max_iter=100, tolerance_grad=1e-4, tolerance_change=1e-6, line_search_fn="strong_wolfe"
     )

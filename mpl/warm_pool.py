@@ -1,29 +1,37 @@
 """The pooled classifier fitted again and again, to labels that come in one by one.
 
 What no label changes is computed once: the feature spaces and their neighbour graphs. How far one label reaches in a
-graph does not depend on the other labels, so it is computed once for each label.
+graph does not depend on the other labels, so it is computed once for each label, as long as the results fit into
+`MAX_BYTES`. With more labels, those of a class diffuse together, anew in each fit, which takes no more memory.
 
 Shape legend    N samples    D features    K classes    n labelled    M samples with views    V views
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gradebook.mpl.feature_spaces import AugmentedViews, feature_spaces
-from gradebook.mpl.label_diffusion import influence, neighbour_graph
+from gradebook.mpl.label_diffusion import diffused_folds, influence, neighbour_graph
 from gradebook.mpl.opinion_pool import Indices
 from gradebook.mpl.pooled_classifier import (
     Floats,
     Masks,
     Member,
     PooledClassifier,
+    diffusion_member,
     diffusion_spaces,
     fit_pool,
     own_members,
 )
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+
+MAX_BYTES = 128 * 2**20  # remembered of each graph; a fit needs as much again
 
 ViewsOf = Callable[[Indices], NDArray[np.floating] | None]  # rows (n,) -> features of their views (n, V, D)
 
@@ -61,8 +69,8 @@ class WarmPool:
         labelled = np.flatnonzero(labels >= 0)
         views = None if self._spaces.whitened is None else self._views_of(labelled)
         labelled_views = None if views is None else self._spaces.whiten(views)
-        reached = [diffusion.reached(labelled) for diffusion in self._diffusions]
-        members = own_members(self._spaces, labelled, labelled_views, reached)
+        diffusions = [diffusion.member(labelled) for diffusion in self._diffusions]
+        members = own_members(self._spaces, labelled, labelled_views, diffusions, warm=True)
         rows = np.setdiff1d(np.arange(len(labels)), excluded)
         return fit_pool(
             replace(self._spaces, plain=self._spaces.plain[rows]) if len(excluded) else self._spaces,
@@ -80,13 +88,20 @@ class _Diffusion:
     """The neighbour graph of one space, and how much of each label reaches every sample."""
 
     x: Floats  # (N, d)
-    _graph: object = field(init=False)
+    _graph: "csr_matrix" = field(init=False)
     _columns: dict[int, Floats] = field(init=False, default_factory=dict)  # labelled row -> (N,)
 
     def __post_init__(self) -> None:
         self._graph = neighbour_graph(self.x)
 
-    def reached(self, labelled: Indices) -> Floats:
+    def member(self, labelled: Indices) -> Member:
+        """Returns the member of the pool for these labelled rows (n,)."""
+        if len(labelled) * len(self.x) * np.dtype(np.float32).itemsize <= MAX_BYTES:
+            return diffusion_member(self._reached(labelled))
+        self._columns = {}
+        return lambda in_training, y, classes: diffused_folds(self._graph, labelled, in_training, y, classes)
+
+    def _reached(self, labelled: Indices) -> Floats:
         """Returns (N, n), as `gradebook.mpl.label_diffusion.influence` does; computes the new labels' columns alone."""
         rows = labelled.tolist()
         new = [row for row in rows if row not in self._columns]

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from gradebook.mpl import warm_pool
 from gradebook.mpl.feature_spaces import AugmentedViews
 from gradebook.mpl.pooled_classifier import fit_pooled_classifier
 from gradebook.mpl.warm_pool import WarmPool
@@ -50,6 +51,17 @@ def test_a_withdrawn_label_leaves_no_trace(problem):
     again = pool.fit(labels_of(y, 12), K, excluded=NONE, fixed={})
     fresh = warm(problem).fit(labels_of(y, 12), K, excluded=NONE, fixed={})
     np.testing.assert_array_equal(again.probabilities, fresh.probabilities)
+
+
+def test_many_labels_give_the_same_classifier_in_bounded_memory(problem, monkeypatch):
+    _, _, y = problem
+    pool = warm(problem)
+    few = pool.fit(labels_of(y, 15), K, excluded=NONE, fixed={})
+    monkeypatch.setattr(warm_pool, "MAX_BYTES", 14 * N * 4)
+    many = pool.fit(labels_of(y, 15), K, excluded=NONE, fixed={})
+    np.testing.assert_allclose(many.probabilities, few.probabilities, atol=1e-4)
+    assert many.held_out_accuracy == few.held_out_accuracy
+    assert not any(diffusion._columns for diffusion in pool._diffusions)
 
 
 def test_nothing_is_learned_from_excluded_rows(problem):
