@@ -134,3 +134,17 @@ def nearest(space: Floats, k: int = NEIGHBOURS) -> tuple[NDArray[np.int32], Floa
         indices[start:stop] = np.take_along_axis(some, order, 1)
         similarity[start:stop] = np.take_along_axis(values, order, 1)
     return indices, np.clip(similarity, -1, 1)
+
+
+def nearest_among(space: Floats, candidates: NDArray[np.int32], k: int) -> tuple[NDArray[np.int32], Floats]:
+    """Returns the same as `nearest`, but looks for each sample's neighbours among its own candidates (N, c) alone."""
+    n, k = len(space), min(k, candidates.shape[1])
+    unit = space / np.maximum(np.linalg.norm(space, axis=1, keepdims=True), EPS)
+    indices, similarity = np.empty((n, k), np.int32), np.empty((n, k), np.float32)
+    for start in range(0, n, BLOCK_ROWS):
+        some = candidates[start : start + BLOCK_ROWS]
+        values = np.einsum("ncd,nd->nc", unit[some], unit[start : start + BLOCK_ROWS])
+        order = np.lexsort((some, -values), axis=1)[:, :k]
+        indices[start : start + BLOCK_ROWS] = np.take_along_axis(some, order, 1)
+        similarity[start : start + BLOCK_ROWS] = np.take_along_axis(values, order, 1)
+    return indices, np.clip(similarity, -1, 1)

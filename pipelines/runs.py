@@ -9,7 +9,8 @@
     checkpoints/          to resume from
     student.safetensors   at the end: the student's weights
     predictions.parquet   at the end: the predictions of both networks for every unlabelled sample
-    session.json          of a live session's run only: its newest snapshot (`gradebook.pipelines.session.snapshots`)
+    session.json          of a live session's run only: its numbers (`gradebook.pipelines.session.snapshots`)
+    snapshots/            until a live session's run has finished: its newest results, one directory for each snapshot
     reading.npz           cached output of the feature classifier (`gradebook.pipelines.curation.feature_classifier`)
     reasons.arrow, reasons_given.arrow   cached reasons (`gradebook.pipelines.curation.reason_cache`)
     SHA256SUMS            checksums of the two results (`gradebook.storage.checksums`); record/ has its own
@@ -23,7 +24,7 @@ import json
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -43,6 +44,7 @@ METRICS = "metrics.jsonl"
 LOG = "log.txt"
 PREDICTIONS = "predictions.parquet"
 SESSION = "session.json"
+SNAPSHOTS = "snapshots"
 BEST = "best"  # instead of a run's name: the run with the highest validation accuracy
 
 
@@ -86,6 +88,7 @@ class Run:
     """One run's directory."""
 
     path: Path
+    pinned: Path | None = field(default=None, compare=False)  # the results to read; None for the newest
 
     @property
     def name(self) -> str:
@@ -128,7 +131,22 @@ class Run:
     @property
     def has_results(self) -> bool:
         """Whether the run has predictions to read: it has finished, or is a session's and has a snapshot."""
-        return self.status().state is State.FINISHED or (self.is_session and (self.path / PREDICTIONS).exists())
+        return self.status().state is State.FINISHED or (self.is_session and (self.results / PREDICTIONS).exists())
+
+    @property
+    def results(self) -> Path:
+        """The directory with the run's results: its own, or that of its newest snapshot until it has finished.
+
+        What reads more than one file should call `with_pinned_results` first, so that all are of one snapshot.
+        """
+        if self.pinned is not None:
+            return self.pinned
+        newest = max((self.path / SNAPSHOTS).glob("[0-9]*"), default=None)
+        return self.path if newest is None or self.status().state is State.FINISHED else newest
+
+    def with_pinned_results(self) -> "Run":
+        """Returns the run with the results that it has now, also when a newer snapshot appears."""
+        return replace(self, pinned=self.results)
 
     def config(self) -> dict[str, Any]:
         """Returns every setting of the run, {} before they are written."""

@@ -34,13 +34,14 @@ class Coverage:
 
 
 def compute_coverage(
-    evidence: "SampleEvidence", doubt: NDArray[np.float64]
+    evidence: "SampleEvidence", doubt: NDArray[np.float64], max_goals: int | None = None
 ) -> tuple[Coverage, NDArray[np.float32]] | None:
     """Returns the samples to cover, and the gain of each sample; None if samples have no embeddings.
 
     Args:
         evidence: the evidence about the samples to choose from, and the features of the others.
         doubt: (N,) of each sample; below 0 counts as 0.
+        max_goals: cover a random subset of so many samples; None for the usual number.
 
     Returns:
         The gains are (N,), NaN for samples that cannot be chosen because they are not in the random subset.
@@ -53,7 +54,7 @@ def compute_coverage(
     distinct = drop_duplicates(rank(doubt), evidence.groups)
     shuffled = np.random.default_rng(0).permutation(len(distinct))
     many = len(doubt) > CANDIDATES
-    goals_at = distinct[np.sort(shuffled[: GOALS if many else MAX_GOALS])]
+    goals_at = distinct[np.sort(shuffled[: max_goals or (GOALS if many else MAX_GOALS)])]
     candidates = distinct[shuffled[:CANDIDATES]] if many else np.arange(len(doubt))
     centre = _mean(evidence.space, distinct, evidence.other_features)
     goals = Goals(

@@ -46,7 +46,17 @@ class SampleEvidence:
     classifier: FeatureClassifierOutput | None  # of all samples of the run; None without embeddings
 
 
-def collect_evidence(store: "Store", run: Run, sample_ids: Sequence[str], given: Mapping[str, str]) -> SampleEvidence:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """Sources of evidence that a live session has at hand."""
+
+    classifier: FeatureClassifierOutput
+    dynamics: Any  # training dynamics of the run, maybe of an earlier step: see `Record.dynamics`
+
+
+def collect_evidence(
+    store: "Store", run: Run, sample_ids: Sequence[str], given: Mapping[str, str], known: Known | None = None
+) -> SampleEvidence:
     """Returns the evidence of a finished run about samples; those without a prediction are left out.
 
     Args:
@@ -54,21 +64,23 @@ def collect_evidence(store: "Store", run: Run, sample_ids: Sequence[str], given:
         run: whose predictions.
         sample_ids: all without a label, or all with a label.
         given: the given labels to judge, sample_id -> class name; empty for samples without a label.
+        known: sources that are not read again; None reads them all.
 
     Raises:
         ProjectError: the run has not finished, or labels are given and there are no embeddings.
     """
     check_finished(run)
     predictions = read_predictions(run)
-    classifier = classify_features(store, run, predictions)
+    classifier = classify_features(store, run, predictions) if known is None else known.classifier
     if given and classifier is None:
         raise ProjectError(
             f"given labels are judged by embeddings, and the images of {run.name} have none: "
             f"run: gradebook embed {store.project.root}"
         )
-    known = set(classifier.sample_ids.tolist() if given and classifier is not None else predictions.sample_ids)
-    ids = [sample_id for sample_id in sample_ids if sample_id in known]
-    evidence = _evidence(store, run, ids, given, predictions, classifier)
+    covered = set(classifier.sample_ids.tolist() if given and classifier is not None else predictions.sample_ids)
+    ids = [sample_id for sample_id in sample_ids if sample_id in covered]
+    dynamics = _folded_dynamics(store, run) if known is None else known.dynamics
+    evidence = _evidence(store, dynamics, ids, given, predictions, classifier)
     predicted = evidence.classifier if given else evidence.student
     return _align(ids, evidence, predicted, predictions, classifier)
 
@@ -85,7 +97,7 @@ def unread_segments(store: "Store", run: Run) -> int:
 
 def check_finished(run: Run) -> None:
     """Raises ProjectError if a run has not finished."""
-    if not (run.path / PREDICTIONS).exists():
+    if not (run.results / PREDICTIONS).exists():
         raise ProjectError(
             f"run {run.name} has not finished, so it has no predictions yet: resume it, or choose another with --run"
         )
@@ -115,9 +127,14 @@ def _align(
     )
 
 
+def _folded_dynamics(store: "Store", run: Run) -> Any:
+    store.record.fold(run.name, run.path / "record")
+    return store.record.dynamics(run.name)
+
+
 def _evidence(
     store: "Store",
-    run: Run,
+    dynamics: Any,
     ids: list[str],
     given: Mapping[str, str],
     predictions: Predictions,
@@ -132,7 +149,7 @@ def _evidence(
     return Evidence(
         student=student,
         teacher=teacher,
-        **_align_record(store, run, ids, index),
+        **_align_record(_dynamics(dynamics, ids), index),
         label=label,
         given=np.full(len(ids), bool(given)),
         classifier=probabilities,
@@ -164,10 +181,8 @@ def _align_classifier(
     return _take(known, probabilities, ids), _take(known, neighbour_mean, ids), _take(known, classifier.similarity, ids)
 
 
-def _align_record(store: "Store", run: Run, ids: Sequence[str], index: Mapping[str, int]) -> dict[str, Any]:
-    """Returns the fields of `Evidence` that come from the record of the run."""
-    store.record.fold(run.name, run.path / "record")
-    dynamics = _dynamics(store.record.dynamics(run.name), ids)
+def _align_record(dynamics: Any, index: Mapping[str, int]) -> dict[str, Any]:
+    """Returns the fields of `Evidence` that come from the training dynamics of N samples."""
     names = ("mean_probability", "flips", "steps", "agreement", "mean_feedback", "mean_best_gain")
     length = np.maximum(_numbers(dynamics["last_step"]) - _numbers(dynamics["first_step"]), 1)
     return {

@@ -75,7 +75,7 @@ def read_predictions(run: Run) -> Predictions:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    path = run.path / PREDICTIONS
+    path = run.results / PREDICTIONS
     try:
         table = pq.read_table(path)
         classes = json.loads(table.schema.metadata[b"classes"])
@@ -103,12 +103,12 @@ def classify_features(store: "Store", run: Run, predictions: Predictions) -> Fea
     ids = _embedded(store, backbone, run, predictions)
     if len(ids) < 2:
         return None
-    stat = (run.path / PREDICTIONS).stat()
+    stat = (run.results / PREDICTIONS).stat()
     fingerprint = f"{SCHEMA_VERSION} {backbone} {len(ids)} {stat.st_size} {stat.st_mtime_ns}"
-    output = _read_cache(run.path / CACHE, fingerprint)
+    output = _read_cache(run.results / CACHE, fingerprint)
     if output is None:
         output = _fit(store, run, backbone, ids, predictions, fingerprint)
-        _write_cache(run.path / CACHE, output)
+        _write_cache(run.results / CACHE, output)
     return output
 
 
@@ -118,7 +118,7 @@ def _fit(
     from gradebook.mpl.gaussian_classifier import fit_predict, nearest, principal_components
 
     features = principal_components(store.vectors.read(backbone, ids))
-    targets = _targets(predictions, ids)
+    targets = mean_predictions(predictions, ids)
     index = {name: k for k, name in enumerate(predictions.classes)}
     labels = run.labels()
     probabilities, space = fit_predict(
@@ -135,12 +135,12 @@ def _fit(
         label_free=label_free.astype(np.float32),
         label_free_neighbour_mean=label_free[neighbours].mean(1).astype(np.float32),
         similarity=similarity.mean(1),
-        duplicate_of=_duplicate_of(store, ids),
+        duplicate_of=find_duplicates(store, ids),
     )
 
 
-def _targets(predictions: Predictions, ids: Sequence[str]) -> NDArray[np.float64]:
-    """Returns the targets (N, K): the mean prediction of student and teacher, NaN for samples without a prediction."""
+def mean_predictions(predictions: Predictions, ids: Sequence[str]) -> NDArray[np.float64]:
+    """Returns what the classifier is fitted to: the mean prediction (N, K) of student and teacher, NaN without one."""
     position = {sample_id: row for row, sample_id in enumerate(predictions.sample_ids)}
     rows = np.array([position.get(sample_id, -1) for sample_id in ids])
     no_teacher = np.isnan(predictions.teacher).any(1, keepdims=True)
@@ -148,7 +148,8 @@ def _targets(predictions: Predictions, ids: Sequence[str]) -> NDArray[np.float64
     return np.where(rows[:, None] < 0, np.nan, mean[rows])
 
 
-def _duplicate_of(store: "Store", ids: Sequence[str]) -> NDArray[np.int32]:
+def find_duplicates(store: "Store", ids: Sequence[str]) -> NDArray[np.int32]:
+    """Returns the row (N,) of the most similar earlier near-duplicate of each sample, -1 if there is none."""
     from gradebook.storage.duplicates import near_duplicates, stack_fingerprints
     from gradebook.storage.image_detail import file_comparison
 

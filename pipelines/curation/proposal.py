@@ -40,12 +40,12 @@ def guess(
         proposal = next((e for e in requested_proposals(events) if e.sample_id == sample.sample_id), None)
         if proposal is not None:
             return requested_row(sample, proposal)
-    if run is None or not (run.path / PREDICTIONS).exists():
+    if run is None or not (run.results / PREDICTIONS).exists():
         return empty_row(sample) if decision is None else with_label(empty_row(sample), decision)
     labels = {i: e.label for i, e in decided.items() if e.label is not None}
     if decision is None:
         return _row(reason_cache.reasons(store, run), sample, labels)
-    cached = reason_cache.read_table(run.path / reason_cache.GIVEN, reason_cache.fingerprint(store, run))
+    cached = reason_cache.read_table(run.results / reason_cache.GIVEN, reason_cache.fingerprint(store, run))
     judged = cached is not None and cached.labels().get(sample.sample_id) == decision.label is not None
     return with_label(_row(cached, sample, labels) if cached is not None and judged else empty_row(sample), decision)
 

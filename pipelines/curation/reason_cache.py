@@ -17,7 +17,7 @@ import numpy as np
 
 from gradebook.pipelines.curation import feature_classifier
 from gradebook.pipelines.curation.batch_coverage import Coverage, compute_coverage
-from gradebook.pipelines.curation.evidence import Floats, SampleEvidence, check_finished, collect_evidence
+from gradebook.pipelines.curation.evidence import Floats, Known, SampleEvidence, check_finished, collect_evidence
 from gradebook.pipelines.curation.reason_table import DUPLICATE_DIFFERS, ReasonTable
 from gradebook.pipelines.runs import PREDICTIONS, Run
 from gradebook.storage.files import atomic_path, writing_cache
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 PREDICTED, GIVEN = "reasons.arrow", "reasons_given.arrow"  # tables of the run's predictions, and of given labels
 SCHEMA_VERSION = 4  # tables of other versions are computed again
 METADATA = ("classes", "left_out", "covers")  # keys of the table's metadata, whose values are JSON
+LIVE_GOALS = 1_000  # samples to cover, of a live session; a quarter of a finished run's, in a quarter of the time
 FINGERPRINT = b"made_of"  # key of the fingerprint in the table's metadata
 
 
@@ -43,11 +44,12 @@ def reasons(store: "Store", run: Run, given: Mapping[str, str] | None = None) ->
     Raises:
         ProjectError: the run has not finished, or labels are given and there are no embeddings.
     """
+    run = run.with_pinned_results()
     check_finished(run)
-    if given is None and run.is_live and (snapshot := read_table(run.path / PREDICTED, None)) is not None:
+    if given is None and run.is_live and (snapshot := read_table(run.results / PREDICTED, None)) is not None:
         return snapshot
     store.record.fold(run.name, run.path / "record")
-    path, current = run.path / (PREDICTED if given is None else GIVEN), fingerprint(store, run)
+    path, current = run.results / (PREDICTED if given is None else GIVEN), fingerprint(store, run)
     cached = read_table(path, current)
     if cached is None or not (given is None or cached.has_labels(given)):
         table = compute_table(store, run, given).combine_chunks()
@@ -61,7 +63,7 @@ def fingerprint(store: "Store", run: Run) -> str:
     """Returns the fingerprint of the inputs of a run's tables, without reading them."""
     from gradebook.storage.record import digest
 
-    stat, backbone = (run.path / PREDICTIONS).stat(), feature_classifier.backbone_of(store, run)
+    stat, backbone = (run.results / PREDICTIONS).stat(), feature_classifier.backbone_of(store, run)
     vectors = f"{backbone} {store.vectors.count(backbone)}" if backbone else "-"
     segments = digest(store.record.folded(run.name))
     return f"{_versions()} {stat.st_size} {stat.st_mtime_ns} {segments} {vectors}"
@@ -71,26 +73,34 @@ def _versions() -> str:
     return f"{SCHEMA_VERSION} {feature_classifier.SCHEMA_VERSION}"
 
 
-def compute_table(store: "Store", run: Run, given: Mapping[str, str] | None) -> Any:
-    """Returns a new table of reasons, a `pyarrow.Table`; writes no cache."""
+def compute_table(store: "Store", run: Run, given: Mapping[str, str] | None, known: Known | None = None) -> Any:
+    """Returns a new table of reasons, a `pyarrow.Table`; writes no cache.
+
+    Args:
+        store: the project.
+        run: whose predictions.
+        given: the labels in question; None for the run's predictions.
+        known: of a live session, whose batches then cover `LIVE_GOALS` samples.
+    """
     import pyarrow as pa
 
     from gradebook.mpl.reasons import doubt, score
 
     ids = [s.sample_id for s in store.catalog.samples(Split.TRAIN) if given is None or s.sample_id in given]
-    known = collect_evidence(store, run, ids, given or {})
-    scores = score(known.evidence)
+    evidence = collect_evidence(store, run, ids, given or {}, known)
+    scores = score(evidence.evidence)
     doubts = doubt(scores)
-    columns = _columns(known, scores, doubts)
-    if known.space is not None and len(known.space):
-        flat = pa.array(np.ascontiguousarray(known.space.astype(np.float16)).ravel())
-        columns["space"] = pa.FixedSizeListArray.from_arrays(flat, known.space.shape[1])
-    coverage = compute_coverage(known, doubts) if given is None else None
+    columns = _columns(evidence, scores, doubts)
+    if evidence.space is not None and len(evidence.space):
+        flat = pa.array(np.ascontiguousarray(evidence.space.astype(np.float16)).ravel())
+        columns["space"] = pa.FixedSizeListArray.from_arrays(flat, evidence.space.shape[1])
+    goals = None if known is None else LIVE_GOALS
+    coverage = compute_coverage(evidence, doubts, goals) if given is None else None
     if coverage is not None:
         columns["gain"] = pa.array(coverage[1])
     metadata = {
-        "classes": known.classes,
-        "left_out": sorted(set(given or ()) - set(known.sample_ids)),
+        "classes": evidence.classes,
+        "left_out": sorted(set(given or ()) - set(evidence.sample_ids)),
         "covers": None if coverage is None else asdict(coverage[0]),
     }
     return pa.table(columns).replace_schema_metadata({k.encode(): json.dumps(v).encode() for k, v in metadata.items()})
@@ -126,10 +136,10 @@ def write_table(path: Path, fingerprint: str, table: Any) -> None:
         writer.write_table(table)
 
 
-def refresh(store: "Store", run: Run) -> None:
-    """Computes the table of a run's predictions again, and replaces the cached one."""
-    store.record.fold(run.name, run.path / "record")
-    write_table(run.path / PREDICTED, fingerprint(store, run), compute_table(store, run, None))
+def refresh(store: "Store", run: Run, known: Known | None = None) -> None:
+    """Computes the table of a run's predictions again, and replaces the cached one; `known` as in `compute_table`."""
+    table = compute_table(store, run, None, known)
+    write_table(run.results / PREDICTED, fingerprint(store, run), table)
 
 
 def read_table(path: Path, fingerprint: str | None) -> ReasonTable | None:

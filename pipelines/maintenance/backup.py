@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from gradebook import __version__
+from gradebook.pipelines.runs import SNAPSHOTS
 from gradebook.storage.files import atomic_path
 from gradebook.storage.project import SETTINGS, Project, ProjectError, read_project
 from gradebook.storage.store import LANCE, tables_of
@@ -114,10 +115,10 @@ def _write(project: Project, path: Path, progress: Progress) -> dict[str, Any]:
 
 
 def _add_run(draft: "_Archive", run: Path) -> None:
-    for checkpoint in sorted((run / "checkpoints").glob("[!.]*")):
-        draft.add_together(_files(checkpoint))
+    for whole in [*sorted((run / "checkpoints").glob("[!.]*")), *sorted((run / SNAPSHOTS).glob("[!.]*"))]:
+        draft.add_together(_files(whole))
     draft.add([path for path in _files(run / "record") if path.name not in LAST])
-    rest = [path for path in _files(run) if path.relative_to(run).parts[0] not in ("checkpoints", "record")]
+    rest = [path for path in _files(run) if path.relative_to(run).parts[0] not in ("checkpoints", SNAPSHOTS, "record")]
     draft.add([path for path in rest if path.name not in LAST])
     draft.add([run / "record" / LAST[0], *(run / name for name in LAST)])
 

@@ -10,11 +10,11 @@ from gradebook.pipelines.curation import holdout
 from gradebook.pipelines.curation.agreement import Agreement, agreement
 from gradebook.pipelines.runs import list_runs
 from gradebook.pipelines.session.lock import live_session
-from gradebook.pipelines.session.snapshots import live_status
+from gradebook.pipelines.session.status import live_status
 from gradebook.storage import log_chain, splits
 from gradebook.storage.events import Event, Kind, decisions
 from gradebook.storage.files import write_json, writing_cache
-from gradebook.storage.project import Project
+from gradebook.storage.project import Project, ProjectError
 from gradebook.storage.samples import Sample, Split
 from gradebook.storage.store import tables_of
 
@@ -103,7 +103,6 @@ def summarize_project(store: "Store") -> dict[str, Any]:
 
     stats, samples = read_stats(store), store.catalog.samples()
     drawn = holdout.state(store)
-    session = live_status(store.project, store.log.read()) if live_session(store.project) else None
     return {
         "project": str(store.project.root),
         "samples": stats.samples,
@@ -123,9 +122,20 @@ def summarize_project(store: "Store") -> dict[str, Any]:
             for run in list_runs(store.project)
             for status in [run.status()]
         ],
-        "session": None if session is None else session.as_json() | {"line": session.line},
+        "session": _session(store),
         "agreement": stats.agreement,
     }
+
+
+def _session(store: "Store") -> dict[str, Any] | None:
+    """Returns the status of the project's live session; of one whose files are corrupt, the error as its `line`."""
+    try:
+        if live_session(store.project) is None:
+            return None
+        status = live_status(store.project, store.log.read())
+    except ProjectError as error:
+        return {"line": str(error)}
+    return None if status is None else status.as_json() | {"line": status.line}
 
 
 def _read(project: Project, stamp: str) -> ProjectStats | None:

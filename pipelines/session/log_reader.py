@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from gradebook.pipelines.curation.event_cache import EventCache, extend
 from gradebook.pipelines.training.live_labels import LabelListener, Labels
+from gradebook.storage.events import Event
 from gradebook.storage.samples import Split
 from gradebook.storage.splits import drawn_for_testing
 from gradebook.storage.store import tables_of
@@ -28,6 +29,12 @@ class LogReader:
     def events(self) -> int:
         """The number of events read so far."""
         return len(self._cache.events)
+
+    @property
+    def newest_verdict(self) -> Event | None:
+        """The last event read that decides a sample and stands; None without one."""
+        decided = self._cache.decided
+        return next((e for e in reversed(self._cache.events) if decided.get(e.sample_id) is e), None)
 
     def listener(self) -> LabelListener:
         """Returns a listener for labels of events that have not been read yet."""

@@ -9,8 +9,10 @@ from gradebook.pipelines.process.progress import say
 from gradebook.pipelines.runs import CONFIG, Run, State, list_runs
 from gradebook.pipelines.session.carry_over import carry_over
 from gradebook.pipelines.session.log_reader import LogReader
+from gradebook.pipelines.session.new_images import NewImages
 from gradebook.pipelines.session.publisher import Publisher
-from gradebook.pipelines.session.snapshots import Snapshot, write_snapshot
+from gradebook.pipelines.session.snapshots import Snapshot, delete_snapshots, keep_newest, write_snapshot
+from gradebook.pipelines.session.thinning import Thinning
 from gradebook.pipelines.training import checkpoints, run_setup
 from gradebook.pipelines.training.backend import open_backend
 from gradebook.pipelines.training.cached_views import embedded_backbone
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
 NAME = "session"  # its runs are session-001 and following
 BURST_STEPS = 120
+FIRST_SHARE = 5  # the burst after a new label is so many times shorter, so that a snapshot soon knows the label
 
 
 @dataclass(slots=True, kw_only=True)
@@ -36,6 +39,7 @@ class SessionRun:
     state: TrainState
     reader: LogReader
     publisher: Publisher
+    new_images: NewImages
     published: TrainingSet | None = None  # of the newest snapshot that this process published
 
     @property
@@ -118,17 +122,22 @@ def resume(store: "Store", run: Run, reader: LogReader) -> SessionRun:
     return session_run
 
 
-def take_labels(session_run: SessionRun) -> None:
-    """Takes the labels that were given since the last call, for the next step."""
+def take_labels(session_run: SessionRun, *, at_once: bool = False) -> None:
+    """Takes the labels that were given since the last call, for the next step.
+
+    Args:
+        session_run: the run.
+        at_once: look now, also if the log was looked at a moment ago.
+    """
     state, reader = session_run.state, session_run.reader
-    if not state.live.has_news():
+    if not state.live.has_news() and not at_once:
         return
     state.live.plan_change(state.step)
     _use_planned_labels(state)
     newest = session_run.publisher.newest
     if not session_run.is_behind and newest.number and newest.events != reader.events:  # events that change no label
         session_run.publisher.newest = replace(newest, events=reader.events)
-        write_snapshot(state.path, session_run.publisher.newest)
+        write_snapshot(Run(state.path).results, session_run.publisher.newest)
 
 
 def pass_on(session_run: SessionRun) -> "Learners":
@@ -136,7 +145,10 @@ def pass_on(session_run: SessionRun) -> "Learners":
     state = session_run.state
     state.recorder.close()
     write_steps(state)
+    run = Run(state.path)
+    keep_newest(run)
     update_status(state, State.FINISHED if session_run.publisher.newest.number else State.STOPPED)
+    delete_snapshots(run)
     return state.learners
 
 
@@ -155,10 +167,12 @@ def _open(store: "Store", command: TrainCommand[Any], reader: LogReader) -> Sess
     state = run_setup.start_run(command, data, backend)
     state.live.listener, state.live.endless = reader.listener(), True
     state.planned = state.step
+    state.recorder.thin = Thinning(len(state.training_set.sample_ids))
     publisher = Publisher(store, state)
-    write_snapshot(state.path, publisher.newest if command.resume else Snapshot())
+    if not command.resume:
+        write_snapshot(state.path, Snapshot())
     say(f"{state.path.name} is live: it takes labels as they are given")
-    return SessionRun(state=state, reader=reader, publisher=publisher)
+    return SessionRun(state=state, reader=reader, publisher=publisher, new_images=NewImages(store, state))
 
 
 def _use_planned_labels(state: TrainState) -> None:
@@ -174,4 +188,4 @@ def _use_planned_labels(state: TrainState) -> None:
     if live.training_set is not live.planned:
         live.training_set = live.planned
         live.labels.copy_(torch.from_numpy(live.planned.labels))
-    live.timeline = SamplerTimeline(replace(live.planned.sampler(state.config), first_step=state.step))
+    live.timeline = SamplerTimeline(replace(live.sampler(), first_step=state.step))

@@ -1,22 +1,42 @@
 """Snapshots: what the model of a live session predicts at a moment, and which labels it knows. Loads no torch.
 
-A snapshot replaces files of the session's run, each as a whole: the predictions, the student, the reasons, and
-changed.json, the images whose predicted class is new. Last comes session.json, with the snapshot's number.
+A snapshot is a directory `snapshots/NUMBER` of the session's run. It has the files that a finished run has (the
+predictions, the student, the reasons), `changed.json`, and `session.json` with its numbers. It appears whole, because
+it is written under a hidden name and then renamed, so a reader has the files of one snapshot or of the next
+(`gradebook.pipelines.runs.Run.results`). The newest few are kept for readers that have begun with an older one. When
+the run has finished, its own directory has its results, and the snapshots are deleted.
 """
 
 import json
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from gradebook.pipelines.runs import SESSION, Run
-from gradebook.pipelines.session.lock import Phase, SessionState, live_session
-from gradebook.storage.events import Event, Kind, decided_labels
+from gradebook.pipelines.runs import SESSION, SNAPSHOTS, Run
 from gradebook.storage.files import write_json
-from gradebook.storage.project import Project
+from gradebook.storage.project import ProjectError
 
-CHANGED = "changed.json"
+RETAINED = 3  # snapshots
+MAX_POINTS = 60  # of the curve
+
+
+class ClassAccuracy(NamedTuple):
+    """How many labels of a class are predicted, each by a classifier that was fitted without it."""
+
+    name: str
+    correct: int
+    labels: int
+
+
+class CurvePoint(NamedTuple):
+    """What the session had reached with a number of labels."""
+
+    labels: int
+    accuracy: float
+    agreement: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,100 +51,114 @@ class Snapshot:
     agreement: float | None = None  # share of the images without a label that student and teacher put in one class
     changed: int = 0  # images whose predicted class differs from that of the snapshot before
     taken: str = ""  # ISO 8601, UTC
+    interval: tuple[float, float] | None = None  # of the accuracy: Wilson's 95 %
+    classes: tuple[ClassAccuracy, ...] = ()  # with a label, the weakest first
+    curve: tuple[CurvePoint, ...] = ()  # one for each number of labels, in order; thinned to `MAX_POINTS`
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChangedPrediction:
-    """An image whose predicted class differs from that of the snapshot before."""
+@contextmanager
+def new_snapshot(run: Run, number: int) -> Iterator[Run]:
+    """Yields the run with its results in a hidden directory, which becomes its newest snapshot after the block.
 
-    sample_id: str
-    before: str
-    after: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LiveStatus:
-    """A session that is live, and how far behind the labels it is."""
-
-    session: SessionState
-    snapshot: Snapshot
-    behind: int  # samples whose label has changed since the snapshot
-
-    @property
-    def sentence(self) -> str:
-        """The status as a sentence without its subject: "up to date with all your 37 labels"."""
-        if self.session.phase is Phase.FINISHING:
-            return "finishing"
-        if self.session.phase is Phase.WAITING:
-            return "waiting for labels of two classes"
-        if not self.snapshot.number:
-            return "training its first steps"
-        if self.behind:
-            return f"{self.behind} {'label' if self.behind == 1 else 'labels'} behind"
-        if self.snapshot.labels == 1:
-            return "up to date with your label"
-        return f"up to date with all your {self.snapshot.labels} labels"
-
-    @property
-    def line(self) -> str:
-        """The status as a whole sentence."""
-        return f"{self.session.run or 'a session'} is live: {self.sentence}"
-
-    def as_json(self) -> dict[str, Any]:
-        """Returns the status as plain data."""
-        session, snapshot = self.session.as_json(), asdict(self.snapshot)
-        snapshot["snapshot"] = snapshot.pop("number")
-        return {**session, **snapshot, "behind": self.behind, "status": self.sentence}
-
-
-def live_status(project: Project, events: Sequence[Event]) -> LiveStatus | None:
-    """Returns the status of the project's session; None if none is live.
-
-    Args:
-        project: the project.
-        events: its log, in the order in which they were appended.
+    Only the session that trains the run calls this. After an error there is no new snapshot.
     """
-    session = live_session(project)
-    if session is None:
-        return None
-    snapshot = read_snapshot(Run(project.runs / session.run)) if session.run else Snapshot()
-    return LiveStatus(session=session, snapshot=snapshot, behind=labels_behind(events, snapshot.events))
+    directory = run.path / SNAPSHOTS
+    draft = directory / f".{number:08d}"
+    shutil.rmtree(draft, ignore_errors=True)  # a kill left it
+    draft.mkdir(parents=True)
+    try:
+        yield Run(run.path, pinned=draft)
+        draft.rename(directory / f"{number:08d}")
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
+    for old in _snapshots(run)[:-RETAINED]:
+        shutil.rmtree(old, ignore_errors=True)
 
 
-def labels_behind(events: Sequence[Event], known: int) -> int:
-    """Returns how many samples have another label, or none any more, because of events after the first `known`."""
-    touched = {e.sample_id for e in events[known:] if e.kind is not Kind.PROPOSED}
-    if not touched:
-        return 0
-    before = decided_labels(e for e in events[:known] if e.sample_id in touched)
-    after = decided_labels(e for e in events if e.sample_id in touched)
-    missing = object()
-    return sum(before.get(i, missing) != after.get(i, missing) for i in touched)
+def keep_newest(run: Run) -> None:
+    """Copies the files of the newest snapshot into the run's own directory, as the results of a run that ends."""
+    results = run.results
+    if results == run.path:
+        return
+    for path in sorted(results.iterdir()):
+        _copy(path, run.path)
+
+
+def delete_snapshots(run: Run) -> None:
+    """Deletes the snapshots of a run that has finished."""
+    shutil.rmtree(run.path / SNAPSHOTS, ignore_errors=True)
+
+
+def newest_number(run: Run) -> int:
+    """Returns the number of the newest snapshot of a run, without reading it; 0 without one, as when it has ended."""
+    results = run.results
+    return 0 if results == run.path else int(results.name)
 
 
 def read_snapshot(run: Run) -> Snapshot:
-    """Returns the newest snapshot of a session's run; number 0 before the first."""
+    """Returns the newest snapshot of a session's run in numbers; number 0 before the first.
+
+    Raises:
+        ProjectError: its file cannot be read.
+    """
+    path = run.results / SESSION
     try:
-        row = json.loads((run.path / SESSION).read_text(encoding="utf-8"))
-        return Snapshot(**{name: row[name] for name in Snapshot.__dataclass_fields__})
-    except (OSError, ValueError, KeyError, TypeError):
+        row = json.loads(path.read_text(encoding="utf-8"))
+        return _parsed(row)
+    except FileNotFoundError:
         return Snapshot()
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        raise ProjectError(
+            f"{path} cannot be read ({error}): stop the live session and start it again, which writes a new one"
+        ) from error
 
 
-def write_snapshot(path: Path, snapshot: Snapshot) -> None:
-    """Writes the numbers of a snapshot into the run's directory `path`, which makes it the newest one."""
-    write_json(path / SESSION, asdict(snapshot))
+def write_snapshot(directory: Path, snapshot: Snapshot) -> None:
+    """Writes the numbers of a snapshot into its directory."""
+    write_json(directory / SESSION, asdict(snapshot))
 
 
-def read_changed(run: Run) -> list[ChangedPrediction]:
-    """Returns the images whose predicted class changed with the newest snapshot; empty if none did."""
-    try:
-        rows = json.loads((run.path / CHANGED).read_text(encoding="utf-8"))
-        return [ChangedPrediction(sample_id=i, before=before, after=after) for i, before, after in rows]
-    except (OSError, ValueError, TypeError):
-        return []
+def extended(curve: tuple[CurvePoint, ...], point: CurvePoint) -> tuple[CurvePoint, ...]:
+    """Returns a curve with one more point, which replaces a last one of the same number of labels."""
+    earlier = curve[:-1] if curve and curve[-1].labels == point.labels else curve
+    return (*(earlier if len(earlier) < MAX_POINTS else earlier[1::2]), point)
 
 
-def write_changed(path: Path, changed: Sequence[ChangedPrediction]) -> None:
-    """Writes the images whose predicted class changed into the run's directory `path`."""
-    write_json(path / CHANGED, [[row.sample_id, row.before, row.after] for row in changed])
+def _parsed(row: Mapping[str, Any]) -> Snapshot:
+    """Returns a snapshot of values that have the right types, from a file that anything may have written."""
+    accuracy, agreement = row["accuracy"], row["agreement"]
+    return Snapshot(
+        **{name: int(row[name]) for name in ("number", "step", "labels", "events", "changed")},
+        accuracy=None if accuracy is None else float(accuracy),
+        agreement=None if agreement is None else float(agreement),
+        taken=str(row["taken"]),
+        interval=None if row.get("interval") is None else _interval(row["interval"]),
+        classes=tuple(ClassAccuracy(str(name), int(right), int(n)) for name, right, n in row.get("classes", ())),
+        curve=tuple(
+            CurvePoint(int(n), float(right), None if agree is None else float(agree))
+            for n, right, agree in row.get("curve", ())
+        ),
+    )
+
+
+def _interval(values: Any) -> tuple[float, float]:
+    low, high = values
+    return float(low), float(high)
+
+
+def _snapshots(run: Run) -> list[Path]:
+    return sorted((run.path / SNAPSHOTS).glob("[0-9]*"))
+
+
+def _copy(path: Path, directory: Path) -> None:
+    """Copies a file with its time, by which a cache of it is known, and with its checksum."""
+    from gradebook.storage import checksums
+    from gradebook.storage.files import atomic_path
+
+    if path.name == checksums.FILE:
+        return
+    with atomic_path(directory / path.name) as temporary:
+        shutil.copy2(path, temporary)
+        if path.name in checksums.read(path.parent):
+            checksums.append(directory / path.name, temporary)

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gradebook.pipelines.process.progress import say, stage
-from gradebook.pipelines.runs import State
+from gradebook.pipelines.runs import Run, State
 from gradebook.pipelines.session import session_run as runs_of_session
 from gradebook.pipelines.session.lock import Phase, session_lock, update_session
 from gradebook.pipelines.session.log_reader import POLL_INTERVAL_S, LogReader
-from gradebook.pipelines.session.session_run import BURST_STEPS, SessionRun
-from gradebook.pipelines.session.snapshots import write_snapshot
+from gradebook.pipelines.session.session_run import BURST_STEPS, FIRST_SHARE, SessionRun
+from gradebook.pipelines.session.snapshots import delete_snapshots, write_snapshot
 from gradebook.pipelines.training import finalize, loop
 from gradebook.pipelines.training.shutdown import report_failure, stop_on_signal
 from gradebook.pipelines.training.state import update_status
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 MAX_STEPS = 600  # since the last label, as the preset quick does in all
 SETTLED_SHARE = 0.005  # of the images: training goes on while a burst changes the prediction of more
-RECORD_EVERY = 4  # steps between two entries of the record, after the first MAX_STEPS of a run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,7 +111,7 @@ def _wait_for_two_classes(store: "Store", reader: LogReader, clock: _Clock) -> s
 
 
 def _train(store: "Store", session_run: SessionRun, clock: _Clock) -> SessionResult:
-    """Trains one run after the other, a new one whenever the project gets a class, until the session ends."""
+    """Trains one run after the other, a new one whenever the project gets a class or images, until the session ends."""
     while True:
         state = session_run.state
         with report_failure(state.path, state.config.steps):
@@ -121,18 +120,17 @@ def _train(store: "Store", session_run: SessionRun, clock: _Clock) -> SessionRes
                 return _finish(store, session_run, reason)
             learners = runs_of_session.pass_on(session_run)
         store = open_store(store.project.root)
-        say(f"the project has new classes: {session_run.name} ends, and another run goes on from it")
-        config = replace(state.config, record_every=1)
-        session_run = runs_of_session.begin(store, config, session_run.reader, learners)
+        say(f"the project has new classes or images: {session_run.name} ends, and another run goes on from it")
+        session_run = runs_of_session.begin(store, state.config, session_run.reader, learners)
 
 
 def _train_run(store: "Store", session_run: SessionRun, clock: _Clock) -> str:
-    """Trains a run; returns why the session is to end, empty if the project has other classes than the run."""
+    """Trains a run; returns why the session is to end, empty if the project has new classes or images."""
     state, settled = session_run.state, False
     state.stop, newest = clock.stop, state.training_set
     update_status(state, State.RUNNING)
     while not (reason := clock.end(sleeps=settled or not session_run.is_trainable)):
-        if read_project(store.project.root).classes != state.training_set.classes:
+        if read_project(store.project.root).classes != state.training_set.classes or session_run.new_images.are_there():
             return ""
         runs_of_session.take_labels(session_run)
         if state.training_set is not newest:
@@ -147,27 +145,36 @@ def _train_run(store: "Store", session_run: SessionRun, clock: _Clock) -> str:
         update_session(store.project, Phase.TRAINING, session_run.name)
         train_burst(session_run)
         if session_run.is_trainable and not clock.stop.is_set():
-            settled = _publish(session_run)
+            settled = publish(session_run)
     return reason
 
 
 def train_burst(session_run: SessionRun) -> None:
-    """Trains for a burst of steps, in which labels are taken as they come in; ends in a checkpoint."""
+    """Trains for a burst of steps, in which labels are taken as they come in; ends in a checkpoint.
+
+    It ends early once it has trained some steps on labels that no snapshot knows.
+    """
     from gradebook.mpl.step_timer import running
 
-    state = session_run.state
-    record_every = 1 if state.step < MAX_STEPS else RECORD_EVERY
-    state.config = replace(state.config, record_every=record_every)
-    state.planned = state.step + BURST_STEPS
+    state, start = session_run.state, session_run.state.step
+    state.planned = start + BURST_STEPS
+
+    def is_urgent() -> bool:
+        if session_run.published is None or not session_run.is_behind:
+            return False
+        begun = max(start, state.live.changes[-1].step if state.live.changes else 0)
+        return state.step - begun >= BURST_STEPS // FIRST_SHARE
+
     with running(state.stopwatch):
-        loop.train_until(state, state.planned, lambda step: None)
+        loop.train_until(state, state.planned, lambda step: None, is_urgent)
 
 
-def _publish(session_run: SessionRun) -> bool:
+def publish(session_run: SessionRun) -> bool:
     """Publishes a snapshot; returns whether more training would change little."""
     state = session_run.state
     trained_on = state.training_set
-    snapshot = session_run.publisher.publish(state, session_run.reader.events)
+    reader = session_run.reader
+    snapshot = session_run.publisher.publish(state, reader.events, reader.newest_verdict)
     session_run.published = trained_on
     say(
         f"snapshot {snapshot.number} at step {snapshot.step} knows {snapshot.labels} labels; it changed the prediction "
@@ -190,6 +197,7 @@ def _finish(store: "Store", session_run: SessionRun, reason: str) -> SessionResu
         runs_of_session.pass_on(session_run)
         return _result(session_run, State.STOPPED, reason)
     say(f"finishing {session_run.name}: the student is fine-tuned and cross-validated, as at the end of a training")
+    write_snapshot(state.path, publisher.newest)  # while the snapshots have the results, nobody reads it
     result = finalize.finish(state, at_any_step=True)
     assert result is not None, "a session is one process"
     runs_of_session.write_steps(state)
@@ -197,6 +205,7 @@ def _finish(store: "Store", session_run: SessionRun, reason: str) -> SessionResu
     newest = replace(publisher.newest, events=session_run.reader.events, step=state.step)
     labels = int((state.training_set.labels >= 0).sum())
     write_snapshot(state.path, replace(newest, number=newest.number + 1, labels=labels, accuracy=state.accuracy))
+    delete_snapshots(Run(state.path))
     return _result(session_run, State.FINISHED, reason)
 
 

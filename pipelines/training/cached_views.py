@@ -72,6 +72,10 @@ class CachedViews:
         for part in torch.from_numpy(positions).split(batch):
             yield self._views[part.to(self._views.device), 0].float()
 
+    def array(self) -> NDArray[np.float16]:
+        """Returns the features of all views of every sample, (N, V, D)."""
+        return self._views.cpu().numpy()
+
     def plain_array(self) -> NDArray[np.float16]:
         """Returns the features of every sample's plain view, (N, D)."""
         return self._views[:, 0].cpu().numpy()

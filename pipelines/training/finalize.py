@@ -99,16 +99,23 @@ def _classifier(state: TrainState, student: "nn.Module") -> "tuple[nn.Module, in
 
 
 def write_predictions(state: TrainState, student: "nn.Module", teacher: "nn.Module | None") -> None:
-    """Writes the final probabilities of every sample without a label into the run's directory.
-
-    Rejected samples are among them, as a rejection may be undone.
-    """
-    import numpy as np
-
-    positions = np.union1d(state.training_set.unlabelled, state.training_set.rejected)
+    """Writes the final probabilities of every sample without a label into the run's directory."""
+    positions = predicted_samples(state.training_set)
     nets = [student] if teacher is None else [student, teacher]
     predictions = probabilities_of_all(nets, state.inputs, positions)
     write_table(state.path, state.training_set, positions, predictions[0], None if teacher is None else predictions[1])
+
+
+def predicted_samples(training_set: TrainingSet) -> Positions:
+    """Returns the positions of the samples that a run predicts: those without a label.
+
+    Rejected samples are among them, as a rejection may be undone. In a live session every sample may have a label; then
+    they are all samples.
+    """
+    import numpy as np
+
+    positions = np.union1d(training_set.unlabelled, training_set.rejected)
+    return positions if len(positions) else np.arange(len(training_set.sample_ids))
 
 
 def write_table(

@@ -17,7 +17,7 @@ from gradebook.pipelines.process.progress import say
 from gradebook.pipelines.runs import CHANGES, Change, Run
 from gradebook.pipelines.training.config import TrainConfig
 from gradebook.pipelines.training.dataset import TrainingSet, label_names, write_labels
-from gradebook.pipelines.training.sampler import SamplerTimeline
+from gradebook.pipelines.training.sampler import Sampler, SamplerTimeline
 from gradebook.storage.checksums import write_json
 
 if TYPE_CHECKING:
@@ -100,11 +100,20 @@ class LiveLabels:
         if change is None:
             return
         self.planned = apply_change(self.planned, change)
-        self.timeline.change(change.step, self.planned.sampler(self.config))
+        self.timeline.change(change.step, self.sampler())
         self.changes.append(change)
         if self.backend.is_main:
             self._write()
             say(f"step {change.step}: {_describe(change)}; {len(self.planned.labelled)} labels to learn from")
+
+    def sampler(self) -> Sampler:
+        """Returns the sampler of the newest labels.
+
+        In a live session that has a label for every image, labelled images are drawn in the place of unlabelled ones.
+        """
+        sampler = self.planned.sampler(self.config)
+        all_labelled = self.endless and not len(self.planned.unlabelled)
+        return replace(sampler, unlabelled=self.planned.labelled) if all_labelled else sampler
 
     def apply_due_changes(self, step: int) -> None:
         """Applies the changes that take effect after `step` steps."""
@@ -129,7 +138,8 @@ class LiveLabels:
         rejected = tuple(sample for sample in rejected_samples(self.planned, newest) if sample in labels)
         change = Change(step=step, labels=labels, rejected=rejected)
         after = apply_change(self.planned, change)
-        if len(after.unlabelled) == 0 < len(self.planned.unlabelled) or len(after.labelled) == 0:
+        none_left = len(after.unlabelled) == 0 < len(self.planned.unlabelled) and not self.endless
+        if none_left or len(after.labelled) == 0:
             say("the newest labels leave this run no image without a label, or none with one: it goes on without them")
             return None
         return change

@@ -33,13 +33,16 @@ def run(state: TrainState) -> None:
         train_until(state, state.config.steps, show)
 
 
-def train_until(state: TrainState, end: int, show: Callable[[int], None]) -> None:
+def train_until(
+    state: TrainState, end: int, show: Callable[[int], None], is_enough: Callable[[], bool] = lambda: False
+) -> None:
     """Trains until `end` steps are done or somebody stops the run; ends in a checkpoint.
 
     Args:
         state: of the run.
         end: steps done at the end.
         show: is called with the number of steps done, after each step.
+        is_enough: is called after each step; the training ends before `end` if it returns True.
     """
     from gradebook.mpl.step_timer import phase
 
@@ -50,7 +53,7 @@ def train_until(state: TrainState, end: int, show: Callable[[int], None]) -> Non
         report = _train_step(state, batch)
         show(state.step)
         stop, new_labels = _requests(state)
-        last = stop or state.step == end
+        last = stop or state.step == end or is_enough()
         with phase("record"):
             _after_step(state, report, batch, last=last)
         if last:

@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gradebook.pipelines.runs import CONFIG, PREDICTIONS
+from gradebook.pipelines.runs import CONFIG, PREDICTIONS, Run
 from gradebook.pipelines.training.config import ConfigError, TrainConfig
 from gradebook.pipelines.training.dataset import TrainingSet
 
@@ -62,12 +62,13 @@ def _predictions(run: Path, classes: tuple[str, ...]) -> dict[str, list[float]]:
             f"there is no run {run.name!r} to take distributions from: "
             + (f"choose one of {names}" if names else "train the large teacher first, such as with --method supervised")
         )
-    if not (run / PREDICTIONS).exists():
+    predictions = Run(run).results / PREDICTIONS
+    if not predictions.exists():
         raise ConfigError(
             f"run {run.name} has not finished, so it has no distributions to give: "
             f"go on with it first: gradebook train PROJECT --resume --run {run.name}"
         )
-    table = pq.read_table(run / PREDICTIONS, columns=["sample_id", "student"])
+    table = pq.read_table(predictions, columns=["sample_id", "student"])
     known = json.loads(table.schema.metadata[b"classes"])
     if set(known) != set(classes):
         raise ConfigError(

@@ -54,6 +54,7 @@ class Recorder:
         for draft in directory.glob(f".rank{process}-*.tmp"):
             draft.unlink()
         self._directory, self._process, self._ids, self._upload = directory, process, sample_ids, upload
+        self.thin: Callable[[_Rows], _Rows] | None = None  # chooses the rows of each segment that are written
         self._schema = segment_schema(classes)
         self._rows: _Rows = []
         self._count = 0  # of the rows
@@ -103,6 +104,7 @@ class Recorder:
     def _end(self, *, written: threading.Event | None = None, last: bool = False) -> None:
         """Queues the open segment for the thread, and opens another."""
         rows = [(step, *_to_cpu(samples, predictions)) for step, samples, predictions in self._rows]
+        rows = rows if self.thin is None else self.thin(rows)
         self._inbox.put(_Segment(rows=rows, wait=self._wait, written=written, last=last))
         self._rows, self._count = [], 0
 

@@ -1,6 +1,5 @@
 """A run's finished student: its weights on disk, its predictions, and the full model from pixels to logits."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -37,8 +36,8 @@ def save_student(net: "nn.Module", path: Path) -> None:
         checksums.append(path / WEIGHTS, temporary)
 
 
-def load_student(path: Path, config: TrainConfig[Any]) -> "nn.Module":
-    """Returns the finished student of the run in the directory `path`, ready to predict.
+def load_student(run: Run, config: TrainConfig[Any]) -> "nn.Module":
+    """Returns the finished student of a run, or that of its newest snapshot, ready to predict.
 
     Raises:
         ConfigError: the run has not finished.
@@ -47,9 +46,10 @@ def load_student(path: Path, config: TrainConfig[Any]) -> "nn.Module":
 
     from gradebook.mpl.networks import LinearHead, MlpHead
 
-    if not (path / WEIGHTS).exists():
-        raise ConfigError(f"run {path.name} has not finished: go on with: gradebook train --resume --run {path.name}")
-    state = load_file(path / WEIGHTS)
+    weights = run.results / WEIGHTS
+    if not weights.exists():
+        raise ConfigError(f"run {run.name} has not finished: go on with: gradebook train --resume --run {run.name}")
+    state = load_file(weights)
     if config.inputs == "views" and "layers.0.weight" in state:
         (hidden, features), (classes, _) = state["layers.0.weight"].shape, state["layers.2.weight"].shape
         net: nn.Module = MlpHead(features, hidden, classes, float(state["scale"]))
@@ -57,7 +57,7 @@ def load_student(path: Path, config: TrainConfig[Any]) -> "nn.Module":
         classes, features = state["classifier.weight"].shape
         net = LinearHead(features, classes, float(state["scale"]))
     else:
-        classes = len(json.loads((path / "config.json").read_text(encoding="utf-8"))["classes"])
+        classes = len(run.config()["classes"])
         net = image_classifier(config.backbone, classes, size=config.size, weights="random")
     net.load_state_dict(state)
     return net.eval()
@@ -68,7 +68,7 @@ Probabilities = NDArray[np.float64]  # (N, K)
 
 def load_run_student(run: Run) -> "nn.Module":
     """Returns the finished student of a run; raises what `load_student` raises."""
-    return load_student(run.path, config_from_json(run.config()))
+    return load_student(run, config_from_json(run.config()))
 
 
 def predict_samples(net: "nn.Module", config: TrainConfig[Any], store: "Store", samples: list[Sample]) -> Probabilities:

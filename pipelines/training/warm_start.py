@@ -47,7 +47,7 @@ def initial_model(config: TrainConfig[Any], project: "Project", store: "Store | 
         raise ConfigError(
             f"run {run.name} knows other classes than the project has now: train it anew to start from it"
         )
-    student = load_student(run.path, theirs)
+    student = load_student(run, theirs)
     if isinstance(student, ImageClassifier):
         return student.model
     assert store is not None, "cached views belong to a project with a store"

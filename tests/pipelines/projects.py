@@ -37,6 +37,17 @@ def make_project(root: Path, *, train: int = TRAIN, labelled: int = LABELLED) ->
     return store
 
 
+def add_images(store: Store, count: int) -> list[Sample]:
+    """Adds further training images with vectors, without labels."""
+    start = len(store.catalog.samples())
+    samples = [_sample(store.project.root.parent / "pictures", start + n, Split.TRAIN) for n in range(count)]
+    store.catalog.add(samples, [])
+    random = np.random.default_rng(1)
+    views = random.normal(size=(count, WEAK + STRONG, DIM)).astype(np.float16)
+    store.vectors.add(BACKBONE, [s.sample_id for s in samples], views)
+    return samples
+
+
 def add_vectors(store: Store, samples: Sequence[Sample], backbone: str = BACKBONE) -> None:
     store.vectors.create(Space(backbone=backbone, weights="none", size=SIDE, dim=DIM, weak=WEAK, strong=STRONG, seed=0))
     random = np.random.default_rng(0)

@@ -15,7 +15,8 @@ def results_are_unchanged(subject: Subject) -> Iterator[Finding]:
             f", or delete it and make it again from the last checkpoint: "
             f"gradebook train {subject.store.project.root} --resume --run {run.name}"
         )
-        for path in checksums.corrupt_files(run.path, "*" if subject.content else "*.json"):
+        pattern = "*" if subject.content else "*.json"
+        for path in (p for d in sorted({run.path, run.results}) for p in checksums.corrupt_files(d, pattern)):
             yield Finding(
                 problem=f"{path.name} of {run.name} is corrupt: it does not match its checksum",
                 where=(str(path),),

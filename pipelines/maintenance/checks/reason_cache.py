@@ -13,7 +13,7 @@ from gradebook.pipelines.runs import PREDICTIONS, Run
 def reasons(subject: Subject) -> Iterator[Finding]:
     """Reason tables can be read; with content they equal those that are computed anew."""
     for run in subject.runs:
-        paths = [run.path / name for name in (reason_cache.PREDICTED, reason_cache.GIVEN)]
+        paths = [run.results / name for name in (reason_cache.PREDICTED, reason_cache.GIVEN)]
         bad = [path for path in paths if path.exists() and not _is_valid(subject, run, path)]
         if bad:
             yield Finding(
@@ -25,11 +25,11 @@ def reasons(subject: Subject) -> Iterator[Finding]:
 
 
 def _is_valid(subject: Subject, run: Run, path: Path) -> bool:
-    if not (run.path / PREDICTIONS).exists():
+    if not (run.results / PREDICTIONS).exists():
         return reason_cache.open_table(path) is not None
     of = reason_cache.fingerprint(subject.store, run)
     kept = reason_cache.read_table(path, of)
-    if kept is None or not subject.content or not (run.path / CACHE).exists():
+    if kept is None or not subject.content or not (run.results / CACHE).exists():
         return reason_cache.open_table(path) is not None  # an outdated one is computed again when it is needed
     given = kept.labels() if path.name == reason_cache.GIVEN else None
     return reason_cache.same_content(kept.table, reason_cache.compute_table(subject.store, run, given))

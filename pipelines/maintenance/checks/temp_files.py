@@ -10,7 +10,7 @@ import psutil
 
 from gradebook.pipelines.maintenance.checks.finding import Finding, Subject
 from gradebook.pipelines.process.owner import LOCK, OWNER, check_unowned
-from gradebook.pipelines.runs import ACTIVE_STATES, PREDICTIONS
+from gradebook.pipelines.runs import ACTIVE_STATES, PREDICTIONS, SNAPSHOTS
 from gradebook.pipelines.training.student import WEIGHTS
 from gradebook.storage import cache_files, log_chain, table_checksums
 from gradebook.storage.project import SETTINGS, ProjectError
@@ -40,7 +40,7 @@ OF_RUN = (
     *(".*.json", ".*.json.*", ".*.npz.*", ".*.arrow.*", ".exit.*"),
     *(f".{name}{end}" for name in (PREDICTIONS, WEIGHTS) for end in ("", ".*")),
 )
-OF_RECORD_AND_CHECKPOINTS = ("record/.rank*-*.tmp", "record/.rank*-*.parquet.*", "checkpoints/.step-*")
+OF_PARTS = ("record/.rank*-*.tmp", "record/.rank*-*.parquet.*", "checkpoints/.step-*", f"{SNAPSHOTS}/.*")
 MIN_AGE_S = 60.0  # of an empty directory: a younger one may be about to be used
 
 
@@ -51,7 +51,7 @@ def drafts(subject: Subject) -> Iterator[Finding]:
     active = {run.path for run in subject.every_run if run.status().state in ACTIVE_STATES}
     for directory in [*(root / "runs").glob("*"), *(root / "jobs").glob("*")]:
         if directory not in active:
-            left += [p for pattern in (*OF_RUN, *OF_RECORD_AND_CHECKPOINTS) for p in directory.glob(pattern)]
+            left += [p for pattern in (*OF_RUN, *OF_PARTS) for p in directory.glob(pattern)]
     left = [path for path in left if not _is_being_written(path)]
     if left:
         yield Finding(
@@ -93,7 +93,7 @@ def _is_being_written(path: Path) -> bool:
 
 def _delete(paths: list[Path]) -> None:
     for path in paths:
-        if path.is_dir() and path.parent.name != "checkpoints":
+        if path.is_dir() and path.parent.name not in ("checkpoints", SNAPSHOTS):
             for name in (OWNER, LOCK):
                 (path / name).unlink(missing_ok=True)
             path.rmdir()  # only if it is still empty

@@ -11,7 +11,9 @@ import pytest
 
 from gradebook.pipelines.curation.feature_classifier import read_predictions
 from gradebook.pipelines.runs import Run, State
-from gradebook.pipelines.session.snapshots import live_status, read_changed, read_snapshot
+from gradebook.pipelines.session.effects import read_effects
+from gradebook.pipelines.session.snapshots import read_snapshot
+from gradebook.pipelines.session.status import live_status
 from gradebook.storage.events import Kind, event, replay
 from gradebook.storage.samples import Split
 from gradebook.storage.store import Store
@@ -61,7 +63,9 @@ def test_kills_lose_no_label_and_leave_whole_snapshots(store):
         snapshot, predictions = read_snapshot(run), read_predictions(run)
         assert snapshot.number >= newest, "a snapshot was lost"  # a kill can come before the next one
         assert len(predictions.sample_ids) == len(set(predictions.sample_ids))
-        assert {row.sample_id for row in read_changed(run)} <= {s.sample_id for s in store.catalog.samples(Split.TRAIN)}
+        assert {row.sample_id for row in read_effects(run).recent.changed} <= {
+            s.sample_id for s in store.catalog.samples(Split.TRAIN)
+        }
         newest = snapshot.number
     process = start(store)
     wait_until_up_to_date(store)

@@ -14,15 +14,17 @@ from gradebook.pipelines.curation.review_queue import rank
 from gradebook.pipelines.reporting.project_stats import summarize_project
 from gradebook.pipelines.runs import Run, State, list_runs, newest_finished
 from gradebook.pipelines.session import session_run, trainer
+from gradebook.pipelines.session.effects import read_effects
 from gradebook.pipelines.session.lock import live_session
-from gradebook.pipelines.session.snapshots import live_status, read_changed, read_snapshot
+from gradebook.pipelines.session.snapshots import newest_number, read_snapshot
+from gradebook.pipelines.session.status import live_status
 from gradebook.pipelines.session.trainer import SessionResult, run_session
 from gradebook.storage.checksums import corrupt_files
 from gradebook.storage.events import Kind, event, retraction
 from gradebook.storage.project import ProjectError, add_classes
 from gradebook.storage.samples import Sample, Split
 from gradebook.storage.store import Store, open_store
-from tests.pipelines.projects import CLASSES, LABELLED, TRAIN, class_of, copy_of, make_project
+from tests.pipelines.projects import CLASSES, LABELLED, TRAIN, add_images, class_of, copy_of, make_project
 from tests.polling import until
 
 BURST, MAX = 6, 12  # steps
@@ -131,7 +133,14 @@ def test_a_session_takes_each_label_and_leaves_a_finished_run(store):
         predicted = set(read_predictions(live.run).sample_ids)
         assert not predicted & {s.sample_id for s in chosen}
         assert len(predicted) == TRAIN - LABELLED - 2
-        assert {row.sample_id for row in read_changed(live.run)} <= predicted
+        effects = read_effects(live.run)
+        assert {row.sample_id for row in effects.last.changed} <= predicted
+        assert (effects.last.labels, effects.recent.labels) == (2, 2)
+        assert effects.verdict is not None and effects.verdict.sample_id == chosen[-1].sample_id
+        assert effects.verdict.pseudo_label in CLASSES
+        newest = read_snapshot(live.run)
+        assert sum(row.labels for row in newest.classes) == newest.labels == newest.curve[-1].labels
+        assert newest.interval is not None and newest.interval[0] <= newest.accuracy <= newest.interval[1]
         rows = rank(store, newest_finished(store.project), limit=5)
         assert all(row.label in CLASSES and row.reasons for row in rows)
         line = summarize_project(store)["session"]["line"]
@@ -147,6 +156,19 @@ def test_a_session_takes_each_label_and_leaves_a_finished_run(store):
     assert corrupt_files(run.path) == []
     assert live_session(store.project) is None
     assert summarize_project(store)["session"] is None
+
+
+@pytest.mark.slow
+def test_the_label_of_the_last_image_is_learned_too(tmp_path):
+    store = make_project(tmp_path, train=15, labelled=12)
+    with session_of(store) as live:
+        live.wait_for_labels(12)
+        label(store, *unlabelled(store))
+        live.wait_for_labels(15)
+        assert rank(store, newest_finished(store.project), limit=5) == []
+        result = live.end()
+    assert (result.state, result.labels) == ("finished", 15)
+    assert rank(store, newest_finished(store.project), limit=5) == []
 
 
 @pytest.mark.slow
@@ -193,6 +215,22 @@ def test_a_class_that_is_added_ends_the_run_and_starts_a_wider_one_from_its_weig
         assert live.run.name == "session-002"
         assert read_predictions(live.run).classes == [*CLASSES, "wren"]
         assert Run(store.project.runs / "session-001").status().state is State.FINISHED
+        result = live.end()
+    assert (result.run, result.state, result.labels) == ("session-002", "finished", LABELLED + 1)
+
+
+@pytest.mark.slow
+def test_images_that_are_embedded_meanwhile_are_taken_in_by_a_run_that_goes_on(store, monkeypatch):
+    monkeypatch.setattr("gradebook.pipelines.session.new_images.POLL_INTERVAL_S", 0.05)
+    with session_of(store) as live:
+        live.wait_for_labels(LABELLED)
+        before = read_predictions(live.run)
+        new = add_images(store, 3)
+        until(lambda: live.run.name == "session-002" and newest_number(live.run) > 0)
+        after = read_predictions(live.run)
+        assert set(after.sample_ids) == {*before.sample_ids, *(s.sample_id for s in new)}
+        label(store, new[0])
+        live.wait_for_labels(LABELLED + 1)
         result = live.end()
     assert (result.run, result.state, result.labels) == ("session-002", "finished", LABELLED + 1)
 

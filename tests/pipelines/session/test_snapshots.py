@@ -6,7 +6,7 @@ import pytest
 
 from gradebook.pipelines.process.owner import OWNER
 from gradebook.pipelines.process.pids import this_process
-from gradebook.pipelines.runs import Run
+from gradebook.pipelines.runs import PREDICTIONS, SESSION, SNAPSHOTS, Run, State, status_now, write_status
 from gradebook.pipelines.session.lock import (
     DIRECTORY,
     STATE,
@@ -17,15 +17,20 @@ from gradebook.pipelines.session.lock import (
     update_session,
 )
 from gradebook.pipelines.session.snapshots import (
-    ChangedPrediction,
-    LiveStatus,
+    MAX_POINTS,
+    RETAINED,
+    ClassAccuracy,
+    CurvePoint,
     Snapshot,
-    labels_behind,
-    read_changed,
+    delete_snapshots,
+    extended,
+    keep_newest,
+    new_snapshot,
+    newest_number,
     read_snapshot,
-    write_changed,
     write_snapshot,
 )
+from gradebook.pipelines.session.status import LiveStatus, labels_behind, live_status
 from gradebook.storage.events import Kind, event, retraction
 from gradebook.storage.files import write_json
 from gradebook.storage.project import ProjectError, create_project
@@ -74,14 +79,111 @@ def test_the_status_is_a_sentence(phase, snapshot, behind, sentence):
     assert (status.as_json()["snapshot"], status.as_json()["behind"]) == (snapshot.number, behind)
 
 
-def test_a_snapshot_and_what_it_changed_are_read_as_they_were_written(tmp_path):
+def test_a_snapshot_is_read_as_it_was_written(tmp_path):
     run = Run(tmp_path)
-    assert (read_snapshot(run), read_changed(run)) == (Snapshot(), [])
-    snapshot = Snapshot(number=2, step=240, labels=7, events=20, accuracy=0.5, agreement=None, changed=1, taken="now")
-    changed = [ChangedPrediction(sample_id="a", before="crow", after="owl")]
-    write_changed(tmp_path, changed)
-    write_snapshot(tmp_path, snapshot)
-    assert (read_snapshot(run), read_changed(run)) == (snapshot, changed)
+    assert read_snapshot(run) == Snapshot()
+    snapshot = Snapshot(
+        number=2,
+        step=240,
+        labels=7,
+        events=20,
+        accuracy=0.5,
+        agreement=None,
+        changed=1,
+        taken="now",
+        interval=(0.2, 0.8),
+        classes=(ClassAccuracy("owl", 1, 3),),
+        curve=(CurvePoint(6, 0.4, None), CurvePoint(7, 0.5, 0.9)),
+    )
+    with new_snapshot(run, 2) as draft:
+        write_snapshot(draft.results, snapshot)
+        assert read_snapshot(run) == Snapshot(), "a snapshot appears whole"
+    assert read_snapshot(run) == snapshot
+
+
+def test_a_snapshot_of_the_first_release_is_read(tmp_path):
+    old = {"number": 3, "step": 9, "labels": 7, "events": 20, "accuracy": 0.5, "agreement": 0.9, "changed": 1}
+    write_json(tmp_path / SESSION, {**old, "taken": "then"})
+    assert read_snapshot(Run(tmp_path)) == Snapshot(**old, taken="then")
+
+
+def test_the_curve_has_a_point_for_each_number_of_labels_and_is_thinned():
+    curve = ()
+    for labels in [2, 3, 3, *range(4, 400)]:
+        curve = extended(curve, CurvePoint(labels, labels / 400, None))
+        assert len(curve) <= MAX_POINTS and curve[-1].labels == labels
+    assert [point.labels for point in curve] == sorted({point.labels for point in curve})
+
+
+def publish(run, number):
+    with new_snapshot(run, number) as draft:
+        (draft.results / PREDICTIONS).write_text(f"predictions {number}")
+        write_snapshot(draft.results, Snapshot(number=number))
+
+
+def test_a_reader_that_has_begun_goes_on_with_its_snapshot(tmp_path):
+    run = Run(tmp_path)
+    publish(run, 1)
+    reader = run.with_pinned_results()
+    for number in range(2, RETAINED + 1):
+        publish(run, number)
+        assert (reader.results / PREDICTIONS).read_text() == "predictions 1"
+        assert (read_snapshot(reader).number, newest_number(reader)) == (1, 1)
+        assert (read_snapshot(run).number, newest_number(run)) == (number, number)
+    publish(run, 10)
+    publish(run, 11)
+    assert len(list((tmp_path / SNAPSHOTS).iterdir())) == RETAINED
+    assert newest_number(run) == 11
+
+
+def test_a_snapshot_that_fails_leaves_the_one_before(tmp_path):
+    run = Run(tmp_path)
+    publish(run, 1)
+    with pytest.raises(OSError, match="full"), new_snapshot(run, 2) as draft:
+        (draft.results / PREDICTIONS).write_text("half")
+        raise OSError("the disk is full")
+    (tmp_path / SNAPSHOTS / ".00000002").mkdir()  # as a kill leaves it
+    assert read_snapshot(run).number == 1
+    publish(run, 2)
+    assert (run.results / PREDICTIONS).read_text() == "predictions 2"
+    assert len(list((tmp_path / SNAPSHOTS).iterdir())) == 2
+
+
+def test_a_run_that_ends_has_the_layout_of_a_finished_run(tmp_path):
+    run = Run(tmp_path)
+    publish(run, 7)
+    keep_newest(run)
+    write_status(tmp_path, status_now(State.FINISHED, pid=0, step=1, steps=1))
+    assert (run.results, newest_number(run)) == (tmp_path, 0)
+    delete_snapshots(run)
+    assert {path.name for path in tmp_path.iterdir()} == {PREDICTIONS, SESSION, "status.json"}
+    assert read_snapshot(run).number == 7
+
+
+DAMAGE = ["", "{", "[]", "null", '"text"', "{}", '{"processes": [7]}', "\x00" * 20, '{"number": "x", "events": 1}']
+
+
+@pytest.mark.parametrize("content", DAMAGE)
+def test_a_corrupt_snapshot_is_an_error_in_a_sentence(tmp_path, content):
+    project = create_project(tmp_path / "project", ["a", "b"])
+    run = Run(project.runs / "session-001")
+    publish(run, 1)
+    with session_lock(project):
+        update_session(project, Phase.IDLE, run.name)
+        (run.results / SESSION).write_text(content)
+        with pytest.raises(ProjectError, match=r"session\.json cannot be read .*start it again"):
+            live_status(project, [])
+
+
+@pytest.mark.parametrize("content", DAMAGE)
+def test_a_corrupt_owner_is_an_error_in_a_sentence(tmp_path, content):
+    project = create_project(tmp_path / "project", ["a", "b"])
+    leave(project, this_process())
+    (project.root / DIRECTORY / OWNER).write_text(content)
+    with pytest.raises(ProjectError, match=r"owner\.json cannot be read .*delete it"):
+        live_status(project, [])
+    (project.root / DIRECTORY / OWNER).write_text('{"processes": []}')
+    assert live_status(project, []) is None
 
 
 def test_the_lock_says_what_its_session_does_and_ends_with_it(tmp_path):

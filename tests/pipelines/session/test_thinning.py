@@ -1,0 +1,48 @@
+"""Which rows of the record a session keeps."""
+
+import torch
+
+from gradebook.mpl.step import StepPredictions
+from gradebook.pipelines.session.thinning import EVERY, WHOLE_STEPS, Thinning
+
+SAMPLES = torch.arange(4)
+
+
+def row(step, teacher, student=(0, 0, 0, 0)):
+    labels = {"teacher_label": torch.tensor(teacher), "student_label": torch.tensor(student)}
+    return step, SAMPLES, StepPredictions(**labels, feedback=torch.arange(4.0))
+
+
+def kept(rows):
+    return {step: samples.tolist() for step, samples, _ in rows}
+
+
+def segment(first, teacher):
+    return [row(first + k, teacher) for k in range(EVERY)]
+
+
+def test_the_first_steps_of_a_run_are_kept_whole():
+    rows = segment(1, (0, 0, 0, 0))
+    assert Thinning(4)(rows) == rows
+    assert Thinning(4)([]) == []
+
+
+def test_later_only_one_step_in_some_and_the_last_are_kept_whole():
+    start = WHOLE_STEPS + 1
+    rows = [row(start + k, (0, 0, 0, 0)) for k in range(3 * EVERY)]
+    steps = kept(Thinning(4)(rows))
+    assert all(samples == [0, 1, 2, 3] for samples in steps.values())
+    assert set(steps) == {step for step, _, _ in rows if step % EVERY == 0} | {rows[-1][0]}
+
+
+def test_a_sample_whose_label_flips_is_kept_whole():
+    start, thinning = WHOLE_STEPS + 1, Thinning(4)
+    thinning([row(WHOLE_STEPS, (0, 0, 1, 0))])
+    rows = [row(start, (0, 1, 1, 0)), row(start + 1, (0, 0, 1, 0)), row(start + 2, (0, 0, 1, 0), (0, 0, 0, 1))]
+    rows.append(row(start + 3, (0, 0, 1, 0), (0, 0, 0, 1)))
+    result = thinning(rows)
+    assert kept(result) == {start: [1, 3], start + 1: [1, 3], start + 2: [1, 3], start + 3: [0, 1, 2, 3]}
+    _, _, predictions = result[0]
+    assert predictions.feedback.tolist() == [1, 3] and predictions.runner_up is None
+    again = thinning([row(start + 4, (0, 0, 0, 0), (0, 0, 0, 1)), row(start + 5, (0, 0, 0, 0), (0, 0, 0, 1))])
+    assert kept(again) == {start + 4: [2], start + 5: [0, 1, 2, 3]}, "labels are compared across segments"
