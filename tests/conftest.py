@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+os.environ["GRADEBOOK_LEARN"] = "off"  # no label in a test of the app starts a live session by accident
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as `pipelines` does, before any test loads torch
 
 

@@ -87,11 +87,11 @@ def render(context: PageContext, *, rank: Rank = DIVERSE, mount: Mount = review_
         st.info("There are no images to review yet.", icon=":material/add_photo_alternate:")
         next_steps.links(context, [("images", "Import images")])
         return
-    live_session.draw(context)
-    blind_queues.draw(context)
-    queue = selection.review_queue(context) if "selection" in st.query_params else rank
-    if queue is not None:
-        st.fragment(_draw_batch)(context, queue, mount, review_filters.ask(context))
+    with live_session.draw(context):
+        blind_queues.draw(context)
+        queue = selection.review_queue(context) if "selection" in st.query_params else rank
+        if queue is not None:
+            st.fragment(_draw_batch)(context, queue, mount, review_filters.ask(context))
 
 
 def _draw_batch(context: PageContext, rank: Rank, mount: Mount, filters: ReviewFilters) -> None:
@@ -234,15 +234,15 @@ def _on_message(context: PageContext, batch: Batch, key: str) -> None:
     actions = parse_actions(message.get("actions"), str(message.get("batch") or ""))
     new = [action for action in actions if action.action_id not in acknowledged]
     try:
-        outcome = screens.apply(context.store, context.actor, new)
+        batch.outcome = screens.apply(context.store, context.actor, new)
     except ProjectError as error:
         batch.message = capitalized(str(error))
         return
-    batch.outcome = outcome
     acknowledged.update(action.action_id for action in new)
-    _move_to_front(context.store, batch, outcome.undone.values())
+    _move_to_front(context.store, batch, batch.outcome.undone.values())
     for action in new:
         _carry_out(context, batch, action)
+    batch.message = live_session.start_with_first_label(context, new) or batch.message
 
 
 def _carry_out(context: PageContext, batch: Batch, action: ReviewAction) -> None:
