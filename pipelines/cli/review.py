@@ -156,14 +156,15 @@ def fiftyone(
 ) -> None:
     """Open the project in FiftyOne.
 
-    Fields and saved views are brought up to date first.
+    Fields and saved views are brought up to date first, and after each snapshot of a live session.
     """
     from gradebook.pipelines.fiftyone_app.launch import open_app
     from gradebook.pipelines.runs import find_run, newest_finished
     from gradebook.storage.store import open_store
 
     store = open_store(project)
-    open_app(store, find_run(store.project, run) if run else newest_finished(store.project), port=port, say=say)
+    shown = find_run(store.project, run) if run else newest_finished(store.project)
+    open_app(store, shown, port=port, follow=run is None, say=say)
 
 
 @app.command

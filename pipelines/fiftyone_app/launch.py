@@ -8,7 +8,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -18,7 +18,8 @@ from gradebook.pipelines.fiftyone_app.reasons import current_reasons
 from gradebook.pipelines.process import servers
 from gradebook.pipelines.process.access_gate import TOKEN_VARIABLE, new_token
 from gradebook.pipelines.process.servers import ADDRESS, Server
-from gradebook.pipelines.runs import Run
+from gradebook.pipelines.runs import Run, newest_finished
+from gradebook.pipelines.session.snapshots import newest_number
 from gradebook.storage.fiftyone_brain_runs import register_map, register_similarity
 from gradebook.storage.fiftyone_dataset import Changes, refresh
 from gradebook.storage.mongod import version_warning
@@ -26,12 +27,20 @@ from gradebook.storage.mongodb import use_project_database
 from gradebook.storage.project import ProjectError
 from gradebook.storage.store import Store
 
+POLL_INTERVAL_S = 1.0  # in which a new snapshot is noticed
 START_TIMEOUT_S = 120.0  # in which the App must answer; it took 25 s on a busy machine
 PLUGINS = "FIFTYONE_PLUGINS_DIR"
 OURS = "gradebook-verdicts"
 
 
-def open_app(store: Store, run: Run | None, *, port: int | None = None, say: Callable[[str], None] = print) -> None:
+def open_app(
+    store: Store,
+    run: Run | None,
+    *,
+    port: int | None = None,
+    follow: bool = False,
+    say: Callable[[str], None] = print,
+) -> None:
     """Brings the project's dataset up to date, serves the App and blocks until Ctrl-C or SIGTERM.
 
     A project has one App: where it runs already, that one shows the new state, and this returns.
@@ -40,6 +49,7 @@ def open_app(store: Store, run: Run | None, *, port: int | None = None, say: Cal
         store: the project.
         run: whose record to show; None shows labels alone.
         port: where to serve; None takes a free one.
+        follow: show each new snapshot of a live session while the App is open.
         say: called with each line of progress.
 
     Raises:
@@ -65,9 +75,34 @@ def open_app(store: Store, run: Run | None, *, port: int | None = None, say: Cal
             until_the_end.enter_context(entry)
         try:
             say(f"FiftyOne shows it at {server.link(page)} (Ctrl-C ends)")
-            process.wait()
+            _wait_until_closed(process, store, run, follow=follow, say=say)
         except KeyboardInterrupt:
             say("FiftyOne is closed; the project's MongoDB stays for the next time.")
+
+
+def _wait_until_closed(
+    process: subprocess.Popen[bytes], store: Store, run: Run | None, *, follow: bool, say: Callable[[str], None]
+) -> None:
+    """Returns when the App's server has ended; meanwhile brings the dataset up to date with each new snapshot."""
+    shown = _snapshot_of(run)
+    while True:
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=POLL_INTERVAL_S if follow else None)
+            return
+        newest = newest_finished(store.project)
+        if newest is None or _snapshot_of(newest) in (None, shown):
+            continue
+        shown = _snapshot_of(newest)
+        try:
+            _refresh(store, newest.with_pinned_results(), lambda line: None)
+            links.refresh_pages(store.project)
+        except (OSError, ProjectError) as error:
+            say(f"FiftyOne does not show the newest snapshot: {error}")
+
+
+def _snapshot_of(run: Run | None) -> tuple[str, int] | None:
+    """Returns the run and number of a live session's newest snapshot; None for another run."""
+    return (run.name, newest_number(run)) if run is not None and run.is_live else None
 
 
 def link_plugins(folder: Path) -> None:

@@ -36,6 +36,16 @@ def reload(project: Project) -> None:
         _query(server, project, [])
 
 
+def refresh_pages(project: Project) -> None:
+    """Makes all open pages of the project's FiftyOne, if it is running, show the dataset as it is now.
+
+    Raises:
+        ProjectError: FiftyOne does not answer.
+    """
+    if (server := servers.find(project.root, servers.FIFTYONE)) is not None:
+        _execute(server, project, "refresh", {})
+
+
 def evolution_page(dataset: Any, ids: Sequence[str]) -> str:
     """Returns the link to the page Evolution of the first of these samples, which are ids in FiftyOne.
 
@@ -54,15 +64,15 @@ def evolution_page(dataset: Any, ids: Sequence[str]) -> str:
 
 def _query(server: Server, project: Project, sample_ids: Sequence[str]) -> dict[str, str]:
     """Returns the query of the address that shows these samples."""
-    query = _execute(server, project, {"sample_ids": list(sample_ids)})
+    query = _execute(server, project, "place", {"sample_ids": list(sample_ids)})
     if problem := query.get("refused"):
         raise ProjectError(str(problem))
     return query
 
 
-def _execute(server: Server, project: Project, params: dict[str, Any]) -> dict[str, str]:
-    """Executes the plugin's operator that opens samples; returns its result."""
-    body = {"operator_uri": "@gradebook/verdicts/place", "dataset_name": dataset_name(project), "params": params}
+def _execute(server: Server, project: Project, operator: str, params: dict[str, Any]) -> dict[str, str]:
+    """Executes an operator of the plugin; returns its result."""
+    body = {"operator_uri": f"@gradebook/verdicts/{operator}", "dataset_name": dataset_name(project), "params": params}
     headers = {"Content-Type": "application/json"} | server.headers
     request = urllib.request.Request(f"{server.address}/operators/execute", json.dumps(body).encode(), headers)
     try:

@@ -182,6 +182,24 @@ class Place(foo.Operator):  # type: ignore[misc]
         return _try(lambda: open_parameters(ctx.dataset, [str(sample_id) for sample_id in ctx.params["sample_ids"]]))
 
 
+class Refresh(foo.Operator):  # type: ignore[misc]
+    """Makes all open pages of the App load the dataset again, after another process has changed it."""
+
+    @property
+    def config(self) -> Any:
+        """Its name; people have no use for it."""
+        return foo.OperatorConfig(name="refresh", label="Gradebook: refresh", unlisted=True)
+
+    async def execute(self, ctx: Any) -> dict[str, Any]:
+        """Sends the event by which FiftyOne's own sessions refresh their pages."""
+        from fiftyone.core.session.events import Refresh as RefreshEvent
+        from fiftyone.server.events import dispatch_event
+        from fiftyone.server.events.state import get_state
+
+        await dispatch_event(None, RefreshEvent(state=get_state()))
+        return {}
+
+
 class Evolution(foo.Panel):  # type: ignore[misc]
     """What teacher and student predicted for the selected sample, step by step, and the feedback."""
 
@@ -226,7 +244,7 @@ class Evolution(foo.Panel):  # type: ignore[misc]
         return types.Property(panel)
 
 
-OPERATORS = (Accept, Assign, Undo, Ask, ShowAlike, ShowEvolution, OpenInApp, Place, Evolution)
+OPERATORS = (Accept, Assign, Undo, Ask, ShowAlike, ShowEvolution, OpenInApp, Place, Refresh, Evolution)
 
 
 def register(plugin: Any) -> None:

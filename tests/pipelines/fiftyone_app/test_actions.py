@@ -83,7 +83,8 @@ def test_every_operator_is_found(server):
     import fiftyone.operators as foo
 
     found = {operator.uri for operator in foo.list_operators(builtin=False)}
-    names = ("accept", "assign", "undo", "ask", "show_alike", "show_evolution", "open_in_app", "place", "evolution")
+    names = ("accept", "assign", "undo", "ask", "show_alike", "show_evolution", "open_in_app", "place", "refresh")
+    names = (*names, "evolution")
     assert {URI + name for name in names} <= found
 
 
