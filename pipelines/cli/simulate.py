@@ -5,7 +5,7 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from gradebook.pipelines.cli.options import Json, app, print_rows
+from gradebook.pipelines.cli.options import Flag, Json, app, print_rows
 
 
 @app.command
@@ -26,6 +26,9 @@ def simulate(
     steps: Annotated[int, arg(help="training steps; 0 for the preset's")] = 0,
     take: Annotated[int, arg(help="number of random training images; 0 for all")] = 0,
     take_test: Annotated[int, arg(help="number of random test images; 0 for all")] = 0,
+    live: Annotated[
+        Flag, arg(help="also label during a live session, and compare it with training from scratch")
+    ] = False,
     plot: Annotated[Path | None, arg(help="PNG file for a plot of the curves")] = None,
     json: Json = False,
 ) -> None:
@@ -36,6 +39,7 @@ def simulate(
     from gradebook.pipelines.studies import label_savings
     from gradebook.pipelines.studies.active_learning import Simulation
     from gradebook.pipelines.studies.active_learning import simulate as run
+    from gradebook.pipelines.studies.live_simulation import simulate_live
 
     simulation = Simulation(
         train=train,
@@ -51,7 +55,8 @@ def simulate(
         take=take,
         take_test=take_test,
     )
-    curves = label_savings.curves_of(run(simulation))
+    rounds_of = run(simulation) | (simulate_live(simulation) if live else {})
+    curves = label_savings.curves_of(rounds_of)
     if plot is not None:
         label_savings.plot(curves, plot, f"mean of {len(seeds)} seeds, all trained by {method}; bands: 95 % interval")
     print_rows(label_savings.as_json(curves), json, lambda: label_savings.as_markdown(curves))

@@ -140,31 +140,31 @@ def load_data(on_disk: Store, truth: dict[str, str]) -> SimulationData:
 def _curve(simulation: Simulation, data: SimulationData, name: str, strategy: Strategy, seed: int) -> list[Round]:
     """Returns the rounds of one strategy and seed."""
     path = simulation.results / f"seed-{seed}" / f"{name.replace(':', '-')}.json"
-    rounds = _read(path)
+    rounds = read_rounds(path)
     while len(rounds) <= simulation.rounds:
-        verdicts = [_start(simulation, data, seed), *(round_.picked for round_ in rounds)]
-        store = _labelled(data, path.parent, verdicts)
-        run = _trained(simulation, store, seed) if any(verdicts) else None
-        accuracy = None if run is None else _accuracy(store, run)
+        verdicts = [first_labels(simulation, data, seed), *(round_.picked for round_ in rounds)]
+        store = labelled_store(data, path.parent, verdicts)
+        run = trained(simulation, store, seed) if any(verdicts) else None
+        accuracy = None if run is None else accuracy_of(store, run)
         state = _state(data, store, run, np.random.default_rng([seed, len(rounds)]))
         batch = simulation.batch if len(rounds) < simulation.rounds else 0
         picked = tuple(strategy(state, batch)) if batch else ()
         rounds.append(Round(labels=len(state.labelled), accuracy=accuracy, picked=picked))
-        _write(path, rounds)
+        write_rounds(path, rounds)
         _clean_up(run, keep=len(verdicts) <= 2)
         if accuracy is not None:
             say(f"seed {seed}, {name}: {100 * accuracy:.1f} % with {len(state.labelled)} labels")
     return rounds[: simulation.rounds + 1]
 
 
-def _start(simulation: Simulation, data: SimulationData, seed: int) -> tuple[str, ...]:
+def first_labels(simulation: Simulation, data: SimulationData, seed: int) -> tuple[str, ...]:
     """Returns the first samples to label: `start` random ones of each class."""
     random = np.random.default_rng([seed, simulation.start])
     of_class = {name: [i for i, label in data.truth.items() if label == name] for name in data.store.project.classes}
     return tuple(ids[k] for ids in of_class.values() for k in random.permutation(len(ids))[: simulation.start])
 
 
-def _labelled(data: SimulationData, root: Path, given: list[tuple[str, ...]]) -> Store:
+def labelled_store(data: SimulationData, root: Path, given: list[tuple[str, ...]]) -> Store:
     """Returns a project with the same images, where the reviewer has given the true labels of these rounds."""
     from gradebook.pipelines.curation.labelling import label_samples
 
@@ -176,7 +176,7 @@ def _labelled(data: SimulationData, root: Path, given: list[tuple[str, ...]]) ->
     return store
 
 
-def _trained(simulation: Simulation, store: Store, seed: int) -> Run:
+def trained(simulation: Simulation, store: Store, seed: int) -> Run:
     """Returns the finished run on the current labels. Its name is their hash, so the same labels are trained once."""
     from gradebook.pipelines.training.config import TrainCommand
     from gradebook.pipelines.training.presets import preset_of
@@ -197,7 +197,8 @@ def _trained(simulation: Simulation, store: Store, seed: int) -> Run:
     return run
 
 
-def _accuracy(store: Store, run: Run) -> float:
+def accuracy_of(store: Store, run: Run) -> float:
+    """Returns the accuracy of a run on the test images."""
     from gradebook.pipelines.inference.evaluate import evaluate
 
     return evaluate(store, run).accuracy
@@ -223,13 +224,15 @@ def _clean_up(run: Run | None, *, keep: bool) -> None:
         shutil.rmtree(run.path / "checkpoints" if keep else run.path, ignore_errors=True)
 
 
-def _read(path: Path) -> list[Round]:
+def read_rounds(path: Path) -> list[Round]:
+    """Returns the rounds that are saved in a file, none if there is no file."""
     if not path.exists():
         return []
     rows = json.loads(path.read_text(encoding="utf-8"))
     return [Round(labels=row["labels"], accuracy=row["accuracy"], picked=tuple(row["picked"])) for row in rows]
 
 
-def _write(path: Path, rounds: list[Round]) -> None:
+def write_rounds(path: Path, rounds: list[Round]) -> None:
+    """Saves rounds in a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, [asdict(round_) for round_ in rounds], indent=1)

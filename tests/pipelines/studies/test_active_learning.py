@@ -11,6 +11,7 @@ from PIL import Image
 from gradebook.pipelines.studies import active_learning, label_savings, query_strategies
 from gradebook.pipelines.studies.active_learning import REVIEWER, Simulation, SimulationData, load_data
 from gradebook.pipelines.studies.label_savings import Curve, reach, saving
+from gradebook.pipelines.studies.live_simulation import LIVE, SCRATCH, simulate_live
 from gradebook.pipelines.training.config import ConfigError
 from gradebook.storage.catalog import MemoryCatalog
 from gradebook.storage.samples import Split
@@ -55,6 +56,26 @@ def trainings(monkeypatch) -> list[str]:
     real = module.train
     monkeypatch.setattr(module, "train", lambda call, store: names.append(call.config.run) or real(call, store))
     return names
+
+
+def test_a_live_session_is_compared_with_training_from_scratch(simulation, data, monkeypatch):
+    for name in ("session_run", "trainer"):
+        monkeypatch.setattr(f"gradebook.pipelines.session.{name}.BURST_STEPS", 5)
+    monkeypatch.setattr("gradebook.pipelines.session.trainer.MAX_STEPS", 5)
+    live = replace(simulation, seeds=(0,))
+    curves = simulate_live(live)
+    for name in (LIVE, SCRATCH):
+        rounds = curves[name][0]
+        assert [r.labels for r in rounds] == [3, 7, 11]
+        assert all(0 <= r.accuracy <= 1 for r in rounds)
+    names = trainings(monkeypatch)
+    assert simulate_live(live) == curves and names == [], "results are saved"
+    assert not list((simulation.results / "seed-0" / "live").glob("runs/*"))
+
+
+def test_a_live_session_needs_first_labels(simulation):
+    with pytest.raises(ConfigError, match="--start"):
+        simulate_live(replace(simulation, start=0))
 
 
 def test_rounds_add_labels_and_never_ask_twice(simulation, data):
