@@ -15,6 +15,7 @@ from typing import Any
 import gradebook.app
 from gradebook.pipelines.process import servers
 from gradebook.pipelines.process.access_gate import TOKEN_VARIABLE
+from gradebook.pipelines.session import automatic
 from gradebook.storage import mongodb
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -31,6 +32,7 @@ def serving(
     quiet: bool = True,
     port: int | None = None,
     token: str = "",
+    learn: bool = False,
 ) -> Iterator[str]:
     """Serves the app while the block runs; yields its address once it answers.
 
@@ -41,13 +43,14 @@ def serving(
         quiet: whether to hide the server's warnings and errors.
         port: of the server; None for a free one.
         token: the token that the app asks for; none if empty.
+        learn: whether the first label may start a live session.
     """
     port = port or free_port()
     command = [sys.executable, "-m", "streamlit", "run", str(script), "--server.headless", "true"]
     command += ["--server.port", str(port), "--server.fileWatcherType", "none", "--", *map(str, arguments)]
     silent = subprocess.DEVNULL
     env = _environment_without("PYTHONDONTWRITEBYTECODE")  # compiled bytecode is cached, as on a user's machine
-    env |= {TOKEN_VARIABLE: token}
+    env |= {TOKEN_VARIABLE: token, automatic.VARIABLE: "" if learn else automatic.OFF}
     server = subprocess.Popen(command, cwd=folder, stdout=silent, stderr=silent if quiet else None, env=env)
     try:
         _wait(server, f"http://127.0.0.1:{port}/_stcore/health")

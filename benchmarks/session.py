@@ -5,6 +5,11 @@
 Makes a project without images, starts `gradebook session`, gives one verdict after the other, and measures the time
 until a snapshot knows it, and until the queue is ranked by that snapshot. Then it waits until the session sleeps,
 measures its CPU time, and stops it.
+
+    python -m benchmarks.session --samples 10000 --stages
+
+measures instead, in this process, the CPU time of each stage between a verdict and the ranked queue, and the memory.
+Unlike the time that passes, it hardly depends on what else the machine does.
 """
 
 import statistics
@@ -12,19 +17,22 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
 
 from gradebook.pipelines.curation.review_queue import rank
 from gradebook.pipelines.process.progress import silence_libraries
-from gradebook.pipelines.runs import newest_finished
+from gradebook.pipelines.runs import Run, newest_finished
 from gradebook.pipelines.session.lock import Phase
-from gradebook.pipelines.session.snapshots import LiveStatus, live_status
+from gradebook.pipelines.session.log_reader import LogReader
+from gradebook.pipelines.session.status import LiveStatus, live_status
 from gradebook.pipelines.session.stop import stop_session
 from gradebook.pipelines.studies.method_comparison import machine
 from gradebook.storage.events import Kind, event
@@ -58,6 +66,8 @@ class SessionTime:
     """Seconds between a snapshot and the next verdict."""
     idle: float = 30.0
     """Seconds of sleep whose CPU time is measured."""
+    stages: bool = False
+    """Measure the CPU time of each stage in this process."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -68,6 +78,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = tyro.cli(SessionTime, args=arguments, prog="python -m benchmarks.session", description=__doc__)
     with tempfile.TemporaryDirectory() as root:
         store, truth = make_project(Path(root) / "project", options)
+        if options.stages:
+            print_stages(store, truth, options)
+            return 0
         command = [sys.executable, "-P", "-m", "gradebook.pipelines.cli.main", "session", str(store.project.root)]
         with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
             start = time.perf_counter()
@@ -79,13 +92,90 @@ def main(arguments: Sequence[str] | None = None) -> int:
             start = time.perf_counter()
             stop_session(store.project)
             end = time.perf_counter() - start
-    size = f"{options.samples} samples, {options.features} features, {options.classes} classes"
-    print(f"{size}; {date.today()}, {machine()}")
+    print(_heading(options))
     print(f"first snapshot {first:.1f} s after the command; from a verdict, median and largest of {len(known)}:")
     print(f"  to a snapshot that knows it  {_summary(known)}")
     print(f"  and to its first 20 images   {_summary(ranked)}")
     print(f"CPU time while idle {share:.2%} of one core; end of the session {end:.1f} s")
     return 0
+
+
+def _heading(options: SessionTime) -> str:
+    size = f"{options.samples} samples, {options.features} features, {options.classes} classes"
+    return f"{size}; {date.today()}, {machine()}"
+
+
+def print_stages(store: Store, truth: dict[str, str], options: SessionTime) -> None:
+    """Prints the median CPU seconds of each stage between a verdict and the ranked queue, on one thread."""
+    import torch
+
+    from gradebook.pipelines.session import session_run, trainer
+
+    torch.set_num_threads(1)
+    seconds: dict[str, list[float]] = {}
+    reader = LogReader(store)
+    reader.read()
+    with _timed("beginning", seconds):
+        session = session_run.begin(store, session_run.new_config(store, "mpl", 0), reader)
+    with _timed("first burst", seconds):
+        trainer.train_burst(session)
+    with _timed("first snapshot", seconds):
+        trainer.publish(session)
+    for _ in range(options.verdicts):
+        row = rank(store, Run(session.state.path), limit=20, spread=True)[0]
+        store.log.append_now([event(Kind.RELABELLED, row.sample_id, truth[row.sample_id], actor="reviewer")])
+        with _timed("from a verdict to the ranked queue", seconds):
+            with _timed("  reading the log", seconds):
+                session_run.take_labels(session, at_once=True)
+            with _timed("  burst", seconds):
+                trainer.train_burst(session)
+            with _timed("  snapshot", seconds), _publisher_timed(seconds):
+                trainer.publish(session)
+            with _timed("  ranking", seconds):
+                rank(store, Run(session.state.path), limit=100, spread=True)
+    session.state.recorder.close()
+    print(_heading(options))
+    print("CPU seconds, median:")
+    for stage, values in seconds.items():
+        print(f"  {stage:40} {statistics.median(values):6.2f}")
+    print(f"memory {psutil.Process().memory_info().rss / 2**30:.2f} GiB")
+
+
+@contextmanager
+def _timed(stage: str, seconds: dict[str, list[float]]) -> Iterator[None]:
+    """Adds the CPU time of the block to those of a stage."""
+    values, start = seconds.setdefault(stage, []), time.process_time()
+    yield
+    values.append(time.process_time() - start)
+
+
+@contextmanager
+def _publisher_timed(seconds: dict[str, list[float]]) -> Iterator[None]:
+    """Times the parts of a snapshot while the block runs."""
+    from unittest.mock import patch
+
+    from gradebook.pipelines.curation import reason_cache
+    from gradebook.pipelines.session import publisher
+
+    parts = {
+        "    predictions of both networks": (publisher, "_opinions"),
+        "    pooled classifier": (publisher.Publisher, "_fit"),
+        "    writing the predictions": (publisher, "write_table"),
+        "    evidence": (publisher.Publisher, "_known"),
+        "    reasons": (reason_cache, "compute_table"),
+    }
+
+    def timed(stage: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **more: Any) -> Any:
+            with _timed(stage, seconds):
+                return function(*arguments, **more)
+
+        return call
+
+    with ExitStack() as patches:
+        for stage, (place, name) in parts.items():
+            patches.enter_context(patch.object(place, name, timed(stage, getattr(place, name))))
+        yield
 
 
 def make_project(root: Path, options: SessionTime) -> tuple[Store, dict[str, str]]:

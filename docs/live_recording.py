@@ -1,0 +1,131 @@
+"""Records a reviewer who labels while the model learns, in a real browser, and plots how the predictions get better.
+
+    python -m docs.live_recording PROJECT --out DIR
+
+The project has embeddings, and `truth.csv` (filepath,label) beside it has the true class of each training image. The
+reviewer opens Review with the switch "Learn as I label" on, gives the true class of one image after the other by its
+key, and pauses in between as a person does. DIR gets a video (WebM), a screenshot of Review at the end, and
+`agreement.png`: the share of the last ten images whose prediction was right, by the number of labels given. The record
+of what was predicted is the project's own log.
+"""
+
+import csv
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from tyro.conf import Positional, arg
+
+from benchmarks.browser import chromium, serving
+from gradebook.pipelines.session.status import live_status
+from gradebook.pipelines.session.stop import stop_session
+from gradebook.storage.events import VERDICTS, Event
+from gradebook.storage.store import Store, open_store
+
+WINDOW = 10  # images
+SIZE = {"width": 1440, "height": 900}  # pixels
+TIMEOUT_MS = 180_000
+POLL_INTERVAL_S = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recording:
+    """What to record."""
+
+    project: Annotated[Positional[Path], arg(help="the project, with truth.csv beside it")]
+    out: Path = Path("recording")
+    """Directory to write."""
+    labels: int = 30
+    """Labels to give."""
+    pause: float = 2.0
+    """Seconds between an image and its label."""
+    wait: bool = False
+    """Wait after each label until a snapshot knows it, as on a machine with nothing else to do."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Records, and prints the shares as JSON."""
+    import tyro
+
+    asked = tyro.cli(Recording, args=arguments, prog="docs.live_recording", description=__doc__)
+    asked.out.mkdir(parents=True, exist_ok=True)
+    store = open_store(asked.project)
+    known = len(store.log.read())
+    with serving(asked.project, learn=True) as address, chromium() as browser:
+        context = browser.new_context(viewport=SIZE, record_video_dir=asked.out, record_video_size=SIZE)
+        page = context.new_page()
+        page.set_default_timeout(TIMEOUT_MS)
+        _label(page, address, store, asked)
+        page.screenshot(path=asked.out / "review.png")
+        context.close()
+    stop_session(store.project)
+    right = predictions(store.log.read(), known)
+    _plot(right, asked.out / "agreement.png")
+    print(json.dumps({"right": right, "last_ten": moving_share(right)}))
+
+
+def predictions(events: Sequence[Event], known: int) -> list[bool | None]:
+    """Returns for each verdict after the first `known` events whether the prediction was right; None without one."""
+    proposals = {e.event_id: e.label for e in events}
+    verdicts = [e for e in events[known:] if e.kind in VERDICTS]
+    return [None if proposals.get(e.ref or "") is None else proposals[e.ref or ""] == e.label for e in verdicts]
+
+
+def moving_share(right: Sequence[bool | None]) -> list[float | None]:
+    """Returns the share of the last `WINDOW` verdicts with a prediction that agreed with it; None before the first."""
+    shares: list[float | None] = []
+    for end in range(1, len(right) + 1):
+        window = [r for r in right[max(0, end - WINDOW) : end] if r is not None]
+        shares.append(sum(window) / len(window) if window else None)
+    return shares
+
+
+def _label(page: Any, address: str, store: Store, asked: Recording) -> None:
+    from gradebook.app.review_actions import class_keys
+
+    keys = {label: key for key, label in class_keys(store.project.classes).items()}
+    with (asked.project.parent / "truth.csv").open(newline="", encoding="utf-8") as file:
+        truth = {Path(row["filepath"]).name: row["label"] for row in csv.DictReader(file)}
+    page.goto(f"{address}/review")
+    page.locator(".review figcaption").first.wait_for()
+    for _ in range(asked.labels):
+        at = page.locator(".review").get_attribute("data-current")
+        name = page.locator(".review figcaption").first.inner_text()
+        page.wait_for_timeout(1000 * asked.pause)
+        page.keyboard.press(keys[truth[name]])
+        page.locator(f".review:not([data-current='{at}'])").wait_for()
+        if asked.wait:
+            page.locator(".review[data-pending='0']").wait_for()
+            _wait_for_snapshot(store)
+    page.locator(".review[data-pending='0']").wait_for()
+    page.wait_for_timeout(1000 * asked.pause)
+
+
+def _wait_for_snapshot(store: Store) -> None:
+    """Returns once the session knows all labels, or still waits for labels of two classes."""
+    while True:
+        status = live_status(store.project, store.log.read())
+        if status is not None and (status.session.phase == "waiting" or (status.snapshot.number and not status.behind)):
+            return
+        time.sleep(POLL_INTERVAL_S)
+
+
+def _plot(right: Sequence[bool | None], path: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(7, 3.5), dpi=120)
+    shares = moving_share(right)
+    axes.plot(range(1, len(right) + 1), [float("nan") if s is None else 100 * s for s in shares], color="#2C97A0")
+    axes.set(xlabel="labels given", ylabel=f"predictions right, last {WINDOW} (%)", ylim=(0, 102), xlim=(0, len(right)))
+    figure.tight_layout()
+    figure.savefig(path)
+
+
+if __name__ == "__main__":
+    main()
