@@ -11,7 +11,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from gradebook.storage import table_checksums
+from gradebook.storage import partial_writes, table_checksums
 from gradebook.storage.files import is_disk_full
 from gradebook.storage.project import ProjectError
 
@@ -184,14 +184,31 @@ class Tables:
         with self.write_lock():
             if path is not None and not path.exists():
                 table_checksums.forget(path)
+            known = set() if path is None else partial_writes.list_files(path)
             table = self._connect().create_table(name, schema=schema, exist_ok=True)
             before = table.version
-            yield table
+            try:
+                yield table
+            finally:
+                if path is not None:
+                    self._check_new(path, known)
             if table.version // COMPACTION_INTERVAL > before // COMPACTION_INTERVAL:
+                known = set() if path is None else partial_writes.list_files(path)
                 _compact(table)
+                with suppress(OSError):  # the disk is full: the table stays as it was before
+                    if path is not None:
+                        self._check_new(path, known)
             if path is not None:
                 with suppress(OSError):  # the next write makes up for it
                     table_checksums.note(path)
+
+    def _check_new(self, path: Path, known: set[Path]) -> None:
+        """Checks that what was written since is whole, see `partial_writes.check_new`."""
+        try:
+            partial_writes.check_new(path, known)
+        except OSError:
+            self._connection = None  # it remembers the version that was taken back
+            raise
 
     def _connect(self) -> Any:
         if self._connection is None:

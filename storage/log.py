@@ -36,6 +36,9 @@ class EventLog(Protocol):
     def read(self, after: int = 0) -> list[Event]:
         """Returns the events after the first `after` in the order in which they were appended, with times in UTC."""
 
+    def count(self) -> int:
+        """Returns the number of events, repeats included."""
+
     def version(self) -> int:
         """Returns a number that grows with every append of any process; cheap to call."""
 
@@ -62,6 +65,10 @@ class MemoryLog:
         """See `EventLog.read`."""
         return self._events[after:]
 
+    def count(self) -> int:
+        """See `EventLog.count`."""
+        return len(self._events)
+
     def version(self) -> int:
         """See `EventLog.version`."""
         return len(self._events)
@@ -79,17 +86,17 @@ class LanceLog:
         _check(events)
         if not events:
             return
-        with self._tables.open_for_writing("events", _schema()) as table:
-            self._add(table, events)
+        with self._tables.write_lock():
+            self._add(events)
 
     def append_now(self, events: Sequence[Event]) -> list[Event]:
         """See `EventLog.append_now`."""
         _check(events)
         if not events:
             return []
-        with self._tables.open_for_writing("events", _schema()) as table:
-            rows = sequenced(events, self._latest(table.count_rows()))
-            self._add(table, rows)
+        with self._tables.write_lock():
+            rows = sequenced(events, self._latest(self.count()))
+            self._add(rows)
         return rows
 
     def read(self, after: int = 0) -> list[Event]:
@@ -101,14 +108,20 @@ class LanceLog:
         rows = rows.set_column(names.index("at"), "at", rows.column("at").cast("int64"))  # exact, and faster
         return [_event(*row) for row in zip(*(rows.column(name).to_pylist() for name in names), strict=True)]
 
+    def count(self) -> int:
+        """See `EventLog.count`."""
+        table = self._tables.open("events")
+        return 0 if table is None else int(table.count_rows())
+
     def version(self) -> int:
         """See `EventLog.version`."""
         table = self._tables.open("events")
         return 0 if table is None else int(table.version)
 
-    def _add(self, table: Any, events: Sequence[Event]) -> None:
-        before = table.count_rows()
-        table.add(_table(events))
+    def _add(self, events: Sequence[Event]) -> None:
+        with self._tables.open_for_writing("events", _schema()) as table:
+            before = table.count_rows()
+            table.add(_table(events))
         log_chain.extend(self._tables.directory, before, events, self.read)
 
     def _latest(self, rows: int) -> datetime | None:

@@ -64,7 +64,7 @@ def extend(directory: Path, before: int, added: Sequence[Event], read_log: Calla
 
 def missing(directory: Path, events: int) -> int:
     """Returns how many events a log that has `events` of them lacks at least."""
-    return max(0, *(link.events - events for link in read(directory)), 0)
+    return max([0, *(link.events - events for link in read(directory))])
 
 
 def unmatched(links: Iterable[Link], log: Sequence[Event]) -> list[Link]:

@@ -111,7 +111,7 @@ def summarize_project(store: "Store") -> dict[str, Any]:
         "test": stats.samples - stats.train,
         "changed": len(changed_samples(store.catalog, samples)),
         "near_leaks": len(split_leaks(store)),
-        "lost_events": log_chain.missing(tables_of(store.project).directory, store.log.version()),
+        "lost_events": log_chain.missing(tables_of(store.project).directory, store.log.count()),
         "drawn": {"test": drawn.test, "unlabelled": drawn.unlabelled},
         "classes": list(store.project.classes),
         "labels_per_class": dict(stats.labels_per_class),
