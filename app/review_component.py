@@ -18,6 +18,7 @@ from gradebook.app.text import actor_name, capitalized, count
 from gradebook.pipelines.curation import nearest_labelled, queue_items
 from gradebook.pipelines.curation.event_cache import EventCache
 from gradebook.pipelines.curation.queue_items import Row
+from gradebook.pipelines.reporting.label_effect import label_effect
 from gradebook.storage.store import Store
 
 IMAGE_PX, TILE_PX, SIMILAR_PX = 960, 224, 112  # maximum width and height of an image
@@ -90,7 +91,7 @@ def summarize_history(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any] | Non
     text = f"The {network} predicted {final} at {labels.count(final)} of {count(len(labels), 'checkpoint')}"
     text += f"; its prediction changed {'once' if changes == 1 else f'{changes} times'}" if changes else ""
     text += f". Previous prediction: {others[0]}." if others else "."
-    return {"points": points, "text": text}
+    return {"points": points, "text": " ".join(filter(None, [text, label_effect(rows)]))}
 
 
 def _reasons(row: Row) -> list[tuple[float, str]]:

@@ -17,13 +17,20 @@ PERCENT_TITLES = (
     "Teacher–student agreement",
     "Confident pseudo-labels",
     "Pseudo-label accuracy",
+    "Share of feedback in the teacher's gradient",
 )
 GROUPS = {  # title -> the metrics in one figure, in this order
-    "Validation accuracy": ("validation_accuracy", "validation_accuracy_ema", "ema_accuracy"),
+    "Validation accuracy": (
+        "validation_accuracy",
+        "teacher_validation_accuracy",
+        "validation_accuracy_ema",
+        "ema_accuracy",
+    ),
     "Teacher–student agreement": ("agreement",),
     "Losses, nats": ("student_loss", "teacher_loss", "supervised_loss", "uda_loss", "pseudo_loss", "feedback_loss"),
     "Confident pseudo-labels": ("confident",),
     "Feedback, root mean square": ("feedback_rms",),
+    "Share of feedback in the teacher's gradient": ("feedback_share",),
 }
 COMPARED = {  # metric by which runs are compared -> title
     "validation_accuracy": "Validation accuracy",

@@ -19,6 +19,7 @@ from gradebook.pipelines.curation.event_cache import EventCache
 from gradebook.pipelines.curation.proposal import guess
 from gradebook.pipelines.curation.queue_items import Row, Source
 from gradebook.pipelines.reporting import run_comparison
+from gradebook.pipelines.reporting.label_effect import label_effect
 from gradebook.pipelines.runs import Run, find_run
 from gradebook.storage.events import VERDICTS, Event, standing
 from gradebook.storage.project import Project, ProjectError
@@ -151,6 +152,8 @@ def _draw_history(project: Project, run: Run | None, sample: Sample, histories: 
     }
     st.subheader(f"Record of {plain(run.name)}")
     st.markdown(_summarize(rows))
+    if effect := label_effect(rows):
+        st.markdown(plain(effect))
     figure = figures.training_history(rows, project.classes, given)
     st.plotly_chart(figure, key="history", config={"displayModeBar": False})
     labelled = "A dashed line is the step at which the run was given a label. " if given else ""

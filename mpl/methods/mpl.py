@@ -30,6 +30,7 @@ from gradebook.mpl.step import (
     StepReport,
     at_least_float32,
     forward_concat,
+    gradient_norm,
     step_predictions,
 )
 from gradebook.mpl.step_timer import phase
@@ -74,7 +75,8 @@ def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings,
 
     Returns:
         Scalars student_loss, teacher_loss, supervised_loss, uda_loss, confident, feedback_loss, feedback_rms (nats,
-        before normalising), agreement; the predictions for the unlabelled batch, with F in nats.
+        before normalising), feedback_share (of the gradient with respect to the teacher's logits), agreement; the
+        predictions for the unlabelled batch, with F in nats.
     """
     student, teacher = learners.student, learners.teacher
     assert teacher is not None, "Meta Pseudo Labels needs a teacher"
@@ -98,6 +100,7 @@ def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings,
                 normalise=settings.normalise,
                 baseline=settings.baseline,
             )
+        feedback_norm = gradient_norm(settings.feedback_weight * feedback_loss, [logits])
         if labelled is None:
             if update.has_feedback:
                 teacher.accumulate_gradient(settings.feedback_weight * feedback_loss, runtime)
@@ -108,6 +111,7 @@ def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings,
         supervised = losses.supervised(labelled, batch.y_l, smoothing=settings.smoothing)
         uda, confident = losses.uda(logits, weak, temperature=settings.temperature, threshold=settings.threshold)
         weight = settings.uda_weight * ramp(index, settings.uda_ramp)
+        other_norm = gradient_norm(supervised + weight * uda, [labelled, logits])
         loss = supervised + weight * uda + settings.feedback_weight * feedback_loss
         teacher.descend(loss, runtime)
 
@@ -119,6 +123,7 @@ def step(learners: Learners, batch: Batch, runtime: Runtime, settings: Settings,
         "uda_loss": uda.detach(),
         "confident": confident,
         "feedback_loss": feedback_loss.detach(),
+        "feedback_share": feedback_norm / (feedback_norm + other_norm).clamp_min(1e-12),
         "agreement": torch.eq(teacher_logits.argmax(-1), update.logits.argmax(-1)).float().mean(),
     }
     return StepReport(scalars=scalars, predictions=predictions)

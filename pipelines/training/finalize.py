@@ -17,7 +17,14 @@ from gradebook.pipelines.training.evaluation import probabilities_of_all
 from gradebook.pipelines.training.final_classifier import fit_final_classifier
 from gradebook.pipelines.training.finetuning import finetuned_student
 from gradebook.pipelines.training.sampler import Positions
-from gradebook.pipelines.training.state import TrainState, full_network, log_accuracy, update_status, validate
+from gradebook.pipelines.training.state import (
+    TrainState,
+    full_network,
+    full_teacher,
+    log_accuracy,
+    update_status,
+    validate,
+)
 from gradebook.pipelines.training.student import save_student
 from gradebook.storage import checksums
 from gradebook.storage.files import atomic_path
@@ -79,10 +86,7 @@ def finish(state: TrainState, *, at_any_step: bool = False) -> Result | None:
 def _final_networks(state: TrainState) -> "tuple[nn.Module, nn.Module | None]":
     """Returns the fine-tuned student and the teacher, if there is one, with all their weights."""
     tuned = finetuned_student(state.learners, state.config, state.training_set, state.inputs, state.backend)
-    student = full_network(state, tuned)
-    if state.learners.teacher is None:
-        return student, None
-    return student, full_network(state, state.learners.teacher.best_net(), state.config.teacher_backbone)
+    return full_network(state, tuned), full_teacher(state)
 
 
 def _classifier(state: TrainState, student: "nn.Module") -> "tuple[nn.Module, int]":

@@ -15,6 +15,7 @@ from gradebook.pipelines.training.state import (
     TrainState,
     fail_if_not_finite,
     full_network,
+    full_teacher,
     log_metrics,
     update_status,
     validate,
@@ -107,9 +108,9 @@ def _after_step(state: TrainState, report: "StepReport", batch: "Batch", *, last
     if step % config.log_every == 0 or checkpoint:
         log_metrics(state, report, batch.id_u)
     if step % config.validate_every == 0 or last:
-        net = full_network(state, state.learners.student.best_net())
+        net, teacher = full_network(state, state.learners.student.best_net()), full_teacher(state)
         if state.backend.is_main:
-            validate(state, net)
+            validate(state, net, teacher)
     if checkpoint:
         _save_checkpoint(state)
 

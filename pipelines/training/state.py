@@ -74,11 +74,16 @@ def log_metrics(state: TrainState, report: "StepReport", samples: "Tensor") -> N
         update_status(state, State.RUNNING)
 
 
-def validate(state: TrainState, net: "nn.Module") -> None:
-    """Measures the validation accuracy of a network, if there are validation labels, and adds it to the metrics."""
+def validate(state: TrainState, net: "nn.Module", teacher: "nn.Module | None" = None) -> None:
+    """Measures the validation accuracy of a network, if there are validation labels, and adds it to the metrics.
+
+    The teacher's is only added beside it.
+    """
     accuracy = evaluation.validation_accuracy(net, state.inputs, state.training_set)
     if accuracy is not None:
-        log_accuracy(state, accuracy)
+        nets = {} if teacher is None else {"teacher_validation_accuracy": teacher}
+        beside = {k: evaluation.validation_accuracy(v, state.inputs, state.training_set) for k, v in nets.items()}
+        log_accuracy(state, accuracy, beside)
 
 
 def log_accuracy(state: TrainState, accuracy: float, more: Mapping[str, Any] | None = None) -> None:
@@ -97,6 +102,12 @@ def full_network(state: TrainState, net: "nn.Module", backbone: str = "") -> "nn
     """
     classes, size = len(state.training_set.classes), state.config.size
     return fsdp.gathered(net, backbone or state.config.backbone, classes, size)
+
+
+def full_teacher(state: TrainState) -> "nn.Module | None":
+    """Returns the teacher with all its weights, None for a method without one."""
+    teacher = state.learners.teacher
+    return None if teacher is None else full_network(state, teacher.best_net(), state.config.teacher_backbone)
 
 
 def fail_if_not_finite(state: TrainState, names: list[str]) -> None:

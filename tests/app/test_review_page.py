@@ -81,7 +81,9 @@ def test_a_card_has_the_image_its_prediction_reasons_and_history(context, rank, 
     sentence = (
         "The teacher predicted heron at 1 of 2 checkpoints; its prediction changed once. Previous prediction: crow."
     )
-    assert card["history"]["text"] == sentence
+    assert card["history"]["text"].startswith(
+        f"{sentence} Called crow, this image lowered the loss on your labels at 1"
+    )
 
 
 @pytest.mark.parametrize(("layout", "size"), [("Single", IMAGE_PX), ("Grid", TILE_PX)])

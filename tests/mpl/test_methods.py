@@ -130,6 +130,18 @@ def test_mpl_reinforce_keeps_its_baseline_in_memory():
     assert report.predictions.feedback is None
 
 
+@pytest.mark.parametrize("view", ["weak", "strong"])
+def test_mpl_reports_how_much_of_the_teachers_gradient_is_feedback(view):
+    def share(**settings) -> float:
+        report = step("mpl", problem().learners(), problem().batch, view=view, **settings)
+        return float(report.scalars["feedback_share"])
+
+    one, three = share(), share(feedback_weight=3.0)
+    assert 0 < one < three < 1
+    assert three / (1 - three) == pytest.approx(3 * one / (1 - one)), "the norm of its gradient grows with its weight"
+    assert share(feedback="none") == share(feedback_weight=0.0) == 0
+
+
 def test_mpl_reports_every_unlabelled_image():
     p = problem()
     report = step("mpl", p.learners(), p.batch, feedback="exact")
