@@ -45,7 +45,8 @@ def draw(context: PageContext, run: Run) -> None:
     if effects.recent.changed and effects.recent != effects.last:
         st.markdown(f"{_sentence(effects.recent)}.")
     if effects.recent.changed:
-        with st.popover("Show them", key="changed"):
+        opened_on = st.query_params.get("selection", "")  # a popover of another key is closed
+        with st.popover("Show them", key=f"changed-{opened_on}"):
             _draw_all(context, effects.recent)
 
 
