@@ -37,6 +37,7 @@ class Evidence:
     classifier: NDArray[np.float64]  # (N, K) probabilities of the feature classifier (`mpl.gaussian_classifier`)
     neighbour_mean: NDArray[np.float64]  # (N, K) the same, averaged over the nearest neighbours
     similarity: Scores  # mean cosine similarity to the nearest neighbours
+    unlike: Scores  # how unlike every class (`mpl.open_set`)
     duplicate_label: NDArray[np.int64]  # label of a near-duplicate, preferably one that differs; -1 if there is none
 
 
@@ -113,6 +114,13 @@ def outlier(e: Evidence) -> Scores:
     return _scaled(np.maximum(middle - e.similarity, 0))
 
 
+def unlike_any_class(e: Evidence) -> Scores:
+    """How unlike every class an unlabelled sample is: 0 up to the median, 1 from the 95th percentile."""
+    known = ~np.isnan(e.unlike) & ~e.given
+    middle = float(np.median(e.unlike[known])) if known.any() else 0.0
+    return np.where(e.given, np.nan, _scaled(np.maximum(e.unlike - middle, 0)))
+
+
 def twin_differs(e: Evidence) -> Scores:
     """1 where a near-duplicate has another label, given or predicted; NaN without a near-duplicate."""
     return np.where((e.duplicate_label < 0) | (e.label < 0), np.nan, (e.duplicate_label != e.label).astype(np.float64))
@@ -136,6 +144,7 @@ REASONS: dict[str, Reason] = {
     "prefers_another": Reason(prefers_another, "feedback favours another class"),
     "late": Reason(late, "the teacher's prediction settled late or never"),
     "outlier": Reason(outlier, "outlier"),
+    "unlike_any_class": Reason(unlike_any_class, "unlike any class"),
     "twin_differs": Reason(twin_differs, "a near-duplicate has another label"),
     "mislabelled": Reason(mislabelled, "its label is probably wrong"),
 }

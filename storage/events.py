@@ -10,6 +10,8 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
+from gradebook.storage.class_history import ClassChange, ClassEvent, ClassHistory, Meaning, from_json, to_json
+
 
 class Kind(StrEnum):
     """The kinds of events."""
@@ -20,10 +22,12 @@ class Kind(StrEnum):
     REJECTED = "rejected"  # a person finds that no class of the project applies
     RETRACTED = "retracted"  # a person retracts the event in `ref`
     IMPORTED = "imported"  # an import took the label from a file or a folder's name
+    CLASSES = "classes"  # a person changes the classes of the project; of no sample, the change is in `label` as JSON
 
 
 RESOLUTION = timedelta(microseconds=1)  # of event times
 VERDICTS = frozenset({Kind.ACCEPTED, Kind.RELABELLED, Kind.REJECTED})
+NO_SAMPLE = ""  # the sample id of a class change and of its retraction
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,10 +39,20 @@ class Event:
     actor: str  # a person's name, "import", or "run:NAME"
     kind: Kind
     sample_id: str
-    label: str | None = None  # a class name, never an index
+    label: str | None = None  # a class name as it was at that time, never an index
     confidence: float | None = None  # the proposing model's probability of `label`
     reasons: Mapping[str, float] = field(default_factory=dict)  # reason -> score in [0, 1]
     ref: str | None = None  # the event that this one answers or retracts
+
+    @property
+    def change(self) -> ClassChange | None:
+        """The change of a class event; None of other events, and of one that cannot be read and so changes nothing."""
+        if self.kind is not Kind.CLASSES or self.label is None:
+            return None
+        try:
+            return from_json(self.label)
+        except ValueError:
+            return None
 
 
 def event(  # noqa: PLR0913  # columns of the log
@@ -71,6 +85,26 @@ def retraction(of: Event, *, actor: str) -> Event:
     return retracting
 
 
+def class_event(change: ClassChange, *, actor: str) -> Event:
+    """Returns a new event that changes the classes of the project."""
+    return event(Kind.CLASSES, NO_SAMPLE, to_json(change), actor=actor)
+
+
+def is_class_event(e: Event) -> bool:
+    """Returns whether an event changes the classes, or retracts such a change."""
+    return e.kind is Kind.CLASSES or (e.kind is Kind.RETRACTED and e.sample_id == NO_SAMPLE)
+
+
+def class_history(events: Iterable[Event]) -> ClassHistory:
+    """Returns the class changes in a log; empty if the classes never changed."""
+    rows = [(e, e.change) for e in events if is_class_event(e)]
+    return ClassHistory(
+        ClassEvent(event_id=e.event_id, at=e.at, change=change, ref=e.ref)
+        for e, change in rows
+        if change is not None or e.kind is Kind.RETRACTED
+    )
+
+
 def sequenced(events: Iterable[Event], after: datetime | None) -> list[Event]:
     """Returns the events in this order, each later than `after` and than the one before it.
 
@@ -88,41 +122,69 @@ def replay(events: Iterable[Event]) -> dict[str, str]:
     """Returns the label of every labelled sample: sample_id -> class name.
 
     A verdict outranks an import, whichever is later. Among verdicts, and among imports, the last one that is not
-    retracted wins. A rejected sample has no label. Proposals never become labels by themselves.
+    retracted wins. A rejected sample has no label. Proposals never become labels by themselves. Labels of classes that
+    were renamed or merged since are returned under their present name; those of a class that was removed or split are
+    left out, until that is undone.
     """
     return {s: e.label for s, e in decisions(events).items() if e.label is not None}
 
 
-def decided_labels(events: Iterable[Event]) -> dict[str, str | None]:
-    """Returns the label of every decided sample, None for rejected samples: sample_id -> class name."""
-    return {s: e.label for s, e in decisions(events).items()}
+def decided_labels(events: Iterable[Event], history: ClassHistory | None = None) -> dict[str, str | None]:
+    """Returns the label of every decided sample, None for rejected samples: sample_id -> class name.
+
+    Args:
+        events: of the log, or all events of some samples.
+        history: of the whole log; None if `events` is the whole log.
+    """
+    return {s: e.label for s, e in decisions(events, history).items()}
 
 
-def decisions(events: Iterable[Event]) -> dict[str, Event]:
-    """Returns the event that decides each decided sample, a verdict or an import: sample_id -> event."""
-    deciding: dict[str, Event] = {}
-    for e in standing(events):
-        before = deciding.get(e.sample_id)
-        if e.kind in VERDICTS or (e.kind is Kind.IMPORTED and (before is None or before.kind is e.kind)):
-            deciding[e.sample_id] = e
-    return deciding
+def decisions(events: Iterable[Event], history: ClassHistory | None = None) -> dict[str, Event]:
+    """Returns the event that decides each decided sample, a verdict or an import: sample_id -> event.
+
+    The event has the present name of its class. See `decided_labels` for the arguments.
+    """
+    rows = list(events)
+    history = class_history(rows) if history is None else history
+    deciding = _deciding(rows)
+    if not history:
+        return deciding
+    return {i: now for i, e in deciding.items() if (now := with_present_name(e, history)) is not None}
+
+
+def undecided_by_classes(events: Iterable[Event]) -> dict[str, Meaning]:
+    """Returns why samples have no label any more whose class was removed or split: sample_id -> what it means now."""
+    rows = list(events)
+    history = class_history(rows)
+    if not history:
+        return {}
+    meanings = {i: history.meaning(e.label, _key(e)) for i, e in _deciding(rows).items() if e.label is not None}
+    return {i: meaning for i, meaning in meanings.items() if meaning.name is None}
+
+
+def with_present_name(e: Event, history: ClassHistory) -> Event | None:
+    """Returns an event of a sample with the present name of its class, None if that is no class any more."""
+    if e.label is None or not history:
+        return e
+    name = history.meaning(e.label, _key(e)).name
+    return e if name == e.label else None if name is None else replace(e, label=name)
 
 
 def queue(events: Iterable[Event]) -> list[Event]:
-    """Returns the proposals without a verdict, oldest first.
+    """Returns the proposals without a verdict, oldest first, with the present names of their classes.
 
     A proposal is answered by a verdict that refers to it, or by any later verdict on the same sample.
     """
-    rows = standing(events)
+    log = list(events)
+    rows, history = standing(log), class_history(log)
     answered = {e.ref for e in rows if e.kind in VERDICTS}
-    judged = {e.sample_id: (e.at, e.event_id) for e in rows if e.kind in VERDICTS}
-    return [
+    judged = {e.sample_id: _key(e) for e in rows if e.kind in VERDICTS}
+    waiting = [
         e
         for e in rows
-        if e.kind is Kind.PROPOSED
-        and e.event_id not in answered
-        and judged.get(e.sample_id, _BEGINNING) < (e.at, e.event_id)
+        if e.kind is Kind.PROPOSED and e.event_id not in answered and judged.get(e.sample_id, _BEGINNING) < _key(e)
     ]
+    return [now for e in waiting if (now := with_present_name(e, history)) is not None]
 
 
 def standing(events: Iterable[Event]) -> list[Event]:
@@ -148,7 +210,21 @@ def retracted(events: Iterable[Event]) -> dict[str, Event]:
 
 def in_order(events: Iterable[Event]) -> list[Event]:
     """Returns the events in order of time, without repeats."""
-    return sorted({e.event_id: e for e in events}.values(), key=lambda e: (e.at, e.event_id))
+    return sorted({e.event_id: e for e in events}.values(), key=_key)
+
+
+def _deciding(events: Iterable[Event]) -> dict[str, Event]:
+    """Returns the event that decides each sample, with the label as it was written."""
+    deciding: dict[str, Event] = {}
+    for e in standing(events):
+        before = deciding.get(e.sample_id)
+        if e.kind in VERDICTS or (e.kind is Kind.IMPORTED and (before is None or before.kind is e.kind)):
+            deciding[e.sample_id] = e
+    return deciding
+
+
+def _key(e: Event) -> tuple[datetime, str]:
+    return e.at, e.event_id
 
 
 _BEGINNING = (datetime.min.replace(tzinfo=UTC), "")

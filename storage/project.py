@@ -1,4 +1,8 @@
-"""A project: a directory whose `gradebook.json` lists the classes."""
+"""A project: a directory whose `gradebook.json` lists the classes.
+
+After the first change of classes the log is the truth about them (`gradebook.storage.class_history`), and the file is a
+copy of what the log says, so that a project opens without its tables.
+"""
 
 import csv
 import io
@@ -7,7 +11,7 @@ import os
 import re
 import shlex
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -15,6 +19,7 @@ from filelock import FileLock
 
 from gradebook.storage import trust
 from gradebook.storage.characters import has_control
+from gradebook.storage.class_history import ClassHistory, ProjectClass, history_from_rows, rows_of, styled
 from gradebook.storage.files import write_json
 
 SETTINGS = "gradebook.json"
@@ -39,24 +44,40 @@ class Project:
     root: Path  # absolute
     classes: tuple[str, ...]  # in the order the user gave; models use this order
     store: str = ""  # address of the tables on an object store, such as s3://bucket/prefix; empty: in `root`
+    history: ClassHistory = field(default_factory=ClassHistory)  # how the classes changed; empty if they never did
 
     @property
     def runs(self) -> Path:
         """The directory that has a directory for each run."""
         return self.root / "runs"
 
+    @property
+    def styled_classes(self) -> tuple[ProjectClass, ...]:
+        """The classes with their colors and keys, in the order of `classes`."""
+        return self.history.classes or styled(self.classes)
+
     def check_label(self, label: str) -> str:
         """Returns `label`.
 
         Raises:
-            ProjectError: `label` is not one of the project's classes.
+            ProjectError: `label` is not one of the project's classes; the message says so if it was one.
         """
-        if label not in self.classes:
-            raise ProjectError(
-                f"label {label!r} is not a class of this project ({', '.join(self.classes) or 'it has none'}): "
-                f"correct it, or add it with: {self.add_command([label])}"
-            )
-        return label
+        if label in self.classes:
+            return label
+        if self.history.former(label) is not None:
+            names = ", ".join(self.classes) or "none"
+            raise ProjectError(f"the label {self.describe_unknown(label)}: give one of the present classes ({names})")
+        raise ProjectError(
+            f"label {label!r} is not a class of this project ({', '.join(self.classes) or 'it has none'}): "
+            f"correct it, or add it with: {self.add_command([label])}"
+        )
+
+    def describe_unknown(self, label: str) -> str:
+        """Returns a label that is no class, with what became of the class of that name if there was one."""
+        former = self.history.former(label)
+        if former is None:
+            return label
+        return f"{label} ({former.reason})" if former.name is None else f"{label} (it is {former.name} now)"
 
     def add_command(self, labels: Iterable[str]) -> str:
         """Returns the shell command that adds labels to the classes of the project."""
@@ -87,7 +108,7 @@ def create_project(root: Path, classes: Sequence[str], *, store: str = "") -> Pr
         raise ProjectError(f"{problem}: give one such as s3://bucket/prefix")
     if (root / SETTINGS).exists():
         raise ProjectError(f"{root} is a project already: use it, or choose another directory")
-    project = Project(root=root, classes=_checked(classes), store=store.rstrip("/"))
+    project = Project(root=root, classes=check_names(classes), store=store.rstrip("/"))
     _check_no_images(root)
     root.mkdir(parents=True, exist_ok=True)
     _write(project)
@@ -118,7 +139,9 @@ def read_project(root: Path) -> Project:
         raise CorruptSettings(
             f"{root / SETTINGS} cannot be used ({problem}): correct it, to one such as s3://bucket/prefix"
         )
-    return Project(root=root, classes=tuple(settings["classes"]), store=settings["store"])
+    return Project(
+        root=root, classes=tuple(settings["classes"]), store=settings["store"], history=settings["class_changes"]
+    )
 
 
 def trust_project(root: Path) -> Project:
@@ -134,21 +157,29 @@ def trust_project(root: Path) -> Project:
     return read_project(root)
 
 
-def add_classes(project: Project, names: Sequence[str]) -> Project:
-    """Adds classes at the end of the list; existing ones keep their place.
-
-    The list is read under a lock, so concurrent additions do not overwrite each other.
+def name_classes(project: Project, names: Sequence[str]) -> Project:
+    """Gives a project without classes its first ones; returns the project as it is now.
 
     Raises:
-        ProjectError: a class name is empty, or has control characters.
+        ProjectError: a class name is empty, given twice, or has control characters.
     """
-    stripped = dict.fromkeys(name.strip() for name in names)
     with FileLock(project.root / LOCK):
-        classes = read_project(project.root).classes
-        new = [name for name in stripped if name not in classes]
-        extended = replace(project, classes=(*classes, *_checked(new)))
-        _write(extended)
-    return extended
+        now = read_project(project.root)
+        if now.classes or now.history:
+            return now
+        named = replace(now, classes=check_names(names))
+        _write(named)
+    return named
+
+
+def write_classes(project: Project, history: ClassHistory) -> Project:
+    """Writes the classes that the log has to the project's file; returns the project with them."""
+    with FileLock(project.root / LOCK):
+        now = read_project(project.root)
+        changed = replace(now, classes=tuple(c.name for c in history.classes), history=history)
+        if changed != now:
+            _write(changed)
+    return changed
 
 
 def _checked_path(root: Path) -> Path:
@@ -165,7 +196,12 @@ def _checked_path(root: Path) -> Path:
     return root
 
 
-def _checked(classes: Sequence[str]) -> tuple[str, ...]:
+def check_names(classes: Sequence[str]) -> tuple[str, ...]:
+    """Returns class names without blanks around them.
+
+    Raises:
+        ProjectError: a name is empty, given twice, or has control characters.
+    """
     names = tuple(name.strip() for name in classes)
     if not all(names):
         raise ProjectError("a class name is empty: give the classes as a,b,c")
@@ -198,7 +234,7 @@ def _parsed(text: str) -> dict[str, Any]:
         return settings
     if not isinstance(classes, list) or not all(isinstance(name, str) for name in [*classes, store]) or "" in classes:
         raise ValueError("it needs a list of names under classes, and an address under store if there is one")
-    return settings | {"store": store}
+    return settings | {"store": store, "class_changes": history_from_rows(settings.get("class_changes", ()))}
 
 
 def _store_problem(store: str) -> str | None:
@@ -246,8 +282,9 @@ def _visible(directory: Path) -> list[Path]:
 
 def _write(project: Project) -> None:
     """Writes the settings atomically."""
-    settings = {"version": VERSION, **asdict(project)}
-    del settings["root"]
-    if not project.store:
-        del settings["store"]
+    settings: dict[str, Any] = {"version": VERSION, "classes": project.classes}
+    if project.store:
+        settings["store"] = project.store
+    if project.history:
+        settings["class_changes"] = rows_of(project.history)
     write_json(project.root / SETTINGS, settings, indent=2)

@@ -8,6 +8,7 @@ import pytest
 
 os.environ["GRADEBOOK_LEARN"] = "off"  # no label in a test of the app starts a live session by accident
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as `pipelines` does, before any test loads torch
+os.environ["XDG_CONFIG_HOME"] = tempfile.mkdtemp(prefix="gradebook-config-")  # not the user's list of recent projects
 
 
 @pytest.fixture(scope="module")

@@ -111,7 +111,10 @@ class Project:
         """
         if isinstance(names, str):
             raise ProjectError(f"names is {names!r}: give a list of names")
-        projects.add_classes(self._store.project, list(names))
+        from gradebook.pipelines.curation.class_changes import add_missing
+        from gradebook.pipelines.curation.labelling import actor
+
+        add_missing(self._store, names, actor=actor())
         self._open()
         return self.classes
 

@@ -10,7 +10,6 @@ from tyro.conf import Positional, arg
 from gradebook.pipelines.cli.options import Flag, Json, Project, app, print_result, print_rows
 from gradebook.pipelines.process.errors import FAILED
 from gradebook.pipelines.process.progress import progress, say, stage
-from gradebook.storage.characters import escaped
 
 
 @app.command
@@ -51,14 +50,41 @@ def classes(
     project: Project,
     *,
     add: Annotated[str, arg(help='class names to add at the end, as a,b,c; one with a comma as "a,b"')] = "",
+    rename: Annotated[str, arg(help="give a class another name, as old=new")] = "",
+    merge: Annotated[str, arg(help="merge classes into one, as a,b=c")] = "",
+    split: Annotated[str, arg(help="split a class, as a=b,c; its images are to be labelled again")] = "",
+    remove: Annotated[str, arg(help="remove a class; its images become undecided")] = "",
+    order: Annotated[str, arg(help="list the classes in this order, as a,b,c")] = "",
+    undo: Annotated[Flag, arg(help="undo the newest change of classes")] = False,
     json: Json = False,
 ) -> None:
-    """List a project's classes, or add some."""
-    from gradebook.storage.project import add_classes, read_project, split_names
+    """List a project's classes, or change them.
 
-    opened = read_project(project)
-    opened = add_classes(opened, split_names(add)) if add else opened
-    print_rows(list(opened.classes), json, lambda: "\n".join(map(escaped, opened.classes)))
+    Changes are events of the log. Labels follow a new name; after a removal or a split they come back by --undo. A
+    class keeps its color and its key.
+    """
+    from gradebook.pipelines.cli.formatting import class_report, classes_table
+    from gradebook.pipelines.curation import class_changes
+    from gradebook.pipelines.curation.labelling import actor
+    from gradebook.pipelines.reporting.project_stats import list_classes
+    from gradebook.storage.project import ProjectError
+    from gradebook.storage.store import open_store
+
+    options = {"add": add, "rename": rename, "merge": merge, "split": split, "remove": remove, "order": order}
+    given = {name: value for name, value in options.items() if value}
+    if len(given) + undo > 1:
+        raise ProjectError("change one thing at a time: give one of --add, --rename, --merge, --split, ... at once")
+    store = open_store(project)
+    if not given and not undo:
+        rows = list_classes(store)
+        print_rows(rows, json, lambda: classes_table(rows))
+        return
+    if undo:
+        report = class_changes.undo_change(store, actor=actor())
+    else:
+        report = class_changes.change_classes(store, class_changes.parse(*next(iter(given.items()))), actor=actor())
+    result = {**report.as_json(), "classes": list_classes(open_store(project))}
+    print_result(result, json, lambda: f"{class_report(result)}\n{classes_table(result['classes'])}")
 
 
 @app.command(name="import")

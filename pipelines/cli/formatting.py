@@ -75,7 +75,7 @@ def status_table(numbers: dict[str, Any]) -> str:
     labels = [f"{_name(name)} {n}" for name, n in numbers["labels_per_class"].items()]
     lines = [
         f"{numbers['project']}: {numbers['samples']} images: {numbers['labeled']} labelled, "
-        f"{numbers['unlabeled']} unlabelled, {numbers['test']} for testing",
+        f"{numbers['unlabeled']} unlabelled{_rejected(numbers['rejected'])}, {numbers['test']} for testing",
         "labels: " + (", ".join(labels) or "no class yet"),
         "cached views: " + (", ".join(numbers["embedded"]) or "none yet"),
     ]
@@ -98,6 +98,10 @@ def status_table(numbers: dict[str, Any]) -> str:
     lines += [numbers["session"]["line"]] if numbers["session"] else []
     lines += agreement_lines(numbers["agreement"])
     return "\n".join(lines)
+
+
+def _rejected(count: int) -> str:
+    return f" ({count} of them rejected)" if count else ""
 
 
 def holdout_summary(result: Mapping[str, Any], project: Any) -> str:
@@ -176,6 +180,8 @@ def evaluation_table(result: dict[str, Any]) -> str:
     lines += [
         f"  {name}: 0% of {n} (the run does not know this class)" for name, n in result["unknown_classes"].items()
     ]
+    if result["changed_classes"]:
+        lines.append(f"the classes have changed since this run: {escaped(result['changed_classes'])}")
     return "\n".join(lines)
 
 
@@ -281,3 +287,24 @@ def _some(title: str, entries: Sequence[str]) -> list[str]:
         return []
     more = [f"  and {len(entries) - MAX_LISTED} more (see --json)"] if len(entries) > MAX_LISTED else []
     return [title, *(f"  {escaped(entry)}" for entry in entries[:MAX_LISTED]), *more]
+
+
+def classes_table(rows: list[dict[str, Any]]) -> str:
+    """Returns the classes with their keys and labels, one a line."""
+    if not rows:
+        return "no class yet: add some with --add a,b,c"
+    width = max(len(escaped(row["name"])) for row in rows)
+    return "\n".join(
+        f"{row['key'] or '-':>2}  {escaped(row['name']):<{width}}  {row['labels']:>7} labels  {row['color']}"
+        for row in rows
+    )
+
+
+def class_report(result: dict[str, Any]) -> str:
+    """Returns what a change of classes did, and what there is to label again."""
+    lines = [f"done: {escaped(result['change'])}"]
+    if result["undecided"]:
+        lines.append(f"{result['undecided']} images have no label now; gradebook undo brings the labels back")
+    if result["selection"]:
+        lines.append(f"they are a selection of their own on the page Review: /review?selection={result['selection']}")
+    return "\n".join(lines)

@@ -71,12 +71,14 @@ def undo(
     *,
     json: Json = False,
 ) -> None:
-    """Undo a verdict, or an earlier undo.
+    """Undo a verdict, a change of classes, or an earlier undo.
 
     Adds an event to the log, and removes none. The label from before counts again.
     """
+    from gradebook.pipelines.cli.formatting import class_report
     from gradebook.pipelines.curation.accept_rest import undo as undo_audit
     from gradebook.pipelines.curation.audit_files import ACTOR
+    from gradebook.pipelines.curation.class_changes import undo_change
     from gradebook.pipelines.curation.labelling import actor, take_back
     from gradebook.storage.events import replay
     from gradebook.storage.store import open_store
@@ -85,6 +87,10 @@ def undo(
     if event.startswith(ACTOR):
         count = undo_audit(store, event.removeprefix(ACTOR), actor=actor())
         print_result({"undone": event, "labels": count}, json, lambda: f"{count} labels undone")
+        return
+    if event in {e.event_id for e in store.project.history.events}:
+        report = undo_change(store, actor=actor(), event_id=event).as_json()
+        print_result({"event_id": report["event_id"], "undone": event, **report}, json, lambda: class_report(report))
         return
     row = take_back(store, event, actor=actor())
     label = replay(store.log.read()).get(row.sample_id)

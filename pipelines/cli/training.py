@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from gradebook.pipelines.cli.options import Json, Project, RunName, app, choose_run, print_result
+from gradebook.pipelines.cli.options import Flag, Json, Project, RunName, app, choose_run, print_result
 from gradebook.pipelines.process.errors import FAILED
 from gradebook.pipelines.process.progress import progress, say, stage
 from gradebook.pipelines.process.terminal import json_text
@@ -82,6 +82,7 @@ def export_labels(
         Literal["csv", "parquet", "coco", "folder", "fiftyone"],
         arg(help="folder copies the images to OUT/SPLIT/CLASS; the others only name them"),
     ] = "csv",
+    rejected: Annotated[Flag, arg(help="export the rejected images instead, with the label rejected")] = False,
     json: Json = False,
 ) -> None:
     """Export the current labels for other programs.
@@ -94,7 +95,7 @@ def export_labels(
 
     stage("Opening the project")
     with progress("export-labels") as show:
-        result = write_labels(open_store(project), out, format, progress=show).as_json()
+        result = write_labels(open_store(project), out, format, rejected=rejected, progress=show).as_json()
     print_result(result, json, lambda: summarize(result))
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from gradebook.mpl import acceptance
 from gradebook.pipelines.curation.audit_files import ALL, Group
-from gradebook.pipelines.curation.feature_classifier import Predictions, read_predictions
+from gradebook.pipelines.curation.feature_classifier import Predictions, classes_of, read_predictions
 from gradebook.pipelines.runs import Run
 from gradebook.storage.events import decisions
 from gradebook.storage.project import ProjectError
@@ -68,10 +68,16 @@ def draw_groups(pool: Group, request: Request, *, attempt: int, excess: float) -
 
 def undecided_pool(store: "Store", run: Run) -> Group:
     """Returns the undecided training images that a run predicted, most confident first."""
-    predictions, decided = read_predictions(run), decisions(store.log.read())
+    known, decided = classes_of(store, run), decisions(store.log.read())
+    predictions = read_predictions(run, known)
+    possible = {
+        i
+        for i, k in zip(predictions.sample_ids, predictions.student.argmax(1).tolist(), strict=True)
+        if predictions.classes[k] not in known.former
+    }
     samples = [s for s in store.catalog.samples(Split.TRAIN) if s.sample_id not in decided]
     changed = {s.sample_id for s in changed_samples(store.catalog, samples)}
-    return ranked_pool(predictions, {s.sample_id for s in samples} - changed)
+    return ranked_pool(predictions, possible & {s.sample_id for s in samples} - changed)
 
 
 def ranked_pool(predictions: Predictions, among: set[str]) -> Group:

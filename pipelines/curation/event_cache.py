@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from gradebook.storage.events import VERDICTS, Event, Kind, decisions
+from gradebook.storage.class_history import ClassHistory
+from gradebook.storage.events import VERDICTS, Event, Kind, class_history, decisions, is_class_event
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,6 +15,7 @@ class EventCache:
     decided: Mapping[str, Event] = field(default_factory=dict)  # sample_id -> the event that decides it
     known: Mapping[str, Event] = field(default_factory=dict)  # event_id -> event
     of: Mapping[str, Sequence[Event]] = field(default_factory=dict)  # sample_id -> all events about it
+    history: ClassHistory = field(default_factory=ClassHistory)  # of the project's classes
 
     @property
     def labels(self) -> dict[str, str]:
@@ -24,7 +26,8 @@ class EventCache:
 def extend(cache: EventCache, new: Sequence[Event]) -> EventCache:
     """Returns the cache with events added, equal to a cache of all events.
 
-    Only the samples of the new events are decided again, so the cost of a verdict does not grow with the log.
+    Only the samples of the new events are decided again, so the cost of a verdict does not grow with the log. After a
+    change of classes all samples are.
     """
     if not new:
         return cache
@@ -34,15 +37,16 @@ def extend(cache: EventCache, new: Sequence[Event]) -> EventCache:
         touched.setdefault(_about(e, known), []).append(e)
     for sample_id, more in touched.items():
         of[sample_id] = [*of.get(sample_id, ()), *more]
-    if not cache.events:
-        return EventCache(events, decisions(events), known, of)
+    if not cache.events or any(map(is_class_event, new)):
+        history = class_history(events)
+        return EventCache(events, decisions(events, history), known, of, history)
     for sample_id in touched:
-        decision = decisions(of[sample_id]).get(sample_id)
+        decision = decisions(of[sample_id], cache.history).get(sample_id)
         if decision is None:
             decided.pop(sample_id, None)
         else:
             decided[sample_id] = decision
-    return EventCache(events, decided, known, of)
+    return EventCache(events, decided, known, of, cache.history)
 
 
 def last_verdict(decided: Mapping[str, Event], actor: str) -> Event | None:

@@ -6,6 +6,7 @@ and the record. Values of a sample that a source does not cover are NaN.
 Shape legend    N samples    K classes
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -14,13 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradebook.pipelines.curation.feature_classifier import (
+    SAMPLES,
     FeatureClassifierOutput,
     Predictions,
+    classes_of,
     classify_features,
     read_predictions,
 )
 from gradebook.pipelines.runs import PREDICTIONS, Run
 from gradebook.storage.project import ProjectError
+from gradebook.storage.run_classes import RunClasses
 
 if TYPE_CHECKING:
     from gradebook.mpl.reasons import Evidence
@@ -70,7 +74,7 @@ def collect_evidence(
         ProjectError: the run has not finished, or labels are given and there are no embeddings.
     """
     check_finished(run)
-    predictions = read_predictions(run)
+    predictions = read_predictions(run, classes_of(store, run))
     classifier = classify_features(store, run, predictions) if known is None else known.classifier
     if given and classifier is None:
         raise ProjectError(
@@ -80,7 +84,10 @@ def collect_evidence(
     covered = set(classifier.sample_ids.tolist() if given and classifier is not None else predictions.sample_ids)
     ids = [sample_id for sample_id in sample_ids if sample_id in covered]
     dynamics = _folded_dynamics(store, run) if known is None else known.dynamics
-    evidence = _evidence(store, dynamics, ids, given, predictions, classifier)
+    index = {name: k for k, name in enumerate(predictions.classes)}
+    index |= _old_names(classes_of(store, run), index)
+    of_run = {**_align_record(_dynamics(dynamics, ids), index), "unlike": _unlike_any_class(run, ids, classifier)}
+    evidence = _evidence(store, ids, given, predictions, classifier, of_run)
     predicted = evidence.classifier if given else evidence.student
     return _align(ids, evidence, predicted, predictions, classifier)
 
@@ -134,11 +141,11 @@ def _folded_dynamics(store: "Store", run: Run) -> Any:
 
 def _evidence(
     store: "Store",
-    dynamics: Any,
     ids: list[str],
     given: Mapping[str, str],
     predictions: Predictions,
     classifier: FeatureClassifierOutput | None,
+    of_run: Mapping[str, Any],
 ) -> "Evidence":
     from gradebook.mpl.reasons import Evidence
 
@@ -149,7 +156,7 @@ def _evidence(
     return Evidence(
         student=student,
         teacher=teacher,
-        **_align_record(_dynamics(dynamics, ids), index),
+        **of_run,
         label=label,
         given=np.full(len(ids), bool(given)),
         classifier=probabilities,
@@ -157,6 +164,32 @@ def _evidence(
         similarity=similarity,
         duplicate_label=_duplicate_labels(store, ids, label, predictions, classifier),
     )
+
+
+def _unlike_any_class(run: Run, ids: Sequence[str], classifier: FeatureClassifierOutput | None) -> Floats:
+    """Returns how unlike every class the samples (N,) are, by the labelled and rejected samples that the run knew."""
+    from gradebook.mpl.open_set import unlike_any_class
+
+    if classifier is None:
+        return np.full(len(ids), np.nan)
+    known = classifier.sample_ids.tolist()
+    labelled, rejected = (_rows(known, list(of)) for of in (run.labels(), _rejected(run)))
+    unlike = unlike_any_class(classifier.space, labelled[labelled >= 0], rejected[rejected >= 0])
+    return _take(known, unlike, ids)
+
+
+def _rejected(run: Run) -> set[str]:
+    """Returns the rejected samples that a run has read so far."""
+    saved = json.loads((run.path / SAMPLES).read_text(encoding="utf-8"))
+    rejected = set(saved.get("rejected", ()))
+    for change in run.changes():
+        rejected = (rejected - change.labels.keys()) | set(change.rejected)
+    return rejected
+
+
+def _old_names(known: RunClasses, index: Mapping[str, int]) -> dict[str, int]:
+    """Returns the names by which the record has the run's classes: name -> index of its present class."""
+    return {name: index[known.names[k]] for name, k in known.column.items() if known.names[k] in index}
 
 
 def _align_predictions(predictions: Predictions, ids: Sequence[str]) -> tuple[Floats, Floats]:

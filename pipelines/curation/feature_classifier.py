@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from gradebook.pipelines.runs import PREDICTIONS, Run
 from gradebook.storage.files import atomic_path, writing_cache
 from gradebook.storage.project import ProjectError
+from gradebook.storage.run_classes import RunClasses, run_classes
 
 if TYPE_CHECKING:
     from gradebook.storage.store import Store
@@ -66,8 +67,17 @@ class Predictions:
     teacher: NDArray[np.float64]  # (N, K), NaN if the method has no teacher
 
 
-def read_predictions(run: Run) -> Predictions:
+def classes_of(store: "Store", run: Run) -> RunClasses:
+    """Returns the classes of a run under their present names."""
+    return run_classes(run.config(), store.project.history)
+
+
+def read_predictions(run: Run, known: RunClasses | None = None) -> Predictions:
     """Reads the predictions of a finished run.
+
+    Args:
+        run: a run.
+        known: its classes, to return the predictions under their present names; None for those that the run has.
 
     Raises:
         ProjectError: the file is damaged.
@@ -79,12 +89,10 @@ def read_predictions(run: Run) -> Predictions:
     try:
         table = pq.read_table(path)
         classes = json.loads(table.schema.metadata[b"classes"])
-        return Predictions(
-            classes=classes,
-            sample_ids=table["sample_id"].to_pylist(),
-            student=_distributions(table["student"], len(classes)),
-            teacher=_distributions(table["teacher"], len(classes)),
-        )
+        student, teacher = (_distributions(table[name], len(classes)) for name in ("student", "teacher"))
+        if known is not None and known.have_changed:
+            classes, student, teacher = list(known.names), known.merge(student), known.merge(teacher)
+        return Predictions(classes=classes, sample_ids=table["sample_id"].to_pylist(), student=student, teacher=teacher)
     except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
         raise ProjectError(
             f"{path} cannot be read ({error}): restore it from a backup, or delete it and resume the run, "
@@ -104,7 +112,8 @@ def classify_features(store: "Store", run: Run, predictions: Predictions) -> Fea
     if len(ids) < 2:
         return None
     stat = (run.results / PREDICTIONS).stat()
-    fingerprint = f"{SCHEMA_VERSION} {backbone} {len(ids)} {stat.st_size} {stat.st_mtime_ns}"
+    known = classes_of(store, run).fingerprint
+    fingerprint = f"{SCHEMA_VERSION} {backbone} {len(ids)} {stat.st_size} {stat.st_mtime_ns}{known}"
     output = _read_cache(run.results / CACHE, fingerprint)
     if output is None:
         output = _fit(store, run, backbone, ids, predictions, fingerprint)
@@ -120,9 +129,10 @@ def _fit(
     features = principal_components(store.vectors.read(backbone, ids))
     targets = mean_predictions(predictions, ids)
     index = {name: k for k, name in enumerate(predictions.classes)}
-    labels = run.labels()
+    known = classes_of(store, run)
+    labels = {i: known.rename(label) for i, label in run.labels().items()}
     probabilities, space = fit_predict(
-        features, targets, np.array([index.get(labels.get(i, ""), -1) for i in ids], np.int64)
+        features, targets, np.array([index.get(labels.get(i) or "", -1) for i in ids], np.int64)
     )
     label_free, _ = fit_predict(features, targets)
     neighbours, similarity = nearest(space)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gradebook.pipelines.curation import leases
+from gradebook.pipelines.curation.class_changes import bring_up_to_date
 from gradebook.pipelines.curation.event_cache import EventCache, extend, last_verdict
 from gradebook.pipelines.curation.verdicts import Shown, undo, verdict
 from gradebook.pipelines.importing.labels import read_labels
@@ -102,10 +103,12 @@ def decide(
     Raises:
         ProjectError: a label is not a class of the project, or another process holds the lock for too long.
     """
-    for label in {item.label for item in items if isinstance(item, Choice) and item.label is not None}:
-        store.project.check_label(label)
     with leases.turn(store.project):
-        draft = _Draft(read() if read else read_log(store), actor)
+        log = read() if read else read_log(store)
+        project = bring_up_to_date(store, log.history)
+        for label in {item.label for item in items if isinstance(item, Choice) and item.label is not None}:
+            project.check_label(label)
+        draft = _Draft(log, actor)
         for item in items:
             draft.add(item)
         written = {e.event_id: e for e in store.log.append_now(list(draft.new.values()))}
@@ -172,7 +175,8 @@ class _Draft:
 
     def _decision(self, sample_id: str) -> Event | None:
         changed = self._changed.get(sample_id)
-        return self._log.decided.get(sample_id) if changed is None else decisions(changed).get(sample_id)
+        decided = self._log.decided if changed is None else decisions(changed, self._log.history)
+        return decided.get(sample_id)
 
     def _last(self) -> Event | None:
         changed = {i: e for i in self._changed if (e := self._decision(i)) is not None}
@@ -282,7 +286,7 @@ def _label(store: "Store", wanted: Mapping[str, str], seen: EventCache, who: str
     outcome = decide(store, choices, actor=who, read=partial(read_log, store, seen))
     conflicts = {c.by.sample_id: c.by for c in outcome.conflicts if c.by is not None}
     problems = [
-        (i, f"{by.actor} has just decided it ({by.label or 'no class'})")
+        (i, f"{by.actor} has just decided it ({by.label or 'rejected'})")
         for i, by in conflicts.items()
         if not _has_label(by, wanted[i])
     ]

@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 
 from gradebook.pipelines.curation import queue_items
 from gradebook.pipelines.runs import Run
-from gradebook.storage.project import ProjectError
+from gradebook.storage.class_history import OTHER, hex_color
+from gradebook.storage.project import Project, ProjectError
+from gradebook.storage.run_classes import run_classes
 
 if TYPE_CHECKING:
     from gradebook.storage.store import Store
@@ -31,6 +33,7 @@ MISSING = -1
 BINS = 33  # steps of a colour scale; odd, so that zero is the middle one
 END_QUANTILE = 0.98  # quantile of the absolute values at which the colour scale ends
 AGREE, DISAGREE = "They agree", "They differ"
+OTHERS = "other classes"  # those without a color of their own, from the thirteenth on
 
 
 class Kind(StrEnum):
@@ -48,6 +51,7 @@ class Coloring:
     kind: Kind
     groups: NDArray[np.int16]  # (N,) index in `names`, or `MISSING`
     names: tuple[str, ...]  # class names, or the value of each bin of a number, in order
+    colors: tuple[str, ...] = ()  # of the class names, as #RRGGBB; empty for numbers
     ends: tuple[float, float] = (0.0, 1.0)  # values of the first and the last bin of a number
 
 
@@ -68,18 +72,19 @@ def coloring(
         ProjectError: there is no run, a reason is requested of a run that has not finished, or there is no such reason.
     """
     if by == LABEL:
-        return _classes([labels.get(i) for i in sample_ids], store.project.classes)
+        return _classes([labels.get(i) for i in sample_ids], store.project)
     if run is None:
         raise ProjectError(f"no run has predictions for the images yet: gradebook train {store.project.root}")
     if by == REASON:
         return _reason(store, run, sample_ids, labels, reason)
     dynamics = _read_dynamics(store, run, sample_ids)
     if by in (TEACHER, STUDENT):
-        return _classes(dynamics[f"{by}_label"].to_pylist(), store.project.classes)
+        known = run_classes(run.config(), store.project.history)
+        return _classes([known.rename(name) for name in dynamics[f"{by}_label"].to_pylist()], store.project)
     if by == DISAGREEMENT:
         pairs = zip(dynamics["teacher_label"].to_pylist(), dynamics["student_label"].to_pylist(), strict=True)
         both = [None if None in (t, s) else AGREE if t == s else DISAGREE for t, s in pairs]
-        return _classes(both, (DISAGREE, AGREE))
+        return _named(both, (DISAGREE, AGREE), ())
     numbers = dynamics["mean_feedback" if by == FEEDBACK else "student_probability"]
     values = np.asarray(numbers.to_numpy(zero_copy_only=False), np.float64)
     return _balance(values) if by == FEEDBACK else _share(values)
@@ -112,11 +117,19 @@ def _reason(
     return _share(np.where(values < 0, np.nan, values))
 
 
-def _classes(labels: Sequence[str | None], first: Sequence[str]) -> Coloring:
-    names = tuple(dict.fromkeys([*first, *(name for name in labels if name is not None)]))
+def _classes(labels: Sequence[str | None], project: Project) -> Coloring:
+    """Returns a group for each class that has a color of its own, and one for all others if any of these occurs."""
+    colors = {c.name: hex_color(c) for c in project.styled_classes if c.color is not None}
+    grouped = [None if name is None else name if name in colors else OTHERS for name in labels]
+    if OTHERS in grouped:
+        colors[OTHERS] = OTHER
+    return _named(grouped, tuple(colors), tuple(colors.values()))
+
+
+def _named(labels: Sequence[str | None], names: tuple[str, ...], colors: tuple[str, ...]) -> Coloring:
     index = {name: k for k, name in enumerate(names)}
     groups = np.array([MISSING if name is None else index[name] for name in labels], np.int16)
-    return Coloring(kind=Kind.CLASSES, groups=groups, names=names)
+    return Coloring(kind=Kind.CLASSES, groups=groups, names=names, colors=colors)
 
 
 def _share(values: NDArray[np.float64]) -> Coloring:

@@ -1,15 +1,16 @@
 """The rows of a review queue, the filter on them, and the sentences that explain the reasons to a reviewer."""
 
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import Any
 
 from gradebook.pipelines.curation.label_propagation import ALIKE, ASKED
-from gradebook.storage.events import VERDICTS, Event, Kind, standing
+from gradebook.storage.events import VERDICTS, Event, Kind, standing, undecided_by_classes
 from gradebook.storage.samples import Sample
 
 GIVEN = "mislabelled"  # the reason that judges given labels
+CLASS_CHANGED = ("class_changed", "its class was split, or a change of it was undone: label it again")
 OLD_NAMES = {"second_reader": "feature_classifier"}  # old name of a reason -> name; older events and scripts use it
 
 
@@ -67,7 +68,7 @@ def sentences() -> dict[str, str]:
 
 def sentence_of(reason: str) -> str:
     """Returns the sentence of a reason, including the reasons of proposals, by which nothing is ordered."""
-    return {**dict([ALIKE, ASKED]), **sentences()}.get(reason_name(reason), reason)
+    return {**dict([ALIKE, ASKED, CLASS_CHANGED]), **sentences()}.get(reason_name(reason), reason)
 
 
 def reason_name(reason: str) -> str:
@@ -105,6 +106,23 @@ def requested_row(sample: Sample, proposal: Event) -> Row:
         score=1.0,
         proposal=proposal.event_id,
     )
+
+
+def reopened_samples(events: Iterable[Event]) -> list[str]:
+    """Returns the samples that are to be labelled again, because their class was split or a change of it was undone."""
+    return [i for i, meaning in undecided_by_classes(events).items() if meaning.is_open]
+
+
+def reopened_rows(events: Sequence[Event], samples: Callable[[list[str]], Sequence[Sample]]) -> list[Row]:
+    """Returns the rows of the samples that are to be labelled again, because their class was split.
+
+    Args:
+        events: the log.
+        samples: returns the training samples among these ids.
+    """
+    ids = reopened_samples(events)
+    rows = [empty_row(sample) for sample in (samples(ids) if ids else ())]
+    return [replace(row, reasons={CLASS_CHANGED[0]: 1.0}, score=1.0) for row in rows]
 
 
 def empty_row(sample: Sample) -> Row:

@@ -7,7 +7,7 @@ Shape legend    N samples of the table    n candidates
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from gradebook.pipelines.curation.queue_items import (
     PredictionFilter,
     Row,
     confirmed_verdicts,
+    reopened_rows,
     requested_row,
     with_label,
 )
@@ -79,13 +80,17 @@ def rank_by_run(
         return _rank_given_labels(store, run, events, decided, request)
     labels = {i: e.label for i, e in decided.items() if e.label is not None}
     first = [] if request.reason else _requested(store, events, decided)
+    table = reasons(store, run)
+    if not request.reason:
+        asked = {row.sample_id for row in first}
+        first += [row for row in _reopened(store, events, table, labels) if row.sample_id not in asked]
     audited = in_open_audit(store.project)
     first = [row for row in first if row.sample_id not in audited]
     excluded = decided.keys() | {row.sample_id for row in first} | audited
     first = [row for row in first if request.only is None or request.only.matches(row.label, row.probability)]
     first = first[: request.limit]
     rest = replace(request, limit=request.limit - len(first))
-    ranking = _open(store, reasons(store, run), labels, rest)
+    ranking = _open(store, table, labels, rest)
     batch = _diverse_batch(ranking, excluded) if rest.spread and rest.reason is None else None
     return [*first, *(_highest(ranking, lambda i: i not in excluded) if batch is None else batch)]
 
@@ -177,6 +182,20 @@ def _describe(ranking: _Ranking, rows: Indices, paths: Mapping[str, str]) -> lis
         Row(sample_id=i, filepath=paths[i], score=round(float(ranking.scores[row]), 4), **columns)
         for i, row, columns in zip(ids, rows, values, strict=True)
     ]
+
+
+def _reopened(store: "Store", events: Sequence[Event], table: ReasonTable, labels: Mapping[str, str]) -> list[Row]:
+    """Returns the rows of the samples to be labelled again, with the run's prediction where it has one."""
+    rows = reopened_rows(events, lambda ids: store.catalog.samples(Split.TRAIN, ids))
+    if not rows:
+        return []
+    indices = table.indices([row.sample_id for row in rows])
+    known = dict(zip(table.ids(indices[indices >= 0]), table.rows(indices[indices >= 0], labels), strict=True))
+    return [_with_prediction(row, known.get(row.sample_id)) for row in rows]
+
+
+def _with_prediction(row: Row, columns: Mapping[str, Any] | None) -> Row:
+    return row if columns is None else replace(row, **{**columns, "reasons": {**row.reasons, **columns["reasons"]}})
 
 
 def _requested(store: "Store", events: Sequence[Event], decided: Mapping[str, Event]) -> list[Row]:

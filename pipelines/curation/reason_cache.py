@@ -27,9 +27,10 @@ if TYPE_CHECKING:
     from gradebook.storage.store import Store
 
 PREDICTED, GIVEN = "reasons.arrow", "reasons_given.arrow"  # tables of the run's predictions, and of given labels
-SCHEMA_VERSION = 4  # tables of other versions are computed again
+SCHEMA_VERSION = 5  # tables of other versions are computed again
 METADATA = ("classes", "left_out", "covers")  # keys of the table's metadata, whose values are JSON
 LIVE_GOALS = 1_000  # samples to cover, of a live session; a quarter of a finished run's, in a quarter of the time
+FORMER = "former"  # another key, which older tables lack: classes that the project has no more
 FINGERPRINT = b"made_of"  # key of the fingerprint in the table's metadata
 
 
@@ -66,7 +67,8 @@ def fingerprint(store: "Store", run: Run) -> str:
     stat, backbone = (run.results / PREDICTIONS).stat(), feature_classifier.backbone_of(store, run)
     vectors = f"{backbone} {store.vectors.count(backbone)}" if backbone else "-"
     segments = digest(store.record.folded(run.name))
-    return f"{_versions()} {stat.st_size} {stat.st_mtime_ns} {segments} {vectors}"
+    known = feature_classifier.classes_of(store, run).fingerprint
+    return f"{_versions()} {stat.st_size} {stat.st_mtime_ns} {segments} {vectors}{known}"
 
 
 def _versions() -> str:
@@ -102,6 +104,7 @@ def compute_table(store: "Store", run: Run, given: Mapping[str, str] | None, kno
         "classes": evidence.classes,
         "left_out": sorted(set(given or ()) - set(evidence.sample_ids)),
         "covers": None if coverage is None else asdict(coverage[0]),
+        FORMER: sorted(feature_classifier.classes_of(store, run).former),
     }
     return pa.table(columns).replace_schema_metadata({k.encode(): json.dumps(v).encode() for k, v in metadata.items()})
 
@@ -160,7 +163,8 @@ def read_table(path: Path, fingerprint: str | None) -> ReasonTable | None:
 
 def _as_reasons(table: Any) -> ReasonTable:
     classes, left_out, coverage = (json.loads(table.schema.metadata[name.encode()]) for name in METADATA)
-    return ReasonTable(table, classes, frozenset(left_out), None if coverage is None else Coverage(**coverage))
+    former = frozenset(json.loads(table.schema.metadata.get(FORMER.encode(), b"[]")))
+    return ReasonTable(table, classes, frozenset(left_out), None if coverage is None else Coverage(**coverage), former)
 
 
 def open_table(path: Path) -> Any | None:

@@ -25,6 +25,7 @@ class ReasonTable:
     classes: list[str]
     left_out: frozenset[str]  # samples with a given label for which the run has no prediction
     coverage: Coverage | None  # None for given labels, and if a sample has no embedding
+    former: frozenset[str] = frozenset()  # classes that the project has no more; a prediction of one is not proposed
 
     def scores(self, reason: str | None, labels: Mapping[str, str]) -> Scores:
         """Returns the scores (N,) of a reason, or of the default order; -1 where unknown.
@@ -57,7 +58,7 @@ class ReasonTable:
         return list(self._take("sample_id", indices).to_pylist())
 
     def rows(self, indices: NDArray[np.int64], labels: Mapping[str, str]) -> list[dict[str, Any]]:
-        """Returns label (a class name), probability and the known reasons of each of these rows."""
+        """Returns label (None for a former class), probability and the known reasons of each of these rows."""
         import pyarrow as pa
 
         from gradebook.mpl.reasons import REASONS
@@ -66,10 +67,11 @@ class ReasonTable:
         columns = {name: rows[name].to_numpy() for name in REASONS if name != DUPLICATE_DIFFERS}
         columns[DUPLICATE_DIFFERS] = self._duplicate_differs(rows, labels)
         guess, probability = rows["guess"].to_pylist(), rows["probability"].to_pylist()
+        proposed = [None if self.classes[k] in self.former else self.classes[k] for k in guess]
         return [
             {
-                "label": self.classes[guess[k]],
-                "probability": round(probability[k], 4),
+                "label": proposed[k],
+                "probability": None if proposed[k] is None else round(probability[k], 4),
                 "reasons": {n: round(float(columns[n][k]), 4) for n in REASONS if not np.isnan(columns[n][k])},
             }
             for k in range(len(indices))

@@ -10,6 +10,7 @@ from gradebook.pipelines.curation.queue_items import (
     Row,
     empty_row,
     reason_name,
+    reopened_rows,
     requested_row,
     sentences,
 )
@@ -72,6 +73,10 @@ def rank(
         if reason
         else [requested_row(waiting[e.sample_id], e) for e in requested_proposals(events) if e.sample_id in waiting]
     )
+    if not reason:
+        asked = {row.sample_id for row in first}
+        reopened = reopened_rows(events, lambda ids: [waiting[i] for i in ids if i in waiting])
+        first += [row for row in reopened if row.sample_id not in asked]
     rest = [i for i in waiting if i not in {row.sample_id for row in first}]
     first = [row for row in first if only is None or only.matches(row.label, row.probability)]
     if only is not None:

@@ -1,13 +1,20 @@
 """The queue of a selection: its samples in the selection's order, labelled ones included. Loads no torch."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from gradebook.pipelines.curation.blind import hidden
 from gradebook.pipelines.curation.label_propagation import ASKED
-from gradebook.pipelines.curation.queue_items import Row, empty_row, reason_name, with_label
+from gradebook.pipelines.curation.queue_items import (
+    CLASS_CHANGED,
+    Row,
+    empty_row,
+    reason_name,
+    reopened_samples,
+    with_label,
+)
 from gradebook.pipelines.curation.selections import Selection
 from gradebook.pipelines.runs import Run
 from gradebook.storage.events import Event, decisions
@@ -36,15 +43,18 @@ def rank(
     Raises:
         ProjectError: a sample is not in the catalogue, or the run has not finished.
     """
-    decided = decisions(store.log.read())
+    events = store.log.read()
+    decided, reopened = decisions(events), reopened_samples(events)
     left = [i for i in selection.sample_ids if i not in decided or decided[i].at <= selection.at]
     if reason is None:
-        return _rows(store, run, left[:limit], decided)
-    rows = _rows(store, run, left, decided)
+        return _rows(store, run, left[:limit], decided, reopened)
+    rows = _rows(store, run, left, decided, reopened)
     return sorted(rows, key=lambda row: -row.reasons.get(reason_name(reason), -1.0))[:limit]
 
 
-def _rows(store: "Store", run: Run | None, ids: Sequence[str], decided: Mapping[str, Event]) -> list[Row]:
+def _rows(
+    store: "Store", run: Run | None, ids: Sequence[str], decided: Mapping[str, Event], reopened: Collection[str]
+) -> list[Row]:
     """Returns a row for each of the samples, in the order given."""
     samples = {sample.sample_id: sample for sample in store.catalog.get(ids)}
     blind = hidden(store.project, samples.values())
@@ -53,7 +63,7 @@ def _rows(store: "Store", run: Run | None, ids: Sequence[str], decided: Mapping[
     if run is not None and shown:
         rows |= {row.sample_id: row for row in _predicted_rows(store, run, shown, decided)}
     labelled = {i: with_label(rows[i], decided[i]) for i in rows if i in decided}
-    return [_mark_requested(row) for row in (rows | labelled).values()]
+    return [_mark_requested(row, reopened) for row in (rows | labelled).values()]
 
 
 def _predicted_rows(store: "Store", run: Run, samples: Mapping[str, Sample], decided: Mapping[str, Event]) -> list[Row]:
@@ -77,5 +87,6 @@ def _predicted_rows(store: "Store", run: Run, samples: Mapping[str, Sample], dec
     return rows
 
 
-def _mark_requested(row: Row) -> Row:
-    return replace(row, reasons={ASKED[0]: 1.0, **row.reasons})
+def _mark_requested(row: Row, reopened: Collection[str]) -> Row:
+    reason, _ = CLASS_CHANGED if row.sample_id in reopened else ASKED
+    return replace(row, reasons={reason: 1.0, **row.reasons})

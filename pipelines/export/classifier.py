@@ -18,6 +18,7 @@ from gradebook.pipelines.export.model_card import PREPROCESS, card_programs, mod
 from gradebook.pipelines.inference.classifier import CLASSES, MODEL
 from gradebook.pipelines.inference.evaluate import evaluate
 from gradebook.pipelines.process.errors import stop_immediately
+from gradebook.pipelines.process.progress import say
 from gradebook.pipelines.runs import Run
 from gradebook.pipelines.training.config import ConfigError, TrainConfig
 from gradebook.pipelines.training.presets import config_from_json
@@ -30,6 +31,7 @@ from gradebook.pipelines.training.student import (
 )
 from gradebook.storage import images
 from gradebook.storage.images import BrokenImage, load, square
+from gradebook.storage.run_classes import run_classes
 from gradebook.storage.sample_files import open_sample
 from gradebook.storage.samples import Split
 
@@ -100,7 +102,10 @@ def export(
         ConfigError: the run has not finished, the directory holds other files, or the exported model does not do
             what the student does.
     """
-    config, classes = config_from_json(run.config()), list(run.config()["classes"])
+    config, known = config_from_json(run.config()), run_classes(run.config(), store.project.history)
+    classes = known.output_names
+    if known.have_changed and classes == list(known.knew):
+        say(f"the classifier has the classes that {run.name} knew; {known.describe()}")
     begin = _stages(progress)
     begin(0)
     student = load_run_student(run)

@@ -37,6 +37,7 @@ Form = Literal["csv", "parquet", "coco", "folder", "fiftyone"]
 Progress = Callable[[int, int], None]  # images done, images in all
 MAX_LISTED = 10  # files that are left out, in the summary
 MAX_NAME_BYTES = 255  # of a file's name
+REJECTED = "rejected"  # in the place of a label
 CHECKED_SIDE = 64  # pixels at which an image is decoded to see that it is one
 
 
@@ -84,27 +85,33 @@ def check_format(name: str) -> Form:
     return cast(Form, name)
 
 
-def labels_of(store: "Store") -> list[Label]:
+def labels_of(store: "Store", *, rejected: bool = False) -> list[Label]:
     """Returns the current labels in order of import, without those of images whose file has changed since.
 
     Other programs find an image by its path, so they would take the new content for what was labelled.
+
+    Args:
+        store: the project.
+        rejected: whether to return the rejected images instead, with `REJECTED` as their label.
     """
-    return _labels_and_changed(store)[0]
+    return _labels_and_changed(store, rejected)[0]
 
 
-def _labels_and_changed(store: "Store") -> tuple[list[Label], list[str]]:
+def _labels_and_changed(store: "Store", rejected: bool) -> tuple[list[Label], list[str]]:
     """Returns the current labels, and the files that have changed since they were imported."""
     from gradebook.storage.events import decisions
 
     decided = decisions(store.log.read())
     labelled = [
-        (s, e) for s in store.catalog.samples() if (e := decided.get(s.sample_id)) is not None and e.label is not None
+        (s, e)
+        for s in store.catalog.samples()
+        if (e := decided.get(s.sample_id)) is not None and (e.label is None) == rejected
     ]
     changed = {s.filepath for s in changed_samples(store.catalog, [s for s, _ in labelled])}
     labels = [
         Label(
             filepath=s.filepath,
-            label=str(e.label),
+            label=e.label or REJECTED,
             split=s.split.value,
             sample_id=s.sample_id,
             by=e.actor,
@@ -154,7 +161,9 @@ def as_coco(labels: Sequence[Label], classes: Sequence[str]) -> bytes:
     return (json.dumps(content, ensure_ascii=False) + "\n").encode("utf-8")
 
 
-def export_labels(store: "Store", out: Path, form: Form, *, progress: Progress | None = None) -> LabelsExport:
+def export_labels(
+    store: "Store", out: Path, form: Form, *, rejected: bool = False, progress: Progress | None = None
+) -> LabelsExport:
     """Writes the current labels to `out`, whole or not at all.
 
     Args:
@@ -162,13 +171,16 @@ def export_labels(store: "Store", out: Path, form: Form, *, progress: Progress |
         out: a new file for csv, parquet and coco; for folder and fiftyone a directory that is new, empty, or what an
             earlier export in this format wrote.
         form: one of `Form`.
+        rejected: whether to export the rejected images instead, as if `REJECTED` were their label.
         progress: called with the number of images copied and the total.
 
     Raises:
         ProjectError: there are no labels, `out` exists, or a class cannot be a directory's name.
     """
     out = out.expanduser().absolute()
-    (labels, changed), classes = _labels_and_changed(store), store.project.classes
+    (labels, changed), classes = _labels_and_changed(store, rejected), store.project.classes
+    if not labels and not changed and rejected:
+        raise ProjectError(f"{store.project.root} has no rejected image")
     if not labels and not changed:
         raise ProjectError(f"{store.project.root} has no labels yet: label some images, then export again")
     missing = [(path, CHANGED) for path in changed]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from gradebook.pipelines.importing.file_names import DiskNames, KnownFiles
 from gradebook.pipelines.importing.tables import TABLES, clean, parse_split, read_table
-from gradebook.storage.project import Project, ProjectError, add_classes
+from gradebook.storage.project import Project, ProjectError, name_classes
 from gradebook.storage.samples import Split
 
 CONTAINERS = frozenset({"images", "image", "imgs", "img"})  # directories of a class that only hold its images
@@ -61,13 +61,13 @@ def checked_classes(project: Project, labels: Labels) -> Project:
         ProjectError: the project has classes, and some labels are none of them.
     """
     names = labels.classes()
-    if not project.classes:
-        return add_classes(project, names) if names else project
+    if not project.classes and names:
+        project = name_classes(project, names)
     unknown = [name for name in names if name not in project.classes]
     if unknown:
         raise ProjectError(
-            f"these labels are not classes of the project: {', '.join(unknown)}. Nothing was imported: correct them, "
-            f"or add them with: {project.add_command(unknown)}"
+            f"these labels are not classes of the project: {', '.join(map(project.describe_unknown, unknown))}. "
+            f"Nothing was imported: correct them, or add them with: {project.add_command(unknown)}"
         )
     return project
 

@@ -1,6 +1,7 @@
 """Evaluates a run's student: on the test split, or on training images whose labels the run has not read."""
 
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from gradebook.pipelines.training.presets import config_from_json
 from gradebook.pipelines.training.student import Probabilities, load_run_student, predict_samples
 from gradebook.storage.events import replay
 from gradebook.storage.project import Project
+from gradebook.storage.run_classes import RunClasses, run_classes
 from gradebook.storage.samples import Sample, Split
 
 if TYPE_CHECKING:
@@ -46,6 +48,7 @@ class Evaluation(Scores):
     classes: list[str]
     unknown_classes: dict[str, int]  # class that the run does not know -> images of it
     baseline: Scores | None  # logistic regression on the same vectors and labels; None where it was not computed
+    changed_classes: str  # which classes the run knew, if some have another name now or are none; else empty
 
     def as_json(self) -> dict[str, Any]:
         """Returns it as plain data."""
@@ -65,12 +68,13 @@ def evaluate(store: "Store", run: Run, *, split: Split = Split.TEST, baseline: b
         ConfigError: the run has not finished, or no image of the split has a label.
     """
     config = config_from_json(run.config())
-    classes = list(run.config()["classes"])
-    samples, labels, unknown = _labelled(store, run, split, classes)
-    probabilities = predict_samples(load_run_student(run), config, store, samples)
+    known = run_classes(run.config(), store.project.history)
+    samples, labels, unknown = _labelled(store, run, split, known.names)
+    probabilities = known.merge(predict_samples(load_run_student(run), config, store, samples))
     on = "test split" if split is Split.TEST else "training images whose labels the run never saw"
     regression = logistic_baseline(store, run, samples) if baseline else None
-    return _evaluation(run, on, probabilities, labels, unknown, regression)
+    scored = _evaluation(run, on, probabilities, labels, unknown, known)
+    return scored if regression is None else replace(scored, baseline=_scores(known.merge(regression), labels))
 
 
 def evaluate_beside_data(project: Project, run: Run) -> Evaluation:
@@ -93,7 +97,8 @@ def evaluate_beside_data(project: Project, run: Run) -> Evaluation:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     source = ImageLoader(data.images, workers=config.workers, device=device)
     predicted = probabilities(load_run_student(run).to(device), source, np.arange(len(data.truth)))
-    return _evaluation(run, "test split", predicted.double().numpy(), data.truth, [], None)
+    known = run_classes(run.config(), project.history)
+    return _evaluation(run, "test split", predicted.double().numpy(), data.truth, [], known)
 
 
 def is_beside_data(run: Run) -> bool:
@@ -107,12 +112,12 @@ def _evaluation(
     probabilities: Probabilities,
     labels: NDArray[np.int64],
     unknown: list[str],
-    baseline: Probabilities | None,
+    run_knew: RunClasses,
 ) -> Evaluation:
     """Scores probabilities (N, K); a label of K or more is a class of `unknown`, and so always wrong."""
     from gradebook.mpl import metrics
 
-    classes = list(run.config()["classes"])
+    classes = list(run_knew.names)
     known = labels < len(classes)
     table = metrics.confusion(probabilities[known], labels[known])
     return Evaluation(
@@ -126,7 +131,8 @@ def _evaluation(
         confusion=table.tolist(),
         classes=classes,
         unknown_classes={name: int((labels == len(classes) + k).sum()) for k, name in enumerate(unknown)},
-        baseline=None if baseline is None else _scores(baseline, labels),
+        baseline=None,
+        changed_classes=run_knew.describe(),
         **asdict(_scores(probabilities, labels)),
     )
 
@@ -145,7 +151,7 @@ def _scores(probabilities: Probabilities, labels: NDArray[np.int64]) -> Scores:
 
 
 def _labelled(
-    store: "Store", run: Run, split: Split, classes: list[str]
+    store: "Store", run: Run, split: Split, classes: Sequence[str]
 ) -> tuple[list[Sample], NDArray[np.int64], list[str]]:
     """Returns the split's samples with a label that the run has not read, and the labels.
 

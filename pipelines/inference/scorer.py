@@ -49,11 +49,13 @@ class Student:
 
         from gradebook.pipelines.training.presets import config_from_json
         from gradebook.pipelines.training.student import full_model, load_run_student, with_preprocessing
+        from gradebook.storage.run_classes import run_classes
         from gradebook.storage.store import open_store
 
-        self.classes: list[str] = list(run.config()["classes"])
+        store = open_store(project)
+        self.classes = run_classes(run.config(), store.project.history).output_names
         student = load_run_student(run)
-        full = full_model(student, config_from_json(run.config()), open_store(project), self.classes)
+        full = full_model(student, config_from_json(run.config()), store, self.classes)
         self.size = full.size
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._net = with_preprocessing(full).to(self._device)

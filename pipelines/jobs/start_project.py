@@ -7,7 +7,7 @@ from pathlib import Path
 from gradebook.pipelines.jobs import commands
 from gradebook.pipelines.jobs.launcher import JobState
 from gradebook.pipelines.process.progress import say
-from gradebook.storage.project import SETTINGS, Project, ProjectError, add_classes, create_project, read_project
+from gradebook.storage.project import SETTINGS, Project, ProjectError, create_project, read_project
 
 
 def start_project(images: Path, root: Path | None, classes: Sequence[str]) -> Project:
@@ -30,13 +30,21 @@ def start_project(images: Path, root: Path | None, classes: Sequence[str]) -> Pr
     if (root / SETTINGS).exists():
         project = read_project(root)
         if classes:
-            project = add_classes(project, classes)
+            project = _with_classes(project, classes)
         say(f"opening the project {project.root}")
     else:
         project = _create(root, images, classes)
         say(f"made the project {project.root}; the images stay where they are")
     _start_jobs(project, images)
     return project
+
+
+def _with_classes(project: Project, classes: Sequence[str]) -> Project:
+    from gradebook.pipelines.curation.class_changes import add_missing
+    from gradebook.pipelines.curation.labelling import actor
+    from gradebook.storage.store import open_store
+
+    return add_missing(open_store(project.root), classes, actor=actor())
 
 
 def _create(root: Path, images: Path, classes: Sequence[str]) -> Project:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from gradebook import __version__
+from gradebook.pipelines.curation.leases import turn
 from gradebook.pipelines.runs import SNAPSHOTS
 from gradebook.storage.files import atomic_path
 from gradebook.storage.project import SETTINGS, Project, ProjectError, read_project
@@ -100,7 +101,6 @@ def _write(project: Project, path: Path, progress: Progress) -> dict[str, Any]:
         for name in OF_PROJECT:
             draft.add(_files(project.root / name))
         events = _add_tables(draft, progress)
-        draft.add([project.root / SETTINGS])
         manifest = {
             "format": FORMAT,
             "version": VERSION,
@@ -124,16 +124,19 @@ def _add_run(draft: "_Archive", run: Path) -> None:
 
 
 def _add_tables(draft: "_Archive", progress: Progress) -> int:
-    """Adds the tables as they are at one moment; returns the number of events.
+    """Adds the tables and the settings as they are at one moment; returns the number of events.
 
-    Writers wait only while the files are listed. What a table consists of then is not deleted within an hour.
+    Writers wait only while the files are listed, and nobody changes the classes, which both have. What a table
+    consists of then is not deleted within an hour.
     """
     directory, tables = draft.project.root / LANCE, tables_of(draft.project)
-    with nullcontext() if tables.is_read_only() else tables.write_lock():
+    read_only = tables.is_read_only()
+    with nullcontext() if read_only else turn(draft.project), nullcontext() if read_only else tables.write_lock():
         log = tables.open("events")
         events = 0 if log is None else int(log.count_rows())
         listed = _files(directory)
         contents = {path: path.read_bytes() for path in listed if path.suffix in CHANGING}
+        contents[draft.project.root / SETTINGS] = (draft.project.root / SETTINGS).read_bytes()
     for path, content in contents.items():
         draft.add_content(path, content)
     lasting = [path for path in listed if path not in contents]

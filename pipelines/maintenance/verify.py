@@ -106,6 +106,7 @@ OF_TABLES: tuple[Check, ...] = (
     event_log.complete,
     event_log.event_ids,
     event_log.events_of_samples,
+    event_log.classes_are_those_of_the_log,
     event_log.labels_are_classes,
     event_log.references,
     event_log.order,

@@ -73,11 +73,11 @@ def audit_log_table(rows: list[Row]) -> str:
     lines = []
     for row in rows:
         e = row.event
-        action = f"{e.kind}{'' if e.label is None else f' {e.label}'}" + (
-            f" ({e.ref})" if e.kind is Kind.RETRACTED else ""
-        )
+        change = e.change
+        what = e.label if change is None else change.describe()
+        action = f"{e.kind}{'' if what is None else f' {what}'}" + (f" ({e.ref})" if e.kind is Kind.RETRACTED else "")
         undone = " [undone]" if row.undone_by else ""
         name = escaped(Path(row.filepath).name if row.filepath else e.sample_id)
         actor = f"{e.actor} (deleted)" if row.run_deleted else e.actor
-        lines.append(f"{e.at:%Y-%m-%d %H:%M:%S}  {actor:<16} {action:<28} {name}{undone}  {e.event_id}")
+        lines.append(f"{e.at:%Y-%m-%d %H:%M:%S}  {actor:<16} {escaped(action):<28} {name}{undone}  {e.event_id}")
     return "\n".join(lines)

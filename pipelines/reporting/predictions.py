@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gradebook.pipelines.curation.evidence import check_finished
-from gradebook.pipelines.curation.feature_classifier import read_predictions
+from gradebook.pipelines.curation.feature_classifier import classes_of, read_predictions
 from gradebook.pipelines.runs import Run
 from gradebook.storage.events import decisions
 from gradebook.storage.samples import Split
@@ -33,7 +33,8 @@ def predicted_rows(store: "Store", run: Run) -> tuple[list[str], list[PredictedS
         ProjectError: the run has not finished, or its predictions cannot be read.
     """
     check_finished(run)
-    predictions, decided = read_predictions(run), decisions(store.log.read())
+    predictions = read_predictions(run, classes_of(store, run))
+    decided = decisions(store.log.read())
     row_of = {sample_id: n for n, sample_id in enumerate(predictions.sample_ids)}
     rows = []
     for sample in store.catalog.samples(Split.TRAIN):

@@ -12,6 +12,7 @@ from gradebook.pipelines.runs import list_runs
 from gradebook.pipelines.session.lock import live_session
 from gradebook.pipelines.session.status import live_status
 from gradebook.storage import log_chain, splits
+from gradebook.storage.class_history import hex_color
 from gradebook.storage.events import Event, Kind, decisions
 from gradebook.storage.files import write_json, writing_cache
 from gradebook.storage.project import Project, ProjectError
@@ -33,7 +34,7 @@ class ProjectStats:
     train: int
     labelled: int  # training samples with a label
     labels_per_class: Mapping[str, int]  # of these, in the order of the project's classes
-    rejected: int  # no class applies
+    rejected: int  # training samples to which no class applies
     embedded: Sequence[str]  # backbones with embeddings, oldest first
     agreement: Mapping[str, Agreement]  # see `gradebook.pipelines.curation.agreement`
 
@@ -61,7 +62,7 @@ def count_stats(
         train=sum(split is Split.TRAIN for split in splits.values()),
         labelled=times.total(),
         labels_per_class={name: times[name] for name in project.classes},
-        rejected=sum(e.kind is Kind.REJECTED for e in decided.values()),
+        rejected=sum(e.kind is Kind.REJECTED and splits.get(i) is Split.TRAIN for i, e in decided.items()),
         embedded=tuple(embedded),
         agreement=agreement(events),
     )
@@ -96,6 +97,15 @@ def cached_stats(project: Project, compute: Callable[[], ProjectStats]) -> Proje
     return stats
 
 
+def list_classes(store: "Store") -> list[dict[str, Any]]:
+    """Returns the project's classes in order, each as name, labels (training images), key and color."""
+    counts = read_stats(store).labels_per_class
+    return [
+        {"name": c.name, "labels": counts.get(c.name, 0), "key": c.key, "color": hex_color(c)}
+        for c in store.project.styled_classes
+    ]
+
+
 def summarize_project(store: "Store") -> dict[str, Any]:
     """Returns the project's counts (labeled + unlabeled + test = samples), classes, embeddings, runs and session."""
     from gradebook.pipelines.importing.near_copies import split_leaks
@@ -108,6 +118,7 @@ def summarize_project(store: "Store") -> dict[str, Any]:
         "samples": stats.samples,
         "labeled": stats.labelled,
         "unlabeled": stats.train - stats.labelled,
+        "rejected": stats.rejected,
         "test": stats.samples - stats.train,
         "changed": len(changed_samples(store.catalog, samples)),
         "near_leaks": len(split_leaks(store)),

@@ -7,7 +7,7 @@ from typing import Any
 from gradebook.pipelines.runs import Run
 from gradebook.pipelines.session.lock import Phase, SessionState, live_session
 from gradebook.pipelines.session.snapshots import Snapshot, read_snapshot
-from gradebook.storage.events import Event, Kind, decided_labels
+from gradebook.storage.events import Event, Kind, class_history, decided_labels
 from gradebook.storage.project import Project
 
 
@@ -65,7 +65,8 @@ def labels_behind(events: Sequence[Event], known: int) -> int:
     touched = {e.sample_id for e in events[known:] if e.kind is not Kind.PROPOSED}
     if not touched:
         return 0
-    before = decided_labels(e for e in events[:known] if e.sample_id in touched)
-    after = decided_labels(e for e in events if e.sample_id in touched)
+    history = class_history(events)
+    before = decided_labels((e for e in events[:known] if e.sample_id in touched), history)
+    after = decided_labels((e for e in events if e.sample_id in touched), history)
     missing = object()
     return sum(before.get(i, missing) != after.get(i, missing) for i in touched)

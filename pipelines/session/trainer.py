@@ -16,7 +16,7 @@ from gradebook.pipelines.session.snapshots import delete_snapshots, write_snapsh
 from gradebook.pipelines.training import finalize, loop
 from gradebook.pipelines.training.shutdown import report_failure, stop_on_signal
 from gradebook.pipelines.training.state import update_status
-from gradebook.storage.project import read_project
+from gradebook.storage.project import ProjectError, read_project
 from gradebook.storage.store import open_store
 
 if TYPE_CHECKING:
@@ -130,7 +130,10 @@ def _train_run(store: "Store", session_run: SessionRun, clock: _Clock) -> str:
     state.stop, newest = clock.stop, state.training_set
     update_status(state, State.RUNNING)
     while not (reason := clock.end(sleeps=settled or not session_run.is_trainable)):
-        if read_project(store.project.root).classes != state.training_set.classes or session_run.new_images.are_there():
+        classes, known = read_project(store.project.root).classes, state.training_set.classes
+        if classes[: len(known)] != known:
+            raise ProjectError("the classes of the project were changed while the session trained: start it again")
+        if len(classes) > len(known) or session_run.new_images.are_there():
             return ""
         runs_of_session.take_labels(session_run)
         if state.training_set is not newest:

@@ -18,8 +18,9 @@ from gradebook.pipelines.training.live_labels import LabelListener
 from gradebook.pipelines.training.plain_datasets import PlainDataset
 from gradebook.pipelines.training.sampler import Positions
 from gradebook.pipelines.training.warm_start import initial_model
-from gradebook.storage.events import decided_labels
-from gradebook.storage.project import SETTINGS, Project, create_project, read_project
+from gradebook.storage.events import class_history, decided_labels
+from gradebook.storage.project import SETTINGS, Project, ProjectError, create_project, read_project
+from gradebook.storage.run_classes import present_classes
 from gradebook.storage.samples import Split
 from gradebook.storage.splits import drawn_for_testing
 
@@ -104,15 +105,26 @@ class ProjectData:
         return initial_model(self.config, self.project, self.store)
 
     def label_listener(self) -> LabelListener | None:
-        """See `DataModule`. Of a run that is older than the draw of a test split, its images stay without a label."""
-        log, drawn = self.store.log, drawn_for_testing(self.store.catalog.split_changes())
-        return LabelListener(
-            log.version, lambda: {i: label for i, label in decided_labels(log.read()).items() if i not in drawn}
-        )
+        """See `DataModule`."""
+        return LabelListener(self.store.log.version, self._labels)
 
     def drop_record(self, run: str) -> None:
         """See `DataModule`."""
         self.store.record.forget(run)
+
+    def _labels(self) -> dict[str, str | None]:
+        """Returns the current labels. Of a run that is older than the draw of a test split, its images have none.
+
+        Raises:
+            ProjectError: the run cannot follow a change of classes, which `gradebook classes` refuses while it trains.
+        """
+        events = self.store.log.read()
+        history = class_history(events)
+        known = present_classes(self.project.classes, self.project.history.newest, history)
+        if known.have_changed:
+            raise ProjectError(f"the classes of the project have changed while this run trains: {known.describe()}")
+        drawn = drawn_for_testing(self.store.catalog.split_changes())
+        return {i: label for i, label in decided_labels(events, history).items() if i not in drawn}
 
 
 @dataclass(frozen=True, slots=True)

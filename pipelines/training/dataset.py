@@ -19,6 +19,7 @@ from gradebook.pipelines.training.cached_views import CachedViews, load_views, v
 from gradebook.pipelines.training.config import ConfigError, TrainConfig
 from gradebook.pipelines.training.sampler import Draw, Positions, Sampler
 from gradebook.storage.checksums import write_json
+from gradebook.storage.run_classes import AS_OF
 from gradebook.storage.sample_files import changed_samples
 from gradebook.storage.samples import Sample, Split
 
@@ -48,6 +49,7 @@ class TrainingSet:
     filepaths: Sequence[str] = ()  # of a project's samples
     truth: NDArray[np.int64] | None = None  # (N,) true class, or -1, for data that have it; nothing learns from it
     views: int | None = None  # cached views of each sample to train on, the plain one first; None for all
+    classes_as_of: str | None = None  # the project's newest class event when `classes` was read
 
     def sampler(self, config: TrainConfig[Any]) -> Sampler:
         """Returns the sampler of the run's batches."""
@@ -76,26 +78,29 @@ def load_training_set(store: "Store", config: TrainConfig[Any]) -> TrainingSet:
     Raises:
         ConfigError: there is too little to train on; the message says what is missing.
     """
-    from gradebook.storage.events import decided_labels
+    from gradebook.storage.events import class_history, decided_labels
 
-    samples = _usable(store, config)
-    decided = decided_labels(store.log.read())
-    labels = _indices(samples, decided, store.project.classes)
+    samples, events = _usable(store, config), store.log.read()
+    history = class_history(events)
+    classes = tuple(c.name for c in history.classes) if history else store.project.classes
+    decided = decided_labels(events, history)
+    labels = _indices(samples, decided, classes)
     rejected = _rejected(samples, {i for i, label in decided.items() if label is None})
-    _check(store, labels, rejected, config)
+    _check(store, classes, labels, rejected, config)
     held_out = _draw_validation(labels, config.validation_share, config.seed)
-    training_set = _training_set(store.project.classes, samples, labels, held_out, rejected)
-    return replace(training_set, views=view_count(store, config, training_set.sample_ids))
+    training_set = _training_set(classes, samples, labels, held_out, rejected)
+    views = view_count(store, config, training_set.sample_ids)
+    return replace(training_set, views=views, classes_as_of=history.newest)
 
 
 def load_saved_training_set(store: "Store", path: Path) -> TrainingSet:
     """Loads the training set that the run in the directory `path` started with, whatever has changed since."""
-    saved = json.loads((path / SAMPLES).read_text(encoding="utf-8"))
-    classes = Run(path).config()["classes"]
+    saved, config = json.loads((path / SAMPLES).read_text(encoding="utf-8")), Run(path).config()
+    classes = config["classes"]
     samples = store.catalog.get(saved["sample_ids"])
     labels, rejected = _indices(samples, saved["labels"], classes), _rejected(samples, set(saved.get("rejected", ())))
     training_set = _training_set(classes, samples, labels, np.array(saved["validation"], np.int64), rejected)
-    return replace(training_set, views=saved.get("views"))
+    return replace(training_set, views=saved.get("views"), classes_as_of=config.get(AS_OF))
 
 
 def save_training_set(training_set: TrainingSet, path: Path) -> None:
@@ -212,9 +217,11 @@ def _draw_validation(labels: Positions, share: float, seed: int) -> Positions:
     return np.array(sorted(chosen), np.int64)
 
 
-def _check(store: "Store", labels: Positions, rejected: Positions, config: TrainConfig[Any]) -> None:
+def _check(
+    store: "Store", classes: Sequence[str], labels: Positions, rejected: Positions, config: TrainConfig[Any]
+) -> None:
     root = store.project.root
-    if len(store.project.classes) < 2:
+    if len(classes) < 2:
         raise ConfigError(f"{root} has fewer than two classes: add them with: gradebook classes {root} --add a,b")
     if len(labels) == 0:
         raise ConfigError(f"{root} has no training images: import some with: gradebook import {root} IMAGES")
@@ -224,7 +231,7 @@ def _check(store: "Store", labels: Positions, rejected: Positions, config: Train
             f"with: gradebook label {root} FILE.csv, or in the app: gradebook app {root}"
         )
     if config.method != "supervised" and (labels < 0).sum() == len(rejected):
-        decided = "has a label or belongs to no class" if len(rejected) else "has a label"
+        decided = "has a label or was rejected" if len(rejected) else "has a label"
         raise ConfigError(
             f"every training image {decided}, so {config.method} has nothing to learn from: "
             "use --method supervised, or import more images"

@@ -236,5 +236,5 @@ def _describe(change: Change) -> str:
     return (
         f"{given} labels came in"
         + (f", {withdrawn} were taken back" if withdrawn else "")
-        + (f", {rejected} images were answered with no class" if rejected else "")
+        + (f", {rejected} images were rejected" if rejected else "")
     )

@@ -26,6 +26,7 @@ from gradebook.pipelines.training.recorder import Recorder
 from gradebook.pipelines.training.state import TrainState
 from gradebook.storage.checksums import write_json
 from gradebook.storage.project import Project, ProjectError, read_project
+from gradebook.storage.run_classes import AS_OF, run_classes
 from gradebook.storage.segments import delete_segments_after
 
 if TYPE_CHECKING:
@@ -92,17 +93,24 @@ def saved_config(project: Path, name: str) -> dict[str, Any]:
         run = runs.find_run(opened, name)
         if run.is_session:
             raise ConfigError(f"{name} is the run of a live session: go on with it by: gradebook session {opened.root}")
-        return _config_of(run)
+        return _config_of(run, opened)
     started = [run for run in runs.list_runs(opened) if (run.path / runs.CONFIG).exists() and not run.is_session]
     unfinished = [run for run in started if run.status().state is not State.FINISHED]
     if not unfinished:
         raise ConfigError(f"{opened.root} has no run that stopped before its end: start a new one without --resume")
-    return _config_of(unfinished[-1])
+    return _config_of(unfinished[-1], opened)
 
 
-def _config_of(run: runs.Run) -> dict[str, Any]:
-    """Returns a run's settings; its name is its directory's, whatever the file says."""
+def _config_of(run: runs.Run, project: Project) -> dict[str, Any]:
+    """Returns a run's settings; its name is its directory's, whatever the file says.
+
+    Raises:
+        ConfigError: one of its classes was renamed, merged, split or removed since.
+    """
     config = run.config()
+    known = run_classes(config, project.history)
+    if known.have_changed:
+        raise ConfigError(f"{run.name} cannot go on, for {known.describe()}. Train a new run instead")
     return config | {"run": run.name} if config else config
 
 
@@ -164,7 +172,8 @@ def create_run_directory(path: Path, config: TrainConfig[Any], training_set: Tra
     runs.write_status(path, runs.status_now(State.STARTING, pid=os.getpid(), step=0, steps=config.steps))
     dataset.save_training_set(training_set, path)
     about = {"classes": training_set.classes, "device": str(backend.device), "processes": backend.processes}
-    write_json(path / runs.CONFIG, asdict(config) | about, indent=2)
+    as_of = {} if training_set.classes_as_of is None else {AS_OF: training_set.classes_as_of}
+    write_json(path / runs.CONFIG, asdict(config) | about | as_of, indent=2)
 
 
 def print_summary(config: TrainConfig[Any], training_set: TrainingSet, backend: Backend, step: int) -> None:

@@ -20,8 +20,9 @@ from gradebook.pipelines.importing.import_images import import_images
 from gradebook.storage import files
 from gradebook.storage.csv_cells import escape_cell, unescape_cell
 from gradebook.storage.events import Kind, event
-from gradebook.storage.project import ProjectError, add_classes, create_project
+from gradebook.storage.project import ProjectError, create_project
 from gradebook.storage.store import Store, memory_store
+from tests.class_changes import add_classes
 from tests.pipelines.cli.cli_runner import done, gradebook, refused
 
 ROOT = Path(__file__).parents[2]

@@ -30,6 +30,7 @@ def evidence(**other) -> Evidence:
         classifier=np.array([[1.0, 0.0, 0.0], [0.1, 0.9, 0.0]]),
         neighbour_mean=np.array([[1.0, 0.0, 0.0], [0.3, 0.0, 0.7]]),
         similarity=np.array([0.9, -0.5]),
+        unlike=np.array([0.1, 0.7]),
         duplicate_label=np.array([0, 1]),
     )
     return replace(calm_and_odd, **other)
@@ -50,6 +51,7 @@ def evidence(**other) -> Evidence:
         ("neighbours_disagree", 0.0, 0.7),
         ("late", 0.0, 1.0),
         ("outlier", 0.0, 1.0),
+        ("unlike_any_class", 0.0, 1.0),
         ("twin_differs", 0.0, 1.0),
     ],
 )
@@ -58,7 +60,7 @@ def test_each_reason_finds_the_unusual_sample(name, calm, odd):
 
 
 def test_every_reason_is_tested_and_has_a_description():
-    assert len(REASONS) == 14  # the thirteen above and `mislabelled`
+    assert len(REASONS) == 15  # the fourteen above and `mislabelled`
     assert all(reason.sentence and reason.sentence[0].islower() for reason in REASONS.values())
 
 
@@ -83,6 +85,7 @@ def test_scores_stay_in_their_range_on_any_input():
             classifier=random.dirichlet(np.full(5, 0.1), n),
             neighbour_mean=random.dirichlet(np.full(5, 0.1), n),
             similarity=random.random(n),
+            unlike=random.random(n),
             duplicate_label=random.integers(5, size=n),
         )
     )
@@ -109,6 +112,7 @@ def test_a_reason_without_evidence_has_no_score():
             classifier=np.full((2, 3), NAN),
             neighbour_mean=np.full((2, 3), NAN),
             similarity=unknown,
+            unlike=unknown,
             duplicate_label=np.array([-1, -1]),
         )
     )

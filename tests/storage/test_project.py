@@ -4,7 +4,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from gradebook.storage.project import ProjectError, add_classes, create_project, read_project
+from gradebook.storage.project import ProjectError, create_project, name_classes, read_project
+from tests.class_changes import add_classes
 
 
 def test_a_project_is_read_as_it_was_created(tmp_path):
@@ -49,7 +50,7 @@ def test_a_project_of_another_version_is_a_one_line_error(tmp_path):
 
 
 def test_writing_leaves_no_temporary_files(tmp_path):
-    add_classes(create_project(tmp_path, ["a"]), ["b"])
+    name_classes(create_project(tmp_path, []), ["b"])
     assert sorted(path.name for path in tmp_path.iterdir()) == [".gradebook.lock", "gradebook.json"]
 
 

@@ -6,8 +6,10 @@ from datetime import UTC, datetime, timedelta
 
 from gradebook.pipelines.maintenance.checks.finding import Finding, Subject, uses_project_data
 from gradebook.storage import log_chain
-from gradebook.storage.events import Event, Kind, queue, replay
-from gradebook.storage.project import ProjectError
+from gradebook.storage.class_history import ClassHistory
+from gradebook.storage.events import Event, Kind, class_history, is_class_event, queue, replay, with_present_name
+from gradebook.storage.project import SETTINGS, Project, ProjectError, write_classes
+from gradebook.storage.run_classes import AS_OF
 from gradebook.storage.store import tables_of
 
 BACKUP = "restore lance/events.lance from a backup"
@@ -39,7 +41,7 @@ def event_ids(subject: Subject) -> Iterator[Finding]:
 
 def events_of_samples(subject: Subject) -> Iterator[Finding]:
     """Every event is about a sample of the catalogue."""
-    unknown = {e.sample_id for e in subject.events} - subject.known_ids
+    unknown = {e.sample_id for e in subject.events if not is_class_event(e)} - subject.known_ids
     if unknown:
         yield Finding(
             problem=f"{len(unknown)} samples of the log are not in the catalogue",
@@ -51,12 +53,33 @@ def events_of_samples(subject: Subject) -> Iterator[Finding]:
 def labels_are_classes(subject: Subject) -> Iterator[Finding]:
     """Every label is a class of the project."""
     project = subject.store.project
-    unknown = sorted({e.label for e in subject.events if e.label is not None} - set(project.classes))
+    history = class_history(subject.events)
+    present = {c.name for c in history.classes} if history else set(project.classes)
+    now = [with_present_name(e, history) for e in subject.events if e.kind is not Kind.CLASSES]
+    unknown = sorted({e.label for e in now if e is not None and e.label is not None} - present)
     if unknown:
         yield Finding(
             problem=f"{len(unknown)} labels are not classes of the project",
             where=tuple(unknown),
             advice=f"add them with: {project.add_command(unknown)}",
+        )
+
+
+def classes_are_those_of_the_log(subject: Subject) -> Iterator[Finding]:
+    """The project's file lists the classes that the log has, once these have changed."""
+    unreadable = tuple(e.event_id for e in subject.events if e.kind is Kind.CLASSES and e.change is None)
+    if unreadable:
+        yield Finding(problem=f"{len(unreadable)} changes of classes cannot be read", where=unreadable, advice=BACKUP)
+    project, history = subject.store.project, class_history(subject.events)
+    if history and project.history == history and project.classes == tuple(c.name for c in history.classes):
+        return
+    if history or project.history:
+        yield Finding(
+            problem=f"{SETTINGS} has the classes {', '.join(project.classes)}, and the log has "
+            f"{', '.join(c.name for c in history.classes) or 'no change of classes'}",
+            where=(str(project.root / SETTINGS),),
+            advice="run verify --repair, which writes the classes of the log to the file" if history else BACKUP,
+            repair=(lambda: _write_classes(project, history)) if history else None,
         )
 
 
@@ -98,13 +121,21 @@ def times(subject: Subject) -> Iterator[Finding]:
 
 def labels_of_runs(subject: Subject) -> Iterator[Finding]:
     """Every label that a run was trained with has been in the log."""
+    history = class_history(subject.events)
     logged = {(e.sample_id, e.label) for e in subject.events}
+    present = [(e, with_present_name(e, history)) for e in subject.events if e.label is not None and e.sample_id]
+    logged |= {(e.sample_id, None if now is None else now.label) for e, now in present}
     for run in filter(uses_project_data, subject.runs):
         try:
             labels = run.labels()
         except ProjectError:
             continue  # `beginnings` reports it
-        lost = sorted(sample_id for sample_id, label in labels.items() if (sample_id, label) not in logged)
+        as_of = run.config().get(AS_OF)
+        lost = sorted(
+            i
+            for i, label in labels.items()
+            if (i, label) not in logged and (i, history.meaning_since(label, as_of).name) not in logged
+        )
         if lost:
             yield Finding(
                 problem=f"{len(lost)} labels that {run.name} was trained with are not in the log",
@@ -112,3 +143,7 @@ def labels_of_runs(subject: Subject) -> Iterator[Finding]:
                 advice=f"{BACKUP}; without one, {run.path / 'labels.json'} still has these labels, sample by sample: "
                 f"gradebook label {subject.store.project.root} --sample ID --label NAME",
             )
+
+
+def _write_classes(project: Project, history: ClassHistory) -> None:
+    write_classes(project, history)

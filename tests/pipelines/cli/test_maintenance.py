@@ -117,3 +117,35 @@ def test_a_lost_event_log_is_reported_and_the_rest_is_kept(root):
     result = gradebook("verify", root, "--mend")
     assert result.status == 1 and "restore lance/events.lance from a backup" in result.out
     assert len(open_store(root).catalog.files()) == 3
+
+
+def test_classes_are_listed_and_changed_and_changes_undone(root):
+    rows = done("classes", root, "--json").json
+    assert [(row["name"], row["labels"], row["key"]) for row in rows] == [("cat", 3, "1"), ("dog", 0, "2")]
+    assert len({row["color"] for row in rows}) == 2
+    changed = done("classes", root, "--rename", "cat=tiger", "--json").json
+    assert (changed["change"], changed["undecided"], changed["selection"]) == ("rename cat to tiger", 0, None)
+    assert changed["classes"] == [rows[0] | {"name": "tiger"}, rows[1]]
+    split = done("classes", root, "--split", "tiger=tiger,lion", "--json").json
+    assert split["undecided"] == 3 and split["selection"]
+    assert "undo: split" in done("classes", root, "--undo").out
+    assert "merge tiger, dog into pet" in done("classes", root, "--merge", "tiger,dog=pet").out
+    newest = done("log", root, "--json").json[0]["event_id"]
+    assert done("undo", root, newest, "--json").json["change"] == "undo: merge tiger, dog into pet"
+    assert done("verify", root, "--json").json["findings"] == []
+    assert "rename cat to tiger" in done("log", root).out
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (("--rename", "cat"), "give it as old=new"),
+        (("--merge", "cat,dog"), "give it as a,b=c"),
+        (("--split", "cat=a"), "two classes or more"),
+        (("--add", "a", "--remove", "cat"), "one thing at a time"),
+        (("--undo",), "no change to undo"),
+    ],
+)
+def test_what_cannot_be_done_with_classes_is_one_sentence(root, options, sentence):
+    result = gradebook("classes", root, *options)
+    assert result.status == 2 and sentence in result.err and len(result.err.splitlines()) == 1

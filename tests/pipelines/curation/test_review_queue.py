@@ -19,7 +19,7 @@ from gradebook.storage.vectors import MemoryVectors
 from tests.pipelines.projects import CLASSES, LABELLED, TRAIN, class_of, run_of
 
 ABOUT_OTHERS = {"mislabelled", "twin_differs"}  # no guess is a given label, and no picture here has a near-duplicate
-FROM_VECTORS = {"feature_classifier", "neighbours_disagree", "outlier"}
+FROM_VECTORS = {"feature_classifier", "neighbours_disagree", "outlier", "unlike_any_class"}
 
 
 def test_the_queue_has_every_undecided_sample_once(store):

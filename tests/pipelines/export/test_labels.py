@@ -39,6 +39,8 @@ def test_the_table_has_the_current_labels_and_their_actors(store):
     other.log.append([event(Kind.REJECTED, second.sample_id, actor="ada")])
     (row,) = labels_of(other)
     assert (row.filepath, row.label, row.split, row.by) == (first.filepath, "owl", "train", "ada")
+    (rejected,) = labels_of(other, rejected=True)
+    assert (rejected.filepath, rejected.label) == (second.filepath, "rejected")
 
 
 def test_csv_and_parquet_are_equal_and_can_be_imported(store, tmp_path):

@@ -15,8 +15,9 @@ from gradebook.pipelines.inference.predict import list_images
 from gradebook.pipelines.pool.file_stream import walk as pool_walk
 from gradebook.pipelines.training.config import DataConfig
 from gradebook.pipelines.training.plain_datasets import open_dataset
-from gradebook.storage.project import ProjectError, add_classes, create_project, join_names, split_names
+from gradebook.storage.project import ProjectError, create_project, join_names, split_names
 from gradebook.storage.samples import Split
+from tests.class_changes import add_classes
 from tests.pipelines.importing.folders import csv, labels, put
 
 NFC, NFD = (unicodedata.normalize(form, "vögel/é.png") for form in ("NFC", "NFD"))

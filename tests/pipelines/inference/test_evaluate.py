@@ -9,9 +9,9 @@ from gradebook.pipelines.training.config import ConfigError
 from gradebook.pipelines.training.presets import config_from_json
 from gradebook.pipelines.training.student import load_run_student, predict_samples
 from gradebook.storage.events import Kind, event
-from gradebook.storage.project import add_classes
 from gradebook.storage.samples import Split
 from gradebook.storage.store import Store, open_store
+from tests.class_changes import add_classes
 from tests.pipelines.projects import (
     BACKBONE,
     CLASSES,

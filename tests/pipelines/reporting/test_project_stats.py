@@ -6,9 +6,10 @@ import pytest
 
 from gradebook.pipelines.reporting import project_stats
 from gradebook.storage.events import Kind, event
-from gradebook.storage.project import add_classes, create_project
+from gradebook.storage.project import create_project
 from gradebook.storage.samples import Sample, Split
 from gradebook.storage.store import Store, open_store
+from tests.class_changes import add_classes
 
 
 @pytest.fixture

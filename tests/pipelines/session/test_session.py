@@ -21,9 +21,10 @@ from gradebook.pipelines.session.status import live_status
 from gradebook.pipelines.session.trainer import SessionResult, run_session
 from gradebook.storage.checksums import corrupt_files
 from gradebook.storage.events import Kind, event, retraction
-from gradebook.storage.project import ProjectError, add_classes
+from gradebook.storage.project import ProjectError
 from gradebook.storage.samples import Sample, Split
 from gradebook.storage.store import Store, open_store
+from tests.class_changes import add_classes
 from tests.pipelines.projects import CLASSES, LABELLED, TRAIN, add_images, class_of, copy_of, make_project
 from tests.polling import until
 

@@ -12,9 +12,9 @@ from gradebook.pipelines.cli.train_command import parse_command
 from gradebook.pipelines.runs import State
 from gradebook.pipelines.training import checkpoints, loop
 from gradebook.pipelines.training.config import ConfigError
-from gradebook.storage.project import add_classes
 from gradebook.storage.samples import Split
 from gradebook.storage.store import Store, open_store
+from tests.class_changes import add_classes
 from tests.pipelines.projects import (
     BACKBONE,
     CLASSES,

@@ -11,14 +11,15 @@ import pytest
 from gradebook.mpl.methods import METHODS
 from gradebook.pipelines import train as module
 from gradebook.pipelines.cli.train_command import parse_command
+from gradebook.pipelines.curation.class_changes import change_classes, rename
 from gradebook.pipelines.runs import Run, State, status_now, write_status
 from gradebook.pipelines.training import learners, loop
 from gradebook.pipelines.training.config import ConfigError
 from gradebook.pipelines.training.run_setup import saved_config
 from gradebook.storage.events import Kind, event
-from gradebook.storage.project import add_classes
 from gradebook.storage.samples import Split
 from gradebook.storage.store import open_store
+from tests.class_changes import add_classes
 from tests.forkserver import forked, program
 from tests.pipelines.projects import (
     BACKBONE,
@@ -203,3 +204,13 @@ def test_a_run_without_an_intact_checkpoint_starts_over(store, template, tmp_pat
     assert "(process-0.pt) and is now damaged-step-000002: the run goes on from its beginning" in printed
     assert same_weights(store, other)
     assert rows(store) == rows(other)
+
+
+def test_a_run_whose_classes_have_changed_is_not_resumed_and_stays_as_it_is(store):
+    stopped_after(3, store)
+    run = Run(store.project.runs / "r")
+    before = run.status()
+    change_classes(store, rename(CLASSES[0], "raven"), actor="ada")
+    with pytest.raises(ConfigError, match=r"r cannot go on, for it knew the classes .*: crow is raven now"):
+        saved_config(store.project.root, "r")
+    assert run.status() == before
