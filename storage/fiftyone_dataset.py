@@ -9,6 +9,7 @@ users:
     split             train or test
     label             decided by a person or an import
     decision          the event that decided it
+    prediction        what the queue proposes: the student's final prediction, or the label of a similar image
     teacher, student  the last label of each in the run's record, and its probability
     feedback          mean feedback of the teacher's pseudo-labels, nats
     flips             number of changes of the teacher's label
@@ -19,6 +20,7 @@ users:
 """
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
@@ -28,23 +30,26 @@ from typing import Any
 from filelock import FileLock
 
 from gradebook.storage import cache_files, fiftyone_reasons
+from gradebook.storage.class_history import hex_color
 from gradebook.storage.events import Event, decisions
 from gradebook.storage.fiftyone_fields import (
-    CLASSIFICATIONS,
     Values,
     add_samples,
     declare_fields,
+    describe,
     read_values,
     write_changes,
 )
 from gradebook.storage.fiftyone_reasons import Reasons
 from gradebook.storage.mongodb import use_project_database
 from gradebook.storage.project import Project
+from gradebook.storage.run_classes import run_classes
 from gradebook.storage.sample_files import changed_samples
 from gradebook.storage.samples import Sample
 from gradebook.storage.store import Store
 
 LOCK = ".fiftyone.lock"
+PREDICTION = ("prediction.label", "prediction.confidence")
 DYNAMICS = {  # path -> column of `gradebook.storage.training_dynamics`
     "teacher.label": "teacher_label",
     "teacher.confidence": "teacher_probability",
@@ -88,7 +93,8 @@ def refresh(store: Store, run: str | None, reasons: Reasons | None = None) -> Ch
         dataset = _open(store.project, run)
         fiftyone_reasons.declare(dataset, reasons.known)
         samples = _unchanged(store)
-        wanted = _wanted_values(samples, decisions(store.log.read()), _dynamics(store, run), _thumbnails(store.project))
+        decided = decisions(store.log.read())
+        wanted = _wanted_values(samples, decided, _dynamics(store, run), _thumbnails(store.project), reasons.proposed)
         paths = fiftyone_reasons.paths(dataset)
         wanted = {i: values | _reason_values(paths, reasons.scores.get(i, {})) for i, values in wanted.items()}
         ids, known = read_values(dataset)
@@ -124,6 +130,7 @@ def _wanted_values(
     decided: Mapping[str, Event],
     dynamics: Mapping[str, Values],
     thumbnails: Mapping[str, str],
+    proposed: Mapping[str, tuple[str, float | None]],
 ) -> dict[str, Values]:
     """Returns the values that the dataset should have, by sample_id."""
     nothing: Values = dict.fromkeys(DYNAMICS)
@@ -132,7 +139,10 @@ def _wanted_values(
         values = {
             "filepath": sample.filepath,
             "split": sample.split.value,
+            "metadata.width": sample.width,
+            "metadata.height": sample.height,
             **_decision_values(decided.get(sample.sample_id)),
+            **dict(zip(PREDICTION, proposed.get(sample.sample_id, (None, None)), strict=True)),
         }
         values |= {"thumbnail_path": thumbnails.get(sample.sample_id), **dynamics.get(sample.sample_id, nothing)}
         wanted[sample.sample_id] = _with_disagreement(values)
@@ -159,7 +169,7 @@ def _reason_values(paths: Sequence[str], scores: Mapping[str, float]) -> Values:
 
 
 def _with_disagreement(values: Values) -> Values:
-    labels = {values[f"{field}.label"] for field in CLASSIFICATIONS} - {None}
+    labels = {values[f"{field}.label"] for field in ("label", "teacher", "student")} - {None}
     return values | {"disagreement": len(labels) > 1}
 
 
@@ -167,10 +177,17 @@ def _dynamics(store: Store, run: str | None) -> dict[str, Values]:
     if run is None:
         return {}
     table = store.record.dynamics(run)
+    known = run_classes(_settings(store.project, run), store.project.history)
     columns = {path: map(_finite, table.column(name).to_pylist()) for path, name in DYNAMICS.items()}
+    columns |= {path: map(known.rename, columns[path]) for path in ("teacher.label", "student.label")}
     rows = zip(*columns.values(), strict=True)
     sample_ids = table.column("sample_id").to_pylist()
     return {sample_id: dict(zip(columns, row, strict=True)) for sample_id, row in zip(sample_ids, rows, strict=True)}
+
+
+def _settings(project: Project, run: str) -> dict[str, Any]:
+    path = project.runs / run / "config.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
 def _finite(value: Any) -> Any:
@@ -184,6 +201,7 @@ def _open(project: Project, run: str | None) -> Any:
     name = dataset_name(project)
     dataset = fo.load_dataset(name) if fo.dataset_exists(name) else fo.Dataset(name, persistent=True)
     declare_fields(dataset)
+    describe(dataset, run, {one.name: hex_color(one) for one in project.styled_classes})
     dataset.default_classes = list(project.classes)
     dataset.info = {"gradebook": str(project.root), "run": run}
     dataset.save()

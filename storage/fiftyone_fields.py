@@ -19,6 +19,7 @@ FIELDS = {
     "split": ("split",),
     "label": ("label.label",),
     "decision": ("decision",),
+    "prediction": ("prediction.label", "prediction.confidence"),
     "teacher": ("teacher.label", "teacher.confidence"),
     "student": ("student.label", "student.confidence"),
     "feedback": ("feedback",),
@@ -26,8 +27,17 @@ FIELDS = {
     "mean_probability": ("mean_probability",),
     "disagreement": ("disagreement",),
     "thumbnail_path": ("thumbnail_path",),
+    "metadata": ("metadata.width", "metadata.height"),
 }
-CLASSIFICATIONS = ("label", "teacher", "student")
+CLASSIFICATIONS = ("label", "prediction", "teacher", "student")
+COLORS = {"label": "#2C97A0", "prediction": "#8A63D2", "teacher": "#0072B2", "student": "#E69F00"}  # by field
+DESCRIPTIONS = {  # {run} is the run that the dataset shows
+    "label": "Given by a person or an import",
+    "prediction": "What the queue proposes: the final prediction of the student of {run}, or the label of a similar "
+    "image. Accept takes this label",
+    "teacher": "Record of training: the teacher's last prediction in {run}",
+    "student": "Record of training: the student's last prediction in {run}",
+}
 PLAIN = {  # name -> FiftyOne's kind of field
     "gradebook_id": "StringField",
     "split": "StringField",
@@ -56,6 +66,27 @@ def declare_fields(dataset: Any) -> None:
         config.media_fields = [*config.media_fields, "thumbnail_path"]
         config.grid_media_field, config.media_fallback = "thumbnail_path", True  # or the file, if there is none
     _make_read_only(dataset)
+
+
+def describe(dataset: Any, run: str | None, class_colors: Mapping[str, str]) -> None:
+    """Writes which run the fields show, and the colors of fields and classes."""
+    import fiftyone as fo
+
+    for name, text in DESCRIPTIONS.items():
+        field, description = dataset.get_field(name), text.format(run=run or "no run")
+        if field.description != description:
+            field.description = description
+            field.save()
+    values = [{"value": name, "color": color} for name, color in class_colors.items()]
+    scheme = fo.ColorScheme(
+        color_by="field",
+        fields=[
+            {"path": name, "fieldColor": color, "colorByAttribute": "label", "valueColors": values}
+            for name, color in COLORS.items()
+        ],
+    )
+    dataset.app_config.color_scheme = scheme
+    dataset.description = f"Predictions and record of {run}" if run else "No run yet: labels alone"
 
 
 def _make_read_only(dataset: Any) -> None:
@@ -136,6 +167,10 @@ def _value(field: str, values: Values) -> Any:
     """Returns the value of one field in FiftyOne's type."""
     if field == fiftyone_reasons.FIELD:
         return fiftyone_reasons.as_document(values)
+    if field == "metadata":
+        import fiftyone as fo
+
+        return fo.ImageMetadata(width=values["metadata.width"], height=values["metadata.height"])
     if field not in CLASSIFICATIONS:
         return values[field]
     if values[f"{field}.label"] is None:

@@ -17,10 +17,11 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class Reasons:
-    """The reasons of a project's review queue and their scores."""
+    """The reasons of a project's review queue with their scores, and what the queue proposes."""
 
     known: Mapping[str, Reason] = field(default_factory=dict)
     scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # sample_id -> reason -> [0, 1]
+    proposed: Mapping[str, tuple[str, float | None]] = field(default_factory=dict)  # sample_id -> label, probability
 
 
 def declare(dataset: Any, names: Mapping[str, Any]) -> None:

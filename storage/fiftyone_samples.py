@@ -19,8 +19,8 @@ FIELDS = {  # attribute of `FiftyOneSample` -> path in the dataset
     "split": "split",
     "label": "label.label",
     "decision": "decision",
-    "teacher": "teacher.label",
-    "confidence": "teacher.confidence",
+    "prediction": "prediction.label",
+    "confidence": "prediction.confidence",
 }
 
 
@@ -34,7 +34,7 @@ class FiftyOneSample:
     split: str
     label: str | None
     decision: str | None  # the event that decided the label
-    teacher: str | None  # the teacher's last pseudo-label
+    prediction: str | None  # what the queue proposes
     confidence: float | None  # of that label
 
 

@@ -33,8 +33,8 @@ ALIKE = 60  # samples shown beside the one that they are like
 
 
 def accept(dataset: Any, ids: Sequence[str]) -> str:
-    """Accepts what the teacher says of the samples, as the dataset shows it."""
-    return _decide(dataset, ids, lambda seen: seen.teacher, "accepted")
+    """Accepts what the queue proposes for the samples, as on the page Review and as the dataset shows it."""
+    return _decide(dataset, ids, lambda seen: seen.prediction, "accepted")
 
 
 def assign(dataset: Any, ids: Sequence[str], label: str) -> str:
@@ -67,7 +67,7 @@ def take_back(dataset: Any, ids: Sequence[str]) -> str:
 
 
 def ask(dataset: Any, ids: Sequence[str]) -> str:
-    """Puts samples that nobody has decided at the front of the queue, the teacher's label as the guess."""
+    """Puts samples that nobody has decided at the front of the queue, with what it proposes for them."""
     store, seen = open_project(dataset), _selected(dataset, ids)
     with leases.turn(store.project):
         events = store.log.read()
@@ -154,8 +154,9 @@ def _decide(dataset: Any, ids: Sequence[str], choose: Callable[[FiftyOneSample],
     store, seen = open_project(dataset), _selected(dataset, ids)
     log = labelling.read_log(store)
     reasons = {s.sample_id: _needless(s, choose(s), log.decided.get(s.sample_id)) for s in seen}
+    asked = {e.sample_id: e for e in requested_proposals(log.events)}
     choices = [
-        Choice(shown=_shown(s, dataset.info.get("run")), label=choose(s), expected=s.decision)
+        Choice(shown=_shown(s, dataset.info.get("run"), asked.get(s.sample_id)), label=choose(s), expected=s.decision)
         for s in seen
         if reasons[s.sample_id] is None
     ]
@@ -169,7 +170,7 @@ def _decide(dataset: Any, ids: Sequence[str], choose: Callable[[FiftyOneSample],
 def _needless(seen: FiftyOneSample, label: str | None, now: Event | None) -> str | None:
     """Returns why a sample needs no verdict, None if it needs one."""
     if label is None:
-        return "no run has a label for it"
+        return "the queue proposes no label for it"
     if file_problem(Path(seen.filepath), seen.sample_id) == CHANGED:
         return CHANGED
     if now is None or now.event_id != seen.decision:  # not as it was shown: a conflict
@@ -185,15 +186,19 @@ def _samples(conflicts: Sequence[Conflict]) -> list[str]:
     return [conflict.by.sample_id for conflict in conflicts if conflict.by is not None]
 
 
-def _shown(seen: FiftyOneSample, run: str | None) -> Shown:
-    return Shown(sample_id=seen.sample_id, label=seen.teacher, probability=seen.confidence, run=run)
+def _shown(seen: FiftyOneSample, run: str | None, asked: Event | None) -> Shown:
+    """Returns what the dataset shows of a sample: an open proposal of the log, or the run's prediction."""
+    proposal = asked.event_id if asked is not None and asked.label == seen.prediction else None
+    return Shown(
+        sample_id=seen.sample_id, label=seen.prediction, probability=seen.confidence, run=run, proposal=proposal
+    )
 
 
 def _proposal(seen: FiftyOneSample) -> Event:
     return event(
         Kind.PROPOSED,
         seen.sample_id,
-        seen.teacher,
+        seen.prediction,
         actor=actor(),
         confidence=seen.confidence,
         reasons={ASKED[0]: 1.0},

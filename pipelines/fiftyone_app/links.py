@@ -16,18 +16,34 @@ from gradebook.storage.project import Project, ProjectError
 TIMEOUT_S = 20.0  # of a request to FiftyOne, whose first response takes some seconds
 
 
-def in_fiftyone(project: Project, sample_ids: Sequence[str]) -> str:
+class OutdatedFiftyOne(ProjectError):  # noqa: N818
+    """FiftyOne is not running for the project, shows another run, or does not have the samples."""
+
+
+def in_fiftyone(project: Project, sample_ids: Sequence[str], run: str | None = None) -> str:
     """Returns the link with which FiftyOne's App shows exactly these samples.
 
     Several samples become a saved view, named "from gradebook" and a few digits. The newest twelve views are kept.
 
+    Args:
+        project: the project.
+        sample_ids: the samples.
+        run: that FiftyOne must show; None for any.
+
     Raises:
-        ProjectError: FiftyOne is not running for the project, or does not have the samples.
+        OutdatedFiftyOne: FiftyOne is not running for the project, shows another run, or does not have the samples.
+        ProjectError: it does not answer.
     """
     server = servers.find(project.root, servers.FIFTYONE)
     if server is None:
-        raise ProjectError(f"FiftyOne is not running for this project: gradebook fiftyone {project.root}")
-    return server.link(f"/datasets/{quote(dataset_name(project))}", **_query(server, project, sample_ids))
+        raise OutdatedFiftyOne(f"FiftyOne is not running for this project: gradebook fiftyone {project.root}")
+    query = _query(server, project, sample_ids)
+    shown = query.pop("run", "")
+    if run is not None and shown != run:
+        raise OutdatedFiftyOne(
+            f"FiftyOne shows {shown or 'no run'}, not {run}: gradebook fiftyone {project.root} --run {run}"
+        )
+    return server.link(f"/datasets/{quote(dataset_name(project))}", **query)
 
 
 def reload(project: Project) -> None:
@@ -66,7 +82,7 @@ def _query(server: Server, project: Project, sample_ids: Sequence[str]) -> dict[
     """Returns the query of the address that shows these samples."""
     query = _execute(server, project, "place", {"sample_ids": list(sample_ids)})
     if problem := query.get("refused"):
-        raise ProjectError(str(problem))
+        raise OutdatedFiftyOne(str(problem))
     return query
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from gradebook.storage.vectors import Space
 
 CLI = "gradebook.pipelines.cli.main"
-COMMANDS = frozenset({"import", "embed", "map", "export", "export-labels", "forecast", "evaluate"})
+COMMANDS = frozenset({"import", "embed", "map", "export", "export-labels", "forecast", "evaluate", "fiftyone"})
 FAILURE_PREFIX = "gradebook: "  # of the message with which a command fails
 LOG_TAIL_BYTES = 20_000  # of a log that are searched for it
 
@@ -60,6 +60,11 @@ def start_forecast(project: Project) -> Job:
 def start_evaluation(project: Project, run: str) -> Job:
     """Starts evaluating a run on the test split."""
     return _start(project, "evaluate", "--run", run)
+
+
+def start_fiftyone(project: Project, run: str | None) -> Job:
+    """Starts FiftyOne with the record of a run, or brings it up to date if it is running."""
+    return _start(project, "fiftyone", *(("--run", run) if run else ()))
 
 
 def start_session(project: Project) -> Job:

@@ -20,16 +20,16 @@ NAMES = 8  # files that it names
 
 
 class Accept(foo.Operator):  # type: ignore[misc]
-    """Accepts the teacher's label."""
+    """Accepts what the queue proposes."""
 
     @property
     def config(self) -> Any:
         """Its name and looks."""
-        return foo.OperatorConfig(name="accept", label="Gradebook: accept pseudo-label")
+        return foo.OperatorConfig(name="accept", label="Gradebook: accept prediction")
 
     def resolve_placement(self, ctx: Any) -> Any:
         """A button above the grid."""
-        return _button(ctx, "Accept pseudo-label", "check")
+        return _button(ctx, "Accept prediction", "check")
 
     def execute(self, ctx: Any) -> dict[str, Any]:
         """Writes the verdicts."""
@@ -179,7 +179,8 @@ class Place(foo.Operator):  # type: ignore[misc]
 
     def execute(self, ctx: Any) -> dict[str, Any]:
         """Returns what the address must ask for, and saves the view if one is needed."""
-        return _try(lambda: open_parameters(ctx.dataset, [str(sample_id) for sample_id in ctx.params["sample_ids"]]))
+        ids = [str(sample_id) for sample_id in ctx.params["sample_ids"]]
+        return _try(lambda: open_parameters(ctx.dataset, ids) | {"run": (ctx.dataset.info or {}).get("run") or ""})
 
 
 class Refresh(foo.Operator):  # type: ignore[misc]
@@ -231,7 +232,7 @@ class Evolution(foo.Panel):  # type: ignore[misc]
             panel.view("none", types.Notice(label=_sentence(error)))
             return types.Property(panel)
         buttons = panel.h_stack("buttons", gap=2, align_x="left")
-        buttons.btn("accept", label=f"Accept {seen.teacher}", disabled=seen.teacher is None, on_click=self.accept)
+        buttons.btn("accept", label=f"Accept {seen.prediction}", disabled=seen.prediction is None, on_click=self.accept)
         buttons.btn("undo", label="Undo my verdict", on_click=self.undo)
         _link_to_app(buttons, ctx)
         if rows:

@@ -12,8 +12,10 @@ from gradebook.pipelines.fiftyone_app import actions, links
 from gradebook.pipelines.fiftyone_app.launch import link_plugins
 from gradebook.pipelines.process import servers
 from gradebook.storage.events import Kind, decisions, event, replay
+from gradebook.storage.fiftyone_reasons import Reasons
 from gradebook.storage.fiftyone_samples import open_parameters
 from gradebook.storage.project import ProjectError, create_project
+from gradebook.storage.samples import Split
 from gradebook.storage.store import open_store
 from gradebook.storage.vectors import Space
 from tests.app.conftest import CLASSES, HOSTILE, TRAIN, a_run, fill
@@ -44,8 +46,12 @@ def store(tmp_path, server, monkeypatch):
     store.record.fold(run.name, run.path / "record")
     from gradebook.storage.fiftyone_dataset import refresh
 
-    refresh(store, run.name)
+    refresh(store, run.name, Reasons(proposed=dict.fromkeys(read_ids(store), ("heron", 0.75))))
     return store
+
+
+def read_ids(store):
+    return [sample.sample_id for sample in store.catalog.samples(Split.TRAIN)]
 
 
 @pytest.fixture
