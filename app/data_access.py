@@ -18,11 +18,13 @@ from gradebook.pipelines.reporting import project_stats
 from gradebook.pipelines.runs import Run
 from gradebook.storage import splits
 from gradebook.storage.images import BrokenImage
-from gradebook.storage.project import SETTINGS, Project
+from gradebook.storage.project import SETTINGS, Project, read_project
+from gradebook.storage.run_classes import RunClasses, run_classes
 from gradebook.storage.sample_files import file_problem
 from gradebook.storage.samples import Sample, Split
 from gradebook.storage.store import Store, tables_of
 
+LABEL_COLUMNS = ("teacher_label", "student_label", "runner_up", "best_label")  # of the record
 RECORD_TTL_S = 5  # a run's record is read again after this time
 SAMPLES_TTL_S = 20  # in a store at an address, imports by other processes are noticed after this time
 
@@ -36,6 +38,11 @@ def open_project(root: Path) -> Store:
     root = root.expanduser().resolve()
     settings = root / SETTINGS
     return _open_store(str(root), settings.stat().st_mtime_ns if settings.is_file() else 0)
+
+
+def have_classes_changed(store: Store) -> bool:
+    """Returns whether the classes have changed since the store was opened."""
+    return read_project(store.project.root).history != store.project.history
 
 
 def preload(store: Store) -> None:
@@ -90,7 +97,20 @@ def read_history(store: Store, run: Run | None, sample_id: str) -> list[dict[str
     if run is None:
         return []
     update_record(store, run.name)
-    return store.record.history(sample_id, run.name)
+    return with_present_names(store, run, store.record.history(sample_id, run.name))
+
+
+def with_present_names(store: Store, run: Run, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Returns rows of a run's record with the present names of its classes."""
+    known = known_classes(store, run)
+    if not known.have_changed:
+        return rows
+    return [row | {name: known.rename(row[name]) for name in LABEL_COLUMNS} for row in rows]
+
+
+def known_classes(store: Store, run: Run) -> RunClasses:
+    """Returns the classes that a run knew under their present names."""
+    return run_classes(run.config(), store.project.history)
 
 
 def update_record(store: Store, run: str) -> None:

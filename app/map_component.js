@@ -6,13 +6,12 @@ const SIDE = 65535, NO_GROUP = 65535;
 const PADDING = 18; // pixels around the whole map
 const TOOLBAR = 30; // pixels of its height
 const HOVER_RADIUS = 9; // pixels around a point in which the pointer is on it
+const HOVER_MS = 150; // after which the server is asked for the image of the point under the pointer
 const CORNER_DISTANCE = 4; // pixels between two corners of a lasso
 const MAX_CORNERS = 380; // of a ring
 const MAX_RINGS = 20;
 const MAX_ZOOM = 200, MIN_ZOOM = 0.5;
 const FAINT = 0.13; // opacity of the points that are not selected
-const HOLE = 0.5; // share of a hollow point's radius
-const MIN_HOLLOW_RADIUS = 2.5; // pixels
 const maps = new WeakMap();
 
 export default function (component) {
@@ -39,7 +38,7 @@ function createMap(root, initial) {
   root.append(box);
   const map = { root, field, legend, points, overlay, tools, tip, data: {}, x: null, y: null, group: null, hidden: new Set(initial.hidden),
     rings: parseLasso(initial.lasso), selected: null, mode: "lasso", zoom: 1, cx: SIDE / 2, cy: SIDE / 2, drag: null, highlighted: null,
-    scheduled: false, width: SIDE, height: SIDE };
+    hovered: -1, hoverTimer: 0, previews: new Map(), scheduled: false, width: SIDE, height: SIDE };
   for (const [mode, name] of [["lasso", "Lasso"], ["box", "Box"], ["move", "Move"]])
     tools.append(makeButton(name, () => setMode(map, mode), mode));
   tools.append(makeButton("+", () => zoomBy(map, 1.5), "in", "Zoom in"), makeButton("−", () => zoomBy(map, 1 / 1.5), "out", "Zoom out"),
@@ -55,7 +54,7 @@ function listen(map) {
   overlay.addEventListener("pointermove", (event) => (map.drag ? onDrag(map, event) : onHover(map, event)));
   overlay.addEventListener("pointerup", (event) => onPointerUp(map, event));
   overlay.addEventListener("pointercancel", () => { map.drag = null; drawOverlay(map); });
-  overlay.addEventListener("pointerleave", () => (map.tip.hidden = true));
+  overlay.addEventListener("pointerleave", () => hideTip(map));
   overlay.addEventListener("wheel", (event) => {
     event.preventDefault();
     zoomBy(map, Math.exp(-event.deltaY / 400), event.offsetX, event.offsetY);
@@ -77,6 +76,11 @@ function receive(map, data) {
     map.order = shuffledIndices(map.x.length);
     [map.width, map.height] = [rangeOf(map.x), rangeOf(map.y)];
     map.selected = null;
+    map.previews.clear();
+  }
+  if (data.preview) {
+    map.previews.set(data.preview.point, data.preview);
+    if (map.hovered === data.preview.point) drawTip(map);
   }
   if (data.groups !== before.groups) map.group = decodeUint16(data.groups);
   if (before.names && JSON.stringify(data.names) !== JSON.stringify(before.names)) map.hidden.clear();
@@ -89,7 +93,7 @@ function receive(map, data) {
 function onPointerDown(map, event) {
   if (event.button > 1) return;
   map.overlay.setPointerCapture(event.pointerId);
-  map.tip.hidden = true;
+  hideTip(map);
   const pans = map.mode === "move" || event.button === 1;
   map.drag = { x: event.offsetX, y: event.offsetY, start: [event.offsetX, event.offsetY], pans, adds: event.shiftKey,
     ring: pans ? null : [toMapXY(map, event)] };
@@ -157,13 +161,37 @@ function visibleArea(map) {
 
 function onHover(map, event) {
   const k = nearestPoint(map, event);
-  map.tip.hidden = k < 0;
-  if (k < 0) return;
-  const group = map.group[k];
-  map.tip.textContent = group === NO_GROUP ? map.data.missing_label : map.data.names[group];
-  const { width } = map.field.getBoundingClientRect();
-  map.tip.style.left = `${Math.min(event.offsetX + 14, width - map.tip.offsetWidth - 4)}px`;
-  map.tip.style.top = `${event.offsetY + 14}px`;
+  if (k < 0) return hideTip(map);
+  map.pointer = [event.offsetX, event.offsetY];
+  if (k !== map.hovered) {
+    map.hovered = k;
+    clearTimeout(map.hoverTimer);
+    if (!map.previews.has(k)) map.hoverTimer = setTimeout(() => map.setState("hover", k), HOVER_MS);
+  }
+  drawTip(map);
+}
+
+// Draws the group of the point under the pointer, and its image once the server has sent it.
+function drawTip(map) {
+  const group = map.group[map.hovered], preview = map.previews.get(map.hovered), { tip } = map;
+  const name = make("div", "", group === NO_GROUP ? map.data.missing_label : map.data.names[group]);
+  tip.replaceChildren(name);
+  if (preview?.src) {
+    const img = make("img");
+    img.alt = preview.name;
+    img.src = preview.src;
+    tip.prepend(img);
+  }
+  tip.hidden = false;
+  const { width, height } = map.field.getBoundingClientRect(), [x, y] = map.pointer;
+  tip.style.left = `${Math.max(4, Math.min(x + 14, width - tip.offsetWidth - 4))}px`;
+  tip.style.top = `${Math.max(4, Math.min(y + 14, height - tip.offsetHeight - 4))}px`;
+}
+
+function hideTip(map) {
+  map.tip.hidden = true;
+  map.hovered = -1;
+  clearTimeout(map.hoverTimer);
 }
 
 function nearestPoint(map, event) {

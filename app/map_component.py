@@ -5,7 +5,7 @@ returns the corners of the lasso, not the points in it.
 """
 
 import base64
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradebook.app.browser_components import component
-from gradebook.app.figures.common import PALETTE
 from gradebook.pipelines.curation.map_colors import DISAGREE, MISSING, Coloring, Kind
 
 POSITIVE, NEGATIVE = "#2C97A0", "#D55E00"
@@ -31,6 +30,7 @@ class MapPoints:
     coloring: Coloring  # of the same N points
     missing_label: str  # legend of the points without a group
     high_is_warning: bool  # whether a high number asks for review
+    preview: Mapping[str, Any] | None = None  # the point under the pointer, its image and name, once it was asked for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +44,7 @@ class MapState:
 def mount(
     key: str, points: MapPoints, initial: MapState, *, on_lasso: Callable[[], None], on_hidden: Callable[[], None]
 ) -> None:
-    """Draws the map. The session then has its `lasso` and `hidden` under `key`.
+    """Draws the map. The session then has its `lasso`, `hidden` and `hover` (a point) under `key`.
 
     Args:
         key: of the component.
@@ -54,8 +54,14 @@ def mount(
         on_hidden: called after the user has hidden other groups.
     """
     hidden = [NO_GROUP if group == MISSING else group for group in initial.hidden]
-    data = {**_encode(points), "initial": {"lasso": initial.lasso, "hidden": hidden}}
-    component("map_component")(key=key, data=data, on_lasso_change=on_lasso, on_hidden_change=on_hidden)
+    data = {**_encode(points), "preview": points.preview, "initial": {"lasso": initial.lasso, "hidden": hidden}}
+    component("map_component")(
+        key=key, data=data, on_lasso_change=on_lasso, on_hidden_change=on_hidden, on_hover_change=_ignore
+    )
+
+
+def _ignore() -> None:
+    """Is called when the pointer rests on another point; the page then draws it as the session's `hover`."""
 
 
 def to_group(number: int) -> int:
@@ -74,7 +80,6 @@ def _encode(points: MapPoints) -> dict[str, Any]:
         "counts": np.bincount(groups[groups != MISSING], minlength=len(names)).tolist(),
         "missing": int((groups == MISSING).sum()),
         "missing_label": points.missing_label,
-        "palette_size": len(PALETTE),  # classes before colours repeat, in a darker or lighter shade
         "colors": _colors(points.coloring, points.high_is_warning),
         "ends": [names[0], names[-1]] if names else [],
     }
@@ -88,7 +93,7 @@ def _colors(coloring: Coloring, high_is_warning: bool) -> Sequence[str]:
         return (NEUTRAL, WARNING if high_is_warning else HIGH)
     if DISAGREE in coloring.names:
         return (WARNING, HIGH)
-    return [PALETTE[n % len(PALETTE)] for n in range(len(coloring.names))]
+    return coloring.colors
 
 
 def _base64(numbers: NDArray[Any]) -> str:

@@ -19,7 +19,7 @@ function drawPoints(map) {
   }
   const { toX, toY } = transform(map, ratio), selected = lassoMask(map);
   const radius = ratio * Math.min(5, Math.max(1.3, 260 / Math.sqrt(map.x.length)) * Math.sqrt(Math.sqrt(map.zoom)));
-  const small = disc(radius * 0.8), full = disc(radius), hollow = radius < MIN_HOLLOW_RADIUS ? full : disc(radius, radius * HOLE);
+  const small = disc(radius * 0.8), full = disc(radius);
   let drawn = 0;
   for (const layer of [0, 1]) for (let n = 0; n < map.x.length; n++) {
     const k = map.order[n], group = map.group[k];
@@ -27,7 +27,7 @@ function drawPoints(map) {
     const px = toX(map.x[k]), py = toY(map.y[k]);
     if (px < -9 || py < -9 || px > width + 9 || py > height + 9) continue;
     const faint = (selected && !selected[k]) || (map.highlighted !== null && map.highlighted !== group);
-    const dot = layer ? (isHollow(map, group) ? hollow : full) : small;
+    const dot = layer ? full : small;
     drawDot(pixels, width, height, px, py, dot, group === NO_GROUP ? palette.missing : palette.groups[group], faint ? FAINT : layer ? 0.85 : 0.5);
     drawn += 1;
   }
@@ -36,11 +36,10 @@ function drawPoints(map) {
 }
 
 // Returns the pixels of a disc as dx, dy and the share of the pixel that it covers, repeated.
-function disc(radius, hole = -1) {
+function disc(radius) {
   const reach = Math.ceil(radius), pixels = [];
   for (let dy = -reach; dy <= reach; dy++) for (let dx = -reach; dx <= reach; dx++) {
-    const distance = Math.hypot(dx, dy), edge = Math.min(1, Math.max(0, radius + 0.5 - distance));
-    const share = edge * Math.min(1, Math.max(0, distance + 0.5 - hole));
+    const share = Math.min(1, Math.max(0, radius + 0.5 - Math.hypot(dx, dy)));
     if (share > 0) pixels.push(dx, dy, share);
   }
   return pixels;
@@ -80,19 +79,13 @@ function drawOverlay(map) {
 // Returns the colour of each group, and of points without one.
 function groupColors(map, paper, ink) {
   const mix = (a, b, share) => a.map((v, k) => Math.round(v + (b[k] - v) * share));
-  const neutral = mix(paper, ink, 0.3), size = map.data.palette_size;
-  const colors = map.data.colors.map((c, k) => (c === "neutral" ? neutral : k % (2 * size) < size ? parseColor(c) : mix(parseColor(c), ink, 0.5)));
+  const neutral = mix(paper, ink, 0.3), colors = map.data.colors.map((c) => (c === "neutral" ? neutral : parseColor(c)));
   if (map.data.kind === "classes") return { groups: colors, missing: mix(paper, ink, 0.34) };
   const last = map.data.names.length - 1, groups = map.data.names.map((_, k) => {
     const position = (k / last) * (colors.length - 1), low = Math.min(colors.length - 2, Math.floor(position));
     return mix(colors[low], colors[low + 1], position - low);
   });
   return { groups, missing: mix(paper, ink, 0.16) };
-}
-
-// The first 16 classes have distinct colours. The next 16 repeat them with hollow points, if points are large enough.
-function isHollow(map, group) {
-  return map.data.kind === "classes" && Math.floor(group / (2 * map.data.palette_size)) % 2 === 1;
 }
 
 function drawLegend(map) {
@@ -112,8 +105,7 @@ function drawLegend(map) {
 
 function legendEntry(map, group, name, count, color) {
   const row = make("button"), dot = make("span", "dot");
-  dot.classList.toggle("hollow", group !== NO_GROUP && isHollow(map, group));
-  dot.style[dot.classList.contains("hollow") ? "borderColor" : "background"] = `rgb(${color})`;
+  dot.style.background = `rgb(${color})`;
   row.append(dot, make("span", "name", name), make("span", "count", count.toLocaleString("en")));
   row.title = name;
   row.setAttribute("aria-pressed", String(!map.hidden.has(group)));

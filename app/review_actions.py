@@ -1,7 +1,7 @@
 """The logic of the review page: the keys of the classes, the verdicts of actions, and the session's statistics."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -11,17 +11,17 @@ from typing import Any
 from gradebook.app.data_access import read_events
 from gradebook.app.text import actor_name
 from gradebook.pipelines.curation import labelling
+from gradebook.pipelines.curation.class_changes import add, change_classes
 from gradebook.pipelines.curation.event_cache import EventCache
 from gradebook.pipelines.curation.label_propagation import is_from_neighbours
 from gradebook.pipelines.curation.queue_items import Row
 from gradebook.pipelines.curation.verdicts import Shown
 from gradebook.pipelines.runs import Run
+from gradebook.storage.class_history import ProjectClass
 from gradebook.storage.events import VERDICTS, Event, Kind
-from gradebook.storage.project import ProjectError
+from gradebook.storage.project import Project, ProjectError, read_project
 from gradebook.storage.store import Store
 
-DIGITS = "0123456789"
-LETTERS = "abdefgijmnopqtvwyz"  # without the page's own keys (H K L S U X) and Streamlit's (C R)
 SESSION_GAP = timedelta(minutes=10)  # a longer pause between two verdicts ends the session
 ACTION_ID = re.compile(r"[0-9a-f]{32}")
 
@@ -33,6 +33,7 @@ class Action(StrEnum):
     REJECT = "reject"  # no class applies
     UNDO = "undo"
     SKIP = "skip"
+    UNSKIP = "unskip"  # undo a skip
     MORE = "more"  # show other images
     SIMILAR = "similar"  # show the images most similar to this one next
     HISTORY = "history"  # open the sample on the page Evolution
@@ -49,6 +50,7 @@ class ReviewAction:
     label: str | None = None
     expected: str | None = None  # id of the event that decided the sample on the screen; for an undo, the one to undo
     batch: str = ""  # name of the batch of images that was on the screen
+    create: bool = False  # whether to add `label` to the classes if it is none
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +67,7 @@ class Outcome:
 
     conflicts: list[Conflict] = field(default_factory=list)
     invalid: list[ReviewAction] = field(default_factory=list)  # of a sample or class that the project does not have
+    reasons: dict[str, str] = field(default_factory=dict)  # action_id -> why it is invalid
     undone: dict[str, str] = field(default_factory=dict)  # action_id of an undo -> the sample whose verdict it undid
 
 
@@ -80,15 +83,9 @@ class SessionStats:
     per_minute: float | None  # verdicts; None for fewer than two
 
 
-def class_keys(classes: Sequence[str]) -> dict[str, str]:
-    """Returns the class of each key. With many classes, the last ones have no key.
-
-    If all classes are named by a digit, that digit is the key. Otherwise the first nine have 1 to 9, the others
-    letters.
-    """
-    if all(len(name) == 1 and name in DIGITS for name in classes):
-        return {name: name for name in classes}
-    return dict(zip(DIGITS[1:] + LETTERS, classes, strict=False))
+def class_keys(classes: Iterable[ProjectClass]) -> dict[str, str]:
+    """Returns the class of each key. With many classes, the last ones have no key."""
+    return {one.key: one.name for one in classes if one.key}
 
 
 def parse_actions(message: Any, batch: str = "") -> list[ReviewAction]:
@@ -108,6 +105,7 @@ def parse_actions(message: Any, batch: str = "") -> list[ReviewAction]:
                 label=item.get("label"),
                 expected=item.get("expected"),
                 batch=str(item.get("batch") or batch),
+                create=item.get("create") is True,
             )
         except (KeyError, TypeError, ValueError, AttributeError):
             continue
@@ -128,15 +126,19 @@ def apply_actions(
         actions: in order.
         rows: what was on the screen, by sample_id.
     """
-    items = [item for action in actions if (item := _to_item(store, run, action, rows)) is not None]
+    problems = _create_classes(store, actor, actions)
+    project = read_project(store.project.root)  # `store` may have been opened before a change of classes
+    items = [item for action in actions if (item := _to_item(store, project, run, action, rows)) is not None]
     taken = {item.event_id for item in items}
     invalid = [a for a in actions if a.action in (Action.LABEL, Action.REJECT) and a.action_id not in taken]
+    reasons = {a.action_id: problems.get(a.action_id) or _why_invalid(project, a) for a in invalid}
     if not items:
-        return Outcome(invalid=invalid)
+        return Outcome(invalid=invalid, reasons=reasons)
     outcome, by_id = _decide(store, actor, items), {action.action_id: action for action in actions}
     return Outcome(
         conflicts=[Conflict(action=by_id[c.item.event_id], existing=c.by) for c in outcome.conflicts if c.by],
         invalid=invalid,
+        reasons=reasons,
         undone={e.event_id: e.sample_id for e in outcome.taken if e.kind is Kind.RETRACTED},
     )
 
@@ -144,7 +146,7 @@ def apply_actions(
 def describe_failures(outcome: Outcome) -> list[dict[str, str]]:
     """Returns the verdicts and undos that were not written, and why, for the browser."""
     failures = [(conflict.action, _describe_conflict(conflict)) for conflict in outcome.conflicts]
-    failures += [(action, _describe_invalid(action)) for action in outcome.invalid]
+    failures += [(action, _describe_invalid(action, outcome.reasons[action.action_id])) for action in outcome.invalid]
     return [{"sample_id": a.sample_id, "action_id": a.action_id, "text": text} for a, text in failures]
 
 
@@ -216,20 +218,41 @@ def _describe_conflict(conflict: Conflict) -> str:
     return f"{actor_name(existing.actor)} has {verb} before you{theirs}. Your {mine} was not saved."
 
 
-def _describe_invalid(action: ReviewAction) -> str:
-    verdict = f"verdict ({action.label or 'rejected'})"
-    return f"Your {verdict} was not saved, because the project no longer has this image or class."
+def _describe_invalid(action: ReviewAction, reason: str) -> str:
+    return f"Your verdict ({action.label or 'rejected'}) was not saved: {reason}."
+
+
+def _why_invalid(project: Project, action: ReviewAction) -> str:
+    if action.label is None or action.label in project.classes:
+        return "the project no longer has this image"
+    former = project.history.former(action.label)
+    return f"{action.label} is no class of the project" if former is None else project.describe_unknown(action.label)
+
+
+def _create_classes(store: Store, actor: str, actions: Sequence[ReviewAction]) -> dict[str, str]:
+    """Adds the classes that actions create; returns why one cannot be added, by action_id."""
+    problems, new = dict[str, str](), [a for a in actions if a.create and a.action is Action.LABEL and a.label]
+    for action in new:
+        if action.label is None or action.label in read_project(store.project.root).classes:
+            continue
+        try:
+            change_classes(store, add([action.label]), actor=actor)
+        except ProjectError as error:
+            problems[action.action_id] = str(error)
+    return problems
 
 
 def _conflicting_event(outcome: labelling.Outcome) -> Event | None:
     return outcome.conflicts[0].by if outcome.conflicts else None
 
 
-def _to_item(store: Store, run: Run | None, action: ReviewAction, rows: Mapping[str, Row]) -> labelling.Item | None:
+def _to_item(
+    store: Store, project: Project, run: Run | None, action: ReviewAction, rows: Mapping[str, Row]
+) -> labelling.Item | None:
     """Returns the verdict or undo that an action asks for, None if it asks for neither or is invalid."""
     if action.action is Action.UNDO:
         return labelling.Undo(ref=action.expected, expected=action.expected, event_id=action.action_id)
-    if action.action not in (Action.LABEL, Action.REJECT) or not _is_valid(store, action, rows):
+    if action.action not in (Action.LABEL, Action.REJECT) or not _is_valid(store, project, action, rows):
         return None
     row = rows.get(action.sample_id)
     return labelling.Choice(
@@ -240,9 +263,9 @@ def _to_item(store: Store, run: Run | None, action: ReviewAction, rows: Mapping[
     )
 
 
-def _is_valid(store: Store, action: ReviewAction, rows: Mapping[str, Row]) -> bool:
+def _is_valid(store: Store, project: Project, action: ReviewAction, rows: Mapping[str, Row]) -> bool:
     """Returns whether the action names a sample and, if it labels it, a class of the project."""
-    if action.action is Action.LABEL and action.label not in store.project.classes:
+    if action.action is Action.LABEL and action.label not in project.classes:
         return False
     try:
         return action.sample_id in rows or bool(store.catalog.get([action.sample_id]))

@@ -26,7 +26,7 @@ function createView(root, project) {
   frame.tabIndex = -1;
   root.append(frame);
   const view = { id: newId(), root, frame, project, batch: null, cards: new Map(), order: [], current: null, own: new Map(), skipped: new Set(),
-    pending: [], selected: new Set(), undoable: [], data: null, notice: "", lastActive: Date.now(), lastVerdict: 0 };
+    pending: [], selected: new Set(), undoable: [], visited: [], data: null, notice: "", lastActive: Date.now(), lastVerdict: 0 };
   OWNERS.set(view.id, root);
   adoptLeft(view);
   const stop = new AbortController();
@@ -86,7 +86,7 @@ function startBatch(view, batch) {
   if (focused === document.body || focused?.matches("a, [role=combobox], [type=radio], [role=radio]")) view.frame.focus({ preventScroll: true });
   const pending = new Set(view.pending.map((action) => action.action_id)); // their images are not shown again meanwhile
   const own = new Map([...view.own].filter(([, decision]) => pending.has(decision.action_id)));
-  Object.assign(view, { batch, order: [], current: null, own, skipped: new Set(), undoable: [], selected: new Set() });
+  Object.assign(view, { batch, order: [], current: null, own, skipped: new Set(), undoable: [], visited: [], selected: new Set() });
 }
 
 function decisionOf(view, id) {
@@ -117,22 +117,23 @@ function send(view) {
   view.setMessage({ batch: view.batch, actions: view.pending.slice(), cached: view.order.filter((id) => view.cards.has(id)) });
 }
 
-function decide(view, label) {
+function decide(view, label, more = {}) {
   const selected = view.data.grid && view.selected.size > 0;
   const ids = selected ? view.order.filter((id) => view.selected.has(id)) : [view.current];
-  giveVerdicts(view, ids.filter(Boolean).map((id) => [id, label]));
+  giveVerdicts(view, ids.filter(Boolean).map((id) => [id, label]), more);
 }
 
 function accept(view, ids) {
   giveVerdicts(view, ids.filter((id) => id && view.cards.get(id)?.label != null).map((id) => [id, view.cards.get(id).label]));
 }
 
-function giveVerdicts(view, pairs) {
+function giveVerdicts(view, pairs, more = {}) {
   if (!pairs.length || Date.now() - view.lastVerdict < MIN_VIEW_MS) return;
   view.lastVerdict = Date.now();
   for (const [id, label] of pairs) {
     const expected = decisionOf(view, id)?.event_id ?? view.cards.get(id).expected ?? null;
-    const action_id = queue(view, label === null ? "reject" : "label", { sample_id: id, label, expected });
+    const action_id = queue(view, label === null ? "reject" : "label", { sample_id: id, label, expected, ...more });
+    visit(view, id);
     view.own.set(id, { label, action_id, event_id: action_id, by: "you" });
   }
   view.undoable.push(...pairs.map(([id]) => ({ id, event_id: view.own.get(id).event_id, together: pairs.length })));
@@ -143,12 +144,13 @@ function giveVerdicts(view, pairs) {
 }
 
 function undo(view) {
-  const own = view.undoable.filter((entry) => entry.event_id);
+  const own = view.undoable.filter((entry) => entry.event_id || entry.skip);
   const last = own[own.length - 1];
   if (!last) {
     view.undoable.push(queue(view, "undo", { expected: null })); // of an earlier session: the server knows which
     return;
   }
+  if (last.skip) return undoSkip(view, last);
   for (const entry of own.slice(-last.together)) {
     const action_id = queue(view, "undo", { expected: entry.event_id, sample_id: entry.id });
     view.own.set(entry.id, { undone: true, action_id });
@@ -161,8 +163,36 @@ function undo(view) {
 function skip(view) {
   if (view.current === null) return;
   view.skipped.add(view.current);
+  view.undoable.push({ id: view.current, skip: true });
+  visit(view, view.current);
   queue(view, "skip", { sample_id: view.current });
   view.current = nextOpen(view, view.order.indexOf(view.current));
+  draw(view, true);
+}
+
+function undoSkip(view, entry) {
+  view.undoable.splice(view.undoable.indexOf(entry), 1);
+  view.skipped.delete(entry.id);
+  queue(view, "unskip", { sample_id: entry.id });
+  view.current = entry.id;
+  draw(view, true);
+}
+
+// Notes that an image was decided or skipped: the left arrow goes through these, the newest first.
+function visit(view, id) {
+  view.visited = [...view.visited.filter((other) => other !== id), id];
+}
+
+// Goes to the image decided or skipped before the current one, or after it; after the newest, to the next open one.
+function moveInTrail(view, by) {
+  const trail = view.visited.filter((id) => view.cards.has(id)), at = trail.indexOf(view.current);
+  if (by > 0 && at < 0) {
+    if (view.current) visit(view, view.current);
+    return move(view, 1);
+  }
+  const next = by < 0 ? trail[(at < 0 ? trail.length : at) - 1] : trail[at + 1] ?? nextOpen(view, view.order.indexOf(trail[at]));
+  if (!next) return;
+  view.current = next;
   draw(view, true);
 }
 
@@ -189,8 +219,14 @@ function showSimilar(view) {
   if (id) queue(view, "similar", { sample_id: id });
 }
 
-function toggle(view, id) {
-  if (!view.selected.delete(id)) view.selected.add(id);
+// Selects a tile or takes it out; with `range`, selects all tiles from the one selected last up to this one.
+function toggle(view, id, range = false) {
+  const [from, to] = [view.order.indexOf(view.anchor), view.order.indexOf(id)];
+  if (range && from >= 0) for (const other of view.order.slice(Math.min(from, to), Math.max(from, to) + 1)) view.selected.add(other);
+  else {
+    view.anchor = id;
+    if (!view.selected.delete(id)) view.selected.add(id);
+  }
   view.current = id;
   draw(view);
 }
@@ -226,8 +262,8 @@ function actionOf(view, event, control) {
     return () => accept(view, grid && view.selected.size ? [...view.selected] : [view.current]);
   }
   if (key === " " && grid && !outside && (!control || isTile)) return () => toggle(view, view.current);
-  if (!outside && key === "ArrowRight") return () => move(view, 1);
-  if (!outside && key === "ArrowLeft") return () => move(view, -1);
+  if (!outside && key === "ArrowRight") return () => (grid ? move(view, 1) : moveInTrail(view, 1));
+  if (!outside && key === "ArrowLeft") return () => (grid ? move(view, -1) : moveInTrail(view, -1));
   if (!outside && grid && key === "ArrowDown") return () => move(view, columns);
   if (!outside && grid && key === "ArrowUp") return () => move(view, -columns);
   if (key === "/") return () => view.frame.querySelector("input")?.focus();

@@ -164,7 +164,7 @@ function drawTile(view, id, card) {
   line.append(make("span", "name", text), make("span", "share", share));
   tile.append(card.img, line);
   if (card.reasons.length) tile.title = card.reasons[0][1];
-  tile.addEventListener("click", () => toggle(view, id));
+  tile.addEventListener("click", (event) => toggle(view, id, event.shiftKey));
   return tile;
 }
 
@@ -179,8 +179,10 @@ function drawControls(view, card, input) {
   const { data } = view, open = openIds(view), selected = view.selected.size;
   const add = (...button) => actions.append(makeButton(view, ...button));
   if (data.grid) {
-    add(selected ? `Accept ${selected} selected` : "Accept", "⏎", () => accept(view, selected ? [...view.selected] : [view.current]), "main");
-    add(`Accept all ${open.length}`, "⇧⏎", () => accept(view, open));
+    const chosen = (selected ? [...view.selected] : [view.current]).filter((id) => view.cards.get(id)?.label != null);
+    if (chosen.length) add(selected ? `Accept ${chosen.length} selected` : "Accept", "⏎", () => accept(view, chosen), "main");
+    const guessed = open.filter((id) => view.cards.get(id).label != null);
+    if (guessed.length) add(`Accept all ${guessed.length}`, "⇧⏎", () => accept(view, guessed));
   } else if (card?.label != null) add(`Accept ${card.label}`, "⏎", () => accept(view, [view.current]), "main");
   if (!data.grid && card?.given != null && card.given !== card.label) add(`Keep ${card.given}`, "K", () => keepGiven(view));
   add("Reject", "X", () => decide(view, null), "", "No class applies");
@@ -190,13 +192,17 @@ function drawControls(view, card, input) {
   if (data.has_similar) add("Similar images", "L", () => showSimilar(view), "quiet", "Show images similar to the one labelled last");
   if (data.grid) add("More images", "+", () => queue(view, "more", {}), open.length ? "quiet" : "main");
   const keyOf = Object.fromEntries(Object.entries(data.keys).map(([key, name]) => [name, key.toUpperCase()]));
-  for (const name of data.classes) classes.append(makeButton(view, name, keyOf[name], () => decide(view, name)));
-  if (data.classes.length > 10) actions.append(drawFinder(view, input));
+  for (const name of data.classes) {
+    const button = makeButton(view, name, keyOf[name], () => decide(view, name));
+    button.style.setProperty("--class-color", data.colors[name]);
+    classes.append(button);
+  }
+  actions.append(drawFinder(view, input));
   box.append(actions, classes);
   return box;
 }
 
-// A field in which a class is typed. `focused` is the field of the last drawing, if somebody types in it.
+// A field in which a class is typed; a name that is none can be created. `focused` is the field of the last drawing, if somebody types in it.
 function drawFinder(view, focused) {
   const box = make("div", "finder"), list = make("div", "classes"), input = focused ?? make("input");
   const matches = () => {
@@ -204,17 +210,28 @@ function drawFinder(view, focused) {
     const names = typed ? view.data.classes.filter((name) => name.toLowerCase().includes(typed)) : [];
     return names.sort((a, b) => b.toLowerCase().startsWith(typed) - a.toLowerCase().startsWith(typed)).slice(0, 8);
   };
-  const choose = (name) => {
+  const created = () => {
+    const name = input.value.trim();
+    return name && !view.data.classes.includes(name) ? name : null;
+  };
+  const choose = (name, more = {}) => {
     input.value = "";
     input.blur();
     view.frame.focus({ preventScroll: true });
-    decide(view, name);
+    decide(view, name, more);
   };
+  const create = () => choose(created(), { create: true });
   input.placeholder = "/  Type a class";
-  input.setAttribute("aria-label", "Type a class; Enter takes the first match");
-  input.oninput = () => list.replaceChildren(...matches().map((name, n) => makeButton(view, name, n ? "" : "⏎", () => choose(name))));
+  input.setAttribute("aria-label", "Type a class; Enter takes the first match, Shift and Enter creates the class");
+  input.oninput = () => {
+    const found = matches().map((name, n) => makeButton(view, name, n ? "" : "⏎", () => choose(name)));
+    const name = created();
+    if (name) found.push(makeButton(view, `Create ${name}`, found.length ? "⇧⏎" : "⏎", create));
+    list.replaceChildren(...found);
+  };
   input.onkeydown = (event) => {
-    if (event.key === "Enter" && matches().length) choose(matches()[0]);
+    if (event.key === "Enter" && created() && (event.shiftKey || !matches().length)) create();
+    else if (event.key === "Enter" && matches().length) choose(matches()[0]);
     else if (event.key === "Escape") view.frame.focus({ preventScroll: true });
     else return;
     event.preventDefault();

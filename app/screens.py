@@ -67,6 +67,7 @@ def apply(store: Store, actor: str, actions: Sequence[ReviewAction]) -> Outcome:
         total = Outcome(
             conflicts=total.conflicts + outcome.conflicts,
             invalid=total.invalid + outcome.invalid,
+            reasons=total.reasons | outcome.reasons,
             undone=total.undone | outcome.undone,
         )
     return total

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from gradebook.app import outbox_component, progressive_render, sign_in
+from gradebook.app import outbox_component, progressive_render, recent_projects, sign_in
 from gradebook.app.context import PageContext
 from gradebook.app.data_access import open_project, preload
 from gradebook.app.text import plain
@@ -70,6 +70,9 @@ def main() -> None:
         _draw_welcome(str(error))
         return
     st.query_params.update(query)
+    if st.session_state.get("remembered") != root:
+        st.session_state["remembered"] = root
+        recent_projects.remember(store.project.root)
     _draw_page(store, query)
 
 

@@ -1,13 +1,15 @@
 """Figures shared by several pages: rows in, a Plotly figure out.
 
-The colours are those of Okabe and Ito, which stay distinct for every common kind of colour blindness. Teacher and
-student also differ in their line style, so nothing depends on colour alone.
+Classes have the colours of the project (`gradebook.storage.class_history`). Teacher and student also differ in their
+line style, so nothing depends on colour alone.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C6D31", "#7F7F7F")
+from gradebook.storage.class_history import ProjectClass, hex_color
+
+OTHERS = "other classes"
 BAR = "#2C97A0"
 LINES = ("#2C97A0", "#E69F00", "#CC79A7", "#56B4E9", "#8C8C8C")
 GREY = "#9A9A9A"  # not used for a class
@@ -90,26 +92,9 @@ def compare_runs(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, A
     return figures
 
 
-def class_colors(classes: Sequence[str]) -> dict[str, str]:
-    """Returns a colour for each class. They repeat after eight classes; labels or line styles then differ."""
-    return {name: PALETTE[n % len(PALETTE)] for n, name in enumerate(dict.fromkeys(classes))}
-
-
-def chart_colors(
-    drawn: Sequence[str], all_names: Sequence[str], classes: Sequence[str], *, dark: bool
-) -> dict[str, str]:
-    """Returns a colour for each class of a figure, distinct for twice as many classes as the palette has.
-
-    Args:
-        drawn: the classes that the figure draws individually.
-        all_names: all classes that occur; if all of them are drawn, colours follow the order of the project's classes.
-        classes: of the project.
-        dark: whether the page has the dark theme; the second use of a colour is mixed with the colour of text.
-    """
-    names = list(dict.fromkeys([*classes, *all_names])) if len(drawn) == len(all_names) else list(drawn)
-    first_use = dict.fromkeys(names[: len(PALETTE)])
-    text = 255 if dark else 0
-    return {name: c if name in first_use else _mix_with_grey(c, text) for name, c in class_colors(names).items()}
+def class_colors(classes: Iterable[ProjectClass]) -> dict[str, str]:
+    """Returns the color of each class that has one of its own; the others are drawn as `OTHERS`, in `OTHER`."""
+    return {one.name: hex_color(one) for one in classes if one.color is not None}
 
 
 def with_alpha(color: str, alpha: float) -> str:
@@ -132,11 +117,6 @@ def short_label(name: str, max_chars: int = 24) -> str:
 def escape_html(text: str) -> str:
     """Returns `text` with the characters of HTML escaped: Plotly would render <b> and <a>."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-
-
-def _mix_with_grey(color: str, grey: int) -> str:
-    """Returns the mean of a colour and a shade of grey in [0, 255]."""
-    return "#" + "".join(f"{round((int(color[k : k + 2], 16) + grey) / 2):02X}" for k in (1, 3, 5))
 
 
 def _line_chart(title: str, rows: Sequence[Mapping[str, Any]], names: Mapping[str, str]) -> Any:

@@ -1,50 +1,47 @@
 """The figures of a run: the flow of labels between steps, and the confusion matrix of two sources of labels."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from gradebook.app.figures.common import (
-    GREY,
+    OTHERS,
     TEACHER,
-    chart_colors,
     escape_html,
     short_label,
     with_alpha,
     with_layout,
 )
 from gradebook.pipelines.reporting.training_dynamics import CrossTable
+from gradebook.storage.class_history import OTHER
 from gradebook.storage.label_snapshots import LabelSnapshots
 
-MAX_FLOW_CLASSES = 9  # classes drawn individually; the others are drawn as one
 MAX_MATRIX_CLASSES = 24
 MAX_COLUMN_CLASSES = 10  # up to so many classes, both figures of a run fit next to each other
 MAX_NODE_CHARS = 4  # of names that a flow shows at every step, not only at the first and the last
-OTHERS = "other classes"
 OFF_DIAGONAL, ON_DIAGONAL = "#D55E00", "#8C8C8C"
 
 
-def label_flow(snapshots: LabelSnapshots, labels: Any, classes: Sequence[str], *, dark: bool = False) -> Any:
+def label_flow(snapshots: LabelSnapshots, labels: Any, colors: Mapping[str, str], *, dark: bool = False) -> Any:
     """Returns a Sankey diagram of a run's labels; a band has the colour of the class that its images left.
 
     Args:
         snapshots: the labels of G samples at M steps.
         labels: (G, M) `snapshots.teacher` or `snapshots.student`.
-        classes: the project's, whose order decides the colours.
+        colors: of the project's classes, `class_colors`; classes without one are drawn as one.
         dark: whether the page has the dark theme.
     """
     import plotly.graph_objects as go
 
-    order = _most_changed(labels, len(snapshots.classes))
+    order = np.array([k for k, name in enumerate(snapshots.classes) if name in colors], np.int64)
     drawn = [snapshots.classes[k] for k in order]
     names = [*drawn, *([OTHERS] if len(drawn) < len(snapshots.classes) else [])]
     row = np.full(len(snapshots.classes) + 1, len(order), np.int64)  # class -> node; the last entry serves label -1
     row[order] = np.arange(len(order))
     row[-1] = -1
     rows = row[labels]
-    colors = chart_colors(drawn, snapshots.classes, classes, dark=dark)
-    node_colors = [colors.get(name, GREY) for name in names]
+    node_colors = [colors.get(name, OTHER) for name in names]
     text = {"color": "#F2F0EA" if dark else "#22272B"}  # Plotly's grey is hard to read on coloured bands
     node, link = _nodes(rows, names, node_colors), _links(rows, names, node_colors)
     figure = go.Figure(go.Sankey(node=node, link=link, arrangement="snap", valueformat=",", textfont=text))
@@ -157,16 +154,6 @@ def _heatmap(counts: Any, color: str) -> Any:
         ygap=3,
         hoverinfo="skip",
     )
-
-
-def _most_changed(labels: Any, classes: int) -> Any:
-    """Returns the classes to draw individually, in their order: those that most samples enter or leave."""
-    if classes <= MAX_FLOW_CLASSES + 1:
-        return np.arange(classes)
-    before, after = labels[:, :-1].ravel(), labels[:, 1:].ravel()
-    changed = (before >= 0) & (after >= 0) & (before != after)
-    changes = np.bincount(np.concatenate([before[changed], after[changed]]), minlength=classes)
-    return np.sort(np.argsort(-changes, kind="stable")[:MAX_FLOW_CLASSES])
 
 
 def _node_centers(counts: Any) -> list[float]:

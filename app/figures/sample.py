@@ -3,18 +3,20 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from gradebook.app.figures.common import GREY, class_colors, escape_html, short_label, with_layout
+from gradebook.app.figures.common import GREY, escape_html, short_label, with_layout
+from gradebook.storage.class_history import OTHER
 
 RIBBONS = ("student", "runner-up", "teacher")  # from the bottom
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "star", "triangle-down", "hexagon")
 HATCHES = ("", "/", "x", ".", "\\", "+", "|", "-")  # of ribbons
+GREYS = ("#5A5A5A", "#A6A6A6")  # of further classes without a color
 LABEL_COLUMNS = ("teacher_label", "runner_up", "student_label", "best_label")
 
 Rows = Sequence[Mapping[str, Any]]  # of `Record.history`, in the order of their steps
 
 
 class ClassStyle(NamedTuple):
-    """The style of a class. Classes with the same colour have different symbols and hatchings."""
+    """The style of a class. Classes without a color of their own have different symbols and hatchings."""
 
     color: str
     symbol: str
@@ -24,12 +26,12 @@ class ClassStyle(NamedTuple):
 Styles = Mapping[str, ClassStyle]
 
 
-def training_history(rows: Rows, classes: Sequence[str], given: Mapping[int, str | None]) -> Any:
+def training_history(rows: Rows, colors: Mapping[str, str], given: Mapping[int, str | None]) -> Any:
     """Returns the predictions of teacher and student for one sample over the steps of a run, and the feedback.
 
     Args:
         rows: the sample's rows of one run.
-        classes: the project's, whose order decides the colours.
+        colors: of the project's classes, `class_colors`.
         given: step -> the label that the run was given then; None where a label was undone.
     """
     from plotly.subplots import make_subplots
@@ -47,7 +49,7 @@ def training_history(rows: Rows, classes: Sequence[str], given: Mapping[int, str
             "Feedback, nats: ● teacher's class, ◇ best class",
         ),
     )
-    styles = _class_styles([*classes, *(row[name] for row in rows for name in LABEL_COLUMNS)])
+    styles = _class_styles([row[name] for row in rows for name in LABEL_COLUMNS], colors)
     _add_ribbons(figure, rows, styles)
     _add_probabilities(figure, rows, styles, "teacher", 2)
     _add_probabilities(figure, rows, styles, "student", 3)
@@ -61,14 +63,12 @@ def training_history(rows: Rows, classes: Sequence[str], given: Mapping[int, str
     return with_layout(figure, height=640, margin={"l": 4, "r": 28, "t": 24, "b": 4})
 
 
-def across_runs(histories: Mapping[str, Rows], classes: Sequence[str]) -> Any:
+def across_runs(histories: Mapping[str, Rows], colors: Mapping[str, str]) -> Any:
     """Returns two ribbons for each run: the predictions of its teacher and student for one sample over its steps."""
     import plotly.graph_objects as go
 
     figure = go.Figure()
-    styles = _class_styles(
-        [*classes, *(row[name] for rows in histories.values() for row in rows for name in LABEL_COLUMNS)]
-    )
+    styles = _class_styles([row[name] for rows in histories.values() for row in rows for name in LABEL_COLUMNS], colors)
     in_legend: set[str] = set()
     for run, rows in histories.items():
         last = max(row["step"] for row in rows)
@@ -94,15 +94,21 @@ def across_runs(histories: Mapping[str, Rows], classes: Sequence[str]) -> Any:
     return with_layout(figure, height=90 + 70 * len(histories), margin={"l": 4, "r": 28, "t": 8, "b": 4})
 
 
-def _class_styles(names: Sequence[str | None]) -> dict[str, ClassStyle]:
-    """Returns a style for each class."""
+def _class_styles(names: Sequence[str | None], colors: Mapping[str, str]) -> dict[str, ClassStyle]:
+    """Returns a style for each class; those without a color differ in symbol, hatching and grey."""
     classes = list(dict.fromkeys(name for name in names if name is not None))
-    colors = class_colors(classes)
-    distinct = len(set(colors.values())) or 1
-    return {
-        name: ClassStyle(colors[name], SYMBOLS[k // distinct % len(SYMBOLS)], HATCHES[k // distinct % len(HATCHES)])
-        for k, name in enumerate(classes)
+    others = [name for name in classes if name not in colors]
+    styles = {name: ClassStyle(colors[name], SYMBOLS[0], HATCHES[0]) for name in classes if name in colors}
+    greys = [OTHER, *GREYS]
+    return styles | {
+        name: ClassStyle(greys[k // (len(SYMBOLS) - 1) % len(greys)], *_mark(k)) for k, name in enumerate(others)
     }
+
+
+def _mark(k: int) -> tuple[str, str]:
+    """Returns a symbol and a hatching that no class with a color has."""
+    n = 1 + k % (len(SYMBOLS) - 1)
+    return SYMBOLS[n], HATCHES[n]
 
 
 def _ribbon_marker(style: ClassStyle) -> dict[str, Any]:

@@ -1,22 +1,21 @@
 """The figure of a selection: how the predictions for its samples developed over a run."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from gradebook.app.figures.common import (
-    GREY,
+    OTHERS,
     STUDENT,
     TEACHER,
-    chart_colors,
     escape_html,
     short_label,
     with_alpha,
     with_layout,
 )
-from gradebook.app.figures.run import MAX_FLOW_CLASSES, OTHERS
 from gradebook.pipelines.reporting.training_dynamics import DynamicsCurves
+from gradebook.storage.class_history import OTHER
 
 TITLES = (
     "Probability of the predicted class: median and quartiles",
@@ -25,7 +24,7 @@ TITLES = (
 )
 
 
-def dynamics(curves: DynamicsCurves, classes: Sequence[str], *, dark: bool = False) -> Any:
+def dynamics(curves: DynamicsCurves, colors: Mapping[str, str]) -> Any:
     """Returns three charts over the steps, as in `TITLES`."""
     from plotly.subplots import make_subplots
 
@@ -36,7 +35,7 @@ def dynamics(curves: DynamicsCurves, classes: Sequence[str], *, dark: bool = Fal
     _add_quartiles(figure, curves.steps, curves.student, "student", STUDENT, "dot")
     _add_share(figure, curves.steps, curves.flips, "label changes", "#D55E00", "solid")
     _add_share(figure, curves.steps, curves.agreement, "agreement", "#0072B2", "dash")
-    _add_classes(figure, curves, classes, dark)
+    _add_classes(figure, curves, colors)
     for row in (1, 2, 3):
         figure.update_yaxes(range=[0, 1.02], tickformat=".0%", nticks=4, row=row, col=1)
     figure.update_xaxes(title_text="step", row=3, col=1)
@@ -80,20 +79,15 @@ def _add_share(figure: Any, steps: Any, share: Any, name: str, color: str, dash:
     )
 
 
-def _add_classes(figure: Any, curves: DynamicsCurves, classes: Sequence[str], dark: bool) -> None:
-    """Adds a band for each of the classes that the teacher predicted most, and one for the others."""
+def _add_classes(figure: Any, curves: DynamicsCurves, colors: Mapping[str, str]) -> None:
+    """Adds a band for each class with a color that the teacher predicted, and one for the others."""
     import plotly.graph_objects as go
 
-    predicted = [name for name in dict.fromkeys([*classes, *curves.shares]) if name in curves.shares]
-    by_share = sorted(predicted, key=lambda name: -float(np.nansum(curves.shares[name])))
-    others = set(by_share[MAX_FLOW_CLASSES:]) if len(predicted) > MAX_FLOW_CLASSES + 1 else set()
-    drawn = [name for name in predicted if name not in others]
-    colors = chart_colors(drawn, predicted, classes, dark=dark)
-    bands = {name: np.nan_to_num(curves.shares[name]) for name in drawn}
-    if others:
-        bands[OTHERS] = np.sum([np.nan_to_num(curves.shares[name]) for name in predicted if name in others], axis=0)
+    bands = {name: np.nan_to_num(curves.shares[name]) for name in colors if name in curves.shares}
+    if others := [name for name in curves.shares if name not in colors]:
+        bands[OTHERS] = np.sum([np.nan_to_num(curves.shares[name]) for name in others], axis=0)
     for name, band in bands.items():
-        color = colors.get(name, GREY)
+        color = colors.get(name, OTHER)
         figure.add_trace(
             go.Scatter(
                 x=curves.steps,

@@ -11,6 +11,7 @@ from gradebook.app import dataframes, record_access
 from gradebook.app.context import PageContext
 from gradebook.app.data_access import read_events, read_image, unreadable_text
 from gradebook.app.figures import sample as figures
+from gradebook.app.figures.common import class_colors
 from gradebook.app.review_actions import class_keys, decide, shown_of, undo_verdict
 from gradebook.app.text import actor_name, ago, count, describe_event, percent, plain
 from gradebook.app.views import fiftyone_button, sample_gallery, selection
@@ -48,7 +49,7 @@ def render(context: PageContext, sample: Sample) -> None:
         st.subheader(plain(events.labels.get(sample.sample_id, "Unlabelled")))
         _draw_decision(context, sample, events)
         _draw_facts(sample)
-        fiftyone_button.draw(store.project, [sample.sample_id])
+        fiftyone_button.draw(store.project, [sample.sample_id], context.run)
         _draw_log([e for e in events.events if e.sample_id == sample.sample_id])
     with right:
         _draw_history(store.project, context.run, sample, histories)
@@ -84,7 +85,7 @@ def _draw_decision(context: PageContext, sample: Sample, events: EventCache) -> 
             st.button(label, key="accept", type="primary", shortcut="Enter", on_click=_decide, args=args)
             st.caption(_source(row, context.run))
         reject: tuple[Any, ...] = (context, row, decision, None)
-        icon, title = ":material/block:", "No class applies."
+        icon, title = ":material/block:", "Rejected: no class applies."
         st.button("Reject", key="reject", icon=icon, help=title, shortcut="X", on_click=_decide, args=reject)
         if decision is not None and decision.kind in VERDICTS:
             st.button("Undo", key="undo", shortcut="U", on_click=_undo, args=(context, decision))
@@ -108,7 +109,7 @@ def _source(row: Row, run: Run | None) -> str:
 def _draw_classes(context: PageContext, row: Row, decision: Event | None, number_of_events: int) -> None:
     """Draws a button with a key for each class, as on the page Review, and a box of the classes without a key."""
     classes = context.store.project.classes
-    keys = class_keys(classes)
+    keys = class_keys(context.store.project.styled_classes)
     height: int | Literal["content"] = KEYS_HEIGHT if len(keys) > MAX_FREE_KEYS else "content"
     with st.container(horizontal=True, gap="xsmall", key="class-keys", height=height, border=False):
         for key, label in keys.items():
@@ -154,7 +155,7 @@ def _draw_history(project: Project, run: Run | None, sample: Sample, histories: 
     st.markdown(_summarize(rows))
     if effect := label_effect(rows):
         st.markdown(plain(effect))
-    figure = figures.training_history(rows, project.classes, given)
+    figure = figures.training_history(rows, class_colors(project.styled_classes), given)
     st.plotly_chart(figure, key="history", config={"displayModeBar": False})
     labelled = "A dashed line is the step at which the run was given a label. " if given else ""
     st.caption(
@@ -183,7 +184,7 @@ def _draw_runs(project: Project, sample: Sample, histories: Histories) -> None:
         return
     st.subheader("In every run")
     if recorded := {name: rows for name, rows in histories.items() if rows}:
-        figure = figures.across_runs(recorded, project.classes)
+        figure = figures.across_runs(recorded, class_colors(project.styled_classes))
         st.plotly_chart(figure, key="across", config={"displayModeBar": False})
     rows = [_run_row(project, run, sample, histories.get(run.run, [])) for run in reversed(runs)]
     st.dataframe(

@@ -9,6 +9,7 @@ import streamlit as st
 from gradebook.app import record_access
 from gradebook.app.context import PageContext
 from gradebook.app.figures import run as figures
+from gradebook.app.figures.common import class_colors
 from gradebook.app.text import as_sentence, count, plain
 from gradebook.app.theme import is_dark
 from gradebook.app.views import next_steps, sample_gallery
@@ -53,20 +54,20 @@ def render(context: PageContext) -> None:
     else:
         left, right = st.container(), st.container()
     with left:
-        _draw_flow(snapshots, store.project.classes)
+        _draw_flow(snapshots, class_colors(store.project.styled_classes))
     with right:
         _draw_confusion(store, run)
     _draw_open_group(context, run, snapshots)
 
 
-def _draw_flow(snapshots: LabelSnapshots, classes: tuple[str, ...]) -> None:
+def _draw_flow(snapshots: LabelSnapshots, colors: Mapping[str, str]) -> None:
     st.subheader("Label flow")
     networks = [network for network in ("teacher", "student") if (getattr(snapshots, network) >= 0).any()]
     network = st.segmented_control(
         "Labels of", networks, format_func=SOURCES.__getitem__, default=networks[0], required=True, key="flow-of"
     )
     labels = getattr(snapshots, network)
-    figure = figures.label_flow(snapshots, labels, classes, dark=is_dark())
+    figure = figures.label_flow(snapshots, labels, colors, dark=is_dark())
     st.plotly_chart(figure, key=f"flow-{network}", config={"displayModeBar": False})
     changes = training_dynamics.count_label_changes(labels)
     if not changes:

@@ -8,8 +8,8 @@ import streamlit as st
 from gradebook.app import record_access
 from gradebook.app.context import PageContext
 from gradebook.app.figures import selection as figures
+from gradebook.app.figures.common import class_colors
 from gradebook.app.text import plain
-from gradebook.app.theme import is_dark
 from gradebook.app.views import next_steps, sample_gallery, selection
 from gradebook.pipelines.reporting import training_dynamics
 from gradebook.pipelines.runs import Run
@@ -44,7 +44,7 @@ def _draw_dynamics(store: Store, run: Run, ids: Sequence[str]) -> None:
         st.caption(f"{plain(run.name)} has no record of these images: {RECORDED}.")
         return
     st.subheader(f"Record of {plain(run.name)}")
-    figure = figures.dynamics(curves, store.project.classes, dark=is_dark())
+    figure = figures.dynamics(curves, class_colors(store.project.styled_classes))
     st.plotly_chart(figure, key="course", config={"displayModeBar": False})
     notes = ["Each image counts at the steps at which it was recorded."]
     if len(shown) < len(ids):

@@ -7,16 +7,17 @@ import streamlit as st
 KEYS = {
     "Enter": "accept the prediction",
     "1 … 9, letters": "label as the class next to the key",
-    "/": "type a class",
+    "/": "type a class, also a new one",
     "X": "reject: no class applies",
     "K": "keep the label in question",
     "S": "skip",
-    "U": "undo",
-    "← →": "previous, next image",
+    "U": "undo the last verdict or skip",
+    "← →": "your previous image, next image",
     "L": "show images similar to the one labelled last",
     "H": "open the image on Evolution",
     "Space": "grid: select images, as a click does; keys then apply to the selected ones",
-    "Shift Enter": "grid: accept all",
+    "Shift click": "grid: select a range",
+    "Shift Enter": "grid: accept all that have a prediction",
     "+": "grid: show more images",
 }
 STYLE = """<style>

@@ -1,6 +1,7 @@
 """The page Map: each image is a point, similar images close together; a lasso selects images for other pages."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 
 from gradebook.app import map_component
 from gradebook.app.context import PageContext
-from gradebook.app.data_access import read_events, read_samples
+from gradebook.app.data_access import image_data_url, read_events, read_samples
 from gradebook.app.job_progress import follow
 from gradebook.app.map_component import MapPoints, MapState
 from gradebook.app.text import as_sentence, count, plain
@@ -46,6 +47,7 @@ MEANINGS = {
 DOUBT = "doubt"  # in the address: the queue's default order
 WHY = "selected on the map"
 DIFFERENCE_TTL_S = 300  # removed images are noticed after this time, new ones at once
+PREVIEW_PX = 160
 INITIAL = "map-initial"  # session key
 
 
@@ -157,6 +159,7 @@ def _draw_map(context: PageContext, projection: Projection, coloring: Coloring, 
         coloring=coloring,
         missing_label="No label" if by == map_colors.LABEL else "No record",
         high_is_warning=by == map_colors.REASON,
+        preview=_preview(context.store, projection, st.session_state.get(key, {}).get("hover")),
     )
     initial = st.session_state[INITIAL]
     map_component.mount(
@@ -165,6 +168,20 @@ def _draw_map(context: PageContext, projection: Projection, coloring: Coloring, 
     st.caption(MEANINGS[by])
     if rings:
         _draw_selected(context, projection, coloring, by, rings)
+
+
+def _preview(store: Store, projection: Projection, point: Any) -> dict[str, Any] | None:
+    """Returns the image of the point under the pointer as the browser gets it, None without one."""
+    if not isinstance(point, int) or not 0 <= point < len(projection.sample_ids):
+        return None
+    sample = read_samples(store).get(projection.sample_ids[point])
+    if sample is None:
+        return None
+    return {
+        "point": point,
+        "src": image_data_url(store.project, sample, PREVIEW_PX),
+        "name": Path(sample.filepath).name,
+    }
 
 
 def _draw_selected(

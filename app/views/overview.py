@@ -41,7 +41,7 @@ def render(context: PageContext) -> None:
     if context.first_pass:
         return
     if not numbers.labels_per_class:
-        class_form.render(context.store)
+        class_form.render(context.store, context.actor)
     _draw_background_job(project)
     left, right = st.columns([1, 2], gap="medium")
     with left:

@@ -15,7 +15,7 @@ import streamlit as st
 
 from gradebook.app import outbox_component, review_component, screens
 from gradebook.app.context import PageContext
-from gradebook.app.data_access import read_events, read_stats, training_labels
+from gradebook.app.data_access import have_classes_changed, read_events, read_stats, training_labels
 from gradebook.app.review_actions import (
     Action,
     Outcome,
@@ -40,6 +40,7 @@ from gradebook.app.views.review_filters import ReviewFilters
 from gradebook.pipelines.curation import label_propagation, leases, queue_items, review_queue
 from gradebook.pipelines.curation.event_cache import EventCache
 from gradebook.pipelines.curation.queue_items import Row
+from gradebook.storage.class_history import hex_color
 from gradebook.storage.project import ProjectError
 from gradebook.storage.store import Store
 
@@ -78,10 +79,14 @@ def render(context: PageContext, *, rank: Rank = DIVERSE, mount: Mount = review_
     """
     with st.container(horizontal=True, vertical_alignment="center"):
         st.title("Review", width="stretch")
+        if context.store.project.classes:
+            with st.popover("Classes", icon=":material/label:"):
+                class_form.draw_changes(context)
         with st.popover("Keys", icon=":material/keyboard:"):
             keyboard_help.draw()
+    class_form.draw_report(context)
     if not context.store.project.classes:
-        class_form.render(context.store)
+        class_form.render(context.store, context.actor)
         return
     if not read_stats(context.store).samples:
         st.info("There are no images to review yet.", icon=":material/add_photo_alternate:")
@@ -95,7 +100,9 @@ def render(context: PageContext, *, rank: Rank = DIVERSE, mount: Mount = review_
 
 
 def _draw_batch(context: PageContext, rank: Rank, mount: Mount, filters: ReviewFilters) -> None:
-    """Draws the images. An action runs only this part of the page again."""
+    """Draws the images. An action runs only this part of the page again, unless it has created a class."""
+    if have_classes_changed(context.store):
+        st.rerun()
     store, batch, key = context.store, _current_batch(filters), f"review-{'grid' if filters.grid else 'single'}"
     events = read_events(store)
     order = _update_order(context, events, batch, rank)
@@ -108,7 +115,7 @@ def _draw_batch(context: PageContext, rank: Rank, mount: Mount, filters: ReviewF
         st.toast(plain(batch.message))
     batch.outcome, batch.message, batch.outdated = Outcome(), None, set()
     if order:
-        fiftyone_button.draw(store.project, order if filters.grid else order[:1])
+        fiftyone_button.draw(store.project, order if filters.grid else order[:1], context.run)
     next_steps.suggest_first_run(context)
     if batch.open_history is not None:
         sample_id, batch.open_history = batch.open_history, None
@@ -208,23 +215,13 @@ def _data(context: PageContext, events: EventCache, batch: Batch, order: Sequenc
         "conflicts": describe_failures(batch.outcome),
         "undone": batch.outcome.undone,
         "classes": list(store.project.classes),
-        "keys": class_keys(store.project.classes),
+        "colors": {one.name: hex_color(one) for one in store.project.styled_classes},
+        "keys": class_keys(store.project.styled_classes),
         "has_history": "evolution" in context.pages,
         "has_similar": bool(events.decided),
-        "empty_text": "" if order else _empty_text(batch),
+        "empty_text": "" if order else review_filters.empty_text(batch.filters, len(batch.skipped)),
         "stats": {**asdict(session_stats(events, context.actor)), "labelled": len(training_labels(store))},
     }
-
-
-def _empty_text(batch: Batch) -> str:
-    """Returns why there are no images to show."""
-    if skipped := len(batch.skipped):
-        return f"All that is left are {count(skipped, 'image')} that you skipped."
-    if batch.filters.selection is not None:
-        return "All images of this selection have been reviewed."
-    if batch.filters.reason is None and batch.filters.only is None:
-        return "All training images have been reviewed, or are on another reviewer's screen."
-    return "No image matches these filters: choose others."
 
 
 def _on_message(context: PageContext, batch: Batch, key: str) -> None:
@@ -249,6 +246,8 @@ def _carry_out(context: PageContext, batch: Batch, action: ReviewAction) -> None
     """Carries out an action that writes no verdict."""
     if action.action is Action.SKIP:
         batch.skipped.add(action.sample_id)
+    elif action.action is Action.UNSKIP and action.sample_id in batch.skipped:
+        _move_to_front(context.store, batch, [action.sample_id])
     elif action.action is Action.MORE:
         st.session_state.pop("batch", None)
     elif action.action is Action.HISTORY and "evolution" in context.pages:

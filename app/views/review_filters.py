@@ -6,7 +6,7 @@ from typing import Literal
 import streamlit as st
 
 from gradebook.app.context import PageContext
-from gradebook.app.text import capitalized, plain
+from gradebook.app.text import capitalized, count, plain
 from gradebook.pipelines.curation import queue_items
 from gradebook.pipelines.curation.queue_items import PredictionFilter
 
@@ -74,3 +74,14 @@ def _key(name: str) -> str:
     """Returns the name of a choice in the address. A selection has its own, so that no filter hides its images."""
     selection = st.query_params.get("selection")
     return name if selection is None else f"{name}-of-{selection}"
+
+
+def empty_text(filters: ReviewFilters, skipped: int) -> str:
+    """Returns why there are no images to show; `skipped` is how many the reviewer skipped."""
+    if skipped:
+        return f"All that is left are {count(skipped, 'image')} that you skipped."
+    if filters.selection is not None:
+        return "All images of this selection have been reviewed."
+    if filters.reason is None and filters.only is None:
+        return "All training images have been reviewed, or are on another reviewer's screen."
+    return "No image matches these filters: choose others."

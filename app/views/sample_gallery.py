@@ -53,7 +53,7 @@ def draw_group(
     with st.container(horizontal=True, vertical_alignment="center", key="group"):
         for page in pages:
             selection.button(context, page, selected, why, key=f"group-{page}", primary=page == pages[0])
-        fiftyone_button.draw(context.store.project, selected)
+        fiftyone_button.draw(context.store.project, selected, context.run)
 
 
 def draw_first(context: PageContext, sample_ids: Sequence[str], *, new_tab: bool = False) -> None:

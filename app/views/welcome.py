@@ -4,6 +4,7 @@ from pathlib import Path
 
 import streamlit as st
 
+from gradebook.app import recent_projects
 from gradebook.app.text import as_sentence, plain
 from gradebook.app.views import class_form
 from gradebook.storage.project import SETTINGS, ProjectError, create_project
@@ -13,6 +14,8 @@ gradebook init birds --classes crow,heron,swan  # create a project
 gradebook import birds ~/pictures               # import images
 gradebook embed birds                           # compute embeddings
 gradebook app birds                             # open it here"""
+BROWSED = "browsed"  # session key: the folder that is shown
+MAX_FOLDERS = 500
 MAX_OFFERED = 12  # projects
 
 
@@ -31,8 +34,9 @@ def render(problem: str | None) -> None:
         )
         if problem:
             st.error(plain(problem), icon=":material/error:")
-        _draw_open_form()
         _offer_projects(Path.cwd())
+        _draw_open_form()
+        _draw_browser()
         _draw_create_form()
         with st.expander("Or in a terminal"):
             st.code(COMMANDS, language=None)
@@ -74,16 +78,41 @@ def _draw_create_form() -> None:
 
 
 def _offer_projects(folder: Path) -> None:
-    """Draws a button for each project that is this folder or directly below it."""
-    roots = sorted({path.parent for pattern in (SETTINGS, f"*/{SETTINGS}") for path in folder.glob(pattern)})
+    """Draws a button for each project that was opened last, or is this folder or directly below it."""
+    here = sorted({path.parent for pattern in (SETTINGS, f"*/{SETTINGS}") for path in folder.glob(pattern)})
+    roots = list(dict.fromkeys([*recent_projects.recent(), *here]))
     if not roots:
         return
-    st.caption("Or one of these:")
+    st.caption("Recent projects, and those in the folder where Gradebook was started:")
     with st.container(horizontal=True):
         for root in roots[:MAX_OFFERED]:
             help_ = plain(str(root))
             if st.button(plain(root.name), key=f"open-{root}", icon=":material/menu_book:", help=help_):
                 _open(str(root))
+
+
+def _draw_browser() -> None:
+    """Draws a choice of the folders on the machine that Gradebook runs on, one level after the other."""
+    with st.expander("Browse folders", icon=":material/folder:"):
+        folder = Path(st.session_state.get(BROWSED, Path.home()))
+        try:
+            below = sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+        except OSError as error:
+            st.error(plain(as_sentence(f"{folder} cannot be read ({error.strerror}): go up")))
+            below = []
+        st.caption(plain(str(folder)))
+        chosen = st.selectbox(
+            "Folder", below[:MAX_FOLDERS], index=None, placeholder="Choose a folder", key=f"in-{folder}"
+        )
+        if chosen is not None:
+            st.session_state[BROWSED] = str(folder / chosen)
+            st.rerun()
+        with st.container(horizontal=True):
+            if st.button("Up", icon=":material/arrow_upward:", disabled=folder == folder.parent):
+                st.session_state[BROWSED] = str(folder.parent)
+                st.rerun()
+            if (folder / SETTINGS).is_file() and st.button("Open this project", type="primary"):
+                _open(str(folder))
 
 
 def _open(root: str) -> None:

@@ -7,6 +7,7 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from gradebook.storage.events import Kind
+from gradebook.storage.project import read_project
 from tests.app.browser import review, written
 from tests.app.conftest import HOSTILE, TRAIN
 
@@ -43,6 +44,25 @@ def test_a_key_labels_the_image_and_undo_retracts_the_label(page, address, real_
     assert real_store.log.read()[-1].ref == answer.event_id
     assert dialogs == [], "no script of a label or of a file's name ran"
     assert page.locator("[onerror]").count() == 0
+
+
+def test_a_new_class_is_created_by_typing_it_and_undo_takes_back_a_skip(page, address, real_store):
+    page.goto(f"{address}/review")
+    first = review(page).get_attribute("data-current")
+    page.keyboard.press("s")
+    expect(page.locator(".review")).not_to_have_attribute("data-current", first)
+    page.keyboard.press("u")
+    expect(page.locator(".review")).to_have_attribute("data-current", first)
+    page.keyboard.press("/")
+    page.keyboard.type("wren")
+    expect(page.locator(".review .finder button")).to_have_text("⏎Create wren")
+    page.keyboard.press("Enter")
+    (answer,) = written(real_store, 1)
+    assert (answer.label, answer.sample_id) == ("wren", first)
+    assert read_project(real_store.project.root).classes[-1] == "wren"
+    expect(page.locator(".review .classes button").filter(has_text="wren")).to_be_visible()
+    page.keyboard.press("ArrowLeft")
+    expect(page.locator(".review")).to_have_attribute("data-current", first)
 
 
 def test_a_grid_is_labelled_by_keyboard_alone(page, address, real_store):

@@ -1,21 +1,32 @@
+import uuid
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from gradebook.app.review_actions import class_keys, session_stats
+from gradebook.app.review_actions import (
+    Action,
+    ReviewAction,
+    apply_actions,
+    class_keys,
+    describe_failures,
+    session_stats,
+)
+from gradebook.pipelines.curation.class_changes import change_classes, rename
 from gradebook.pipelines.curation.event_cache import EventCache, extend
-from gradebook.storage.events import Kind, event, retraction
+from gradebook.storage.class_history import styled
+from gradebook.storage.events import Kind, event, replay, retraction
+from gradebook.storage.project import read_project
 
 
 def test_digits_as_class_names_are_their_own_keys():
-    assert class_keys(["0", "1", "7"]) == {"0": "0", "1": "1", "7": "7"}
-    assert class_keys(["cat", "7"]) == {"1": "cat", "2": "7"}
+    assert class_keys(styled(["0", "1", "7"])) == {"0": "0", "1": "1", "7": "7"}
+    assert class_keys(styled(["cat", "7"])) == {"1": "cat", "2": "7"}
 
 
 @pytest.mark.parametrize("classes", [3, 9, 10, 27, 36, 100])
 def test_classes_have_digits_then_letters_but_no_key_of_the_page(classes):
     names = [f"class {k}" for k in range(classes)]
-    keys = class_keys(names)
+    keys = class_keys(styled(names))
     assert list(keys.values()) == names[:27], "the others are typed"
     assert list(keys)[:9] == list("123456789")[:classes]
     assert set("uskxhlcr").isdisjoint(keys)
@@ -57,3 +68,22 @@ def verdict(at, sample_id, kind, *, actor="ada", ref=None):
     from dataclasses import replace
 
     return replace(event(kind, sample_id, "crow", actor=actor, ref=ref), at=at)
+
+
+def label(sample_id: str, name: str, **more) -> ReviewAction:
+    return ReviewAction(action_id=uuid.uuid4().hex, action=Action.LABEL, sample_id=sample_id, label=name, **more)
+
+
+def test_an_action_can_create_its_class(context, ids):
+    outcome = apply_actions(context.store, None, "ada", [label(i, "wren", create=True) for i in ids[:2]], {})
+    assert not outcome.invalid
+    assert [replay(context.store.log.read())[i] for i in ids[:2]] == ["wren", "wren"]
+    assert read_project(context.store.project.root).classes[-1] == "wren"
+
+
+def test_a_verdict_that_cannot_be_saved_says_why(context, ids):
+    change_classes(context.store, rename("crow", "raven"), actor="bob")
+    actions = [label(ids[0], "crow"), label(ids[1], "a\nb", create=True), label(ids[2], "ostrich")]
+    (old, blank, unknown) = describe_failures(apply_actions(context.store, None, "ada", actions, {}))
+    assert old["text"] == "Your verdict (crow) was not saved: crow (it is raven now)."
+    assert "line break" in blank["text"] and "ostrich is no class of the project" in unknown["text"]

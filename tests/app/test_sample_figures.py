@@ -5,6 +5,7 @@ import pytest
 from gradebook.app.figures import common, run, sample, selection
 from gradebook.pipelines.reporting import training_dynamics
 from gradebook.pipelines.reporting.training_dynamics import CrossTable
+from gradebook.storage.class_history import PALETTE, styled
 from gradebook.storage.label_snapshots import LabelSnapshots
 
 ROWS = [
@@ -22,7 +23,7 @@ ROWS = [
     }
     for step, label, feedback in [(10, "crow", 0.1), (20, "heron", None), (30, None, -0.1)]
 ]
-CLASSES = ["crow", "heron", "owl"]
+CLASSES = common.class_colors(styled(["crow", "heron", "owl"]))
 MARKUP = "<a href='x'>"
 
 
@@ -34,7 +35,7 @@ def test_ribbons_show_the_predicted_classes_and_skip_missing_ones():
         "heron": [(10, 30, "student"), (20, 10, "teacher")],
         "owl": [(10, 30, "runner-up")],
     }
-    assert {t.name: t.marker.color for t in figure.data if t.type == "bar"} == common.class_colors(CLASSES)
+    assert {t.name: t.marker.color for t in figure.data if t.type == "bar"} == CLASSES
 
 
 def lines(figure, axis):
@@ -43,7 +44,7 @@ def lines(figure, axis):
 
 def test_each_class_has_a_line_with_gaps_where_another_was_predicted():
     figure = sample.training_history(ROWS, CLASSES, {})
-    colour = common.class_colors(CLASSES)
+    colour = CLASSES
     assert lines(figure, "y2") == {colour["crow"]: [0.5, None, None], colour["heron"]: [None, 0.5, None]}
     assert lines(figure, "y3") == {colour["heron"]: [0.4, 0.4, 0.4]}
 
@@ -66,10 +67,10 @@ def test_a_history_of_one_row_has_ribbons():
     assert {t.x for t in figure.data if t.type == "bar"} == {(1,)}
 
 
-def test_more_than_eight_classes_differ_in_more_than_colour():
+def test_more_than_twelve_classes_differ_in_more_than_colour():
     many = [f"c{k}" for k in range(20)]
     rows = [ROWS[0] | {"step": k, "teacher_label": name} for k, name in enumerate(many)]
-    figure = sample.training_history(rows, many, {})
+    figure = sample.training_history(rows, common.class_colors(styled(many)), {})
     styles = {
         t.name: (t.marker.color, t.marker.pattern.shape) for t in figure.data if t.type == "bar" and t.name in many
     }
@@ -92,7 +93,7 @@ def snapshots(labels, classes):
 
 def test_a_flow_counts_samples_with_labels_at_both_ends():
     flow = snapshots([[0, 0], [0, 1], [0, 1], [-1, 1]], ["crow", "heron"])
-    (sankey,) = run.label_flow(flow, flow.teacher, ["crow", "heron"]).data
+    (sankey,) = run.label_flow(flow, flow.teacher, CLASSES).data
     links = zip(sankey.link.source, sankey.link.target, sankey.link.value, strict=True)
     assert sorted(links) == [(0, 2, 1), (0, 3, 2)]
 
@@ -100,13 +101,13 @@ def test_a_flow_counts_samples_with_labels_at_both_ends():
 def test_a_flow_of_many_classes_draws_the_most_changed_and_one_for_the_rest():
     classes = [f"c{k}" for k in range(30)]
     flow = snapshots([[k, (k + 1) % 5 if k < 5 else k] for k in range(30)], classes)
-    (sankey,) = run.label_flow(flow, flow.teacher, classes).data
+    (sankey,) = run.label_flow(flow, flow.teacher, common.class_colors(styled(classes))).data
     names = list(sankey.node.label)[: len(sankey.node.label) // 2]
-    assert names[:5] == classes[:5] and names[-1] == run.OTHERS and len(names) == run.MAX_FLOW_CLASSES + 1
+    assert names[:5] == classes[:5] and names[-1] == common.OTHERS and len(names) == len(PALETTE) + 1
     assert sum(sankey.link.value) == 30
 
 
-@pytest.mark.parametrize(("classes", "bands"), [(10, 10), (30, run.MAX_FLOW_CLASSES + 1)])
+@pytest.mark.parametrize(("classes", "bands"), [(10, 10), (12, 12), (30, len(PALETTE) + 1)])
 def test_selection_dynamics_draw_the_most_predicted_classes_and_one_for_the_rest(classes, bands):
     names = [f"c{k}" for k in range(classes)]
     teachers = [names[min(k // 2, classes - 1)] for k in range(2 * classes)]
@@ -118,10 +119,10 @@ def test_selection_dynamics_draw_the_most_predicted_classes_and_one_for_the_rest
         "teacher_probability": pa.array([0.5] * 2 * len(teachers), pa.float32()),
         "student_probability": pa.array([0.5] * 2 * len(teachers), pa.float32()),
     }
-    figure = selection.dynamics(training_dynamics.dynamics_curves(pa.table(rows)), names)
+    figure = selection.dynamics(training_dynamics.dynamics_curves(pa.table(rows)), common.class_colors(styled(names)))
     drawn = [trace for trace in figure.data if trace.stackgroup]
     assert len({(trace.name, trace.fillcolor) for trace in drawn}) == len({t.fillcolor for t in drawn}) == bands
-    assert names[-1] in [trace.name for trace in drawn] and (drawn[-1].name == run.OTHERS) == (classes > bands)
+    assert (drawn[-1].name == common.OTHERS) == (classes > bands)
     np.testing.assert_allclose(sum(np.asarray(trace.y) for trace in drawn), [1, 1])
 
 
@@ -144,17 +145,17 @@ def test_class_names_are_escaped_in_figures_of_runs_and_samples():
     flow = snapshots([[0, 1], [1, 0]], ["crow", MARKUP])
     table = CrossTable(sample_ids=["a"], classes=[MARKUP], rows=np.zeros(1, np.int16), columns=np.zeros(1, np.int16))
     for figure in (
-        sample.training_history(rows, ["crow"], {10: MARKUP}),
-        sample.across_runs({MARKUP: rows}, ["crow"]),
-        run.label_flow(flow, flow.teacher, ["crow"]),
+        sample.training_history(rows, CLASSES, {10: MARKUP}),
+        sample.across_runs({MARKUP: rows}, CLASSES),
+        run.label_flow(flow, flow.teacher, CLASSES | {MARKUP: "#123456"}),
         run.confusion_matrix(table, "Teacher", "Student", None, "#000000"),
     ):
         assert "<a" not in figure.to_json()
 
 
 @pytest.mark.parametrize("dark", [False, True])
-def test_ten_classes_have_ten_colours_in_a_flow(dark):
-    names = [f"class {n}" for n in range(10)]
-    flow = snapshots([[n, (n + 1) % 10] for n in range(10)], names)
-    (sankey,) = run.label_flow(flow, flow.teacher, names, dark=dark).data
-    assert len(set(sankey.node.color[:10])) == 10
+def test_twelve_classes_have_twelve_colours_in_a_flow(dark):
+    names = [f"class {n}" for n in range(12)]
+    flow = snapshots([[n, (n + 1) % 12] for n in range(12)], names)
+    (sankey,) = run.label_flow(flow, flow.teacher, common.class_colors(styled(names)), dark=dark).data
+    assert len(set(sankey.node.color[:12])) == 12
