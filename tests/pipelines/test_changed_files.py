@@ -128,7 +128,7 @@ def test_a_verdict_in_fiftyone_on_its_new_picture_is_not_written(store, replaced
         split="train",
         label="dog",
         decision=None,
-        teacher="cat",
+        prediction="cat",
         confidence=0.9,
     )
     assert actions._needless(shown, "cat", None) == CHANGED

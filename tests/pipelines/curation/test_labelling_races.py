@@ -71,7 +71,7 @@ def fiftyone_button(store: Store, sample_id: str, now: Event | None, label: str)
         split="train",
         label=now.label if now else None,
         decision=now.event_id if now else None,
-        teacher=None,
+        prediction=None,
         confidence=None,
     )
     dataset = SimpleNamespace(info={"gradebook": str(store.project.root), "run": None})
