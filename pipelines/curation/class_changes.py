@@ -262,7 +262,14 @@ def _unused(values: Sequence[Any], past: Sequence[Any], present: Sequence[Any]) 
 
 def _check_unused(project: Project) -> None:
     """Raises ProjectError if a run that trains, or an open audit, is of the present classes."""
-    names = [run.name for run in list_runs(project) if run.status().state in ACTIVE_STATES]
+    active = [run for run in list_runs(project) if run.status().state in ACTIVE_STATES]
+    if any(run.is_session for run in active):
+        command = shlex.join(["gradebook", "session", str(project.root), "--stop"])
+        raise ProjectError(
+            f"a live session trains on the present classes: switch it off on Review, or end it with {command}, and "
+            "change them then"
+        )
+    names = [run.name for run in active]
     if names:
         raise ProjectError(
             f"{' and '.join(names)} is training on the present classes: stop it, or wait until it has ended, and then "
