@@ -4,6 +4,7 @@ from typing import Any
 
 import streamlit as st
 
+from gradebook.app import dataframes
 from gradebook.app.context import PageContext
 from gradebook.app.job_progress import follow
 from gradebook.app.text import plain
@@ -50,6 +51,7 @@ def _draw_forecast(result: dict[str, Any], is_current: bool) -> None:
         ],
         key="forecast-table",
         hide_index=True,
+        placeholder=dataframes.MISSING,
     )
     note = f"Logistic regression on the embeddings, by {result['scored_on']} on {result['scored']} images."
     st.caption(plain(note if is_current else f"{note} Labels have changed since."))

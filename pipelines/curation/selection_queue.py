@@ -63,7 +63,7 @@ def _rows(
     if run is not None and shown:
         rows |= {row.sample_id: row for row in _predicted_rows(store, run, shown, decided)}
     labelled = {i: with_label(rows[i], decided[i]) for i in rows if i in decided}
-    return [_mark_requested(row, reopened) for row in (rows | labelled).values()]
+    return [row if row.blind else _mark_requested(row, reopened) for row in (rows | labelled).values()]
 
 
 def _predicted_rows(store: "Store", run: Run, samples: Mapping[str, Sample], decided: Mapping[str, Event]) -> list[Row]:

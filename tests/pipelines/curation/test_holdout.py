@@ -86,7 +86,7 @@ def test_a_drawn_image_is_reviewed_without_a_prediction_and_never_trained_on(sto
     selection = selections.read_selection(store.project, selections.save_selection(store.project, ids, "to test"))
     rows = selection_queue.rank(store, run_of(store, "before"), selection=selection)
     assert len(rows) == 6
-    assert all(row.label is None and row.blind for row in rows)
+    assert all(row.label is None and row.blind and not row.reasons for row in rows)
     (card, *_) = review_component.cards(
         PageContext(store, run_of(store, "before"), "ada"), EventCache(), rows, (), grid=False
     )
