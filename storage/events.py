@@ -36,7 +36,7 @@ class Event:
 
     event_id: str  # 32 hexadecimal digits, unique
     at: datetime  # UTC
-    actor: str  # a person's name, "import", or "run:NAME"
+    actor: str  # a person's name, "import" for a label from a file that names nobody, or "run:NAME"
     kind: Kind
     sample_id: str
     label: str | None = None  # a class name as it was at that time, never an index

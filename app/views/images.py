@@ -22,8 +22,9 @@ FILES, DATASET = "Files", "FiftyOne dataset"
 LABELS = {"none": "None", "folders": "Folder names", "csv": "CSV file"}
 SPLITS = {"train": "Training", "test": "Test only"}
 PATH_HELP = (
-    "A folder, searched with its subfolders; a .zip; a .csv or .parquet table with a column filepath; a COCO .json; or "
-    "the folder of a FiftyOne dataset with its labels.json. The path is on the machine that Gradebook runs on. Your "
+    "A folder, searched with its subfolders; a .zip; a table (.csv, .parquet, .jsonl) with a column filepath; a file "
+    "of COCO, Label Studio (.json) or CVAT (.xml); a dataset of Hugging Face, or of FiftyOne with labels.json. The "
+    "path is on the machine that Gradebook runs on. Your "
     f"images stay where they are, unchanged; a zip of at most {MAX_BYTES // 2**30} GiB is unpacked into the project."
 )
 DATASET_HELP = (

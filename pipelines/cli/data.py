@@ -94,8 +94,9 @@ def import_(
         Positional[Path],
         arg(
             metavar="IMAGES",
-            help="a folder, a zip file, one image, a table with a column filepath, a COCO JSON file, a folder with "
-            "FiftyOne's labels.json, or fiftyone:NAME for a dataset in FiftyOne's database",
+            help="a folder, a zip file, one image, a table (.csv, .parquet, .jsonl) with a column of paths, a file of "
+            "COCO, Label Studio or CVAT, a data set of Hugging Face, a folder with FiftyOne's labels.json, or "
+            "fiftyone:NAME for a dataset in FiftyOne's database",
         ),
     ],
     *,

@@ -27,7 +27,7 @@ EVENTS_BATCH = 10_000  # events written at once
 PROGRESS_INTERVAL = 50  # files between two calls of `progress`
 # Directories of a project that hold no images of the user's.
 PROJECT_DIRECTORIES = ("exports", "jobs", "lance", "mongo", "runs", *cache_files.DIRECTORIES)
-ACTOR = "import"
+ACTOR = "import"  # of a label whose source does not say who gave it
 
 Progress = Callable[[int, int], None]  # files done, files in all
 
@@ -220,7 +220,8 @@ def _decide(store: Store, source: Labels, contents: Mapping[str, str]) -> tuple[
         if len({label for _, label in pairs}) > 1:
             conflicts.append(tuple(pairs))
         elif earlier != label:
-            events.append(event(Kind.IMPORTED, sample_id, label, actor=ACTOR))
+            by = next((source.by[path] for path, _ in pairs if path in source.by), ACTOR)
+            events.append(event(Kind.IMPORTED, sample_id, label, actor=by))
     return conflicts, events
 
 

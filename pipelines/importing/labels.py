@@ -21,6 +21,7 @@ class Labels:
     )  # file -> its label; several if the source contradicts itself
     problems: list[tuple[str, str]] = field(default_factory=list)  # where in the source, and one sentence
     splits: dict[str, Split] = field(default_factory=dict)  # file -> the split that the source puts it in
+    by: dict[str, str] = field(default_factory=dict)  # file -> who labelled it, where the source says so
 
     def add(self, filepath: str, label: str) -> None:
         """Adds a label of a file."""
@@ -135,6 +136,8 @@ def _from_table(path: Path, root: Path, filepaths: Sequence[str]) -> Labels:
             labels.problems.append((where, f"the label of {row.filepath} is empty"))
         else:
             labels.add(filepath, row.label)
+            if row.by:
+                labels.by[filepath] = row.by
         split = parse_split(row.split)
         if filepath is not None and split is not None:
             labels.splits[filepath] = split

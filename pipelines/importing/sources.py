@@ -1,4 +1,4 @@
-"""Turns zip files, COCO files and FiftyOne datasets into folders and tables that `import_images` reads."""
+"""Turns zip files and the data sets of other programs into folders and tables that `import_images` reads."""
 
 import csv
 import json
@@ -6,35 +6,41 @@ import unicodedata
 from pathlib import Path
 from typing import Any
 
-from gradebook.pipelines.importing import coco
+from gradebook.pipelines.importing import coco, cvat, label_studio
+from gradebook.pipelines.importing.coco import IMAGE_FOLDERS
 from gradebook.pipelines.importing.fiftyone_datasets import PREFIX, write_tables
 from gradebook.pipelines.importing.file_discovery import walk
+from gradebook.pipelines.importing.hugging_face import is_hugging_face
+from gradebook.pipelines.importing.hugging_face import write_table as hugging_face_table
+from gradebook.pipelines.importing.source_tables import write_rows
 from gradebook.pipelines.importing.zip_archive import UNPACKED, Progress, unpack
 from gradebook.storage.files import atomic_path
 from gradebook.storage.project import ProjectError
 
 LABELS = "labels.json"  # of FiftyOne's FiftyOneImageClassificationDataset
+ANNOTATIONS = (coco.SUFFIX, cvat.SUFFIX)
 MANIFEST = "data.json"  # of the same, where its images lie elsewhere
 
 
 def opened_source(root: Path, images: Path, labels: str, progress: Progress | None = None) -> tuple[Path, str]:
     """Returns the folder or table to import, and where its labels come from.
 
-    A zip is unpacked below the project; labels may then name a CSV file in it. A COCO file, a folder with FiftyOne's
-    labels.json, and a dataset in FiftyOne's database become tables below the project, and their labels are imported
-    unless `labels` says otherwise.
+    A zip is unpacked below the project; labels may then name a CSV file in it. JSON files of COCO and Label Studio, XML
+    files of CVAT, data sets of Hugging Face, a folder with FiftyOne's labels.json, and a dataset in FiftyOne's database
+    become tables below the project, and their labels are imported unless `labels` says otherwise.
 
     Args:
         root: the project's directory.
         images: what to import: a path, or fiftyone:NAME.
-        labels: as `import_images` takes them; also a COCO file; of a dataset in FiftyOne's database also a field.
+        labels: as `import_images` takes them; also a file of COCO, Label Studio or CVAT; of a dataset in FiftyOne's
+            database also a field.
         progress: called with the number of files unpacked and the total.
 
     Raises:
         ProjectError: the zip, the file or the dataset cannot be used.
     """
-    if labels.lower().endswith(coco.SUFFIX) and Path(labels).expanduser().is_file():
-        labels = str(coco.write_tables(Path(labels).expanduser().absolute(), root / UNPACKED)[1])
+    if Path(labels).suffix.lower() in ANNOTATIONS and Path(labels).expanduser().is_file():
+        labels = str(_annotation_tables(root, Path(labels).expanduser().absolute(), images)[1])
     if str(images).startswith(PREFIX):
         is_elsewhere = labels == "folders" or Path(labels).expanduser().is_file()
         field = None if labels == "none" or is_elsewhere else labels
@@ -45,13 +51,45 @@ def opened_source(root: Path, images: Path, labels: str, progress: Progress | No
         folder = unpack(images, root, progress=progress)
         inside = folder / labels
         return folder, str(inside) if labels not in ("none", "folders") and inside.is_file() else labels
-    if images.is_file() and images.suffix.lower() == coco.SUFFIX:
-        table, own = coco.write_tables(images, root / UNPACKED)
+    if images.is_file() and images.suffix.lower() in ANNOTATIONS:
+        table, own = _annotation_tables(root, images, images.parent)
         return table, str(own) if labels == "none" else labels
+    if images.exists() and is_hugging_face(images):
+        table = hugging_face_table(root, images, progress)
+        return table, str(table) if labels == "none" else labels
     if (images / LABELS).is_file() and _is_fiftyone(images / LABELS):
         table = _write_table(root, images)
         return table, str(table) if labels == "none" else labels
     return images, labels
+
+
+def _annotation_tables(root: Path, source: Path, images: Path) -> tuple[Path, Path]:
+    """Returns the tables of images and of labels in a file of COCO, Label Studio or CVAT.
+
+    Args:
+        root: the project's directory.
+        source: the file, absolute.
+        images: the images that are imported, or where they may be.
+    """
+    images = images.expanduser().absolute()
+    near = [source.parent / name for name in IMAGE_FOLDERS]
+    folders = list(dict.fromkeys([images if images.is_dir() else images.parent, *near]))
+    if source.suffix.lower() == cvat.SUFFIX:
+        table = write_rows(root, source, cvat.read_rows(source, folders))
+        return table, table
+    content = _read_json(source)
+    if label_studio.is_label_studio(content):
+        table = write_rows(root, source, label_studio.read_rows(source, content, folders))
+        return table, table
+    return coco.write_tables(source, root / UNPACKED)
+
+
+def _read_json(path: Path) -> Any:
+    """Returns the content of a JSON file, None if it is none: the reader of COCO says what is wrong."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
 
 
 def _is_fiftyone(path: Path) -> bool:

@@ -1,6 +1,7 @@
-"""Reads tables of images: CSV or Parquet, with the common names for the columns of paths, labels and splits."""
+"""Reads tables of images: CSV, Parquet or JSON lines, with the common names for paths, labels, splits and people."""
 
 import csv
+import json
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,11 +12,12 @@ from gradebook.storage.csv_cells import unescape_cell
 from gradebook.storage.project import ProjectError
 from gradebook.storage.samples import Split
 
-TABLES = (".csv", ".parquet")
+TABLES = (".csv", ".parquet", ".jsonl")
 # Column names, the first that a table has; case does not matter.
 PATHS = ("filepath", "file_path", "path", "image", "image_path", "file_name", "filename", "file", "img")
-LABELS = ("label", "class", "class_name", "category")
-SPLITS = ("split", "subset")
+LABELS = ("label_name", "label", "class", "class_name", "category")
+SPLITS = ("split", "subset", "data_split")
+PEOPLE = ("by", "annotator", "labeler", "labelled_by", "labeled_by", "annotated_by")
 TRAIN_NAMES = frozenset({"train", "training"})
 # Validation images are never trained on, so they are test images.
 TEST_NAMES = frozenset({"test", "testing", "val", "valid", "validation", "dev"})
@@ -29,21 +31,23 @@ class Row:
     filepath: str
     label: str
     split: str
+    by: str = ""  # who labelled it
 
 
 def read_table(path: Path, *, labels: bool) -> Iterator[Row]:
     """Yields the rows that are not empty.
 
     Args:
-        path: a .parquet file, or else a CSV file.
+        path: a .parquet or .jsonl file, or else a CSV file.
         labels: whether the table must have a column of labels.
 
     Raises:
         ProjectError: it is no such table, or lacks a column of paths, or of labels.
     """
-    rows = _parquet_rows(path) if path.suffix.lower() == ".parquet" else _csv_rows(path)
+    readers = {".parquet": _parquet_rows, ".jsonl": _json_rows}
+    rows = readers.get(path.suffix.lower(), _csv_rows)(path)
     _, header = next(rows, (1, []))
-    columns = [_column(header, names) for names in (PATHS, LABELS, SPLITS)]
+    columns = [_column(header, names) for names in (PATHS, LABELS, SPLITS, PEOPLE)]
     if columns[0] is None or (labels and columns[1] is None):
         wanted = "filepath,label" if labels else "filepath"
         raise ProjectError(
@@ -51,8 +55,8 @@ def read_table(path: Path, *, labels: bool) -> Iterator[Row]:
         )
     for line, cells in rows:
         if any(cells):
-            filepath, label, split = ("" if k is None or k >= len(cells) else cells[k] for k in columns)
-            yield Row(line, filepath, clean(label), split)
+            filepath, label, split, by = ("" if k is None or k >= len(cells) else cells[k] for k in columns)
+            yield Row(line, filepath, clean(label), split, clean(by))
 
 
 def parse_split(name: str) -> Split | None:
@@ -90,7 +94,7 @@ def _parquet_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
 
     try:
         file = pq.ParquetFile(path)
-        known = [name for name in file.schema_arrow.names if clean(name).lower() in {*PATHS, *LABELS, *SPLITS}]
+        known = [name for name in file.schema_arrow.names if clean(name).lower() in {*PATHS, *LABELS, *SPLITS, *PEOPLE}]
         yield 1, known
         line = 0
         for batch in file.iter_batches(columns=known):
@@ -99,6 +103,22 @@ def _parquet_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
                 yield line, [_text(cell) for cell in row]
     except (OSError, pa.ArrowException) as error:
         raise ProjectError(f"{path} is not a Parquet file that can be read ({error}): write it again") from error
+
+
+def _json_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Yields the header and the rows of a file with a JSON object on each line."""
+    header: list[str] = []
+    try:
+        for line, text in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1):
+            if not text.strip():
+                continue
+            row = json.loads(text)
+            if not header:
+                header = [str(name) for name in row]
+                yield line, header
+            yield line, [_text(row.get(name)) for name in header]
+    except (ValueError, AttributeError, TypeError) as error:
+        raise ProjectError(f"{path} is not a file of JSON lines ({error}): write a JSON object on each line") from error
 
 
 def _text(cell: Any) -> str:
