@@ -47,7 +47,7 @@ def test_without_fiftyone_the_button_starts_it_and_follows_the_start(context, id
 
 def test_another_run_than_fiftyone_shows_is_outdated(context, ids, monkeypatch):
     monkeypatch.setattr(servers, "find", lambda root, name: servers.Server("http://fiftyone"))
-    monkeypatch.setattr(links, "_execute", lambda server, project, params: {"id": "x", "run": "old"})
+    monkeypatch.setattr(links, "_execute", lambda *_: {"id": "x", "run": "old"})
     assert links.in_fiftyone(context.store.project, ids[:1], "old").endswith("?id=x")
     with pytest.raises(links.OutdatedFiftyOne, match="FiftyOne shows old, not new"):
         links.in_fiftyone(context.store.project, ids[:1], "new")

@@ -251,7 +251,7 @@ def test_the_app_and_fiftyone_link_to_each_other(store, dataset, monkeypatch):
     monkeypatch.setattr(servers, "find", lambda root, name: servers.Server(f"http://{name}"))
     sample_ids = dataset.values("gradebook_id")
     assert press("open_in_app", dataset, ids[1:])[0] == {"address": f"http://app/evolution?sample={sample_ids[1]}"}
-    asked = lambda address, name, params: press("place", dataset, **params)[0]  # noqa: E731 - the server's answer
+    asked = lambda address, name, operator, params: press(operator, dataset, **params)[0]  # noqa: E731 - the server's answer
     monkeypatch.setattr(links, "_execute", asked)
     start = f"http://fiftyone/datasets/{dataset.name}?"
     assert links.in_fiftyone(store.project, sample_ids[2:3]) == f"{start}id={ids[2]}"
