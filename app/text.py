@@ -26,7 +26,7 @@ def plain(text: str) -> str:
 
 def actor_name(actor: str) -> str:
     """Returns an actor as a sentence names it: `run:mpl-001` becomes `run mpl-001`."""
-    return actor.replace("run:", "run ", 1) if actor.startswith("run:") else actor
+    return actor.replace(":", " ", 1) if actor.startswith(("run:", "audit:")) else actor
 
 
 def describe_event(event: Event) -> str:

@@ -67,7 +67,7 @@ def draw_groups(pool: Group, request: Request, *, attempt: int, excess: float) -
 
 
 def undecided_pool(store: "Store", run: Run) -> Group:
-    """Returns the undecided training images that a run predicted, most confident first."""
+    """Returns the undecided training images that a run predicted, most confident first, without former classes."""
     known, decided = classes_of(store, run), decisions(store.log.read())
     predictions = read_predictions(run, known)
     possible = {

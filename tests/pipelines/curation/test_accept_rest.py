@@ -150,6 +150,16 @@ def test_audits_that_failed_make_the_next_one_stricter(store):
     assert second.attempt == 2 and levels[1] < levels[0]
 
 
+def test_predictions_of_a_run_that_knew_a_class_by_another_name_have_the_present_one(store):
+    project = store.project.root
+    done("classes", project, "--rename", "crow=raven")
+    renamed = open_store(project)
+    audit = begun(renamed)
+    (group,) = audit_files.read_groups(renamed.project, audit)
+    assert set(group.labels) == {"raven", "heron"}
+    assert "an audit of the present classes is open" in refused("classes", project, "--rename", "raven=rook")
+
+
 def test_each_class_by_itself_has_a_group(store):
     audit = begun(store, Request(target=0.1, confidence=0.9, seed=0, each_class=True))
     assert [g.name for g in audit_files.read_groups(store.project, audit)] == ["crow", "heron"]
