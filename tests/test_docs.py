@@ -55,3 +55,8 @@ def test_every_method_is_documented():
 
     text = " ".join(re.sub(r"[│╭╮╰╯─]", " ", done("train", "--help").out).split())
     assert [name for name in METHODS if name not in text] == [], json.dumps(text)[:2000]
+
+
+def test_every_document_has_a_place_on_the_site():
+    pages = set(re.findall(r"(?m)^ +- (\S+\.md)$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8")))
+    assert {path.name for path in (ROOT / "docs").glob("*.md")} <= pages
