@@ -4,12 +4,13 @@
 
 The project has embeddings, and `truth.csv` (filepath,label) beside it has the true class of each training image. The
 reviewer opens Review with the switch "Learn as I label" on, gives the true class of one image after the other by its
-key, and pauses in between as a person does. DIR gets a video (WebM), a screenshot of Review at the end, and
-`agreement.png`: the share of the last ten images whose prediction was right, by the number of labels given. The record
-of what was predicted is the project's own log.
+key, and pauses in between as a person does. DIR gets `recording.webp`, which is animated and has a frame for each
+label, a screenshot of Review at the end, and `agreement.png`: the share of the last ten images whose prediction was
+right, by the number of labels given. The record of what was predicted is the project's own log.
 """
 
 import csv
+import io
 import json
 import time
 from collections.abc import Sequence
@@ -27,6 +28,7 @@ from gradebook.storage.store import Store, open_store
 
 WINDOW = 10  # images
 SIZE = {"width": 1440, "height": 900}  # pixels
+FRAME, FRAME_MS = (960, 600), 700  # pixels, milliseconds
 TIMEOUT_MS = 180_000
 POLL_INTERVAL_S = 0.5
 
@@ -55,12 +57,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     store = open_store(asked.project)
     known = len(store.log.read())
     with serving(asked.project, learn=True) as address, chromium() as browser:
-        context = browser.new_context(viewport=SIZE, record_video_dir=asked.out, record_video_size=SIZE)
-        page = context.new_page()
+        page = browser.new_page(viewport=SIZE)
         page.set_default_timeout(TIMEOUT_MS)
-        _label(page, address, store, asked)
+        frames = _label(page, address, store, asked)
         page.screenshot(path=asked.out / "review.png")
-        context.close()
+    _animate(frames, asked.out / "recording.webp")
     stop_session(store.project)
     right = predictions(store.log.read(), known)
     _plot(right, asked.out / "agreement.png")
@@ -83,7 +84,8 @@ def moving_share(right: Sequence[bool | None]) -> list[float | None]:
     return shares
 
 
-def _label(page: Any, address: str, store: Store, asked: Recording) -> None:
+def _label(page: Any, address: str, store: Store, asked: Recording) -> list[bytes]:
+    """Labels, and returns a screenshot of each image before its label."""
     from gradebook.app.review_actions import class_keys
 
     keys = {label: key for key, label in class_keys(store.project.classes).items()}
@@ -91,10 +93,12 @@ def _label(page: Any, address: str, store: Store, asked: Recording) -> None:
         truth = {Path(row["filepath"]).name: row["label"] for row in csv.DictReader(file)}
     page.goto(f"{address}/review")
     page.locator(".review figcaption").first.wait_for()
+    frames = []
     for _ in range(asked.labels):
         at = page.locator(".review").get_attribute("data-current")
         name = page.locator(".review figcaption").first.inner_text()
         page.wait_for_timeout(1000 * asked.pause)
+        frames.append(page.screenshot())
         page.keyboard.press(keys[truth[name]])
         page.locator(f".review:not([data-current='{at}'])").wait_for()
         if asked.wait:
@@ -102,6 +106,15 @@ def _label(page: Any, address: str, store: Store, asked: Recording) -> None:
             _wait_for_snapshot(store)
     page.locator(".review[data-pending='0']").wait_for()
     page.wait_for_timeout(1000 * asked.pause)
+    return frames
+
+
+def _animate(frames: Sequence[bytes], path: Path) -> None:
+    """Writes screenshots as an animated WebP file."""
+    from PIL import Image
+
+    images = [Image.open(io.BytesIO(frame)).convert("RGB").resize(FRAME) for frame in frames]
+    images[0].save(path, save_all=True, append_images=images[1:], duration=FRAME_MS, loop=0, quality=70)
 
 
 def _wait_for_snapshot(store: Store) -> None:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 NAME = "session"  # its runs are session-001 and following
 BURST_STEPS = 120
-FIRST_SHARE = 5  # the burst after a new label is so many times shorter, so that a snapshot soon knows the label
+FIRST_SHARE = 8  # the burst after a new label is so many times shorter, so that a snapshot soon knows the label
 
 
 @dataclass(slots=True, kw_only=True)
