@@ -13,11 +13,12 @@ from urllib.parse import urlsplit
 import streamlit as st
 
 from gradebook.app.text import plain
+from gradebook.storage.install_advice import install_command
 
 AUTH, GRADEBOOK, PEOPLE = "auth", "gradebook", "people"  # names in secrets.toml
 AUTH_KEYS = ("redirect_uri", "cookie_secret")
 PROVIDER_KEYS = ("client_id", "client_secret", "server_metadata_url")
-NO_AUTHLIB = "Nobody can sign in, because the package Authlib is missing: uv sync --extra shared"
+NO_AUTHLIB = f"Nobody can sign in, because the package Authlib is missing: {install_command('shared')}"
 
 
 def is_required() -> bool:

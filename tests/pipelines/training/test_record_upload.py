@@ -25,6 +25,7 @@ from gradebook.pipelines.training.record_upload import (
 )
 from gradebook.pipelines.training.recorder import Recorder
 from gradebook.storage import object_store
+from gradebook.storage.install_advice import install_command
 from gradebook.storage.project import ProjectError, create_project
 from gradebook.storage.record import MemoryRecord
 from gradebook.storage.segments import delete_segments_after
@@ -115,7 +116,10 @@ def test_an_unreachable_store_is_a_one_line_warning_and_stops_nothing(tmp_path, 
 
 
 def test_a_denied_key_and_a_missing_package_are_one_line_errors():
-    for error, sentence in ((PermissionError("Access Denied"), "denies access"), (ImportError("s3fs"), "extra s3")):
+    for error, sentence in (
+        (PermissionError("Access Denied"), "denies access"),
+        (ImportError("s3fs"), install_command("s3")),
+    ):
         with pytest.raises(ProjectError, match=sentence), object_store.readable_errors("s3://b/r"):
             raise error
 
