@@ -15,8 +15,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
-from filelock import FileLock
-
 from gradebook.storage import trust
 from gradebook.storage.characters import has_control
 from gradebook.storage.class_history import ClassHistory, ProjectClass, history_from_rows, rows_of, styled
@@ -163,6 +161,8 @@ def name_classes(project: Project, names: Sequence[str]) -> Project:
     Raises:
         ProjectError: a class name is empty, given twice, or has control characters.
     """
+    from filelock import FileLock  # here, because predicting needs this module but not that package
+
     with FileLock(project.root / LOCK):
         now = read_project(project.root)
         if now.classes or now.history:
@@ -174,6 +174,8 @@ def name_classes(project: Project, names: Sequence[str]) -> Project:
 
 def write_classes(project: Project, history: ClassHistory) -> Project:
     """Writes the classes that the log has to the project's file; returns the project with them."""
+    from filelock import FileLock
+
     with FileLock(project.root / LOCK):
         now = read_project(project.root)
         changed = replace(now, classes=tuple(c.name for c in history.classes), history=history)

@@ -12,7 +12,8 @@ from gradebook.app.figures import common
 from gradebook.app.job_progress import follow
 from gradebook.app.text import as_sentence, count, percent, plain
 from gradebook.app.views import next_steps
-from gradebook.pipelines.export.labels import as_coco, as_csv, as_parquet, labels_of
+from gradebook.pipelines.export.label_rows import labelled_rows
+from gradebook.pipelines.export.labels import FILES
 from gradebook.pipelines.inference.classifier import MODEL, Classifier, predict_content
 from gradebook.pipelines.jobs import commands
 from gradebook.pipelines.jobs.launcher import Job, JobState
@@ -30,13 +31,18 @@ FORMATS = {  # of `gradebook.pipelines.export.labels` -> name, description
     ),
     "parquet": ("Parquet table", "The same table, for large projects and data frames."),
     "coco": ("COCO classification", "A COCO JSON file with one annotation per image, whose box is the whole image."),
+    "label-studio": ("Label Studio", "Tasks with annotations, for images that Label Studio reads from its own disk."),
+    "cvat": ("CVAT", "An XML file of the kind CVAT for images 1.1, with the label of each image as a tag."),
     "folder": ("Image folder", "Copies of the labelled images as SPLIT/CLASS/FILE. Your own files stay unchanged."),
     "fiftyone": ("FiftyOne", "A FiftyOneImageClassificationDataset that refers to the images where they are."),
+    "huggingface": ("Hugging Face", "Parquet files with copies of the images inside, for datasets.load_dataset."),
 }
 DOWNLOADS: dict[str, tuple[str, str]] = {  # format -> name and media type of the downloaded file
     "csv": ("labels.csv", "text/csv"),
     "parquet": ("labels.parquet", "application/vnd.apache.parquet"),
     "coco": ("labels.json", "application/json"),
+    "label-studio": ("label-studio.json", "application/json"),
+    "cvat": ("labels.xml", "application/xml"),
 }
 CONTENTS = """An export is a folder that does not need the project:
 
@@ -173,10 +179,7 @@ def _draw_writing(project: Project, form: str, labels: int) -> None:
 
 @st.cache_data(max_entries=6, ttl=60, show_spinner="Collecting the labels")
 def _file(root: str, version: int, form: str, _store: Store) -> bytes:
-    labels = labels_of(_store)
-    if form == "coco":
-        return as_coco(labels, _store.project.classes)
-    return as_csv(labels) if form == "csv" else as_parquet(labels)
+    return FILES[form](labelled_rows(_store))
 
 
 def _draw_trial(folder: Path) -> None:

@@ -338,20 +338,36 @@ class Project:
         return tables.frame(map(asdict, rows), ("sample_id", "filepath", "label", "similarity"))
 
     @project_errors()
-    def export_labels(self, out: AnyPath, format: str = "csv") -> dict[str, Any]:  # noqa: A002  # as the option's name
-        """Writes the current labels for other programs; returns the keys of `gradebook export-labels --json`.
+    def export_labels(
+        self,
+        out: AnyPath,
+        format: str = "csv",  # noqa: A002  # as the option's name
+        *,
+        what: str = "labels",
+        run: str | None = None,
+        relative: bool = False,
+    ) -> dict[str, Any]:
+        """Writes labels or predictions for other programs; returns the keys of `gradebook export-labels --json`.
 
         Args:
             out: a new file, or a new directory for formats of several files.
-            format: "csv", "parquet", "coco", "folder" or "fiftyone".
+            format: "csv", "parquet", "coco", "label-studio", "cvat", "folder", "fiftyone" or "huggingface".
+            what: "labels", "predictions" for the images without a label, or "rejected" images.
+            run: the run that predicts; see `run`.
+            relative: whether paths are relative to the directory of `out`.
 
         Raises:
-            ProjectError: there are no labels, there is no such format, or `out` exists.
+            ProjectError: there is nothing to export, there is no such format, or `out` exists.
         """
-        from gradebook.pipelines.export.labels import check_format, export_labels
+        from gradebook.pipelines.export.labels import check_format, check_what, export_labels
+        from gradebook.pipelines.runs import find_run
 
+        form, chosen = check_format(format), check_what(what)
+        predictor = find_run(self._store.project, run) if what == "predictions" else None
         with progress("export-labels") as show:
-            return export_labels(self._store, Path(out), check_format(format), progress=show).as_json()
+            return export_labels(
+                self._store, Path(out), form, what=chosen, run=predictor, relative=relative, progress=show
+            ).as_json()
 
     def _decided(self) -> "dict[str, Event]":
         from gradebook.storage.events import decisions

@@ -8,7 +8,7 @@ from gradebook.api import tables
 from gradebook.api.evaluation import Evaluation, as_tables
 from gradebook.pipelines.inference.classifier import Classifier, load_classifier
 from gradebook.pipelines.process.errors import project_errors
-from gradebook.pipelines.process.progress import progress
+from gradebook.pipelines.process.progress import progress, say
 from gradebook.pipelines.runs import Run as RunDirectory
 from gradebook.pipelines.runs import Status
 
@@ -100,11 +100,15 @@ class Run:
         return tables.frame(history(self._store, sample, self.name), tables.RECORD)
 
     @project_errors()
-    def export(self, directory: "str | os.PathLike[str]") -> Classifier:
+    def export(
+        self, directory: "str | os.PathLike[str]", *, int8: bool = False, torch_export: bool = False
+    ) -> Classifier:
         """Exports the student as a directory that stands alone (timm weights, ONNX, model card), and opens it.
 
         Args:
             directory: a new directory, or that of an earlier export, which is replaced.
+            int8: whether to add an int8 model, calibrated on training images; its lost accuracy is printed.
+            torch_export: whether to add model.pt2, for `torch.export.load`.
 
         Raises:
             ProjectError: the run has not finished, or the directory holds other files.
@@ -112,7 +116,10 @@ class Run:
         from gradebook.pipelines.export.classifier import export
 
         with progress("export") as show:
-            export(self._store, self._directory, Path(directory), progress=show)
+            given = {"int8": int8, "torch_program": torch_export}
+            report = export(self._store, self._directory, Path(directory), **given, progress=show)
+        if report.int8 is not None:
+            say(report.int8.sentence())
         return load_classifier(directory)
 
     @project_errors()

@@ -52,6 +52,10 @@ def export(
     ],
     *,
     run: RunName = None,
+    int8: Annotated[
+        Flag, arg(help="add an int8 model, calibrated on training images; prints the lost accuracy")
+    ] = False,
+    torch_export: Annotated[Flag, arg(help="add model.pt2, for torch.export.load")] = False,
     json: Json = False,
 ) -> None:
     """Export a run's student as a classifier.
@@ -66,10 +70,12 @@ def export(
     stage("Opening the project")
     store = open_store(project)
     with progress("export") as show:
-        report = export_run(store, choose_run(store.project, run), directory, progress=show)
+        chosen = choose_run(store.project, run)
+        report = export_run(store, chosen, directory, int8=int8, torch_program=torch_export, progress=show)
     checked = f"on {report.checked} images it differs from the student by at most {report.largest_difference:.4f}"
     before = ", in the place of an earlier export" if report.replaced else ""
     text = f"{report.run} is in {report.dir}{before}: {', '.join(report.files)}; {checked}"
+    text += f"\n{report.int8.sentence()}" if report.int8 else ""
     print_result(asdict(report), json, lambda: text)
 
 
@@ -79,52 +85,78 @@ def export_labels(
     out: Annotated[Positional[Path], arg(metavar="OUT", help="a new file; for folder and fiftyone a new directory")],
     *,
     format: Annotated[  # noqa: A002  # the option's name
-        Literal["csv", "parquet", "coco", "folder", "fiftyone"],
-        arg(help="folder copies the images to OUT/SPLIT/CLASS; the others only name them"),
+        Literal["csv", "parquet", "coco", "label-studio", "cvat", "folder", "fiftyone", "huggingface"],
+        arg(
+            help="folder copies the images to OUT/SPLIT/CLASS, huggingface puts them into Parquet files, and the "
+            "others only name them"
+        ),
     ] = "csv",
     rejected: Annotated[Flag, arg(help="export the rejected images instead, with the label rejected")] = False,
+    predictions: Annotated[
+        Flag, arg(help="export a run's predictions for the images without a label instead (csv, parquet, label-studio)")
+    ] = False,
+    run: Annotated[
+        str | None, arg(metavar="NAME", help="the run that predicts, or best; by default the newest finished run")
+    ] = None,
+    relative: Annotated[Flag, arg(help="write paths relative to the directory of OUT")] = False,
     json: Json = False,
 ) -> None:
-    """Export the current labels for other programs.
+    """Export labels or predictions for other programs.
 
     Never overwrites a file, except those of an earlier export in the same format to the same directory.
     """
+    from gradebook.pipelines.export.labels import What, summarize
     from gradebook.pipelines.export.labels import export_labels as write_labels
-    from gradebook.pipelines.export.labels import summarize
+    from gradebook.storage.project import ProjectError
     from gradebook.storage.store import open_store
 
     stage("Opening the project")
+    store = open_store(project)
+    if rejected and predictions:
+        raise ProjectError("--rejected and --predictions are two exports: give one of them")
+    chosen = choose_run(store.project, run) if predictions else None
+    what: What = "rejected" if rejected else "predictions" if predictions else "labels"
     with progress("export-labels") as show:
-        result = write_labels(open_store(project), out, format, rejected=rejected, progress=show).as_json()
+        report = write_labels(store, out, format, what=what, run=chosen, relative=relative, progress=show)
+    result = report.as_json()
     print_result(result, json, lambda: summarize(result))
 
 
 @app.command
 def predict(
     directory: Annotated[Positional[Path], arg(metavar="DIR", help="an exported classifier")],
-    images: Annotated[Positional[list[Path]], arg(metavar="IMAGES", help="image files and folders")],
+    images: Annotated[
+        Positional[list[str]], arg(metavar="IMAGES", help="image files and folders; - reads names from standard input")
+    ],
     *,
     out: Annotated[
         Path | None, arg(metavar="FILE", help="CSV file to write; if it exists, its images are not predicted again")
     ] = None,
+    urls: Annotated[Flag, arg(help="download images whose names are addresses (http, https)")] = False,
     json: Json = False,
 ) -> int:
     """Predict the classes of images with an exported classifier.
 
     Needs neither the project nor torch.
     """
-    from gradebook.pipelines.inference.predict import predict as run_predict
+    import sys
+
+    from gradebook.pipelines.inference.classifier import load_classifier
+    from gradebook.pipelines.inference.named_images import check_names, expand_names, predict_names
     from gradebook.pipelines.inference.predict_csv import into_file
 
     broken: list[str] = []
+    names = expand_names(images, lambda: sys.stdin.buffer.read())
+    check_names(names, urls=urls and out is None)
     with progress("predict") as show:
         if out is not None:
-            counts = into_file(out, directory, images, broken=broken.append, progress=show)
+            counts = into_file(out, directory, list(map(Path, names)), broken=broken.append, progress=show)
             text = f"{counts['predicted']} images predicted, {counts['before']} before: {out}"
             print_result(counts, json, lambda: text)
             count = counts["predicted"] + counts["before"]
         else:
-            count = _print_predictions(run_predict(directory, images, broken=broken.append, progress=show), json)
+            classifier = load_classifier(directory)
+            count = _print_predictions(predict_names(classifier, names, broken=broken.append, progress=show), json)
     for message in broken:
         say(f"gradebook: {message}")
     if not count and not broken:

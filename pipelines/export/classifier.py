@@ -2,20 +2,19 @@
 
 import json
 import shutil
-import subprocess
-import sys
-import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gradebook.pipelines.export.check_images import write_check_images
+from gradebook.pipelines.export.card_check import CARD, check_card
 from gradebook.pipelines.export.directory import check_target, written_directory
-from gradebook.pipelines.export.model_card import PREPROCESS, card_programs, model_card
-from gradebook.pipelines.inference.classifier import CLASSES, MODEL
+from gradebook.pipelines.export.model_card import PREPROCESS, facts_of, model_card
+from gradebook.pipelines.export.onnx_model import write_onnx, write_torch_program
+from gradebook.pipelines.export.quantization import CALIBRATION, INT8, Int8Report, compare_int8, write_int8
+from gradebook.pipelines.inference.classifier import CLASSES, MODEL, Classifier
 from gradebook.pipelines.inference.evaluate import evaluate
 from gradebook.pipelines.process.errors import stop_immediately
 from gradebook.pipelines.process.progress import say
@@ -27,43 +26,34 @@ from gradebook.pipelines.training.student import (
     full_model,
     load_run_student,
     predict_samples,
-    with_preprocessing,
 )
 from gradebook.storage import images
-from gradebook.storage.images import BrokenImage, load, square
+from gradebook.storage.events import replay
+from gradebook.storage.images import BrokenImage, square
 from gradebook.storage.run_classes import run_classes
 from gradebook.storage.sample_files import open_sample
-from gradebook.storage.samples import Split
+from gradebook.storage.samples import Sample, Split
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import nn
 
     from gradebook.storage.store import Store
 
 
-CARD = "README.md"
+TORCH_PROGRAM = "model.pt2"
 KIND = "classifier"
 HELPER = f"{PREPROCESS}.py"
 MAX_DIFFERENCE = 0.05  # of a probability, between exported model and student: cached views are rounded
-MAX_CARD_DIFFERENCE = 1e-3  # of a probability, between the card's program and the network
-# Runs the program of a card, its first argument, with each of the other arguments in the place of image.jpg.
-RUN_CARD = """
-import json, sys
-sys.path.insert(0, "")
-program, *files = sys.argv[1:]
-rows = []
-for file in files:
-    names = {}
-    exec(program.replace('"image.jpg"', repr(file)), names)
-    rows.append(names["probabilities"][0].tolist())
-print(json.dumps(rows))
-"""
+MAX_COMPARED = 500  # test images on which the int8 model is compared
 CHECKED = 64  # images on which the exported model is compared with the student
 STAGES = (
     "Putting the classifier together",
     "Writing the weights for timm",
     "Writing ONNX",
     "Comparing with the student",
+    "Rounding to int8",
     "Measuring on the test images",
     "Running the program of the model card",
 )
@@ -79,10 +69,17 @@ class Export:
     checked: int  # images on which exported model and student were compared
     largest_difference: float  # of a probability, on those
     replaced: bool  # whether an earlier export was in the directory
+    int8: Int8Report | None = None  # what rounding costs, where an int8 model was asked for
 
 
 def export(
-    store: "Store", run: Run, directory: Path, *, progress: Callable[[int, int, str], None] | None = None
+    store: "Store",
+    run: Run,
+    directory: Path,
+    *,
+    int8: bool = False,
+    torch_program: bool = False,
+    progress: Callable[[int, int, str], None] | None = None,
 ) -> Export:
     """Writes the finished student of a run into a directory, which must be new, empty, or an earlier export's.
 
@@ -96,6 +93,8 @@ def export(
         store: the project.
         run: of the project.
         directory: see above.
+        int8: whether to add `model-int8.onnx`, calibrated on training images.
+        torch_program: whether to add `model.pt2`, which `torch.export.load` opens.
         progress: called with the stages done, those there are, and the one that begins.
 
     Raises:
@@ -117,16 +116,19 @@ def export(
             begin(1)
             _write_weights(full, draft, classes)
             begin(2)
-            _write_onnx(full, draft / MODEL)
+            write_onnx(full, draft / MODEL, classes, run.name)
+            if torch_program:
+                write_torch_program(full, draft / TORCH_PROGRAM)
             about = {"classes": classes, "size": full.size, "run": run.name, "backbone": config.backbone}
             (draft / CLASSES).write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
             shutil.copyfile(images.__file__, draft / HELPER)
             begin(3)
             checked, difference = _compare(student, config, store, draft)
-            begin(4)
-            card = model_card(run, config, full, _scores(store, run), store.project.root.name)
-            (draft / CARD).write_text(card, encoding="utf-8")
+            report = _add_int8(store, draft, classes, begin) if int8 else None
             begin(5)
+            card = model_card(run, config, full, _scores(store, run), facts_of(store, run))
+            (draft / CARD).write_text(card, encoding="utf-8")
+            begin(6)
             check_card(full, draft)
     files = sorted(path.name for path in directory.expanduser().iterdir() if not path.name.startswith("."))
     return Export(
@@ -136,7 +138,43 @@ def export(
         checked=checked,
         largest_difference=difference,
         replaced=replaced,
+        int8=report,
     )
+
+
+def _add_int8(store: "Store", directory: Path, classes: list[str], begin: Callable[[int], None]) -> Int8Report:
+    """Writes the int8 model and returns how it differs from the other one, on labelled test images if there are any.
+
+    Raises:
+        ConfigError: no training image can be read.
+    """
+    import numpy as np
+
+    begin(4)
+    classifier = Classifier(directory)
+    train = _pixels(store.catalog.samples(Split.TRAIN), classifier.size, CALIBRATION)
+    if not train:
+        raise ConfigError("no training image can be read to calibrate the int8 model: leave --int8 out")
+    write_int8(directory, np.stack(list(train.values())))
+    given, number = replay(store.log.read()), {name: k for k, name in enumerate(classes)}
+    labelled = [s for s in store.catalog.samples(Split.TEST) if given.get(s.sample_id) in number]
+    tested = _pixels(labelled, classifier.size, MAX_COMPARED)
+    compared = tested or train
+    labels = np.array([number[given[s.sample_id]] if tested else -1 for s in compared])
+    small = Classifier(directory, INT8)
+    return compare_int8(classifier, small, np.stack(list(compared.values())), labels, len(train))
+
+
+def _pixels(samples: Sequence[Sample], size: int, limit: int) -> "dict[Sample, NDArray[np.uint8]]":
+    """Returns the first samples whose file holds them still, as (3, S, S)."""
+    import numpy as np
+
+    pixels: dict[Sample, NDArray[np.uint8]] = {}
+    for sample in samples[:limit]:
+        with suppress(BrokenImage):
+            image = square(open_sample(Path(sample.filepath), sample.sample_id, size)[0], size)
+            pixels[sample] = np.asarray(image).transpose(2, 0, 1)
+    return pixels
 
 
 def _stages(progress: Callable[[int, int, str], None] | None) -> Callable[[int], None]:
@@ -171,25 +209,6 @@ def _write_weights(full: FullModel, directory: Path, classes: list[str]) -> None
     )
 
 
-def _write_onnx(full: FullModel, path: Path) -> None:
-    """Writes the network with its preprocessing: uint8 images in, probabilities out, any number at a time."""
-    import torch
-
-    example = torch.zeros(2, 3, full.size, full.size, dtype=torch.uint8)
-    program = torch.onnx.export(
-        with_preprocessing(full),
-        (example,),
-        input_names=["images"],
-        output_names=["probabilities"],
-        dynamic_shapes=({0: torch.export.Dim("batch")},),
-        opset_version=20,
-        dynamo=True,
-        verbose=False,
-    )
-    assert program is not None
-    program.save(path, external_data=False)
-
-
 def _compare(student: "nn.Module", config: TrainConfig[Any], store: "Store", directory: Path) -> tuple[int, float]:
     """Returns on how many of the project's images the exported model was compared, and the largest difference.
 
@@ -200,14 +219,8 @@ def _compare(student: "nn.Module", config: TrainConfig[Any], store: "Store", dir
     """
     import numpy as np
 
-    from gradebook.pipelines.inference.classifier import Classifier
-
     classifier = Classifier(directory)
-    pixels = {}
-    for sample in store.catalog.samples()[:CHECKED]:
-        with suppress(BrokenImage):
-            image = square(open_sample(Path(sample.filepath), sample.sample_id, classifier.size)[0], classifier.size)
-            pixels[sample] = np.asarray(image).transpose(2, 0, 1)
+    pixels = _pixels(store.catalog.samples(), classifier.size, CHECKED)
     if not pixels:
         return 0, 0.0
     exported = classifier.probabilities(np.stack(list(pixels.values())))
@@ -219,40 +232,6 @@ def _compare(student: "nn.Module", config: TrainConfig[Any], store: "Store", dir
             f"are not those that made the cached views; embed again, train again, then export"
         )
     return len(pixels), difference
-
-
-def check_card(full: FullModel, directory: Path) -> float:
-    """Runs the card's program for onnxruntime on images that programs decode differently.
-
-    Returns:
-        The largest difference of a probability from what the network says of them in Gradebook.
-
-    Raises:
-        ConfigError: the program fails, or the two differ by more than rounding.
-    """
-    import numpy as np
-    import torch
-
-    program, *_ = card_programs((directory / CARD).read_text(encoding="utf-8"))
-    with tempfile.TemporaryDirectory() as temporary:
-        files = write_check_images(Path(temporary))
-        arguments = [program, *map(str, files)]
-        done = subprocess.run(
-            [sys.executable, "-B", "-c", RUN_CARD, *arguments],
-            cwd=directory,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            raise ConfigError(f"the program in the model card fails: {done.stderr.strip().rpartition(chr(10))[2]}")
-        pixels = torch.from_numpy(np.stack([load(file, full.size) for file in files]))
-    with torch.inference_mode():
-        expected = with_preprocessing(full).cpu()(pixels).numpy()
-    difference = float(np.abs(np.array(json.loads(done.stdout.splitlines()[-1])) - expected).max())
-    if difference > MAX_CARD_DIFFERENCE:
-        raise ConfigError(f"the program in the model card differs from the student by {difference:.4f}: export again")
-    return difference
 
 
 def _scores(store: "Store", run: Run) -> dict[str, Any] | None:

@@ -3,6 +3,7 @@
 import json
 import re
 from collections import Counter
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from gradebook.pipelines.runs import Run
@@ -10,7 +11,9 @@ from gradebook.pipelines.training.config import TrainConfig
 
 if TYPE_CHECKING:
     from gradebook.pipelines.training.student import FullModel
+    from gradebook.storage.store import Store
 
+MAX_CONFUSION = 20  # classes of a confusion matrix that is printed
 PREPROCESS = "preprocess"  # the module beside the card that decodes images
 ONNX_CODE = f"""\
 import json, onnxruntime, {PREPROCESS}
@@ -41,8 +44,34 @@ def card_programs(card: str) -> list[str]:
     return ["\n".join(lines[start : end + 1]) for start, end in zip(starts, ends, strict=True)]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What a card says of the data."""
+
+    project: str  # its name
+    images: int  # in the training split
+    test_images: int
+    givers: dict[str, int]  # who gave the labels that the run has read -> how many
+
+
+def facts_of(store: "Store", run: Run) -> Facts:
+    """Returns the facts of a run's data."""
+    from gradebook.storage.events import decisions
+    from gradebook.storage.samples import Split
+
+    splits = Counter(sample.split for sample in store.catalog.samples())
+    decided = decisions(store.log.read())
+    givers = Counter(decided[i].actor for i in run.labels() if i in decided)
+    return Facts(
+        project=store.project.root.name,
+        images=splits[Split.TRAIN],
+        test_images=splits[Split.TEST],
+        givers=dict(givers.most_common()),
+    )
+
+
 def model_card(
-    run: Run, config: TrainConfig[Any], model: "FullModel", scores: dict[str, Any] | None, project: str
+    run: Run, config: TrainConfig[Any], model: "FullModel", scores: dict[str, Any] | None, facts: Facts
 ) -> str:
     """Returns the card as Markdown.
 
@@ -51,16 +80,25 @@ def model_card(
         config: its settings.
         model: the exported network.
         scores: `Evaluation.as_json()` on the test split; None where it has no labels.
-        project: the project's name.
+        facts: of the data.
     """
     classes, size = run.config()["classes"], model.size
     labels = Counter(run.labels().values())
     in_timm = f"or with timm:\n\n{_indented(TIMM_CODE)}" if model.is_timm else NOT_IN_TIMM
     given = "\n".join(f"| {_cell(name)} | {labels[name]} |" for name in classes)
-    return f"""# Classifier `{run.name}` of the project {_cell(project)}
+    labelled = ", ".join(f"{_cell(name)} ({n})" for name, n in facts.givers.items()) or "nobody"
+    licence = _licence(model)
+    return f"""{_front_matter(run, config, scores, licence)}
+# Classifier `{run.name}` of the project {_cell(facts.project)}
 
 An image classifier for {len(classes)} classes, trained by Gradebook with the method `{config.method}`
 ({config.steps} steps, seed {config.seed}) from {sum(labels.values())} labels.
+
+## Intended use
+
+To sort images like those that it was trained on into the classes below. It always answers with one of them, also for
+an image that shows none, so look at low probabilities before you rely on them. It was not tested on images of another
+origin, and not for decisions about people.
 
 ## Use
 
@@ -77,7 +115,11 @@ white, CMYK and palettes as RGB, levels of more than 8 bits scaled to 8 by the r
 animations the first picture; then stretched to {size} x {size} pixels (bicubic), without cropping. Another way to
 decode gives other probabilities, timm's own transforms among them.
 
-## Labels
+## Data and labels
+
+{facts.images} images to train on, of which {sum(labels.values())} had a label, and {facts.test_images} to test on.
+Labels were given by: {labelled} (`import` is a file or a folder's name). The other images were learned from by the
+pseudo-labels of the method.
 
 | class | labels that it learned from or was validated on |
 | --- | --- |
@@ -87,13 +129,58 @@ decode gives other probabilities, timm's own transforms among them.
 
 {_score_table(scores)}
 
+## Limits
+
+- The accuracy above is that of the test images of this project. With few of them its interval is wide.
+- Classes with few labels or few test images may be far worse than the average.
+- Images are stretched to a square, so small details of large images may be lost.
+
+## Licence
+
+The weights were made from those of the backbone `{config.backbone}` ({licence or "timm names no licence of them"}).
+Whether this classifier may be used also depends on the images and labels that it learned from.
+
 ## Settings
 
     {json.dumps(run.config(), ensure_ascii=False)}
 
 Backbone `{config.backbone}`, fed with {"cached views of the frozen network" if config.inputs == "views" else "images"}.
 The student's averaged weights are exported, the ones that predict; its settings were not chosen on the test split.
+Exported by Gradebook {version()}.
 """
+
+
+def version() -> str:
+    """Returns the version of Gradebook."""
+    from gradebook import __version__
+
+    return __version__
+
+
+def _licence(model: "FullModel") -> str:
+    """Returns the licence of the backbone's weights as timm names it, empty if it does not."""
+    configuration = getattr(model.model, "pretrained_cfg", None)
+    if configuration is None and not model.is_timm:
+        configuration = getattr(model.model[0], "pretrained_cfg", None)  # type: ignore[index]
+    return str((configuration or {}).get("license") or "")
+
+
+def _front_matter(run: Run, config: TrainConfig[Any], scores: dict[str, Any] | None, licence: str) -> str:
+    """Returns the YAML by which Hugging Face's hub lists a model. JSON strings are valid YAML."""
+    lines = [
+        *("---", f"license: {json.dumps(licence or 'other')}", "library_name: timm"),
+        *("pipeline_tag: image-classification", "tags:", "- image-classification", "- timm", "- gradebook"),
+    ]
+    if not config.backbone.startswith("local-dir:"):
+        lines.append(f"base_model: {json.dumps('timm/' + config.backbone)}")
+    if scores is not None:
+        lines += [
+            *("metrics:", "- accuracy", "model-index:", f"- name: {json.dumps(run.name, ensure_ascii=False)}"),
+            *("  results:", "  - task: {type: image-classification}"),
+            "    dataset: {name: test split of the project, type: private}",
+            f"    metrics: [{{type: accuracy, value: {scores['accuracy']:.4f}}}]",
+        ]
+    return "\n".join([*lines, "---"])
 
 
 def _indented(code: str) -> str:
@@ -109,13 +196,29 @@ def _score_table(scores: dict[str, Any] | None) -> str:
     )
     unknown = ", ".join(f"{_cell(name)} ({n})" for name, n in scores["unknown_classes"].items())
     low, high = scores["accuracy_interval"]
+    balanced_low, balanced_high = scores["balanced_accuracy_interval"]
     return (
         f"Accuracy {scores['accuracy']:.1%} (95 % interval {low:.1%} to {high:.1%}) on the {scores['n']} labelled "
-        f"images of the test split, balanced accuracy {scores['balanced_accuracy']:.1%}, "
-        f"expected calibration error {scores['ece']:.3f} (15 bins).\n\n"
+        f"images of the test split, balanced accuracy {scores['balanced_accuracy']:.1%} "
+        f"({balanced_low:.1%} to {balanced_high:.1%}), expected calibration error {scores['ece']:.3f} (15 bins).\n\n"
         + (f"Images of classes that it does not know count as wrong: {unknown}.\n\n" if unknown else "")
         + f"| class | test images | accuracy |\n| --- | --- | --- |\n{rows}"
+        + _confusion(scores)
     )
+
+
+def _confusion(scores: dict[str, Any]) -> str:
+    """Returns the confusion matrix as a table, empty where it would be too wide to read."""
+    names = scores["classes"]
+    if len(names) > MAX_CONFUSION:
+        return ""
+    head = " | ".join(map(_cell, names))
+    rows = (
+        f"| {_cell(name)} | {' | '.join(map(str, counts))} |"
+        for name, counts in zip(names, scores["confusion"], strict=True)
+    )
+    title = "Confusion: a row for each label, a column for each predicted class."
+    return f"\n\n{title}\n\n| | {head} |\n|{' --- |' * (len(names) + 1)}\n" + "\n".join(rows)
 
 
 def _cell(text: str) -> str:

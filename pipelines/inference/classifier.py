@@ -40,14 +40,18 @@ class Prediction:
 class Classifier:
     """An exported classifier."""
 
-    def __init__(self, directory: Path):
+    def __init__(self, directory: Path, model: str = MODEL):
         """Opens it.
+
+        Args:
+            directory: of the export.
+            model: the file of the model, such as model-int8.onnx.
 
         Raises:
             ProjectError: the directory holds no exported classifier.
         """
         self.directory = directory
-        self._files = (directory / MODEL, directory / CLASSES)
+        self._files = (directory / model, directory / CLASSES)
         try:
             metadata = json.loads((directory / CLASSES).read_text(encoding="utf-8"))
             self.classes: list[str] = metadata["classes"]
@@ -60,9 +64,9 @@ class Classifier:
         import onnxruntime
 
         try:
-            self._session = onnxruntime.InferenceSession(directory / MODEL, providers=["CPUExecutionProvider"])
+            self._session = onnxruntime.InferenceSession(directory / model, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's own classes, one a cause
-            raise ProjectError(f"{directory / MODEL} cannot be opened ({error}): export it again") from error
+            raise ProjectError(f"{directory / model} cannot be opened ({error}): export it again") from error
 
     def __repr__(self) -> str:
         return f"<Classifier {self.directory}: {', '.join(self.classes)}>"
@@ -97,13 +101,17 @@ class Classifier:
         return digest_of(self._files)
 
 
-def load_classifier(directory: "str | os.PathLike[str]") -> Classifier:
+def load_classifier(directory: "str | os.PathLike[str]", model: str = MODEL) -> Classifier:
     """Opens an exported classifier; needs neither the project nor torch.
+
+    Args:
+        directory: of the export.
+        model: the file of the model; "model-int8.onnx" is the smaller one, where it was exported.
 
     Raises:
         ProjectError: the directory holds none.
     """
-    return Classifier(Path(directory).expanduser())
+    return Classifier(Path(directory).expanduser(), model)
 
 
 def as_prediction(classes: Sequence[str], row: "NDArray[np.float32]", filepath: str = "") -> Prediction:

@@ -66,6 +66,7 @@ def test_other_refusals(project, tmp_path):
     assert "there is no split" in sentence(project.import_images, tmp_path, split="validation")
     assert "there is no split" in sentence(project.run().evaluate, "validation")
     assert "there is no format" in sentence(project.export_labels, tmp_path / "out", "xml")
+    assert "cannot be exported" in sentence(project.export_labels, tmp_path / "out", what="everything")
     assert "there is no event" in sentence(project.undo, "nothing")
     assert "holds no exported classifier" in sentence(gradebook.load_classifier, tmp_path)
 

@@ -91,6 +91,13 @@ def test_an_exported_classifier_predicts_files_images_and_arrays_alike(project, 
     assert classifier.predict([]) == []
 
 
+def test_labels_and_predictions_are_exported(project, tmp_path):
+    assert project.export_labels(tmp_path / "labels.parquet", "parquet")["labels"] == 12
+    assert project.export_labels(tmp_path / "predicted.csv", what="predictions", run="best")["labels"] == 12
+    table = pd.read_csv(tmp_path / "predicted.csv")
+    assert table.label.tolist() == project.run().predictions.label.tolist()
+
+
 def test_a_labelled_folder_gives_the_classes(photos, tmp_path):
     project = gradebook.create(tmp_path / "new", images=photos / "held-out", labels="folders")
     assert project.classes == CLASSES

@@ -15,7 +15,9 @@ import pytest
 from PIL import Image
 
 from gradebook.pipelines.export.directory import MARK, written_directory
-from gradebook.pipelines.export.labels import as_csv, export_labels, labels_of
+from gradebook.pipelines.export.label_files import as_csv
+from gradebook.pipelines.export.label_rows import labelled_rows
+from gradebook.pipelines.export.labels import export_labels
 from gradebook.pipelines.importing.import_images import import_images
 from gradebook.storage import files
 from gradebook.storage.csv_cells import escape_cell, unescape_cell
@@ -291,12 +293,12 @@ def test_classes_that_look_like_formulas_go_through_a_csv_file_and_back(tmp_path
     import_images(store, tmp_path / "pictures")
     ids = [sample.sample_id for sample in store.catalog.samples()]
     store.log.append_now([event(Kind.ACCEPTED, i, name, actor="=me") for i, name in zip(ids, names, strict=True)])
-    table = list(csv.reader(io.StringIO(as_csv(labels_of(store)).decode(), newline="")))
+    table = list(csv.reader(io.StringIO(as_csv(labelled_rows(store)).decode(), newline="")))
     assert not [cell for row in table for cell in row if cell.startswith(("=", "+", "-", "@"))]
-    (tmp_path / "labels.csv").write_bytes(as_csv(labels_of(store)))
+    (tmp_path / "labels.csv").write_bytes(as_csv(labelled_rows(store)))
     again = memory_store(create_project(tmp_path / "again", []))
     import_images(again, tmp_path / "labels.csv", labels=str(tmp_path / "labels.csv"))
-    assert [label.label for label in labels_of(again)] == names
+    assert [label.label for label in labelled_rows(again).labels] == names
 
 
 # Names

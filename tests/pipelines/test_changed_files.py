@@ -10,7 +10,8 @@ from PIL import Image
 from gradebook.pipelines.cli.main import main
 from gradebook.pipelines.cli.train_command import parse_command
 from gradebook.pipelines.curation.labelling import label_file
-from gradebook.pipelines.export.labels import export_labels, labels_of
+from gradebook.pipelines.export.label_rows import labelled_rows
+from gradebook.pipelines.export.labels import export_labels
 from gradebook.pipelines.fiftyone_app import actions
 from gradebook.pipelines.image_cache import SquareImages, open_preview
 from gradebook.pipelines.importing.import_images import import_images
@@ -71,7 +72,7 @@ def test_its_label_is_not_exported_with_its_new_content(store, replaced, tmp_pat
     done = export_labels(store, tmp_path / "out", form)
     assert (done.labels, done.missing) == (11, 1)
     assert done.missing_files[0][0] == replaced.filepath and "has changed" in done.missing_files[0][1]
-    assert replaced.filepath not in [label.filepath for label in labels_of(store)]
+    assert replaced.filepath not in [label.filepath for label in labelled_rows(store).labels]
     if form == "folder":
         new = Path(replaced.filepath).read_bytes()
         assert all(path.read_bytes() != new for path in (tmp_path / "out").rglob("*.png"))
@@ -96,7 +97,7 @@ def test_imported_again_its_new_content_is_a_new_image(store, replaced, tmp_path
     import_images(store, tmp_path / "images")
     assert changed_samples(store.catalog, store.catalog.samples()) == []
     assert replaced.sample_id not in {sample.sample_id for sample in store.catalog.samples()}
-    assert len(labels_of(store)) == 11
+    assert len(labelled_rows(store).labels) == 11
 
 
 def test_a_square_that_was_cached_is_of_the_old_image(store, tmp_path):

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from timm.models.resnet import ResNet
 
 from gradebook.pipelines.embedding.embed import embed
+from gradebook.pipelines.export import card_check
 from gradebook.pipelines.export import classifier as module
 from gradebook.pipelines.export.check_images import write_check_images
 from gradebook.pipelines.export.classifier import Export, export
@@ -116,7 +117,7 @@ def test_timm_loads_it_with_its_classes_and_its_preprocessing(exported):
 def test_the_cards_programs_predict_what_gradebook_predicts_on_images_of_every_kind(exported, tmp_path, number):
     program = card_programs((exported.directory / "README.md").read_text())[number]
     files = write_check_images(tmp_path)
-    command = [sys.executable, "-c", module.RUN_CARD, program, *map(str, files)]
+    command = [sys.executable, "-c", card_check.RUN_CARD, program, *map(str, files)]
     done = subprocess.run(command, cwd=exported.directory, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     probabilities = np.array(json.loads(done.stdout.splitlines()[-1]))
@@ -186,6 +187,49 @@ def test_the_model_card_has_labels_settings_and_scores(exported):
     assert json.dumps(exported.run.config(), ensure_ascii=False) in card
 
 
+def test_the_model_card_is_what_a_hub_lists(exported):
+    yaml = pytest.importorskip("yaml")
+    _, front, card = (exported.directory / "README.md").read_text().split("---\n", 2)
+    about = yaml.safe_load(front)
+    assert (about["library_name"], about["pipeline_tag"]) == ("timm", "image-classification")
+    score = evaluate(exported.store, exported.run)
+    (metric,) = about["model-index"][0]["results"][0]["metrics"]
+    assert metric == {"type": "accuracy", "value": pytest.approx(score.accuracy, abs=1e-4)}
+    for title in ("Intended use", "Data and labels", "Scores", "Limits", "Licence"):
+        assert f"## {title}\n" in card
+    assert "Labels were given by: import (12)" in card
+    rows = [f"| {name} | {' | '.join(map(str, row))} |" for name, row in zip(CLASSES, score.confusion, strict=True)]
+    assert "\n".join(rows) in card
+
+
+def test_the_onnx_model_says_what_a_program_must_know(exported):
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(exported.directory / "model.onnx")
+    about = session.get_modelmeta().custom_metadata_map
+    assert json.loads(about["classes"]) == list(CLASSES)
+    assert (about["size"], about["run"]) == (str(SIDE), exported.run.name)
+    assert "EXIF" in about["preprocessing"] and about["gradebook_version"]
+
+
+def test_int8_and_torch_copies_predict_nearly_the_same(store, tmp_path):
+    run = Run(store.project.runs / "views")
+    answer = export(store, run, tmp_path / "out", int8=True, torch_program=True)
+    assert {"model-int8.onnx", "model.pt2"} <= set(answer.files)
+    assert answer.int8 is not None and answer.int8.compared == TEST
+    assert answer.int8.accuracy_before == evaluate(store, run).accuracy
+    assert abs(answer.int8.accuracy - answer.int8.accuracy_before) <= 0.25
+    assert "instead of" in answer.int8.sentence()
+    files = [Path(s.filepath) for s in store.catalog.samples()[:9]]
+    pixels = np.stack([load(file, SIDE) for file in files])
+    wanted = Classifier(tmp_path / "out").probabilities(pixels)
+    small = Classifier(tmp_path / "out", "model-int8.onnx").probabilities(pixels)
+    assert np.abs(small - wanted).mean() < 0.05
+    assert not np.array_equal(small, wanted), "it is another model"
+    program = torch.export.load(tmp_path / "out" / "model.pt2").module()
+    np.testing.assert_allclose(program(torch.from_numpy(pixels)).detach().numpy(), wanted, rtol=0, atol=1e-5)
+
+
 def test_the_program_in_the_model_card_runs(exported, tmp_path):
     card = (exported.directory / "README.md").read_text()
     program = [line[4:] for line in card.splitlines() if line.startswith("    ")]
@@ -210,7 +254,7 @@ def test_a_directory_with_other_files_is_refused(store, tmp_path):
 
 
 def test_exporting_again_replaces_the_earlier_export(store, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "_write_onnx", lambda whole, path: path.write_bytes(whole.size.to_bytes(2)))
+    monkeypatch.setattr(module, "write_onnx", lambda whole, path, *_: path.write_bytes(whole.size.to_bytes(2)))
     monkeypatch.setattr(module, "_compare", lambda *_: (0, 0.0))
     monkeypatch.setattr(module, "check_card", lambda *_: 0.0)
     for run in ("views", "pixels"):

@@ -9,7 +9,9 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from gradebook.pipelines.export.labels import as_coco, as_csv, export_labels, labels_of
+from gradebook.pipelines.export.label_files import as_coco, as_csv
+from gradebook.pipelines.export.label_rows import labelled_rows, rejected_rows
+from gradebook.pipelines.export.labels import export_labels
 from gradebook.pipelines.importing.import_images import import_images
 from gradebook.storage.events import Kind, event
 from gradebook.storage.project import ProjectError, create_project
@@ -37,9 +39,9 @@ def test_the_table_has_the_current_labels_and_their_actors(store):
     other.log.append([event(Kind.IMPORTED, s.sample_id, "crow", actor="import") for s in (first, second)])
     other.log.append([event(Kind.RELABELLED, first.sample_id, "owl", actor="ada")])
     other.log.append([event(Kind.REJECTED, second.sample_id, actor="ada")])
-    (row,) = labels_of(other)
+    (row,) = labelled_rows(other).labels
     assert (row.filepath, row.label, row.split, row.by) == (first.filepath, "owl", "train", "ada")
-    (rejected,) = labels_of(other, rejected=True)
+    (rejected,) = rejected_rows(other).labels
     assert (rejected.filepath, rejected.label) == (second.filepath, "rejected")
 
 
@@ -56,7 +58,7 @@ def test_csv_and_parquet_are_equal_and_can_be_imported(store, tmp_path):
 
 
 def test_coco_has_one_annotation_an_image_and_the_classes_in_order(store):
-    whole = json.loads(as_coco(labels_of(store), CLASSES))
+    whole = json.loads(as_coco(labelled_rows(store)))
     names = {row["id"]: row["name"] for row in whole["categories"]}
     assert list(names.values()) == list(CLASSES)
     files = {row["id"]: row["file_name"] for row in whole["images"]}
@@ -118,7 +120,7 @@ def test_a_class_that_is_no_directory_name_is_refused_before_anything_is_copied(
     with pytest.raises(ProjectError, match="cannot be the name of a directory"):
         export_labels(other, tmp_path / "below" / "out", "folder")
     assert list((tmp_path / "below").iterdir()) == []
-    assert name in as_csv(labels_of(other)).decode()
+    assert name in as_csv(labelled_rows(other)).decode()
 
 
 def test_without_labels_it_says_what_to_do(tmp_path):
