@@ -17,7 +17,7 @@ from gradebook.pipelines.curation.label_propagation import is_from_neighbours
 from gradebook.pipelines.curation.queue_items import Row
 from gradebook.pipelines.curation.verdicts import Shown
 from gradebook.pipelines.runs import Run
-from gradebook.storage.class_history import ProjectClass
+from gradebook.storage.class_changes import ProjectClass
 from gradebook.storage.events import VERDICTS, Event, Kind
 from gradebook.storage.project import Project, ProjectError, read_project
 from gradebook.storage.store import Store

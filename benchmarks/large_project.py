@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from gradebook.pipelines.image_cache import save_thumbnail
-from gradebook.pipelines.runs import Run, State, append_metrics, status_now, write_status
+from gradebook.pipelines.process.run_status import State, status_now, write_status
+from gradebook.pipelines.runs import Run, append_metrics
 from gradebook.storage.events import Kind, event
 from gradebook.storage.project import Project, create_project
 from gradebook.storage.samples import File, Sample, Split, sample_id

@@ -146,10 +146,11 @@ def write_run(path: Path, ids: Sequence[str], rows: int, random: np.random.Gener
     import json
 
     from gradebook.pipelines import runs
+    from gradebook.pipelines.process.run_status import State, status_now, write_status
 
     (path / "record").mkdir(parents=True, exist_ok=True)
     (path / runs.CONFIG).write_text(json.dumps({"method": "mpl", "classes": CLASSES, "backbone": BACKBONE}))
-    runs.write_status(path, runs.status_now(runs.State.FINISHED, pid=0, step=1, steps=1))
+    write_status(path, status_now(State.FINISHED, pid=0, step=1, steps=1))
     (path / runs.PREDICTIONS).touch()
     write_segments(path / "record", ids, rows, random)
 

@@ -24,19 +24,14 @@ import json
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime
-from enum import StrEnum
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from gradebook.pipelines.process.owner import is_owned_elsewhere
-from gradebook.pipelines.process.pids import alive
+from gradebook.pipelines.process.run_status import ACTIVE_STATES, STATUS, State, Status, read_status
 from gradebook.storage import deleted_runs
-from gradebook.storage.files import write_json
 from gradebook.storage.project import Project, ProjectError
 
-STATUS = "status.json"
 CONFIG = "config.json"
 LABELS = "labels.json"
 CHANGES = "changes.json"
@@ -46,32 +41,6 @@ PREDICTIONS = "predictions.parquet"
 SESSION = "session.json"
 SNAPSHOTS = "snapshots"
 BEST = "best"  # instead of a run's name: the run with the highest validation accuracy
-
-
-class State(StrEnum):
-    """The state of a run."""
-
-    STARTING = "starting"  # before the first step
-    RUNNING = "running"
-    STOPPED = "stopped"  # on request; it can be resumed
-    FINISHED = "finished"
-    FAILED = "failed"
-
-
-ACTIVE_STATES = frozenset({State.STARTING, State.RUNNING})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Status:
-    """The progress of a run. Create one with `status_now`, which fills in the time."""
-
-    state: State
-    pid: int = 0  # the training process; 0 if there is none
-    step: int = 0  # steps done
-    steps: int = 0  # steps planned
-    images_per_second: float = 0.0
-    message: str = ""  # one sentence, or empty
-    updated: str = ""  # ISO 8601, UTC
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,27 +65,8 @@ class Run:
         return self.path.name
 
     def status(self) -> Status:
-        """Returns the newest status. A run whose status is running but whose process is gone has failed.
-
-        The status of a process on another machine, which shares the disk, is taken as it is.
-        """
-        try:
-            status = _parsed(json.loads((self.path / STATUS).read_text(encoding="utf-8")))
-        except FileNotFoundError:
-            return Status(state=State.FAILED, message="The run has no status: see its log.txt.")
-        except (ValueError, TypeError, KeyError) as error:
-            return Status(state=State.FAILED, message=f"{STATUS} cannot be read ({error}): start the run again.")
-        if (
-            status.state in ACTIVE_STATES
-            and not alive(status.pid, seen=datetime.fromisoformat(status.updated))
-            and not is_owned_elsewhere(self.path)
-        ):
-            return replace(
-                status,
-                state=State.FAILED,
-                message=f"The process ended at step {status.step} without a message: see log.txt, then resume.",
-            )
-        return status
+        """Returns the newest status; see `read_status`."""
+        return read_status(self.path)
 
     @property
     def is_session(self) -> bool:
@@ -241,26 +191,6 @@ def new_run_name(project: Project, method: str) -> str:
     return f"{method}-{max(numbers, default=0) + 1:03d}"
 
 
-def status_now(
-    state: State, *, pid: int, step: int, steps: int, images_per_second: float = 0.0, message: str = ""
-) -> Status:
-    """Returns a status with the current time."""
-    return Status(
-        state=state,
-        pid=pid,
-        step=step,
-        steps=steps,
-        images_per_second=images_per_second,
-        message=message,
-        updated=datetime.now(UTC).isoformat(timespec="milliseconds"),
-    )
-
-
-def write_status(path: Path, status: Status) -> None:
-    """Writes the status of the run in the directory `path`."""
-    write_json(path / STATUS, asdict(status))
-
-
 def append_metrics(path: Path, row: Mapping[str, Any]) -> None:
     """Appends a row, which must have a `step`, to the metrics of the run in the directory `path`."""
     line = (json.dumps({"step": int(row["step"]), **row}) + "\n").encode()
@@ -269,13 +199,6 @@ def append_metrics(path: Path, row: Mapping[str, Any]) -> None:
             file.seek(-1, os.SEEK_END)
             line = line if file.read(1) == b"\n" else b"\n" + line  # after a kill the last line may be incomplete
         file.write(line)
-
-
-def _parsed(value: dict[str, Any]) -> Status:
-    known = {name: value[name] for name in Status.__dataclass_fields__ if name in value}
-    known["state"] = State(value["state"])
-    datetime.fromisoformat(value["updated"])
-    return Status(**known)
 
 
 def _parsed_line(line: str) -> dict[str, Any] | None:

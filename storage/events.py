@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
-from gradebook.storage.class_history import ClassChange, ClassEvent, ClassHistory, Meaning, from_json, to_json
+from gradebook.storage.class_changes import ClassChange, from_json, to_json
+from gradebook.storage.class_history import ClassEvent, ClassHistory, Meaning
 
 
 class Kind(StrEnum):

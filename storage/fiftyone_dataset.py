@@ -30,7 +30,7 @@ from typing import Any
 from filelock import FileLock
 
 from gradebook.storage import cache_files, fiftyone_reasons
-from gradebook.storage.class_history import hex_color
+from gradebook.storage.class_changes import hex_color
 from gradebook.storage.events import Event, decisions
 from gradebook.storage.fiftyone_fields import (
     Values,

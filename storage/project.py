@@ -17,7 +17,8 @@ from typing import Any, NoReturn
 
 from gradebook.storage import trust
 from gradebook.storage.characters import has_control
-from gradebook.storage.class_history import ClassHistory, ProjectClass, history_from_rows, rows_of, styled
+from gradebook.storage.class_changes import ProjectClass, styled
+from gradebook.storage.class_history import ClassHistory, history_from_rows, rows_of
 from gradebook.storage.files import write_json
 
 SETTINGS = "gradebook.json"

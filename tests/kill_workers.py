@@ -22,6 +22,7 @@ import torch
 from gradebook.pipelines import runs
 from gradebook.pipelines.curation.verdicts import Shown, verdict
 from gradebook.pipelines.importing import import_images as job
+from gradebook.pipelines.process.run_status import State, status_now, write_status
 from gradebook.pipelines.training import recorder
 from gradebook.storage import lance_record, lance_tables, segments
 from gradebook.storage.segments import RECORDED
@@ -71,7 +72,7 @@ def import_again(root: Path, images: Path, done: Connection) -> None:
 def train(root: Path, begin: int, done: Connection) -> None:
     """Writes the record of a run from step `begin` on; prints the steps whose segment is on disk."""
     path = root / "runs" / "endless"
-    runs.write_status(path, runs.status_now(runs.State.RUNNING, pid=os.getpid(), step=begin, steps=10**6))
+    write_status(path, status_now(State.RUNNING, pid=os.getpid(), step=begin, steps=10**6))
     segments.delete_segments_after(path / "record", begin)
     keeper = recorder.Recorder(path / "record", CLASSES, SAMPLES)
     ready(done)
@@ -81,7 +82,7 @@ def train(root: Path, begin: int, done: Connection) -> None:
         keeper.put(step, torch.arange(len(SAMPLES)), StepPredictions(teacher_label=label, feedback=label.float()))
         if step % EVERY == 0:
             keeper.flush()
-            runs.write_status(path, runs.status_now(runs.State.RUNNING, pid=os.getpid(), step=step, steps=10**6))
+            write_status(path, status_now(State.RUNNING, pid=os.getpid(), step=step, steps=10**6))
             tell(done, str(step))
 
 

@@ -11,7 +11,8 @@ import torch
 from gradebook.pipelines.cli.train_command import parse_command
 from gradebook.pipelines.importing.import_images import import_images
 from gradebook.pipelines.maintenance.verify import verify
-from gradebook.pipelines.runs import CONFIG, Run, State
+from gradebook.pipelines.process.run_status import State
+from gradebook.pipelines.runs import CONFIG, Run
 from gradebook.pipelines.training import run_setup
 from gradebook.pipelines.training.trainer import train
 from tests.attack.rounds import current_round, in_round

@@ -7,7 +7,7 @@ line style, so nothing depends on colour alone.
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from gradebook.storage.class_history import ProjectClass, hex_color
+from gradebook.storage.class_changes import ProjectClass, hex_color
 
 OTHERS = "other classes"
 BAR = "#2C97A0"

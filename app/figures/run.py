@@ -14,7 +14,7 @@ from gradebook.app.figures.common import (
     with_layout,
 )
 from gradebook.pipelines.reporting.training_dynamics import CrossTable
-from gradebook.storage.class_history import OTHER
+from gradebook.storage.class_changes import OTHER
 from gradebook.storage.label_snapshots import LabelSnapshots
 
 MAX_MATRIX_CLASSES = 24

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from gradebook.app.figures.common import GREY, escape_html, short_label, with_layout
-from gradebook.storage.class_history import OTHER
+from gradebook.storage.class_changes import OTHER
 
 RIBBONS = ("student", "runner-up", "teacher")  # from the bottom
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "star", "triangle-down", "hexagon")

@@ -15,7 +15,7 @@ from gradebook.app.figures.common import (
     with_layout,
 )
 from gradebook.pipelines.reporting.training_dynamics import DynamicsCurves
-from gradebook.storage.class_history import OTHER
+from gradebook.storage.class_changes import OTHER
 
 TITLES = (
     "Probability of the predicted class: median and quartiles",

@@ -11,7 +11,7 @@ from gradebook.app.text import as_sentence, capitalized, count, plain
 from gradebook.pipelines.curation import class_changes
 from gradebook.pipelines.curation.class_changes import ClassReport, Plan, change_classes, undo_change
 from gradebook.pipelines.importing.class_folders import propose_classes
-from gradebook.storage.class_history import hex_color
+from gradebook.storage.class_changes import hex_color
 from gradebook.storage.project import ProjectError, join_names, split_names
 from gradebook.storage.store import Store
 

@@ -17,7 +17,8 @@ from gradebook.pipelines.export.labels import FILES
 from gradebook.pipelines.inference.classifier import MODEL, Classifier, predict_content
 from gradebook.pipelines.jobs import commands
 from gradebook.pipelines.jobs.launcher import Job, JobState
-from gradebook.pipelines.runs import Run, State, list_runs
+from gradebook.pipelines.process.run_status import State
+from gradebook.pipelines.runs import Run, list_runs
 from gradebook.storage.images import BrokenImage, decode
 from gradebook.storage.project import Project, ProjectError
 from gradebook.storage.store import Store

@@ -17,9 +17,10 @@ from gradebook.pipelines.curation.label_propagation import ALIKE
 from gradebook.pipelines.curation.queue_items import sentence_of
 from gradebook.pipelines.jobs import commands
 from gradebook.pipelines.jobs.launcher import Job, JobState
+from gradebook.pipelines.process.run_status import State
 from gradebook.pipelines.reporting.project_stats import ProjectStats
 from gradebook.pipelines.reporting.run_comparison import Row, compare
-from gradebook.pipelines.runs import Run, State, list_runs
+from gradebook.pipelines.runs import Run, list_runs
 from gradebook.storage.project import Project
 
 MAX_NAMED = 6  # classes in a sentence

@@ -40,7 +40,7 @@ from gradebook.app.views.review_filters import ReviewFilters
 from gradebook.pipelines.curation import label_propagation, leases, queue_items, review_queue
 from gradebook.pipelines.curation.event_cache import EventCache
 from gradebook.pipelines.curation.queue_items import Row
-from gradebook.storage.class_history import hex_color
+from gradebook.storage.class_changes import hex_color
 from gradebook.storage.project import ProjectError
 from gradebook.storage.store import Store
 

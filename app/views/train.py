@@ -13,7 +13,8 @@ from gradebook.app.views import next_steps, run_card, train_settings
 from gradebook.app.views.overview import draw_curves
 from gradebook.pipelines.jobs import commands, launcher
 from gradebook.pipelines.process.job_files import Progress
-from gradebook.pipelines.runs import LOG, Run, State, find_run, list_runs
+from gradebook.pipelines.process.run_status import State
+from gradebook.pipelines.runs import LOG, Run, find_run, list_runs
 from gradebook.pipelines.training.presets import PRESETS
 from gradebook.storage.project import Project, ProjectError
 

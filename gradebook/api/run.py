@@ -9,8 +9,8 @@ from gradebook.api.evaluation import Evaluation, as_tables
 from gradebook.pipelines.inference.classifier import Classifier, load_classifier
 from gradebook.pipelines.process.errors import project_errors
 from gradebook.pipelines.process.progress import progress, say
+from gradebook.pipelines.process.run_status import Status
 from gradebook.pipelines.runs import Run as RunDirectory
-from gradebook.pipelines.runs import Status
 
 if TYPE_CHECKING:
     import pandas as pd

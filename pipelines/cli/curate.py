@@ -27,7 +27,7 @@ def split(
     never trained on, and Review asks for their labels without showing a prediction. Without options, shows the images
     that are still to be labelled.
     """
-    from gradebook.pipelines.cli.formatting import holdout_summary
+    from gradebook.pipelines.cli.curation_formatting import holdout_summary
     from gradebook.pipelines.curation import holdout
     from gradebook.pipelines.curation.labelling import actor
     from gradebook.storage.store import open_store
@@ -64,7 +64,7 @@ def accept_rest(
     Call it again: it then accepts the predictions that so few of are wrong, all together, and gradebook undo takes them
     back together. docs/accept.md has the statistics.
     """
-    from gradebook.pipelines.cli.formatting import audit_summary
+    from gradebook.pipelines.cli.curation_formatting import audit_summary
     from gradebook.pipelines.curation import accept_rest as auditing
     from gradebook.pipelines.curation.audit_draw import Request
     from gradebook.pipelines.curation.audit_files import open_audit

@@ -63,7 +63,7 @@ def classes(
     Changes are events of the log. Labels follow a new name; after a removal or a split they come back by --undo. A
     class keeps its color and its key.
     """
-    from gradebook.pipelines.cli.formatting import class_report, classes_table
+    from gradebook.pipelines.cli.curation_formatting import class_report, classes_table
     from gradebook.pipelines.curation import class_changes
     from gradebook.pipelines.curation.labelling import actor
     from gradebook.pipelines.reporting.project_stats import list_classes

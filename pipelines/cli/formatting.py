@@ -104,54 +104,6 @@ def _rejected(count: int) -> str:
     return f" ({count} of them rejected)" if count else ""
 
 
-def holdout_summary(result: Mapping[str, Any], project: Any) -> str:
-    """Returns what a draw of test images did, and which are still to be labelled."""
-    lines = []
-    if result["drawn"]:
-        lines.append(f"{result['drawn']} images were drawn for testing, from {result['clusters']} clusters")
-    if result["near_copies"]:
-        lines.append(f"{result['near_copies']} images were left out, because they are near-copies of a labelled one")
-    if result["returned"]:
-        lines.append(f"{result['returned']} images are training images again")
-    title = (
-        f"{result['test']} test images were drawn, {result['unlabelled']} of them without a label: label them on the "
-        f"page Review of gradebook app {project}, or with gradebook label"
-    )
-    return "\n".join([*lines, *_some(title if result["unlabelled"] else title.partition(":")[0], result["files"])])
-
-
-def audit_summary(result: dict[str, Any], project: Any) -> str:
-    """Returns the state of an audit: what to answer, or what was accepted and why."""
-    again = f"gradebook accept-rest {project} --error {result['error']:g} --confidence {result['confidence']:g}"
-    if result["state"] == "open" and result["files"]:
-        title = (
-            f"{result['answered']} of {result['drawn']} drawn images have an answer. Label the others on the page "
-            f"Review of gradebook app {project}, or with gradebook label; then call {again} again:"
-        )
-        return "\n".join(_some(title, result["files"]))
-    wrong = f"{result['wrong']} of {result['answered']} answers differ from the predictions of {result['run']}"
-    lines = [wrong, *(_audit_line(part) for part in result["parts"])]
-    if result["state"] == "cancelled":
-        return "the audit was given up; its answers stay labels"
-    if result["accepted"]:
-        lines.append(
-            f"{result['accepted']} labels accepted: with {result['confidence']:.0%} confidence at most "
-            f"{result['error']:.1%} of them are wrong. To take them back: "
-            f"gradebook undo {project} audit:{result['audit']}"
-        )
-    elif result["state"] == "refused":
-        lines.append(f"nothing was accepted: the answers do not show an error below {result['error']:.1%}")
-    return "\n".join(lines)
-
-
-def _audit_line(part: Mapping[str, Any]) -> str:
-    name = escaped(part["label"] or part["group"])
-    return (
-        f"  {name}, {part['band']}: {part['images']} images, {part['wrong']} of {part['audited']} answers differ, "
-        f"at most {part['upper']:.1%} of the rest{', accepted' if part['accepted'] else ''}"
-    )
-
-
 def session_summary(result: dict[str, Any]) -> str:
     """Returns how a session ended."""
     if not result["run"]:
@@ -225,19 +177,19 @@ def import_summary(report: dict[str, Any]) -> str:
         ("label_problem_places", "labels could not be used", ": "),
     )
     for key, title, between in lists:
-        lines += _some(f"{len(report[key])} {title}:", [between.join(pair) for pair in report[key]])
+        lines += listed(f"{len(report[key])} {title}:", [between.join(pair) for pair in report[key]])
     ranges = Counter(levels for _, levels in report["converted_files"])
     if len(ranges) > 1:
-        listed = ", ".join(f"{levels} ({number})" for levels, number in ranges.most_common(3))
+        common = ", ".join(f"{levels} ({number})" for levels, number in ranges.most_common(3))
         lines.append(
             f"these were scaled by {len(ranges)} different ranges of levels, so a dark image may look as bright as a "
-            f"bright one: {listed}; declare the range in the files if they should be scaled alike (docs/commands.md)"
+            f"bright one: {common}; declare the range in the files if they should be scaled alike (docs/commands.md)"
         )
     changed, uniform = report["changed_files"], report["uniform_files"]
-    lines += _some(f"{len(changed)} files have changed; their new content is a new image, without the label:", changed)
-    lines += _some(f"{len(uniform)} images are almost uniform, so hardly anything can be seen on them:", uniform)
+    lines += listed(f"{len(changed)} files have changed; their new content is a new image, without the label:", changed)
+    lines += listed(f"{len(uniform)} images are almost uniform, so hardly anything can be seen on them:", uniform)
     conflicts = [", ".join(f"{file} says {name}" for file, name in files) for files in report["conflict_files"]]
-    lines += _some(f"{len(conflicts)} images have files with different labels, so they get none:", conflicts)
+    lines += listed(f"{len(conflicts)} images have files with different labels, so they get none:", conflicts)
     return "\n".join(lines)
 
 
@@ -253,7 +205,7 @@ def embed_summary(report: dict[str, Any]) -> str:
             f"project keeps the size of its first embedding, so make a new one to change it"
         )
     broken = [": ".join(pair) for pair in report["broken_files"]]
-    lines += _some(f"{len(broken)} files can no longer be read and have no embedding:", broken)
+    lines += listed(f"{len(broken)} files can no longer be read and have no embedding:", broken)
     return "\n".join(lines)
 
 
@@ -273,7 +225,7 @@ def pool_summary(report: dict[str, Any]) -> str:
     if report["broken_list"]:
         lines.append(f"the files that cannot be read are listed in {report['broken_list']}")
     too_few = [f"{name} {report['kept_per_class'][name]}" for name in report["too_few"]]
-    lines += _some(f"{len(too_few)} classes have fewer images than --per-class:", too_few)
+    lines += listed(f"{len(too_few)} classes have fewer images than --per-class:", too_few)
     return "\n".join(lines)
 
 
@@ -282,29 +234,9 @@ def _name(name: str) -> str:
     return f'"{escaped(name)}"' if "," in name else escaped(name)
 
 
-def _some(title: str, entries: Sequence[str]) -> list[str]:
+def listed(title: str, entries: Sequence[str]) -> list[str]:
+    """Returns a title and the first entries below it, one a line; nothing without entries."""
     if not entries:
         return []
     more = [f"  and {len(entries) - MAX_LISTED} more (see --json)"] if len(entries) > MAX_LISTED else []
     return [title, *(f"  {escaped(entry)}" for entry in entries[:MAX_LISTED]), *more]
-
-
-def classes_table(rows: list[dict[str, Any]]) -> str:
-    """Returns the classes with their keys and labels, one a line."""
-    if not rows:
-        return "no class yet: add some with --add a,b,c"
-    width = max(len(escaped(row["name"])) for row in rows)
-    return "\n".join(
-        f"{row['key'] or '-':>2}  {escaped(row['name']):<{width}}  {row['labels']:>7} labels  {row['color']}"
-        for row in rows
-    )
-
-
-def class_report(result: dict[str, Any]) -> str:
-    """Returns what a change of classes did, and what there is to label again."""
-    lines = [f"done: {escaped(result['change'])}"]
-    if result["undecided"]:
-        lines.append(f"{result['undecided']} images have no label now; gradebook undo brings the labels back")
-    if result["selection"]:
-        lines.append(f"they are a selection of their own on the page Review: /review?selection={result['selection']}")
-    return "\n".join(lines)

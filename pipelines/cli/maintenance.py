@@ -75,7 +75,7 @@ def undo(
 
     Adds an event to the log, and removes none. The label from before counts again.
     """
-    from gradebook.pipelines.cli.formatting import class_report
+    from gradebook.pipelines.cli.curation_formatting import class_report
     from gradebook.pipelines.curation.accept_rest import undo as undo_audit
     from gradebook.pipelines.curation.audit_files import ACTOR
     from gradebook.pipelines.curation.class_changes import undo_change

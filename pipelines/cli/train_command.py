@@ -13,8 +13,9 @@ from typing import Any
 from gradebook.pipelines.process.errors import exit_with_message
 from gradebook.pipelines.process.launched import stop_with_launcher
 from gradebook.pipelines.process.progress import silence_libraries, stage
+from gradebook.pipelines.process.run_status import State
 from gradebook.pipelines.process.terminal import prepare_streams
-from gradebook.pipelines.runs import Run, State
+from gradebook.pipelines.runs import Run
 from gradebook.pipelines.training import run_setup
 from gradebook.pipelines.training.config import ConfigError, TrainCommand, differences
 from gradebook.pipelines.training.final_classifier import describe_members

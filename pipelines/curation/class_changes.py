@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 from gradebook.pipelines.curation import leases
 from gradebook.pipelines.curation.audit_files import open_audit
 from gradebook.pipelines.curation.selections import save_selection
-from gradebook.pipelines.runs import ACTIVE_STATES, list_runs
-from gradebook.storage.class_history import KEYS, PALETTE, Action, ClassChange, ClassEvent, ClassHistory, ProjectClass
+from gradebook.pipelines.process.run_status import ACTIVE_STATES
+from gradebook.pipelines.runs import list_runs
+from gradebook.storage.class_changes import KEYS, PALETTE, Action, ClassChange, ProjectClass
+from gradebook.storage.class_history import ClassEvent, ClassHistory
 from gradebook.storage.events import Event, class_event, class_history, decisions, retraction
 from gradebook.storage.project import Project, ProjectError, check_names, read_project, split_names, write_classes
 

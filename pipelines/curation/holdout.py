@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradebook.pipelines.curation.leases import turn
-from gradebook.pipelines.runs import ACTIVE_STATES, list_runs
+from gradebook.pipelines.process.run_status import ACTIVE_STATES
+from gradebook.pipelines.runs import list_runs
 from gradebook.storage.events import decisions
 from gradebook.storage.project import ProjectError
 from gradebook.storage.samples import Sample, Split

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from gradebook.pipelines.curation import queue_items
 from gradebook.pipelines.runs import Run
-from gradebook.storage.class_history import OTHER, hex_color
+from gradebook.storage.class_changes import OTHER, hex_color
 from gradebook.storage.project import Project, ProjectError
 from gradebook.storage.run_classes import run_classes
 

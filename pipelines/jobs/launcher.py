@@ -26,7 +26,8 @@ from filelock import FileLock
 from gradebook.pipelines.process import job_files, supervisor
 from gradebook.pipelines.process.owner import check_unowned
 from gradebook.pipelines.process.pids import ProcessId, boot_id, group_with_variable, send_signal
-from gradebook.pipelines.runs import ACTIVE_STATES, LOG, Run, State, list_runs, new_run_name, status_now, write_status
+from gradebook.pipelines.process.run_status import ACTIVE_STATES, State, status_now, write_status
+from gradebook.pipelines.runs import LOG, Run, list_runs, new_run_name
 from gradebook.storage.files import write_json
 from gradebook.storage.project import Project, ProjectError
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from gradebook.pipelines.curation.leases import turn
 from gradebook.pipelines.process.owner import check_unowned
-from gradebook.pipelines.runs import ACTIVE_STATES, Run, list_runs
+from gradebook.pipelines.process.run_status import ACTIVE_STATES
+from gradebook.pipelines.runs import Run, list_runs
 from gradebook.storage import deleted_runs
 from gradebook.storage.project import Project, ProjectError
 

@@ -12,7 +12,7 @@ from gradebook.pipelines.runs import list_runs
 from gradebook.pipelines.session.lock import live_session
 from gradebook.pipelines.session.status import live_status
 from gradebook.storage import log_chain, splits
-from gradebook.storage.class_history import hex_color
+from gradebook.storage.class_changes import hex_color
 from gradebook.storage.events import Event, Kind, decisions
 from gradebook.storage.files import write_json, writing_cache
 from gradebook.storage.project import Project, ProjectError

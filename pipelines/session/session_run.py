@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from gradebook.pipelines import runs
 from gradebook.pipelines.process.progress import say
-from gradebook.pipelines.runs import CONFIG, Run, State, list_runs
+from gradebook.pipelines.process.run_status import State
+from gradebook.pipelines.runs import CONFIG, Run, list_runs
 from gradebook.pipelines.session.carry_over import carry_over
 from gradebook.pipelines.session.log_reader import LogReader
 from gradebook.pipelines.session.new_images import NewImages

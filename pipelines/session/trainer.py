@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gradebook.pipelines.process.progress import say, stage
-from gradebook.pipelines.runs import Run, State
+from gradebook.pipelines.process.run_status import State
+from gradebook.pipelines.runs import Run
 from gradebook.pipelines.session import session_run as runs_of_session
 from gradebook.pipelines.session.lock import Phase, session_lock, update_session
 from gradebook.pipelines.session.log_reader import POLL_INTERVAL_S, LogReader

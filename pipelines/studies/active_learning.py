@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradebook.pipelines.process.progress import say
-from gradebook.pipelines.runs import Run, State
+from gradebook.pipelines.process.run_status import State
+from gradebook.pipelines.runs import Run
 from gradebook.pipelines.studies.query_strategies import RoundState, Strategy, find_strategy
 from gradebook.pipelines.training.config import ConfigError
 from gradebook.storage.events import replay

@@ -24,7 +24,8 @@ from tyro.conf import Positional, arg
 
 from gradebook.pipelines.process.errors import exit_with_message
 from gradebook.pipelines.process.progress import progress, say, silence_libraries
-from gradebook.pipelines.runs import Run, State
+from gradebook.pipelines.process.run_status import State
+from gradebook.pipelines.runs import Run
 from gradebook.storage.files import write_json
 from gradebook.storage.project import ProjectError, create_project
 from gradebook.storage.samples import Split

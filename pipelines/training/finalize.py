@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gradebook.pipelines.process.progress import say, stage
-from gradebook.pipelines.runs import PREDICTIONS, State
+from gradebook.pipelines.process.run_status import State
+from gradebook.pipelines.runs import PREDICTIONS
 from gradebook.pipelines.training import trackers
 from gradebook.pipelines.training.dataset import TrainingSet
 from gradebook.pipelines.training.evaluation import probabilities_of_all

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from gradebook.pipelines.process.progress import progress
-from gradebook.pipelines.runs import State
+from gradebook.pipelines.process.run_status import State
 from gradebook.pipelines.training import checkpoints, evaluation, learners
 from gradebook.pipelines.training.config import ConfigError
 from gradebook.pipelines.training.state import (

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 from gradebook.pipelines.process.owner import OWNER, owned_at
 from gradebook.pipelines.process.pids import ProcessId
 from gradebook.pipelines.process.progress import say
-from gradebook.pipelines.runs import ACTIVE_STATES, Run, find_run, list_runs
+from gradebook.pipelines.process.run_status import ACTIVE_STATES
+from gradebook.pipelines.runs import Run, find_run, list_runs
 from gradebook.storage import object_store
 from gradebook.storage.project import Project, ProjectError
 from gradebook.storage.segments import delete_segments_after

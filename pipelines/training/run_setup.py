@@ -12,7 +12,7 @@ from gradebook.pipelines.process.errors import describe
 from gradebook.pipelines.process.owner import owned
 from gradebook.pipelines.process.pids import ProcessId, this_process
 from gradebook.pipelines.process.progress import say, stage
-from gradebook.pipelines.runs import State
+from gradebook.pipelines.process.run_status import State, status_now, write_status
 from gradebook.pipelines.training import checkpoints, dataset, learners, trackers
 from gradebook.pipelines.training.backend import Backend
 from gradebook.pipelines.training.cached_views import embedded_backbone
@@ -169,7 +169,7 @@ def restore(path: Path, step: int, made: "Learners", seed: int, backend: Backend
 def create_run_directory(path: Path, config: TrainConfig[Any], training_set: TrainingSet, backend: Backend) -> None:
     """Creates a run's directory and its first files; the settings come last, so a run that has them is complete."""
     path.mkdir(parents=True, exist_ok=True)
-    runs.write_status(path, runs.status_now(State.STARTING, pid=os.getpid(), step=0, steps=config.steps))
+    write_status(path, status_now(State.STARTING, pid=os.getpid(), step=0, steps=config.steps))
     dataset.save_training_set(training_set, path)
     about = {"classes": training_set.classes, "device": str(backend.device), "processes": backend.processes}
     as_of = {} if training_set.classes_as_of is None else {AS_OF: training_set.classes_as_of}

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from gradebook.pipelines import runs
-from gradebook.pipelines.runs import State
+from gradebook.pipelines.process.run_status import STATUS, State, status_now, write_status
 from gradebook.pipelines.training import checkpoints
 from gradebook.storage.project import ProjectError
 
@@ -53,6 +52,6 @@ def report_failure(path: Path, steps: int) -> Iterator[None]:
 
 
 def _write(path: Path, state: State, steps: int, message: str) -> None:
-    if (path / runs.STATUS).exists():
+    if (path / STATUS).exists():
         done = checkpoints.newest_step(path / "checkpoints")
-        runs.write_status(path, runs.status_now(state, pid=0, step=done, steps=steps, message=message))
+        write_status(path, status_now(state, pid=0, step=done, steps=steps, message=message))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gradebook.pipelines import runs
-from gradebook.pipelines.runs import State
+from gradebook.pipelines.process.run_status import State, status_now, write_status
 from gradebook.pipelines.training import checkpoints, evaluation, fsdp, trackers
 from gradebook.pipelines.training.backend import Backend
 from gradebook.pipelines.training.config import ConfigError, TrainConfig
@@ -130,8 +130,8 @@ def update_status(state: TrainState, to: State) -> None:
     if state.backend.is_main:
         speed = images_per_second(state)
         planned = state.config.steps if state.planned is None else state.planned
-        status = runs.status_now(to, pid=os.getpid(), step=state.step, steps=planned, images_per_second=speed)
-        runs.write_status(state.path, status)
+        status = status_now(to, pid=os.getpid(), step=state.step, steps=planned, images_per_second=speed)
+        write_status(state.path, status)
 
 
 def images_per_second(state: TrainState) -> float:

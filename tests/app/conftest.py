@@ -13,7 +13,8 @@ from gradebook.app.context import PageContext
 from gradebook.pipelines.curation.queue_items import Row
 from gradebook.pipelines.jobs import commands, launcher
 from gradebook.pipelines.process.job_files import ANSWER
-from gradebook.pipelines.runs import Run, State, append_metrics, status_now, write_status
+from gradebook.pipelines.process.run_status import State, status_now, write_status
+from gradebook.pipelines.runs import Run, append_metrics
 from gradebook.storage.events import Kind, decisions, event
 from gradebook.storage.project import ProjectError, create_project
 from gradebook.storage.samples import Sample, Split, sample_id

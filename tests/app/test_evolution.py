@@ -8,7 +8,8 @@ import pytest
 from gradebook.app.context import PageContext
 from gradebook.pipelines.curation.review_queue import rank
 from gradebook.pipelines.curation.selections import save_selection
-from gradebook.pipelines.runs import CHANGES, LABELS, PREDICTIONS, State
+from gradebook.pipelines.process.run_status import State
+from gradebook.pipelines.runs import CHANGES, LABELS, PREDICTIONS
 from gradebook.storage.events import Kind, event
 from tests.app.conftest import CLASSES, HOSTILE, a_run
 from tests.app.test_views import drawn, text, verdicts

@@ -11,7 +11,7 @@ from PIL import Image
 from gradebook.app.context import PageContext
 from gradebook.pipelines.jobs import commands, launcher
 from gradebook.pipelines.process.job_files import ANSWER, PROGRESS
-from gradebook.pipelines.runs import State
+from gradebook.pipelines.process.run_status import State
 from gradebook.storage.project import create_project
 from gradebook.storage.store import memory_store
 from tests.app.conftest import CLASSES, HOSTILE, a_run, finish

@@ -1,5 +1,5 @@
 from gradebook.app.figures import common
-from gradebook.storage.class_history import PALETTE, styled
+from gradebook.storage.class_changes import PALETTE, styled
 
 
 def test_known_metrics_are_grouped_and_unknown_ones_are_drawn_too():

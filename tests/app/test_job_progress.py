@@ -11,7 +11,7 @@ from gradebook.pipelines.jobs import commands, launcher
 from gradebook.pipelines.process.errors import INTERRUPTED
 from gradebook.pipelines.process.job_files import JOB, PROGRESS, Progress, read_progress
 from gradebook.pipelines.process.progress import progress, stage
-from gradebook.pipelines.runs import State, status_now, write_status
+from gradebook.pipelines.process.run_status import State, status_now, write_status
 from tests.app.conftest import a_run
 from tests.app.test_export import draw_export
 from tests.app.test_views import draw_train, drawn

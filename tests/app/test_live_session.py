@@ -12,8 +12,9 @@ from gradebook.app.views import review
 from gradebook.pipelines.jobs import launcher
 from gradebook.pipelines.process.owner import OWNER
 from gradebook.pipelines.process.pids import this_process
+from gradebook.pipelines.process.run_status import State, status_now, write_status
 from gradebook.pipelines.reporting.project_stats import summarize_project
-from gradebook.pipelines.runs import SESSION, State, status_now, write_status
+from gradebook.pipelines.runs import SESSION
 from gradebook.pipelines.session import automatic
 from gradebook.pipelines.session.effects import ChangedPrediction, Effect, Effects, VerdictFeedback, write_effects
 from gradebook.pipelines.session.lock import DIRECTORY, Phase, session_lock, update_session

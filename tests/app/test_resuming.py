@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from gradebook.pipelines.jobs import launcher
-from gradebook.pipelines.runs import State, status_now, write_status
+from gradebook.pipelines.process.run_status import State, status_now, write_status
 from gradebook.storage.store import Store
 from tests.app.browser import served
 from tests.app.conftest import a_run

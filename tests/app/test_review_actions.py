@@ -13,7 +13,7 @@ from gradebook.app.review_actions import (
 )
 from gradebook.pipelines.curation.class_changes import change_classes, rename
 from gradebook.pipelines.curation.event_cache import EventCache, extend
-from gradebook.storage.class_history import styled
+from gradebook.storage.class_changes import styled
 from gradebook.storage.events import Kind, event, replay, retraction
 from gradebook.storage.project import read_project
 

@@ -16,7 +16,7 @@ from gradebook.app.review_component import IMAGE_PX, TILE_PX
 from gradebook.pipelines.curation import review_queue
 from gradebook.pipelines.curation.queue_items import PredictionFilter
 from gradebook.pipelines.curation.selections import save_selection
-from gradebook.pipelines.runs import State
+from gradebook.pipelines.process.run_status import State
 from gradebook.storage.events import Kind, event, replay
 from gradebook.storage.project import create_project, read_project
 from gradebook.storage.store import memory_store

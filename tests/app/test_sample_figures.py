@@ -5,7 +5,7 @@ import pytest
 from gradebook.app.figures import common, run, sample, selection
 from gradebook.pipelines.reporting import training_dynamics
 from gradebook.pipelines.reporting.training_dynamics import CrossTable
-from gradebook.storage.class_history import PALETTE, styled
+from gradebook.storage.class_changes import PALETTE, styled
 from gradebook.storage.label_snapshots import LabelSnapshots
 
 ROWS = [

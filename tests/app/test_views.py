@@ -15,7 +15,8 @@ from gradebook.pipelines.curation import audit_files
 from gradebook.pipelines.curation.audit_files import Audit, Group
 from gradebook.pipelines.curation.verdicts import Shown
 from gradebook.pipelines.jobs import launcher
-from gradebook.pipelines.runs import State, append_metrics, status_now, write_status
+from gradebook.pipelines.process.run_status import State, status_now, write_status
+from gradebook.pipelines.runs import append_metrics
 from gradebook.pipelines.training import settings_schema
 from gradebook.pipelines.training.settings_schema import Setting
 from gradebook.storage.events import Kind, decisions, replay

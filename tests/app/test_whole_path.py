@@ -11,7 +11,8 @@ from playwright.sync_api import Page, Response, expect
 
 from benchmarks.browser import answering, serving_fiftyone
 from gradebook.pipelines.jobs import launcher
-from gradebook.pipelines.runs import State, find_run, list_runs
+from gradebook.pipelines.process.run_status import State
+from gradebook.pipelines.runs import find_run, list_runs
 from gradebook.storage import mongodb
 from gradebook.storage.events import Kind, replay
 from gradebook.storage.project import SETTINGS, read_project

@@ -20,7 +20,8 @@ from gradebook.pipelines.maintenance.verify import verify
 from gradebook.pipelines.process import owner
 from gradebook.pipelines.process.owner import OWNER, check_unowned, owned
 from gradebook.pipelines.process.pids import ProcessId, identify, send_signal, this_process
-from gradebook.pipelines.runs import Run, State, status_now, write_status
+from gradebook.pipelines.process.run_status import State, status_now, write_status
+from gradebook.pipelines.runs import Run
 from gradebook.pipelines.training.checkpoints import newest_step
 from gradebook.pipelines.training.config import ConfigError
 from gradebook.storage.project import Project, ProjectError, create_project

@@ -7,17 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from gradebook.pipelines.runs import (
-    METRICS,
-    Run,
-    State,
-    append_metrics,
-    find_run,
-    list_runs,
-    new_run_name,
-    status_now,
-    write_status,
-)
+from gradebook.pipelines.process.run_status import State, status_now, write_status
+from gradebook.pipelines.runs import METRICS, Run, append_metrics, find_run, list_runs, new_run_name
 from gradebook.storage.project import Project, ProjectError, create_project
 
 

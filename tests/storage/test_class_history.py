@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from gradebook.storage.class_history import Action, ClassChange, ProjectClass, from_json, styled, to_json
+from gradebook.storage.class_changes import Action, ClassChange, ProjectClass, from_json, styled, to_json
 from gradebook.storage.events import (
     Event,
     Kind,

@@ -9,7 +9,8 @@ from typing import Any
 from gradebook.pipelines import runs
 from gradebook.pipelines.jobs.launcher import JOB
 from gradebook.pipelines.maintenance.checks.finding import Finding, Subject, has_settings, uses_project_data
-from gradebook.pipelines.runs import ACTIVE_STATES, CHANGES, PREDICTIONS, STATUS, Run, State
+from gradebook.pipelines.process.run_status import ACTIVE_STATES, STATUS, State, status_now, write_status
+from gradebook.pipelines.runs import CHANGES, PREDICTIONS, Run
 from gradebook.pipelines.training import checkpoints
 from gradebook.pipelines.training.dataset import SAMPLES
 from gradebook.pipelines.training.student import WEIGHTS
@@ -132,8 +133,8 @@ def _write_status(run: Run) -> None:
     planned = _planned_steps(run)
     if not _missing_results(run) and _reached_step(run) in (0, planned):
         message = "Its status was lost, but its results are complete."
-        status = runs.status_now(State.FINISHED, pid=0, step=planned, steps=planned, message=message)
-        runs.write_status(run.path, status)
+        status = status_now(State.FINISHED, pid=0, step=planned, steps=planned, message=message)
+        write_status(run.path, status)
     else:
         _mark_stopped(run)
 
@@ -141,7 +142,7 @@ def _write_status(run: Run) -> None:
 def _mark_stopped(run: Run) -> None:
     done, planned = _reached_step(run), _planned_steps(run) or run.status().steps
     message = "Its process ended without a message." + (" It can be resumed." if done else "")
-    runs.write_status(run.path, runs.status_now(State.STOPPED, pid=0, step=done, steps=planned, message=message))
+    write_status(run.path, status_now(State.STOPPED, pid=0, step=done, steps=planned, message=message))
 
 
 def _reached_step(run: Run) -> int:

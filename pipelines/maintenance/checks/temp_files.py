@@ -10,7 +10,8 @@ import psutil
 
 from gradebook.pipelines.maintenance.checks.finding import Finding, Subject
 from gradebook.pipelines.process.owner import LOCK, OWNER, check_unowned
-from gradebook.pipelines.runs import ACTIVE_STATES, PREDICTIONS, SNAPSHOTS
+from gradebook.pipelines.process.run_status import ACTIVE_STATES
+from gradebook.pipelines.runs import PREDICTIONS, SNAPSHOTS
 from gradebook.pipelines.training.student import WEIGHTS
 from gradebook.storage import cache_files, log_chain, table_checksums
 from gradebook.storage.project import SETTINGS, ProjectError

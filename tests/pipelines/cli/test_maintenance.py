@@ -9,8 +9,9 @@ from gradebook.pipelines import runs
 from gradebook.pipelines.cli import maintenance
 from gradebook.pipelines.curation.labelling import actor
 from gradebook.pipelines.importing.import_images import import_images
+from gradebook.pipelines.process.run_status import State, status_now, write_status
 from gradebook.pipelines.reporting import run_comparison
-from gradebook.pipelines.runs import Run, State, append_metrics, status_now, write_status
+from gradebook.pipelines.runs import Run, append_metrics
 from gradebook.storage.events import Kind, event, replay
 from gradebook.storage.project import Project, create_project, read_project
 from gradebook.storage.store import open_store

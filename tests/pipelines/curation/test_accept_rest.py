@@ -10,8 +10,9 @@ from gradebook.pipelines.curation.audit_draw import Request
 from gradebook.pipelines.curation.audit_files import State
 from gradebook.pipelines.curation.labelling import label_samples
 from gradebook.pipelines.curation.review_queue import rank
-from gradebook.pipelines.runs import PREDICTIONS, Run, status_now, write_status
-from gradebook.pipelines.runs import State as RunState
+from gradebook.pipelines.process.run_status import State as RunState
+from gradebook.pipelines.process.run_status import status_now, write_status
+from gradebook.pipelines.runs import PREDICTIONS, Run
 from gradebook.storage.events import Kind, replay
 from gradebook.storage.project import ProjectError, create_project
 from gradebook.storage.samples import Sample, Split

@@ -21,8 +21,8 @@ from gradebook.pipelines.curation.labelling import Choice, decide, label_samples
 from gradebook.pipelines.curation.selections import read_selection
 from gradebook.pipelines.curation.verdicts import Shown
 from gradebook.pipelines.maintenance.verify import verify
-from gradebook.pipelines.runs import State, status_now, write_status
-from gradebook.storage.class_history import PALETTE
+from gradebook.pipelines.process.run_status import State, status_now, write_status
+from gradebook.storage.class_changes import PALETTE
 from gradebook.storage.events import replay
 from gradebook.storage.project import ProjectError, create_project, read_project
 from gradebook.storage.store import open_store

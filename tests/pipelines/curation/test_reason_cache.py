@@ -12,7 +12,8 @@ from gradebook.pipelines.curation.evidence import collect_evidence
 from gradebook.pipelines.curation.queue_items import GIVEN
 from gradebook.pipelines.curation.reason_cache import reasons
 from gradebook.pipelines.curation.review_queue import rank
-from gradebook.pipelines.runs import PREDICTIONS, State, status_now, write_status
+from gradebook.pipelines.process.run_status import State, status_now, write_status
+from gradebook.pipelines.runs import PREDICTIONS
 from gradebook.pipelines.session.snapshots import Snapshot, write_snapshot
 from gradebook.storage.events import Kind, decisions, event, replay
 from gradebook.storage.samples import Split

@@ -9,7 +9,8 @@ import pytest
 from gradebook.mpl.reasons import REASONS
 from gradebook.pipelines.curation.queue_items import PredictionFilter, as_json, sentences
 from gradebook.pipelines.curation.review_queue import rank
-from gradebook.pipelines.runs import Run, State, find_run, newest_finished, status_now, write_status
+from gradebook.pipelines.process.run_status import State, status_now, write_status
+from gradebook.pipelines.runs import Run, find_run, newest_finished
 from gradebook.pipelines.session.snapshots import Snapshot, write_snapshot
 from gradebook.storage.events import Kind, event, replay
 from gradebook.storage.project import ProjectError

@@ -15,7 +15,8 @@ from gradebook.pipelines.export.label_rows import labelled_rows
 from gradebook.pipelines.export.labels import FORMS_OF, export_labels
 from gradebook.pipelines.importing.import_images import import_images
 from gradebook.pipelines.importing.sources import opened_source
-from gradebook.pipelines.runs import State, find_run, status_now, write_status
+from gradebook.pipelines.process.run_status import State, status_now, write_status
+from gradebook.pipelines.runs import find_run
 from gradebook.storage.events import Kind, event, replay
 from gradebook.storage.project import ProjectError, create_project
 from gradebook.storage.samples import Split

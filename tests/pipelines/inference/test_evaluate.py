@@ -4,7 +4,8 @@ from sklearn.linear_model import LogisticRegression
 
 from gradebook.pipelines.inference.baseline import logistic_baseline
 from gradebook.pipelines.inference.evaluate import evaluate
-from gradebook.pipelines.runs import Run, State, status_now, write_status
+from gradebook.pipelines.process.run_status import State, status_now, write_status
+from gradebook.pipelines.runs import Run
 from gradebook.pipelines.training.config import ConfigError
 from gradebook.pipelines.training.presets import config_from_json
 from gradebook.pipelines.training.student import load_run_student, predict_samples

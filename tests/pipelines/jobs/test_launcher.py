@@ -21,14 +21,14 @@ from gradebook.pipelines.jobs.launcher import (
     start_training,
     stop,
 )
-from gradebook.pipelines.runs import State, status_now, write_status
+from gradebook.pipelines.process.run_status import State, status_now, write_status
 from gradebook.storage.project import Project, create_project
 from tests.polling import until
 
 TRAINER = """
 import os, signal, subprocess, sys, time
 from pathlib import Path
-from gradebook.pipelines.runs import State, status_now, write_status
+from gradebook.pipelines.process.run_status import State, status_now, write_status
 run = Path(sys.argv[1]) / "runs" / sys.argv[sys.argv.index("--run") + 1]
 print("settings", *sys.argv[2:], flush=True)
 def leave(number, frame):

@@ -13,7 +13,7 @@ from PIL import Image
 
 from gradebook.pipelines import runs
 from gradebook.pipelines.importing.import_images import import_images
-from gradebook.pipelines.runs import State, status_now, write_status
+from gradebook.pipelines.process.run_status import State, status_now, write_status
 from gradebook.storage.events import Kind, event
 from gradebook.storage.project import create_project
 from gradebook.storage.segments import RECORDED, segment_schema

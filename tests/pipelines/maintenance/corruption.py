@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from gradebook.pipelines.runs import State, status_now, write_status
+from gradebook.pipelines.process.run_status import State, status_now, write_status
 from gradebook.storage import checksums
 from gradebook.storage.events import Kind, event
 from gradebook.storage.lance_vectors import table_name

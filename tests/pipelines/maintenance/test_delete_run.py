@@ -6,7 +6,8 @@ import pytest
 
 from gradebook.pipelines.maintenance import delete_run
 from gradebook.pipelines.maintenance.verify import verify
-from gradebook.pipelines.runs import State, find_run, list_runs, new_run_name, status_now, write_status
+from gradebook.pipelines.process.run_status import State, status_now, write_status
+from gradebook.pipelines.runs import find_run, list_runs, new_run_name
 from gradebook.storage.project import ProjectError
 from tests.pipelines.cli.cli_runner import done, refused
 from tests.pipelines.projects import make_project, run_of, trained

@@ -11,7 +11,8 @@ from PIL import Image
 from gradebook.pipelines.importing.import_images import import_images
 from gradebook.pipelines.maintenance.forget import forget
 from gradebook.pipelines.maintenance.verify import format_report, verify, verify_store
-from gradebook.pipelines.runs import Run, State, status_now, write_status
+from gradebook.pipelines.process.run_status import State, status_now, write_status
+from gradebook.pipelines.runs import Run
 from gradebook.storage.events import Kind, event
 from gradebook.storage.project import ProjectError, create_project
 from gradebook.storage.samples import File

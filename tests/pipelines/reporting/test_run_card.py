@@ -4,9 +4,10 @@ import json
 
 import pytest
 
+from gradebook.pipelines.process.run_status import State, status_now, write_status
 from gradebook.pipelines.reporting.run_card import run_card
 from gradebook.pipelines.reporting.run_comparison import save_evaluation
-from gradebook.pipelines.runs import PREDICTIONS, Run, State, append_metrics, status_now, write_status
+from gradebook.pipelines.runs import PREDICTIONS, Run, append_metrics
 
 
 @pytest.fixture

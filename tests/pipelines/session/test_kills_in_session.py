@@ -10,7 +10,8 @@ import time
 import pytest
 
 from gradebook.pipelines.curation.feature_classifier import read_predictions
-from gradebook.pipelines.runs import Run, State
+from gradebook.pipelines.process.run_status import State
+from gradebook.pipelines.runs import Run
 from gradebook.pipelines.session.effects import read_effects
 from gradebook.pipelines.session.snapshots import read_snapshot
 from gradebook.pipelines.session.status import live_status

@@ -11,8 +11,9 @@ import pytest
 
 from gradebook.pipelines.curation.feature_classifier import read_predictions
 from gradebook.pipelines.curation.review_queue import rank
+from gradebook.pipelines.process.run_status import State
 from gradebook.pipelines.reporting.project_stats import summarize_project
-from gradebook.pipelines.runs import Run, State, list_runs, newest_finished
+from gradebook.pipelines.runs import Run, list_runs, newest_finished
 from gradebook.pipelines.session import session_run, trainer
 from gradebook.pipelines.session.effects import read_effects
 from gradebook.pipelines.session.lock import live_session

@@ -6,7 +6,8 @@ import pytest
 
 from gradebook.pipelines.process.owner import OWNER
 from gradebook.pipelines.process.pids import this_process
-from gradebook.pipelines.runs import PREDICTIONS, SESSION, SNAPSHOTS, Run, State, status_now, write_status
+from gradebook.pipelines.process.run_status import State, status_now, write_status
+from gradebook.pipelines.runs import PREDICTIONS, SESSION, SNAPSHOTS, Run
 from gradebook.pipelines.session.lock import (
     DIRECTORY,
     STATE,

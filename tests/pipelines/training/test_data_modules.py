@@ -8,7 +8,8 @@ from PIL import Image
 
 from gradebook.pipelines.cli.train_command import parse_command
 from gradebook.pipelines.inference.evaluate import evaluate_beside_data, is_beside_data
-from gradebook.pipelines.runs import Run, State, find_run
+from gradebook.pipelines.process.run_status import State
+from gradebook.pipelines.runs import Run, find_run
 from gradebook.pipelines.training import checkpoints, plain_datasets
 from gradebook.pipelines.training.config import ConfigError, DataConfig
 from gradebook.pipelines.training.image_loader import ImageArray, ImageFiles

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from gradebook.pipelines import train as module
-from gradebook.pipelines.runs import Run, State
+from gradebook.pipelines.process.run_status import State
+from gradebook.pipelines.runs import Run
 from gradebook.pipelines.training import fsdp, loop
 from gradebook.pipelines.training.config import ConfigError
 from gradebook.pipelines.training.paper_presets import large_l2

@@ -8,7 +8,8 @@ import torch
 from gradebook.mpl.step import Learner, Learners, StepIndex
 from gradebook.pipelines.cli.train_command import parse_command
 from gradebook.pipelines.inference.evaluate import evaluate
-from gradebook.pipelines.runs import Run, State
+from gradebook.pipelines.process.run_status import State
+from gradebook.pipelines.runs import Run
 from gradebook.pipelines.training import cached_views
 from gradebook.pipelines.training.config import ConfigError, OptimConfig
 from gradebook.pipelines.training.learners import set_learning_rates

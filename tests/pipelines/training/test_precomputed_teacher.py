@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from gradebook.pipelines.cli.train_command import parse_command
-from gradebook.pipelines.runs import State
+from gradebook.pipelines.process.run_status import State
 from gradebook.pipelines.training import checkpoints, loop
 from gradebook.pipelines.training.config import ConfigError
 from gradebook.storage.samples import Split

@@ -8,7 +8,8 @@ import torch
 
 from gradebook.mpl.methods import METHODS
 from gradebook.pipelines import train as module
-from gradebook.pipelines.runs import Run, State
+from gradebook.pipelines.process.run_status import State
+from gradebook.pipelines.runs import Run
 from gradebook.pipelines.training.config import ConfigError
 from tests.pipelines.projects import flags, make_project, trained
 from tests.pipelines.training.resuming import PIXELS, resume

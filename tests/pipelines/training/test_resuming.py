@@ -12,7 +12,8 @@ from gradebook.mpl.methods import METHODS
 from gradebook.pipelines import train as module
 from gradebook.pipelines.cli.train_command import parse_command
 from gradebook.pipelines.curation.class_changes import change_classes, rename
-from gradebook.pipelines.runs import Run, State, status_now, write_status
+from gradebook.pipelines.process.run_status import State, status_now, write_status
+from gradebook.pipelines.runs import Run
 from gradebook.pipelines.training import learners, loop
 from gradebook.pipelines.training.config import ConfigError
 from gradebook.pipelines.training.run_setup import saved_config

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from gradebook.mpl.methods import METHODS
-from gradebook.pipelines.runs import Run, State
+from gradebook.pipelines.process.run_status import State
+from gradebook.pipelines.runs import Run
 from gradebook.pipelines.training import dataset
 from gradebook.pipelines.training.config import ConfigError
 from gradebook.storage.events import Kind, event

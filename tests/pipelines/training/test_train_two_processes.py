@@ -13,7 +13,8 @@ import torch
 from gradebook import pipelines
 from gradebook.pipelines import train as module
 from gradebook.pipelines.cli.train_command import parse_command
-from gradebook.pipelines.runs import Run, State
+from gradebook.pipelines.process.run_status import State
+from gradebook.pipelines.runs import Run
 from gradebook.pipelines.training import loop
 from gradebook.pipelines.training.backend import check_processes
 from gradebook.pipelines.training.config import ConfigError

@@ -10,7 +10,7 @@ from PIL import Image
 
 from gradebook.pipelines.export.classifier import export
 from gradebook.pipelines.inference.classifier import Classifier
-from gradebook.pipelines.runs import State
+from gradebook.pipelines.process.run_status import State
 from gradebook.pipelines.training.config import ConfigError
 from gradebook.pipelines.training.presets import config_from_json
 from gradebook.pipelines.training.student import load_run_student, predict_samples

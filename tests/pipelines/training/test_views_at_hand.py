@@ -7,6 +7,7 @@ import pytest
 
 from gradebook.mpl.methods import METHODS
 from gradebook.pipelines import runs
+from gradebook.pipelines.process.run_status import State, write_status
 from gradebook.pipelines.train import main
 from gradebook.storage.store import Store
 from gradebook.storage.vectors import Space
@@ -43,7 +44,7 @@ def test_training_on_plain_views_alone_is_reported_and_continues_after_a_resume(
     partly.vectors.add_augmented(PLAIN, ids, partly.vectors.read(BACKBONE, ids, views=3)[:, 1:])
     before = weights(partly)
     status = runs.Run(partly.project.runs / "r").status()
-    runs.write_status(partly.project.runs / "r", replace(status, state=runs.State.STOPPED))
+    write_status(partly.project.runs / "r", replace(status, state=State.STOPPED))
     assert main([str(partly.project.root), "--resume", "--run", "r"]) == 0
     assert "(the plain view alone)" in capsys.readouterr().err
     assert all((weights(partly)[name] == value).all() for name, value in before.items())

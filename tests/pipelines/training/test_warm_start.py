@@ -10,7 +10,8 @@ import torch
 from gradebook.mpl.networks import ImageClassifier
 from gradebook.pipelines.cli.train_command import parse_command
 from gradebook.pipelines.embedding.embed import embed
-from gradebook.pipelines.runs import Run, State
+from gradebook.pipelines.process.run_status import State
+from gradebook.pipelines.runs import Run
 from gradebook.pipelines.training.config import ConfigError
 from gradebook.pipelines.training.presets import config_from_json
 from gradebook.pipelines.training.run_setup import saved_config

@@ -6,7 +6,8 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from gradebook.pipelines.runs import Run, State
+from gradebook.pipelines.process.run_status import State
+from gradebook.pipelines.runs import Run
 from gradebook.pipelines.training import xla
 from gradebook.pipelines.training.backend import Backend
 from gradebook.pipelines.training.config import ConfigError
