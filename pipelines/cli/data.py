@@ -56,6 +56,7 @@ def classes(
     remove: Annotated[str, arg(help="remove a class; its images become undecided")] = "",
     order: Annotated[str, arg(help="list the classes in this order, as a,b,c")] = "",
     undo: Annotated[Flag, arg(help="undo the newest change of classes")] = False,
+    details: Annotated[Flag, arg(help="with --json: labels, key and color of each class beside its name")] = False,
     json: Json = False,
 ) -> None:
     """List a project's classes, or change them.
@@ -77,14 +78,16 @@ def classes(
     store = open_store(project)
     if not given and not undo:
         rows = list_classes(store)
-        print_rows(rows, json, lambda: classes_table(rows))
+        print_rows(rows if details else [row["name"] for row in rows], json, lambda: classes_table(rows))
         return
     if undo:
         report = class_changes.undo_change(store, actor=actor())
     else:
         report = class_changes.change_classes(store, class_changes.parse(*next(iter(given.items()))), actor=actor())
-    result = {**report.as_json(), "classes": list_classes(open_store(project))}
-    print_result(result, json, lambda: f"{class_report(result)}\n{classes_table(result['classes'])}")
+    rows = list_classes(open_store(project))
+    result = {**report.as_json(), "classes": rows}
+    names = [row["name"] for row in rows]  # what --add has always printed
+    print_rows(names if add and not details else result, json, lambda: f"{class_report(result)}\n{classes_table(rows)}")
 
 
 @app.command(name="import")

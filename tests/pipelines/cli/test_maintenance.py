@@ -121,7 +121,8 @@ def test_a_lost_event_log_is_reported_and_the_rest_is_kept(root):
 
 
 def test_classes_are_listed_and_changed_and_changes_undone(root):
-    rows = done("classes", root, "--json").json
+    rows = done("classes", root, "--details", "--json").json
+    assert [row["name"] for row in rows] == done("classes", root, "--json").json
     assert [(row["name"], row["labels"], row["key"]) for row in rows] == [("cat", 3, "1"), ("dog", 0, "2")]
     assert len({row["color"] for row in rows}) == 2
     changed = done("classes", root, "--rename", "cat=tiger", "--json").json
