@@ -27,7 +27,9 @@ class Row:
         """Returns the row as a JSON object."""
         fields = {name: getattr(self.event, name) for name in Event.__slots__}
         plain = {"at": self.event.at.isoformat(), "kind": str(self.event.kind), "reasons": dict(self.event.reasons)}
-        rest = {"filepath": self.filepath, "undone_by": self.undone_by, "run_deleted": self.run_deleted}
+        rest: dict[str, Any] = {"filepath": self.filepath, "undone_by": self.undone_by}
+        if self.run_deleted:
+            rest["run_deleted"] = True
         return fields | plain | rest
 
 
