@@ -139,7 +139,8 @@ def _pseudo_label_logits(net: nn.Module, batch: Batch, settings: Settings) -> tu
     if settings.view == "weak":
         with torch.set_grad_enabled(settings.feedback != "none"), recompute_activations(net):
             logits = at_least_float32(net(batch.x_uw))
-        return None, logits, logits.detach()
+        # a view, because a gradient with respect to a sharded network's own output would gather its parameters
+        return None, logits.view_as(logits), logits.detach()
     with recompute_activations(net, recompute_first_blocks=True):
         labelled, logits = forward_concat(net, batch.x_l, batch.x_us)
     with torch.no_grad():

@@ -149,7 +149,7 @@ def test_classes_are_listed_and_added(world, tmp_path):
         (("queue",), "Review these first, by one:"),
         (("status",), "24 images: 8 labelled, 12 unlabelled, 4 for testing"),
         (("evaluate",), "one on 4 images of the test split: accuracy"),
-        (("classes",), "cat\ndog"),
+        (("classes",), " 1  cat "),
         (("import", "IMAGES"), "0 images imported, 21 already in the project"),
     ],
 )

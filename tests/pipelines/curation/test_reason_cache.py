@@ -28,7 +28,7 @@ def store(template, tmp_path, monkeypatch) -> Store:
     def duplicates(_store, ids):
         return np.array([-1 if n % 3 == 0 else n - n % 3 for n in range(len(ids))], np.int32)
 
-    monkeypatch.setattr("gradebook.pipelines.curation.feature_classifier._duplicate_of", duplicates)
+    monkeypatch.setattr("gradebook.pipelines.curation.feature_classifier.find_duplicates", duplicates)
     return copy_of(template, tmp_path / "project")
 
 
@@ -38,9 +38,9 @@ def made(monkeypatch) -> list[str]:
     found: list[str] = []
     worked_out = reason_cache.compute_table
 
-    def counted(store, run, given):
+    def counted(store, run, given, known=None):
         found.append("guessed" if given is None else "given")
-        return worked_out(store, run, given)
+        return worked_out(store, run, given, known)
 
     monkeypatch.setattr(reason_cache, "compute_table", counted)
     return found

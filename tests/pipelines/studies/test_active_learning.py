@@ -125,7 +125,7 @@ def test_a_stopped_training_ends_the_simulation(simulation, monkeypatch):
 
 def test_the_reviewer_gives_true_labels_as_a_person_would(simulation, data, tmp_path):
     picked = tuple(list(data.truth)[5:9])
-    store = active_learning._labelled(data, tmp_path, [picked])
+    store = active_learning.labelled_store(data, tmp_path, [picked])
     events = [e for e in store.log.read() if e.actor == REVIEWER]
     assert {e.sample_id: e.label for e in events} == {i: data.truth[i] for i in picked}
     assert len(store.log.read()) == TEST + 4, "nothing else is known of the images to label"
