@@ -96,7 +96,7 @@ def test_a_verdict_on_what_is_no_longer_there_is_reported(context, ids, batch):
     lost = [action("0" * 32, "heron", batch), action(ids[0], "dodo", batch)]
     failures = describe_failures(screens.apply(context.store, "ada", lost))
     assert [failure["action_id"] for failure in failures] == [a.action_id for a in lost]
-    assert "was not saved, because the project no longer has this image" in failures[0]["text"]
+    assert "was not saved: the project no longer has this image" in failures[0]["text"]
     assert "was not saved: dodo is no class of the project" in failures[1]["text"]
 
 
