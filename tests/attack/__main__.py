@@ -3,7 +3,7 @@
     python -m tests.attack              one round
     python -m tests.attack --rounds 5   five, at other moments and places each time
 
-CI runs the same tests with the others. Kills, damaged files and key presses are shared out over rounds: three rounds
+CI runs the same tests with the others. Kills, damaged files and key presses are spread over rounds: three rounds
 try as many as CI.
 
 A test may say how much it tried with `record_property("attempts", N)`, and what came of it with

@@ -63,7 +63,7 @@ def _bands(size: int) -> list[int]:
 
 
 def test_labels_given_meanwhile_do_not_loosen_the_bound():
-    """Whoever labels the right ones leaves the wrong ones: the limit is about what is left."""
+    """A reviewer who labels the right ones leaves the wrong ones: the limit is about what is left."""
     base = acceptance.p_value(600, 0.3, 0.02, Answers(audited=180, wrong=0))
     fewer = acceptance.p_value(600, 0.3, 0.02, Answers(audited=180, wrong=0, others=300))
     found = acceptance.p_value(600, 0.3, 0.02, Answers(audited=180, wrong=0, others=300, others_wrong=5))

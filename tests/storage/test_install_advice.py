@@ -1,4 +1,4 @@
-"""A user of pip is told of pip, a user of uv of uv."""
+"""Advice names pip to a user of pip and uv to a user of uv."""
 
 import json
 

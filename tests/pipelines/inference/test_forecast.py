@@ -50,7 +50,7 @@ def test_logistic_regression_is_the_same_in_the_span_of_the_labelled_images():
 
 
 def test_each_image_is_scored_by_classifiers_that_were_not_fitted_to_it():
-    """Labels without any pattern: whoever had seen them would be right."""
+    """Labels without any pattern: a model that had seen them would be right."""
     random = np.random.default_rng(0)
     x, y = random.normal(size=(80, 100)).astype(np.float32), random.integers(0, 2, 80)
     result = learning_points.cross_validated(x, y, seed=0, progress=quiet)
