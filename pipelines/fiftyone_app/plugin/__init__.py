@@ -265,9 +265,9 @@ def _answer(ctx: Any, do: Callable[[], str]) -> dict[str, Any]:
 
     A verdict can take samples out of the view. Selected still, they would get the next verdict, too.
     """
-    answer = _try(lambda: {"message": do()})
-    ctx.ops.notify(answer.get("message") or answer["refused"], variant="success" if "message" in answer else "error")
-    if "message" in answer:
+    answer = _try(lambda: {"said": do()})
+    ctx.ops.notify(answer.get("said") or answer["refused"], variant="success" if "said" in answer else "error")
+    if "said" in answer:
         ctx.ops.clear_selected_samples()
         ctx.ops.reload_dataset()
     return answer
