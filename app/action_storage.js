@@ -36,9 +36,10 @@ function leftActions(project) {
 }
 
 // Sends this tab's actions while its page is being closed, when nothing else is sent any more.
-function sendLate(project, path) {
+function sendLate({ project, late_path, page }) {
   const actions = storedActions(project, ({ tab }) => tab === tabId());
-  if (actions.length) navigator.sendBeacon(path, new Blob([JSON.stringify({ actions })], { type: "application/json" }));
+  const body = new Blob([JSON.stringify({ page, actions })], { type: "application/json" });
+  if (actions.length) navigator.sendBeacon(late_path, body);
 }
 
 function storedActions(project, isWanted) {

@@ -1,12 +1,12 @@
-"""Takes verdicts from a page that is being closed: `navigator.sendBeacon` sends them after the page's connection ends.
+"""Takes verdicts whose review page was left: the outbox of the next page sends them, or `navigator.sendBeacon` when the
+page is closed.
 
-A request names the batch of images that each verdict was given on. A batch's name is a secret of the browser that got
-it, so that nobody can give verdicts in another's name. What is not written here stays in the browser's storage, and the
-next page sends it again and says what could not be saved (`outbox_component`).
+A request names its page, and the batch of images that each verdict was given on. Both names are secrets of the browser
+that got them, so that nobody can give verdicts in another's name. What is not written here stays in the browser's
+storage, and the next page sends it again and shows what could not be saved (`outbox_component`).
 """
 
 import json
-from contextlib import suppress
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,7 @@ MAX_BYTES = 2**20  # of a request; a browser sends 64 kB at most
 
 
 async def receive(request: "Request") -> "Response":
-    """Writes the verdicts of a request; answers with how many of its actions were understood."""
+    """Writes the verdicts of a request; answers with what became of them (`write`)."""
     from starlette.concurrency import run_in_threadpool
     from starlette.responses import JSONResponse
 
@@ -30,24 +30,35 @@ async def receive(request: "Request") -> "Response":
         body += chunk
         if len(body) > MAX_BYTES:
             return JSONResponse({"error": "the request is too large"}, status_code=413)
-    return JSONResponse({"actions": await run_in_threadpool(write, bytes(body))})
+    return JSONResponse(await run_in_threadpool(write, bytes(body)))
 
 
-def write(body: bytes) -> int:
-    """Writes the verdicts of a request's body; returns how many of its actions are of a batch that is known."""
+def write(body: bytes) -> dict[str, Any]:
+    """Writes the verdicts of a request's body.
+
+    Returns:
+        `acknowledged`, the ids of the actions that need not be sent again, `notices`, why some of these were not saved
+        by id, and `problem`, why others have to be sent again, or None.
+    """
     from gradebook.app import screens  # its caches need Streamlit's runtime, which starts after the server's imports
-    from gradebook.app.review_actions import parse_actions
+    from gradebook.app.review_actions import describe_failures, parse_actions
 
+    acknowledged, notices, problem = list[str](), dict[str, str](), None
     try:
         message: Any = json.loads(body)
-        actions = parse_actions(message.get("actions"))
+        page, actions = screens.find(str(message.get("page"))), parse_actions(message.get("actions"))
     except (ValueError, AttributeError):
-        return 0
-    known = 0
+        page, actions = None, []
     for batch, group in groupby(actions, key=lambda action: action.batch):
-        screen, of_batch = screens.find(batch), list(group)
-        if screen is not None:
-            known += len(of_batch)
-            with suppress(ProjectError):  # the next page sends them again, and says why they cannot be saved
-                screens.apply(screen.store, screen.actor, of_batch)
-    return known
+        screen, of_batch = screens.find(batch) or page, list(group)
+        if screen is None:
+            problem = "Not yet saved: this page is older than the server. Reload it."
+            continue
+        try:
+            failures = describe_failures(screens.apply(screen.store, screen.actor, of_batch))
+        except ProjectError as error:
+            problem = f"Not yet saved: {error}"
+            continue
+        acknowledged += [action.action_id for action in of_batch]
+        notices |= {failure["action_id"]: failure["text"] for failure in failures}
+    return {"acknowledged": acknowledged, "notices": notices, "problem": problem}

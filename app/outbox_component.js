@@ -1,19 +1,18 @@
 // The outbox, on every page: sends verdicts whose page was left before the server had acknowledged them.
 
 const LOOK_MS = 250;
-const RESEND_MS = 3_000; // after which an action without acknowledgement is sent again
+const RETRY_MS = 3_000; // after a request that failed
 const boxes = new WeakMap();
 
 export default function (component) {
-  const { data, parentElement, setStateValue } = component;
+  const { data, parentElement } = component;
   let box = boxes.get(parentElement);
   if (!box) {
     box = createBox(parentElement);
     boxes.set(parentElement, box);
   }
-  box.post = (message) => setStateValue("message", message);
   box.data = data;
-  receiveOutcome(box);
+  sendLeft(box);
 }
 
 function createBox(root) {
@@ -21,29 +20,33 @@ function createBox(root) {
   frame.className = "outbox";
   frame.setAttribute("role", "status");
   root.append(frame);
-  const box = { root, frame, data: null, sent: new Map(), done: new Set(), saved: 0, notices: [] };
-  window.addEventListener("pagehide", () => root.isConnected && sendLate(box.data.project, box.data.late_path));
+  const box = { root, frame, data: null, isSending: false, retryAt: 0, saved: 0, notices: [], problem: null };
+  window.addEventListener("pagehide", () => root.isConnected && sendLate(box.data));
   const timer = setInterval(() => (root.isConnected ? sendLeft(box) : clearInterval(timer)), LOOK_MS);
   return box;
 }
 
-function sendLeft(box) {
-  const left = leftActions(box.data.project), now = Date.now();
-  const due = left.filter((action) => now - (box.sent.get(action.action_id) ?? 0) > RESEND_MS);
-  if (due.length) {
-    for (const action of left) box.sent.set(action.action_id, now);
-    box.post({ actions: left });
+async function sendLeft(box) {
+  const { project, late_path, page } = box.data, left = leftActions(project);
+  drawOutbox(box.frame, { sending: left.length, saved: box.saved, notices: box.notices, problem: box.problem });
+  if (!left.length || box.isSending || Date.now() < box.retryAt) return;
+  box.isSending = true;
+  try {
+    const body = JSON.stringify({ page, actions: left }), headers = { "Content-Type": "application/json" };
+    const response = await fetch(late_path, { method: "POST", headers, body });
+    if (!response.ok) throw new Error(`the server answered ${response.status}`);
+    receiveOutcome(box, await response.json());
+  } catch (error) {
+    box.problem = `Not yet saved (${error.message}): trying again.`;
   }
-  drawOutbox(box.frame, { sending: left.length, saved: box.saved, notices: box.notices });
+  box.retryAt = leftActions(project).length ? Date.now() + RETRY_MS : 0;
+  box.isSending = false;
 }
 
-function receiveOutcome(box) {
-  const { project, acknowledged, notices } = box.data;
-  dropActions(project, acknowledged);
-  const fresh = acknowledged.filter((id) => box.sent.has(id) && !box.done.has(id));
-  const failed = fresh.filter((id) => id in notices);
-  for (const id of fresh) box.done.add(id);
-  box.saved += fresh.length - failed.length;
+function receiveOutcome(box, { acknowledged, notices, problem }) {
+  dropActions(box.data.project, acknowledged);
+  const failed = acknowledged.filter((id) => id in notices);
+  box.saved += acknowledged.length - failed.length;
   box.notices.push(...failed.map((id) => notices[id]));
-  sendLeft(box);
+  box.problem = problem;
 }

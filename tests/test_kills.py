@@ -98,8 +98,8 @@ def check_record(store: Store, step: int) -> None:
     assert store.record.dynamics("endless") == fresh.dynamics("endless")
 
 
-def test_kill_9_fifty_five_times_loses_and_duplicates_nothing(tmp_path, record_property):
-    """Five processes work on one project at once, and each is killed at its own random moment; eleven times."""
+def test_kill_9_at_random_moments_loses_and_duplicates_nothing(tmp_path, record_property):
+    """Five processes work on one project at once, and each is killed at its own random moment, again and again."""
     store = open_store(create_project(tmp_path / "project", kill_workers.CLASSES).root)
     root, draw, acknowledged, step, kills = store.project.root, random.Random(SEED + current_round()), set[str](), 0, 0
     import_images(store, pictures(tmp_path / "images" / "start", 0), labels="folders")

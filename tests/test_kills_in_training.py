@@ -54,7 +54,7 @@ def wait_for_steps(path: Path, process) -> None:
 
 
 @pytest.mark.slow
-def test_training_killed_fifty_times_ends_as_one_that_was_not(tmp_path, record_property):
+def test_training_that_is_killed_again_and_again_ends_as_one_that_was_not(tmp_path, record_property):
     store, draw = make_project(tmp_path, train=40), random.Random(SEED + current_round())
     root = store.project.root
     import_images(store, tmp_path / "pictures")

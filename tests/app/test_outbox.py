@@ -27,9 +27,9 @@ def action(sample_id: str, label: str, batch: str, expected: str | None = None) 
     )
 
 
-def body(*actions: ReviewAction) -> bytes:
+def body(*actions: ReviewAction, page: str = "") -> bytes:
     names = ("action_id", "action", "sample_id", "label", "expected", "batch")
-    return json.dumps({"actions": [{name: getattr(a, name) for name in names} for a in actions]}).encode()
+    return json.dumps({"page": page, "actions": [{name: getattr(a, name) for name in names} for a in actions]}).encode()
 
 
 def posted(content: bytes) -> tuple[int, dict]:
@@ -44,6 +44,16 @@ def posted(content: bytes) -> tuple[int, dict]:
     return response.status_code, json.loads(response.body)
 
 
+def draw_outbox(context) -> None:
+    from gradebook.app import outbox_component
+
+    outbox_component.draw(context)
+
+
+def acknowledged(*actions: ReviewAction, problem: str | None = None, **notices: str) -> dict:
+    return {"acknowledged": [a.action_id for a in actions], "notices": notices, "problem": problem}
+
+
 @pytest.fixture
 def batch(context, rank, component) -> str:
     """The name of the batch that a review page shows."""
@@ -54,7 +64,7 @@ def batch(context, rank, component) -> str:
 def test_a_late_verdict_is_logged_once_with_what_was_on_the_screen(context, ids, batch):
     late = action(ids[1], "heron", batch)
     for _ in range(2):
-        assert posted(body(late)) == (200, {"actions": 1})
+        assert posted(body(late)) == (200, acknowledged(late))
     _, proposal, answer = context.store.log.read()
     assert (answer.kind, answer.label, answer.actor) == (Kind.ACCEPTED, "heron", "ada")
     assert (answer.event_id, answer.ref) == (late.action_id, proposal.event_id)
@@ -63,23 +73,34 @@ def test_a_late_verdict_is_logged_once_with_what_was_on_the_screen(context, ids,
 
 def test_a_late_verdict_does_not_override_one_that_was_not_on_the_screen(context, ids, batch):
     first, second = action(ids[0], "heron", batch), action(ids[0], "crow", batch)
-    posted(body(first, second))
+    text = "ada has decided this image before you: heron. Your verdict (crow) was not saved."
+    assert posted(body(first, second))[1] == acknowledged(first, second, **{second.action_id: text})
     assert [e.event_id for e in context.store.log.read() if e.actor == "ada"] == [first.action_id]
-    (failure,) = describe_failures(screens.apply(context.store, "ada", [second]))
-    assert failure["text"] == "ada has decided this image before you: heron. Your verdict (crow) was not saved."
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"{", b"\xff", b'{"actions": 3}', b'{"actions": [{}]}'])
 def test_the_endpoint_ignores_what_is_not_its_own(context, batch, content):
     before = context.store.log.read()
-    assert posted(content) == (200, {"actions": 0})
+    assert posted(content) == (200, acknowledged())
     assert context.store.log.read() == before
 
 
-def test_nobody_writes_without_the_name_of_a_batch(context, ids, batch):
-    before = context.store.log.read()
-    assert posted(body(action(ids[0], "heron", ""), action(ids[0], "heron", uuid.uuid4().hex))) == (200, {"actions": 0})
+@pytest.mark.parametrize("page", ["", "None", "0" * 32])
+def test_nobody_writes_without_the_name_of_a_batch_or_a_page(context, ids, batch, page):
+    before, asked = context.store.log.read(), (action(ids[0], "heron", name) for name in ("", uuid.uuid4().hex))
+    problem = "Not yet saved: this page is older than the server. Reload it."
+    assert posted(body(*asked, page=page)) == (200, acknowledged(problem=problem))
     assert context.store.log.read() == before
+
+
+def test_the_outbox_of_a_page_writes_verdicts_of_batches_that_the_server_has_forgotten(context, ids, monkeypatch):
+    drawn_with = []
+    monkeypatch.setattr(outbox_component, "component", lambda _: lambda *, key, data: drawn_with.append(data))
+    drawn(draw_outbox, context)
+    late = action(ids[0], "heron", "of an earlier server")
+    assert posted(body(late, page=drawn_with[0]["page"])) == (200, acknowledged(late))
+    (answer,) = context.store.log.read()[1:]
+    assert (answer.kind, answer.label, answer.actor, answer.ref) == (Kind.RELABELLED, "heron", "ada", None)
 
 
 def test_a_request_that_is_too_large_is_refused(batch):
@@ -110,5 +131,6 @@ def test_a_verdict_that_cannot_be_written_now_stays_with_the_browser(context, id
         raise ProjectError("another process has been deciding")
 
     monkeypatch.setattr(screens, "apply_actions", taken)
-    assert posted(body(action(ids[0], "heron", batch))) == (200, {"actions": 1})
+    problem = "Not yet saved: another process has been deciding"
+    assert posted(body(action(ids[0], "heron", batch))) == (200, acknowledged(problem=problem))
     assert len(context.store.log.read()) == 1

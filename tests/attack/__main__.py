@@ -3,8 +3,8 @@
     python -m tests.attack              one round
     python -m tests.attack --rounds 5   five, at other moments and places each time
 
-CI runs the same tests with the others. Kills, damaged files and key presses are spread over rounds: three rounds
-try as many as CI.
+CI runs the same tests with the others, one round of them. Kills, damaged files and key presses are spread over rounds,
+three of which make every attempt.
 
 A test may say how much it tried with `record_property("attempts", N)`, and what came of it with
 `record_property("outcome", "a few words")`.

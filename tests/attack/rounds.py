@@ -1,9 +1,9 @@
-"""How often an attack is made: `python -m tests.attack` does so in rounds, at other moments and places each time."""
+"""How often an attack is made: the tests make a third of the attempts, `python -m tests.attack` all, round by round."""
 
 import os
 
 ROUND = "GRADEBOOK_ATTACK_ROUND"
-ROUNDS_OF_ALL = 3  # rounds that together try as much as the tests do by themselves
+ROUNDS_OF_ALL = 3  # rounds that together make every attempt
 
 
 def current_round() -> int:
@@ -12,10 +12,10 @@ def current_round() -> int:
 
 
 def in_round(attempts: int) -> int:
-    """Returns how many of the attempts to make: all where the tests run by themselves, a third in a round."""
-    return -(-attempts // ROUNDS_OF_ALL) if ROUND in os.environ else attempts
+    """Returns how many of the attempts to make in one round."""
+    return -(-attempts // ROUNDS_OF_ALL)
 
 
 def is_in_round(number: int) -> bool:
-    """Returns whether an attempt is made: always where the tests run by themselves, else in one round of three."""
-    return ROUND not in os.environ or number % ROUNDS_OF_ALL == current_round() % ROUNDS_OF_ALL
+    """Returns whether an attempt is made in this round."""
+    return number % ROUNDS_OF_ALL == current_round() % ROUNDS_OF_ALL

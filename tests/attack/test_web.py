@@ -174,7 +174,7 @@ def test_the_app_goes_by_no_other_name_and_takes_nothing_from_other_origins(app)
     assert ask(app, "/", Host=f"{REBOUND}:80", **headers)[0] == 403
     assert ask(app, "/", Origin="http://127.0.0.1:9", **headers)[0] == 403
     assert ask(app, late_actions.PATH, body=b"{}", Origin="http://127.0.0.1:9", **headers)[0] == 403
-    assert ask(app, late_actions.PATH, body=b"{}", **headers) == (200, b'{"actions":0}')
+    assert json.loads(ask(app, late_actions.PATH, body=b"{}", **headers)[1])["acknowledged"] == []
     assert ask(app, "/", Sec_Fetch_Site="same-site", Sec_Fetch_Mode="no-cors", **headers)[0] == 403
     assert is_stream_open(app, **headers)
     assert not is_stream_open(app, Origin="http://127.0.0.1:9", **headers)
