@@ -51,6 +51,7 @@ class ReviewAction:
     expected: str | None = None  # id of the event that decided the sample on the screen; for an undo, the one to undo
     batch: str = ""  # name of the batch of images that was on the screen
     create: bool = False  # whether to add `label` to the classes if it is none
+    independent: bool = False  # whether the earlier answers about the sample were hidden
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +107,7 @@ def parse_actions(message: Any, batch: str = "") -> list[ReviewAction]:
                 expected=item.get("expected"),
                 batch=str(item.get("batch") or batch),
                 create=item.get("create") is True,
+                independent=item.get("independent") is True,
             )
         except (KeyError, TypeError, ValueError, AttributeError):
             continue
@@ -255,8 +257,12 @@ def _to_item(
     if action.action not in (Action.LABEL, Action.REJECT) or not _is_valid(store, project, action, rows):
         return None
     row = rows.get(action.sample_id)
+    if row is None or action.independent:  # after a restart of the server, or where nothing of the row was shown
+        shown = Shown(sample_id=action.sample_id, independent=action.independent)
+    else:
+        shown = shown_of(row, run)
     return labelling.Choice(
-        shown=Shown(sample_id=action.sample_id) if row is None else shown_of(row, run),
+        shown=shown,
         label=action.label if action.action is Action.LABEL else None,
         expected=action.expected,
         event_id=action.action_id,

@@ -132,7 +132,8 @@ function giveVerdicts(view, pairs, more = {}) {
   view.lastVerdict = Date.now();
   for (const [id, label] of pairs) {
     const expected = decisionOf(view, id)?.event_id ?? view.cards.get(id).expected ?? null;
-    const action_id = queue(view, label === null ? "reject" : "label", { sample_id: id, label, expected, ...more });
+    const independent = view.cards.get(id).independent ?? false;
+    const action_id = queue(view, label === null ? "reject" : "label", { sample_id: id, label, expected, independent, ...more });
     visit(view, id);
     view.own.set(id, { label, action_id, event_id: action_id, by: "you" });
   }

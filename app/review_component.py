@@ -49,6 +49,7 @@ def cards(
             "probability": row.probability,
             "given": row.given,
             "expected": row.decision,
+            "independent": row.independent,
             "reasons": _reasons(row),
             "history": None if grid or row.blind else _history(context, row),
             "similar": similar.get(row.sample_id, []),
@@ -65,7 +66,7 @@ def new_decisions(
     events: EventCache, ids: Collection[str], rows: Mapping[str, Row], actor: str
 ) -> dict[str, dict[str, Any]]:
     """Returns the decisions about samples since they were shown, without the present labels that are being reviewed."""
-    decided = {i: e for i in ids if (e := events.decided.get(i)) is not None}
+    decided = {i: e for i in ids if (e := events.decided.get(i) or events.disputed.get(i)) is not None}
     return {
         i: {"label": e.label, "by": "you" if e.actor == actor else actor_name(e.actor), "event_id": e.event_id}
         for i, e in decided.items()
@@ -96,6 +97,8 @@ def summarize_history(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any] | Non
 
 def _reasons(row: Row) -> list[tuple[float, str]]:
     """Returns the strongest reasons of a row, as score and sentence."""
+    if row.answers:
+        return [(1.0, f"Reviewers disagree. {queue_items.answers_text(row.answers)}")]
     strongest = sorted(row.reasons.items(), key=lambda item: -item[1])[:MAX_REASONS]
     return [(score, capitalized(queue_items.sentence_of(name))) for name, score in strongest if score > 0]
 

@@ -5,7 +5,7 @@ repeats, so a log that was copied, merged or read twice gives the same result.
 """
 
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -29,6 +29,7 @@ class Kind(StrEnum):
 RESOLUTION = timedelta(microseconds=1)  # of event times
 VERDICTS = frozenset({Kind.ACCEPTED, Kind.RELABELLED, Kind.REJECTED})
 NO_SAMPLE = ""  # the sample id of a class change and of its retraction
+INDEPENDENT = "independent_answer"  # in the reasons of a verdict that was given without sight of the answers before it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +47,11 @@ class Event:
     ref: str | None = None  # the event that this one answers or retracts
 
     @property
+    def is_independent(self) -> bool:
+        """Whether this is a further answer about a sample, given without sight of the answers before it."""
+        return self.kind in VERDICTS and INDEPENDENT in self.reasons
+
+    @property
     def change(self) -> ClassChange | None:
         """The change of a class event; None of other events, and of one that cannot be read and so changes nothing."""
         if self.kind is not Kind.CLASSES or self.label is None:
@@ -54,6 +60,19 @@ class Event:
             return from_json(self.label)
         except ValueError:
             return None
+
+
+@dataclass(slots=True)
+class Answers:
+    """The answers of several reviewers about one sample, each given without sight of the others'."""
+
+    of: dict[str, Event]  # actor -> answer, in order of time
+    settled: Event | None = None  # the verdict that was given with sight of them
+
+    @property
+    def newest(self) -> Event:
+        """The last answer."""
+        return list(self.of.values())[-1]
 
 
 def event(  # noqa: PLR0913  # columns of the log
@@ -123,9 +142,9 @@ def replay(events: Iterable[Event]) -> dict[str, str]:
     """Returns the label of every labelled sample: sample_id -> class name.
 
     A verdict outranks an import, whichever is later. Among verdicts, and among imports, the last one that is not
-    retracted wins. A rejected sample has no label. Proposals never become labels by themselves. Labels of classes that
-    were renamed or merged since are returned under their present name; those of a class that was removed or split are
-    left out, until that is undone.
+    retracted wins. A rejected sample has no label, and neither has one whose independent answers differ (`conflicts`).
+    Proposals never become labels by themselves. Labels of classes that were renamed or merged since are returned under
+    their present name; those of a class that was removed or split are left out, until that is undone.
     """
     return {s: e.label for s, e in decisions(events).items() if e.label is not None}
 
@@ -147,10 +166,28 @@ def decisions(events: Iterable[Event], history: ClassHistory | None = None) -> d
     """
     rows = list(events)
     history = class_history(rows) if history is None else history
-    deciding = _deciding(rows)
+    deciding = _deciding(rows, history)
     if not history:
         return deciding
     return {i: now for i, e in deciding.items() if (now := with_present_name(e, history)) is not None}
+
+
+def answers(events: Iterable[Event]) -> dict[str, Answers]:
+    """Returns the answers about each sample that a person decided, with the labels as they were written.
+
+    The first answer is a verdict as any other, and further ones are independent. A verdict that is not independent
+    replaces a single answer, and settles several: they stay, for measures of agreement.
+    """
+    return _answers(standing(events))
+
+
+def conflicts(events: Iterable[Event], history: ClassHistory | None = None) -> dict[str, Answers]:
+    """Returns the samples whose answers differ and are not settled; their answers have the present class names.
+
+    See `decided_labels` for the arguments.
+    """
+    rows = list(events)
+    return _conflicts(standing(rows), class_history(rows) if history is None else history)
 
 
 def undecided_by_classes(events: Iterable[Event]) -> dict[str, Meaning]:
@@ -159,7 +196,9 @@ def undecided_by_classes(events: Iterable[Event]) -> dict[str, Meaning]:
     history = class_history(rows)
     if not history:
         return {}
-    meanings = {i: history.meaning(e.label, _key(e)) for i, e in _deciding(rows).items() if e.label is not None}
+    meanings = {
+        i: history.meaning(e.label, _key(e)) for i, e in _deciding(rows, history).items() if e.label is not None
+    }
     return {i: meaning for i, meaning in meanings.items() if meaning.name is None}
 
 
@@ -214,14 +253,44 @@ def in_order(events: Iterable[Event]) -> list[Event]:
     return sorted({e.event_id: e for e in events}.values(), key=_key)
 
 
-def _deciding(events: Iterable[Event]) -> dict[str, Event]:
+def _deciding(events: Iterable[Event], history: ClassHistory) -> dict[str, Event]:
     """Returns the event that decides each sample, with the label as it was written."""
-    deciding: dict[str, Event] = {}
-    for e in standing(events):
+    deciding, rows = dict[str, Event](), standing(events)
+    for e in rows:
         before = deciding.get(e.sample_id)
         if e.kind in VERDICTS or (e.kind is Kind.IMPORTED and (before is None or before.kind is e.kind)):
             deciding[e.sample_id] = e
+    for sample_id in _conflicts(rows, history):
+        del deciding[sample_id]
     return deciding
+
+
+def _answers(rows: Sequence[Event]) -> dict[str, Answers]:
+    groups: dict[str, Answers] = {}
+    for e in rows:
+        if e.kind not in VERDICTS:
+            continue
+        group = groups.get(e.sample_id)
+        if group is None or (len(group.of) == 1 and not e.is_independent):
+            groups[e.sample_id] = Answers({e.actor: e})
+        elif e.is_independent and group.settled is None:
+            group.of[e.actor] = e
+        else:
+            group.settled = e
+    return groups
+
+
+def _conflicts(rows: Sequence[Event], history: ClassHistory) -> dict[str, Answers]:
+    about = {e.sample_id for e in rows if e.is_independent}
+    groups = _answers([e for e in rows if e.sample_id in about]) if about else {}
+    unsettled = {i: group for i, group in groups.items() if group.settled is None}
+    named = {i: Answers(_present_answers(group, history)) for i, group in unsettled.items()}
+    return {i: group for i, group in named.items() if len({e.label for e in group.of.values()}) > 1}
+
+
+def _present_answers(group: Answers, history: ClassHistory) -> dict[str, Event]:
+    """Returns the answers with the present names of their classes, without those whose class is none any more."""
+    return {actor: now for actor, e in group.of.items() if (now := with_present_name(e, history)) is not None}
 
 
 def _key(e: Event) -> tuple[datetime, str]:

@@ -13,18 +13,19 @@ import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from gradebook.storage import trust
 from gradebook.storage.characters import has_control
 from gradebook.storage.class_changes import ProjectClass, styled
 from gradebook.storage.class_history import ClassHistory, history_from_rows, rows_of
 from gradebook.storage.files import write_json
+from gradebook.storage.project_location import images_around
 
 SETTINGS = "gradebook.json"
 LOCK = ".gradebook.lock"
 VERSION = 1
-MIN_IMAGES = 3  # of a folder of images around a new project; one or two may lie anywhere
+MAX_ANSWERS = 20
 STORE = re.compile(r"(s3|s3a|s3\+ddb|gs|az|abfss?)://[^/].*")  # addresses of object stores, not of this disk
 
 
@@ -44,6 +45,7 @@ class Project:
     classes: tuple[str, ...]  # in the order the user gave; models use this order
     store: str = ""  # address of the tables on an object store, such as s3://bucket/prefix; empty: in `root`
     history: ClassHistory = field(default_factory=ClassHistory)  # how the classes changed; empty if they never did
+    answers: int = 1  # reviewers that are asked about each image, each without sight of the others' answers
 
     @property
     def runs(self) -> Path:
@@ -108,7 +110,11 @@ def create_project(root: Path, classes: Sequence[str], *, store: str = "") -> Pr
     if (root / SETTINGS).exists():
         raise ProjectError(f"{root} is a project already: use it, or choose another directory")
     project = Project(root=root, classes=check_names(classes), store=store.rstrip("/"))
-    _check_no_images(root)
+    if (directory := images_around(root)) is not None:
+        beside = directory.with_name(f"{directory.name}-project")
+        raise ProjectError(
+            f"{directory} has images, and a project must not be among them: make it beside them, such as {beside}"
+        )
     root.mkdir(parents=True, exist_ok=True)
     _write(project)
     return project
@@ -139,7 +145,11 @@ def read_project(root: Path) -> Project:
             f"{root / SETTINGS} cannot be used ({problem}): correct it, to one such as s3://bucket/prefix"
         )
     return Project(
-        root=root, classes=tuple(settings["classes"]), store=settings["store"], history=settings["class_changes"]
+        root=root,
+        classes=tuple(settings["classes"]),
+        store=settings["store"],
+        history=settings["class_changes"],
+        answers=settings["answers"],
     )
 
 
@@ -182,6 +192,22 @@ def write_classes(project: Project, history: ClassHistory) -> Project:
         changed = replace(now, classes=tuple(c.name for c in history.classes), history=history)
         if changed != now:
             _write(changed)
+    return changed
+
+
+def set_answers(project: Project, number: int) -> Project:
+    """Sets how many reviewers are asked about each image; returns the project with it.
+
+    Raises:
+        ProjectError: `number` is not between 1 and `MAX_ANSWERS`.
+    """
+    from filelock import FileLock
+
+    if not 1 <= number <= MAX_ANSWERS:
+        raise ProjectError(f"{number} answers for each image are not possible: give 1 to {MAX_ANSWERS}")
+    with FileLock(project.root / LOCK):
+        changed = replace(read_project(project.root), answers=number)
+        _write(changed)
     return changed
 
 
@@ -237,7 +263,11 @@ def _parsed(text: str) -> dict[str, Any]:
         return settings
     if not isinstance(classes, list) or not all(isinstance(name, str) for name in [*classes, store]) or "" in classes:
         raise ValueError("it needs a list of names under classes, and an address under store if there is one")
-    return settings | {"store": store, "class_changes": history_from_rows(settings.get("class_changes", ()))}
+    answers = settings.get("answers", 1)
+    if type(answers) is not int or not 1 <= answers <= MAX_ANSWERS:
+        raise ValueError(f"answers must be a number from 1 to {MAX_ANSWERS}")
+    history = history_from_rows(settings.get("class_changes", ()))
+    return settings | {"store": store, "class_changes": history, "answers": answers}
 
 
 def _store_problem(store: str) -> str | None:
@@ -247,42 +277,6 @@ def _store_problem(store: str) -> str | None:
     return f"the store {store!r} is not the address of an object store"
 
 
-def _check_no_images(root: Path) -> None:
-    """Checks that a new project is not in a directory of images, with or without directories of classes.
-
-    Raises:
-        ProjectError: it would be, and an import of these images would then find the project's own files.
-    """
-    below = [path for path in _visible(root) if path.is_dir() and any(_images(path))]
-    if any(_images(root)) or len(below) > 1:
-        _refuse_beside(root)
-    around = [path for path in _visible(root.parent) if path.is_file()]
-    images = len(_images(root.parent))
-    if root.parent != Path.home() and images >= MIN_IMAGES and images > len(around) / 2:
-        _refuse_beside(root.parent)
-
-
-def _refuse_beside(directory: Path) -> NoReturn:
-    beside = directory.with_name(f"{directory.name}-project")
-    raise ProjectError(
-        f"{directory} has images, and a project must not be among them: make it beside them, such as {beside}"
-    )
-
-
-def _images(directory: Path) -> list[Path]:
-    from gradebook.storage.images import is_image
-
-    return [path for path in _visible(directory) if is_image(path) and path.is_file()]
-
-
-def _visible(directory: Path) -> list[Path]:
-    """Returns what is in a directory, without hidden files; nothing where there is none, or it cannot be read."""
-    try:
-        return [path for path in directory.iterdir() if not path.name.startswith(".")]
-    except OSError:
-        return []
-
-
 def _write(project: Project) -> None:
     """Writes the settings atomically."""
     settings: dict[str, Any] = {"version": VERSION, "classes": project.classes}
@@ -290,4 +284,6 @@ def _write(project: Project) -> None:
         settings["store"] = project.store
     if project.history:
         settings["class_changes"] = rows_of(project.history)
+    if project.answers > 1:
+        settings["answers"] = project.answers
     write_json(project.root / SETTINGS, settings, indent=2)

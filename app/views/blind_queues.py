@@ -1,4 +1,7 @@
-"""Links on the page Review to images that are labelled without a prediction: the drawn test images, and an audit's."""
+"""Links on the page Review to further queues: test images, audits, further answers, and answers that differ.
+
+Only the last one shows what others have answered; none shows a prediction.
+"""
 
 from collections.abc import Sequence
 
@@ -9,17 +12,20 @@ from gradebook.app.data_access import read_events
 from gradebook.app.text import count
 from gradebook.pipelines.curation import holdout
 from gradebook.pipelines.curation.audit_files import open_audit
+from gradebook.pipelines.curation.second_answers import ASKED_AGAIN, to_answer
 from gradebook.pipelines.curation.selections import save_selection
 
 AUDIT = "of an audit; no prediction is shown"
 TEST_SET = "drawn for testing; no prediction is shown"
+DISPUTED = "that reviewers answered differently"
 
 
 def draw(context: PageContext) -> None:
     """Draws a link for each queue that has images, unless the page shows a selection."""
     if "selection" in st.query_params:
         return
-    store, decided = context.store, read_events(context.store).decided
+    store, events = context.store, read_events(context.store)
+    decided = events.decided
     waiting = holdout.to_label(store, decided)
     if waiting:
         draw_link(context, waiting, f"{count(len(waiting), 'test image')} to label, without a prediction", TEST_SET)
@@ -29,12 +35,26 @@ def draw(context: PageContext) -> None:
         draw_link(
             context, waiting, f"{count(len(waiting), 'image')} of an audit to answer, without a prediction", AUDIT
         )
+    waiting = to_answer(events.events, context.actor, store.project.answers)
+    if waiting:
+        draw_link(context, waiting, f"{count(len(waiting), 'image')} to answer a further time", ASKED_AGAIN)
+    if events.disputed:
+        text = f"{count(len(events.disputed), 'image')} with answers that differ"
+        draw_link(context, list(events.disputed), text, DISPUTED, button="Settle them", icon=":material/gavel:")
 
 
-def draw_link(context: PageContext, sample_ids: Sequence[str], text: str, why: str) -> None:
+def draw_link(
+    context: PageContext,
+    sample_ids: Sequence[str],
+    text: str,
+    why: str,
+    *,
+    button: str = "Label them",
+    icon: str = ":material/visibility_off:",
+) -> None:
     """Draws a text, and a button that opens a queue of these images on the page Review."""
     with st.container(horizontal=True, vertical_alignment="center", border=True):
         st.markdown(text, width="stretch")
-        if st.button("Label them", key=f"label-{why}", icon=":material/visibility_off:"):
+        if st.button(button, key=f"label-{why}", icon=icon):
             selection = save_selection(context.store.project, list(sample_ids), why)
             st.switch_page(context.pages["review"], query_params={**context.query, "selection": selection})

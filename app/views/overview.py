@@ -11,7 +11,7 @@ from gradebook.app.data_access import read_stats
 from gradebook.app.figures import common
 from gradebook.app.job_progress import follow
 from gradebook.app.text import ago, capitalized, join_names, percent, plain, shorten
-from gradebook.app.views import class_form, forecast_panel, next_steps, run_card
+from gradebook.app.views import class_form, forecast_panel, next_steps, reviewers, run_card
 from gradebook.pipelines.curation.agreement import Agreement
 from gradebook.pipelines.curation.label_propagation import ALIKE
 from gradebook.pipelines.curation.queue_items import sentence_of
@@ -53,6 +53,8 @@ def render(context: PageContext) -> None:
         selected = _draw_runs(project, runs)
     forecast_panel.draw(context, numbers)
     _draw_agreement(numbers.agreement)
+    if numbers.labelled:
+        reviewers.draw(context)
     if len(selected) == 1:
         _draw_run(context, selected[0])
     elif selected:

@@ -169,7 +169,7 @@ def _open_ids(events: EventCache, batch: Batch) -> list[str]:
 
 def _is_decided(events: EventCache, row: Row) -> bool:
     """Returns whether a sample was decided after it came into the batch."""
-    decision = events.decided.get(row.sample_id)
+    decision = events.decided.get(row.sample_id) or events.disputed.get(row.sample_id)
     return decision is not None and decision.event_id != row.decision
 
 

@@ -250,7 +250,7 @@ class Project:
             ProjectError: there is no such event, or it is undone already.
         """
         from gradebook.pipelines.curation.labelling import actor as account
-        from gradebook.pipelines.curation.labelling import take_back
+        from gradebook.pipelines.curation.retractions import take_back
 
         event = take_back(self._store, event_id, actor=actor or account())
         now = self._decided().get(event.sample_id)

@@ -194,6 +194,9 @@ def label(
     *,
     sample: Annotated[str | None, arg(metavar="ID", help="the id of one sample, instead of a file")] = None,
     label: Annotated[str | None, arg(metavar="NAME", help="the label of that sample")] = None,
+    independent: Annotated[
+        Flag, arg(help="you have not seen the answers of others, which yours then neither replace nor settle")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Label images, from a CSV file or one at a time.
@@ -206,9 +209,9 @@ def label(
 
     store = open_store(project)
     if file is not None and sample is None and label is None:
-        report = label_file(store, file)
+        report = label_file(store, file, independent=independent)
     elif file is None and sample is not None and label is not None:
-        report = label_sample(store, sample, label)
+        report = label_sample(store, sample, label, independent=independent)
     else:
         raise ProjectError(
             f"give a file, or a sample and its label: gradebook label {project} --sample ID --label NAME"

@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from gradebook.pipelines.curation.label_propagation import ALIKE
-from gradebook.pipelines.curation.queue_items import Row, Source, sentence_of
+from gradebook.pipelines.curation.queue_items import Row, Source, answers_text, sentence_of
 from gradebook.storage.characters import escaped
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ def _changed_note(row: Row, changed: Collection[str]) -> str:
 def _queue_line(row: Row) -> str:
     strongest = sorted(row.reasons.items(), key=lambda item: -item[1])[:2]
     reasons = "; ".join(sentence_of(name) for name, score in strongest if score >= MIN_REASON_SCORE)
+    reasons += f": {answers_text(row.answers)}" if row.answers else ""
     label = "no prediction" if row.label is None else escaped(row.label)
     label += " (as similar images)" if row.source is Source.NEIGHBOURS else ""
     probability = "" if row.probability is None else f" {row.probability:.0%}"

@@ -79,7 +79,8 @@ def undo(
     from gradebook.pipelines.curation.accept_rest import undo as undo_audit
     from gradebook.pipelines.curation.audit_files import ACTOR
     from gradebook.pipelines.curation.class_changes import undo_change
-    from gradebook.pipelines.curation.labelling import actor, take_back
+    from gradebook.pipelines.curation.labelling import actor
+    from gradebook.pipelines.curation.retractions import take_back
     from gradebook.storage.events import replay
     from gradebook.storage.store import open_store
 

@@ -8,7 +8,7 @@ from gradebook.pipelines.cli.options import app
 GROUPS = {
     "Start": ("start", "app", "demo", "completion"),
     "Data": ("init", "classes", "import", "embed", "split", "pool", "pool-join"),
-    "Label": ("queue", "label", "neighbours", "accept-rest", "undo"),
+    "Label": ("queue", "label", "neighbours", "agreement", "accept-rest", "undo"),
     "Train": ("train", "session", "export", "predict", "serve"),
     "Look": ("status", "record", "map", "fiftyone"),
     "Keep": (

@@ -73,6 +73,33 @@ def neighbours(
 
 
 @app.command
+def agreement(
+    project: Project,
+    *,
+    answers: Annotated[
+        int | None, arg(metavar="K", help="ask K reviewers about each image from now on; 1 asks one, as at first")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Show how far several reviewers of the same images agree.
+
+    Review asks further reviewers about images that somebody has labelled, without the earlier answers. An image whose
+    answers differ has no label in training until somebody settles it: gradebook queue --reason reviewers_disagree.
+    """
+    from gradebook.pipelines.curation.labelling import actor
+    from gradebook.pipelines.reporting.reviewer_agreement import describe, reviewer_agreement
+    from gradebook.storage.project import set_answers
+    from gradebook.storage.store import open_store
+
+    store = open_store(project)
+    if answers is not None:
+        set_answers(store.project, answers)
+        store = open_store(project)
+    result = reviewer_agreement(store, actor=actor())
+    print_result(result.as_json(), json, lambda: describe(result))
+
+
+@app.command
 def record(
     project: Project,
     sample: Annotated[Positional[str], arg(metavar="SAMPLE", help="a sample's id, or an image's path")],

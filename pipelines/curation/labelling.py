@@ -17,7 +17,7 @@ from gradebook.pipelines.curation.class_changes import bring_up_to_date
 from gradebook.pipelines.curation.event_cache import EventCache, extend, last_verdict
 from gradebook.pipelines.curation.verdicts import Shown, undo, verdict
 from gradebook.pipelines.importing.labels import read_labels
-from gradebook.storage.events import VERDICTS, Event, Kind, decisions, retracted, sequenced
+from gradebook.storage.events import VERDICTS, Event, Kind, answers, decisions, retracted, sequenced
 from gradebook.storage.project import ProjectError
 from gradebook.storage.sample_files import CHANGED, changed_files
 
@@ -180,37 +180,45 @@ class _Draft:
 
     def _last(self) -> Event | None:
         changed = {i: e for i in self._changed if (e := self._decision(i)) is not None}
-        rest = {i: e for i, e in self._log.decided.items() if i not in self._changed}
+        rest = {i: e for i, e in {**self._log.decided, **self._log.disputed}.items() if i not in self._changed}
         return last_verdict(rest | changed, self._actor)
 
 
-def label_sample(store: "Store", sample_id: str, label: str) -> LabelReport:
-    """Gives one sample a label.
+def label_sample(store: "Store", sample_id: str, label: str, *, independent: bool = False) -> LabelReport:
+    """Gives one sample a label; see `label_samples` for `independent`.
 
     Raises:
         ProjectError: there is no such sample or class, or another person decided the sample at the same moment.
     """
-    report = label_samples(store, {sample_id: label}, who=actor())
+    report = label_samples(store, {sample_id: label}, who=actor(), independent=independent)
     for name, why in report.problems:
         raise ProjectError(f"{name}: {why}: look at it again, then label it")
     return report
 
 
-def label_samples(store: "Store", labels: Mapping[str, str], *, who: str) -> LabelReport:
+def label_samples(store: "Store", labels: Mapping[str, str], *, who: str, independent: bool = False) -> LabelReport:
     """Gives samples their labels, as verdicts of `who`; all of them or, on an error, none.
+
+    Args:
+        store: the project.
+        labels: sample_id -> class name.
+        who: the person's name.
+        independent: whether they were given without sight of earlier answers, which they neither replace nor settle
+            (`gradebook.storage.events.answers`).
 
     Raises:
         ProjectError: there is no such sample or class.
     """
     seen = read_log(store)
     store.catalog.get(list(labels))
-    return _label(store, {i: store.project.check_label(label) for i, label in labels.items()}, seen, who)
+    wanted = {i: store.project.check_label(label) for i, label in labels.items()}
+    return _label(store, wanted, seen, who, independent=independent)
 
 
-def label_file(store: "Store", path: Path) -> LabelReport:
+def label_file(store: "Store", path: Path, *, independent: bool = False) -> LabelReport:
     """Gives the samples named in a CSV file (filepath,label) their labels; all of them or, on an error, none.
 
-    Paths are absolute, or relative to the file's directory.
+    Paths are absolute, or relative to the file's directory. See `label_samples` for `independent`.
 
     Raises:
         ProjectError: the file cannot be read, or names an unknown class.
@@ -230,7 +238,7 @@ def label_file(store: "Store", path: Path) -> LabelReport:
     problems = [*rows.problems, *((next(iter(s.values())), f"it is labelled {' and '.join(s)}") for s in contradictory)]
     if not wanted and problems:
         raise ProjectError(f"no row of {path} can be used; the first one: {problems[0][0]}: {problems[0][1]}")
-    report = _label(store, wanted, seen, actor())
+    report = _label(store, wanted, seen, actor(), independent=independent)
     return replace(report, problems=[*problems, *report.problems])
 
 
@@ -242,46 +250,18 @@ def actor() -> str:
         return "somebody"
 
 
-def take_back(store: "Store", event_id: str, *, actor: str) -> Event:
-    """Retracts a verdict or an undo of any person; returns the retraction.
-
-    Raises:
-        ProjectError: there is no such event, it is not a verdict or undo, it is already retracted, or another person
-            decided the sample at the same moment.
-    """
-    seen, root = read_log(store), store.project.root
-    event = seen.known.get(event_id)
-    if event is None:
-        raise ProjectError(f"there is no event {event_id!r} in the log: gradebook log {root} lists their ids")
-    now = seen.decided.get(event.sample_id)
-    item = Undo(ref=event_id, expected=now.event_id if now else None, of_anyone=True)
-    outcome = decide(store, [item], actor=actor, read=partial(read_log, store, seen))
-    for conflict in outcome.conflicts:
-        raise ProjectError(_undo_error(store, event, conflict.by))
-    return outcome.taken[0]
-
-
-def _undo_error(store: "Store", event: Event, by: Event | None) -> str:
-    """Returns the message for an event that cannot be retracted."""
-    root = store.project.root
-    if by is None:
-        what = "a label given at an import" if event.kind is Kind.IMPORTED else f"a proposal of {event.actor}"
-        return (
-            f"{event.event_id} is not a verdict but {what}, so there is nothing to undo: "
-            f"to give another label, gradebook label {root} --sample {event.sample_id} --label NAME"
-        )
-    if by.ref == event.event_id:
-        return f"{by.actor} has already undone {event.event_id}: to restore it, gradebook undo {root} {by.event_id}"
-    look = f"gradebook log {root} {event.sample_id}"
-    return f"{by.actor} has just decided {event.sample_id}: look at it with {look}, then undo again"
-
-
-def _label(store: "Store", wanted: Mapping[str, str], seen: EventCache, who: str) -> LabelReport:
+def _label(store: "Store", wanted: Mapping[str, str], seen: EventCache, who: str, *, independent: bool) -> LabelReport:
     """Gives samples their labels, except those that a person has already given; `seen` is the log it is based on."""
+    decided = {i: seen.decided.get(i) for i in wanted}
+    known = (
+        _answered_alike(seen, wanted, who) if independent else {i for i in wanted if _has_label(decided[i], wanted[i])}
+    )
     choices = [
-        Choice(shown=Shown(sample_id=i), label=name, expected=now.event_id if now else None)
-        for i, name in wanted.items()
-        if not _has_label(now := seen.decided.get(i), name)
+        Choice(
+            shown=Shown(sample_id=i, independent=independent), label=wanted[i], expected=now.event_id if now else None
+        )
+        for i, now in decided.items()
+        if i not in known
     ]
     outcome = decide(store, choices, actor=who, read=partial(read_log, store, seen))
     conflicts = {c.by.sample_id: c.by for c in outcome.conflicts if c.by is not None}
@@ -292,6 +272,12 @@ def _label(store: "Store", wanted: Mapping[str, str], seen: EventCache, who: str
     ]
     unchanged = len(wanted) - len(outcome.taken) - len(problems)
     return LabelReport(labelled=len(outcome.taken), unchanged=unchanged, problems=problems)
+
+
+def _answered_alike(seen: EventCache, wanted: Mapping[str, str], who: str) -> set[str]:
+    """Returns the samples to which this person has already given this answer."""
+    given = answers(e for i in wanted for e in seen.of.get(i, ()))
+    return {i for i, group in given.items() if who in group.of and group.of[who].label == wanted[i]}
 
 
 def _has_label(decision: Event | None, label: str) -> bool:

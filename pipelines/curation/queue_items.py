@@ -1,7 +1,7 @@
 """The rows of a review queue, the filter on them, and the sentences that explain the reasons to a reviewer."""
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -11,6 +11,7 @@ from gradebook.storage.samples import Sample
 
 GIVEN = "mislabelled"  # the reason that judges given labels
 CLASS_CHANGED = ("class_changed", "its class was split, or a change of it was undone: label it again")
+CONFLICT = ("reviewers_disagree", "reviewers disagree")
 OLD_NAMES = {"second_reader": "feature_classifier"}  # old name of a reason -> name; older events and scripts use it
 
 
@@ -35,6 +36,8 @@ class Row:
     decision: str | None = None  # the event that gave the present label
     proposal: str | None = None  # the event in the log that sent this sample to the queue, if any
     blind: bool = False  # whether the reviewer must not see what a model or similar images say
+    independent: bool = False  # whether a further answer is asked, without sight of the earlier ones
+    answers: Mapping[str, str | None] = field(default_factory=dict)  # reviewer -> class, if their answers differ
 
     @property
     def source(self) -> Source | None:
@@ -68,7 +71,12 @@ def sentences() -> dict[str, str]:
 
 def sentence_of(reason: str) -> str:
     """Returns the sentence of a reason, including the reasons of proposals, by which nothing is ordered."""
-    return {**dict([ALIKE, ASKED, CLASS_CHANGED]), **sentences()}.get(reason_name(reason), reason)
+    return {**dict([ALIKE, ASKED, CLASS_CHANGED, CONFLICT]), **sentences()}.get(reason_name(reason), reason)
+
+
+def answers_text(answers: Mapping[str, str | None]) -> str:
+    """Returns who answered what: "ada: cat, bob: dog"."""
+    return ", ".join(f"{actor}: {label or 'rejected'}" for actor, label in answers.items())
 
 
 def reason_name(reason: str) -> str:
@@ -79,7 +87,7 @@ def reason_name(reason: str) -> str:
 def as_json(row: Row) -> dict[str, Any]:
     """Returns a row as plain data; renamed reasons appear under both names."""
     old = {name: row.reasons[now] for name, now in OLD_NAMES.items() if now in row.reasons}
-    values = {name: value for name, value in asdict(row).items() if name != "blind"}
+    values = {name: value for name, value in asdict(row).items() if name not in ("blind", "independent")}
     return {**values, "reasons": {**row.reasons, **old}, "source": row.source}
 
 

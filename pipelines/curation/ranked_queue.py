@@ -7,6 +7,7 @@ Shape legend    N samples of the table    n candidates
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,8 +26,9 @@ from gradebook.pipelines.curation.queue_items import (
 )
 from gradebook.pipelines.curation.reason_cache import reasons
 from gradebook.pipelines.curation.reason_table import ReasonTable, Scores
+from gradebook.pipelines.curation.second_answers import conflict_rows
 from gradebook.pipelines.runs import Run
-from gradebook.storage.events import Event
+from gradebook.storage.events import Event, class_history
 from gradebook.storage.samples import Split
 
 if TYPE_CHECKING:
@@ -82,6 +84,9 @@ def rank_by_run(
     first = [] if request.reason else _requested(store, events, decided)
     table = reasons(store, run)
     if not request.reason:
+        disputed = conflict_rows(events, class_history(events), partial(store.catalog.samples, Split.TRAIN))
+        held = {row.sample_id for row in disputed}
+        first = [*disputed, *(row for row in first if row.sample_id not in held)]
         asked = {row.sample_id for row in first}
         first += [row for row in _reopened(store, events, table, labels) if row.sample_id not in asked]
     audited = in_open_audit(store.project)

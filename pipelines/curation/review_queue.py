@@ -1,10 +1,12 @@
 """The review queue: which samples to review next, and why. Loads no torch."""
 
+from collections.abc import Container, Sequence
 from typing import TYPE_CHECKING
 
 from gradebook.pipelines.curation.blind import in_open_audit
 from gradebook.pipelines.curation.label_propagation import requested_proposals
 from gradebook.pipelines.curation.queue_items import (
+    CONFLICT,
     GIVEN,
     PredictionFilter,
     Row,
@@ -14,8 +16,9 @@ from gradebook.pipelines.curation.queue_items import (
     requested_row,
     sentences,
 )
+from gradebook.pipelines.curation.second_answers import conflict_rows
 from gradebook.pipelines.runs import Run
-from gradebook.storage.events import decisions
+from gradebook.storage.events import Event, class_history, decisions
 from gradebook.storage.project import ProjectError
 from gradebook.storage.samples import Split
 
@@ -42,7 +45,8 @@ def rank(
         run: whose predictions to use. With None, samples have no prediction and come in order of import or, with
             `spread`, the most representative ones first (`gradebook.pipelines.curation.cold_start`).
         reason: the reason to order by, instead of the default order. `mislabelled` gives labelled samples, except those
-            whose label a person has already confirmed or changed from this queue.
+            whose label a person has already confirmed or changed from this queue. `reviewers_disagree` gives the
+            images whose answers differ, which also come first in the default order.
         limit: maximum number of rows.
         spread: choose a diverse batch without near-duplicates instead of the highest scores. It covers the remaining
             doubt (`gradebook.pipelines.curation.batch_coverage`) or, with `reason`, classes and clusters
@@ -56,6 +60,8 @@ def rank(
     _check(reason, limit)
     events = store.log.read()
     decided = decisions(events)
+    if reason == CONFLICT[0]:
+        return _conflicts(store, events)[:limit]
     if run is not None:
         from gradebook.pipelines.curation.ranked_queue import Request, rank_by_run
 
@@ -74,6 +80,9 @@ def rank(
         else [requested_row(waiting[e.sample_id], e) for e in requested_proposals(events) if e.sample_id in waiting]
     )
     if not reason:
+        disputed = _conflicts(store, events, waiting)
+        held = {row.sample_id for row in disputed}
+        first = [*disputed, *(row for row in first if row.sample_id not in held)]
         asked = {row.sample_id for row in first}
         reopened = reopened_rows(events, lambda ids: [waiting[i] for i in ids if i in waiting])
         first += [row for row in reopened if row.sample_id not in asked]
@@ -83,6 +92,11 @@ def rank(
         return first[:limit]
     labelled = [i for i in train if i in decided]
     return [*first, *(empty_row(waiting[i]) for i in _before_any_run(store, rest, labelled, limit, spread))][:limit]
+
+
+def _conflicts(store: "Store", events: Sequence[Event], among: Container[str] | None = None) -> list[Row]:
+    rows = conflict_rows(events, class_history(events), store.catalog.get)
+    return rows if among is None else [row for row in rows if row.sample_id in among]
 
 
 def _before_any_run(store: "Store", waiting: list[str], labelled: list[str], limit: int, spread: bool) -> list[str]:
@@ -95,7 +109,7 @@ def _before_any_run(store: "Store", waiting: list[str], labelled: list[str], lim
 
 
 def _check(reason: str | None, limit: int) -> None:
-    known = sentences()
+    known = [*sentences(), CONFLICT[0]]
     if reason is not None and reason not in known:
         raise ProjectError(f"there is no reason {reason!r}: choose one of {', '.join(known)}")
     if limit < 1:

@@ -15,9 +15,10 @@ from gradebook.pipelines.curation.queue_items import (
     reopened_samples,
     with_label,
 )
+from gradebook.pipelines.curation.second_answers import ASKED_AGAIN, conflict_rows
 from gradebook.pipelines.curation.selections import Selection
 from gradebook.pipelines.runs import Run
-from gradebook.storage.events import Event, decisions
+from gradebook.storage.events import Event, class_history, conflicts, decisions
 from gradebook.storage.project import ProjectError
 from gradebook.storage.samples import Sample
 
@@ -31,7 +32,8 @@ def rank(
     """Returns the samples of a selection that have not been decided since it was made.
 
     Samples that were labelled before are included, with their label as `given`. Those that are to be labelled blindly
-    (`gradebook.pipelines.curation.blind`) have no prediction.
+    (`gradebook.pipelines.curation.blind`) have no prediction, and those that wait for a further answer
+    (`gradebook.pipelines.curation.second_answers`) no `given` either.
 
     Args:
         store: the project.
@@ -44,12 +46,23 @@ def rank(
         ProjectError: a sample is not in the catalogue, or the run has not finished.
     """
     events = store.log.read()
-    decided, reopened = decisions(events), reopened_samples(events)
-    left = [i for i in selection.sample_ids if i not in decided or decided[i].at <= selection.at]
+    decided, disputed = decisions(events), conflicts(events)
+    last = decided | {i: answers.newest for i, answers in disputed.items()}
+    left = [i for i in selection.sample_ids if i not in last or last[i].at <= selection.at]
+    if selection.why == ASKED_AGAIN:
+        return _rows_to_answer(store, left[:limit], last)
+    known = _rows(store, run, left if reason else left[:limit], decided, reopened_samples(events))
+    settling = {row.sample_id: row for row in conflict_rows(events, class_history(events), store.catalog.get)}
+    rows = [settling.get(row.sample_id, row) for row in known]
     if reason is None:
-        return _rows(store, run, left[:limit], decided, reopened)
-    rows = _rows(store, run, left, decided, reopened)
+        return rows
     return sorted(rows, key=lambda row: -row.reasons.get(reason_name(reason), -1.0))[:limit]
+
+
+def _rows_to_answer(store: "Store", ids: Sequence[str], last: Mapping[str, Event]) -> list[Row]:
+    """Returns rows that show neither a prediction nor the answers that there are."""
+    rows = [replace(empty_row(sample), blind=True, independent=True) for sample in store.catalog.get(ids)]
+    return [replace(row, decision=last[row.sample_id].event_id if row.sample_id in last else None) for row in rows]
 
 
 def _rows(

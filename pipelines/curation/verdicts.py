@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from gradebook.storage.events import Event, Kind, event, retraction
+from gradebook.storage.events import INDEPENDENT, Event, Kind, event, retraction
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,6 +16,7 @@ class Shown:
     reasons: Mapping[str, float] = field(default_factory=dict)  # reason -> score in [0, 1]
     run: str | None = None  # whose prediction the proposed label is
     proposal: str | None = None  # the event that proposed it, if it is already in the log
+    independent: bool = False  # whether the answers before were hidden: see `gradebook.storage.events.answers`
 
 
 def verdict(shown: Shown, label: str | None, *, actor: str) -> list[Event]:
@@ -28,6 +29,8 @@ def verdict(shown: Shown, label: str | None, *, actor: str) -> list[Event]:
         label: the chosen class; None if no class applies.
         actor: the reviewer's name.
     """
+    if shown.independent:
+        return [event(_kind(shown, label), shown.sample_id, label, actor=actor, reasons={INDEPENDENT: 1.0})]
     if shown.proposal is not None:
         return [event(_kind(shown, label), shown.sample_id, label, actor=actor, ref=shown.proposal)]
     if shown.label is None or shown.run is None:

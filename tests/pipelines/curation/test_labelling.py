@@ -4,7 +4,8 @@ from datetime import timedelta
 import pytest
 
 from gradebook.pipelines.curation import labelling
-from gradebook.pipelines.curation.labelling import LabelReport, actor, label_file, label_sample, take_back
+from gradebook.pipelines.curation.labelling import LabelReport, actor, label_file, label_sample
+from gradebook.pipelines.curation.retractions import take_back
 from gradebook.pipelines.importing.labels import read_labels
 from gradebook.storage.events import Kind, event, replay
 from gradebook.storage.project import ProjectError, create_project

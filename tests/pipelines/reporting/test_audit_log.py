@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from gradebook.pipelines.curation.labelling import take_back
+from gradebook.pipelines.curation.retractions import take_back
 from gradebook.pipelines.reporting.audit_log import audit_log_table, read_audit_log
 from gradebook.storage.events import Event, Kind, event, replay
 from gradebook.storage.project import ProjectError, create_project
