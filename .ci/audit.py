@@ -1,4 +1,4 @@
-"""Compares the versions in uv.lock with the vulnerabilities that osv.dev knows: `python .ci/audit.py`.
+"""Compares the versions in uv.lock with the vulnerabilities listed at osv.dev: `python .ci/audit.py`.
 
 Options are passed to `uv audit`, such as `--service-url` for a mirror of osv.dev.
 

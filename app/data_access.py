@@ -127,7 +127,7 @@ def read_image(project: Project, sample: Sample | Row, size: int) -> bytes | Non
 
 
 def unreadable_text(sample: Sample | Row) -> str:
-    """Returns the sentence in the place of an image that `read_image` cannot read: it was replaced, for example."""
+    """Returns the sentence shown instead of an image that `read_image` cannot read, such as a replaced one."""
     return as_sentence(file_problem(Path(sample.filepath), sample.sample_id) or "this file cannot be read")
 
 

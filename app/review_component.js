@@ -148,7 +148,7 @@ function undo(view) {
   const own = view.undoable.filter((entry) => entry.event_id || entry.skip);
   const last = own[own.length - 1];
   if (!last) {
-    view.undoable.push(queue(view, "undo", { expected: null })); // of an earlier session: the server knows which
+    view.undoable.push(queue(view, "undo", { expected: null })); // of an earlier session: the server finds which one
     return;
   }
   if (last.skip) return undoSkip(view, last);

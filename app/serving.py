@@ -1,4 +1,4 @@
-"""Who may reach the app's server, and how people and FiftyOne find it."""
+"""Who may reach the app's server, and how users and FiftyOne find it."""
 
 import os
 import sys

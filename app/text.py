@@ -1,4 +1,4 @@
-"""Text for the pages: numbers, times and names in English, and text of other people shown as it is (`plain`)."""
+"""Text for the pages: numbers, times and names in English, and text of other users shown as it is (`plain`)."""
 
 import re
 from collections.abc import Sequence

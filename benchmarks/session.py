@@ -1,9 +1,9 @@
-"""Measures a live session on random vectors: how soon a snapshot knows a verdict, and what idling costs.
+"""Measures a live session on random vectors: the delay from verdict to snapshot, and the cost of idling.
 
     python -m benchmarks.session --samples 2000
 
 Makes a project without images, starts `gradebook session`, gives one verdict after the other, and measures the time
-until a snapshot knows it, and until the queue is ranked by that snapshot. Then it waits until the session sleeps,
+until a snapshot includes it, and until the queue is ranked by that snapshot. Then it waits until the session sleeps,
 measures its CPU time, and stops it.
 
     python -m benchmarks.session --samples 10000 --stages
@@ -94,7 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             end = time.perf_counter() - start
     print(_heading(options))
     print(f"first snapshot {first:.1f} s after the command; from a verdict, median and largest of {len(known)}:")
-    print(f"  to a snapshot that knows it  {_summary(known)}")
+    print(f"  to a snapshot that includes it  {_summary(known)}")
     print(f"  and to its first 20 images   {_summary(ranked)}")
     print(f"CPU time while idle {share:.2%} of one core; end of the session {end:.1f} s")
     return 0
@@ -210,7 +210,7 @@ def make_project(root: Path, options: SessionTime) -> tuple[Store, dict[str, str
 
 
 def _time_verdicts(store: Store, truth: dict[str, str], options: SessionTime) -> tuple[list[float], list[float]]:
-    """Returns the seconds from each verdict to a snapshot that knows it, and until the queue is ranked by that."""
+    """Returns the seconds from each verdict to a snapshot that includes it, and until the queue is ranked by that."""
     known, ranked = [], []
     for _ in range(options.verdicts):
         row = rank(store, newest_finished(store.project), limit=20, spread=True)[0]

@@ -45,7 +45,7 @@ class Recording:
     pause: float = 2.0
     """Seconds between an image and its label."""
     wait: bool = False
-    """Wait after each label until a snapshot knows it, as on a machine with nothing else to do."""
+    """Wait after each label until a snapshot includes it, as on an idle machine."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -118,7 +118,7 @@ def _animate(frames: Sequence[bytes], path: Path) -> None:
 
 
 def _wait_for_snapshot(store: Store) -> None:
-    """Returns once the session knows all labels, or still waits for labels of two classes."""
+    """Returns once the session has read all labels, or still waits for labels of two classes."""
     while True:
         status = live_status(store.project, store.log.read())
         if status is not None and (status.session.phase == "waiting" or (status.snapshot.number and not status.behind)):

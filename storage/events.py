@@ -1,6 +1,6 @@
 """The events of the label log, and two pure functions of them: `replay` returns labels, `queue` open proposals.
 
-Events are appended by people and models, and never edited. Neither function depends on the order of events or on
+Persons and models append events; none is edited. Neither function depends on the order of events or on
 repeats, so a log that was copied, merged or read twice gives the same result.
 """
 
@@ -20,7 +20,7 @@ class Kind(StrEnum):
     PROPOSED = "proposed"  # a model proposes a label, with reasons to review it
     ACCEPTED = "accepted"  # a person accepts the proposed label
     RELABELLED = "relabelled"  # a person gives a label that was not proposed
-    REJECTED = "rejected"  # a person finds that no class of the project applies
+    REJECTED = "rejected"  # a person rejects the image: no class of the project applies
     RETRACTED = "retracted"  # a person retracts the event in `ref`
     IMPORTED = "imported"  # an import took the label from a file or a folder's name
     CLASSES = "classes"  # a person changes the classes of the project; of no sample, the change is in `label` as JSON

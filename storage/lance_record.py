@@ -21,8 +21,8 @@ ROW_BATCH = 5_000  # rows read by id in one query
 class LanceRecord:
     """A record in three LanceDB tables: `history`, `signals` (cached training dynamics) and `folded` (segments).
 
-    A segment is marked as `BEGUN` in `folded` before its rows are added. After a killed fold, the next one therefore
-    knows which rows to remove, even if a resumed run has deleted the segment by then.
+    A segment is marked as `BEGUN` in `folded` before its rows are added. After a killed fold, the next one can
+    therefore tell which rows to remove, even if a resumed run has deleted the segment by then.
     """
 
     def __init__(self, directory: Path, address: str = ""):

@@ -77,7 +77,7 @@ def create_exclusive(address: str, name: str, content: bytes) -> bool:
             fs.makedirs(root, exist_ok=True)
         with suppress(FileExistsError):
             fs.pipe_file(path, content, mode="create")
-        return bool(read(address, name) == content)  # also where a store knows no exclusive creation
+        return bool(read(address, name) == content)  # also where a store has no exclusive creation
 
 
 def read(address: str, name: str) -> bytes | None:

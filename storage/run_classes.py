@@ -62,7 +62,7 @@ class RunClasses:
             for name in self.knew
             if (now := self.names[self.column[name]]) != name
         ]
-        return f"it knew the classes {', '.join(self.knew)}: {'; '.join(changes)}"
+        return f"it was trained with the classes {', '.join(self.knew)}: {'; '.join(changes)}"
 
 
 def run_classes(config: Mapping[str, Any], history: ClassHistory) -> RunClasses:

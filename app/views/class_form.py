@@ -76,7 +76,7 @@ def draw_changes(context: PageContext) -> None:
 
 
 def draw_report(context: PageContext) -> None:
-    """Draws what the change just made did, with a link to the images that are to be told apart."""
+    """Draws what the change just made did, with a link to the images that need a new label."""
     report: ClassReport | None = st.session_state.pop(REPORT, None)
     if report is None:
         return

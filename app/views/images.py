@@ -72,7 +72,7 @@ def _draw_import(project: Project, busy: bool) -> None:
 
 def _draw_import_job(project: Project, job: Job) -> None:
     """Draws the progress of an import; one that was stopped can continue with the same arguments."""
-    follow(job, first_task="Starting", after_stop="Images read so far are kept. Press Continue to read the rest.")
+    follow(job, first_task="Starting", after_stop="The images read so far are saved. Press Continue to read the rest.")
     if _was_stopped(job):
         icon = ":material/play_arrow:"
         st.button("Continue", key="import-again", type="primary", icon=icon, on_click=_restart, args=(project, job))
@@ -148,7 +148,7 @@ def _draw_embeddings(context: PageContext, busy: bool) -> None:
             st.rerun()
         job = commands.newest(store.project, "embed")
         if job is not None and (missing or busy):
-            after_stop = "Embeddings computed so far are kept. Press Compute embeddings to continue."
+            after_stop = "The embeddings computed so far are saved. Press Compute embeddings to continue."
             follow(job, first_task="Starting", after_stop=after_stop)
             _draw_unreadable(commands.result(job))
         elif not missing:

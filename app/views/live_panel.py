@@ -29,7 +29,7 @@ STYLE = """<style>
 
 
 def draw(context: PageContext, run: Run) -> None:
-    """Draws what the newest snapshot of a live session's run knows; nothing if it cannot be read."""
+    """Draws the numbers of a live session's newest snapshot; nothing if it cannot be read."""
     run = run.with_pinned_results()
     try:
         snapshot = read_snapshot(run)

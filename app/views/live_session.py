@@ -25,7 +25,7 @@ WIDTHS = (3, 1)  # of the images and the panel
 SWITCH, STARTED, FOLLOWED = "learn-as-i-label", "session-job", "followed-run"  # session keys
 HELP = (
     "Trains while you label: the order behind the next images follows each label. It starts with your first label and "
-    "goes on if you close this page. Switched off, it stays off for this project until you switch it on."
+    "continues if you close this page. Switched off, it stays off for this project until you switch it on."
 )
 STARTS = "The model now learns as you label. The switch above turns this off."
 

@@ -88,7 +88,7 @@ def _running_job(project: Project, *names: str) -> Job | None:
 def _draw_background_job(project: Project) -> None:
     """Draws the progress of an import or an embedding that is running."""
     if (job := _running_job(project, "import", "embed")) is not None:
-        follow(job, first_task="Starting", after_stop="What was done is kept. Go on with it on the page Images.")
+        follow(job, first_task="Starting", after_stop="What was done is saved. Continue on the page Images.")
 
 
 def _draw_numbers(numbers: ProjectStats) -> None:

@@ -1,4 +1,4 @@
-"""The result of an evaluation, with tables in the place of nested lists."""
+"""The result of an evaluation, with tables instead of nested lists."""
 
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any

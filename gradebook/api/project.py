@@ -230,7 +230,7 @@ class Project:
         for sample_id in (e.sample_id for e in outcome.taken):
             self._shown.pop(sample_id, None)
         conflicts = [labelling.conflict_row(conflict) for conflict in outcome.conflicts]
-        for row in conflicts:  # the caller knows of it now, and may label it again
+        for row in conflicts:  # the caller is now informed and may label it again
             self._shown.pop(row["sample_id"], None)
         return LabelResult(
             taken=tables.events_table(outcome.taken),

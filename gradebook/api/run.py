@@ -124,7 +124,7 @@ class Run:
 
     @project_errors()
     def resume(self) -> "Run":
-        """Goes on with a stopped or failed run from its last checkpoint, and returns it.
+        """Resumes a stopped or failed run from its last checkpoint, and returns it.
 
         Raises:
             ProjectError: the run has finished, or another process trains it.

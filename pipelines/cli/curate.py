@@ -55,7 +55,7 @@ def accept_rest(
     each_class: Annotated[Flag, arg(help="hold the error in each class by itself, which takes more answers")] = False,
     run: RunName = None,
     seed: Annotated[int, arg(help="random seed of the draw")] = 0,
-    cancel: Annotated[Flag, arg(help="give up the open audit; its answers stay labels")] = False,
+    cancel: Annotated[Flag, arg(help="give up the open audit; its answers remain labels")] = False,
     json: Json = False,
 ) -> None:
     """Accept predictions as labels, with a bound on the error.
@@ -83,8 +83,8 @@ def accept_rest(
         report = auditing.progress(store, auditing.begin(store, chosen, request, actor=actor()))
     elif (audit.target, audit.confidence) != (error, confidence):
         raise ProjectError(
-            f"an audit with --error {audit.target:g} --confidence {audit.confidence:g} is open: go on with these, or "
-            "give it up with --cancel"
+            f"an audit with --error {audit.target:g} --confidence {audit.confidence:g} is open: continue with "
+            "these, or give it up with --cancel"
         )
     else:
         report = auditing.settle(store, audit)

@@ -56,7 +56,7 @@ def audit_summary(result: dict[str, Any], project: Any) -> str:
     wrong = f"{result['wrong']} of {result['answered']} answers differ from the predictions of {result['run']}"
     lines = [wrong, *(_audit_line(part) for part in result["parts"])]
     if result["state"] == "cancelled":
-        return "the audit was given up; its answers stay labels"
+        return "the audit was given up; its answers remain labels"
     if result["accepted"]:
         lines.append(
             f"{result['accepted']} labels accepted: with {result['confidence']:.0%} confidence at most "

@@ -1,4 +1,4 @@
-"""The command that trains while people label."""
+"""The command that trains while you label."""
 
 import os
 from typing import Annotated
@@ -27,7 +27,7 @@ def session(
     """Train while you label: the queue follows each label.
 
     Trains on embeddings as labels come in, until Ctrl-C, --stop, or no new label for an hour; then leaves a finished
-    run. A session that was killed goes on from its last checkpoint.
+    run. A session that was killed continues from its last checkpoint.
     """
     if stop and status:
         raise ProjectError("--stop ends a session and --status shows it: give one of them")
@@ -39,7 +39,7 @@ def session(
         return
     if idle_minutes < 0:
         raise ProjectError(f"--idle-minutes {idle_minutes:g} is below 0: give the minutes, or 0 for never")
-    _yield_to_people()
+    _lower_priority()
     from gradebook.pipelines.cli.formatting import session_summary
     from gradebook.pipelines.session.trainer import as_json, run_session
 
@@ -47,7 +47,7 @@ def session(
     print_result(result, json, lambda: session_summary(result))
 
 
-def _yield_to_people() -> None:
+def _lower_priority() -> None:
     """Lowers the priority of this process, and has it compute on one thread."""
     os.nice(NICE)
     for library in ("OMP", "OPENBLAS", "MKL"):  # before numpy and torch are loaded

@@ -49,7 +49,7 @@ def parse_command(
     Args:
         arguments: without the program's name.
         program: what to call it in the help.
-        saved: (project, run's name or "") -> the config that `--resume` goes on with.
+        saved: (project, run's name or "") -> the config that `--resume` continues with.
 
     Raises:
         ConfigError: an impossible setting, or `--resume` with another setting than the run's own.
@@ -73,7 +73,7 @@ def parse_command(
     )
     if stored and call.config != stored:
         raise ConfigError(
-            f"--resume goes on with the run's own settings ({'; '.join(differences(stored, call.config))}): "
+            f"--resume continues with the run's own settings ({'; '.join(differences(stored, call.config))}): "
             "leave the others out, or start a new run"
         )
     return call
@@ -103,4 +103,4 @@ def _print(result: Result, command: TrainCommand[Any]) -> None:
     if members := "".join(describe_members(row) for row in last):
         print(members)
     if result.state is State.STOPPED:
-        print(f"go on with: gradebook train {command.project} --resume --run {result.run}")
+        print(f"resume it with: gradebook train {command.project} --resume --run {result.run}")

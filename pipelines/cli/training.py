@@ -73,7 +73,7 @@ def export(
         chosen = choose_run(store.project, run)
         report = export_run(store, chosen, directory, int8=int8, torch_program=torch_export, progress=show)
     checked = f"on {report.checked} images it differs from the student by at most {report.largest_difference:.4f}"
-    before = ", in the place of an earlier export" if report.replaced else ""
+    before = ", replacing an earlier export" if report.replaced else ""
     text = f"{report.run} is in {report.dir}{before}: {', '.join(report.files)}; {checked}"
     text += f"\n{report.int8.sentence()}" if report.int8 else ""
     print_result(asdict(report), json, lambda: text)

@@ -120,7 +120,7 @@ def settle(store: "Store", audit: Audit) -> AuditReport:
 
 
 def cancel(store: "Store", audit: Audit) -> AuditReport:
-    """Closes an open audit without accepting anything; its answers stay labels. It counts as an attempt."""
+    """Closes an open audit without accepting anything; its answers remain labels. It counts as an attempt."""
     decided = decisions(store.log.read())
     waiting = [i for i in audit.drawn if i not in decided]
     closed = audit_files.close(store.project, audit, State.CANCELLED, _wrong(store, audit, decided))

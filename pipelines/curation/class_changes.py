@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 Plan = Callable[[Project], ClassChange]  # returns the change of a project with these classes, or raises ProjectError
 FORMS = {"rename": "old=new", "merge": "a,b=c", "split": "a=b,c"}
-FOLLOWED_BY_RUNS = frozenset({Action.ADD})  # a run in progress goes on with the classes that it has
+FOLLOWED_BY_RUNS = frozenset({Action.ADD})  # a run in progress continues with the classes that it has
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -223,7 +223,7 @@ def _as_logged(project: Project, history: ClassHistory) -> Project:
 
 
 def _report(store: "Store", project: Project, change: str, written: Event, before: Sequence[Event]) -> ClassReport:
-    """Returns the report of a change that has been written, with a selection of the samples to tell apart."""
+    """Returns the report of a change that has been written, with a selection of the samples to label again."""
     were, now = decisions(before), decisions(store.log.read())
     lost = [i for i, e in were.items() if e.label is not None and i not in now]
     planned = written.change

@@ -52,7 +52,7 @@ class SampleEvidence:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Known:
-    """Sources of evidence that a live session has at hand."""
+    """Evidence that a live session has in memory."""
 
     classifier: FeatureClassifierOutput
     dynamics: Any  # training dynamics of the run, maybe of an earlier step: see `Record.dynamics`

@@ -124,7 +124,7 @@ class ReasonTable:
         return choose_batch(self.coverage, candidates, self._features, decided=decided, limit=limit)
 
     def has_labels(self, given: Mapping[str, str]) -> bool:
-        """Returns whether the table has each of these samples with its given label, or knows that it has no reasons."""
+        """Returns whether the table has each of these samples with its given label, or marks it as without reasons."""
         index = {name: k for k, name in enumerate(self.classes)}
         expected = {i: index.get(name, -1) for i, name in given.items() if i not in self.left_out}
         indices = self.indices(expected)

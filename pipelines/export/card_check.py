@@ -14,7 +14,7 @@ from gradebook.storage.images import load
 
 CARD = "README.md"
 MAX_CARD_DIFFERENCE = 1e-3  # of a probability, between the card's program and the network
-# Runs the program of a card, its first argument, with each of the other arguments in the place of image.jpg.
+# Runs the program of a card, its first argument, with each of the other arguments instead of image.jpg.
 RUN_CARD = """
 import json, sys
 sys.path.insert(0, "")

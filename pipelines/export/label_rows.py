@@ -31,7 +31,7 @@ class Label:
     probabilities: tuple[float, ...] = ()  # of a prediction, in the order of the run's classes
 
 
-REJECTED = "rejected"  # in the place of a label
+REJECTED = "rejected"  # written instead of a label
 COLUMNS = ("filepath", "label", "split", "sample_id", "by", "at")
 PREDICTED_COLUMNS = ("filepath", "label", "probability", "split", "sample_id", "by")
 
@@ -69,7 +69,7 @@ def labelled_rows(store: "Store") -> Rows:
 
 
 def rejected_rows(store: "Store") -> Rows:
-    """Returns the images for which somebody has found that no class applies, with `REJECTED` as their label."""
+    """Returns the images that a person rejected because no class applies, with `REJECTED` as their label."""
     return _decided_rows(store, rejected=True)
 
 

@@ -1,4 +1,4 @@
-"""What people do in FiftyOne's App, as events: the functions behind the buttons of `pipelines/fiftyone_app/plugin`.
+"""Actions in FiftyOne's App, written as events: the functions behind the buttons of `pipelines/fiftyone_app/plugin`.
 
 Each takes the project's dataset and the ids that its samples have in FiftyOne, and returns a sentence on what was done.
 The dataset's `info` names the project and the run. The events are those that the app would write, and the fields of

@@ -19,7 +19,7 @@ from gradebook.storage.install_advice import install_command
 from gradebook.storage.mongod import URI
 from gradebook.storage.project import ProjectError
 
-PREFIX = "fiftyone:"  # before the name of a dataset, in the place of a path
+PREFIX = "fiftyone:"  # before the name of a dataset, instead of a path
 USUAL_FIELDS = ("ground_truth", "label")  # of labels, the first that a dataset has
 
 

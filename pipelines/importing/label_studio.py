@@ -65,7 +65,7 @@ def _labels(task: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _person(value: Any) -> str:
-    """Returns a person as a name: the address of an account, or its number."""
+    """Returns the name of an annotator: the account's address, or its number."""
     if isinstance(value, dict):
         return str(value.get("email") or value.get("username") or _person(value.get("id")))
     return f"annotator {value}" if isinstance(value, int) else str(value or "")

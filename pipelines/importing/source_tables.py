@@ -32,7 +32,7 @@ def target(root: Path, source: Path) -> Path:
 
 
 def write_rows(root: Path, source: Path, rows: Iterable[SourceRow]) -> Path:
-    """Writes a table of the images, labels, splits and people of a source, and returns its path."""
+    """Writes a table of the images, labels, splits and annotators of a source, and returns its path."""
     path = target(root, source).with_suffix(".csv")
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([HEADER, *(map(escape_cell, astuple(row)) for row in rows)])

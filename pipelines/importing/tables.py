@@ -1,4 +1,4 @@
-"""Reads tables of images: CSV, Parquet or JSON lines, with the common names for paths, labels, splits and people."""
+"""Reads tables of images: CSV, Parquet or JSON lines, with common names for paths, labels, splits and annotators."""
 
 import csv
 import json
@@ -66,7 +66,7 @@ def parse_split(name: str) -> Split | None:
 
 
 def clean(name: str) -> str:
-    """Returns a label as people type it: without blanks around it, letters with accents as one character."""
+    """Returns a label without surrounding blanks, its accented letters as single characters."""
     return unicodedata.normalize("NFC", name.strip())
 
 

@@ -13,13 +13,13 @@ from gradebook.pipelines.inference.predict import predict
 from gradebook.storage.images import BrokenImage
 from gradebook.storage.project import ProjectError
 
-STDIN = "-"  # in the place of a name: read names from standard input
+STDIN = "-"  # instead of a name: read names from standard input
 MAX_BYTES = 50 * 2**20  # of an image that is downloaded
 TIMEOUT_S = 30.0
 
 
 def expand_names(names: Sequence[str], read_stdin: Callable[[], bytes]) -> list[str]:
-    """Returns the names, with those on standard input in the place of `-`: one a line, or separated by NUL."""
+    """Returns the names, with those on standard input instead of `-`: one a line, or separated by NUL."""
     expanded: list[str] = []
     for name in names:
         if name == STDIN:

@@ -224,7 +224,7 @@ class _Request:
         await self._send(message)
 
     async def answer(self, status: int, detail: str) -> None:
-        """Answers in the place of the application, unless it has begun to."""
+        """Sends a response instead of the application, unless the application has begun one."""
         from starlette.responses import JSONResponse
 
         if self._is_answered:

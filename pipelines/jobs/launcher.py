@@ -138,12 +138,12 @@ def resume_training(project: Project, run: Run) -> Run:
             raise ProjectError(f"{run.name} is training: stop it first")
         check_unowned(run.path)
         if not can_resume(run):
-            raise ProjectError(f"{run.name} has no checkpoint to go on from: start a new run")
+            raise ProjectError(f"{run.name} has no checkpoint to resume from: start a new run")
         return _train(project, run.path, ["--run", run.name, "--resume"], step=status.step, steps=status.steps)
 
 
 def can_resume(run: Run) -> bool:
-    """Returns whether a run ended early and has a checkpoint. A session's run goes on with the next session instead."""
+    """Returns whether a run ended early and has a checkpoint. The next session resumes a session's run."""
     checkpoints = run.path / "checkpoints"
     early = run.status().state in (State.STOPPED, State.FAILED)
     return early and not run.is_session and checkpoints.is_dir() and any(checkpoints.iterdir())

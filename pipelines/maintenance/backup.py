@@ -85,7 +85,7 @@ def backup(root: Path, archive: Path, *, progress: Progress = lambda done, total
 
 
 def format_backup(report: BackupReport) -> str:
-    """Returns what a backup has, for people."""
+    """Returns what a backup has, as text."""
     text = f"{report.file}: {report.files} files, {report.events} events, {report.runs} runs, {report.bytes:,} bytes"
     return f"{text}\nnot in it: {', '.join(['images', *report.left_out])}"
 

@@ -75,7 +75,7 @@ def relocate(
 
 
 def format_relocation(done: dict[str, Any]) -> str:
-    """Returns the result for people."""
+    """Returns the result as text."""
     would = "would be found" if done["dry_run"] else "are now found"
     lines = [f"{done['moved']} files {would} below {done['new']}; labels, record and vectors stay as they are"]
     for name, what in (("missing", "are not there"), ("different", "hold another content there")):

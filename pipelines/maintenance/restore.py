@@ -74,7 +74,7 @@ def restore(archive: Path, root: Path, *, progress: Progress = lambda done, tota
 
 
 def format_restore(report: RestoreReport) -> str:
-    """Returns what a restored project has, for people."""
+    """Returns what a restored project has, as text."""
     text = f"{report.project}: {report.samples} images, {report.events} events, {report.runs} runs"
     if not report.missing:
         return text

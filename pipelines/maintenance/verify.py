@@ -205,7 +205,7 @@ def verify_store(store: "Store", *, content: bool = False) -> Report:
 
 
 def format_report(report: Report) -> str:
-    """Returns a report for people."""
+    """Returns a report as text."""
     lines = [f"repaired: {finding.problem}" for finding in report.repaired]
     for f in report.findings:
         more = f" and {len(f.where) - SHOWN} more" if len(f.where) > SHOWN else ""

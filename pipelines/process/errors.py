@@ -20,7 +20,7 @@ RUST_PANIC = "RustPanic"  # LanceDB's, for some damage; it cannot be imported
 MAX_QUOTED = 200  # characters of another library's message
 NO_SPACE = "no space left to write to {}: free some, then do it again"
 INTERRUPTED = 130  # exit status that shells use for Ctrl-C
-STOPPED = "stopped; what was done is kept: the same command goes on from it, a training with --resume"
+STOPPED = "stopped; finished work is saved: run the same command again to continue, a training with --resume"
 
 
 @contextmanager

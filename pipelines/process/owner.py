@@ -153,7 +153,7 @@ def _acquire(lock: FileLock, directory: Path) -> None:
 
 
 def _claim(directory: Path, processes: Sequence[ProcessId]) -> None:
-    """Writes `owner.json`, in the place of one that a dead process left."""
+    """Writes `owner.json`, replacing one that a dead process left."""
     while True:
         check_unowned(directory)
         if read_owners(directory):  # they have ended; only processes of this machine, which wait for the lock, see that

@@ -9,7 +9,7 @@ from gradebook.storage.characters import escaped, escaped_json
 
 
 def prepare_streams() -> None:
-    """Lets a terminal that cannot show a character show its escape, in the place of an error."""
+    """Makes a terminal that cannot show a character show its escape sequence instead of failing."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

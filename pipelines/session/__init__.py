@@ -1,1 +1,1 @@
-"""A live session: one process for each project that trains while people label."""
+"""A live session: one process for each project, which trains while labels are given."""

@@ -40,7 +40,7 @@ class Effect:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerdictFeedback:
-    """The newest verdict that a snapshot knows, and what the teacher had made of the image before it."""
+    """The newest verdict in a snapshot, and the teacher's pseudo-label before it."""
 
     sample_id: str
     label: str | None  # None for a rejected image
@@ -51,7 +51,7 @@ class VerdictFeedback:
     @property
     def sentence(self) -> str:
         """The feedback as a sentence."""
-        verdict = "You found no class for it" if self.label is None else f"You labelled it {self.label}"
+        verdict = "You rejected it" if self.label is None else f"You labelled it {self.label}"
         if not self.pseudo_label:
             return f"{verdict}. The teacher had no pseudo-label for it yet."
         agrees = self.pseudo_label == self.label

@@ -1,4 +1,4 @@
-"""The run of a live session: how it begins, goes on from its last checkpoint, and passes on what it has learned."""
+"""The run of a live session: how it starts, resumes from its last checkpoint, and hands over what it has learned."""
 
 import os
 from dataclasses import asdict, dataclass, replace
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 NAME = "session"  # its runs are session-001 and following
 BURST_STEPS = 120
-FIRST_SHARE = 8  # the burst after a new label is so many times shorter, so that a snapshot soon knows the label
+FIRST_SHARE = 8  # the burst after a new label is so many times shorter, so that a snapshot soon includes the label
 
 
 @dataclass(slots=True, kw_only=True)
@@ -115,7 +115,7 @@ def begin(store: "Store", config: TrainConfig[Any], reader: LogReader, before: "
 
 
 def resume(store: "Store", run: Run, reader: LogReader) -> SessionRun:
-    """Goes on with a run from its last checkpoint, with the labels that it had read when it ended."""
+    """Resumes a run from its last checkpoint, with the labels that it had read when it ended."""
     config = replace(config_from_json(run.config()), run=run.name)
     os.utime(run.path / CONFIG)  # the run is the newest one again
     session_run = _open(store, TrainCommand(project=store.project.root, config=config, resume=True), reader)

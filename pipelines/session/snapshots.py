@@ -1,4 +1,4 @@
-"""Snapshots: what the model of a live session predicts at a moment, and which labels it knows. Loads no torch.
+"""Snapshots: what the model of a live session predicts at a moment, and which labels it has seen. Loads no torch.
 
 A snapshot is a directory `snapshots/NUMBER` of the session's run. It has the files that a finished run has (the
 predictions, the student, the reasons), `changed.json`, and `session.json` with its numbers. It appears whole, because

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from gradebook.storage.store import Store
 
 MAX_STEPS = 600  # since the last label, as the preset quick does in all
-SETTLED_SHARE = 0.005  # of the images: training goes on while a burst changes the prediction of more
+SETTLED_SHARE = 0.005  # of the images: training continues while a burst changes the prediction of more
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +52,7 @@ class _Clock:
         self.last_label = time.monotonic()
 
     def end(self, *, sleeps: bool) -> str:
-        """Returns why the session is to end, empty while it goes on; one that trains ends only if it is stopped."""
+        """Returns why the session is to end, empty while it continues; one that trains ends only if it is stopped."""
         if self.stop.is_set():
             return "stopped"
         idle = time.monotonic() - self.last_label
@@ -121,7 +121,7 @@ def _train(store: "Store", session_run: SessionRun, clock: _Clock) -> SessionRes
                 return _finish(store, session_run, reason)
             learners = runs_of_session.pass_on(session_run)
         store = open_store(store.project.root)
-        say(f"the project has new classes or images: {session_run.name} ends, and another run goes on from it")
+        say(f"the project has new classes or images: {session_run.name} ends, and another run continues from it")
         session_run = runs_of_session.begin(store, state.config, session_run.reader, learners)
 
 
@@ -156,7 +156,7 @@ def _train_run(store: "Store", session_run: SessionRun, clock: _Clock) -> str:
 def train_burst(session_run: SessionRun) -> None:
     """Trains for a burst of steps, in which labels are taken as they come in; ends in a checkpoint.
 
-    It ends early once it has trained some steps on labels that no snapshot knows.
+    It ends early once it has trained some steps on labels that no snapshot includes.
     """
     from gradebook.mpl.step_timer import running
 
@@ -181,7 +181,7 @@ def publish(session_run: SessionRun) -> bool:
     snapshot = session_run.publisher.publish(state, reader.events, reader.newest_verdict)
     session_run.published = trained_on
     say(
-        f"snapshot {snapshot.number} at step {snapshot.step} knows {snapshot.labels} labels; it changed the prediction "
+        f"snapshot {snapshot.number} at step {snapshot.step} has {snapshot.labels} labels; it changed the prediction "
         f"of {snapshot.changed} images"
     )
     changes = state.live.changes

@@ -102,7 +102,7 @@ def _next_images(store: "Store", session: "SessionRun", held: list[str]) -> list
 
 
 def _answer(data: SimulationData, store: "Store", session: "SessionRun", sample_id: str) -> None:
-    """Gives the true label of an image, and lets the session publish a snapshot that knows it."""
+    """Gives the true label of an image, and lets the session publish a snapshot that includes it."""
     from gradebook.pipelines.curation.labelling import label_samples
     from gradebook.pipelines.session import session_run as runs_of_session
     from gradebook.pipelines.session import trainer

@@ -114,7 +114,7 @@ def quarantine_damaged(directory: Path) -> Iterator[str]:
         checkpoint.replace(quarantine)
         step = newest_step(directory)
         start = f"from step {step}" if step else "from its beginning"
-        yield f"{checkpoint} is damaged ({', '.join(bad)}) and is now {quarantine.name}: the run goes on {start}"
+        yield f"{checkpoint} is damaged ({', '.join(bad)}) and is now {quarantine.name}: the run continues {start}"
 
 
 def load(directory: Path, step: int, learners: "Learners", *, process: int, processes: int, seed: int) -> int:
@@ -129,7 +129,7 @@ def load(directory: Path, step: int, learners: "Learners", *, process: int, proc
         seed: for the generators of a process that did not exist then; it takes process 0's statistics.
 
     Returns:
-        How many processes saved it: with as many as now, the run goes on bit for bit.
+        How many processes saved it: with as many as now, the run continues bit for bit.
 
     Raises:
         ConfigError: it cannot be read, or its weights were sharded over another number of processes.

@@ -250,7 +250,7 @@ class TrainCommand(Generic[Settings]):
     """The project's directory."""
     config: Annotated[TrainConfig[Settings], arg(name="")]
     resume: FlagCreatePairsOff[bool] = False
-    """Go on with a stopped run from its last checkpoint, bit for bit: the newest one, or --run NAME."""
+    """Resume a stopped run from its last checkpoint, bit for bit: the newest one, or --run NAME."""
     json: FlagCreatePairsOff[bool] = False
     """Print the result as one line of JSON."""
 

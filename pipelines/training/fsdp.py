@@ -102,7 +102,7 @@ def gathered(net: "nn.Module", backbone: str, classes: int, size: int | None = N
 
 
 def local_shards(state: Any) -> Any:
-    """Returns a nested state with this process's shards in the place of sharded tensors."""
+    """Returns a nested state with this process's shards instead of sharded tensors."""
     from torch.distributed.tensor import DTensor
     from torch.utils._pytree import tree_map_only
 

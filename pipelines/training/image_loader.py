@@ -165,7 +165,7 @@ class _BatchSampler:
 
 
 def _stack(images: "list[Tensor | str]") -> "Tensor | str":
-    """Returns the images as one tensor, or the first message that is in the place of one."""
+    """Returns the images as one tensor, or the first message that stands for one."""
     import torch
 
     tensors = [image for image in images if not isinstance(image, str)]

@@ -80,7 +80,7 @@ def train_step(
     from gradebook.mpl.methods import METHODS
     from gradebook.mpl.step import StepIndex
 
-    index = StepIndex(min(step, config.steps - 1), config.steps)  # a live session goes on after its config's steps
+    index = StepIndex(min(step, config.steps - 1), config.steps)  # a live session continues after its config's steps
     set_learning_rates(learners, config, index)
     with accelerator.autocast():
         return METHODS[config.method].step(learners, batch, runtime, config.settings, index)

@@ -66,9 +66,9 @@ class LabelListener:
     def _try(self, read: Callable[[], T], default: T) -> T:
         try:
             value = read()
-        except Exception as error:  # any error of a database: training can go on without it
+        except Exception as error:  # any error of a database: training can continue without it
             if not self._failed:
-                say(f"the labels cannot be read at the moment ({error}): this run goes on with those that it has")
+                say(f"the labels cannot be read at the moment ({error}): this run continues with those that it has")
             self._failed = True
             return default
         self._failed = False
@@ -109,7 +109,7 @@ class LiveLabels:
     def sampler(self) -> Sampler:
         """Returns the sampler of the newest labels.
 
-        In a live session that has a label for every image, labelled images are drawn in the place of unlabelled ones.
+        In a live session that has a label for every image, labelled images are drawn instead of unlabelled ones.
         """
         sampler = self.planned.sampler(self.config)
         all_labelled = self.endless and not len(self.planned.unlabelled)
@@ -140,7 +140,7 @@ class LiveLabels:
         after = apply_change(self.planned, change)
         none_left = len(after.unlabelled) == 0 < len(self.planned.unlabelled) and not self.endless
         if none_left or len(after.labelled) == 0:
-            say("the newest labels leave this run no image without a label, or none with one: it goes on without them")
+            say("the newest labels leave this run no labelled or no unlabelled image: it continues without them")
             return None
         return change
 

@@ -66,7 +66,7 @@ def _predictions(run: Path, classes: tuple[str, ...]) -> dict[str, list[float]]:
     if not predictions.exists():
         raise ConfigError(
             f"run {run.name} has not finished, so it has no distributions to give: "
-            f"go on with it first: gradebook train PROJECT --resume --run {run.name}"
+            f"resume it first: gradebook train PROJECT --resume --run {run.name}"
         )
     table = pq.read_table(predictions, columns=["sample_id", "student"])
     known = json.loads(table.schema.metadata[b"classes"])

@@ -76,7 +76,7 @@ class RecordUploader:
                     self._mark.unlink(missing_ok=True)
             except ProjectError as error:
                 if not self._warned:
-                    say(f"{error}; training goes on, and segments wait in {self._directory}")
+                    say(f"{error}; training continues, and segments wait in {self._directory}")
                 self._warned = True
             except OSError:  # a segment or the directory has been removed meanwhile
                 pass
@@ -116,7 +116,7 @@ def owned_addresses(project: Project, record: str, run: str, processes: Sequence
     with ExitStack() as until_the_end:
         if record:
             check_target(run_address(record, run))
-            with suppress(object_store.Unreachable):  # training goes on: the uploader says so, and tries again
+            with suppress(object_store.Unreachable):  # training continues: the uploader reports it and retries
                 until_the_end.enter_context(owned_at(run_address(record, run), processes))
         if project.store:
             until_the_end.enter_context(owned_at(f"{project.store}/runs/{run}", processes))

@@ -1,6 +1,6 @@
 """The recorder: writes the predictions for each sample of each step in segments, in a background thread.
 
-Training hands over tensors and goes on; no database is involved. A segment is written and then renamed, so a killed
+Training hands over tensors and continues; no database is involved. A segment is written and then renamed, so a killed
 trainer loses the open segment and nothing else. Segments end at checkpoints: a resumed run removes those after its
 checkpoint and writes the same rows again.
 """

@@ -60,7 +60,7 @@ def _owned_name(command: TrainCommand[Any], project: Project, processes: Sequenc
     at_addresses = owned_addresses(project, command.config.record, name, processes)
     with owned(project.runs / name, processes), at_addresses:
         if not command.resume and (project.runs / name / runs.CONFIG).exists():
-            raise ConfigError(f"there is a run {name!r} already: go on with it by --resume, or choose another --run")
+            raise ConfigError(f"there is a run {name!r} already: resume it with --resume, or choose another --run")
         yield name
 
 
@@ -92,7 +92,7 @@ def saved_config(project: Path, name: str) -> dict[str, Any]:
     if name:
         run = runs.find_run(opened, name)
         if run.is_session:
-            raise ConfigError(f"{name} is the run of a live session: go on with it by: gradebook session {opened.root}")
+            raise ConfigError(f"{name} is the run of a live session: resume it with: gradebook session {opened.root}")
         return _config_of(run, opened)
     started = [run for run in runs.list_runs(opened) if (run.path / runs.CONFIG).exists() and not run.is_session]
     unfinished = [run for run in started if run.status().state is not State.FINISHED]
@@ -110,7 +110,7 @@ def _config_of(run: runs.Run, project: Project) -> dict[str, Any]:
     config = run.config()
     known = run_classes(config, project.history)
     if known.have_changed:
-        raise ConfigError(f"{run.name} cannot go on, for {known.describe()}. Train a new run instead")
+        raise ConfigError(f"{run.name} cannot be resumed: {known.describe()}. Train a new run instead")
     return config | {"run": run.name} if config else config
 
 
@@ -163,7 +163,7 @@ def restore(path: Path, step: int, made: "Learners", seed: int, backend: Backend
         path / "checkpoints", step, made, process=backend.process, processes=processes, seed=seed
     )
     if backend.is_main and saved_by != processes:
-        say(f"{saved_by} processes began the run and {processes} go on with it: correctly, but not bit for bit")
+        say(f"{saved_by} processes started the run and {processes} resume it: equivalent, but not bit for bit")
 
 
 def create_run_directory(path: Path, config: TrainConfig[Any], training_set: TrainingSet, backend: Backend) -> None:
@@ -184,8 +184,7 @@ def print_summary(config: TrainConfig[Any], training_set: TrainingSet, backend: 
     say(
         f"{config.run}: {config.method} on {inputs}; {len(training_set.labelled)} labels to learn from, "
         f"{len(training_set.validation)} held out, {len(training_set.unlabelled)} images without; "
-        f"{processes} on {backend.device}, precision {config.precision}"
-        + (f"; goes on from step {step}" if step else "")
+        f"{processes} on {backend.device}, precision {config.precision}" + (f"; resumes at step {step}" if step else "")
     )
     missing = dataset.missing_classes(training_set)
     if missing:

@@ -48,7 +48,7 @@ def load_student(run: Run, config: TrainConfig[Any]) -> "nn.Module":
 
     weights = run.results / WEIGHTS
     if not weights.exists():
-        raise ConfigError(f"run {run.name} has not finished: go on with: gradebook train --resume --run {run.name}")
+        raise ConfigError(f"run {run.name} has not finished: resume it with: gradebook train --resume --run {run.name}")
     state = load_file(weights)
     if config.inputs == "views" and "layers.0.weight" in state:
         (hidden, features), (classes, _) = state["layers.0.weight"].shape, state["layers.2.weight"].shape

@@ -22,7 +22,7 @@ def initial_model(config: TrainConfig[Any], project: "Project", store: "Store | 
     Args:
         config: of the new run.
         project: of both runs.
-        store: of the project, which knows how cached views were made; None for plain data.
+        store: of the project, which records how cached views were made; None for plain data.
 
     Raises:
         ConfigError: there is no such run, it has not finished, it has another backbone or other classes, or its student
@@ -44,9 +44,7 @@ def initial_model(config: TrainConfig[Any], project: "Project", store: "Store | 
     if theirs.backbone != config.backbone:
         raise ConfigError(f"run {run.name} is of {theirs.backbone}: give --backbone {theirs.backbone} to start from it")
     if tuple(saved["classes"]) != tuple(project.classes):
-        raise ConfigError(
-            f"run {run.name} knows other classes than the project has now: train it anew to start from it"
-        )
+        raise ConfigError(f"run {run.name} has other classes than the project has now: train it again to start from it")
     student = load_student(run, theirs)
     if isinstance(student, ImageClassifier):
         return student.model

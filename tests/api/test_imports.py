@@ -1,4 +1,4 @@
-"""`import gradebook` is quick, and its names are there for people and tools that look for them."""
+"""`import gradebook` is quick, and its names are visible to users and tools."""
 
 import re
 from pathlib import Path

@@ -59,7 +59,7 @@ def test_an_import_is_a_job_that_is_followed_and_stopped(context, sleeping, tmp_
     drawn(draw_images, context).button(key="import-again").click().run()
     (_, again) = sleeping
     assert commands.command_of(again) == asked
-    assert not [b for b in drawn(draw_images, context).button if b.key == "import-again"], "it goes on already"
+    assert not [b for b in drawn(draw_images, context).button if b.key == "import-again"], "it is running already"
 
 
 def test_a_fiftyone_dataset_is_imported_by_its_name(context, sleeping):

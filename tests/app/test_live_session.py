@@ -36,7 +36,7 @@ def embedded(context, ids, monkeypatch):
 
 @pytest.fixture
 def live(embedded):
-    """A session that is live in this process, and its run with a first snapshot that knows the whole log."""
+    """A session that is live in this process, and its run with a first snapshot of the whole log."""
     store = embedded.store
     run = a_run(store, "session-001")
     write_status(run.path, status_now(State.RUNNING, pid=os.getpid(), step=20, steps=20))

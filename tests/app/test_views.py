@@ -202,7 +202,7 @@ def test_a_typed_project_stays_in_the_address(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     page = app(monkeypatch).run()
     assert not page.exception
-    assert f"open-{root}" in [button.key for button in page.button], "the projects at hand are offered"
+    assert f"open-{root}" in [button.key for button in page.button], "the projects in reach are offered"
     page.text_input(key="path").set_value(str(tmp_path / "nowhere"))
     page.form_submit_button[0].click().run()
     assert "is not a project" in page.error[0].value.replace("\\", "")

@@ -1,4 +1,4 @@
-"""Commands that write meet a full disk: each ends in one sentence, nothing is lost or torn, and it can be repeated."""
+"""On a full disk each writing command ends in one sentence, loses and cuts off nothing, and can be repeated."""
 
 import resource
 import shutil

@@ -31,7 +31,7 @@ FEEDBACK = [
         "torch.enable_grad()",
     ),
     M("statistics moved", "feedback.py", "{name: buffer.clone() for", "{name: buffer for"),
-    M("noise that goes on from its replay", "rng_state.py", "set_rng_state(now, device)", "pass"),
+    M("noise that continues from its replay", "rng_state.py", "set_rng_state(now, device)", "pass"),
     M("two sides, two masks", "feedback.py", "with replay_rng(noise, x_u.device):", "if True:"),
     M("F at the weights after", "student_step.py", "{name: weight.clone() for", "{name: weight for"),
     M("F under another mask", "student_step.py", ", replay_rng(noise, batch.x_us.device):", ":"),

@@ -32,7 +32,7 @@ METHODS = [
         "confident = probability >= 0",
     ),
     M(
-        "FlexMatch knows the step before it",
+        "FlexMatch uses the step before it",
         "methods/flexmatch.py",
         "class_thresholds(last, ",
         "class_thresholds("
@@ -148,7 +148,7 @@ METHODS = [
         "+ settings.entropy_weight * entropy",
         "- settings.entropy_weight * entropy",
     ),
-    M("Noisy Student goes on", "methods/noisy_student.py", "    _reset_student(learners.student, memory)\n", ""),
+    M("Noisy Student is not reset", "methods/noisy_student.py", "    _reset_student(learners.student, memory)\n", ""),
     M("Noisy Student's momentum", "methods/noisy_student.py", "    student.optimizer.state.clear()\n", ""),
     M(
         "Noisy Student's noisy teacher",

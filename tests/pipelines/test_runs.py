@@ -44,7 +44,7 @@ def test_a_run_whose_process_is_gone_has_failed(project):
     assert run.status().state is State.FAILED
     assert "step 7" in run.status().message
     write_status(run.path, status_now(State.FINISHED, pid=gone.pid, step=10, steps=10))
-    assert run.status().state is State.FINISHED, "only a run that says it goes on needs a process"
+    assert run.status().state is State.FINISHED, "only a run that says it is running needs a process"
 
 
 def test_a_zombie_process_is_not_a_running_training(project):

@@ -155,7 +155,7 @@ def test_each_reason_is_a_field_and_a_saved_view_rewritten_only_on_change(store)
     assert view.get_saved_view_info("by flips")["description"] == "The teacher kept changing its mind"
     ids = saved(view)
     assert refresh(store, "mpl-001", Reasons(known, scores)).changed == {}
-    assert saved(view) == ids, "a server that runs knows them by their ids"
+    assert saved(view) == ids, "a running server identifies them by their ids"
     store.log.append([event(Kind.RELABELLED, "s2", "crow", actor="ada")])
     refresh(store, "mpl-001", Reasons(known, {"s1": {"flips": 0.5}}))
     assert view.load_saved_view("by flips").values("gradebook_id") == ["s1"]

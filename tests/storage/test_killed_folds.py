@@ -39,7 +39,7 @@ def test_a_fold_killed_before_any_of_its_writes_is_completed_later(tmp_path, mon
 
 @pytest.mark.parametrize("survived", range(3))
 def test_a_fold_killed_before_a_resume_leaves_no_removed_rows(tmp_path, survived):
-    """The segment that a fold was killed over is gone, and so is every name for it: only `folded` knows of its rows."""
+    """The segment that a fold was killed over is gone, and so is every name for it: only `folded` lists its rows."""
     write(tmp_path / "r", "rank0-000001", [row(1, "s0")])
     record = LanceRecord(tmp_path / "lance")
     record.fold("a", tmp_path / "r")

@@ -113,7 +113,7 @@ def test_a_state_file_that_names_another_server_is_ignored(root, tmp_path):
     uri = find_or_start(root)
     (other / "mongo").mkdir()
     (other / "mongo" / "server.json").write_bytes((root / "mongo" / "server.json").read_bytes())
-    assert stop(other) is False, "the server of the first project goes on"
+    assert stop(other) is False, "the server of the first project keeps running"
     assert find_or_start(root) == uri
 
 

@@ -174,7 +174,7 @@ class Place(foo.Operator):  # type: ignore[misc]
 
     @property
     def config(self) -> Any:
-        """Its name; people have no use for it."""
+        """Its name; it is not shown."""
         return foo.OperatorConfig(name="place", label="Gradebook: find samples", unlisted=True)
 
     def execute(self, ctx: Any) -> dict[str, Any]:
@@ -188,7 +188,7 @@ class Refresh(foo.Operator):  # type: ignore[misc]
 
     @property
     def config(self) -> Any:
-        """Its name; people have no use for it."""
+        """Its name; it is not shown."""
         return foo.OperatorConfig(name="refresh", label="Gradebook: refresh", unlisted=True)
 
     async def execute(self, ctx: Any) -> dict[str, Any]:

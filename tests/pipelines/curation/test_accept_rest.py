@@ -172,7 +172,7 @@ def test_the_command_draws_waits_accepts_and_undoes(store):
     drawn = done(*call, "--json").json
     assert drawn["state"] == "open" and drawn["drawn"] == len(drawn["files"]) > 20
     assert "call gradebook accept-rest" in done(*call).out
-    assert "is open: go on with these" in refused("accept-rest", project, "--error", 0.02)
+    assert "is open: continue with these" in refused("accept-rest", project, "--error", 0.02)
     (audit,) = audit_files.list_audits(store.project)
     answer(store, audit.drawn)
     accepted = done(*call, "--json").json

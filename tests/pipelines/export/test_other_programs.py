@@ -1,4 +1,4 @@
-"""What is exported is read by the other program's own reader, and by an import, with labels, splits and people."""
+"""What is exported is read by the other program's own reader, and by an import, with labels, splits and annotators."""
 
 import csv
 import json

@@ -1,4 +1,4 @@
-"""Data sets of other programs are imported with their labels, splits and people."""
+"""Data sets of other programs are imported with their labels, splits and annotators."""
 
 import json
 from pathlib import Path

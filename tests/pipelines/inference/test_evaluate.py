@@ -141,7 +141,7 @@ def test_an_impossible_evaluation_is_a_one_line_error(store, tmp_path):
     with pytest.raises(ConfigError, match="before it had written its settings"):
         evaluate(store, Run(path))
     (run_of(store).path / "student.safetensors").unlink()
-    with pytest.raises(ConfigError, match=r"run r has not finished: go on with: gradebook train .*--resume --run r"):
+    with pytest.raises(ConfigError, match=r"run r has not finished: resume it with: gradebook train .*--run r"):
         evaluate(store, run_of(store))
     bare = make_project(tmp_path / "bare")
     trained(bare, steps=2)

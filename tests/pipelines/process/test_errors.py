@@ -1,4 +1,4 @@
-"""What a user can mend is one sentence, whichever library says it; what is our bug keeps its traceback."""
+"""What a user can correct is one sentence, whichever library says it; what is our bug keeps its traceback."""
 
 import errno
 import json

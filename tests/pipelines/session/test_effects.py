@@ -94,8 +94,7 @@ def test_effects_are_read_as_they_were_written(tmp_path):
             None,
             "crow",
             None,
-            "You found no class for it; the teacher's pseudo-label was crow (50%), "
-            "and the student had not trained on it yet.",
+            "You rejected it; the teacher's pseudo-label was crow (50%), and the student had not trained on it yet.",
         ),
     ],
 )

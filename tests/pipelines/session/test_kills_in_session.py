@@ -1,4 +1,4 @@
-"""A session that is killed at any moment loses no label, and the next one goes on from its checkpoint."""
+"""A session that is killed at any moment loses no label, and the next one continues from its checkpoint."""
 
 import json
 import random

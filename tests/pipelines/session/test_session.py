@@ -88,7 +88,7 @@ class Live:
         return Run(self.store.project.runs / (session.run if session else ""))
 
     def wait_for_labels(self, count: int) -> None:
-        """Waits until a snapshot knows every label, of which there are `count`."""
+        """Waits until a snapshot includes all `count` labels."""
 
         events = self.store.log.read()
 

@@ -52,8 +52,8 @@ def test_each_sample_whose_label_changed_counts_once():
 def test_a_verdict_that_is_undone_leaves_nothing_behind():
     log = [verdict("a", "crow"), verdict("b", "crow")]
     log.append(retraction(log[1], actor="ann"))
-    assert labels_behind(log, 2) == 1, "the snapshot knows the label"
-    assert labels_behind(log, 1) == 0, "the snapshot never knew it"
+    assert labels_behind(log, 2) == 1, "the snapshot includes the label"
+    assert labels_behind(log, 1) == 0, "the snapshot never included it"
 
 
 def test_the_same_label_again_and_proposals_leave_nothing_behind():

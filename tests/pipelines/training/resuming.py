@@ -1,4 +1,4 @@
-"""Stopping a training after a step, going on with it, and whether two projects' runs are the same."""
+"""Stopping a training after a step, resuming it, and whether two projects' runs are the same."""
 
 import signal
 

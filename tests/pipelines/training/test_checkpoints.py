@@ -60,7 +60,7 @@ def test_a_checkpoint_restores_everything_bit_for_bit(tmp_path):
     assert all(map(torch.equal, kept, everything(other)))
     assert not all(map(torch.equal, kept, after)), "nothing moved: the test would be vacuous"
     move(other)
-    assert all(map(torch.equal, after, everything(other))), "momentum and random numbers go on where they were"
+    assert all(map(torch.equal, after, everything(other))), "momentum and random numbers continue where they were"
 
 
 @pytest.mark.parametrize("keep", [1, 2, 3])
@@ -139,8 +139,8 @@ def test_the_newest_intact_checkpoint_is_used_and_damaged_ones_are_renamed(tmp_p
     (tmp_path / "step-000005" / "state.pt").unlink()
     messages = list(checkpoints.quarantine_damaged(tmp_path))
     assert [sentence.split("(")[1] for sentence in messages] == [
-        "checkpoint.json) and is now damaged-step-000020: the run goes on from step 15",
-        "state.pt) and is now damaged-step-000015: the run goes on from step 10",
+        "checkpoint.json) and is now damaged-step-000020: the run continues from step 15",
+        "state.pt) and is now damaged-step-000015: the run continues from step 10",
     ]
     assert checkpoints.newest_step(tmp_path) == 10
     assert (tmp_path / "damaged-step-000020" / "state.pt").exists()

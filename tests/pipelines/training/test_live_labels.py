@@ -1,4 +1,4 @@
-"""Labels that people give while a run trains."""
+"""Labels that are given while a run trains."""
 
 import shutil
 import threading
@@ -166,7 +166,7 @@ def test_a_change_that_would_leave_no_samples_is_not_applied(store, monkeypatch,
     give_labels(monkeypatch, labels(*known, *others), {})
     assert run(store).steps == 12
     assert Run(store.project.runs / "r").changes() == []
-    assert capsys.readouterr().err.count("it goes on without them") == 2
+    assert capsys.readouterr().err.count("it continues without them") == 2
 
 
 def test_a_verdict_reaches_a_run_that_is_training(store):
@@ -283,7 +283,7 @@ def test_a_batch_is_drawn_from_the_sampler_of_its_step():
 
 
 def test_applied_labels_are_written_before_they_take_effect(store, monkeypatch):
-    """Killed between the two files, a run knows of the change from the first."""
+    """Killed between the two files, a run learns of the change from the first."""
     known, others = samples(store)
     give_labels(monkeypatch, labels(*known, *others[:5]))
     with monkeypatch.context() as patch:

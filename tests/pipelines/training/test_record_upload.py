@@ -58,7 +58,7 @@ def test_closed_segments_are_uploaded_whole(tmp_path, bucket):
     recorder.put(1, torch.tensor([0, 1]), predictions_for(2))
     recorder.flush()
     until(lambda: object_store.list_files(address))
-    assert list(object_store.list_files(address)) == ["rank0-000001.parquet"], "while the run goes on"
+    assert list(object_store.list_files(address)) == ["rank0-000001.parquet"], "while the run continues"
     recorder.put(2, torch.tensor([0]), predictions_for(1))
     recorder.close()
     sizes = {path.name: path.stat().st_size for path in (tmp_path / "r").glob("*.parquet")}

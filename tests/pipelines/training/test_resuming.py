@@ -189,7 +189,7 @@ def test_a_damaged_checkpoint_is_renamed_and_reported(store, template, tmp_path,
     (kept / "step-000004" / "state.pt").write_bytes(b"")
     resume(other)
     printed = capsys.readouterr().err
-    assert "step-000004 is damaged (state.pt) and is now damaged-step-000004: the run goes on from step 3" in printed
+    assert "step-000004 is damaged (state.pt) and is now damaged-step-000004: the run continues from step 3" in printed
     assert same_weights(store, other)
     assert rows(store) == rows(other)
     assert {p.name for p in kept.iterdir()} == {"damaged-step-000004", "step-000003", "step-000006"}
@@ -202,7 +202,7 @@ def test_a_run_without_an_intact_checkpoint_starts_over(store, template, tmp_pat
     (other.project.runs / "r" / "checkpoints" / "step-000002" / "process-0.pt").unlink()
     resume(other)
     printed = capsys.readouterr().err
-    assert "(process-0.pt) and is now damaged-step-000002: the run goes on from its beginning" in printed
+    assert "(process-0.pt) and is now damaged-step-000002: the run continues from its beginning" in printed
     assert same_weights(store, other)
     assert rows(store) == rows(other)
 
@@ -212,6 +212,6 @@ def test_a_run_whose_classes_have_changed_is_not_resumed_and_stays_as_it_is(stor
     run = Run(store.project.runs / "r")
     before = run.status()
     change_classes(store, rename(CLASSES[0], "raven"), actor="ada")
-    with pytest.raises(ConfigError, match=r"r cannot go on, for it knew the classes .*: crow is raven now"):
+    with pytest.raises(ConfigError, match=r"r cannot be resumed: it was trained with .*: crow is raven now"):
         saved_config(store.project.root, "r")
     assert run.status() == before

@@ -87,7 +87,7 @@ def stores(tmp_path_factory) -> tuple[Store, Store]:
     assert Run(two.project.runs / "killed").status().state is State.FAILED
     done = launch(root, *lines)
     assert done.returncode == 0, done.stderr
-    assert "1 processes began the run and 2 go on with it: correctly, but not bit for bit" in done.stderr
+    assert "1 processes started the run and 2 resume it: equivalent, but not bit for bit" in done.stderr
     result = train(
         parse_command([str(two.project.root), "--resume", "--run", "begun-by-two"], program="", saved=saved_config)
     )
