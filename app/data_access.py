@@ -109,7 +109,7 @@ def with_present_names(store: Store, run: Run, rows: list[dict[str, Any]]) -> li
 
 
 def known_classes(store: Store, run: Run) -> RunClasses:
-    """Returns the classes that a run knew under their present names."""
+    """Returns the classes of a run under their present names."""
     return run_classes(run.config(), store.project.history)
 
 

@@ -183,7 +183,7 @@ def write_segments(path: Path, ids: Sequence[str], rows: int, random: np.random.
 def write_predictions(store: Any, ids: Sequence[str], random: np.random.Generator) -> None:
     """Writes the final predictions of student and teacher of one run: linear functions of the vectors, with noise.
 
-    The run knew the labels of half the labelled samples; the others were labelled later.
+    The run was trained with half of the labels; the others were given later.
     """
     import json
 

@@ -103,8 +103,8 @@ def export(
     """
     config, known = config_from_json(run.config()), run_classes(run.config(), store.project.history)
     classes = known.output_names
-    if known.have_changed and classes == list(known.knew):
-        say(f"the classifier has the classes that {run.name} knew; {known.describe()}")
+    if known.have_changed and classes == list(known.trained):
+        say(f"the classifier has the classes of {run.name}; {known.describe()}")
     begin = _stages(progress)
     begin(0)
     student = load_run_student(run)

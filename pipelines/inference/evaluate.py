@@ -48,7 +48,7 @@ class Evaluation(Scores):
     classes: list[str]
     unknown_classes: dict[str, int]  # class that the run does not know -> images of it
     baseline: Scores | None  # logistic regression on the same vectors and labels; None where it was not computed
-    changed_classes: str  # which classes the run knew, if some have another name now or are none; else empty
+    changed_classes: str  # the run's classes, if some have been renamed or removed since; else empty
 
     def as_json(self) -> dict[str, Any]:
         """Returns it as plain data."""
@@ -112,12 +112,12 @@ def _evaluation(
     probabilities: Probabilities,
     labels: NDArray[np.int64],
     unknown: list[str],
-    run_knew: RunClasses,
+    trained_classes: RunClasses,
 ) -> Evaluation:
     """Scores probabilities (N, K); a label of K or more is a class of `unknown`, and so always wrong."""
     from gradebook.mpl import metrics
 
-    classes = list(run_knew.names)
+    classes = list(trained_classes.names)
     known = labels < len(classes)
     table = metrics.confusion(probabilities[known], labels[known])
     return Evaluation(
@@ -132,7 +132,7 @@ def _evaluation(
         classes=classes,
         unknown_classes={name: int((labels == len(classes) + k).sum()) for k, name in enumerate(unknown)},
         baseline=None,
-        changed_classes=run_knew.describe(),
+        changed_classes=trained_classes.describe(),
         **asdict(_scores(probabilities, labels)),
     )
 

@@ -151,7 +151,7 @@ def test_audits_that_failed_make_the_next_one_stricter(store):
     assert second.attempt == 2 and levels[1] < levels[0]
 
 
-def test_predictions_of_a_run_that_knew_a_class_by_another_name_have_the_present_one(store):
+def test_predictions_of_a_run_have_the_present_names_of_its_classes(store):
     project = store.project.root
     done("classes", project, "--rename", "crow=raven")
     renamed = open_store(project)
