@@ -23,7 +23,7 @@ def plan(
 ) -> None:
     """Estimate memory, communication and compute on many devices.
 
-    Plans a step of Meta Pseudo Labels by a dry run and arithmetic. No device is needed.
+    Plans a step of Meta Pseudo Labels by a dry run on the CPU and arithmetic.
     """
     from dataclasses import replace
 
@@ -58,7 +58,7 @@ def profile(
 ) -> None:
     """Measure where the time and memory of a training step go.
 
-    Uses random images, so no project is needed.
+    Uses random images, so it needs no project.
     """
     from dataclasses import replace
 

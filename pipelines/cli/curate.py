@@ -15,7 +15,7 @@ def split(
     project: Project,
     *,
     test: Annotated[
-        int | None, arg(metavar="N", help="number of test images to draw from the unlabelled ones, in all")
+        int | None, arg(metavar="N", help="total number of test images to draw from the unlabelled ones")
     ] = None,
     seed: Annotated[int, arg(help="random seed")] = 0,
     undo: Annotated[Flag, arg(help="put the images of the newest draw back into the training split")] = False,
@@ -23,9 +23,9 @@ def split(
 ) -> None:
     """Draw a fair test set before labelling.
 
-    Draws unlabelled images by chance, the same share of each cluster of the embeddings, near-copies together. They are
-    never trained on, and Review asks for their labels without showing a prediction. Without options, shows the images
-    that are still to be labelled.
+    Draws random unlabelled images: the same share of each cluster of the embeddings, near-copies together. They are
+    never trained on, and Review asks for their labels without showing a prediction. Without options, lists the drawn
+    images that are not labelled yet.
     """
     from gradebook.pipelines.cli.curation_formatting import holdout_summary
     from gradebook.pipelines.curation import holdout
@@ -50,19 +50,19 @@ def split(
 def accept_rest(
     project: Project,
     *,
-    error: Annotated[float, arg(help="share of the accepted labels that may be wrong")] = 0.02,
-    confidence: Annotated[float, arg(help="probability with which no more are wrong")] = 0.95,
-    each_class: Annotated[Flag, arg(help="hold the error in each class by itself, which takes more answers")] = False,
+    error: Annotated[float, arg(help="largest share of the accepted labels that may be wrong")] = 0.02,
+    confidence: Annotated[float, arg(help="probability that the share is not exceeded")] = 0.95,
+    each_class: Annotated[Flag, arg(help="bound the error of each class separately, which needs more answers")] = False,
     run: RunName = None,
     seed: Annotated[int, arg(help="random seed of the draw")] = 0,
-    cancel: Annotated[Flag, arg(help="give up the open audit; its answers remain labels")] = False,
+    cancel: Annotated[Flag, arg(help="cancel the open audit; its answers remain labels")] = False,
     json: Json = False,
 ) -> None:
     """Accept predictions as labels, with a bound on the error.
 
-    The first call draws images. Label them on the page Review, which shows no prediction, or with gradebook label.
-    Call it again: it then accepts the predictions that so few of are wrong, all together, and gradebook undo takes them
-    back together. docs/accept.md has the statistics.
+    The first call draws images. Label them on the page Review, which shows no predictions, or with gradebook label.
+    The second call accepts the predictions that meet the bound. gradebook undo retracts all of them at once.
+    docs/accept.md has the statistics.
     """
     from gradebook.pipelines.cli.curation_formatting import audit_summary
     from gradebook.pipelines.curation import accept_rest as auditing
@@ -101,8 +101,8 @@ def forecast(
 ) -> None:
     """Forecast accuracy with more labels, and say when to stop.
 
-    Fits logistic regression on the embeddings to subsets of the labels, and a power law to its accuracy: on labelled
-    test images, or by cross-validation where there are few. Also names the classes with most mistakes.
+    Fits logistic regression to subsets of the labels, and a power law to its accuracy. The accuracy is measured on
+    labelled test images, or by cross-validation if there are few. Also names the classes with the most mistakes.
     """
     from gradebook.pipelines.inference.forecast import describe
     from gradebook.pipelines.inference.forecast import forecast as run_forecast

@@ -19,9 +19,9 @@ def init(
     classes: Annotated[str, arg(help='class names, as a,b,c; one with a comma as "a,b"')] = "",
     store: Annotated[str, arg(help="keep the tables on an object store, such as s3://bucket/prefix")] = "",
 ) -> None:
-    """Make a project directory.
+    """Create a project directory.
 
-    Classes can also be added later, or come with an import.
+    You can also add classes later, or import them with the images.
     """
     from gradebook.storage.object_store import list_files
     from gradebook.storage.project import create_project, split_names
@@ -38,7 +38,7 @@ def init(
 def trust(project: Project) -> None:
     """Open a project that belongs to another user of this machine.
 
-    You are asked to trust such a project once, because opening it reads what its owner wrote there.
+    Trust a project only if you trust its owner, because opening it reads files that the owner wrote.
     """
     from gradebook.storage.project import trust_project
 
@@ -52,17 +52,17 @@ def classes(
     add: Annotated[str, arg(help='class names to add at the end, as a,b,c; one with a comma as "a,b"')] = "",
     rename: Annotated[str, arg(help="give a class another name, as old=new")] = "",
     merge: Annotated[str, arg(help="merge classes into one, as a,b=c")] = "",
-    split: Annotated[str, arg(help="split a class, as a=b,c; its images are to be labelled again")] = "",
+    split: Annotated[str, arg(help="split a class, as a=b,c; its images need new labels")] = "",
     remove: Annotated[str, arg(help="remove a class; its images become undecided")] = "",
     order: Annotated[str, arg(help="list the classes in this order, as a,b,c")] = "",
     undo: Annotated[Flag, arg(help="undo the newest change of classes")] = False,
-    details: Annotated[Flag, arg(help="with --json: labels, key and color of each class beside its name")] = False,
+    details: Annotated[Flag, arg(help="with --json: the labels, key and color of each class as well")] = False,
     json: Json = False,
 ) -> None:
     """List a project's classes, or change them.
 
-    Changes are events of the log. Labels follow a new name; after a removal or a split they come back by --undo. A
-    class keeps its color and its key.
+    Every change is an event in the log. Labels follow a rename or a merge. A removal or a split leaves images
+    undecided; --undo restores their labels. A class keeps its color and its key.
     """
     from gradebook.pipelines.cli.curation_formatting import class_report, classes_table
     from gradebook.pipelines.curation import class_changes
@@ -112,7 +112,10 @@ def import_(
     ] = "none",
     split: Annotated[
         Literal["train", "test"],
-        arg(help="test images are never trained on; split folders and a column split count where this is train"),
+        arg(
+            help="split of the images, unless folders named train, test ... or a column split give it; test images are "
+            "never trained on"
+        ),
     ] = "train",
     embed: Annotated[Flag, arg(help="then compute embeddings in the background; the app shows the progress")] = False,
     json: Json = False,
@@ -154,10 +157,13 @@ def embed(
     ] = "tf_efficientnet_lite0",
     views: Annotated[
         int | None,
-        arg(metavar="N", help="cached views of an image, the plain one included; by default 5, fewer of many images"),
+        arg(
+            metavar="N",
+            help="cached views per image, including the plain one; by default 5, or fewer if there are many images",
+        ),
     ] = None,
     size: Annotated[
-        int | None, arg(metavar="PX", help="pixels a side; by default what the backbone was made for")
+        int | None, arg(metavar="PX", help="pixels per side; by default the size that the backbone was trained at")
     ] = None,
     weights: Annotated[
         str | None, arg(metavar="FILE", help="pretrained (the default), a file of weights, or random (only for trials)")

@@ -23,8 +23,8 @@ def verify(
 ) -> int:
     """Check a project for lost or corrupt data.
 
-    Says for each finding how to repair it. The exit status is 1 if findings remain, and 0 if only warnings do:
-    near-copies across splits make the test accuracy too high, but nothing is lost.
+    Prints how to repair each finding. The exit status is 1 if findings remain, and 0 if there are only warnings, such
+    as near-copies across splits, which make the test accuracy too high.
     """
     from gradebook.pipelines.maintenance.verify import format_report
     from gradebook.pipelines.maintenance.verify import verify as run_verify
@@ -73,7 +73,7 @@ def undo(
 ) -> None:
     """Undo a verdict, a change of classes, or an earlier undo.
 
-    Adds an event to the log, and removes none. The label from before counts again.
+    Adds an event to the log and removes none. The earlier label applies again.
     """
     from gradebook.pipelines.cli.curation_formatting import class_report
     from gradebook.pipelines.curation.accept_rest import undo as undo_audit
@@ -150,7 +150,7 @@ def backup(
 ) -> None:
     """Write a project to one file, without its images.
 
-    Others may work on the project meanwhile. gradebook restore makes the project again.
+    The project can be in use meanwhile. gradebook restore creates it again from the file.
     """
     from gradebook.pipelines.maintenance.backup import backup as run_backup
     from gradebook.pipelines.maintenance.backup import format_backup
@@ -167,9 +167,9 @@ def restore(
     *,
     json: Json = False,
 ) -> None:
-    """Make a project again from a backup.
+    """Restore a project from a backup.
 
-    Compares every checksum. A damaged backup restores nothing.
+    Checks every checksum first. Nothing is restored from a damaged backup.
     """
     from gradebook.pipelines.maintenance.restore import format_restore
     from gradebook.pipelines.maintenance.restore import restore as run_restore

@@ -10,8 +10,8 @@ GROUPS = {
     "Data": ("init", "classes", "import", "embed", "split", "pool", "pool-join"),
     "Label": ("queue", "label", "neighbours", "agreement", "accept-rest", "undo"),
     "Train": ("train", "session", "export", "predict", "serve"),
-    "Look": ("status", "record", "map", "fiftyone"),
-    "Keep": (
+    "View": ("status", "record", "map", "fiftyone"),
+    "Maintain": (
         "verify",
         "backup",
         "restore",
@@ -30,11 +30,11 @@ START = """usage: gradebook COMMAND ...
 
 Label a hundred images, train on thousands.
 
-From a folder of images to labelling in the browser:
+Label a folder of images in the browser:
 
   gradebook start IMAGES
 
-A first round:
+Or step by step:
 
   gradebook init PROJECT --classes cat,dog
   gradebook import PROJECT IMAGES
@@ -42,13 +42,13 @@ A first round:
   gradebook label PROJECT labels.csv
   gradebook train PROJECT
   gradebook queue PROJECT      which images to label next, and why
-  gradebook app PROJECT        or look and label in the browser
+  gradebook app PROJECT        or label in the browser
   gradebook export PROJECT classifier
   gradebook predict classifier IMAGES
 """
 
-END = """gradebook COMMAND --help   the arguments of a command
-gradebook --version        the version"""
+END = """gradebook COMMAND --help   show the arguments of a command
+gradebook --version        show the version"""
 
 
 def overview() -> str:

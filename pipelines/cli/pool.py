@@ -19,7 +19,7 @@ def pool(
     threshold: Annotated[float, arg(help="minimum probability of an image")] = 0.0,
     without: Annotated[
         tuple[Path, ...],
-        arg(help="test images to leave out: folders, or projects with a test split; a project's own in any case"),
+        arg(help="test images to leave out: folders, or projects with a test split; CLASSIFIER's own always"),
     ] = (),
     run: RunName = None,
     part: Annotated[str, arg(help="K/N: score only every N-th file, from the K-th on; one process for each")] = "1/1",
@@ -27,8 +27,8 @@ def pool(
 ) -> None:
     """Choose unlabelled images from a folder of any size.
 
-    Writes a table of the images of each class with the highest probability, for gradebook import. If it was stopped,
-    run it again to continue.
+    Writes a table of the most probable images of each class, which gradebook import reads. Run it again to continue
+    after a stop.
     """
     from gradebook.pipelines.cli.formatting import pool_summary
     from gradebook.pipelines.pool.selection import select_pool

@@ -57,7 +57,7 @@ def neighbours(
 ) -> None:
     """Show the unlabelled images most similar to a labelled one.
 
-    With --propose a reviewer is asked about them first. Nothing is labelled before that.
+    With --propose, reviewers see them first. This labels no image.
     """
     from gradebook.pipelines.cli.formatting import neighbours_table
     from gradebook.pipelines.curation import label_propagation, labelling
@@ -160,10 +160,12 @@ def status(project: Project, *, json: Json = False) -> None:
 
 @app.command(name="app")
 def app_(
-    project: Annotated[Positional[Path | None], arg(metavar="[PROJECT]", help="without one, the app asks")] = None,
+    project: Annotated[
+        Positional[Path | None], arg(metavar="[PROJECT]", help="the project's directory; without it, the app asks")
+    ] = None,
     *,
     port: Annotated[int, arg(metavar="PORT", help="port, on this machine only")] = DEFAULT_PORT,
-    token: Annotated[bool, arg(help="ask for the token that the printed link has")] = True,
+    token: Annotated[bool, arg(help="require the token in the printed link")] = True,
 ) -> int:
     """Open the app in the browser.
 
@@ -200,7 +202,7 @@ def demo(
     *,
     json: Json = False,
 ) -> None:
-    """Try a whole round on handwritten digits, in three minutes.
+    """Run a complete example on handwritten digits, in three minutes.
 
     Imports and embeds them, trains with three methods, ranks the queue and exports a classifier.
     """

@@ -27,8 +27,9 @@ def serve(
 ) -> None:
     """Serve an exported classifier over HTTP.
 
-    POST image files to /predict as multipart form data under the name files. /healthz says that it is up, and
-    /openapi.json describes both. It asks nobody for a password: put a proxy that does before any other address.
+    POST image files to /predict as multipart form data under the name files. /healthz is the health check, and
+    /openapi.json describes the API. There is no password: before you serve other machines, put a proxy with
+    authentication in front of it.
     """
     from gradebook.pipelines.inference.classifier import Classifier
     from gradebook.pipelines.inference.serving import LOCAL, Limits

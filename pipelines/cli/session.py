@@ -19,15 +19,15 @@ def session(
     *,
     method: Annotated[str, arg(help="training method of a new session, as for train")] = "mpl",
     seed: Annotated[int, arg(help="random seed of a new session")] = 0,
-    idle_minutes: Annotated[float, arg(help="end after so many minutes without a new label; 0 for never")] = 60.0,
-    stop: Annotated[Flag, arg(help="end the live session, and wait until it has left a finished run")] = False,
+    idle_minutes: Annotated[float, arg(help="end after this many minutes without a new label; 0 for never")] = 60.0,
+    stop: Annotated[Flag, arg(help="end the live session, and wait until its run has finished")] = False,
     status: Annotated[Flag, arg(help="show whether a session is live, and how far behind the labels it is")] = False,
     json: Json = False,
 ) -> None:
     """Train while you label: the queue follows each label.
 
-    Trains on embeddings as labels come in, until Ctrl-C, --stop, or no new label for an hour; then leaves a finished
-    run. A session that was killed continues from its last checkpoint.
+    Trains on embeddings while labels come in, until Ctrl-C, --stop, or an hour without a new label. The result is a
+    finished run. A session that was killed continues from its last checkpoint.
     """
     if stop and status:
         raise ProjectError("--stop ends a session and --status shows it: give one of them")

@@ -13,12 +13,14 @@ def simulate(
     train: Annotated[Positional[Path], arg(metavar="TRAIN", help="images to label, in a folder for each class")],
     test: Annotated[Positional[Path], arg(metavar="TEST", help="images to measure on, in a folder for each class")],
     *,
-    work: Annotated[Path, arg(help="directory of the project and the results; the same one continues")],
+    work: Annotated[Path, arg(help="directory for the project and the results; an existing one is continued")],
     strategies: Annotated[
         tuple[str, ...],
         arg(help="random, entropy, margin, k_centre, badge, herding, skactiveml:NAME, ours, or ours:REASON"),
     ] = ("random", "entropy", "margin", "k_centre", "badge", "skactiveml:TypiClust", "ours"),
-    start: Annotated[int, arg(help="random labels of each class to start with; with 0 each strategy chooses all")] = 2,
+    start: Annotated[
+        int, arg(help="random labels per class at the start; with 0, each strategy chooses its first labels too")
+    ] = 2,
     batch: Annotated[int, arg(help="labels a round")] = 20,
     rounds: Annotated[int, arg(help="rounds of labelling")] = 5,
     seeds: Annotated[tuple[int, ...], arg(help="random seeds, of the first labels and of training")] = (0, 1, 2, 3, 4),

@@ -16,17 +16,17 @@ def start(
     *,
     classes: Annotated[str, arg(help="class names, as a,b,c; by default the app asks for them")] = "",
     project: Annotated[
-        Path | None, arg(metavar="DIR", help="the project's directory; by default IMAGES-project, beside the images")
+        Path | None, arg(metavar="DIR", help="the project's directory; by default IMAGES-project, next to the images")
     ] = None,
     port: Annotated[
         int | None, arg(metavar="PORT", help="port, on this machine only; by default 8501 or a free one")
     ] = None,
-    token: Annotated[bool, arg(help="ask for the token that the printed link has")] = True,
+    token: Annotated[bool, arg(help="require the token in the printed link")] = True,
 ) -> int:
-    """Label a folder of images in the browser, from nothing.
+    """Label a folder of images in the browser.
 
-    Makes a project beside the images and opens the app. Images are imported and embedded in the background, and the
-    first can be labelled before that has ended. Run again, it opens the project that is there.
+    Creates a project next to the folder and opens the app. Images are imported and embedded in the background, and you
+    can label the first ones at once. Run it again to open the same project.
     """
     from gradebook.pipelines.cli.serve_app import DEFAULT_PORT, open_app
     from gradebook.pipelines.jobs.start_project import start_project

@@ -30,7 +30,7 @@ def evaluate(
     *,
     run: RunName = None,
     split: Annotated[
-        Literal["test", "train"], arg(help="train uses only labels given after the run began to train")
+        Literal["test", "train"], arg(help="train uses only labels given after the start of the run")
     ] = "test",
     json: Json = False,
 ) -> None:

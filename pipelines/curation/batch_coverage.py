@@ -1,7 +1,7 @@
 """A batch for a reviewer: the samples that cover most of the remaining doubt (`gradebook.mpl.facility_location`).
 
-The gain of each sample is computed once per run, given the labels that the run had read, and cached with its reasons. New
-labels can only lower a gain, so the cached gains are upper bounds, and a batch evaluates only the few largest ones.
+The gain of each sample is computed once per run, given the labels of the run, and cached with its reasons. New labels
+can only lower a gain, so the cached gains are upper bounds, and a batch evaluates only the few largest ones.
 With more than `CANDIDATES` samples, random subsets are covered and chosen from.
 
 Shape legend    N samples    G samples to cover    d of the space

@@ -167,7 +167,7 @@ def _evidence(
 
 
 def _unlike_any_class(run: Run, ids: Sequence[str], classifier: FeatureClassifierOutput | None) -> Floats:
-    """Returns how unlike every class the samples (N,) are, by the labelled and rejected samples that the run has read."""
+    """Returns how unlike every class the samples (N,) are, by the labelled and rejected samples of the run."""
     from gradebook.mpl.open_set import unlike_any_class
 
     if classifier is None:

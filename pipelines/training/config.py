@@ -192,10 +192,10 @@ class TrainConfig(Generic[Settings]):
     recompute: bool = False
     """Recompute activations in the backward pass, which saves memory (pixels only)."""
     accumulate: PositiveInt = 1
-    """Chunks of a batch that go through the networks one at a time: a chunk's memory for one more forward pass (pixels
+    """Parts into which a batch is split to save memory; costs one more forward pass (pixels
     only)."""
     trackers: str = ""
-    """Experiment trackers, separated by commas: tensorboard, and others that Accelerate supports."""
+    """Experiment trackers, separated by commas: tensorboard, or others that Accelerate supports."""
     record_every: PositiveInt = 1
     """Steps between two entries of the record."""
     record: str = ""

@@ -38,9 +38,9 @@ def test_the_help_of_train_shows_the_settings_of_its_method(method):
 
 
 @pytest.mark.parametrize("arguments", [(), ("--help",), ("-h",)])
-def test_without_a_command_it_shows_a_first_round_and_every_command(arguments):
+def test_without_a_command_it_shows_the_first_steps_and_every_command(arguments):
     out = done(*arguments).out
-    assert "A first round:" in out
+    assert "Or step by step:" in out
     for command, summary in COMMANDS.items():
         assert re.search(rf"(?m)^  {command} +{re.escape(summary)}$", out)
     assert max(map(len, out.splitlines())) <= 80, "a terminal's width"
