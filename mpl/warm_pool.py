@@ -2,7 +2,7 @@
 
 What no label changes is computed once: the feature spaces and their neighbour graphs. How far one label reaches in a
 graph does not depend on the other labels, so it is computed once for each label, as long as the results fit into
-`MAX_BYTES`. With more labels, those of a class diffuse together, anew in each fit, which takes no more memory.
+`MAX_BYTES`. With more labels, those of a class diffuse together, again in each fit, which takes no more memory.
 
 Shape legend    N samples    D features    K classes    n labelled    M samples with views    V views
 """

@@ -113,7 +113,7 @@ def create_project(root: Path, classes: Sequence[str], *, store: str = "") -> Pr
     if (directory := images_around(root)) is not None:
         beside = directory.with_name(f"{directory.name}-project")
         raise ProjectError(
-            f"{directory} has images, and a project must not be among them: make it beside them, such as {beside}"
+            f"{directory} has images, and a project must not be among them: create it elsewhere, such as {beside}"
         )
     root.mkdir(parents=True, exist_ok=True)
     _write(project)

@@ -1,4 +1,4 @@
-"""Processes that work on a project until they are killed, each telling through a pipe what is safely done.
+"""Processes that work on a project until they are killed, each reporting through a pipe what is safely written.
 
 They are forked from a server that has imported what they need (`multiprocessing`'s forkserver), so that killing fifty
 costs seconds.

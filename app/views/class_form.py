@@ -117,14 +117,14 @@ def _split(classes: tuple[str, ...], counts: Mapping[str, int]) -> Plan | None:
     old = st.selectbox("Class", classes, key="split-class")
     new = _names(st.text_input("Into", key="split-to", help="Two classes or more, separated by commas."))
     st.caption(
-        f"Its {count(counts.get(old or '', 0), 'label')} are to be given again: you get a queue of these images."
+        f"Its {count(counts.get(old or '', 0), 'label')} must be given again. Review shows a queue of these images."
     )
     return class_changes.split(old, new) if old and len(new) > 1 else None
 
 
 def _remove(classes: tuple[str, ...], counts: Mapping[str, int]) -> Plan | None:
     name = st.selectbox("Class", classes, key="remove-class")
-    st.caption(f"Its {count(counts.get(name or '', 0), 'label')} are withdrawn, until you undo it.")
+    st.caption(f"Its {count(counts.get(name or '', 0), 'label')} are removed. Undo brings them back.")
     return class_changes.remove(name) if name else None
 
 

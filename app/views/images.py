@@ -139,7 +139,9 @@ def _draw_embeddings(context: PageContext, busy: bool) -> None:
         missing = total if space is None else _count_missing(store, space, total, busy)
         done = f"{total - missing:,} of {count(total, 'image')} {'has' if total == 1 else 'have'} embeddings."
         st.markdown(done if missing else f"All {count(total, 'image')} have embeddings.")
-        st.caption("A frozen network embeds each image once: training then takes seconds, and neighbours are known.")
+        st.caption(
+            "A frozen network embeds each image once. Training then takes seconds, and similar images can be found."
+        )
         button: Literal["primary", "secondary"] = "secondary" if busy else "primary"
         if missing and st.button(
             "Compute embeddings", key="embed", type=button, icon=":material/visibility:", disabled=busy

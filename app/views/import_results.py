@@ -75,7 +75,7 @@ PROBLEMS = (
         ("file", "levels"),
     ),
     Problem("stack_files", "Files with several pictures", "One of them is taken.", ("file", "picture")),
-    Problem("uniform_files", "Almost uniform images", "Hardly anything can be seen on them.", ("file",)),
+    Problem("uniform_files", "Almost uniform images", "These images are almost uniform.", ("file",)),
 )
 WITH_PATHS = [problem.key for problem in PROBLEMS if problem.columns[0] in ("file", "now")]
 

@@ -107,7 +107,7 @@ def aligned(p: Tensor, labels: Tensor, guesses: Tensor) -> Tensor:
 def turned(x: Tensor, quarters: Tensor) -> Tensor:
     """Returns each image (U, C, S, S) after its number (U,) of quarter turns, counter-clockwise."""
     if x.shape[-1] != x.shape[-2]:
-        raise ValueError(f"images of {x.shape[-2]} by {x.shape[-1]} px cannot be turned: give square ones")
+        raise ValueError(f"images of {x.shape[-2]} by {x.shape[-1]} px cannot be rotated: give square ones")
     rotations = torch.stack([torch.rot90(x, k, (-2, -1)) for k in range(4)])
     return rotations[quarters, torch.arange(len(x), device=x.device)]
 

@@ -75,7 +75,7 @@ def accept_rest(
     audit = open_audit(store.project)
     if cancel:
         if audit is None:
-            raise ProjectError("no audit is open: there is nothing to give up")
+            raise ProjectError("no audit is open: there is nothing to cancel")
         report = auditing.cancel(store, audit)
     elif audit is None:
         chosen = choose_run(store.project, run)
@@ -84,7 +84,7 @@ def accept_rest(
     elif (audit.target, audit.confidence) != (error, confidence):
         raise ProjectError(
             f"an audit with --error {audit.target:g} --confidence {audit.confidence:g} is open: continue with "
-            "these, or give it up with --cancel"
+            "these, or cancel it with --cancel"
         )
     else:
         report = auditing.settle(store, audit)

@@ -31,7 +31,7 @@ def init(
     names = split_names(classes) if classes.strip(",") else []
     created = create_project(project, names, store=store)
     command = shlex.join(["gradebook", "import", str(project)])
-    print(f"made {created.root} with {len(created.classes)} classes; next: {command} IMAGES")
+    print(f"created {created.root} with {len(created.classes)} classes; next: {command} IMAGES")
 
 
 @app.command

@@ -44,5 +44,5 @@ def choose_run(project: "OpenProject", name: str | None) -> "Run":
         score = validation_accuracy(run)
         say(f"the best run by validation accuracy is {run.name}" + ("" if score is None else f" ({score:.1%})"))
     elif name is None and len(list_runs(project)) > 1:
-        say(f"taking {run.name}, the newest finished run; --run best takes the one with the best validation accuracy")
+        say(f"using {run.name}, the newest finished run; --run best uses the one with the best validation accuracy")
     return run

@@ -41,7 +41,7 @@ def serve(
     if host in LOCAL:
         port = free_port(port)
     else:
-        say(f"everybody who reaches {host} can use this server: it asks nobody for a password")
+        say(f"everyone who can reach {host} can use this server: it has no password")
     address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     print(
         f"{classifier} is served at {address}/predict (Ctrl-C ends); try: curl -F files=@image.jpg {address}/predict",

@@ -60,7 +60,7 @@ def _stop(project: Project) -> None:
 
     opened = read_project(project)
     name = stop_session(opened)
-    print(f"{name} has ended" if name else "the session has ended, before it had labels to train on")
+    print(f"{name} has ended" if name else "the session has ended before it had labels to train on")
 
 
 def _print_status(project: Project, as_json: bool) -> None:

@@ -160,7 +160,7 @@ def predict(
     for message in broken:
         say(f"gradebook: {message}")
     if not count and not broken:
-        say("gradebook: there are no images there: files count as images by how their names end")
+        say("gradebook: there are no images there: files are recognised as images by their suffix")
     return 0 if count else FAILED
 
 

@@ -140,7 +140,7 @@ def undo(store: "Store", audit_id: str, *, actor: str) -> int:
     standing = [e for e in seen.decided.values() if e.actor == ACTOR + audit_id]
     items = [labelling.Undo(ref=e.event_id, expected=e.event_id, of_anyone=True) for e in standing]
     if not items:
-        raise ProjectError(f"no label of audit {audit_id} counts at the moment: there is nothing to undo")
+        raise ProjectError(f"no label of audit {audit_id} is in effect: there is nothing to undo")
     taken = labelling.decide(store, items, actor=actor, read=partial(labelling.read_log, store, seen)).taken
     audit_files.close(store.project, audit, State.UNDONE, audit.wrong, audit.parts)
     return len(taken)

@@ -78,7 +78,7 @@ def collect_evidence(
     classifier = classify_features(store, run, predictions) if known is None else known.classifier
     if given and classifier is None:
         raise ProjectError(
-            f"given labels are judged by embeddings, and the images of {run.name} have none: "
+            f"checking given labels needs embeddings, and the images of {run.name} have none: "
             f"run: gradebook embed {store.project.root}"
         )
     covered = set(classifier.sample_ids.tolist() if given and classifier is not None else predictions.sample_ids)

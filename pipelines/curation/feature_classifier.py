@@ -96,7 +96,7 @@ def read_predictions(run: Run, known: RunClasses | None = None) -> Predictions:
     except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
         raise ProjectError(
             f"{path} cannot be read ({error}): restore it from a backup, or delete it and resume the run, "
-            f"which makes it again"
+            f"which writes it again"
         ) from error
 
 

@@ -96,7 +96,7 @@ def undo(store: "Store", *, actor: str) -> Holdout:
         held = [c for c in newest.values() if c.split is Split.TEST]
         if not held:
             raise ProjectError(
-                f"no drawn test image is left to put back: gradebook split {store.project.root} --test N draws some"
+                f"no drawn test image can be put back: gradebook split {store.project.root} --test N draws some"
             )
         last = max(held, key=lambda c: c.at).draw
         ids = [c.sample_id for c in held if c.draw == last]

@@ -69,7 +69,7 @@ def rank(
         return rank_by_run(store, run, events, decided, request)
     if reason == GIVEN:
         raise ProjectError(
-            f"labels are judged by a finished run, and there is none: gradebook train {store.project.root}"
+            f"checking given labels needs a finished run, and there is none: gradebook train {store.project.root}"
         )
     train = {s.sample_id: s for s in store.catalog.samples(Split.TRAIN)}
     audited = in_open_audit(store.project)

@@ -229,7 +229,7 @@ def _compare(student: "nn.Module", config: TrainConfig[Any], store: "Store", dir
     if difference > MAX_DIFFERENCE:
         raise ConfigError(
             f"the exported model differs from the student by {difference:.3f} in a probability: the backbone's weights "
-            f"are not those that made the cached views; embed again, train again, then export"
+            f"are not those of the cached views: embed again, train again, then export"
         )
     return len(pixels), difference
 

@@ -133,7 +133,7 @@ def export_labels(  # noqa: PLR0913  # the last four have a default
     else:
         out.parent.mkdir(parents=True, exist_ok=True)
         if not create_exclusive(out, FILES[form](rows.relative_to(out.parent) if relative else rows)):
-            raise ProjectError(f"{out} exists already, and nothing is written over: choose a new name")
+            raise ProjectError(f"{out} exists already and is not overwritten: choose a new name")
     return LabelsExport(
         out=str(out),
         format=form,

@@ -85,7 +85,7 @@ def pictures(dataset: Any, ids: Sequence[str], limit: int) -> list[tuple[str, st
     """Returns the file name of each of the samples and, of the first ones, a small picture as a data address.
 
     Raises:
-        ProjectError: no sample is selected, or the dataset shows no project.
+        ProjectError: no sample is selected, or the dataset belongs to no project.
     """
     store, seen = open_project(dataset), _selected(dataset, ids)
     return [(Path(s.filepath).name, _picture(store, s) if n < limit else None) for n, s in enumerate(seen)]
@@ -135,7 +135,7 @@ def open_project(dataset: Any) -> "Store":
     from gradebook.storage.store import open_store
 
     if dataset is None or not (root := (dataset.info or {}).get("gradebook")):
-        raise ProjectError("this dataset shows no project: open one with: gradebook fiftyone PROJECT")
+        raise ProjectError("this dataset belongs to no project: open one with: gradebook fiftyone PROJECT")
     return open_store(Path(root))
 
 

@@ -77,7 +77,7 @@ def open_app(
             say(f"FiftyOne shows it at {server.link(page)} (Ctrl-C ends)")
             _wait_until_closed(process, store, run, follow=follow, say=say)
         except KeyboardInterrupt:
-            say("FiftyOne is closed; the project's MongoDB stays for the next time.")
+            say("FiftyOne is closed; the project's MongoDB keeps running for the next start.")
 
 
 def _wait_until_closed(

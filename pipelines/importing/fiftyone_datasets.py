@@ -84,7 +84,7 @@ def _label_field(dataset: Any, name: str, requested: str | None) -> str | None:
         if requested not in known:
             raise ProjectError(
                 f"dataset {name} has no classifications {requested}: it has {', '.join(known) or 'none'}; "
-                "one class an image is what can be imported"
+                "only one class per image can be imported"
             )
         return requested
     usual = next((field for field in USUAL_FIELDS if field in known), None)

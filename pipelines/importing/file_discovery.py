@@ -48,7 +48,7 @@ def find_images(root: Path, leave_out: Collection[Path] = ()) -> tuple[list[Foun
         raise ProjectError(f"there is nothing at {printable(str(root))}: give a directory of images, or one image file")
     if not entries:
         raise ProjectError(
-            f"there are no images in {printable(str(root))}: files count as images by how their names end"
+            f"there are no images in {printable(str(root))}: files are recognised as images by their suffix"
         )
     files: list[FoundFile] = []
     refused = [(printable(path), why) for path, why in entries if why]

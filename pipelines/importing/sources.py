@@ -149,4 +149,4 @@ def _label(classes: Any, value: Any) -> str:
         return str(classes[label])
     if label is None or isinstance(label, str):
         return label or ""
-    raise ProjectError(f"a label of the FiftyOne dataset is {value!r}: one class an image is what can be imported")
+    raise ProjectError(f"a label of the FiftyOne dataset is {value!r}: only one class per image can be imported")

@@ -102,7 +102,7 @@ def _wanted(opened: zipfile.ZipFile, archive: Path) -> dict[str, zipfile.ZipInfo
             raise ProjectError(f"{archive} is encrypted: unpack it yourself and import the folder")
         wanted[str(path)] = member
     if not any(is_image(Path(name)) for name in wanted):
-        raise ProjectError(f"there are no images in {archive}: files count as images by how their names end")
+        raise ProjectError(f"there are no images in {archive}: files are recognised as images by their suffix")
     return wanted
 
 

@@ -93,7 +93,7 @@ def read_rows(path: Path, classes: Sequence[str]) -> list[list[str]]:
     header = _header(classes)
     is_cut_header = _as_csv([header]).startswith(content)  # or nothing
     if (rows[:1] != [header] and not is_cut_header) or any(len(row) != len(header) for row in rows):
-        raise ProjectError(f"{path} holds other things than this classifier's predictions: choose another --out")
+        raise ProjectError(f"{path} holds other data than this classifier's predictions: choose another --out")
     if len(complete) < len(content):
         with path.open("r+b") as file:
             file.truncate(len(complete))

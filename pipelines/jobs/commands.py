@@ -35,7 +35,7 @@ def restart(project: Project, job: Job) -> Job:
     """
     name, *arguments = command_of(job) or ("",)
     if name not in COMMANDS:
-        raise ProjectError(f"{name or 'this'} is not a command that is started again: remove {job.path}")
+        raise ProjectError(f"{name or 'this'} is not a command that can be started again: remove {job.path}")
     return _start(project, name, *arguments)
 
 

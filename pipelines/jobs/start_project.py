@@ -34,7 +34,7 @@ def start_project(images: Path, root: Path | None, classes: Sequence[str]) -> Pr
         say(f"opening the project {project.root}")
     else:
         project = _create(root, images, classes)
-        say(f"made the project {project.root}; the images stay where they are")
+        say(f"created the project {project.root}; the images stay where they are")
     _start_jobs(project, images)
     return project
 
@@ -50,12 +50,14 @@ def _with_classes(project: Project, classes: Sequence[str]) -> Project:
 def _create(root: Path, images: Path, classes: Sequence[str]) -> Project:
     if root.resolve().is_relative_to(images):
         raise ProjectError(
-            f"{root} is among the images, and a project must not be there: make it beside them, with --project DIR"
+            f"{root} is among the images, and a project must not be there: choose another directory with --project DIR"
         )
     try:
         return create_project(root, classes)
     except OSError as error:
-        raise ProjectError(f"{root} cannot be made ({error.strerror}): choose where with --project DIR") from error
+        raise ProjectError(
+            f"{root} cannot be created ({error.strerror}): choose another directory with --project DIR"
+        ) from error
 
 
 def _start_jobs(project: Project, images: Path) -> None:

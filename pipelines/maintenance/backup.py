@@ -73,7 +73,7 @@ def backup(root: Path, archive: Path, *, progress: Progress = lambda done, total
     if archive.exists():
         raise ProjectError(f"{archive} exists already: choose another name, or delete it")
     if not archive.parent.is_dir():
-        raise ProjectError(f"there is no directory {archive.parent}: create it, or choose another place")
+        raise ProjectError(f"there is no directory {archive.parent}: create it, or choose another directory")
     for _ in range(ATTEMPTS):
         try:
             with atomic_path(archive) as temporary:

@@ -1,6 +1,6 @@
 """`gradebook verify` runs the checks of `gradebook.pipelines.maintenance.checks`, and repairs what is safe to repair.
 
-A repair changes derived data only: it folds a record anew, deletes a temporary file, marks a dead run as stopped, or
+A repair changes derived data only: it folds a record again, deletes a temporary file, marks a dead run as stopped, or
 lists a file that has its sample's content. It never changes an event, a label or a user's file.
 """
 
@@ -32,14 +32,14 @@ if TYPE_CHECKING:
 Check = Callable[[Subject], Iterator[Finding]]
 
 SHOWN = 3  # paths or ids of a finding before "and N more"
-DERIVED = frozenset({"history", "signals", "folded"})  # tables that a fold of the runs' segments makes anew
+DERIVED = frozenset({"history", "signals", "folded"})  # tables that a fold of the runs' segments makes again
 TABLE_ADVICE = {
     "events": "restore lance/events.lance from a backup: nothing else has all labels",
     "samples": "restore the table from a backup, or delete lance/samples.lance and lance/files.lance and import again: "
     "an id is a hash of the image's content, so labels find their images",
     "splits": "restore the table from a backup: without it, test images that were drawn count as training images",
     "vectors": "delete the table's directory and compute the vectors again: gradebook embed",
-    "derived": "run verify --repair, which folds the runs' segments anew",
+    "derived": "run verify --repair, which folds the runs' segments again",
 }
 
 

@@ -69,7 +69,7 @@ def load(out: Path, settings: dict[str, Any]) -> Progress:
     """Returns the progress of a table, an empty one if nothing was saved.
 
     Raises:
-        ProjectError: the table was begun with other settings.
+        ProjectError: the table was started with other settings.
     """
     import pyarrow.parquet as pq
 
@@ -81,7 +81,7 @@ def load(out: Path, settings: dict[str, Any]) -> Progress:
     differing = [name for name, value in settings.items() if progress.settings.get(name) != value]
     if differing:
         raise ProjectError(
-            f"{out} was begun with another {', '.join(differing)}: give the same again, or another file, "
+            f"{out} was started with another {', '.join(differing)}: give the same, choose another file, "
             f"or delete {path} to start over"
         )
     progress.kept = [ScoredImage(**row) for row in table.to_pylist()]

@@ -104,7 +104,7 @@ def select_pool(  # noqa: PLR0913  # most have a default
     classifier = classifier.expanduser()
     own = classifier if (classifier / SETTINGS).exists() else None
     if own is None and not without:
-        say("no test images are left out: give them, or the project, with --without")
+        say("no test images are excluded: name them, or the project, with --without")
     holdout = HoldoutIndex(without, own=own)
     scorer, classifier_digest = open_scorer(classifier, run)
     settings = {
@@ -133,7 +133,7 @@ def _check(folder: Path, out: Path, *, per_class: int, threshold: float) -> None
     if out.exists():
         raise ProjectError(f"the file {out} already exists: give the table another name")
     if not out.parent.is_dir():
-        raise ProjectError(f"there is no directory {out.parent} for the table: make it first")
+        raise ProjectError(f"there is no directory {out.parent} for the table: create it first")
     if not folder.is_dir():
         raise ProjectError(f"there is no folder {folder}: give one with images in it, at any depth")
 

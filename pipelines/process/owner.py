@@ -65,7 +65,7 @@ def owned_at(address: str, processes: Sequence[ProcessId]) -> Iterator[None]:
         existing = object_store.read(address, OWNER)
         for process in [] if existing is None else _parse_owners(existing, file):
             if process.is_running:
-                raise ProjectError(f"{address} belongs to {process}, which is at work: wait for it, or stop it")
+                raise ProjectError(f"{address} belongs to {process}, which is running: wait for it, or stop it")
             if not process.has_ended:
                 raise ProjectError(
                     f"{address} belongs to {process}, and whether that runs cannot be seen from here: "
@@ -87,7 +87,7 @@ def check_unowned(directory: Path) -> None:
     """
     for process in read_owners(directory):
         if process.is_running:
-            raise ProjectError(f"{directory.name} belongs to {process}, which is at work: wait for it, or stop it")
+            raise ProjectError(f"{directory.name} belongs to {process}, which is running: wait for it, or stop it")
         if not process.has_ended:
             raise ProjectError(
                 f"{directory.name} belongs to {process}, and whether that runs cannot be seen from here: "
@@ -148,7 +148,7 @@ def _acquire(lock: FileLock, directory: Path) -> None:
         except Timeout as error:
             check_unowned(directory)
             raise ProjectError(
-                f"{directory.name} is locked by another process: wait for it, or stop what works in {directory}"
+                f"{directory.name} is locked by another process: wait for it, or stop the program that uses {directory}"
             ) from error
 
 

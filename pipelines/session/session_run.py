@@ -86,7 +86,7 @@ def new_config(store: "Store", method: str, seed: int) -> TrainConfig[Any]:
 def run_to_continue(store: "Store", method: str) -> Run | None:
     """Returns the newest run of a session, if it has not finished and trains by this method; else None.
 
-    Only the project's session calls this, so no run of a session is at work.
+    Only the project's session calls this, so no run of a session is running.
     """
     earlier = [run for run in list_runs(store.project) if run.is_session]
     if not earlier or earlier[-1].status().state is State.FINISHED:
@@ -172,14 +172,14 @@ def _open(store: "Store", command: TrainCommand[Any], reader: LogReader) -> Sess
     publisher = Publisher(store, state)
     if not command.resume:
         write_snapshot(state.path, Snapshot())
-    say(f"{state.path.name} is live: it takes labels as they are given")
+    say(f"{state.path.name} is live: it reads labels as they are given")
     return SessionRun(state=state, reader=reader, publisher=publisher, new_images=NewImages(store, state))
 
 
 def _use_planned_labels(state: TrainState) -> None:
     """Uses all labels that are known from the next step on, whatever step they were planned for.
 
-    The sampler starts anew, so that a session of a day does not keep those of all its labels.
+    The sampler starts again, so that a session of a day does not keep the steps of all its labels.
     """
     import torch
 

@@ -21,7 +21,9 @@ def stop_session(project: Project, *, timeout: float = TIMEOUT_S) -> str:
     deadline, name = time.monotonic() + timeout, session.run
     while (now := live_session(project)) is not None and now.process == session.process:
         if time.monotonic() > deadline:
-            raise ProjectError(f"{now} is still finishing: wait for it, and look with: gradebook status {project.root}")
+            raise ProjectError(
+                f"{now} is still finishing: wait for it, and check with: gradebook status {project.root}"
+            )
         name = now.run
         time.sleep(POLL_INTERVAL_S)
     return name

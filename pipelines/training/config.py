@@ -111,7 +111,7 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         if self.pool and self.kind != "folder":
-            raise ConfigError("a pool goes with --data.kind folder: import further images into a project instead")
+            raise ConfigError("--data.pool is for --data.kind folder: import further images into a project instead")
 
 
 @_raises_config_error
@@ -214,7 +214,7 @@ class TrainConfig(Generic[Settings]):
 
     def __post_init__(self) -> None:
         if self.distributions and self.method != "reduced_mpl":
-            raise ConfigError(f"distributions of another run go with --method reduced_mpl, not {self.method}")
+            raise ConfigError(f"--distributions is for --method reduced_mpl, not {self.method}")
         if self.start and (self.inputs == "views" or self.teacher_backbone):
             raise ConfigError(
                 "--start makes both networks begin as another run's student: "

@@ -104,7 +104,7 @@ class LiveLabels:
         self.changes.append(change)
         if self.backend.is_main:
             self._write()
-            say(f"step {change.step}: {_describe(change)}; {len(self.planned.labelled)} labels to learn from")
+            say(f"step {change.step}: {_describe(change)}; {len(self.planned.labelled)} training labels")
 
     def sampler(self) -> Sampler:
         """Returns the sampler of the newest labels.

@@ -72,7 +72,7 @@ def choose_labelled(config: DataConfig, data: PlainDataset, seed: int) -> NDArra
         of_class = np.flatnonzero(data.truth == label)
         if len(of_class) < count:
             raise ConfigError(
-                f"class {data.classes[label]} has {len(of_class)} training images, but {count} labels are asked of it: "
+                f"class {data.classes[label]} has {len(of_class)} training images, but {count} labels are requested: "
                 "give a smaller --data.labels"
             )
         chosen.append(random.choice(of_class, count, replace=False))
@@ -176,7 +176,7 @@ def _torchvision(kind: str, directory: Path, split: Split, size: int) -> PlainDa
     except (OSError, RuntimeError) as error:
         raise ConfigError(
             f"{kind} is not in {directory} and cannot be downloaded ({error}): put torchvision's files there, "
-            "or give a folder of images with --data.kind folder --data.images DIR"
+            "or use a folder of images with --data.kind folder --data.images DIR"
         ) from error
     names = [f"{kind}/{split}/{number:05d}" for number in range(len(pixels))]
     return PlainDataset(

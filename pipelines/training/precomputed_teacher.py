@@ -45,7 +45,7 @@ def load_distributions(
     if missing:
         raise ConfigError(
             f"run {config.distributions} has no predictions of {missing} of the {len(ids)} images without a label, "
-            "because they came, or lost their label, after it began: train it anew under another name and give that"
+            "because they were added, or lost their label, after it started: train that run again under another name"
         )
     rows = torch.zeros(len(training_set.sample_ids), len(training_set.classes))
     rows[torch.from_numpy(training_set.unlabelled)] = torch.tensor([predictions[sample_id] for sample_id in ids])
@@ -73,7 +73,7 @@ def _predictions(run: Path, classes: tuple[str, ...]) -> dict[str, list[float]]:
     if set(known) != set(classes):
         raise ConfigError(
             f"run {run.name} has the classes {', '.join(known)}, and this run {', '.join(classes)}: "
-            "give a run of the same classes, or train it anew"
+            "give a run of the same classes, or train it again"
         )
     order = [known.index(name) for name in classes]
     pairs = zip(table["sample_id"].to_pylist(), table["student"].to_pylist(), strict=True)

@@ -182,13 +182,13 @@ def print_summary(config: TrainConfig[Any], training_set: TrainingSet, backend: 
     inputs = f"cached views of {config.backbone}{views}" if config.inputs == "views" else f"images at {config.size} px"
     processes = "1 process" if backend.processes == 1 else f"{backend.processes} processes"
     say(
-        f"{config.run}: {config.method} on {inputs}; {len(training_set.labelled)} labels to learn from, "
-        f"{len(training_set.validation)} held out, {len(training_set.unlabelled)} images without; "
+        f"{config.run}: {config.method} on {inputs}; {len(training_set.labelled)} training labels, "
+        f"{len(training_set.validation)} held out, {len(training_set.unlabelled)} unlabelled images; "
         f"{processes} on {backend.device}, precision {config.precision}" + (f"; resumes at step {step}" if step else "")
     )
     missing = dataset.missing_classes(training_set)
     if missing:
-        say(f"no training label says {', '.join(missing)}: the student cannot learn what nobody showed it")
+        say(f"the student cannot learn the classes without a training label: {', '.join(missing)}")
 
 
 def _step_to_resume(path: Path, backend: Backend) -> int:

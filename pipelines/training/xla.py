@@ -18,7 +18,7 @@ def check(config: TrainConfig[Any]) -> None:
         ConfigError: it cannot.
     """
     if config.method == "noisy_student":
-        raise ConfigError("noisy_student was seen to fail on XLA: choose another method, or train on GPUs")
+        raise ConfigError("noisy_student fails on XLA: choose another method, or train on GPUs")
     if config.sharding != "none":
         raise ConfigError("weights cannot be sharded on XLA: give --sharding none, or train on GPUs")
     if config.recompute or config.accumulate > 1:

@@ -141,7 +141,7 @@ def test_a_line_says_how_far_behind_the_labels_the_session_is(live, rank, ids, c
     assert "Up to date with all your 3 labels" in captions(page)
 
 
-def test_a_newer_snapshot_orders_anew_what_the_browser_does_not_hold(live, rank, ids, component, monkeypatch):
+def test_a_newer_snapshot_reorders_what_the_browser_has_not_loaded(live, rank, ids, component, monkeypatch):
     monkeypatch.setattr(review, "PREFETCHED", 2)
     backwards = False
 

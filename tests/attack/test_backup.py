@@ -161,7 +161,7 @@ def test_a_damaged_backup_restores_nothing(project, tmp_path, record_property):
 
 
 def rewritten(source: Path, target: Path, change: Callable[[dict, zipfile.ZipFile], None]) -> Path:
-    """Writes a backup anew after `change` has had its manifest and may add entries."""
+    """Writes a backup again after `change` has had its manifest and may add entries."""
     with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:
         manifest = json.loads(old.read(MANIFEST))
         for name in old.namelist():

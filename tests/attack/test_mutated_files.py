@@ -29,9 +29,9 @@ DERIVED = {  # files whose loss or damage changes no result -> why
     "overview.json": "counted again",
     "lance/*.sha256": "checksums, which the next write notes again",
     "*/SHA256SUMS": "checksums; a file without one is checked as before there were any",
-    "lance/events.chain.json": "the log's chain, which the next label starts anew",
+    "lance/events.chain.json": "the log's chain, which the next label starts again",
     "lance/*/_transactions/*": "LanceDB's note of a commit that is done",
-    "lance/*/latest_version_hint.json": "written anew by the next commit",
+    "lance/*/latest_version_hint.json": "rewritten by the next commit",
     "runs/*/status.json": "made again from the run's other files, as is one that cannot be read",
 }
 READING = ("status", "queue", "log", "runs", "export-labels", "verify")

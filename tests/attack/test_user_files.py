@@ -262,7 +262,7 @@ def test_a_file_is_never_written_over_whoever_creates_it_meanwhile(store, tmp_pa
         original(source, target)
 
     monkeypatch.setattr(os, "link", link)
-    with pytest.raises(ProjectError, match="exists already, and nothing is written over"):
+    with pytest.raises(ProjectError, match="exists already and is not overwritten"):
         export_labels(store, tmp_path / "z", form)
     assert (tmp_path / "z").read_text() == "mine"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["pictures", "project", "z"]
@@ -343,7 +343,7 @@ def test_a_project_inside_a_folder_of_images_is_refused(tmp_path, where):
             Image.new("RGB", (9, 9)).save(photos / folder / f"{n}.png")
     before = contents(tmp_path)
     sentence = refused("init", photos / where, "--classes", "a,b")
-    assert "has images, and a project must not be among them: make it beside them, such as" in sentence
+    assert "has images, and a project must not be among them: create it elsewhere, such as" in sentence
     assert contents(tmp_path) == before
 
 

@@ -210,10 +210,10 @@ class Evolution(foo.Panel):  # type: ignore[misc]
         return foo.PanelConfig(name="evolution", label="Evolution", icon="timeline", surfaces="grid modal")
 
     def on_change_selected(self, ctx: Any) -> None:
-        """The panel is drawn anew after each event; that is all."""
+        """Does nothing: FiftyOne redraws the panel after each event."""
 
     def on_change_current_sample(self, ctx: Any) -> None:
-        """The panel is drawn anew after each event; that is all."""
+        """Does nothing: FiftyOne redraws the panel after each event."""
 
     def accept(self, ctx: Any) -> None:
         """Writes the verdicts."""
@@ -261,7 +261,7 @@ def _ids(ctx: Any) -> list[str]:
 
 
 def _answer(ctx: Any, do: Callable[[], str]) -> dict[str, Any]:
-    """Does it, tells the person, draws the changed samples anew and selects none.
+    """Calls an action, shows its message, reloads the changed samples and clears the selection.
 
     A verdict can take samples out of the view. Selected still, they would get the next verdict, too.
     """

@@ -11,7 +11,7 @@ from gradebook.pipelines.runs import PREDICTIONS, Run
 
 
 def reasons(subject: Subject) -> Iterator[Finding]:
-    """Reason tables can be read; with content they equal those that are computed anew."""
+    """Reason tables can be read; with content they equal recomputed ones."""
     for run in subject.runs:
         paths = [run.results / name for name in (reason_cache.PREDICTED, reason_cache.GIVEN)]
         bad = [path for path in paths if path.exists() and not _is_valid(subject, run, path)]

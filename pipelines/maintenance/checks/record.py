@@ -127,7 +127,7 @@ def _outdated(subject: Subject, run: Run, problem: str) -> Finding:
     return Finding(
         problem=f"{run.name}: {problem}, as after a fold that was killed",
         where=(str(folder),),
-        advice="run verify --repair, which folds the segments anew",
+        advice="run verify --repair, which folds the segments again",
         repair=partial(_refold, subject, run) if folder.is_dir() else None,
     )
 

@@ -113,7 +113,7 @@ def test_without_vectors_the_order_is_the_uncertainty_of_student_and_teacher(sto
         row.score == pytest.approx((row.reasons["unsure"] + row.reasons["entropy"]) / 2, abs=2e-4) for row in rows
     )
     assert len({row.sample_id for row in rank(store, run_of(store), limit=9, spread=True)}) == 9
-    with pytest.raises(ProjectError, match="given labels are judged by embeddings, and the images of r have none"):
+    with pytest.raises(ProjectError, match="checking given labels needs embeddings, and the images of r have none"):
         rank(store, run_of(store), reason="mislabelled")
 
 
@@ -137,7 +137,7 @@ def test_doubtful_labels_are_asked_once(store):
 
 
 def test_without_a_run_no_label_is_doubtful(store):
-    with pytest.raises(ProjectError, match="labels are judged by a finished run, and there is none"):
+    with pytest.raises(ProjectError, match="checking given labels needs a finished run, and there is none"):
         rank(store, None, reason="mislabelled")
 
 

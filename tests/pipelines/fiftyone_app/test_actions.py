@@ -291,7 +291,7 @@ def test_a_dataset_of_another_program_is_unchanged(server):
     import fiftyone as fo
 
     other = fo.Dataset()
-    assert "shows no project" in press("accept", other, ["0" * 24])[0]["refused"]
+    assert "belongs to no project" in press("accept", other, ["0" * 24])[0]["refused"]
     assert "gradebook app PROJECT" in press("open_in_app", other)[0]["refused"]
 
 

@@ -30,7 +30,7 @@ def test_a_part_resumes_only_as_the_same_part(classifier, folder, tmp_path):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "_finish", lambda *_: None)
         select_pool(classifier, folder, tmp_path / "out.csv", per_class=5, part=(1, 2), save_interval_s=0)
-    with pytest.raises(ProjectError, match="was begun with another part"):
+    with pytest.raises(ProjectError, match="was started with another part"):
         select_pool(classifier, folder, tmp_path / "out.csv", per_class=5, part=(2, 2))
     assert select_pool(classifier, folder, tmp_path / "out.csv", per_class=5, part=(1, 2)).files == NUMBER // 2
 

@@ -218,7 +218,7 @@ def test_missing_data_is_a_one_line_error(images, tmp_path):
     (tmp_path / "train" / "owl").mkdir()
     with pytest.raises(ConfigError, match="hold no images"):
         opened(tmp_path)
-    with pytest.raises(ConfigError, match=r"class crow has 12 training images, but 20 labels are asked of it"):
+    with pytest.raises(ConfigError, match=r"class crow has 12 training images, but 20 labels are requested"):
         choose_labelled(config(images, labels=60), opened(images), 0)
     with pytest.raises(ConfigError, match="27 training images are left for validation"):
         choose_validation(config(images, validation=28), opened(images), np.arange(9), 0)

@@ -157,7 +157,7 @@ def test_one_run_at_a_time_writes_to_an_address(tmp_path, bucket, kind):
     address = run_address(record, "r")
     with owned_addresses(project, record, "r", [this_process()]):
         with (
-            pytest.raises(ProjectError, match=r"records/r belongs to process \d+ on .*, which is at work"),
+            pytest.raises(ProjectError, match=r"records/r belongs to process \d+ on .*, which is running"),
             owned_addresses(project, record, "r", [ELSEWHERE]),
         ):
             pass
