@@ -1,22 +1,30 @@
-"""The buttons of FiftyOne's App for a project: what they do is in `gradebook.pipelines.fiftyone_app.actions`.
+"""The buttons of FiftyOne's App for a project. Their actions are in `gradebook.pipelines.fiftyone_app.actions`.
 
-`gradebook fiftyone` makes FiftyOne find this folder (`gradebook.pipelines.fiftyone_app.launch`). Every operator acts on
-the selected samples, else on the one that is open.
+`gradebook fiftyone` makes FiftyOne find this folder (`gradebook.pipelines.fiftyone_app.launch`). An operator acts on
+the open sample, or else on the selected ones.
 """
 
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import fiftyone.operators as foo
 from fiftyone.operators import types
 
-from gradebook.pipelines.fiftyone_app import actions, links, plots
+from gradebook.pipelines.fiftyone_app import actions, links
+from gradebook.pipelines.fiftyone_app.evolution_panel import Evolution
+from gradebook.pipelines.fiftyone_app.operator_support import (
+    add_link_to_app,
+    attempt,
+    classes_of,
+    grid_button,
+    respond,
+    selected_ids,
+    sentence,
+    shortened,
+)
 from gradebook.storage.fiftyone_samples import open_parameters
 from gradebook.storage.project import ProjectError
 
-GRID = types.Places.SAMPLES_GRID_ACTIONS
 PICTURES = 4  # images that a dialog shows
-NAMES = 8  # files that it names
 
 
 class Accept(foo.Operator):  # type: ignore[misc]
@@ -24,45 +32,45 @@ class Accept(foo.Operator):  # type: ignore[misc]
 
     @property
     def config(self) -> Any:
-        """Its name and looks."""
+        """The operator's name and label."""
         return foo.OperatorConfig(name="accept", label="Gradebook: accept prediction")
 
     def resolve_placement(self, ctx: Any) -> Any:
-        """A button above the grid."""
-        return _button(ctx, "Accept prediction", "check")
+        """Returns the button above the grid."""
+        return grid_button(ctx, "Accept prediction", "check")
 
     def execute(self, ctx: Any) -> dict[str, Any]:
         """Writes the verdicts."""
-        return _answer(ctx, lambda: actions.accept(ctx.dataset, _ids(ctx)))
+        return respond(ctx, lambda: actions.accept(ctx.dataset, selected_ids(ctx)))
 
 
 class Assign(foo.Operator):  # type: ignore[misc]
-    """Gives a label that a person chooses."""
+    """Gives the samples a label that the user chooses."""
 
     @property
     def config(self) -> Any:
-        """Its name and looks."""
+        """The operator's name and label."""
         return foo.OperatorConfig(name="assign", label="Gradebook: assign a label")
 
     def resolve_placement(self, ctx: Any) -> Any:
-        """A button above the grid."""
-        return _button(ctx, "Assign a label", "label", prompt=True)
+        """Returns the button above the grid."""
+        return grid_button(ctx, "Assign a label", "label", prompt=True)
 
     def resolve_input(self, ctx: Any) -> Any:
-        """Shows the images and asks for their class; anything else that is sent is refused by `execute`."""
+        """Shows the images and asks for their class; `execute` refuses any other label."""
         inputs = types.Object()
         try:
-            images = actions.pictures(ctx.dataset, _ids(ctx), PICTURES)
+            images = actions.pictures(ctx.dataset, selected_ids(ctx), PICTURES)
         except ProjectError as error:
-            inputs.view("none", types.Notice(label=_sentence(error)))
+            inputs.view("none", types.Notice(label=sentence(error)))
             return types.Property(inputs, view=types.View(label="Assign a label"))
         row = inputs.h_stack("images", gap=1, align_x="left")
         for n, (name, picture) in enumerate(images):
             if picture is not None:
                 row.str(f"image_{n}", default=picture, view=types.ImageView(height="96px", alt=name))
-        inputs.view("names", types.Notice(label=_some([name for name, _ in images])))
+        inputs.view("names", types.Notice(label=shortened([name for name, _ in images])))
         choices = types.DropdownView(label="Label")
-        for name in _classes(ctx):
+        for name in classes_of(ctx):
             choices.add_choice(name, label=name)
         inputs.str("label", required=True, label="Label", view=choices)
         title = f"Label {len(images)} image{'' if len(images) == 1 else 's'}"
@@ -70,76 +78,76 @@ class Assign(foo.Operator):  # type: ignore[misc]
 
     def execute(self, ctx: Any) -> dict[str, Any]:
         """Writes the verdicts."""
-        return _answer(ctx, lambda: actions.assign(ctx.dataset, _ids(ctx), str(ctx.params.get("label"))))
+        return respond(ctx, lambda: actions.assign(ctx.dataset, selected_ids(ctx), str(ctx.params.get("label"))))
 
 
 class Undo(foo.Operator):  # type: ignore[misc]
-    """Takes verdicts back."""
+    """Undoes the user's verdicts."""
 
     @property
     def config(self) -> Any:
-        """Its name and looks."""
+        """The operator's name and label."""
         return foo.OperatorConfig(name="undo", label="Gradebook: undo my verdict")
 
     def resolve_placement(self, ctx: Any) -> Any:
-        """A button above the grid."""
-        return _button(ctx, "Undo my verdict", "undo")
+        """Returns the button above the grid."""
+        return grid_button(ctx, "Undo my verdict", "undo")
 
     def execute(self, ctx: Any) -> dict[str, Any]:
         """Writes the retractions."""
-        return _answer(ctx, lambda: actions.take_back(ctx.dataset, _ids(ctx)))
+        return respond(ctx, lambda: actions.take_back(ctx.dataset, selected_ids(ctx)))
 
 
 class Ask(foo.Operator):  # type: ignore[misc]
-    """Sends samples to the queue."""
+    """Puts samples at the front of the review queue."""
 
     @property
     def config(self) -> Any:
-        """Its name and looks."""
+        """The operator's name and label."""
         return foo.OperatorConfig(name="ask", label="Gradebook: send to the queue")
 
     def resolve_placement(self, ctx: Any) -> Any:
-        """A button above the grid."""
-        return _button(ctx, "Send to the queue", "playlist_add")
+        """Returns the button above the grid."""
+        return grid_button(ctx, "Send to the queue", "playlist_add")
 
     def execute(self, ctx: Any) -> dict[str, Any]:
         """Writes the proposals."""
-        return _answer(ctx, lambda: actions.ask(ctx.dataset, _ids(ctx)))
+        return respond(ctx, lambda: actions.ask(ctx.dataset, selected_ids(ctx)))
 
 
 class ShowAlike(foo.Operator):  # type: ignore[misc]
-    """Shows what is most like a sample, by the project's own vectors."""
+    """Shows the samples most similar to one, by the project's embeddings."""
 
     @property
     def config(self) -> Any:
-        """Its name and looks."""
-        return foo.OperatorConfig(name="show_alike", label="Gradebook: show what is like it")
+        """The operator's name and label."""
+        return foo.OperatorConfig(name="show_alike", label="Gradebook: show similar images")
 
     def resolve_placement(self, ctx: Any) -> Any:
-        """A button above the grid."""
-        return _button(ctx, "Show what is like it", "image_search")
+        """Returns the button above the grid."""
+        return grid_button(ctx, "Show similar images", "image_search")
 
     def execute(self, ctx: Any) -> dict[str, Any]:
         """Sets the view."""
-        found = _try(lambda: {"ids": actions.alike(ctx.dataset, _ids(ctx))})
-        if "ids" in found:
-            ctx.ops.set_view(ctx.dataset.select(found["ids"], ordered=True))
+        result = attempt(lambda: {"ids": actions.alike(ctx.dataset, selected_ids(ctx))})
+        if "ids" in result:
+            ctx.ops.set_view(ctx.dataset.select(result["ids"], ordered=True))
         else:
-            ctx.ops.notify(found["refused"], variant="error")
-        return found
+            ctx.ops.notify(result["refused"], variant="error")
+        return result
 
 
 class ShowEvolution(foo.Operator):  # type: ignore[misc]
-    """Opens the panel."""
+    """Opens the panel Evolution."""
 
     @property
     def config(self) -> Any:
-        """Its name and looks."""
+        """The operator's name and label."""
         return foo.OperatorConfig(name="show_evolution", label="Gradebook: show evolution")
 
     def resolve_placement(self, ctx: Any) -> Any:
-        """A button above the grid."""
-        return _button(ctx, "Show evolution", "timeline")
+        """Returns the button above the grid."""
+        return grid_button(ctx, "Show evolution", "timeline")
 
     def execute(self, ctx: Any) -> None:
         """Opens the panel beside the grid."""
@@ -147,40 +155,40 @@ class ShowEvolution(foo.Operator):  # type: ignore[misc]
 
 
 class OpenInApp(foo.Operator):  # type: ignore[misc]
-    """Leads to the app's page Evolution of a sample."""
+    """Links to the page Evolution of a sample in Gradebook's app."""
 
     @property
     def config(self) -> Any:
-        """Its name and looks."""
+        """The operator's name and label."""
         return foo.OperatorConfig(name="open_in_app", label="Gradebook: open in the app")
 
     def resolve_placement(self, ctx: Any) -> Any:
-        """A button above the grid."""
-        return _button(ctx, "Open in the app", "open_in_new", prompt=True)
+        """Returns the button above the grid."""
+        return grid_button(ctx, "Open in the app", "open_in_new", prompt=True)
 
     def resolve_input(self, ctx: Any) -> Any:
         """Shows the link."""
         inputs = types.Object()
-        _link_to_app(inputs, ctx)
+        add_link_to_app(inputs, ctx)
         return types.Property(inputs, view=types.View(label="Open in the app"))
 
     def execute(self, ctx: Any) -> dict[str, Any]:
         """Returns the address."""
-        return _try(lambda: {"address": links.evolution_page(ctx.dataset, _ids(ctx))})
+        return attempt(lambda: {"address": links.evolution_page(ctx.dataset, selected_ids(ctx))})
 
 
 class Place(foo.Operator):  # type: ignore[misc]
-    """Answers the app, which asks where its samples are shown here."""
+    """Tells the app at which address FiftyOne shows its samples."""
 
     @property
     def config(self) -> Any:
-        """Its name; it is not shown."""
+        """The operator's name. It has no button."""
         return foo.OperatorConfig(name="place", label="Gradebook: find samples", unlisted=True)
 
     def execute(self, ctx: Any) -> dict[str, Any]:
-        """Returns what the address must ask for, and saves the view if one is needed."""
+        """Returns the parameters of the address, and saves a view if one is needed."""
         ids = [str(sample_id) for sample_id in ctx.params["sample_ids"]]
-        return _try(lambda: open_parameters(ctx.dataset, ids) | {"run": (ctx.dataset.info or {}).get("run") or ""})
+        return attempt(lambda: open_parameters(ctx.dataset, ids) | {"run": (ctx.dataset.info or {}).get("run") or ""})
 
 
 class Refresh(foo.Operator):  # type: ignore[misc]
@@ -188,7 +196,7 @@ class Refresh(foo.Operator):  # type: ignore[misc]
 
     @property
     def config(self) -> Any:
-        """Its name; it is not shown."""
+        """The operator's name. It has no button."""
         return foo.OperatorConfig(name="refresh", label="Gradebook: refresh", unlisted=True)
 
     async def execute(self, ctx: Any) -> dict[str, Any]:
@@ -201,113 +209,11 @@ class Refresh(foo.Operator):  # type: ignore[misc]
         return {}
 
 
-class Evolution(foo.Panel):  # type: ignore[misc]
-    """What teacher and student predicted for the selected sample, step by step, and the feedback."""
-
-    @property
-    def config(self) -> Any:
-        """Its name and looks."""
-        return foo.PanelConfig(name="evolution", label="Evolution", icon="timeline", surfaces="grid modal")
-
-    def on_change_selected(self, ctx: Any) -> None:
-        """Does nothing: FiftyOne redraws the panel after each event."""
-
-    def on_change_current_sample(self, ctx: Any) -> None:
-        """Does nothing: FiftyOne redraws the panel after each event."""
-
-    def accept(self, ctx: Any) -> None:
-        """Writes the verdicts."""
-        _answer(ctx, lambda: actions.accept(ctx.dataset, _ids(ctx)))
-
-    def undo(self, ctx: Any) -> None:
-        """Writes the retractions."""
-        _answer(ctx, lambda: actions.take_back(ctx.dataset, _ids(ctx)))
-
-    def render(self, ctx: Any) -> Any:
-        """Draws it."""
-        panel = types.Object()
-        try:
-            seen, rows = actions.evolution(ctx.dataset, _ids(ctx))
-        except ProjectError as error:
-            panel.view("none", types.Notice(label=_sentence(error)))
-            return types.Property(panel)
-        buttons = panel.h_stack("buttons", gap=2, align_x="left")
-        buttons.btn("accept", label=f"Accept {seen.prediction}", disabled=seen.prediction is None, on_click=self.accept)
-        buttons.btn("undo", label="Undo my verdict", on_click=self.undo)
-        _link_to_app(buttons, ctx)
-        if rows:
-            data, layout = plots.evolution(rows)
-            panel.plot(
-                "evolution", data=data, layout=layout, config={"displayModeBar": False}, height="460px", width="100%"
-            )
-        else:
-            panel.view("none", types.Notice(label="No run has a record of it."))
-        return types.Property(panel)
-
-
 OPERATORS = (Accept, Assign, Undo, Ask, ShowAlike, ShowEvolution, OpenInApp, Place, Refresh, Evolution)
 
 
 def register(plugin: Any) -> None:
-    """Is called by FiftyOne."""
+    """Registers the operators. FiftyOne calls this."""
     for operator in OPERATORS:
         plugin.register(operator)
     actions.warm_up()
-
-
-def _ids(ctx: Any) -> list[str]:
-    """Returns the ids of the samples to act on: the open one, else those selected."""
-    return [ctx.current_sample] if ctx.current_sample else list(ctx.selected)
-
-
-def _answer(ctx: Any, do: Callable[[], str]) -> dict[str, Any]:
-    """Calls an action, shows its message, reloads the changed samples and clears the selection.
-
-    A verdict can take samples out of the view. Selected still, they would get the next verdict, too.
-    """
-    answer = _try(lambda: {"said": do()})
-    ctx.ops.notify(answer.get("said") or answer["refused"], variant="success" if "said" in answer else "error")
-    if "said" in answer:
-        ctx.ops.clear_selected_samples()
-        ctx.ops.reload_dataset()
-    return answer
-
-
-def _try(do: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    try:
-        return do()
-    except ProjectError as error:
-        return {"refused": _sentence(error)}
-
-
-def _sentence(error: ProjectError) -> str:
-    message = str(error)
-    return f"{message[:1].upper()}{message[1:]}"
-
-
-def _some(names: Sequence[str]) -> str:
-    more = len(names) - NAMES
-    return ", ".join(names[:NAMES]) + (f" and {more} more" if more > 0 else "")
-
-
-def _link_to_app(inputs: Any, ctx: Any) -> None:
-    try:
-        address = links.evolution_page(ctx.dataset, _ids(ctx))
-    except ProjectError as error:
-        inputs.view("app", types.Notice(label=_sentence(error)))
-    else:
-        inputs.btn("app", label="Open in the app", icon="open_in_new", href=address)
-
-
-def _classes(ctx: Any) -> tuple[str, ...]:
-    try:
-        return actions.open_project(ctx.dataset).project.classes
-    except ProjectError:
-        return ()
-
-
-def _button(ctx: Any, label: str, icon: str, *, prompt: bool = False) -> Any:
-    """Returns a button above the grid of a project's dataset, none above others."""
-    if ctx.dataset is None or "gradebook" not in (ctx.dataset.info or {}):
-        return None
-    return types.Placement(GRID, types.Button(label=label, icon=icon, prompt=prompt))
