@@ -156,7 +156,7 @@ def test_a_job_from_elsewhere_is_restarted_only_if_it_is_one_that_the_app_starts
     (root / "jobs/0001/job.json").write_text(json.dumps(row))
     project = read_project(root)
     (job,) = launcher.list_jobs(project)
-    with pytest.raises(ProjectError, match="forget is not a command that is started again"):
+    with pytest.raises(ProjectError, match="forget is not a command that can be started again"):
         commands.restart(project, job)
 
 

@@ -87,7 +87,7 @@ def test_a_directory_that_cannot_be_written_to_names_the_option(photos, opened, 
         raise PermissionError(13, "Permission denied", str(root))
 
     monkeypatch.setattr(start_project, "create_project", denied)
-    assert "choose where with --project DIR" in refused("start", photos)
+    assert "choose another directory with --project DIR" in refused("start", photos)
 
 
 def test_a_port_that_is_taken_gives_way_unless_it_was_asked_for(tmp_path):

@@ -91,7 +91,7 @@ def test_a_file_truncated_anywhere_is_continued(images, tmp_path):
 def test_a_file_of_another_kind_is_refused(images, tmp_path, content):
     out = tmp_path / "notes.txt"
     out.write_bytes(content)
-    with pytest.raises(ProjectError, match=r"notes\.txt holds other things .*choose another --out"):
+    with pytest.raises(ProjectError, match=r"notes\.txt holds other data .*choose another --out"):
         into_file(out, tmp_path, [images], broken=refuse)
     assert out.read_bytes() == content
 

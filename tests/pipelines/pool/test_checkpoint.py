@@ -83,6 +83,6 @@ def test_a_folder_that_has_changed_is_scored_from_the_beginning(classifier, fold
 def test_a_pool_does_not_resume_with_other_settings(classifier, folder, tmp_path):
     stopped(16, classifier, folder, tmp_path / "out.csv", per_class=4)
     with pytest.raises(
-        ProjectError, match=r"begun with another per class, threshold: .*or delete .*out\.csv\.progress"
+        ProjectError, match=r"started with another per class, threshold: .*or delete .*out\.csv\.progress"
     ):
         select_pool(classifier, folder, tmp_path / "out.csv", per_class=5, threshold=0.1)

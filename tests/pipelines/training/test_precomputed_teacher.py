@@ -142,5 +142,5 @@ def test_the_other_run_must_have_predictions_of_every_unlabelled_sample(store, t
 
 
 def test_only_reduced_mpl_takes_distributions(store):
-    with pytest.raises(ConfigError, match="go with --method reduced_mpl, not uda"):
+    with pytest.raises(ConfigError, match="for --method reduced_mpl, not uda"):
         parse_command(flags(store, "--method", "uda", *REDUCED[2:]), program="train", saved=lambda project, name: {})
