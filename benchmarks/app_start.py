@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,7 +22,7 @@ from tyro.conf import Positional, arg
 
 from benchmarks.browser import chromium, serving
 from gradebook.pipelines.process.progress import silence_libraries
-from gradebook.pipelines.studies.method_comparison import machine
+from gradebook.pipelines.studies.command_line import footer
 
 EMPTY = """import streamlit as st
 
@@ -64,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         empty.write_text(EMPTY, encoding="utf-8")
         servers = partial(serving, options.project), partial(serving, script=empty)
         rounds = [[_time_start(browser, server) for server in servers] for _ in range(options.rounds)]
-    print(f"python -m benchmarks.app_start {' '.join(given)}, {date.today()}, {machine()}\n")
+    print(f"{footer('-m benchmarks.app_start', given)}\n")
     print("| seconds from the command to | first | median | longest | empty page, median |")
     print("| --- | --- | --- | --- | --- |")
     for n, milestone in enumerate(MILESTONES):

@@ -11,10 +11,9 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import date
 from typing import TYPE_CHECKING
 
-from gradebook.pipelines.studies.method_comparison import machine
+from gradebook.pipelines.studies.command_line import footer
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -92,7 +91,7 @@ def as_markdown(seconds: dict[str, float], given: Sequence[str]) -> str:
 | --- | --- | --- | --- |
 {chr(10).join(rows)}
 
-`python -m benchmarks.augment {" ".join(given)}`, {date.today()}, {machine()}
+{footer("-m benchmarks.augment", given)}
 """
 
 

@@ -13,10 +13,9 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date
 from typing import TYPE_CHECKING
 
-from gradebook.pipelines.studies.method_comparison import machine
+from gradebook.pipelines.studies.command_line import footer
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -67,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(_row(part.name, _passes(part, options.labelled), seconds, work))
     totals = [sum(column) for column in zip(*((_passes(p, options.labelled), s, w) for p, s, w in rows), strict=True)]
     print(_row("all", *totals))
-    print(f"\n`python -m benchmarks.convolutions {' '.join(given)}`, {date.today()}, {machine()}")
+    print(f"\n{footer('-m benchmarks.convolutions', given)}")
     return 0
 
 

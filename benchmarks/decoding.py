@@ -13,12 +13,11 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 
 from benchmarks.throughput import photographs
 from gradebook.pipelines.image_cache import SquareImages
-from gradebook.pipelines.studies.method_comparison import machine
+from gradebook.pipelines.studies.command_line import footer
 from gradebook.pipelines.training.image_loader import ImageFiles, Images
 
 KINDS = {"4032 x 3024": (4032, 3024), "640 x 480": (640, 480)}  # width and height, pixels
@@ -82,7 +81,7 @@ def as_markdown(rows: Sequence[str], given: Sequence[str]) -> str:
 | --- | --- | --- | --- | --- | --- | --- |
 {chr(10).join(rows)}
 
-`python -m benchmarks.decoding {" ".join(given)}`, {date.today()}, {machine()}
+{footer("-m benchmarks.decoding", given)}
 """
 
 

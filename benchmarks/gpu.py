@@ -13,15 +13,14 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import date
 from pathlib import Path
 from typing import Any, Literal
 
 from gradebook.pipelines.cost.step_profiler import profile
 from gradebook.pipelines.process.errors import exit_with_message
 from gradebook.pipelines.process.progress import silence_libraries
+from gradebook.pipelines.studies.command_line import footer, machine
 from gradebook.pipelines.studies.equal_compute import operations
-from gradebook.pipelines.studies.method_comparison import machine
 from gradebook.pipelines.training.config import DataConfig, TrainConfig
 from gradebook.pipelines.training.presets import preset_of
 
@@ -75,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(_embedding_table(options), flush=True)
         if options.cifar10 is not None:
             print(_training_row(options, options.cifar10), flush=True)
-    print(f"\n`python -m benchmarks.gpu {' '.join(given)}`, {date.today()}, {machine()}")
+    print(f"\n{footer('-m benchmarks.gpu', given)}")
     return 0
 
 

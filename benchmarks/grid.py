@@ -14,7 +14,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import date
 from functools import partial
 from pathlib import Path
 from shutil import rmtree
@@ -24,7 +23,7 @@ from benchmarks.browser import chromium, serving
 from benchmarks.large_project import make_project
 from gradebook.pipelines.curation import leases
 from gradebook.pipelines.process.progress import silence_libraries
-from gradebook.pipelines.studies.method_comparison import machine
+from gradebook.pipelines.studies.command_line import footer
 from gradebook.storage.cache_files import thumbnails
 from gradebook.storage.events import Kind, event, replay
 from gradebook.storage.store import Store
@@ -70,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 times["cached"].append(open_grid())
                 with _moved_away(thumbnails(store.project).directory):
                     times["not cached"].append(open_grid())
-    print(f"python -m benchmarks.grid {' '.join(given)}, {date.today()}, {machine()}\n")
+    print(f"{footer('-m benchmarks.grid', given)}\n")
     pixels = f"{options.width} by {options.height} pixels"
     print(f"{options.images} photographs of {pixels}, {options.visits} grids of each kind\n")
     print("| thumbnails | seconds until the grid is complete, median | minimum | maximum |\n| --- | --- | --- | --- |")

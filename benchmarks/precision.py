@@ -15,7 +15,6 @@ import statistics
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -23,7 +22,8 @@ from tyro.conf import Positional, arg
 
 from gradebook.pipelines.process.errors import exit_with_message
 from gradebook.pipelines.process.progress import silence_libraries
-from gradebook.pipelines.studies.method_comparison import as_interval, machine
+from gradebook.pipelines.studies.command_line import footer
+from gradebook.pipelines.studies.method_comparison import as_interval
 from gradebook.pipelines.training.config import TrainConfig
 
 Precision = Literal["no", "bf16"]
@@ -144,7 +144,7 @@ def as_markdown(options: Study, table: dict[str, dict[Precision, list[Outcome]]]
 | --- | --- | --- | --- | --- | --- | --- |
 {chr(10).join(rows)}
 
-`python -m benchmarks.precision {" ".join(given)}`, {date.today()}, {machine()}
+{footer("-m benchmarks.precision", given)}
 """
 
 

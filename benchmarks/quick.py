@@ -16,12 +16,11 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 
 import numpy as np
 
-from gradebook.pipelines.studies.method_comparison import machine
+from gradebook.pipelines.studies.command_line import footer
 
 K, D, WEAK, STRONG, LABELLED = 10, 1280, 2, 3, 100
 WRITE_BATCH = 5000  # samples
@@ -62,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 | --- | --- | --- | --- | --- |
 {chr(10).join(rows)}
 
-`python -m benchmarks.quick {" ".join(given)}`, {date.today()}, {machine()}
+{footer("-m benchmarks.quick", given)}
 """)
     return 0
 

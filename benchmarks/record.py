@@ -17,7 +17,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import date
 from pathlib import Path
 from typing import Annotated, Any
 from unittest.mock import patch
@@ -25,7 +24,7 @@ from unittest.mock import patch
 from tyro.conf import Positional, arg
 
 from gradebook.pipelines.process.progress import silence_libraries
-from gradebook.pipelines.studies.method_comparison import machine
+from gradebook.pipelines.studies.command_line import footer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +113,7 @@ def as_markdown(
 The record's own work takes {spent:.3f} CPU-seconds per training, {share:.2%} of a training without a record.
 {rows} rows take {size / 1e6:.1f} MB, {size / rows:.1f} bytes per row.
 
-`python -m benchmarks.record {" ".join(given)}`, {date.today()}, {machine()}
+{footer("-m benchmarks.record", given)}
 """
 
 

@@ -18,11 +18,10 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import date
 from pathlib import Path
 
 from benchmarks.contenders.clock import Reading, Task
-from gradebook.pipelines.studies.method_comparison import machine
+from gradebook.pipelines.studies.command_line import footer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +115,7 @@ def as_markdown(rows: Sequence[str], given: Sequence[str]) -> str:
 | --- | --- | --- | --- | --- | --- | --- | --- |
 {chr(10).join(rows)}
 
-`python -m benchmarks.reference {" ".join(given)}`, {date.today()}, {machine()}
+{footer("-m benchmarks.reference", given)}
 """
 
 

@@ -13,14 +13,13 @@ import tempfile
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 from typing import Any
 
 from benchmarks.browser import chromium, serving
 from benchmarks.large_project import make_project
 from gradebook.pipelines.process.progress import silence_libraries
-from gradebook.pipelines.studies.method_comparison import machine
+from gradebook.pipelines.studies.command_line import footer
 from gradebook.storage.project import SETTINGS
 from gradebook.storage.store import open_store
 
@@ -73,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with serving(root) as address, chromium() as browser:
             shown, acknowledged = measure(browser, f"{address}/review", options)
         written = len({e.sample_id for e in log.read(before) if e.kind in ("accepted", "relabelled")})
-    print(f"python -m benchmarks.review {' '.join(given)}, {date.today()}, {machine()}\n")
+    print(f"{footer('-m benchmarks.review', given)}\n")
     print(f"{options.samples:,} samples, {len(shown)} presses, {written} verdicts in the log\n")
     print("| milliseconds from the key | median | 95 % | longest |\n| --- | --- | --- | --- |")
     print(_row("the next image is shown", shown))

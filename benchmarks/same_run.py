@@ -20,14 +20,13 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import date
 from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
-from gradebook.pipelines.studies.method_comparison import machine
+from gradebook.pipelines.studies.command_line import footer
 
 BACKBONE = "test_efficientnet"  # timm's smallest
 SIZE = 32  # height and width in pixels
@@ -97,7 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sides = make_sides(options, work)
         rows = [compare_checkouts(sides, setup, options.steps) for setup in setups]
     print(as_markdown(setups, rows))
-    print(f"`python -m benchmarks.same_run {' '.join(given)}`, {date.today()}, {machine()}")
+    print(footer("-m benchmarks.same_run", given))
     print(commits)
     return int(any(value != "equal" for row in rows for value in row.values()))
 

@@ -34,7 +34,7 @@ from gradebook.pipelines.session.lock import Phase
 from gradebook.pipelines.session.log_reader import LogReader
 from gradebook.pipelines.session.status import LiveStatus, live_status
 from gradebook.pipelines.session.stop import stop_session
-from gradebook.pipelines.studies.method_comparison import machine
+from gradebook.pipelines.studies.command_line import machine
 from gradebook.storage.events import Kind, event
 from gradebook.storage.project import create_project
 from gradebook.storage.samples import Sample, Split, sample_id

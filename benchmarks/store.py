@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.large_store import BACKBONE, COMPLETE, RUN, SEED, StoreSpeed, build, fold_more
-from gradebook.pipelines.studies.method_comparison import machine
+from gradebook.pipelines.studies.command_line import machine
 
 RECALL_QUERIES = 20  # whose neighbours are compared with those of an exact search
 

@@ -18,7 +18,6 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import date
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -26,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from gradebook.pipelines.studies.method_comparison import machine
+from gradebook.pipelines.studies.command_line import footer
 
 BACKBONE = "tf_efficientnet_lite0"
 CLASSES = ("this", "that")
@@ -87,7 +86,7 @@ def as_markdown(costs: Costs, images: int, given: Sequence[str]) -> str:
 | --- | --- | --- | --- | --- |
 {chr(10).join(rows)}
 
-`python -m benchmarks.throughput {" ".join(given)}`, {date.today()}, {machine()}
+{footer("-m benchmarks.throughput", given)}
 """
 
 

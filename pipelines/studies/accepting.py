@@ -9,7 +9,6 @@ audit with a seed of its own. If its answers do not allow to accept anything, fu
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 from typing import Annotated
 
@@ -22,9 +21,8 @@ from gradebook.pipelines.curation.audit_files import Group
 from gradebook.pipelines.curation.audit_parts import accepted_end
 from gradebook.pipelines.curation.feature_classifier import read_predictions
 from gradebook.pipelines.process.errors import exit_with_message
-from gradebook.pipelines.process.progress import silence_libraries
 from gradebook.pipelines.runs import find_run
-from gradebook.pipelines.studies.method_comparison import machine
+from gradebook.pipelines.studies.command_line import footer, read_options
 from gradebook.storage.events import decisions
 from gradebook.storage.samples import Split
 from gradebook.storage.store import Store, open_store
@@ -64,11 +62,7 @@ class Outcome:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Prints the table; returns the exit status."""
-    import tyro
-
-    silence_libraries()
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    options = tyro.cli(Accepting, args=given, prog="accepting.py", description=__doc__)
+    options, given = read_options(Accepting, "accepting.py", __doc__, arguments)
     with exit_with_message():
         print(HEADER)
         for project in options.projects:
@@ -76,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             pool, truth = _pool(store, options.run)
             for target in options.errors:
                 print(_row(project, pool, truth, target, options), flush=True)
-        print(f"\n`python pipelines/studies/accepting.py {' '.join(given)}`, {date.today()}, {machine()}")
+        print(f"\n{footer('pipelines/studies/accepting.py', given)}")
     return 0
 
 

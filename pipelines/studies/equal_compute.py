@@ -12,7 +12,6 @@ import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import date
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,8 +20,8 @@ import numpy as np
 from tyro.conf import Positional, arg
 
 from gradebook.pipelines.process.errors import exit_with_message
-from gradebook.pipelines.process.progress import silence_libraries
-from gradebook.pipelines.studies.method_comparison import as_interval, machine
+from gradebook.pipelines.studies.command_line import footer, read_options
+from gradebook.pipelines.studies.method_comparison import as_interval
 from gradebook.pipelines.training.config import TrainConfig
 from gradebook.pipelines.training.dataset import TrainingSet
 from gradebook.pipelines.training.image_loader import ImageArray, ImageLoader
@@ -53,12 +52,9 @@ class EqualCompute:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Prints the table; returns the exit status."""
     import torch
-    import tyro
 
-    silence_libraries()
     torch.set_num_threads(1)
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    options = tyro.cli(EqualCompute, args=given, prog="equal_compute.py", description=__doc__)
+    options, given = read_options(EqualCompute, "equal_compute.py", __doc__, arguments)
     with exit_with_message():
         table = {method: [accuracy(options, method, seed) for seed in options.seeds] for method in options.methods}
         print(as_markdown(options, table, given))
@@ -155,7 +151,7 @@ mean with its 95 % confidence interval (Student's t) over seeds {", ".join(map(s
 | --- | --- | --- | --- | --- |
 {chr(10).join(rows)}
 
-`python pipelines/studies/equal_compute.py {" ".join(given)}`, {date.today()}, {machine()}
+{footer("pipelines/studies/equal_compute.py", given)}
 """
 
 

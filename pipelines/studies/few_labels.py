@@ -12,7 +12,6 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -21,14 +20,14 @@ from numpy.typing import NDArray
 from tyro.conf import Positional, arg
 
 from gradebook.pipelines.process.errors import exit_with_message
-from gradebook.pipelines.process.progress import say, silence_libraries
+from gradebook.pipelines.process.progress import say
 from gradebook.pipelines.studies.baselines import BASELINES
+from gradebook.pipelines.studies.command_line import footer, read_options
 from gradebook.pipelines.studies.method_comparison import (
     Report,
     RunSpec,
     as_interval,
     label_project,
-    machine,
     prepare_project,
     train_run,
 )
@@ -83,11 +82,7 @@ class Arrays:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Prints the tables; returns the exit status."""
-    import tyro
-
-    silence_libraries()
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    options = tyro.cli(FewLabels, args=given, prog="few_labels.py", description=__doc__)
+    options, given = read_options(FewLabels, "few_labels.py", __doc__, arguments)
     with exit_with_message():
         for number in options.labels:
             scores = {path.name: scores_on(options, path, number) for path in options.sets}
@@ -178,7 +173,7 @@ def as_markdown(
     parts.append(
         "Means with 95 % confidence intervals (Student's t) over seeds "
         f"{seeds}; in brackets the default's lead, seed by seed. Rank: mean over sets, 1 is best.\n\n"
-        f"`python pipelines/studies/few_labels.py {' '.join(given)}`, {date.today()}, {machine()}"
+        f"{footer('pipelines/studies/few_labels.py', given)}"
     )
     return "\n\n".join(parts) + "\n"
 

@@ -10,7 +10,6 @@ beyond.
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 from typing import Annotated
 
@@ -20,8 +19,7 @@ from tyro.conf import Positional, arg
 from gradebook.pipelines.inference import forecast, learning_points
 from gradebook.pipelines.inference.learning_points import Floats, Indices
 from gradebook.pipelines.process.errors import exit_with_message
-from gradebook.pipelines.process.progress import silence_libraries
-from gradebook.pipelines.studies.method_comparison import machine
+from gradebook.pipelines.studies.command_line import footer, read_options
 from gradebook.storage.samples import Split
 from gradebook.storage.store import open_store
 
@@ -54,11 +52,7 @@ class Trial:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Prints the table; returns the exit status."""
-    import tyro
-
-    silence_libraries()
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    options = tyro.cli(Forecasting, args=given, prog="forecasting.py", description=__doc__)
+    options, given = read_options(Forecasting, "forecasting.py", __doc__, arguments)
     with exit_with_message():
         print(HEADER)
         for project in options.projects:
@@ -67,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 trials = [_trials(x, y, names, labels, seed) for seed in options.seeds]
                 for more, column in zip(("+20", "x1.5", "x2"), zip(*trials, strict=True), strict=True):
                     print(_row(project.parent.name, labels, more, column), flush=True)
-        print(f"\n`python pipelines/studies/forecasting.py {' '.join(given)}`, {date.today()}, {machine()}")
+        print(f"\n{footer('pipelines/studies/forecasting.py', given)}")
     return 0
 
 

@@ -12,7 +12,6 @@ import shutil
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,14 +21,14 @@ from tyro.conf import Positional, arg
 
 from gradebook.pipelines.curation.queue_items import GIVEN
 from gradebook.pipelines.process.errors import exit_with_message
-from gradebook.pipelines.process.progress import say, silence_libraries
+from gradebook.pipelines.process.progress import say
 from gradebook.pipelines.runs import Run
+from gradebook.pipelines.studies.command_line import footer, read_options
 from gradebook.pipelines.studies.method_comparison import (
     Report,
     RunSpec,
     as_interval,
     label_project,
-    machine,
     prepare_project,
     train_run,
 )
@@ -83,11 +82,7 @@ class Trial:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Prints the tables; returns the exit status."""
-    import tyro
-
-    silence_libraries()
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    options = tyro.cli(LabelErrors, args=given, prog="label_errors.py", description=__doc__)
+    options, given = read_options(LabelErrors, "label_errors.py", __doc__, arguments)
     with exit_with_message():
         report = Report(
             train=options.train, test=options.test, work=options.work, take=options.take, take_test=options.take_test
@@ -101,9 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             setup = f"{options.given} labels per class, {options.share:.0%} of them swapped"
             print(as_markdown("Wrong labels", setup, labels, options.budgets_labels, SELF_CONFIDENCE), flush=True)
         seeds = ", ".join(map(str, options.seeds))
-        print(
-            f"Seeds {seeds}. `python pipelines/studies/label_errors.py {' '.join(given)}`, {date.today()}, {machine()}"
-        )
+        print(f"Seeds {seeds}. {footer('pipelines/studies/label_errors.py', given)}")
     return 0
 
 

@@ -9,23 +9,22 @@ so an interrupted report continues.
 
 import csv
 import json
-import platform
 import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from tyro.conf import Positional, arg
 
 from gradebook.pipelines.process.errors import exit_with_message
-from gradebook.pipelines.process.progress import progress, say, silence_libraries
+from gradebook.pipelines.process.progress import progress, say
 from gradebook.pipelines.process.run_status import State
 from gradebook.pipelines.runs import Run
+from gradebook.pipelines.studies.command_line import footer, read_options
 from gradebook.storage.files import write_json
 from gradebook.storage.project import ProjectError, create_project
 from gradebook.storage.samples import Split
@@ -62,11 +61,7 @@ class Report:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Prints the tables; returns the exit status."""
-    import tyro
-
-    silence_libraries()
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    report = tyro.cli(Report, args=given, prog="method_comparison.py", description=__doc__)
+    report, given = read_options(Report, "method_comparison.py", __doc__, arguments)
     with exit_with_message():
         base = prepare_project(report)
         for number in report.labels:
@@ -186,7 +181,7 @@ test accuracy, mean with its 95 % confidence interval (Student's t) over seeds {
 | --- | --- | --- |
 {rows}
 
-`python pipelines/studies/method_comparison.py {" ".join(given)}`, {date.today()}, {machine()}
+{footer("pipelines/studies/method_comparison.py", given)}
 """
 
 
@@ -247,16 +242,6 @@ def as_interval(values: Sequence[float] | NDArray[np.float64]) -> str:
         return f"{mean:.1f}"
     half = 100 * float(np.std(values, ddof=1)) / len(values) ** 0.5 * float(t.ppf(0.975, len(values) - 1))
     return f"{mean:.1f} ± {half:.1f}"
-
-
-def machine() -> str:
-    """Returns the machine that a table was made on."""
-    import os
-
-    import torch
-
-    device: Any = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{os.cpu_count()} CPU cores"
-    return f"{platform.machine()}, {device}, torch {torch.__version__}"
 
 
 if __name__ == "__main__":

@@ -22,8 +22,7 @@ from gradebook.mpl.gaussian_classifier import nearest, principal_components
 from gradebook.mpl.open_set import unlike_any_class
 from gradebook.pipelines.inference.baseline import logistic_regression
 from gradebook.pipelines.process.errors import exit_with_message
-from gradebook.pipelines.process.progress import silence_libraries
-from gradebook.pipelines.studies.method_comparison import machine
+from gradebook.pipelines.studies.command_line import footer, read_options
 from gradebook.storage.samples import Split
 from gradebook.storage.store import open_store
 
@@ -48,11 +47,7 @@ class OpenSet:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Prints a table for each project; returns the exit status."""
-    import tyro
-
-    silence_libraries()
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    options = tyro.cli(OpenSet, args=given, prog="open_set.py", description=__doc__)
+    options, given = read_options(OpenSet, "open_set.py", __doc__, arguments)
     with exit_with_message():
         for project in options.projects:
             features, classes = read(project)
@@ -63,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 for name, values in measure(features, classes, labels, rejected, options.seeds).items()
             }
             print(f"\n{project}: {len(classes)} images, {len(set(classes))} classes\n\n{as_markdown(rows)}", flush=True)
-        print(f"\n`python pipelines/studies/open_set.py {' '.join(given)}`, {machine()}")
+        print(f"\n{footer('pipelines/studies/open_set.py', given)}")
     return 0
 
 

@@ -12,13 +12,13 @@ All seeds of a method are trained at once, as one network.
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gradebook.pipelines.process.progress import progress, say, silence_libraries
+from gradebook.pipelines.process.progress import progress, say
+from gradebook.pipelines.studies.command_line import footer, read_options
 from gradebook.pipelines.studies.two_moon_figure import SUCCESS, Moons, draw
 
 if TYPE_CHECKING:
@@ -70,12 +70,9 @@ class TwoMoon:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Prints the table; returns the exit status."""
     import torch
-    import tyro
 
-    silence_libraries()
     torch.set_num_threads(1)
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    options = tyro.cli(TwoMoon, args=given, prog="two_moon.py", description=__doc__)
+    options, given = read_options(TwoMoon, "two_moon.py", __doc__, arguments)
     data = moons(options)
     students: dict[str, nn.Module] = {}
     accuracies: dict[str, np.ndarray] = {}
@@ -232,7 +229,7 @@ def as_markdown(accuracies: "dict[str, np.ndarray]", teachers: "dict[str, np.nda
 
 {pairs}
 
-`python pipelines/studies/two_moon.py {" ".join(given)}`, {date.today()}
+{footer("pipelines/studies/two_moon.py", given)}
 """
 
 
