@@ -1,9 +1,10 @@
-"""Takes verdicts whose review page was left: the outbox of the next page sends them, or `navigator.sendBeacon` when the
-page is closed.
+"""Takes the verdicts of a review page that was left.
 
-A request names its page, and the batch of images that each verdict was given on. Both names are secrets of the browser
-that got them, so that nobody can give verdicts in another's name. What is not written here stays in the browser's
-storage, and the next page sends it again and shows what could not be saved (`outbox_component`).
+The outbox of the next page sends them, or `navigator.sendBeacon` if the page is closed.
+
+A request names its page, and the batch of images that each verdict belongs to. Only the browser that got these names
+has them, so no other one can give verdicts in its place. Verdicts that are not written here stay in the browser's
+storage. The next page sends them again and lists those that could not be saved (`outbox_component`).
 """
 
 import json

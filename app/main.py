@@ -1,8 +1,8 @@
 """The app's server: `streamlit run app/main.py -- PROJECT`; without a project, the app asks for one.
 
-It asks for a token, which the link that it prints has, so that other users of the machine and other web pages cannot
-use the app. Where users sign in (docs/shared.md) it asks for none. The environment variable GRADEBOOK_TOKEN sets the
-token, or turns it off if it is empty.
+It requires the token in the link that it prints, so that other users of the machine and other web pages cannot use the
+app. If users sign in (docs/shared.md), it requires none. The environment variable GRADEBOOK_TOKEN sets the token; an
+empty value turns it off.
 """
 
 import sys

@@ -1,9 +1,9 @@
 """The outbox: on every page, sends the verdicts of a review page that was left before the server had acknowledged them.
 
-The review component keeps each verdict in the browser's storage until it is acknowledged. What is left there after a
-click in the sidebar, a reload or a closed window is sent by the next page, which also shows what could not be saved.
-It is sent as a request of its own (`late_actions`): a rerun of Streamlit's for it would cancel a change of page that
-was asked for just before.
+The review component stores each verdict in the browser until it is acknowledged. After a click in the sidebar, a reload
+or a closed window, the next page sends the remaining verdicts and lists those that could not be saved.
+It sends them as a request of its own (`late_actions`): a rerun of Streamlit would cancel a change of page that was
+requested just before.
 """
 
 import hashlib

@@ -1,6 +1,6 @@
-"""What review pages show, so that a verdict that arrives after its page was left logs what was on the screen.
+"""What review pages show, for verdicts that arrive after their page was left: the log has what was on the screen.
 
-The browser names the batch of images that an action was made on. A batch's name is a secret of the browser that got it.
+The browser names the batch of images that an action belongs to. Only the browser that got a batch has its name.
 """
 
 import threading

@@ -1,8 +1,8 @@
 """Near-duplicates: the same image, saved, scaled or recoloured slightly differently.
 
-A fingerprint is 200 bytes: 8 of a difference hash (64 bits: is each cell of a 9 x 8 grey thumbnail darker than its
-right neighbour?) and 192 of an 8 x 8 RGB thumbnail. The hash finds candidates quickly, the thumbnail confirms them,
-and `gradebook.storage.image_detail` takes a second look at the images themselves.
+A fingerprint has 200 bytes. 8 bytes are a difference hash: a bit for each cell of a 9 x 8 grey thumbnail, whether it is
+darker than its right neighbour. 192 bytes are an 8 x 8 RGB thumbnail. The hash finds candidates quickly, the thumbnail
+confirms them, and `gradebook.storage.image_detail` then compares the images themselves.
 
 Shape legend    N new images    M known images    P pairs
 """

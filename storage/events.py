@@ -1,7 +1,7 @@
 """The events of the label log, and two pure functions of them: `replay` returns labels, `queue` open proposals.
 
-Persons and models append events; none is edited. Neither function depends on the order of events or on
-repeats, so a log that was copied, merged or read twice gives the same result.
+Events are only appended, by reviewers, imports and models. The order of events and repeated events do not change the
+result of either function, so a log that was copied, merged or read twice gives the same result.
 """
 
 import uuid

@@ -1,6 +1,6 @@
-"""Compares two images area by area, where their fingerprints alone would call them near-duplicates.
+"""Compares two images area by area, if their fingerprints say that they are near-duplicates.
 
-A fingerprint sees 8 x 8 cells, in which all frames of a fixed camera and all pages of a book are alike. At 64 x 64
+A fingerprint has 8 x 8 cells, in which all frames of a fixed camera and all pages of a book are alike. At 64 x 64
 pixels a near-duplicate (saved, scaled or recoloured) differs by little everywhere; another object or another text
 differs by much somewhere.
 

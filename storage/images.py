@@ -1,10 +1,10 @@
 """Decodes image files to upright 8-bit RGB images: the preprocessing of everything that sees an image.
 
-All of Gradebook decodes through this module, and `gradebook export` copies it as `preprocess.py` beside the model. It
-therefore needs only Pillow and NumPy.
+All of Gradebook decodes through this module, and `gradebook export` copies it as `preprocess.py` next to the model. It
+therefore needs only Pillow and NumPy, and stays one file.
 
-- EXIF orientation is applied; of stacks and animations the first picture counts.
-- Transparency lies on white; CMYK and palettes become RGB, without colour profiles.
+- EXIF orientation is applied. The first picture of a stack or an animation is used.
+- Transparent areas become white. CMYK and palettes become RGB, without colour profiles.
 - Levels of more than 8 bits are scaled by the rule of `level_range`, which depends on the file alone.
 - The whole image is stretched to a square, never cropped: the object of the label may be at the edge.
 """

@@ -1,8 +1,8 @@
 """Finds or starts the MongoDB that FiftyOne needs, before FiftyOne is imported.
 
-In this order: the server that FIFTYONE_DATABASE_URI names; the one that was started for this project earlier; a new
-one, from the newer of FiftyOne's own mongod and the one on the PATH. The project's server stores its files in `mongo/`
-of the project and outlives the command that started it: `stop` ends it.
+It uses the server that FIFTYONE_DATABASE_URI names, or else the one that was started earlier for this project, or else
+a new one. A new one is the newer of FiftyOne's own mongod and the one on the PATH. It stores its files in the project's
+`mongo/` and outlives the command that started it: `stop` ends it.
 
 It has no port. It listens on a Unix socket in a directory that only its user can open, and so needs no password. The
 directory is a temporary one, because a socket's path has at most 103 bytes, and some file systems hold no sockets.

@@ -1,8 +1,8 @@
 """Finds files of LanceDB tables that were written only in part, and takes the write back.
 
-If the disk becomes full while LanceDB 0.40 writes the end of a data file, it can commit the version all the same: the
-write seems to have succeeded, and the table cannot be read any more. Files of Lance and Arrow end with the name of
-their format, so that one without it is not whole.
+If the disk becomes full while LanceDB 0.40 writes the end of a data file, it can still commit the version. The write
+seems to have succeeded, but the table can no longer be read. Files of Lance and Arrow end with the name of their
+format, so a file without it is incomplete.
 """
 
 import errno

@@ -1,7 +1,7 @@
 """A project: a directory whose `gradebook.json` lists the classes.
 
-After the first change of classes the log is the truth about them (`gradebook.storage.class_history`), and the file is a
-copy of what the log says, so that a project opens without its tables.
+After the first change of classes, the log is the source of truth for them (`gradebook.storage.class_history`). The file
+is then a copy, so that a project opens without its tables.
 """
 
 import csv

@@ -1,7 +1,7 @@
-"""Reads image files, and tells whether a file still holds the image that was imported from it.
+"""Reads image files, and checks whether a file still holds the image that was imported from it.
 
-A label belongs to the content that a person saw. A file that was replaced later is therefore never used under the
-label of its sample: every reader of a sample's image uses this module.
+A label belongs to the content that a person saw. A file that was replaced later is therefore never used with the label
+of its sample. Every reader of a sample's image uses this module.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""Changes of samples' splits after their import: rows that are only ever added, of which a sample's last one counts."""
+"""Changes of samples' splits after their import: append-only rows; the last row of a sample is its present split."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace

@@ -1,7 +1,7 @@
-"""SHA-256 checksums of the files of LanceDB tables, which have none of their own: a flipped bit in an embedding would
-otherwise be another embedding.
+"""SHA-256 checksums of the files of LanceDB tables, which have none of their own. Without them, a flipped bit in an
+embedding would go unnoticed.
 
-LanceDB never changes a file that it has written. Each table's checksums are in `NAME.sha256` beside its directory, in
+LanceDB never changes a file that it has written. Each table's checksums are in `NAME.sha256` next to its directory, in
 the format of `sha256sum`, whose `--ignore-missing` can check them too: compaction deletes files, and their lines stay
 for a while.
 """

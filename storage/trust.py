@@ -1,4 +1,4 @@
-"""Checks before a project is opened: a project that was received from somebody else is data, and may be hostile.
+"""Checks before a project is opened, because a project that was received from others may be hostile.
 
 A project's own files are where they seem to be, without symbolic links. It belongs to the user who opens it, or the
 user has marked its owner as trusted, as with git's `safe.directory`.

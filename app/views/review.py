@@ -1,7 +1,7 @@
 """The page Review: the images most worth labelling, each with its prediction and reasons, and a key for each verdict.
 
-The next images are chosen once and stay until the reviewer requests others, so that a key never hits an image that has
-just replaced another one; each action names its sample. Images that are on another reviewer's screen are left out.
+The next images are chosen once and stay until the reviewer requests others. A key therefore never applies to an image
+that has just replaced another one, and each action names its sample. Images on another reviewer's screen are left out.
 """
 
 import uuid

@@ -1,6 +1,6 @@
 """The command line of a training: `gradebook train`, and `accelerate launch pipelines/train.py`.
 
-Preset and method decide the other options and their defaults, so it is parsed here rather than with the subcommands.
+It is parsed here and not with the other subcommands, because preset and method decide which options there are.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Accept the rest: an audit by hand shows which pseudo-labels are wrong rarely enough to be accepted together.
+"""Accept the rest: answers to a random sample show which pseudo-labels are rarely wrong and can be accepted together.
 
 `begin` draws the images to answer, `progress` returns which are left, `settle` decides and accepts, `undo` retracts all
 of it. The statistics are in `gradebook.mpl.acceptance`, the mathematics in docs/accept.md.

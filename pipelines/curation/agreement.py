@@ -1,6 +1,6 @@
 """Agreement: how often reviewers accepted the label that they were shown, in total and for each reason.
 
-A reason that finds mistakes is one with which reviewers agree less often than with the others.
+For a reason that finds mistakes, reviewers accept the shown label less often than for the others.
 """
 
 from collections.abc import Iterable

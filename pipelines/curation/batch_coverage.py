@@ -4,7 +4,7 @@ The gain of each sample is computed once per run, given the labels of the run, a
 can only lower a gain, so the cached gains are upper bounds, and a batch evaluates only the few largest ones.
 With more than `CANDIDATES` samples, random subsets are covered and chosen from.
 
-Shape legend    N samples    G samples to cover    d of the space
+Shape legend    N samples    G samples to cover    d dimensions of the space
 """
 
 from collections.abc import Callable

@@ -1,6 +1,6 @@
-"""Images that a reviewer labels without seeing what a model says of them: test images, and those of an open audit.
+"""Images that a reviewer labels without seeing a prediction: test images, and those of an open audit.
 
-A guess on the screen pulls the answer towards it, so labels that measure a model are given without one.
+A prediction on the screen biases the reviewer, so labels that measure a model are given without one.
 """
 
 from collections.abc import Iterable

@@ -1,7 +1,7 @@
 """Changes of a project's classes: events of the log, checked and written under the lock for verdicts. Loads no torch.
 
-Labels follow by themselves: `gradebook.storage.events` returns them under the present names. A change that a training
-in progress could not follow is refused.
+Labels follow automatically: `gradebook.storage.events` returns them under the present names. A change is refused if a
+training in progress could not follow it.
 """
 
 import shlex

@@ -1,4 +1,4 @@
-"""Evidence: the results of a run about samples, aligned row by row for the reasons. Loads no torch.
+"""Evidence: a run's results for samples, aligned row by row for the reasons. Loads no torch.
 
 There are three sources, which cover different samples: the predictions of student and teacher, the feature classifier,
 and the record. Values of a sample that a source does not cover are NaN.

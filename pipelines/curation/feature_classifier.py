@@ -1,7 +1,7 @@
 """The feature classifier of a run: a second opinion on its predictions, from the features of a frozen backbone.
 
 It is fitted to the run's predictions when it is first needed (`gradebook.mpl.gaussian_classifier`), and its output is
-cached beside them. Loads no torch.
+cached with them. Loads no torch.
 
 Shape legend    N samples    d features    K classes
 """

@@ -1,8 +1,8 @@
-"""Draws a test set from the unlabelled images, before they are labelled: by chance, so that test accuracy is fair.
+"""Draws a random test set from the unlabelled images, before they are labelled, so that test accuracy is unbiased.
 
 The draw is stratified by clusters of the embeddings, in proportion to their sizes, and every image is equally likely.
-Near-copies stay together, and those of a labelled image are never drawn, because their test would be too easy. A drawn
-image is of the test split from then on: it is labelled, but never trained on, and shown without a prediction.
+Near-copies stay together. Near-copies of a labelled image are never drawn, because testing on them would be too easy. A
+drawn image moves to the test split: it is labelled without a shown prediction, and never trained on.
 
 Shape legend    G groups of near-copies    D features
 """

@@ -1,7 +1,7 @@
 """Verdicts and undos. Each is written to the log by `decide`, whether it comes from the app, FiftyOne or a command.
 
-The caller passes the event that decided the sample when the person saw it. If another event decides the sample by now,
-the verdict is not written and is returned as a conflict.
+The caller passes the event that decided the sample when the person saw it. If another event has decided it since, the
+verdict is not written but returned as a conflict.
 """
 
 import getpass

@@ -1,4 +1,4 @@
-"""The labelled images most similar to a sample, which the review page shows beside it.
+"""The labelled images most similar to a sample, which the review page shows next to it.
 
 Shape legend    D features
 """

@@ -1,4 +1,4 @@
-"""Exports a run's student as a directory that stands alone: weights for timm, ONNX, class names and a model card."""
+"""Exports a run's student as a self-contained directory: weights for timm, ONNX, class names and a model card."""
 
 import json
 import shutil

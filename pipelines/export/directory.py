@@ -1,8 +1,8 @@
 """Directories that an export writes: new or empty ones, or those of an earlier export of the same kind.
 
 A hidden file lists what the export wrote. A later one may replace the directory only while it holds exactly these
-files, unchanged. Files are written beside the directory, and the two are then exchanged, so that the directory has all
-files of one export at every moment.
+files, unchanged. Files are written to a directory next to it, and the two are then exchanged, so that at every moment
+the directory has all files of one export.
 """
 
 import hashlib

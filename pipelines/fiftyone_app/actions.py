@@ -1,8 +1,8 @@
 """Actions in FiftyOne's App, written as events: the functions behind the buttons of `pipelines/fiftyone_app/plugin`.
 
-Each takes the project's dataset and the ids that its samples have in FiftyOne, and returns a sentence on what was done.
-The dataset's `info` names the project and the run. The events are those that the app would write, and the fields of
-these samples say at once what the log says.
+Each takes the project's dataset and the ids of its samples in FiftyOne, and returns a sentence about what was done. The
+dataset's `info` names the project and the run. The events are those that the app would write, and the fields of the
+samples are updated at once.
 """
 
 import base64

@@ -1,4 +1,4 @@
-"""Finds the file that a table means, where it writes the name in another way than the file system.
+"""Finds the file that a table names, if it writes the name differently than the file system.
 
 Accents may be one character or two (Unicode NFC and NFD), folders may be separated by backslashes, a path may lead
 over a link, and on some systems upper and lower case are the same.

@@ -1,4 +1,4 @@
-"""Near-copies among the images of a project: fingerprints find them, a look at the images confirms them.
+"""Near-copies among the images of a project: found by fingerprints and confirmed on the images themselves.
 
 A near-copy of a test image in the training split is a leak: the classifier has seen the answer.
 """

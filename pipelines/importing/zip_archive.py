@@ -1,6 +1,6 @@
 """Unpacks a zip of images into the project's own directory, `unpacked/NAME`; the zip stays as it is.
 
-Only what has the name of an image or of a table is unpacked. An archive with a path that leads elsewhere is refused.
+Only files with the suffix of an image or a table are unpacked. An archive with a path outside of it is refused.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Logistic regression on the vectors and labels of a run: the baseline that the run is compared with.
+"""Logistic regression on the vectors and labels of a run: the baseline that a run is compared with.
 
 Shape legend    N samples    D features    K classes
 """

@@ -1,4 +1,4 @@
-"""An exported classifier, opened from its directory. Needs onnxruntime, Pillow and NumPy, and nothing that trains."""
+"""An exported classifier, opened from its directory. Needs only onnxruntime, Pillow and NumPy."""
 
 import hashlib
 import json

@@ -1,7 +1,6 @@
-"""Predictions in a CSV file, a row for each image. It grows while they are made, and an interrupted call is resumed.
+"""Predictions in a CSV file, a row for each image. Rows are appended as they are made, so an interrupted call resumes.
 
-Beside the prediction a row has the model's hash, and size and time of the image file: a row is valid for that model and
-that file only.
+A row also has the model's hash, and the size and time of the image file. It is valid only for that model and file.
 """
 
 import csv

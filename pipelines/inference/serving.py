@@ -1,8 +1,8 @@
 """An HTTP server for an exported classifier: `/predict`, `/healthz`, and a description of them at `/openapi.json`.
 
-It is meant for this machine, or to stand behind a proxy that checks who asks. Requests are limited in size, pixels,
-number of images and time, and none can name a file or an address to be read here. Host and Origin are checked as those
-of the app are (`gradebook.pipelines.process.access_gate`).
+It is meant for this machine, or for use behind a proxy with authentication. Requests are limited in size, pixels,
+number of images and time. No request can make the server read a file or an address. Host and Origin are checked as
+those of the app are (`gradebook.pipelines.process.access_gate`).
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""Background jobs: processes that outlive the one that started them. All that is known of a job is in its directory.
+"""Background jobs: processes that outlive the one that started them. All information on a job is in its directory.
 
     job.json   the command, the process id, its start time, and the restart of the machine that it belongs to
     log.txt    the output, errors included

@@ -1,4 +1,4 @@
-"""`gradebook backup` writes a project to one zip file, from which `gradebook restore` makes it again.
+"""`gradebook backup` writes a project to one zip file, from which `gradebook restore` restores it.
 
 The archive has the settings, tables, runs, selections and the map. It has no images, no copies of images and nothing
 that belongs to running processes. `manifest.json` in it has the size and checksum of every file.

@@ -1,7 +1,7 @@
 """`gradebook relocate` updates the catalogue after a folder of images was moved.
 
-Labels, events and vectors know a sample by its content, so they stay as they are. A file counts as moved if the same
-path below the new folder has the same bytes.
+Labels, events and vectors belong to the content of a sample, so they stay as they are. A file counts as moved if the
+same path below the new folder has the same bytes.
 """
 
 import os

@@ -1,6 +1,6 @@
 """The image files of a folder as a stream, in the order of the file system, read ahead by several threads.
 
-Memory holds the open directories and the batches that are being read, whatever the number of files.
+Memory holds only the open directories and the batches that are being read, for any number of files.
 """
 
 from collections import deque

@@ -1,14 +1,14 @@
 """A gate before a web server that listens on this machine, as ASGI middleware.
 
-Every local user can connect to a port of this machine, and so can every web page that a browser shows here. A request
+Every local user can connect to a port of this machine, and so can every web page in a browser here. A request
 passes the gate if
 
-- its Host is a name of this server, so that no other name was made to resolve to it (DNS rebinding);
-- it comes from a page of this server, or is a link that somebody follows (Origin and Sec-Fetch-Site; cross-site request
-  forgery and WebSocket hijacking);
+- its Host is a name of this server (against DNS rebinding);
+- it comes from a page of this server, or from a link that a user follows (Origin and Sec-Fetch-Site; against cross-site
+  request forgery and WebSocket hijacking);
 - it has the token of this start of the server, in a cookie, a header or, in a link, as `?token=`.
 
-Answers may not be shown in a frame of another page (clickjacking).
+Responses may not be shown in a frame of another page (against clickjacking).
 """
 
 import re

@@ -1,8 +1,8 @@
 """One owner at a time: a process that writes to a directory, such as a run's, names itself in its `owner.json`.
 
 Two locks protect the directory. The system's lock on `.owner.lock` ends with the process. `owner.json` is created
-exclusively, so it holds on a network file system too; one that a dead process of this machine left is taken over. Of a
-process on another machine nothing is known, so its claim holds until somebody deletes the file. At an object store
+exclusively, so it also works on a network file system. One that a dead process of this machine left is taken over. A
+process on another machine cannot be checked, so its claim holds until a user deletes the file. At an object store
 there is no lock, only the file (`owned_at`).
 """
 

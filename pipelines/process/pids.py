@@ -1,4 +1,4 @@
-"""Processes named so that no other one is taken for them. An id alone is not enough, because the system reuses ids."""
+"""Identifies processes. An id alone is not enough, because the system reuses ids."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""The servers of a project: the app and FiftyOne's App each write port and token to a file, by which others find them.
+"""The servers of a project. The app and FiftyOne's App each write their port and token to a file for other processes.
 
 Only the user who started a server can read its file.
 """

@@ -1,7 +1,7 @@
 """`python supervisor.py DIRECTORY COMMAND...` runs a command and writes its exit status to DIRECTORY/exit.
 
-The process that started the command may be gone by then. This one runs as long as the command, so that it imports
-nothing but the standard library, and writes its file without `gradebook.storage.files`.
+The process that started the command may have ended by then. This one runs as long as the command. To stay small, it
+imports only the standard library, and writes its file without `gradebook.storage.files`.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""Whether a session starts by itself: with the first verdict in the app, unless the project has it switched off.
+"""Whether the app starts a session with the first verdict. It does unless this is switched off for the project.
 
 The environment variable `GRADEBOOK_LEARN=off` switches it off for all projects, as on a server that only labels.
 """

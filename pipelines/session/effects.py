@@ -1,4 +1,4 @@
-"""What labels changed: the images whose prediction is another one since them, and what the model had made of the last.
+"""The effects of labels: which predictions changed, and the earlier pseudo-label of the newest labelled image.
 
 Shape legend    N samples
 """

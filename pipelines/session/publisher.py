@@ -1,7 +1,7 @@
 """Publishes snapshots: fits the classifier to the present labels and replaces the files that readers read.
 
-The student is a member of the pooled classifier here as in a finished run, but it is not cross-validated, which would
-train it five times more. So the cross-validated accuracy is that of the other members alone.
+As in a finished run, the student is a member of the pooled classifier. It is not cross-validated, because that would
+train it five more times. The cross-validated accuracy is therefore that of the other members alone.
 
 Shape legend    N samples    K classes
 """

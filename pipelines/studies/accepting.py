@@ -1,9 +1,9 @@
-"""Simulates `gradebook accept-rest`: how often its bound holds, and how many labels it gives for those typed.
+"""Simulates `gradebook accept-rest`: how often its bound holds, and how many labels it gives per answer.
 
     python pipelines/studies/accepting.py PROJECT ... --run NAME --errors 0.02 0.05 --draws 200
 
-The pseudo-labels are the predictions of a finished run, the answers the names of the images' folders. Every draw is an
-audit with a seed of its own. If its answers do not allow to accept anything, further ones follow, up to `--attempts`.
+The pseudo-labels are the predictions of a finished run, and the answers are the names of the images' folders. Every
+draw is an audit with its own seed. If nothing can be accepted, further audits follow, up to `--attempts`.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""The catalogue's files are where they were imported from, with the same content. No user's file is ever written."""
+"""The catalogue's files are where they were imported from, with the same content. A user's files are never written."""
 
 import os
 from collections import Counter
