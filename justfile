@@ -28,3 +28,8 @@ docs project="demo/project":
 # The documentation as a site, in site/; warnings are errors
 site:
     uv run mkdocs build --strict
+
+# The site of a version, beside those of other versions, on the branch gh-pages; the newest is also `latest`
+site-version version:
+    uv run mike deploy --update-aliases {{version}} latest
+    uv run mike set-default latest

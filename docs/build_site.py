@@ -1,7 +1,9 @@
 """The pages of the site that are not files of this directory: MkDocs calls these functions while it builds the site."""
 
+import base64
 import contextlib
 import io
+import json
 import os
 import re
 import textwrap
@@ -19,6 +21,7 @@ WRITTEN_ELSEWHERE = {  # page -> file of the repository
     "security.md": "SECURITY.md",
     "changelog.md": "CHANGELOG.md",
     "contributing.md": "CONTRIBUTING.md",
+    "photographs.md": "examples/photographs.ipynb",
 }
 LINK = re.compile(r"(!?)\[([^\]]*)\]\((?!https?://|#|mailto:)([^)#]+)(#[^)]*)?\)")
 WIDTH = 80  # characters of a line of help
@@ -30,9 +33,20 @@ API = (
 )
 
 
+def on_config(config: "MkDocsConfig") -> "MkDocsConfig":
+    """Shows the version of Gradebook at the end of each page."""
+    from gradebook import __version__
+
+    config.copyright = f"Gradebook {__version__}"
+    return config
+
+
 def on_files(files: Files, config: "MkDocsConfig") -> Files:
-    """Adds the generated pages, and the logo."""
+    """Adds the generated pages, their pictures, and the logo."""
     pages = {page: (ROOT / name).read_text(encoding="utf-8") for page, name in WRITTEN_ELSEWHERE.items()}
+    pages["photographs.md"], pictures = notebook_page(json.loads(pages["photographs.md"]))
+    for name, content in pictures.items():
+        files.append(File.generated(config, name, content=content))
     pages |= {
         "reference/help.md": help_page(),
         "reference/settings.md": settings_page(),
@@ -48,6 +62,26 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     """Turns links to files of the repository into links to pages of the site, or into plain text if there is none."""
     source = Path(WRITTEN_ELSEWHERE.get(page.file.src_uri, f"docs/{page.file.src_uri}"))
     return LINK.sub(lambda match: _link(match, source.parent), markdown)
+
+
+def notebook_page(notebook: dict[str, Any]) -> tuple[str, dict[str, bytes]]:
+    """Returns a notebook as a page with its stored outputs, and the pictures among these by their path on the site."""
+    parts, pictures = [], {}
+    for cell in notebook["cells"]:
+        source = "".join(cell["source"])
+        if cell["cell_type"] == "markdown":
+            parts.append(source)
+            continue
+        parts.append(f"```python\n{source}\n```")
+        for output in cell["outputs"]:
+            data = output.get("data", {"text/plain": output.get("text", "")})
+            if "image/png" in data:
+                name = f"photographs-{cell['id']}.png"
+                pictures[name] = base64.b64decode("".join(data["image/png"]))
+                parts.append(f"![The output of this cell]({name})")
+            else:
+                parts.append(f"```text\n{''.join(data['text/plain']).rstrip()}\n```")
+    return "\n\n".join(parts) + "\n", pictures
 
 
 def help_page() -> str:
@@ -100,6 +134,8 @@ def api_page() -> str:
 
 def _link(match: re.Match[str], folder: Path) -> str:
     picture, text, target, anchor = match.groups(default="")
+    if target.startswith("photographs-"):  # a picture of the notebook, which is a file of the site alone
+        return match[0]
     path = os.path.normpath(folder / target)
     pages = {name: page for page, name in WRITTEN_ELSEWHERE.items()}
     if path.startswith("docs/"):

@@ -54,6 +54,21 @@ def confusion(probabilities: Probabilities, labels: Labels) -> NDArray[np.int64]
     return np.bincount(pairs, minlength=k * k).reshape(k, k)
 
 
+def macro_f1(confusion: NDArray[np.int64]) -> float:
+    """Returns the mean over the classes with labels of F1 = 2 TP / (2 TP + FP + FN), from a confusion matrix (K, K)."""
+    right, labels, predicted = np.diag(confusion), confusion.sum(1), confusion.sum(0)
+    has_labels = labels > 0
+    return float((2 * right[has_labels] / (labels + predicted)[has_labels]).mean())
+
+
+def macro_f1_interval(confusion: NDArray[np.int64], *, draws: int = 1000, seed: int = 0) -> tuple[float, float]:
+    """Returns the 95 % interval of `macro_f1` by the bootstrap: samples are drawn again from the matrix (K, K)."""
+    n = int(confusion.sum())
+    matrices = np.random.default_rng(seed).multinomial(n, confusion.ravel() / n, size=draws)
+    low, high = np.percentile([macro_f1(m.reshape(confusion.shape)) for m in matrices], (2.5, 97.5))
+    return float(low), float(high)
+
+
 def calibration_error(probabilities: Probabilities, labels: Labels, *, bins: int = 15) -> float:
     """Returns the expected calibration error (Guo et al., 2017, https://arxiv.org/abs/1706.04599, equation 3).
 

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from gradebook.mpl.feature_spaces import AugmentedViews, FeatureSpaces, feature_spaces
 from gradebook.mpl.gaussian_classifier import linear_discriminant
 from gradebook.mpl.label_diffusion import diffused_probabilities, influence, neighbour_graph
+from gradebook.mpl.metrics import calibration_error
 from gradebook.mpl.opinion_pool import (
     EXPONENT_SUM,
     Doubles,
@@ -65,6 +66,7 @@ class PooledClassifier:
     held_out_accuracy: tuple[float, ...]  # of each cross-validated member and, last, of the classifier
     class_shares: tuple[float, ...]  # (K,) estimated, of the unlabelled samples
     temperature: float
+    held_out_ece: tuple[float, float]  # expected calibration error of the held-out predictions, before and after it
     held_out_classes: Indices  # (n,) predicted for each labelled sample by a classifier fitted without it
 
 
@@ -139,6 +141,7 @@ def fit_pool(  # noqa: PLR0913  # the labelled samples are three of them
         held_out_accuracy=tuple(accuracies),
         class_shares=tuple(float(share) for share in shares),
         temperature=temperature,
+        held_out_ece=(calibration_error(softmax(logits), y), calibration_error(softmax(logits / temperature), y)),
         held_out_classes=logits.argmax(1),
     )
 

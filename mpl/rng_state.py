@@ -16,6 +16,8 @@ def get_rng_state(device: torch.device) -> Tensor:
         import torch_xla.core.xla_model as xm
 
         return _bytes(xm.get_rng_state(device))
+    if device.type == "mps":
+        return torch.mps.get_rng_state()
     return torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.get_rng_state()
 
 
@@ -27,6 +29,8 @@ def set_rng_state(state: Tensor, device: torch.device) -> None:
         xm.set_rng_state(int.from_bytes(state.tolist(), "little"), device)
     elif device.type == "cuda":
         torch.cuda.set_rng_state(state, device)
+    elif device.type == "mps":
+        torch.mps.set_rng_state(state)
     else:
         torch.set_rng_state(state)
 

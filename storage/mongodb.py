@@ -24,6 +24,7 @@ from urllib.parse import quote
 
 from filelock import FileLock
 
+from gradebook.storage import system
 from gradebook.storage.files import write_json
 from gradebook.storage.mongod import URI, NoDatabase, find_mongods
 from gradebook.storage.project import ProjectError
@@ -62,6 +63,8 @@ def find_or_start(root: Path) -> str:
     given = os.environ.get(URI)
     if given and given not in _own_uris:
         return given
+    if system.IS_WINDOWS:
+        raise NoDatabase(f"a MongoDB for FiftyOne is started on Linux and macOS only: set {URI} to a server of yours")
     home = _private_directory(root / "mongo")
     with FileLock(home / ".lock"):
         address = _running(home)

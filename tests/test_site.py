@@ -30,6 +30,7 @@ def text(page: Path) -> str:
 
 def test_every_document_is_a_page(site):
     expected = {path.stem for path in (ROOT / "docs").glob("*.md")} | {"index", "security", "changelog", "contributing"}
+    expected.add("photographs")
     assert {path.stem for path in site.glob("*.html")} - {"404"} == expected
 
 
@@ -48,6 +49,21 @@ def test_the_pages_ask_no_other_server_for_anything(site):
     for page in site.rglob("*.html"):
         assert re.findall(r"<(?:script|img|iframe)[^>]+src=.?https?://", text(page)) == []
         assert re.findall(r"<link[^>]+rel=.?stylesheet[^>]+href=.?https?://", text(page)) == []
+
+
+def test_every_page_names_the_version_it_documents(site):
+    import gradebook
+
+    for page in site.rglob("*.html"):
+        assert f"Gradebook {gradebook.__version__}" in text(page), page
+    assert '"provider": "mike"' in text(site / "index.html")
+
+
+def test_the_notebook_is_a_page_with_its_pictures(site):
+    page = text(site / "photographs.html")
+    pictures = re.findall(r'src="(photographs-[\w-]+\.png)"', page)
+    assert len(pictures) == 3 and all((site / name).stat().st_size > 5_000 for name in pictures)
+    assert "run.evaluate" in re.sub(r"<[^>]+>", "", page)
 
 
 def test_nothing_leaves_your_machine_is_on_the_first_page_and_the_limits_on_the_second(site):

@@ -101,7 +101,12 @@ class Run:
 
     @project_errors()
     def export(
-        self, directory: "str | os.PathLike[str]", *, int8: bool = False, torch_export: bool = False
+        self,
+        directory: "str | os.PathLike[str]",
+        *,
+        int8: bool = False,
+        torch_export: bool = False,
+        openvino: bool = False,
     ) -> Classifier:
         """Exports the student as a directory that stands alone (timm weights, ONNX, model card), and opens it.
 
@@ -109,6 +114,7 @@ class Run:
             directory: a new directory, or that of an earlier export, which is replaced.
             int8: whether to add an int8 model, calibrated on training images; its lost accuracy is printed.
             torch_export: whether to add model.pt2, for `torch.export.load`.
+            openvino: whether to add model.xml and model.bin, for OpenVINO.
 
         Raises:
             ProjectError: the run has not finished, or the directory holds other files.
@@ -116,7 +122,7 @@ class Run:
         from gradebook.pipelines.export.classifier import export
 
         with progress("export") as show:
-            given = {"int8": int8, "torch_program": torch_export}
+            given = {"int8": int8, "torch_program": torch_export, "openvino": openvino}
             report = export(self._store, self._directory, Path(directory), **given, progress=show)
         if report.int8 is not None:
             say(report.int8.sentence())

@@ -1,11 +1,20 @@
 """Commands that draw a test set, accept predictions after an audit, forecast accuracy, and delete a run."""
 
-import sys
 from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from gradebook.pipelines.cli.options import Flag, Json, Project, RunName, app, choose_run, print_result
+from gradebook.pipelines.cli.options import (
+    Flag,
+    Json,
+    Project,
+    RunName,
+    app,
+    choose_run,
+    confirm,
+    print_result,
+    status_of,
+)
 from gradebook.pipelines.process.progress import progress, stage
 from gradebook.storage.project import ProjectError
 
@@ -57,7 +66,7 @@ def accept_rest(
     seed: Annotated[int, arg(help="random seed of the draw")] = 0,
     cancel: Annotated[Flag, arg(help="cancel the open audit; its answers remain labels")] = False,
     json: Json = False,
-) -> None:
+) -> int:
     """Accept predictions as labels, with a bound on the error.
 
     The first call draws images. Label them on the page Review, which shows no predictions, or with gradebook label.
@@ -67,7 +76,7 @@ def accept_rest(
     from gradebook.pipelines.cli.curation_formatting import audit_summary
     from gradebook.pipelines.curation import accept_rest as auditing
     from gradebook.pipelines.curation.audit_draw import Request
-    from gradebook.pipelines.curation.audit_files import open_audit
+    from gradebook.pipelines.curation.audit_files import State, open_audit
     from gradebook.pipelines.curation.labelling import actor
     from gradebook.storage.store import open_store
 
@@ -89,6 +98,7 @@ def accept_rest(
     else:
         report = auditing.settle(store, audit)
     print_result(report.as_json(), json, lambda: audit_summary(report.as_json(), project))
+    return status_of(report.state is not State.REFUSED, "no prediction was accepted")
 
 
 @app.command
@@ -133,19 +143,6 @@ def delete_run(
     store = open_store(project)
     planned = deletion.plan(store, run)
     if not yes:
-        _confirm(deletion.describe(planned), f"Delete {run}?")
+        confirm(deletion.describe(planned), f"Delete {run}?", otherwise="nothing is deleted")
     result = deletion.delete(store, run, actor=actor())
     print_result(result.as_json(), json, lambda: deletion.describe(result))
-
-
-def _confirm(text: str, question: str) -> None:
-    """Asks on the terminal.
-
-    Raises:
-        ProjectError: the answer is no, or there is no terminal to ask on.
-    """
-    if not sys.stdin.isatty():
-        raise ProjectError("there is no terminal to ask on: to delete it without a question, give --yes")
-    print(f"{text}\n{question} [y/N] ", end="", file=sys.stderr, flush=True)
-    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-        raise ProjectError("nothing was deleted, because the answer was not yes: to delete it, answer y")

@@ -7,8 +7,7 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from gradebook.pipelines.cli.options import Flag, Json, Project, app, print_result, print_rows
-from gradebook.pipelines.process.errors import FAILED
+from gradebook.pipelines.cli.options import Flag, Json, Project, app, print_result, print_rows, status_of
 from gradebook.pipelines.process.progress import progress, say, stage
 
 
@@ -137,15 +136,14 @@ def import_(
         report = import_images(store, source, labels=labels, split=Split(split), progress=partial(show, what="import"))
     result = report.as_json()
     print_result(result, json, lambda: import_summary(result))
-    if not report.imported + report.already_known + report.duplicates + report.moved:
-        return FAILED
-    if embed:
+    count = report.imported + report.already_known + report.duplicates + report.moved
+    if embed and count:
         from gradebook.pipelines.jobs.commands import start_embed
 
         spaces = store.vectors.spaces()
         job = start_embed(store.project, spaces[-1] if spaces else None)
         say(f"embeddings are computed in the background: the app shows the progress, and {job.log} the output")
-    return 0
+    return status_of(count > 0, "no image was imported")
 
 
 @app.command
@@ -170,14 +168,14 @@ def embed(
     ] = None,
     part: Annotated[str, arg(help="K/N: embed only every N-th image, from the K-th on; one process for each")] = "1/1",
     json: Json = False,
-) -> None:
+) -> int:
     """Compute embeddings of all images with a frozen backbone.
 
     Training on cached views and the search for neighbours use them. Run it again to embed new images.
     """
     from gradebook.pipelines.cli.formatting import embed_summary
     from gradebook.pipelines.embedding.embed import embed as run_embed
-    from gradebook.pipelines.process.partition import parse_part
+    from gradebook.pipelines.process.partition import WHOLE, parse_part
     from gradebook.storage.store import open_store
 
     partition = parse_part(part)
@@ -189,6 +187,8 @@ def embed(
         )
     result = report.as_json()
     print_result(result, json, lambda: embed_summary(result))
+    count = report.embedded + report.already_there
+    return status_of(count > 0 or partition != WHOLE, "no image has an embedding: none of the files can be read")
 
 
 @app.command
@@ -204,7 +204,7 @@ def label(
         Flag, arg(help="you have not seen the answers of others, which yours then neither replace nor settle")
     ] = False,
     json: Json = False,
-) -> None:
+) -> int:
     """Label images, from a CSV file or one at a time.
 
     Each label is a verdict in the log, with your name.
@@ -225,3 +225,4 @@ def label(
     for subject, problem in report.problems:
         say(f"{subject}: {problem}")
     print_result(report.as_json(), json, lambda: f"{report.labelled} labels given, {report.unchanged} unchanged")
+    return status_of(report.labelled + report.unchanged > 0, "no image was labelled")

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from gradebook.pipelines.cli.options import EveryRun, Flag, Json, Project, app, print_result, print_rows
+from gradebook.pipelines.cli.options import EveryRun, Flag, Json, Project, app, print_result, print_rows, status_of
 from gradebook.pipelines.process.progress import progress
 
 FINDINGS_REMAIN = 1  # exit status of verify
@@ -107,7 +107,7 @@ def relocate(
     *,
     dry_run: Annotated[Flag, arg(help="show what would change, and change nothing")] = False,
     json: Json = False,
-) -> None:
+) -> int:
     """Update the paths of images whose folder has moved.
 
     Labels stay, because they belong to the content of the images.
@@ -119,6 +119,7 @@ def relocate(
     with progress("relocate") as show:
         result = run_relocate(open_store(project), old, new, dry_run=dry_run, progress=show).as_json()
     print_result(result, json, lambda: format_relocation(result))
+    return status_of(result["moved"] > 0, f"no image was found below {new}")
 
 
 @app.command
@@ -190,7 +191,7 @@ def runs(project: Project, *, json: Json = False) -> None:
 
 
 @app.command
-def fetch(project: Project, *, run: EveryRun = None, json: Json = False) -> None:
+def fetch(project: Project, *, run: EveryRun = None, json: Json = False) -> int:
     """Download the record of runs from an object store.
 
     The counterpart of gradebook train --record s3://bucket/prefix.
@@ -200,6 +201,5 @@ def fetch(project: Project, *, run: EveryRun = None, json: Json = False) -> None
 
     with progress("fetch") as show:
         result = download_records(open_store(project), run, progress=show)
-    print_result(
-        result, json, lambda: "\n".join(f"{name}: {n} segments" for name, n in result.items()) or "nothing to fetch"
-    )
+    print_result(result, json, lambda: "\n".join(f"{name}: {n} segments" for name, n in result.items()))
+    return status_of(bool(result), "no run has its record elsewhere, so there is nothing to fetch")

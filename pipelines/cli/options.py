@@ -1,5 +1,6 @@
 """What the subcommands share: the application they register with, common arguments, and how a result is printed."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -7,9 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 from tyro.extras import SubcommandApp
 
+from gradebook.pipelines.process.errors import FAILED
 from gradebook.pipelines.process.job_files import write_answer
 from gradebook.pipelines.process.progress import say
 from gradebook.pipelines.process.terminal import json_text, safe_text
+from gradebook.storage.project import ProjectError
 
 if TYPE_CHECKING:
     from gradebook.pipelines.runs import Run
@@ -35,6 +38,14 @@ def print_rows(rows: Any, as_json: bool, text: Callable[[], str]) -> None:
     print(json_text(rows) if as_json else safe_text(text()))
 
 
+def status_of(is_done: bool, sentence: str) -> int:
+    """Returns a command's exit status: 0 if it did something. If it did nothing it says why."""
+    if is_done:
+        return 0
+    say(f"gradebook: {sentence}")
+    return FAILED
+
+
 def choose_run(project: "OpenProject", name: str | None) -> "Run":
     """Returns the run to use, and says which it is where the name does not and there are others."""
     from gradebook.pipelines.runs import BEST, find_run, list_runs, validation_accuracy
@@ -46,3 +57,24 @@ def choose_run(project: "OpenProject", name: str | None) -> "Run":
     elif name is None and len(list_runs(project)) > 1:
         say(f"using {run.name}, the newest finished run; --run best uses the one with the best validation accuracy")
     return run
+
+
+def confirm(text: str, question: str, *, otherwise: str) -> None:
+    """Shows what will be done and asks on the terminal.
+
+    Args:
+        text: what will be done.
+        question: which yes answers.
+        otherwise: the state without a yes, such as "nothing is deleted".
+
+    Raises:
+        ProjectError: the answer is no, or there is no terminal to ask on.
+    """
+    if not sys.stdin.isatty():
+        raise ProjectError(
+            f"{otherwise}, because there is no terminal to ask on: to go on without a question, give --yes"
+        )
+    say(text)
+    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise ProjectError(f"{otherwise}, because the answer was not yes: to go on, answer y")

@@ -9,8 +9,8 @@ GROUPS = {
     "Start": ("start", "app", "demo", "completion"),
     "Data": ("init", "classes", "import", "embed", "split", "pool", "pool-join"),
     "Label": ("queue", "label", "neighbours", "agreement", "accept-rest", "undo"),
-    "Train": ("train", "session", "export", "predict", "serve"),
-    "View": ("status", "record", "map", "fiftyone"),
+    "Train": ("train", "session", "export", "predict", "serve", "push"),
+    "View": ("status", "record", "map", "fiftyone", "mcp"),
     "Maintain": (
         "verify",
         "backup",

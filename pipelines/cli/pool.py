@@ -5,7 +5,7 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from gradebook.pipelines.cli.options import Json, RunName, app, print_result
+from gradebook.pipelines.cli.options import Json, RunName, app, print_result, status_of
 from gradebook.pipelines.process.progress import progress
 
 
@@ -24,7 +24,7 @@ def pool(
     run: RunName = None,
     part: Annotated[str, arg(help="K/N: score only every N-th file, from the K-th on; one process for each")] = "1/1",
     json: Json = False,
-) -> None:
+) -> int:
     """Choose unlabelled images from a folder of any size.
 
     Writes a table of the most probable images of each class, which gradebook import reads. Run it again to continue
@@ -32,7 +32,7 @@ def pool(
     """
     from gradebook.pipelines.cli.formatting import pool_summary
     from gradebook.pipelines.pool.selection import select_pool
-    from gradebook.pipelines.process.partition import parse_part
+    from gradebook.pipelines.process.partition import WHOLE, parse_part
 
     partition = parse_part(part)
     with progress("pool") as show:
@@ -49,6 +49,7 @@ def pool(
         )
     result = report.as_json()
     print_result(result, json, lambda: pool_summary(result))
+    return status_of(report.kept > 0 or partition != WHOLE, "no image was chosen")
 
 
 @app.command
@@ -58,10 +59,11 @@ def pool_join(
     *,
     per_class: Annotated[int, arg(help="maximum number of images of each class, as for the parts")],
     json: Json = False,
-) -> None:
+) -> int:
     """Merge the tables that the parts of a pool have written."""
     from gradebook.pipelines.pool.merge import join
 
     counts = join(tables, out, per_class=per_class)
     result = {"out": str(out), "kept": sum(counts.values()), "kept_per_class": counts}
     print_result(result, json, lambda: f"{result['kept']} images of {len(counts)} classes are in {out}")
+    return status_of(bool(counts), "the tables have no images")

@@ -5,7 +5,17 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from gradebook.pipelines.cli.options import EveryRun, Flag, Json, Project, RunName, app, print_result, print_rows
+from gradebook.pipelines.cli.options import (
+    EveryRun,
+    Flag,
+    Json,
+    Project,
+    RunName,
+    app,
+    print_result,
+    print_rows,
+    status_of,
+)
 from gradebook.pipelines.cli.serve_app import DEFAULT_PORT
 from gradebook.pipelines.process.progress import progress, say, stage
 from gradebook.storage.project import ProjectError
@@ -54,7 +64,7 @@ def neighbours(
     limit: Annotated[int, arg(help="maximum number of images")] = 12,
     propose: Annotated[Flag, arg(help="put them first in the queue, with the label as a proposal")] = False,
     json: Json = False,
-) -> None:
+) -> int:
     """Show the unlabelled images most similar to a labelled one.
 
     With --propose, reviewers see them first. This labels no image.
@@ -70,6 +80,7 @@ def neighbours(
         count = label_propagation.propose(store, rows, actor=labelling.actor())
         say(f"{count} images are now first in the queue; none is labelled until somebody reviews it")
     print_rows([label_propagation.as_json(row) for row in rows], json, lambda: neighbours_table(rows))
+    return status_of(bool(rows) or not propose, "every image has a label, so there is none to propose")
 
 
 @app.command

@@ -1,11 +1,11 @@
-"""The command that serves an exported classifier over HTTP."""
+"""Commands that serve other programs: an exported classifier over HTTP, and a project to assistants."""
 
 from pathlib import Path
 from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from gradebook.pipelines.cli.options import app
+from gradebook.pipelines.cli.options import Flag, Project, app
 from gradebook.pipelines.process.progress import say
 
 
@@ -48,3 +48,27 @@ def serve(
         flush=True,
     )
     run_server(opened, limits, host=host, port=port, hosts=(*allow_host, host))
+
+
+@app.command
+def mcp(
+    project: Project,
+    *,
+    allow_labels: Annotated[Flag, arg(help="add the tools that label images and undo these labels")] = False,
+    actor: Annotated[
+        str | None, arg(metavar="NAME", help="name in the log for these labels; by default assistant of ACCOUNT")
+    ] = None,
+) -> None:
+    """Serve a project to an assistant (Model Context Protocol).
+
+    The assistant starts this command and talks to it over standard input and output. Its tools read: status, queue,
+    record, evaluate, view_image. What they return goes to the assistant, so with one that runs elsewhere, images leave
+    your machine.
+    """
+    from gradebook.pipelines.curation.labelling import actor as account
+    from gradebook.pipelines.mcp_server.server import create_server
+    from gradebook.pipelines.mcp_server.tools import Tools
+    from gradebook.storage.project import read_project
+
+    root = read_project(project).root
+    create_server(Tools(root, actor or f"assistant of {account()}"), may_label=allow_labels).run("stdio")

@@ -7,6 +7,7 @@ from tyro.conf import arg
 
 from gradebook.pipelines.cli.options import Flag, Json, Project, app, print_result, print_rows
 from gradebook.storage.project import ProjectError
+from gradebook.storage.system import check_system
 
 # Added to the niceness. On Linux a process of niceness 5 has a third of the app's weight, so the app comes first.
 # One of 10 has a tenth, and beside other work its snapshots took minutes.
@@ -39,6 +40,7 @@ def session(
         return
     if idle_minutes < 0:
         raise ProjectError(f"--idle-minutes {idle_minutes:g} is below 0: give the minutes, or 0 for never")
+    check_system("live sessions", "train with gradebook train")
     _lower_priority()
     from gradebook.pipelines.cli.formatting import session_summary
     from gradebook.pipelines.session.trainer import as_json, run_session

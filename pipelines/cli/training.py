@@ -6,8 +6,17 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from gradebook.pipelines.cli.options import Flag, Json, Project, RunName, app, choose_run, print_result
-from gradebook.pipelines.process.errors import FAILED
+from gradebook.pipelines.cli.options import (
+    Flag,
+    Json,
+    Project,
+    RunName,
+    app,
+    choose_run,
+    confirm,
+    print_result,
+    status_of,
+)
 from gradebook.pipelines.process.progress import progress, say, stage
 from gradebook.pipelines.process.terminal import json_text
 from gradebook.storage.characters import escaped
@@ -56,6 +65,7 @@ def export(
         Flag, arg(help="add an int8 model, calibrated on training images; prints the lost accuracy")
     ] = False,
     torch_export: Annotated[Flag, arg(help="add model.pt2, for torch.export.load")] = False,
+    openvino: Annotated[Flag, arg(help="add model.xml and model.bin, for OpenVINO")] = False,
     json: Json = False,
 ) -> None:
     """Export a run's student as a classifier.
@@ -71,11 +81,14 @@ def export(
     store = open_store(project)
     with progress("export") as show:
         chosen = choose_run(store.project, run)
-        report = export_run(store, chosen, directory, int8=int8, torch_program=torch_export, progress=show)
+        given = {"int8": int8, "torch_program": torch_export, "openvino": openvino}
+        report = export_run(store, chosen, directory, **given, progress=show)
     checked = f"on {report.checked} images it differs from the student by at most {report.largest_difference:.4f}"
     before = ", replacing an earlier export" if report.replaced else ""
     text = f"{report.run} is in {report.dir}{before}: {', '.join(report.files)}; {checked}"
     text += f"\n{report.int8.sentence()}" if report.int8 else ""
+    if report.openvino is not None:
+        text += f"\nmodel.xml, for OpenVINO, differs from onnxruntime by at most {report.openvino:.6f} in a probability"
     print_result(asdict(report), json, lambda: text)
 
 
@@ -93,14 +106,15 @@ def export_labels(
     ] = "csv",
     rejected: Annotated[Flag, arg(help="export the rejected images instead, with the label rejected")] = False,
     predictions: Annotated[
-        Flag, arg(help="export a run's predictions for the images without a label instead (csv, parquet, label-studio)")
+        Flag,
+        arg(help="export a run's predictions for the images without a label (csv, parquet, label-studio, fiftyone)"),
     ] = False,
     run: Annotated[
         str | None, arg(metavar="NAME", help="the run that predicts, or best; by default the newest finished run")
     ] = None,
     relative: Annotated[Flag, arg(help="write paths relative to the directory of OUT")] = False,
     json: Json = False,
-) -> None:
+) -> int:
     """Export labels or predictions for other programs.
 
     Never overwrites a file, except those of an earlier export in the same format to the same directory.
@@ -120,6 +134,32 @@ def export_labels(
         report = write_labels(store, out, format, what=what, run=chosen, relative=relative, progress=show)
     result = report.as_json()
     print_result(result, json, lambda: summarize(result))
+    return status_of(report.labels > 0, "nothing was exported: none of the images can be read")
+
+
+@app.command
+def push(
+    classifier: Annotated[Positional[Path], arg(metavar="CLASSIFIER", help="an exported classifier")],
+    repository: Annotated[Positional[str], arg(metavar="OWNER/NAME", help="a repository; it is made if need be")],
+    *,
+    public: Annotated[Flag, arg(help="let everybody read it; by default only its owner can")] = False,
+    yes: Annotated[Flag, arg(help="upload without asking")] = False,
+    json: Json = False,
+) -> None:
+    """Upload an exported classifier to the Hugging Face hub.
+
+    Lists what would be uploaded and who can read it, then asks. Only the files of the export are sent, no image.
+    """
+    from gradebook.pipelines.export import hub
+
+    directory = classifier.expanduser()
+    planned = hub.plan(directory, repository, public=public)
+    if yes:
+        say(planned.describe())
+    else:
+        confirm(planned.describe(), f"Upload {len(planned.files)} files?", otherwise="nothing is uploaded")
+    result = hub.upload(directory, planned)
+    print_result(result.as_json(), json, lambda: f"{len(result.files)} files are at {result.address}")
 
 
 @app.command
@@ -159,9 +199,8 @@ def predict(
             count = _print_predictions(predict_names(classifier, names, broken=broken.append, progress=show), json)
     for message in broken:
         say(f"gradebook: {message}")
-    if not count and not broken:
-        say("gradebook: there are no images there: files are recognised as images by their suffix")
-    return 0 if count else FAILED
+    why = "none of the images can be read" if broken else "files are recognised as images by their suffix"
+    return status_of(count > 0, f"no image was predicted: {why}")
 
 
 def _print_predictions(predictions: "Iterable[Prediction]", as_json: bool) -> int:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 MIN_DEFAULT_VIEWS, MAX_DEFAULT_VIEWS = 2, 5
-DEFAULT_IMAGES = {"cpu": 20_000, "cuda": 1_000_000}  # total views by default: about two minutes of work
+DEFAULT_IMAGES = {"cpu": 20_000, "mps": 100_000, "cuda": 1_000_000}  # total views by default: about two minutes of work
 
 
 def resolve_backbone(store: Store, backbone: str, weights: str | None) -> tuple[str, str]:
@@ -34,7 +34,7 @@ def resolve_backbone(store: Store, backbone: str, weights: str | None) -> tuple[
 
 
 def _automatic(store: Store, weights: str | None) -> str:
-    import torch
+    from gradebook.mpl.devices import best_device
 
     if weights is not None:
         raise ProjectError("--weights belong to one backbone: name it instead of auto")
@@ -42,7 +42,7 @@ def _automatic(store: Store, weights: str | None) -> str:
     if spaces:
         say(f"{spaces[-1].backbone}, because the project has vectors of it")
         return str(spaces[-1].backbone)
-    choice = choose_backbone(len(store.catalog.samples()), gpu=torch.cuda.is_available())
+    choice = choose_backbone(len(store.catalog.samples()), gpu=best_device().type != "cpu")
     say(choice.sentence)
     return choice.name
 
@@ -60,12 +60,13 @@ def prepare_network(
 
     from gradebook.mpl.backbones import digest, features
     from gradebook.mpl.batchnorm_fusion import fuse_batchnorm
+    from gradebook.mpl.devices import best_device
     from gradebook.mpl.networks import ImageClassifier
 
     earlier = next((space for space in store.vectors.spaces() if space.backbone == backbone), None)
     model, sentence, native_size = _create(backbone, size, seed, weights)
     normal: Any = model.pretrained_cfg
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = best_device().type
     net = ImageClassifier(fuse_batchnorm(model), tuple(normal["mean"]), tuple(normal["std"]))
     net = net.eval().to(device).to(memory_format=torch.channels_last)
     size = size or (earlier.size if earlier else native_size)

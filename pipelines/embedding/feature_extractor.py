@@ -12,7 +12,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-PASS_PIXELS = {"cpu": 200_000, "cuda": 13_000_000}  # per forward pass: larger ones are not faster on a CPU
+PASS_PIXELS = {
+    "cpu": 200_000,
+    "mps": 3_000_000,
+    "cuda": 13_000_000,
+}  # per forward pass: larger ones are not faster on a CPU
 ONNX_PASS_PIXELS = 400_000
 ONNX_MIN_IMAGES = 500  # below, starting ONNX Runtime takes longer than it saves
 TOLERANCE = 1e-3  # of the features' largest value, between torch and ONNX Runtime

@@ -9,10 +9,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gradebook.pipelines.export import standalone
 from gradebook.pipelines.export.card_check import CARD, check_card
 from gradebook.pipelines.export.directory import check_target, written_directory
 from gradebook.pipelines.export.model_card import PREPROCESS, facts_of, model_card
 from gradebook.pipelines.export.onnx_model import write_onnx, write_torch_program
+from gradebook.pipelines.export.openvino_model import check_installed, write_openvino
 from gradebook.pipelines.export.quantization import CALIBRATION, INT8, Int8Report, compare_int8, write_int8
 from gradebook.pipelines.inference.classifier import CLASSES, MODEL, Classifier
 from gradebook.pipelines.inference.evaluate import evaluate
@@ -45,6 +47,8 @@ if TYPE_CHECKING:
 TORCH_PROGRAM = "model.pt2"
 KIND = "classifier"
 HELPER = f"{PREPROCESS}.py"
+PROGRAM, REQUIREMENTS = "predict.py", "requirements.txt"
+PACKAGES = ("numpy>=1.26", "onnxruntime>=1.20", "pillow>=11")  # that the two programs need: the extra `predict`
 MAX_DIFFERENCE = 0.05  # of a probability, between exported model and student: cached views are rounded
 MAX_COMPARED = 500  # test images on which the int8 model is compared
 CHECKED = 64  # images on which the exported model is compared with the student
@@ -70,21 +74,24 @@ class Export:
     largest_difference: float  # of a probability, on those
     replaced: bool  # whether an earlier export was in the directory
     int8: Int8Report | None = None  # what rounding costs, where an int8 model was asked for
+    openvino: float | None = None  # the largest difference of a probability, where a model for OpenVINO was asked for
 
 
-def export(
+def export(  # noqa: PLR0913  # all but the first three have a default
     store: "Store",
     run: Run,
     directory: Path,
     *,
     int8: bool = False,
     torch_program: bool = False,
+    openvino: bool = False,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> Export:
     """Writes the finished student of a run into a directory, which must be new, empty, or an earlier export's.
 
     `model.onnx` takes uint8 images (N, 3, S, S) named `images` and returns probabilities (N, K); `classes.json` names
-    the classes; `preprocess.py` decodes images; `README.md` says where it all came from and how to use it.
+    the classes; `preprocess.py` decodes images, and `predict.py` predicts them where the packages in `requirements.txt`
+    are installed; `README.md` says where it all came from and how to use it.
     `model.safetensors` and `config.json` are what timm loads as `local-dir:DIRECTORY`. Of a student with hidden units,
     or on a backbone whose own classifier is not one linear layer, there are the weights alone, those of the backbone
     under `0.` and of the head under `1.`.
@@ -95,6 +102,7 @@ def export(
         directory: see above.
         int8: whether to add `model-int8.onnx`, calibrated on training images.
         torch_program: whether to add `model.pt2`, which `torch.export.load` opens.
+        openvino: whether to add `model.xml` and `model.bin` for OpenVINO.
         progress: called with the stages done, those there are, and the one that begins.
 
     Raises:
@@ -105,6 +113,8 @@ def export(
     classes = known.output_names
     if known.have_changed and classes == list(known.trained):
         say(f"the classifier has the classes of {run.name}; {known.describe()}")
+    if openvino:
+        check_installed()
     begin = _stages(progress)
     begin(0)
     student = load_run_student(run)
@@ -122,9 +132,12 @@ def export(
             about = {"classes": classes, "size": full.size, "run": run.name, "backbone": config.backbone}
             (draft / CLASSES).write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
             shutil.copyfile(images.__file__, draft / HELPER)
+            shutil.copyfile(Path(standalone.__file__).with_name(PROGRAM), draft / PROGRAM)
+            (draft / REQUIREMENTS).write_text("".join(f"{line}\n" for line in PACKAGES), encoding="utf-8")
             begin(3)
             checked, difference = _compare(student, config, store, draft)
             report = _add_int8(store, draft, classes, begin) if int8 else None
+            off = write_openvino(Classifier(draft), draft) if openvino else None
             begin(5)
             card = model_card(run, config, full, _scores(store, run), facts_of(store, run))
             (draft / CARD).write_text(card, encoding="utf-8")
@@ -139,6 +152,7 @@ def export(
         largest_difference=difference,
         replaced=replaced,
         int8=report,
+        openvino=off,
     )
 
 

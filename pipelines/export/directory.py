@@ -87,6 +87,21 @@ def check_target(directory: Path, kind: str) -> bool:
     return True
 
 
+def exported_files(directory: Path, kind: str) -> tuple[list[str], list[str]]:
+    """Returns the files that an export of this kind wrote to a directory and that are there, and the other files.
+
+    A file that was changed since, such as a model card, is still one of the export's.
+
+    Raises:
+        ProjectError: no export of this kind wrote there.
+    """
+    mark = _read_mark(directory) if directory.is_dir() else None
+    if mark is None or mark.get("kind") != kind:
+        raise ProjectError(f"{directory} is no exported {kind}: make one with: gradebook export PROJECT DIR")
+    there, listed = _files(directory), mark.get("files") or {}
+    return sorted(there.keys() & listed), sorted(there.keys() - listed)
+
+
 def _files(directory: Path) -> dict[str, list[int]]:
     """Returns the size and time of everything that is not a directory, by its path below.
 

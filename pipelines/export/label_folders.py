@@ -69,14 +69,20 @@ def write_fiftyone(labels: Sequence[Label], classes: Sequence[str], directory: P
 
     https://docs.voxel51.com/user_guide/import_datasets.html#fiftyoneimageclassificationdataset; its `data.json`, for
     images elsewhere, is not found by FiftyOne 1.x unless it is named, and without a directory `data` it gives up.
+    A prediction has its probability as the confidence, and that of each class as the attribute `probabilities`.
     """
-    entries = {
-        label.filepath: {"label": label.label, "attributes": {"split": label.split, "by": label.by, "at": label.at}}
-        for label in labels
-    }
+    entries = {label.filepath: _fiftyone_entry(label, classes) for label in labels}
     (directory / "data").mkdir(parents=True)
     content = {"classes": list(classes), "labels": entries}
     (directory / "labels.json").write_text(json.dumps(content, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _fiftyone_entry(label: Label, classes: Sequence[str]) -> dict[str, Any]:
+    attributes: dict[str, Any] = {"split": label.split, "by": label.by, "at": label.at}
+    if label.probability is None:
+        return {"label": label.label, "attributes": attributes}
+    attributes["probabilities"] = dict(zip(classes, label.probabilities, strict=True))
+    return {"label": label.label, "confidence": label.probability, "attributes": attributes}
 
 
 def write_hugging_face(

@@ -39,7 +39,7 @@ Form = Literal["csv", "parquet", "coco", "label-studio", "cvat", "folder", "fift
 What = Literal["labels", "predictions", "rejected"]
 FORMS_OF: dict[str, tuple[str, ...]] = {  # what can be exported in which formats
     "labels": get_args(Form),
-    "predictions": ("csv", "parquet", "label-studio"),
+    "predictions": ("csv", "parquet", "label-studio", "fiftyone"),
     "rejected": get_args(Form),  # with the label rejected
 }
 DIRECTORIES = ("folder", "fiftyone", "huggingface")  # formats of several files

@@ -6,6 +6,9 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from gradebook.mpl.metrics import macro_f1, macro_f1_interval
 from gradebook.pipelines.runs import Run
 from gradebook.pipelines.training.config import TrainConfig
 
@@ -104,7 +107,12 @@ origin, and not for decisions about people.
 
     gradebook predict THIS_DIRECTORY image.jpg
 
-or without Gradebook, in this directory, with onnxruntime, Pillow and NumPy:
+or without Gradebook, in this directory, with onnxruntime, Pillow and NumPy alone:
+
+    pip install -r requirements.txt
+    python predict.py image.jpg
+
+or in a program of your own:
 
 {_indented(ONNX_CODE)}
 
@@ -127,7 +135,7 @@ pseudo-labels of the method.
 
 ## Scores
 
-{_score_table(scores)}
+{_score_table(scores)}{_calibration(run)}
 
 ## Limits
 
@@ -197,13 +205,34 @@ def _score_table(scores: dict[str, Any] | None) -> str:
     unknown = ", ".join(f"{_cell(name)} ({n})" for name, n in scores["unknown_classes"].items())
     low, high = scores["accuracy_interval"]
     balanced_low, balanced_high = scores["balanced_accuracy_interval"]
+    matrix = np.array(scores["confusion"])
+    f1_low, f1_high = macro_f1_interval(matrix)
     return (
         f"Accuracy {scores['accuracy']:.1%} (95 % interval {low:.1%} to {high:.1%}) on the {scores['n']} labelled "
         f"images of the test split, balanced accuracy {scores['balanced_accuracy']:.1%} "
-        f"({balanced_low:.1%} to {balanced_high:.1%}), expected calibration error {scores['ece']:.3f} (15 bins).\n\n"
+        f"({balanced_low:.1%} to {balanced_high:.1%}), F1 {macro_f1(matrix):.1%} ({f1_low:.1%} to {f1_high:.1%}; mean "
+        f"over the classes, bootstrap), expected calibration error {scores['ece']:.3f} (15 bins).\n\n"
         + (f"Images of classes that it does not know count as wrong: {unknown}.\n\n" if unknown else "")
         + f"| class | test images | accuracy |\n| --- | --- | --- |\n{rows}"
         + _confusion(scores)
+    )
+
+
+def _calibration(run: Run) -> str:
+    """Returns how the probabilities were calibrated; empty where they were not."""
+    row = next((row for row in reversed(run.metrics()) if "temperature" in row), None)
+    if row is None:
+        return ""
+    sentence = (
+        f"\n\nProbabilities are scaled by the temperature {row['temperature']:.2f}, which was fitted to predictions of "
+        "the labelled images by classifiers that had not seen them"
+    )
+    errors = row.get("held_out_calibration_error")
+    if errors is None:  # a run of an earlier release
+        return f"{sentence}."
+    before, after = errors
+    return (
+        f"{sentence}. On these the expected calibration error was {before:.3f} before and {after:.3f} after (15 bins)."
     )
 
 

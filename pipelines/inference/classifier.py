@@ -50,7 +50,7 @@ class Classifier:
         Raises:
             ProjectError: the directory holds no exported classifier.
         """
-        self.directory = directory
+        self.directory, self.model = directory, directory / model
         self._files = (directory / model, directory / CLASSES)
         try:
             metadata = json.loads((directory / CLASSES).read_text(encoding="utf-8"))

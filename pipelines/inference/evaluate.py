@@ -83,8 +83,7 @@ def evaluate_beside_data(project: Project, run: Run) -> Evaluation:
     Raises:
         ConfigError: the run has not finished, or the test images are not there.
     """
-    import torch
-
+    from gradebook.mpl.devices import best_device
     from gradebook.pipelines.training.data_modules import DATA
     from gradebook.pipelines.training.evaluation import probabilities
     from gradebook.pipelines.training.image_loader import ImageLoader
@@ -94,7 +93,7 @@ def evaluate_beside_data(project: Project, run: Run) -> Evaluation:
     data = open_dataset(config.data, project.root / DATA, Split.TEST, size=config.size)
     if list(data.classes) != run.config()["classes"]:
         raise ConfigError(f"the test images have other classes than {run.name}: correct their folders")
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = best_device()
     source = ImageLoader(data.images, workers=config.workers, device=device)
     predicted = probabilities(load_run_student(run).to(device), source, np.arange(len(data.truth)))
     known = run_classes(run.config(), project.history)

@@ -15,14 +15,7 @@ def measure(project: Project, run: Run, split: str) -> Evaluation:
     Raises:
         ProjectError: there is no such split, the run has not finished, or no image of the split has a label.
     """
-    if split not in set(Split):
-        raise ProjectError(f"there is no split {split!r}: give test or train")
-    if is_beside_data(run):
-        evaluation = evaluate_beside_data(project, run)
-    else:
-        from gradebook.storage.store import open_store
-
-        evaluation = evaluate(open_store(project.root), run, split=Split(split), baseline=True)
+    evaluation = compute(project, run, split)
     if split == Split.TEST:
         try:
             save_evaluation(run, evaluation.as_json())
@@ -31,3 +24,18 @@ def measure(project: Project, run: Run, split: str) -> Evaluation:
                 raise
             say(f"{run.path} is read-only, so gradebook runs will not show this accuracy")
     return evaluation
+
+
+def compute(project: Project, run: Run, split: str) -> Evaluation:
+    """Evaluates a run as `measure` does, and saves nothing.
+
+    Raises:
+        ProjectError: there is no such split, the run has not finished, or no image of the split has a label.
+    """
+    if split not in set(Split):
+        raise ProjectError(f"there is no split {split!r}: give test or train")
+    if is_beside_data(run):
+        return evaluate_beside_data(project, run)
+    from gradebook.storage.store import open_store
+
+    return evaluate(open_store(project.root), run, split=Split(split), baseline=True)

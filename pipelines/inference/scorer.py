@@ -45,8 +45,7 @@ class Student:
     """The finished student of a run, on the GPU where there is one."""
 
     def __init__(self, project: Path, run: "Run"):
-        import torch
-
+        from gradebook.mpl.devices import best_device
         from gradebook.pipelines.training.presets import config_from_json
         from gradebook.pipelines.training.student import full_model, load_run_student, with_preprocessing
         from gradebook.storage.run_classes import run_classes
@@ -57,7 +56,7 @@ class Student:
         student = load_run_student(run)
         full = full_model(student, config_from_json(run.config()), store, self.classes)
         self.size = full.size
-        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._device = best_device()
         self._net = with_preprocessing(full).to(self._device)
 
     def probabilities(self, images: "NDArray[np.uint8]") -> "NDArray[np.float32]":

@@ -30,6 +30,7 @@ from gradebook.pipelines.process.run_status import ACTIVE_STATES, State, status_
 from gradebook.pipelines.runs import LOG, Run, list_runs, new_run_name
 from gradebook.storage.files import write_json
 from gradebook.storage.project import Project, ProjectError
+from gradebook.storage.system import check_system
 
 JOB = "job.json"
 EXIT = "exit"
@@ -74,7 +75,11 @@ def start(project: Project, command: Sequence[str], *, path: Path | None = None)
         project: of the job.
         command: the program and its arguments, no shell.
         path: an existing directory for the job's files instead of the next `jobs/NUMBER`.
+
+    Raises:
+        ProjectError: this is Windows, which has no sessions.
     """
+    _check_system()
     path = path or _new_directory(project.root / "jobs")
     for name in (EXIT, job_files.PROGRESS):  # of the training that this one resumes
         (path / name).unlink(missing_ok=True)
@@ -113,11 +118,19 @@ def start_training(
         steps: steps to train instead of the preset's.
         seed: random seed of the run.
         more: further settings by their name on the command line, without dashes; True and False set and unset a flag.
+
+    Raises:
+        ProjectError: this is Windows.
     """
+    _check_system()
     path = _reserve(project, method)
     settings = {"run": path.name, "preset": preset, "method": method, "steps": steps, "seed": seed, **(more or {})}
     options = [text for key, value in settings.items() if value is not None for text in _option(key, value)]
     return _train(project, path, options, step=0, steps=steps or 0)
+
+
+def _check_system() -> None:
+    check_system("background jobs", "run the command in a terminal")
 
 
 def _option(name: str, value: object) -> tuple[str, ...]:

@@ -200,7 +200,7 @@ def _cleanlab(labels: NDArray[np.int64], probabilities: Floats, whose: str) -> d
     try:
         from cleanlab.rank import get_label_quality_scores
     except ImportError:
-        say("cleanlab is not installed, so its rows are left out: uv sync --group bench")
+        say("the package cleanlab is not installed, so its rows are left out")
         return {}
     names = ("self_confidence", "normalized_margin", "confidence_weighted_entropy")
     return {

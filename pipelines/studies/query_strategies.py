@@ -135,7 +135,7 @@ def _library_strategy(name: str) -> Any:
         from skactiveml import pool
     except ImportError as error:
         raise ConfigError(
-            f"{LIBRARY}:{name} needs scikit-activeml: install it with uv sync --group bench, or leave it out"
+            f"{LIBRARY}:{name} needs the package scikit-activeml: install it, or leave this strategy out"
         ) from error
     if name not in pool.__all__:
         raise ConfigError(f"scikit-activeml has no pool strategy {name!r}: choose another, such as TypiClust")

@@ -176,10 +176,11 @@ def _is_intact(path: Path, size: int, *, content: bool) -> bool:
 def _random_state() -> dict[str, Any]:
     import torch
 
-    return {
+    state = {
         "cpu": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
     }
+    return state | ({"mps": torch.mps.get_rng_state()} if torch.backends.mps.is_available() else {})
 
 
 def _set_random_state(state: dict[str, Any]) -> None:
@@ -188,6 +189,8 @@ def _set_random_state(state: dict[str, Any]) -> None:
     torch.set_rng_state(state["cpu"])
     if state["cuda"]:
         torch.cuda.set_rng_state_all(state["cuda"])
+    if "mps" in state and torch.backends.mps.is_available():
+        torch.mps.set_rng_state(state["mps"])
 
 
 def _on_cpu(state: Any) -> Any:

@@ -181,8 +181,9 @@ def _to_cpu(samples: "Tensor", predictions: "StepPredictions") -> "tuple[Tensor,
     if samples.device.type == "cpu":
         return samples, predictions
     columns = {f.name: value for f in fields(predictions) if (value := getattr(predictions, f.name)) is not None}
-    copied = {name: value.to("cpu", non_blocking=True) for name, value in columns.items()}
-    return samples.to("cpu", non_blocking=True), replace(predictions, **copied)
+    in_background = samples.is_cuda  # only these copies are waited for before they are read
+    copied = {name: value.to("cpu", non_blocking=in_background) for name, value in columns.items()}
+    return samples.to("cpu", non_blocking=in_background), replace(predictions, **copied)
 
 
 def _no_wait() -> None:

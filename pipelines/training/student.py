@@ -79,12 +79,13 @@ def predict_samples(net: "nn.Module", config: TrainConfig[Any], store: "Store", 
     """
     import torch
 
+    from gradebook.mpl.devices import best_device
     from gradebook.pipelines.training.cached_views import CachedViews, load_views
     from gradebook.pipelines.training.dataset import InputSource
     from gradebook.pipelines.training.evaluation import probabilities
     from gradebook.pipelines.training.image_loader import ImageLoader
 
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = best_device()
     if config.inputs == "views":
         views, weak = load_views(store, config.backbone, [s.sample_id for s in samples], views=1)
         source: InputSource = CachedViews(torch.from_numpy(views).to(device), weak)

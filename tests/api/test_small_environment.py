@@ -1,10 +1,13 @@
 """Predicting needs onnxruntime, Pillow and NumPy, and no other package."""
 
+import csv
+import io
 import json
 import os
 import shutil
 import subprocess
 import sys
+import tomllib
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -40,6 +43,34 @@ def test_a_classifier_predicts_where_no_other_package_can_be_imported(classifier
     assert done.returncode == 0, done.stderr
     (expected,) = gradebook.load_classifier(classifier).predict(photos / "train" / "003.png")
     assert json.loads(done.stdout) == expected.as_json()
+
+
+def test_the_exported_program_predicts_without_gradebook_and_any_other_package(classifier, photos, tmp_path):
+    moved = shutil.copytree(classifier, tmp_path / "elsewhere")
+    formula = shutil.copy(photos / "train" / "003.png", tmp_path / "=1.png")
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    program = str(moved / "predict.py")
+    code = f"import runpy, sys; sys.path.insert(0, {str(moved)!r}); runpy.run_path({program!r}, run_name='__main__')"
+    others = sorted((set(packages_distributions()) | {"gradebook"}) - NEEDED)
+    assert {"torch", "timm", "streamlit", "fiftyone", "lancedb", "accelerate"} <= set(others)
+    done = run_without(others, code, str(photos / "train"), formula, str(tmp_path / "broken.png"))
+    assert done.returncode == 0, done.stderr
+    rows = list(csv.DictReader(io.StringIO(done.stdout)))
+    expected = gradebook.load_classifier(classifier).predict([*sorted((photos / "train").iterdir()), formula])
+    assert [row["label"] for row in rows] == [one.label for one in expected]
+    assert [float(row["cat"]) for row in rows] == pytest.approx(
+        [one.probabilities["cat"] for one in expected], abs=1e-6
+    )
+    assert "broken.png" in done.stderr and rows[-1]["filepath"] == str(formula)
+    nothing = run_without(others, code, str(tmp_path / "elsewhere"))
+    assert nothing.returncode == 2 and "there are no images there" in nothing.stderr
+
+
+def test_the_requirements_beside_the_program_are_the_extra_predict(classifier):
+    extras = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))
+    assert (classifier / "requirements.txt").read_text().split() == extras["project"]["optional-dependencies"][
+        "predict"
+    ]
 
 
 @pytest.mark.slow

@@ -74,3 +74,23 @@ def test_the_interval_of_a_balanced_accuracy_covers_the_truth_95_times_of_100():
         low, high = metrics.balanced_accuracy_interval(probabilities, labels)
         covered += low <= chance.mean() <= high
     assert 930 <= covered <= 985
+
+
+def test_macro_f1_is_that_of_scikit_learn_and_its_interval_covers_the_truth():
+    from sklearn.metrics import f1_score
+
+    random = np.random.default_rng(0)
+    shares = np.array([[0.5, 0.1, 0.0], [0.05, 0.2, 0.05], [0.0, 0.02, 0.08]])
+    truth = metrics.macro_f1((shares * 1e9).astype(np.int64))
+    covered = 0
+    for _ in range(200):
+        matrix = random.multinomial(300, shares.ravel()).reshape(3, 3)
+        label, predicted = (axis.ravel().repeat(matrix.ravel()) for axis in np.indices((3, 3)))
+        assert metrics.macro_f1(matrix) == pytest.approx(f1_score(label, predicted, average="macro"))
+        low, high = metrics.macro_f1_interval(matrix, draws=200)
+        covered += low <= truth <= high
+    assert 180 <= covered <= 199
+
+
+def test_a_class_without_labels_has_no_f1():
+    assert metrics.macro_f1(np.array([[3, 1, 0], [0, 4, 0], [0, 0, 0]])) == pytest.approx((6 / 7 + 8 / 9) / 2)

@@ -157,6 +157,7 @@ def test_it_is_linear_repeats_and_is_more_accurate_than_logistic_regression_alon
     assert accuracy(fitted.probabilities, truth) > accuracy(x @ weights + bias, truth) + 0.03
     assert len(fitted.members) == len(fitted.exponents) == (4 if with_views else 2)
     assert len(fitted.held_out_accuracy) == len(fitted.members) + 1
+    assert all(0 <= error <= 1 for error in fitted.held_out_ece)
 
 
 def test_it_learns_that_most_samples_are_of_one_class_though_labels_are_drawn_evenly():

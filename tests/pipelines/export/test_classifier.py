@@ -15,6 +15,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from timm.models.resnet import ResNet
 
+from gradebook.mpl.metrics import macro_f1
 from gradebook.pipelines.embedding.embed import embed
 from gradebook.pipelines.export import card_check
 from gradebook.pipelines.export import classifier as module
@@ -42,7 +43,10 @@ from tests.pipelines.projects import CLASSES, SIDE, TEST, copy_of, make_project,
 pytestmark = pytest.mark.slow
 
 NETWORK = "test_resnet"  # small, and its classifier is one linear layer
-FILES = ["README.md", "classes.json", "config.json", "model.onnx", "model.safetensors", "preprocess.py"]
+FILES = [
+    *("README.md", "classes.json", "config.json", "model.onnx", "model.safetensors", "predict.py", "preprocess.py"),
+    "requirements.txt",
+]
 
 # Cached views are stored in float16: a student on them saw features that are rounded to a thousandth.
 TOLERANCE = {"views": 1e-3, "pixels": 1e-5}
@@ -183,6 +187,10 @@ def test_the_model_card_has_labels_settings_and_scores(exported):
     accuracy = f"Accuracy {score.accuracy:.1%} (95 % interval {low:.1%} to {high:.1%})"
     assert f"{accuracy} on the {TEST} labelled images of the test split" in card
     assert "from 12 labels" in card
+    assert f"F1 {macro_f1(np.array(score.confusion)):.1%} (" in card
+    is_scaled = any("temperature" in row for row in exported.run.metrics())
+    assert ("On these the expected calibration error was" in card) == is_scaled
+    assert is_scaled == (exported.inputs == "views"), "the pooled classifier is fitted to cached views"
     assert all(f"| {name} | 4 |" in card for name in CLASSES)
     assert json.dumps(exported.run.config(), ensure_ascii=False) in card
 
@@ -212,10 +220,11 @@ def test_the_onnx_model_says_what_a_program_must_know(exported):
     assert "EXIF" in about["preprocessing"] and about["gradebook_version"]
 
 
-def test_int8_and_torch_copies_predict_nearly_the_same(store, tmp_path):
+def test_int8_torch_and_openvino_copies_predict_nearly_the_same(store, tmp_path):
+    openvino = pytest.importorskip("openvino")
     run = Run(store.project.runs / "views")
-    answer = export(store, run, tmp_path / "out", int8=True, torch_program=True)
-    assert {"model-int8.onnx", "model.pt2"} <= set(answer.files)
+    answer = export(store, run, tmp_path / "out", int8=True, torch_program=True, openvino=True)
+    assert {"model-int8.onnx", "model.pt2", "model.xml", "model.bin"} <= set(answer.files)
     assert answer.int8 is not None and answer.int8.compared == TEST
     assert answer.int8.accuracy_before == evaluate(store, run).accuracy
     assert abs(answer.int8.accuracy - answer.int8.accuracy_before) <= 0.25
@@ -228,6 +237,17 @@ def test_int8_and_torch_copies_predict_nearly_the_same(store, tmp_path):
     assert not np.array_equal(small, wanted), "it is another model"
     program = torch.export.load(tmp_path / "out" / "model.pt2").module()
     np.testing.assert_allclose(program(torch.from_numpy(pixels)).detach().numpy(), wanted, rtol=0, atol=1e-5)
+    exact = {"INFERENCE_PRECISION_HINT": "f32"}
+    compiled = openvino.Core().compile_model(tmp_path / "out" / "model.xml", "CPU", exact)
+    np.testing.assert_allclose(compiled(pixels)[0], wanted, rtol=0, atol=1e-4)
+    assert answer.openvino is not None and answer.openvino <= 1e-4
+
+
+def test_without_openvino_the_export_says_how_to_install_it_and_writes_nothing(store, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(ProjectError, match=r"--openvino needs the package openvino: install it with: .*openvino"):
+        export(store, Run(store.project.runs / "views"), tmp_path / "out", openvino=True)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_program_in_the_model_card_runs(exported, tmp_path):

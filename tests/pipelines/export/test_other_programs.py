@@ -150,6 +150,17 @@ def test_predictions_of_the_images_without_a_label(store, tmp_path, form):
         tasks = json.loads((tmp_path / "out").read_text())
         assert all(task["predictions"][0]["model_version"] == "one" for task in tasks)
         return
+    if form == "fiftyone":
+        importers = pytest.importorskip("fiftyone.utils.data.importers")
+        reader = importers.FiftyOneImageClassificationDatasetImporter(dataset_dir=done.out)
+        reader.setup()
+        read = [label for _, _, label in reader]
+        assert len(read) == done.labels
+        for one in read:
+            given = one["probabilities"]
+            assert (one.label, one.confidence) == max(given.items(), key=lambda item: item[1])
+            assert list(given) == list(CLASSES) and sum(given.values()) == pytest.approx(1)
+        return
     table = pd.read_csv(done.out) if form == "csv" else pd.read_parquet(done.out)
     probabilities = table[[f"probability of {name}" for name in CLASSES]]
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)

@@ -1,0 +1,1 @@
+"""A program that `gradebook export` copies beside the model; it imports nothing of Gradebook."""
