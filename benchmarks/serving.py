@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 from typing import Annotated
 
@@ -25,7 +24,7 @@ from tyro.conf import Positional
 
 from gradebook.pipelines.inference.classifier import Classifier, predict_content
 from gradebook.pipelines.process.servers import free_port
-from gradebook.pipelines.studies.method_comparison import machine
+from gradebook.pipelines.studies.command_line import footer
 from gradebook.storage.images import is_image, load
 
 BOUNDARY = "gradebook-benchmark"
@@ -80,13 +79,11 @@ def as_markdown(speeds: dict[str, float], images: int, given: Sequence[str]) -> 
     first = next(iter(speeds.values()))
     rows = "\n".join(f"| {name} | {speed:.1f} | {speed / first:.2f} |" for name, speed in speeds.items())
     return f"""
-`python -m benchmarks.serving {" ".join(given)}`
-{machine()}, {date.today().isoformat()}; medians, {images} images
-
-| way | images a second | ratio |
+| way ({images} images, medians) | images a second | ratio |
 | --- | --- | --- |
 {rows}
-"""
+
+{footer("-m benchmarks.serving", given)}"""
 
 
 def _seconds(way: Callable[[], object]) -> float:

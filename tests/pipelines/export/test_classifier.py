@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from timm.models.resnet import ResNet
 
 from gradebook.mpl.metrics import macro_f1
 from gradebook.pipelines.embedding.embed import embed
-from gradebook.pipelines.export import card_check
+from gradebook.pipelines.export import card_check, model_card
 from gradebook.pipelines.export import classifier as module
 from gradebook.pipelines.export.check_images import write_check_images
 from gradebook.pipelines.export.classifier import Export, export
@@ -188,11 +189,24 @@ def test_the_model_card_has_labels_settings_and_scores(exported):
     assert f"{accuracy} on the {TEST} labelled images of the test split" in card
     assert "from 12 labels" in card
     assert f"F1 {macro_f1(np.array(score.confusion)):.1%} (" in card
-    is_scaled = any("temperature" in row for row in exported.run.metrics())
-    assert ("On these the expected calibration error was" in card) == is_scaled
-    assert is_scaled == (exported.inputs == "views"), "the pooled classifier is fitted to cached views"
     assert all(f"| {name} | 4 |" in card for name in CLASSES)
     assert json.dumps(exported.run.config(), ensure_ascii=False) in card
+
+
+@pytest.mark.parametrize(
+    ("row", "sentence"),
+    [
+        (
+            {"temperature": 1.7, "held_out_calibration_error": [0.25, 0.1]},
+            "was 0.250 before and 0.100 after (15 bins).",
+        ),
+        ({"temperature": 1.7}, "scaled by the temperature 1.70"),  # a run of an earlier release
+        ({}, ""),
+    ],
+)
+def test_the_model_card_says_how_probabilities_were_calibrated(row, sentence):
+    text = model_card._calibration(SimpleNamespace(metrics=lambda: [{"step": 1}, row]))
+    assert sentence in text and bool(text) == bool(row)
 
 
 def test_the_model_card_is_what_a_hub_lists(exported):
