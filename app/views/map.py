@@ -256,17 +256,16 @@ def _map_id(projection: Projection) -> str:
 def _read_coloring(context: PageContext, projection: Projection, by: str, reason: str | None) -> Coloring:
     store, run = context.store, context.run
     with st.spinner("Reading the run's record"):
-        version = (run.name if run else "", run.status().updated if run else "", len(read_events(store).events))
-        return _coloring(str(store.project.root), version, by, reason, projection.fingerprint, store, run, projection)
+        version = (run.name if run else "", run.status().updated if run else "", str(len(read_events(store).events)))
+        key = (str(store.project.root), projection.fingerprint, *version)
+        return _coloring(key, by, reason, store, run, projection)
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)
 def _coloring(
-    root: str,
-    version: tuple[str, str, int],
+    key: tuple[str, ...],
     by: str,
     reason: str | None,
-    fingerprint: str,
     _store: Store,
     _run: Run | None,
     _projection: Projection,

@@ -32,8 +32,9 @@ def serve(
     authentication in front of it.
     """
     from gradebook.pipelines.inference.classifier import Classifier
-    from gradebook.pipelines.inference.serving import LOCAL, Limits
+    from gradebook.pipelines.inference.serving import LOCAL
     from gradebook.pipelines.inference.serving import serve as run_server
+    from gradebook.pipelines.inference.upload import Limits
     from gradebook.pipelines.process.servers import free_port
 
     limits = Limits(megabytes=max_megabytes, megapixels=max_megapixels, images=max_images, seconds=timeout)

@@ -43,34 +43,32 @@ def describe_parts(group: Group, labels: Labels, drawn: frozenset[str], end: int
         drawn: ids of the images that were drawn.
         end: how many of its images are accepted.
     """
+
+    def part(rows: Sequence[int], level: float, *, label: str, band: str, accepted: bool) -> Part:
+        answers = _answers(group, rows, labels, drawn)
+        upper = acceptance.upper_limit(len(rows), group.share, answers, level)
+        return Part(
+            group=group.name,
+            label=label,
+            band=band,
+            images=len(rows),
+            audited=answers.audited,
+            wrong=answers.wrong,
+            upper=round(upper, 4),
+            accepted=accepted,
+        )
+
     sizes = acceptance.band_sizes(len(group.sample_ids))
     parts = []
     for share, size, weight in zip(acceptance.BANDS, sizes, acceptance.WEIGHTS, strict=True):
-        answers = _answers(group, range(size), labels, drawn)
-        limit = acceptance.upper_limit(size, group.share, answers, weight * group.level)
-        parts.append(_part(group.name, "", f"first {share:.0%}", size, answers, limit, size <= end))
+        level = weight * group.level
+        parts.append(part(range(size), level, label="", band=f"first {share:.0%}", accepted=size <= end))
     for first, last, low, high in zip([0, *sizes], sizes, (0.0, *acceptance.BANDS), acceptance.BANDS, strict=False):
         for label in sorted(set(group.labels[first:last])):
             rows = [k for k in range(first, last) if group.labels[k] == label]
-            answers = _answers(group, rows, labels, drawn)
-            limit = acceptance.upper_limit(len(rows), group.share, answers, SHOWN_LEVEL)
-            parts.append(_part(group.name, label, f"{low:.0%} to {high:.0%}", len(rows), answers, limit, last <= end))
+            band = f"{low:.0%} to {high:.0%}"
+            parts.append(part(rows, SHOWN_LEVEL, label=label, band=band, accepted=last <= end))
     return parts
-
-
-def _part(  # noqa: PLR0913  # columns of a table
-    group: str, label: str, band: str, size: int, answers: Answers, upper: float, accepted: bool
-) -> Part:
-    return Part(
-        group=group,
-        label=label,
-        band=band,
-        images=size,
-        audited=answers.audited,
-        wrong=answers.wrong,
-        upper=round(upper, 4),
-        accepted=accepted,
-    )
 
 
 def _answers(group: Group, rows: Sequence[int], labels: Labels, drawn: frozenset[str]) -> Answers:

@@ -62,6 +62,16 @@ class PredictionFilter:
         return probability is None or self.min_probability <= probability <= self.max_probability
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """The options of `gradebook.pipelines.curation.review_queue.rank`."""
+
+    reason: str | None  # to order by; None for the default order
+    limit: int  # maximum number of rows
+    spread: bool  # choose a diverse batch instead of the highest scores
+    only: PredictionFilter | None  # which predictions to show
+
+
 def sentences() -> dict[str, str]:
     """Returns the sentence that explains each reason to a reviewer: name -> sentence."""
     from gradebook.mpl.reasons import REASONS

@@ -17,7 +17,7 @@ from gradebook.pipelines.curation.blind import in_open_audit
 from gradebook.pipelines.curation.label_propagation import requested_proposals
 from gradebook.pipelines.curation.queue_items import (
     GIVEN,
-    PredictionFilter,
+    Request,
     Row,
     confirmed_verdicts,
     reopened_rows,
@@ -38,16 +38,6 @@ LOOKAHEAD = 64  # extra samples to look up at first, because some are already de
 
 Indices = NDArray[np.int64]
 Accepts = Callable[[str], bool]  # sample_id -> whether the sample may be shown
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """The options of `gradebook.pipelines.curation.review_queue.rank`."""
-
-    reason: str | None  # to order by; None for the default order
-    limit: int  # maximum number of rows
-    spread: bool  # choose a diverse batch instead of the highest scores
-    only: PredictionFilter | None  # which predictions to show
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,7 @@
 """The review queue: which samples to review next, and why. Loads no torch."""
 
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from gradebook.pipelines.curation.blind import in_open_audit
@@ -9,6 +10,7 @@ from gradebook.pipelines.curation.queue_items import (
     CONFLICT,
     GIVEN,
     PredictionFilter,
+    Request,
     Row,
     empty_row,
     reason_name,
@@ -20,7 +22,7 @@ from gradebook.pipelines.curation.second_answers import conflict_rows
 from gradebook.pipelines.runs import Run
 from gradebook.storage.events import Event, class_history, decisions
 from gradebook.storage.project import ProjectError
-from gradebook.storage.samples import Split
+from gradebook.storage.samples import Sample, Split
 
 if TYPE_CHECKING:
     from gradebook.storage.store import Store
@@ -62,50 +64,52 @@ def rank(
     decided = decisions(events)
     if reason == CONFLICT[0]:
         return _conflicts(store, events)[:limit]
+    request = Request(reason=reason, limit=limit, spread=spread, only=only)
     if run is not None:
-        from gradebook.pipelines.curation.ranked_queue import Request, rank_by_run
+        from gradebook.pipelines.curation.ranked_queue import rank_by_run
 
-        request = Request(reason=reason, limit=limit, spread=spread, only=only)
         return rank_by_run(store, run, events, decided, request)
     if reason == GIVEN:
         raise ProjectError(
             f"checking given labels needs a finished run, and there is none: gradebook train {store.project.root}"
         )
+    return _rank_without_run(store, events, decided, request)
+
+
+def _rank_without_run(
+    store: "Store", events: Sequence[Event], decided: Mapping[str, Event], request: Request
+) -> list[Row]:
+    """Returns the rows of `rank` while there is no run."""
     train = {s.sample_id: s for s in store.catalog.samples(Split.TRAIN)}
     audited = in_open_audit(store.project)
     waiting = {i: s for i, s in train.items() if i not in decided and i not in audited}
-    first = (
-        []
-        if reason
-        else [requested_row(waiting[e.sample_id], e) for e in requested_proposals(events) if e.sample_id in waiting]
-    )
-    if not reason:
-        disputed = _conflicts(store, events, waiting)
-        held = {row.sample_id for row in disputed}
-        first = [*disputed, *(row for row in first if row.sample_id not in held)]
-        asked = {row.sample_id for row in first}
-        reopened = reopened_rows(events, lambda ids: [waiting[i] for i in ids if i in waiting])
-        first += [row for row in reopened if row.sample_id not in asked]
+    first = [] if request.reason else _first_rows(store, events, waiting)
+    if request.only is not None:
+        return [row for row in first if request.only.matches(row.label, row.probability)][: request.limit]
     rest = [i for i in waiting if i not in {row.sample_id for row in first}]
-    first = [row for row in first if only is None or only.matches(row.label, row.probability)]
-    if only is not None:
-        return first[:limit]
-    labelled = [i for i in train if i in decided]
-    return [*first, *(empty_row(waiting[i]) for i in _before_any_run(store, rest, labelled, limit, spread))][:limit]
+    if request.spread:
+        from gradebook.pipelines.curation.cold_start import first_to_label
+
+        rest = first_to_label(store, rest, [i for i in train if i in decided], request.limit)
+    return [*first, *(empty_row(waiting[i]) for i in rest)][: request.limit]
+
+
+def _first_rows(store: "Store", events: Sequence[Event], waiting: Mapping[str, Sample]) -> list[Row]:
+    """Returns the samples on which reviewers disagree, then those sent to the queue, then those to label again."""
+    rows = chain(
+        _conflicts(store, events, waiting),
+        (requested_row(waiting[e.sample_id], e) for e in requested_proposals(events) if e.sample_id in waiting),
+        reopened_rows(events, lambda ids: [waiting[i] for i in ids if i in waiting]),
+    )
+    by_sample: dict[str, Row] = {}
+    for row in rows:
+        by_sample.setdefault(row.sample_id, row)
+    return list(by_sample.values())
 
 
 def _conflicts(store: "Store", events: Sequence[Event], among: Container[str] | None = None) -> list[Row]:
     rows = conflict_rows(events, class_history(events), store.catalog.get)
     return rows if among is None else [row for row in rows if row.sample_id in among]
-
-
-def _before_any_run(store: "Store", waiting: list[str], labelled: list[str], limit: int, spread: bool) -> list[str]:
-    """Returns the samples to review while there is no run, in order."""
-    if not spread:
-        return waiting
-    from gradebook.pipelines.curation.cold_start import first_to_label
-
-    return first_to_label(store, waiting, labelled, limit)
 
 
 def _check(reason: str | None, limit: int) -> None:

@@ -124,16 +124,13 @@ def export_labels(  # noqa: PLR0913  # the last four have a default
     if relative and form in DIRECTORIES:
         raise ProjectError(f"{form} has no paths that could be relative: leave --relative out")
     rows = _rows(store, what, run)
-    missing = [(path, CHANGED) for path in rows.changed]
-    replaced = False
+    missing, replaced = [(path, CHANGED) for path in rows.changed], False
     if form in DIRECTORIES:
         replaced = check_target(out.resolve(), form)
         with written_directory(out, form) as directory:
             missing += _write_directory(rows, form, directory, progress or (lambda done, total: None))
     else:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        if not create_exclusive(out, FILES[form](rows.relative_to(out.parent) if relative else rows)):
-            raise ProjectError(f"{out} exists already and is not overwritten: choose a new name")
+        _write_file(rows.relative_to(out.parent) if relative else rows, form, out)
     return LabelsExport(
         out=str(out),
         format=form,
@@ -175,6 +172,12 @@ def _rows(store: "Store", what: What, run: "Run | None") -> Rows:
     if not rows.labels and not rows.changed:
         raise ProjectError(empty)
     return rows
+
+
+def _write_file(rows: Rows, form: str, out: Path) -> None:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if not create_exclusive(out, FILES[form](rows)):
+        raise ProjectError(f"{out} exists already and is not overwritten: choose a new name")
 
 
 def _write_directory(rows: Rows, form: str, directory: Path, progress: Progress) -> list[tuple[str, str]]:

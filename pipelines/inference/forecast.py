@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gradebook.mpl.learning_curve import fit_curves
+from gradebook.mpl.learning_curve import Curves, fit_curves
 from gradebook.pipelines.inference import learning_points
 from gradebook.pipelines.inference.learning_points import Points
 from gradebook.storage.events import replay
@@ -100,20 +100,7 @@ def from_points(points: Points, labels: int, batch: int, names: list[str], *, sc
     now = curves.at(labels)
     present = curves.mean(now)
     noise = float(np.sqrt(max(present * (1 - present), 0.01) / points.scored))
-    expected = []
-    for more in sorted({batch, 5 * batch, labels}):
-        later = curves.at(labels + more)
-        low, high = curves.interval(later, noise)
-        gain_low, gain_high = curves.interval(later - now)
-        expected.append(
-            Expected(
-                labels=labels + more,
-                accuracy=_rounded(curves.mean(later)),
-                interval=(_rounded(low), _rounded(high)),
-                gain=_rounded(curves.mean(later - now)),
-                gain_interval=(_rounded(gain_low), _rounded(gain_high)),
-            )
-        )
+    expected = [_expected(curves, labels, more, noise) for more in sorted({batch, 5 * batch, labels})]
     low, high = curves.interval(now, noise)
     step = next(row for row in expected if row.labels == labels + batch)
     stop = step.gain < max((step.gain_interval[1] - step.gain_interval[0]) / 2, 1 / points.scored)
@@ -130,6 +117,20 @@ def from_points(points: Points, labels: int, batch: int, names: list[str], *, sc
         stop=bool(stop),
         sentence=_sentence(step, expected[-1], batch, classes, stop=bool(stop)),
         classes=classes,
+    )
+
+
+def _expected(curves: Curves, labels: int, more: int, noise: float) -> Expected:
+    """Returns the accuracy that is expected with `more` labels; `noise` is the standard error of any accuracy."""
+    now, later = curves.at(labels), curves.at(labels + more)
+    low, high = curves.interval(later, noise)
+    gain_low, gain_high = curves.interval(later - now)
+    return Expected(
+        labels=labels + more,
+        accuracy=_rounded(curves.mean(later)),
+        interval=(_rounded(low), _rounded(high)),
+        gain=_rounded(curves.mean(later - now)),
+        gain_interval=(_rounded(gain_low), _rounded(gain_high)),
     )
 
 

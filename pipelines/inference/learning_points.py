@@ -47,7 +47,7 @@ def cross_validated(x: Floats, y: Indices, *, seed: int, progress: Progress) -> 
             (random.permutation(np.flatnonzero(folds != fold)), np.flatnonzero(folds == fold)) for fold in range(FOLDS)
         ]
     (x,) = _in_span(x)
-    return _measure(x, y, x, y, jobs, groups=REPEATS, progress=progress)
+    return _measure(_Images(x, y, x, y), jobs, groups=REPEATS, progress=progress)
 
 
 def on_test(x: Floats, y: Indices, test: Floats, truth: Indices, *, seed: int, progress: Progress) -> Points:
@@ -55,7 +55,7 @@ def on_test(x: Floats, y: Indices, test: Floats, truth: Indices, *, seed: int, p
     random = np.random.default_rng(seed)
     jobs = [(random.permutation(len(y)), np.arange(len(truth))) for _ in range(TEST_REPEATS)]
     x, test = _in_span(x, test)
-    return _measure(x, y, test, truth, jobs, groups=TEST_REPEATS, progress=progress)
+    return _measure(_Images(x, y, test, truth), jobs, groups=TEST_REPEATS, progress=progress)
 
 
 def fit_and_predict(x: Floats, y: Indices, test: Floats) -> Indices:
@@ -76,25 +76,26 @@ def _in_span(x: Floats, *others: Floats) -> list[Floats]:
     return [vectors @ basis for vectors in (x, *others)]
 
 
-def _measure(  # noqa: PLR0913  # images to fit to and to score, and how
-    x: Floats,
-    y: Indices,
-    test: Floats,
-    truth: Indices,
-    jobs: list[tuple[Indices, Indices]],
-    *,
-    groups: int,
-    progress: Progress,
-) -> Points:
+@dataclass(frozen=True, slots=True)
+class _Images:
+    """The images to fit to and those to score."""
+
+    x: Floats  # (N, D)
+    y: Indices  # (N,)
+    test: Floats  # (M, D)
+    truth: Indices  # (M,)
+
+
+def _measure(images: _Images, jobs: list[tuple[Indices, Indices]], *, groups: int, progress: Progress) -> Points:
     """Fits to nested subsets of each job's order of labels and scores its images; `groups` of jobs score all images."""
     sizes = sorted({max(MIN_PER_SIZE, int(share * min(len(order) for order, _ in jobs))) for share in SHARES})
     right, full = [[list[bool]() for _ in range(groups)] for _ in sizes], list[tuple[Indices, Indices]]()
     for number, (order, scored) in enumerate(jobs):
         for k, size in enumerate(sizes):
-            predicted = fit_and_predict(x[order[:size]], y[order[:size]], test[scored])
-            right[k][number * groups // len(jobs)] += (predicted == truth[scored]).tolist()
+            predicted = fit_and_predict(images.x[order[:size]], images.y[order[:size]], images.test[scored])
+            right[k][number * groups // len(jobs)] += (predicted == images.truth[scored]).tolist()
             if size == sizes[-1]:
-                full.append((truth[scored], predicted))
+                full.append((images.truth[scored], predicted))
         progress(number + 1, len(jobs))
     means = np.array([[np.mean(group) for group in groups] for groups in right])  # (P, R)
     count = len(np.unique(np.concatenate([scored for _, scored in jobs])))

@@ -58,17 +58,8 @@ def into_file(
         return False
 
     predictions = predict(classifier, images, is_done=is_done, broken=broken, progress=progress)
-    count = 0
-    with path.open("a", encoding="utf-8", newline="") as file:
-        lines = csv.writer(file)
-        if file.tell() == 0:
-            lines.writerow(_header(classes))
-        for count, prediction in enumerate(predictions, 1):
-            row = [*_cells(prediction, classes), model, *states[prediction.filepath]]
-            lines.writerow(map(escape_cell, row))
-            if count % FLUSH_INTERVAL == 0:
-                file.flush()
-    return {"predicted": count, "before": len(before)}
+    rows = ([*_cells(prediction, classes), model, *states[prediction.filepath]] for prediction in predictions)
+    return {"predicted": _append(path, _header(classes), rows), "before": len(before)}
 
 
 def read_rows(path: Path, classes: Sequence[str]) -> list[list[str]]:
@@ -97,6 +88,20 @@ def read_rows(path: Path, classes: Sequence[str]) -> list[list[str]]:
         with path.open("r+b") as file:
             file.truncate(len(complete))
     return [list(map(unescape_cell, row)) for row in rows[1:]]
+
+
+def _append(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> int:
+    """Appends rows as they come, below the header in a new file; returns their number."""
+    count = 0
+    with path.open("a", encoding="utf-8", newline="") as file:
+        lines = csv.writer(file)
+        if file.tell() == 0:
+            lines.writerow(header)
+        for count, row in enumerate(rows, 1):
+            lines.writerow(map(escape_cell, row))
+            if count % FLUSH_INTERVAL == 0:
+                file.flush()
+    return count
 
 
 def _valid_rows(path: Path, classes: Sequence[str], model: str) -> set[str]:

@@ -6,45 +6,21 @@ those of the app are (`gradebook.pipelines.process.access_gate`).
 """
 
 import asyncio
-import io
-import os
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from gradebook.pipelines.inference.classifier import Classifier, predict_content
+from gradebook.pipelines.inference.classifier import Classifier
+from gradebook.pipelines.inference.upload import Limits
 from gradebook.pipelines.process.access_gate import LOOPBACK, AccessGate
-from gradebook.storage.images import FORMATS, BrokenImage
 from gradebook.storage.install_advice import install_command
 from gradebook.storage.project import ProjectError
 
 if TYPE_CHECKING:
-    from fastapi import FastAPI
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 LOCAL = ("127.0.0.1", "::1", "localhost")  # addresses that only this machine reaches
-OVERHEAD_BYTES = 64 * 1024  # of a request beside its images: the names and boundaries of its parts
-HEALTH_PATH = "/healthz"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """What one request may ask for."""
-
-    megabytes: float = 20.0  # of the whole request
-    megapixels: float = 50.0  # of an image, before it is scaled
-    images: int = 16
-    seconds: float = 30.0  # to send the request and to answer it
-
-    def __post_init__(self) -> None:
-        """Checks that each is positive.
-
-        Raises:
-            ProjectError: one is not.
-        """
-        for name in self.__slots__:
-            if not getattr(self, name) > 0:
-                raise ProjectError(f"the limit of {name} is {getattr(self, name)}: give a number above 0")
+OVERHEAD_BYTES = 64 * 1024  # of a request in addition to its images: the names and boundaries of its parts
 
 
 def create_app(classifier: Classifier, limits: Limits, hosts: Collection[str] = ()) -> "ASGIApp":
@@ -53,12 +29,16 @@ def create_app(classifier: Classifier, limits: Limits, hosts: Collection[str] = 
     Args:
         classifier: the classifier, opened.
         limits: of a request.
-        hosts: names of the server in the Host header beside those of this machine, such as classifier.example.org.
+        hosts: names of the server in the Host header besides those of this machine, such as classifier.example.org.
 
     Raises:
         ProjectError: FastAPI is not installed.
     """
-    app = _routes(classifier, limits)
+    try:
+        from gradebook.pipelines.inference.serving_routes import HEALTH_PATH, routes
+    except ImportError as error:
+        raise _not_installed(error) from error
+    app = routes(classifier, limits)
     gate = AccessGate(app, token=None, command="gradebook serve", hosts=(*LOOPBACK, *hosts), open_paths=(HEALTH_PATH,))
     return _Limited(gate, limits)
 
@@ -79,92 +59,6 @@ def serve(classifier: Classifier, limits: Limits, *, host: str, port: int, hosts
 
 def _not_installed(error: ImportError) -> ProjectError:
     return ProjectError(f"gradebook serve needs the package {error.name}: install it with: {install_command('serve')}")
-
-
-def _routes(classifier: Classifier, limits: Limits) -> "FastAPI":
-    try:
-        from fastapi import FastAPI, File, HTTPException, UploadFile
-        from pydantic import BaseModel, Field
-    except ImportError as error:
-        raise _not_installed(error) from error
-    from gradebook import __version__
-
-    class Prediction(BaseModel):
-        """The prediction for one image."""
-
-        filename: str = Field(description="as it was sent")
-        label: str
-        probability: float
-        probabilities: dict[str, float] = Field(description="of every class")
-
-    class Predictions(BaseModel):
-        """Predictions in the order of the images."""
-
-        predictions: list[Prediction]
-        model: str = Field(description="a hash of the model and its classes")
-
-    class Health(BaseModel):
-        """The server is up."""
-
-        status: str
-        model: str
-        classes: list[str]
-        size: int = Field(description="pixels a side to which images are scaled")
-
-    app = FastAPI(title="Gradebook classifier", version=__version__, docs_url=None, redoc_url=None)
-    digest, slots = classifier.digest(), asyncio.Semaphore(os.cpu_count() or 1)
-
-    @app.get(HEALTH_PATH)
-    async def healthz() -> Health:
-        """Says that the server is up, and which model it has."""
-        return Health(status="ok", model=digest, classes=classifier.classes, size=classifier.size)
-
-    @app.post("/predict", responses={413: {"description": "too large"}, 422: {"description": "not an image"}})
-    async def predict(files: list[UploadFile] = File(description="image files")) -> Predictions:  # noqa: B008
-        """Predicts the class of each image; if one cannot be used, none is predicted and the answer says why."""
-        if len(files) > limits.images:
-            raise HTTPException(413, f"{len(files)} images are too many: send at most {limits.images} at a time")
-        predictions, problems = [], []
-        for file in files:
-            name, content = file.filename or "", await file.read()
-            try:
-                async with slots:
-                    given = await asyncio.to_thread(predict_upload, classifier, content, limits)
-            except BrokenImage as error:
-                problems.append({"filename": name, "problem": str(error)})
-                continue
-            label = max(given, key=given.__getitem__)
-            predictions.append(Prediction(filename=name, label=label, probability=given[label], probabilities=given))
-        if problems:
-            raise HTTPException(422, problems)
-        return Predictions(predictions=predictions, model=digest)
-
-    return app
-
-
-def predict_upload(classifier: Classifier, content: bytes, limits: Limits) -> dict[str, float]:
-    """Returns the probability of each class for an image that somebody sent.
-
-    Raises:
-        BrokenImage: it is not an image, or has too many pixels; these are counted before any is decoded.
-    """
-    from PIL import Image
-
-    try:
-        with Image.open(io.BytesIO(content), formats=[name for name in FORMATS if name in _known_formats()]) as image:
-            pixels = image.size[0] * image.size[1]
-    except Exception:  # a hostile header may make Pillow raise anything; decoding says in a sentence what it is
-        pixels = 0
-    if pixels > limits.megapixels * 1e6:
-        raise BrokenImage(f"it has {pixels:,} pixels: send at most {limits.megapixels * 1e6:,.0f}")
-    return predict_content(classifier, content)
-
-
-def _known_formats() -> Collection[str]:
-    from PIL import Image
-
-    Image.init()
-    return Image.OPEN
 
 
 @dataclass(frozen=True, slots=True)

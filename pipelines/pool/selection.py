@@ -102,10 +102,7 @@ def select_pool(  # noqa: PLR0913  # most have a default
     out, folder = out.expanduser().absolute(), folder.expanduser().absolute()
     _check(folder, out, per_class=per_class, threshold=threshold)
     classifier = classifier.expanduser()
-    own = classifier if (classifier / SETTINGS).exists() else None
-    if own is None and not without:
-        say("no test images are excluded: name them, or the project, with --without")
-    holdout = HoldoutIndex(without, own=own)
+    holdout = _test_images(classifier, without)
     scorer, classifier_digest = open_scorer(classifier, run)
     settings = {
         "folder": str(folder),
@@ -123,6 +120,14 @@ def select_pool(  # noqa: PLR0913  # most have a default
     batches = read_ahead(batched(files, BATCH), image_reader(scorer.size, holdout.overlap), os.cpu_count() or 1)
     _score_files(selection, batches, show, save_interval_s)
     return _finish(selection, resumed_at, time.perf_counter() - began)
+
+
+def _test_images(classifier: Path, without: Sequence[Path]) -> HoldoutIndex:
+    """Returns the test images to leave out; prints a message if there are none."""
+    own = classifier if (classifier / SETTINGS).exists() else None
+    if own is None and not without:
+        say("no test images are excluded: name them, or the project, with --without")
+    return HoldoutIndex(without, own=own)
 
 
 def _check(folder: Path, out: Path, *, per_class: int, threshold: float) -> None:

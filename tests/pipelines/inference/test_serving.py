@@ -9,8 +9,8 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from gradebook.pipelines.export.check_images import write_check_images
-from gradebook.pipelines.inference import serving
-from gradebook.pipelines.inference.serving import Limits, create_app
+from gradebook.pipelines.inference.serving import create_app
+from gradebook.pipelines.inference.upload import Limits
 from gradebook.storage.images import load
 from gradebook.storage.project import ProjectError
 from tests.pipelines.cli.cli_runner import refused
@@ -105,7 +105,9 @@ def test_what_is_no_image_is_refused_with_its_reason(client, content):
 def test_an_image_with_too_many_pixels_is_refused_before_it_is_decoded(client, monkeypatch):
     content = png(9, (2000, 2000))
     assert len(content) < 2**20, "a small file"
-    monkeypatch.setattr(serving, "predict_content", lambda *given: pytest.fail("it was decoded"))
+    monkeypatch.setattr(
+        "gradebook.pipelines.inference.upload.predict_content", lambda *given: pytest.fail("it was decoded")
+    )
     answer = client.post("/predict", files=upload(content))
     assert answer.status_code == 422
     assert "4,000,000 pixels" in answer.json()["detail"][0]["problem"]
