@@ -18,9 +18,11 @@ package a job, and the command line) and `gradebook.app` (the browser app).
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from gradebook.api.creation import create
+    from gradebook.api.creation import open_project as open  # noqa: A004
     from gradebook.api.evaluation import Evaluation
-    from gradebook.api.project import LabelResult, Project, create
-    from gradebook.api.project import open_project as open  # noqa: A004
+    from gradebook.api.labelling import LabelResult
+    from gradebook.api.project import Project
     from gradebook.api.run import Run
     from gradebook.pipelines.inference.classifier import Classifier, Prediction, load_classifier
     from gradebook.pipelines.training.config import ConfigError
@@ -30,8 +32,10 @@ if TYPE_CHECKING:
     __version__: str
 else:
     _MODULES = {
+        "gradebook.api.creation": ("create", "open_project"),
         "gradebook.api.evaluation": ("Evaluation",),
-        "gradebook.api.project": ("LabelResult", "Project", "create", "open_project"),
+        "gradebook.api.labelling": ("LabelResult",),
+        "gradebook.api.project": ("Project",),
         "gradebook.api.run": ("Run",),
         "gradebook.pipelines.inference.classifier": ("Classifier", "Prediction", "load_classifier"),
         "gradebook.pipelines.training.config": ("ConfigError",),

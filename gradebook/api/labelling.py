@@ -1,12 +1,13 @@
-"""Labels given through the API: which samples they mean, and what their giver had been shown of each."""
+"""Labels given through the API: the samples that they name, and what the queue had shown of each."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from gradebook.api import tables
 from gradebook.pipelines.curation import labelling
-from gradebook.pipelines.curation.labelling import Choice, Conflict, Outcome
+from gradebook.pipelines.curation.labelling import Choice, Conflict
 from gradebook.pipelines.curation.queue_items import Row
 from gradebook.pipelines.curation.verdicts import Shown as ShownRow
 from gradebook.storage.events import VERDICTS, Event
@@ -26,6 +27,19 @@ class Shown:
     decision: str | None  # the event that decided it then, None if nothing did
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelResult:
+    """The result of labelling."""
+
+    taken: "pd.DataFrame"  # the verdicts that were written: event_id, sample_id, label, actor, kind, at
+    conflicts: "pd.DataFrame"  # samples that somebody else has decided since: sample_id, label, current_label, by, at
+    unchanged: tuple[str, ...]  # ids of samples that a person had already given this label
+
+    def __repr__(self) -> str:
+        taken, unchanged, conflicts = len(self.taken), len(self.unchanged), len(self.conflicts)
+        return f"<LabelResult: {taken} taken, {unchanged} unchanged, {conflicts} conflicts>"
+
+
 def shown(row: Row, run: str | None) -> Shown:
     """Returns what a row of the queue shows, with the run whose prediction it is."""
     seen = ShownRow(
@@ -41,7 +55,7 @@ def shown(row: Row, run: str | None) -> Shown:
 
 def label(
     store: "Store", labels: "Mapping[str, str] | pd.DataFrame", seen: Mapping[str, Shown], actor: str | None
-) -> tuple[Outcome, list[str]]:
+) -> LabelResult:
     """Writes labels as verdicts of a person.
 
     Args:
@@ -50,9 +64,6 @@ def label(
         seen: what was shown of samples: one that another event decides since is a conflict. Of other samples the
             present decision is what the label is based on.
         actor: the person's name; None takes the name of the account.
-
-    Returns:
-        What was written, and the ids of the samples that a person had already given this label.
 
     Raises:
         ProjectError: there is no such sample or class, or a label is missing.
@@ -68,10 +79,15 @@ def label(
         known = seen.get(sample_id) or Shown(ShownRow(sample_id=sample_id), now.event_id if now else None)
         choices.append(Choice(shown=known.row, label=name, expected=known.decision))
     who = actor or labelling.actor()
-    return labelling.decide(store, choices, actor=who, read=partial(labelling.read_log, store, log)), unchanged
+    outcome = labelling.decide(store, choices, actor=who, read=partial(labelling.read_log, store, log))
+    return LabelResult(
+        taken=tables.events_table(outcome.taken),
+        conflicts=tables.frame(map(_conflict_row, outcome.conflicts), tables.CONFLICTS),
+        unchanged=tuple(unchanged),
+    )
 
 
-def conflict_row(conflict: Conflict) -> dict[str, Any]:
+def _conflict_row(conflict: Conflict) -> dict[str, Any]:
     """Returns a label that was not written, and the decision that stands against it."""
     assert isinstance(conflict.item, Choice) and conflict.by is not None
     return {

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,55 +23,6 @@ if TYPE_CHECKING:
     from gradebook.storage.events import Event
 
 AnyPath = str | os.PathLike[str]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LabelResult:
-    """The result of labelling."""
-
-    taken: "pd.DataFrame"  # the verdicts that were written: event_id, sample_id, label, actor, kind, at
-    conflicts: "pd.DataFrame"  # samples that somebody else has decided since: sample_id, label, current_label, by, at
-    unchanged: tuple[str, ...]  # ids of samples that a person had already given this label
-
-    def __repr__(self) -> str:
-        taken, unchanged, conflicts = len(self.taken), len(self.unchanged), len(self.conflicts)
-        return f"<LabelResult: {taken} taken, {unchanged} unchanged, {conflicts} conflicts>"
-
-
-@project_errors()
-def open_project(path: AnyPath) -> "Project":
-    """Opens a project.
-
-    Raises:
-        ProjectError: there is none in the directory.
-    """
-    return Project(path)
-
-
-@project_errors()
-def create(
-    path: AnyPath, images: AnyPath | None = None, classes: Sequence[str] = (), *, labels: str = "none"
-) -> "Project":
-    """Makes a project, and imports images.
-
-    Args:
-        path: its directory, which must not be among the images.
-        images: what `Project.import_images` takes; None imports nothing yet.
-        classes: their names. Without any, an import with labels adds those that occur.
-        labels: as `Project.import_images` takes them.
-
-    Raises:
-        ProjectError: there is a project already, a class name is invalid, or the images cannot be imported.
-    """
-    if isinstance(classes, str):
-        raise ProjectError(f"classes is {classes!r}: give a list of names")
-    if images is not None:
-        _check_exists(images)
-    projects.create_project(Path(path), list(classes))
-    project = Project(path)
-    if images is not None:
-        project.import_images(images, labels=labels)
-    return project
 
 
 class Project:
@@ -216,7 +167,7 @@ class Project:
         return tables.queue_table(rows)
 
     @project_errors()
-    def label(self, labels: "Mapping[str, str] | pd.DataFrame", *, actor: str | None = None) -> LabelResult:
+    def label(self, labels: "Mapping[str, str] | pd.DataFrame", *, actor: str | None = None) -> labelling.LabelResult:
         """Labels images, as verdicts of a person in the log.
 
         Args:
@@ -226,17 +177,10 @@ class Project:
         Raises:
             ProjectError: there is no such sample or class, or a label is missing. Nothing was written.
         """
-        outcome, unchanged = labelling.label(self._store, labels, self._shown, actor)
-        for sample_id in (e.sample_id for e in outcome.taken):
-            self._shown.pop(sample_id, None)
-        conflicts = [labelling.conflict_row(conflict) for conflict in outcome.conflicts]
-        for row in conflicts:  # the caller is now informed and may label it again
-            self._shown.pop(row["sample_id"], None)
-        return LabelResult(
-            taken=tables.events_table(outcome.taken),
-            conflicts=tables.frame(conflicts, tables.CONFLICTS),
-            unchanged=tuple(unchanged),
-        )
+        result = labelling.label(self._store, labels, self._shown, actor)
+        for sample_id in (*result.taken.sample_id, *result.conflicts.sample_id):
+            self._shown.pop(sample_id, None)  # the caller is informed of conflicts, and may label these again
+        return result
 
     @project_errors()
     def undo(self, event_id: str, *, actor: str | None = None) -> str | None:
@@ -379,12 +323,3 @@ def _split(name: str) -> Split:
     if name not in set(Split):
         raise ProjectError(f"there is no split {name!r}: give train or test")
     return Split(name)
-
-
-def _check_exists(images: AnyPath) -> None:
-    """Checks that there is something to import before a project is made for it."""
-    from gradebook.pipelines.importing.fiftyone_datasets import PREFIX
-
-    path = Path(images).expanduser()
-    if not str(images).startswith(PREFIX) and not path.exists():
-        raise ProjectError(f"there is nothing at {path}: give a folder of images, or another source of images")

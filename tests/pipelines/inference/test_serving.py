@@ -180,6 +180,7 @@ def test_without_its_packages_the_command_says_how_to_install_them(monkeypatch):
     import sys
 
     monkeypatch.setitem(sys.modules, "fastapi", None)
+    monkeypatch.delitem(sys.modules, "gradebook.pipelines.inference.serving_routes", raising=False)
     with pytest.raises(ProjectError, match=r"serve needs the package fastapi: install it with: .*serve"):
         create_app(ByBrightness(), Limits())
 
