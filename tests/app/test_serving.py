@@ -39,7 +39,7 @@ def test_each_start_has_a_token_of_its_own_unless_the_environment_says_otherwise
         assert serving.token() == (given or None)
 
 
-def test_a_shared_server_goes_by_the_names_of_its_configuration(options, monkeypatch):
+def test_a_shared_server_has_the_names_in_its_configuration(options, monkeypatch):
     monkeypatch.setattr(sign_in, "public_host", lambda: None)
     assert set(serving.hosts()) == set(LOOPBACK)
     options |= {"server.allowedHosts": ["*.lab.example"], "browser.serverAddress": "birds.example/app"}

@@ -161,7 +161,7 @@ def test_another_user_of_the_machine_gets_nothing_from_the_app(app):
     assert not is_stream_open(app, Cookie="gradebook-app=x")
 
 
-def test_whoever_has_the_link_gets_the_app(app, store):
+def test_a_user_with_the_link_gets_the_app(app, store):
     port = app.address.rpartition(":")[2]
     cookie = f"gradebook-127-0-0-1-{port}={app.token}"
     assert b"streamlit" in ask(app, "/review", Cookie=cookie)[1].lower()
@@ -169,7 +169,7 @@ def test_whoever_has_the_link_gets_the_app(app, store):
     assert servers.find(store.project.root, servers.APP) == app, "FiftyOne finds it, with the token"
 
 
-def test_the_app_goes_by_no_other_name_and_takes_nothing_from_other_origins(app):
+def test_the_app_refuses_other_host_names_and_other_origins(app):
     headers = app.headers
     assert ask(app, "/", Host=f"{REBOUND}:80", **headers)[0] == 403
     assert ask(app, "/", Origin="http://127.0.0.1:9", **headers)[0] == 403

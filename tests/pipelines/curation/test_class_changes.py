@@ -97,7 +97,7 @@ def test_a_class_keeps_its_color_and_key_for_life_and_no_two_are_alike(store):
     assert len({c.key for c in store.project.styled_classes}) == 15
 
 
-def test_a_split_leaves_a_selection_of_what_must_be_told_apart(store):
+def test_a_split_leaves_a_selection_of_the_images_to_label_again(store):
     crows = named(store, "crow")
     store, report = change(store, split("crow", ["crow", "raven"]))
     assert report.undecided == len(crows) == LABELLED // 3 + 4

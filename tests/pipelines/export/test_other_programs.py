@@ -64,7 +64,7 @@ def again(source: Path, tmp_path: Path) -> Store:
         ("huggingface", "hf", False),
     ],
 )
-def test_a_round_trip_keeps_labels_splits_and_people(store, tmp_path, form, name, people):
+def test_a_round_trip_keeps_labels_splits_and_annotators(store, tmp_path, form, name, people):
     export_labels(store, tmp_path / name, form)
     other = again(tmp_path / name, tmp_path)
     assert labels_by_id(other) == labels_by_id(store)

@@ -116,7 +116,7 @@ def test_the_command_prints_what_was_predicted_and_what_failed(images, tmp_path,
     assert capsys.readouterr().out == '{"predicted": 0, "before": 9}\n'
 
 
-def test_rows_of_another_model_are_never_kept_as_this_ones(images, tmp_path, monkeypatch):
+def test_rows_of_another_model_are_refused(images, tmp_path, monkeypatch):
     out = tmp_path / "predictions.csv"
     into_file(out, tmp_path, [images], broken=refuse)
     before = out.read_bytes()

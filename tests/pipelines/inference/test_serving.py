@@ -117,7 +117,7 @@ def test_too_many_images_are_refused(client):
     assert client.post("/predict", files=upload(*[png(9)] * 4)).status_code == 413
 
 
-def test_a_request_that_is_too_large_is_refused_whether_it_says_so_or_not(client):
+def test_a_request_that_is_too_large_is_refused_whatever_its_headers_say(client):
     assert client.post("/predict", files=upload(b"\0" * 2 * 2**20)).status_code == 413
     head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\n\r\n'.encode()
 

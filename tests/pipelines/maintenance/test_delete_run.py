@@ -29,7 +29,7 @@ def test_a_deleted_run_is_gone_from_disk_and_record_and_labels_stay(store):
     assert store.record.runs() == [] and store.log.read() == events
 
 
-def test_what_names_a_deleted_run_says_so_and_no_other_run_gets_its_name(store):
+def test_events_of_a_deleted_run_are_marked_and_no_other_run_gets_its_name(store):
     trained(store, run="mpl-002")
     delete_run.delete(store, "mpl-001", actor="ada")
     with pytest.raises(ProjectError, match=r"mpl-001 was deleted on .* by ada: choose one of mpl-002"):

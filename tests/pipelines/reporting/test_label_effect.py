@@ -24,7 +24,7 @@ def test_a_class_that_is_best_but_would_raise_the_loss_does_not_count():
     )
 
 
-def test_steps_at_which_the_teacher_said_another_class_are_not_counted_for_the_first():
+def test_steps_at_which_the_teacher_predicted_another_class_are_not_counted_for_the_first():
     rows = [row("cat", 0.2, "cat", 0.0)] * 3 + [row("dog", 0.2, "dog", 0.0)] * 2
     assert label_effect(rows).startswith("Called cat, this image lowered the loss on your labels at 3 of 3 recorded")
     assert "called dog, it would have lowered it most at 2 of 5" in label_effect(rows)

@@ -57,7 +57,7 @@ def test_every_change_is_counted(store):
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"stamp": 1}', '{"stamp": "x", "numbers": {}}'])
-def test_a_damaged_cache_is_computed_anew(store, content):
+def test_a_damaged_cache_is_recomputed(store, content):
     root = store.project.root
     before = counted(root)
     (root / project_stats.CACHE_FILE).write_text(content)

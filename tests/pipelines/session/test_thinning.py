@@ -21,13 +21,13 @@ def segment(first, teacher):
     return [row(first + k, teacher) for k in range(EVERY)]
 
 
-def test_the_first_steps_of_a_run_are_kept_whole():
+def test_all_rows_of_the_first_steps_are_kept():
     rows = segment(1, (0, 0, 0, 0))
     assert Thinning(4)(rows) == rows
     assert Thinning(4)([]) == []
 
 
-def test_later_only_one_step_in_some_and_the_last_are_kept_whole():
+def test_later_steps_are_thinned_except_the_last():
     start = WHOLE_STEPS + 1
     rows = [row(start + k, (0, 0, 0, 0)) for k in range(3 * EVERY)]
     steps = kept(Thinning(4)(rows))
@@ -35,7 +35,7 @@ def test_later_only_one_step_in_some_and_the_last_are_kept_whole():
     assert set(steps) == {step for step, _, _ in rows if step % EVERY == 0} | {rows[-1][0]}
 
 
-def test_a_sample_whose_label_flips_is_kept_whole():
+def test_all_rows_of_a_sample_whose_label_flips_are_kept():
     start, thinning = WHOLE_STEPS + 1, Thinning(4)
     thinning([row(WHOLE_STEPS, (0, 0, 1, 0))])
     rows = [row(start, (0, 1, 1, 0)), row(start + 1, (0, 0, 1, 0)), row(start + 2, (0, 0, 1, 0), (0, 0, 0, 1))]

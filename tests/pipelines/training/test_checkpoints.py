@@ -64,7 +64,7 @@ def test_a_checkpoint_restores_everything_bit_for_bit(tmp_path):
 
 
 @pytest.mark.parametrize("keep", [1, 2, 3])
-def test_the_newest_are_kept(tmp_path, keep):
+def test_the_newest_checkpoints_are_kept(tmp_path, keep):
     made = learners()
     assert checkpoints.newest_step(tmp_path) == 0
     for step in (5, 10, 200, 1_000_000):
