@@ -101,7 +101,7 @@ def test_a_folder_of_folders_of_classes_is_a_folder_of_images(tmp_path):
         (tmp_path / "photos" / folder).mkdir(parents=True)
         Image.new("RGB", (9, 9)).save(tmp_path / "photos" / folder / "1.png")
     assert f"such as {tmp_path / 'photos-project'}" in refused("init", tmp_path / "photos")
-    assert done("init", tmp_path / "photos-project").out.startswith("made ")
+    assert done("init", tmp_path / "photos-project").out.startswith("created ")
 
 
 @pytest.mark.parametrize("names", [("logo.png",), ("1.png", "2.png", "3.png", "a.txt", "b.txt", "c.txt")])
