@@ -33,7 +33,7 @@ def open_app(project: Path | None, port: int, *, token: bool = True) -> int:
         raise ProjectError("the app is not installed: install gradebook as its README says")
     running = servers.find(project.expanduser().resolve(), servers.APP) if project else None
     if running is not None and running.address == f"http://{servers.ADDRESS}:{port}":
-        print(f"Gradebook is at {running.link()} where it runs already")
+        print(f"Gradebook is already running at {running.link()}")
         return 0
     port = servers.free_port(port)
     command = [

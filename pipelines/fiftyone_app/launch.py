@@ -43,7 +43,7 @@ def open_app(
 ) -> None:
     """Brings the project's dataset up to date, serves the App and blocks until Ctrl-C or SIGTERM.
 
-    A project has one App: where it runs already, that one shows the new state, and this returns.
+    A project has one App. If it is running already, it shows the new state, and this returns.
 
     Args:
         store: the project.

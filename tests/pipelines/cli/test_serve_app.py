@@ -37,4 +37,4 @@ def test_the_link_to_an_app_that_runs_is_printed_again(tmp_path, capsys):
         port = listening.getsockname()[1]
         with servers.registered(root, servers.APP, port=port, pid=os.getpid(), token="a-token"):
             assert serve_app.open_app(root, port) == 0
-    assert f"http://127.0.0.1:{port}/?token=a-token where it runs already" in capsys.readouterr().out
+    assert f"already running at http://127.0.0.1:{port}/?token=a-token" in capsys.readouterr().out
