@@ -17,6 +17,7 @@ from gradebook.pipelines.cli.options import (
     print_result,
     status_of,
 )
+from gradebook.pipelines.process.errors import FAILED
 from gradebook.pipelines.process.progress import progress, say, stage
 from gradebook.pipelines.process.terminal import json_text
 from gradebook.storage.characters import escaped
@@ -199,8 +200,9 @@ def predict(
             count = _print_predictions(predict_names(classifier, names, broken=broken.append, progress=show), json)
     for message in broken:
         say(f"gradebook: {message}")
-    why = "none of the images can be read" if broken else "files are recognised as images by their suffix"
-    return status_of(count > 0, f"no image was predicted: {why}")
+    if broken and not count:
+        return FAILED  # each broken image has a line already
+    return status_of(count > 0, "there are no images there: files are recognised as images by their suffix")
 
 
 def _print_predictions(predictions: "Iterable[Prediction]", as_json: bool) -> int:
