@@ -12,6 +12,7 @@ import subprocess
 import sys
 
 WORKERS = min(os.cpu_count() or 1, 8)
+THREADS = {"OMP_NUM_THREADS": "1"}  # of each process: one worker a core is enough, and more threads wait for each other
 EVERY_TEST = ("-m", "")  # replaces "not slow" of pyproject
 COVERAGE = ("--cov", "--cov-report=", "-p", "tests.coverage_summary")
 CHECKS = (
@@ -33,7 +34,7 @@ def main() -> int:
     tests = (sys.executable, "-m", "pytest", "-n", str(WORKERS), "--dist", "loadfile", "--durations", "20", *tier)
     for command in (*CHECKS, (*tests, *arguments)):
         print("$", " ".join(command), flush=True)
-        status = subprocess.call(command)
+        status = subprocess.call(command, env=THREADS | os.environ)
         if status:
             return status
     return 0
