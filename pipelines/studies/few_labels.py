@@ -37,7 +37,8 @@ from gradebook.storage.samples import Split
 from gradebook.storage.store import Store
 
 DEFAULT = "**default**"
-METHODS = ("supervised", "mpl:none", "mpl", "remixmatch")
+FEEDBACK, NO_FEEDBACK = "mpl", "mpl:none"
+METHODS = ("supervised", NO_FEEDBACK, FEEDBACK, "remixmatch")
 MEASURES = ("accuracy", "balanced accuracy", "ECE")
 Scores = dict[str, float]  # measure -> value
 
@@ -169,6 +170,8 @@ def as_markdown(
     """Returns a table for each measure, with mean ranks and the default's lead, and the command that made them."""
     parts = [f"\n{number} labels per class, drawn {'evenly' if options.drawn == 'evenly' else 'from all images'}"]
     parts += [_table(measure, scores) for measure in MEASURES]
+    if {FEEDBACK, NO_FEEDBACK} <= set(options.methods):
+        parts.append(_feedback_table(scores))
     seeds = ", ".join(map(str, options.seeds))
     parts.append(
         "Means with 95 % confidence intervals (Student's t) over seeds "
@@ -192,6 +195,16 @@ def _table(measure: str, scores: dict[str, dict[str, list[Scores]]]) -> str:
             lead = values[DEFAULT][name] - values[row][name]
             cells.append(as_interval(values[row][name]) + ("" if row == DEFAULT else f" ({as_interval(lead)})"))
         lines.append(f"| {row} | {' | '.join(cells)} | {rank:.1f} |")
+    return "\n".join(lines)
+
+
+def _feedback_table(scores: dict[str, dict[str, list[Scores]]]) -> str:
+    """Returns what the feedback changes: the scores of the student with it minus those without, seed by seed."""
+    lines = [f"| {FEEDBACK} minus {NO_FEEDBACK}, points | {' | '.join(scores)} |", "| --- |" + " --- |" * len(scores)]
+    for measure in MEASURES:
+        pairs = (zip(rows[FEEDBACK], rows[NO_FEEDBACK], strict=True) for rows in scores.values())
+        leads = (np.array([a[measure] - b[measure] for a, b in pair]) for pair in pairs)
+        lines.append(f"| {measure} | {' | '.join(map(as_interval, leads))} |")
     return "\n".join(lines)
 
 
