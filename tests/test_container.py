@@ -1,7 +1,9 @@
 """The container's files, read: no engine runs here that could build them."""
 
 import re
+import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,15 +18,42 @@ def given(name: str) -> list[str]:
 
 
 def test_the_container_runs_as_a_user_without_rights():
-    assert given("USER") == ["gradebook"]
+    assert given("USER") == ["1000"] and "--uid 1000" in DOCKERFILE
     order = [instruction for instruction, _ in INSTRUCTIONS]
     assert order.index("USER") < order.index("COPY"), "nothing that the user runs belongs to root"
 
 
 def test_every_version_that_is_installed_is_pinned():
-    assert all(":" in image and not image.endswith("latest") for image in given("FROM"))
+    stages = {value.split(" AS ")[1] for value in given("FROM")}
+    images = {value.split(" AS ")[0].replace("${DEVICE}", "cuda") for value in given("FROM")} - stages
+    assert images and all(":" in image and not image.endswith("latest") for image in images)
+    assert {"cpu-packages", "cuda-packages"} <= stages and given("ARG") == ["DEVICE=cuda"]
     assert re.search(r"uv==\d+\.\d+\.\d+", DOCKERFILE)
-    assert all("--locked" in run for run in given("RUN") if "uv sync" in run)
+    assert all(
+        "--locked" in value for value in given("RUN") + given("ENV") if "uv sync" in value or "uv export" in value
+    )
+
+
+def test_the_packages_for_the_cpu_are_those_of_the_lock_file_without_what_serves_gpus():
+    if shutil.which("uv") is None:
+        pytest.skip("uv is not installed")
+    (command,) = re.findall(r'UV_EXPORT="([^"]+)"', DOCKERFILE)
+
+    def exported(*more: str) -> str:
+        call = [*command.split(), "--offline", *more]
+        return subprocess.run(call, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+    assert len(re.findall(r"(?m)^torch(?:vision)?==[0-9.]+", exported())) == 2
+    rest = exported("--prune", "torch", "--prune", "torchvision")
+    assert "accelerate==" in rest and not re.search(r"(?m)^(torch|torchvision|triton|nvidia-[\w-]+)\b", rest)
+
+
+def test_a_linter_finds_nothing_in_it():
+    hadolint = Path(sys.executable).with_name("hadolint")
+    if not hadolint.exists():
+        pytest.skip("hadolint is not installed")
+    done = subprocess.run([hadolint, ROOT / "Dockerfile"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
 
 
 def test_its_health_check_asks_for_a_path_that_needs_no_token():
@@ -47,9 +76,9 @@ def test_what_is_copied_is_there_and_not_ignored():
 def test_compose_opens_ports_to_this_machine_alone():
     yaml = pytest.importorskip("yaml")
     services = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
-    assert set(services) == {"app", "serve"}
+    assert set(services) == {"app", "serve", "trainer", "mongodb"}
     for service in services.values():
-        assert all(port.startswith("127.0.0.1:") for port in service["ports"])
+        assert all(port.startswith("127.0.0.1:") for port in service.get("ports", ()))
         assert service["cap_drop"] == ["ALL"]
     from tests.pipelines.cli.cli_runner import done
 

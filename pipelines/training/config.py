@@ -246,7 +246,7 @@ class TrainCommand(Generic[Settings]):
     --preset and --method decide the other defaults and which settings a method has: see also --method uda --help.
     """
 
-    project: Positional[Path]
+    project: Annotated[Positional[Path], arg(metavar="PROJECT")]
     """The project's directory."""
     config: Annotated[TrainConfig[Settings], arg(name="")]
     resume: FlagCreatePairsOff[bool] = False

@@ -70,6 +70,10 @@ def test_optional_arguments_look_optional(command, optional):
     assert optional in done(command, "--help").out.splitlines()[0]
 
 
+def test_train_names_the_project_as_the_other_commands_do():
+    assert done("train", "--help").out.splitlines()[0] == "usage: gradebook train [-h] [OPTIONS] PROJECT"
+
+
 def test_no_usage_line_shows_how_python_spells_an_option():
     for command in COMMANDS:
         usage = done(command, "--help").out.partition("\n\n")[0]
