@@ -1,6 +1,7 @@
 """The commands of a round as other programs call them: JSON keys, exit statuses, no noise."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -212,3 +213,17 @@ def test_broken_images_are_named_and_the_others_predicted(world, tmp_path):
     assert result.err.startswith(f"gradebook: {broken} cannot be used") and len(result.err.splitlines()) == 1
     result = gradebook("predict", world.root / "classifier", broken)
     assert result.status == 2 and len(result.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "name", ["import", "label", "queue", "record", "status", "evaluate", "export", "predict", "embed"]
+)
+def test_the_documented_json_keys_are_printed(world, name):
+    table = (Path(__file__).parents[3] / "docs" / "commands.md").read_text(encoding="utf-8")
+    rows = [line.split(" | ") for line in table.splitlines() if line.startswith(f"| `{name} ")]
+    documented = {
+        word for row in rows for text in re.findall(r"`([^`]+)`", row[1].partition(";")[0]) for word in text.split(", ")
+    }
+    printed = world.results[name].json
+    keys = set(printed[0] if isinstance(printed, list) else printed)
+    assert documented and documented - keys - {"predicted", "before", "..."} == set()
