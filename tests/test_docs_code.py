@@ -25,7 +25,7 @@ DOCUMENTS = [
 ]
 PYTHON = re.compile(r"(?:import|from|def|class|project|run|queue|classifier)\b[^\n]*[(=.]|import \w+$", re.MULTILINE)
 OBJECTS = {"project": gradebook.Project, "run": gradebook.Run, "classifier": gradebook.Classifier}
-NUMBER = "3"  # in the place of N
+NUMBER = "3"  # stands for N
 PREFIXES = ("uv run", "--extra mongodb", "--locked", "PJRT_DEVICE=CPU")
 
 

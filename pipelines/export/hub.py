@@ -19,14 +19,14 @@ KIND = "classifier"
 LOG_IN = "log in with: hf auth login"
 ADVICE = {  # by the status of a refusal
     401: f"your token is not valid: {LOG_IN}",
-    403: "your token may not write there: make one with the right to write, or choose your own name as owner",
+    403: "your token has no write access there: create one that has, or choose your own name as owner",
 }
 CLIENTS = ("httpx", "httpx2", "requests")  # packages by which versions of huggingface_hub send requests
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Push:
-    """What would be, or was, uploaded."""
+    """A planned or finished upload."""
 
     repository: str  # owner/name
     address: str
@@ -63,8 +63,8 @@ def plan(directory: Path, repository: str, *, public: bool) -> Push:
         public: whether everybody may read it.
 
     Raises:
-        ProjectError: the directory holds no exported classifier, the name is invalid, the hub does not answer or knows
-            no token, or the repository is there and other people can read it than asked for.
+        ProjectError: the directory holds no exported classifier, the name is invalid, there is no token, the hub
+            does not answer, or an existing repository has other readers than requested.
     """
     if re.fullmatch(r"[\w.-]+/[\w.-]+", repository, re.ASCII) is None:
         raise ProjectError(f"{repository!r} is no repository of the hub: give owner/name")
@@ -110,7 +110,7 @@ def upload(directory: Path, planned: Push) -> Push:
 
 @contextmanager
 def _hub() -> "Iterator[HfApi]":
-    """Lends the hub's client, and turns its errors into sentences."""
+    """Provides the hub's client, and turns its errors into sentences."""
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError, OfflineModeIsEnabled
     from huggingface_hub.utils.tqdm import disable_progress_bars

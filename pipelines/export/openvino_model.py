@@ -15,7 +15,7 @@ from gradebook.storage.project import ProjectError
 if TYPE_CHECKING:
     from gradebook.pipelines.inference.classifier import Classifier
 
-OPENVINO = "model.xml"  # with model.bin beside it
+OPENVINO = "model.xml"  # with model.bin next to it
 MAX_DIFFERENCE = 1e-4  # of a probability
 
 

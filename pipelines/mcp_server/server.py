@@ -26,7 +26,7 @@ INSTRUCTIONS = (
 
 
 def create_server(tools: Tools, *, may_label: bool) -> "MCPServer[Any]":
-    """Returns the server, with the tools that label only where they are allowed.
+    """Returns the server, with the labelling tools only if they are allowed.
 
     Raises:
         ProjectError: the SDK is not installed.
@@ -63,7 +63,7 @@ def create_server(tools: Tools, *, may_label: bool) -> "MCPServer[Any]":
 
 
 def _answering(tool: Callable[..., Any], turn: threading.Lock) -> Callable[..., Any]:
-    """Returns a tool whose errors that a user can fix are answers in a sentence, and of which one runs at a time."""
+    """Returns a tool that answers errors of the user with a sentence; one tool runs at a time."""
     from mcp.server.mcpserver.exceptions import ToolError
 
     @functools.wraps(tool)

@@ -1,7 +1,7 @@
 """The tools of `gradebook mcp`: what an assistant can read of a project, and the labels that it may give.
 
-What a tool returns has the keys of the command of the same name with `--json`. The tools that read change no label, no
-class and no run; what is derived from these, such as reasons and thumbnails, is cached as by the commands.
+A result has the keys of the command of the same name with `--json`. Reading tools change no labels, classes or runs.
+Derived data, such as reasons and thumbnails, is cached as by the commands.
 """
 
 from dataclasses import dataclass, field
@@ -33,7 +33,7 @@ class Seen:
 
 @dataclass(slots=True)
 class Tools:
-    """The tools of one connection. The project is opened anew for each call, so classes and labels are current."""
+    """The tools of one connection. Each call opens the project again, so classes and labels are current."""
 
     root: Path  # of the project
     actor: str  # under whose name labels are written
@@ -110,18 +110,20 @@ class Tools:
         return content, about | {"label": decision.label if decision else None, "by": decision and decision.actor}
 
     def label(self, sample: str, label: str | None) -> dict[str, Any]:
-        """Label an image that view_image has shown; null says that it belongs to no class.
+        """Label an image that view_image has shown; null means that it belongs to no class.
 
-        The label is a verdict in the log, under this assistant's name, and undo takes it back.
+        The label is a verdict in the log, under this assistant's name, and undo reverts it.
         """
         from gradebook.pipelines.curation.blind import hidden
 
         store = self._store()
         found = _find(store, sample)
         if hidden(store.project, [found]):
-            raise ProjectError(f"{found.sample_id} measures accuracy, so a person labels it: choose another image")
+            raise ProjectError(
+                f"{found.sample_id} measures accuracy, so only a person may label it: choose another image"
+            )
         if (seen := self._seen.get(found.sample_id)) is None:
-            raise ProjectError(f"{found.sample_id} has not been looked at: call view_image first")
+            raise ProjectError(f"{found.sample_id} has not been viewed: call view_image first")
         choice = Choice(shown=seen.shown, label=label, expected=seen.decision)
         outcome = labelling.decide(store, [choice], actor=self.actor)
         for conflict in outcome.conflicts:
@@ -132,7 +134,7 @@ class Tools:
         return {"event_id": event.event_id, "sample_id": found.sample_id, "label": event.label}
 
     def undo(self, event_id: str) -> dict[str, Any]:
-        """Undo a label that this assistant has given; the one from before counts again."""
+        """Undo a label that this assistant has given; the earlier label applies again."""
         store = self._store()
         log = labelling.read_log(store)
         event = log.known.get(event_id)
@@ -179,4 +181,4 @@ def _conflict(conflict: Conflict) -> str:
     if by is None:
         return "this event is not a label, so there is nothing to undo: give the event_id that label returned"
     label = by.label or "no class"
-    return f"{by.actor} has decided {by.sample_id} since ({label}), and that stands: call view_image again"
+    return f"{by.actor} has decided {by.sample_id} since ({label}), and that decision stands: call view_image again"

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
-import preprocess  # type: ignore[import-not-found]  # the module beside this one
+import preprocess  # type: ignore[import-not-found]  # the module next to this one
 
 HERE = Path(__file__).resolve().parent
 BATCH = 32  # images that are predicted at once

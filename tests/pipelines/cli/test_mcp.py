@@ -105,7 +105,7 @@ def test_it_overrides_no_decision_of_a_person_that_it_has_not_seen(project):
         assert "is not an event of assistant" in await refusal(client, "undo", event_id=event["event_id"])
         test_image = next(row for row in done("log", project, "--json").json if "/test/" in row["filepath"])
         await client.call_tool("view_image", {"sample": test_image["sample_id"]})
-        assert "a person labels it" in await refusal(client, "label", sample=test_image["sample_id"], label="cat")
+        assert "only a person may label it" in await refusal(client, "label", sample=test_image["sample_id"], label="cat")
 
     talk(in_process(project, may_label=True), conversation)
 
