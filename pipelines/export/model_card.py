@@ -99,37 +99,37 @@ An image classifier for {len(classes)} classes, trained by Gradebook with the me
 
 ## Intended use
 
-To sort images like those that it was trained on into the classes below. It always answers with one of them, also for
-an image that shows none, so look at low probabilities before you rely on them. It was not tested on images of another
-origin, and not for decisions about people.
+It assigns images like those that it was trained on to the classes below. It always returns one of these classes, even
+for an image that belongs to none, so check predictions with a low probability. It was not tested on images from other
+sources, nor for decisions about people.
 
 ## Use
 
     gradebook predict THIS_DIRECTORY image.jpg
 
-or without Gradebook, in this directory, with onnxruntime, Pillow and NumPy alone:
+or without Gradebook, in this directory, with only onnxruntime, Pillow and NumPy:
 
     pip install -r requirements.txt
     python predict.py image.jpg
 
-or in a program of your own:
+or in your own program:
 
 {_indented(ONNX_CODE)}
 
 {in_timm}
 
-`preprocess.py` decodes images as they were decoded for training: turned by their EXIF orientation, transparency on
-white, CMYK and palettes as RGB, levels of more than 8 bits scaled to 8 by the rule in its `level_range`, of stacks and
-animations the first picture; then stretched to {size} x {size} pixels (bicubic), without cropping. Another way to
-decode gives other probabilities, timm's own transforms among them.
+`preprocess.py` decodes images as in training. It applies the EXIF orientation, puts transparency on white, converts
+CMYK and palettes to RGB, scales levels of more than 8 bits by the rule in its `level_range`, and uses the first picture
+of stacks and animations. It then stretches the image to {size} x {size} pixels (bicubic), without cropping. Other
+decoding, including timm's own transforms, gives other probabilities.
 
 ## Data and labels
 
-{facts.images} images to train on, of which {sum(labels.values())} had a label, and {facts.test_images} to test on.
-Labels were given by: {labelled} (`import` is a file or a folder's name). The other images were learned from by the
-pseudo-labels of the method.
+{facts.images} training images, of which {sum(labels.values())} had a label, and {facts.test_images} test images. Labels
+were given by: {labelled} (`import` is a file or a folder's name). The method trained on the other images with
+pseudo-labels.
 
-| class | labels that it learned from or was validated on |
+| class | labels for training and validation |
 | --- | --- |
 {given}
 
@@ -140,20 +140,20 @@ pseudo-labels of the method.
 ## Limits
 
 - The accuracy above is that of the test images of this project. With few of them its interval is wide.
-- Classes with few labels or few test images may be far worse than the average.
+- Classes with few labels or few test images may be much less accurate than the average.
 - Images are stretched to a square, so small details of large images may be lost.
 
 ## Licence
 
-The weights were made from those of the backbone `{config.backbone}` ({licence or "timm names no licence of them"}).
-Whether this classifier may be used also depends on the images and labels that it learned from.
+The weights derive from those of the backbone `{config.backbone}` ({licence or "timm names no licence for them"}).
+Permission to use this classifier also depends on the images and labels that it was trained on.
 
 ## Settings
 
     {json.dumps(run.config(), ensure_ascii=False)}
 
-Backbone `{config.backbone}`, fed with {"cached views of the frozen network" if config.inputs == "views" else "images"}.
-The student's averaged weights are exported, the ones that predict; its settings were not chosen on the test split.
+Inputs: {"cached views of the frozen backbone" if config.inputs == "views" else "images"} (`{config.backbone}`).
+The exported weights are the student's averaged weights. No setting was chosen on the test split.
 Exported by Gradebook {version()}.
 """
 

@@ -101,11 +101,13 @@ def test_it_overrides_no_decision_of_a_person_that_it_has_not_seen(project):
         await client.call_tool("view_image", {"sample": sample})
         done("label", project, "--sample", sample, "--label", "dog")
         event = done("log", project, sample, "--json").json[0]
-        assert "(dog), and that stands" in await refusal(client, "label", sample=sample, label="cat")
+        assert "(dog), and that decision stands" in await refusal(client, "label", sample=sample, label="cat")
         assert "is not an event of assistant" in await refusal(client, "undo", event_id=event["event_id"])
         test_image = next(row for row in done("log", project, "--json").json if "/test/" in row["filepath"])
         await client.call_tool("view_image", {"sample": test_image["sample_id"]})
-        assert "only a person may label it" in await refusal(client, "label", sample=test_image["sample_id"], label="cat")
+        assert "only a person may label it" in await refusal(
+            client, "label", sample=test_image["sample_id"], label="cat"
+        )
 
     talk(in_process(project, may_label=True), conversation)
 
