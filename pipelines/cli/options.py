@@ -39,7 +39,7 @@ def print_rows(rows: Any, as_json: bool, text: Callable[[], str]) -> None:
 
 
 def status_of(is_done: bool, sentence: str) -> int:
-    """Returns a command's exit status: 0 if it did something. If it did nothing it says why."""
+    """Returns a command's exit status: 0 if it did something, or else 2, after printing why it did nothing."""
     if is_done:
         return 0
     say(f"gradebook: {sentence}")
@@ -47,7 +47,7 @@ def status_of(is_done: bool, sentence: str) -> int:
 
 
 def choose_run(project: "OpenProject", name: str | None) -> "Run":
-    """Returns the run to use, and says which it is where the name does not and there are others."""
+    """Returns the run to use, and prints its name if it was chosen among several."""
     from gradebook.pipelines.runs import BEST, find_run, list_runs, validation_accuracy
 
     run = find_run(project, name)
@@ -72,9 +72,9 @@ def confirm(text: str, question: str, *, otherwise: str) -> None:
     """
     if not sys.stdin.isatty():
         raise ProjectError(
-            f"{otherwise}, because there is no terminal to ask on: to go on without a question, give --yes"
+            f"{otherwise}, because there is no terminal to ask on: give --yes to continue without a question"
         )
     say(text)
     print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-        raise ProjectError(f"{otherwise}, because the answer was not yes: to go on, answer y")
+        raise ProjectError(f"{otherwise}, because the answer was not yes: answer y to continue")

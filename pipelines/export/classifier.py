@@ -91,10 +91,10 @@ def export(  # noqa: PLR0913  # all but the first three have a default
 
     `model.onnx` takes uint8 images (N, 3, S, S) named `images` and returns probabilities (N, K); `classes.json` names
     the classes; `preprocess.py` decodes images, and `predict.py` predicts them where the packages in `requirements.txt`
-    are installed; `README.md` says where it all came from and how to use it.
-    `model.safetensors` and `config.json` are what timm loads as `local-dir:DIRECTORY`. Of a student with hidden units,
-    or on a backbone whose own classifier is not one linear layer, there are the weights alone, those of the backbone
-    under `0.` and of the head under `1.`.
+    are installed; `README.md` is the model card. timm loads
+    `model.safetensors` and `config.json` as `local-dir:DIRECTORY`. For a student with hidden units, or a backbone whose
+    own classifier is not one linear layer, there are only the weights: those of the backbone under `0.`, and those of
+    the head under `1.`.
 
     Args:
         store: the project.
@@ -106,8 +106,8 @@ def export(  # noqa: PLR0913  # all but the first three have a default
         progress: called with the stages done, those there are, and the one that begins.
 
     Raises:
-        ConfigError: the run has not finished, the directory holds other files, or the exported model does not do
-            what the student does.
+        ConfigError: the run has not finished, the directory holds other files, or the exported model and the
+            student predict differently.
     """
     config, known = config_from_json(run.config()), run_classes(run.config(), store.project.history)
     classes = known.output_names
@@ -130,10 +130,7 @@ def export(  # noqa: PLR0913  # all but the first three have a default
             if torch_program:
                 write_torch_program(full, draft / TORCH_PROGRAM)
             about = {"classes": classes, "size": full.size, "run": run.name, "backbone": config.backbone}
-            (draft / CLASSES).write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-            shutil.copyfile(images.__file__, draft / HELPER)
-            shutil.copyfile(Path(standalone.__file__).with_name(PROGRAM), draft / PROGRAM)
-            (draft / REQUIREMENTS).write_text("".join(f"{line}\n" for line in PACKAGES), encoding="utf-8")
+            _write_program(draft, about)
             begin(3)
             checked, difference = _compare(student, config, store, draft)
             report = _add_int8(store, draft, classes, begin) if int8 else None
@@ -154,6 +151,14 @@ def export(  # noqa: PLR0913  # all but the first three have a default
         int8=report,
         openvino=off,
     )
+
+
+def _write_program(directory: Path, about: dict[str, Any]) -> None:
+    """Writes classes.json, and the program that predicts with the directory alone."""
+    (directory / CLASSES).write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    shutil.copyfile(images.__file__, directory / HELPER)
+    shutil.copyfile(Path(standalone.__file__).with_name(PROGRAM), directory / PROGRAM)
+    (directory / REQUIREMENTS).write_text("".join(f"{line}\n" for line in PACKAGES), encoding="utf-8")
 
 
 def _add_int8(store: "Store", directory: Path, classes: list[str], begin: Callable[[int], None]) -> Int8Report:
