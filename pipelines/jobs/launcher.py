@@ -109,7 +109,7 @@ def start_training(
     seed: int = 0,
     more: Mapping[str, bool | str | int | float] | None = None,
 ) -> Run:
-    """Starts a training on this machine as a job and returns its run, whose status says how it goes.
+    """Starts a training on this machine as a job, and returns its run.
 
     Args:
         project: to train on.

@@ -1,4 +1,4 @@
-"""`gradebook delete-run` deletes a run's directory and its rows of the record. Labels stay: they are the log's."""
+"""`gradebook delete-run` deletes a run's directory and its rows of the record. Labels stay in the log."""
 
 import os
 import shutil
@@ -113,7 +113,7 @@ def _hidden(project: Project, name: str) -> Path:
 
 
 def _references(store: "Store", name: str) -> list[str]:
-    """Returns what names a run beside its own directory."""
+    """Returns the files and events outside a run's directory that name it."""
     found = []
     proposals = sum(e.actor == f"run:{name}" for e in store.log.read())
     if proposals:

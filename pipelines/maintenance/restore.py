@@ -38,7 +38,7 @@ class RestoreReport:
 
 
 def restore(archive: Path, root: Path, *, progress: Progress = lambda done, total: None) -> RestoreReport:
-    """Makes a project from a backup, whole and with every checksum compared, or not at all.
+    """Restores a project from a backup. Every checksum is compared first; a failure restores nothing.
 
     The archive is not trusted: its files are written below a new directory, no link is made, and no file gets longer
     than the manifest says.
@@ -86,7 +86,7 @@ def format_restore(report: RestoreReport) -> str:
 
 @contextmanager
 def _opened(archive: Path) -> Iterator[zipfile.ZipFile]:
-    """Opens an archive, and turns what is wrong with a zip file into a sentence."""
+    """Opens an archive; a damaged zip file is an error of one sentence."""
     try:
         with zipfile.ZipFile(archive) as zipped:
             yield zipped

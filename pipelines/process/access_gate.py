@@ -50,7 +50,7 @@ def new_token() -> str:
 
 @dataclass(frozen=True, slots=True)
 class AccessGate:
-    """Passes on what may reach `app` and answers the rest itself.
+    """Passes allowed requests on to `app` and answers the others itself.
 
     Attributes:
         app: the server behind the gate.
@@ -193,7 +193,7 @@ def _page(body: str, *, head: str = "", status: int = 200) -> "Response":
 
 
 def _with_headers(send: "Send") -> "Send":
-    """Adds the headers that keep other pages from framing or loading what is sent."""
+    """Adds headers that prevent other pages from framing or loading the response."""
     from starlette.datastructures import MutableHeaders
 
     async def sending(message: "Message") -> None:

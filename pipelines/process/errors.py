@@ -1,4 +1,4 @@
-"""Errors of commands: what a user can fix is one sentence, what is our bug keeps its traceback."""
+"""Errors of commands: one sentence for what a user can fix, a traceback for bugs."""
 
 import os
 import signal
@@ -69,7 +69,7 @@ def describe(error: Exception) -> str | None:
 
 
 def is_of_damaged_file(error: Exception) -> bool:
-    """Returns whether an error is one with which a library refuses the content of a file."""
+    """Returns whether an error means that a library refuses the content of a file."""
     of_library = type(error).__module__.partition(".")[0] in LIBRARIES_OF_FILES or type(error).__name__ == RUST_PANIC
     return of_library or "lance error" in str(error) or isinstance(error, (JSONDecodeError, UnicodeDecodeError))
 

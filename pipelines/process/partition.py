@@ -1,4 +1,4 @@
-"""Work in parts: each process does one part, on any machine, without knowing of the others."""
+"""Work in parts: each process does one part, on any machine, independently of the others."""
 
 import re
 from collections.abc import Iterable, Iterator

@@ -1,4 +1,4 @@
-"""Text that came from elsewhere, such as names of files and classes, as a terminal may show it."""
+"""Makes text from elsewhere, such as names of files and classes, safe to print on a terminal."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""Agreement between reviewers, from images that several of them answered without sight of each other's answers.
+"""Agreement between reviewers, from images that several of them answered without seeing each other's answers.
 
 Shape legend    N images    K classes, and one more for rejected images
 """

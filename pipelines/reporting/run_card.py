@@ -1,4 +1,4 @@
-"""What is known of a run's accuracy, each number with how many images it was measured on and its 95 % interval."""
+"""The accuracies of a run, each with its number of images and its 95 % interval."""
 
 import json
 from collections.abc import Sequence

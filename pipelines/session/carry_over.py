@@ -1,4 +1,4 @@
-"""Takes what a model has learned over to one with more classes."""
+"""Transfers a model's weights to one with more classes."""
 
 from typing import TYPE_CHECKING, Any
 

@@ -32,7 +32,7 @@ class ChangedPrediction:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Effect:
-    """The images whose predicted class is another one since some labels."""
+    """The images whose predicted class changed with some labels."""
 
     labels: int = 0  # samples whose label changed
     changed: tuple[ChangedPrediction, ...] = ()

@@ -50,7 +50,7 @@ class Publisher:
     """Publishes the snapshots of one run."""
 
     def __init__(self, store: "Store", state: TrainState):
-        """Computes what no label changes.
+        """Computes everything that labels do not change.
 
         Args:
             store: the project.
@@ -154,7 +154,7 @@ class Publisher:
         return self._tracker.add(_known_labels(training_set), after), changed
 
     def _feedback(self, training_set: TrainingSet, verdict: "Event | None") -> VerdictFeedback | None:
-        """Returns what the teacher had made of an image before it was decided."""
+        """Returns the teacher's pseudo-label of an image before it was decided."""
         if verdict is None or verdict.sample_id not in self._rows:
             return None
         known = VerdictFeedback(sample_id=verdict.sample_id, label=verdict.label)

@@ -32,7 +32,7 @@ class ClassAccuracy(NamedTuple):
 
 
 class CurvePoint(NamedTuple):
-    """What the session had reached with a number of labels."""
+    """A point of the curve: accuracy and agreement with a number of labels."""
 
     labels: int
     accuracy: float
@@ -152,7 +152,7 @@ def _snapshots(run: Run) -> list[Path]:
 
 
 def _copy(path: Path, directory: Path) -> None:
-    """Copies a file with its time, by which a cache of it is known, and with its checksum."""
+    """Copies a file with its checksum and its time, which identifies caches of it."""
     from gradebook.storage import checksums
     from gradebook.storage.files import atomic_path
 

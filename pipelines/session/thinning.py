@@ -25,7 +25,7 @@ class Thinning:
     """Chooses the rows of one segment after the other."""
 
     def __init__(self, samples: int):
-        """Remembers nothing yet of this number of samples, N."""
+        """Starts with no label for any of N samples."""
         import torch
 
         self._last = torch.full((2, samples), -1)  # labels of teacher and student, -1 before the first

@@ -67,7 +67,7 @@ def run_session(
     idle_minutes: float = 60.0,
     stop: threading.Event | None = None,
 ) -> SessionResult:
-    """Trains on a project's labels as they are given, until it is stopped, then leaves a finished run.
+    """Trains on a project's labels as they are given, until it is stopped; then finishes the run.
 
     Args:
         project: its directory.
@@ -98,7 +98,7 @@ def run_session(
 
 
 def _wait_for_two_classes(store: "Store", reader: LogReader, clock: _Clock) -> str:
-    """Returns once training images of two classes are labelled; why the session is to end before, if it is."""
+    """Waits until training images of two classes are labelled; returns why the session must end before, if it must."""
     listener = reader.listener()
     while not (reason := clock.end(sleeps=True)):
         if listener.has_news() and listener.take() is not None:
@@ -191,7 +191,7 @@ def publish(session_run: SessionRun) -> bool:
 
 
 def _finish(store: "Store", session_run: SessionRun, reason: str) -> SessionResult:
-    """Leaves an ordinary finished run, with the labels that were given until now."""
+    """Finishes the run like an ordinary training, with the labels given so far."""
     state, publisher = session_run.state, session_run.publisher
     update_session(store.project, Phase.FINISHING, session_run.name)
     runs_of_session.take_labels(session_run)

@@ -31,7 +31,7 @@ class WarmFeatures:
     """Fits the feature classifier to the predictions and labels of one snapshot after the other."""
 
     def __init__(self, store: "Store", sample_ids: Sequence[str], views: NDArray[np.float16]):
-        """Computes what no label changes.
+        """Computes everything that labels do not change.
 
         Args:
             store: the project.
@@ -44,7 +44,7 @@ class WarmFeatures:
         self._duplicate_of = find_duplicates(store, self._ids)
 
     def output(self, predictions: Predictions, labels: NDArray[np.int64]) -> FeatureClassifierOutput:
-        """Returns the classifier's output; labels are not judged by it.
+        """Returns the classifier's output, without scores of given labels.
 
         Args:
             predictions: of a snapshot.

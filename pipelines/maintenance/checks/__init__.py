@@ -1,1 +1,1 @@
-"""What must hold of a project, a function each; `gradebook.pipelines.maintenance.verify` asks them all."""
+"""The checks of a project, one function each; `gradebook.pipelines.maintenance.verify` runs them all."""

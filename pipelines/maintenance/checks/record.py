@@ -1,4 +1,4 @@
-"""The record's segments can be read, none is missing, and the tables folded from them say the same."""
+"""The record's segments can be read, none is missing, and the tables folded from them agree."""
 
 from collections import defaultdict
 from collections.abc import Iterator

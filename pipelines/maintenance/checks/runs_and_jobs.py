@@ -159,7 +159,7 @@ def _missing_results(run: Run) -> list[str]:
 
 
 def _has_predictions(run: Run) -> bool:
-    """Returns whether every sample has a label or a prediction, except those whose label came and went meanwhile."""
+    """Returns whether every sample has a label or a prediction, except those whose label changed meanwhile."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
