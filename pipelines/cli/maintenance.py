@@ -1,12 +1,15 @@
 """Commands that keep a project in order: verify, read and undo the log, follow moved files, compare runs."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import Positional, arg
 
 from gradebook.pipelines.cli.options import EveryRun, Flag, Json, Project, app, print_result, print_rows, status_of
 from gradebook.pipelines.process.progress import progress
+
+if TYPE_CHECKING:
+    from gradebook.storage.store import Store
 
 FINDINGS_REMAIN = 1  # exit status of verify
 
@@ -75,6 +78,14 @@ def undo(
 
     Adds an event to the log and removes none. The earlier label applies again.
     """
+    from gradebook.storage.store import open_store
+
+    result, text = _undo(open_store(project), event)
+    print_result(result, json, lambda: text)
+
+
+def _undo(store: "Store", event: str) -> tuple[dict[str, Any], str]:
+    """Undoes an event or an audit; returns the result, and as text."""
     from gradebook.pipelines.cli.curation_formatting import class_report
     from gradebook.pipelines.curation.accept_rest import undo as undo_audit
     from gradebook.pipelines.curation.audit_files import ACTOR
@@ -82,21 +93,17 @@ def undo(
     from gradebook.pipelines.curation.labelling import actor
     from gradebook.pipelines.curation.retractions import take_back
     from gradebook.storage.events import replay
-    from gradebook.storage.store import open_store
 
-    store = open_store(project)
     if event.startswith(ACTOR):
         count = undo_audit(store, event.removeprefix(ACTOR), actor=actor())
-        print_result({"undone": event, "labels": count}, json, lambda: f"{count} labels undone")
-        return
+        return {"undone": event, "labels": count}, f"{count} labels undone"
     if event in {e.event_id for e in store.project.history.events}:
         report = undo_change(store, actor=actor(), event_id=event).as_json()
-        print_result({"event_id": report["event_id"], "undone": event, **report}, json, lambda: class_report(report))
-        return
+        return {"event_id": report["event_id"], "undone": event, **report}, class_report(report)
     row = take_back(store, event, actor=actor())
     label = replay(store.log.read()).get(row.sample_id)
     result = {"event_id": row.event_id, "undone": event, "sample_id": row.sample_id, "label": label}
-    print_result(result, json, lambda: f"undone; the label of {row.sample_id} is now {label or 'none'}")
+    return result, f"undone; the label of {row.sample_id} is now {label or 'none'}"
 
 
 @app.command
