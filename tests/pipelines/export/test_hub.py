@@ -83,7 +83,7 @@ def test_a_public_repository_is_written_to_only_if_that_is_asked_for(hub, classi
 def test_what_the_hub_refuses_is_one_sentence(hub, classifier, monkeypatch, tmp_path):
     assert "give owner/name" in refused("push", classifier, "pets", "--yes")
     assert "is no exported classifier" in refused("push", tmp_path, "ann/pets", "--yes")
-    assert "may not write there" in gradebook("push", classifier, "bob/pets", "--yes").err
+    assert "has no write access there" in gradebook("push", classifier, "bob/pets", "--yes").err
     monkeypatch.setenv("HF_TOKEN", "wrong")
     assert "log in with: hf auth login" in refused("push", classifier, "ann/pets", "--yes")
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
