@@ -20,6 +20,7 @@ from gradebook.pipelines.runs import Run
 from gradebook.storage.class_changes import ProjectClass
 from gradebook.storage.events import VERDICTS, Event, Kind
 from gradebook.storage.project import Project, ProjectError, read_project
+from gradebook.storage.sample_files import CHANGED
 from gradebook.storage.store import Store
 
 SESSION_GAP = timedelta(minutes=10)  # a longer pause between two verdicts ends the session
@@ -67,7 +68,9 @@ class Outcome:
     """The result of a list of actions."""
 
     conflicts: list[Conflict] = field(default_factory=list)
-    invalid: list[ReviewAction] = field(default_factory=list)  # of a sample or class that the project does not have
+    invalid: list[ReviewAction] = field(
+        default_factory=list
+    )  # of a sample or class that is not in the project, or of a changed file
     reasons: dict[str, str] = field(default_factory=dict)  # action_id -> why it is invalid
     undone: dict[str, str] = field(default_factory=dict)  # action_id of an undo -> the sample whose verdict it undid
 
@@ -137,10 +140,11 @@ def apply_actions(
     if not items:
         return Outcome(invalid=invalid, reasons=reasons)
     outcome, by_id = _decide(store, actor, items), {action.action_id: action for action in actions}
+    changed = [by_id[choice.event_id] for choice in outcome.changed]
     return Outcome(
         conflicts=[Conflict(action=by_id[c.item.event_id], existing=c.by) for c in outcome.conflicts if c.by],
-        invalid=invalid,
-        reasons=reasons,
+        invalid=[*invalid, *changed],
+        reasons=reasons | {action.action_id: CHANGED for action in changed},
         undone={e.event_id: e.sample_id for e in outcome.taken if e.kind is Kind.RETRACTED},
     )
 
@@ -164,9 +168,15 @@ def decide(store: Store, actor: str, shown: Shown, label: str | None, *, expecte
 
     Returns:
         The conflicting event, in which case nothing was written, else None.
+
+    Raises:
+        ProjectError: the sample's file holds another image since its import.
     """
     item = labelling.Choice(shown=shown, label=label, expected=expected.event_id if expected else None)
-    return _conflicting_event(_decide(store, actor, [item]))
+    outcome = _decide(store, actor, [item])
+    if outcome.changed:
+        raise ProjectError(f"the label was not saved: {CHANGED}")
+    return _conflicting_event(outcome)
 
 
 def undo_verdict(store: Store, actor: str, decision: Event) -> Event | None:

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any, Protocol, TypeGuard
 
 from gradebook.storage import path_index, splits
-from gradebook.storage.lance_tables import Tables, keep_indices, one_of, quoted
+from gradebook.storage.compaction import keep_indices
+from gradebook.storage.lance_tables import Tables, one_of, quoted
 from gradebook.storage.project import ProjectError
 from gradebook.storage.samples import File, Sample, Split, files_schema, samples_schema
 from gradebook.storage.splits import SplitChange
@@ -44,8 +45,8 @@ class Catalog(Protocol):
     def paths(self, sample_ids: Collection[str], split: Split | None = None) -> dict[str, str]:
         """Returns sample_id -> path of the samples that a file holds, in one split or all."""
 
-    def files(self) -> list[File]:
-        """Returns all files in order of path, except those that are gone."""
+    def files(self, among: Collection[str] | None = None) -> list[File]:
+        """Returns the files with these paths, or all, in order of path, except those that are gone."""
 
     def sample_at(self, filepath: str) -> str | None:
         """Returns the id of the sample that a file holds, None if the file is not listed or is gone."""
@@ -88,9 +89,9 @@ class MemoryCatalog:
         """See `Catalog.paths`."""
         return {s.sample_id: s.filepath for s in self.samples(split, sample_ids)}
 
-    def files(self) -> list[File]:
+    def files(self, among: Collection[str] | None = None) -> list[File]:
         """See `Catalog.files`."""
-        return _existing(self._files.values())
+        return _existing(file for path, file in self._files.items() if among is None or path in among)
 
     def sample_at(self, filepath: str) -> str | None:
         """See `Catalog.sample_at`."""
@@ -154,9 +155,12 @@ class LanceCatalog:
             self._path_index = stamp, path_index.build(samples, read[1], GONE)
         return path_index.look_up(self._path_index[1], sample_ids, None if split is None else split.value)
 
-    def files(self) -> list[File]:
+    def files(self, among: Collection[str] | None = None) -> list[File]:
         """See `Catalog.files`."""
-        return _existing(self._files())
+        wanted = None if among is None else set(among)
+        if wanted is None or len(wanted) > MAX_IDS_IN_CONDITION:
+            return _existing(file for file in self._files() if wanted is None or file.filepath in wanted)
+        return _existing(self._files(one_of("filepath", wanted)) if wanted else [])
 
     def ids(self) -> list[str]:
         """See `Catalog.ids`."""

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from gradebook.storage import training_dynamics
-from gradebook.storage.lance_tables import Tables, keep_indices, one_of, quoted
+from gradebook.storage.compaction import keep_indices
+from gradebook.storage.lance_tables import Tables, one_of, quoted
 from gradebook.storage.record import BY_RUN_AND_STEP, HISTORY_COLUMNS, digest
 from gradebook.storage.segments import history_schema, read_segment, segments_in
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -12,6 +13,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from gradebook.storage import partial_writes, table_checksums
+from gradebook.storage.compaction import ALL_VERSIONS_TTL, compact
 from gradebook.storage.files import is_disk_full
 from gradebook.storage.project import ProjectError
 
@@ -20,9 +22,7 @@ LOCK_TIMEOUT_S = 120.0  # of waiting for the write lock
 COMPACTION_INTERVAL = 64  # versions; without compaction, 300 appends leave 900 files and make reads 8 times slower
 CLIENT_OPTIONS = {"connect_timeout": "5s", "timeout": "60s", "client_max_retries": "2", "client_retry_timeout": "20"}
 MAX_TABLES = 10_000  # listed tables
-MAX_UNINDEXED_PART = 50  # the indices are updated once more than 1 in 50 rows is not indexed
-_LAST = 2**64 - 1  # LanceDB names a version by its distance from this number, so that the newest sorts first
-OLD_VERSIONS_TTL = timedelta(hours=1)  # readers in other processes may still use an old version
+LOGGER = logging.getLogger(__name__)
 
 
 class Tables:
@@ -35,12 +35,16 @@ class Tables:
     def __init__(self, directory: Path, address: str = ""):
         self.directory, self.address = directory, address
         self._connection: Any = None
+        self._opened: set[str] = set()  # tables, whose last write was whole when they were opened first
         self._lock = FileLock(directory / LOCK, poll_interval=0.01)
 
     def open(self, name: str) -> Any | None:
         """Returns the newest version of a table, None if nothing was ever written to it."""
         if not self.address and not self.directory.is_dir():  # connecting would create it
             return None
+        if name not in self._opened:
+            self._opened.add(name)
+            self._recover(name)
         try:
             return self._connect().open_table(name)
         except Exception as error:  # LanceDB has many for damaged files, and panics too
@@ -60,6 +64,14 @@ class Tables:
         Raises:
             ProjectError: the table is damaged, or cannot be reached.
         """
+        try:
+            return self._read(name, columns, where, after)
+        except ProjectError:
+            if not self._recover(name):  # a process was killed since the table was opened first
+                raise
+            return self._read(name, columns, where, after)
+
+    def _read(self, name: str, columns: Sequence[str], where: str | None, after: int) -> Any | None:
         table = self.open(name)
         if table is None:
             return None
@@ -69,6 +81,31 @@ class Tables:
             return (query.offset(after) if after else query).to_arrow()
         except Exception as error:  # LanceDB has many for damaged files, and panics too
             raise self._unread(name, error) from error
+
+    def _recover(self, name: str) -> bool:
+        """Takes back a table's last write if a killed process left it incomplete; returns whether it did.
+
+        A process that holds the write lock checks its own writes.
+        """
+        path = self.directory / f"{name}.lance"
+        if self.address or not path.is_dir():
+            return False
+        try:
+            if not partial_writes.cut_files(path, table_checksums.read(path)):
+                return False
+            with self._lock.acquire(timeout=0):
+                is_recovered = partial_writes.recover(path, table_checksums.read(path))
+        except (Timeout, OSError):  # a writer is at work, or the directory is read-only
+            return False
+        if is_recovered:
+            self._connection = None  # it remembers the version that was taken back
+            LOGGER.warning(
+                "a process was killed while it wrote to the table %s in %s, and what it left was not whole: "
+                "it was taken back; nothing that was acknowledged as saved is lost",
+                name,
+                self.directory,
+            )
+        return is_recovered
 
     def stamp(self, names: Sequence[str]) -> str | None:
         """Returns a string that every write to these tables changes, None at an address. Does not load LanceDB."""
@@ -182,6 +219,7 @@ class Tables:
         """Yields a table to write to under the lock, created if there is none; compacts it afterwards if it is due."""
         path = None if self.address else self.directory / f"{name}.lance"
         with self.write_lock():
+            self._recover(name)
             if path is not None and not path.exists():
                 table_checksums.forget(path)
             known = set() if path is None else partial_writes.list_files(path)
@@ -194,10 +232,11 @@ class Tables:
                     self._check_new(path, known)
             if table.version // COMPACTION_INTERVAL > before // COMPACTION_INTERVAL:
                 known = set() if path is None else partial_writes.list_files(path)
-                _compact(table)
+                compact(table, ALL_VERSIONS_TTL)
                 with suppress(OSError):  # the disk is full: the table stays as it was before
                     if path is not None:
                         self._check_new(path, known)
+                    compact(table)  # only once the new files are known to be whole
             if path is not None:
                 with suppress(OSError):  # the next write makes up for it
                     table_checksums.note(path)
@@ -233,8 +272,7 @@ def _options() -> dict[str, str]:
 
 def _newest(table: Path) -> int:
     """Returns the newest version in a table's directory, 0 if there is none."""
-    numbers = [int(path.stem) for path in table.glob("_versions/*.manifest") if path.stem.isdecimal()]
-    return max((_LAST - number if number > _LAST // 2 else number for number in numbers), default=0)
+    return max(map(partial_writes.version_of, table.glob("_versions/*.manifest")), default=0)
 
 
 def _newest_written(table: Path) -> int:
@@ -245,27 +283,6 @@ def _newest_written(table: Path) -> int:
         return 0
 
 
-def keep_indices(table: Any, columns: Sequence[str], beyond: int) -> None:
-    """Creates an index of each column for a table with more than `beyond` rows, and updates existing indices.
-
-    Rows that are not indexed yet are scanned. They are indexed once they are more than `beyond` and more than a
-    fiftieth of the table. A kill leaves the table as it was.
-    """
-    rows = table.count_rows()
-    if rows <= beyond:
-        return
-    from lancedb.index import BTree
-
-    known = {index.columns[0]: index.name for index in table.list_indices()}
-    for column in columns:
-        if column not in known:
-            table.create_index(column, config=BTree())
-    if any(
-        table.index_stats(name).num_unindexed_rows > max(beyond, rows // MAX_UNINDEXED_PART) for name in known.values()
-    ):
-        _compact(table)
-
-
 def one_of(column: str, values: Iterable[str]) -> str:
     """Returns the SQL condition that `column` is one of `values`, which must not be empty."""
     return f"{column} IN ({', '.join(quoted(value) for value in values)})"
@@ -274,12 +291,3 @@ def one_of(column: str, values: Iterable[str]) -> str:
 def quoted(value: str) -> str:
     """Returns `value` as an SQL string."""
     return "'" + value.replace("'", "''") + "'"
-
-
-def _compact(table: Any) -> None:
-    """Compacts small files and deletes old versions; does nothing if the disk is full."""
-    try:
-        table.optimize(cleanup_older_than=OLD_VERSIONS_TTL)
-    except RuntimeError as error:
-        if not is_disk_full(error):
-            raise

@@ -90,7 +90,7 @@ def changed_files(files: Iterable[File], *, hash_all: bool = False) -> list[File
 
 def changed_samples(catalog: "Catalog", samples: Sequence[Sample]) -> list[Sample]:
     """Returns those of the samples whose file holds other content than at its import."""
-    files = {file.filepath: file for file in catalog.files()}
+    files = {file.filepath: file for file in catalog.files({sample.filepath for sample in samples})}
     listed = ((sample, files.get(sample.filepath)) for sample in samples)
     changed = changed_files(file for sample, file in listed if file and file.sample_id == sample.sample_id)
     paths = {file.filepath for file in changed}

@@ -24,7 +24,7 @@ from gradebook.pipelines.curation.verdicts import Shown, verdict
 from gradebook.pipelines.importing import import_images as job
 from gradebook.pipelines.process.run_status import State, status_now, write_status
 from gradebook.pipelines.training import recorder
-from gradebook.storage import lance_record, lance_tables, segments
+from gradebook.storage import compaction, lance_record, lance_tables, segments
 from gradebook.storage.segments import RECORDED
 from gradebook.storage.store import open_store
 
@@ -105,7 +105,7 @@ def compact(root: Path, seed: int, done: Connection) -> None:
         table = tables.open(draw.choice(["events", "samples", "files", "history", "folded"]))
         if table is not None:
             with tables.write_lock():
-                table.optimize(cleanup_older_than=lance_tables.OLD_VERSIONS_TTL)
+                table.optimize(cleanup_older_than=compaction.OLD_VERSIONS_TTL)
 
 
 def begin(root: Path) -> None:

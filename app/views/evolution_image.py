@@ -267,7 +267,10 @@ def _decide_selected(context: PageContext, row: Row, expected: Event | None, key
 
 def _decide(context: PageContext, row: Row, expected: Event | None, label: str | None) -> None:
     shown = shown_of(row, context.run)
-    _report_conflict(context.actor, decide(context.store, context.actor, shown, label, expected=expected))
+    try:
+        _report_conflict(context.actor, decide(context.store, context.actor, shown, label, expected=expected))
+    except ProjectError as error:
+        st.toast(plain(str(error)))
 
 
 def _undo(context: PageContext, decision: Event) -> None:

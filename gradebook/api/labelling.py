@@ -34,6 +34,7 @@ class LabelResult:
     taken: "pd.DataFrame"  # the verdicts that were written: event_id, sample_id, label, actor, kind, at
     conflicts: "pd.DataFrame"  # samples that somebody else has decided since: sample_id, label, current_label, by, at
     unchanged: tuple[str, ...]  # ids of samples that a person had already given this label
+    changed: tuple[str, ...] = ()  # ids of samples not labelled, as their file has changed since: import it again
 
     def __repr__(self) -> str:
         taken, unchanged, conflicts = len(self.taken), len(self.unchanged), len(self.conflicts)
@@ -84,6 +85,7 @@ def label(
         taken=tables.events_table(outcome.taken),
         conflicts=tables.frame(map(_conflict_row, outcome.conflicts), tables.CONFLICTS),
         unchanged=tuple(unchanged),
+        changed=tuple(choice.shown.sample_id for choice in outcome.changed),
     )
 
 

@@ -10,6 +10,13 @@ from tyro.conf import Positional, arg
 from gradebook.pipelines.cli.options import Flag, Json, Project, app, print_result, print_rows, status_of
 from gradebook.pipelines.process.progress import progress, say, stage
 
+ImageColumn = Annotated[
+    str | None, arg(metavar="NAME", help="the column of image files in a table; by default one with a common name")
+]
+LabelColumn = Annotated[
+    str | None, arg(metavar="NAME", help="the column of labels in a table; by default one with a common name")
+]
+
 
 @app.command
 def init(
@@ -109,6 +116,8 @@ def import_(
             "filepath,label, a COCO JSON file, or a field of fiftyone:NAME"
         ),
     ] = "none",
+    image_column: ImageColumn = None,
+    label_column: LabelColumn = None,
     split: Annotated[
         Literal["train", "test"],
         arg(
@@ -126,6 +135,7 @@ def import_(
     from gradebook.pipelines.cli.formatting import import_summary
     from gradebook.pipelines.importing.import_images import import_images
     from gradebook.pipelines.importing.sources import opened_source
+    from gradebook.pipelines.importing.tables import ColumnNames
     from gradebook.storage.samples import Split
     from gradebook.storage.store import open_store
 
@@ -133,7 +143,14 @@ def import_(
     with progress("import") as show:
         store = open_store(project)
         source, labels = opened_source(store.project.root, images, labels, partial(show, what="unpack"))
-        report = import_images(store, source, labels=labels, split=Split(split), progress=partial(show, what="import"))
+        report = import_images(
+            store,
+            source,
+            labels=labels,
+            split=Split(split),
+            columns=ColumnNames(image_column, label_column),
+            progress=partial(show, what="import"),
+        )
     result = report.as_json()
     print_result(result, json, lambda: import_summary(result))
     count = report.imported + report.already_known + report.duplicates + report.moved
@@ -200,6 +217,8 @@ def label(
     *,
     sample: Annotated[str | None, arg(metavar="ID", help="the id of one sample, instead of a file")] = None,
     label: Annotated[str | None, arg(metavar="NAME", help="the label of that sample")] = None,
+    image_column: ImageColumn = None,
+    label_column: LabelColumn = None,
     independent: Annotated[
         Flag, arg(help="you have not seen the answers of others, which yours then neither replace nor settle")
     ] = False,
@@ -209,13 +228,16 @@ def label(
 
     Each label is a verdict in the log, with your name.
     """
-    from gradebook.pipelines.curation.labelling import label_file, label_sample
+    from gradebook.pipelines.curation.label_table import label_file
+    from gradebook.pipelines.curation.labelling import label_sample
+    from gradebook.pipelines.importing.tables import ColumnNames
     from gradebook.storage.project import ProjectError
     from gradebook.storage.store import open_store
 
     store = open_store(project)
     if file is not None and sample is None and label is None:
-        report = label_file(store, file, independent=independent)
+        columns = ColumnNames(image_column, label_column)
+        report = label_file(store, file, columns, independent=independent)
     elif file is None and sample is not None and label is not None:
         report = label_sample(store, sample, label, independent=independent)
     else:

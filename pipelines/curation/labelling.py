@@ -1,7 +1,7 @@
 """Verdicts and undos. Each is written to the log by `decide`, whether it comes from the app, FiftyOne or a command.
 
 The caller passes the event that decided the sample when the person saw it. If another event has decided it since, the
-verdict is not written but returned as a conflict.
+verdict is not written but returned as a conflict. None is written on a sample whose file was replaced since its import.
 """
 
 import getpass
@@ -9,17 +9,15 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gradebook.pipelines.curation import leases
 from gradebook.pipelines.curation.class_changes import bring_up_to_date
 from gradebook.pipelines.curation.event_cache import EventCache, extend, last_verdict
 from gradebook.pipelines.curation.verdicts import Shown, undo, verdict
-from gradebook.pipelines.importing.labels import read_labels
 from gradebook.storage.events import VERDICTS, Event, Kind, answers, decisions, retracted, sequenced
 from gradebook.storage.project import ProjectError
-from gradebook.storage.sample_files import CHANGED, changed_files
+from gradebook.storage.sample_files import CHANGED, changed_samples
 
 if TYPE_CHECKING:
     from gradebook.storage.store import Store
@@ -66,6 +64,7 @@ class Outcome:
 
     taken: tuple[Event, ...]  # the verdicts and retractions that were written, in the order of their items
     conflicts: tuple[Conflict, ...]
+    changed: tuple[Choice, ...] = ()  # not written: the file of their sample holds another image since its import
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +89,9 @@ def read_log(store: "Store", cached: EventCache | None = None) -> EventCache:
 def decide(
     store: "Store", items: Sequence[Item], *, actor: str, read: Callable[[], EventCache] | None = None
 ) -> Outcome:
-    """Writes a person's decisions in one append: all except conflicts, or nothing on an error.
+    """Writes a person's decisions in one append, or nothing on an error.
+
+    Conflicts, and choices for samples whose file has changed, are not written but returned.
 
     It holds the project's lock. Of several items about one sample, each builds on the previous ones.
 
@@ -108,12 +109,22 @@ def decide(
         project = bring_up_to_date(store, log.history)
         for label in {item.label for item in items if isinstance(item, Choice) and item.label is not None}:
             project.check_label(label)
+        changed = _changed(store, items)
         draft = _Draft(log, actor)
         for item in items:
-            draft.add(item)
+            if item not in changed:
+                draft.add(item)
         written = {e.event_id: e for e in store.log.append_now(list(draft.new.values()))}
     taken = tuple(written[item.event_id] for item in draft.taken)
-    return Outcome(taken=taken, conflicts=tuple(draft.conflicts))
+    return Outcome(taken=taken, conflicts=tuple(draft.conflicts), changed=tuple(changed))
+
+
+def _changed(store: "Store", items: Sequence[Item]) -> list[Choice]:
+    """Returns the choices for samples whose file holds another image since its import."""
+    chosen = {item.shown.sample_id for item in items if isinstance(item, Choice)}
+    samples = store.catalog.samples(among=chosen) if chosen else []
+    changed = {sample.sample_id for sample in changed_samples(store.catalog, samples)}
+    return [item for item in items if isinstance(item, Choice) and item.shown.sample_id in changed]
 
 
 class _Draft:
@@ -192,7 +203,7 @@ def label_sample(store: "Store", sample_id: str, label: str, *, independent: boo
     """
     report = label_samples(store, {sample_id: label}, who=actor(), independent=independent)
     for name, why in report.problems:
-        raise ProjectError(f"{name}: {why}: look at it again, then label it")
+        raise ProjectError(f"{name}: {why}" + ("" if why == CHANGED else ": look at it again, then label it"))
     return report
 
 
@@ -212,45 +223,12 @@ def label_samples(store: "Store", labels: Mapping[str, str], *, who: str, indepe
     seen = read_log(store)
     store.catalog.get(list(labels))
     wanted = {i: store.project.check_label(label) for i, label in labels.items()}
-    return _label(store, wanted, seen, who, independent=independent)
+    return give_labels(store, wanted, seen, who, independent=independent)
 
 
-def label_file(store: "Store", path: Path, *, independent: bool = False) -> LabelReport:
-    """Gives the samples named in a CSV file (filepath,label) their labels; all of them or, on an error, none.
-
-    Paths are absolute, or relative to the file's directory. See `label_samples` for `independent`.
-
-    Raises:
-        ProjectError: the file cannot be read, or names an unknown class.
-    """
-    seen, files = read_log(store), {file.filepath: file for file in store.catalog.files()}
-    rows = read_labels(str(path), path.expanduser().absolute().parent, list(files))
-    for name in rows.classes():
-        store.project.check_label(name)
-    changed = {file.filepath for file in changed_files(files[filepath] for filepath in rows.of)}
-    rows.problems += [(filepath, CHANGED) for filepath in sorted(changed)]
-    given: dict[str, dict[str, str]] = {}  # sample -> label -> a file that is given it: copies are one sample
-    for filepath, names in rows.of.items():
-        if filepath not in changed:
-            given.setdefault(files[filepath].sample_id, {}).update(dict.fromkeys(names, filepath))
-    wanted = {sample_id: next(iter(labels)) for sample_id, labels in given.items() if len(labels) == 1}
-    contradictory = [labels for labels in given.values() if len(labels) > 1]
-    problems = [*rows.problems, *((next(iter(s.values())), f"it is labelled {' and '.join(s)}") for s in contradictory)]
-    if not wanted and problems:
-        raise ProjectError(f"no row of {path} can be used; the first one: {problems[0][0]}: {problems[0][1]}")
-    report = _label(store, wanted, seen, actor(), independent=independent)
-    return replace(report, problems=[*problems, *report.problems])
-
-
-def actor() -> str:
-    """Returns the user's account name, for the log."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container without accounts
-        return "somebody"
-
-
-def _label(store: "Store", wanted: Mapping[str, str], seen: EventCache, who: str, *, independent: bool) -> LabelReport:
+def give_labels(
+    store: "Store", wanted: Mapping[str, str], seen: EventCache, who: str, *, independent: bool
+) -> LabelReport:
     """Gives samples their labels, except those that a person has already given; `seen` is the log it is based on."""
     decided = {i: seen.decided.get(i) for i in wanted}
     known = (
@@ -270,8 +248,17 @@ def _label(store: "Store", wanted: Mapping[str, str], seen: EventCache, who: str
         for i, by in conflicts.items()
         if not _has_label(by, wanted[i])
     ]
+    problems += [(choice.shown.sample_id, CHANGED) for choice in outcome.changed]
     unchanged = len(wanted) - len(outcome.taken) - len(problems)
     return LabelReport(labelled=len(outcome.taken), unchanged=unchanged, problems=problems)
+
+
+def actor() -> str:
+    """Returns the user's account name, for the log."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container without accounts
+        return "somebody"
 
 
 def _answered_alike(seen: EventCache, wanted: Mapping[str, str], who: str) -> set[str]:

@@ -162,7 +162,7 @@ def _decide(dataset: Any, ids: Sequence[str], choose: Callable[[FiftyOneSample],
     ]
     outcome = labelling.decide(store, choices, actor=actor(), read=partial(labelling.read_log, store, log))
     _show(store, dataset, [s.sample_id for s in seen])
-    left = Counter(reason for reason in reasons.values() if reason)
+    left = Counter([*filter(None, reasons.values()), *(CHANGED for _ in outcome.changed)])
     sentences = [f"{_count(len(outcome.taken), 'sample')} {done}.", *_overtaken(outcome.conflicts)]
     return " ".join([*sentences, *(f"{n} left as before: {reason}." for reason, n in left.items())])
 

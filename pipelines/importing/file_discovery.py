@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gradebook.pipelines.importing.file_names import DiskNames
-from gradebook.pipelines.importing.tables import TABLES, read_table
+from gradebook.pipelines.importing.tables import BY_NAME, TABLES, ColumnNames, read_table
 from gradebook.storage.images import is_image
 from gradebook.storage.project import ProjectError
 
@@ -29,12 +29,15 @@ class FoundFile:
     mtime_ns: int  # nanoseconds since 1970
 
 
-def find_images(root: Path, leave_out: Collection[Path] = ()) -> tuple[list[FoundFile], Refusals]:
+def find_images(
+    root: Path, leave_out: Collection[Path] = (), columns: ColumnNames = BY_NAME
+) -> tuple[list[FoundFile], Refusals]:
     """Returns the image files at or below `root` in order of path, and what should be one but cannot be opened.
 
     Args:
-        root: a directory; one file; or a table, .csv or .parquet, of paths relative to its own directory.
+        root: a directory; one file; or a table, such as .csv or .parquet, of paths relative to its own directory.
         leave_out: directories that are not entered.
+        columns: the columns of the table that a person named.
 
     Raises:
         ProjectError: `root` does not exist, names no images, or there is no image file.
@@ -42,7 +45,7 @@ def find_images(root: Path, leave_out: Collection[Path] = ()) -> tuple[list[Foun
     if root.is_dir():
         entries = list(walk(str(root), leave_out=leave_out, is_sorted=True))
     elif root.is_file():
-        names = _listed(root) if root.suffix.lower() in TABLES else [str(root)]
+        names = _listed(root, columns) if root.suffix.lower() in TABLES else [str(root)]
         entries = [(name, _problem(name)) for name in names]
     else:
         raise ProjectError(f"there is nothing at {printable(str(root))}: give a directory of images, or one image file")
@@ -97,12 +100,10 @@ def _walk(
         yield directory, f"the directory cannot be read ({error.strerror or error})"
 
 
-def _listed(table: Path) -> list[str]:
+def _listed(table: Path, columns: ColumnNames) -> list[str]:
     """Returns the paths that a table names, each once."""
-    names = DiskNames()
-    return list(
-        dict.fromkeys(names.find(row.filepath, table.parent) for row in read_table(table, labels=False) if row.filepath)
-    )
+    names, rows = DiskNames(), read_table(table, labels=False, columns=columns)
+    return list(dict.fromkeys(names.find(row.filepath, table.parent) for row in rows if row.filepath))
 
 
 def _problem(path: str, *, is_file: bool = False) -> str:

@@ -1,13 +1,14 @@
 """Finds the file that a table names, if it writes the name differently than the file system.
 
 Accents may be one character or two (Unicode NFC and NFD), folders may be separated by backslashes, a path may lead
-over a link, and on some systems upper and lower case are the same.
+over a link, and on some systems upper and lower case are the same. Many tables name images without their suffix.
 """
 
 import os
 import unicodedata
 from collections.abc import Collection, Iterator, Sequence
 from functools import cache, cached_property
+from itertools import chain
 from pathlib import Path
 
 
@@ -32,11 +33,19 @@ class KnownFiles:
             return path
         # The candidate is another name of a known file if it is the same file on disk.
         same = (self._identities[i] for i in map(_identity, candidates) if i is not None and i in self._identities)
-        return next(same, None)
+        stems = (self._stems[stem] for stem in map(_nfc, candidates) if len(self._stems.get(stem, ())) == 1)
+        return next(same, None) or next(chain.from_iterable(stems), None)
 
     @cached_property
     def _normalised(self) -> dict[str, str]:
         return {_nfc(path): path for path in sorted(self._filepaths, reverse=True)}
+
+    @cached_property
+    def _stems(self) -> dict[str, list[str]]:
+        stems: dict[str, list[str]] = {}
+        for path in self._filepaths:
+            stems.setdefault(_nfc(os.path.splitext(path)[0]), []).append(path)  # noqa: PTH122  # faster than pathlib's
+        return stems
 
     @cached_property
     def _identities(self) -> dict[tuple[int, int], str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from gradebook.pipelines.importing.source_tables import SourceRow, locate, target, write_rows
-from gradebook.pipelines.importing.tables import PATHS, Row, parse_split, read_table
+from gradebook.pipelines.importing.tables import LABELS, PATHS, Row, find_column, parse_split, read_table
 from gradebook.pipelines.importing.zip_archive import MIN_FREE_BYTES, Progress
 from gradebook.storage.images import is_image
 from gradebook.storage.project import ProjectError
@@ -19,7 +19,6 @@ from gradebook.storage.project import ProjectError
 METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")  # of an imagefolder; the first that a folder has
 FILE_NAME = "file_name"  # the column that metadata must have
 SPLITS, STATE, INFO = "dataset_dict.json", "state.json", "dataset_info.json"  # of a data set saved on disk
-LABELS = ("label_name", "label", "labels", "class", "class_name", "category")
 KIND = b"huggingface"  # key of the features in a table's schema
 SUFFIX_OF = {
     b"\xff\xd8\xff": ".jpg",
@@ -161,7 +160,8 @@ def _part_rows(part: _Part, source: Path, folder: Path) -> Iterator[SourceRow]:
         image = _image_column(batch.schema)
         if image is None:
             raise ProjectError(f"{part.path} has no column of images: it needs one called image")
-        label = next((name for name in LABELS if name in batch.schema.names), None)
+        column = find_column(batch.schema.names, LABELS)
+        label = None if column is None else batch.schema.names[column]
         names = (features.get(label or "") or {}).get("names")
         values = batch.column(label).to_pylist() if label else [None] * len(batch)
         for cell, value in zip(batch.column(image).to_pylist(), values, strict=True):

@@ -13,6 +13,7 @@ from gradebook.pipelines.importing.image_reader import ReadImage, read_images
 from gradebook.pipelines.importing.import_report import Conflict, ImportReport
 from gradebook.pipelines.importing.labels import Labels, checked_classes, read_labels
 from gradebook.pipelines.importing.near_copies import NearCopies
+from gradebook.pipelines.importing.tables import BY_NAME, ColumnNames
 from gradebook.pipelines.process.progress import stage
 from gradebook.storage import cache_files
 from gradebook.storage.catalog import GONE
@@ -38,17 +39,19 @@ def import_images(
     *,
     labels: str = "none",
     split: Split = Split.TRAIN,
+    columns: ColumnNames = BY_NAME,
     progress: Progress | None = None,
 ) -> ImportReport:
     """Imports the images at or below `folder`.
 
     Args:
         store: the project. Open it again to see the classes that the import has added.
-        folder: a directory, one image file, or a table (.csv or .parquet) whose column filepath names image files.
+        folder: a directory, one image file, or a table (see `tables`) with a column of image files.
         labels: "none"; "folders" for the name of the directory that an image is in; or the path of a table with
             the columns filepath and label. A project without classes gets those that occur, sorted.
         split: what the new samples are for: TEST for all; TRAIN for those that no split folder or column puts into the
             test split. A sample that is known stays in its split.
+        columns: the columns of tables that a person named.
         progress: called now and then with the files done and the files in all.
 
     Raises:
@@ -57,8 +60,8 @@ def import_images(
     folder = folder.expanduser().absolute()
     root = folder.parent.resolve() / folder.name if folder.is_file() else folder.resolve()
     stage("Looking for images")
-    files, refused = find_images(root, [store.project.root / name for name in PROJECT_DIRECTORIES])
-    source = read_labels(labels, root, [file.filepath for file in files])
+    files, refused = find_images(root, [store.project.root / name for name in PROJECT_DIRECTORIES], columns)
+    source = read_labels(labels, root, [file.filepath for file in files], columns)
     project = checked_classes(_project(store), source)
     reading = _start(store, split, total=len(files), progress=progress)
     reading.splits = source.splits if split is Split.TRAIN else {}

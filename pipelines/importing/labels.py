@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from gradebook.pipelines.importing.file_names import DiskNames, KnownFiles
-from gradebook.pipelines.importing.tables import TABLES, clean, parse_split, read_table
+from gradebook.pipelines.importing.tables import BY_NAME, TABLES, ColumnNames, clean, parse_split, read_table
 from gradebook.storage.project import Project, ProjectError, name_classes
 from gradebook.storage.samples import Split
 
@@ -34,7 +34,7 @@ class Labels:
         return sorted({label for labels in self.of.values() for label in labels})
 
 
-def read_labels(source: str, root: Path, filepaths: Sequence[str]) -> Labels:
+def read_labels(source: str, root: Path, filepaths: Sequence[str], columns: ColumnNames = BY_NAME) -> Labels:
     """Returns the labels of these files below `root`.
 
     Args:
@@ -42,16 +42,17 @@ def read_labels(source: str, root: Path, filepaths: Sequence[str]) -> Labels:
             file. The split comes from its column split, else from directories such as train and test in `root`.
         root: absolute, the directory that was imported.
         filepaths: absolute.
+        columns: the columns of the table that a person named.
 
     Raises:
-        ProjectError: the source is neither, or is not a table with the columns filepath and label.
+        ProjectError: the source is neither, or is not a table with columns of images and labels.
     """
-    splits = _split_column(root) if root.is_file() else _split_folders(root, filepaths)
+    splits = _split_column(root, columns) if root.is_file() else _split_folders(root, filepaths)
     if source == "none":
         return Labels(splits=splits)
     if source == "folders":
         return _from_folders(root, filepaths, splits)
-    labels = _from_table(Path(source), root, filepaths)
+    labels = _from_table(Path(source), root, filepaths, columns)
     return replace(labels, splits=splits | labels.splits)
 
 
@@ -73,13 +74,13 @@ def checked_classes(project: Project, labels: Labels) -> Project:
     return project
 
 
-def _split_column(table: Path) -> dict[str, Split]:
+def _split_column(table: Path, columns: ColumnNames) -> dict[str, Split]:
     """Returns the splits that a table of images names."""
     if table.suffix.lower() not in TABLES:
         return {}
-    names = DiskNames()
-    rows = ((names.find(row.filepath, table.parent), row.split) for row in read_table(table, labels=False))
-    return {path: split for path, name in rows if (split := parse_split(name)) is not None}
+    names, rows = DiskNames(), read_table(table, labels=False, columns=columns)
+    named = ((names.find(row.filepath, table.parent), row.split) for row in rows)
+    return {path: split for path, name in named if (split := parse_split(name)) is not None}
 
 
 def _split_folders(root: Path, filepaths: Sequence[str]) -> dict[str, Split]:
@@ -119,13 +120,13 @@ def _from_folders(root: Path, filepaths: Sequence[str], splits: dict[str, Split]
     return labels
 
 
-def _from_table(path: Path, root: Path, filepaths: Sequence[str]) -> Labels:
+def _from_table(path: Path, root: Path, filepaths: Sequence[str], columns: ColumnNames) -> Labels:
     path = path.expanduser().absolute()
     if not path.is_file():
         raise ProjectError(f"there is no file {path}: labels are none, folders, or a CSV file")
     labels = Labels()
     known = KnownFiles(filepaths)
-    for row in read_table(path, labels=True):
+    for row in read_table(path, labels=True, columns=columns):
         where = f"{path.name} line {row.line}"
         filepath = known.find(row.filepath, (path.parent, path.parent.resolve(), root))
         if not row.filepath:

@@ -1,7 +1,9 @@
 """Reads tables of images: CSV, Parquet or JSON lines, with common names for paths, labels, splits and annotators."""
 
 import csv
+import itertools
 import json
+import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,15 +14,35 @@ from gradebook.storage.csv_cells import unescape_cell
 from gradebook.storage.project import ProjectError
 from gradebook.storage.samples import Split
 
-TABLES = (".csv", ".parquet", ".jsonl")
-# Column names, the first that a table has; case does not matter.
-PATHS = ("filepath", "file_path", "path", "image", "image_path", "file_name", "filename", "file", "img")
-LABELS = ("label_name", "label", "class", "class_name", "category")
+TABLES = (".csv", ".tsv", ".parquet", ".jsonl")
+# Column names, the first that a table has. Upper case, blanks, hyphens and underscores do not matter.
+PATHS = (
+    *("filepath", "file_path", "path", "image", "image_path", "file_name", "filename", "file", "img", "img_path"),
+    *("image_file", "image_file_name", "image_name", "img_file", "img_name", "picture", "photo"),
+    *("image_id", "img_id"),
+)
+LABELS = (
+    *("label_name", "class_name", "category_name", "label", "class", "category", "target", "labels", "class_label"),
+    *("target_name", "target_label", "image_label", "tag", "annotation", "ground_truth", "truth"),
+    *("class_id", "category_id", "label_id"),
+)
 SPLITS = ("split", "subset", "data_split")
 PEOPLE = ("by", "annotator", "labeler", "labelled_by", "labeled_by", "annotated_by")
+SEPARATORS = ",;\t|"  # of a CSV file: the first that gives its first line a column of images
 TRAIN_NAMES = frozenset({"train", "training"})
 # Validation images are never trained on, so they are test images.
 TEST_NAMES = frozenset({"test", "testing", "val", "valid", "validation", "dev"})
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnNames:
+    """The columns of images and of labels that a person named; None: by their names, see `PATHS` and `LABELS`."""
+
+    image: str | None = None
+    label: str | None = None
+
+
+BY_NAME = ColumnNames()
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,29 +56,36 @@ class Row:
     by: str = ""  # who labelled it
 
 
-def read_table(path: Path, *, labels: bool) -> Iterator[Row]:
+def read_table(path: Path, *, labels: bool, columns: ColumnNames = BY_NAME) -> Iterator[Row]:
     """Yields the rows that are not empty.
 
     Args:
-        path: a .parquet or .jsonl file, or else a CSV file.
+        path: a .parquet or .jsonl file, or else a CSV file, with any of `SEPARATORS`.
         labels: whether the table must have a column of labels.
+        columns: the columns that a person named.
 
     Raises:
         ProjectError: it is no such table, or lacks a column of paths, or of labels.
     """
-    readers = {".parquet": _parquet_rows, ".jsonl": _json_rows}
-    rows = readers.get(path.suffix.lower(), _csv_rows)(path)
+    images = PATHS if columns.image is None else (columns.image,)
+    wanted = (images, LABELS if columns.label is None else (columns.label,), SPLITS, PEOPLE)
+    rows = _rows(path, wanted)
     _, header = next(rows, (1, []))
-    columns = [_column(header, names) for names in (PATHS, LABELS, SPLITS, PEOPLE)]
-    if columns[0] is None or (labels and columns[1] is None):
-        wanted = "filepath,label" if labels else "filepath"
-        raise ProjectError(
-            f"the first line of {path} is {','.join(header) or 'empty'}: it must name the columns {wanted}"
-        )
+    found = [find_column(header, names) for names in wanted]
+    if found[0] is None:
+        raise ProjectError(_missing(path, header, "images", "filepath", columns.image))
+    if labels and found[1] is None:
+        raise ProjectError(_missing(path, header, "labels", "label", columns.label))
     for line, cells in rows:
         if any(cells):
-            filepath, label, split, by = ("" if k is None or k >= len(cells) else cells[k] for k in columns)
+            filepath, label, split, by = ("" if k is None or k >= len(cells) else cells[k] for k in found)
             yield Row(line, filepath, clean(label), split, clean(by))
+
+
+def find_column(header: Sequence[str], names: Sequence[str]) -> int | None:
+    """Returns the column with the first of these names that stands in the header once."""
+    plain = [_plain(name) for name in header]
+    return next((plain.index(_plain(name)) for name in names if plain.count(_plain(name)) == 1), None)
 
 
 def parse_split(name: str) -> Split | None:
@@ -70,56 +99,88 @@ def clean(name: str) -> str:
     return unicodedata.normalize("NFC", name.strip())
 
 
-def _column(header: Sequence[str], names: Sequence[str]) -> int | None:
-    """Returns the column with the first of these names that stands in the header once."""
-    plain = [clean(name).lower() for name in header]
-    return next((plain.index(name) for name in names if plain.count(name) == 1), None)
+def _plain(name: str) -> str:
+    """Returns a column's name without what people write differently: file_name, File Name and file-name are one."""
+    return re.sub(r"[\s_-]+", "", clean(name).lower())
 
 
-def _csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+def _missing(path: Path, header: Sequence[str], what: str, name: str, given: str | None) -> str:
+    """Returns the message for a table without a column that is needed."""
+    seen = f"has the columns {', '.join(header)}" if any(header) else "names no columns in its first line"
+    if given is not None:
+        return f"{path} {seen}: --{what[:-1]}-column {given} must name one of them, which is there once"
+    return (
+        f"{path} {seen}, and none is known as that of the {what}: call it {name}, "
+        f"or give its name to gradebook import or label with --{what[:-1]}-column NAME"
+    )
+
+
+def _rows(path: Path, wanted: Sequence[Sequence[str]]) -> Iterator[tuple[int, list[str]]]:
+    """Yields the names of the columns, then the rows, each with its number; those of images are the first wanted."""
+    if path.suffix.lower() == ".parquet":
+        return _parquet_rows(path, wanted)
+    return _json_rows(path) if path.suffix.lower() == ".jsonl" else _csv_rows(path, wanted[0])
+
+
+def _csv_rows(path: Path, images: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:  # -sig: spreadsheets put a mark before the header
-            rows = csv.reader(file)
+            first = file.readline()
+            declared = re.fullmatch(r"sep=(.)\s*", first)  # a line that spreadsheets write and read
+            separator = declared[1] if declared else _separator(first, images)
+            rows = csv.reader(file if declared else itertools.chain([first], file), delimiter=separator)
             for row in rows:
-                yield rows.line_num, [unescape_cell(cell) for cell in row]
+                yield rows.line_num + bool(declared), [unescape_cell(cell) for cell in row]
     except UnicodeDecodeError:
         raise ProjectError(f"{path} is not text in UTF-8: save it again as CSV UTF-8") from None
     except csv.Error as error:
         raise ProjectError(f"{path} is not a CSV file ({error}): its columns are filepath,label") from None
 
 
-def _parquet_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+def _separator(header: str, images: Sequence[str]) -> str:
+    """Returns the separator of a CSV file whose first line this is."""
+    split = {separator: next(csv.reader([header], delimiter=separator), []) for separator in SEPARATORS}
+    known = (separator for separator, names in split.items() if find_column(names, images) is not None)
+    return next(known, None) or max(SEPARATORS, key=lambda separator: len(split[separator]))
+
+
+def _parquet_rows(path: Path, wanted: Sequence[Sequence[str]]) -> Iterator[tuple[int, list[str]]]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         file = pq.ParquetFile(path)
-        known = [name for name in file.schema_arrow.names if clean(name).lower() in {*PATHS, *LABELS, *SPLITS, *PEOPLE}]
-        yield 1, known
+        names = file.schema_arrow.names
+        yield 1, names
+        needed = {k for group in wanted if (k := find_column(names, group)) is not None}
         line = 0
-        for batch in file.iter_batches(columns=known):
-            for row in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+        for batch in file.iter_batches(columns=[names[k] for k in sorted(needed)]):
+            cells = iter(column.to_pylist() for column in batch.columns)
+            columns = [next(cells) if k in needed else itertools.repeat("") for k in range(len(names))]
+            for row in zip(*columns, strict=False):
                 line += 1
                 yield line, [_text(cell) for cell in row]
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
         raise ProjectError(f"{path} is not a Parquet file that can be read ({error}): write it again") from error
 
 
 def _json_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Yields the header and the rows of a file with a JSON object on each line."""
-    header: list[str] = []
     try:
-        for line, text in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1):
-            if not text.strip():
-                continue
-            row = json.loads(text)
-            if not header:
-                header = [str(name) for name in row]
-                yield line, header
+        lines = enumerate(path.read_text(encoding="utf-8-sig").split("\n"), start=1)  # U+2028 may be part of a name
+        rows = [(line, json.loads(text)) for line, text in lines if text.strip()]
+        header = list(dict.fromkeys(str(name) for _, row in rows for name in row.keys()))  # noqa: SIM118  # no list
+        yield 1, header
+        for line, row in rows:
             yield line, [_text(row.get(name)) for name in header]
     except (ValueError, AttributeError, TypeError) as error:
         raise ProjectError(f"{path} is not a file of JSON lines ({error}): write a JSON object on each line") from error
 
 
 def _text(cell: Any) -> str:
-    return "" if cell is None else cell.decode("utf-8", "replace") if isinstance(cell, bytes) else str(cell)
+    """Returns a cell as text; whole numbers are floats in a column that has gaps, and a gap may be not a number."""
+    if cell is None or cell != cell:
+        return ""
+    if isinstance(cell, float) and cell.is_integer():
+        return str(int(cell))
+    return cell.decode() if isinstance(cell, bytes) else str(cell)

@@ -208,7 +208,7 @@ def label_project(report: Report, base: Store, number: int, seed: int, *, evenly
 
     With `evenly=False` as many labels are drawn from all images, at least one of each class.
     """
-    from gradebook.pipelines.curation.labelling import label_file
+    from gradebook.pipelines.curation.label_table import label_file
 
     root = report.work / f"labels-{number}-seed-{seed}{'' if evenly else '-from-all'}"
     if (root / "labels.csv").exists():

@@ -1,15 +1,19 @@
 """A file that was replaced after its import is shown as changed, and never used under the label of the old image."""
 
 import json
+import uuid
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from gradebook.app.review_actions import Action, ReviewAction, apply_actions, describe_failures
 from gradebook.pipelines.cli.main import main
 from gradebook.pipelines.cli.train_command import parse_command
-from gradebook.pipelines.curation.labelling import label_file
+from gradebook.pipelines.curation.label_table import label_file
+from gradebook.pipelines.curation.labelling import Choice, Undo, decide, label_sample, read_log
+from gradebook.pipelines.curation.verdicts import Shown
 from gradebook.pipelines.export.label_rows import labelled_rows
 from gradebook.pipelines.export.labels import export_labels
 from gradebook.pipelines.fiftyone_app import actions
@@ -19,7 +23,7 @@ from gradebook.pipelines.maintenance.verify import verify
 from gradebook.pipelines.training.dataset import load_training_set
 from gradebook.storage.events import replay
 from gradebook.storage.fiftyone_samples import FiftyOneSample
-from gradebook.storage.project import create_project
+from gradebook.storage.project import ProjectError, create_project
 from gradebook.storage.sample_files import CHANGED, ChangedFile, changed_samples
 from gradebook.storage.samples import Sample
 from gradebook.storage.store import Store, open_store
@@ -119,6 +123,30 @@ def test_a_label_for_its_path_does_not_land_on_the_old_image(store, replaced, tm
     report = label_file(store, table)
     assert (report.labelled, report.problems) == (1, [(replaced.filepath, CHANGED)])
     assert replay(store.log.read())[replaced.sample_id] == "dog"
+
+
+def test_no_verdict_is_written_on_a_replaced_file_and_an_undo_is(store, replaced):
+    """In the one place that writes verdicts, so it holds for the app, FiftyOne, the commands and the Python API."""
+    other = store.catalog.samples()[0]
+    choices = [
+        Choice(shown=Shown(sample_id=s.sample_id), label=None, expected=read_log(store).decided[s.sample_id].event_id)
+        for s in (replaced, other)
+    ]
+    outcome = decide(store, choices, actor="ada")
+    assert [e.sample_id for e in outcome.taken] == [other.sample_id]
+    assert outcome.changed == (choices[0],) and not outcome.conflicts
+    with pytest.raises(ProjectError, match=r"has changed since it was imported: import it again$"):
+        label_sample(store, replaced.sample_id, "cat")
+    assert decide(store, [Undo(ref=None)], actor="ada").taken
+
+
+def test_the_page_says_why_a_verdict_on_a_replaced_file_was_not_saved(store, replaced):
+    action = ReviewAction(
+        action_id=uuid.uuid4().hex, action=Action.LABEL, sample_id=replaced.sample_id, label="cat", expected=None
+    )
+    (failure,) = describe_failures(apply_actions(store, None, "ada", [action], {}))
+    assert failure["text"] == f"Your verdict (cat) was not saved: {CHANGED}."
+    assert len(store.log.read()) == 12
 
 
 def test_a_verdict_in_fiftyone_on_its_new_picture_is_not_written(store, replaced):

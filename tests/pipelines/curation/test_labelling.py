@@ -3,8 +3,9 @@ from datetime import timedelta
 
 import pytest
 
-from gradebook.pipelines.curation import labelling
-from gradebook.pipelines.curation.labelling import LabelReport, actor, label_file, label_sample
+from gradebook.pipelines.curation import label_table
+from gradebook.pipelines.curation.label_table import label_file
+from gradebook.pipelines.curation.labelling import LabelReport, actor, label_sample
 from gradebook.pipelines.curation.retractions import take_back
 from gradebook.pipelines.importing.labels import read_labels
 from gradebook.storage.events import Kind, event, replay
@@ -69,7 +70,7 @@ def test_a_sample_decided_while_a_file_is_read_is_skipped_and_reported(store, tm
         store.log.append_now([event(Kind.RELABELLED, i, "heron", actor="zoe") for i in ("s0", "s1")])
         return read_labels(*arguments)
 
-    monkeypatch.setattr(labelling, "read_labels", meanwhile)
+    monkeypatch.setattr(label_table, "read_labels", meanwhile)
     report = label_file(store, csv(tmp_path, "images/0.png,crow", "images/1.png,heron", "images/2.png,crow"))
     assert report == LabelReport(labelled=1, unchanged=1, problems=[("s0", "zoe has just decided it (heron)")])
     assert replay(store.log.read()) == {"s0": "heron", "s1": "heron", "s2": "crow"}

@@ -15,7 +15,7 @@ from unittest.mock import patch
 
 import pytest
 
-from gradebook.pipelines.curation import labelling
+from gradebook.pipelines.curation import labelling, retractions
 from gradebook.pipelines.curation.labelling import Choice, Undo, decide
 from gradebook.pipelines.curation.verdicts import Shown
 from gradebook.storage.events import VERDICTS, Event, Kind, decided_labels, decisions
@@ -92,7 +92,7 @@ def undo_command(store: Store, sample_id: str, now: Event | None, label: str) ->
     if now is None or now.kind not in VERDICTS:
         return True
     try:
-        labelling.take_back(store, now.event_id, actor="undo")
+        retractions.take_back(store, now.event_id, actor="undo")
     except ProjectError as error:
         assert "has just decided" in str(error) or "has already undone" in str(error)
         return False
@@ -115,7 +115,7 @@ def work(root: Path, name: str, result: Path) -> None:
         taken.extend((e.event_id, expected[e.event_id]) for e in outcome.taken)
         return outcome
 
-    with patch.object(labelling, "decide", slowly):
+    with patch.object(labelling, "decide", slowly), patch.object(retractions, "decide", slowly):
         for number in count():
             if number >= ROUNDS and taken:  # on busy cores the others may be first until they have finished
                 break

@@ -9,6 +9,7 @@ import pytest
 from gradebook.pipelines.export.labels import export_labels
 from gradebook.pipelines.importing.import_images import import_images
 from gradebook.pipelines.importing.sources import opened_source
+from gradebook.pipelines.importing.tables import ColumnNames
 from gradebook.storage.project import ProjectError, create_project
 from gradebook.storage.samples import Split
 from gradebook.storage.store import Store, memory_store
@@ -102,6 +103,49 @@ def test_common_names_of_columns_are_known(quick, images, header):
     table = csv(images / "l.csv", header, row)
     assert import_images(quick, images, labels=table).labelled == 1
     assert labels(quick) == {"1.png": "cat"}
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ("filename,target", "1.png,cat"),
+        ("img_path,category", "1.png,cat"),
+        ("Image Name;class_name", "1.png;cat"),
+        ("id\tclass-label\timage", "7\tcat\t1.png"),
+        ("class_id|className|file name", "3|cat|1.png"),
+        ("sep=;", "image_id;label", "1;cat"),
+    ],
+)
+def test_headers_and_separators_of_other_programs_are_known(quick, images, lines):
+    put_all(images, "1.png")
+    import_images(quick, images, labels=csv(images / "l.csv", *lines))
+    assert labels(quick) == {"1.png": "cat"}
+
+
+def test_columns_may_be_named(quick, images):
+    put_all(images, "1.png")
+    table = csv(images / "l.csv", "pic;kind;image;label", "1.png;cat;x;y")
+    import_images(quick, images, labels=table, columns=ColumnNames("pic", "Kind"))
+    assert labels(quick) == {"1.png": "cat"}
+    with pytest.raises(ProjectError, match="--label-column sort must name one of them"):
+        import_images(quick, images, labels=table, columns=ColumnNames("pic", "sort"))
+
+
+def test_numbers_and_gaps_in_a_table_are_labels_as_they_were_typed(quick, images):
+    """A column of whole numbers with a gap is one of floats in Parquet, and the gap may be not a number."""
+    put_all(images, "1.png", "2.png", "3.png")
+    pq.write_table(
+        pa.table({"path": ["1.png", "2.png", "3.png"], "label": [7.0, float("nan"), None]}), images / "l.parquet"
+    )
+    import_images(quick, images, labels=str(images / "l.parquet"))
+    assert labels(quick) == {"1.png": "7"}
+
+
+def test_json_lines_may_differ_in_their_keys(quick, images):
+    put_all(images, "1.png", "2.png")
+    lines = ('{"file_name": "1.png"}', '{"label": "cat", "file_name": "2.png", "note": "a\u2028b"}')
+    import_images(quick, images, labels=csv(images / "l.jsonl", *lines))
+    assert labels(quick) == {"2.png": "cat"}
 
 
 def test_labels_in_parquet_are_read(quick, images):

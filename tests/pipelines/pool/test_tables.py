@@ -38,5 +38,7 @@ def test_paths_in_a_table_may_be_relative_to_it(folder, tmp_path):
 def test_a_table_without_paths_is_refused(tmp_path):
     (tmp_path / "list.csv").write_text("source,label\na.png,x\n")
     store = open_store(create_project(tmp_path / "project", CLASSES).root)
-    with pytest.raises(ProjectError, match="is source,label: it must name the columns filepath"):
+    with pytest.raises(
+        ProjectError, match="has the columns source, label, and none is known as that of the images: call it filepath"
+    ):
         import_images(store, tmp_path / "list.csv")
