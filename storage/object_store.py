@@ -91,6 +91,27 @@ def read(address: str, name: str) -> bytes | None:
             return None
 
 
+def rewrite(address: str, name: str, content: bytes) -> None:
+    """Writes a file that is below an address again as it is, so that its time of writing is new."""
+    with readable_errors(address):
+        fs, root = _open(address)
+        if _is_local(fs):
+            fs.touch(f"{root}/{name}", truncate=False)
+        else:
+            fs.pipe_file(f"{root}/{name}", content)
+
+
+def written_at(address: str, name: str) -> float | None:
+    """Returns when a file below an address was written, in seconds since 1970; None if there is none."""
+    with readable_errors(address):
+        fs, root = _open(address)
+        fs.invalidate_cache()
+        try:
+            return _seconds(fs.modified(f"{root}/{name}"))
+        except FileNotFoundError:
+            return None
+
+
 def local_names(address: str) -> list[str]:
     """Returns what is in the directory of this machine that an address names; nothing for any other address."""
     with readable_errors(address):

@@ -3,7 +3,7 @@
 Two locks protect the directory. The system's lock on `.owner.lock` ends with the process. `owner.json` is created
 exclusively, so it also works on a network file system. One that a dead process of this machine left is taken over. A
 process on another machine cannot be checked, so its claim holds until a user deletes the file. At an object store
-there is no lock, only the file (`owned_at`).
+there is no lock, only the file (`store_claim`).
 """
 
 import json
@@ -15,7 +15,6 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from gradebook.pipelines.process.pids import ProcessId
-from gradebook.storage import object_store
 from gradebook.storage.files import create_exclusive
 from gradebook.storage.project import ProjectError
 
@@ -52,33 +51,6 @@ def owned(directory: Path, processes: Sequence[ProcessId]) -> Iterator[None]:
         lock.release()
 
 
-@contextmanager
-def owned_at(address: str, processes: Sequence[ProcessId]) -> Iterator[None]:
-    """Makes processes the owners of what is below an address of an object store while the block runs.
-
-    Raises:
-        ProjectError: another process owns it, or the address does not answer; the message says which.
-    """
-    content = _as_json(processes).encode()
-    while not object_store.create_exclusive(address, OWNER, content):
-        file = f"{address}/{OWNER}"
-        existing = object_store.read(address, OWNER)
-        for process in [] if existing is None else _parse_owners(existing, file):
-            if process.is_running:
-                raise ProjectError(f"{address} belongs to {process}, which is running: wait for it, or stop it")
-            if not process.has_ended:
-                raise ProjectError(
-                    f"{address} belongs to {process}, and whether that runs cannot be seen from here: "
-                    f"wait for it; if it has ended, delete {file}"
-                )
-        object_store.delete(address, [OWNER])
-    try:
-        yield
-    finally:
-        with suppress(ProjectError):  # unreachable by now: the next process of this machine takes the claim over
-            object_store.delete(address, [OWNER])
-
-
 def check_unowned(directory: Path) -> None:
     """Checks that no process owns a directory, as far as this machine can know.
 
@@ -108,7 +80,7 @@ def read_owners(directory: Path) -> list[ProcessId]:
         return []
     except OSError as error:
         raise ProjectError(_unreadable(path, error)) from error
-    return _parse_owners(content, path)
+    return parse_owners(content, path)
 
 
 def is_owned_elsewhere(directory: Path) -> bool:
@@ -119,7 +91,12 @@ def is_owned_elsewhere(directory: Path) -> bool:
         return False
 
 
-def _parse_owners(content: bytes, path: Path | str) -> list[ProcessId]:
+def parse_owners(content: bytes, path: Path | str) -> list[ProcessId]:
+    """Returns the processes that the content of an `owner.json` names.
+
+    Raises:
+        ProjectError: it cannot be read.
+    """
     try:
         return [
             ProcessId(host=str(row["host"]), boot=str(row["boot"]), pid=int(row["pid"]), started=float(row["started"]))
@@ -133,7 +110,8 @@ def _unreadable(path: Path | str, error: Exception) -> str:
     return f"{path} cannot be read ({error}): delete it if nothing works in {str(path).rpartition('/')[0]}"
 
 
-def _as_json(processes: Sequence[ProcessId]) -> str:
+def as_json(processes: Sequence[ProcessId]) -> str:
+    """Returns the content of an `owner.json` that names these processes."""
     return json.dumps({"processes": [asdict(process) for process in processes]}, ensure_ascii=False) + "\n"
 
 
@@ -158,5 +136,5 @@ def _claim(directory: Path, processes: Sequence[ProcessId]) -> None:
         check_unowned(directory)
         if read_owners(directory):  # they have ended; only processes of this machine, which wait for the lock, see that
             (directory / OWNER).unlink()
-        if create_exclusive(directory / OWNER, _as_json(processes)):
+        if create_exclusive(directory / OWNER, as_json(processes)):
             return

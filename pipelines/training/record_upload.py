@@ -14,10 +14,11 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gradebook.pipelines.process.owner import OWNER, owned_at
+from gradebook.pipelines.process.owner import OWNER
 from gradebook.pipelines.process.pids import ProcessId
 from gradebook.pipelines.process.progress import say
 from gradebook.pipelines.process.run_status import ACTIVE_STATES
+from gradebook.pipelines.process.store_claim import owned_at
 from gradebook.pipelines.runs import Run, find_run, list_runs
 from gradebook.storage import object_store
 from gradebook.storage.project import Project, ProjectError

@@ -1,7 +1,9 @@
 """The record at an object store: uploaded whole, retried later, and cut back by a resumed run."""
 
 import json
+import os
 import shutil
+import signal
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -9,8 +11,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from gradebook.pipelines.process import store_claim
 from gradebook.pipelines.process.owner import OWNER
 from gradebook.pipelines.process.pids import ProcessId, this_process
+from gradebook.pipelines.process.store_claim import owned_at
 from gradebook.pipelines.runs import Run
 from gradebook.pipelines.training import record_upload
 from gradebook.pipelines.training.record_upload import (
@@ -166,7 +170,7 @@ def test_one_run_at_a_time_writes_to_an_address(tmp_path, bucket, kind):
     assert object_store.read(address, OWNER) is None
     with (
         owned_addresses(project, record, "r", [ELSEWHERE]),
-        pytest.raises(ProjectError, match=r"if it has ended, delete .*records/r/owner\.json"),
+        pytest.raises(ProjectError, match=r"if it has ended, .*, or delete .*records/r/owner\.json"),
         owned_addresses(project, record, "r", [this_process()]),
     ):
         pass
@@ -179,6 +183,40 @@ def test_the_claim_of_a_dead_process_of_this_machine_is_taken_over(tmp_path, buc
     assert not object_store.create_exclusive(f"{bucket}/r", OWNER, b"another")
     with owned_addresses(create_project(tmp_path / "project", ["a"]), bucket, "r", [this_process()]):
         assert object_store.read(f"{bucket}/r", OWNER) != content
+
+
+@pytest.mark.parametrize("kind", ["bucket", "directory"])
+def test_a_claim_without_a_sign_of_life_is_taken_over(tmp_path, bucket, kind, monkeypatch, capsys):
+    address = f"{bucket}/r" if kind == "bucket" else str(tmp_path / "r")
+    with owned_at(address, [ELSEWHERE]):
+        with (
+            pytest.raises(ProjectError, match=r"last sign of life is 0 minutes old: .* wait until that is 30 minutes"),
+            owned_at(address, [this_process()]),
+        ):
+            pass
+        monkeypatch.setattr(store_claim, "EXPIRY_S", -900.0)
+        with owned_at(address, [this_process()]):
+            assert b'"another"' not in object_store.read(address, OWNER)
+    assert "there was no sign for" in capsys.readouterr().err
+
+
+def test_an_owner_renews_its_claim_and_stops_once_another_has_it(tmp_path, bucket, monkeypatch, capsys):
+    signals = []
+    monkeypatch.setattr(store_claim, "RENEWAL_INTERVAL_S", 0.01)
+    monkeypatch.setattr(store_claim.os, "kill", lambda pid, number: signals.append((pid, number)))
+    monkeypatch.setattr(store_claim.object_store, "rewrite", lambda *claim: signals.append("renewed"))
+    with owned_at(f"{bucket}/r", [this_process()]):
+        until(lambda: signals.count("renewed") > 1)
+        object_store.upload(a_file(tmp_path / OWNER, "another's"), f"{bucket}/r")
+        until(lambda: signals[-1] != "renewed")
+    assert signals[-1] == (os.getpid(), signal.SIGTERM)
+    assert object_store.read(f"{bucket}/r", OWNER) == b"another's", "what is another's stays"
+    assert "so this one stops" in capsys.readouterr().err
+
+
+def a_file(path: Path, content: str) -> Path:
+    path.write_text(content)
+    return path
 
 
 def test_a_training_is_refused_at_an_address_where_another_writes(tmp_path, bucket):
