@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from gradebook.storage.store import Store
 
 MARKER = "gradebook-demo.json"  # a file that marks the directory of a demo, which the next demo may replace
+ALL_LABELS = "all.csv"  # the table of all labels of the digits
 TEST_IMAGES = 600  # images of the test split
 LABELS_PER_CLASS = 3
 SCALE = 8  # by which the digits' 8 x 8 pixels are enlarged
@@ -49,7 +50,7 @@ def demo(directory: Path, *, as_json: bool) -> DemoReport:
         ProjectError: the directory has files that are not from an earlier demo.
     """
     started = time.monotonic()
-    root = _empty_directory(directory)
+    root = empty_directory(directory)
     say(f"1/5  images: handwritten digits from scikit-learn, as PNG files in {root / 'images'}")
     write_digits(root / "images")
     store = _import(root)
@@ -69,7 +70,10 @@ def demo(directory: Path, *, as_json: bool) -> DemoReport:
 
 
 def write_digits(directory: Path) -> None:
-    """Writes PNG files into `train/` and `test/CLASS/`, and the labels into `labels.csv`; the same ones each time."""
+    """Writes PNG files into `train/` and `test/CLASS/`, and the labels into `labels.csv`; the same ones each time.
+
+    `all.csv` has the labels of the test images too, and the split of each image.
+    """
     import csv
 
     import numpy as np
@@ -79,7 +83,7 @@ def write_digits(directory: Path) -> None:
     digits = load_digits()
     order = np.random.default_rng(SEED).permutation(len(digits.target))
     labels: dict[int, int] = {}  # per class
-    rows = []
+    rows, every = [], [("filepath", "label", "split")]
     for position, k in enumerate(order):
         name, test = int(digits.target[k]), position < TEST_IMAGES
         folder = directory / "test" / str(name) if test else directory / "train"
@@ -87,14 +91,17 @@ def write_digits(directory: Path) -> None:
         path = folder / f"digit-{k:04d}.png"
         grey = Image.fromarray((255 - digits.images[k] * 255 / 16).astype(np.uint8))
         grey.resize((8 * SCALE, 8 * SCALE), Image.Resampling.BICUBIC).save(path)
+        every += [(str(path.relative_to(directory)), str(name), "test")] if test else []
         if not test and labels.get(name, 0) < LABELS_PER_CLASS:
             labels[name] = labels.get(name, 0) + 1
             rows.append((f"train/{path.name}", str(name)))
     with (directory / "labels.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([("filepath", "label"), *rows])
+    with (directory / ALL_LABELS).open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([*every, *((*row, "train") for row in rows)])
 
 
-def _empty_directory(directory: Path) -> Path:
+def empty_directory(directory: Path) -> Path:
     """Returns an empty directory for the demo; removes an earlier demo there, and nothing else."""
     root = directory.expanduser().resolve()
     if root.exists() and any(root.iterdir()):

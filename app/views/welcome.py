@@ -1,4 +1,4 @@
-"""The page without a project: open one, or create one."""
+"""The page without a project: open one, create one, upload images, or open the demo."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import streamlit as st
 
 from gradebook.app import recent_projects
 from gradebook.app.text import as_sentence, plain
-from gradebook.app.views import class_form
+from gradebook.app.views import class_form, upload
 from gradebook.storage.project import SETTINGS, ProjectError, create_project
 
 COMMANDS = """\
@@ -38,6 +38,10 @@ def render(problem: str | None) -> None:
         _draw_open_form()
         _draw_browser()
         _draw_create_form()
+        made = upload.draw_upload() or upload.draw_demo()
+        if made is not None:
+            st.session_state["go_to"] = "images"
+            _open(made)
         with st.expander("Or in a terminal"):
             st.code(COMMANDS, language=None)
 

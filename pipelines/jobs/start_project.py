@@ -9,6 +9,8 @@ from gradebook.pipelines.jobs.launcher import JobState
 from gradebook.pipelines.process.progress import say
 from gradebook.storage.project import SETTINGS, Project, ProjectError, create_project, read_project
 
+DEMO = "digits"  # the project's directory in that of a demo
+
 
 def start_project(images: Path, root: Path | None, classes: Sequence[str]) -> Project:
     """Returns the project of these images, and starts the jobs that it still needs.
@@ -36,6 +38,26 @@ def start_project(images: Path, root: Path | None, classes: Sequence[str]) -> Pr
         project = _create(root, images, classes)
         say(f"created the project {project.root}; the images stay where they are")
     _start_jobs(project, images)
+    return project
+
+
+def start_demo(directory: Path) -> Project:
+    """Returns a project of handwritten digits in a directory, with three labels for each, and starts their import.
+
+    The project of an earlier call is returned as it is now.
+
+    Raises:
+        ProjectError: the directory has files that are not from a demo.
+    """
+    from gradebook.pipelines.demo import ALL_LABELS, MARKER, empty_directory, write_digits
+
+    root = directory.expanduser().resolve() / DEMO
+    if (root / SETTINGS).exists() and (root.parent / MARKER).exists():
+        return read_project(root)
+    images = empty_directory(directory) / "images"
+    write_digits(images)
+    project = create_project(root, [str(digit) for digit in range(10)])
+    commands.start_import(project, images, labels=str(images / ALL_LABELS), split="train", embed=True)
     return project
 
 
