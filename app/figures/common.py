@@ -7,10 +7,9 @@ line style, so nothing depends on colour alone.
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from gradebook.storage.class_changes import ProjectClass, hex_color
+from gradebook.storage.class_changes import OTHER, ProjectClass, hex_color
 
 OTHERS = "other classes"
-BAR = "#2C97A0"
 LINES = ("#2C97A0", "#E69F00", "#CC79A7", "#56B4E9", "#8C8C8C")
 GREY = "#9A9A9A"  # not used for a class
 TEACHER, STUDENT = "#2C97A0", "#A07C5B"  # not used for classes
@@ -43,8 +42,8 @@ COMPARED = {  # metric by which runs are compared -> title
 NOT_PLOTTED = ("step", "seconds", "images_per_second", "steps")  # columns without a figure
 
 
-def class_probabilities(probabilities: Mapping[str, float], max_classes: int = 6) -> Any:
-    """Returns a horizontal bar for each of the most probable classes, the first on top."""
+def class_probabilities(probabilities: Mapping[str, float], colors: Mapping[str, str], max_classes: int = 6) -> Any:
+    """Returns a horizontal bar for each of the most probable classes, the first on top, in its class's color."""
     import plotly.graph_objects as go
 
     top = sorted(probabilities.items(), key=lambda pair: -pair[1])[:max_classes]
@@ -56,7 +55,7 @@ def class_probabilities(probabilities: Mapping[str, float], max_classes: int = 6
             text=[f"{p:.1%}" for _, p in top],
             textposition="outside",
             cliponaxis=False,
-            marker_color=[BAR, *["#8C8C8C"] * (len(top) - 1)],
+            marker_color=[colors.get(name, OTHER) for name, _ in top],
             customdata=[escape_html(name) for name, _ in top],
             hovertemplate="%{customdata}: %{x:.2%}<extra></extra>",
         )
@@ -112,6 +111,11 @@ def with_layout(figure: Any, **layout: Any) -> Any:
 def short_label(name: str, max_chars: int = 24) -> str:
     """Returns a name that fits on an axis, of at most `max_chars` characters, escaped for Plotly."""
     return escape_html(name if len(name) <= max_chars else name[: max_chars - 1] + "…")
+
+
+def with_swatch(name: str, color: str) -> str:
+    """Returns a name that is escaped for Plotly, after a square in the color of its class."""
+    return f'<span style="color:{color}">■</span> {name}'
 
 
 def escape_html(text: str) -> str:

@@ -12,6 +12,7 @@ from gradebook.app.figures.common import (
     short_label,
     with_alpha,
     with_layout,
+    with_swatch,
 )
 from gradebook.pipelines.reporting.training_dynamics import CrossTable
 from gradebook.storage.class_changes import OTHER
@@ -51,7 +52,14 @@ def label_flow(snapshots: LabelSnapshots, labels: Any, colors: Mapping[str, str]
     return with_layout(figure, height=max(300, 44 * len(names)), margin={"l": 24, "r": 24, "t": 34, "b": 12})
 
 
-def confusion_matrix(table: CrossTable, rows: str, columns: str, selected: tuple[int, int] | None, ink: str) -> Any:
+def confusion_matrix(  # a table, and how it is drawn
+    table: CrossTable,
+    rows: str,
+    columns: str,
+    selected: tuple[int, int] | None,
+    ink: str,
+    colors: Mapping[str, str],
+) -> Any:
     """Returns a confusion matrix of two sources of labels; each cell is a clickable point with the data (row, column).
 
     Args:
@@ -60,6 +68,7 @@ def confusion_matrix(table: CrossTable, rows: str, columns: str, selected: tuple
         columns: the name of the source below.
         selected: the cell to frame.
         ink: the colour of the numbers.
+        colors: of the project's classes, `class_colors`.
     """
     import plotly.graph_objects as go
 
@@ -78,7 +87,8 @@ def confusion_matrix(table: CrossTable, rows: str, columns: str, selected: tuple
         if (order[r], order[c]) == selected:
             line = {"color": TEACHER, "width": 3}
             figure.add_shape(type="rect", x0=c - 0.48, x1=c + 0.48, y0=r - 0.48, y1=r + 0.48, line=line)
-    ticks = {"tickmode": "array", "tickvals": list(range(len(order))), "ticktext": names, "zeroline": False}
+    texts = [with_swatch(name, colors.get(table.classes[k], OTHER)) for k, name in zip(order, names, strict=True)]
+    ticks = {"tickmode": "array", "tickvals": list(range(len(order))), "ticktext": texts, "zeroline": False}
     figure.update_xaxes(**ticks, title_text=columns, range=[-0.6, len(order) - 0.4], showgrid=False)
     figure.update_yaxes(**ticks, title_text=rows, range=[len(order) - 0.4, -0.6], showgrid=False)
     figure.update_layout(clickmode="event+select", dragmode=False, showlegend=False)

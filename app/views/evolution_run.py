@@ -97,8 +97,8 @@ def _draw_confusion(store: Store, run: Run) -> None:
         "Compare", pairs, format_func=PAIRS.__getitem__, default=pairs[0], required=True, key="compared"
     )
     table, (rows, columns), key = tables[pair], pair.split("-"), f"cells-{pair}"
-    ink = "#F2F0EA" if is_dark() else "#2B2B2B"
-    figure = figures.confusion_matrix(table, SOURCES[rows], SOURCES[columns], _open_cell(pair), ink)
+    ink, colors = "#F2F0EA" if is_dark() else "#2B2B2B", class_colors(store.project.styled_classes)
+    figure = figures.confusion_matrix(table, SOURCES[rows], SOURCES[columns], _open_cell(pair), ink, colors)
     config = {"displayModeBar": False, "scrollZoom": False}
     st.plotly_chart(figure, key=key, on_select=lambda: _save_cell(key, pair), selection_mode="points", config=config)
     _select("Open a cell", _cell_options(table, pair), f"apart-{pair}")

@@ -1,6 +1,6 @@
 """The page Export: a run's classifier, a try of it on one image, and the labels."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +74,7 @@ def render(context: PageContext) -> None:
             st.caption(f"{plain(run.name)} has not been exported yet. After that, you can try it here on an image.")
             st.markdown(CONTENTS)
             return
-        _draw_trial(folder)
+        _draw_trial(folder, common.class_colors(project.styled_classes))
         _draw_model_card(folder)
 
 
@@ -183,7 +183,7 @@ def _file(root: str, version: int, form: str, _store: Store) -> bytes:
     return FILES[form](labelled_rows(_store))
 
 
-def _draw_trial(folder: Path) -> None:
+def _draw_trial(folder: Path, colors: Mapping[str, str]) -> None:
     """Draws a field to drop an image on, and what the exported classifier predicts for it."""
     st.subheader("Try it")
     file = st.file_uploader("Drop an image here. It stays on this machine.", type="image", key="tried")
@@ -201,7 +201,7 @@ def _draw_trial(folder: Path) -> None:
     left.image(image, width="stretch", alt=file.name)
     best = max(probabilities, key=probabilities.__getitem__)
     right.markdown(f"**{plain(best)}** {percent(probabilities[best])}")
-    figure = common.class_probabilities(probabilities)
+    figure = common.class_probabilities(probabilities, colors)
     right.plotly_chart(figure, key="probabilities", config={"displayModeBar": False})
 
 

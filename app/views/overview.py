@@ -1,7 +1,7 @@
 """The page Overview: the state of the project, and what to do next."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import streamlit as st
 
@@ -11,7 +11,7 @@ from gradebook.app.data_access import read_stats
 from gradebook.app.figures import common
 from gradebook.app.job_progress import follow
 from gradebook.app.text import ago, capitalized, join_names, percent, plain, shorten
-from gradebook.app.views import class_form, forecast_panel, next_steps, reviewers, run_card
+from gradebook.app.views import class_bars, class_form, forecast_panel, next_steps, reviewers, run_card
 from gradebook.pipelines.curation.agreement import Agreement
 from gradebook.pipelines.curation.label_propagation import ALIKE
 from gradebook.pipelines.curation.queue_items import sentence_of
@@ -24,7 +24,6 @@ from gradebook.pipelines.runs import Run, list_runs
 from gradebook.storage.project import Project
 
 MAX_NAMED = 6  # classes in a sentence
-MAX_FREE_ROWS, TABLE_HEIGHT = 10, 420  # with more rows, the table scrolls in a box of this height in pixels
 
 
 def render(context: PageContext) -> None:
@@ -47,7 +46,7 @@ def render(context: PageContext) -> None:
     left, right = st.columns([1, 2], gap="medium")
     with left:
         st.subheader("Labels per class")
-        _draw_class_counts(numbers.labels_per_class)
+        class_bars.draw(project.styled_classes, numbers.labels_per_class)
     with right:
         st.subheader("Runs")
         selected = _draw_runs(project, runs)
@@ -134,19 +133,6 @@ def _draw_next_step(context: PageContext, page: str, text: str) -> None:
         if page in context.pages:
             label = f"{page.capitalize()} →"
             st.page_link(context.pages[page], label=label, query_params=dict(context.query))
-
-
-def _draw_class_counts(counts: Mapping[str, int]) -> None:
-    """Draws a bar for the number of labels of each class."""
-    if not counts:
-        st.caption("The project has no classes yet.")
-        return
-    column = st.column_config.ProgressColumn(
-        format="localized", min_value=0, max_value=max([1, *counts.values()]), color="#2C97A0"
-    )
-    rows = [{"class": name, "labels": number} for name, number in counts.items()]
-    height: int | Literal["content"] = TABLE_HEIGHT if len(rows) > MAX_FREE_ROWS else "content"
-    st.dataframe(rows, key="class-counts", hide_index=True, height=height, column_config={"labels": column})
 
 
 def _draw_agreement(agreement: Mapping[str, Agreement]) -> None:

@@ -1,5 +1,5 @@
 from gradebook.app.figures import common
-from gradebook.storage.class_changes import PALETTE, styled
+from gradebook.storage.class_changes import OTHER, PALETTE, styled
 
 
 def test_known_metrics_are_grouped_and_unknown_ones_are_drawn_too():
@@ -26,7 +26,8 @@ def test_runs_are_compared_on_metrics_that_several_have():
 
 
 def test_class_names_are_escaped_in_a_figure():
-    figure = common.class_probabilities({"<b>crow</b>": 0.6, "h" * 60: 0.4})
+    figure = common.class_probabilities({"<b>crow</b>": 0.6, "h" * 60: 0.4}, {"<b>crow</b>": "#0072B2"})
+    assert figure.data[0].marker.color == ("#0072B2", OTHER), "the colors of the classes"
     names = figure.layout.yaxis.ticktext
     assert names[0] == "&lt;b&gt;crow&lt;/b&gt;"
     assert len(names[1]) < 30

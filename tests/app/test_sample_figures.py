@@ -129,7 +129,8 @@ def test_selection_dynamics_draw_the_most_predicted_classes_and_one_for_the_rest
 def test_each_cell_of_a_confusion_matrix_carries_its_row_and_column():
     rows, columns = np.array([0, 1, 1], np.int16), np.array([0, 0, 0], np.int16)
     table = CrossTable(sample_ids=["a", "b", "c"], classes=["crow", "heron"], rows=rows, columns=columns)
-    figure = run.confusion_matrix(table, "Teacher", "Student", (1, 0), "#000000")
+    figure = run.confusion_matrix(table, "Teacher", "Student", (1, 0), "#000000", {"crow": "#0072B2"})
+    assert "#0072B2" in figure.layout.xaxis.ticktext[0] and figure.layout.yaxis.ticktext[1].endswith(" heron")
     *shades, cells = figure.data
     assert [(list(at), text) for at, text in zip(cells.customdata, cells.text, strict=True)] == [
         ([0, 0], "1"),
@@ -148,7 +149,7 @@ def test_class_names_are_escaped_in_figures_of_runs_and_samples():
         sample.training_history(rows, CLASSES, {10: MARKUP}),
         sample.across_runs({MARKUP: rows}, CLASSES),
         run.label_flow(flow, flow.teacher, CLASSES | {MARKUP: "#123456"}),
-        run.confusion_matrix(table, "Teacher", "Student", None, "#000000"),
+        run.confusion_matrix(table, "Teacher", "Student", None, "#000000", CLASSES),
     ):
         assert "<a" not in figure.to_json()
 

@@ -1,5 +1,6 @@
 """Each page without a browser."""
 
+import re
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +23,7 @@ from gradebook.pipelines.training.settings_schema import Setting
 from gradebook.storage.events import Kind, decisions, replay
 from gradebook.storage.project import create_project, read_project
 from gradebook.storage.store import memory_store
-from tests.app.conftest import a_run
+from tests.app.conftest import HOSTILE, a_run
 
 
 def draw_overview(context):
@@ -92,12 +93,15 @@ def test_the_overview_counts(context, ids):
     page = drawn(draw_overview, context)
     numbers = {metric.label: metric.value for metric in page.metric}
     assert numbers == {"Images": "6", "Labelled": "1", "Unlabelled": "3", "Test": "1", "Rejected": "1"}
-    classes, runs, agreement = (table.value.to_dict("records") for table in page.dataframe)
+    runs, agreement = (table.value.to_dict("records") for table in page.dataframe)
     (row,) = runs
     assert (row["run"], row["state"], row["validation"]) == ("mpl-001", "finished", 50)
     assert "progress" not in row, "it is over"
     assert len(page.get("plotly_chart")) == 2
-    assert [row["labels"] for row in classes] == [0, 1, 0]
+    bars = next(html.proto.body for html in page.get("html") if "class-bars" in html.proto.body)
+    assert re.findall(r'class="number">(\d+)<', bars) == ["0", "1", "0"]
+    assert bars.count('class="bar"') == 1 and "background:#E69F00" in bars, "the second class's color"
+    assert HOSTILE not in bars and "&lt;img" in bars
     assert agreement == [
         {"reason": "All", "reviewed": 2, "accepted": 50},
         {"reason": "Small margin", "reviewed": 2, "accepted": 50},
