@@ -19,11 +19,11 @@ RUN apt-get update && apt-get install -y --no-install-recommends libgl1 libglib2
 USER 1000
 WORKDIR /gradebook
 COPY --chown=gradebook pyproject.toml uv.lock README.md ./
-ENV UV_NO_CACHE=1 UV_EXPORT="uv export --locked --extra mongodb --extra serve --no-dev --no-hashes --no-emit-project"
+ENV UV_NO_CACHE=1 UV_EXPORT="uv export --locked --extra mongodb --extra quality --extra serve --no-dev --no-hashes --no-emit-project"
 
 # The packages of uv.lock. For the CPU, torch and torchvision of the same versions come from PyTorch's own index.
 FROM base AS cuda-packages
-RUN uv sync --locked --extra mongodb --extra serve --no-dev --no-install-project
+RUN uv sync --locked --extra mongodb --extra quality --extra serve --no-dev --no-install-project
 
 FROM base AS cpu-packages
 SHELL ["/bin/bash", "-o", "pipefail", "-c"]

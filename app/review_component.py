@@ -100,7 +100,7 @@ def _reasons(row: Row) -> list[tuple[float, str]]:
     if row.answers:
         return [(1.0, f"Reviewers disagree. {queue_items.answers_text(row.answers)}")]
     strongest = sorted(row.reasons.items(), key=lambda item: -item[1])[:MAX_REASONS]
-    return [(score, capitalized(queue_items.sentence_of(name))) for name, score in strongest if score > 0]
+    return [(score, capitalized(queue_items.reason_text(row, name))) for name, score in strongest if score > 0]
 
 
 def _similar_images(store: Store, events: EventCache, rows: Sequence[Row]) -> dict[str, list[dict[str, str | None]]]:

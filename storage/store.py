@@ -1,6 +1,6 @@
 """A project's stores together, and the only module that chooses their backends."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from gradebook.storage.catalog import Catalog, LanceCatalog, MemoryCatalog
@@ -9,6 +9,7 @@ from gradebook.storage.lance_tables import Tables
 from gradebook.storage.lance_vectors import LanceVectors
 from gradebook.storage.log import EventLog, LanceLog, MemoryLog
 from gradebook.storage.project import Project, read_project
+from gradebook.storage.quality import LanceQuality, MemoryQuality, Quality
 from gradebook.storage.record import MemoryRecord, Record
 from gradebook.storage.vectors import MemoryVectors, Vectors
 
@@ -24,6 +25,7 @@ class Store:
     log: EventLog
     vectors: Vectors
     record: Record
+    quality: Quality = field(default_factory=MemoryQuality)
 
 
 def open_store(root: Path) -> Store:
@@ -34,7 +36,7 @@ def open_store(root: Path) -> Store:
     """
     project = read_project(root)
     at = (project.root / LANCE, project.store)
-    return Store(project, LanceCatalog(*at), LanceLog(*at), LanceVectors(*at), LanceRecord(*at))
+    return Store(project, LanceCatalog(*at), LanceLog(*at), LanceVectors(*at), LanceRecord(*at), LanceQuality(*at))
 
 
 def tables_of(project: Project) -> Tables:

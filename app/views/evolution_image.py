@@ -91,7 +91,9 @@ def _draw_decision(context: PageContext, sample: Sample, events: EventCache) -> 
             st.button("Undo", key="undo", shortcut="U", on_click=_undo, args=(context, decision))
     _draw_classes(context, row, decision, len(events.events))
     strongest = sorted(row.reasons.items(), key=lambda reason: -reason[1])[:MAX_REASONS]
-    reasons = [f"{percent(score)} {plain(queue_items.sentence_of(name))}" for name, score in strongest if score > 0]
+    reasons = [
+        f"{percent(score)} {plain(queue_items.reason_text(row, name))}" for name, score in strongest if score > 0
+    ]
     if reasons:
         st.caption("Reasons to review it:  \n" + "  \n".join(reasons))
 

@@ -13,8 +13,10 @@ from gradebook.app.context import PageContext
 from gradebook.app.data_access import read_samples
 from gradebook.app.text import ago, count, plain
 from gradebook.app.views import sample_gallery
+from gradebook.pipelines.importing.image_quality import EXTRA
 from gradebook.pipelines.jobs import commands
 from gradebook.pipelines.jobs.launcher import Job, JobState
+from gradebook.storage.install_advice import install_command
 
 MAX_ROWS = 1000  # of a table
 TABLE_PX = 300  # height of a long table
@@ -76,6 +78,12 @@ PROBLEMS = (
     ),
     Problem("stack_files", "Files with several pictures", "One of them is taken.", ("file", "picture")),
     Problem("uniform_files", "Almost uniform images", "These images are almost uniform.", ("file",)),
+    Problem(
+        "quality_files",
+        "Images of odd quality",
+        "They are imported. Order by one of these reasons on Review to decide on them.",
+        ("file", "problems"),
+    ),
 )
 WITH_PATHS = [problem.key for problem in PROBLEMS if problem.columns[0] in ("file", "now")]
 
@@ -95,6 +103,8 @@ def render(context: PageContext) -> None:
     if not problems:
         st.success("No problems found.", icon=":material/check_circle:")
         _draw_some(context)
+    if report.get("quality_measured") is False:
+        st.caption(f"Image quality was not measured: {plain(install_command(EXTRA))}, then import again.")
     folder = _common_folder(_paths(report))
     if folder:
         st.caption(f"Paths are relative to {plain(folder)}.")

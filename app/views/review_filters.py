@@ -37,7 +37,8 @@ def ask(context: PageContext) -> ReviewFilters:
         size = GRID_SIZES[0]
         if layout == GRID:
             size = st.segmented_control("Images", GRID_SIZES, default=size, required=True, key="size", bind=BIND)
-        sentences = {name: capitalized(sentence) for name, sentence in queue_items.sentences().items()}
+        known = queue_items.sentences() | queue_items.QUALITY
+        sentences = {name: capitalized(sentence) for name, sentence in known.items()}
         reasons, key = {ANY: "Most uncertain", **sentences}, _key("reason")
         reason = st.selectbox("Order by", list(reasons), format_func=reasons.__getitem__, key=key, width=360, bind=BIND)
         only = _ask_predictions(context.store.project.classes) if context.run is not None else None

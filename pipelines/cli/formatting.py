@@ -5,8 +5,10 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from gradebook.pipelines.curation.label_propagation import ALIKE
-from gradebook.pipelines.curation.queue_items import Row, Source, answers_text, sentence_of
+from gradebook.pipelines.curation.queue_items import Row, Source, answers_text, reason_text
+from gradebook.pipelines.importing.image_quality import EXTRA
 from gradebook.storage.characters import escaped
+from gradebook.storage.install_advice import install_command
 
 if TYPE_CHECKING:
     from gradebook.pipelines.curation.label_propagation import Neighbour
@@ -38,7 +40,7 @@ def _changed_note(row: Row, changed: Collection[str]) -> str:
 
 def _queue_line(row: Row) -> str:
     strongest = sorted(row.reasons.items(), key=lambda item: -item[1])[:2]
-    reasons = "; ".join(sentence_of(name) for name, score in strongest if score >= MIN_REASON_SCORE)
+    reasons = "; ".join(reason_text(row, name) for name, score in strongest if score >= MIN_REASON_SCORE)
     reasons += f": {answers_text(row.answers)}" if row.answers else ""
     label = "no prediction" if row.label is None else escaped(row.label)
     label += " (as similar images)" if row.source is Source.NEIGHBOURS else ""
@@ -189,6 +191,10 @@ def import_summary(report: dict[str, Any]) -> str:
     changed, uniform = report["changed_files"], report["uniform_files"]
     lines += listed(f"{len(changed)} files have changed; their new content is a new image, without the label:", changed)
     lines += listed(f"{len(uniform)} images are almost uniform, so hardly anything can be seen on them:", uniform)
+    quality = [": ".join(pair) for pair in report["quality_files"]]
+    lines += listed(f"{len(quality)} images are of odd quality; gradebook queue --reason NAME lists them:", quality)
+    if not report["quality_measured"]:
+        lines.append(f"image quality was not measured: {install_command(EXTRA)}")
     conflicts = [", ".join(f"{file} says {name}" for file, name in files) for files in report["conflict_files"]]
     lines += listed(f"{len(conflicts)} images have files with different labels, so they get none:", conflicts)
     return "\n".join(lines)

@@ -7,11 +7,21 @@ from typing import Any
 
 from gradebook.pipelines.curation.label_propagation import ALIKE, ASKED
 from gradebook.storage.events import VERDICTS, Event, Kind, standing, undecided_by_classes
+from gradebook.storage.quality import Flags
 from gradebook.storage.samples import Sample
 
+PROBE = "feature_classifier"  # the reason that compares the prediction with a linear probe's
 GIVEN = "mislabelled"  # the reason that judges given labels
 CLASS_CHANGED = ("class_changed", "its class was split, or a change of it was undone: label it again")
 CONFLICT = ("reviewers_disagree", "reviewers disagree")
+QUALITY = {  # problem that an import found (`gradebook.pipelines.importing.image_quality`) -> sentence
+    "dark": "dark",
+    "bright": "very bright",
+    "blurred": "blurred",
+    "near_uniform": "nearly uniform",
+    "odd_size": "much larger or smaller than the other images",
+    "odd_aspect_ratio": "unusually long or narrow",
+}
 OLD_NAMES = {"second_reader": "feature_classifier"}  # old name of a reason -> name; older events and scripts use it
 
 
@@ -35,6 +45,7 @@ class Row:
     given: str | None = None  # the sample's present label, if any; `label` is then the feature classifier's prediction
     decision: str | None = None  # the event that gave the present label
     proposal: str | None = None  # the event in the log that sent this sample to the queue, if any
+    probe: str | None = None  # the class that a linear probe on the embeddings predicts, if there is one
     blind: bool = False  # whether the reviewer must not see what a model or similar images say
     independent: bool = False  # whether a further answer is asked, without sight of the earlier ones
     answers: Mapping[str, str | None] = field(default_factory=dict)  # reviewer -> class, if their answers differ
@@ -81,7 +92,25 @@ def sentences() -> dict[str, str]:
 
 def sentence_of(reason: str) -> str:
     """Returns the sentence of a reason, including the reasons of proposals, by which nothing is ordered."""
-    return {**dict([ALIKE, ASKED, CLASS_CHANGED, CONFLICT]), **sentences()}.get(reason_name(reason), reason)
+    return {**dict([ALIKE, ASKED, CLASS_CHANGED, CONFLICT]), **QUALITY, **sentences()}.get(reason_name(reason), reason)
+
+
+def reason_text(row: Row, reason: str) -> str:
+    """Returns the sentence of a reason for one row, with the class that the linear probe predicts."""
+    if reason_name(reason) == PROBE and row.probe is not None:
+        is_same = row.probe == row.label
+        return "a linear probe is less sure" if is_same else f"a linear probe predicts {row.probe}"
+    return sentence_of(reason)
+
+
+def with_quality(rows: Iterable[Row], flags: Flags) -> list[Row]:
+    """Returns the rows with the quality problems of their images among the reasons; none for rows that are blind."""
+    return [
+        replace(row, reasons={**row.reasons, **flags[row.sample_id]})
+        if row.sample_id in flags and not row.blind
+        else row
+        for row in rows
+    ]
 
 
 def answers_text(answers: Mapping[str, str | None]) -> str:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from gradebook.storage.store import Store
 
 PREDICTED, GIVEN = "reasons.arrow", "reasons_given.arrow"  # tables of the run's predictions, and of given labels
-SCHEMA_VERSION = 5  # tables of other versions are computed again
+SCHEMA_VERSION = 6  # tables of other versions are computed again
 METADATA = ("classes", "left_out", "covers")  # keys of the table's metadata, whose values are JSON
 LIVE_GOALS = 1_000  # samples to cover, of a live session; a quarter of a finished run's, in a quarter of the time
 FORMER = "former"  # another key, which older tables lack: classes that the project has no more
@@ -118,11 +118,17 @@ def _columns(known: SampleEvidence, scores: Mapping[str, Floats], doubts: Floats
         "guess": pa.array(known.guess, pa.int16()),
         "probability": pa.array(known.probability, pa.float32()),
         "label": pa.array(known.evidence.label, pa.int16()),
+        "probe": pa.array(_most_probable(known.evidence.classifier), pa.int16()),
         "group": pa.array(known.groups, pa.int32()),
         **_duplicate_columns(known),
         "doubt": pa.array(doubts, pa.float32()),
         **{name: pa.array(column, pa.float32()) for name, column in scores.items() if name != DUPLICATE_DIFFERS},
     }
+
+
+def _most_probable(probabilities: Floats) -> Any:
+    """Returns the class (N,) with the highest probability, -1 where there is none."""
+    return np.where(np.isnan(probabilities).any(1), -1, np.nan_to_num(probabilities).argmax(1))
 
 
 def write_table(path: Path, fingerprint: str, table: Any) -> None:

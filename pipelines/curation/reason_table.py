@@ -58,7 +58,7 @@ class ReasonTable:
         return list(self._take("sample_id", indices).to_pylist())
 
     def rows(self, indices: NDArray[np.int64], labels: Mapping[str, str]) -> list[dict[str, Any]]:
-        """Returns label (None for a former class), probability and the known reasons of each of these rows."""
+        """Returns what a `Row` needs of each of these rows; label and probe are None where they are a former class."""
         import pyarrow as pa
 
         from gradebook.mpl.reasons import REASONS
@@ -67,15 +67,20 @@ class ReasonTable:
         columns = {name: rows[name].to_numpy() for name in REASONS if name != DUPLICATE_DIFFERS}
         columns[DUPLICATE_DIFFERS] = self._duplicate_differs(rows, labels)
         guess, probability = rows["guess"].to_pylist(), rows["probability"].to_pylist()
-        proposed = [None if self.classes[k] in self.former else self.classes[k] for k in guess]
+        proposed, probe = ([self._present(k) for k in codes] for codes in (guess, rows["probe"].to_pylist()))
         return [
             {
                 "label": proposed[k],
                 "probability": None if proposed[k] is None else round(probability[k], 4),
+                "probe": probe[k],
                 "reasons": {n: round(float(columns[n][k]), 4) for n in REASONS if not np.isnan(columns[n][k])},
             }
             for k in range(len(indices))
         ]
+
+    def _present(self, code: int) -> str | None:
+        """Returns the name of a class, None for -1 and for a class that the project has no more."""
+        return None if code < 0 or self.classes[code] in self.former else self.classes[code]
 
     def groups(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
         """Returns the group of near-duplicates (n,) of each of these rows."""

@@ -1,6 +1,7 @@
 """The review queue: which samples to review next, and why. Loads no torch."""
 
 from collections.abc import Container, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ from gradebook.pipelines.curation.label_propagation import requested_proposals
 from gradebook.pipelines.curation.queue_items import (
     CONFLICT,
     GIVEN,
+    QUALITY,
     PredictionFilter,
     Request,
     Row,
@@ -17,6 +19,7 @@ from gradebook.pipelines.curation.queue_items import (
     reopened_rows,
     requested_row,
     sentences,
+    with_quality,
 )
 from gradebook.pipelines.curation.second_answers import conflict_rows
 from gradebook.pipelines.runs import Run
@@ -48,7 +51,8 @@ def rank(
             `spread`, the most representative ones first (`gradebook.pipelines.curation.cold_start`).
         reason: the reason to order by, instead of the default order. `mislabelled` gives labelled samples, except those
             whose label a person has already confirmed or changed from this queue. `reviewers_disagree` gives the
-            images whose answers differ, which also come first in the default order.
+            images whose answers differ, which also come first in the default order. A quality problem, such as `dark`,
+            gives the images that have it.
         limit: maximum number of rows.
         spread: choose a diverse batch without near-duplicates instead of the highest scores. It covers the remaining
             doubt (`gradebook.pipelines.curation.batch_coverage`) or, with `reason`, classes and clusters
@@ -60,16 +64,21 @@ def rank(
     """
     reason = reason and reason_name(reason)
     _check(reason, limit)
+    request = Request(reason=reason, limit=limit, spread=spread, only=only)
+    rows = _by_quality(store, run, request) if reason in QUALITY else _ranked(store, run, request)
+    return with_quality(rows, store.quality.read())
+
+
+def _ranked(store: "Store", run: Run | None, request: Request) -> list[Row]:
     events = store.log.read()
     decided = decisions(events)
-    if reason == CONFLICT[0]:
-        return _conflicts(store, events)[:limit]
-    request = Request(reason=reason, limit=limit, spread=spread, only=only)
+    if request.reason == CONFLICT[0]:
+        return _conflicts(store, events)[: request.limit]
     if run is not None:
         from gradebook.pipelines.curation.ranked_queue import rank_by_run
 
         return rank_by_run(store, run, events, decided, request)
-    if reason == GIVEN:
+    if request.reason == GIVEN:
         raise ProjectError(
             f"checking given labels needs a finished run, and there is none: gradebook train {store.project.root}"
         )
@@ -107,13 +116,28 @@ def _first_rows(store: "Store", events: Sequence[Event], waiting: Mapping[str, S
     return list(by_sample.values())
 
 
+def _by_quality(store: "Store", run: Run | None, request: Request) -> list[Row]:
+    """Returns the undecided images with a quality problem, the worst first."""
+    from gradebook.pipelines.curation.selection_queue import predicted_rows
+
+    problem, decided = str(request.reason), decisions(store.log.read())
+    scores = {i: flags[problem] for i, flags in store.quality.read().items() if problem in flags}
+    samples = {s.sample_id: s for s in store.catalog.samples(Split.TRAIN, list(scores)) if s.sample_id not in decided}
+    worst = sorted(samples, key=lambda i: -scores[i])
+    predicted = {} if run is None else {r.sample_id: r for r in predicted_rows(store, run, samples, decided)}
+    audited = in_open_audit(store.project)
+    rows = [replace(predicted.get(i) or empty_row(samples[i]), score=scores[i]) for i in worst if i not in audited]
+    only = request.only
+    return [row for row in rows if only is None or only.matches(row.label, row.probability)][: request.limit]
+
+
 def _conflicts(store: "Store", events: Sequence[Event], among: Container[str] | None = None) -> list[Row]:
     rows = conflict_rows(events, class_history(events), store.catalog.get)
     return rows if among is None else [row for row in rows if row.sample_id in among]
 
 
 def _check(reason: str | None, limit: int) -> None:
-    known = [*sentences(), CONFLICT[0]]
+    known = [*sentences(), CONFLICT[0], *QUALITY]
     if reason is not None and reason not in known:
         raise ProjectError(f"there is no reason {reason!r}: choose one of {', '.join(known)}")
     if limit < 1:

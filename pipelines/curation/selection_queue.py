@@ -14,6 +14,7 @@ from gradebook.pipelines.curation.queue_items import (
     reason_name,
     reopened_samples,
     with_label,
+    with_quality,
 )
 from gradebook.pipelines.curation.second_answers import ASKED_AGAIN, conflict_rows
 from gradebook.pipelines.curation.selections import Selection
@@ -53,7 +54,7 @@ def rank(
         return _rows_to_answer(store, left[:limit], last)
     known = _rows(store, run, left if reason else left[:limit], decided, reopened_samples(events))
     settling = {row.sample_id: row for row in conflict_rows(events, class_history(events), store.catalog.get)}
-    rows = [settling.get(row.sample_id, row) for row in known]
+    rows = with_quality([settling.get(row.sample_id, row) for row in known], store.quality.read())
     if reason is None:
         return rows
     return sorted(rows, key=lambda row: -row.reasons.get(reason_name(reason), -1.0))[:limit]
@@ -74,12 +75,12 @@ def _rows(
     rows = {i: replace(empty_row(sample), blind=i in blind) for i, sample in samples.items()}
     shown = {i: sample for i, sample in samples.items() if i not in blind}
     if run is not None and shown:
-        rows |= {row.sample_id: row for row in _predicted_rows(store, run, shown, decided)}
+        rows |= {row.sample_id: row for row in predicted_rows(store, run, shown, decided)}
     labelled = {i: with_label(rows[i], decided[i]) for i in rows if i in decided}
     return [row if row.blind else _mark_requested(row, reopened) for row in (rows | labelled).values()]
 
 
-def _predicted_rows(store: "Store", run: Run, samples: Mapping[str, Sample], decided: Mapping[str, Event]) -> list[Row]:
+def predicted_rows(store: "Store", run: Run, samples: Mapping[str, Sample], decided: Mapping[str, Event]) -> list[Row]:
     """Returns the rows of the samples for which the run has a prediction, with the same reasons as in the queue."""
     from gradebook.pipelines.curation.reason_cache import reasons
 

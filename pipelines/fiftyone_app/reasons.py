@@ -23,7 +23,7 @@ def current_reasons(store: "Store", run: Run | None, *, say: Callable[[str], Non
     """
     known = {
         name: Reason(sentence, of_labels=name == queue_items.GIVEN)
-        for name, sentence in queue_items.sentences().items()
+        for name, sentence in (queue_items.sentences() | queue_items.QUALITY).items()
     }
     scores, predicted = dict[str, dict[str, float]](), dict[str, queue_items.Row]()
     about_guesses = next(name for name in known if name != queue_items.GIVEN)
@@ -35,6 +35,7 @@ def current_reasons(store: "Store", run: Run | None, *, say: Callable[[str], Non
             predicted |= {row.sample_id: row for row in rows}
     except ProjectError as error:
         say(f"FiftyOne cannot sort by reasons: {error}")
+    scores |= {i: {**scores.get(i, {}), **flags} for i, flags in store.quality.read().items()}
     proposed = {i: (row.label, row.probability) for i, row in predicted.items() if row.label is not None}
     asked = {e.sample_id: e for e in requested_proposals(store.log.read()) if e.label is not None}
     proposed |= {i: (str(e.label), e.confidence) for i, e in asked.items()}

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gradebook.pipelines.image_cache import save_thumbnail
+from gradebook.pipelines.importing import image_quality
+from gradebook.pipelines.importing.image_quality import Measures
 from gradebook.storage.duplicates import fingerprint
 from gradebook.storage.images import BrokenImage, inspect
 from gradebook.storage.project import Project
@@ -34,6 +36,7 @@ class ReadImage:
     levels: str = ""  # which levels became black and white, where they have more than 8 bits
     pictures: int = 1  # in the file; the first is taken
     is_uniform: bool = False  # hardly anything can be seen
+    quality: Measures | None = None  # None without cleanvision
 
 
 def read_images(
@@ -84,6 +87,7 @@ def _read(filepath: str, project: Project | None) -> ReadImage | str:
     sample = sample_id(content)
     if project is not None:
         save_thumbnail(project, sample, decoded.image, len(content))
+    small = decoded.image.reduce(max(1, min(decoded.image.size) // SIZE))
     return ReadImage(
         sample_id=sample,
         width=decoded.width,
@@ -91,11 +95,12 @@ def _read(filepath: str, project: Project | None) -> ReadImage | str:
         fingerprint=fingerprint(decoded.image),
         levels=decoded.levels,
         pictures=decoded.pictures,
-        is_uniform=_contrast(decoded.image) < MIN_CONTRAST,
+        is_uniform=_contrast(small) < MIN_CONTRAST,
+        quality=image_quality.measure(small) if image_quality.is_available() else None,
     )
 
 
-def _contrast(image: "Image.Image") -> int:
-    """Returns the largest difference of levels in a channel, of the image averaged over areas: noise does not count."""
-    extrema: Any = image.reduce(max(1, min(image.size) // SIZE)).getextrema()
+def _contrast(small: "Image.Image") -> int:
+    """Returns the largest difference of levels in a channel, of an image averaged over areas: noise does not count."""
+    extrema: Any = small.getextrema()
     return max(int(high) - int(low) for low, high in extrema)

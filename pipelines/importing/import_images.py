@@ -8,16 +8,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from gradebook.pipelines.importing import image_quality
 from gradebook.pipelines.importing.file_discovery import FoundFile, Refusals, find_images
+from gradebook.pipelines.importing.image_quality import Measures
 from gradebook.pipelines.importing.image_reader import ReadImage, read_images
 from gradebook.pipelines.importing.import_report import Conflict, ImportReport
+from gradebook.pipelines.importing.label_decisions import decide_labels
 from gradebook.pipelines.importing.labels import Labels, checked_classes, read_labels
 from gradebook.pipelines.importing.near_copies import NearCopies
 from gradebook.pipelines.importing.tables import BY_NAME, ColumnNames
 from gradebook.pipelines.process.progress import stage
 from gradebook.storage import cache_files
 from gradebook.storage.catalog import GONE
-from gradebook.storage.events import Event, Kind, event
 from gradebook.storage.project import SETTINGS, Project, read_project
 from gradebook.storage.samples import File, Sample, Split
 from gradebook.storage.splits import drawn_for_testing
@@ -28,7 +30,6 @@ EVENTS_BATCH = 10_000  # events written at once
 PROGRESS_INTERVAL = 50  # files between two calls of `progress`
 # Directories of a project that hold no images of the user's.
 PROJECT_DIRECTORIES = ("exports", "jobs", "lance", "mongo", "runs", *cache_files.DIRECTORIES)
-ACTOR = "import"  # of a label whose source does not say who gave it
 
 Progress = Callable[[int, int], None]  # files done, files in all
 
@@ -68,10 +69,11 @@ def import_images(
     for start in range(0, len(files), CHUNK):
         _import_chunk(store, files[start : start + CHUNK], reading)
     stage("Comparing what was found")
-    conflicts, events = _decide(store, source, reading.contents)
+    problems = _quality_problems(store, reading)
+    conflicts, events = decide_labels(store, source, reading.contents)
     for start in range(0, len(events), EVENTS_BATCH):
         store.log.append_now(events[start : start + EVENTS_BATCH])
-    return _report(reading, refused, project, source, conflicts, len(events))
+    return _report(reading, refused, project, source, conflicts, len(events), problems)
 
 
 @dataclass(slots=True)
@@ -98,6 +100,7 @@ class _Reading:
     converted: list[tuple[str, str]] = field(default_factory=list)
     stacks: list[tuple[str, str]] = field(default_factory=list)
     uniform: list[str] = field(default_factory=list)
+    measures: list[Measures] = field(default_factory=list)  # of the new samples, if cleanvision is installed
 
     def split_of(self, path: str) -> Split:
         """Returns the split of a file."""
@@ -149,6 +152,8 @@ def _import_chunk(store: Store, chunk: list[FoundFile], reading: _Reading) -> No
             reading.broken.append((file.filepath, result))
         else:
             rows += _take(file, result, reading)
+    if reading.measures:  # before the catalogue: a killed import reads these files again
+        store.quality.add(image_quality.judge(reading.new[first_new:], reading.measures[first_new:]))
     store.catalog.add(reading.new[first_new:], rows)
 
 
@@ -185,53 +190,34 @@ def _take(file: FoundFile, image: ReadImage, reading: _Reading) -> list[File]:
 
 
 def _note_conversion(path: str, image: ReadImage, reading: _Reading) -> None:
-    """Notes what decoding did to a new image that its user should know of."""
+    """Notes what decoding did to a new image that its user should know of, and its quality."""
     if image.levels:
         reading.converted.append((path, image.levels))
     if image.pictures > 1:
         reading.stacks.append((path, f"the first of {image.pictures}"))
     if image.is_uniform:
         reading.uniform.append(path)
+    if image.quality is not None:
+        reading.measures.append(image.quality)
+
+
+def _quality_problems(store: Store, reading: _Reading) -> list[tuple[str, str]]:
+    """Returns the new images of bad quality, with what is wrong; oddly sized ones are noted for the whole project."""
+    if not reading.new or not image_quality.is_available():
+        return []
+    known = store.quality.read()
+    sizes = image_quality.judge_sizes(list(reading.samples.values()))
+    store.quality.add([flag for flag in sizes if flag.problem not in known.get(flag.sample_id, {})])
+    now = store.quality.read()
+    return [
+        (sample.filepath, ", ".join(name.replace("_", " ") for name in now[sample.sample_id]))
+        for sample in reading.new
+        if sample.sample_id in now
+    ]
 
 
 def _still_holds(path: str, sample: Sample, contents: Mapping[str, str]) -> bool:
     return contents[path] == sample.sample_id if path in contents else Path(path).exists()
-
-
-def _decide(store: Store, source: Labels, contents: Mapping[str, str]) -> tuple[list[Conflict], list[Event]]:
-    """Returns the samples whose files disagree on the label, and an event for each other label that is new.
-
-    A label is not new if the last import that labelled the sample gave it the same, whatever was decided since. It
-    contradicts the label of an earlier import if that one's file still exists and has no label now; otherwise it
-    corrects it.
-    """
-    labels: dict[str, list[tuple[str, str]]] = {}
-    for path in sorted(source.of.keys() & contents.keys()):
-        labels.setdefault(contents[path], []).extend((path, label) for label in source.of[path])
-    if not labels:
-        return [], []
-    imported = _imported(store)
-    holders: dict[str, list[str]] = {}
-    for file in store.catalog.files():
-        holders.setdefault(file.sample_id, []).append(file.filepath)
-    conflicts, events = [], []
-    for sample_id, pairs in labels.items():
-        label, earlier = pairs[0][1], imported.get(sample_id)
-        if earlier not in (None, label):
-            others = set(holders[sample_id]) - {path for path, _ in pairs}
-            pairs += [(path, str(earlier)) for path in sorted(others) if Path(path).exists()]
-        if len({label for _, label in pairs}) > 1:
-            conflicts.append(tuple(pairs))
-        elif earlier != label:
-            by = next((source.by[path] for path, _ in pairs if path in source.by), ACTOR)
-            events.append(event(Kind.IMPORTED, sample_id, label, actor=by))
-    return conflicts, events
-
-
-def _imported(store: Store) -> dict[str, str | None]:
-    """Returns the label that each sample was given by the last import that gave it one."""
-    rows = [e for e in store.log.read() if e.kind is Kind.IMPORTED]
-    return {e.sample_id: e.label for e in sorted(rows, key=lambda e: (e.at, e.event_id))}
 
 
 def _project(store: Store) -> Project:
@@ -239,8 +225,14 @@ def _project(store: Store) -> Project:
     return read_project(store.project.root) if (store.project.root / SETTINGS).exists() else store.project
 
 
-def _report(
-    reading: _Reading, refused: Refusals, project: Project, labels: Labels, conflicts: list[Conflict], labelled: int
+def _report(  # noqa: PLR0913  # what an import did
+    reading: _Reading,
+    refused: Refusals,
+    project: Project,
+    labels: Labels,
+    conflicts: list[Conflict],
+    labelled: int,
+    problems: list[tuple[str, str]],
 ) -> ImportReport:
     broken = sorted([*refused, *reading.broken])
     leaks = _leaks(reading)
@@ -264,6 +256,8 @@ def _report(
         converted=len(reading.converted),
         stacks=len(reading.stacks),
         uniform=len(reading.uniform),
+        quality=len(problems),
+        quality_measured=image_quality.is_available(),
         labelled=labelled,
         label_problems=len(labels.problems),
         classes=project.classes,
@@ -278,6 +272,7 @@ def _report(
         converted_files=tuple(reading.converted),
         stack_files=tuple(reading.stacks),
         uniform_files=tuple(reading.uniform),
+        quality_files=tuple(problems),
         label_problem_places=tuple(labels.problems),
     )
 

@@ -25,6 +25,8 @@ class ImportReport:
     converted: int  # new samples of more than 8 bits
     stacks: int  # new samples from a file with several pictures, of which the first is taken
     uniform: int  # new samples on which hardly anything can be seen
+    quality: int  # new samples that are dark, bright, blurred, nearly uniform or of an odd size or aspect ratio
+    quality_measured: bool  # whether that was looked for, which needs cleanvision
     labelled: int  # labels written
     label_problems: int  # rows and files without a label that can be used
     classes: tuple[str, ...]  # of the project, now
@@ -39,6 +41,7 @@ class ImportReport:
     converted_files: Pairs  # the file, and the levels that became black and white
     stack_files: Pairs  # the file, and which of how many pictures is taken
     uniform_files: tuple[str, ...]
+    quality_files: Pairs  # the file, and what is wrong with it
     label_problem_places: Pairs  # where, and why
 
     def as_json(self) -> dict[str, Any]:

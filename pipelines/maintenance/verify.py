@@ -39,6 +39,7 @@ TABLE_ADVICE = {
     "an id is a hash of the image's content, so labels find their images",
     "splits": "restore the table from a backup: without it, test images that were drawn count as training images",
     "vectors": "delete the table's directory and compute the vectors again: gradebook embed",
+    "quality": "delete the table's directory: only the reasons on image quality are lost",
     "derived": "run verify --repair, which folds the runs' segments again",
 }
 
@@ -240,7 +241,8 @@ def _run(checks: tuple[Check, ...], subject: Subject) -> Iterator[Finding]:
 def _kind(table: str) -> str:
     if table in DERIVED:
         return "derived"
-    return {"files": "samples", "events": "events", "samples": "samples", "splits": "splits"}.get(table, "vectors")
+    names = {"files": "samples"} | {name: name for name in ("events", "samples", "splits", "quality")}
+    return names.get(table, "vectors")
 
 
 def _has_all_segments(subject: Subject) -> bool:

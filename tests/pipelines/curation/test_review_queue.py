@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from gradebook.mpl.reasons import REASONS
-from gradebook.pipelines.curation.queue_items import PredictionFilter, as_json, sentences
+from gradebook.pipelines.curation.queue_items import PredictionFilter, as_json, reason_text, sentences
 from gradebook.pipelines.curation.review_queue import rank
 from gradebook.pipelines.process.run_status import State, status_now, write_status
 from gradebook.pipelines.runs import Run, find_run, newest_finished
@@ -46,6 +46,14 @@ def test_a_row_has_the_students_prediction_and_every_reason(store):
         assert row.score == pytest.approx(blend, abs=2e-4)
         assert {"sample_id", "filepath", "label", "probability", "reasons"} <= as_json(row).keys()
         assert as_json(row)["reasons"]["second_reader"] == row.reasons["feature_classifier"], "its name until now"
+
+
+def test_a_row_names_the_class_that_a_linear_probe_predicts(store):
+    rows = rank(store, run_of(store), reason="feature_classifier", limit=1000)
+    doubted = [row for row in rows if row.probe != row.label]
+    assert doubted and all(row.probe in CLASSES for row in rows)
+    assert reason_text(doubted[0], "feature_classifier") == f"a linear probe predicts {doubted[0].probe}"
+    assert all(row.reasons["feature_classifier"] >= 0.5 for row in doubted if len(CLASSES) == 2)
 
 
 @pytest.mark.parametrize("reason", sorted(set(REASONS) - ABOUT_OTHERS))

@@ -38,4 +38,4 @@ def labels(store: Store) -> dict[str, str]:
 
 
 def counts(report: job.ImportReport) -> dict[str, int]:
-    return {name: value for name, value in report.as_json().items() if isinstance(value, int) and value}
+    return {name: value for name, value in report.as_json().items() if type(value) is int and value}
