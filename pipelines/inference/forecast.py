@@ -1,7 +1,8 @@
 """Forecasts accuracy against the number of labels: are more labels worth it, and of which classes?"""
 
 import json
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,8 @@ CACHE_FILE = "forecast.json"
 MIN_LABELS, MIN_TEST = 20, 100  # labels to forecast from; labelled test images from which on they are scored
 MAX_LABELS = 3_000  # random labels at most that are used
 STATISTICS_SAMPLES = 5_000  # of the training split at most, for means and standard deviations
+WORTH = 0.02  # more labels are worth it if twice as many may, within the 95 % interval, gain this much accuracy
+MIN_OF_CLASS = 5  # labels of each class, below which a forecast does not advise to stop
 MAX_NAMED = 3  # classes that the next labels should come from
 
 
@@ -49,7 +52,7 @@ class Forecast:
     interval: tuple[float, float]  # 95 %
     points: list[tuple[int, float]]  # measured: labels, accuracy
     expected: list[Expected]  # after one batch, after five, and with twice the labels
-    stop: bool  # whether the next batch gains less than its interval, or one image of those scored, can tell apart
+    stop: bool  # whether neither the next batch nor twice the labels are worth it: see `from_points`
     sentence: str
     classes: list[dict[str, Any]]  # that the next labels should come from: name, labels, accuracy
 
@@ -83,27 +86,45 @@ def forecast(store: "Store", *, batch: int = 20, seed: int = 0, progress: Callab
         points = learning_points.on_test(x[:n], y[:n], x[n:], y[n:], seed=seed, progress=progress)
     else:
         points = learning_points.cross_validated(x, y, seed=seed, progress=progress)
-    result = from_points(points, len(labelled), batch, names, scored_on="test split" if test else "cross-validation")
+    of_class = Counter(given[i] for i in labelled)
+    few = [name for name in store.project.classes if of_class[name] < MIN_OF_CLASS]
+    scored_on = "test split" if test else "cross-validation"
+    result = from_points(points, len(labelled), batch, names, scored_on=scored_on, few=few)
     if stamp is not None:
         with writing_cache():
             write_json(store.project.root / CACHE_FILE, {"stamp": stamp, "forecast": result.as_json()})
     return result
 
 
-def from_points(points: Points, labels: int, batch: int, names: list[str], *, scored_on: str) -> Forecast:
+def from_points(
+    points: Points, labels: int, batch: int, names: list[str], *, scored_on: str, few: Sequence[str] = ()
+) -> Forecast:
     """Returns the forecast that measured points give.
 
     The images that are scored are a sample: their number limits how well any accuracy is known, but not a gain, which
-    is measured on the same images.
+    is measured on the same images. It says stop if all of these hold: the next batch is expected to gain less than its
+    interval, or one image of those that are scored, can tell apart; the 95 % interval of the gain with twice the labels
+    ends below `WORTH`, because a small gain for a small batch does not mean that labels stop helping; and each class
+    has `MIN_OF_CLASS` labels, because a class with fewer can hardly be learnt or scored.
+
+    Args:
+        points: accuracy with parts of the labels.
+        labels: their number.
+        batch: the number of labels to add next.
+        names: of the classes in `points`.
+        scored_on: what accuracy was measured on.
+        few: classes with fewer than `MIN_OF_CLASS` labels.
     """
     curves = fit_curves(points.sizes.tolist(), points.accuracy.tolist(), points.deviation.tolist())
     now = curves.at(labels)
     present = curves.mean(now)
-    noise = float(np.sqrt(max(present * (1 - present), 0.01) / points.scored))
+    noise = float(np.sqrt(points.variance_factor * max(present * (1 - present), 0.01) / points.scored))
     expected = [_expected(curves, labels, more, noise) for more in sorted({batch, 5 * batch, labels})]
     low, high = curves.interval(now, noise)
     step = next(row for row in expected if row.labels == labels + batch)
-    stop = step.gain < max((step.gain_interval[1] - step.gain_interval[0]) / 2, 1 / points.scored)
+    doubled = next(row for row in expected if row.labels == 2 * labels)
+    is_small = step.gain < max((step.gain_interval[1] - step.gain_interval[0]) / 2, 1 / points.scored)
+    stop = is_small and doubled.gain_interval[1] < WORTH and not few
     classes = [] if stop else _weakest(points, names)
     return Forecast(
         labels=labels,
@@ -115,7 +136,9 @@ def from_points(points: Points, labels: int, batch: int, names: list[str], *, sc
         points=[(int(n), _rounded(a)) for n, a in zip(points.sizes, points.accuracy, strict=True)],
         expected=expected,
         stop=bool(stop),
-        sentence=_sentence(step, expected[-1], batch, classes, stop=bool(stop)),
+        sentence=_stop_sentence(step, doubled, batch)
+        if stop
+        else _sentence(step, doubled, batch, classes, few, is_small=bool(is_small)),
         classes=classes,
     )
 
@@ -162,14 +185,34 @@ def _percent(value: float, interval: tuple[float, float]) -> str:
     return f"{value:.1%} (95% interval {max(interval[0], 0):.1%} to {min(interval[1], 1):.1%})"
 
 
-def _sentence(step: Expected, last: Expected, batch: int, classes: list[dict[str, Any]], *, stop: bool) -> str:
+def _gain(step: Expected, batch: int) -> str:
     low, high = (100 * value for value in step.gain_interval)
-    gain = f"{batch} more labels are expected to add {100 * step.gain:.1f} points ({low:.1f} to {high:.1f})"
-    if stop:
-        rest = f"Even {last.labels} labels in all are expected to add {100 * last.gain:.1f} points."
-        return f"Stop: {gain}, which is less than can be measured. {rest}"
+    return f"{batch} more labels are expected to add {100 * step.gain:.1f} points ({low:.1f} to {high:.1f})"
+
+
+def _stop_sentence(step: Expected, doubled: Expected, batch: int) -> str:
+    most = f"Even twice the labels, {doubled.labels}, are expected to add {100 * doubled.gain:.1f} points"
+    return f"Stop: {_gain(step, batch)}. {most}, and at most {100 * doubled.gain_interval[1]:.1f}."
+
+
+def _sentence(
+    step: Expected,
+    doubled: Expected,
+    batch: int,
+    classes: list[dict[str, Any]],
+    few: Sequence[str],
+    *,
+    is_small: bool,
+) -> str:
+    text = f"{_gain(step, batch)}."
+    if is_small:
+        most = f"twice the labels, {doubled.labels}, may add {100 * doubled.gain_interval[1]:.1f}"
+        text = f"{_gain(step, batch)}, which is less than can be measured, but {most}."
+    if few:
+        names = ", ".join(few[:MAX_NAMED]) + (f" and {len(few) - MAX_NAMED} more" if len(few) > MAX_NAMED else "")
+        return f"{text} First label at least {MIN_OF_CLASS} images of each class; these have fewer: {names}."
     names = ", ".join(f"{row['name']} ({row['accuracy']:.0%} right)" for row in classes)
-    return f"{gain}. Take them from: {names}." if names else f"{gain}."
+    return f"{text} Take them from: {names}." if names else text
 
 
 def _weakest(points: Points, names: list[str]) -> list[dict[str, Any]]:

@@ -36,6 +36,8 @@ class Forecasting:
     """Numbers of labels that the forecast sees."""
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4, 5, 6, 7)
     """Random seeds of the labels."""
+    classes: tuple[str, ...] = ()
+    """Classes whose images are used; none for all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with exit_with_message():
         print(HEADER)
         for project in options.projects:
-            x, y, names = _vectors(project)
+            x, y, names = _vectors(project, options.classes)
             for labels in options.labels:
                 trials = [_trials(x, y, names, labels, seed) for seed in options.seeds]
                 for more, column in zip(("+20", "x1.5", "x2"), zip(*trials, strict=True), strict=True):
@@ -75,9 +77,10 @@ def _trials(x: Floats, y: Indices, names: list[str], labels: int, seed: int) -> 
         return float((learning_points.fit_and_predict(x[first], y[first], x[unseen]) == y[unseen]).mean())
 
     points = learning_points.cross_validated(x[seen], y[seen], seed=seed, progress=lambda *_: None)
-    before, trials = accuracy(labels), []
+    before, trials, of_class = accuracy(labels), [], np.bincount(y[seen], minlength=len(names))
+    few = [name for name, number in zip(names, of_class, strict=True) if number < forecast.MIN_OF_CLASS]
     for more in (20, labels // 2, labels):
-        result = forecast.from_points(points, labels, more, names, scored_on="cross-validation")
+        result = forecast.from_points(points, labels, more, names, scored_on="cross-validation", few=few)
         step = next(row for row in result.expected if row.labels == labels + more)
         trials.append(Trial(step.accuracy, step.interval, step.gain, result.stop, before, accuracy(labels + more)))
     return trials
@@ -95,10 +98,11 @@ def _row(name: str, labels: int, more: str, trials: Sequence[Trial]) -> str:
     )
 
 
-def _vectors(project: Path) -> tuple[Floats, Indices, list[str]]:
+def _vectors(project: Path, classes: Sequence[str] = ()) -> tuple[Floats, Indices, list[str]]:
     """Returns the standardised embeddings, classes and class names of a project's training images."""
     store = open_store(project)
-    samples = store.catalog.samples(Split.TRAIN)
+    every = store.catalog.samples(Split.TRAIN)
+    samples = [s for s in every if not classes or Path(s.filepath).parent.name in classes]
     labels = [Path(sample.filepath).parent.name for sample in samples]
     names = sorted(set(labels))
     space = store.vectors.spaces()[-1]

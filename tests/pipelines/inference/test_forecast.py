@@ -1,5 +1,7 @@
 """The forecast of accuracy with more labels."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -37,6 +39,28 @@ def test_a_flat_curve_says_stop():
         points([0.9, 0.9, 0.901, 0.9], scored=200), 400, 20, ["a", "b", "c"], scored_on="test split"
     )
     assert result.stop and result.sentence.startswith("Stop: 20 more labels") and result.classes == []
+
+
+def test_a_curve_that_still_rises_is_not_stopped_because_a_small_batch_gains_little():
+    rising = points([0.78, 0.82, 0.85, 0.875], scored=100)
+    result = forecasting.from_points(rising, 400, 5, ["a", "b", "c"], scored_on="test split")
+    assert result.expected[0].gain < 1 / 100 and not result.stop
+    assert "less than can be measured, but twice the labels, 800, may add" in result.sentence
+
+
+def test_no_advice_to_stop_while_a_class_has_hardly_any_label():
+    flat = points([0.9, 0.9, 0.901, 0.9], scored=200)
+    result = forecasting.from_points(flat, 400, 20, ["a", "b", "c"], scored_on="test split", few=["rare"])
+    assert not result.stop and result.sentence.endswith("these have fewer: rare.")
+
+
+def test_the_interval_of_a_cross_validation_is_wider_because_its_parts_share_images():
+    rising = points([0.5, 0.62, 0.71, 0.78], scored=400)
+    shared = replace(rising, variance_factor=learning_points.CORRELATED)
+    given = {"labels": 400, "batch": 20, "names": ["a", "b", "c"], "scored_on": "cross-validation"}
+    one, other = (forecasting.from_points(measured, **given) for measured in (rising, shared))
+    assert one.accuracy == other.accuracy and one.expected[0].gain_interval == other.expected[0].gain_interval
+    assert other.interval[0] < one.interval[0] < one.interval[1] < other.interval[1]
 
 
 def test_logistic_regression_is_the_same_in_the_span_of_the_labelled_images():
