@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 from gradebook.app.data_access import read_events
@@ -24,6 +25,7 @@ from gradebook.storage.sample_files import CHANGED
 from gradebook.storage.store import Store
 
 SESSION_GAP = timedelta(minutes=10)  # a longer pause between two verdicts ends the session
+MIN_GAP = timedelta(milliseconds=50)  # between two verdicts of one reviewer; closer ones were written together
 ACTION_ID = re.compile(r"[0-9a-f]{32}")
 
 
@@ -208,13 +210,14 @@ def session_stats(events: EventCache, actor: str, *, now: datetime | None = None
     similar = [e for e, proposal in proposed if proposal is not None and is_from_neighbours(proposal)]
     predicted = [e for e, _ in proposed if e not in similar]
     minutes = (session[-1].at - session[0].at).total_seconds() / 60 if session else 0.0
+    typed = sum(later.at - earlier.at >= MIN_GAP for earlier, later in pairwise(session))  # not several at once
     return SessionStats(
         verdicts=len(session),
         predicted=len(predicted),
         correct=sum(e.kind is Kind.ACCEPTED for e in predicted),
         similar=len(similar),
         similar_correct=sum(e.kind is Kind.ACCEPTED for e in similar),
-        per_minute=(len(session) - 1) / minutes if minutes > 0 else None,
+        per_minute=typed / minutes if typed else None,
     )
 
 

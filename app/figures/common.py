@@ -11,6 +11,7 @@ from gradebook.storage.class_changes import OTHER, ProjectClass, hex_color
 
 OTHERS = "other classes"
 LINES = ("#2C97A0", "#E69F00", "#CC79A7", "#56B4E9", "#8C8C8C")
+FONT_PX = 13  # of texts in figures; Streamlit's theme has less than 12
 GREY = "#9A9A9A"  # not used for a class
 TEACHER, STUDENT = "#2C97A0", "#A07C5B"  # not used for classes
 PERCENT_TITLES = (
@@ -39,7 +40,8 @@ COMPARED = {  # metric by which runs are compared -> title
     "agreement": "Teacher–student agreement",
     "student_loss": "Student loss, nats",
 }
-NOT_PLOTTED = ("step", "seconds", "images_per_second", "steps")  # columns without a figure
+# Columns without a figure: some of them have one value, at the end of a run.
+NOT_PLOTTED = ("step", "seconds", "images_per_second", "steps", "cross_validated_labels", "temperature")
 
 
 def class_probabilities(probabilities: Mapping[str, float], colors: Mapping[str, str], max_classes: int = 6) -> Any:
@@ -103,8 +105,12 @@ def with_alpha(color: str, alpha: float) -> str:
 
 
 def with_layout(figure: Any, **layout: Any) -> Any:
-    """Returns the figure with the margins of this app and the given layout."""
-    figure.update_layout({"margin": {"l": 4, "r": 28, "t": 40, "b": 4}, **layout})
+    """Returns the figure with the margins and font size of this app and the given layout."""
+    font = {"size": FONT_PX}
+    figure.update_xaxes(tickfont=font, title_font=font)
+    figure.update_yaxes(tickfont=font, title_font=font)
+    figure.update_layout(margin={"l": 4, "r": 28, "t": 40, "b": 4}, font=font, legend_font=font)
+    figure.update_layout(layout)
     return figure
 
 
@@ -136,7 +142,7 @@ def _line_chart(title: str, rows: Sequence[Mapping[str, Any]], names: Mapping[st
                 x=[row["step"] for row in points],
                 y=[row[key] for row in points],
                 mode="lines+markers" if len(points) < 3 else "lines",
-                name=short_label(name),
+                name=short_label(name, 32),
                 line={"width": 2, "color": LINES[n % len(LINES)], "dash": dashes[n % len(dashes)]},
             )
         )

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from gradebook.app.figures.common import (
+    FONT_PX,
     OTHERS,
     TEACHER,
     escape_html,
@@ -43,7 +44,10 @@ def label_flow(snapshots: LabelSnapshots, labels: Any, colors: Mapping[str, str]
     row[-1] = -1
     rows = row[labels]
     node_colors = [colors.get(name, OTHER) for name in names]
-    text = {"color": "#F2F0EA" if dark else "#22272B"}  # Plotly's grey is hard to read on coloured bands
+    text = {
+        "color": "#F2F0EA" if dark else "#22272B",
+        "size": FONT_PX,
+    }
     node, link = _nodes(rows, names, node_colors), _links(rows, names, node_colors)
     figure = go.Figure(go.Sankey(node=node, link=link, arrangement="snap", valueformat=",", textfont=text))
     for m, step in enumerate(snapshots.steps):

@@ -6,7 +6,7 @@ from gradebook.app.context import PageContext
 from gradebook.app.data_access import read_events
 from gradebook.app.text import capitalized, count, plain
 from gradebook.app.views import blind_queues, next_steps
-from gradebook.pipelines.curation import accept_rest
+from gradebook.pipelines.curation import accept_rest, audit_files
 from gradebook.pipelines.curation.accept_rest import AuditReport
 from gradebook.pipelines.curation.audit_draw import Request
 from gradebook.pipelines.curation.audit_files import Audit, State
@@ -78,9 +78,11 @@ def _draw_open(context: PageContext, audit: Audit) -> None:
 
 def _draw_result(context: PageContext, report: AuditReport) -> None:
     """Draws what the last audit accepted, with a button that takes it back."""
+    actor = audit_files.ACTOR + report.audit
+    standing = sum(e.actor == actor for e in read_events(context.store).decided.values())
     texts = {
         State.ACCEPTED: f"The last audit accepted predictions of {report.run}: with {report.confidence:.0%} confidence "
-        f"at most {report.error:.1%} of them are wrong.",
+        f"at most {report.error:.1%} of them are wrong. {count(standing, 'label')} came from it.",
         State.REFUSED: f"The last audit accepted nothing: its answers do not show an error below {report.error:.1%}.",
         State.CANCELLED: "The last audit was given up. Its answers are labels.",
         State.UNDONE: "The labels that the last audit accepted were taken back.",
@@ -100,20 +102,20 @@ def _draw_parts(report: AuditReport) -> None:
     st.caption(f"{report.wrong} of {report.answered} answers differ from the predictions of {plain(report.run)}.")
     percent = st.column_config.NumberColumn(format="%.1f%%", help="An exact upper limit of the error of the rest.")
     st.dataframe(
-        [_row(part) for part in report.parts],
+        [_row(part, report.state) for part in report.parts],
         key="audit-parts",
         hide_index=True,
         column_config={"error at most": percent},
     )
 
 
-def _row(part: Part) -> dict[str, object]:
-    return {
+def _row(part: Part, state: str) -> dict[str, object]:
+    row: dict[str, object] = {
         "part": part.label or part.group,
         "confidence rank": part.band,
         "images": part.images,
         "answers": part.audited,
         "differ": part.wrong,
         "error at most": 100 * part.upper,
-        "accepted": part.accepted,
     }
+    return row if state == State.UNDONE else row | {"accepted": part.accepted}

@@ -22,7 +22,7 @@ MIN_LABELS = 2  # of a class, for it to count as weak
 THUMBNAIL_PX = 160
 STYLE = """<style>
 .changed { display: grid; grid-template-columns: repeat(auto-fill, minmax(72px, 1fr)); gap: 0.4rem; }
-.changed figure { margin: 0; font-size: 0.75rem; min-width: 0; }
+.changed figure { margin: 0; font-size: 0.8rem; min-width: 0; }
 .changed img { width: 100%; aspect-ratio: 1; object-fit: cover; display: block; border-radius: 0.3rem; }
 .changed figcaption { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
 </style>"""

@@ -33,6 +33,12 @@ def test_class_names_are_escaped_in_a_figure():
     assert len(names[1]) < 30
 
 
+def test_texts_in_figures_have_at_least_12_pixels():
+    (figure,) = common.compare_runs({n: [{"step": 1, "student_loss": 2.0}] for n in ("a", "b")}).values()
+    sizes = (figure.layout.font.size, figure.layout.xaxis.tickfont.size, figure.layout.legend.font.size)
+    assert min(sizes) >= 12
+
+
 def test_the_first_classes_have_distinct_colours():
     colors = common.class_colors(styled([str(n) for n in range(len(PALETTE) + 2)]))
     assert len(set(colors.values())) == len(colors) == len(PALETTE)

@@ -32,6 +32,14 @@ def test_classes_have_digits_then_letters_but_no_key_of_the_page(classes):
     assert set("uskxhlcr").isdisjoint(keys)
 
 
+def test_labels_that_were_written_together_give_no_pace():
+    now = datetime(2026, 1, 1, 12, tzinfo=UTC)
+    table = [verdict(now + timedelta(microseconds=n), f"s{n}", Kind.RELABELLED) for n in range(26)]
+    assert session_stats(extend(EventCache(), table), "ada", now=now).per_minute is None
+    typed = verdict(now + timedelta(minutes=2), "t", Kind.RELABELLED)
+    assert session_stats(extend(EventCache(), [*table, typed]), "ada", now=now).per_minute == pytest.approx(0.5)
+
+
 def test_labels_of_similar_images_are_no_predictions_of_a_model():
     now = datetime(2026, 1, 1, 12, tzinfo=UTC)
     proposals = [
