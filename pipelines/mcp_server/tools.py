@@ -13,6 +13,7 @@ from gradebook.pipelines.curation import labelling
 from gradebook.pipelines.curation.labelling import Choice, Conflict, Undo
 from gradebook.pipelines.curation.queue_items import Row
 from gradebook.pipelines.curation.verdicts import Shown
+from gradebook.storage.events import VERDICTS, Event
 from gradebook.storage.project import ProjectError
 from gradebook.storage.samples import Sample
 
@@ -114,18 +115,14 @@ class Tools:
 
         The label is a verdict in the log, under this assistant's name, and undo reverts it.
         """
-        from gradebook.pipelines.curation.blind import hidden
-
         store = self._store()
         found = _find(store, sample)
-        if hidden(store.project, [found]):
-            raise ProjectError(
-                f"{found.sample_id} measures accuracy, so only a person may label it: choose another image"
-            )
+        log = labelling.read_log(store)
+        self._check_may_label(store, found, log.decided.get(found.sample_id))
         if (seen := self._seen.get(found.sample_id)) is None:
             raise ProjectError(f"{found.sample_id} has not been viewed: call view_image first")
         choice = Choice(shown=seen.shown, label=label, expected=seen.decision)
-        outcome = labelling.decide(store, [choice], actor=self.actor)
+        outcome = labelling.decide(store, [choice], actor=self.actor, read=partial(labelling.read_log, store, log))
         for conflict in outcome.conflicts:
             del self._seen[found.sample_id]
             raise ProjectError(_conflict(conflict))
@@ -150,6 +147,21 @@ class Tools:
         after = labelling.read_log(store).decided.get(event.sample_id)
         label = after.label if after else None
         return {"event_id": undone.event_id, "undone": event_id, "sample_id": event.sample_id, "label": label}
+
+    def _check_may_label(self, store: "Store", sample: Sample, decision: Event | None) -> None:
+        """Checks that the labels of people and those that measure accuracy are left to people.
+
+        Raises:
+            ProjectError: the sample has, or is to get, such a label.
+        """
+        from gradebook.pipelines.curation.blind import hidden
+
+        name = sample.sample_id
+        if hidden(store.project, [sample]):
+            raise ProjectError(f"{name} measures accuracy, so only a person may label it: choose another image")
+        if decision is not None and decision.kind in VERDICTS and decision.actor != self.actor:
+            label = decision.label or "no class"
+            raise ProjectError(f"{decision.actor} has decided {name} ({label}), and only a person may change that")
 
     def _store(self) -> "Store":
         from gradebook.storage.store import open_store

@@ -95,13 +95,15 @@ def test_a_label_needs_the_flag_and_a_look_and_is_logged_under_the_assistant(pro
     talk(in_process(project, may_label=True), conversation)
 
 
-def test_it_overrides_no_decision_of_a_person_that_it_has_not_seen(project):
+def test_it_overrides_no_decision_of_a_person(project):
     async def conversation(client):
         sample = (await call(client, "queue", limit=1))[0]["sample_id"]
         await client.call_tool("view_image", {"sample": sample})
         done("label", project, "--sample", sample, "--label", "dog")
         event = done("log", project, sample, "--json").json[0]
-        assert "(dog), and that decision stands" in await refusal(client, "label", sample=sample, label="cat")
+        assert "(dog), and only a person may change" in await refusal(client, "label", sample=sample, label="cat")
+        await client.call_tool("view_image", {"sample": sample})
+        assert "only a person may change" in await refusal(client, "label", sample=sample, label="cat")
         assert "is not an event of assistant" in await refusal(client, "undo", event_id=event["event_id"])
         test_image = next(row for row in done("log", project, "--json").json if "/test/" in row["filepath"])
         await client.call_tool("view_image", {"sample": test_image["sample_id"]})
