@@ -12,7 +12,7 @@ from gradebook.pipelines.session.carry_over import carry_over
 from gradebook.pipelines.session.log_reader import LogReader
 from gradebook.pipelines.session.new_images import NewImages
 from gradebook.pipelines.session.publisher import Publisher
-from gradebook.pipelines.session.snapshots import Snapshot, delete_snapshots, keep_newest, write_snapshot
+from gradebook.pipelines.session.snapshots import CurvePoint, Snapshot, delete_snapshots, keep_newest, write_snapshot
 from gradebook.pipelines.session.thinning import Thinning
 from gradebook.pipelines.training import checkpoints, run_setup
 from gradebook.pipelines.training.backend import open_backend
@@ -25,7 +25,6 @@ from gradebook.pipelines.training.state import TrainState, update_status
 from gradebook.storage.checksums import write_json
 
 if TYPE_CHECKING:
-    from gradebook.mpl.step import Learners
     from gradebook.storage.store import Store
 
 NAME = "session"  # its runs are session-001 and following
@@ -95,22 +94,23 @@ def run_to_continue(store: "Store", method: str) -> Run | None:
     return run if checkpoints.newest_step(run.path / "checkpoints") and run.config()["method"] == method else None
 
 
-def begin(store: "Store", config: TrainConfig[Any], reader: LogReader, before: "Learners | None" = None) -> SessionRun:
+def begin(store: "Store", config: TrainConfig[Any], reader: LogReader, before: SessionRun | None = None) -> SessionRun:
     """Begins a run.
 
     Args:
         store: the project.
         config: its settings; the run's name is chosen here.
         reader: of the project's log.
-        before: learners for the first of the project's classes, whose weights the run starts from.
+        before: a run on the first of the project's classes, whose weights and curve it continues.
 
     Raises:
         ConfigError: there is too little to train on.
     """
     config = replace(config, run=runs.new_run_name(store.project, NAME))
-    session_run = _open(store, TrainCommand(project=store.project.root, config=config), reader)
+    curve = () if before is None else before.publisher.newest.curve
+    session_run = _open(store, TrainCommand(project=store.project.root, config=config), reader, curve)
     if before is not None:
-        carry_over(before, session_run.state.learners)
+        carry_over(before.state.learners, session_run.state.learners)
     return session_run
 
 
@@ -141,8 +141,8 @@ def take_labels(session_run: SessionRun, *, at_once: bool = False) -> None:
         write_snapshot(Run(state.path).results, session_run.publisher.newest)
 
 
-def pass_on(session_run: SessionRun) -> "Learners":
-    """Ends a run with its newest snapshot as its results; returns its learners."""
+def pass_on(session_run: SessionRun) -> None:
+    """Ends a run with its newest snapshot as its results."""
     state = session_run.state
     state.recorder.close()
     write_steps(state)
@@ -150,7 +150,6 @@ def pass_on(session_run: SessionRun) -> "Learners":
     keep_newest(run)
     update_status(state, State.FINISHED if session_run.publisher.newest.number else State.STOPPED)
     delete_snapshots(run)
-    return state.learners
 
 
 def write_steps(state: TrainState) -> None:
@@ -160,7 +159,9 @@ def write_steps(state: TrainState) -> None:
     write_json(state.path / CONFIG, about | asdict(replace(state.config, steps=max(state.step, 1))), indent=2)
 
 
-def _open(store: "Store", command: TrainCommand[Any], reader: LogReader) -> SessionRun:
+def _open(
+    store: "Store", command: TrainCommand[Any], reader: LogReader, curve: tuple[CurvePoint, ...] = ()
+) -> SessionRun:
     config = command.config
     backend = open_backend(config)
     backend.check(config)
@@ -168,10 +169,10 @@ def _open(store: "Store", command: TrainCommand[Any], reader: LogReader) -> Sess
     state = run_setup.start_run(command, data, backend)
     state.live.listener, state.live.endless = reader.listener(), True
     state.planned = state.step
-    state.recorder.thin = Thinning(len(state.training_set.sample_ids))
-    publisher = Publisher(store, state)
+    state.recorder.thin = Thinning(state.training_set.sample_ids, state.live.changes)
     if not command.resume:
-        write_snapshot(state.path, Snapshot())
+        write_snapshot(state.path, Snapshot(curve=curve))
+    publisher = Publisher(store, state)
     say(f"{state.path.name} is live: it reads labels as they are given")
     return SessionRun(state=state, reader=reader, publisher=publisher, new_images=NewImages(store, state))
 

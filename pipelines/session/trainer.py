@@ -119,10 +119,10 @@ def _train(store: "Store", session_run: SessionRun, clock: _Clock) -> SessionRes
             reason = _train_run(store, session_run, clock)
             if reason:
                 return _finish(store, session_run, reason)
-            learners = runs_of_session.pass_on(session_run)
+            runs_of_session.pass_on(session_run)
         store = open_store(store.project.root)
         say(f"the project has new classes or images: {session_run.name} ends, and another run continues from it")
-        session_run = runs_of_session.begin(store, state.config, session_run.reader, learners)
+        session_run = runs_of_session.begin(store, state.config, session_run.reader, session_run)
 
 
 def _train_run(store: "Store", session_run: SessionRun, clock: _Clock) -> str:

@@ -5,7 +5,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 import pytest
 
@@ -27,9 +26,8 @@ from gradebook.storage.samples import Sample, Split
 from gradebook.storage.store import Store, open_store
 from tests.class_changes import add_classes
 from tests.pipelines.projects import CLASSES, LABELLED, TRAIN, add_images, class_of, copy_of, make_project
+from tests.pipelines.session.small_session import BURST, MAX, small_config
 from tests.polling import until
-
-BURST, MAX = 6, 12  # steps
 
 
 @pytest.fixture(autouse=True)
@@ -41,16 +39,6 @@ def short_bursts(monkeypatch):
     monkeypatch.setattr("gradebook.pipelines.session.log_reader.POLL_INTERVAL_S", 0.02)
     monkeypatch.setattr(trainer, "POLL_INTERVAL_S", 0.02)
     monkeypatch.setattr(session_run, "new_config", small_config(session_run.new_config))
-
-
-def small_config(original: Any) -> Any:
-    from dataclasses import replace
-
-    def config(store: Store, method: str, seed: int) -> Any:
-        made = original(store, method, seed)
-        return replace(made, steps=MAX, labelled=8, unlabelled=16, hidden=8, finetune_steps=2)
-
-    return config
 
 
 @dataclass
@@ -217,6 +205,7 @@ def test_a_class_that_is_added_ends_the_run_and_starts_a_wider_one_from_its_weig
         assert live.run.name == "session-002"
         assert read_predictions(live.run).classes == [*CLASSES, "wren"]
         assert Run(store.project.runs / "session-001").status().state is State.FINISHED
+        assert [point.labels for point in read_snapshot(live.run).curve] == [LABELLED, LABELLED + 1]
         result = live.end()
     assert (result.run, result.state, result.labels) == ("session-002", "finished", LABELLED + 1)
 
