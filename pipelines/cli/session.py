@@ -6,6 +6,7 @@ from typing import Annotated
 from tyro.conf import arg
 
 from gradebook.pipelines.cli.options import Flag, Json, Project, app, print_result, print_rows
+from gradebook.pipelines.process.launched import stop_with_launcher
 from gradebook.storage.project import ProjectError
 from gradebook.storage.system import check_system
 
@@ -41,6 +42,7 @@ def session(
     if idle_minutes < 0:
         raise ProjectError(f"--idle-minutes {idle_minutes:g} is below 0: give the minutes, or 0 for never")
     check_system("live sessions", "train with gradebook train")
+    stop_with_launcher()
     _lower_priority()
     from gradebook.pipelines.cli.formatting import session_summary
     from gradebook.pipelines.session.trainer import as_json, run_session

@@ -1,5 +1,6 @@
 """The resident trainer: it trains in bursts while labels come in, publishes snapshots, and sleeps in between."""
 
+import os
 import threading
 import time
 from dataclasses import asdict, dataclass, replace
@@ -77,8 +78,10 @@ def run_session(
         stop: ends the session once it is set, as SIGINT and SIGTERM do.
 
     Raises:
-        ProjectError: another session is live, or the project has no embeddings or too few images.
+        ProjectError: another session is live, several processes were launched, or the project has no embeddings or too
+            few images.
     """
+    _check_single_process(project)
     clock = _Clock(idle_minutes, stop or threading.Event())
     with session_lock(read_project(project)), stop_on_signal(clock.stop):
         stage("Opening the project")
@@ -95,6 +98,15 @@ def run_session(
         else:
             session_run = runs_of_session.resume(store, earlier, reader)
         return _train(store, session_run, clock)
+
+
+def _check_single_process(project: Path) -> None:
+    """Checks that `accelerate launch` did not start several processes: heads on cached views gain nothing from them."""
+    if (launched := int(os.environ.get("WORLD_SIZE", "1"))) > 1:
+        raise ProjectError(
+            f"{launched} processes were launched, and a session trains in one: start it with: gradebook session "
+            f"{project}, or with accelerate launch --num_processes 1"
+        )
 
 
 def _wait_for_two_classes(store: "Store", reader: LogReader, clock: _Clock) -> str:

@@ -24,6 +24,13 @@ def test_idle_minutes_are_not_negative(store):
     assert "0 for never" in refused("session", store.project.root, "--idle-minutes", "-1")
 
 
+def test_several_launched_processes_are_refused(store, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr("os.nice", lambda increment: 0)
+    assert "accelerate launch --num_processes 1" in refused("session", store.project.root)
+    assert done("session", store.project.root, "--status", "--json").json is None
+
+
 @pytest.mark.slow
 def test_what_a_session_leaves_is_evaluated_and_exported_like_any_run(tmp_path, monkeypatch):
     monkeypatch.setattr("os.nice", lambda increment: 0)  # this process has other tests to run
