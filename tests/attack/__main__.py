@@ -29,6 +29,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "`kill -9`": (
         "tests/test_kills.py",
         "tests/test_kills_in_training.py",
+        "tests/pipelines/session/test_kills_in_session.py",
         "tests/storage/test_killed_folds.py",
     ),
     "verdicts from five places at once": ("tests/pipelines/curation/test_labelling_races.py",),
