@@ -49,7 +49,7 @@ def open_app(
         store: the project.
         run: whose record to show; None shows labels alone.
         port: where to serve; None takes a free one.
-        follow: show each new snapshot of a live session while the App is open.
+        follow: show each new snapshot of a live session, and its results when it ends, while the App is open.
         say: called with each line of progress.
 
     Raises:
@@ -83,16 +83,16 @@ def open_app(
 def _wait_until_closed(
     process: subprocess.Popen[bytes], store: Store, run: Run | None, *, follow: bool, say: Callable[[str], None]
 ) -> None:
-    """Returns when the App's server has ended; meanwhile brings the dataset up to date with each new snapshot."""
-    shown = _snapshot_of(run)
+    """Returns when the App's server has ended; meanwhile brings the dataset up to date with a live session."""
+    shown = _results_of(run)
     while True:
         with suppress(subprocess.TimeoutExpired):
             process.wait(timeout=POLL_INTERVAL_S if follow else None)
             return
         newest = newest_finished(store.project)
-        if newest is None or _snapshot_of(newest) in (None, shown):
+        if newest is None or _results_of(newest) in (None, shown):
             continue
-        shown = _snapshot_of(newest)
+        shown = _results_of(newest)
         try:
             _refresh(store, newest.with_pinned_results(), lambda line: None)
             links.refresh_pages(store.project)
@@ -100,9 +100,9 @@ def _wait_until_closed(
             say(f"FiftyOne does not show the newest snapshot: {error}")
 
 
-def _snapshot_of(run: Run | None) -> tuple[str, int] | None:
-    """Returns the run and number of a live session's newest snapshot; None for another run."""
-    return (run.name, newest_number(run)) if run is not None and run.is_live else None
+def _results_of(run: Run | None) -> tuple[str, int] | None:
+    """Returns a session's run and the number of its newest snapshot, 0 once it has finished; None for another run."""
+    return (run.name, newest_number(run)) if run is not None and run.is_session else None
 
 
 def link_plugins(folder: Path) -> None:
@@ -125,6 +125,8 @@ def _refresh(store: Store, run: Run | None, say: Callable[[str], None]) -> Chang
         store.record.fold(run.name, run.path / "record")
     changes = refresh(store, run.name if run else None, current_reasons(store, run, say=say))
     _offer(store, changes.dataset)
+    if run is not None and (number := newest_number(run)):
+        _name_snapshot(changes.dataset, number)
     return changes
 
 
@@ -139,6 +141,15 @@ def _offer(store: Store, name: str) -> None:
     drawn = read_map(store.project)
     if drawn is not None:
         register_map(dataset, drawn.sample_ids, drawn.xy, drawn.fingerprint)
+
+
+def _name_snapshot(name: str, number: int) -> None:
+    """Writes into a dataset's info which snapshot of the run its fields are of, once they are written."""
+    import fiftyone as fo
+
+    dataset = fo.load_dataset(name)
+    dataset.info["snapshot"] = number
+    dataset.save()
 
 
 @contextmanager
