@@ -5,23 +5,30 @@
 Makes the project (`benchmarks.large_project`), opens its review page and presses the keys of classes. It measures the
 time from a key's time stamp to the frame that shows the next image, and to the server's acknowledgement that the
 verdict is in the log.
+
+    python -m benchmarks.review --presses 30 --samples 2000 --live
+
+measures the same while a live session trains on each label.
 """
 
+import os
 import statistics
+import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from benchmarks.browser import chromium, serving
 from benchmarks.large_project import make_project
+from benchmarks.session import is_up_to_date, wait_until
 from gradebook.pipelines.process.progress import silence_libraries
 from gradebook.pipelines.studies.command_line import footer
 from gradebook.storage.project import SETTINGS
-from gradebook.storage.store import open_store
+from gradebook.storage.store import Store, open_store
 
 KEYS = "123456789"
 CLOCK = """async () => {
@@ -54,6 +61,8 @@ class ReviewTime:
     """Seconds between two key presses."""
     project: Path | None = None
     """Project to use instead of a temporary one; it gets the verdicts, and is made if it does not exist."""
+    live: bool = False
+    """Train in a live session meanwhile."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -67,17 +76,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
         root = Path(directory)
         if not (root / SETTINGS).exists():
             make_project(root, options.samples)
-        log = open_store(root).log
-        before = len(log.read())
-        with serving(root) as address, chromium() as browser:
+        store = open_store(root)
+        before = len(store.log.read())
+        meanwhile = live_session(store) if options.live else nullcontext()
+        with meanwhile, serving(root) as address, chromium() as browser:
             shown, acknowledged = measure(browser, f"{address}/review", options)
-        written = len({e.sample_id for e in log.read(before) if e.kind in ("accepted", "relabelled")})
+            load = os.getloadavg()[0]
+        written = len({e.sample_id for e in store.log.read(before) if e.kind in ("accepted", "relabelled")})
     print(f"{footer('-m benchmarks.review', given)}\n")
-    print(f"{options.samples:,} samples, {len(shown)} presses, {written} verdicts in the log\n")
+    print(
+        f"{options.samples:,} samples, {len(shown)} presses, {written} verdicts in the log; "
+        f"{load:.1f} processes ran or waited for a core, mean of a minute\n"
+    )
     print("| milliseconds from the key | median | 95 % | longest |\n| --- | --- | --- | --- |")
     print(_row("the next image is shown", shown))
     print(_row("the verdict is in the log", acknowledged))
     return 0 if written == len(shown) == options.presses else 1
+
+
+@contextmanager
+def live_session(store: Store) -> Iterator[None]:
+    """Runs a session while the block runs, from its first snapshot on; it does not finish its run."""
+    command = [sys.executable, "-P", "-m", "gradebook.pipelines.cli.main", "session", str(store.project.root)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            wait_until(store, is_up_to_date)
+            yield
+        finally:
+            process.kill()
 
 
 def measure(browser: Any, address: str, options: ReviewTime) -> tuple[list[float], list[float]]:

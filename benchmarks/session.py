@@ -84,10 +84,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command = [sys.executable, "-P", "-m", "gradebook.pipelines.cli.main", "session", str(store.project.root)]
         with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
             start = time.perf_counter()
-            _wait(store, _is_up_to_date)
+            wait_until(store, is_up_to_date)
             first = time.perf_counter() - start
             known, ranked = _time_verdicts(store, truth, options)
-            _wait(store, lambda status: status.session.phase is Phase.IDLE)
+            wait_until(store, lambda status: status.session.phase is Phase.IDLE)
             share = _cpu_share(process.pid, options.idle)
             start = time.perf_counter()
             stop_session(store.project)
@@ -216,7 +216,7 @@ def _time_verdicts(store: Store, truth: dict[str, str], options: SessionTime) ->
         row = rank(store, newest_finished(store.project), limit=20, spread=True)[0]
         start = time.perf_counter()
         store.log.append_now([event(Kind.RELABELLED, row.sample_id, truth[row.sample_id], actor="reviewer")])
-        _wait(store, _is_up_to_date)
+        wait_until(store, is_up_to_date)
         known.append(time.perf_counter() - start)
         rank(store, newest_finished(store.project), limit=20, spread=True)
         ranked.append(time.perf_counter() - start)
@@ -224,11 +224,13 @@ def _time_verdicts(store: Store, truth: dict[str, str], options: SessionTime) ->
     return known, ranked
 
 
-def _is_up_to_date(status: LiveStatus) -> bool:
+def is_up_to_date(status: LiveStatus) -> bool:
+    """Returns whether a snapshot includes all labels."""
     return status.snapshot.number > 0 and status.behind == 0
 
 
-def _wait(store: Store, done: Callable[[LiveStatus], bool]) -> None:
+def wait_until(store: Store, done: Callable[[LiveStatus], bool]) -> None:
+    """Returns once a project's session is live and `done` with the labels of the present log."""
     events = store.log.read()
     deadline = time.monotonic() + TIMEOUT_S
     while (status := live_status(store.project, events)) is None or not done(status):

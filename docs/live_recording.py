@@ -7,30 +7,40 @@ reviewer opens Review with the switch "Learn as I label" on, gives the true clas
 key, and pauses in between as a person does. DIR gets `recording.webp`, which is animated and has a frame for each
 label, a screenshot of Review at the end, and `agreement.png`: the share of the last ten images whose prediction was
 right, by the number of labels given. The record of what was predicted is the project's own log.
+
+With `--fiftyone`, FiftyOne's App is open beside it. DIR also gets a screenshot of it, and the seconds from each
+snapshot until the fields in FiftyOne were of that snapshot, or of a newer one, are printed.
 """
 
 import csv
 import io
 import json
+import threading
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
 from tyro.conf import Positional, arg
 
-from benchmarks.browser import chromium, serving
-from gradebook.pipelines.session.status import live_status
+from benchmarks.browser import answering, chromium, serving, serving_fiftyone
+from benchmarks.session import is_up_to_date, wait_until
+from gradebook.pipelines.runs import newest_finished
+from gradebook.pipelines.session.log_reader import LogReader
+from gradebook.pipelines.session.snapshots import newest_number
 from gradebook.pipelines.session.stop import stop_session
 from gradebook.storage.events import VERDICTS, Event
+from gradebook.storage.fiftyone_dataset import dataset_name
+from gradebook.storage.mongodb import use_project_database
 from gradebook.storage.store import Store, open_store
 
 WINDOW = 10  # images
 SIZE = {"width": 1440, "height": 900}  # pixels
 FRAME, FRAME_MS = (960, 600), 700  # pixels, milliseconds
 TIMEOUT_MS = 180_000
-POLL_INTERVAL_S = 0.5
+WATCH_INTERVAL_S = 0.1  # of snapshots and of FiftyOne's fields
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +56,8 @@ class Recording:
     """Seconds between an image and its label."""
     wait: bool = False
     """Wait after each label until a snapshot includes it, as on an idle machine."""
+    fiftyone: bool = False
+    """Open FiftyOne's App beside it, and measure how soon its fields follow a snapshot."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -56,16 +68,67 @@ def main(arguments: Sequence[str] | None = None) -> None:
     asked.out.mkdir(parents=True, exist_ok=True)
     store = open_store(asked.project)
     known = len(store.log.read())
-    with serving(asked.project, learn=True) as address, chromium() as browser:
+    beside = fiftyone_beside(store) if asked.fiftyone else nullcontext()
+    with serving(asked.project, learn=True) as address, beside as watch, chromium() as browser:
         page = browser.new_page(viewport=SIZE)
         page.set_default_timeout(TIMEOUT_MS)
         frames = _label(page, address, store, asked)
         page.screenshot(path=asked.out / "review.png")
+        if watch is not None:
+            _picture_fiftyone(browser, watch.page, asked.out / "fiftyone.png")
     _animate(frames, asked.out / "recording.webp")
     stop_session(store.project)
     right = predictions(store.log.read(), known)
     _plot(right, asked.out / "agreement.png")
-    print(json.dumps({"right": right, "last_ten": moving_share(right)}))
+    delays = None if watch is None else [round(seconds, 1) for seconds in watch.delays]
+    print(json.dumps({"right": right, "last_ten": moving_share(right), "fiftyone_seconds": delays}))
+
+
+@dataclass(slots=True)
+class FiftyOneWatch:
+    """FiftyOne's App, open on the project."""
+
+    page: str  # address of the project's dataset
+    delays: list[float] = field(default_factory=list)  # seconds from each snapshot to the fields in FiftyOne
+    ended: threading.Event = field(default_factory=threading.Event)
+
+
+@contextmanager
+def fiftyone_beside(store: Store) -> Iterator[FiftyOneWatch]:
+    """Opens FiftyOne's App while the block runs, and measures how soon its fields follow the snapshots."""
+    root, name = store.project.root, dataset_name(store.project)
+    with serving_fiftyone(root) as process:
+        watch = FiftyOneWatch(answering(process, root).link(f"/datasets/{name}"))
+        thread = threading.Thread(target=_measure_delays, args=(store, name, watch), daemon=True)
+        thread.start()
+        try:
+            yield watch
+        finally:
+            watch.ended.set()
+            thread.join()
+
+
+def _measure_delays(store: Store, name: str, watch: FiftyOneWatch) -> None:
+    use_project_database(store.project.root)
+    import fiftyone as fo
+
+    dataset, newest, published = fo.load_dataset(name), 0, dict[int, float]()  # number of a snapshot -> its time
+    while not watch.ended.wait(WATCH_INTERVAL_S):
+        run = newest_finished(store.project)
+        number = 0 if run is None else newest_number(run)
+        if number > newest:
+            newest, published[number] = number, time.monotonic()
+        dataset.reload()
+        shown = dataset.info.get("snapshot", 0)
+        for number in [n for n in published if n <= shown]:
+            watch.delays.append(time.monotonic() - published.pop(number))
+
+
+def _picture_fiftyone(browser: Any, address: str, path: Path) -> None:
+    page = browser.new_page(viewport=SIZE)
+    page.goto(address, timeout=TIMEOUT_MS)
+    page.locator("[data-cy='looker']").first.wait_for(timeout=TIMEOUT_MS)
+    page.screenshot(path=path)
 
 
 def predictions(events: Sequence[Event], known: int) -> list[bool | None]:
@@ -88,7 +151,7 @@ def _label(page: Any, address: str, store: Store, asked: Recording) -> list[byte
     """Labels, and returns a screenshot of each image before its label."""
     from gradebook.app.review_actions import class_keys
 
-    keys = {label: key for key, label in class_keys(store.project.classes).items()}
+    keys = {label: key for key, label in class_keys(store.project.styled_classes).items()}
     with (asked.project.parent / "truth.csv").open(newline="", encoding="utf-8") as file:
         truth = {Path(row["filepath"]).name: row["label"] for row in csv.DictReader(file)}
     page.goto(f"{address}/review")
@@ -118,12 +181,11 @@ def _animate(frames: Sequence[bytes], path: Path) -> None:
 
 
 def _wait_for_snapshot(store: Store) -> None:
-    """Returns once the session has read all labels, or still waits for labels of two classes."""
-    while True:
-        status = live_status(store.project, store.log.read())
-        if status is not None and (status.session.phase == "waiting" or (status.snapshot.number and not status.behind)):
-            return
-        time.sleep(POLL_INTERVAL_S)
+    """Returns once a snapshot includes all labels; at once while they are of fewer than two classes."""
+    reader = LogReader(store)
+    reader.read()
+    if len(reader.labelled_classes()) > 1:
+        wait_until(store, is_up_to_date)
 
 
 def _plot(right: Sequence[bool | None], path: Path) -> None:
