@@ -46,6 +46,7 @@ def cards(
             "name": Path(row.filepath).name,
             "label": row.label,
             "source": row.source,
+            "heading": _heading(row),
             "probability": row.probability,
             "given": row.given,
             "expected": row.decision,
@@ -56,6 +57,13 @@ def cards(
         }
         for row in new
     ]
+
+
+def _heading(row: Row) -> str:
+    """Returns why a card has no prediction, although there may be one; empty if nothing is hidden."""
+    if row.answers:
+        return "Answers differ"
+    return "No prediction is shown" if row.blind else ""
 
 
 def _history(context: PageContext, row: Row) -> dict[str, Any] | None:

@@ -69,7 +69,7 @@ function drawPrediction(view, card) {
   if (decision) {
     box.append(make("p", "small", `Decided by ${decision.by}`), make("p", "big", decision.label ?? "Rejected"));
   } else {
-    box.append(make("p", "small", SOURCES[card.source] ?? "No prediction yet"));
+    box.append(make("p", "small", card.heading || (SOURCES[card.source] ?? "No prediction yet")));
     if (card.label !== null) box.append(make("p", "big", card.label));
     if (card.label !== null && card.probability !== null) box.append(drawProbability(card.probability));
   }

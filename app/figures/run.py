@@ -21,6 +21,7 @@ from gradebook.storage.label_snapshots import LabelSnapshots
 
 MAX_MATRIX_CLASSES = 24
 MAX_COLUMN_CLASSES = 10  # up to so many classes, both figures of a run fit next to each other
+MIN_NODE_SHARE = 0.03  # of the images, from which on a node has its name beside it
 MAX_NODE_CHARS = 4  # of names that a flow shows at every step, not only at the first and the last
 OFF_DIAGONAL, ON_DIAGONAL = "#D55E00", "#8C8C8C"
 
@@ -52,8 +53,9 @@ def label_flow(snapshots: LabelSnapshots, labels: Any, colors: Mapping[str, str]
     figure = go.Figure(go.Sankey(node=node, link=link, arrangement="snap", valueformat=",", textfont=text))
     for m, step in enumerate(snapshots.steps):
         x = m / max(len(snapshots.steps) - 1, 1)
-        figure.add_annotation(x=x, y=1.06, text=f"step {step:,}", showarrow=False, xref="paper", yref="paper")
-    return with_layout(figure, height=max(300, 44 * len(names)), margin={"l": 24, "r": 24, "t": 34, "b": 12})
+        place = {"x": x, "y": 1, "yanchor": "bottom", "yshift": 8, "xref": "paper", "yref": "paper"}
+        figure.add_annotation(text=f"step {step:,}", showarrow=False, font_size=12, **place)
+    return with_layout(figure, height=max(300, 44 * len(names)), margin={"l": 24, "r": 24, "t": 38, "b": 12})
 
 
 def confusion_matrix(  # a table, and how it is drawn
@@ -117,12 +119,16 @@ def _links(rows: Any, names: Sequence[str], colors: Sequence[str]) -> dict[str, 
 
 
 def _nodes(rows: Any, names: Sequence[str], colors: Sequence[str]) -> dict[str, Any]:
-    """Returns a node for each class at each step; long names stand at the first and the last step only."""
+    """Returns a node for each class at each step.
+
+    Long names stand at the first and the last step only, and none beside a thin node, where it would cover others.
+    """
     steps = range(rows.shape[1])
-    labelled = {0, len(steps) - 1} if max(map(len, names), default=0) > MAX_NODE_CHARS else set(steps)
+    named = {0, len(steps) - 1} if max(map(len, names), default=0) > MAX_NODE_CHARS else set(steps)
     counts = [np.bincount(rows[:, m] + 1, minlength=len(names) + 1)[1:] for m in steps]
+    labelled = {(m, k) for m in named for k, n in enumerate(counts[m]) if n >= MIN_NODE_SHARE * max(len(rows), 1)}
     return {
-        "label": [short_label(name) if m in labelled else "" for m in steps for name in names],
+        "label": [short_label(name) if (m, k) in labelled else "" for m in steps for k, name in enumerate(names)],
         "customdata": [escape_html(name) for _ in steps for name in names],
         "color": [*colors] * len(steps),
         "x": [_spread(m, len(steps)) for m in steps for _ in names],

@@ -37,7 +37,12 @@ def draw(context: PageContext) -> None:
         )
     waiting = to_answer(events.events, context.actor, store.project.answers)
     if waiting:
-        draw_link(context, waiting, f"{count(len(waiting), 'image')} to answer a further time", ASKED_AGAIN)
+        draw_link(
+            context,
+            waiting,
+            f"{count(len(waiting), 'image')} for another answer, without sight of the first",
+            ASKED_AGAIN,
+        )
     if events.disputed:
         text = f"{count(len(events.disputed), 'image')} with answers that differ"
         draw_link(context, list(events.disputed), text, DISPUTED, button="Settle them", icon=":material/gavel:")

@@ -9,7 +9,7 @@ from gradebook.storage.class_changes import ProjectClass, hex_color
 
 STYLE = """<style>
 .class-bars { display: grid; grid-template-columns: minmax(3rem, max-content) 1fr max-content; gap: 0.3rem 0.6rem;
-  align-items: center; margin: 0; max-height: 420px; overflow-y: auto; font-size: 0.9rem; }
+  align-items: center; margin: 0; padding: 0 !important; max-height: 420px; overflow-y: auto; font-size: 0.9rem; }
 .class-bars dt { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; max-width: 9rem; }
 .class-bars dd { margin: 0; }
 .class-bars .bar { height: 0.75rem; border-radius: 0.2rem; min-width: 2px; }

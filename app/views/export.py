@@ -11,7 +11,7 @@ from gradebook.app.data_access import read_events
 from gradebook.app.figures import common
 from gradebook.app.job_progress import follow
 from gradebook.app.text import as_sentence, count, percent, plain
-from gradebook.app.views import next_steps
+from gradebook.app.views import export_downloads, next_steps
 from gradebook.pipelines.export.label_rows import labelled_rows
 from gradebook.pipelines.export.labels import FILES
 from gradebook.pipelines.inference.classifier import MODEL, Classifier, predict_content
@@ -64,6 +64,8 @@ def render(context: PageContext) -> None:
     with left:
         run = _draw_classifier(project, finished, context.run.name if context.run else None)
         _draw_labels(context.store)
+        if run is not None:
+            export_downloads.draw_predictions(context.store, run)
     with right:
         if run is None:
             st.info("No run has finished yet, so there is no classifier to export.", icon=":material/model_training:")
@@ -74,6 +76,7 @@ def render(context: PageContext) -> None:
             st.caption(f"{plain(run.name)} has not been exported yet. After that, you can try it here on an image.")
             st.markdown(CONTENTS)
             return
+        export_downloads.draw_classifier(folder)
         _draw_trial(folder, common.class_colors(project.styled_classes))
         _draw_model_card(folder)
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from PIL import Image
 
 from gradebook.app.context import PageContext
+from gradebook.app.views.export_downloads import zipped
 from gradebook.pipelines.jobs import commands, launcher
 from gradebook.pipelines.process.job_files import ANSWER, PROGRESS
 from gradebook.pipelines.process.run_status import State
@@ -105,6 +107,15 @@ def test_the_address_has_the_run_to_export(context):
     assert page.selectbox(key="export-run").value == "mpl-001"
     page.selectbox(key="export-run").select("uda-001").run()
     assert page.query_params["export"] == "uda-001"
+
+
+def test_predictions_and_an_exported_classifier_are_downloaded(context, tmp_path):
+    page = drawn(draw_export, context)
+    assert page.download_button(key="download-predictions").label == "Download predictions"
+    folder = classifier(tmp_path / "mpl-001")
+    with zipfile.ZipFile(io.BytesIO(zipped(folder))) as archive:
+        assert archive.namelist() == [f"mpl-001/{name}" for name in ("README.md", "classes.json", "model.onnx")]
+        assert archive.read("mpl-001/model.onnx") == (folder / "model.onnx").read_bytes()
 
 
 def test_labels_are_downloaded_or_written_as_a_job(context, sleeping, tmp_path):
