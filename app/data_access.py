@@ -102,10 +102,10 @@ def read_history(store: Store, run: Run | None, sample_id: str) -> list[dict[str
 
 def with_present_names(store: Store, run: Run, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Returns rows of a run's record with the present names of its classes."""
-    known = known_classes(store, run)
-    if not known.have_changed:
+    class_map = known_classes(store, run)
+    if not class_map.have_changed:
         return rows
-    return [row | {name: known.rename(row[name]) for name in LABEL_COLUMNS} for row in rows]
+    return [row | {name: class_map.rename(row[name]) for name in LABEL_COLUMNS} for row in rows]
 
 
 def known_classes(store: Store, run: Run) -> RunClasses:

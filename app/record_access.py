@@ -77,13 +77,13 @@ def _cross_table(
     return training_dynamics.cross_tabulate(final, rows, columns, labels, _store.project.classes)
 
 
-def _renamed(table: Any, known: RunClasses) -> Any:
+def _renamed(table: Any, class_map: RunClasses) -> Any:
     """Returns a table of the record, a `pyarrow.Table`, with the present names of a run's classes."""
     import pyarrow as pa
 
-    if not known.have_changed:
+    if not class_map.have_changed:
         return table
     for name in [name for name in LABEL_COLUMNS if name in table.column_names]:
-        labels = [known.rename(label) for label in table[name].to_pylist()]
+        labels = [class_map.rename(label) for label in table[name].to_pylist()]
         table = table.set_column(table.column_names.index(name), name, pa.array(labels, pa.string()))
     return table

@@ -200,7 +200,7 @@ def _report(  # what a call did, and what is known
     accepted: int,
 ) -> AuditReport:
     about = [i for group in audit_files.read_groups(store.project, audit) for i in group.sample_ids]
-    known = {s.sample_id: s.filepath for s in store.catalog.samples(among=list(waiting))}
+    paths = {s.sample_id: s.filepath for s in store.catalog.samples(among=list(waiting))}
     return AuditReport(
         audit=audit.audit_id,
         state=audit.state,
@@ -215,5 +215,5 @@ def _report(  # what a call did, and what is known
         accepted=accepted,
         rest=sum(i not in decided for i in about) - accepted,
         parts=parts,
-        files=[known[i] for i in waiting if i in known],
+        files=[paths[i] for i in waiting if i in paths],
     )

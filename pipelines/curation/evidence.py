@@ -51,15 +51,15 @@ class SampleEvidence:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Known:
-    """Evidence that a live session has in memory."""
+class LiveEvidence:
+    """Evidence that a live session already has in memory."""
 
     classifier: FeatureClassifierOutput
     dynamics: Any  # training dynamics of the run, maybe of an earlier step: see `Record.dynamics`
 
 
 def collect_evidence(
-    store: "Store", run: Run, sample_ids: Sequence[str], given: Mapping[str, str], known: Known | None = None
+    store: "Store", run: Run, sample_ids: Sequence[str], given: Mapping[str, str], live: LiveEvidence | None = None
 ) -> SampleEvidence:
     """Returns the evidence of a finished run about samples; those without a prediction are left out.
 
@@ -68,14 +68,14 @@ def collect_evidence(
         run: whose predictions.
         sample_ids: all without a label, or all with a label.
         given: the given labels to judge, sample_id -> class name; empty for samples without a label.
-        known: sources that are not read again; None reads them all.
+        live: sources that are not read again; None reads them all.
 
     Raises:
         ProjectError: the run has not finished, or labels are given and there are no embeddings.
     """
     check_finished(run)
     predictions = read_predictions(run, classes_of(store, run))
-    classifier = classify_features(store, run, predictions) if known is None else known.classifier
+    classifier = classify_features(store, run, predictions) if live is None else live.classifier
     if given and classifier is None:
         raise ProjectError(
             f"checking given labels needs embeddings, and the images of {run.name} have none: "
@@ -83,7 +83,7 @@ def collect_evidence(
         )
     covered = set(classifier.sample_ids.tolist() if given and classifier is not None else predictions.sample_ids)
     ids = [sample_id for sample_id in sample_ids if sample_id in covered]
-    dynamics = _folded_dynamics(store, run) if known is None else known.dynamics
+    dynamics = _folded_dynamics(store, run) if live is None else live.dynamics
     index = {name: k for k, name in enumerate(predictions.classes)}
     index |= _old_names(classes_of(store, run), index)
     of_run = {**_align_record(_dynamics(dynamics, ids), index), "unlike": _unlike_any_class(run, ids, classifier)}
@@ -172,10 +172,10 @@ def _unlike_any_class(run: Run, ids: Sequence[str], classifier: FeatureClassifie
 
     if classifier is None:
         return np.full(len(ids), np.nan)
-    known = classifier.sample_ids.tolist()
-    labelled, rejected = (_rows(known, list(of)) for of in (run.labels(), _rejected(run)))
+    all_ids = classifier.sample_ids.tolist()
+    labelled, rejected = (_rows(all_ids, list(of)) for of in (run.labels(), _rejected(run)))
     unlike = unlike_any_class(classifier.space, labelled[labelled >= 0], rejected[rejected >= 0])
-    return _take(known, unlike, ids)
+    return _take(all_ids, unlike, ids)
 
 
 def _rejected(run: Run) -> set[str]:
@@ -187,9 +187,9 @@ def _rejected(run: Run) -> set[str]:
     return rejected
 
 
-def _old_names(known: RunClasses, index: Mapping[str, int]) -> dict[str, int]:
+def _old_names(class_map: RunClasses, index: Mapping[str, int]) -> dict[str, int]:
     """Returns the names by which the record has the run's classes: name -> index of its present class."""
-    return {name: index[known.names[k]] for name, k in known.column.items() if known.names[k] in index}
+    return {name: index[class_map.names[k]] for name, k in class_map.column.items() if class_map.names[k] in index}
 
 
 def _align_predictions(predictions: Predictions, ids: Sequence[str]) -> tuple[Floats, Floats]:
@@ -208,10 +208,14 @@ def _align_classifier(
     if classifier is None:
         unknown = np.full((len(ids), classes), np.nan)
         return unknown, unknown.copy(), unknown[:, 0].copy()
-    known = classifier.sample_ids.tolist()
+    all_ids = classifier.sample_ids.tolist()
     probabilities = classifier.label_free if label_free else classifier.probabilities
     neighbour_mean = classifier.label_free_neighbour_mean if label_free else classifier.neighbour_mean
-    return _take(known, probabilities, ids), _take(known, neighbour_mean, ids), _take(known, classifier.similarity, ids)
+    return (
+        _take(all_ids, probabilities, ids),
+        _take(all_ids, neighbour_mean, ids),
+        _take(all_ids, classifier.similarity, ids),
+    )
 
 
 def _align_record(dynamics: Any, index: Mapping[str, int]) -> dict[str, Any]:
@@ -258,21 +262,21 @@ def _space(classifier: FeatureClassifierOutput, ids: Sequence[str]) -> NDArray[n
     return None if (rows < 0).any() else classifier.space[rows].astype(np.float32)
 
 
-def _groups(known: NDArray[np.str_], groups: Indices, ids: Sequence[str]) -> Indices:
+def _groups(all_ids: NDArray[np.str_], groups: Indices, ids: Sequence[str]) -> Indices:
     """Returns the groups (N,) of these ids; an unknown id is a group of its own."""
-    aligned = _take(known.tolist(), groups, ids)
+    aligned = _take(all_ids.tolist(), groups, ids)
     return np.where(np.isnan(aligned), len(groups) + np.arange(len(ids)), np.nan_to_num(aligned)).astype(np.int64)
 
 
-def _rows(known: Sequence[str], ids: Sequence[str]) -> Indices:
+def _rows(all_ids: Sequence[str], ids: Sequence[str]) -> Indices:
     """Returns the positions (N,) of these ids among the known ones, -1 for unknown ids."""
-    position = {sample_id: row for row, sample_id in enumerate(known)}
+    position = {sample_id: row for row, sample_id in enumerate(all_ids)}
     return np.array([position.get(sample_id, -1) for sample_id in ids], np.int64)
 
 
-def _take(known: Sequence[str], table: NDArray[Any], ids: Sequence[str]) -> Floats:
+def _take(all_ids: Sequence[str], table: NDArray[Any], ids: Sequence[str]) -> Floats:
     """Returns the rows (N, ...) of these ids in a table of the known ones, NaN for unknown ids."""
-    rows = _rows(known, ids)
+    rows = _rows(all_ids, ids)
     out = np.full((len(ids), *table.shape[1:]), np.nan)
     out[rows >= 0] = table[rows[rows >= 0]]
     return out

@@ -72,12 +72,12 @@ def classes_of(store: "Store", run: Run) -> RunClasses:
     return run_classes(run.config(), store.project.history)
 
 
-def read_predictions(run: Run, known: RunClasses | None = None) -> Predictions:
+def read_predictions(run: Run, class_map: RunClasses | None = None) -> Predictions:
     """Reads the predictions of a finished run.
 
     Args:
         run: a run.
-        known: its classes, to return the predictions under their present names; None for those that the run has.
+        class_map: its classes, to return the predictions under their present names; None for those that the run has.
 
     Raises:
         ProjectError: the file is damaged.
@@ -90,8 +90,8 @@ def read_predictions(run: Run, known: RunClasses | None = None) -> Predictions:
         table = pq.read_table(path)
         classes = json.loads(table.schema.metadata[b"classes"])
         student, teacher = (_distributions(table[name], len(classes)) for name in ("student", "teacher"))
-        if known is not None and known.have_changed:
-            classes, student, teacher = list(known.names), known.merge(student), known.merge(teacher)
+        if class_map is not None and class_map.have_changed:
+            classes, student, teacher = list(class_map.names), class_map.merge(student), class_map.merge(teacher)
         return Predictions(classes=classes, sample_ids=table["sample_id"].to_pylist(), student=student, teacher=teacher)
     except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
         raise ProjectError(

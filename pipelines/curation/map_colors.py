@@ -79,8 +79,8 @@ def coloring(
         return _reason(store, run, sample_ids, labels, reason)
     dynamics = _read_dynamics(store, run, sample_ids)
     if by in (TEACHER, STUDENT):
-        known = run_classes(run.config(), store.project.history)
-        return _classes([known.rename(name) for name in dynamics[f"{by}_label"].to_pylist()], store.project)
+        class_map = run_classes(run.config(), store.project.history)
+        return _classes([class_map.rename(name) for name in dynamics[f"{by}_label"].to_pylist()], store.project)
     if by == DISAGREEMENT:
         pairs = zip(dynamics["teacher_label"].to_pylist(), dynamics["student_label"].to_pylist(), strict=True)
         both = [None if None in (t, s) else AGREE if t == s else DISAGREE for t, s in pairs]

@@ -17,7 +17,7 @@ import numpy as np
 
 from gradebook.pipelines.curation import feature_classifier
 from gradebook.pipelines.curation.batch_coverage import Coverage, compute_coverage
-from gradebook.pipelines.curation.evidence import Floats, Known, SampleEvidence, check_finished, collect_evidence
+from gradebook.pipelines.curation.evidence import Floats, LiveEvidence, SampleEvidence, check_finished, collect_evidence
 from gradebook.pipelines.curation.reason_table import DUPLICATE_DIFFERS, ReasonTable
 from gradebook.pipelines.runs import PREDICTIONS, Run
 from gradebook.storage.files import atomic_path, writing_cache
@@ -75,28 +75,28 @@ def _versions() -> str:
     return f"{SCHEMA_VERSION} {feature_classifier.SCHEMA_VERSION}"
 
 
-def compute_table(store: "Store", run: Run, given: Mapping[str, str] | None, known: Known | None = None) -> Any:
+def compute_table(store: "Store", run: Run, given: Mapping[str, str] | None, live: LiveEvidence | None = None) -> Any:
     """Returns a new table of reasons, a `pyarrow.Table`; writes no cache.
 
     Args:
         store: the project.
         run: whose predictions.
         given: the labels in question; None for the run's predictions.
-        known: of a live session, whose batches then cover `LIVE_GOALS` samples.
+        live: of a live session, whose batches then cover `LIVE_GOALS` samples.
     """
     import pyarrow as pa
 
     from gradebook.mpl.reasons import doubt, score
 
     ids = [s.sample_id for s in store.catalog.samples(Split.TRAIN) if given is None or s.sample_id in given]
-    evidence = collect_evidence(store, run, ids, given or {}, known)
+    evidence = collect_evidence(store, run, ids, given or {}, live)
     scores = score(evidence.evidence)
     doubts = doubt(scores)
     columns = _columns(evidence, scores, doubts)
     if evidence.space is not None and len(evidence.space):
         flat = pa.array(np.ascontiguousarray(evidence.space.astype(np.float16)).ravel())
         columns["space"] = pa.FixedSizeListArray.from_arrays(flat, evidence.space.shape[1])
-    goals = None if known is None else LIVE_GOALS
+    goals = None if live is None else LIVE_GOALS
     coverage = compute_coverage(evidence, doubts, goals) if given is None else None
     if coverage is not None:
         columns["gain"] = pa.array(coverage[1])
@@ -109,18 +109,18 @@ def compute_table(store: "Store", run: Run, given: Mapping[str, str] | None, kno
     return pa.table(columns).replace_schema_metadata({k.encode(): json.dumps(v).encode() for k, v in metadata.items()})
 
 
-def _columns(known: SampleEvidence, scores: Mapping[str, Floats], doubts: Floats) -> dict[str, Any]:
+def _columns(evidence: SampleEvidence, scores: Mapping[str, Floats], doubts: Floats) -> dict[str, Any]:
     import pyarrow as pa
 
     return {
-        "sample_id": pa.array(known.sample_ids, pa.string()),
-        "by_id": pa.array(np.argsort(np.array([i.encode() for i in known.sample_ids], np.bytes_)), pa.int32()),
-        "guess": pa.array(known.guess, pa.int16()),
-        "probability": pa.array(known.probability, pa.float32()),
-        "label": pa.array(known.evidence.label, pa.int16()),
-        "probe": pa.array(_most_probable(known.evidence.classifier), pa.int16()),
-        "group": pa.array(known.groups, pa.int32()),
-        **_duplicate_columns(known),
+        "sample_id": pa.array(evidence.sample_ids, pa.string()),
+        "by_id": pa.array(np.argsort(np.array([i.encode() for i in evidence.sample_ids], np.bytes_)), pa.int32()),
+        "guess": pa.array(evidence.guess, pa.int16()),
+        "probability": pa.array(evidence.probability, pa.float32()),
+        "label": pa.array(evidence.evidence.label, pa.int16()),
+        "probe": pa.array(_most_probable(evidence.evidence.classifier), pa.int16()),
+        "group": pa.array(evidence.groups, pa.int32()),
+        **_duplicate_columns(evidence),
         "doubt": pa.array(doubts, pa.float32()),
         **{name: pa.array(column, pa.float32()) for name, column in scores.items() if name != DUPLICATE_DIFFERS},
     }
@@ -145,9 +145,9 @@ def write_table(path: Path, fingerprint: str, table: Any) -> None:
         writer.write_table(table)
 
 
-def refresh(store: "Store", run: Run, known: Known | None = None) -> None:
-    """Computes the table of a run's predictions again, and replaces the cached one; `known` as in `compute_table`."""
-    table = compute_table(store, run, None, known)
+def refresh(store: "Store", run: Run, live: LiveEvidence | None = None) -> None:
+    """Computes the table of a run's predictions again, and replaces the cached one; `live` as in `compute_table`."""
+    table = compute_table(store, run, None, live)
     write_table(run.results / PREDICTED, fingerprint(store, run), table)
 
 
@@ -199,14 +199,14 @@ def same_content(one: Any, other: Any) -> bool:
     )
 
 
-def _duplicate_columns(known: SampleEvidence) -> dict[str, Any]:
+def _duplicate_columns(evidence: SampleEvidence) -> dict[str, Any]:
     """Returns two columns of lists: each sample's near-duplicates, and the student's prediction for each of them."""
     import pyarrow as pa
 
-    predictions = known.predictions
-    row = {sample_id: k for k, sample_id in enumerate(known.sample_ids)}
+    predictions = evidence.predictions
+    row = {sample_id: k for k, sample_id in enumerate(evidence.sample_ids)}
     predicted = dict(zip(predictions.sample_ids, predictions.student.argmax(1).tolist(), strict=True))
-    pairs = sorted((row[i], duplicate) for i, duplicate in _duplicate_pairs(known) if i in row)
+    pairs = sorted((row[i], duplicate) for i, duplicate in _duplicate_pairs(evidence) if i in row)
     ends = np.cumsum(np.bincount([k for k, _ in pairs] or [0], minlength=len(row)) * bool(pairs))
     offsets = pa.array(np.concatenate([[0], ends])[: len(row) + 1], pa.int32())
     duplicates = [duplicate for _, duplicate in pairs]
@@ -217,11 +217,11 @@ def _duplicate_columns(known: SampleEvidence) -> dict[str, Any]:
     }
 
 
-def _duplicate_pairs(known: SampleEvidence) -> Iterator[tuple[str, str]]:
+def _duplicate_pairs(evidence: SampleEvidence) -> Iterator[tuple[str, str]]:
     """Yields every pair of near-duplicates in both directions."""
-    if known.classifier is None:
+    if evidence.classifier is None:
         return
-    ids, duplicate_of = known.classifier.sample_ids, known.classifier.duplicate_of
+    ids, duplicate_of = evidence.classifier.sample_ids, evidence.classifier.duplicate_of
     later = np.flatnonzero(duplicate_of >= 0)
     for one, other in zip(ids[later].tolist(), ids[duplicate_of[later]].tolist(), strict=True):
         yield one, other

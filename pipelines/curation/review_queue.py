@@ -137,8 +137,8 @@ def _conflicts(store: "Store", events: Sequence[Event], among: Container[str] | 
 
 
 def _check(reason: str | None, limit: int) -> None:
-    known = [*sentences(), CONFLICT[0], *QUALITY]
-    if reason is not None and reason not in known:
-        raise ProjectError(f"there is no reason {reason!r}: choose one of {', '.join(known)}")
+    reasons = [*sentences(), CONFLICT[0], *QUALITY]
+    if reason is not None and reason not in reasons:
+        raise ProjectError(f"there is no reason {reason!r}: choose one of {', '.join(reasons)}")
     if limit < 1:
         raise ProjectError(f"limit={limit} must be at least 1")

@@ -45,17 +45,17 @@ def conflict_rows(
         samples: returns the samples with these ids.
     """
     groups = conflicts(events, history)
-    known = {sample.sample_id: sample for sample in samples(list(groups))} if groups else {}
+    by_id = {sample.sample_id: sample for sample in samples(list(groups))} if groups else {}
     return [
         replace(
-            empty_row(known[i]),
+            empty_row(by_id[i]),
             reasons={CONFLICT[0]: 1.0},
             score=1.0,
             decision=group.newest.event_id,
             answers={actor: e.label for actor, e in group.of.items()},
         )
         for i, group in groups.items()
-        if i in known
+        if i in by_id
     ]
 
 

@@ -141,8 +141,8 @@ def _embedded(store: "Store", backbone: str | None) -> tuple["Space", list[str]]
     if not samples:
         raise ProjectError(f"the project has no training images: gradebook import {root} IMAGES")
     spaces = [space for space in store.vectors.spaces() if backbone in (None, space.backbone)]
-    known = set(store.vectors.ids(spaces[-1].backbone)) if spaces else set()
-    ids = [sample_id for sample_id in samples if sample_id in known]
+    embedded = set(store.vectors.ids(spaces[-1].backbone)) if spaces else set()
+    ids = [sample_id for sample_id in samples if sample_id in embedded]
     if not ids:
         more = f" --backbone {backbone}" if backbone else ""
         raise ProjectError(f"the map needs embeddings, and there are none: gradebook embed {root}{more}")

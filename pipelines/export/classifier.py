@@ -109,10 +109,10 @@ def export(  # noqa: PLR0913  # all but the first three have a default
         ConfigError: the run has not finished, the directory holds other files, or the exported model and the
             student predict differently.
     """
-    config, known = config_from_json(run.config()), run_classes(run.config(), store.project.history)
-    classes = known.output_names
-    if known.have_changed and classes == list(known.trained):
-        say(f"the classifier has the classes of {run.name}; {known.describe()}")
+    config, class_map = config_from_json(run.config()), run_classes(run.config(), store.project.history)
+    classes = class_map.output_names
+    if class_map.have_changed and classes == list(class_map.trained):
+        say(f"the classifier has the classes of {run.name}; {class_map.describe()}")
     if openvino:
         check_installed()
     begin = _stages(progress)

@@ -21,12 +21,12 @@ def current_reasons(store: "Store", run: Run | None, *, say: Callable[[str], Non
         run: whose predictions; None for no reasons at all.
         say: called with a sentence if the reasons cannot be computed.
     """
-    known = {
+    tables = {
         name: Reason(sentence, of_labels=name == queue_items.GIVEN)
         for name, sentence in (queue_items.sentences() | queue_items.QUALITY).items()
     }
     scores, predicted = dict[str, dict[str, float]](), dict[str, queue_items.Row]()
-    about_guesses = next(name for name in known if name != queue_items.GIVEN)
+    about_guesses = next(name for name in tables if name != queue_items.GIVEN)
     many = max(len(store.catalog.samples()), 1)
     try:
         for reason in (about_guesses, queue_items.GIVEN) if run else ():
@@ -39,4 +39,4 @@ def current_reasons(store: "Store", run: Run | None, *, say: Callable[[str], Non
     proposed = {i: (row.label, row.probability) for i, row in predicted.items() if row.label is not None}
     asked = {e.sample_id: e for e in requested_proposals(store.log.read()) if e.label is not None}
     proposed |= {i: (str(e.label), e.confidence) for i, e in asked.items()}
-    return Reasons(known, scores, proposed)
+    return Reasons(tables, scores, proposed)

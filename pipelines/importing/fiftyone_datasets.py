@@ -79,18 +79,18 @@ def _label_field(dataset: Any, name: str, requested: str | None) -> str | None:
     """Returns the field that holds the labels, None where there are none."""
     import fiftyone as fo
 
-    known: Sequence[str] = list(dataset.get_field_schema(embedded_doc_type=fo.Classification))
+    fields: Sequence[str] = list(dataset.get_field_schema(embedded_doc_type=fo.Classification))
     if requested is not None:
-        if requested not in known:
+        if requested not in fields:
             raise ProjectError(
-                f"dataset {name} has no classifications {requested}: it has {', '.join(known) or 'none'}; "
+                f"dataset {name} has no classifications {requested}: it has {', '.join(fields) or 'none'}; "
                 "only one class per image can be imported"
             )
         return requested
-    usual = next((field for field in USUAL_FIELDS if field in known), None)
-    if usual is None and len(known) > 1:
-        raise ProjectError(f"dataset {name} has several labels: say which with --labels, of {', '.join(known)}")
-    return usual or next(iter(known), None)
+    usual = next((field for field in USUAL_FIELDS if field in fields), None)
+    if usual is None and len(fields) > 1:
+        raise ProjectError(f"dataset {name} has several labels: say which with --labels, of {', '.join(fields)}")
+    return usual or next(iter(fields), None)
 
 
 def _write(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> Path:

@@ -68,13 +68,13 @@ def evaluate(store: "Store", run: Run, *, split: Split = Split.TEST, baseline: b
         ConfigError: the run has not finished, or no image of the split has a label.
     """
     config = config_from_json(run.config())
-    known = run_classes(run.config(), store.project.history)
-    samples, labels, unknown = _labelled(store, run, split, known.names)
-    probabilities = known.merge(predict_samples(load_run_student(run), config, store, samples))
+    class_map = run_classes(run.config(), store.project.history)
+    samples, labels, unknown = _labelled(store, run, split, class_map.names)
+    probabilities = class_map.merge(predict_samples(load_run_student(run), config, store, samples))
     on = "test split" if split is Split.TEST else "training images whose labels the run never saw"
     regression = logistic_baseline(store, run, samples) if baseline else None
-    scored = _evaluation(run, on, probabilities, labels, unknown, known)
-    return scored if regression is None else replace(scored, baseline=_scores(known.merge(regression), labels))
+    scored = _evaluation(run, on, probabilities, labels, unknown, class_map)
+    return scored if regression is None else replace(scored, baseline=_scores(class_map.merge(regression), labels))
 
 
 def evaluate_beside_data(project: Project, run: Run) -> Evaluation:
@@ -96,8 +96,8 @@ def evaluate_beside_data(project: Project, run: Run) -> Evaluation:
     device = best_device()
     source = ImageLoader(data.images, workers=config.workers, device=device)
     predicted = probabilities(load_run_student(run).to(device), source, np.arange(len(data.truth)))
-    known = run_classes(run.config(), project.history)
-    return _evaluation(run, "test split", predicted.double().numpy(), data.truth, [], known)
+    class_map = run_classes(run.config(), project.history)
+    return _evaluation(run, "test split", predicted.double().numpy(), data.truth, [], class_map)
 
 
 def is_beside_data(run: Run) -> bool:
@@ -111,12 +111,12 @@ def _evaluation(
     probabilities: Probabilities,
     labels: NDArray[np.int64],
     unknown: list[str],
-    trained_classes: RunClasses,
+    class_map: RunClasses,
 ) -> Evaluation:
     """Scores probabilities (N, K); a label of K or more is a class of `unknown`, and so always wrong."""
     from gradebook.mpl import metrics
 
-    classes = list(trained_classes.names)
+    classes = list(class_map.names)
     known = labels < len(classes)
     table = metrics.confusion(probabilities[known], labels[known])
     return Evaluation(
@@ -131,7 +131,7 @@ def _evaluation(
         classes=classes,
         unknown_classes={name: int((labels == len(classes) + k).sum()) for k, name in enumerate(unknown)},
         baseline=None,
-        changed_classes=trained_classes.describe(),
+        changed_classes=class_map.describe(),
         **asdict(_scores(probabilities, labels)),
     )
 

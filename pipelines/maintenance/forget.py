@@ -39,9 +39,9 @@ def forget(store: "Store", below: Path, *, dry_run: bool = False) -> list[str]:
     if not missing:
         raise ProjectError(f"all {len(files)} files of {path} exist: delete those that you do not want, then forget it")
     if not dry_run:
-        known = store.catalog.ids()
+        ids = store.catalog.ids()
         store.catalog.add([], [File(filepath=file, sample_id=GONE, size=0, mtime_ns=0) for file in missing])
-        delete_cached(store.project, set(known) - {file.sample_id for file in store.catalog.files()})
+        delete_cached(store.project, set(ids) - {file.sample_id for file in store.catalog.files()})
     return missing
 
 

@@ -61,11 +61,13 @@ def relocate(
     before, after = old.expanduser().absolute(), new.expanduser().resolve()
     if not after.exists():
         raise ProjectError(f"there is nothing at {after}: give the folder in which the images are now")
-    known = _files(store)
+    catalogued = _files(store)
     bases = dict.fromkeys([before, before.resolve()])  # an import resolves links, which may be gone by now
-    below = [(file, base) for base in bases for file in known if _is_below(file, base)]
+    below = [(file, base) for base in bases for file in catalogued if _is_below(file, base)]
     if not below:
-        raise ProjectError(f"the catalogue has no file below {before}: its folders are {', '.join(_folders(known))}")
+        raise ProjectError(
+            f"the catalogue has no file below {before}: its folders are {', '.join(_folders(catalogued))}"
+        )
     moved, missing, different = _compare(below, after, progress)
     if not dry_run:
         store.catalog.add([], list(_rows(moved)))

@@ -85,7 +85,7 @@ def write_status(path: Path, status: Status) -> None:
 
 
 def _parsed(value: dict[str, Any]) -> Status:
-    known = {name: value[name] for name in Status.__dataclass_fields__ if name in value}
-    known["state"] = State(value["state"])
+    fields = {name: value[name] for name in Status.__dataclass_fields__ if name in value}
+    fields["state"] = State(value["state"])
     datetime.fromisoformat(value["updated"])
-    return Status(**known)
+    return Status(**fields)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gradebook.pipelines.curation import reason_cache
-from gradebook.pipelines.curation.evidence import Known
+from gradebook.pipelines.curation.evidence import LiveEvidence
 from gradebook.pipelines.curation.feature_classifier import read_predictions
 from gradebook.pipelines.runs import PREDICTIONS, Run
 from gradebook.pipelines.session.effects import Classes, Effects, EffectTracker, VerdictFeedback, write_effects
@@ -94,7 +94,7 @@ class Publisher:
             save_student(classifier, draft.results)
             of_teacher = None if teacher is None else teacher[positions]
             write_table(draft.results, training_set, positions, predictions, of_teacher)
-            reason_cache.refresh(self._store, draft, self._known(draft, training_set))
+            reason_cache.refresh(self._store, draft, self._evidence(draft, training_set))
             write_effects(draft.results, replace(effects, verdict=self._feedback(training_set, verdict)))
             write_snapshot(draft.results, newest)
         self.newest = newest
@@ -104,14 +104,14 @@ class Publisher:
         log_accuracy(state, fitted.held_out_accuracy[-1], more)
         return newest
 
-    def _known(self, draft: Run, training_set: TrainingSet) -> Known:
+    def _evidence(self, draft: Run, training_set: TrainingSet) -> LiveEvidence:
         """Returns the evidence about a snapshot; that of the record may be some snapshots old."""
         if self._dynamics is None or self._unfolded >= FOLD_EVERY:
             self._store.record.fold(self._run.name, self._run.path / "record")
             self._dynamics, self._unfolded = self._store.record.dynamics(self._run.name), 0
         self._unfolded += 1
         classifier = self._features.output(read_predictions(draft), training_set.labels)
-        return Known(classifier=classifier, dynamics=self._dynamics)
+        return LiveEvidence(classifier=classifier, dynamics=self._dynamics)
 
     def _numbers(self, state: TrainState, fitted: "PooledClassifier", agreement: float | None) -> Snapshot:
         """Returns the numbers of a snapshot that follow from its classifier."""

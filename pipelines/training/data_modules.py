@@ -120,9 +120,9 @@ class ProjectData:
         """
         events = self.store.log.read()
         history = class_history(events)
-        known = present_classes(self.project.classes, self.project.history.newest, history)
-        if known.have_changed:
-            raise ProjectError(f"the classes of the project have changed while this run trains: {known.describe()}")
+        class_map = present_classes(self.project.classes, self.project.history.newest, history)
+        if class_map.have_changed:
+            raise ProjectError(f"the classes of the project have changed while this run trains: {class_map.describe()}")
         drawn = drawn_for_testing(self.store.catalog.split_changes())
         return {i: label for i, label in decided_labels(events, history).items() if i not in drawn}
 
@@ -179,13 +179,13 @@ class PlainData:
             raise ConfigError(f"the images have changed since {path.name} began: put them back, or start a new run")
         position = {name: k for k, name in enumerate(self.dataset.names)}
         validation = np.array(saved["validation"], np.int64)
-        known = np.array(sorted(position[name] for name in saved["labels"]), np.int64)
-        return self._training_set(np.setdiff1d(known, validation), validation)
+        with_label = np.array(sorted(position[name] for name in saved["labels"]), np.int64)
+        return self._training_set(np.setdiff1d(with_label, validation), validation)
 
     def _training_set(self, labelled: Positions, validation: Positions) -> TrainingSet:
-        known = np.union1d(labelled, validation)
+        with_label = np.union1d(labelled, validation)
         labels = np.full(len(self.dataset.truth), -1, np.int64)
-        labels[known] = self.dataset.truth[known]
+        labels[with_label] = self.dataset.truth[with_label]
         unlabelled = np.flatnonzero(labels < 0)
         if len(unlabelled) == 0 and self.config.method != "supervised":
             raise ConfigError(

@@ -130,8 +130,8 @@ def label_names(training_set: TrainingSet) -> dict[str, str]:
 
 def missing_classes(training_set: TrainingSet) -> list[str]:
     """Returns the classes without a training label, which a model cannot learn."""
-    known = set(training_set.labels[training_set.labelled].tolist())
-    return [name for k, name in enumerate(training_set.classes) if k not in known]
+    classes_with_label = set(training_set.labels[training_set.labelled].tolist())
+    return [name for k, name in enumerate(training_set.classes) if k not in classes_with_label]
 
 
 def open_inputs(

@@ -69,12 +69,12 @@ def _predictions(run: Path, classes: tuple[str, ...]) -> dict[str, list[float]]:
             f"resume it first: gradebook train PROJECT --resume --run {run.name}"
         )
     table = pq.read_table(predictions, columns=["sample_id", "student"])
-    known = json.loads(table.schema.metadata[b"classes"])
-    if set(known) != set(classes):
+    theirs = json.loads(table.schema.metadata[b"classes"])
+    if set(theirs) != set(classes):
         raise ConfigError(
-            f"run {run.name} has the classes {', '.join(known)}, and this run {', '.join(classes)}: "
+            f"run {run.name} has the classes {', '.join(theirs)}, and this run {', '.join(classes)}: "
             "give a run of the same classes, or train it again"
         )
-    order = [known.index(name) for name in classes]
+    order = [theirs.index(name) for name in classes]
     pairs = zip(table["sample_id"].to_pylist(), table["student"].to_pylist(), strict=True)
     return {sample_id: [row[k] for k in order] for sample_id, row in pairs}

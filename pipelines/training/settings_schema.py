@@ -64,7 +64,7 @@ def load_settings(preset: str, method: str) -> list[Setting]:
     return [Setting(**one) for one in json.loads(done.stdout)]
 
 
-def changed_settings(known: list[Setting], typed: Mapping[str, str]) -> dict[str, Value]:
+def changed_settings(settings: list[Setting], typed: Mapping[str, str]) -> dict[str, Value]:
     """Returns the settings whose text was changed, as `gradebook.pipelines.jobs.launcher.start_training` takes them.
 
     Raises:
@@ -72,7 +72,7 @@ def changed_settings(known: list[Setting], typed: Mapping[str, str]) -> dict[str
     """
     return {
         one.name: _parse(one, typed[one.name].strip())
-        for one in known
+        for one in settings
         if one.name in typed and typed[one.name].strip() != one.value
     }
 

@@ -38,9 +38,9 @@ def made(monkeypatch) -> list[str]:
     found: list[str] = []
     worked_out = reason_cache.compute_table
 
-    def counted(store, run, given, known=None):
+    def counted(store, run, given, live=None):
         found.append("guessed" if given is None else "given")
-        return worked_out(store, run, given, known)
+        return worked_out(store, run, given, live)
 
     monkeypatch.setattr(reason_cache, "compute_table", counted)
     return found
