@@ -23,11 +23,11 @@ def remember(root: Path) -> None:
 def recent() -> list[Path]:
     """Returns the projects that were opened last and are still there, the newest first."""
     roots = [Path(path) for path in _read()]
-    found = []
+    projects = []
     for root in roots:
         with suppress(OSError):
-            found += [root] if (root / SETTINGS).is_file() else []
-    return found
+            projects += [root] if (root / SETTINGS).is_file() else []
+    return projects
 
 
 def _read() -> list[str]:

@@ -24,9 +24,9 @@ HEALTH_PATH = "/_stcore/health"  # says that the server runs, nothing else; the 
 
 def token() -> str | None:
     """Returns the token to ask for: the one in the environment, else a new one; None if users sign in."""
-    given = os.environ.get(TOKEN_VARIABLE)
-    if given is not None:
-        return given or None
+    chosen = os.environ.get(TOKEN_VARIABLE)
+    if chosen is not None:
+        return chosen or None
     return None if sign_in.is_required() else new_token()
 
 

@@ -66,8 +66,8 @@ def plan(probabilities: Floats, target: float, level: float, *, excess: float = 
     wrong = np.cumsum(1 - probabilities) * excess
     most, best = 0.0, None
     for size in np.unique(np.ceil(SIZES * len(probabilities)).astype(int)).tolist():
-        expected, left = min(float(wrong[size - 1]), size), np.floor(size * (1 - SHARES))
-        allowed = np.floor(target * left + 1e-9)
+        expected, unanswered = min(float(wrong[size - 1]), size), np.floor(size * (1 - SHARES))
+        allowed = np.floor(target * unanswered + 1e-9)
         k = np.arange(MAX_WRONG + 1)[:, None]
         passes = binom.cdf(k, np.minimum(allowed + k + 1, size), SHARES) <= WEIGHTS[-1] * level  # (k, f)
         limit = passes.cumprod(0).sum(0) - 1  # the largest number of wrong answers with which the set is accepted

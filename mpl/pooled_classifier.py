@@ -257,13 +257,13 @@ def logistic_regression(
 def _fit(x: Floats, opinions: Doubles, labelled: Indices, y: Indices) -> tuple[Doubles, Doubles, Doubles]:
     """Fits Gaussians to pooled opinions (N, K); returns slopes (d, K), offsets (K,) and the class shares (K,)."""
     classes = opinions.shape[1]
-    given = _shares(y, classes)
+    label_shares = _shares(y, classes)
     unlabelled = np.ones(len(x), bool)
     unlabelled[labelled] = False
-    shares = class_shares(opinions[unlabelled], given)
-    opinions = opinions * (shares / np.maximum(given, EPS)) ** SHARE_POWER
+    shares = class_shares(opinions[unlabelled], label_shares)
+    opinions = opinions * (shares / np.maximum(label_shares, EPS)) ** SHARE_POWER
     opinions = (opinions / opinions.sum(1, keepdims=True)) ** SHARPEN
-    opinions = aligned(opinions / opinions.sum(1, keepdims=True), unlabelled, given, shares)
+    opinions = aligned(opinions / opinions.sum(1, keepdims=True), unlabelled, label_shares, shares)
     targets = opinions.astype(np.float32)
     targets[labelled] = LABEL_WEIGHT * np.eye(classes, dtype=np.float32)[y]
     weights = targets

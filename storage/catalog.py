@@ -256,22 +256,22 @@ def _held(samples: Collection[Sample], files: Sequence[File]) -> list[Sample | N
     content = {file.filepath: file.sample_id for file in files}
     lost = {s.sample_id for s in samples if content.get(s.filepath, s.sample_id) != s.sample_id}
     others = {file.sample_id: file.filepath for file in reversed(_existing(files)) if file.sample_id in lost}
-    held: list[Sample | None] = []
+    result: list[Sample | None] = []
     for sample in samples:
         if sample.sample_id not in lost:
-            held.append(sample)
+            result.append(sample)
         else:
             other = others.get(sample.sample_id)
-            held.append(None if other is None else replace(sample, filepath=other))
-    return held
+            result.append(None if other is None else replace(sample, filepath=other))
+    return result
 
 
 def _in_order(samples: Iterable[Sample], files: Sequence[File], sample_ids: Sequence[str]) -> list[Sample]:
     wanted = set(sample_ids)
-    known = {sample.sample_id: sample for sample in samples if sample.sample_id in wanted}
-    held = dict(zip(known, _held(known.values(), files), strict=True))
+    by_id = {sample.sample_id: sample for sample in samples if sample.sample_id in wanted}
+    held = dict(zip(by_id, _held(by_id.values(), files), strict=True))
     try:
-        return [held[sample_id] or known[sample_id] for sample_id in sample_ids]
+        return [held[sample_id] or by_id[sample_id] for sample_id in sample_ids]
     except KeyError as error:
         raise ProjectError(
             f"sample {error.args[0]} is not in the catalogue: import its image, or correct the id"

@@ -51,8 +51,8 @@ def _version(mongod: Path) -> tuple[int, ...]:
         done = subprocess.run([mongod, "--version"], capture_output=True, text=True, timeout=TIMEOUT_S)
     except (OSError, subprocess.TimeoutExpired):
         return ()
-    found = re.search(r"version v(\d+)\.(\d+)\.(\d+)", done.stdout)
-    return tuple(map(int, found.groups())) if found else ()
+    match = re.search(r"version v(\d+)\.(\d+)\.(\d+)", done.stdout)
+    return tuple(map(int, match.groups())) if match else ()
 
 
 def version_warning(uri: str, today: date | None = None) -> str | None:

@@ -112,8 +112,13 @@ class _NetworkSummary:
 
 def _summarise_network(sample: Ints, step: Ints, label: Ints, probability: Floats, samples: int) -> _NetworkSummary:
     """Summarises R rows, sorted by sample and step; rows with label -1 are ignored."""
-    given = label >= 0
-    sample, step, label, probability = sample[given], step[given], label[given], probability[given]
+    is_labelled = label >= 0
+    sample, step, label, probability = (
+        sample[is_labelled],
+        step[is_labelled],
+        label[is_labelled],
+        probability[is_labelled],
+    )
     if not len(sample):
         nothing = np.full(samples, np.nan)
         return _NetworkSummary(np.full(samples, -1), nothing, nothing, nothing, nothing)

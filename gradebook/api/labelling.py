@@ -70,10 +70,10 @@ def label(
         ProjectError: there is no such sample or class, or a label is missing.
     """
     log = labelling.read_log(store)
-    wanted = _by_sample(store, _pairs(labels))
-    unchanged = [i for i, name in wanted.items() if _has_label(log.decided.get(i), name)]
+    class_of = _by_sample(store, _pairs(labels))
+    unchanged = [i for i, name in class_of.items() if _has_label(log.decided.get(i), name)]
     choices = []
-    for sample_id, name in wanted.items():
+    for sample_id, name in class_of.items():
         if sample_id in unchanged:
             continue
         now = log.decided.get(sample_id)
@@ -124,14 +124,14 @@ def _by_sample(store: "Store", pairs: list[tuple[str, Any]]) -> dict[str, str]:
     from gradebook.pipelines.reporting.sample_history import find_sample
 
     known = store.catalog.paths([key for key, _ in pairs])
-    wanted: dict[str, str] = {}
+    class_of: dict[str, str] = {}
     for key, name in pairs:
         if not isinstance(name, str):
             raise ProjectError(f"the label of {key} is {name!r}: give the name of a class, or leave the sample out")
         sample_id = key if key in known else find_sample(store, key)
-        if wanted.setdefault(sample_id, store.project.check_label(name)) != name:
-            raise ProjectError(f"{key} is labelled {wanted[sample_id]} and {name}: give one label")
-    return wanted
+        if class_of.setdefault(sample_id, store.project.check_label(name)) != name:
+            raise ProjectError(f"{key} is labelled {class_of[sample_id]} and {name}: give one label")
+    return class_of
 
 
 def _has_label(decision: Event | None, name: str) -> bool:

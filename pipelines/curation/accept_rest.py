@@ -136,12 +136,12 @@ def undo(store: "Store", audit_id: str, *, actor: str) -> int:
     audit = next((a for a in audit_files.list_audits(store.project) if a.audit_id == audit_id), None)
     if audit is None:
         raise ProjectError(f"there is no audit {audit_id!r} in {store.project.root}: gradebook log shows their ids")
-    seen = labelling.read_log(store)
-    standing = [e for e in seen.decided.values() if e.actor == ACTOR + audit_id]
+    log = labelling.read_log(store)
+    standing = [e for e in log.decided.values() if e.actor == ACTOR + audit_id]
     items = [labelling.Undo(ref=e.event_id, expected=e.event_id, of_anyone=True) for e in standing]
     if not items:
         raise ProjectError(f"no label of audit {audit_id} is in effect: there is nothing to undo")
-    taken = labelling.decide(store, items, actor=actor, read=partial(labelling.read_log, store, seen)).taken
+    taken = labelling.decide(store, items, actor=actor, read=partial(labelling.read_log, store, log)).taken
     audit_files.close(store.project, audit, State.UNDONE, audit.wrong, audit.parts)
     return len(taken)
 
@@ -181,13 +181,13 @@ def _decide(
         frozenset(audit.drawn),
         {i: e.label for i, e in decided.items() if e.actor != ACTOR + audit.audit_id},
     )
-    held = {s.sample_id for s in store.catalog.samples(Split.TRAIN)}
+    in_training = {s.sample_id for s in store.catalog.samples(Split.TRAIN)}
     parts, accepted = list[Part](), list[tuple[str, str, float]]()
     for group in audit_files.read_groups(store.project, audit):
         end = accepted_end(group, audit.target, labels, drawn)
         parts += describe_parts(group, labels, drawn, end)
         rows = zip(group.sample_ids[:end], group.labels[:end], group.probabilities[:end], strict=True)
-        accepted += [row for row in rows if row[0] in held and row[0] not in labels]
+        accepted += [row for row in rows if row[0] in in_training and row[0] not in labels]
     return parts, accepted
 
 

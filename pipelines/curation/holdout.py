@@ -93,13 +93,13 @@ def undo(store: "Store", *, actor: str) -> Holdout:
     _check_nothing_trains(store)
     with turn(store.project):
         newest: dict[str, SplitChange] = {c.sample_id: c for c in store.catalog.split_changes()}
-        held = [c for c in newest.values() if c.split is Split.TEST]
-        if not held:
+        in_test = [c for c in newest.values() if c.split is Split.TEST]
+        if not in_test:
             raise ProjectError(
                 f"no drawn test image can be put back: gradebook split {store.project.root} --test N draws some"
             )
-        last = max(held, key=lambda c: c.at).draw
-        ids = [c.sample_id for c in held if c.draw == last]
+        last = max(in_test, key=lambda c: c.at).draw
+        ids = [c.sample_id for c in in_test if c.draw == last]
         _write(store, ids, Split.TRAIN, last, actor)
     return _state(store, returned=len(ids))
 

@@ -44,9 +44,9 @@ def most_similar(sample_id: str, labels: Mapping[str, str], vectors: UnitVectors
         vectors: see `add_vectors`.
         k: how many.
     """
-    others = [i for i in list(labels)[-MAX_COMPARED:] if i in vectors and i != sample_id]
-    if sample_id not in vectors or not others:
+    compared = [i for i in list(labels)[-MAX_COMPARED:] if i in vectors and i != sample_id]
+    if sample_id not in vectors or not compared:
         return []
-    similar = np.stack([vectors[i] for i in others]) @ vectors[sample_id]
+    similar = np.stack([vectors[i] for i in compared]) @ vectors[sample_id]
     best = np.argsort(-similar, kind="stable")[:k]
-    return [(others[n], float(similar[n])) for n in best]
+    return [(compared[n], float(similar[n])) for n in best]

@@ -75,8 +75,8 @@ def rank_by_run(
     table = reasons(store, run)
     if not request.reason:
         disputed = conflict_rows(events, class_history(events), partial(store.catalog.samples, Split.TRAIN))
-        held = {row.sample_id for row in disputed}
-        first = [*disputed, *(row for row in first if row.sample_id not in held)]
+        disputed_ids = {row.sample_id for row in disputed}
+        first = [*disputed, *(row for row in first if row.sample_id not in disputed_ids)]
         asked = {row.sample_id for row in first}
         first += [row for row in _reopened(store, events, table, labels) if row.sample_id not in asked]
     audited = in_open_audit(store.project)

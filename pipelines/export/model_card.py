@@ -88,7 +88,7 @@ def model_card(
     classes, size = run.config()["classes"], model.size
     labels = Counter(run.labels().values())
     in_timm = f"or with timm:\n\n{_indented(TIMM_CODE)}" if model.is_timm else NOT_IN_TIMM
-    given = "\n".join(f"| {_cell(name)} | {labels[name]} |" for name in classes)
+    label_rows = "\n".join(f"| {_cell(name)} | {labels[name]} |" for name in classes)
     labelled = ", ".join(f"{_cell(name)} ({n})" for name, n in facts.givers.items()) or "nobody"
     licence = _licence(model)
     return f"""{_front_matter(run, config, scores, licence)}
@@ -131,7 +131,7 @@ pseudo-labels.
 
 | class | labels for training and validation |
 | --- | --- |
-{given}
+{label_rows}
 
 ## Scores
 

@@ -68,16 +68,18 @@ def take_back(dataset: Any, ids: Sequence[str]) -> str:
 
 def ask(dataset: Any, ids: Sequence[str]) -> str:
     """Puts samples that nobody has decided at the front of the queue, with what it proposes for them."""
-    store, seen = open_project(dataset), _selected(dataset, ids)
+    store, selected = open_project(dataset), _selected(dataset, ids)
     with leases.turn(store.project):
         events = store.log.read()
         decided, waiting = decisions(events), {e.sample_id for e in requested_proposals(events)}
-        free = [s for s in seen if s.sample_id not in decided and s.split == Split.TRAIN.value]
+        free = [s for s in selected if s.sample_id not in decided and s.split == Split.TRAIN.value]
         new = [s for s in free if s.sample_id not in waiting]
         store.log.append_now([_proposal(s) for s in new])
     sentences = [f"{_count(len(new), 'sample')} sent to the front of the queue."]
     sentences += [f"{len(free) - len(new)} waited there already."] if len(free) > len(new) else []
-    sentences += [f"{len(seen) - len(free)} stayed out: decided, or a test image."] if len(seen) > len(free) else []
+    sentences += (
+        [f"{len(selected) - len(free)} stayed out: decided, or a test image."] if len(selected) > len(free) else []
+    )
     return " ".join(sentences)
 
 
@@ -87,8 +89,8 @@ def pictures(dataset: Any, ids: Sequence[str], limit: int) -> list[tuple[str, st
     Raises:
         ProjectError: no sample is selected, or the dataset belongs to no project.
     """
-    store, seen = open_project(dataset), _selected(dataset, ids)
-    return [(Path(s.filepath).name, _picture(store, s) if n < limit else None) for n, s in enumerate(seen)]
+    store, selected = open_project(dataset), _selected(dataset, ids)
+    return [(Path(s.filepath).name, _picture(store, s) if n < limit else None) for n, s in enumerate(selected)]
 
 
 def _picture(store: "Store", seen: FiftyOneSample) -> str | None:
@@ -151,17 +153,17 @@ def _import() -> None:
 
 def _decide(dataset: Any, ids: Sequence[str], choose: Callable[[FiftyOneSample], str | None], done: str) -> str:
     """Writes one verdict a sample, unless it was decided since the dataset was brought up to date."""
-    store, seen = open_project(dataset), _selected(dataset, ids)
+    store, selected = open_project(dataset), _selected(dataset, ids)
     log = labelling.read_log(store)
-    reasons = {s.sample_id: _needless(s, choose(s), log.decided.get(s.sample_id)) for s in seen}
+    reasons = {s.sample_id: _needless(s, choose(s), log.decided.get(s.sample_id)) for s in selected}
     asked = {e.sample_id: e for e in requested_proposals(log.events)}
     choices = [
         Choice(shown=_shown(s, dataset.info.get("run"), asked.get(s.sample_id)), label=choose(s), expected=s.decision)
-        for s in seen
+        for s in selected
         if reasons[s.sample_id] is None
     ]
     outcome = labelling.decide(store, choices, actor=actor(), read=partial(labelling.read_log, store, log))
-    _show(store, dataset, [s.sample_id for s in seen])
+    _show(store, dataset, [s.sample_id for s in selected])
     left = Counter([*filter(None, reasons.values()), *(CHANGED for _ in outcome.changed)])
     sentences = [f"{_count(len(outcome.taken), 'sample')} {done}.", *_overtaken(outcome.conflicts)]
     return " ".join([*sentences, *(f"{n} left as before: {reason}." for reason, n in left.items())])
@@ -206,10 +208,10 @@ def _proposal(seen: FiftyOneSample) -> Event:
 
 
 def _selected(dataset: Any, ids: Sequence[str]) -> list[FiftyOneSample]:
-    seen = read_samples(dataset, ids) if ids else []
-    if not seen:
+    selected = read_samples(dataset, ids) if ids else []
+    if not selected:
         raise ProjectError("select samples of the project in the grid, or open one, and press again")
-    return seen
+    return selected
 
 
 def _show(store: "Store", dataset: Any, sample_ids: Sequence[str]) -> None:

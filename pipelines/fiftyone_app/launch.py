@@ -110,10 +110,10 @@ def link_plugins(folder: Path) -> None:
     import fiftyone as fo
 
     theirs = Path(fo.config.plugins_dir) if fo.config.plugins_dir else None
-    wanted = {OURS: Path(__file__).parent / "plugin"}
+    links = {OURS: Path(__file__).parent / "plugin"}
     if theirs is not None and theirs.is_dir():
-        wanted = {path.name: path.absolute() for path in theirs.iterdir() if path.is_dir()} | wanted
-    for name, path in wanted.items():
+        links = {path.name: path.absolute() for path in theirs.iterdir() if path.is_dir()} | links
+    for name, path in links.items():
         (folder / name).symlink_to(path, target_is_directory=True)
 
 

@@ -72,10 +72,10 @@ def evolution_page(dataset: Any, ids: Sequence[str]) -> str:
     server = servers.find(root, servers.APP)
     if server is None:
         raise ProjectError(f"the app is not running for this project: gradebook app {root}")
-    seen = read_samples(dataset, ids[:1])
-    if not seen:
+    selected = read_samples(dataset, ids[:1])
+    if not selected:
         raise ProjectError("select one sample of the project in the grid, or open it")
-    return server.link("/evolution", sample=seen[0].sample_id)
+    return server.link("/evolution", sample=selected[0].sample_id)
 
 
 def _query(server: Server, project: Project, sample_ids: Sequence[str]) -> dict[str, str]:

@@ -65,8 +65,8 @@ def unpack(archive: Path, root: Path, *, progress: Progress | None = None) -> Pa
 
 
 def _extract(opened: zipfile.ZipFile, archive: Path, directory: Path, progress: Progress) -> None:
-    wanted = _wanted(opened, archive)
-    size = sum(member.file_size for member in wanted.values())
+    members = _wanted(opened, archive)
+    size = sum(member.file_size for member in members.values())
     directory.mkdir()
     most = max(min(MAX_BYTES, shutil.disk_usage(directory).free - MIN_FREE_BYTES), 0)
     if size > most:
@@ -74,18 +74,18 @@ def _extract(opened: zipfile.ZipFile, archive: Path, directory: Path, progress: 
             f"{archive} holds {size / 2**30:.1f} GiB, and at most {most / 2**30:.1f} GiB are unpacked here: "
             f"unpack it yourself and import the folder"
         )
-    for done, (name, member) in enumerate(wanted.items(), start=1):
+    for done, (name, member) in enumerate(members.items(), start=1):
         path = directory / name
         path.parent.mkdir(parents=True, exist_ok=True)
         with opened.open(member) as source, path.open("xb") as file:
             shutil.copyfileobj(source, file, COPY_BATCH)
-        if done % PROGRESS_INTERVAL == 0 or done == len(wanted):
-            progress(done, len(wanted))
+        if done % PROGRESS_INTERVAL == 0 or done == len(members):
+            progress(done, len(members))
 
 
 def _wanted(opened: zipfile.ZipFile, archive: Path) -> dict[str, zipfile.ZipInfo]:
     """Returns the images and tables of an archive by their paths, all of them below where they are unpacked."""
-    wanted: dict[str, zipfile.ZipInfo] = {}
+    members: dict[str, zipfile.ZipInfo] = {}
     for member in opened.infolist():
         name = member_name(member)
         path = PurePosixPath(name)
@@ -100,10 +100,10 @@ def _wanted(opened: zipfile.ZipFile, archive: Path) -> dict[str, zipfile.ZipInfo
             continue
         if member.flag_bits & 1:
             raise ProjectError(f"{archive} is encrypted: unpack it yourself and import the folder")
-        wanted[str(path)] = member
-    if not any(is_image(Path(name)) for name in wanted):
+        members[str(path)] = member
+    if not any(is_image(Path(name)) for name in members):
         raise ProjectError(f"there are no images in {archive}: files are recognised as images by their suffix")
-    return wanted
+    return members
 
 
 def member_name(member: zipfile.ZipInfo) -> str:

@@ -33,8 +33,8 @@ def logistic_baseline(store: "Store", run: Run, samples: "list[Sample]") -> NDAr
     if config["inputs"] != "views" or all(space.backbone != backbone for space in store.vectors.spaces()):
         return None
     labels, pool = _labels_and_pool(run)
-    wanted = [*labels, *pool, *(sample.sample_id for sample in samples)]
-    if len(set(labels.values())) < 2 or store.vectors.missing(backbone, wanted):
+    sample_ids = [*labels, *pool, *(sample.sample_id for sample in samples)]
+    if len(set(labels.values())) < 2 or store.vectors.missing(backbone, sample_ids):
         return None
     from sklearn.preprocessing import StandardScaler
 

@@ -83,10 +83,10 @@ class Classifier:
             BrokenImage: a file cannot be decoded.
             ProjectError: something is no image.
         """
-        given = [images] if _is_image(images) else list(images)  # type: ignore[arg-type]
+        batch = [images] if _is_image(images) else list(images)  # type: ignore[arg-type]
         predictions = []
-        for start in range(0, len(given), BATCH):
-            part = given[start : start + BATCH]
+        for start in range(0, len(batch), BATCH):
+            part = batch[start : start + BATCH]
             rows = self.probabilities(_stacked(part, start, self.size))
             predictions += [as_prediction(self.classes, row, _name(i)) for i, row in zip(part, rows, strict=True)]
         return predictions

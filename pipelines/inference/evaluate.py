@@ -157,8 +157,8 @@ def _labelled(
     Returns:
         Samples, labels, and the labels' classes that the run does not know, which follow its own in number.
     """
-    given, known = replay(store.log.read()), run.labels()
-    samples = [s for s in store.catalog.samples(split) if s.sample_id in given and s.sample_id not in known]
+    given, read = replay(store.log.read()), run.labels()
+    samples = [s for s in store.catalog.samples(split) if s.sample_id in given and s.sample_id not in read]
     samples = without_changed(store, samples, kind="labelled")
     if not samples:
         raise ConfigError(

@@ -70,17 +70,17 @@ def forecast(store: "Store", *, batch: int = 20, seed: int = 0, progress: Callab
     if batch < 1:
         raise ProjectError(f"--batch {batch} must be at least 1: give the number of labels that you would add")
     stamp = _stamp(store.project)
-    given = replay(store.log.read())
+    labels = replay(store.log.read())
     train = [s.sample_id for s in store.catalog.samples(Split.TRAIN)]
-    test = [s.sample_id for s in store.catalog.samples(Split.TEST) if s.sample_id in given]
-    labelled = [i for i in train if i in given]
-    _check(store, labelled, given)
+    test = [s.sample_id for s in store.catalog.samples(Split.TEST) if s.sample_id in labels]
+    labelled = [i for i in train if i in labels]
+    _check(store, labelled, labels)
     random = np.random.default_rng(seed)
     used = [labelled[k] for k in random.permutation(len(labelled))[:MAX_LABELS]]
     test = test if len(test) >= MIN_TEST else []
     x = _features(store, train, [*used, *test])
-    names = sorted({given[i] for i in (*used, *test)})
-    y = np.array([names.index(given[i]) for i in (*used, *test)], np.int64)
+    names = sorted({labels[i] for i in (*used, *test)})
+    y = np.array([names.index(labels[i]) for i in (*used, *test)], np.int64)
     n = len(used)
     if test:
         points = learning_points.on_test(x[:n], y[:n], x[n:], y[n:], seed=seed, progress=progress)

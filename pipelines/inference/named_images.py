@@ -59,13 +59,13 @@ def predict_names(
         urls = list(part)
         for done, url in enumerate(urls, start=1):
             try:
-                given = predict_content(classifier, download(url))
+                probabilities = predict_content(classifier, download(url))
             except BrokenImage as error:
                 broken(f"{url} cannot be used: {error}")
             else:
                 import numpy as np
 
-                yield as_prediction(classifier.classes, np.array(list(given.values())), url)
+                yield as_prediction(classifier.classes, np.array(list(probabilities.values())), url)
             progress(done, len(urls))
 
 

@@ -78,12 +78,14 @@ async def _predict(
         name, content = file.filename or "", await file.read()
         try:
             async with slots:
-                given = await asyncio.to_thread(predict_upload, classifier, content, limits)
+                probabilities = await asyncio.to_thread(predict_upload, classifier, content, limits)
         except BrokenImage as error:
             problems.append({"filename": name, "problem": str(error)})
             continue
-        label = max(given, key=given.__getitem__)
-        predictions.append(Prediction(filename=name, label=label, probability=given[label], probabilities=given))
+        label = max(probabilities, key=probabilities.__getitem__)
+        predictions.append(
+            Prediction(filename=name, label=label, probability=probabilities[label], probabilities=probabilities)
+        )
     if problems:
         raise HTTPException(422, problems)
     return predictions

@@ -114,15 +114,15 @@ def _hidden(project: Project, name: str) -> Path:
 
 def _references(store: "Store", name: str) -> list[str]:
     """Returns the files and events outside a run's directory that name it."""
-    found = []
+    references = []
     proposals = sum(e.actor == f"run:{name}" for e in store.log.read())
     if proposals:
-        found.append(f"{proposals} proposals in the log are its predictions; they stay, and so do the labels")
+        references.append(f"{proposals} proposals in the log are its predictions; they stay, and so do the labels")
     for run in list_runs(store.project):
         config = run.config() if run.name != name else {}
         if any(config.get(key) == name for key in STARTS_FROM):
-            found.append(f"{run.name} began from it, and can no longer be repeated from the start")
+            references.append(f"{run.name} began from it, and can no longer be repeated from the start")
     for card in sorted((store.project.root / "exports").glob("*/README.md")):
         if not card.is_symlink() and name in card.read_text(encoding="utf-8", errors="replace"):
-            found.append(f"{card.parent} is an export of it, and stays")
-    return found
+            references.append(f"{card.parent} is an export of it, and stays")
+    return references

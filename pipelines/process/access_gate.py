@@ -115,8 +115,8 @@ class AccessGate:
     def _is_authorized(self, request: "HTTPConnection") -> bool:
         """Returns whether the request has the token in a header or in the cookie."""
         kind, _, bearer = request.headers.get("authorization", "").partition(" ")
-        given = bearer.strip() if kind.lower() == "bearer" else request.cookies.get(_cookie_name(request))
-        return _matches(given, self.token or "")
+        token = bearer.strip() if kind.lower() == "bearer" else request.cookies.get(_cookie_name(request))
+        return _matches(token, self.token or "")
 
 
 def _matches(given: str | None, token: str) -> bool:

@@ -58,18 +58,18 @@ def reviewer_agreement(store: "Store", *, actor: str) -> ReviewerAgreement:
 def measure_agreement(events: Sequence[Event], wanted: int, *, actor: str) -> ReviewerAgreement:
     """Returns the agreement in a log of which `wanted` answers for each image are asked; see `reviewer_agreement`."""
     history = class_history(events)
-    given = given_answers(events, history)
-    sizes = Counter(map(len, given))
+    answers = given_answers(events, history)
+    sizes = Counter(map(len, answers))
     rated_by = max(sizes, key=lambda size: (sizes[size], size), default=None)
     return ReviewerAgreement(
         answers_per_image=wanted,
-        images=len(given),
-        agreed=sum(len(set(group.values())) == 1 for group in given),
+        images=len(answers),
+        agreed=sum(len(set(group.values())) == 1 for group in answers),
         conflicts=len(conflicts(events, history)),
         to_answer=len(to_answer(events, actor, wanted)),
-        fleiss_kappa=None if rated_by is None else _rounded(fleiss_kappa(_counts(given, rated_by))),
+        fleiss_kappa=None if rated_by is None else _rounded(fleiss_kappa(_counts(answers, rated_by))),
         rated_by=rated_by,
-        pairs=pair_agreements(given),
+        pairs=pair_agreements(answers),
     )
 
 

@@ -206,13 +206,13 @@ def accuracy_of(store: Store, run: Run) -> float:
 
 
 def _state(data: SimulationData, store: Store, run: Run | None, random: np.random.Generator) -> RoundState:
-    given = replay(store.log.read())
+    labels = replay(store.log.read())
     classes = store.project.classes
     return RoundState(
         store=store,
         run=run,
-        candidates=[i for i in data.truth if i not in given],
-        labelled={i: classes.index(given[i]) for i in data.truth if i in given},
+        candidates=[i for i in data.truth if i not in labels],
+        labelled={i: classes.index(labels[i]) for i in data.truth if i in labels},
         classes=len(classes),
         features=data.plain,
         random=random,

@@ -63,8 +63,8 @@ class StudentMember:
         return self._predictions(train_student(state, fold, shortened(state.config)))
 
     def _predictions(self, student: "nn.Module") -> NDArray[np.float64]:
-        found = probabilities(student, self._state.inputs, self._samples)
-        return np.asarray(found.double().numpy())
+        predicted = probabilities(student, self._state.inputs, self._samples)
+        return np.asarray(predicted.double().numpy())
 
 
 def shortened(config: TrainConfig[Any]) -> TrainConfig[Any]:

@@ -124,8 +124,8 @@ def write_labels(training_set: TrainingSet, path: Path) -> None:
 
 def label_names(training_set: TrainingSet) -> dict[str, str]:
     """Returns sample_id -> class name of every label, held-out ones included."""
-    known = np.flatnonzero(training_set.labels >= 0).tolist()
-    return {training_set.sample_ids[k]: training_set.classes[training_set.labels[k]] for k in known}
+    labelled = np.flatnonzero(training_set.labels >= 0).tolist()
+    return {training_set.sample_ids[k]: training_set.classes[training_set.labels[k]] for k in labelled}
 
 
 def missing_classes(training_set: TrainingSet) -> list[str]:
@@ -205,11 +205,11 @@ def _training_set(
 
 def _draw_validation(labels: Positions, share: float, seed: int) -> Positions:
     """Draws the positions of the validation labels: a share of all, of classes that keep at least one label."""
-    known = np.flatnonzero(labels >= 0)
-    wanted = int(np.ceil(share * len(known)))
-    spare = {int(k): int((labels == k).sum()) - 1 for k in np.unique(labels[known])}
+    labelled = np.flatnonzero(labels >= 0)
+    wanted = int(np.ceil(share * len(labelled)))
+    spare = {int(k): int((labels == k).sum()) - 1 for k in np.unique(labels[labelled])}
     chosen: list[int] = []
-    for position in np.random.default_rng([seed, len(known)]).permutation(known):
+    for position in np.random.default_rng([seed, len(labelled)]).permutation(labelled):
         label = int(labels[position])
         if len(chosen) < wanted and spare[label] > 0:
             spare[label] -= 1

@@ -193,13 +193,13 @@ def apply_change(training_set: TrainingSet, change: Change) -> TrainingSet:
         rejected.discard(position[sample])
     rejected |= {position[sample] for sample in change.rejected}
     rejected_positions = np.array(sorted(rejected), np.int64)
-    known = np.flatnonzero(labels >= 0)
-    validation = np.intersect1d(training_set.validation, known)
+    labelled = np.flatnonzero(labels >= 0)
+    validation = np.intersect1d(training_set.validation, labelled)
     return replace(
         training_set,
         labels=labels,
         validation=validation,
-        labelled=np.setdiff1d(known, validation),
+        labelled=np.setdiff1d(labelled, validation),
         unlabelled=np.setdiff1d(np.flatnonzero(labels < 0), rejected_positions),
         rejected=rejected_positions,
     )

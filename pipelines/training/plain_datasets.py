@@ -60,11 +60,11 @@ def choose_labelled(config: DataConfig, data: PlainDataset, seed: int) -> NDArra
     Raises:
         ConfigError: the list names images that do not exist, or a class has too few.
     """
-    known = np.flatnonzero(data.truth >= 0)
+    labelled = np.flatnonzero(data.truth >= 0)
     if config.label_list:
-        return _listed(Path(config.label_list).expanduser(), data, known)
+        return _listed(Path(config.label_list).expanduser(), data, labelled)
     if config.labels == 0:
-        return known
+        return labelled
     random, chosen = np.random.default_rng([seed, config.labels]), []
     counts = np.full(len(data.classes), config.labels // len(data.classes))
     counts[random.permutation(len(counts))[: config.labels % len(counts)]] += 1

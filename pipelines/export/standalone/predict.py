@@ -54,8 +54,8 @@ def image_files(names: Sequence[str]) -> list[Path]:
     """Returns files, and the images in folders in order of path."""
     files: list[Path] = []
     for path in map(Path, names):
-        found = sorted(p for p in path.rglob("*") if preprocess.is_image(p)) if path.is_dir() else [path]
-        files += found
+        paths = sorted(p for p in path.rglob("*") if preprocess.is_image(p)) if path.is_dir() else [path]
+        files += paths
     return files
 
 

@@ -48,18 +48,18 @@ MIN_AGE_S = 60.0  # of an empty directory: a younger one may be about to be used
 def drafts(subject: Subject) -> Iterator[Finding]:
     """There are no temporary files, except those of running processes."""
     root = subject.store.project.root
-    left = [path for pattern in (*OF_PROJECT, *cache_files.TEMP_FILES) for path in root.glob(pattern)]
+    leftovers = [path for pattern in (*OF_PROJECT, *cache_files.TEMP_FILES) for path in root.glob(pattern)]
     active = {run.path for run in subject.every_run if run.status().state in ACTIVE_STATES}
     for directory in [*(root / "runs").glob("*"), *(root / "jobs").glob("*")]:
         if directory not in active:
-            left += [p for pattern in (*OF_RUN, *OF_PARTS) for p in directory.glob(pattern)]
-    left = [path for path in left if not _is_being_written(path)]
-    if left:
+            leftovers += [p for pattern in (*OF_RUN, *OF_PARTS) for p in directory.glob(pattern)]
+    leftovers = [path for path in leftovers if not _is_being_written(path)]
+    if leftovers:
         yield Finding(
-            problem=f"{len(left)} temporary files were left by processes that were killed",
-            where=tuple(map(str, sorted(left))),
+            problem=f"{len(leftovers)} temporary files were left by processes that were killed",
+            where=tuple(map(str, sorted(leftovers))),
             advice="run verify --repair, which deletes them: the files that they were to replace are as they were",
-            repair=partial(_delete, left),
+            repair=partial(_delete, leftovers),
         )
 
 
