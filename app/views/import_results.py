@@ -80,7 +80,7 @@ PROBLEMS = (
     Problem("uniform_files", "Almost uniform images", "These images are almost uniform.", ("file",)),
     Problem(
         "quality_files",
-        "Images of odd quality",
+        "Images with quality problems",
         "They are imported. Order by one of these reasons on Review to decide on them.",
         ("file", "problems"),
     ),

@@ -192,7 +192,7 @@ def import_summary(report: dict[str, Any]) -> str:
     lines += listed(f"{len(changed)} files have changed; their new content is a new image, without the label:", changed)
     lines += listed(f"{len(uniform)} images are almost uniform, so hardly anything can be seen on them:", uniform)
     quality = [": ".join(pair) for pair in report["quality_files"]]
-    lines += listed(f"{len(quality)} images are of odd quality; gradebook queue --reason NAME lists them:", quality)
+    lines += listed(f"{len(quality)} images have quality problems; gradebook queue --reason NAME lists them:", quality)
     if not report["quality_measured"]:
         lines.append(f"image quality was not measured: {install_command(EXTRA)}")
     conflicts = [", ".join(f"{file} says {name}" for file, name in files) for files in report["conflict_files"]]

@@ -108,10 +108,10 @@ def _missing(path: Path, header: Sequence[str], what: str, name: str, given: str
     """Returns the message for a table without a column that is needed."""
     seen = f"has the columns {', '.join(header)}" if any(header) else "names no columns in its first line"
     if given is not None:
-        return f"{path} {seen}: --{what[:-1]}-column {given} must name one of them, which is there once"
+        return f"{path} {seen}: --{what[:-1]}-column {given} must name one of them that occurs once"
     return (
-        f"{path} {seen}, and none is known as that of the {what}: call it {name}, "
-        f"or give its name to gradebook import or label with --{what[:-1]}-column NAME"
+        f"{path} {seen}, and none is recognised as the column of {what}: rename it to {name}, "
+        f"or name it with --{what[:-1]}-column NAME of gradebook import or label"
     )
 
 

@@ -62,11 +62,11 @@ def _check_free(address: str, content: bytes) -> None:
         age = 0.0 if written is None else time.time() - written
         if not process.has_ended and age < EXPIRY_S:
             raise ProjectError(
-                f"{address} belongs to {process}, whose last sign of life is {max(age, 0) / 60:.0f} minutes old: wait "
-                f"for it; if it has ended, wait until that is {EXPIRY_S / 60:.0f} minutes, or delete {file}"
+                f"{address} belongs to {process}, which was last active {max(age, 0) / 60:.0f} minutes ago: wait for "
+                f"it; if it has ended, wait until it was inactive for {EXPIRY_S / 60:.0f} minutes, or delete {file}"
             )
         if not process.has_ended:
-            say(f"{address} belonged to {process}, of which there was no sign for {age / 60:.0f} minutes: taken over")
+            say(f"{address} belonged to {process}, which was not active for {age / 60:.0f} minutes: taken over")
 
 
 def _renew(address: str, content: bytes, ended: threading.Event) -> None:

@@ -1,4 +1,4 @@
-"""Images of odd quality are reasons to review, with cleanvision's measures and thresholds."""
+"""Images with quality problems are reasons to review, with cleanvision's measures and thresholds."""
 
 import numpy as np
 import pytest
@@ -45,7 +45,7 @@ def test_an_import_names_dark_bright_blurred_and_oddly_sized_images(store, image
     assert "dark" in found["dark.png"] and "bright" in found["bright.png"] and "blurred" in found["blurred.png"]
     assert "odd aspect ratio" in found["long.png"] and "odd size" in found["large.png"]
     assert not any(name.startswith("plain") for name in found)
-    assert "of odd quality" in import_summary(report.as_json())
+    assert "have quality problems" in import_summary(report.as_json())
 
 
 def test_a_problem_orders_the_queue_and_is_among_the_reasons(store, images):

@@ -39,6 +39,7 @@ def test_a_table_without_paths_is_refused(tmp_path):
     (tmp_path / "list.csv").write_text("source,label\na.png,x\n")
     store = open_store(create_project(tmp_path / "project", CLASSES).root)
     with pytest.raises(
-        ProjectError, match="has the columns source, label, and none is known as that of the images: call it filepath"
+        ProjectError,
+        match="has the columns source, label, and none is recognised as the column of images: rename it to filepath",
     ):
         import_images(store, tmp_path / "list.csv")

@@ -190,14 +190,14 @@ def test_a_claim_without_a_sign_of_life_is_taken_over(tmp_path, bucket, kind, mo
     address = f"{bucket}/r" if kind == "bucket" else str(tmp_path / "r")
     with owned_at(address, [ELSEWHERE]):
         with (
-            pytest.raises(ProjectError, match=r"last sign of life is 0 minutes old: .* wait until that is 30 minutes"),
+            pytest.raises(ProjectError, match=r"last active 0 minutes ago: .* inactive for 30 minutes"),
             owned_at(address, [this_process()]),
         ):
             pass
         monkeypatch.setattr(store_claim, "EXPIRY_S", -900.0)
         with owned_at(address, [this_process()]):
             assert b'"another"' not in object_store.read(address, OWNER)
-    assert "there was no sign for" in capsys.readouterr().err
+    assert "was not active for" in capsys.readouterr().err
 
 
 def test_an_owner_renews_its_claim_and_stops_once_another_has_it(tmp_path, bucket, monkeypatch, capsys):
