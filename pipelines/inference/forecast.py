@@ -86,7 +86,7 @@ def forecast(store: "Store", *, batch: int = 20, seed: int = 0, progress: Callab
         points = learning_points.on_test(x[:n], y[:n], x[n:], y[n:], seed=seed, progress=progress)
     else:
         points = learning_points.cross_validated(x, y, seed=seed, progress=progress)
-    of_class = Counter(given[i] for i in labelled)
+    of_class = Counter(labels[i] for i in labelled)
     few = [name for name in store.project.classes if of_class[name] < MIN_OF_CLASS]
     scored_on = "test split" if test else "cross-validation"
     result = from_points(points, len(labelled), batch, names, scored_on=scored_on, few=few)
