@@ -230,10 +230,8 @@ def _calibration(run: Run) -> str:
     errors = row.get("held_out_calibration_error")
     if errors is None:  # a run of an earlier release
         return f"{sentence}."
-    before, after = errors
-    return (
-        f"{sentence}. On these the expected calibration error was {before:.3f} before and {after:.3f} after (15 bins)."
-    )
+    measured = f"was {errors['before']:.3f} before and {errors['after']:.3f} after (15 bins)"
+    return f"{sentence}. On these the expected calibration error {measured}."
 
 
 def _confusion(scores: dict[str, Any]) -> str:

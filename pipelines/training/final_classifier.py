@@ -46,7 +46,7 @@ class FinalClassifier:
             "member_accuracies": dict(zip(members, self.fitted.held_out_accuracy[:-1], strict=True)),
             "class_shares": dict(zip(self.classes, self.fitted.class_shares, strict=True)),
             "temperature": self.fitted.temperature,
-            "held_out_calibration_error": list(self.fitted.held_out_ece),
+            "held_out_calibration_error": dict(zip(("before", "after"), self.fitted.held_out_ece, strict=True)),
         }
 
 

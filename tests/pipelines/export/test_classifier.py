@@ -197,7 +197,7 @@ def test_the_model_card_has_labels_settings_and_scores(exported):
     ("row", "sentence"),
     [
         (
-            {"temperature": 1.7, "held_out_calibration_error": [0.25, 0.1]},
+            {"temperature": 1.7, "held_out_calibration_error": {"before": 0.25, "after": 0.1}},
             "was 0.250 before and 0.100 after (15 bins).",
         ),
         ({"temperature": 1.7}, "scaled by the temperature 1.70"),  # a run of an earlier release

@@ -33,6 +33,7 @@ def test_a_run_leaves_a_linear_classifier_of_which_its_student_is_one_member(sto
     assert set(weights(store)) == {"classifier.weight", "classifier.bias", "scale"}
     row = last_row(store)
     assert set(row["member_weights"]) == set(row["member_accuracies"])
+    assert set(row["held_out_calibration_error"]) == {"before", "after"}
     assert "mpl student" in row["member_weights"]
     assert row["validation_accuracy"] == result.validation_accuracy
     assert (row["cross_validated_labels"], result.validation_labels) == (LABELLED, LABELLED)
