@@ -1,6 +1,6 @@
 """A session that is killed at random moments loses no acknowledged verdict, and publishes no half snapshot.
 
-A scripted reviewer goes on labelling all the time. Each kill comes while the session starts, trains, publishes or
+A scripted reviewer keeps labelling. Each kill comes while the session starts, trains, publishes or
 finishes. The next session continues from what the kill left.
 """
 
