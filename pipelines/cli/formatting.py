@@ -17,17 +17,22 @@ MAX_LISTED = 10  # entries of a list before "and N more"
 MIN_REASON_SCORE = 0.3  # weaker reasons are not named
 
 
-def queue_table(rows: Sequence[Row], run: str | None, changed: Collection[str] = ()) -> str:
+def queue_table(
+    rows: Sequence[Row], run: str | None, changed: Collection[str] = (), *, reason: str | None = None
+) -> str:
     """Returns the queue: predicted label, probability, file, and the two strongest reasons.
 
     Args:
         rows: of the queue.
         run: that predicted.
         changed: ids of the samples whose file has changed since it was imported.
+        reason: by which the queue is ordered, if one was chosen.
     """
+    if not rows and reason is not None:
+        return f"The queue is empty: no image without a decision has the reason {reason}."
     if not rows:
         return "The queue is empty: every training image has a label."
-    if run is None and not any(row.label for row in rows):
+    if run is None and not any(row.label or row.reasons for row in rows):
         files = [escaped(row.filepath) + _changed_note(row, changed) for row in rows]
         return "\n".join(["No run has finished, so there are no predictions yet. Label these first:", *files])
     title = f"Review these first, by {run}:" if run else "Review these first:"

@@ -53,7 +53,7 @@ def queue(
     samples = store.catalog.samples(among=[row.sample_id for row in rows])
     changed = {sample.sample_id for sample in changed_samples(store.catalog, samples)}
     result = [{**as_json(row), "changed": row.sample_id in changed} for row in rows]
-    print_rows(result, json, lambda: queue_table(rows, chosen.name if chosen else None, changed))
+    print_rows(result, json, lambda: queue_table(rows, chosen.name if chosen else None, changed, reason=reason))
 
 
 @app.command

@@ -163,8 +163,12 @@ def test_the_commands_ask_for_several_answers_and_show_agreement_and_conflicts(t
     assert shown["pairs"] == [{"reviewers": ["ada", "bob"], "images": 2, "agreed": 0.5, "kappa": 0.0}]
     (row,) = run("queue", str(root), "--reason", "reviewers_disagree")
     assert row["answers"] == {"ada": "crow", "bob": "heron"}
+    assert not main(["queue", str(root), "--reason", "reviewers_disagree"])
+    assert f"(reviewers disagree: ada: crow, bob: heron)  {row['sample_id']}" in capsys.readouterr().out
     run("label", str(root), "--sample", row["sample_id"], "--label", "crow")
     assert run("queue", str(root), "--reason", "reviewers_disagree") == []
+    assert not main(["queue", str(root), "--reason", "dark"])
+    assert "no image without a decision has the reason dark" in capsys.readouterr().out
     assert second_answers.given_answers(open_store(root).log.read(), read_project(root).history)
 
 
