@@ -15,7 +15,7 @@ from gradebook.pipelines.jobs import commands, launcher
 from gradebook.pipelines.process.job_files import Progress
 from gradebook.pipelines.process.run_status import State
 from gradebook.pipelines.runs import LOG, Run, find_run, list_runs
-from gradebook.pipelines.training.presets import PRESETS
+from gradebook.pipelines.training.presets import PRESETS, RESEARCH
 from gradebook.storage.project import Project, ProjectError
 
 ACTIVE_STATES = (State.STARTING, State.RUNNING)
@@ -76,8 +76,10 @@ def _draw_form(context: PageContext) -> None:
     labels = len(training_labels(store))
     with st.container(border=True, key="start"):
         st.subheader("Start a run")
-        preset = st.selectbox("Preset", list(PRESETS), key="preset")
+        shown = [name for name in PRESETS if name not in RESEARCH or st.session_state.get("research")]
+        preset = st.selectbox("Preset", shown, key="preset")
         st.caption(plain((PRESETS[preset].__doc__ or "").split("\n")[0]))
+        st.checkbox("Research presets", key="research", help="The experiments of papers, and very large networks.")
         method = st.selectbox("Method", list(METHODS), key="method")
         st.caption(plain(METHODS[method]))
         with st.container(horizontal=True):

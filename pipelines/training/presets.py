@@ -92,22 +92,10 @@ def lora(method: str) -> TrainConfig[Any]:
     )
 
 
-PRESETS: dict[str, Callable[[str], TrainConfig[Any]]] = {
-    preset.__name__: preset
-    for preset in (
-        quick,
-        finetune,
-        finetune_cpu,
-        lora,
-        cifar10_4k,
-        svhn_1k,
-        imagenet_10,
-        imagenet_pool,
-        cifar10_cpu,
-        large_l2,
-        large_b6_wide,
-    )
-}
+_OF_PROJECTS = (quick, finetune, finetune_cpu, lora)
+_RESEARCH = (cifar10_4k, svhn_1k, imagenet_10, imagenet_pool, cifar10_cpu, large_l2, large_b6_wide)
+PRESETS: dict[str, Callable[[str], TrainConfig[Any]]] = {p.__name__: p for p in (*_OF_PROJECTS, *_RESEARCH)}
+RESEARCH = frozenset(preset.__name__ for preset in _RESEARCH)  # of papers' experiments and very large networks
 
 
 def preset_of(preset: str, method: str) -> TrainConfig[Any]:

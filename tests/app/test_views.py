@@ -187,6 +187,13 @@ def test_a_failed_run_says_why(context):
     assert page.code[0].value == "10%\n20%\nloss inf"
 
 
+def test_presets_of_papers_and_very_large_networks_are_offered_to_researchers_only(context):
+    page = drawn(draw_train, context)
+    assert page.selectbox(key="preset").options == ["quick", "finetune", "finetune_cpu", "lora"]
+    page.checkbox(key="research").check().run()
+    assert {"large_l2", "imagenet_10"} <= set(page.selectbox(key="preset").options)
+
+
 def test_all_methods_are_offered():
     from gradebook.app.views import train
     from gradebook.mpl import methods
