@@ -54,7 +54,7 @@ def open_preview(project: Project, sample: str, filepath: Path, side: int) -> Im
         ChangedFile: the file holds another image by now.
     """
     if side > THUMBNAIL_SIDE:
-        return open_sample(filepath, sample, side)[0]
+        return open_sample(filepath, sample, side, project.levels)[0]
     thumbnail = cache_files.thumbnails(project).path(sample)
     try:
         image = open_rgb(thumbnail)
@@ -63,7 +63,7 @@ def open_preview(project: Project, sample: str, filepath: Path, side: int) -> Im
     except ChangedFile:
         raise
     except BrokenImage:  # the thumbnail is corrupt or missing
-        image, content = open_sample(filepath, sample, THUMBNAIL_SIDE if _is_large(filepath) else side)
+        image, content = open_sample(filepath, sample, THUMBNAIL_SIDE if _is_large(filepath) else side, project.levels)
     save_thumbnail(project, sample, image, len(content))
     return image
 
@@ -118,6 +118,7 @@ class SquareImages:
         self._filepaths = filepaths
         self._sample_ids = sample_ids
         self._size = size
+        self._levels = project.levels
 
     def read(self, position: int) -> NDArray[np.uint8]:
         """Returns the image (S, S, 3), from the cache or from its file.
@@ -134,7 +135,7 @@ class SquareImages:
             pixels = np.empty(0, np.uint8)
         if pixels.size == np.prod(shape):  # after a power failure a file can be truncated
             return pixels.reshape(shape)
-        image, content = open_sample(Path(self._filepaths[position]), sample, self._size)
+        image, content = open_sample(Path(self._filepaths[position]), sample, self._size, self._levels)
         pixels = np.array(square(image, self._size))
         if pixels.size < len(content):
             _write(self._cache, sample, pixels.tobytes())

@@ -5,7 +5,8 @@ therefore needs only Pillow and NumPy, and stays one file.
 
 - EXIF orientation is applied. The first picture of a stack or an animation is used.
 - Transparent areas become white. CMYK and palettes become RGB, without colour profiles.
-- Levels of more than 8 bits are scaled by the rule of `level_range`, which depends on the file alone.
+- Levels of more than 8 bits are scaled by the range that the file declares, else by that of its kind in `ranges`: a
+  project has one for all its images. Without one the rule of `level_range` is applied to the file alone.
 - The whole image is stretched to a square, never cropped: the object of the label may be at the edge.
 """
 
@@ -14,6 +15,7 @@ import io
 import re
 import sys
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +25,9 @@ from PIL import ExifTags, Image, ImageOps
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+Ranges = Mapping[str, tuple[float, float]]  # kind of levels, see `kind_of` -> the levels that become black and white
+RANGES: Ranges = {}  # where a caller gives none: in an export's copy those of its project
 
 SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".gif", ".webp", ".bmp", ".dib", ".tif", ".tiff"),
@@ -42,6 +47,7 @@ MIN_PIXELS_FOR_OUTLIERS = 100  # an image with fewer has none
 MIN_SHARE = 1 / 2  # of the range from black to white that levels must fill, or the range is theirs
 LEVEL_SAMPLE = 1_000_000  # pixels, evenly spaced, from which the range of a larger image is computed
 PNG_HEADER = 33  # bytes
+COLOUR = "colour"  # kind of the levels of colour images with 16 bits a channel
 PGM_MAXIMUM = re.compile(rb"P[25]\s+(?:#[^\n]*\n\s*)*\d+\s+(?:#[^\n]*\n\s*)*\d+\s+(?:#[^\n]*\n\s*)*(\d+)\s")
 PHOTOMETRIC, BITS, PLANAR, SAMPLE_FORMAT, SMIN, SMAX = 262, 258, 284, 339, 340, 341  # tags of TIFF files
 
@@ -65,11 +71,11 @@ class Decoded:
     pictures: int = 1  # in the file; the first is taken
 
 
-def load(path: str | Path, size: int) -> "NDArray[np.uint8]":
+def load(path: str | Path, size: int, ranges: Ranges | None = None) -> "NDArray[np.uint8]":
     """Returns a file's image as the classifier takes it, uint8 RGB of shape (3, size, size); raises as `open_rgb`."""
     import numpy as np
 
-    return np.ascontiguousarray(np.asarray(open_square(Path(path), size)).transpose(2, 0, 1))
+    return np.ascontiguousarray(np.asarray(open_square(Path(path), size, ranges)).transpose(2, 0, 1))
 
 
 def is_image(path: Path) -> bool:
@@ -77,28 +83,29 @@ def is_image(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
 
 
-def open_rgb(path: Path, size: int | None = None) -> Image.Image:
+def open_rgb(path: Path, size: int | None = None, ranges: Ranges | None = None) -> Image.Image:
     """Returns the first image of a file as RGB, in its EXIF orientation, transparency on white.
 
     Args:
         path: the file.
         size: pixels; a JPEG may then be decoded at 1/2, 1/4 or 1/8 of its size, but at least this wide and high, which
             is several times faster. Other formats are decoded in full.
+        ranges: of levels of more than 8 bits.
 
     Raises:
         BrokenImage: the file cannot be read, or it is empty, truncated, damaged, too large or no image.
     """
     try:
-        return decode(path.read_bytes(), size)[0]
+        return decode(path.read_bytes(), size, ranges)[0]
     except OSError as error:
         raise BrokenImage(f"{path} cannot be read ({error.strerror or error})") from error
     except BrokenImage as error:
         raise BrokenImage(f"{path} cannot be used: {error}") from error
 
 
-def open_square(path: Path, size: int) -> Image.Image:
+def open_square(path: Path, size: int, ranges: Ranges | None = None) -> Image.Image:
     """Returns a file's image as `open_rgb` does, stretched to `size` x `size` pixels."""
-    return square(open_rgb(path, size), size)
+    return square(open_rgb(path, size, ranges), size)
 
 
 def square(image: Image.Image, size: int) -> Image.Image:
@@ -106,7 +113,7 @@ def square(image: Image.Image, size: int) -> Image.Image:
     return image if image.size == (size, size) else image.resize((size, size), Image.Resampling.BICUBIC, reducing_gap=3)
 
 
-def square_of_pixels(image: Image.Image, size: int) -> Image.Image:
+def square_of_pixels(image: Image.Image, size: int, ranges: Ranges | None = None) -> Image.Image:
     """Returns an image that is in memory as `open_square` returns that of a file: upright, RGB, `size` x `size` pixels.
 
     Raises:
@@ -114,7 +121,7 @@ def square_of_pixels(image: Image.Image, size: int) -> Image.Image:
     """
     try:
         image.load()
-        eight_bits = _eight_bits_of_grey(image)[0] if _is_deep_grey(image) else image
+        eight_bits = _eight_bits_of_grey(image, b"", ranges)[0] if _is_deep_grey(image) else image
     except Exception as error:  # Pillow reads an opened file only now, and may raise anything
         message = (str(error).splitlines() or [type(error).__name__])[0]
         raise BrokenImage(f"the image is truncated or damaged ({message})") from error
@@ -123,13 +130,17 @@ def square_of_pixels(image: Image.Image, size: int) -> Image.Image:
     return square(_rgb(upright), size)
 
 
-def decode(content: bytes, size: int | None = None) -> tuple[Image.Image, tuple[int, int]]:
+def decode(
+    content: bytes, size: int | None = None, ranges: Ranges | None = None
+) -> tuple[Image.Image, tuple[int, int]]:
     """Returns the image as `open_rgb` does from the content of a file, and its full upright (width, height)."""
-    decoded = inspect(content, size, count_pictures=False)
+    decoded = inspect(content, size, ranges, count_pictures=False)
     return decoded.image, (decoded.width, decoded.height)
 
 
-def inspect(content: bytes, size: int | None = None, *, count_pictures: bool = True) -> Decoded:
+def inspect(
+    content: bytes, size: int | None = None, ranges: Ranges | None = None, *, count_pictures: bool = True
+) -> Decoded:
     """Decodes the content of a file as `open_rgb` does, and says what was done; raises `BrokenImage` as well.
 
     To count the pictures of a stack or an animation, each of them is opened.
@@ -142,13 +153,41 @@ def inspect(content: bytes, size: int | None = None, *, count_pictures: bool = T
     try:
         _use_planes_of_16_bits(image)
         image.load()
-        eight_bits, levels = _eight_bits(image, content)
+        eight_bits, levels = _eight_bits(image, content, ranges)
     except Exception as error:  # a damaged file may make Pillow raise anything
         message = (str(error).splitlines() or [type(error).__name__])[0]
         raise BrokenImage(f"the image is truncated or damaged ({message})") from error
     if _apply_orientation(image, eight_bits):
         width, height = height, width
     return Decoded(_rgb(eight_bits), width, height, levels, pictures)
+
+
+def deep_levels(content: bytes) -> "tuple[str, NDArray[Any]] | None":
+    """Returns the levels of an image file and their kind if a project chooses their range; else None.
+
+    It chooses none for 8 bits, and none where the file declares one. Raises as `inspect`.
+    """
+    image = _open(content)
+    try:
+        _use_planes_of_16_bits(image)
+        image.load()
+        if not _is_deep_grey(image):
+            is_deep = _has_16_bits(image, content)
+            return (COLOUR, _levels_of_colour(image, content)[..., :3]) if is_deep else None
+        levels = _levels_of_grey(image)
+    except Exception as error:  # a damaged file may make Pillow raise anything
+        raise BrokenImage(f"the image is truncated or damaged ({error})") from error
+    is_declared = _declared_range(getattr(image, "tag_v2", {})) or _range_of_header(content)
+    return None if is_declared else (kind_of(levels), levels)
+
+
+def kind_of(levels: "NDArray[Any]") -> str:
+    """Returns the kind of levels, each of which has one range in a project: float, uint16 or int; see also `COLOUR`."""
+    return "float" if levels.dtype.kind == "f" else "uint16" if _is_camera(levels) else "int"
+
+
+def _is_camera(levels: "NDArray[Any]") -> bool:
+    return levels.dtype.kind == "u" and levels.dtype.itemsize == 2  # in either byte order
 
 
 def level_range(levels: "NDArray[Any]") -> tuple[float, float]:
@@ -173,7 +212,7 @@ def level_range(levels: "NDArray[Any]") -> tuple[float, float]:
     ignored = int(np.ceil(OUTLIERS * len(some))) if len(some) >= MIN_PIXELS_FOR_OUTLIERS else 0
     some = some[ignored : len(some) - ignored]
     low, high = float(some[0]), float(some[-1])
-    is_camera = levels.dtype.kind == "u" and levels.dtype.itemsize == 2  # in either byte order
+    is_camera = _is_camera(levels)
     white = _camera_white(high) if is_camera else next((white for white in WHITES if high <= white), None)
     is_shifted = levels.dtype.kind in "ui" and not all(np.any(some % number) for number in (16, 257))
     if is_shifted and 4095 < high <= WHITES[-1]:
@@ -247,12 +286,14 @@ def _rgb(image: Image.Image) -> Image.Image:
         raise BrokenImage(f"its colour mode {image.mode} is not supported: save it as RGB") from error
 
 
-def _eight_bits(image: Image.Image, content: bytes) -> tuple[Image.Image, str]:
+def _eight_bits(image: Image.Image, content: bytes, ranges: Ranges | None) -> tuple[Image.Image, str]:
     """Returns a loaded image with 8 bits a channel, and which levels became black and white where it had more."""
     if _is_deep_grey(image):
-        return _eight_bits_of_grey(image, content)
-    if _is_dark_of_16_bits(image, content):
-        return _eight_bits_of_dark_colour(image, content)
+        return _eight_bits_of_grey(image, content, ranges)
+    if _has_16_bits(image, content):
+        chosen = (RANGES if ranges is None else ranges).get(COLOUR)
+        if chosen != (0.0, WHITES[-1]) and (chosen or _is_dark(image)):
+            return _eight_bits_of_colour(image, content, chosen)
     return image, ""
 
 
@@ -260,15 +301,21 @@ def _is_deep_grey(image: Image.Image) -> bool:
     return image.mode.startswith("I;16") or image.mode in ("I", "F")
 
 
-def _eight_bits_of_grey(image: Image.Image, content: bytes = b"") -> tuple[Image.Image, str]:
+def _levels_of_grey(image: Image.Image) -> "NDArray[Any]":
     import numpy as np
 
     tags, levels = getattr(image, "tag_v2", {}), np.asarray(image)
     if image.mode == "I" and image.format in ("PNG", "PPM"):
-        levels = levels.astype(np.uint16)
-    elif image.mode == "I" and tags.get(BITS) == (32,) and tags.get(SAMPLE_FORMAT, (1,)) == (1,):
-        levels = levels.view(np.uint32)  # Pillow reads them as signed
-    black, white = _declared_range(tags) or _range_of_header(content) or level_range(levels)
+        return levels.astype(np.uint16)
+    if image.mode == "I" and tags.get(BITS) == (32,) and tags.get(SAMPLE_FORMAT, (1,)) == (1,):
+        return levels.view(np.uint32)  # Pillow reads them as signed
+    return levels
+
+
+def _eight_bits_of_grey(image: Image.Image, content: bytes, ranges: Ranges | None) -> tuple[Image.Image, str]:
+    tags, levels = getattr(image, "tag_v2", {}), _levels_of_grey(image)
+    declared = _declared_range(tags) or _range_of_header(content)
+    black, white = declared or (RANGES if ranges is None else ranges).get(kind_of(levels)) or level_range(levels)
     is_white_zero = tags.get(PHOTOMETRIC) == 0
     grey = _scaled(levels, *((white, black) if is_white_zero else (black, white)))
     return Image.fromarray(grey), f"{black:.6g} to {white:.6g}" + (", white is the lowest" if is_white_zero else "")
@@ -307,25 +354,37 @@ def _scaled(levels: "NDArray[Any]", black: float, white: float) -> "NDArray[np.u
     return pixels
 
 
-def _is_dark_of_16_bits(image: Image.Image, content: bytes) -> bool:
-    """Returns whether a colour image uses few of the upper 8 bits, which Pillow reads of 16."""
+def _has_16_bits(image: Image.Image, content: bytes) -> bool:
+    """Returns whether a colour image has channels of 16 bits, of which Pillow reads the upper 8."""
     tags = getattr(image, "tag_v2", {})
     bits = content[24] if image.format == "PNG" else max(tags.get(BITS, (8,)))  # a PNG's header starts at byte 16
-    if bits != 16 or image.mode not in ("RGB", "RGBA"):
-        return False
+    return bits == 16 and image.mode in ("RGB", "RGBA")
+
+
+def _is_dark(image: Image.Image) -> bool:
+    """Returns whether a colour image of 16 bits uses few of the upper 8."""
     extrema: Any = image.convert("RGB").getextrema()
     return max(int(high) for _, high in extrema) < 64
 
 
-def _eight_bits_of_dark_colour(image: Image.Image, content: bytes) -> tuple[Image.Image, str]:
-    """Scales levels that are in the lower bits of 16; Pillow reads the lower byte as that of the other byte order."""
+def _levels_of_colour(image: Image.Image, content: bytes) -> "NDArray[np.uint16]":
+    """Returns levels of 16 bits (H, W, 3 or 4); Pillow reads the lower byte as that of the other byte order."""
     import numpy as np
 
     other: Any = _open(content)
     _use_planes_of_16_bits(other)
     other.tile = [tile._replace(args=_with_other_bytes(tile.args)) for tile in other.tile]
-    levels = (np.asarray(image).astype(np.uint16) << 8) | np.asarray(other)
-    black, white = level_range(levels[..., :3])
+    levels: NDArray[np.uint16] = (np.asarray(image).astype(np.uint16) << 8) | np.asarray(other)
+    return levels
+
+
+def _eight_bits_of_colour(
+    image: Image.Image, content: bytes, chosen: tuple[float, float] | None
+) -> tuple[Image.Image, str]:
+    import numpy as np
+
+    levels = _levels_of_colour(image, content)
+    black, white = chosen or level_range(levels[..., :3])
     pixels = _scaled(levels, black, white)
     pixels[..., 3:] = np.asarray(image)[..., 3:]
     return Image.fromarray(pixels), f"{black:.6g} to {white:.6g}"

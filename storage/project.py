@@ -10,7 +10,7 @@ import json
 import os
 import re
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,8 @@ class Project:
     store: str = ""  # address of the tables on an object store, such as s3://bucket/prefix; empty: in `root`
     history: ClassHistory = field(default_factory=ClassHistory)  # how the classes changed; empty if they never did
     answers: int = 1  # reviewers that are asked about each image, each without sight of the others' answers
+    # Ranges of levels of more than 8 bits, see `gradebook.storage.images`; None: by the file alone, as in old projects.
+    levels: Mapping[str, tuple[float, float]] | None = None
 
     @property
     def runs(self) -> Path:
@@ -109,7 +111,7 @@ def create_project(root: Path, classes: Sequence[str], *, store: str = "") -> Pr
         raise ProjectError(f"{problem}: give one such as s3://bucket/prefix")
     if (root / SETTINGS).exists():
         raise ProjectError(f"{root} is a project already: use it, or choose another directory")
-    project = Project(root=root, classes=check_names(classes), store=store.rstrip("/"))
+    project = Project(root=root, classes=check_names(classes), store=store.rstrip("/"), levels={})
     if (directory := images_around(root)) is not None:
         beside = directory.with_name(f"{directory.name}-project")
         raise ProjectError(
@@ -136,7 +138,7 @@ def read_project(root: Path) -> Project:
         settings = _parsed((root / SETTINGS).read_text(encoding="utf-8"))
     except FileNotFoundError:  # removed meanwhile
         raise ProjectError(_not_a_project(root)) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError, AttributeError) as error:
         raise CorruptSettings(f"{root / SETTINGS} cannot be read ({error}): restore it from a backup") from error
     if settings.get("version") != VERSION:
         raise ProjectError(f"{root} has version {settings.get('version')}, this program reads version {VERSION}")
@@ -150,6 +152,7 @@ def read_project(root: Path) -> Project:
         store=settings["store"],
         history=settings["class_changes"],
         answers=settings["answers"],
+        levels=settings["levels"],
     )
 
 
@@ -172,27 +175,17 @@ def name_classes(project: Project, names: Sequence[str]) -> Project:
     Raises:
         ProjectError: a class name is empty, given twice, or has control characters.
     """
-    from filelock import FileLock  # here, because predicting needs this module but not that package
 
-    with FileLock(project.root / LOCK):
-        now = read_project(project.root)
-        if now.classes or now.history:
-            return now
-        named = replace(now, classes=check_names(names))
-        _write(named)
-    return named
+    def named(now: Project) -> Project:
+        return now if now.classes or now.history else replace(now, classes=check_names(names))
+
+    return _update(project, named)
 
 
 def write_classes(project: Project, history: ClassHistory) -> Project:
     """Writes the classes that the log has to the project's file; returns the project with them."""
-    from filelock import FileLock
-
-    with FileLock(project.root / LOCK):
-        now = read_project(project.root)
-        changed = replace(now, classes=tuple(c.name for c in history.classes), history=history)
-        if changed != now:
-            _write(changed)
-    return changed
+    names = tuple(c.name for c in history.classes)
+    return _update(project, lambda now: replace(now, classes=names, history=history))
 
 
 def set_answers(project: Project, number: int) -> Project:
@@ -201,13 +194,25 @@ def set_answers(project: Project, number: int) -> Project:
     Raises:
         ProjectError: `number` is not between 1 and `MAX_ANSWERS`.
     """
-    from filelock import FileLock
-
     if not 1 <= number <= MAX_ANSWERS:
         raise ProjectError(f"{number} answers for each image are not possible: give 1 to {MAX_ANSWERS}")
+    return _update(project, lambda now: replace(now, answers=number))
+
+
+def write_levels(project: Project, levels: Mapping[str, tuple[float, float]]) -> Project:
+    """Records the ranges of kinds of levels that the project has none of yet; returns the project as it is now."""
+    return _update(project, lambda now: replace(now, levels={**levels, **(now.levels or {})}))
+
+
+def _update(project: Project, change: Callable[[Project], Project]) -> Project:
+    """Changes the settings as they are now; returns the project with them."""
+    from filelock import FileLock  # here, because predicting needs this module but not that package
+
     with FileLock(project.root / LOCK):
-        changed = replace(read_project(project.root), answers=number)
-        _write(changed)
+        now = read_project(project.root)
+        changed = change(now)
+        if changed != now:
+            _write(changed)
     return changed
 
 
@@ -267,7 +272,12 @@ def _parsed(text: str) -> dict[str, Any]:
     if type(answers) is not int or not 1 <= answers <= MAX_ANSWERS:
         raise ValueError(f"answers must be a number from 1 to {MAX_ANSWERS}")
     history = history_from_rows(settings.get("class_changes", ()))
-    return settings | {"store": store, "class_changes": history, "answers": answers}
+    levels = settings.get("levels")
+    if levels is not None:
+        levels = {str(kind): (float(black), float(white)) for kind, (black, white) in levels.items()}
+        if not all(black < white for black, white in levels.values()):
+            raise ValueError("it needs two rising numbers for each kind of levels")
+    return settings | {"store": store, "class_changes": history, "answers": answers, "levels": levels}
 
 
 def _store_problem(store: str) -> str | None:
@@ -282,6 +292,8 @@ def _write(project: Project) -> None:
     settings: dict[str, Any] = {"version": VERSION, "classes": project.classes}
     if project.store:
         settings["store"] = project.store
+    if project.levels is not None:
+        settings["levels"] = project.levels
     if project.history:
         settings["class_changes"] = rows_of(project.history)
     if project.answers > 1:

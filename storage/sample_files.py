@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from gradebook.storage.catalog import Catalog
+    from gradebook.storage.images import Ranges
 
 CHANGED = "the file has changed since it was imported: import it again"
 
@@ -53,13 +54,16 @@ def content_of_sample(path: Path, sample: str) -> bytes:
     return content
 
 
-def open_sample(path: Path, sample: str, size: int | None = None) -> "tuple[Image.Image, bytes]":
+def open_sample(
+    path: Path, sample: str, size: int | None = None, ranges: "Ranges | None" = None
+) -> "tuple[Image.Image, bytes]":
     """Returns a sample's image, decoded by `gradebook.storage.images.decode`, and the content of its file.
 
     Args:
         path: the file.
         sample: the sample's id.
         size: see `gradebook.storage.images.open_rgb`.
+        ranges: those of the project, see there too.
 
     Raises:
         BrokenImage: the file cannot be read or decoded; the message names it.
@@ -72,7 +76,7 @@ def open_sample(path: Path, sample: str, size: int | None = None) -> "tuple[Imag
     if sample_id(content) != sample:
         raise ChangedFile(f"{path} cannot be used: {CHANGED}")
     try:
-        return decode(content, size)[0], content
+        return decode(content, size, ranges)[0], content
     except BrokenImage as error:
         raise BrokenImage(f"{path} cannot be used: {error}") from error
 

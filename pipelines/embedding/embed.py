@@ -182,7 +182,8 @@ def _pass(job: _Job, samples: Sequence[Sample], extractor: FeatureExtractor, *, 
         pending.clear()
 
     try:
-        for part in _embedded(ViewDataset(samples, job.space, augmented=augmented), extractor, precise=not augmented):
+        dataset = ViewDataset(samples, job.space, job.store.project.levels, augmented=augmented)
+        for part in _embedded(dataset, extractor, precise=not augmented):
             pending.append(part)
             if len(pending) * WORKER_BATCH >= WRITE_BATCH:
                 write()

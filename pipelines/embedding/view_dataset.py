@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Union
 import numpy as np
 from numpy.typing import NDArray
 
-from gradebook.storage.images import BrokenImage, decode, square
+from gradebook.storage.images import BrokenImage, Ranges, decode, square
 from gradebook.storage.sample_files import content_of_sample
 from gradebook.storage.samples import Sample
 from gradebook.storage.vectors import Space
@@ -36,8 +36,9 @@ class Batch:
 class ViewDataset:
     """Returns the plain view of each sample, or its augmented ones."""
 
-    def __init__(self, samples: Sequence[Sample], space: Space, *, augmented: bool):
+    def __init__(self, samples: Sequence[Sample], space: Space, ranges: Ranges | None = None, *, augmented: bool):
         self._samples = samples
+        self._ranges = ranges
         self._space = space
         self._augmented = augmented
 
@@ -50,7 +51,7 @@ class ViewDataset:
         from gradebook.mpl import augment
 
         sample, space = self._samples[position], self._space
-        pixels = _pixels(sample, space.size)
+        pixels = _pixels(sample, space.size, self._ranges)
         if isinstance(pixels, str):
             return sample, pixels
         plain = torch.from_numpy(pixels).permute(2, 0, 1).contiguous()[None]
@@ -71,11 +72,11 @@ def collate(loaded: list[SampleViews]) -> Batch:
     return Batch([sample.sample_id for sample, _ in good], images, broken)
 
 
-def _pixels(sample: Sample, size: int) -> NDArray[np.uint8] | str:
+def _pixels(sample: Sample, size: int, ranges: Ranges | None) -> NDArray[np.uint8] | str:
     """Returns a sample's image, uint8 (S, S, 3), or the error: the file is broken, or has changed since the import."""
     try:
         content = content_of_sample(Path(sample.filepath), sample.sample_id)
-        return np.array(square(decode(content, size)[0], size))
+        return np.array(square(decode(content, size, ranges)[0], size))
     except BrokenImage as error:
         return str(error)
 

@@ -10,7 +10,7 @@ from gradebook.pipelines.export.check_images import write_check_images
 from gradebook.pipelines.export.model_card import card_programs
 from gradebook.pipelines.training.config import ConfigError
 from gradebook.pipelines.training.student import FullModel, with_preprocessing
-from gradebook.storage.images import load
+from gradebook.storage.images import Ranges, load
 
 CARD = "README.md"
 MAX_CARD_DIFFERENCE = 1e-3  # of a probability, between the card's program and the network
@@ -28,7 +28,7 @@ print(json.dumps(rows))
 """
 
 
-def check_card(full: FullModel, directory: Path) -> float:
+def check_card(full: FullModel, directory: Path, ranges: Ranges) -> float:
     """Runs the card's program for onnxruntime on images that programs decode differently.
 
     Returns:
@@ -53,7 +53,7 @@ def check_card(full: FullModel, directory: Path) -> float:
         )
         if done.returncode:
             raise ConfigError(f"the program in the model card fails: {done.stderr.strip().rpartition(chr(10))[2]}")
-        pixels = torch.from_numpy(np.stack([load(file, full.size) for file in files]))
+        pixels = torch.from_numpy(np.stack([load(file, full.size, ranges) for file in files]))
     with torch.inference_mode():
         expected = with_preprocessing(full).cpu()(pixels).numpy()
     difference = float(np.abs(np.array(json.loads(done.stdout.splitlines()[-1])) - expected).max())

@@ -130,6 +130,7 @@ def export(  # noqa: PLR0913  # all but the first three have a default
             if torch_program:
                 write_torch_program(full, draft / TORCH_PROGRAM)
             about = {"classes": classes, "size": full.size, "run": run.name, "backbone": config.backbone}
+            about |= {"levels": store.project.levels} if store.project.levels else {}
             _write_program(draft, about)
             begin(3)
             checked, difference = _compare(student, config, store, draft)
@@ -139,7 +140,7 @@ def export(  # noqa: PLR0913  # all but the first three have a default
             card = model_card(run, config, full, _scores(store, run), facts_of(store, run))
             (draft / CARD).write_text(card, encoding="utf-8")
             begin(6)
-            check_card(full, draft)
+            check_card(full, draft, store.project.levels or {})
     files = sorted(path.name for path in directory.expanduser().iterdir() if not path.name.startswith("."))
     return Export(
         dir=str(directory),
@@ -156,9 +157,16 @@ def export(  # noqa: PLR0913  # all but the first three have a default
 def _write_program(directory: Path, about: dict[str, Any]) -> None:
     """Writes classes.json, and the program that predicts with the directory alone."""
     (directory / CLASSES).write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    shutil.copyfile(images.__file__, directory / HELPER)
+    (directory / HELPER).write_text(_helper(about.get("levels", {})), encoding="utf-8")
     shutil.copyfile(Path(standalone.__file__).with_name(PROGRAM), directory / PROGRAM)
     (directory / REQUIREMENTS).write_text("".join(f"{line}\n" for line in PACKAGES), encoding="utf-8")
+
+
+def _helper(ranges: images.Ranges) -> str:
+    """Returns the module that decodes images, with the ranges of the project's levels."""
+    code, line = Path(images.__file__).read_text(encoding="utf-8"), "RANGES: Ranges = {}"
+    assert line in code
+    return code.replace(line, f"RANGES: Ranges = {dict(ranges)!r}", 1)
 
 
 def _add_int8(store: "Store", directory: Path, classes: list[str], begin: Callable[[int], None]) -> Int8Report:
@@ -171,28 +179,28 @@ def _add_int8(store: "Store", directory: Path, classes: list[str], begin: Callab
 
     begin(4)
     classifier = Classifier(directory)
-    train = _pixels(store.catalog.samples(Split.TRAIN), classifier.size, CALIBRATION)
+    train = _pixels(store.catalog.samples(Split.TRAIN), classifier, CALIBRATION)
     if not train:
         raise ConfigError("no training image can be read to calibrate the int8 model: leave --int8 out")
     write_int8(directory, np.stack(list(train.values())))
     given, number = replay(store.log.read()), {name: k for k, name in enumerate(classes)}
     labelled = [s for s in store.catalog.samples(Split.TEST) if given.get(s.sample_id) in number]
-    tested = _pixels(labelled, classifier.size, MAX_COMPARED)
+    tested = _pixels(labelled, classifier, MAX_COMPARED)
     compared = tested or train
     labels = np.array([number[given[s.sample_id]] if tested else -1 for s in compared])
     small = Classifier(directory, INT8)
     return compare_int8(classifier, small, np.stack(list(compared.values())), labels, len(train))
 
 
-def _pixels(samples: Sequence[Sample], size: int, limit: int) -> "dict[Sample, NDArray[np.uint8]]":
+def _pixels(samples: Sequence[Sample], classifier: Classifier, limit: int) -> "dict[Sample, NDArray[np.uint8]]":
     """Returns the first samples whose file holds them still, as (3, S, S)."""
     import numpy as np
 
     pixels: dict[Sample, NDArray[np.uint8]] = {}
     for sample in samples[:limit]:
         with suppress(BrokenImage):
-            image = square(open_sample(Path(sample.filepath), sample.sample_id, size)[0], size)
-            pixels[sample] = np.asarray(image).transpose(2, 0, 1)
+            image, _ = open_sample(Path(sample.filepath), sample.sample_id, classifier.size, classifier.ranges)
+            pixels[sample] = np.asarray(square(image, classifier.size)).transpose(2, 0, 1)
     return pixels
 
 
@@ -239,7 +247,7 @@ def _compare(student: "nn.Module", config: TrainConfig[Any], store: "Store", dir
     import numpy as np
 
     classifier = Classifier(directory)
-    pixels = _pixels(store.catalog.samples(), classifier.size, CHECKED)
+    pixels = _pixels(store.catalog.samples(), classifier, CHECKED)
     if not pixels:
         return 0, 0.0
     exported = classifier.probabilities(np.stack(list(pixels.values())))

@@ -52,7 +52,7 @@ def read_images(
     Args:
         filepaths: the files.
         mean_size: their mean size in bytes.
-        project: if given, thumbnails of large images are cached there.
+        project: if given, thumbnails of large images are cached there, and levels are scaled by its ranges.
         progress: called after each file.
 
     Returns:
@@ -81,7 +81,7 @@ def _results(filepaths: Sequence[str], mean_size: float, project: Project | None
 def _read(filepath: str, project: Project | None) -> ReadImage | str:
     try:
         content = content_of(Path(filepath))
-        decoded = inspect(content, SIZE)
+        decoded = inspect(content, SIZE, None if project is None else project.levels)
     except BrokenImage as error:
         return str(error)
     sample = sample_id(content)

@@ -15,6 +15,7 @@ from gradebook.pipelines.importing.image_reader import ReadImage, read_images
 from gradebook.pipelines.importing.import_report import Conflict, ImportReport
 from gradebook.pipelines.importing.label_decisions import decide_labels
 from gradebook.pipelines.importing.labels import Labels, checked_classes, read_labels
+from gradebook.pipelines.importing.level_ranges import choose_ranges
 from gradebook.pipelines.importing.near_copies import NearCopies
 from gradebook.pipelines.importing.tables import BY_NAME, ColumnNames
 from gradebook.pipelines.process.progress import stage
@@ -66,8 +67,10 @@ def import_images(
     project = checked_classes(_project(store), source)
     reading = _start(store, split, total=len(files), progress=progress)
     reading.splits = source.splits if split is Split.TRAIN else {}
+    stage("Choosing the range of levels")
+    project = choose_ranges(project, [file.filepath for file in files if not _is_known(file, reading)])
     for start in range(0, len(files), CHUNK):
-        _import_chunk(store, files[start : start + CHUNK], reading)
+        _import_chunk(store, project, files[start : start + CHUNK], reading)
     stage("Comparing what was found")
     problems = _quality_problems(store, reading)
     conflicts, events = decide_labels(store, source, reading.contents)
@@ -131,13 +134,18 @@ def _start(store: Store, split: Split, *, total: int, progress: Progress | None)
     )
 
 
-def _import_chunk(store: Store, chunk: list[FoundFile], reading: _Reading) -> None:
+def _is_known(file: FoundFile, reading: _Reading) -> bool:
+    """Returns whether the catalogue has a file of this size and time."""
+    row = reading.files.get(file.filepath)
+    return row is not None and (row.size, row.mtime_ns) == (file.size, file.mtime_ns)
+
+
+def _import_chunk(store: Store, project: Project, chunk: list[FoundFile], reading: _Reading) -> None:
     """Reads those files of a chunk that are new or have changed, and adds their samples to the catalogue."""
     unread = []
     for file in chunk:
-        row = reading.files.get(file.filepath)
-        if row is not None and (row.size, row.mtime_ns) == (file.size, file.mtime_ns):
-            reading.contents[file.filepath] = row.sample_id
+        if _is_known(file, reading):
+            reading.contents[file.filepath] = reading.files[file.filepath].sample_id
             reading.known += 1
             reading.count()
         else:
@@ -145,7 +153,7 @@ def _import_chunk(store: Store, chunk: list[FoundFile], reading: _Reading) -> No
     if not unread:
         return
     mean_size = sum(file.size for file in unread) / len(unread)
-    results = read_images([file.filepath for file in unread], mean_size, store.project, reading.count)
+    results = read_images([file.filepath for file in unread], mean_size, project, reading.count)
     first_new, rows = len(reading.new), []
     for file, result in zip(unread, results, strict=True):
         if isinstance(result, str):

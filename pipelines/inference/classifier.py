@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Union
 
-from gradebook.storage.images import BrokenImage, decode, load, square, square_of_pixels
+from gradebook.storage.images import BrokenImage, Ranges, decode, load, square, square_of_pixels
 from gradebook.storage.project import ProjectError
 
 if TYPE_CHECKING:
@@ -56,7 +56,9 @@ class Classifier:
             metadata = json.loads((directory / CLASSES).read_text(encoding="utf-8"))
             self.classes: list[str] = metadata["classes"]
             self.size: int = metadata["size"]  # pixels a side
-        except (OSError, ValueError, KeyError) as error:
+            # Of levels of more than 8 bits, as in the project that it was exported from.
+            self.ranges: Ranges = {kind: (low, high) for kind, (low, high) in (metadata.get("levels") or {}).items()}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise ProjectError(
                 f"{directory} holds no exported classifier ({CLASSES}: {error}): make one with: "
                 f"gradebook export PROJECT {directory}"
@@ -87,7 +89,7 @@ class Classifier:
         predictions = []
         for start in range(0, len(batch), BATCH):
             part = batch[start : start + BATCH]
-            rows = self.probabilities(_stacked(part, start, self.size))
+            rows = self.probabilities(_stacked(part, start, self))
             predictions += [as_prediction(self.classes, row, _name(i)) for i, row in zip(part, rows, strict=True)]
         return predictions
 
@@ -141,7 +143,7 @@ def predict_content(classifier: Classifier, content: bytes) -> dict[str, float]:
     """
     import numpy as np
 
-    image = square(decode(content, classifier.size)[0], classifier.size)
+    image = square(decode(content, classifier.size, classifier.ranges)[0], classifier.size)
     (row,) = classifier.probabilities(np.asarray(image).transpose(2, 0, 1)[None])
     return as_prediction(classifier.classes, row).probabilities
 
@@ -157,19 +159,19 @@ def _name(image: Any) -> str:
     return os.fspath(image) if isinstance(image, (str, os.PathLike)) else ""
 
 
-def _stacked(images: Sequence[Any], first: int, size: int) -> "NDArray[np.uint8]":
-    """Returns images as (N, 3, S, S); `first` is the position of the first one, for messages."""
+def _stacked(images: Sequence[Any], first: int, classifier: Classifier) -> "NDArray[np.uint8]":
+    """Returns images as (N, 3, S, S) for a classifier; `first` is the position of the first one, for messages."""
     import numpy as np
 
-    return np.stack([_pixels(image, f"images[{first + n}]", size) for n, image in enumerate(images)])
+    return np.stack([_pixels(image, f"images[{first + n}]", classifier) for n, image in enumerate(images)])
 
 
-def _pixels(image: Any, where: str, size: int) -> "NDArray[np.uint8]":
+def _pixels(image: Any, where: str, classifier: Classifier) -> "NDArray[np.uint8]":
     import numpy as np
     from PIL import Image
 
     if isinstance(image, (str, os.PathLike)):
-        return load(Path(image).expanduser(), size)
+        return load(Path(image).expanduser(), classifier.size, classifier.ranges)
     if isinstance(image, np.ndarray):
         if image.dtype != np.uint8 or not (image.ndim == 2 or (image.ndim == 3 and image.shape[2] in (3, 4))):
             raise ProjectError(f"{where} is an array {image.dtype} {image.shape}: give uint8 of shape (H, W, 3)")
@@ -179,6 +181,7 @@ def _pixels(image: Any, where: str, size: int) -> "NDArray[np.uint8]":
     if not isinstance(image, Image.Image):
         raise ProjectError(f"{where} is a {type(image).__name__}: give a file's path, a Pillow image or an array")
     try:
-        return np.ascontiguousarray(np.asarray(square_of_pixels(image, size)).transpose(2, 0, 1))
+        pixels = square_of_pixels(image, classifier.size, classifier.ranges)
+        return np.ascontiguousarray(np.asarray(pixels).transpose(2, 0, 1))
     except BrokenImage as error:
         raise BrokenImage(f"{where} cannot be used: {error}") from error

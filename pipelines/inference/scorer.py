@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from gradebook.pipelines.inference.classifier import Classifier, digest_of
+from gradebook.storage.images import Ranges
 from gradebook.storage.project import SETTINGS, ProjectError, read_project
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ class Scorer(Protocol):
 
     classes: list[str]
     size: int  # pixels a side
+    ranges: Ranges  # of levels of more than 8 bits, see `gradebook.storage.images`
 
     def probabilities(self, images: "NDArray[np.uint8]") -> "NDArray[np.float32]":
         """Returns (N, K) for images (N, 3, S, S)."""
@@ -55,7 +57,7 @@ class Student:
         self.classes = run_classes(run.config(), store.project.history).output_names
         student = load_run_student(run)
         full = full_model(student, config_from_json(run.config()), store, self.classes)
-        self.size = full.size
+        self.size, self.ranges = full.size, store.project.levels or {}
         self._device = best_device()
         self._net = with_preprocessing(full).to(self._device)
 

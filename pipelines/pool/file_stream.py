@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from gradebook.pipelines.pool.holdout_overlap import Overlap
     from gradebook.storage.image_detail import Detail
+    from gradebook.storage.images import Ranges
 
 BATCHES_AHEAD = 2  # batches that are read while one is scored
 
@@ -76,13 +77,16 @@ def read_ahead(
 
 
 def image_reader(
-    size: int, overlap: "Callable[[str, Callable[[], bytes], Callable[[], Detail]], Overlap | None]"
+    size: int,
+    overlap: "Callable[[str, Callable[[], bytes], Callable[[], Detail]], Overlap | None]",
+    ranges: "Ranges | None" = None,
 ) -> Callable[[ImageFile], LoadedImage]:
     """Returns a function that reads one file.
 
     Args:
         size: S, the classifier's image size in pixels.
         overlap: see `gradebook.pipelines.pool.holdout_overlap.HoldoutIndex.overlap`.
+        ranges: of levels of more than 8 bits, as the classifier was trained.
     """
     import numpy as np
 
@@ -97,7 +101,7 @@ def image_reader(
             return LoadedImage(filepath=file.filepath, error=file.error)
         try:
             content = content_of(Path(file.filepath))
-            image, _ = decode(content, size)
+            image, _ = decode(content, size, ranges)
         except BrokenImage as error:
             return LoadedImage(filepath=file.filepath, error=str(error))
         name = sample_id(content)

@@ -117,7 +117,9 @@ def select_pool(  # noqa: PLR0913  # most have a default
     resumed_at, selection = progress.files, _Selection(scorer, TopK(scorer.classes, per_class), progress, out)
     for image in progress.kept:
         selection.top_k.add(image)
-    batches = read_ahead(batched(files, BATCH), image_reader(scorer.size, holdout.overlap), os.cpu_count() or 1)
+    batches = read_ahead(
+        batched(files, BATCH), image_reader(scorer.size, holdout.overlap, scorer.ranges), os.cpu_count() or 1
+    )
     _score_files(selection, batches, show, save_interval_s)
     return _finish(selection, resumed_at, time.perf_counter() - began)
 

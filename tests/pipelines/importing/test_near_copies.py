@@ -115,7 +115,9 @@ def test_an_import_says_how_levels_became_8_bits_which_picture_is_taken_and_what
     assert "different ranges" not in text
 
 
-def test_an_import_says_that_images_were_scaled_by_different_ranges(quick, images):
+def test_an_import_into_an_old_project_says_that_images_were_scaled_by_different_ranges(quick, images):
+    settings = quick.project.root / "gradebook.json"
+    settings.write_text(settings.read_text().replace('"levels": {}', '"version": 1'))  # one without ranges
     images.mkdir()
     for maximum in (4095, 3000, 60_000):
         ramp = np.linspace(0, maximum, 64)[None].repeat(40, 0)
