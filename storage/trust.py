@@ -1,12 +1,14 @@
 """Checks before a project is opened, because a project that was received from others may be hostile.
 
-A project's own files are where they seem to be, without symbolic links. It belongs to the user who opens it, or the
+A project's own files are where they seem to be, without symbolic links, and are files: reading a named pipe would wait
+for ever. It belongs to the user who opens it, or the
 user has marked its owner as trusted, as with git's `safe.directory`.
 """
 
 import json
 import os
 import shlex
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +23,7 @@ DEPTHS = {
     "deleted_runs.json": 0,
     "audits": 1,
     "leases.json": 0,
+    "near_leaks.json": 0,
     "forecast.json": 0,
     "map.npz": 0,
     "overview.json": 0,
@@ -93,36 +96,50 @@ def _trusted() -> list[str]:
 
 
 def _link_problem(root: Path) -> str | None:
-    for link in _links(root):
+    for path in _special_files(root):
+        if not path.is_symlink():
+            return f"{escaped(str(path))} is a named pipe or a device, and a project must not have any: delete it"
         return (
-            f"{escaped(str(link))} is a symbolic link, and a project must not have any, because what it names would be "
+            f"{escaped(str(path))} is a symbolic link, and a project must not have any, because what it names would be "
             "changed: put the files themselves there"
         )
     return None
 
 
-def _links(root: Path) -> Iterator[Path]:
-    """Yields the symbolic links among the project's own files."""
+def _special_files(root: Path) -> Iterator[Path]:
+    """Yields the symbolic links, named pipes and devices among the project's own files."""
     with os.scandir(root) as entries:
         for entry in entries:
             depth = DEPTHS.get(entry.name, 0 if entry.name.startswith(".") else None)
             if depth is None:  # not ours
                 continue
-            if entry.is_symlink():
+            if _is_special(entry):
                 yield Path(entry.path)
             elif depth and entry.is_dir(follow_symlinks=False):
-                yield from _links_below(entry.path, depth)
+                yield from _special_files_below(entry.path, depth)
 
 
-def _links_below(directory: str, depth: int) -> Iterator[Path]:
-    """Yields the links in a directory and `depth - 1` levels of directories below it."""
+def _special_files_below(directory: str, depth: int) -> Iterator[Path]:
+    """Yields those in a directory and `depth - 1` levels of directories below it."""
     try:
         with os.scandir(directory) as found:
             entries = list(found)
     except OSError:  # another process has just removed it, or nobody can list it
         return
     for entry in entries:
-        if entry.is_symlink():
+        if _is_special(entry):
             yield Path(entry.path)
         elif depth > 1 and entry.is_dir(follow_symlinks=False):
-            yield from _links_below(entry.path, depth - 1)
+            yield from _special_files_below(entry.path, depth - 1)
+
+
+def _is_special(entry: "os.DirEntry[str]") -> bool:
+    if entry.is_symlink():
+        return True
+    if entry.is_file(follow_symlinks=False) or entry.is_dir(follow_symlinks=False):
+        return False
+    try:
+        mode = entry.stat(follow_symlinks=False).st_mode
+    except OSError:  # removed meanwhile
+        return False
+    return stat.S_ISFIFO(mode) or stat.S_ISCHR(mode) or stat.S_ISBLK(mode)  # MongoDB has sockets

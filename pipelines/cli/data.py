@@ -135,10 +135,11 @@ def import_(
     from gradebook.pipelines.cli.formatting import import_summary
     from gradebook.pipelines.importing.import_images import import_images
     from gradebook.pipelines.importing.sources import opened_source
-    from gradebook.pipelines.importing.tables import ColumnNames
+    from gradebook.pipelines.importing.tables import ColumnNames, unread_labels
     from gradebook.storage.samples import Split
     from gradebook.storage.store import open_store
 
+    columns = ColumnNames(image_column, label_column)
     stage("Opening the project")
     with progress("import") as show:
         store = open_store(project)
@@ -148,11 +149,13 @@ def import_(
             source,
             labels=labels,
             split=Split(split),
-            columns=ColumnNames(image_column, label_column),
+            columns=columns,
             progress=partial(show, what="import"),
         )
     result = report.as_json()
     print_result(result, json, lambda: import_summary(result))
+    if labels == "none" and (column := unread_labels(source, columns)):
+        say(f"the labels in the column {column} of {source} were not read: to read them, add --labels {source}")
     count = report.imported + report.already_known + report.duplicates + report.moved
     if embed and count:
         from gradebook.pipelines.jobs.commands import start_embed

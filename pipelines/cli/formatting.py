@@ -187,7 +187,7 @@ def import_summary(report: dict[str, Any]) -> str:
     for key, title, between in lists:
         lines += listed(f"{len(report[key])} {title}:", [between.join(pair) for pair in report[key]])
     ranges = Counter(levels for _, levels in report["converted_files"])
-    if len(ranges) > 1:
+    if len(ranges) > 1 and not report["level_ranges"]:
         common = ", ".join(f"{levels} ({number})" for levels, number in ranges.most_common(3))
         lines.append(
             f"these were scaled by {len(ranges)} different ranges of levels, so a dark image may look as bright as a "

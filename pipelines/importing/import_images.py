@@ -67,7 +67,6 @@ def import_images(
     project = checked_classes(_project(store), source)
     reading = _start(store, split, total=len(files), progress=progress)
     reading.splits = source.splits if split is Split.TRAIN else {}
-    stage("Choosing the range of levels")
     project = choose_ranges(project, [file.filepath for file in files if not _is_known(file, reading)])
     for start in range(0, len(files), CHUNK):
         _import_chunk(store, project, files[start : start + CHUNK], reading)
@@ -277,6 +276,7 @@ def _report(  # noqa: PLR0913  # what an import did
         conflict_files=tuple(conflicts),
         leak_files=tuple(leaks),
         near_leak_pairs=tuple(near_leaks),
+        level_ranges=project.levels or {},
         converted_files=tuple(reading.converted),
         stack_files=tuple(reading.stacks),
         uniform_files=tuple(reading.uniform),

@@ -1,5 +1,6 @@
 """The result of an import, as `gradebook import --json` prints it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +39,7 @@ class ImportReport:
     conflict_files: tuple[Conflict, ...]
     leak_files: Pairs  # the file, and the split that it stays in
     near_leak_pairs: Pairs  # the new file, and the earlier one
+    level_ranges: Mapping[str, tuple[float, float]]  # of the project, by kind of levels; empty: each file by itself
     converted_files: Pairs  # the file, and the levels that became black and white
     stack_files: Pairs  # the file, and which of how many pictures is taken
     uniform_files: tuple[str, ...]

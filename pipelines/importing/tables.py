@@ -82,6 +82,15 @@ def read_table(path: Path, *, labels: bool, columns: ColumnNames = BY_NAME) -> I
             yield Row(line, filepath, clean(label), split, clean(by))
 
 
+def unread_labels(path: Path, columns: ColumnNames = BY_NAME) -> str | None:
+    """Returns the column of labels in a table of images, None if it has none or is no table."""
+    if path.suffix.lower() not in TABLES or not path.is_file():
+        return None
+    _, header = next(_rows(path, [PATHS if columns.image is None else (columns.image,)]), (1, []))
+    column = find_column(header, LABELS if columns.label is None else (columns.label,))
+    return None if column is None else header[column]
+
+
 def find_column(header: Sequence[str], names: Sequence[str]) -> int | None:
     """Returns the column with the first of these names that stands in the header once."""
     plain = [_plain(name) for name in header]

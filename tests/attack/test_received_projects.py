@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -76,6 +77,27 @@ def test_a_project_with_a_link_among_its_files_is_not_opened_and_what_it_names_s
     with pytest.raises(ProjectError, match=r"is a symbolic link"):
         verify(root, repair=True)
     assert contents(outside) == before
+
+
+def test_every_file_of_a_project_that_the_documents_name_is_searched_for_links():
+    text = (Path(__file__).parents[2] / "docs" / "architecture.md").read_text(encoding="utf-8")
+    table = text.partition("A **project** is a directory")[2].partition("None of them may be a symbolic link")[0]
+    names = [name.rstrip("/").partition("/")[0] for line in table.splitlines() for name in first_names(line)]
+    assert len(names) > 15 and set(names) <= set(trust.DEPTHS)
+
+
+def first_names(row: str) -> list[str]:
+    return re.findall(r"`([^`]+)`", row.split("|")[1]) if row.startswith("| `") else []
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="a system without named pipes")
+@pytest.mark.parametrize("name", ["gradebook.json", "overview.json", "runs/r/config.json", "audits/a.json"])
+def test_a_named_pipe_that_would_never_be_read_is_refused(root, name):
+    (root / name).unlink(missing_ok=True)
+    (root / name).parent.mkdir(parents=True, exist_ok=True)
+    os.mkfifo(root / name)
+    with pytest.raises(ProjectError, match="is a named pipe or a device"):
+        read_project(root)
 
 
 def test_a_dangling_link_and_one_within_the_project_are_links_too(root):
