@@ -64,7 +64,7 @@ def backup(root: Path, archive: Path, *, progress: Progress = lambda done, total
         progress: called with the files done and the files in all.
 
     Raises:
-        ProjectError: `root` is not a project, its tables are at an address, or `archive` exists.
+        ProjectError: `root` is not a project, its tables are at an address, `archive` exists, or it is in the project.
         OSError: a file cannot be read, or the archive cannot be written.
     """
     project, archive = read_project(root), archive.expanduser().absolute()
@@ -72,6 +72,8 @@ def backup(root: Path, archive: Path, *, progress: Progress = lambda done, total
         raise ProjectError(f"the tables of {root} are at {project.store}: back them up with the tools of that store")
     if archive.exists():
         raise ProjectError(f"{archive} exists already: choose another name, or delete it")
+    if archive.parent.resolve().is_relative_to(project.root):
+        raise ProjectError(f"{archive} is in the project, and would be lost with it: choose another directory")
     if not archive.parent.is_dir():
         raise ProjectError(f"there is no directory {archive.parent}: create it, or choose another directory")
     for _ in range(ATTEMPTS):

@@ -10,7 +10,7 @@ from types import FrameType
 
 from gradebook.pipelines.process.job_files import job_directory
 from gradebook.storage.characters import escaped
-from gradebook.storage.files import is_disk_full
+from gradebook.storage.files import READ_ONLY, is_disk_full
 from gradebook.storage.images import BrokenImage
 from gradebook.storage.project import ProjectError
 
@@ -64,7 +64,8 @@ def describe(error: Exception) -> str | None:
     if is_of_damaged_file(error):
         return _describe_damage(error)
     if isinstance(error, OSError):
-        return f"{error.strerror or error}" + (f" ({filename})" if filename else "")
+        advice = ": give yourself access to it, or work on a copy" if filename and error.errno in READ_ONLY else ""
+        return f"{error.strerror or error}" + (f" ({filename})" if filename else "") + advice
     return None
 
 

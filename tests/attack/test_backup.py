@@ -105,6 +105,11 @@ def test_a_project_with_a_linked_part_is_refused(project, tmp_path, part):
         backup(project, tmp_path / "b.zip")
 
 
+def test_a_backup_in_the_project_itself_is_refused(project):
+    with pytest.raises(ProjectError, match="would be lost with it: choose another directory"):
+        backup(project, project / "exports" / ".." / "backup.zip")
+
+
 def test_no_file_is_overwritten_and_no_half_a_backup_is_left(project, tmp_path, monkeypatch):
     (tmp_path / "mine.zip").write_text("mine")
     with pytest.raises(ProjectError, match="exists already: choose another name"):
