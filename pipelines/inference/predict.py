@@ -48,7 +48,7 @@ def predict(
     classifier = Classifier(directory) if isinstance(directory, Path) else directory
     files = [file for file in list_images(images, broken) if not is_done(file)]
     done = 0
-    for part in _read_ahead(files, classifier.size, batch):
+    for part in _read_ahead(files, classifier, batch):
         yield from _predictions(classifier, part, broken)
         done += len(part)
         progress(done, len(files))
@@ -77,13 +77,13 @@ def list_images(paths: Sequence[Path], broken: Callable[[str], None]) -> Iterato
             raise ProjectError(f"{path} does not exist: give image files or folders of images")
 
 
-def _read_ahead(files: Sequence[Path], size: int, batch: int) -> "Iterator[list[LoadedFile]]":
+def _read_ahead(files: Sequence[Path], classifier: Classifier, batch: int) -> "Iterator[list[LoadedFile]]":
     """Yields the images of the files, `batch` at a time; the next batches are read meanwhile."""
     pool = ThreadPoolExecutor(os.cpu_count())
     pending: deque[list[Future[LoadedFile]]] = deque()
     try:
         for start in range(0, len(files), batch):
-            pending.append([pool.submit(_load, file, size) for file in files[start : start + batch]])
+            pending.append([pool.submit(_load, file, classifier) for file in files[start : start + batch]])
             if len(pending) > BATCHES_AHEAD:
                 yield [future.result() for future in pending.popleft()]
         while pending:
@@ -92,9 +92,9 @@ def _read_ahead(files: Sequence[Path], size: int, batch: int) -> "Iterator[list[
         pool.shutdown(cancel_futures=True)
 
 
-def _load(file: Path, size: int) -> "LoadedFile":
+def _load(file: Path, classifier: Classifier) -> "LoadedFile":
     try:
-        return file, load(file, size)
+        return file, load(file, classifier.size, classifier.ranges)
     except BrokenImage as error:
         return file, str(error)
 

@@ -1,6 +1,8 @@
 """Images of more than 8 bits are scaled by one range for the whole project, which it records and exports."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +10,11 @@ import pytest
 from PIL import Image
 
 from gradebook.pipelines.embedding.view_dataset import _pixels
+from gradebook.pipelines.export.classifier import _helper
 from gradebook.pipelines.image_cache import SquareImages, open_preview
 from gradebook.pipelines.importing.import_images import import_images
+from gradebook.pipelines.inference.classifier import Classifier, predict_content
+from gradebook.pipelines.inference.predict import predict
 from gradebook.storage import images
 from gradebook.storage.project import create_project, read_project
 from gradebook.storage.store import Store, open_store
@@ -95,3 +100,32 @@ def test_the_range_of_one_image_is_that_of_the_rule_for_its_file(tmp_path):
     path = next(put(tmp_path / "images", ".tif", "float32", (0.4,)).iterdir())
     assert images.decode(path.read_bytes())[0].getextrema()[0] == (0, 255)
     assert images.decode(path.read_bytes(), ranges={"float": (0.0, 1.0)})[0].getextrema()[0] == (0, 102)
+
+
+class Brightness:
+    """Stands for onnxruntime's session: the probability of the second class is the mean level."""
+
+    def __init__(self, *_, **__):
+        pass
+
+    def run(self, _, inputs):
+        bright = inputs["images"].mean((1, 2, 3)) / 255
+        return (np.stack([1 - bright, bright], 1).astype(np.float32),)
+
+
+def test_an_exported_classifier_scales_by_the_range_of_the_project(tmp_path, monkeypatch):
+    monkeypatch.setattr("onnxruntime.InferenceSession", Brightness)
+    ranges = {"float": (0.0, 1.0)}
+    about = {"classes": ["dark", "bright"], "size": 8, "levels": ranges}
+    (tmp_path / "classes.json").write_text(json.dumps(about))
+    path = next(put(tmp_path / "images", ".tif", "float32", (0.4,)).iterdir())
+    classifier = Classifier(tmp_path)
+    given = [*classifier.predict([path, Image.open(path)]), *predict(tmp_path, [path], broken=print)]
+    seen = [prediction.probabilities["bright"] for prediction in given]
+    seen.append(predict_content(classifier, path.read_bytes())["bright"])
+    (tmp_path / "preprocess.py").write_text(_helper(ranges))
+    program = f"import preprocess; print(preprocess.load({str(path)!r}, 8).mean() / 255)"
+    alone = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True)
+    expected = images.load(path, 8, ranges).mean() / 255
+    assert [*seen, float(alone.stdout)] == pytest.approx([expected] * 5, abs=1e-6)
+    assert expected < 0.3 < images.load(path, 8).mean() / 255

@@ -3,6 +3,7 @@
 import io
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ class ByBrightness:
 
     classes = ("dark", "bright")
     size = 4
+    ranges: ClassVar = {}
 
     def probabilities(self, images: np.ndarray) -> np.ndarray:
         bright = images.mean((1, 2, 3)) / 255

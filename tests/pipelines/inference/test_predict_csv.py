@@ -22,6 +22,7 @@ class ByBrightness:
 
     classes: ClassVar = ["dark, or black", "bright"]
     size: ClassVar = 4
+    ranges: ClassVar = {}
     asked: ClassVar[list[int]] = []
     weights: ClassVar[str] = "first"
 

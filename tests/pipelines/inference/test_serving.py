@@ -2,6 +2,7 @@
 
 import io
 import time
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ class ByBrightness:
 
     classes = ("dark", "bright")
     size = 4
+    ranges: ClassVar = {}
     seconds = 0.0
 
     def digest(self) -> str:
