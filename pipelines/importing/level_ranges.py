@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 SUFFIXES = frozenset({".png", ".apng", ".tif", ".tiff", ".pgm", ".pnm", ".ppm", ".jp2"})  # of files that may have them
 MAX_IMAGES = 256  # whose pixels are looked at, evenly spaced through the files
+CLIPPED = 0.05  # of the range: how far levels may lie beyond it before a message says so
 PNG_DEPTH, PNG_HEADER = 24, 26  # byte of the number of bits, and bytes up to it
 
 
@@ -40,9 +41,11 @@ def choose_ranges(project: Project, filepaths: Sequence[str]) -> Project:
             found = deep_levels(content_of(Path(path)))
         except BrokenImage:  # the import says so
             continue
-        if found is not None and found[0] not in project.levels:
+        if found is not None:
             kind, levels = found
             kinds.setdefault(kind, []).append(levels.ravel()[:: max(1, levels.size * MAX_IMAGES // LEVEL_SAMPLE)])
+    for kind in kinds.keys() & project.levels.keys():
+        _warn_of_clipping(kind, project.levels[kind], kinds.pop(kind))
     if not kinds:
         return project
     ranges = {kind: _range(kind, levels) for kind, levels in kinds.items()}
@@ -58,6 +61,21 @@ def _range(kind: str, levels: "list[NDArray[Any]]") -> tuple[float, float]:
     if kind == COLOUR and int(together.max(initial=0)) > WHITES[-2]:  # Pillow's upper 8 bits show them
         return 0.0, WHITES[-1]
     return level_range(together)
+
+
+def _warn_of_clipping(kind: str, known: tuple[float, float], levels: "list[NDArray[Any]]") -> None:
+    """Says how many images have levels far beyond the range that the project has for their kind."""
+    import numpy as np
+
+    black, white = known
+    margin = CLIPPED * (white - black)
+    ends = [np.percentile(finite, (0.2, 99.8)) for each in levels if (finite := each[np.isfinite(each)]).size]
+    beyond = sum(bool(low < black - margin or high > white + margin) for low, high in ends)
+    if beyond:
+        say(
+            f"{beyond} of {len(levels)} new {kind} images that were looked at have levels beyond {black:.6g} "
+            f"to {white:.6g}, this project's range, and lose them: import all into a new project for a wider one"
+        )
 
 
 def _may_be_deep(path: str) -> bool:

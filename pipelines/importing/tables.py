@@ -78,7 +78,10 @@ def read_table(path: Path, *, labels: bool, columns: ColumnNames = BY_NAME) -> I
         raise ProjectError(_missing(path, header, "labels", "label", columns.label))
     for line, cells in rows:
         if any(cells):
-            filepath, label, split, by = ("" if k is None or k >= len(cells) else cells[k] for k in found)
+            try:
+                filepath, label, split, by = ("" if k is None or k >= len(cells) else _text(cells[k]) for k in found)
+            except ValueError as error:
+                raise ProjectError(f"{path}, row {line}: {error}") from None
             yield Row(line, filepath, clean(label), split, clean(by))
 
 
@@ -115,6 +118,8 @@ def _plain(name: str) -> str:
 
 def _missing(path: Path, header: Sequence[str], what: str, name: str, given: str | None) -> str:
     """Returns the message for a table without a column that is needed."""
+    if names := [one for one in header if [*map(_plain, header)].count(_plain(one)) > 1 and _plain(one)]:
+        return f"{path} has two columns {names[0]}: rename the one that is not meant"
     seen = f"has the columns {', '.join(header)}" if any(header) else "names no columns in its first line"
     if given is not None:
         return f"{path} {seen}: --{what[:-1]}-column {given} must name one of them that occurs once"
@@ -124,14 +129,14 @@ def _missing(path: Path, header: Sequence[str], what: str, name: str, given: str
     )
 
 
-def _rows(path: Path, wanted: Sequence[Sequence[str]]) -> Iterator[tuple[int, list[str]]]:
+def _rows(path: Path, wanted: Sequence[Sequence[str]]) -> Iterator[tuple[int, list[Any]]]:
     """Yields the names of the columns, then the rows, each with its number; those of images are the first wanted."""
     if path.suffix.lower() == ".parquet":
         return _parquet_rows(path, wanted)
     return _json_rows(path) if path.suffix.lower() == ".jsonl" else _csv_rows(path, wanted[0])
 
 
-def _csv_rows(path: Path, images: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
+def _csv_rows(path: Path, images: Sequence[str]) -> Iterator[tuple[int, list[Any]]]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:  # -sig: spreadsheets put a mark before the header
             first = file.readline()
@@ -153,7 +158,7 @@ def _separator(header: str, images: Sequence[str]) -> str:
     return next(known, None) or max(SEPARATORS, key=lambda separator: len(split[separator]))
 
 
-def _parquet_rows(path: Path, wanted: Sequence[Sequence[str]]) -> Iterator[tuple[int, list[str]]]:
+def _parquet_rows(path: Path, wanted: Sequence[Sequence[str]]) -> Iterator[tuple[int, list[Any]]]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -168,12 +173,12 @@ def _parquet_rows(path: Path, wanted: Sequence[Sequence[str]]) -> Iterator[tuple
             columns = [next(cells) if k in needed else itertools.repeat("") for k in range(len(names))]
             for row in zip(*columns, strict=False):
                 line += 1
-                yield line, [_text(cell) for cell in row]
-    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
+                yield line, list(row)
+    except (OSError, pa.ArrowException) as error:
         raise ProjectError(f"{path} is not a Parquet file that can be read ({error}): write it again") from error
 
 
-def _json_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+def _json_rows(path: Path) -> Iterator[tuple[int, list[Any]]]:
     """Yields the header and the rows of a file with a JSON object on each line."""
     try:
         lines = enumerate(path.read_text(encoding="utf-8-sig").split("\n"), start=1)  # U+2028 may be part of a name
@@ -181,13 +186,19 @@ def _json_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
         header = list(dict.fromkeys(str(name) for _, row in rows for name in row.keys()))  # noqa: SIM118  # no list
         yield 1, header
         for line, row in rows:
-            yield line, [_text(row.get(name)) for name in header]
+            yield line, [row.get(name) for name in header]
     except (ValueError, AttributeError, TypeError) as error:
         raise ProjectError(f"{path} is not a file of JSON lines ({error}): write a JSON object on each line") from error
 
 
 def _text(cell: Any) -> str:
-    """Returns a cell as text; whole numbers are floats in a column that has gaps, and a gap may be not a number."""
+    """Returns a cell as text; whole numbers are floats in a column that has gaps, and a gap may be not a number.
+
+    Raises:
+        ValueError: it is a list or an object, or bytes that are not UTF-8.
+    """
+    if isinstance(cell, (list, dict)):
+        raise ValueError(f"{cell!r} is not one value: an image has one path and one label")
     if cell is None or cell != cell:
         return ""
     if isinstance(cell, float) and cell.is_integer():

@@ -66,10 +66,12 @@ def test_all_images_have_one_range(store, tmp_path, suffix, dtype, maxima, kind,
     assert f"become black to white in all {kind} images" in capsys.readouterr().err
 
 
-def test_a_later_import_keeps_the_range(store, tmp_path):
+def test_a_later_import_keeps_the_range_and_says_what_lies_beyond_it(store, tmp_path, capsys):
     import_images(store, put(tmp_path / "images", ".tif", "float32", (1.0,)))
     before = read_project(store.project.root)
+    capsys.readouterr()
     import_images(open_store(store.project.root), put(tmp_path / "more", ".tif", "float32", (0.25, 7.0)))
+    assert "1 of 2 new float images that were looked at have levels beyond 0 to 1" in capsys.readouterr().err
     assert read_project(store.project.root) == before
     assert brightest(store) == pytest.approx([255, 64, 255], abs=2)
 

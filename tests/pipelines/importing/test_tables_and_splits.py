@@ -131,6 +131,22 @@ def test_columns_may_be_named(quick, images):
         import_images(quick, images, labels=table, columns=ColumnNames("pic", "sort"))
 
 
+def test_a_list_of_labels_is_refused_and_a_list_elsewhere_is_not_read(quick, images):
+    put_all(images, "1.png")
+    row = '{"file_name": "1.png", "label": "cat", "box": [1, 2]}'
+    import_images(quick, images, labels=csv(images / "l.jsonl", row))
+    assert labels(quick) == {"1.png": "cat"}
+    table = csv(images / "l.jsonl", row, row.replace('"cat"', '["cat", "dog"]'))
+    with pytest.raises(ProjectError, match=r"l.jsonl, row 2: \['cat', 'dog'\] is not one value"):
+        import_images(quick, images, labels=table)
+
+
+def test_a_column_that_is_there_twice_is_named(quick, images):
+    put_all(images, "1.png")
+    with pytest.raises(ProjectError, match="has two columns label: rename"):
+        import_images(quick, images, labels=csv(images / "l.csv", "filename,label,label", "1.png,cat,dog"))
+
+
 def test_numbers_and_gaps_in_a_table_are_labels_as_they_were_typed(quick, images):
     """A column of whole numbers with a gap is one of floats in Parquet, and the gap may be not a number."""
     put_all(images, "1.png", "2.png", "3.png")
