@@ -29,9 +29,9 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "`kill -9`": (
         "tests/test_kills.py",
         "tests/test_kills_in_training.py",
-        "tests/pipelines/session/test_kills_in_session.py",
         "tests/storage/test_killed_folds.py",
     ),
+    "`kill -9` of a live session": ("tests/pipelines/session/test_kills_in_session.py",),
     "verdicts from five places at once": ("tests/pipelines/curation/test_labelling_races.py",),
     "leaving the review page": ("tests/app/test_leaving_review.py",),
     "damaged files of a project": ("tests/attack/test_mutated_files.py",),
