@@ -5,8 +5,9 @@
 The project has embeddings, and `truth.csv` (filepath,label) beside it has the true class of each training image. The
 reviewer opens Review with the switch "Learn as I label" on, gives the true class of one image after the other by its
 key, and pauses in between as a person does. DIR gets `recording.webp`, which is animated and has a frame for each
-label, a screenshot of Review at the end, and `agreement.png`: the share of the last ten images whose prediction was
-right, by the number of labels given. The record of what was predicted is the project's own log.
+label, a screenshot of Review at the end, and `agreement.png`: the shares of right predictions, by the number of labels
+given, among the last ten images that were labelled, and among all images without a label. The queue shows the most
+uncertain images first, so the first share is lower. It is counted from the project's own log.
 
 With `--fiftyone`, FiftyOne's App is open beside it. DIR also gets a screenshot of it, and the seconds from each
 snapshot until the fields in FiftyOne were of that snapshot, or of a newer one, are printed.
@@ -17,7 +18,7 @@ import io
 import json
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +28,7 @@ from tyro.conf import Positional, arg
 
 from benchmarks.browser import answering, chromium, serving, serving_fiftyone
 from benchmarks.session import is_up_to_date, wait_until
+from gradebook.pipelines.curation.feature_classifier import read_predictions
 from gradebook.pipelines.runs import newest_finished
 from gradebook.pipelines.session.log_reader import LogReader
 from gradebook.pipelines.session.snapshots import newest_number
@@ -34,12 +36,13 @@ from gradebook.pipelines.session.stop import stop_session
 from gradebook.storage.events import VERDICTS, Event
 from gradebook.storage.fiftyone_dataset import dataset_name
 from gradebook.storage.mongodb import use_project_database
+from gradebook.storage.samples import Split
 from gradebook.storage.store import Store, open_store
 
 WINDOW = 10  # images
 SIZE = {"width": 1440, "height": 900}  # pixels
 FRAME, FRAME_MS = (960, 600), 700  # pixels, milliseconds
-TIMEOUT_MS = 180_000
+TIMEOUT_MS, LOADING_MS = 180_000, 10_000  # of a page, and of its images
 WATCH_INTERVAL_S = 0.1  # of snapshots and of FiftyOne's fields
 
 
@@ -72,16 +75,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with serving(asked.project, learn=True) as address, beside as watch, chromium() as browser:
         page = browser.new_page(viewport=SIZE)
         page.set_default_timeout(TIMEOUT_MS)
-        frames = _label(page, address, store, asked)
+        frames, unlabelled = _label(page, address, store, asked)
         page.screenshot(path=asked.out / "review.png")
         if watch is not None:
             _picture_fiftyone(browser, watch.page, asked.out / "fiftyone.png")
     _animate(frames, asked.out / "recording.webp")
     stop_session(store.project)
     right = predictions(store.log.read(), known)
-    _plot(right, asked.out / "agreement.png")
+    _plot(moving_share(right), unlabelled, asked.out / "agreement.png")
     delays = None if watch is None else [round(seconds, 1) for seconds in watch.delays]
-    print(json.dumps({"right": right, "last_ten": moving_share(right), "fiftyone_seconds": delays}))
+    shares = {"last_ten": moving_share(right), "unlabelled": unlabelled}
+    print(json.dumps({"right": right, **shares, "fiftyone_seconds": delays}))
 
 
 @dataclass(slots=True)
@@ -128,6 +132,7 @@ def _picture_fiftyone(browser: Any, address: str, path: Path) -> None:
     page = browser.new_page(viewport=SIZE)
     page.goto(address, timeout=TIMEOUT_MS)
     page.locator("[data-cy='looker']").first.wait_for(timeout=TIMEOUT_MS)
+    page.wait_for_timeout(LOADING_MS)
     page.screenshot(path=path)
 
 
@@ -147,8 +152,25 @@ def moving_share(right: Sequence[bool | None]) -> list[float | None]:
     return shares
 
 
-def _label(page: Any, address: str, store: Store, asked: Recording) -> list[bytes]:
-    """Labels, and returns a screenshot of each image before its label."""
+def share_right(store: Store, truth: Mapping[str, str]) -> float | None:
+    """Returns the share of images without a label whose prediction is right; None before the first snapshot.
+
+    Args:
+        store: the project.
+        truth: file name -> class name.
+    """
+    run = newest_finished(store.project)
+    if run is None:
+        return None
+    names = {s.sample_id: Path(s.filepath).name for s in store.catalog.samples(Split.TRAIN)}
+    predicted = read_predictions(run.with_pinned_results())
+    classes = [predicted.classes[k] for k in predicted.student.argmax(1)]
+    right = [truth[names[i]] == label for i, label in zip(predicted.sample_ids, classes, strict=True)]
+    return sum(right) / len(right) if right else None
+
+
+def _label(page: Any, address: str, store: Store, asked: Recording) -> tuple[list[bytes], list[float | None]]:
+    """Labels; returns a screenshot of each image before its label, and the share of right predictions after it."""
     from gradebook.app.review_actions import class_keys
 
     keys = {label: key for key, label in class_keys(store.project.styled_classes).items()}
@@ -156,7 +178,7 @@ def _label(page: Any, address: str, store: Store, asked: Recording) -> list[byte
         truth = {Path(row["filepath"]).name: row["label"] for row in csv.DictReader(file)}
     page.goto(f"{address}/review")
     page.locator(".review figcaption").first.wait_for()
-    frames = []
+    frames, shares = list[bytes](), list[float | None]()
     for _ in range(asked.labels):
         at = page.locator(".review").get_attribute("data-current")
         name = page.locator(".review figcaption").first.inner_text()
@@ -167,9 +189,10 @@ def _label(page: Any, address: str, store: Store, asked: Recording) -> list[byte
         if asked.wait:
             page.locator(".review[data-pending='0']").wait_for()
             _wait_for_snapshot(store)
+        shares.append(share_right(store, truth))
     page.locator(".review[data-pending='0']").wait_for()
     page.wait_for_timeout(1000 * asked.pause)
-    return frames
+    return frames, shares
 
 
 def _animate(frames: Sequence[bytes], path: Path) -> None:
@@ -188,16 +211,19 @@ def _wait_for_snapshot(store: Store) -> None:
         wait_until(store, is_up_to_date)
 
 
-def _plot(right: Sequence[bool | None], path: Path) -> None:
+def _plot(last: Sequence[float | None], unlabelled: Sequence[float | None], path: Path) -> None:
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(7, 3.5), dpi=120)
-    shares = moving_share(right)
-    axes.plot(range(1, len(right) + 1), [float("nan") if s is None else 100 * s for s in shares], color="#2C97A0")
-    axes.set(xlabel="labels given", ylabel=f"predictions right, last {WINDOW} (%)", ylim=(0, 102), xlim=(0, len(right)))
+    curves = ((f"of the last {WINDOW} labelled", last, "#2C97A0"), ("of all without a label", unlabelled, "#A0522C"))
+    for label, shares, color in curves:
+        percent = [float("nan") if s is None else 100 * s for s in shares]
+        axes.plot(range(1, len(shares) + 1), percent, color=color, label=label)
+    axes.set(xlabel="labels given", ylabel="predictions right (%)", ylim=(0, 102), xlim=(0, len(last)))
+    axes.legend(loc="upper left", frameon=False)
     figure.tight_layout()
     figure.savefig(path)
 
