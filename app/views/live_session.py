@@ -46,7 +46,8 @@ def draw(context: PageContext) -> AbstractContextManager[object]:
         return nullcontext()
     st.fragment(_draw, run_every=POLL_INTERVAL_S if is_live or may_start else None)(context, is_live)
     if context.run is None or not is_live or not newest_snapshot(context.run):
-        return nullcontext()
+        # Columns here too: where the panel appears later, the browser keeps what is on the page and the keys pressed.
+        return st.columns(1, gap="medium")[0]
     page, side = st.columns(WIDTHS, gap="medium")
     with side:
         st.fragment(live_panel.draw, run_every=POLL_INTERVAL_S)(context, context.run)

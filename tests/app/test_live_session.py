@@ -52,6 +52,15 @@ def publish(run, snapshot):
         write_snapshot(draft.results, snapshot)
 
 
+def path_of(element, block):
+    """Returns the indexes that lead from a block of a page to an element, None if it is elsewhere."""
+    for index, child in getattr(block, "children", {}).items():
+        below = [] if child is element else path_of(element, child)
+        if below is not None:
+            return [index, *below]
+    return None
+
+
 def captions(page):
     return [caption.value for caption in page.caption]
 
@@ -164,6 +173,15 @@ def test_a_newer_snapshot_reorders_what_the_browser_has_not_loaded(live, rank, i
 def test_verdicts_of_others_count_too(live, rank, ids, component):
     live.store.log.append_now([event(Kind.RELABELLED, ids[0], "crow", actor="bob")])
     assert "1 label behind" in captions(drawn(draw_review, live, rank, component))
+
+
+def test_the_review_stays_in_its_place_when_the_panel_appears(live, rank, component):
+    """Elsewhere on the page, the browser would mount it anew, and lose keys that are pressed meanwhile."""
+    paths = []
+    for run in (None, live.run):
+        page = drawn(draw_review, replace(live, run=run), rank, component)
+        paths.append(path_of(page.selectbox[0], page.main))
+    assert paths[0] == paths[1] is not None
 
 
 def test_a_panel_shows_what_the_model_has_learned(live, rank, ids, component):
