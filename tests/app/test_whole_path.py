@@ -80,9 +80,10 @@ def test_from_no_project_to_a_classifier_without_leaving_the_browser(page, addre
 
 
 def make_project(page: Page, root: Path) -> None:
-    page.get_by_role("textbox", name="New folder").fill(str(root))
-    page.get_by_role("textbox", name="Classes").fill(", ".join(CLASSES))
-    page.get_by_role("button", name="Create").click()
+    form = page.get_by_test_id("stForm").filter(has=page.get_by_role("textbox", name="New folder"))
+    form.get_by_role("textbox", name="New folder").fill(str(root))
+    form.get_by_role("textbox", name="Classes").fill(", ".join(CLASSES))
+    form.get_by_role("button", name="Create").click()
     opened(page, "Images")
     name = page.get_by_role("textbox", name="Your name")
     name.fill("ada")

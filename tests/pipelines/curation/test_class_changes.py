@@ -171,7 +171,7 @@ def test_a_change_that_was_cut_short_is_finished_by_the_next_verdict_or_by_verif
 def test_verify_writes_the_classes_of_the_log(store):
     store, _ = change(store, rename("crow", "raven"))
     path = store.project.root / "gradebook.json"
-    path.write_text(json.dumps({"version": 1, "classes": ["x", "y"]}))
+    path.write_text(json.dumps({"version": 1, "classes": ["x", "y"], "levels": {}}))
     assert findings(store.project.root)
     verify(store.project.root, repair=True)
     assert read_project(store.project.root) == store.project

@@ -83,11 +83,11 @@ def test_unusable_rows_of_a_csv_are_reported_with_their_lines(quick, images):
     [
         (
             b"file,kind\na.png,cat\n",
-            "has the columns file, kind, and none is .* of the labels: .* --label-column NAME",
+            "has the columns file, kind, and none is .* of labels: .* --label-column NAME",
         ),
-        (b"a.png,cat\n", "has the columns a.png, cat, and none is .* of the images: .* --image-column NAME"),
+        (b"a.png,cat\n", "has the columns a.png, cat, and none is .* of images: .* --image-column NAME"),
         (b"a.png;kind;x\na.png;cat;y\n", "has the columns a.png, kind, x, and none"),
-        (b"", "names no columns in its first line, and none is known"),
+        (b"", "names no columns in its first line, and none is recognised"),
         ("filepath,label\na.png,Größe\n".encode("latin-1"), "is not text in UTF-8"),
         (b'filepath,label\n"' + b"a" * 200_000 + b'",cat\n', "is not a CSV file"),
     ],

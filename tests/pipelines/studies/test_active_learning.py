@@ -160,7 +160,7 @@ def test_an_impossible_simulation_is_an_error_that_says_what_to_do(simulation, m
     with pytest.raises(ConfigError, match=r"there is no reason 'luck': choose one of .*unsure"):
         query_strategies.find_strategy("ours:luck")
     monkeypatch.setitem(__import__("sys").modules, "skactiveml", None)
-    with pytest.raises(ConfigError, match="skactiveml:TypiClust needs scikit-activeml: install it with uv sync"):
+    with pytest.raises(ConfigError, match="skactiveml:TypiClust needs the package scikit-activeml: install it"):
         query_strategies.find_strategy("skactiveml:TypiClust")
     with pytest.raises(ConfigError, match="batch=0 must be at least 1"):
         replace(simulation, batch=0)
