@@ -29,7 +29,6 @@ from gradebook.mpl.gaussian_classifier import linear_discriminant
 from gradebook.mpl.label_diffusion import diffused_probabilities, influence, neighbour_graph
 from gradebook.mpl.metrics import calibration_error
 from gradebook.mpl.opinion_pool import (
-    EXPONENT_SUM,
     Doubles,
     Indices,
     aligned,
@@ -49,6 +48,7 @@ FOLDS = 5
 STANDARDISED_SCALE, WHITENED_SCALE = 35.0, 20.0  # root mean square length of logistic regression's inputs, at C = 1
 SHARE_POWER = 0.5  # exponent of the correction by class shares; 1 would be the full correction
 SHARPEN = 2.0  # exponent of the pooled opinions to which the Gaussians are fitted
+FIXED_SHARE = 0.2  # of the exponents, for members without cross-validation, which gives a student 0.23 on average
 LABEL_WEIGHT = 10.0  # of a label, relative to an opinion
 FITS = 3  # the second and third are to the mean of the pooled opinions and the Gaussians' own
 EPS = 1e-9
@@ -114,8 +114,8 @@ def fit_pool(  # noqa: PLR0913  # the labelled samples are three of them
         y: (n,) their classes.
         classes: K.
         members: by name; cross-validated.
-        fixed: opinions (N, K) of further members, learned from all labels. They are not cross-validated: each has the
-            mean exponent of the pool's prior, and neither accuracy nor temperature takes them into account.
+        fixed: opinions (N, K) of further members, learned from all labels. They are not cross-validated: together they
+            have `FIXED_SHARE` of the exponents, and neither accuracy nor temperature takes them into account.
         seed: of the folds.
     """
     folds = _folds(y, min(FOLDS, len(y)), seed)
@@ -183,12 +183,11 @@ def own_members(
 def _with_fixed(
     opinions: NDArray[np.floating], exponents: Doubles, fixed: Mapping[str, Floats]
 ) -> tuple[NDArray[np.floating], Doubles]:
-    """Returns the opinions (m, N, K) and exponents (m,) with those of the fixed members; the prior sum stays."""
+    """Returns the opinions (m, N, K) and exponents (m,) with those of the fixed members; the sum of exponents stays."""
     if not fixed:
         return opinions, exponents
-    before, after = len(exponents), len(exponents) + len(fixed)
-    prior = np.full(len(fixed), EXPONENT_SUM / after)
-    return np.concatenate([opinions, np.stack(list(fixed.values()))]), np.append(exponents * before / after, prior)
+    each = np.full(len(fixed), FIXED_SHARE * exponents.sum() / len(fixed))
+    return np.concatenate([opinions, np.stack(list(fixed.values()))]), np.append(exponents * (1 - FIXED_SHARE), each)
 
 
 def _logistic_member(

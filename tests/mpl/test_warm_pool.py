@@ -5,7 +5,7 @@ import pytest
 
 from gradebook.mpl import warm_pool
 from gradebook.mpl.feature_spaces import AugmentedViews
-from gradebook.mpl.pooled_classifier import fit_pooled_classifier
+from gradebook.mpl.pooled_classifier import FIXED_SHARE, fit_pooled_classifier
 from gradebook.mpl.warm_pool import WarmPool
 
 N, V, D, K = 90, 3, 12, 3
@@ -71,14 +71,15 @@ def test_nothing_is_learned_from_excluded_rows(problem):
     assert (fitted.probabilities.argmax(1) == np.delete(y, [60, 61])).mean() > 0.9
 
 
-def test_a_fixed_member_has_the_priors_mean_exponent_and_is_heard(problem):
+def test_a_fixed_member_has_its_share_of_the_exponents_and_counts(problem):
     _, _, y = problem
     turned = np.eye(K, dtype=np.float32)[(y + 1) % K]
     pool = warm(problem)
     without = pool.fit(labels_of(y, 12), K, excluded=NONE, fixed={})
     fitted = pool.fit(labels_of(y, 12), K, excluded=NONE, fixed={"student": turned})
     assert fitted.members == (*without.members, "student")
-    assert fitted.exponents[-1] == pytest.approx(1.6 / len(fitted.members))
+    assert sum(fitted.exponents) == pytest.approx(sum(without.exponents))
+    assert fitted.exponents[-1] == pytest.approx(FIXED_SHARE * sum(without.exponents))
     assert fitted.held_out_accuracy == without.held_out_accuracy
     toward = (np.log(fitted.probabilities) - np.log(without.probabilities))[turned == 1]
     assert toward.mean() > 0
