@@ -73,6 +73,7 @@ def test_a_known_vulnerability_is_printed_and_fails(database, monkeypatch, vulne
     assert "Nothing was compared" not in output
 
 
+@pytest.mark.slow
 def test_without_the_database_a_dated_list_is_printed(tmp_path):
     status, output = audit("http://127.0.0.1:9/")
     assert status == 0

@@ -71,6 +71,7 @@ def test_other_refusals(project, tmp_path):
     assert "holds no exported classifier" in sentence(gradebook.load_classifier, tmp_path)
 
 
+@pytest.mark.slow
 def test_what_is_no_image_is_named(project, tmp_path):
     classifier = project.run().export(tmp_path / "classifier")
     assert "images[1] is an array float64" in sentence(

@@ -37,6 +37,7 @@ def classifier(finished, tmp_path_factory):
     return directory
 
 
+@pytest.mark.slow
 def test_a_classifier_predicts_where_no_other_package_can_be_imported(classifier, photos):
     others = set(packages_distributions()) - NEEDED - {"gradebook"}
     done = run_without(sorted(others), CODE, str(classifier), str(photos / "train" / "003.png"))

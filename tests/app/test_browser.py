@@ -46,6 +46,7 @@ def test_a_key_labels_the_image_and_undo_retracts_the_label(page, address, real_
     assert page.locator("[onerror]").count() == 0
 
 
+@pytest.mark.slow
 def test_a_new_class_is_created_by_typing_it_and_undo_takes_back_a_skip(page, address, real_store):
     page.goto(f"{address}/review")
     first = review(page).get_attribute("data-current")
@@ -65,6 +66,7 @@ def test_a_new_class_is_created_by_typing_it_and_undo_takes_back_a_skip(page, ad
     expect(page.locator(".review")).to_have_attribute("data-current", first)
 
 
+@pytest.mark.slow
 def test_a_grid_is_labelled_by_keyboard_alone(page, address, real_store):
     page.goto(f"{address}/review")
     review(page)

@@ -132,6 +132,7 @@ def test_review_gets_exactly_the_selected_samples(mapped, ids):
     assert page.button(key="group-evolution")
 
 
+@pytest.mark.slow
 @pytest.mark.browser
 def test_a_lasso_drawn_with_the_mouse_opens_its_images_on_review(page, address, real_store):
     embed(real_store)

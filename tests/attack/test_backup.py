@@ -64,6 +64,7 @@ def test_the_commands_say_what_was_done(project, tmp_path):
     assert "6 images, 2 events, 2 runs" in text
 
 
+@pytest.mark.slow
 def test_a_backup_is_consistent_while_others_write(project, tmp_path):
     store, over, written = open_store(project), threading.Event(), list[str]()
     sample = store.catalog.ids()[0]

@@ -262,6 +262,7 @@ def test_the_command_line_says_how_to_trust(root, tmp_path, monkeypatch):
 # Names in a terminal
 
 
+@pytest.mark.slow
 def test_names_from_elsewhere_move_no_cursor(root, tmp_path):
     settings = json.loads((root / "gradebook.json").read_text())
     names = ["\x1b[2Jcrow", "a\nb", "\u202ewow", "\x9b5mx"]
@@ -274,6 +275,7 @@ def test_names_from_elsewhere_move_no_cursor(root, tmp_path):
     assert json.loads(done("classes", root, "--json").out) == names
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
 def test_a_terminal_that_cannot_show_a_name_shows_its_escape(root, encoding):
     settings = json.loads((root / "gradebook.json").read_text())

@@ -121,6 +121,7 @@ adds = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(calls=st.lists(adds, min_size=1, max_size=5))
 def test_both_catalogues_agree_however_files_are_added_and_changed(tmp_path_factory, calls):
@@ -142,6 +143,7 @@ def test_both_catalogues_agree_however_files_are_added_and_changed(tmp_path_fact
     assert all((s.sample_id, s.filepath) in holders for s in memory.samples()), "a sample is where its content is"
 
 
+@pytest.mark.slow
 def test_two_processes_that_import_the_same_images_add_each_once(tmp_path):
     with forked(_import_ten, tmp_path, 5) as other:
         until(lambda: LanceCatalog(tmp_path).samples())

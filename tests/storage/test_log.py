@@ -176,6 +176,7 @@ def _import_without_end(directory: Path, done: Connection) -> None:
         tell(done, f"{batch}")
 
 
+@pytest.mark.slow
 def test_many_small_appends_leave_few_files(tmp_path):
     log = LanceLog(tmp_path)
     for _ in range(140):

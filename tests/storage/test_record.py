@@ -218,6 +218,7 @@ def test_a_long_history_gets_an_index_and_returns_the_same(tmp_path, monkeypatch
     assert steps(record) == [("a", n) for n in range(20) if n != 1]
 
 
+@pytest.mark.slow
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(changes=st.lists(st.tuples(st.integers(0, 3), st.booleans(), st.booleans()), min_size=1, max_size=8))
 def test_both_records_equal_the_disk_however_segments_change(tmp_path_factory, changes):

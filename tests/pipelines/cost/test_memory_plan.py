@@ -203,6 +203,7 @@ def test_communication_and_compute():
     assert recomputed.teacher.operations == 1000 * (4 * (B + U) + 4 * U)
 
 
+@pytest.mark.slow
 def test_a_real_sharded_step_moves_what_the_plan_says(tmp_path):
     net = shards.blocky(shards.plain_block)
     blocks, rest = parts(net)

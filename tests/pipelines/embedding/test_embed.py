@@ -223,6 +223,7 @@ def test_trained_vectors_go_to_lance_and_come_back(store, tmp_path, monkeypatch)
     assert found[0][1] < 0.99
 
 
+@pytest.mark.slow
 def test_parts_embedded_at_the_same_time_make_the_whole(store, tmp_path):
     """Three processes on one project: what each adds is there, and nothing twice."""
     whole = emptied(store)

@@ -143,6 +143,7 @@ def test_a_folder_that_merely_has_a_labels_json_is_a_folder(store, tmp_path):
     assert opened_source(store.project.root, tmp_path, "folders") == (tmp_path, "folders")
 
 
+@pytest.mark.slow
 def test_a_zip_is_imported_as_a_job(tmp_path):
     project = create_project(tmp_path / "project", [])
     archive = zipped(tmp_path / "b.zip", {"crow/1.png": picture(10), "owl/1.png": picture(200)})

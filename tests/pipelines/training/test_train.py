@@ -32,7 +32,7 @@ from tests.pipelines.training.resuming import same_run, same_weights
 # What a run is
 
 
-@pytest.mark.parametrize("inputs", ["views", "pixels"])
+@pytest.mark.parametrize("inputs", ["views", pytest.param("pixels", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_trains_on_views_and_on_pixels(store, method, inputs):
     result = trained(store, "--method", method, "--inputs", inputs, steps=4)
