@@ -16,7 +16,7 @@ from gradebook.pipelines.curation.class_changes import add, change_classes
 from gradebook.pipelines.curation.event_cache import EventCache
 from gradebook.pipelines.curation.label_propagation import is_from_neighbours
 from gradebook.pipelines.curation.queue_items import Row
-from gradebook.pipelines.curation.verdicts import Shown
+from gradebook.pipelines.curation.verdicts import Shown, shown_of
 from gradebook.pipelines.runs import Run
 from gradebook.storage.class_changes import ProjectClass
 from gradebook.storage.events import VERDICTS, Event, Kind
@@ -187,18 +187,6 @@ def undo_verdict(store: Store, actor: str, decision: Event) -> Event | None:
     return _conflicting_event(_decide(store, actor, [item]))
 
 
-def shown_of(row: Row, run: Run | None) -> Shown:
-    """Returns what was on the screen, for the log."""
-    return Shown(
-        sample_id=row.sample_id,
-        label=row.label,
-        probability=row.probability,
-        reasons=row.reasons,
-        run=run.name if run else None,
-        proposal=row.proposal,
-    )
-
-
 def session_stats(events: EventCache, actor: str, *, now: datetime | None = None) -> SessionStats:
     """Returns the statistics of an actor since their last pause of more than `SESSION_GAP`."""
     own = sorted((e for e in events.decided.values() if e.actor == actor and e.kind in VERDICTS), key=lambda e: e.at)
@@ -273,7 +261,7 @@ def _to_item(
     if row is None or action.independent:  # after a restart of the server, or where nothing of the row was shown
         shown = Shown(sample_id=action.sample_id, independent=action.independent)
     else:
-        shown = shown_of(row, run)
+        shown = shown_of(row, run.name if run else None)
     return labelling.Choice(
         shown=shown,
         label=action.label if action.action is Action.LABEL else None,

@@ -12,13 +12,14 @@ from gradebook.app.context import PageContext
 from gradebook.app.data_access import read_events, read_image, unreadable_text
 from gradebook.app.figures import sample as figures
 from gradebook.app.figures.common import class_colors
-from gradebook.app.review_actions import class_keys, decide, shown_of, undo_verdict
+from gradebook.app.review_actions import class_keys, decide, undo_verdict
 from gradebook.app.text import actor_name, ago, count, describe_event, percent, plain
 from gradebook.app.views import fiftyone_button, sample_gallery, selection
 from gradebook.pipelines.curation import nearest_labelled, queue_items
 from gradebook.pipelines.curation.event_cache import EventCache
 from gradebook.pipelines.curation.proposal import guess
 from gradebook.pipelines.curation.queue_items import Row, Source
+from gradebook.pipelines.curation.verdicts import shown_of
 from gradebook.pipelines.reporting import run_comparison
 from gradebook.pipelines.reporting.label_effect import label_effect
 from gradebook.pipelines.runs import Run, find_run
@@ -268,7 +269,7 @@ def _decide_selected(context: PageContext, row: Row, expected: Event | None, key
 
 
 def _decide(context: PageContext, row: Row, expected: Event | None, label: str | None) -> None:
-    shown = shown_of(row, context.run)
+    shown = shown_of(row, context.run.name if context.run else None)
     try:
         _report_conflict(context.actor, decide(context.store, context.actor, shown, label, expected=expected))
     except ProjectError as error:

@@ -10,6 +10,7 @@ from gradebook.pipelines.curation import labelling
 from gradebook.pipelines.curation.labelling import Choice, Conflict
 from gradebook.pipelines.curation.queue_items import Row
 from gradebook.pipelines.curation.verdicts import Shown as ShownRow
+from gradebook.pipelines.curation.verdicts import shown_of
 from gradebook.storage.events import VERDICTS, Event
 from gradebook.storage.project import ProjectError
 
@@ -43,15 +44,7 @@ class LabelResult:
 
 def shown(row: Row, run: str | None) -> Shown:
     """Returns what a row of the queue shows, with the run whose prediction it is."""
-    seen = ShownRow(
-        sample_id=row.sample_id,
-        label=row.label,
-        probability=row.probability,
-        reasons=row.reasons,
-        run=run,
-        proposal=row.proposal,
-    )
-    return Shown(seen, row.decision)
+    return Shown(shown_of(row, run), row.decision)
 
 
 def label(

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from gradebook.pipelines.curation.queue_items import Row
 from gradebook.storage.events import INDEPENDENT, Event, Kind, event, retraction
 
 
@@ -17,6 +18,18 @@ class Shown:
     run: str | None = None  # whose prediction the proposed label is
     proposal: str | None = None  # the event that proposed it, if it is already in the log
     independent: bool = False  # whether the answers before were hidden: see `gradebook.storage.events.answers`
+
+
+def shown_of(row: Row, run: str | None) -> Shown:
+    """Returns what a row of the queue shows; `run` is the name of the run whose prediction it is."""
+    return Shown(
+        sample_id=row.sample_id,
+        label=row.label,
+        probability=row.probability,
+        reasons=row.reasons,
+        run=run,
+        proposal=row.proposal,
+    )
 
 
 def verdict(shown: Shown, label: str | None, *, actor: str) -> list[Event]:

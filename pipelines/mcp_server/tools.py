@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from gradebook.pipelines.curation import labelling
 from gradebook.pipelines.curation.labelling import Choice, Conflict, Undo
-from gradebook.pipelines.curation.queue_items import Row
-from gradebook.pipelines.curation.verdicts import Shown
+from gradebook.pipelines.curation.verdicts import Shown, shown_of
 from gradebook.storage.events import VERDICTS, Event
 from gradebook.storage.project import ProjectError
 from gradebook.storage.samples import Sample
@@ -64,7 +63,7 @@ class Tools:
         store = self._store()
         chosen = find_run(store.project, run) if run else newest_finished(store.project)
         rows = rank(store, chosen, reason=GIVEN if labelled else reason, limit=limit, spread=reason is None)
-        self._rows |= {row.sample_id: _shown(row, chosen.name if chosen else None) for row in rows}
+        self._rows |= {row.sample_id: shown_of(row, chosen.name if chosen else None) for row in rows}
         return [as_json(row) for row in rows]
 
     def record(self, sample: str, run: str | None = None) -> list[dict[str, Any]]:
@@ -174,17 +173,6 @@ def _find(store: "Store", sample: str) -> Sample:
 
     (found,) = store.catalog.get([find_sample(store, sample)])
     return found
-
-
-def _shown(row: Row, run: str | None) -> Shown:
-    return Shown(
-        sample_id=row.sample_id,
-        label=row.label,
-        probability=row.probability,
-        reasons=row.reasons,
-        run=run,
-        proposal=row.proposal,
-    )
 
 
 def _conflict(conflict: Conflict) -> str:
